@@ -1,0 +1,25 @@
+"""Flags, environment and files in, one frozen `Settings` out."""
+
+from __future__ import annotations
+
+from oci_registry.config.settings import (
+    ALIASES,
+    BUILTIN_UPSTREAMS,
+    ConfigError,
+    Credentials,
+    FilesystemSettings,
+    Settings,
+    StorageSettings,
+    UpstreamSettings,
+)
+
+__all__ = [
+    "ALIASES",
+    "BUILTIN_UPSTREAMS",
+    "ConfigError",
+    "Credentials",
+    "FilesystemSettings",
+    "Settings",
+    "StorageSettings",
+    "UpstreamSettings",
+]
