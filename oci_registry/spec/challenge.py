@@ -1,0 +1,106 @@
+"""Challenges in ``WWW-Authenticate`` (RFC 9110 section 11.6.1).
+
+The header comes from a stranger, so nothing in it raises, and reading it takes linear time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+
+from attrs import field, frozen
+
+MAX_VALUE = 8192
+"""The most characters of one header line; a longer one is dropped."""
+
+_SKIP = re.compile(r"[ \t,]*+")
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++")
+_EQUALS = re.compile(r"[ \t]*+=[ \t]*+")
+_SPACE = re.compile(r"[ \t]++")
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+_TOKEN68 = re.compile(r"[0-9A-Za-z\-._~+/]++=*+(?=[ \t]*+(?:,|\Z))")
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# Up to the next comma outside quotes; a quote that is never closed swallows the rest.
+_ITEM_REST = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*+(?:"|\\?\Z))*+', re.DOTALL)
+
+
+@frozen
+class Challenge:
+    """A way in that a server offers: a scheme and its parameters, both keyed in lower case."""
+
+    scheme: str
+    params: Mapping[str, str] = field(hash=False)
+
+
+def parse_challenges(values: Iterable[str]) -> list[Challenge]:
+    """The challenges in all lines of the header, in their order.
+
+    What cannot be parsed is dropped, down to the single parameter.  Of a repeated parameter
+    the first counts.  A token68 (as Negotiate sends it) is read over, for no scheme spoken
+    here has one.
+    """
+    return [challenge for value in values for challenge in _parse_line(value)]
+
+
+def _parse_line(value: str) -> Iterator[Challenge]:
+    if len(value) > MAX_VALUE:
+        return
+    scheme: str | None = None
+    params: dict[str, str] = {}
+    position = _end(_SKIP.match(value))
+    while position < len(value):
+        token = _TOKEN.match(value, position)
+        if token is not None:
+            position = token.end()
+            if _EQUALS.match(value, position) is None:
+                if scheme is not None:
+                    yield Challenge(scheme, MappingProxyType(params))
+                scheme, params = token.group().lower(), {}
+                position = _after_scheme(value, position)
+                continue
+            name = token.group().lower()
+            parsed = _parse_value(value, position)
+            if parsed is not None:
+                text, position = parsed
+                if scheme is not None and _CONTROL.search(text) is None:
+                    params.setdefault(name, text)
+        position = _next_item(value, position)
+    if scheme is not None:
+        yield Challenge(scheme, MappingProxyType(params))
+
+
+def _after_scheme(value: str, position: int) -> int:
+    """Where the first parameter of a scheme starts, or the next item if there is none."""
+    space = _SPACE.match(value, position)
+    if space is None:
+        return _next_item(value, position)
+    position = space.end()
+    token = _TOKEN.match(value, position)
+    if token is not None and _parse_value(value, token.end()) is not None:
+        return position
+    token68 = _TOKEN68.match(value, position)
+    return _next_item(value, position if token68 is None else token68.end())
+
+
+def _parse_value(value: str, position: int) -> tuple[str, int] | None:
+    """The ``= value`` of a parameter and where it ends."""
+    equals = _EQUALS.match(value, position)
+    if equals is None:
+        return None
+    quoted = _QUOTED.match(value, equals.end())
+    if quoted is not None:
+        return _ESCAPED.sub(r"\1", quoted[1]), quoted.end()
+    token = _TOKEN.match(value, equals.end())
+    return None if token is None else (token.group(), token.end())
+
+
+def _next_item(value: str, position: int) -> int:
+    return _end(_SKIP.match(value, _end(_ITEM_REST.match(value, position))))
+
+
+def _end(match: re.Match[str] | None) -> int:
+    # None of the patterns asked with this can fail: they all match the empty string.
+    assert match is not None
+    return match.end()

@@ -1,0 +1,87 @@
+"""Digests of content, and a running check of content against one.
+
+OCI image spec, section "Digests"; of the registered algorithms both are known.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Self
+
+from attrs import field, frozen
+
+from oci_registry.spec.errors import DigestInvalid, shown
+
+_HEX_LENGTH = {"sha256": 64, "sha512": 128}
+_NEW = {"sha256": hashlib.sha256, "sha512": hashlib.sha512}
+_HEX = re.compile(r"[0-9a-f]*")
+
+
+@frozen
+class Digest:
+    """The name of some content: ``sha256`` or ``sha512``, and lower-case hex.
+
+    No malformed one can be made (`DigestInvalid`), so that one may safely become a file name.
+    """
+
+    algorithm: str = field()
+    encoded: str = field()
+
+    def __attrs_post_init__(self) -> None:
+        length = _HEX_LENGTH.get(self.algorithm)
+        if length is None:
+            raise DigestInvalid(
+                f"the digest algorithm {shown(self.algorithm)} is not known; "
+                f"known: {', '.join(_HEX_LENGTH)}"
+            )
+        if len(self.encoded) != length:
+            raise DigestInvalid(
+                f"a {self.algorithm} digest has {length} hex digits, not {len(self.encoded)}"
+            )
+        if _HEX.fullmatch(self.encoded) is None:
+            raise DigestInvalid(
+                f"a digest is written in lower-case hex, not {shown(self.encoded, 128)}"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}:{self.encoded}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The digest written as ``algorithm:hex``; `DigestInvalid` says what is wrong with it."""
+        algorithm, colon, encoded = text.partition(":")
+        if not colon:
+            raise DigestInvalid(f"{shown(text)} is not a digest: it has no algorithm")
+        return cls(algorithm, encoded)
+
+    @classmethod
+    def of(cls, data: bytes, algorithm: str = "sha256") -> Self:
+        """The digest of ``data``; `DigestInvalid` if the algorithm is not known."""
+        new = _NEW.get(algorithm)
+        return cls(algorithm, "" if new is None else new(data).hexdigest())
+
+
+class Verifier:
+    """A running hash, and whether it has come out as expected.
+
+    It may be fed from any one thread at a time.  ``length`` is the number of bytes so far.
+    """
+
+    def __init__(self, expected: Digest) -> None:
+        self.expected = expected
+        self.length = 0
+        self._hash = _NEW[expected.algorithm]()
+
+    def update(self, data: bytes | memoryview) -> None:
+        """Take the next bytes of the content."""
+        self._hash.update(data)
+        self.length += data.nbytes if isinstance(data, memoryview) else len(data)
+
+    def actual(self) -> Digest:
+        """The digest of the bytes so far; more may follow."""
+        return Digest(self.expected.algorithm, self._hash.hexdigest())
+
+    def verified(self) -> bool:
+        """Whether the bytes so far are the whole of the expected content."""
+        return self._hash.hexdigest() == self.expected.encoded

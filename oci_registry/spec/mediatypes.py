@@ -1,0 +1,48 @@
+"""The media types a registry has to know by name, and the grammar of all others."""
+
+from __future__ import annotations
+
+import re
+
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_ARTIFACT = "application/vnd.oci.artifact.manifest.v1+json"
+OCI_EMPTY = "application/vnd.oci.empty.v1+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+OCTET_STREAM = "application/octet-stream"
+
+MANIFEST_TYPES: tuple[str, ...] = (
+    OCI_INDEX,
+    OCI_MANIFEST,
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    OCI_ARTIFACT,
+)
+"""Every kind of manifest that is understood, the preferred first."""
+
+INDEX_TYPES: frozenset[str] = frozenset({OCI_INDEX, DOCKER_LIST})
+"""The kinds that list other manifests."""
+
+ACCEPT_MANIFESTS = ", ".join((*MANIFEST_TYPES, "*/*"))
+"""The ``Accept`` under which an upstream hands out any manifest as it is, converting none."""
+
+_MAX_MEDIA_TYPE = 255
+_NAME = r"[a-zA-Z0-9][a-zA-Z0-9!#$&^_.+-]{0,126}"
+_MEDIA_TYPE = re.compile(f"{_NAME}/{_NAME}")
+
+
+def is_media_type(text: str) -> bool:
+    """Whether ``text`` is ``type/subtype`` without parameters (RFC 6838 section 4.2)."""
+    return len(text) <= _MAX_MEDIA_TYPE and _MEDIA_TYPE.fullmatch(text) is not None
+
+
+def essence(content_type: str | None) -> str | None:
+    """The media type in a ``Content-Type`` header, without parameters and in lower case.
+
+    ``None`` if there is none, or none in the grammar.
+    """
+    if content_type is None:
+        return None
+    text = content_type.partition(";")[0].strip(" \t").lower()
+    return text if is_media_type(text) else None

@@ -1,0 +1,81 @@
+"""Byte ranges, as clients ask for them and as upstreams answer (RFC 9110 section 14)."""
+
+from __future__ import annotations
+
+import re
+
+from attrs import frozen
+
+from oci_registry.spec.errors import RangeInvalid
+
+_MAX_HEADER = 200
+_RANGE = re.compile(r"bytes=[ \t]*([0-9]*)-([0-9]*)", re.IGNORECASE | re.ASCII)
+_CONTENT_RANGE = re.compile(
+    r"bytes[ \t]+([0-9]+)-([0-9]+)/(?:([0-9]+)|\*)", re.IGNORECASE | re.ASCII
+)
+
+
+@frozen
+class ByteRange:
+    """The bytes from ``start`` up to but without ``stop``; never empty when parsed."""
+
+    start: int
+    stop: int
+
+    @property
+    def length(self) -> int:
+        """How many bytes there are."""
+        return self.stop - self.start
+
+    def content_range(self, size: int) -> str:
+        """The ``Content-Range`` of this part of ``size`` bytes: ``bytes 0-99/1000``."""
+        return f"bytes {self.start}-{self.stop - 1}/{size}"
+
+
+def parse_range(header: str | None, size: int) -> ByteRange | None:
+    """The part of ``size`` bytes that a ``Range`` header asks for; ``None`` is the whole.
+
+    What is malformed, absurdly long, in another unit or for several ranges is ignored, as
+    section 14.2 allows.  An end beyond the last byte is clamped (some clients ask for one byte
+    too many).  `RangeInvalid` if no byte of the range exists.
+    """
+    if header is None or len(header) > _MAX_HEADER:
+        return None
+    match = _RANGE.fullmatch(header.strip(" \t"))
+    if match is None:
+        return None
+    first, last = match.groups()
+    if first:
+        start = int(first)
+        stop = size
+        if last:
+            if int(last) < start:
+                return None
+            stop = min(int(last) + 1, size)
+    elif last:
+        start = max(size - int(last), 0)
+        stop = size
+    else:
+        return None
+    # True as well of the last no bytes, and of any part of nothing.
+    if start >= size:
+        raise RangeInvalid.beyond(size)
+    return ByteRange(start, stop)
+
+
+def parse_content_range(header: str | None) -> tuple[int, int, int | None] | None:
+    """Start, stop (exclusive) and whole size in an upstream's ``Content-Range``.
+
+    The size is ``None`` where the upstream does not tell it (``*``).  All is ``None`` if the
+    header is missing, malformed, contradicts itself, or names no range (``bytes */10``).
+    """
+    if header is None or len(header) > _MAX_HEADER:
+        return None
+    match = _CONTENT_RANGE.fullmatch(header.strip(" \t"))
+    if match is None:
+        return None
+    start, stop = int(match[1]), int(match[2]) + 1
+    size = None if match[3] is None else int(match[3])
+    if stop <= start or (size is not None and stop > size):
+        return None
+    return start, stop, size

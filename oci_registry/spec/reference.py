@@ -1,0 +1,178 @@
+"""The grammars of repositories, tags, references and registry hosts.
+
+Repositories, tags and references: OCI distribution spec, section "Pulling manifests".
+Hosts: the domain of an image reference as clients write it, which is RFC 1123 names,
+RFC 3986 section 3.2.2 IP literals, and an optional port.
+
+Every grammar is matched whole, in linear time, and after the length has been checked.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from attrs import field, frozen
+
+from oci_registry.spec.digest import Digest
+from oci_registry.spec.errors import NameInvalid, ReferenceInvalid, shown
+
+MAX_REPOSITORY = 255
+"""The most characters of a repository name; clients refuse longer ones themselves."""
+
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
+_REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+_MAX_TAG = 128
+
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_PORT = re.compile(r"[1-9][0-9]{0,4}")
+_PRINTABLE = re.compile(r"[\x21-\x7e]*")
+_MAX_NAME = 253
+_MAX_LABEL = 63
+_MAX_HOST = _MAX_NAME + len(":65535")
+
+
+@frozen
+class Tag:
+    """A name that may move from one manifest to another; no malformed one can be made."""
+
+    name: str = field()
+
+    def __attrs_post_init__(self) -> None:
+        if not self.name:
+            raise ReferenceInvalid("a tag must not be empty")
+        if len(self.name) > _MAX_TAG:
+            raise ReferenceInvalid(f"a tag has at most {_MAX_TAG} characters, not {len(self.name)}")
+        if _TAG.fullmatch(self.name) is None:
+            raise ReferenceInvalid(
+                f"{shown(self.name)} is not a tag: letters, digits, '.', '_' and '-' are allowed, "
+                "the first neither '.' nor '-'"
+            )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Reference = Tag | Digest
+"""What follows ``/manifests/``."""
+
+
+def parse_repository(text: str) -> str:
+    """``text`` itself if it is a repository name of at most 255 characters, else `NameInvalid`."""
+    if not text:
+        raise NameInvalid("a repository name must not be empty")
+    if len(text) > MAX_REPOSITORY:
+        raise NameInvalid(
+            f"a repository name has at most {MAX_REPOSITORY} characters, not {len(text)}"
+        )
+    if _REPOSITORY.fullmatch(text) is None:
+        if text != text.lower():
+            raise NameInvalid(f"{shown(text)} is not a repository name: it has upper-case letters")
+        raise NameInvalid(
+            f"{shown(text)} is not a repository name: components of a-z and 0-9, joined by one "
+            "'.', one or two '_' or any '-', are separated by single slashes"
+        )
+    return text
+
+
+def parse_tag(text: str) -> str:
+    """``text`` itself if it is a tag, else `ReferenceInvalid`."""
+    return Tag(text).name
+
+
+def parse_reference(text: str) -> Tag | Digest:
+    """The digest (`DigestInvalid`) if there is a colon in ``text``, else the tag."""
+    return Digest.parse(text) if ":" in text else Tag(text)
+
+
+def parse_host(text: str) -> str:
+    """The registry host in ``text``, lower-cased; `NameInvalid` with the reason otherwise.
+
+    A host is a domain name, an IPv4 address or an IPv6 address in brackets, with an optional
+    port.  What resolvers would read as an address though it is not written as one (``127.1``,
+    ``0x7f.0.0.1``, ``2130706433``) is refused, lest it slip past a check of addresses.
+    """
+    if not text:
+        raise NameInvalid("a registry host must not be empty")
+    if len(text) > _MAX_HOST:
+        raise _not_a_host(text, f"it is longer than {_MAX_HOST} characters")
+    if _PRINTABLE.fullmatch(text) is None:
+        raise _not_a_host(text, "it holds spaces, control characters or non-ASCII")
+    if "://" in text:
+        raise _not_a_host(text, "it has a scheme")
+    if "/" in text or "\\" in text:
+        raise _not_a_host(text, "it has a slash")
+    if "@" in text:
+        raise _not_a_host(text, "it has credentials")
+    lowered = text.lower()
+    if lowered.startswith("["):
+        address, bracket, port = lowered[1:].partition("]")
+        if not bracket or (port and not port.startswith(":")):
+            raise _not_a_host(text, "the bracket is not closed, or not followed by a port")
+        _check_ipv6(text, address)
+        port = port[1:] if port else "1"
+    else:
+        name, colon, port = lowered.partition(":")
+        _check_name(text, name)
+        port = port if colon else "1"
+    if _PORT.fullmatch(port) is None or int(port) > 65535:
+        raise _not_a_host(text, "the port is not a number from 1 to 65535")
+    return lowered
+
+
+def looks_like_host(component: str) -> bool:
+    """Whether the first component of an image name has the form of a registry host.
+
+    It has if it is one and, besides, has a dot or a port or brackets, or is ``localhost``:
+    the rule by which clients tell ``quay.io/x`` from ``library/x``.
+    """
+    if (
+        "." not in component
+        and ":" not in component
+        and not component.startswith("[")
+        and component.lower() != "localhost"
+    ):
+        return False
+    try:
+        parse_host(component)
+    except NameInvalid:
+        return False
+    return True
+
+
+def _check_name(text: str, name: str) -> None:
+    if not name:
+        raise _not_a_host(text, "the name is missing")
+    if len(name) > _MAX_NAME:
+        raise _not_a_host(text, f"the name is longer than {_MAX_NAME} characters")
+    if name.endswith("."):
+        raise _not_a_host(text, "it ends with a dot")
+    labels = name.split(".")
+    for label in labels:
+        if not label:
+            raise _not_a_host(text, "there is nothing between two dots")
+        if len(label) > _MAX_LABEL:
+            raise _not_a_host(text, f"a label is longer than {_MAX_LABEL} characters")
+        if _LABEL.fullmatch(label) is None:
+            raise _not_a_host(text, "a label is made of letters, digits and, inside, hyphens")
+    if _NUMBER.fullmatch(labels[-1]) is not None:
+        try:
+            ipaddress.IPv4Address(name)
+        except ValueError:
+            raise _not_a_host(text, "it ends in a number and is no IPv4 address") from None
+
+
+def _check_ipv6(text: str, address: str) -> None:
+    try:
+        # A zone ("fe80::1%eth0") names a network card of this machine: not a client's business.
+        if "%" in address:
+            raise ValueError("zone")
+        ipaddress.IPv6Address(address)
+    except ValueError:
+        raise _not_a_host(text, "there is no IPv6 address between the brackets") from None
+
+
+def _not_a_host(text: str, reason: str) -> NameInvalid:
+    return NameInvalid(f"{shown(text)} is not a registry host: {reason}")

@@ -1,0 +1,278 @@
+"""From a path and a query to one typed route (OCI distribution spec, section "Endpoints").
+
+Names contain slashes, and their components may be called like an endpoint, so a path is read
+from its end: ``a/manifests/b/manifests/latest`` is the tag ``latest`` of ``a/manifests/b``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Self
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from attrs import frozen
+
+from oci_registry.spec.digest import Digest
+from oci_registry.spec.errors import (
+    BadRequest,
+    NameInvalid,
+    NameUnknown,
+    PaginationInvalid,
+    RegistryError,
+    shown,
+)
+from oci_registry.spec.reference import (
+    Tag,
+    looks_like_host,
+    parse_host,
+    parse_reference,
+    parse_repository,
+)
+
+MAX_PATH = 4096
+"""The most bytes of a path."""
+
+MAX_QUERY = 4096
+"""The most bytes of a query."""
+
+MAX_FIELDS = 16
+"""The most fields of a query."""
+
+MAX_VALUE = 255
+"""The most characters of ``last`` and of ``artifactType``."""
+
+MAX_PAGE = 10_000
+"""The largest page of tags; whoever asks for more gets this many."""
+
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_ODD_BYTE = re.compile(rb"[^\x20-\x7e]")
+_PRINTABLE = re.compile(r"[\x20-\x7e]*")
+_DIGITS = re.compile(r"[0-9]+")
+
+
+@frozen
+class Name:
+    """What stands between ``/v2/`` and the endpoint: a repository, maybe behind a host.
+
+    ``text`` is the name as the client wrote it.  ``host`` is its first component, lower-cased,
+    if that has the form of a registry host and more components follow, else ``None``.  ``rest``
+    is what follows the host, the whole where there is none: always a valid repository.  With a
+    host, ``text`` may be a repository as well (``gcr.io/a``) or not (``localhost:5000/a``).
+    """
+
+    host: str | None
+    rest: str
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The name in ``text``; `NameInvalid` if it is none, with or without a host."""
+        head, slash, rest = text.partition("/")
+        if slash and looks_like_host(head):
+            return cls(head.lower(), parse_repository(rest), text)
+        return cls(None, parse_repository(text), text)
+
+    @property
+    def first(self) -> str | None:
+        """The first component if it may be part of a repository and more components follow.
+
+        For those who know namespaces that do not look like a host.
+        """
+        head, slash, _ = self.text.partition("/")
+        if not slash:
+            return None
+        try:
+            return parse_repository(head)
+        except NameInvalid:
+            return None
+
+    @property
+    def after_first(self) -> str:
+        """The components after the first; empty if there is but one."""
+        return self.text.partition("/")[2]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@frozen
+class BaseRoute:
+    """``/v2/`` or ``/v2``: is this a registry?  Its query means nothing and is not read."""
+
+
+@frozen
+class ManifestRoute:
+    """``/v2/<name>/manifests/<reference>``; ``ns`` is the source host if the client says so."""
+
+    name: Name
+    reference: Tag | Digest
+    ns: str | None
+
+
+@frozen
+class BlobRoute:
+    """``/v2/<name>/blobs/<digest>``."""
+
+    name: Name
+    digest: Digest
+    ns: str | None
+
+
+@frozen
+class TagsRoute:
+    """``/v2/<name>/tags/list``: at most ``n`` tags, those after ``last``."""
+
+    name: Name
+    n: int | None
+    last: str | None
+    ns: str | None
+
+
+@frozen
+class ReferrersRoute:
+    """``/v2/<name>/referrers/<digest>``, perhaps only those of one artifact type."""
+
+    name: Name
+    digest: Digest
+    artifact_type: str | None
+    ns: str | None
+
+
+Route = BaseRoute | ManifestRoute | BlobRoute | TagsRoute | ReferrersRoute
+"""One endpoint with everything its path and query say."""
+
+
+def parse_route(path: bytes, query: bytes) -> Route:
+    """The route of a request.
+
+    ``path`` is as it came, still percent-encoded and without the query; every segment is
+    decoded once, after the path is split.  `NameUnknown` for a path of no known shape;
+    `NameInvalid`, `DigestInvalid`, `ReferenceInvalid`, `PaginationInvalid` and `BadRequest` for
+    what is malformed in a known one.  Unknown fields of the query are passed over, known ones
+    may come once, and an empty ``last`` or ``artifactType`` is as good as none.
+    """
+    segments = _segments(path)
+    if segments in (["v2"], ["v2", ""]):
+        return BaseRoute()
+    if segments[0] != "v2":
+        raise NameUnknown(f"there is nothing at {shown('/' + '/'.join(segments))}")
+    if len(segments) < 4:
+        raise _no_endpoint()
+    marker, last = segments[-2:]
+    if marker == "manifests":
+        name = _name(segments)
+        reference = parse_reference(last)
+        return ManifestRoute(name, reference, _Fields(query).ns())
+    if marker == "blobs":
+        name = _name(segments)
+        digest = Digest.parse(last)
+        return BlobRoute(name, digest, _Fields(query).ns())
+    if marker == "referrers":
+        name = _name(segments)
+        digest = Digest.parse(last)
+        fields = _Fields(query)
+        return ReferrersRoute(name, digest, fields.text("artifactType", BadRequest), fields.ns())
+    if marker == "tags" and last == "list":
+        name = _name(segments)
+        fields = _Fields(query)
+        return TagsRoute(name, fields.n(), fields.text("last", PaginationInvalid), fields.ns())
+    raise _no_endpoint()
+
+
+def _no_endpoint() -> NameUnknown:
+    return NameUnknown(
+        "there is no such endpoint: /v2/<name>/ is followed by manifests/<reference>, "
+        "blobs/<digest>, tags/list or referrers/<digest>"
+    )
+
+
+def _name(segments: Sequence[str]) -> Name:
+    return Name.parse("/".join(segments[1:-2]))
+
+
+def _segments(path: bytes) -> list[str]:
+    if len(path) > MAX_PATH:
+        raise NameInvalid(f"a path has at most {MAX_PATH} bytes, not {len(path)}")
+    if not path.startswith(b"/"):
+        raise NameUnknown("a path starts with a slash")
+    if _BAD_ESCAPE.search(path) is not None:
+        raise NameInvalid("the path has a malformed percent escape")
+    raw = path[1:].split(b"/")
+    segments = [_segment(part) for part in raw]
+    # One slash at the end is part of "/v2/" and of no other path.
+    whole = segments[:-1] if segments == ["v2", ""] or segments == [""] else segments
+    if "" in whole:
+        raise NameInvalid("the path has an empty segment")
+    if "." in whole or ".." in whole:
+        raise NameInvalid("the path has a segment '.' or '..'")
+    return segments
+
+
+def _segment(raw: bytes) -> str:
+    decoded = unquote_to_bytes(raw) if b"%" in raw else raw
+    if b"/" in decoded:
+        raise NameInvalid("the path has an encoded slash")
+    if _ODD_BYTE.search(decoded) is not None:
+        raise NameInvalid("the path holds control characters or non-ASCII")
+    return decoded.decode("ascii")
+
+
+class _Fields:
+    """The fields of a query, each to be asked for by name."""
+
+    def __init__(self, query: bytes) -> None:
+        self._values: dict[str, list[str]] = {}
+        if not query:
+            return
+        if len(query) > MAX_QUERY:
+            raise BadRequest(f"a query has at most {MAX_QUERY} bytes, not {len(query)}")
+        try:
+            # Escapes that are not UTF-8 become U+FFFD, which none of our own fields allows.
+            pairs = parse_qsl(
+                query.decode("ascii"),
+                keep_blank_values=True,
+                errors="replace",
+                max_num_fields=MAX_FIELDS,
+            )
+        except UnicodeDecodeError:
+            raise BadRequest("the query holds bytes outside ASCII") from None
+        except ValueError:
+            raise BadRequest(f"a query has at most {MAX_FIELDS} fields") from None
+        for key, value in pairs:
+            self._values.setdefault(key, []).append(value)
+
+    def ns(self) -> str | None:
+        value = self._single("ns", NameInvalid)
+        if value is None:
+            return None
+        try:
+            return parse_host(value)
+        except NameInvalid as error:
+            raise NameInvalid(f"the field ns: {error.message}") from None
+
+    def n(self) -> int | None:
+        value = self._single("n", PaginationInvalid)
+        if value is None:
+            return None
+        if _DIGITS.fullmatch(value) is None:
+            raise PaginationInvalid(f"the field n must be a number, not {shown(value)}")
+        return min(int(value), MAX_PAGE)
+
+    def text(self, key: str, error: type[RegistryError]) -> str | None:
+        value = self._single(key, error)
+        if value is None:
+            return None
+        if len(value) > MAX_VALUE:
+            raise error(f"the field {key} has at most {MAX_VALUE} characters, not {len(value)}")
+        if _PRINTABLE.fullmatch(value) is None:
+            raise error(f"the field {key} holds control characters or non-ASCII")
+        return value or None
+
+    def _single(self, key: str, error: type[RegistryError]) -> str | None:
+        values = self._values.get(key)
+        if values is None:
+            return None
+        if len(values) > 1:
+            raise error(f"the field {key} may be given only once")
+        return values[0]
