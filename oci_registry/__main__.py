@@ -1,0 +1,41 @@
+"""The command ``oci-registry``: the daemon in the foreground, without a pid file.
+
+``oci-registry ARGS`` is ``twistd --nodaemon --pidfile= oci-registry ARGS``, and so is
+``python -m oci_registry ARGS``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from twisted.python.usage import UsageError
+from twisted.scripts.twistd import ServerOptions, runApp
+
+NAME = "oci-registry"
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the daemon until a signal ends it.
+
+    ``args`` stand in for the command line.  What is wrong with them is printed to stderr, a line
+    for each problem, and the process exits with status 1.
+    """
+    # usage.Options names the program after argv[0], which is __main__.py after "python -m".
+    sys.argv[0] = NAME
+    config = ServerOptions()
+    try:
+        config.parseOptions(
+            ["--nodaemon", "--pidfile=", NAME, *(sys.argv[1:] if args is None else args)]
+        )
+    except UsageError as error:
+        # twistd prints its own long usage first, which would bury the problem.
+        for line in str(error).splitlines():
+            print(f"{NAME}: {line}", file=sys.stderr)
+        print(f"{NAME}: {NAME} --help shows all options", file=sys.stderr)
+        raise SystemExit(1) from None
+    runApp(config)
+
+
+if __name__ == "__main__":
+    main()
