@@ -175,4 +175,6 @@ def _check_ipv6(text: str, address: str) -> None:
 
 
 def _not_a_host(text: str, reason: str) -> NameInvalid:
-    return NameInvalid(f"{shown(text)} is not a registry host: {reason}")
+    # Nothing before an "@" is repeated: it may be a password.
+    _, at, tail = text.rpartition("@")
+    return NameInvalid(f"{shown('...@' + tail if at else text)} is not a registry host: {reason}")

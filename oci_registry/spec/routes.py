@@ -69,8 +69,9 @@ class Name:
     def parse(cls, text: str) -> Self:
         """The name in ``text``; `NameInvalid` if it is none, with or without a host."""
         head, slash, rest = text.partition("/")
-        if slash and looks_like_host(head):
-            return cls(head.lower(), parse_repository(rest), text)
+        # No repository has a colon or a bracket: such a component is meant as a host.
+        if slash and (":" in head or "[" in head or looks_like_host(head)):
+            return cls(parse_host(head), parse_repository(rest), text)
         return cls(None, parse_repository(text), text)
 
     @property
@@ -196,12 +197,16 @@ def _segments(path: bytes) -> list[str]:
         raise NameInvalid(f"a path has at most {MAX_PATH} bytes, not {len(path)}")
     if not path.startswith(b"/"):
         raise NameUnknown("a path starts with a slash")
-    if _BAD_ESCAPE.search(path) is not None:
-        raise NameInvalid("the path has a malformed percent escape")
-    raw = path[1:].split(b"/")
-    segments = [_segment(part) for part in raw]
+    if b"%" in path:
+        if _BAD_ESCAPE.search(path) is not None:
+            raise NameInvalid("the path has a malformed percent escape")
+        segments = [_text(unquote_to_bytes(raw)) for raw in path[1:].split(b"/")]
+        if any("/" in segment for segment in segments):
+            raise NameInvalid("the path has an encoded slash")
+    else:
+        segments = _text(path)[1:].split("/")
     # One slash at the end is part of "/v2/" and of no other path.
-    whole = segments[:-1] if segments == ["v2", ""] or segments == [""] else segments
+    whole = segments[:-1] if segments in ([""], ["v2", ""]) else segments
     if "" in whole:
         raise NameInvalid("the path has an empty segment")
     if "." in whole or ".." in whole:
@@ -209,10 +214,7 @@ def _segments(path: bytes) -> list[str]:
     return segments
 
 
-def _segment(raw: bytes) -> str:
-    decoded = unquote_to_bytes(raw) if b"%" in raw else raw
-    if b"/" in decoded:
-        raise NameInvalid("the path has an encoded slash")
+def _text(decoded: bytes) -> str:
     if _ODD_BYTE.search(decoded) is not None:
         raise NameInvalid("the path holds control characters or non-ASCII")
     return decoded.decode("ascii")
