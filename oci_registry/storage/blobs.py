@@ -1,0 +1,204 @@
+"""Blobs by digest, on a driver: verified before they are served, counted while they are read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from oci_registry.spec.digest import Digest, Verifier
+from oci_registry.storage.interfaces import (
+    IDriver,
+    IObjectWriter,
+    IStoredObject,
+    ObjectInfo,
+)
+from oci_registry.storage.keys import BLOBS, blob_key, parse_blob_key
+from oci_registry.storage.usage import Usage
+from oci_registry.streams.flight import SingleFlight
+from oci_registry.streams.threads import RunInThread
+
+_VERIFIED_AT_ONCE = 4 * 1024 * 1024
+
+
+class StoredBlob:
+    """An open blob of the store; close it, or everything read from it, when done."""
+
+    def __init__(self, digest: Digest, stored: IStoredObject, readers: Counter[Digest]) -> None:
+        self.digest = digest
+        self.size: int = stored.info.size
+        self._stored = stored
+        self._readers = readers
+        self._open = True
+        readers[digest] += 1
+
+    def source(self, start: int, stop: int) -> StoredSource:
+        """Return the bytes from *start* to *stop* (exclusive) as a `Source`; closing it closes the blob."""
+        return StoredSource(self, self._stored, start, stop)
+
+    def close(self) -> None:
+        """Give the object back. Idempotent."""
+        if self._open:
+            self._open = False
+            self._readers[self.digest] -= 1
+            if not self._readers[self.digest]:
+                del self._readers[self.digest]
+            self._stored.close()
+
+
+class StoredSource:
+    """A range of a stored blob, read one chunk ahead of its consumer."""
+
+    def __init__(self, blob: StoredBlob, stored: IStoredObject, start: int, stop: int) -> None:
+        self._blob = blob
+        self._stored = stored
+        self._position = start
+        self._stop = stop
+        self._ahead: Deferred[bytes] | bytes | None = None
+        if start == 0 and stored.head:
+            self._ahead = stored.head[:stop]
+            self._position = len(self._ahead)
+
+    def read(self, limit: int) -> bytes | Deferred[bytes]:
+        """Return the next bytes, at most *limit*; ``b""`` at the end."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is None:
+            ahead = self._fetch(limit)
+        if isinstance(ahead, Deferred):
+            return ahead.addCallback(self._and_ahead, limit)
+        return self._and_ahead(ahead, limit)
+
+    def _and_ahead(self, data: bytes, limit: int) -> bytes:
+        if data and self._position < self._stop:
+            self._ahead = self._fetch(limit)
+        return data
+
+    def _fetch(self, limit: int) -> Deferred[bytes] | bytes:
+        length = min(limit, self._stop - self._position)
+        if length <= 0:
+            return b""
+        self._position += length
+        return self._stored.read(self._position - length, length)
+
+    def close(self) -> None:
+        """Close the blob."""
+        ahead, self._ahead = self._ahead, None
+        if isinstance(ahead, Deferred):
+            ahead.addErrback(lambda _: None)
+        self._blob.close()
+
+
+class BlobStore:
+    """What the registry room keeps blobs in.
+
+    *check_always*: hash a blob on every opening, not only the first time that a blob which somebody
+    else put there is opened. All methods may raise `StoreError`.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, driver: IDriver, usage: Usage, upkeep: RunInThread, *, check_always: bool
+    ) -> None:
+        self._driver = driver
+        self._usage = usage
+        self._upkeep = upkeep
+        self._check_always = check_always
+        self._verifying: SingleFlight[Digest, bool] = SingleFlight()
+        self._readers: Counter[Digest] = Counter()
+
+    async def size(self, digest: Digest) -> int | None:
+        """Return the size of a stored blob in bytes, or None."""
+        key = blob_key(digest)
+        info: ObjectInfo | None = await self._driver.stat(key)
+        if info is not None and not info.sealed and not await self._verified(digest):
+            return None
+        if info is None:
+            return None
+        self._usage.used(key)
+        return info.size
+
+    async def open(self, digest: Digest, head: int = 0) -> StoredBlob | None:
+        """Open a stored blob whose bytes are right; a wrong one is removed, and None returned.
+
+        *head*: how many of its first bytes will be wanted at once.
+        """
+        key = blob_key(digest)
+        stored: IStoredObject | None = await self._driver.open(key, head)
+        if stored is None:
+            return None
+        blob = StoredBlob(digest, stored, self._readers)
+        if self._check_always or not stored.info.sealed:
+            try:
+                right = await self._verified(digest)
+            except BaseException:
+                blob.close()
+                raise
+            if not right:
+                blob.close()
+                return None
+        self._usage.used(key)
+        return blob
+
+    async def create(self, digest: Digest) -> IObjectWriter:
+        """Begin a new blob. It is the caller's duty to commit nothing but the right bytes."""
+        return await self._driver.create(blob_key(digest))
+
+    async def discard(self, digest: Digest) -> bool:
+        """Remove a blob; who has it open reads it to the end."""
+        key = blob_key(digest)
+        self._usage.forget(key)
+        return await self._driver.delete(key)
+
+    def committed(self, digest: Digest) -> None:
+        """A blob has been committed: it counts as used now."""
+        self._usage.used(blob_key(digest))
+
+    def in_use(self, digest: Digest) -> bool:
+        """Whether somebody is reading the blob."""
+        return digest in self._readers
+
+    async def list(self) -> AsyncIterator[tuple[Digest, ObjectInfo]]:
+        """Yield every stored blob with the time of its last use."""
+        async for info in self._driver.list(BLOBS):
+            digest = parse_blob_key(info.key)
+            if digest is not None:
+                used = self._usage.last(info.key, info.used)
+                yield digest, ObjectInfo(info.key, info.size, used, info.sealed)
+
+    def needed(self, digest: Digest, when: float) -> None:
+        """Something that needs the blob was used at *when*."""
+        self._usage.inherit(blob_key(digest), when)
+
+    def _verified(self, digest: Digest) -> Deferred[bool]:
+        return self._verifying.run(digest, lambda: self._verify(digest))
+
+    async def _verify(self, digest: Digest) -> bool:
+        """Hash a stored blob; seal it if it is right, remove it if it is wrong."""
+        key = blob_key(digest)
+        stored: IStoredObject | None = await self._driver.open(key)
+        if stored is None:
+            return False
+        verifier = Verifier(digest)
+        try:
+            offset = 0
+            while data := await stored.read(offset, _VERIFIED_AT_ONCE):
+                await self._upkeep(verifier.update, data)
+                offset += len(data)
+        finally:
+            stored.close()
+        if verifier.verified():
+            if not stored.info.sealed:
+                self._log.info("{digest} was found in the store and is right", digest=str(digest))
+                await self._driver.seal(key)
+            return True
+        self._log.warn(
+            "{digest} in the store is wrong ({size} bytes hash to {actual}): removed",
+            digest=str(digest),
+            size=stored.info.size,
+            actual=str(verifier.actual()),
+        )
+        await self.discard(digest)
+        return False

@@ -1,0 +1,19 @@
+"""The storage drivers by name, each imported only when it is used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import cast
+
+from oci_registry.storage.interfaces import IDriver
+
+_DRIVERS = {
+    "memory": "oci_registry.storage.drivers.memory:MemoryDriver",
+    "filesystem": "oci_registry.storage.drivers.filesystem:FilesystemDriver",
+}
+
+
+def driver_class(name: str) -> type[IDriver]:
+    """Return the class of the driver called *name*; KeyError when there is none."""
+    module, _, attribute = _DRIVERS[name].partition(":")
+    return cast("type[IDriver]", getattr(import_module(module), attribute))

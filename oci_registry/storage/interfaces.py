@@ -1,0 +1,103 @@
+"""The contract between what a registry stores and where it is stored.
+
+A driver knows bytes at keys, not registries. Keys are relative paths made by `storage.keys`, parts
+joined by ``/``. Errors of the medium are `StoreError`, whatever the driver; a missing object is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+
+class StoreError(Exception):
+    """The medium failed (full, read-only, broken, gone); the message says how."""
+
+
+@frozen
+class ObjectInfo:
+    """What is known of a stored object without reading it.
+
+    *size* in bytes. *used*: seconds since the epoch when it was last written or touched. *sealed*: it
+    was committed through a writer of ours or sealed later; anything else was put there by somebody.
+    """
+
+    key: str
+    size: int
+    used: float
+    sealed: bool
+
+
+class IStoredObject(Interface):
+    """A stored object opened for reading; it stays readable when it is deleted meanwhile."""
+
+    info: ObjectInfo = Attribute("its `ObjectInfo`")
+    head: bytes = Attribute("its first bytes, as many as were asked for on opening")
+
+    def read(offset: int, length: int) -> Deferred[bytes]:
+        """Return up to *length* bytes at *offset*; ``b""`` beyond the end. Fails with StoreError."""
+
+    def close() -> None:
+        """Give back what it holds. Idempotent; a read under way may still finish."""
+
+
+class IObjectWriter(Interface):
+    """A new object that nobody sees before it is committed; a `streams.interfaces.GrowingFile`."""
+
+    def append(data: bytes) -> None:
+        """Write at the end. Blocks: call it in a thread, one at a time. Raises StoreError."""
+
+    def read(offset: int, length: int) -> Deferred[bytes]:
+        """Return bytes that were appended, before and after the commit, until it is closed."""
+
+    def commit() -> Deferred[None]:
+        """Make the object durable and visible as a whole, sealed, replacing an older one.
+
+        Fails with StoreError, and then nothing is visible.
+        """
+
+    def cancel() -> Deferred[None]:
+        """Leave no trace of it. Idempotent; does nothing after a commit."""
+
+    def close() -> None:
+        """Give back what it holds, without committing. Idempotent."""
+
+
+class IDriver(Interface):
+    """Bytes at keys."""
+
+    def start() -> Deferred[None]:
+        """Prepare the medium and remove what an earlier process left half-written."""
+
+    def check() -> Deferred[None]:
+        """Fail with StoreError, in a sentence, unless the medium can be read and written."""
+
+    def stat(key: str) -> Deferred[ObjectInfo | None]:
+        """Return what is known of an object."""
+
+    def open(key: str, head: int = 0) -> Deferred[IStoredObject | None]:
+        """Open an object, reading its first *head* bytes on the way."""
+
+    def get(key: str, limit: int) -> Deferred[bytes | None]:
+        """Return a small object whole; None too when it is larger than *limit* bytes."""
+
+    def put(key: str, data: bytes) -> Deferred[None]:
+        """Write a small object as a whole, replacing an older one. Not durable against power loss."""
+
+    def create(key: str) -> Deferred[IObjectWriter]:
+        """Begin a new object."""
+
+    def seal(key: str) -> Deferred[None]:
+        """Mark an object as verified; does nothing when it is not there."""
+
+    def touch(key: str, used: float) -> Deferred[None]:
+        """Set when an object was last used; does nothing when it is not there."""
+
+    def delete(key: str) -> Deferred[bool]:
+        """Remove an object; return whether it was there."""
+
+    def list(prefix: str) -> AsyncIterator[ObjectInfo]:
+        """Yield every object whose key begins with *prefix* and a ``/``, in no particular order."""

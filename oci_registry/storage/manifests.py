@@ -1,0 +1,120 @@
+"""Manifests by registry and digest, on a driver, with the recently used ones in memory.
+
+A stored manifest is one line of JSON with its media type, then its bytes as they are. Its digest is
+checked each time it is read from the medium, so nothing else needs to be trusted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+
+from twisted.logger import Logger
+
+from oci_registry.spec.digest import Digest
+from oci_registry.spec.errors import RegistryError
+from oci_registry.spec.manifest import MAX_MANIFEST_SIZE, Manifest
+from oci_registry.storage.interfaces import IDriver, ObjectInfo
+from oci_registry.storage.keys import REPOSITORIES, manifest_key, parse_manifest_key
+from oci_registry.storage.usage import Usage
+
+MEMORY = 16 * 1024 * 1024
+"""Bytes of manifests kept in memory."""
+_LARGEST = MAX_MANIFEST_SIZE + 1024
+_OVERHEAD = 2048
+
+
+class ManifestStore:
+    """What the registry room keeps manifests in. All methods may raise `StoreError`."""
+
+    _log = Logger()
+
+    def __init__(self, driver: IDriver, usage: Usage) -> None:
+        self._driver = driver
+        self._usage = usage
+        self._recent: OrderedDict[str, Manifest] = OrderedDict()
+        self._recent_bytes = 0
+
+    def recall(self, host: str, digest: Digest) -> Manifest | None:
+        """Return a manifest if it is in memory."""
+        key = manifest_key(host, digest)
+        manifest = self._recent.get(key)
+        if manifest is not None:
+            self._recent.move_to_end(key)
+            self._usage.used(key)
+        return manifest
+
+    async def get(self, host: str, digest: Digest) -> Manifest | None:
+        """Return a stored manifest, or None; one whose bytes are wrong is removed."""
+        manifest = self.recall(host, digest)
+        if manifest is None:
+            manifest = await self._read(host, digest)
+            if manifest is not None:
+                key = manifest_key(host, digest)
+                self._remember(key, manifest)
+                self._usage.used(key)
+        return manifest
+
+    async def peek(self, host: str, digest: Digest) -> Manifest | None:
+        """As `get`, but without it counting as a use."""
+        recent = self._recent.get(manifest_key(host, digest))
+        return recent if recent is not None else await self._read(host, digest)
+
+    async def put(self, host: str, manifest: Manifest) -> None:
+        """Keep a manifest; it is served from memory even if the medium fails."""
+        key = manifest_key(host, manifest.digest)
+        self._remember(key, manifest)
+        self._usage.used(key)
+        head = json.dumps({"mediaType": manifest.media_type}).encode()
+        await self._driver.put(key, head + b"\n" + manifest.raw)
+
+    async def delete(self, host: str, digest: Digest) -> bool:
+        """Remove a manifest."""
+        key = manifest_key(host, digest)
+        self._forget(key)
+        self._usage.forget(key)
+        return await self._driver.delete(key)
+
+    async def list(self) -> AsyncIterator[tuple[str, Digest, ObjectInfo]]:
+        """Yield registry, digest and time of last use of every stored manifest."""
+        async for info in self._driver.list(REPOSITORIES):
+            parsed = parse_manifest_key(info.key)
+            if parsed is not None:
+                used = self._usage.last(info.key, info.used)
+                yield *parsed, ObjectInfo(info.key, info.size, used, info.sealed)
+
+    def needed(self, host: str, digest: Digest, when: float) -> None:
+        """Something that needs the manifest was used at *when*."""
+        self._usage.inherit(manifest_key(host, digest), when)
+
+    async def _read(self, host: str, digest: Digest) -> Manifest | None:
+        stored = await self._driver.get(manifest_key(host, digest), _LARGEST)
+        if stored is None:
+            return None
+        head, _, raw = stored.partition(b"\n")
+        try:
+            if Digest.of(raw, digest.algorithm) != digest:
+                raise ValueError("its bytes do not have its digest")
+            return Manifest(raw, str(json.loads(head)["mediaType"]), digest)
+        except (RegistryError, ValueError, KeyError, TypeError) as error:
+            self._log.warn(
+                "manifest {digest} of {host} in the store is unusable ({error}): removed",
+                digest=str(digest),
+                host=host,
+                error=str(error),
+            )
+            await self.delete(host, digest)
+            return None
+
+    def _remember(self, key: str, manifest: Manifest) -> None:
+        self._forget(key)
+        self._recent[key] = manifest
+        self._recent_bytes += len(manifest.raw) + _OVERHEAD
+        while self._recent_bytes > MEMORY and len(self._recent) > 1:
+            self._forget(next(iter(self._recent)))
+
+    def _forget(self, key: str) -> None:
+        manifest = self._recent.pop(key, None)
+        if manifest is not None:
+            self._recent_bytes -= len(manifest.raw) + _OVERHEAD

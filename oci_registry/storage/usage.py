@@ -1,0 +1,58 @@
+"""When objects were last used, kept without a write for each use."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from oci_registry.storage.interfaces import IDriver
+
+GRANULARITY = 60.0
+"""Seconds of use that share one touch of the stored object."""
+_REMEMBERED = 100_000
+
+
+class Usage:
+    """Remember uses exactly in memory, and on the medium to the minute.
+
+    A use is written down at most once per `GRANULARITY` and object, in the background; a restart
+    therefore forgets at most the last minute of an object's life.
+    """
+
+    def __init__(self, driver: IDriver, clock: IReactorTime) -> None:
+        self._driver = driver
+        self._clock = clock
+        self._used: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def used(self, key: str) -> None:
+        """Note that the object at *key* is being used now."""
+        now = self._clock.seconds()
+        written = self._used.get(key, (0.0, 0.0))[1]
+        if now - written >= GRANULARITY:
+            written = now
+            # The store's own troubles are noticed where its answers matter.
+            self._driver.touch(key, now).addErrback(_ignore)
+        self._used[key] = (now, written)
+        self._used.move_to_end(key)
+        if len(self._used) > _REMEMBERED:
+            self._used.popitem(last=False)
+
+    def last(self, key: str, stored: float) -> float:
+        """Return when the object was last used, given what the medium says; seconds since the epoch."""
+        return max(stored, self._used.get(key, (0.0, 0.0))[0])
+
+    def inherit(self, key: str, when: float) -> None:
+        """Count an object as used at *when*, because something that needs it was."""
+        if when > self._used.get(key, (0.0, 0.0))[0]:
+            self._used[key] = (when, when)
+            self._driver.touch(key, when).addErrback(_ignore)
+
+    def forget(self, key: str) -> None:
+        """The object is gone."""
+        self._used.pop(key, None)
+
+
+def _ignore(failure: Failure) -> None:
+    return None

@@ -1,0 +1,64 @@
+"""One piece of work at a time per key, its outcome shared by everyone who asked for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any, Generic, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class SingleFlight(Generic[K, V]):
+    """Join callers that ask for the same key while it is being worked on.
+
+    Every caller gets its own Deferred: the same value, or the same error. A caller that cancels leaves
+    alone; the work goes on, because others may have joined and its result is worth keeping.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[K, list[Deferred[V]]] = {}
+        self._work: dict[K, Deferred[None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def run(self, key: K, start: Callable[[], Coroutine[Any, Any, V]]) -> Deferred[V]:
+        """Return a Deferred of what ``start()`` gives, starting it only if no one has yet."""
+        mine: Deferred[V] = Deferred(lambda d: self._leave(key, d))
+        if key in self._waiting:
+            self._waiting[key].append(mine)
+            return mine
+        self._waiting[key] = [mine]
+        work = Deferred.fromCoroutine(start())
+        self._work[key] = work.addCallbacks(
+            lambda value: self._land(key, value), lambda failure: self._crash(key, failure)
+        )
+        if key not in self._waiting:
+            del self._work[key]
+        return mine
+
+    def cancel_all(self) -> None:
+        """Cancel all work under way; everyone who waits for it gets the CancelledError."""
+        for work in list(self._work.values()):
+            work.cancel()
+
+    def _leave(self, key: K, waiter: Deferred[V]) -> None:
+        waiters = self._waiting.get(key, [])
+        if waiter in waiters:
+            waiters.remove(waiter)
+
+    def _end(self, key: K) -> list[Deferred[V]]:
+        self._work.pop(key, None)
+        return self._waiting.pop(key)
+
+    def _land(self, key: K, value: V) -> None:
+        for waiter in self._end(key):
+            waiter.callback(value)
+
+    def _crash(self, key: K, failure: Failure) -> None:
+        for waiter in self._end(key):
+            waiter.errback(failure)

@@ -1,0 +1,434 @@
+"""A blob that is being downloaded by one transfer and followed by any number of readers.
+
+The writing side is an `IConsumer`: the upstream body is written into it, in batches handed to a thread
+that hashes and appends them, and the upstream is paused while too much is waiting. The reading side
+hands out followers, each at its own position: recent batches from memory, older bytes from the file.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IConsumer,
+    IDelayedCall,
+    IProducer,
+    IPushProducer,
+    IReactorTime,
+)
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from oci_registry.spec.digest import Digest, Verifier
+from oci_registry.spec.errors import BadGateway
+from oci_registry.streams.interfaces import GrowingFile
+from oci_registry.streams.threads import RunInThread
+
+TAIL = 64 * 1024
+"""Bytes at the end of a blob that no reader gets before the digest is verified."""
+BATCH = 256 * 1024
+"""Bytes handed to the thread at once; a fraction of a millisecond of hashing."""
+WINDOW = 1024 * 1024
+"""Bytes of recent batches kept in memory for the followers that keep pace."""
+HIGH_WATER = 2 * 1024 * 1024
+"""Bytes waiting for the thread above which the upstream is paused."""
+UNSTORED_WINDOW = 4 * 1024 * 1024
+"""Bytes kept for followers when the store has failed and the file is no help."""
+FLUSH_DELAY = 0.01
+"""Seconds that less than a batch may wait for more."""
+STALL = 10.0
+"""Seconds after which a follower that holds up an unstored blob is given up."""
+
+
+class TransferFailed(BadGateway):
+    """The blob cannot be completed: upstream failed, or its bytes were wrong."""
+
+
+class _Lost(Exception):
+    """The bytes at a follower's position are no longer to be had."""
+
+
+@implementer(IConsumer)
+class GrowingBlob:
+    """The one place where a transfer's bytes are, from the first to the commit.
+
+    *size* is the length that upstream announced, in bytes, or None. *file* is where they are stored;
+    if appending fails, `store_error` is set and the blob goes on in memory alone, held to the pace of
+    its followers. Bytes become visible to followers when they are hashed; the last `TAIL` of them only
+    when the whole is verified (`finish`).
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        expected: Digest,
+        size: int | None,
+        file: GrowingFile | None,
+        run: RunInThread,
+        clock: IReactorTime,
+    ) -> None:
+        self.digest = expected
+        self.size = size
+        self.received = 0
+        self.digested = 0
+        self.stored = 0
+        self.verified = False
+        self.store_error: Exception | None = None
+        self.failure: Exception | None = None
+        self._verifier = Verifier(expected)
+        self._file = file
+        self._storing = file is not None
+        self._run = run
+        self._clock = clock
+        self._pending: deque[bytes] = deque()
+        self._pending_bytes = 0
+        self._in_thread = 0
+        self._flush: IDelayedCall | None = None
+        self._window: deque[bytes] = deque()
+        self._window_bytes = 0
+        self._followers: set[Follower] = set()
+        self._producer: IPushProducer | None = None
+        self._paused = False
+        self._stall: IDelayedCall | None = None
+        self._finished: Deferred[bool] | None = None
+        self._released = False
+
+    # -- the writing side
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        """Take the upstream body's push producer; it is paused from here on as needed."""
+        self._producer = cast(IPushProducer, producer)
+        self._regulate()
+
+    def unregisterProducer(self) -> None:
+        """The upstream body has ended."""
+        self._producer = None
+        self._paused = False
+
+    def write(self, data: bytes) -> None:
+        """Take bytes from upstream, in order."""
+        if self.failure is not None or not data:
+            return
+        self.received += len(data)
+        if self.size is not None and self.received > self.size:
+            self.fail(TransferFailed(f"upstream sent more than the {self.size} bytes it announced"))
+            return
+        self._pending.append(data)
+        self._pending_bytes += len(data)
+        self._work()
+        self._regulate()
+
+    def finish(self) -> Deferred[bool]:
+        """Upstream has sent its last byte: return whether the digest is right.
+
+        Fires when everything is hashed. If it is right, the tail is out; if not, the blob has failed
+        and every follower with it.
+        """
+        self._finished = Deferred()
+        finished = self._finished
+        self._work()
+        return finished
+
+    def fail(self, reason: Exception) -> None:
+        """Give up: every follower is told, now or at its next read. Idempotent."""
+        if self.failure is not None or self.verified:
+            return
+        self.failure = reason
+        self._pending.clear()
+        self._pending_bytes = 0
+        self._window.clear()
+        self._window_bytes = 0
+        self._cancel_timers()
+        finished, self._finished = self._finished, None
+        for follower in list(self._followers):
+            follower.wake()
+        if finished is not None:
+            finished.callback(False)
+
+    def release(self) -> None:
+        """The transfer is over: close the file as soon as the last follower has left."""
+        self._released = True
+        self._close_if_unused()
+
+    # -- the reading side
+
+    def follow(self, position: int = 0) -> Follower:
+        """Return a new reader that starts at *position*."""
+        follower = Follower(self, position)
+        self._followers.add(follower)
+        return follower
+
+    def can_follow(self, position: int) -> bool:
+        """Whether a new reader at *position* would find its bytes."""
+        return self.failure is None and (position >= self._window_start or position < self.stored)
+
+    @property
+    def followers(self) -> int:
+        """How many readers there are."""
+        return len(self._followers)
+
+    @property
+    def visible(self) -> int:
+        """How many bytes followers may have by now."""
+        if self.verified:
+            return self.digested
+        known = self.digested if self.size is None else self.size
+        return max(0, min(self.digested, known - TAIL))
+
+    @property
+    def _window_start(self) -> int:
+        return self.digested - self._window_bytes
+
+    def take(self, position: int, limit: int) -> bytes | Deferred[bytes]:
+        """Return visible bytes at *position*, which must be below `visible`."""
+        available = min(limit, self.visible - position)
+        start = self._window_start
+        if position >= start:
+            for batch in self._window:
+                end = start + len(batch)
+                if position < end:
+                    if position == start and len(batch) <= available:
+                        return batch
+                    return batch[position - start : position - start + available]
+                start = end
+        if self._file is not None and position < self.stored:
+            return self._file.read(position, min(available, self.stored - position))
+        raise _Lost
+
+    def leave(self, follower: Follower) -> None:
+        """A reader has gone or moved on."""
+        self._followers.discard(follower)
+        if not (self._storing or self._followers or self._released):
+            self._abandon("nobody reads it and it cannot be stored")
+        self.moved()
+        self._close_if_unused()
+
+    def moved(self) -> None:
+        """A follower's position has changed: what only it needed may go."""
+        if not self._storing:
+            self._trim()
+            self._regulate()
+
+    def _abandon(self, reason: str) -> None:
+        producer = self._producer
+        self.fail(TransferFailed(f"{self.digest}: {reason}"))
+        if producer is not None and self.failure is not None:
+            producer.stopProducing()
+
+    # -- batches
+
+    def _work(self) -> None:
+        """Hand a batch to the thread, if it is free and there is reason to."""
+        if self._in_thread or self.failure is not None:
+            return
+        if self._pending_bytes >= BATCH or (self._pending and self._finished is not None):
+            self._start_batch()
+        elif self._pending:
+            if self._flush is None:
+                self._flush = self._clock.callLater(FLUSH_DELAY, self._start_batch)
+        elif self._finished is not None:
+            self._complete()
+
+    def _start_batch(self) -> None:
+        if self._flush is not None:
+            if self._flush.active():
+                self._flush.cancel()
+            self._flush = None
+        chunks: list[bytes] = []
+        length = 0
+        while self._pending and length < BATCH:
+            chunks.append(self._pending.popleft())
+            length += len(chunks[-1])
+        self._pending_bytes -= length
+        self._in_thread = length
+        self._run(self._hash_and_store, chunks).addCallbacks(self._batch_done, self._batch_crashed)
+
+    def _hash_and_store(self, chunks: list[bytes]) -> tuple[bytes, Exception | None]:
+        """In the thread: one pass over the bytes while they are warm."""
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        self._verifier.update(data)
+        if self._storing and self._file is not None:
+            try:
+                self._file.append(data)
+            except Exception as error:
+                return data, error
+        return data, None
+
+    def _batch_done(self, result: tuple[bytes, Exception | None]) -> None:
+        data, error = result
+        self._in_thread = 0
+        if self.failure is not None:
+            self._close_if_unused()
+            return
+        if error is not None and self._storing:
+            self._storing = False
+            self.store_error = error
+            if not self._followers:
+                self._abandon("nobody reads it and it cannot be stored")
+                self._close_if_unused()
+                return
+        self.digested += len(data)
+        if self._storing:
+            self.stored += len(data)
+        if self._window and len(self._window[-1]) + len(data) <= BATCH:
+            self._window[-1] += data
+        else:
+            self._window.append(data)
+        self._window_bytes += len(data)
+        self._trim()
+        self._work()
+        self._regulate()
+        self._wake_followers()
+
+    def _batch_crashed(self, failure: Failure) -> None:
+        self._in_thread = 0
+        self._log.failure("hashing {digest} failed", failure, digest=str(self.digest))
+        self.fail(TransferFailed("the mirror failed while hashing this blob"))
+        self._close_if_unused()
+
+    def _complete(self) -> None:
+        finished, self._finished = self._finished, None
+        if self.size is not None and self.received != self.size:
+            reason = f"upstream sent {self.received} of the {self.size} bytes it announced"
+        elif not self._verifier.verified():
+            reason = f"the bytes that upstream sent have the digest {self._verifier.actual()}"
+        else:
+            reason = ""
+        if reason:
+            self._finished = finished
+            self.fail(TransferFailed(f"{self.digest}: {reason}"))
+            return
+        self.verified = True
+        self.size = self.received
+        self._cancel_timers()
+        self._wake_followers()
+        if finished is not None:
+            finished.callback(True)
+
+    def _wake_followers(self) -> None:
+        for follower in list(self._followers):
+            follower.wake()
+
+    # -- memory
+
+    def _trim(self) -> None:
+        """Drop what no follower needs from memory."""
+        if self._storing:
+            while self._window_bytes > WINDOW:
+                self._window_bytes -= len(self._window.popleft())
+            return
+        floor = min((f.position for f in self._followers), default=self.digested)
+        while self._window and self._window_start + len(self._window[0]) <= floor:
+            self._window_bytes -= len(self._window.popleft())
+
+    def _regulate(self) -> None:
+        """Pause or resume the upstream."""
+        waiting = self._pending_bytes + self._in_thread
+        limit = HIGH_WATER
+        if not self._storing:
+            waiting += self._window_bytes
+            limit = UNSTORED_WINDOW
+        if self._producer is not None:
+            if waiting > limit and not self._paused:
+                self._paused = True
+                self._producer.pauseProducing()
+            elif waiting <= limit // 2 and self._paused:
+                self._paused = False
+                self._producer.resumeProducing()
+        self._watch_for_stall(not self._storing and self._paused)
+
+    def _watch_for_stall(self, held_up: bool) -> None:
+        if held_up and self._stall is None:
+            self._stall = self._clock.callLater(STALL, self._drop_the_slowest)
+        elif not held_up and self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+    def _drop_the_slowest(self) -> None:
+        """A slow client slows nobody: without a file, those who hold up the others are let go."""
+        self._stall = None
+        floor = min((f.position for f in self._followers), default=0)
+        for follower in [f for f in self._followers if f.position == floor]:
+            follower.drop()
+        self.moved()
+
+    def _cancel_timers(self) -> None:
+        for call in (self._flush, self._stall):
+            if call is not None and call.active():
+                call.cancel()
+        self._flush = self._stall = None
+
+    def _close_if_unused(self) -> None:
+        if self._released and not self._followers and not self._in_thread:
+            self._window.clear()
+            self._window_bytes = 0
+            file, self._file = self._file, None
+            if file is not None:
+                file.close()
+
+
+class Follower:
+    """One reader of a growing blob: a `Source`. Not to be shared."""
+
+    def __init__(self, blob: GrowingBlob, position: int) -> None:
+        self.position = position
+        self._blob = blob
+        self._waiting: Deferred[None] | None = None
+        self._dropped = False
+
+    def read(self, limit: int) -> bytes | Deferred[bytes]:
+        """Return the next visible bytes, or a Deferred of them; ``b""`` when the blob is complete.
+
+        Raises `TransferFailed`, or fails with it, when the rest will not come.
+        """
+        blob = self._blob
+        if self._dropped:
+            raise TransferFailed("the reader fell behind while the blob could not be stored")
+        if blob.failure is not None:
+            raise TransferFailed(str(blob.failure))
+        if self.position < blob.visible:
+            try:
+                data = blob.take(self.position, limit)
+            except _Lost:
+                raise TransferFailed("the bytes at this position could not be stored") from None
+            if isinstance(data, Deferred):
+                return data.addCallback(self._advance)
+            return self._advance(data)
+        if blob.verified:
+            return b""
+        waiting: Deferred[None] = Deferred()
+        self._waiting = waiting
+        return waiting.addCallback(lambda _: self.read(limit))
+
+    def _advance(self, data: bytes) -> bytes:
+        if not data:
+            raise TransferFailed("the growing file is shorter than what was written to it")
+        self.position += len(data)
+        self._blob.moved()
+        return data
+
+    def wake(self) -> None:
+        """There is more, or there will be no more."""
+        if self._waiting is not None and (
+            self._dropped
+            or self._blob.failure is not None
+            or self._blob.verified
+            or self.position < self._blob.visible
+        ):
+            waiting, self._waiting = self._waiting, None
+            waiting.callback(None)
+
+    def drop(self) -> None:
+        """Refuse all further reads."""
+        self._dropped = True
+        self._blob.leave(self)
+        self.wake()
+
+    def close(self) -> None:
+        """Stop following. Idempotent."""
+        self._waiting = None
+        self._blob.leave(self)

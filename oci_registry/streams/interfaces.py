@@ -1,0 +1,33 @@
+"""What the streams room asks of the files and bodies it is given."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+
+
+class GrowingFile(Protocol):
+    """A file that is written at its end by one and read anywhere by many."""
+
+    def append(self, data: bytes) -> None:
+        """Write *data* at the end; blocks, so call it in a thread. Raises OSError."""
+
+    def read(self, offset: int, length: int) -> Deferred[bytes]:
+        """Read up to *length* bytes, off the reactor; what was appended before can be read."""
+
+    def close(self) -> None:
+        """Give the file's resources back; what was committed stays. Idempotent."""
+
+
+class Source(Protocol):
+    """Bytes of an object in order, from where the reader stands."""
+
+    def read(self, limit: int) -> bytes | Deferred[bytes]:
+        """Return the next bytes, at most *limit*, at once when they are at hand; ``b""`` at the end.
+
+        Raises, or fails with, an exception when the rest cannot be had. Only one read at a time.
+        """
+
+    def close(self) -> None:
+        """Give back what the source holds. Idempotent; a read under way is given up."""

@@ -1,0 +1,1 @@
+"""The registries that are mirrored: which one is meant, and how it is asked."""

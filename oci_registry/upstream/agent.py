@@ -1,0 +1,141 @@
+"""The HTTP client of one upstream: connection pool, TLS policy, identity encoding, no cookies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
+from typing import Any, cast
+
+from OpenSSL import SSL
+from treq.client import HTTPClient
+from treq.cookies import IndexableCookieJar
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReactorTime
+from twisted.internet.ssl import (
+    Certificate,
+    CertificateOptions,
+    TLSVersion,
+    trustRootFromCertificates,
+)
+from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
+from zope.interface import implementer
+
+from oci_registry.config.settings import UpstreamSettings
+from oci_registry.upstream.guard import GuardedReactor
+
+CONNECT_TIMEOUT = 10
+"""Seconds for a connection to be made."""
+POOLED = 16
+"""Idle connections kept per host."""
+
+
+@implementer(IAgent)
+class IdentityAgent:
+    """Ask for bodies as they are.
+
+    It sits below treq, whose own decoding wrapper asks for gzip on every request; a server that
+    compresses all the same is decoded there.
+    """
+
+    def __init__(self, agent: IAgent) -> None:
+        self._agent = agent
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> Deferred[IResponse]:
+        """Send the request with ``Accept-Encoding: identity``."""
+        headers = Headers() if headers is None else headers.copy()
+        headers.setRawHeaders(b"Accept-Encoding", [b"identity"])
+        return self._agent.request(method, uri, headers, bodyProducer)
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _UnverifiedConnection:
+    def __init__(self, context: SSL.Context, host: bytes) -> None:
+        self._context = context
+        self._host = host
+
+    def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
+        connection = SSL.Connection(self._context, None)
+        if any(c.isalpha() for c in self._host.decode("ascii", "replace")) and b":" not in self._host:
+            connection.set_tlsext_host_name(self._host)
+        return connection
+
+
+@implementer(IPolicyForHTTPS)
+class AnyCertificate:
+    """The policy of ``accept_invalid_certs``: encrypt, believe anybody."""
+
+    def __init__(self) -> None:
+        options = CertificateOptions(
+            verify=False, insecurelyLowerMinimumTo=TLSVersion.TLSv1_0
+        )
+        self._context: SSL.Context = options.getContext()
+
+    def creatorForNetloc(self, hostname: bytes, port: int) -> IOpenSSLClientConnectionCreator:
+        """Return what makes the connection."""
+        return _UnverifiedConnection(self._context, hostname)
+
+
+def tls_policy(settings: UpstreamSettings) -> IPolicyForHTTPS:
+    """Return how an upstream's certificate is judged. Raises OSError or ValueError for a bad ca_file."""
+    if settings.accept_invalid_certs:
+        return AnyCertificate()
+    if settings.ca_file is None:
+        return BrowserLikePolicyForHTTPS()
+    end = "-----END CERTIFICATE-----"
+    text = Path(settings.ca_file).read_text("utf-8", "replace")
+    certificates = [
+        Certificate.loadPEM((part[part.index("-----BEGIN CERTIFICATE") :] + end + "\n").encode())
+        for part in text.split(end)
+        if "-----BEGIN CERTIFICATE" in part
+    ]
+    if not certificates:
+        raise ValueError(f"{settings.ca_file} holds no certificate")
+    return BrowserLikePolicyForHTTPS(trustRoot=trustRootFromCertificates(certificates))
+
+
+def build_http(reactor: Any, settings: UpstreamSettings) -> HTTPClient:
+    """Return the HTTP client for an upstream.
+
+    Redirects are not followed and cookies not kept; a host that nobody configured is reached at
+    public addresses only.
+    """
+    pool = HTTPConnectionPool(reactor, persistent=True)
+    pool.maxPersistentPerHost = POOLED
+    agent = Agent(
+        reactor if settings.configured else GuardedReactor(reactor),
+        contextFactory=tls_policy(settings),
+        connectTimeout=CONNECT_TIMEOUT,
+        pool=pool,
+    )
+    no_cookies = IndexableCookieJar(DefaultCookiePolicy(allowed_domains=[]))
+    return HTTPClient(IdentityAgent(agent), cookiejar=no_cookies)
+
+
+async def send(
+    http: HTTPClient,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    clock: IReactorTime,
+    data: bytes | None = None,
+) -> IResponse:
+    """Send a request and return the answer as it comes: body unread, redirects not followed."""
+    response: IResponse = await http.request(
+        method,
+        url,
+        headers=Headers({name: [value] for name, value in headers.items()}),
+        data=data,
+        allow_redirects=False,
+        unbuffered=True,
+        reactor=cast(Any, clock),
+    )
+    return response

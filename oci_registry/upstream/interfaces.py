@@ -1,0 +1,84 @@
+"""What the registry room asks of an upstream."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IConsumer
+
+from oci_registry.spec.digest import Digest
+from oci_registry.spec.manifest import Manifest
+from oci_registry.spec.reference import Tag
+
+
+class UpstreamBlob(Protocol):
+    """An open download: headers have arrived, the body waits."""
+
+    size: int | None
+    """The blob's length in bytes, if upstream said it."""
+
+    def pump(self, consumer: IConsumer) -> Deferred[int]:
+        """Write the body to *consumer*, at its pace; return the number of bytes.
+
+        Fails with a `RegistryError` that says what happened; cancelling closes the connection.
+        """
+
+    def abandon(self) -> None:
+        """The body is not wanted: close the connection."""
+
+
+@frozen
+class Page:
+    """A part of a list of tags, and where the next part begins (None: there is no more)."""
+
+    tags: tuple[str, ...]
+    last: str | None
+
+
+@frozen
+class Referrers:
+    """The descriptors, as JSON objects, of what refers to a manifest; *complete*: it is all of them."""
+
+    manifests: tuple[dict[str, object], ...]
+    complete: bool
+
+
+class Upstream(Protocol):
+    """One remote registry.
+
+    Every method is bounded in time until the headers are there and raises `RegistryError`s that name
+    the registry: ...Unknown for a 404, Denied for 401 and 403, TooManyRequests for 429, BadGateway
+    and GatewayTimeout for all that is not an answer.
+    """
+
+    namespace: str
+    """The source host that it answers for; the name it has in keys, metrics and messages."""
+
+    configured: bool
+    """Whether somebody wrote it down, or a client named it."""
+
+    manifest_invalidation_time: float
+    """Seconds that a tag is believed."""
+
+    blob_invalidation_time: float
+    """Seconds that an object may lie unused."""
+
+    async def manifest(self, repository: str, reference: Tag | Digest) -> Manifest:
+        """Return a manifest whose bytes have been checked against its digest, asked for and claimed."""
+
+    async def manifest_digest(self, repository: str, tag: Tag) -> Digest | None:
+        """Return the digest that upstream says a tag has (HEAD), None if it does not say."""
+
+    async def blob(self, repository: str, digest: Digest) -> UpstreamBlob:
+        """Begin to download a blob."""
+
+    async def blob_size(self, repository: str, digest: Digest) -> int | None:
+        """Return a blob's size in bytes (HEAD), None if upstream does not say."""
+
+    async def tags(self, repository: str, n: int | None, last: str | None) -> Page:
+        """Return tags of a repository, in upstream's order."""
+
+    async def referrers(self, repository: str, digest: Digest) -> Referrers:
+        """Return what refers to a manifest."""

@@ -1,0 +1,1 @@
+"""How an upstream wants to be shown who is asking."""

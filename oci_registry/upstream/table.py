@@ -1,0 +1,88 @@
+"""From the registry that a client means to the upstream that has it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+
+from attrs import frozen
+
+from oci_registry.config.settings import ALIASES, BUILTIN_UPSTREAMS, UpstreamSettings
+from oci_registry.spec.errors import NameUnknown
+from oci_registry.spec.reference import parse_repository
+from oci_registry.spec.routes import Name
+from oci_registry.upstream.interfaces import Upstream
+
+MAX_DYNAMIC = 256
+"""Upstreams that clients named, kept at once; the one unused longest makes room."""
+_DOCKER_HUB = "docker.io"
+
+
+@frozen
+class Target:
+    """An upstream and the repository there that a request is about."""
+
+    upstream: Upstream
+    repository: str
+
+
+class UpstreamTable:
+    """All upstreams: the configured ones, and those that clients have named.
+
+    *connect* makes the upstream for given settings. With *dynamic* false only configured registries
+    are known.
+    """
+
+    def __init__(
+        self,
+        configured: Iterable[UpstreamSettings],
+        connect: Callable[[UpstreamSettings], Upstream],
+        *,
+        default_namespace: str,
+        dynamic: bool,
+    ) -> None:
+        self._connect = connect
+        self._default = default_namespace
+        self._dynamic_allowed = dynamic
+        self._builtin = {settings.namespace: settings for settings in BUILTIN_UPSTREAMS}
+        self._configured = {s.namespace: connect(s) for s in configured}
+        self._dynamic: OrderedDict[str, Upstream] = OrderedDict()
+
+    def resolve(self, name: Name, ns: str | None) -> Target:
+        """Return what a request means.
+
+        ``ns`` decides if it was given; else the first component of the name, if it is a configured
+        namespace or has the form of a registry host; else the default. Raises `NameInvalid` for a
+        name that no repository can have, `NameUnknown` for a registry that is not mirrored.
+        """
+        if ns is not None:
+            host, repository = ns, parse_repository(name.text)
+        elif name.host is not None:
+            host, repository = name.host, name.rest
+        elif name.first is not None and name.first in self._configured:
+            host, repository = name.first, name.after_first
+        else:
+            host, repository = self._default, name.rest
+        host = ALIASES.get(host, host)
+        if host == _DOCKER_HUB and "/" not in repository:
+            repository = f"library/{repository}"
+        return Target(self.upstream(host), repository)
+
+    def upstream(self, host: str) -> Upstream:
+        """Return the upstream for a source host; `NameUnknown` when there is none."""
+        known = self._configured.get(host) or self._dynamic.get(host)
+        if known is not None:
+            if host in self._dynamic:
+                self._dynamic.move_to_end(host)
+            return known
+        if not self._dynamic_allowed:
+            raise NameUnknown(f"the registry {host} is not one that this mirror is configured for")
+        settings = self._builtin.get(host) or UpstreamSettings.dynamic(host)
+        upstream = self._dynamic[host] = self._connect(settings)
+        if len(self._dynamic) > MAX_DYNAMIC:
+            self._dynamic.popitem(last=False)
+        return upstream
+
+    def known(self, host: str) -> Upstream | None:
+        """Return the upstream of a source host if there is one by now, without making one."""
+        return self._configured.get(host) or self._dynamic.get(host)
