@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from twisted.python.usage import UsageError
-from twisted.scripts.twistd import ServerOptions, runApp
+from twisted.scripts import twistd
 
 NAME = "oci-registry"
 
@@ -23,18 +23,19 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     # usage.Options names the program after argv[0], which is __main__.py after "python -m".
     sys.argv[0] = NAME
-    config = ServerOptions()
+    # twistd's own options, but not its run(): on a mistake that prints all of its usage, and the
+    # problem last.
+    config = twistd.ServerOptions()  # type: ignore[attr-defined]
     try:
         config.parseOptions(
             ["--nodaemon", "--pidfile=", NAME, *(sys.argv[1:] if args is None else args)]
         )
     except UsageError as error:
-        # twistd prints its own long usage first, which would bury the problem.
         for line in str(error).splitlines():
             print(f"{NAME}: {line}", file=sys.stderr)
         print(f"{NAME}: {NAME} --help shows all options", file=sys.stderr)
         raise SystemExit(1) from None
-    runApp(config)
+    twistd.runApp(config)
 
 
 if __name__ == "__main__":

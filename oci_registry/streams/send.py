@@ -21,7 +21,8 @@ class ConsumerGone(Exception):
 class Sender:
     """Write *count* bytes of *source* to *consumer* (all of it when *count* is None).
 
-    The source is closed at the end, whatever the end is. `sent` counts the bytes written so far.
+    The source is closed at the end, whatever the end is. `sent` counts the bytes written so far;
+    `paused` says that the consumer has enough for now.
     """
 
     def __init__(self, source: Source, consumer: IConsumer, count: int | None) -> None:
@@ -29,7 +30,7 @@ class Sender:
         self._source = source
         self._consumer = consumer
         self._left = count
-        self._paused = False
+        self.paused = False
         self._reading: Deferred[bytes] | None = None
         self._pumping = False
         self._over = False
@@ -46,11 +47,11 @@ class Sender:
 
     def pauseProducing(self) -> None:
         """The consumer's buffer is full."""
-        self._paused = True
+        self.paused = True
 
     def resumeProducing(self) -> None:
         """The consumer's buffer is empty."""
-        self._paused = False
+        self.paused = False
         self._pump()
 
     def stopProducing(self) -> None:
@@ -62,7 +63,7 @@ class Sender:
             return
         self._pumping = True
         try:
-            while not (self._paused or self._over or self._reading is not None):
+            while not (self.paused or self._over or self._reading is not None):
                 if self._left == 0:
                     self._end(None)
                     return

@@ -11,16 +11,28 @@ from OpenSSL import SSL
 from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReactorTime
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.interfaces import (
+    IOpenSSLClientConnectionCreator,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
 from twisted.internet.ssl import (
     Certificate,
     CertificateOptions,
     TLSVersion,
     trustRootFromCertificates,
 )
-from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
+from twisted.web.client import URI, Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
+from twisted.web.error import SchemeNotSupported
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
+from twisted.web.iweb import (
+    IAgent,
+    IAgentEndpointFactory,
+    IBodyProducer,
+    IPolicyForHTTPS,
+    IResponse,
+)
 from zope.interface import implementer
 
 from oci_registry.config.settings import UpstreamSettings
@@ -28,6 +40,8 @@ from oci_registry.upstream.guard import GuardedReactor
 
 CONNECT_TIMEOUT = 10
 """Seconds for a connection to be made."""
+ATTEMPT_DELAY = 0.1
+"""Seconds before the next address of a host is tried, and before a refusal is noticed (RFC 8305)."""
 POOLED = 16
 """Idle connections kept per host."""
 
@@ -64,7 +78,10 @@ class _UnverifiedConnection:
 
     def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
         connection = SSL.Connection(self._context, None)
-        if any(c.isalpha() for c in self._host.decode("ascii", "replace")) and b":" not in self._host:
+        if (
+            any(c.isalpha() for c in self._host.decode("ascii", "replace"))
+            and b":" not in self._host
+        ):
             connection.set_tlsext_host_name(self._host)
         return connection
 
@@ -74,14 +91,37 @@ class AnyCertificate:
     """The policy of ``accept_invalid_certs``: encrypt, believe anybody."""
 
     def __init__(self) -> None:
-        options = CertificateOptions(
-            verify=False, insecurelyLowerMinimumTo=TLSVersion.TLSv1_0
-        )
+        options = CertificateOptions(verify=False, insecurelyLowerMinimumTo=TLSVersion.TLSv1_0)
         self._context: SSL.Context = options.getContext()
 
     def creatorForNetloc(self, hostname: bytes, port: int) -> IOpenSSLClientConnectionCreator:
         """Return what makes the connection."""
         return _UnverifiedConnection(self._context, hostname)
+
+
+@implementer(IAgentEndpointFactory)
+class Endpoints:
+    """Where to connect for a URI: to the addresses of its host, the next one soon after the last."""
+
+    def __init__(self, reactor: Any, policy: IPolicyForHTTPS) -> None:
+        self._reactor = reactor
+        self._policy = policy
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        """Return the endpoint; SchemeNotSupported for anything but http and https."""
+        endpoint = HostnameEndpoint(
+            self._reactor,
+            uri.host,
+            uri.port,
+            timeout=CONNECT_TIMEOUT,
+            attemptDelay=ATTEMPT_DELAY,
+        )
+        if uri.scheme == b"http":
+            return endpoint
+        if uri.scheme == b"https":
+            creator = self._policy.creatorForNetloc(uri.host, uri.port)
+            return wrapClientTLS(creator, endpoint)
+        raise SchemeNotSupported(f"{uri.scheme!r} is not a scheme to fetch from")
 
 
 def tls_policy(settings: UpstreamSettings) -> IPolicyForHTTPS:
@@ -110,12 +150,8 @@ def build_http(reactor: Any, settings: UpstreamSettings) -> HTTPClient:
     """
     pool = HTTPConnectionPool(reactor, persistent=True)
     pool.maxPersistentPerHost = POOLED
-    agent = Agent(
-        reactor if settings.configured else GuardedReactor(reactor),
-        contextFactory=tls_policy(settings),
-        connectTimeout=CONNECT_TIMEOUT,
-        pool=pool,
-    )
+    reached = reactor if settings.configured else GuardedReactor(reactor)
+    agent = Agent.usingEndpointFactory(reactor, Endpoints(reached, tls_policy(settings)), pool)
     no_cookies = IndexableCookieJar(DefaultCookiePolicy(allowed_domains=[]))
     return HTTPClient(IdentityAgent(agent), cookiejar=no_cookies)
 

@@ -20,6 +20,7 @@ from oci_registry.spec.errors import (
     ManifestInvalid,
     ManifestUnknown,
     RegistryError,
+    shown,
 )
 from oci_registry.spec.manifest import MAX_MANIFEST_SIZE, Manifest
 from oci_registry.spec.mediatypes import ACCEPT_MANIFESTS
@@ -48,7 +49,7 @@ def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
 def _content_length(response: IResponse) -> int | None:
     """Return the length that a HEAD promises, None when it was compressed or is not there."""
     value = header(response, "Content-Length")
-    if response.length is UNKNOWN_LENGTH or response.headers.hasHeader(b"Content-Encoding"):
+    if response.length is UNKNOWN_LENGTH or header(response, "Content-Encoding"):
         return None
     return int(value) if value and value.isascii() and value.isdigit() and len(value) < 19 else None
 
@@ -88,7 +89,7 @@ class RegistryClient:
         settings: UpstreamSettings,
         http: HTTPClient,
         clock: IReactorTime,
-        counted: Callable[[str], None] = lambda outcome: None,
+        counted: Callable[[str], None],
     ) -> None:
         self.namespace = settings.namespace
         self.configured = settings.configured
@@ -196,11 +197,12 @@ class RegistryClient:
     def _expect(self, response: IResponse, unknown: type[RegistryError], what: str) -> None:
         """Raise unless the answer is a 200 in a form that can be used."""
         if response.code == 200:
-            if not response.headers.hasHeader(b"Content-Encoding"):
-                return
+            # What treq could decode it has decoded, and removed the header's value.
             encoding = header(response, "Content-Encoding")
+            if not encoding or encoding.lower() == "identity":
+                return
             error: RegistryError = BadGateway(
-                f"upstream {self._host} encodes {what} as {encoding!a:.40}, which nobody asked for"
+                f"upstream {self._host} encodes {what} as {shown(encoding, 40)}"
             )
         else:
             error = refuse(response, self._host, unknown, what, self._clock.seconds())

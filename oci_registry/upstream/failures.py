@@ -13,10 +13,10 @@ from twisted.internet.error import (
     ConnectError,
     ConnectingCancelledError,
     ConnectionClosed,
-    ConnectionRefusedError,
     DNSLookupError,
     TCPTimedOutError,
 )
+from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.logger import Logger
 from twisted.web._newclient import ParseError
@@ -69,7 +69,11 @@ def explain(error: BaseException | None, host: str, *, public_only: bool = False
     cause = causes[0]
     if isinstance(
         cause,
-        DeferredTimeout | ConnectTimeout | TCPTimedOutError | ConnectingCancelledError | BodyStalled,
+        DeferredTimeout
+        | ConnectTimeout
+        | TCPTimedOutError
+        | ConnectingCancelledError
+        | BodyStalled,
     ):
         return GatewayTimeout(f"upstream {host} did not answer in time")
     if isinstance(cause, CancelledError):
@@ -80,7 +84,7 @@ def explain(error: BaseException | None, host: str, *, public_only: bool = False
                 f"upstream {host}: no public address; a private registry must be configured"
             )
         return BadGateway(f"upstream {host}: its name could not be resolved")
-    if isinstance(cause, ConnectionRefusedError):
+    if isinstance(cause, Refused):
         return BadGateway(f"upstream {host} refused the connection")
     if isinstance(cause, ConnectError):
         return BadGateway(f"upstream {host} could not be reached: {cause.__doc__ or ''}".strip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from typing import cast
 
@@ -13,7 +14,7 @@ _DRIVERS = {
 }
 
 
-def driver_class(name: str) -> type[IDriver]:
-    """Return the class of the driver called *name*; KeyError when there is none."""
+def driver_class(name: str) -> Callable[..., IDriver]:
+    """Return what makes the driver called *name*; KeyError when there is none."""
     module, _, attribute = _DRIVERS[name].partition(":")
-    return cast("type[IDriver]", getattr(import_module(module), attribute))
+    return cast("Callable[..., IDriver]", getattr(import_module(module), attribute))

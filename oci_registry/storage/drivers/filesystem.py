@@ -44,7 +44,9 @@ def _as_store_error(call: Callable[..., T], *args: object) -> T:
     try:
         return call(*args)
     except OSError as error:
-        raise StoreError(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")) from error
+        raise StoreError(
+            f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+        ) from error
 
 
 def _info(key: str, status: os.stat_result) -> ObjectInfo:
@@ -195,8 +197,11 @@ class FilesystemDriver:
 
     def path(self, key: str) -> Path:
         """Return the file of *key*; ValueError for a key that could leave the root."""
-        if not key or key.startswith("/") or "\0" in key or not {".", "..", ""}.isdisjoint(
-            key.split("/")
+        if (
+            not key
+            or key.startswith("/")
+            or "\0" in key
+            or not {".", "..", ""}.isdisjoint(key.split("/"))
         ):
             raise ValueError(f"not a key: {key!r}")
         return self._root / key
@@ -338,7 +343,7 @@ class FilesystemDriver:
     def _tidy(self, folder: Path) -> None:
         """Remove folders that have become empty, up to the root."""
         with suppress(OSError):
-            while folder.parent != self._root and folder != self._root:
+            while self._root not in (folder.parent, folder):
                 folder.rmdir()
                 folder = folder.parent
 

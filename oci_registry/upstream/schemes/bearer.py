@@ -86,9 +86,7 @@ class TokenSource:
             realm, challenge.params.get("service", ""), challenge.params.get("scope") or scope
         )
         token = self._tokens.get(key)
-        if token is not None and (
-            token.value == refused or token.expires <= self._clock.seconds()
-        ):
+        if token is not None and (token.value == refused or token.expires <= self._clock.seconds()):
             del self._tokens[key]
             token = None
         self._keys[scope] = key
@@ -123,9 +121,7 @@ class TokenSource:
             )
         if response.code != 200:
             abandon(response, self._clock)
-            raise BadGateway(
-                f"the token server of upstream {self._host} answered {response.code}"
-            )
+            raise BadGateway(f"the token server of upstream {self._host} answered {response.code}")
         token = self._read(await collect(response, _MAX_ANSWER, self._clock, idle=10.0))
         self._tokens[key] = token
         if len(self._tokens) > _REMEMBERED:
@@ -142,7 +138,9 @@ class TokenSource:
         headers = {}
         if credentials is not None:
             headers["Authorization"] = basic_authorization(credentials)
-        query = urlencode([(k, v) for k, v in (("service", key.service), ("scope", key.scope)) if v])
+        query = urlencode(
+            [(k, v) for k, v in (("service", key.service), ("scope", key.scope)) if v]
+        )
         url = key.realm + ("&" if urlsplit(key.realm).query else "?") + query
         response = await send(self._http, "GET", url, headers, self._clock)
         if response.code in (405, 501) and credentials is not None:

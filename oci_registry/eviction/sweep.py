@@ -1,0 +1,192 @@
+"""The sweep: objects that nobody has used for too long are removed.
+
+A manifest stays while it is used, or while an index that is kept lists it. A blob stays while it is used
+or read, or while a manifest that is kept needs it. How long is too long is a matter of the registry: a
+blob that no manifest speaks of has the longest time of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from attrs import define, frozen
+from twisted.logger import Logger
+
+from oci_registry.metrics import Metrics
+from oci_registry.spec.digest import Digest
+from oci_registry.spec.manifest import Manifest
+from oci_registry.storage.blobs import BlobStore
+from oci_registry.storage.manifests import ManifestStore
+from oci_registry.storage.tags import TagStore
+
+INTERVAL = 300.0
+"""Seconds from one sweep to the next."""
+
+_Key = tuple[str, Digest]
+
+
+class Lifetimes:
+    """How many seconds an object of a registry may lie unused."""
+
+    def __init__(self, by_host: dict[str, float], otherwise: float) -> None:
+        self._by_host = by_host
+        self._otherwise = otherwise
+        self.shortest = min([*by_host.values(), otherwise])
+        self.longest = max([*by_host.values(), otherwise])
+
+    def of(self, host: str) -> float:
+        """Return the lifetime of a registry's objects."""
+        return self._by_host.get(host, self._otherwise)
+
+
+@frozen
+class Swept:
+    """What a sweep removed; *size* is in bytes of blobs."""
+
+    blobs: int = 0
+    size: int = 0
+    manifests: int = 0
+    tags: int = 0
+
+
+@define
+class _Idle:
+    """A blob that may have to go: its size, its last use, and the longest time that anyone gives it."""
+
+    size: int
+    used: float
+    lifetime: float | None = None
+
+
+class Sweep:
+    """One pass over the store at a time; `run` it regularly.
+
+    *busy*: whether a blob is being downloaded. *now*: the time in seconds since the epoch.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        blobs: BlobStore,
+        manifests: ManifestStore,
+        tags: TagStore,
+        lifetimes: Lifetimes,
+        busy: Callable[[Digest], bool],
+        now: Callable[[], float],
+        metrics: Metrics,
+    ) -> None:
+        self._blobs = blobs
+        self._manifests = manifests
+        self._tags = tags
+        self._lifetimes = lifetimes
+        self._busy = busy
+        self._now = now
+        self._metrics = metrics
+
+    async def run(self) -> Swept:
+        """Remove what is too old. Raises `StoreError`; what was removed by then stays removed."""
+        began = self._now()
+        kept, expired = await self._sort_manifests(began)
+        idle = await self._idle_blobs(began)
+        if expired or idle:
+            # Reading every manifest is worth it only when something might have to go.
+            await self._keep_what_is_needed(kept, expired, idle)
+            for host, digest in expired:
+                await self._claim(host, digest, idle)
+        blobs, size = await self._remove_blobs(idle, began)
+        gone = await self._remove_manifests(expired, began)
+        tags = await self._remove_tags(gone) if gone else 0
+        swept = Swept(blobs, size, len(gone), tags)
+        if swept != Swept():
+            self._log.info(
+                "swept {blobs} blobs ({size} bytes), {manifests} manifests and {tags} tags",
+                blobs=blobs,
+                size=size,
+                manifests=len(gone),
+                tags=tags,
+            )
+        return swept
+
+    async def _sort_manifests(self, began: float) -> tuple[dict[_Key, float], dict[_Key, float]]:
+        """Return the manifests in use and the others, each with its last use."""
+        kept: dict[_Key, float] = {}
+        expired: dict[_Key, float] = {}
+        async for host, digest, info in self._manifests.list():
+            old = began - info.used > self._lifetimes.of(host)
+            (expired if old else kept)[host, digest] = info.used
+        return kept, expired
+
+    async def _idle_blobs(self, began: float) -> dict[Digest, _Idle]:
+        idle: dict[Digest, _Idle] = {}
+        async for digest, info in self._blobs.list():
+            if began - info.used > self._lifetimes.shortest:
+                idle[digest] = _Idle(info.size, info.used)
+        return idle
+
+    async def _keep_what_is_needed(
+        self, kept: dict[_Key, float], expired: dict[_Key, float], idle: dict[Digest, _Idle]
+    ) -> None:
+        """What a kept manifest needs counts as used when the manifest was."""
+        waiting = list(kept.items())
+        while waiting:
+            (host, digest), used = waiting.pop()
+            manifest = await self._manifests.peek(host, digest)
+            if manifest is None:
+                continue
+            for child in _digests(manifest, children=True):
+                if (host, child) in expired:
+                    del expired[host, child]
+                    self._manifests.needed(host, child, used)
+                    waiting.append(((host, child), used))
+            for blob in _digests(manifest, children=False):
+                if blob in idle:
+                    del idle[blob]
+                    self._blobs.needed(blob, used)
+
+    async def _claim(self, host: str, digest: Digest, idle: dict[Digest, _Idle]) -> None:
+        """The blobs of a manifest that goes have the lifetime of its registry."""
+        manifest = await self._manifests.peek(host, digest)
+        if manifest is None:
+            return
+        lifetime = self._lifetimes.of(host)
+        for blob in _digests(manifest, children=False):
+            if blob in idle:
+                idle[blob].lifetime = max(lifetime, idle[blob].lifetime or 0.0)
+
+    async def _remove_blobs(self, idle: dict[Digest, _Idle], began: float) -> tuple[int, int]:
+        count = size = 0
+        for digest, blob in idle.items():
+            lifetime = self._lifetimes.longest if blob.lifetime is None else blob.lifetime
+            if began - blob.used <= lifetime or self._busy(digest):
+                continue
+            if self._blobs.in_use(digest) or self._blobs.used_since(digest, began):
+                continue
+            if await self._blobs.discard(digest):
+                count += 1
+                size += blob.size
+        self._metrics.swept.labels("blob").inc(count)
+        return count, size
+
+    async def _remove_manifests(self, expired: Iterable[_Key], began: float) -> set[_Key]:
+        gone: set[_Key] = set()
+        for host, digest in expired:
+            if not self._manifests.used_since(host, digest, began):
+                await self._manifests.delete(host, digest)
+                gone.add((host, digest))
+        self._metrics.swept.labels("manifest").inc(len(gone))
+        return gone
+
+    async def _remove_tags(self, gone: set[_Key]) -> int:
+        """Remove the tags that named a manifest which has gone."""
+        count = 0
+        async for host, repository, tag, _ in self._tags.list():
+            record = await self._tags.peek(host, repository, tag)
+            if record is not None and (host, record.digest) in gone:
+                count += await self._tags.delete(host, repository, tag)
+        self._metrics.swept.labels("tag").inc(count)
+        return count
+
+
+def _digests(manifest: Manifest, *, children: bool) -> list[Digest]:
+    return [d.digest for d in (manifest.children if children else manifest.blobs)]

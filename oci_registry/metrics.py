@@ -1,0 +1,149 @@
+"""What is counted, for Prometheus: one object, handed to whoever has something to count.
+
+Names are documented in ``docs/reference/metrics.md``. Every label has a bounded number of values: source
+hosts that nobody configured share the label ``other`` once there are too many of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client import (
+    GC_COLLECTOR,
+    PLATFORM_COLLECTOR,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+MAX_NAMESPACES = 100
+"""Values of the label ``namespace`` beside the configured ones."""
+_LATENCY = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
+
+
+class _PlainCounters(Collector):
+    """Counters under exactly the names they are given, which people's dashboards already know.
+
+    prometheus-client adds ``_total`` to every counter of its own.
+    """
+
+    def __init__(self, names: dict[str, str]) -> None:
+        self._help = names
+        self._values: dict[str, dict[str, int]] = {name: {} for name in names}
+
+    def increment(self, name: str, namespace: str) -> None:
+        values = self._values[name]
+        values[namespace] = values.get(namespace, 0) + 1
+
+    def collect(self) -> Iterator[Metric]:
+        for name, values in self._values.items():
+            metric = Metric(name, self._help[name], "unknown")
+            for namespace, value in sorted(values.items()):
+                metric.add_sample(name, {"namespace": namespace}, value)
+            yield metric
+
+
+class Metrics:
+    """All metrics of one daemon, in a registry of their own."""
+
+    def __init__(self, configured: Iterable[str] = ()) -> None:
+        self._configured = frozenset(configured)
+        self._others: set[str] = set()
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        for collector in (PLATFORM_COLLECTOR, GC_COLLECTOR):
+            self.registry.register(collector)
+        self._plain = _PlainCounters(
+            {
+                "manifest_cache_hits": "Manifests served from the store",
+                "manifest_cache_misses": "Manifests fetched from upstream",
+                "blob_cache_hits": "Blobs served from the store",
+                "blob_cache_misses": "Blobs that came from upstream while they were served",
+            }
+        )
+        self.registry.register(self._plain)
+        self.requests = Counter(
+            "oci_registry_requests",
+            "Requests answered",
+            ("route", "method", "status"),
+            registry=self.registry,
+        )
+        self.latency = Histogram(
+            "oci_registry_request_seconds",
+            "Seconds from a request to the end of its response",
+            ("route",),
+            buckets=_LATENCY,
+            registry=self.registry,
+        )
+        self.client_bytes = Counter(
+            "oci_registry_client_bytes",
+            "Bytes of bodies sent to clients",
+            ("route",),
+            registry=self.registry,
+        )
+        self.upstream_bytes = Counter(
+            "oci_registry_upstream_bytes",
+            "Bytes of blobs received from upstream",
+            ("namespace",),
+            registry=self.registry,
+        )
+        self.upstream_requests = Counter(
+            "oci_registry_upstream_requests",
+            "Questions to upstream, by outcome",
+            ("namespace", "outcome"),
+            registry=self.registry,
+        )
+        self.transfers = Gauge(
+            "oci_registry_transfers_in_flight",
+            "Blobs being downloaded from upstream",
+            registry=self.registry,
+        )
+        self.errors = Counter(
+            "oci_registry_errors",
+            "Things that went wrong, by kind",
+            ("kind",),
+            registry=self.registry,
+        )
+        self.swept = Counter(
+            "oci_registry_swept",
+            "Objects removed because nobody used them",
+            ("kind",),
+            registry=self.registry,
+        )
+
+    def watch_connections(self, count: Callable[[], int]) -> None:
+        """Export the number of client connections that *count* returns."""
+        gauge = Gauge(
+            "oci_registry_client_connections", "Open client connections", registry=self.registry
+        )
+        gauge.set_function(count)
+
+    def namespace(self, host: str) -> str:
+        """Return the label for a source host."""
+        if host in self._configured or host in self._others:
+            return host
+        if len(self._others) < MAX_NAMESPACES:
+            self._others.add(host)
+            return host
+        return "other"
+
+    def hit(self, kind: str, host: str) -> None:
+        """A manifest or a blob (*kind*) was served from the store."""
+        self._plain.increment(f"{kind}_cache_hits", self.namespace(host))
+
+    def miss(self, kind: str, host: str) -> None:
+        """A manifest or a blob had to come from upstream."""
+        self._plain.increment(f"{kind}_cache_misses", self.namespace(host))
+
+    def error(self, kind: str) -> None:
+        """Something went wrong; *kind* is one of the words in the reference."""
+        self.errors.labels(kind).inc()
+
+    def page(self) -> bytes:
+        """Return the text that Prometheus reads (exposition format 0.0.4)."""
+        return generate_latest(self.registry)

@@ -1,0 +1,189 @@
+"""The object graph of one daemon, and the order in which it starts and stops."""
+
+from __future__ import annotations
+
+import resource
+from typing import Any
+
+from twisted.application.internet import TimerService
+from twisted.application.service import IService, MultiService
+from twisted.application.strports import service as listening
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from oci_registry.config.settings import DEFAULT_INVALIDATION_TIME, Settings, UpstreamSettings
+from oci_registry.eviction.sweep import INTERVAL, Lifetimes, Sweep
+from oci_registry.logs import observe_application
+from oci_registry.metrics import Metrics
+from oci_registry.pullthrough.blobs import BlobCache
+from oci_registry.pullthrough.lists import Lists
+from oci_registry.pullthrough.manifests import ManifestCache
+from oci_registry.pullthrough.sizes import KnownSizes
+from oci_registry.pullthrough.transfers import Transfers
+from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
+from oci_registry.storage.blobs import BlobStore
+from oci_registry.storage.drivers import driver_class
+from oci_registry.storage.manifests import ManifestStore
+from oci_registry.storage.tags import TagStore
+from oci_registry.storage.usage import Usage
+from oci_registry.streams.threads import Workers
+from oci_registry.upstream.agent import build_http
+from oci_registry.upstream.client import RegistryClient
+from oci_registry.upstream.interfaces import Upstream
+from oci_registry.upstream.table import UpstreamTable
+from oci_registry.web.blobs import BlobHandler
+from oci_registry.web.lists import ReferrersHandler, TagsHandler
+from oci_registry.web.manifests import ManifestHandler
+from oci_registry.web.patience import Patience
+from oci_registry.web.root import Root
+from oci_registry.web.site import RegistrySite
+from oci_registry.web.v2 import V2, Handler
+
+READERS = 8
+"""Threads for what a client waits for on a hit; no miss ever occupies one."""
+FILLERS = 4
+"""Threads that hash and write downloads."""
+KEEPERS = 4
+"""Threads for commits, listings, deletions and checks."""
+
+
+class Daemon(MultiService):
+    """Everything that runs. Its children are the listening ports."""
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, settings: Settings, *, keep_twistd_log: bool = False) -> None:
+        super().__init__()
+        self._settings = settings
+        self._keep_twistd_log = keep_twistd_log
+        self._reactor = reactor
+        self._readers = Workers(reactor, "readers", READERS)
+        self._fillers = Workers(reactor, "fillers", FILLERS)
+        self._keepers = Workers(reactor, "keepers", KEEPERS)
+        self.metrics = Metrics(upstream.namespace for upstream in settings.upstreams)
+        self._build()
+
+    def _build(self) -> None:
+        settings, reactor, metrics = self._settings, self._reactor, self.metrics
+        driver = driver_class("filesystem")(
+            settings.storage.root, self._readers, self._keepers, reactor
+        )
+        usage = Usage(driver, reactor)
+        blobs = BlobStore(driver, usage, self._keepers, check_always=settings.check_cache_digest)
+        manifests, tags = ManifestStore(driver, usage), TagStore(driver)
+        table = UpstreamTable(
+            settings.upstreams,
+            self._connect,
+            default_namespace=settings.default_namespace,
+            dynamic=settings.allow_dynamic_upstreams,
+        )
+        sizes = KnownSizes()
+        transfers = Transfers(blobs, self._fillers, reactor, metrics)
+        patience = Patience(reactor)
+        lists = Lists(tags)
+        handlers: dict[type, Handler] = {
+            ManifestRoute: ManifestHandler(
+                table, ManifestCache(manifests, tags, sizes, reactor, metrics)
+            ),
+            BlobRoute: BlobHandler(
+                table, BlobCache(blobs, transfers, sizes, metrics), patience, metrics
+            ),
+            TagsRoute: TagsHandler(table, lists),
+            ReferrersRoute: ReferrersHandler(table, lists),
+        }
+        v2 = V2(handlers, reactor, metrics)
+        self._site = RegistrySite(Root(v2, metrics, driver.check, reactor), reactor)
+        metrics.watch_connections(self._site.connection_count)
+        lifetimes = Lifetimes(
+            {u.namespace: u.blob_invalidation_time for u in settings.upstreams},
+            otherwise=DEFAULT_INVALIDATION_TIME,
+        )
+        sweep = Sweep(
+            blobs, manifests, tags, lifetimes, transfers.__contains__, reactor.seconds, metrics
+        )
+        self._driver, self._transfers, self._patience = driver, transfers, patience
+        self._sweeping = TimerService(INTERVAL, self._sweep, sweep)
+        self._sweeping.clock = reactor
+        for endpoint in settings.listen:
+            listening(endpoint, self._site, reactor).setServiceParent(self)
+
+    def _connect(self, settings: UpstreamSettings) -> Upstream:
+        label = self.metrics.namespace(settings.namespace)
+
+        def counted(outcome: str) -> None:
+            self.metrics.upstream_requests.labels(label, outcome).inc()
+
+        http = build_http(self._reactor, settings)
+        return RegistryClient(settings, http, self._reactor, counted)
+
+    def _sweep(self, sweep: Sweep) -> Deferred[None]:
+        """Run the sweep; if it fails, the next one comes all the same."""
+        swept = Deferred.fromCoroutine(sweep.run())
+        return swept.addCallbacks(lambda _: None, self._sweep_failed)
+
+    def _sweep_failed(self, failure: Failure) -> None:
+        self.metrics.error("sweep")
+        self._log.error("the sweep failed: {error}", error=failure.getErrorMessage())
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Become a part of the application, and decide how it logs."""
+        super().setServiceParent(parent)
+        if not self._keep_twistd_log:
+            observe_application(parent, self._settings.log_level, self._settings.log_format)
+
+    def startService(self) -> None:
+        """Start to serve. The store may be broken or empty: pulls then go on uncached."""
+        for warning in self._settings.warnings:
+            self._log.warn("{warning}", warning=warning)
+        _raise_file_limit()
+        for pool in (self._readers, self._fillers, self._keepers):
+            pool.start()
+        self._driver.start().addErrback(self._store_is_broken)
+        self._patience.start()
+        super().startService()
+        self._reactor.callLater(INTERVAL, self._start_sweeping)
+        self._log.info(
+            "serving on {listen}, storing in {root}",
+            listen=", ".join(self._settings.listen),
+            root=self._settings.storage.root,
+        )
+
+    def _start_sweeping(self) -> None:
+        if self.running:
+            self._sweeping.startService()
+
+    def _store_is_broken(self, failure: Failure) -> None:
+        self.metrics.error("store")
+        self._log.error(
+            "the store is not usable, pulls are not cached: {error}",
+            error=failure.getErrorMessage(),
+        )
+
+    def stopService(self) -> Deferred[None]:
+        """Stop in order: accept nothing, let responses finish, break off the rest, leave no trace."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self._log.info("stopping")
+        await super().stopService()
+        if self._sweeping.running:
+            await self._sweeping.stopService()
+        await self._site.close(self._settings.shutdown_grace)
+        self._patience.stop()
+        await self._transfers.stop()
+        for pool in (self._readers, self._fillers, self._keepers):
+            pool.stop()
+        self._log.info("stopped")
+
+
+def _raise_file_limit() -> None:
+    """Allow as many open files as the system lets us have: one or two are needed per client."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def make_service(reactor: Any, settings: Settings, *, keep_twistd_log: bool = False) -> IService:
+    """Return the daemon for *settings*; nothing happens before it is started."""
+    return Daemon(reactor, settings, keep_twistd_log=keep_twistd_log)

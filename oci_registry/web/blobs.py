@@ -1,0 +1,72 @@
+"""``GET`` and ``HEAD`` of ``/v2/<name>/blobs/<digest>``, whole or in ranges."""
+
+from __future__ import annotations
+
+from oci_registry.metrics import Metrics
+from oci_registry.pullthrough.blobs import BlobCache, OpenBlob
+from oci_registry.spec.mediatypes import OCTET_STREAM
+from oci_registry.spec.ranges import ByteRange, parse_range
+from oci_registry.spec.routes import BlobRoute
+from oci_registry.streams.send import CHUNK
+from oci_registry.upstream.table import UpstreamTable
+from oci_registry.web.patience import Patience
+from oci_registry.web.respond import not_modified, send_bytes, send_source, set_content
+from oci_registry.web.site import RegistryRequest
+
+
+class BlobHandler:
+    """Serve blobs: from the store, or as they arrive."""
+
+    def __init__(
+        self, table: UpstreamTable, blobs: BlobCache, patience: Patience, metrics: Metrics
+    ) -> None:
+        self._table = table
+        self._blobs = blobs
+        self._patience = patience
+        self._sent = metrics.client_bytes.labels("blob")
+
+    async def __call__(self, request: RegistryRequest, route: BlobRoute) -> None:
+        """Answer the request; raises `RegistryError`."""
+        target = self._table.resolve(route.name, route.ns)
+        request.setHeader(b"OCI-Namespace", (route.ns or target.upstream.namespace).encode())
+        if request.method == b"HEAD":
+            size = await self._blobs.size(target, route.digest)
+            request.setHeader(b"Accept-Ranges", b"bytes")
+            set_content(request, OCTET_STREAM, size, route.digest)
+            send_bytes(request, b"")
+            return
+        ranged = request.getHeader("range") is not None
+        blob = await self._blobs.open(target, route.digest, 0 if ranged else CHUNK)
+        try:
+            if not_modified(request, route.digest):
+                blob.close()
+                return
+            part = self._wanted(request, blob) if ranged else None
+            request.setHeader(b"Accept-Ranges", b"bytes")
+            if part is None:
+                set_content(request, OCTET_STREAM, blob.size, route.digest)
+                source, count = blob.source(0, blob.size), blob.size
+            else:
+                request.setResponseCode(206)
+                content_range = part.content_range(blob.size or 0)
+                request.setHeader(b"Content-Range", content_range.encode())
+                set_content(request, OCTET_STREAM, part.length, route.digest)
+                source, count = blob.source(part.start, part.stop), part.length
+        except BaseException:
+            blob.close()
+            raise
+        try:
+            await send_source(request, source, count, self._patience)
+        finally:
+            self._sent.inc(request.sentLength)
+
+    def _wanted(self, request: RegistryRequest, blob: OpenBlob) -> ByteRange | None:
+        """Return the part that the client wants, None for the whole.
+
+        A range of a blob whose length nobody knows is not served (RFC 9110 allows to ignore it), nor
+        one that depends on another version (``If-Range``, section 13.1.5).
+        """
+        condition = request.getHeader("if-range")
+        if blob.size is None or (condition is not None and condition != f'"{blob.digest}"'):
+            return None
+        return parse_range(request.getHeader("range"), blob.size)

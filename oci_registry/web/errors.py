@@ -1,0 +1,43 @@
+"""The one place where exceptions become OCI JSON."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+
+from oci_registry.spec.errors import InternalError, RegistryError
+from oci_registry.streams.growing import TransferFailed
+from oci_registry.streams.send import ConsumerGone
+from oci_registry.web.site import RegistryRequest
+
+_log = Logger()
+
+
+def respond_error(request: RegistryRequest, error: Exception) -> None:
+    """Answer a request with an error.
+
+    Before the headers are out that is the error's status and its JSON body; after that all that can
+    be done is to close the connection short of what was announced. What is our own fault is logged,
+    and the client learns nothing of it.
+    """
+    if isinstance(error, CancelledError | ConsumerGone) or request.gone:
+        return
+    if request.startedWriting:
+        if not isinstance(error, TransferFailed):
+            # A failed transfer has been logged once, for all of its readers.
+            _log.warn("a response was cut short: {error!r}", error=error)
+        request.close_short()
+        return
+    if not isinstance(error, RegistryError):
+        _log.failure("{method} {uri!r} failed", method=request.method, uri=request.uri[:512])
+        error = InternalError("the mirror failed; its log says why")
+    body = error.as_json()
+    request.setResponseCode(error.status)
+    request.responseHeaders.removeHeader(b"Content-Range")
+    request.responseHeaders.removeHeader(b"Docker-Content-Digest")
+    for name, value in error.headers.items():
+        request.setHeader(name.encode("ascii"), value.encode("latin-1", "replace"))
+    request.setHeader(b"Content-Type", b"application/json")
+    request.setHeader(b"Content-Length", b"%d" % len(body))
+    request.write(body)
+    request.finish()

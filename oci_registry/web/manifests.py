@@ -1,0 +1,38 @@
+"""``GET`` and ``HEAD`` of ``/v2/<name>/manifests/<reference>``."""
+
+from __future__ import annotations
+
+from oci_registry.pullthrough.manifests import ManifestCache
+from oci_registry.spec.durations import format_duration
+from oci_registry.spec.routes import ManifestRoute
+from oci_registry.upstream.table import UpstreamTable
+from oci_registry.web.respond import not_modified, send_bytes, set_content
+from oci_registry.web.site import RegistryRequest
+
+
+class ManifestHandler:
+    """Serve manifests byte for byte, whatever the client says it accepts."""
+
+    def __init__(self, table: UpstreamTable, manifests: ManifestCache) -> None:
+        self._table = table
+        self._manifests = manifests
+
+    async def __call__(self, request: RegistryRequest, route: ManifestRoute) -> None:
+        """Answer the request; raises `RegistryError`."""
+        target = self._table.resolve(route.name, route.ns)
+        served = await self._manifests.get(target, route.reference)
+        manifest = served.manifest
+        request.setHeader(b"OCI-Namespace", (route.ns or target.upstream.namespace).encode())
+        if served.stale is not None:
+            age = int(max(served.stale, 0))
+            shown = format_duration(age - age % 60 if age >= 60 else age)
+            request.setHeader(b"Age", b"%d" % age)
+            request.setHeader(
+                b"Warning",
+                f'299 - "{target.upstream.namespace} cannot be asked; '
+                f'this tag was confirmed {shown} ago"'.encode("ascii", "replace"),
+            )
+        if not_modified(request, manifest.digest):
+            return
+        set_content(request, manifest.media_type, len(manifest.raw), manifest.digest)
+        send_bytes(request, manifest.raw)
