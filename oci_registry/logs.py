@@ -7,6 +7,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
+from attrs import asdict, frozen
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import (
     FileLogObserver,
     FilteringLogObserver,
@@ -17,6 +19,23 @@ from twisted.logger import (
     formatEvent,
 )
 from twisted.python.failure import Failure
+
+
+@frozen
+class AccessEntry:
+    """What the access log tells of a response: *sent* bytes of body, *seconds* from the request on.
+
+    The texts come from the client and hold printable ASCII only.
+    """
+
+    client: str
+    method: str
+    uri: str
+    status: int
+    sent: int
+    seconds: float
+    agent: str
+
 
 _INTERNAL = frozenset(
     {"format", "isError", "message", "time", "system", "logger", "failure", "why"}
@@ -30,6 +49,8 @@ def _moment(event: LogEvent) -> str:
 
 def _one_line(text: str) -> str:
     """Return *text* without characters that would end or disguise a line."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
@@ -67,6 +88,48 @@ def format_json(event: LogEvent) -> str | None:
     if traceback:
         fields["traceback"] = traceback
     return json.dumps(fields) + "\n"
+
+
+class AccessLog:
+    """One line per response, in the form of the other lines but written without an event.
+
+    Made for speed: it is the larger part of what the log costs. *stream* None: no access log.
+    """
+
+    def __init__(self, stream: TextIO | None, style: str, clock: IReactorTime) -> None:
+        self._stream = stream
+        self._json = style == "json"
+        self._clock = clock
+        self._second = -1
+        self._moment = ""
+
+    def write(self, entry: AccessEntry) -> None:
+        """Write the line of a response."""
+        if self._stream is None:
+            return
+        now = self._clock.seconds()
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._moment = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        moment = f"{self._moment}.{int((now - second) * 1000):03d}Z"
+        if self._json:
+            line = json.dumps(
+                {"time": moment, "level": "info", "source": "access", **asdict(entry)}
+            )
+        else:
+            line = (
+                f'{moment} info {entry.client} "{entry.method} {entry.uri}" {entry.status} '
+                f'{entry.sent} {entry.seconds:.3f} "{entry.agent}"'
+            )
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+
+def build_access_log(level: str, style: str, clock: IReactorTime) -> AccessLog:
+    """Return the access log for a log of at least *level*: none when that leaves information out."""
+    quiet = LogLevel.lookupByName(level) > LogLevel.info
+    return AccessLog(None if quiet else sys.stdout, style, clock)
 
 
 def build_observer(level: str, style: str, stream: TextIO) -> ILogObserver:

@@ -80,6 +80,7 @@ class Metrics:
             buckets=_LATENCY,
             registry=self.registry,
         )
+        self._responses: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
         self.client_bytes = Counter(
             "oci_registry_client_bytes",
             "Bytes of bodies sent to clients",
@@ -139,6 +140,17 @@ class Metrics:
     def miss(self, kind: str, host: str) -> None:
         """A manifest or a blob had to come from upstream."""
         self._plain.increment(f"{kind}_cache_misses", self.namespace(host))
+
+    def response(self, route: str, method: str, status: str, seconds: float) -> None:
+        """A request was answered."""
+        key = (route, method, status)
+        children = self._responses.get(key)
+        if children is None:
+            # Looking the children up by their labels each time costs more than counting.
+            children = self.requests.labels(*key), self.latency.labels(route)
+            self._responses[key] = children
+        children[0].inc()
+        children[1].observe(seconds)
 
     def error(self, kind: str) -> None:
         """Something went wrong; *kind* is one of the words in the reference."""

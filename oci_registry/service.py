@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from oci_registry.config.settings import DEFAULT_INVALIDATION_TIME, Settings, UpstreamSettings
 from oci_registry.eviction.sweep import INTERVAL, Lifetimes, Sweep
-from oci_registry.logs import observe_application
+from oci_registry.logs import build_access_log, observe_application
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.blobs import BlobCache
 from oci_registry.pullthrough.lists import Lists
@@ -93,7 +93,9 @@ class Daemon(MultiService):
             ReferrersRoute: ReferrersHandler(table, lists),
         }
         v2 = V2(handlers, reactor, metrics)
-        self._site = RegistrySite(Root(v2, metrics, driver.check, reactor), reactor)
+        access_log = build_access_log(settings.log_level, settings.log_format, reactor)
+        root = Root(v2, metrics, driver.check, reactor)
+        self._site = RegistrySite(root, reactor, access_log)
         metrics.watch_connections(self._site.connection_count)
         lifetimes = Lifetimes(
             {u.namespace: u.blob_invalidation_time for u in settings.upstreams},

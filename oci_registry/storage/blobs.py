@@ -49,7 +49,7 @@ class StoredBlob:
 
 
 class StoredSource:
-    """A range of a stored blob, read one chunk ahead of its consumer."""
+    """A range of a stored blob; read one chunk ahead of its consumer where reading means waiting."""
 
     def __init__(self, blob: StoredBlob, stored: IStoredObject, start: int, stop: int) -> None:
         self._blob = blob
@@ -67,8 +67,9 @@ class StoredSource:
         if ahead is None:
             ahead = self._fetch(limit)
         if isinstance(ahead, Deferred):
+            # What had to be waited for once will have to be again: begin with the next at once.
             return ahead.addCallback(self._and_ahead, limit)
-        return self._and_ahead(ahead, limit)
+        return ahead
 
     def _and_ahead(self, data: bytes, limit: int) -> bytes:
         if data and self._position < self._stop:
@@ -79,8 +80,10 @@ class StoredSource:
         length = min(limit, self._stop - self._position)
         if length <= 0:
             return b""
+        position = self._position
         self._position += length
-        return self._stored.read(self._position - length, length)
+        at_hand: bytes | None = self._stored.read_now(position, length)
+        return self._stored.read(position, length) if at_hand is None else at_hand
 
     def close(self) -> None:
         """Close the blob."""

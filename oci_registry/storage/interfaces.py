@@ -40,6 +40,9 @@ class IStoredObject(Interface):
     def read(offset: int, length: int) -> Deferred[bytes]:
         """Return up to *length* bytes at *offset*; ``b""`` beyond the end. Fails with StoreError."""
 
+    def read_now(offset: int, length: int) -> bytes | None:
+        """Return what `read` would, if that needs no waiting at all; else None. Never raises."""
+
     def close() -> None:
         """Give back what it holds. Idempotent; a read under way may still finish."""
 

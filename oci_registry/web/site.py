@@ -16,6 +16,8 @@ from twisted.web.http import Request as HTTPRequest
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
+from oci_registry.logs import AccessEntry, AccessLog
+
 IDLE_TIMEOUT = 120.0
 """Seconds a connection may be silent between requests, or within the head of one."""
 MAX_BODY = 1024 * 1024
@@ -118,11 +120,12 @@ class RegistrySite(Site):
     noisy = False
     _log = Logger()
 
-    def __init__(self, resource: IResource, reactor: IReactorTime) -> None:
+    def __init__(self, resource: IResource, reactor: IReactorTime, access_log: AccessLog) -> None:
         super().__init__(
             resource, requestFactory=RegistryRequest, timeout=IDLE_TIMEOUT, reactor=reactor
         )
         self.displayTracebacks = False
+        self._access_log = access_log
         self._channels: set[RegistryChannel] = set()
         self._closing = False
         self._empty: list[Deferred[None]] = []
@@ -173,15 +176,16 @@ class RegistrySite(Site):
 
     def log(self, request: HTTPRequest) -> None:
         """Write the access log: one line per response."""
-        self._log.info(
-            '{client} "{method} {uri}" {status} {sent} {seconds:.3f} "{agent}"',
-            client=getattr(request.getClientAddress(), "host", None) or "-",
-            method=_shown(request.method),
-            uri=_shown(request.uri),
-            status=request.code,
-            sent=request.sentLength,
-            seconds=self.reactor.seconds() - getattr(request, "began", 0.0),
-            agent=_shown(request.getHeader(b"user-agent") or b"-"),
+        self._access_log.write(
+            AccessEntry(
+                client=getattr(request.getClientAddress(), "host", None) or "-",
+                method=_shown(request.method),
+                uri=_shown(request.uri),
+                status=request.code,
+                sent=request.sentLength,
+                seconds=self.reactor.seconds() - getattr(request, "began", 0.0),
+                agent=_shown(request.getHeader(b"user-agent") or b"-"),
+            )
         )
 
 
@@ -197,4 +201,6 @@ def _cancelling(cancel: Callable[[], None], active: Callable[[], bool]) -> Calla
 def _shown(raw: bytes) -> str:
     """Return client-sent bytes as one printable line."""
     text = raw[:512].decode("latin-1")
-    return text if text.isascii() and text.isprintable() else ascii(text)[1:-1]
+    if text.isascii() and text.isprintable() and '"' not in text:
+        return text
+    return ascii(text)[1:-1].replace('"', "\\x22")

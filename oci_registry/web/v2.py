@@ -76,8 +76,7 @@ class V2(Resource):
     def _count(self, request: RegistryRequest, label: str) -> None:
         method = request.method.decode() if request.method in _METHODS else "other"
         status = str(request.code) if request.finished else "gone"
-        self._metrics.requests.labels(label, method, status).inc()
-        self._metrics.latency.labels(label).observe(self._clock.seconds() - request.began)
+        self._metrics.response(label, method, status, self._clock.seconds() - request.began)
 
 
 async def _base(request: RegistryRequest, _route: BaseRoute) -> None:

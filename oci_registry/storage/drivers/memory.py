@@ -27,6 +27,9 @@ class _MemoryObject:
     def read(self, offset: int, length: int) -> Deferred[bytes]:
         return succeed(self._data[offset : offset + length])
 
+    def read_now(self, offset: int, length: int) -> bytes | None:
+        return self._data[offset : offset + length]
+
     def close(self) -> None:
         """Nothing is held."""
 
