@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from attrs import frozen
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from oci_registry.metrics import Metrics
@@ -68,6 +69,13 @@ class BlobCache:
                 return OpenBlob(digest, stored.size, True, stored)
             growing = await self._transfers.join(target, digest, self._known_size(target, digest))
         self._metrics.miss("blob", target.upstream.namespace)
+        if growing.size == 0:
+            # Nothing can be held back of an empty blob: wait for the digest before the headers.
+            follower = growing.follow()
+            try:
+                await _result(follower.read(1))
+            finally:
+                follower.close()
         return OpenBlob(digest, growing.size, False, growing)
 
     async def size(self, target: Target, digest: Digest) -> int:
@@ -109,3 +117,7 @@ class BlobCache:
     def _store_failed(self, error: StoreError) -> None:
         self._metrics.error("store")
         self._log.error("the store cannot be read: {error}", error=str(error))
+
+
+async def _result(data: bytes | Deferred[bytes]) -> bytes:
+    return data if isinstance(data, bytes) else await data

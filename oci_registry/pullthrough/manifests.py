@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import Awaitable, Coroutine
+from typing import Any, TypeVar
 
 from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -13,7 +15,13 @@ from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.freshness import Fallback, Freshness, fall_back, judge
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.spec.digest import Digest
-from oci_registry.spec.errors import Denied, ManifestUnknown, NameUnknown, RegistryError
+from oci_registry.spec.errors import (
+    Denied,
+    GatewayTimeout,
+    ManifestUnknown,
+    NameUnknown,
+    RegistryError,
+)
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
 from oci_registry.storage.interfaces import StoreError
@@ -23,6 +31,9 @@ from oci_registry.streams.flight import SingleFlight
 from oci_registry.upstream.table import Target
 
 T = TypeVar("T")
+
+REVALIDATION_TIMEOUT = 25.0
+"""Seconds for both questions about a tag, HEAD and GET; containerd waits 30 for the answer."""
 
 
 @frozen
@@ -95,6 +106,7 @@ class ManifestCache:
         known = None if record is None else await self._stored(target, record.digest)
         if record is None or known is None:
             return await self._fetch(target, tag)
+        began = self._clock.seconds()
         try:
             digest = await target.upstream.manifest_digest(target.repository, tag)
             if digest is not None:
@@ -102,7 +114,8 @@ class ManifestCache:
                 if current is not None:
                     await self._keep_tag(target, tag, current)
                     return ServedManifest(current, cached=True)
-            return await self._fetch(target, tag)
+            left = REVALIDATION_TIMEOUT - (self._clock.seconds() - began)
+            return await self._within(left, self._fetch(target, tag))
         except RegistryError as error:
             age = self._clock.seconds() - record.checked
             definite = isinstance(error, ManifestUnknown | NameUnknown | Denied)
@@ -121,6 +134,13 @@ class ManifestCache:
             )
             self._metrics.error("stale")
             return ServedManifest(known, cached=True, stale=age)
+
+    async def _within(self, seconds: float, work: Coroutine[Any, Any, T]) -> T:
+        """Give up on *work* with a GatewayTimeout after so long."""
+        try:
+            return await Deferred.fromCoroutine(work).addTimeout(max(seconds, 0.1), self._clock)
+        except DeferredTimeout:
+            raise GatewayTimeout("upstream did not answer in time") from None
 
     async def _fetch(self, target: Target, reference: Tag | Digest) -> ServedManifest:
         manifest = await target.upstream.manifest(target.repository, reference)

@@ -14,6 +14,7 @@ from oci_registry.storage.interfaces import (
     IObjectWriter,
     IStoredObject,
     ObjectInfo,
+    StoreError,
 )
 from oci_registry.storage.keys import BLOBS, blob_key, parse_blob_key
 from oci_registry.storage.usage import Usage
@@ -199,7 +200,7 @@ class BlobStore:
         if verifier.verified():
             if not stored.info.sealed:
                 self._log.info("{digest} was found in the store and is right", digest=str(digest))
-                await self._driver.seal(key)
+                await self._seal(key)
             return True
         self._log.warn(
             "{digest} in the store is wrong ({size} bytes hash to {actual}): removed",
@@ -209,3 +210,10 @@ class BlobStore:
         )
         await self.discard(digest)
         return False
+
+    async def _seal(self, key: str) -> None:
+        """Remember that a blob is right; if that cannot be, it is hashed again another time."""
+        try:
+            await self._driver.seal(key)
+        except StoreError as error:
+            self._log.warn("a blob cannot be marked as verified: {error}", error=str(error))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
+    IOpenSSLTrustRoot,
     IReactorTime,
     IStreamClientEndpoint,
 )
@@ -21,6 +22,7 @@ from twisted.internet.ssl import (
     Certificate,
     CertificateOptions,
     TLSVersion,
+    platformTrust,
     trustRootFromCertificates,
 )
 from twisted.web.client import URI, Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
@@ -124,6 +126,18 @@ class Endpoints:
         raise SchemeNotSupported(f"{uri.scheme!r} is not a scheme to fetch from")
 
 
+@implementer(IOpenSSLTrustRoot)
+class _TrustRoots:
+    """Several trust roots: a registry of one's own may redirect to a public store."""
+
+    def __init__(self, roots: Iterable[Any]) -> None:
+        self._roots = tuple(roots)
+
+    def _addCACertsToContext(self, context: SSL.Context) -> None:
+        for root in self._roots:
+            root._addCACertsToContext(context)
+
+
 def tls_policy(settings: UpstreamSettings) -> IPolicyForHTTPS:
     """Return how an upstream's certificate is judged. Raises OSError or ValueError for a bad ca_file."""
     if settings.accept_invalid_certs:
@@ -139,7 +153,8 @@ def tls_policy(settings: UpstreamSettings) -> IPolicyForHTTPS:
     ]
     if not certificates:
         raise ValueError(f"{settings.ca_file} holds no certificate")
-    return BrowserLikePolicyForHTTPS(trustRoot=trustRootFromCertificates(certificates))
+    roots = platformTrust(), trustRootFromCertificates(certificates)
+    return BrowserLikePolicyForHTTPS(trustRoot=_TrustRoots(roots))
 
 
 def build_http(reactor: Any, settings: UpstreamSettings) -> HTTPClient:

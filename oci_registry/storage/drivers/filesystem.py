@@ -17,7 +17,7 @@ from stat import S_ISREG
 from typing import TypeVar
 from uuid import uuid4
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
@@ -132,6 +132,11 @@ class _Descriptor:
             self.close()
         return result
 
+    def __del__(self) -> None:
+        # Whoever asked for the file may have left before it was opened: then nobody closes it.
+        self._reading = 0
+        self.close()
+
     def close(self) -> None:
         self._closing = True
         if not self._reading and self.number >= 0:
@@ -174,7 +179,8 @@ class _FileWriter:
             left = left[os.write(self._number, left) :]
 
     def read(self, offset: int, length: int) -> Deferred[bytes]:
-        return self._descriptor.read(offset, length)
+        at_hand = self._descriptor.read_now(offset, length)
+        return self._descriptor.read(offset, length) if at_hand is None else succeed(at_hand)
 
     def commit(self) -> Deferred[None]:
         return self._driver.upkeep(_as_store_error, self._commit)

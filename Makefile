@@ -1,0 +1,77 @@
+# The menu.  All of it runs in a virtual environment of its own, ./.venv, made on first use; nothing
+# is needed but Python (3.11 or later), make and a package index (pip's settings are honoured).
+PYTHON ?= python3
+# What "make run" listens on and where it keeps its objects; ARGS are further options.
+LISTEN ?= 127.0.0.1:8080
+ROOT ?= ./cache
+# What "make test" runs: any names trial understands.
+TESTS ?= tests.unit tests.contract tests.integration
+
+VENV := .venv
+PY := $(VENV)/bin/python
+# What was installed from these has to be installed again when they change.
+METADATA := pyproject.toml setup.py oci_registry/_version.py
+
+.PHONY: help run test lint format types e2e bench docs clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make run      the daemon on $(LISTEN), with its objects in $(ROOT)"
+	@echo "make test     unit, contract and integration tests"
+	@echo "make lint     ruff, the rules for imports between rooms, news fragments"
+	@echo "make format   what ruff can mend of that"
+	@echo "make types    mypy, strictly"
+	@echo "make docs     every link of the documentation leads somewhere"
+	@echo "make e2e      real clients against real registries; see tests/e2e/README.md"
+	@echo "make bench    what a hit and a miss cost"
+	@echo "make clean    remove what the above left, but not $(ROOT)"
+
+run: $(VENV)/.installed
+	$(PY) -m oci_registry --listen "$(LISTEN)" $(ARGS) filesystem --root "$(ROOT)"
+
+test: $(VENV)/.installed-test
+	$(PY) -m twisted.trial $(TESTS)
+
+lint: $(VENV)/.installed-dev
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(VENV)/bin/lint-imports --no-logo
+	$(PY) -m towncrier build --draft >$(VENV)/changelog.md
+
+format: $(VENV)/.installed-dev
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+types: $(VENV)/.installed-dev
+	$(PY) -m mypy
+
+docs: $(VENV)/.installed
+	$(PY) tools/check_docs.py
+
+e2e: $(VENV)/.installed
+	$(PY) -m tests.e2e $(ARGS)
+
+bench: $(VENV)/.installed
+	$(PY) -m benchmarks $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info _trial_temp* .hypothesis .mypy_cache .ruff_cache
+	rm -rf .import_linter_cache twisted/plugins/dropin.cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+# Three sizes of the same environment: to run it, to test it, to work on it.
+$(VENV)/.installed: $(METADATA) | $(PY)
+	$(PY) -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(METADATA) | $(PY)
+	$(PY) -m pip install --quiet --editable '.[test]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-dev: $(METADATA) | $(PY)
+	$(PY) -m pip install --quiet --editable '.[dev]'
+	@touch $@ $(VENV)/.installed-test $(VENV)/.installed

@@ -1,0 +1,175 @@
+"""User names and passwords for upstreams, from a JSON document.
+
+The document is ``{"NAMESPACE": {"username": "...", "password": "..."}}``.  Problems name positions
+and reasons, and a namespace once it is known to be one: nothing else of the document.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from attrs import evolve, frozen
+
+from oci_registry.config.findings import Findings
+from oci_registry.config.names import parse_namespace
+from oci_registry.config.settings import (
+    BUILTIN_UPSTREAMS,
+    Credentials,
+    UpstreamSettings,
+)
+
+_KEYS = ("username", "password")
+
+
+@frozen
+class _Object:
+    """A JSON object with its keys in order, duplicates included."""
+
+    pairs: tuple[tuple[str, object], ...]
+
+
+def make_credentials(username: str, password: str) -> Credentials:
+    """Credentials that can be sent by RFC 7617; `ValueError` says, without them, why not."""
+    for name, text in (("username", username), ("password", password)):
+        if not text:
+            raise ValueError(f"the {name} is empty")
+        if any(ord(character) < 0x20 or ord(character) == 0x7F for character in text):
+            raise ValueError(f"the {name} holds control characters")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"the {name} cannot be written in UTF-8") from None
+    if ":" in username:
+        raise ValueError("the username holds a colon")
+    return Credentials(username=username, password=password)
+
+
+def parse_credentials(
+    document: str | bytes, source: str, findings: Findings
+) -> dict[str, Credentials]:
+    """The credentials in ``document`` by namespace (aliases of a registry folded).
+
+    What cannot be used is left out and becomes a problem of ``source``.
+    """
+    root = _load(document, source, findings)
+    if root is None:
+        return {}
+    if not isinstance(root, _Object):
+        findings.problem(source, f"must be a JSON object by namespace, not {_kind(root)}")
+        return {}
+    found: dict[str, Credentials] = {}
+    for number, (key, value) in enumerate(root.pairs, 1):
+        try:
+            namespace = parse_namespace(key)
+        except ValueError:
+            findings.problem(source, f"key {number} is not the namespace of a registry")
+            continue
+        if namespace in found:
+            findings.problem(source, f"{namespace} is given twice")
+            continue
+        try:
+            found[namespace] = _read(value)
+        except ValueError as error:
+            findings.problem(source, f"{namespace}: {error}")
+    return found
+
+
+def apply_credentials(
+    upstreams: Sequence[UpstreamSettings],
+    given: Mapping[str, Credentials],
+    source: str,
+    findings: Findings,
+    *,
+    allow_dynamic: bool,
+) -> tuple[UpstreamSettings, ...]:
+    """``upstreams`` with the credentials given elsewhere, which win over those they have.
+
+    A built-in registry that is usable but not in ``upstreams`` is added with its credentials.
+    Everything overridden or left unused is a warning.
+    """
+    result = {upstream.namespace: upstream for upstream in upstreams}
+    if allow_dynamic:
+        for builtin in BUILTIN_UPSTREAMS:
+            if builtin.namespace in given:
+                result.setdefault(builtin.namespace, builtin)
+    for namespace, credentials in given.items():
+        upstream = result.get(namespace)
+        if upstream is None:
+            findings.warning(source, f"credentials for unknown namespace {namespace} are not used")
+            continue
+        if upstream.credentials is not None:
+            findings.warning(
+                source,
+                f"the credentials for {namespace} replace those in the upstream configuration",
+            )
+        result[namespace] = evolve(upstream, credentials=credentials)
+    return tuple(result.values())
+
+
+def warn_of_exposure(upstreams: Sequence[UpstreamSettings], findings: Findings) -> None:
+    """Warn of credentials that are sent where anybody on the way can read them."""
+    for upstream in upstreams:
+        if upstream.credentials is None:
+            continue
+        if not upstream.tls:
+            findings.warning(
+                f"upstream {upstream.namespace}",
+                "tls is false: its credentials are sent unencrypted",
+            )
+        elif upstream.accept_invalid_certs:
+            findings.warning(
+                f"upstream {upstream.namespace}",
+                "accept_invalid_certs is true: its credentials are sent to whoever answers",
+            )
+
+
+def _load(document: str | bytes, source: str, findings: Findings) -> object:
+    try:
+        text = document if isinstance(document, str) else document.decode("utf-8-sig")
+        root: object = json.loads(text, object_pairs_hook=lambda pairs: _Object(tuple(pairs)))
+    except UnicodeDecodeError as error:
+        findings.problem(source, f"is not UTF-8, at byte {error.start}")
+    except json.JSONDecodeError as error:
+        # The decoder may append the character it stumbled over.
+        reason = "Invalid escape" if error.msg.startswith("Invalid \\escape") else error.msg
+        where = f"line {error.lineno}, column {error.colno}"
+        findings.problem(source, f"is not JSON: {where}: {reason}")
+    except (RecursionError, ValueError):
+        # Nested a thousand levels deep, or a number of thousands of digits.
+        findings.problem(source, "is not usable JSON: it is nested too deeply or far too large")
+    else:
+        if root is None:
+            findings.problem(source, "must be a JSON object by namespace, not null")
+        return root
+    return None
+
+
+def _read(value: object) -> Credentials:
+    if not isinstance(value, _Object):
+        raise ValueError(f"must be an object with username and password, not {_kind(value)}")
+    texts: dict[str, str] = {}
+    for number, (key, text) in enumerate(value.pairs, 1):
+        if key not in _KEYS:
+            raise ValueError(f"key {number} is neither username nor password")
+        if key in texts:
+            raise ValueError(f"the {key} is given twice")
+        if not isinstance(text, str):
+            raise ValueError(f"the {key} must be text, not {_kind(text)}")
+        texts[key] = text
+    for key in _KEYS:
+        if key not in texts:
+            raise ValueError(f"the {key} is missing")
+    return make_credentials(texts["username"], texts["password"])
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, list):
+        return "a list"
+    return "null" if value is None else "an object"

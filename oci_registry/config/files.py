@@ -1,0 +1,46 @@
+"""Files that the configuration names, read with limits and told apart by what is wrong."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from attrs import field, frozen
+
+#: No configuration file is longer than this many bytes.
+MAX_FILE_SIZE = 1024 * 1024
+
+
+@frozen
+class FileContent:
+    """The bytes of a file, kept out of ``repr``, and its permission bits."""
+
+    data: bytes = field(repr=False)
+    mode: int
+
+    @property
+    def exposed(self) -> bool:
+        """Whether others than the owner can read or write the file."""
+        return bool(self.mode & 0o077)
+
+
+def read_file(path: str) -> FileContent:
+    """The whole file at ``path``, at most `MAX_FILE_SIZE` bytes.
+
+    `ValueError` says why it cannot be used, without its name (the caller tells it) and without
+    anything out of it.
+    """
+    if not path:
+        raise ValueError("the name of the file is empty")
+    try:
+        with open(path, "rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            data = file.read(MAX_FILE_SIZE + 1)
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror or type(error).__name__}") from None
+    except ValueError:
+        # A NUL in the name, which no file system knows.
+        raise ValueError("is not the name of a file") from None
+    if len(data) > MAX_FILE_SIZE:
+        raise ValueError(f"is longer than {MAX_FILE_SIZE} bytes")
+    return FileContent(data=data, mode=mode)
