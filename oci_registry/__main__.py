@@ -25,7 +25,7 @@ def main(args: Sequence[str] | None = None) -> None:
     sys.argv[0] = NAME
     # twistd's own options, but not its run(): on a mistake that prints all of its usage, and the
     # problem last.
-    config = twistd.ServerOptions()  # type: ignore[attr-defined]
+    config = twistd.ServerOptions()  # type: ignore[attr-defined, no-untyped-call]
     try:
         config.parseOptions(
             ["--nodaemon", "--pidfile=", NAME, *(sys.argv[1:] if args is None else args)]

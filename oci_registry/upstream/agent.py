@@ -10,11 +10,11 @@ from typing import Any, cast
 from OpenSSL import SSL
 from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
+from twisted.internet._sslverify import IOpenSSLTrustRoot  # what trustRoot is adapted to
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
-    IOpenSSLTrustRoot,
     IReactorTime,
     IStreamClientEndpoint,
 )

@@ -1,0 +1,242 @@
+"""Flags over environment over defaults, everything checked, all problems told at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from oci_registry.config.credentials import (
+    apply_credentials,
+    parse_credentials,
+    warn_of_exposure,
+)
+from oci_registry.config.files import read_file
+from oci_registry.config.findings import Findings, nearest
+from oci_registry.config.listen import parse_listen
+from oci_registry.config.names import parse_namespace
+from oci_registry.config.settings import (
+    BUILTIN_UPSTREAMS,
+    ConfigError,
+    Credentials,
+    FilesystemSettings,
+    Settings,
+    UpstreamSettings,
+)
+from oci_registry.config.upstreams import load_upstreams
+from oci_registry.spec.durations import parse_duration
+
+LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
+LOG_FORMATS = ("text", "json")
+UPSTREAMS = ("any", "configured")
+STORAGES = ("filesystem",)
+DEFAULT_LISTEN = "0.0.0.0:80"
+DEFAULT_NAMESPACE = "docker.io"
+DEFAULT_GRACE = 30.0
+_TRUE = frozenset({"true", "1", "yes", "on"})
+_FALSE = frozenset({"false", "0", "no", "off"})
+
+Flags = Mapping[str, object]
+
+
+class _Loader:
+    """Reads one option after the other and keeps what is wrong."""
+
+    def __init__(self, flags: Flags, environ: Mapping[str, str]) -> None:
+        self._flags = flags
+        self._environ = environ
+        self.findings = Findings()
+
+    def given(self, flag: str, variable: str) -> tuple[str, str] | None:
+        """Return where an option was given and its value; None when it was not."""
+        value = self._flags.get(flag)
+        if value is not None:
+            return f"--{flag}", str(value)
+        value = self._environ.get(variable)
+        return (variable, value) if value else None
+
+    def choice(self, flag: str, variable: str, choices: Sequence[str]) -> str | None:
+        """Return an option that must be one of *choices*."""
+        given = self.given(flag, variable)
+        if given is None:
+            return None
+        source, value = given
+        if value.lower() in choices:
+            return value.lower()
+        self.findings.problem(source, f"{value[:40]!a} is not known; {nearest(value, choices)}")
+        return None
+
+    def boolean(self, flag: str, variable: str) -> bool:
+        """Return a switch that is off by default."""
+        if self._flags.get(flag):
+            return True
+        value = self._environ.get(variable, "").strip().lower()
+        if value and value not in _TRUE | _FALSE:
+            self.findings.problem(variable, f"must be true or false, not {value[:40]!a}")
+        return value in _TRUE
+
+    def grace(self) -> float:
+        """Return ``--shutdown-grace`` in seconds."""
+        given = self.given("shutdown-grace", "SHUTDOWN_GRACE")
+        if given is None:
+            return DEFAULT_GRACE
+        try:
+            return parse_duration(given[1])
+        except ValueError as error:
+            self.findings.problem(given[0], error)
+            return DEFAULT_GRACE
+
+    def listen(self, check: Callable[[str], None]) -> tuple[str, ...]:
+        """Return the endpoints to listen at; *check* raises for one that cannot be made."""
+        flagged = self._flags.get("listen")
+        places: list[tuple[str, str]] = []
+        if isinstance(flagged, list) and flagged:
+            places = [("--listen", str(place)) for place in flagged]
+            if self._flags.get("port") is not None:
+                self.findings.problem("--port", "cannot be given together with --listen")
+        elif self._flags.get("port") is not None:
+            places = [("--port", f"0.0.0.0:{self._flags['port']}")]
+        elif self._environ.get("LISTEN", "").strip():
+            places = [("LISTEN", place) for place in self._environ["LISTEN"].split()]
+        elif self._environ.get("PORT"):
+            places = [("PORT", f"0.0.0.0:{self._environ['PORT']}")]
+        endpoints: list[str] = []
+        for source, place in places or [("--listen", DEFAULT_LISTEN)]:
+            try:
+                endpoint = parse_listen(place)
+                check(endpoint)
+            except Exception as error:
+                reason = str(error) or type(error).__name__
+                self.findings.problem(source, f"{place[:80]}: {reason}")
+            else:
+                endpoints.append(endpoint)
+        return tuple(endpoints)
+
+    def default_namespace(self) -> str:
+        """Return the registry that is meant when a client names none."""
+        names = {
+            self.given("default-namespace", "DEFAULT_NAMESPACE"),
+            self.given("default-upstream-namespace", "DEFAULT_UPSTREAM_NAMESPACE"),
+        } - {None}
+        flags = {name for name in names if name and name[0].startswith("--")}
+        found: set[str] = set()
+        for source, text in sorted(flags or {name for name in names if name}):
+            try:
+                found.add(parse_namespace(text))
+            except ValueError as error:
+                self.findings.problem(source, error)
+        if len(found) > 1:
+            self.findings.problem(
+                "--default-namespace",
+                f"is also given as --default-upstream-namespace, and differs: "
+                f"{', '.join(sorted(found))}",
+            )
+        return min(found, default=DEFAULT_NAMESPACE)
+
+    def upstreams(self, *, allow_dynamic: bool) -> tuple[UpstreamSettings, ...]:
+        """Return the configured upstreams with their credentials."""
+        given = self.given("upstream-config-file", "UPSTREAM_CONFIG_FILE")
+        upstreams = BUILTIN_UPSTREAMS
+        if given is not None:
+            upstreams = load_upstreams(given[1], self.findings)
+        for source, credentials in self._credentials():
+            upstreams = apply_credentials(
+                upstreams, credentials, source, self.findings, allow_dynamic=allow_dynamic
+            )
+        warn_of_exposure(upstreams, self.findings)
+        return upstreams
+
+    def _credentials(self) -> list[tuple[str, dict[str, Credentials]]]:
+        """Return the credentials given beside the file, and where."""
+        text = self._flags.get("upstream-credentials")
+        path = self._flags.get("upstream-credentials-file")
+        document: str | bytes
+        if text is not None and path is not None:
+            self.findings.problem(
+                "--upstream-credentials", "cannot be given with --upstream-credentials-file"
+            )
+        if text is not None:
+            source, document = "--upstream-credentials", str(text)
+            self.findings.warning(source, "the credentials are visible in the process list")
+        elif path is not None:
+            source = f"--upstream-credentials-file {path}"
+            try:
+                document = read_file(str(path)).data
+            except ValueError as error:
+                self.findings.problem(source, error)
+                return []
+        elif self._environ.get("UPSTREAM_CREDENTIALS"):
+            source, document = "UPSTREAM_CREDENTIALS", self._environ["UPSTREAM_CREDENTIALS"]
+        else:
+            return []
+        return [(source, parse_credentials(document, source, self.findings))]
+
+    def storage(self, storage: tuple[str, Flags] | None) -> FilesystemSettings:
+        """Return where objects are kept."""
+        if storage is None:
+            self.findings.problem(
+                "storage", f"say where objects are kept: one of {', '.join(STORAGES)}"
+            )
+            return FilesystemSettings("")
+        root = storage[1].get("root") or self._environ.get("FILESYSTEM_ROOT")
+        if not root:
+            self.findings.problem("filesystem", "--root or FILESYSTEM_ROOT is required")
+            return FilesystemSettings("")
+        path = Path(os.path.abspath(str(root)))
+        self._check_root(path)
+        return FilesystemSettings(str(path))
+
+    def _check_root(self, path: Path) -> None:
+        source = "filesystem --root"
+        nearest_parent = path
+        while not nearest_parent.exists() and nearest_parent != nearest_parent.parent:
+            nearest_parent = nearest_parent.parent
+        if not nearest_parent.is_dir():
+            self.findings.problem(source, f"{nearest_parent} is not a directory")
+        elif not os.access(nearest_parent, os.W_OK | os.X_OK):
+            self.findings.problem(source, f"{nearest_parent} cannot be written to")
+
+
+def load_settings(
+    flags: Flags,
+    storage: tuple[str, Flags] | None,
+    environ: Mapping[str, str],
+    check_endpoint: Callable[[str], None] = lambda _: None,
+) -> Settings:
+    """Return the settings. Raises `ConfigError` with every problem there is.
+
+    *flags* holds what was given on the command line, by the flags' names without dashes; *storage*
+    the subcommand and its flags. *check_endpoint* raises when an endpoint cannot be made.
+    """
+    loader = _Loader(flags, environ)
+    findings = loader.findings
+    allow_dynamic = loader.choice("upstreams", "UPSTREAMS", UPSTREAMS) != "configured"
+    upstreams = loader.upstreams(allow_dynamic=allow_dynamic)
+    default_namespace = loader.default_namespace()
+    configured = {upstream.namespace for upstream in upstreams}
+    if default_namespace not in configured:
+        if not allow_dynamic:
+            findings.problem(
+                "--default-namespace",
+                f"{default_namespace} is not configured, and --upstreams is 'configured'",
+            )
+        elif not {".", ":"} & set(default_namespace) and default_namespace != "localhost":
+            findings.problem(
+                "--default-namespace",
+                f"{default_namespace} is neither configured nor a registry host",
+            )
+    settings = Settings(
+        listen=loader.listen(check_endpoint),
+        storage=loader.storage(storage),
+        default_namespace=default_namespace,
+        upstreams=upstreams,
+        allow_dynamic_upstreams=allow_dynamic,
+        check_cache_digest=loader.boolean("check-cache-digest", "CHECK_CACHE_DIGEST"),
+        log_level=loader.choice("log-level", "LOG_LEVEL", LOG_LEVELS) or "info",
+        log_format=loader.choice("log-format", "LOG_FORMAT", LOG_FORMATS) or "text",
+        shutdown_grace=loader.grace(),
+        warnings=tuple(findings.warnings),
+    )
+    if findings.problems:
+        raise ConfigError(findings.problems)
+    return settings

@@ -1,0 +1,156 @@
+"""The command line. Only here does anything touch the reactor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from twisted.application.service import IService
+from twisted.internet.endpoints import serverFromString
+from twisted.python.usage import Options as BaseOptions
+from twisted.python.usage import UsageError
+
+from oci_registry import __version__
+from oci_registry.config.loader import load_settings
+from oci_registry.config.settings import ConfigError, Settings
+
+
+class FilesystemOptions(BaseOptions):
+    """Keep everything in a directory."""
+
+    longdesc = "Keeps everything in a directory, which is created if need be."
+    optParameters: ClassVar[list[list[object]]] = [
+        ["root", "r", None, "the directory (FILESYSTEM_ROOT; required)"],
+    ]
+
+
+class Options(BaseOptions):
+    """What the daemon can be told; `settings` holds the outcome once it is parsed."""
+
+    synopsis = "[options] filesystem --root DIRECTORY"
+    longdesc = (
+        "A pull-through cache for container images: point any container runtime at it. "
+        "The environment variable in parentheses stands in for an option that is not given."
+    )
+    optFlags: ClassVar[list[list[object]]] = [
+        [
+            "check-cache-digest",
+            None,
+            "verify a blob's digest whenever it is read from the store (CHECK_CACHE_DIGEST)",
+        ],
+    ]
+    optParameters: ClassVar[list[list[object]]] = [
+        ["port", "p", None, "listen on 0.0.0.0 at this port (PORT); older form of --listen"],
+        [
+            "default-namespace",
+            None,
+            None,
+            "the registry meant when a client names none (DEFAULT_NAMESPACE; default docker.io)",
+        ],
+        [
+            "default-upstream-namespace",
+            None,
+            None,
+            "another name of --default-namespace (DEFAULT_UPSTREAM_NAMESPACE)",
+        ],
+        [
+            "upstream-config-file",
+            None,
+            None,
+            "YAML file of upstream registries (UPSTREAM_CONFIG_FILE; default: docker.io)",
+        ],
+        [
+            "upstream-credentials",
+            None,
+            None,
+            'JSON, {"NAMESPACE": {"username":, "password":}}, for all to see (UPSTREAM_CREDENTIALS)',
+        ],
+        ["upstream-credentials-file", None, None, "a file that holds the same JSON"],
+        [
+            "upstreams",
+            None,
+            None,
+            "registries to mirror: 'any' that a client names, or 'configured' (UPSTREAMS; any)",
+        ],
+        [
+            "log-level",
+            None,
+            None,
+            "debug, info, warn, error or critical (LOG_LEVEL; default info)",
+        ],
+        ["log-format", None, None, "text or json (LOG_FORMAT; default text)"],
+        [
+            "shutdown-grace",
+            None,
+            None,
+            "how long running responses may take after SIGTERM (SHUTDOWN_GRACE; default 30s)",
+        ],
+    ]
+    subCommands: ClassVar[list[list[object]]] = [
+        ["filesystem", None, FilesystemOptions, "keep everything in a directory"],
+    ]
+    settings: Settings
+
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        super().__init__()
+        self._environ = os.environ if environ is None else environ
+        self["listen"] = []
+
+    def __repr__(self) -> str:
+        # The inherited one shows every value, credentials among them.
+        return f"<{type(self).__name__}>"
+
+    def opt_listen(self, place: str) -> None:
+        """
+        Where to listen, repeatable: HOST:PORT, unix:PATH or any Twisted endpoint
+        (LISTEN; default 0.0.0.0:80)
+        """
+        self["listen"].append(place)
+
+    opt_l = opt_listen
+
+    def opt_version(self) -> None:
+        """Show the version and exit."""
+        print(f"oci-registry {__version__}")  # noqa: T201
+        raise SystemExit(0)
+
+    def parseArgs(self, *arguments: str) -> None:
+        """Refuse what is not an option or a storage."""
+        if arguments:
+            raise UsageError(
+                f"unexpected argument {arguments[0][:80]!a}; the storage is one of: filesystem"
+            )
+
+    @property
+    def foreign_log(self) -> bool:
+        """Whether twistd itself was told where to log."""
+        parent: Any = getattr(self, "parent", None)
+        return bool(parent and (parent.get("logfile") or parent.get("syslog")))
+
+    def postOptions(self) -> None:
+        """Check everything; UsageError with all problems, a line each."""
+        storage = None
+        sub_options: Any = getattr(self, "subOptions", None)
+        if getattr(self, "subCommand", None) and sub_options is not None:
+            storage = (str(self.subCommand), sub_options)
+        try:
+            self.settings = load_settings(self, storage, self._environ, _check_endpoint)
+        except ConfigError as error:
+            raise UsageError("\n".join(error.problems)) from None
+
+
+def _check_endpoint(description: str) -> None:
+    """Raise when an endpoint cannot be made; nothing listens yet."""
+    from twisted.internet import reactor  # noqa: PLC0415 - importing it installs one
+
+    serverFromString(reactor, description)
+
+
+def makeService(options: Options) -> IService:
+    """Return the daemon's service, as twistd asks for it."""
+    from twisted.internet import reactor  # noqa: PLC0415 - importing it installs one
+
+    from oci_registry.service import make_service  # noqa: PLC0415 - not needed for --help
+
+    return make_service(reactor, options.settings, keep_twistd_log=options.foreign_log)
