@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
+from oci_registry.spec.mediatypes import ACCEPT_MANIFESTS
+
 _RECEIVE = 1024 * 1024
 
 
@@ -33,7 +35,8 @@ def _read_response(connection: socket.socket, buffer: memoryview) -> int:
 
 def fetch(address: tuple[str, int], path: str, times: int = 1) -> int:
     """GET *path* so many times on one connection; return the bytes of all bodies."""
-    request = f"GET {path} HTTP/1.1\r\nHost: benchmark\r\n\r\n".encode()
+    head = f"GET {path} HTTP/1.1\r\nHost: benchmark\r\nAccept: {ACCEPT_MANIFESTS}\r\n\r\n"
+    request = head.encode()
     buffer = memoryview(bytearray(_RECEIVE))
     with socket.create_connection(address) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
