@@ -5,10 +5,10 @@ from __future__ import annotations
 import resource
 from typing import Any
 
-from twisted.application.internet import TimerService
 from twisted.application.service import IService, MultiService
 from twisted.application.strports import service as listening
 from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -28,7 +28,7 @@ from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.tags import TagStore
 from oci_registry.storage.usage import Usage
 from oci_registry.streams.threads import Workers
-from oci_registry.upstream.agent import build_http
+from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.client import RegistryClient
 from oci_registry.upstream.interfaces import Upstream
 from oci_registry.upstream.table import UpstreamTable
@@ -105,7 +105,8 @@ class Daemon(MultiService):
             blobs, manifests, tags, lifetimes, transfers.__contains__, reactor.seconds, metrics
         )
         self._driver, self._transfers, self._patience = driver, transfers, patience
-        self._sweeping = TimerService(INTERVAL, self._sweep, sweep)
+        self._table = table
+        self._sweeping = LoopingCall(self._sweep, sweep)
         self._sweeping.clock = reactor
         for endpoint in settings.listen:
             listening(endpoint, self._site, reactor).setServiceParent(self)
@@ -116,7 +117,7 @@ class Daemon(MultiService):
         def counted(outcome: str) -> None:
             self.metrics.upstream_requests.labels(label, outcome).inc()
 
-        http = build_http(self._reactor, settings)
+        http = UpstreamHttp(self._reactor, settings)
         return RegistryClient(settings, http, self._reactor, counted)
 
     def _sweep(self, sweep: Sweep) -> Deferred[None]:
@@ -144,16 +145,12 @@ class Daemon(MultiService):
         self._driver.start().addErrback(self._store_is_broken)
         self._patience.start()
         super().startService()
-        self._reactor.callLater(INTERVAL, self._start_sweeping)
+        self._sweeping.start(INTERVAL, now=False)
         self._log.info(
             "serving on {listen}, storing in {root}",
             listen=", ".join(self._settings.listen),
             root=self._settings.storage.root,
         )
-
-    def _start_sweeping(self) -> None:
-        if self.running:
-            self._sweeping.startService()
 
     def _store_is_broken(self, failure: Failure) -> None:
         self.metrics.error("store")
@@ -170,10 +167,11 @@ class Daemon(MultiService):
         self._log.info("stopping")
         await super().stopService()
         if self._sweeping.running:
-            await self._sweeping.stopService()
+            self._sweeping.stop()
         await self._site.close(self._settings.shutdown_grace)
         self._patience.stop()
         await self._transfers.stop()
+        await self._table.close()
         for pool in (self._readers, self._fillers, self._keepers):
             pool.stop()
         self._log.info("stopped")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from OpenSSL import SSL
 from treq.client import HTTPClient
@@ -15,7 +15,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
-    IReactorTime,
     IStreamClientEndpoint,
 )
 from twisted.internet.ssl import (
@@ -157,36 +156,39 @@ def tls_policy(settings: UpstreamSettings) -> IPolicyForHTTPS:
     return BrowserLikePolicyForHTTPS(trustRoot=_TrustRoots(roots))
 
 
-def build_http(reactor: Any, settings: UpstreamSettings) -> HTTPClient:
-    """Return the HTTP client for an upstream.
+class UpstreamHttp:
+    """The HTTP client of an upstream.
 
-    Redirects are not followed and cookies not kept; a host that nobody configured is reached at
-    public addresses only.
+    Answers come as they are: body unread, redirects not followed, cookies not kept. A host that
+    nobody configured is reached at public addresses only. Raises what `tls_policy` raises.
     """
-    pool = HTTPConnectionPool(reactor, persistent=True)
-    pool.maxPersistentPerHost = POOLED
-    reached = reactor if settings.configured else GuardedReactor(reactor)
-    agent = Agent.usingEndpointFactory(reactor, Endpoints(reached, tls_policy(settings)), pool)
-    no_cookies = IndexableCookieJar(DefaultCookiePolicy(allowed_domains=[]))
-    return HTTPClient(IdentityAgent(agent), cookiejar=no_cookies)
 
+    def __init__(self, reactor: Any, settings: UpstreamSettings) -> None:
+        self._reactor = reactor
+        self._pool = HTTPConnectionPool(reactor, persistent=True)
+        self._pool.maxPersistentPerHost = POOLED
+        reached = reactor if settings.configured else GuardedReactor(reactor)
+        endpoints = Endpoints(reached, tls_policy(settings))
+        agent = Agent.usingEndpointFactory(reactor, endpoints, self._pool)
+        no_cookies = IndexableCookieJar(DefaultCookiePolicy(allowed_domains=[]))
+        self._client = HTTPClient(IdentityAgent(agent), cookiejar=no_cookies)
 
-async def send(
-    http: HTTPClient,
-    method: str,
-    url: str,
-    headers: Mapping[str, str],
-    clock: IReactorTime,
-    data: bytes | None = None,
-) -> IResponse:
-    """Send a request and return the answer as it comes: body unread, redirects not followed."""
-    response: IResponse = await http.request(
-        method,
-        url,
-        headers=Headers({name: [value] for name, value in headers.items()}),
-        data=data,
-        allow_redirects=False,
-        unbuffered=True,
-        reactor=cast(Any, clock),
-    )
-    return response
+    async def send(
+        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None = None
+    ) -> IResponse:
+        """Send a request and return the answer; raises whatever went wrong on the way."""
+        response: IResponse = await self._client.request(
+            method,
+            url,
+            headers=Headers({name: [value] for name, value in headers.items()}),
+            data=data,
+            allow_redirects=False,
+            unbuffered=True,
+            reactor=self._reactor,
+        )
+        return response
+
+    def close(self) -> Deferred[None]:
+        """Close idle connections; those in use are closed with their responses."""
+        closed: Deferred[None] = self._pool.closeCachedConnections()
+        return closed

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from treq.client import HTTPClient
 from twisted.internet.interfaces import IReactorTime
 
 from oci_registry.config.settings import Credentials
 from oci_registry.spec.challenge import parse_challenges
+from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.schemes.basic import basic_authorization
 from oci_registry.upstream.schemes.bearer import TokenSource
 
@@ -17,7 +17,7 @@ class Authenticator:
     """Answer an upstream's challenges: Bearer first, then Basic if there are credentials."""
 
     def __init__(
-        self, http: HTTPClient, url: str, credentials: Credentials | None, clock: IReactorTime
+        self, http: UpstreamHttp, url: str, credentials: Credentials | None, clock: IReactorTime
     ) -> None:
         self._credentials = credentials
         self._tokens = TokenSource(http, url, credentials, clock)

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer, IReactorTime
 from twisted.python.failure import Failure
@@ -26,7 +25,7 @@ from oci_registry.spec.manifest import MAX_MANIFEST_SIZE, Manifest
 from oci_registry.spec.mediatypes import ACCEPT_MANIFESTS
 from oci_registry.spec.reference import Tag
 from oci_registry.streams.body import BodyPump, abandon, collect
-from oci_registry.upstream.agent import send
+from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.authenticator import Authenticator
 from oci_registry.upstream.failures import explain, header, refuse
 from oci_registry.upstream.interfaces import Page, Referrers
@@ -87,7 +86,7 @@ class RegistryClient:
     def __init__(
         self,
         settings: UpstreamSettings,
-        http: HTTPClient,
+        http: UpstreamHttp,
         clock: IReactorTime,
         counted: Callable[[str], None],
     ) -> None:
@@ -166,6 +165,10 @@ class RegistryClient:
         lister = ReferrersLister(self._host, self._clock, repository, self._url)
         return await self._in_time(lister.fetch(self._ask, digest))
 
+    def close(self) -> Deferred[None]:
+        """Close idle connections."""
+        return self._http.close()
+
     def _explained(self, error: BaseException | None) -> RegistryError:
         return explain(error, self._host, public_only=not self.configured)
 
@@ -235,7 +238,7 @@ class RegistryClient:
             sent = {"User-Agent": self._user_agent, **headers}
             if authorization is not None and _origin(urlsplit(url)) == _origin(origin):
                 sent["Authorization"] = authorization
-            response = await send(self._http, method, url, sent, self._clock)
+            response = await self._http.send(method, url, sent)
             if response.code not in _REDIRECTS:
                 return response
             location = header(response, "Location") or ""

@@ -82,3 +82,6 @@ class Upstream(Protocol):
 
     async def referrers(self, repository: str, digest: Digest) -> Referrers:
         """Return what refers to a manifest."""
+
+    def close(self) -> Deferred[None]:
+        """Close idle connections; what is under way goes on."""

@@ -80,9 +80,10 @@ class UpstreamTable:
         settings = self._builtin.get(host) or UpstreamSettings.dynamic(host)
         upstream = self._dynamic[host] = self._connect(settings)
         if len(self._dynamic) > MAX_DYNAMIC:
-            self._dynamic.popitem(last=False)
+            self._dynamic.popitem(last=False)[1].close()
         return upstream
 
-    def known(self, host: str) -> Upstream | None:
-        """Return the upstream of a source host if there is one by now, without making one."""
-        return self._configured.get(host) or self._dynamic.get(host)
+    async def close(self) -> None:
+        """Close the idle connections to all upstreams."""
+        for upstream in (*self._configured.values(), *self._dynamic.values()):
+            await upstream.close()

@@ -12,7 +12,6 @@ from collections import OrderedDict
 from urllib.parse import urlencode, urlsplit
 
 from attrs import frozen
-from treq.client import HTTPClient
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IResponse
 
@@ -21,7 +20,7 @@ from oci_registry.spec.challenge import Challenge
 from oci_registry.spec.errors import BadGateway, Denied, TooManyRequests
 from oci_registry.streams.body import abandon, collect
 from oci_registry.streams.flight import SingleFlight
-from oci_registry.upstream.agent import send
+from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.failures import header, retry_after
 from oci_registry.upstream.schemes.basic import basic_authorization
 from oci_registry.upstream.schemes.realms import realm_is_trusted
@@ -55,7 +54,7 @@ class TokenSource:
     """The tokens of one upstream at *url* for one credential (None: anonymous)."""
 
     def __init__(
-        self, http: HTTPClient, url: str, credentials: Credentials | None, clock: IReactorTime
+        self, http: UpstreamHttp, url: str, credentials: Credentials | None, clock: IReactorTime
     ) -> None:
         self._http = http
         self._url = url
@@ -142,7 +141,7 @@ class TokenSource:
             [(k, v) for k, v in (("service", key.service), ("scope", key.scope)) if v]
         )
         url = key.realm + ("&" if urlsplit(key.realm).query else "?") + query
-        response = await send(self._http, "GET", url, headers, self._clock)
+        response = await self._http.send("GET", url, headers)
         if response.code in (405, 501) and credentials is not None:
             abandon(response, self._clock)
             return await self._post(
@@ -159,7 +158,7 @@ class TokenSource:
         form = {"service": key.service, "scope": key.scope, "client_id": "oci-registry", **grant}
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         data = urlencode(form).encode("ascii")
-        return await send(self._http, "POST", key.realm, headers, self._clock, data)
+        return await self._http.send("POST", key.realm, headers, data)
 
     def _read(self, body: bytes) -> _Token:
         """Read a token server's answer."""

@@ -1,0 +1,129 @@
+"""A client that sends bytes and sees bytes: it reads as fast, as slowly or as little as it is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+
+
+class Response(Protocol):
+    """One response, or what there was of it when the connection ended.
+
+    `complete`: the announced length, or the last chunk, has arrived. `ended`: None while the
+    connection is open, else "closed" or "reset".
+    """
+
+    def __init__(self, method: str = "GET", leave_at: int | None = None) -> None:
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.body = bytearray()
+        self.complete = False
+        self.ended: str | None = None
+        self.raw = b""
+        self.done: Deferred[Response] = Deferred()
+        self.got_headers: Deferred[Response] = Deferred()
+        self._method = method
+        self._leave_at = leave_at
+        self._head = b""
+        self._chunks = b""
+
+    @property
+    def length(self) -> int | None:
+        value = self.headers.get("content-length")
+        return None if value is None else int(value)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.raw += data[: max(0, 4096 - len(self.raw))]
+        if not self.status:
+            self._head += data
+            if b"\r\n\r\n" not in self._head:
+                return
+            head, _, data = self._head.partition(b"\r\n\r\n")
+            line, *fields = head.decode("latin-1").split("\r\n")
+            self.status = int(line.split(" ")[1])
+            self.headers = {k.lower(): v.strip() for k, _, v in (f.partition(":") for f in fields)}
+            self.got_headers.callback(self)
+        if self.headers.get("transfer-encoding") == "chunked":
+            self._dechunk(data)
+        else:
+            self.body += data
+        if self._method == "HEAD" or self.status == 304 or len(self.body) == self.length:
+            self.complete = True
+        if self._leave_at is not None and len(self.body) >= self._leave_at:
+            self.transport.abortConnection()
+        elif self.complete:
+            self._finish()
+
+    def _dechunk(self, data: bytes) -> None:
+        self._chunks += data
+        while b"\r\n" in self._chunks:
+            size, _, rest = self._chunks.partition(b"\r\n")
+            length = int(size, 16)
+            if len(rest) < length + 2:
+                return
+            self.body += rest[:length]
+            self._chunks = rest[length + 2 :]
+            if not length:
+                self.complete = True
+                return
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        self.ended = "closed" if reason is None or reason.check(ConnectionDone) else "reset"
+        if reason is not None and not reason.check(ConnectionDone, ConnectionLost):
+            self.ended = reason.type.__name__
+        self._finish()
+
+    def _finish(self) -> None:
+        if not self.done.called:
+            self.done.callback(self)
+
+    def pause(self) -> None:
+        self.transport.pauseProducing()
+
+    def resume(self) -> None:
+        self.transport.resumeProducing()
+
+    def close(self) -> None:
+        if self.ended is None:
+            self.transport.abortConnection()
+
+
+class Client:
+    """Opens connections to one address and closes them all in the end."""
+
+    def __init__(self, reactor: Any, port: int) -> None:
+        self._reactor = reactor
+        self._port = port
+        self.responses: list[Response] = []
+
+    async def send(self, data: bytes, method: str = "GET", leave_at: int | None = None) -> Response:
+        """Connect, send *data* as it is, and return the response that is about to come."""
+        endpoint = HostnameEndpoint(self._reactor, "127.0.0.1", self._port)
+        response = Response(method, leave_at)
+        self.responses.append(response)
+        await connectProtocol(endpoint, response)
+        response.transport.write(data)
+        return response
+
+    async def begin(
+        self, path: str, method: str = "GET", leave_at: int | None = None, **headers: str
+    ) -> Response:
+        """Send a well-formed request."""
+        lines = [f"{method} {path} HTTP/1.1", "Host: mirror"]
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        data = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+        return await self.send(data, method, leave_at)
+
+    async def get(self, path: str, method: str = "GET", **headers: str) -> Response:
+        """Send a well-formed request and wait for the end of its response."""
+        return await (await self.begin(path, method, **headers)).done
+
+    def close(self) -> None:
+        for response in self.responses:
+            if response.transport is not None:
+                response.close()

@@ -1,0 +1,106 @@
+"""The daemon in this process, on a free port, with an upstream that does as it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor as real_reactor  # noqa: TID251 - tests on real sockets
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from oci_registry.config.settings import FilesystemSettings, Settings, UpstreamSettings
+from oci_registry.service import Daemon
+from tests.support.client import Client
+from tests.support.fake_registry import FakeRegistry
+
+reactor: Any = real_reactor
+
+
+def running(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Deferred[None]]:
+    """Make a coroutine a test."""
+
+    @wraps(test)
+    def run(self: Any) -> Deferred[None]:
+        return Deferred.fromCoroutine(test(self))
+
+    return run
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the reactor go on until *condition* holds; trial's time limit ends what never does."""
+    while not condition():
+        await deferLater(reactor, 0.002)
+
+
+class MirrorTestCase(TestCase):
+    """A fake upstream for docker.io and example.com, a daemon, and a client of it."""
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.registry = FakeRegistry()
+        self.registry.start(reactor)
+        self.root = Path(self.mktemp())
+        self.daemons: list[Daemon] = []
+
+    def upstream(self, namespace: str, **settings: Any) -> UpstreamSettings:
+        settings.setdefault("host", self.registry.host)
+        return UpstreamSettings(namespace=namespace, tls=False, **settings)
+
+    async def start(
+        self, *upstreams: UpstreamSettings, grace: float = 5.0, **settings: Any
+    ) -> Daemon:
+        """Start the daemon (again); `client` then talks to it."""
+        chosen = upstreams or (self.upstream("docker.io"), self.upstream("example.com"))
+        daemon = Daemon(
+            reactor,
+            Settings(
+                listen=("tcp:0:interface=127.0.0.1",),
+                storage=FilesystemSettings(str(self.root)),
+                upstreams=chosen,
+                shutdown_grace=grace,
+                log_level="critical",
+                **settings,
+            ),
+        )
+        self.daemons.append(daemon)
+        daemon.privilegedStartService()
+        daemon.startService()
+        port = await daemon.services[0]._waitingForPort  # type: ignore[attr-defined]
+        daemon.services[0]._waitingForPort.addErrback(lambda _: None)  # type: ignore[attr-defined]
+        daemon.services[0]._waitingForPort = _fired(port)  # type: ignore[attr-defined]
+        self.client = Client(reactor, port.getHost().port)
+        self.addCleanup(self.client.close)
+        return daemon
+
+    async def stop(self) -> None:
+        """Stop the daemon that was started last."""
+        daemon = self.daemons.pop()
+        await daemon.stopService()
+
+    @running
+    async def tearDown(self) -> None:
+        for response in self.client.responses if hasattr(self, "client") else ():
+            if response.transport is not None:
+                response.close()
+        while self.daemons:
+            await self.stop()
+        await self.registry.stop()
+        await until(lambda: not self.registry.channels)
+        # Sockets that were closed just now are noticed in the reactor's next round.
+        await deferLater(reactor, 0)
+
+    def files(self, folder: str = "") -> set[str]:
+        """Return the files below the root, relative to it."""
+        top = self.root / folder
+        return {str(p.relative_to(self.root)) for p in top.rglob("*") if p.is_file()}
+
+
+def _fired(value: Any) -> Deferred[Any]:
+    fired: Deferred[Any] = Deferred()
+    fired.callback(value)
+    return fired

@@ -1,0 +1,391 @@
+"""Repositories, tags, references and registry hosts."""
+
+from __future__ import annotations
+
+import string
+import time
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from oci_registry.spec.digest import Digest
+from oci_registry.spec.errors import DigestInvalid, NameInvalid, ReferenceInvalid
+from oci_registry.spec.reference import (
+    Tag,
+    looks_like_host,
+    parse_host,
+    parse_reference,
+    parse_repository,
+    parse_tag,
+)
+
+REPOSITORY = (
+    r"\A[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*\Z"  # as in the spec
+)
+TAG = r"\A[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}\Z"
+HOST = (
+    r"\A[a-z]([a-z0-9-]{0,5}[a-z0-9])?(\.[a-z]([a-z0-9-]{0,5}[a-z0-9])?){0,3}(:[1-9][0-9]{0,3})?\Z"
+)
+
+
+class Repositories(SynchronousTestCase):
+    """The grammar of names."""
+
+    def test_accepted(self) -> None:
+        """Names as they are in use are accepted as they are."""
+        for text in (
+            "a",
+            "0",
+            "busybox",
+            "library/busybox",
+            "k8s.gcr.io/pause",
+            "a/b/c/d/e/f",
+            "a.b",
+            "a_b",
+            "a__b",
+            "a-b",
+            "a-----b",
+            "manifests",
+            "blobs/tags/list",
+            "a" * 255,
+            "a/" * 127 + "a",
+        ):
+            self.assertEqual(parse_repository(text), text)
+
+    def test_refused(self) -> None:
+        """Names outside the grammar are refused."""
+        for text in (
+            "",
+            "/",
+            "/a",
+            "a/",
+            "a//b",
+            ".",
+            "..",
+            "a/..",
+            "../a",
+            "a/../b",
+            ".a",
+            "a.",
+            "a..b",
+            "_a",
+            "a_",
+            "a___b",
+            "-a",
+            "a-",
+            "a.-b",
+            "a_-b",
+            "A",
+            "a/B",
+            "\u00e9",
+            "\u0661",
+            "a\u0131",
+            "a b",
+            " a",
+            "a\n",
+            "a\x00",
+            "a%2fb",
+            "a\\b",
+            "a:b",
+            "localhost:5000/a",
+            "a@b",
+            "a" * 256,
+        ):
+            self.assertRaises(NameInvalid, parse_repository, text)
+
+    def test_reasons(self) -> None:
+        """The message says what is wrong."""
+        for text, reason in {
+            "": "must not be empty",
+            "a" * 256: "at most 255 characters, not 256",
+            "Foo": "upper-case",
+            "a..b": "components of a-z and 0-9",
+        }.items():
+            error = self.assertRaises(NameInvalid, parse_repository, text)
+            self.assertIn(reason, error.message)
+
+    def test_hostile_names_are_refused_at_once(self) -> None:
+        """No name makes the grammar backtrack, neither a long one nor one of legal length."""
+        began = time.process_time()
+        for piece in ("a", "a-", "a_", "a__", "a.", "-", "/", "a/", "--", "a-a_a."):
+            for length in (250, 5000, 100_000):
+                text = (piece * length)[:length] + "!"
+                self.assertRaises(NameInvalid, parse_repository, text)
+        self.assertLess(time.process_time() - began, 0.5)
+
+    @settings(deadline=None)
+    @given(st.from_regex(REPOSITORY).filter(lambda text: len(text) <= 255))
+    def test_grammar_of_the_spec(self, text: str) -> None:
+        """Whatever the grammar of the spec generates is accepted."""
+        self.assertEqual(parse_repository(text), text)
+
+    @settings(deadline=None)
+    @given(st.text(st.sampled_from("ab0._-/A "), max_size=12))
+    def test_only_grammar_of_the_spec(self, text: str) -> None:
+        """Whatever is accepted is in the grammar of the spec, and the reverse."""
+        try:
+            parse_repository(text)
+        except NameInvalid:
+            self.assertNotRegex(text, REPOSITORY)
+        else:
+            self.assertRegex(text, REPOSITORY)
+
+
+class Tags(SynchronousTestCase):
+    """The grammar of tags."""
+
+    def test_accepted(self) -> None:
+        """Tags as they are in use are accepted as they are."""
+        for text in ("latest", "v1.2.3", "_", "3.2", "A-b_c.d", "0", "a..b", "t" * 128):
+            self.assertEqual(parse_tag(text), text)
+            self.assertEqual(str(Tag(text)), text)
+
+    def test_refused(self) -> None:
+        """Tags outside the grammar are refused, by the constructor as well."""
+        for text in (
+            "",
+            ".a",
+            "-a",
+            "..",
+            "a b",
+            "a/b",
+            "a:b",
+            "a@b",
+            "a+b",
+            "a\n",
+            "a\x00",
+            "\u00e9",
+            "t" * 129,
+            "t" * 5000,
+        ):
+            self.assertRaises(ReferenceInvalid, parse_tag, text)
+            self.assertRaises(ReferenceInvalid, Tag, text)
+
+    @settings(deadline=None)
+    @given(st.from_regex(TAG))
+    def test_grammar_of_the_spec(self, text: str) -> None:
+        """Whatever the grammar of the spec generates is accepted."""
+        self.assertEqual(parse_tag(text), text)
+
+    @settings(deadline=None)
+    @given(st.text(st.characters(max_codepoint=0x200), max_size=140))
+    def test_only_grammar_of_the_spec(self, text: str) -> None:
+        """Whatever is accepted is in the grammar of the spec."""
+        try:
+            parse_tag(text)
+        except ReferenceInvalid:
+            return
+        self.assertRegex(text, TAG)
+
+
+class References(SynchronousTestCase):
+    """Tags or digests."""
+
+    def test_digest(self) -> None:
+        """What has a colon is a digest."""
+        text = "sha256:" + "a" * 64
+        self.assertEqual(parse_reference(text), Digest.parse(text))
+
+    def test_tag(self) -> None:
+        """What has none is a tag, even if it looks like half a digest."""
+        self.assertEqual(parse_reference("latest"), Tag("latest"))
+        self.assertEqual(parse_reference("a" * 64), Tag("a" * 64))
+        self.assertEqual(parse_reference("sha256-" + "a" * 64), Tag("sha256-" + "a" * 64))
+
+    def test_refused(self) -> None:
+        """What is neither is refused as what it was meant to be."""
+        self.assertRaises(DigestInvalid, parse_reference, "sha256:abc")
+        self.assertRaises(DigestInvalid, parse_reference, "latest:")
+        self.assertRaises(ReferenceInvalid, parse_reference, "")
+        self.assertRaises(ReferenceInvalid, parse_reference, "..")
+
+    @settings(deadline=None)
+    @given(st.text(max_size=200))
+    def test_any_text(self, text: str) -> None:
+        """Any text is a reference that is written the same, or is refused."""
+        try:
+            reference = parse_reference(text)
+        except (DigestInvalid, ReferenceInvalid):
+            return
+        self.assertEqual(str(reference), text)
+
+
+class Hosts(SynchronousTestCase):
+    """Registry hosts."""
+
+    def test_accepted(self) -> None:
+        """Hosts are accepted with and without a port, in lower case."""
+        for text, expected in {
+            "docker.io": "docker.io",
+            "Docker.IO": "docker.io",
+            "registry-1.docker.io:443": "registry-1.docker.io:443",
+            "localhost": "localhost",
+            "localhost:5000": "localhost:5000",
+            "mirror": "mirror",
+            "xn--bcher-kva.example": "xn--bcher-kva.example",
+            "3com.example": "3com.example",
+            "a--b.example": "a--b.example",
+            "127.0.0.1": "127.0.0.1",
+            "127.0.0.1:1": "127.0.0.1:1",
+            "example.com:65535": "example.com:65535",
+            "[::1]": "[::1]",
+            "[::1]:5000": "[::1]:5000",
+            "[2001:DB8::1]:5000": "[2001:db8::1]:5000",
+            "[::ffff:1.2.3.4]": "[::ffff:1.2.3.4]",
+            "a" * 63 + ".example": "a" * 63 + ".example",
+            ("a" * 49 + ".") * 5 + "abc:65535": ("a" * 49 + ".") * 5 + "abc:65535",
+        }.items():
+            self.assertEqual(parse_host(text), expected)
+
+    def test_refused(self) -> None:
+        """What is no host is refused with the reason."""
+        table = {
+            "": "must not be empty",
+            "quay.io/": "slash",
+            "quay.io/x": "slash",
+            "/quay.io": "slash",
+            "quay.io\\x": "slash",
+            "http://quay.io": "scheme",
+            "file:///etc/passwd": "scheme",
+            "user@quay.io": "credentials",
+            "user:pass@quay.io": "credentials",
+            "quay.io ": "spaces",
+            " quay.io": "spaces",
+            "quay io": "spaces",
+            "quay.io\t": "spaces",
+            "quay.io\n": "spaces",
+            "quay.io\r\nHost: x": "spaces",
+            "quay.io\x00": "spaces",
+            "qu\u00e4y.io": "non-ASCII",
+            "\u212aeybase.io": "non-ASCII",
+            "quay.io.": "ends with a dot",
+            ".quay.io": "between two dots",
+            "quay..io": "between two dots",
+            ".": "ends with a dot",
+            "..": "ends with a dot",
+            "quay_.io": "letters, digits",
+            "a_b.io": "letters, digits",
+            "-quay.io": "letters, digits",
+            "quay-.io": "letters, digits",
+            "quay.io-": "letters, digits",
+            "quay.io%00": "letters, digits",
+            "quay.io?x": "letters, digits",
+            "quay.io#x": "letters, digits",
+            "*.quay.io": "letters, digits",
+            "a" * 64 + ".io": "longer than 63",
+            "a." * 126 + "ab": "longer than 253",
+            "a" * 5000: "longer than 259",
+            ":5000": "name is missing",
+            ":": "name is missing",
+            "quay.io:": "port",
+            "quay.io:0": "port",
+            "quay.io:00443": "port",
+            "quay.io:65536": "port",
+            "quay.io:99999999": "port",
+            "quay.io:-1": "port",
+            "quay.io:+1": "port",
+            "quay.io:http": "port",
+            "quay.io:1:2": "port",
+            "1.2.3": "ends in a number",
+            "127.1": "ends in a number",
+            "2130706433": "ends in a number",
+            "0x7f000001": "ends in a number",
+            "0x7f.0.0.0x1": "ends in a number",
+            "0177.0.0.1": "ends in a number",
+            "1.2.3.4.5": "ends in a number",
+            "256.1.1.1": "ends in a number",
+            "quay.1": "ends in a number",
+            "::1": "name is missing",
+            "fe80::1": "port",
+            "[": "not closed",
+            "[::1": "not closed",
+            "[::1]x": "not closed",
+            "[::1]5000": "not closed",
+            "[::1]:": "port",
+            "[::1]:0": "port",
+            "[]": "no IPv6",
+            "[1.2.3.4]": "no IPv6",
+            "[quay.io]": "no IPv6",
+            "[fe80::1%eth0]": "no IPv6",
+            "[fe80::1%25eth0]": "no IPv6",
+            "[::1]]": "not closed",
+            "[[::1]]": "not closed",
+        }
+        for text, reason in table.items():
+            error = self.assertRaises(NameInvalid, parse_host, text)
+            self.assertIn(reason, error.message, text)
+            self.assertLess(len(error.message), 250)
+
+    def test_credentials_are_not_repeated(self) -> None:
+        """The message of a refused host does not tell a password that was in it."""
+        for text in ("joe:s3cret@quay.io", "https://joe:s3cret@quay.io/x", "s3cret@ @quay.io"):
+            error = self.assertRaises(NameInvalid, parse_host, text)
+            self.assertNotIn("s3cret", error.message)
+            self.assertIn("quay.io", error.message)
+
+    @settings(deadline=None)
+    @given(st.from_regex(HOST))
+    def test_any_host(self, text: str) -> None:
+        """Any name of plain labels is a host."""
+        self.assertEqual(parse_host(text), text)
+
+    @settings(deadline=None)
+    @given(st.text(st.sampled_from(string.printable + "\u00e9"), max_size=30))
+    def test_any_text(self, text: str) -> None:
+        """Whatever is accepted is accepted again, and could not leave its place in a URL."""
+        try:
+            host = parse_host(text)
+        except NameInvalid:
+            return
+        self.assertEqual(parse_host(host), host)
+        self.assertEqual(host, text.lower())
+        self.assertFalse(set(host) & set("/\\@?#% \r\n\t\x00"))
+
+    @settings(deadline=None)
+    @given(st.ip_addresses(), st.integers(1, 65535))
+    def test_any_address(self, address: object, port: int) -> None:
+        """Any address is a host: as it is in version 4, in brackets in version 6."""
+        text = f"[{address}]:{port}" if ":" in str(address) else f"{address}:{port}"
+        if "%" not in text:
+            self.assertEqual(parse_host(text), text)
+
+
+class Forms(SynchronousTestCase):
+    """Which first components mean a host."""
+
+    def test_hosts(self) -> None:
+        """A dot, a port, brackets or the name localhost make a host."""
+        for text in (
+            "docker.io",
+            "Docker.io",
+            "localhost",
+            "LOCALHOST",
+            "localhost:5000",
+            "mirror:5000",
+            "127.0.0.1",
+            "[::1]",
+            "[::1]:5000",
+        ):
+            self.assertTrue(looks_like_host(text), text)
+
+    def test_no_hosts(self) -> None:
+        """Plain components are none, nor is what no host could be called."""
+        for text in (
+            "",
+            "library",
+            "mirror",
+            "a..b",
+            "a_b.c",
+            "a__b",
+            "1.2",
+            "docker.io.",
+            ".",
+            "..",
+            "a:b",
+            "a:0",
+            "a b.c",
+            "[::1",
+            "docker.io\n",
+        ):
+            self.assertFalse(looks_like_host(text), text)
