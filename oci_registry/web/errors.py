@@ -33,10 +33,10 @@ def respond_error(request: RegistryRequest, error: Exception) -> None:
         error = InternalError("the mirror failed; its log says why")
     body = error.as_json()
     request.setResponseCode(error.status)
-    request.responseHeaders.removeHeader(b"Content-Range")
-    request.responseHeaders.removeHeader(b"Docker-Content-Digest")
-    for name, value in error.headers.items():
-        request.setHeader(name.encode("ascii"), value.encode("latin-1", "replace"))
+    for name in (b"Accept-Ranges", b"Content-Range", b"Docker-Content-Digest", b"ETag"):
+        request.responseHeaders.removeHeader(name)
+    for header, value in error.headers.items():
+        request.setHeader(header.encode("ascii"), value.encode("latin-1", "replace"))
     request.setHeader(b"Content-Type", b"application/json")
     request.setHeader(b"Content-Length", b"%d" % len(body))
     request.write(body)
