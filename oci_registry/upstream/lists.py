@@ -94,12 +94,25 @@ class TagsLister(_Lister):
             left -= length
             tags.extend(_tags_of(value))
             if following is None:
-                return Page(tuple(tags), None)
+                return _paged(tags, n, last)
             begins = parse_qs(urlsplit(following).query).get("last", [""])[0]
             if _is_tag(begins):
                 return Page(tuple(tags), begins)
             path = following
         return Page(tuple(tags), tags[-1] if tags else None)
+
+
+def _paged(tags: list[str], n: int | None, last: str | None) -> Page:
+    """Return the page asked for where upstream has sent more, not knowing ``n`` or ``last``.
+
+    That it has is certain only when the list holds *last* itself: upstreams sort in their own ways.
+    """
+    if last is not None and last in tags:
+        tags = sorted(tag for tag in tags if tag > last)
+    if n is not None and len(tags) > n:
+        tags = sorted(tags)[:n]
+        return Page(tuple(tags), tags[-1])
+    return Page(tuple(tags), None)
 
 
 def _is_tag(text: object) -> bool:

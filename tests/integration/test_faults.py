@@ -7,12 +7,13 @@ import json
 
 from twisted.internet.defer import Deferred
 
+from oci_registry.config.settings import Credentials
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.mediatypes import OCI_MANIFEST
 from oci_registry.streams.growing import TAIL
 from oci_registry.upstream import client as upstream_client
+from tests.support.daemon import MirrorTestCase, reactor, running, until
 from tests.support.fake_registry import Asked, FakeRegistry, Reply
-from tests.support.mirror import MirrorTestCase, running, until
 
 SIZE = 700_000
 
@@ -225,12 +226,8 @@ class Redirects(MirrorTestCase):
         self.path = f"/v2/library/app/blobs/{self.digest}"
 
     async def begin(self) -> None:
-        from tests.support.mirror import reactor  # noqa: PLC0415
-
         self.cdn.start(reactor)
         self.addCleanup(lambda: Deferred.fromCoroutine(self.cdn.stop()))
-        from oci_registry.config.settings import Credentials  # noqa: PLC0415
-
         await self.start(self.upstream("docker.io", credentials=Credentials("pat", "pass")))
 
     @running
@@ -319,7 +316,7 @@ class ManifestFaults(MirrorTestCase):
             self.registry.script("/manifests/", Reply(body=bytes(64 << 20), chunked=chunked))
             got = await self.client.get("/v2/library/app/manifests/1")
             self.assertEqual(502, got.status)
-            await until(lambda before=hung_up: self.registry.hung_up > before)
+            await until(lambda: self.registry.hung_up > hung_up)  # noqa: B023
 
     @running
     async def test_not_a_manifest(self) -> None:

@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred
 from oci_registry.spec.digest import Digest
 from oci_registry.streams.growing import TAIL
 from tests.support.client import Response
+from tests.support.daemon import MirrorTestCase, running, until
 from tests.support.fake_registry import Reply
-from tests.support.mirror import MirrorTestCase, running, until
 
 MIB = 1024 * 1024
 

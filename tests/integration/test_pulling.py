@@ -6,7 +6,8 @@ import json
 
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.mediatypes import OCI_MANIFEST
-from tests.support.mirror import MirrorTestCase, running
+from tests.support.daemon import MirrorTestCase, running
+from tests.support.fake_registry import Asked, Reply
 
 
 class Pulling(MirrorTestCase):
@@ -72,7 +73,7 @@ class Pulling(MirrorTestCase):
         blob, manifest = (Digest.of(d, "sha512") for d in (data, raw.encode()))
         self.registry.blobs[str(blob)] = data
         self.registry.manifests["library/app", str(manifest)] = (raw.encode(), OCI_MANIFEST)
-        self.registry.script(r"/manifests/sha512", lambda a: self._without_digest(a), method="GET")
+        self.registry.script(r"/manifests/sha512", self._without_digest)
         await self.start()
         got = await self.client.get(f"/v2/library/app/blobs/{blob}")
         self.assertEqual(data, bytes(got.body))
@@ -80,8 +81,8 @@ class Pulling(MirrorTestCase):
         self.assertEqual(str(manifest), got.headers["docker-content-digest"])
         self.assertIn(f"blobs/sha512/{blob.encoded[:2]}/{blob.encoded[2:]}", self.files())
 
-    def _without_digest(self, asked: object) -> object:
-        reply = self.registry.honest(asked)  # type: ignore[arg-type]
+    def _without_digest(self, asked: Asked) -> Reply:
+        reply = self.registry.honest(asked)
         del reply.headers["Docker-Content-Digest"]
         return reply
 
@@ -105,8 +106,6 @@ class Pulling(MirrorTestCase):
         digest, _ = self.registry.add_image("library/app", "1")
         await self.start(self.upstream("docker.io", manifest_invalidation_time=0.0))
         await self.client.get("/v2/library/app/manifests/1")
-        from tests.support.fake_registry import Reply  # noqa: PLC0415
-
         self.registry.script("manifests", Reply(500), method="HEAD")
         stale = await self.client.get("/v2/library/app/manifests/1")
         self.assertEqual((200, str(digest)), (stale.status, stale.headers["docker-content-digest"]))

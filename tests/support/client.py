@@ -121,7 +121,8 @@ class Client:
 
     async def get(self, path: str, method: str = "GET", **headers: str) -> Response:
         """Send a well-formed request and wait for the end of its response."""
-        return await (await self.begin(path, method, **headers)).done
+        response = await self.begin(path, method, None, **headers)
+        return await response.done
 
     def close(self) -> None:
         for response in self.responses:

@@ -163,14 +163,22 @@ class _Channel(Protocol):
         lines = [f"HTTP/1.1 {reply.status} Whatever"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         self.transport.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
-        if asked.method == "HEAD":
-            self.next_request()
-        elif (
+        if asked.method == "HEAD" or (
             not reply.body and not reply.chunked and reply.cut is None and reply.length is not None
         ):
             self.next_request()
         else:
             self.transport.registerProducer(_Body(self, reply), False)
+
+
+class _Channels(ProtocolFactory):
+    noisy = False
+
+    def __init__(self, registry: FakeRegistry) -> None:
+        self._registry = registry
+
+    def buildProtocol(self, addr: Any) -> Protocol:
+        return _Channel(self._registry)
 
 
 @define(eq=False)
@@ -187,10 +195,7 @@ class FakeRegistry:
     _port: Any = None
 
     def start(self, reactor: Any) -> None:
-        factory = ProtocolFactory()
-        factory.noisy = False
-        factory.buildProtocol = lambda _: _Channel(self)
-        self._port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self._port = reactor.listenTCP(0, _Channels(self), interface="127.0.0.1")
 
     async def stop(self) -> None:
         for channel in list(self.channels):

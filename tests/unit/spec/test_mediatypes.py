@@ -27,7 +27,7 @@ class Constants(SynchronousTestCase):
 
     def test_indexes_are_manifests(self) -> None:
         """What lists manifests is a manifest itself."""
-        self.assertTrue(mediatypes.INDEX_TYPES < set(mediatypes.MANIFEST_TYPES))
+        self.assertTrue(set(mediatypes.MANIFEST_TYPES) > mediatypes.INDEX_TYPES)
 
     def test_accept(self) -> None:
         """An upstream is asked for every kind of manifest by name, and for any other at last."""

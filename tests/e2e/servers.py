@@ -1,0 +1,184 @@
+"""The processes of an end-to-end run: registries, a token server, containerd, the daemon."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.e2e.token_server import ISSUER
+
+
+class Processes:
+    """Processes that are all ended in the end; their output is kept below *work*."""
+
+    def __init__(self, work: Path) -> None:
+        self.work = work
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def log(self, name: str) -> Path:
+        """Return where a process's output is."""
+        return self.work / f"{name}.log"
+
+    def start(self, name: str, *command: str, port: int | None = None) -> None:
+        """Start a process and wait until it listens on *port*."""
+        with self.log(name).open("ab") as log:
+            self._running[name] = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        if port is not None:
+            self._wait(name, port)
+
+    def _wait(self, name: str, port: int) -> None:
+        for _ in range(300):
+            if self._running[name].poll() is not None:
+                break
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+            except OSError:
+                time.sleep(0.1)
+            else:
+                return
+        raise RuntimeError(f"{name} does not listen:\n{self.log(name).read_text()[-2000:]}")
+
+    def stop(self, name: str) -> int | None:
+        """End a process with SIGTERM, at last with SIGKILL; return its exit status."""
+        process = self._running.pop(name, None)
+        if process is None:
+            return None
+        process.send_signal(signal.SIGTERM)
+        try:
+            return process.wait(20)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            return process.wait()
+
+    def stop_all(self) -> None:
+        """End everything."""
+        for name in list(self._running):
+            self.stop(name)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Upstreams:
+    """CNCF distribution on one set of files: open, Basic, Bearer, and TLS with its own certificate."""
+
+    NAMES = ("open", "basic", "bearer", "tls")
+
+    def __init__(self, processes: Processes) -> None:
+        self._processes = processes
+        self._work = processes.work
+        self.ports = {name: free_port() for name in self.NAMES}
+        self.certificate = self._work / "tls.crt"
+
+    def host(self, name: str) -> str:
+        """Return host and port of a registry."""
+        return f"127.0.0.1:{self.ports[name]}"
+
+    def start(self) -> None:
+        """Start all of them."""
+        work, token_port = self._work, free_port()
+        for name in ("tls", "token"):
+            subprocess.run(
+                [
+                    *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+                    *("-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"),
+                    *("-keyout", str(work / f"{name}.key"), "-out", str(work / f"{name}.crt")),
+                ],
+                check=True,
+                capture_output=True,
+            )
+        users = subprocess.run(
+            ["htpasswd", "-Bbn", "pat", "pass"], check=True, capture_output=True
+        ).stdout
+        (work / "htpasswd").write_bytes(users)
+        self._processes.start(
+            "token",
+            *(sys.executable, "-m", "tests.e2e.token_server", str(token_port)),
+            *(str(work / "token.key"), str(work / "token.crt")),
+            port=token_port,
+        )
+        realm = f"http://127.0.0.1:{token_port}/token"
+        self._start("open")
+        self._start("basic", f"auth: {{htpasswd: {{realm: e2e, path: {work}/htpasswd}}}}")
+        self._start(
+            "bearer",
+            f"auth: {{token: {{realm: '{realm}', service: e2e, issuer: {ISSUER}, "
+            f"rootcertbundle: {work}/token.crt}}}}",
+        )
+        tls = f", tls: {{certificate: {work}/tls.crt, key: {work}/tls.key}}"
+        self._start("tls", http=tls)
+
+    def _start(self, name: str, extra: str = "", http: str = "") -> None:
+        config = self._work / f"{name}.yml"
+        config.write_text(
+            "version: 0.1\n"
+            "log: {level: info, accesslog: {disabled: false}}\n"
+            f"storage: {{filesystem: {{rootdirectory: {self._work}/registry}}}}\n"
+            f'http: {{addr: "{self.host(name)}", secret: e2e{http}}}\n{extra}\n'
+        )
+        port = self.ports[name]
+        self._processes.start(name, "docker-registry", "serve", str(config), port=port)
+
+    def requests(self) -> int:
+        """Return how many requests all of them have answered."""
+        logs = (self._processes.log(name).read_text() for name in self.NAMES)
+        return sum(log.count("response completed") for log in logs)
+
+    def stop(self) -> None:
+        """Stop all of them."""
+        for name in (*self.NAMES, "token"):
+            self._processes.stop(name)
+
+
+class Mirror:
+    """The daemon under test, as it is installed."""
+
+    def __init__(self, processes: Processes, upstreams: Upstreams) -> None:
+        self._processes = processes
+        self.port = free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self.root = processes.work / "cache"
+        config = processes.work / "upstreams.yaml"
+        entries = [
+            *((name, "open", "tls: false") for name in ("docker.io", "gcr.io", "example.com")),
+            ("basic.example", "basic", "tls: false, username: pat, password: pass"),
+            ("bearer.example", "bearer", "tls: false, username: pat, password: pass"),
+            ("anonymous.example", "bearer", "tls: false"),
+            ("ca.example", "tls", f"ca_file: {upstreams.certificate}"),
+            ("any.example", "tls", "accept_invalid_certs: true"),
+            ("strict.example", "tls", "tls: true"),
+        ]
+        lines = [
+            f'- {{namespace: {namespace}, host: "{upstreams.host(name)}", {rest}}}\n'
+            for namespace, name, rest in entries
+        ]
+        config.write_text("".join(lines))
+        config.chmod(0o600)
+        self._config = config
+
+    def start(self) -> None:
+        """Start the command that people start."""
+        command = str(Path(sys.executable).with_name("oci-registry"))
+        self._processes.start(
+            "mirror",
+            *(command, "--listen", self.address, "--upstream-config-file", str(self._config)),
+            *("filesystem", "--root", str(self.root)),
+            port=self.port,
+        )
+
+    def stop(self) -> int | None:
+        """Stop it; return its exit status."""
+        return self._processes.stop("mirror")
