@@ -48,7 +48,7 @@ types: $(VENV)/.installed-dev
 docs: $(VENV)/.installed
 	$(PY) tools/check_docs.py
 
-e2e: $(VENV)/.installed
+e2e: $(VENV)/.installed-test
 	$(PY) -m tests.e2e $(ARGS)
 
 bench: $(VENV)/.installed
