@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from twisted.application.service import IService
@@ -12,8 +13,11 @@ from twisted.python.usage import Options as BaseOptions
 from twisted.python.usage import UsageError
 
 from oci_registry import __version__
-from oci_registry.config.loader import load_settings
+from oci_registry.config.loader import STORAGES, load_settings
 from oci_registry.config.settings import ConfigError, Settings
+
+# How getopt says it, of which usage.Options makes its error.
+_UNRECOGNIZED = re.compile(r"option --([a-z-]+) not recognized")
 
 
 class FilesystemOptions(BaseOptions):
@@ -23,6 +27,25 @@ class FilesystemOptions(BaseOptions):
     optParameters: ClassVar[list[list[object]]] = [
         ["root", "r", None, "the directory (FILESYSTEM_ROOT; required)"],
     ]
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse what follows the storage; say so if it belongs before it."""
+        try:
+            super().parseOptions(options)
+        except UsageError as error:
+            unknown = _UNRECOGNIZED.fullmatch(str(error))
+            if unknown is None or not _has_option(self.parent, unknown.group(1)):
+                raise
+            raise UsageError(
+                f"the option --{unknown.group(1)} must stand before 'filesystem', not behind it"
+            ) from None
+
+    def parseArgs(self, *arguments: str) -> None:
+        """Refuse every argument, without repeating any: it may be a torn piece of a secret."""
+        if arguments:
+            raise UsageError(
+                f"filesystem takes options only, and {len(arguments)} more came behind them"
+            )
 
 
 class Options(BaseOptions):
@@ -115,18 +138,25 @@ class Options(BaseOptions):
         print(f"oci-registry {__version__}")  # noqa: T201
         raise SystemExit(0)
 
-    def parseArgs(self, *arguments: str) -> None:
-        """Refuse what is not an option or a storage."""
-        if arguments:
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse the command line; `UsageError` says what is wrong, without any secret."""
+        try:
+            super().parseOptions(options)
+        except UsageError as error:
+            unknown = str(error).startswith("Unknown command: ")
+            if not unknown:
+                raise
+            # What stands there may be JSON that the shell tore into pieces, password and all.
             raise UsageError(
-                f"unexpected argument {arguments[0][:80]!a}; the storage is one of: filesystem"
-            )
+                "what follows the options is not a storage (one of: "
+                f"{', '.join(STORAGES)}); a value that holds spaces or braces needs quotes"
+            ) from None
 
     @property
     def foreign_log(self) -> bool:
         """Whether twistd itself was told where to log."""
         parent: Any = getattr(self, "parent", None)
-        return bool(parent and (parent.get("logfile") or parent.get("syslog")))
+        return bool(parent and any(parent.get(key) for key in ("logfile", "syslog", "logger")))
 
     def postOptions(self) -> None:
         """Check everything; UsageError with all problems, a line each."""
@@ -138,6 +168,13 @@ class Options(BaseOptions):
             self.settings = load_settings(self, storage, self._environ, _check_endpoint)
         except ConfigError as error:
             raise UsageError("\n".join(error.problems)) from None
+        finally:
+            # They are in the settings now, and nobody shall find them here.
+            self["upstream-credentials"] = None
+
+
+def _has_option(options: BaseOptions | None, name: str) -> bool:
+    return options is not None and {name, f"{name}="} & set(options.longOpt) != set()
 
 
 def _check_endpoint(description: str) -> None:

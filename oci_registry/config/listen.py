@@ -9,9 +9,66 @@ from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IStreamServerEndpointStringParser
 from twisted.plugin import getPlugins
 
+from oci_registry.spec.errors import NameInvalid
+from oci_registry.spec.reference import parse_host
+
 _BUILT_IN = frozenset({"tcp", "unix", "ssl"})
-_HOST = re.compile(r"[A-Za-z0-9.-]{0,253}")
+_WITH_PORT = frozenset({"tcp", "tcp6", "ssl"})
+# The port in an endpoint description: an argument without a name or with this one. Colons that a
+# backslash escapes separate nothing.
+_PORT_ARGUMENT = re.compile(r"(?:^|(?<!\\):)(?:port=)?([0-9]+)(?=:|$)")
 _FORMS = "HOST:PORT, [IPV6]:PORT, unix:PATH or an endpoint such as ssl:8443:certKey=FILE"
+
+
+def parse_listen(text: str) -> str:
+    """Return the Twisted endpoint description for one place to listen at.
+
+    Accepted: ``HOST:PORT``, ``[IPV6]:PORT``, ``:PORT``, ``PORT``, ``unix:PATH`` and every endpoint
+    description that this Twisted knows. Port 0 means any free one. ValueError says what is wrong.
+    The arguments of an endpoint description are not looked at, but for its port.
+    """
+    text = text.strip()
+    head, colon, rest = text.partition(":")
+    if colon and head in _kinds():
+        if not rest:
+            raise ValueError(f"lacks what follows {head}:")
+        port = _PORT_ARGUMENT.search(rest)
+        if head in _WITH_PORT and port is not None:
+            _port(port.group(1))
+        return text
+    if text.startswith("["):
+        return _ipv6(text)
+    if not colon:
+        return f"tcp:{_port(text)}"
+    if ":" in rest:
+        if _is_ipv6(text) or _is_ipv6(text.rpartition(":")[0]):
+            raise ValueError("an IPv6 address needs brackets, as in [::1]:80")
+        raise ValueError(
+            f"{head[:20]!a} is not a kind of endpoint; known are {', '.join(sorted(_kinds()))}"
+        )
+    if not head:
+        return f"tcp:{_port(rest)}"
+    try:
+        host = parse_host(head)
+    except NameInvalid as error:
+        raise ValueError(error.message) from None
+    return f"tcp:{_port(rest)}:interface={host}"
+
+
+def explain(error: Exception) -> str:
+    """Return why an endpoint could not be made of its description, for people."""
+    match error:
+        case OSError(filename=str(name), strerror=str(reason)):
+            return f"{name}: {reason}"
+        case TypeError():
+            # As in "_parseTCP() got an unexpected keyword argument 'x'".
+            return re.sub(r"^[\w.<>]+\(\) ", "the endpoint ", str(error))
+        case LookupError():
+            # Only the sockets that systemd hands over are looked up by number or name.
+            return "no such socket was passed to this process"
+        case ValueError() if str(error):
+            return str(error)
+    return f"is not usable: {str(error) or type(error).__name__}"
 
 
 def _kinds() -> frozenset[str]:
@@ -25,29 +82,18 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def parse_listen(text: str) -> str:
-    """Return the Twisted endpoint description for one place to listen at.
+def _ipv6(text: str) -> str:
+    address, bracket, port = text[1:].partition("]:")
+    if not bracket:
+        raise ValueError("lacks a port behind the bracket")
+    if not _is_ipv6(address):
+        raise ValueError("there is no IPv6 address between the brackets")
+    return f"tcp6:{_port(port)}:interface={quoteStringArgument(str(IPv6Address(address)))}"
 
-    Accepted: ``HOST:PORT``, ``[IPV6]:PORT``, ``:PORT``, ``PORT``, ``unix:PATH`` and every endpoint
-    description that this Twisted knows. Port 0 means any free one. ValueError says what is wrong.
-    """
-    text = text.strip()
-    head, colon, rest = text.partition(":")
-    if colon and head in _kinds():
-        if not rest:
-            raise ValueError(f"{text!a} lacks what follows {head}:")
-        return text
-    if text.startswith("["):
-        address, bracket, port = text[1:].partition("]:")
-        try:
-            host = str(IPv6Address(address))
-        except ValueError:
-            raise ValueError(f"{text[:80]!a} is not [IPV6]:PORT") from None
-        if not bracket:
-            raise ValueError(f"{text[:80]!a} lacks a port")
-        return f"tcp6:{_port(port)}:interface={quoteStringArgument(host)}"
-    if not colon:
-        return f"tcp:{_port(text)}"
-    if not _HOST.fullmatch(head):
-        raise ValueError(f"{text[:80]!a} is none of {_FORMS}")
-    return f"tcp:{_port(rest)}" + (f":interface={head}" if head else "")
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True

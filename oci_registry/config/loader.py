@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from oci_registry.config.credentials import (
     apply_credentials,
@@ -13,7 +12,7 @@ from oci_registry.config.credentials import (
 )
 from oci_registry.config.files import read_file
 from oci_registry.config.findings import Findings, nearest
-from oci_registry.config.listen import parse_listen
+from oci_registry.config.listen import explain, parse_listen
 from oci_registry.config.names import parse_namespace
 from oci_registry.config.settings import (
     BUILTIN_UPSTREAMS,
@@ -25,6 +24,7 @@ from oci_registry.config.settings import (
 )
 from oci_registry.config.upstreams import load_upstreams
 from oci_registry.spec.durations import parse_duration
+from oci_registry.spec.reference import looks_like_host
 
 LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
 LOG_FORMATS = ("text", "json")
@@ -48,11 +48,17 @@ class _Loader:
         self.findings = Findings()
 
     def given(self, flag: str, variable: str) -> tuple[str, str] | None:
-        """Return where an option was given and its value; None when it was not."""
-        value = self._flags.get(flag)
-        if value is not None:
-            return f"--{flag}", str(value)
-        value = self._environ.get(variable)
+        """Return where an option was given and its value; None when it was not.
+
+        An empty variable is an unset one; an empty flag is a problem.
+        """
+        flagged = self._flags.get(flag)
+        if flagged is not None:
+            if str(flagged).strip():
+                return f"--{flag}", str(flagged).strip()
+            self.findings.problem(f"--{flag}", "is empty")
+            return None
+        value = self._environ.get(variable, "").strip()
         return (variable, value) if value else None
 
     def choice(self, flag: str, variable: str, choices: Sequence[str]) -> str | None:
@@ -98,45 +104,47 @@ class _Loader:
             places = [("--port", f"0.0.0.0:{self._flags['port']}")]
         elif self._environ.get("LISTEN", "").strip():
             places = [("LISTEN", place) for place in self._environ["LISTEN"].split()]
-        elif self._environ.get("PORT"):
-            places = [("PORT", f"0.0.0.0:{self._environ['PORT']}")]
+        elif self._environ.get("PORT", "").strip():
+            places = [("PORT", f"0.0.0.0:{self._environ['PORT'].strip()}")]
         endpoints: list[str] = []
         for source, place in places or [("--listen", DEFAULT_LISTEN)]:
             try:
                 endpoint = parse_listen(place)
                 check(endpoint)
             except Exception as error:
-                reason = str(error) or type(error).__name__
-                self.findings.problem(source, f"{place[:80]}: {reason}")
+                # Anything may come out of the parsers of endpoints, which are plugins.
+                self.findings.problem(source, f"{place[:80]!a}: {explain(error)}")
             else:
                 endpoints.append(endpoint)
         return tuple(endpoints)
 
-    def default_namespace(self) -> str:
-        """Return the registry that is meant when a client names none."""
-        names = {
+    def default_namespace(self) -> str | None:
+        """Return the registry that is meant when a client names none; None if that is unclear."""
+        both = [
             self.given("default-namespace", "DEFAULT_NAMESPACE"),
             self.given("default-upstream-namespace", "DEFAULT_UPSTREAM_NAMESPACE"),
-        } - {None}
-        flags = {name for name in names if name and name[0].startswith("--")}
-        found: set[str] = set()
-        for source, text in sorted(flags or {name for name in names if name}):
+        ]
+        names = [given for given in both if given is not None]
+        flags = [given for given in names if given[0].startswith("--")]
+        found: dict[str, str] = {}
+        for source, text in flags or names:
             try:
-                found.add(parse_namespace(text))
+                found.setdefault(parse_namespace(text), source)
             except ValueError as error:
                 self.findings.problem(source, error)
+                return None
         if len(found) > 1:
             self.findings.problem(
-                "--default-namespace",
-                f"is also given as --default-upstream-namespace, and differs: "
-                f"{', '.join(sorted(found))}",
+                " and ".join(found.values()),
+                f"are one option and differ: {' and '.join(found)}",
             )
-        return min(found, default=DEFAULT_NAMESPACE)
+            return None
+        return next(iter(found), DEFAULT_NAMESPACE)
 
     def upstreams(self, *, allow_dynamic: bool) -> tuple[UpstreamSettings, ...]:
         """Return the configured upstreams with their credentials."""
         given = self.given("upstream-config-file", "UPSTREAM_CONFIG_FILE")
-        upstreams = BUILTIN_UPSTREAMS
+        upstreams: tuple[UpstreamSettings, ...] = BUILTIN_UPSTREAMS
         if given is not None:
             upstreams = load_upstreams(given[1], self.findings)
         for source, credentials in self._credentials():
@@ -150,6 +158,7 @@ class _Loader:
         """Return the credentials given beside the file, and where."""
         text = self._flags.get("upstream-credentials")
         path = self._flags.get("upstream-credentials-file")
+        variable = self._environ.get("UPSTREAM_CREDENTIALS", "")
         document: str | bytes
         if text is not None and path is not None:
             self.findings.problem(
@@ -157,44 +166,60 @@ class _Loader:
             )
         if text is not None:
             source, document = "--upstream-credentials", str(text)
-            self.findings.warning(source, "the credentials are visible in the process list")
+            self.findings.warning(
+                source,
+                "the credentials are visible in the process list: use --upstream-credentials-file",
+            )
         elif path is not None:
-            source = f"--upstream-credentials-file {path}"
+            # Who takes the one flag for the other gives us the secrets as the name of a file.
+            shown = "" if "{" in str(path) else f" {path}"
+            source = f"--upstream-credentials-file{shown}"
             try:
-                document = read_file(str(path)).data
+                content = read_file(str(path))
             except ValueError as error:
                 self.findings.problem(source, error)
                 return []
-        elif self._environ.get("UPSTREAM_CREDENTIALS"):
-            source, document = "UPSTREAM_CREDENTIALS", self._environ["UPSTREAM_CREDENTIALS"]
+            document = content.data
+            if content.exposed:
+                self.findings.warning(
+                    source,
+                    f"is open to others than its owner (mode {content.mode:04o}): chmod 600",
+                )
+        elif variable.strip():
+            source, document = "UPSTREAM_CREDENTIALS", variable
         else:
             return []
         return [(source, parse_credentials(document, source, self.findings))]
 
     def storage(self, storage: tuple[str, Flags] | None) -> FilesystemSettings:
         """Return where objects are kept."""
+        nowhere = FilesystemSettings("")
         if storage is None:
             self.findings.problem(
-                "storage", f"say where objects are kept: one of {', '.join(STORAGES)}"
+                "storage",
+                "say behind all options where objects are kept, as in 'filesystem --root "
+                f"DIRECTORY'; known are {', '.join(STORAGES)}",
             )
-            return FilesystemSettings("")
-        root = storage[1].get("root") or self._environ.get("FILESYSTEM_ROOT")
+            return nowhere
+        flagged = storage[1].get("root")
+        source = "FILESYSTEM_ROOT" if flagged is None else "filesystem --root"
+        root = self._environ.get(source, "") if flagged is None else str(flagged)
         if not root:
             self.findings.problem("filesystem", "--root or FILESYSTEM_ROOT is required")
-            return FilesystemSettings("")
-        path = Path(os.path.abspath(str(root)))
-        self._check_root(path)
-        return FilesystemSettings(str(path))
+            return nowhere
+        root = os.path.abspath(root)
+        self._check_root(source, root)
+        return FilesystemSettings(root)
 
-    def _check_root(self, path: Path) -> None:
-        source = "filesystem --root"
-        nearest_parent = path
-        while not nearest_parent.exists() and nearest_parent != nearest_parent.parent:
-            nearest_parent = nearest_parent.parent
-        if not nearest_parent.is_dir():
-            self.findings.problem(source, f"{nearest_parent} is not a directory")
-        elif not os.access(nearest_parent, os.W_OK | os.X_OK):
-            self.findings.problem(source, f"{nearest_parent} cannot be written to")
+    def _check_root(self, source: str, root: str) -> None:
+        # os.path and not pathlib, whose exists() raises where we may not look.
+        existing = root
+        while not os.path.lexists(existing):
+            existing = os.path.dirname(existing)
+        if not os.path.isdir(existing):
+            self.findings.problem(source, f"{existing} is not a directory")
+        elif not os.access(existing, os.W_OK | os.X_OK):
+            self.findings.problem(source, f"{existing} cannot be written to")
 
 
 def load_settings(
@@ -212,15 +237,17 @@ def load_settings(
     findings = loader.findings
     allow_dynamic = loader.choice("upstreams", "UPSTREAMS", UPSTREAMS) != "configured"
     upstreams = loader.upstreams(allow_dynamic=allow_dynamic)
+    # Without them nothing can be said about the default: one slip shall not be told as two.
+    unread = bool(findings.problems)
     default_namespace = loader.default_namespace()
     configured = {upstream.namespace for upstream in upstreams}
-    if default_namespace not in configured:
+    if default_namespace is not None and default_namespace not in configured and not unread:
         if not allow_dynamic:
             findings.problem(
                 "--default-namespace",
                 f"{default_namespace} is not configured, and --upstreams is 'configured'",
             )
-        elif not {".", ":"} & set(default_namespace) and default_namespace != "localhost":
+        elif not looks_like_host(default_namespace):
             findings.problem(
                 "--default-namespace",
                 f"{default_namespace} is neither configured nor a registry host",
@@ -228,7 +255,7 @@ def load_settings(
     settings = Settings(
         listen=loader.listen(check_endpoint),
         storage=loader.storage(storage),
-        default_namespace=default_namespace,
+        default_namespace=default_namespace or DEFAULT_NAMESPACE,
         upstreams=upstreams,
         allow_dynamic_upstreams=allow_dynamic,
         check_cache_digest=loader.boolean("check-cache-digest", "CHECK_CACHE_DIGEST"),

@@ -139,7 +139,7 @@ class _EntryReader:
         if scalar is None:
             return None
         if not isinstance(scalar.value, str):
-            quotes = ": put it into quotes" if scalar.value is not None else ""
+            quotes = "" if scalar.kind in ("a list", "a mapping") else ": put it into quotes"
             self.problem(key, f"must be text, not {scalar.kind}{quotes}")
             return None
         if not scalar.value:

@@ -32,6 +32,7 @@ class Transfer:
         self.target = target
         self.digest = digest
         self.blob: GrowingBlob | None = None
+        self.received = False
         self.done: Deferred[None] | None = None
         self._transfers = transfers
         self._size = size
@@ -110,6 +111,7 @@ class Transfer:
         finally:
             namespace = metrics.namespace(self.target.upstream.namespace)
             metrics.upstream_bytes.labels(namespace).inc(blob.received)
+        self.received = True
         if not await blob.finish():
             raise blob.failure or TransferFailed("the download was given up")
         if blob.store_error is not None:
@@ -230,10 +232,11 @@ class Transfers:
         self.metrics.transfers.set(len(self._all))
 
     async def stop(self) -> None:
-        """Break off what is under way, leave nothing of it, and start nothing more."""
+        """Start nothing more; finish what has been received, break off the rest without a trace."""
         self._stopped = True
-        ending = [t.done for t in self._all if t.done is not None]
-        for done in ending:
-            done.cancel()
-        for done in ending:
+        ending = [(t, t.done) for t in self._all if t.done is not None]
+        for transfer, done in ending:
+            if not transfer.received:
+                done.cancel()
+        for _, done in ending:
             await done

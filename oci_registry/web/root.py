@@ -39,6 +39,8 @@ class Text(Resource):
         if request.method.decode("latin-1") not in ALLOWED:
             error = Unsupported.for_method(request.method.decode("latin-1"), ALLOWED)
             respond_error(request, error)
+        elif request.postpath:
+            respond_error(request, _nothing_here())
         else:
             self.answer(request)
         return NOT_DONE_YET
@@ -120,5 +122,8 @@ class _Nothing(Text):
         super().__init__(lambda: b"")
 
     def answer(self, request: RegistryRequest) -> None:
-        error: RegistryError = NameUnknown("there is nothing here; the registry is below /v2/")
-        respond_error(request, error)
+        respond_error(request, _nothing_here())
+
+
+def _nothing_here() -> RegistryError:
+    return NameUnknown("there is nothing here; the registry is below /v2/")

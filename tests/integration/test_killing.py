@@ -1,0 +1,104 @@
+"""A daemon that is killed or stopped at any moment leaves nothing wrong behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
+
+from tests.support.client import Client
+from tests.support.daemon import reactor, running, until
+from tests.support.fake_registry import FakeRegistry, Reply
+from tests.support.process import DaemonProcess
+
+MIB = 1024 * 1024
+
+
+class Killing(TestCase):
+    """The real daemon as a process."""
+
+    timeout = 90
+
+    def setUp(self) -> None:
+        self.registry = FakeRegistry()
+        self.registry.start(reactor)
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.registry.stop()))
+        self.root = Path(self.mktemp())
+        self.data = Random(6).randbytes(3 * MIB)
+        self.digest = self.registry.add_blob(self.data)
+        self.path = f"/v2/library/app/blobs/{self.digest}"
+
+    async def start(self, *options: str) -> tuple[DaemonProcess, Client]:
+        daemon = DaemonProcess(reactor, self.root, self.registry.host, *options)
+        self.addCleanup(
+            lambda: None if daemon.ended.called else daemon.process.signalProcess("KILL")
+        )
+        client = Client(reactor, await daemon.listening)
+        self.addCleanup(client.close)
+        return daemon, client
+
+    def files(self) -> set[str]:
+        return {str(p.relative_to(self.root)) for p in self.root.rglob("*") if p.is_file()}
+
+    @running
+    async def test_kill_in_the_middle(self) -> None:
+        """Kill -9 at any point of a transfer: the next start serves right bytes and nothing is left."""
+        place = f"blobs/sha256/{self.digest.encoded[:2]}/{self.digest.encoded[2:]}"
+        points = [1, 70_000, MIB, 3 * MIB - 1, *(Random(7).randrange(3 * MIB) for _ in range(2))]
+        for point in points:
+            gate: Deferred[None] = Deferred()
+            self.registry.script("/blobs/", Reply(body=self.data, hold=gate, hold_at=point))
+            daemon, client = await self.start()
+            response = await client.begin(self.path)
+            await until(lambda: bool(self.files()))
+            if point > 200_000:
+                await until(lambda response=response: len(response.body) > 0)  # type: ignore[misc]
+            await daemon.kill("KILL")
+            client.close()
+            self.assertNotIn(place, self.files())
+            self.registry.unscript()
+
+            daemon, client = await self.start()
+            got = await client.get(self.path)
+            self.assertTrue(bytes(got.body) == self.data, point)
+            await until(lambda: self.files() == {place})
+            self.assertEqual(self.data, (self.root / place).read_bytes())
+            await daemon.kill("TERM")
+            (self.root / place).unlink()
+
+    @running
+    async def test_term_lets_responses_finish(self) -> None:
+        """SIGTERM: no new connection, the response under way is completed, then the process ends."""
+        gate: Deferred[None] = Deferred()
+        self.registry.script("/blobs/", Reply(body=self.data, hold=gate, hold_at=MIB))
+        daemon, client = await self.start()
+        idle = await client.begin("/v2/")
+        await idle.done
+        response = await client.begin(self.path)
+        await response.got_headers
+        daemon.process.signalProcess("TERM")
+        await until(lambda: idle.ended == "closed")
+        with self.assertRaises(Exception):  # noqa: B017 - refused, whatever the platform calls it
+            await client.get("/v2/")
+        gate.callback(None)
+        await response.done
+        self.assertTrue(bytes(response.body) == self.data)
+        await daemon.ended
+        self.assertEqual(1, len(self.files()))
+        self.assertNotIn(b"Traceback", daemon.output)
+
+    @running
+    async def test_term_ends_what_outlives_the_grace(self) -> None:
+        """After the grace period nothing is waited for, and nothing half-written stays."""
+        never: Deferred[None] = Deferred()
+        self.registry.script("/blobs/", Reply(body=self.data, hold=never, hold_at=MIB))
+        daemon, client = await self.start("--shutdown-grace", "100ms")
+        response = await client.begin(self.path)
+        await response.got_headers
+        await daemon.kill("TERM")
+        await response.done
+        self.assertFalse(response.complete)
+        self.assertEqual(set(), self.files())
+        self.assertNotIn(b"Traceback", daemon.output)

@@ -1,0 +1,179 @@
+"""An upstream that is a dictionary: what the registry room asks, it answers or refuses as told."""
+
+from __future__ import annotations
+
+from attrs import Factory, define
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IConsumer, IPushProducer
+from zope.interface import implementer
+
+from oci_registry.spec.digest import Digest
+from oci_registry.spec.errors import BlobUnknown, ManifestUnknown, RegistryError
+from oci_registry.spec.manifest import Manifest
+from oci_registry.spec.mediatypes import OCI_MANIFEST
+from oci_registry.spec.reference import Tag
+from oci_registry.streams.growing import TransferFailed
+from oci_registry.upstream.interfaces import Page, Referrers
+
+CHUNK = 64 * 1024
+
+
+def manifest_of(raw: bytes, media_type: str = OCI_MANIFEST) -> Manifest:
+    """Return a manifest with these bytes."""
+    return Manifest.read(raw, media_type, Digest.of(raw))
+
+
+@implementer(IPushProducer)
+class FakeBody:
+    """A download, sent whole at once or, with *manual*, as the test says."""
+
+    def __init__(self, data: bytes, size: int | None, *, manual: bool) -> None:
+        self.size = size
+        self.data = data
+        self.abandoned = False
+        self.stopped = False
+        self.paused = False
+        self.done: Deferred[int] = Deferred(lambda _: self.stopProducing())
+        self._manual = manual
+        self._consumer: IConsumer | None = None
+
+    def pump(self, consumer: IConsumer) -> Deferred[int]:
+        """Begin to write to *consumer*."""
+        self._consumer = consumer
+        consumer.registerProducer(self, True)
+        if not self._manual:
+            self.send(self.data)
+            self.end()
+        return self.done
+
+    def send(self, data: bytes) -> None:
+        """Write some bytes."""
+        assert self._consumer is not None
+        for start in range(0, len(data), CHUNK):
+            if not self.stopped:
+                self._consumer.write(data[start : start + CHUNK])
+
+    def end(self, error: RegistryError | None = None) -> None:
+        """The body is over, in order or with *error*."""
+        assert self._consumer is not None
+        self._consumer.unregisterProducer()
+        if self.done.called:
+            return
+        if error is None:
+            self.done.callback(len(self.data))
+        else:
+            self.done.errback(error)
+
+    def abandon(self) -> None:
+        """The body is not wanted."""
+        self.abandoned = True
+
+    def pauseProducing(self) -> None:
+        self.paused = True
+
+    def resumeProducing(self) -> None:
+        self.paused = False
+
+    def stopProducing(self) -> None:
+        if not self.stopped:
+            self.stopped = True
+            self.end(TransferFailed("the download was given up"))
+
+
+@define(eq=False)
+class FakeUpstream:
+    """An `oci_registry.upstream.interfaces.Upstream`.
+
+    *error* is raised by every question and *head_error* by HEADs of manifests. Questions wait for
+    *gate* if there is one. *says_digest* and *says_size*: whether HEADs tell. `asked` is what was
+    asked, one sentence each.
+    """
+
+    namespace: str = "example.com"
+    configured: bool = True
+    manifest_invalidation_time: float = 3600.0
+    blob_invalidation_time: float = 3600.0
+    manifests: dict[str, Manifest] = Factory(dict)
+    blobs: dict[str, bytes] = Factory(dict)
+    error: RegistryError | None = None
+    head_error: RegistryError | None = None
+    gate: Deferred[None] | None = None
+    says_digest: bool = True
+    says_size: bool = True
+    manual: bool = False
+    page: Page = Page((), None)
+    found: Referrers = Referrers((), complete=True)
+    asked: list[str] = Factory(list)
+    bodies: list[FakeBody] = Factory(list)
+    closed: int = 0
+
+    def add(self, raw: bytes, tag: str | None = None) -> Manifest:
+        """Have a manifest."""
+        manifest = manifest_of(raw)
+        self.manifests[str(manifest.digest)] = manifest
+        if tag is not None:
+            self.manifests[tag] = manifest
+        return manifest
+
+    def add_blob(self, data: bytes) -> Digest:
+        """Have a blob."""
+        digest = Digest.of(data)
+        self.blobs[str(digest)] = data
+        return digest
+
+    async def manifest(self, repository: str, reference: Tag | Digest) -> Manifest:
+        await self._begin(f"GET {repository} {reference}")
+        return self._found(reference)
+
+    async def manifest_digest(self, repository: str, tag: Tag) -> Digest | None:
+        await self._begin(f"HEAD {repository} {tag}")
+        if self.head_error is not None:
+            raise self.head_error
+        digest = self._found(tag).digest
+        return digest if self.says_digest else None
+
+    async def blob(self, repository: str, digest: Digest) -> FakeBody:
+        await self._begin(f"GET {repository} {digest}")
+        data = self._blob(digest)
+        body = FakeBody(data, len(data) if self.says_size else None, manual=self.manual)
+        self.bodies.append(body)
+        return body
+
+    async def blob_size(self, repository: str, digest: Digest) -> int | None:
+        await self._begin(f"HEAD {repository} {digest}")
+        data = self._blob(digest)
+        return len(data) if self.says_size else None
+
+    async def tags(self, repository: str, n: int | None, last: str | None) -> Page:
+        await self._begin(f"tags {repository} {n} {last}")
+        return self.page
+
+    async def referrers(self, repository: str, digest: Digest) -> Referrers:
+        await self._begin(f"referrers {repository} {digest}")
+        return self.found
+
+    def close(self) -> Deferred[None]:
+        self.closed += 1
+        return succeed(None)
+
+    async def _begin(self, question: str) -> None:
+        self.asked.append(question)
+        if self.gate is not None:
+            waiting: Deferred[None] = Deferred()
+            self.gate.chainDeferred(waiting)
+            self.gate = waiting if self.gate is None else self.gate
+            await waiting
+        if self.error is not None:
+            raise self.error
+
+    def _found(self, reference: Tag | Digest) -> Manifest:
+        manifest = self.manifests.get(str(reference))
+        if manifest is None:
+            raise ManifestUnknown(f"upstream {self.namespace} does not have {reference}")
+        return manifest
+
+    def _blob(self, digest: Digest) -> bytes:
+        data = self.blobs.get(str(digest))
+        if data is None:
+            raise BlobUnknown(f"upstream {self.namespace} does not have {digest}")
+        return data

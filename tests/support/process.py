@@ -1,0 +1,49 @@
+"""The daemon as a process of its own, to be killed."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import ProcessProtocol
+
+_LISTENING = re.compile(rb"starting on (\d+)")
+
+
+class DaemonProcess(ProcessProtocol):
+    """``python -m oci_registry`` on a free port; `listening` fires with it, `ended` when it is gone."""
+
+    def __init__(self, reactor: Any, root: Path, upstream: str, *options: str) -> None:
+        self.listening: Deferred[int] = Deferred()
+        self.ended: Deferred[DaemonProcess] = Deferred()
+        self.output = b""
+        self.signal: int | None = None
+        config = root.parent / f"{root.name}.yaml"
+        config.write_text(f'- {{namespace: docker.io, host: "{upstream}", tls: false}}\n')
+        command = [sys.executable, "-m", "oci_registry", "--listen", "127.0.0.1:0"]
+        command += ["--upstream-config-file", str(config), *options]
+        command += ["filesystem", "--root", str(root)]
+        environment = {"PYTHONPATH": str(Path(__file__).parents[2])}
+        self.process = reactor.spawnProcess(self, sys.executable, command, env=environment)
+
+    def outReceived(self, data: bytes) -> None:
+        self.output += data
+        found = _LISTENING.search(self.output)
+        if found and not self.listening.called:
+            self.listening.callback(int(found[1]))
+
+    errReceived = outReceived
+
+    def processEnded(self, reason: Any) -> None:
+        self.signal = reason.value.signal
+        if not self.listening.called:
+            self.listening.errback(RuntimeError(self.output.decode()))
+        self.ended.callback(self)
+
+    async def kill(self, name: str) -> None:
+        """Send a signal and wait for the end."""
+        self.process.signalProcess(name)
+        await self.ended
