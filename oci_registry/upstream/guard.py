@@ -7,7 +7,7 @@ to the very addresses that passed, so there is no second look-up that could answ
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 from twisted.internet.interfaces import (
@@ -19,7 +19,11 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import directlyProvides, implementer, providedBy
 
-_NAT64 = IPv6Address("64:ff9b::").packed[:12]
+_NAT64 = IPv6Network("64:ff9b::/96")
+_UNICAST = IPv6Network("2000::/3")
+# Not for the Internet, but the ipaddress module knows it in part or in later versions only; a cloud
+# has its metadata server in the first.
+_SPECIAL = (IPv4Network("192.0.0.0/24"), IPv6Network("3fff::/20"))
 
 
 def is_public(text: str) -> bool:
@@ -32,21 +36,24 @@ def is_public(text: str) -> bool:
     except ValueError:
         return False
     if isinstance(address, IPv6Address):
-        inner: list[IPv4Address] = [a for a in (address.ipv4_mapped, address.sixtofour) if a]
-        if address.teredo:
-            inner.extend(address.teredo)
-        if address.packed[:12] == _NAT64:
-            inner.append(IPv4Address(address.packed[12:]))
-        if not all(is_public(str(a)) for a in inner):
+        if address.ipv4_mapped is not None:
+            return is_public(str(address.ipv4_mapped))
+        if address in _NAT64:
+            return is_public(str(IPv4Address(address.packed[12:])))
+        # Whatever else is not global unicast (RFC 4291 section 2.4) leads to no registry.
+        if address not in _UNICAST:
             return False
-        if address.ipv4_mapped or address.packed[:12] == _NAT64:
-            return True
+        inner = (address.sixtofour, *(address.teredo or ()))
+        if not all(is_public(str(a)) for a in inner if a is not None):
+            return False
+    if any(address in network for network in _SPECIAL):
+        return False
     return address.is_global and not address.is_multicast
 
 
 @implementer(IResolutionReceiver)
 class _PublicOnly:
-    """Pass on the addresses that are public; count the others."""
+    """Pass on the addresses that are public, and no others."""
 
     def __init__(self, receiver: IResolutionReceiver) -> None:
         self._receiver = receiver

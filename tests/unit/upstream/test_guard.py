@@ -1,0 +1,189 @@
+"""The guard: hosts that clients name are reached at public addresses only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.address import IPv4Address as Address4
+from twisted.internet.address import IPv6Address as Address6
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.error import DNSLookupError
+from twisted.internet.interfaces import IAddress, IHostnameResolver, IReactorPluggableNameResolver
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import directlyProvides, implementer, providedBy
+from zope.interface.verify import verifyObject
+
+from oci_registry.upstream.guard import GuardedReactor, is_public
+
+V4 = st.integers(0, 2**32 - 1).map(IPv4Address)
+V6 = st.integers(0, 2**128 - 1).map(IPv6Address)
+
+
+class Public(SynchronousTestCase):
+    """Which addresses count as public."""
+
+    def test_public(self) -> None:
+        """Addresses of the open Internet pass, however they are wrapped."""
+        for text in (
+            "1.1.1.1",
+            "8.8.8.8",
+            "104.18.121.25",
+            "2606:4700::6810:7b9a",
+            "2001:4860:4860::8888",
+            "::ffff:8.8.8.8",
+            "64:ff9b::808:808",
+            "2002:808:808::1",
+        ):
+            self.assertTrue(is_public(text), text)
+
+    def test_not_public(self) -> None:
+        """Addresses of this host, of private networks, of no one and of many do not pass."""
+        for text in (
+            "127.0.0.1",
+            "127.255.255.254",
+            "0.0.0.0",
+            "10.0.0.1",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "100.100.100.200",
+            "192.0.0.1",
+            "192.0.0.192",
+            "192.0.2.1",
+            "198.18.0.1",
+            "198.51.100.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "239.1.2.3",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::7f00:1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "fe80::1",
+            "fe80::1%eth0",
+            "fec0::1",
+            "ff02::1",
+            "ff0e::1",
+            "100::1",
+            "2001:db8::1",
+            "3fff::1",
+            "5f00::1",
+        ):
+            self.assertFalse(is_public(text), text)
+
+    def test_wrapped(self) -> None:
+        """A private IPv4 address is not public in any IPv6 disguise."""
+        for text in (
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "::ffff:0:7f00:1",
+            "64:ff9b::7f00:1",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b:1::808:808",
+            "2002:7f00:1::",
+            "2002:a00:1::1",
+            "2001:0:808:808::f5ff:fffe",
+            "2001:0:7f00:1::f7f7:f7f7",
+        ):
+            self.assertFalse(is_public(text), text)
+
+    def test_not_an_address(self) -> None:
+        """What is no address is not public."""
+        for text in ("", "localhost", "registry.example.com", "1.1.1", "1.1.1.1.1", "%", "0x7f.1"):
+            self.assertFalse(is_public(text), text)
+
+    @given(V4)
+    def test_mapped_like_plain(self, address: IPv4Address) -> None:
+        """An IPv4 address is judged alike on its own, mapped, and behind NAT64."""
+        plain = is_public(str(address))
+        self.assertEqual(plain, is_public(f"::ffff:{address}"))
+        self.assertEqual(plain, is_public(str(IPv6Address(0x64FF9B << 96 | int(address)))))
+        if not plain:
+            self.assertFalse(is_public(str(IPv6Address(0x2002 << 112 | int(address) << 80))))
+
+    @given(V4 | V6)
+    def test_never_private(self, address: IPv4Address | IPv6Address) -> None:
+        """No address passes that the standard library knows to be private or local."""
+        if address.is_multicast or address.is_loopback or address.is_link_local:
+            self.assertFalse(is_public(str(address)))
+        # The library calls every mapped address private, whatever it leads to.
+        mapped = isinstance(address, IPv6Address) and address.ipv4_mapped
+        if address.is_private and not mapped:
+            self.assertFalse(is_public(str(address)))
+
+
+@implementer(IHostnameResolver)
+class Resolver:
+    """Knows a few hosts."""
+
+    def __init__(self, hosts: dict[str, list[IAddress]]) -> None:
+        self.hosts = hosts
+        self.asked: list[str] = []
+
+    def resolveHostName(
+        self,
+        resolutionReceiver: Any,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Sequence[type[IAddress]] | None = None,
+        transportSemantics: str = "TCP",
+    ) -> Any:
+        self.asked.append(hostName)
+        resolutionReceiver.resolutionBegan(self)
+        for address in self.hosts.get(hostName, []):
+            resolutionReceiver.addressResolved(address)
+        resolutionReceiver.resolutionComplete()
+        return self
+
+
+class Guarded(SynchronousTestCase):
+    """Endpoints made with the guarded reactor."""
+
+    def connect(self, *addresses: str) -> tuple[list[str], Any]:
+        """Connect to a host with *addresses*; return where to, and what came of it by now."""
+        reactor = MemoryReactorClock()
+        types = {False: Address4, True: Address6}
+        resolver = Resolver({"host": [types[":" in a]("TCP", a, 443) for a in addresses]})
+        reactor.nameResolver = resolver  # type: ignore[attr-defined]
+        directlyProvides(reactor, providedBy(reactor), IReactorPluggableNameResolver)
+        endpoint = HostnameEndpoint(GuardedReactor(reactor), "host", 443)
+        outcome: list[Any] = []
+        endpoint.connect(Factory.forProtocol(Protocol)).addErrback(outcome.append)
+        for _ in range(10):
+            reactor.advance(1)
+        return [client[0] for client in reactor.tcpClients], outcome
+
+    def test_private_only(self) -> None:
+        """A host that has only private addresses does not exist."""
+        reached, outcome = self.connect("127.0.0.1", "10.1.2.3", "::1", "::ffff:127.0.0.1")
+        self.assertEqual([], reached)
+        outcome[0].trap(DNSLookupError)
+
+    def test_public(self) -> None:
+        """A public address is connected to as it was resolved: nobody resolves it again."""
+        self.assertEqual(["1.1.1.1"], self.connect("1.1.1.1")[0])
+
+    def test_mixed(self) -> None:
+        """Of several addresses only the public ones are tried."""
+        reached, _ = self.connect("127.0.0.1", "1.1.1.1", "fe80::1", "2606:4700::1")
+        self.assertEqual({"1.1.1.1", "2606:4700::1"}, set(reached))
+
+    def test_interfaces(self) -> None:
+        """The guarded reactor is a reactor with a resolver."""
+        reactor = MemoryReactorClock()
+        reactor.nameResolver = Resolver({})  # type: ignore[attr-defined]
+        guarded = GuardedReactor(reactor)
+        self.assertTrue(IReactorPluggableNameResolver.providedBy(guarded))
+        self.assertTrue(verifyObject(IHostnameResolver, guarded.nameResolver))
+        self.assertEqual(reactor.seconds(), guarded.seconds())
