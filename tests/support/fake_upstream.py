@@ -84,9 +84,9 @@ class FakeBody:
 class FakeUpstream:
     """An `oci_registry.upstream.interfaces.Upstream`.
 
-    *error* is raised by every question and *head_error* by HEADs of manifests. Questions wait for
-    *gate* if there is one. *says_digest* and *says_size*: whether HEADs tell. `asked` is what was
-    asked, one sentence each.
+    *error* is raised by every question and *head_error* by HEADs of manifests. With *holding* every
+    question waits for `release`. *says_digest* and *says_size*: whether upstream tells. `asked` is
+    what was asked, one sentence each.
     """
 
     namespace: str = "example.com"
@@ -97,15 +97,24 @@ class FakeUpstream:
     blobs: dict[str, bytes] = Factory(dict)
     error: RegistryError | None = None
     head_error: RegistryError | None = None
-    gate: Deferred[None] | None = None
+    holding: bool = False
     says_digest: bool = True
     says_size: bool = True
     manual: bool = False
-    page: Page = Page((), None)
-    found: Referrers = Referrers((), complete=True)
+    page: Page = Factory(lambda: Page((), None))
+    found: Referrers = Factory(lambda: Referrers((), complete=True))
     asked: list[str] = Factory(list)
     bodies: list[FakeBody] = Factory(list)
     closed: int = 0
+    _waiting: list[Deferred[None]] = Factory(list)
+
+    def release(self) -> None:
+        """Answer the questions that wait, and hold no more."""
+        self.holding = False
+        waiting, self._waiting = self._waiting, []
+        for question in waiting:
+            if not question.called:
+                question.callback(None)
 
     def add(self, raw: bytes, tag: str | None = None) -> Manifest:
         """Have a manifest."""
@@ -158,11 +167,10 @@ class FakeUpstream:
 
     async def _begin(self, question: str) -> None:
         self.asked.append(question)
-        if self.gate is not None:
-            waiting: Deferred[None] = Deferred()
-            self.gate.chainDeferred(waiting)
-            self.gate = waiting if self.gate is None else self.gate
-            await waiting
+        if self.holding:
+            answer: Deferred[None] = Deferred()
+            self._waiting.append(answer)
+            await answer
         if self.error is not None:
             raise self.error
 
