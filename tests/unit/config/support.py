@@ -1,0 +1,77 @@
+"""Files and certificates for the tests of the configuration."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from twisted.trial.unittest import SynchronousTestCase
+
+from oci_registry.config.findings import Findings
+
+#: What no message, warning or repr may ever hold.
+SECRET = "Tr0ub4dor"
+
+
+def pem() -> tuple[bytes, bytes]:
+    """A self-signed certificate and its key, both PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "example")])
+    start = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(start)
+        .not_valid_after(start + datetime.timedelta(days=36500))
+        .sign(key, hashes.SHA256())
+    )
+    return (
+        certificate.public_bytes(serialization.Encoding.PEM),
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ),
+    )
+
+
+class ConfigTestCase(SynchronousTestCase):
+    """A test with a directory of its own and findings to look at."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).absolute()
+        self.directory.mkdir(parents=True)
+        self.findings = Findings()
+
+    def write(self, name: str, content: str | bytes, mode: int = 0o600) -> str:
+        """The path of a new file in the test's directory."""
+        path = self.directory / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.chmod(path, mode)
+        return str(path)
+
+    def assert_problem(self, *parts: str) -> None:
+        """There is one problem, with every one of ``parts`` and without the secret."""
+        self.assertEqual(len(self.findings.problems), 1, self.findings.problems)
+        for part in parts:
+            self.assertIn(part, self.findings.problems[0])
+        self.assert_discreet()
+
+    def assert_fine(self, warnings: int = 0) -> None:
+        """Nothing is wrong, and there are as many warnings as expected."""
+        self.assertEqual(self.findings.problems, [])
+        self.assertEqual(len(self.findings.warnings), warnings, self.findings.warnings)
+        self.assert_discreet()
+
+    def assert_discreet(self) -> None:
+        """No finding holds the secret."""
+        for text in (*self.findings.problems, *self.findings.warnings):
+            self.assertNotIn(SECRET, text)

@@ -1,0 +1,215 @@
+"""YAML with line numbers."""
+
+from __future__ import annotations
+
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oci_registry.config.documents import Entry, read_entries, word
+from oci_registry.config.findings import Findings
+
+from .support import SECRET, ConfigTestCase
+
+
+class _Case(ConfigTestCase):
+    def read(self, text: str | bytes) -> list[Entry]:
+        data = text.encode() if isinstance(text, str) else text
+        return read_entries(data, "f.yaml", self.findings)
+
+    def values(self, text: str) -> list[dict[str, object]]:
+        return [{k: s.value for k, s in entry.fields.items()} for entry in self.read(text)]
+
+
+class Reading(_Case):
+    """Documents that are fine."""
+
+    def test_scalars(self) -> None:
+        """Scalars mean what they mean to yaml.safe_load."""
+        text = "- {a: x, b: yes, c: 12, d: ~, e: 'no', f: 0x10, g: '', h: , i: !!str 5}\n- {}\n"
+        self.assertEqual(self.values(text), yaml.safe_load(text))
+        self.assert_fine()
+
+    def test_lines(self) -> None:
+        """Entries are counted from 1 and know their line, and so do values."""
+        first, second = self.read("# comment\n- a: 1\n  b: 2\n-\n  c: 3\n")
+        self.assertEqual((first.number, first.line, first.fields["b"].line), (1, 2, 3))
+        self.assertEqual((second.number, second.line, second.fields["c"].line), (2, 5, 5))
+
+    def test_kinds(self) -> None:
+        """What is no readable scalar has no value, and a kind to speak of."""
+        (entry,) = self.read(
+            "- {a: 1.5, b: 2001-01-01, c: [x], d: {x: y}, e: !own x, f: !!int x, g: null}"
+        )
+        kinds = {key: scalar.kind for key, scalar in entry.fields.items()}
+        self.assertEqual(
+            kinds,
+            {
+                "a": "a number",
+                "b": "a date",
+                "c": "a list",
+                "d": "a mapping",
+                "e": "a value with a tag of its own",
+                "f": "a malformed int",
+                "g": "nothing",
+            },
+        )
+        self.assertEqual({scalar.value for scalar in entry.fields.values()}, {None})
+        self.assertEqual([k for k, s in entry.fields.items() if s.unset], ["g"])
+
+    def test_values_are_not_shown(self) -> None:
+        """A value stays out of repr, since it may be a password."""
+        self.assertNotIn(SECRET, repr(self.read(f"- password: {SECRET}")))
+
+    def test_empty(self) -> None:
+        """Empty documents and lists have no entries, and are no problem here."""
+        for text in ("", "# nothing\n", "---\n", "[]", "null\n", "~"):
+            self.assertEqual(self.read(text), [])
+        self.assert_fine()
+
+    def test_utf16(self) -> None:
+        """A byte order mark decides the encoding, as YAML has it."""
+        for encoding in ("utf-8-sig", "utf-16"):
+            (entry,) = self.read("- a: ä".encode(encoding))
+            self.assertEqual(entry.fields["a"].value, "ä")
+
+
+class Merging(_Case):
+    """Anchors, aliases and merge keys."""
+
+    def test_same_as_safe_load(self) -> None:
+        """Merged mappings give what yaml.safe_load gives."""
+        text = """
+- &one {a: 1, b: 2}
+- &two {<<: *one, b: 3, c: 4}
+- {d: 5, <<: [*two, *one]}
+- {<<: [*one, *two], a: *anchor}
+""".replace("- &one", "- {x: &anchor 9}\n- &one")
+        self.assertEqual(self.values(text), yaml.safe_load(text))
+        self.assert_fine()
+
+    def test_into_itself(self) -> None:
+        """A mapping merged into itself is a problem and not a loop."""
+        self.read("- &a {x: 1, <<: *a}")
+        self.assert_problem("merged into itself")
+
+    def test_only_mappings(self) -> None:
+        """Nothing but mappings can be merged."""
+        self.read("- {<<: text}")
+        self.assert_problem("line 1", "only mappings can be merged")
+
+    def test_bomb(self) -> None:
+        """Aliases that would expand to billions of nodes cost nothing."""
+        lines = ["- {k: &a0 [x, x]}"]
+        lines += [f"- {{k: &a{n} [*a{n - 1}, *a{n - 1}]}}" for n in range(1, 60)]
+        lines += ["- &m0 {z: 1}"]
+        lines += [f"- &m{n} {{<<: [*m{n - 1}, *m{n - 1}]}}" for n in range(1, 60)]
+        entries = self.read("\n".join(lines))
+        self.assertEqual(entries[-1].fields["z"].value, 1)
+        self.assert_fine()
+
+
+class Problems(_Case):
+    """Documents that are wrong."""
+
+    def test_duplicate_key(self) -> None:
+        """A key given twice is a problem with both lines, and the first value stays."""
+        (entry,) = self.read("- host: a\n  tls: true\n  host: b\n")
+        self.assertEqual(entry.fields["host"].value, "a")
+        self.assert_problem("f.yaml: entry 1, line 3", "'host' is given twice, first in line 1")
+
+    def test_not_a_list(self) -> None:
+        """Anything but a list is refused by its kind."""
+        for text, kind in {"a: b": "a mapping", "word": "text", "5": "a whole number"}.items():
+            self.findings.problems.clear()
+            self.assertEqual(self.read(text), [])
+            self.assert_problem("must be a list of upstreams", f"not {kind}")
+
+    def test_entry_not_a_mapping(self) -> None:
+        """An entry of another kind is a problem; the others are read all the same."""
+        entries = self.read("- word\n- {a: b}\n")
+        self.assertEqual([entry.number for entry in entries], [2])
+        self.assert_problem("entry 1, line 1", "not text")
+
+    def test_odd_keys(self) -> None:
+        """A key must be a word."""
+        self.read("- {1: a, [x]: b, true: c}")
+        self.assertEqual(len(self.findings.problems), 3)
+
+    def test_syntax(self) -> None:
+        """What is no YAML is refused with its place."""
+        self.read("- a: b\n c: d\n")
+        self.assert_problem("f.yaml: is not YAML: line 2", "expected <block end>")
+
+    def test_several_documents(self) -> None:
+        """There is one document in a file."""
+        self.read("- a: b\n---\n- c: d\n")
+        self.assert_problem("another document")
+
+    def test_nested_deeply(self) -> None:
+        """Nesting without an end is a problem and not a crash."""
+        self.read("- " + "[" * 5000)
+        self.assert_problem("nested too deeply")
+
+    def test_bad_bytes(self) -> None:
+        """Bytes that are no text are refused with their position."""
+        for data in (b"- a: \xff\xfe\n", b"- a: \x00\n"):
+            self.findings.problems.clear()
+            self.read(data)
+            self.assert_problem("does not allow", "position 5")
+
+    def test_secrets_stay_secret(self) -> None:
+        """A password that YAML stumbles over is not repeated, wherever it stands."""
+        for text in (
+            f"- password: *{SECRET}",
+            f"- password: !{SECRET}!x y",
+            f"- password: @{SECRET}",
+            f"- password: %{SECRET}",
+            f'- password: "\\{SECRET}"',
+            f'- password: "{SECRET}',
+            f"- password: {SECRET}: x: y",
+            f"- password: &{SECRET}\n- &{SECRET} *{SECRET}",
+            f"- password:{SECRET}\n  username: x",
+            f"- {{password: {SECRET}",
+            f"- password: |{SECRET}",
+            f"- password: {SECRET}\n\t- x",
+            f"%YAML {SECRET}\n---\n",
+            f"%TAG !{SECRET}! x\n%TAG !{SECRET}! x\n---\n",
+            f"- password: !<{SECRET}",
+            f"{SECRET}",
+            f"- {SECRET}",
+            f"- {{password: a, password: {SECRET}}}",
+            f"- ? [{SECRET}]\n  : {SECRET}",
+        ):
+            self.findings.problems.clear()
+            self.read(text)
+            self.assertTrue(self.findings.problems, text)
+            self.assert_discreet()
+
+    @given(st.text(alphabet="-:{}[]&*!|>'\"%@`#?,<~ \n\tab1", max_size=60))
+    def test_anything(self, text: str) -> None:
+        """Any text is read or refused, and a document that loads gives the same values."""
+        findings = Findings()
+        entries = read_entries(text.encode(), "f", findings)
+        if findings.problems:
+            return
+        try:
+            loaded = yaml.safe_load(text)
+        except yaml.YAMLError:
+            # Tags of one's own: a matter of whoever asks for the value.
+            return
+        for entry, value in zip(entries, loaded or [], strict=True):
+            for key, scalar in entry.fields.items():
+                if isinstance(scalar.value, str | int):
+                    self.assertEqual(scalar.value, value[key])
+
+
+class Words(_Case):
+    """Keys in messages."""
+
+    def test_cut(self) -> None:
+        """A key is shown up to the first character that no key of ours has."""
+        self.assertEqual(word("namespce"), "'namespce'")
+        self.assertEqual(word(f"password:{SECRET}"), "'password...'")
+        self.assertEqual(word("x" * 100), repr("x" * 40 + "..."))
+        self.assertEqual(word("ä"), "'...'")
