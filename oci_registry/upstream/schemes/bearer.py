@@ -7,11 +7,14 @@ shortly before it expires.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import OrderedDict
 from urllib.parse import urlencode, urlsplit
 
 from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IResponse
 
@@ -21,13 +24,17 @@ from oci_registry.spec.errors import BadGateway, Denied, TooManyRequests
 from oci_registry.streams.body import abandon, collect
 from oci_registry.streams.flight import SingleFlight
 from oci_registry.upstream.agent import UpstreamHttp
-from oci_registry.upstream.failures import header, retry_after
+from oci_registry.upstream.failures import explain, header, retry_after
 from oci_registry.upstream.schemes.basic import basic_authorization
 from oci_registry.upstream.schemes.realms import realm_is_trusted
 
 DEFAULT_LIFETIME = 60.0
 """Seconds a token lives if its server does not say (distribution's token specification)."""
+TOKEN_TIMEOUT = 15.0
+"""Seconds that a token server has to answer."""
 MAX_LIFETIME = 24 * 3600.0
+TIMEOUT = 15.0
+"""Seconds a token server may take: who joins a fetch would wait with it for ever otherwise."""
 _MARGIN = 15.0
 _REMEMBERED = 1024
 _MAX_ANSWER = 256 * 1024
@@ -79,7 +86,7 @@ class TokenSource:
         has just turned down, which is then not used again. Raises `Denied` or `BadGateway`.
         """
         realm = challenge.params.get("realm", "")
-        if urlsplit(realm).scheme not in ("http", "https") or not urlsplit(realm).hostname:
+        if not _is_url(realm):
             raise BadGateway(f"upstream {self._host} names a token server that is not a URL")
         key = TokenKey(
             realm, challenge.params.get("service", ""), challenge.params.get("scope") or scope
@@ -94,13 +101,25 @@ class TokenSource:
             self._keys.popitem(last=False)
         if token is not None:
             return token.value
-        return await self._fetching.run(key, lambda: self._fetch(key))
+        return await self._fetching.run(key, lambda: self._fetch_in_time(key))
 
     @property
     def _host(self) -> str:
         return urlsplit(self._url).netloc
 
+    async def _fetch_in_time(self, key: TokenKey) -> str:
+        """Fetch a token, or fail in time: whoever waits for it would wait with a stuck one."""
+        fetched = Deferred.fromCoroutine(self._fetch(key))
+        return await fetched.addTimeout(TOKEN_TIMEOUT, self._clock)
+
     async def _fetch(self, key: TokenKey) -> str:
+        try:
+            return await Deferred.fromCoroutine(self._obtain(key)).addTimeout(TIMEOUT, self._clock)
+        except Exception as error:
+            server = urlsplit(key.realm).hostname
+            raise explain(error, f"{self._host}: its token server {server}") from None
+
+    async def _obtain(self, key: TokenKey) -> str:
         if self._credentials is not None and not realm_is_trusted(key.realm, self._url):
             raise Denied(
                 f"upstream {self._host} wants its credentials sent to "
@@ -165,12 +184,30 @@ class TokenSource:
         try:
             answer = json.loads(body)
             value = answer.get("token") or answer.get("access_token")
-            lifetime = float(answer.get("expires_in") or DEFAULT_LIFETIME)
-        except (ValueError, TypeError, AttributeError, RecursionError):
+            lifetime = _lifetime(answer.get("expires_in"))
+        except (ValueError, AttributeError, RecursionError):
             value, lifetime = None, 0.0
         if not isinstance(value, str) or not _TOKEN.fullmatch(value):
             raise BadGateway(f"the token server of upstream {self._host} gave no token")
-        lifetime = min(max(lifetime, 0.0), MAX_LIFETIME)
         # A quarter of a short life, so that a token of a minute is still used more than once.
         margin = min(_MARGIN, lifetime / 4)
         return _Token(value, self._clock.seconds() + lifetime - margin)
+
+
+def _lifetime(value: object) -> float:
+    """Return the seconds in ``expires_in``; the default if that is no number."""
+    try:
+        seconds = float(value) if isinstance(value, int | float | str) else 0.0
+    except (ValueError, OverflowError):
+        seconds = 0.0
+    if seconds == 0 or math.isnan(seconds):
+        return DEFAULT_LIFETIME
+    return min(max(seconds, 0.0), MAX_LIFETIME)
+
+
+def _is_url(realm: str) -> bool:
+    try:
+        target = urlsplit(realm)
+        return target.scheme in ("http", "https") and bool(target.hostname) and target.port != 0
+    except ValueError:
+        return False

@@ -1,0 +1,91 @@
+"""Which token servers may see an upstream's credentials."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from oci_registry.upstream.schemes.realms import realm_is_trusted
+
+HUB = "https://registry-1.docker.io"
+
+
+class Realms(SynchronousTestCase):
+    """Realms that may be trusted, and others."""
+
+    def test_trusted(self) -> None:
+        """The upstream's own host and its registrable domain are trusted."""
+        for realm, upstream in (
+            ("https://auth.docker.io/token", HUB),
+            ("https://AUTH.Docker.IO/token", HUB),
+            ("https://docker.io/token", HUB),
+            ("https://quay.io/v2/auth", "https://quay.io"),
+            ("https://auth.example.co.uk/t", "https://registry.example.co.uk"),
+            ("https://auth.corp.internal/t", "https://registry.corp.internal"),
+            ("https://localhost:5001/auth", "https://localhost:5000"),
+            ("http://127.0.0.1:5001/auth", "http://127.0.0.1:5000"),
+            ("http://[::1]:5001/auth", "http://[::1]:5000"),
+            ("https://registry/auth", "http://registry"),
+        ):
+            self.assertTrue(realm_is_trusted(realm, upstream), (realm, upstream))
+
+    def test_foreign(self) -> None:
+        """Another domain is not, however much it looks like the right one."""
+        for realm in (
+            "https://evil.com/token",
+            "https://evildocker.io/token",
+            "https://docker.io.evil.com/token",
+            "https://auth.docker.io.evil.com/token",
+            "https://evil.com/auth.docker.io",
+            "https://evil.com?auth.docker.io",
+            "https://evil.com#@auth.docker.io",
+            "https://auth.docker.io@evil.com/",
+            "https://evil.com\\@auth.docker.io/",
+            "https://auth.docker.com/token",
+            "https://io/token",
+        ):
+            self.assertFalse(realm_is_trusted(realm, HUB), realm)
+
+    def test_neighbours(self) -> None:
+        """Who shares no more than a public suffix, or an address's first numbers, is a stranger."""
+        for realm, upstream in (
+            ("https://b.co.uk/t", "https://a.co.uk"),
+            ("https://b.github.io/t", "https://a.github.io"),
+            ("https://github.io/t", "https://a.github.io"),
+            ("https://auth.internal/t", "https://registry.internal"),
+            ("https://auth/t", "https://registry"),
+            ("http://10.0.0.2/t", "http://10.0.0.1"),
+            ("http://127.0.0.1/t", "http://localhost"),
+            ("http://[::2]/t", "http://[::1]"),
+            ("http://1.0.0.10/t", "http://2.0.0.10"),
+        ):
+            self.assertFalse(realm_is_trusted(realm, upstream), (realm, upstream))
+
+    def test_not_to_plain_http(self) -> None:
+        """What was asked over https does not send credentials over http."""
+        self.assertFalse(realm_is_trusted("http://auth.docker.io/token", HUB))
+        self.assertFalse(realm_is_trusted("http://registry-1.docker.io/token", HUB))
+        self.assertTrue(realm_is_trusted("https://auth.docker.io/t", "http://registry-1.docker.io"))
+
+    def test_own_credentials(self) -> None:
+        """A realm that brings its own user is not trusted, not even on the right host."""
+        for realm in ("https://user@auth.docker.io/", "https://u:p@registry-1.docker.io/"):
+            self.assertFalse(realm_is_trusted(realm, HUB), realm)
+
+    def test_not_a_url(self) -> None:
+        """What is not an http URL is not trusted, and does no harm."""
+        for realm in ("", "auth.docker.io", "/token", "//auth.docker.io/", "file:///etc/passwd"):
+            self.assertFalse(realm_is_trusted(realm, HUB), realm)
+        for realm in ("ftp://auth.docker.io/", "https://", "https://[::1", "https://[x]/", "\\"):
+            self.assertFalse(realm_is_trusted(realm, HUB), realm)
+
+    @given(st.text() | st.text().map(lambda text: f"https://{text}") | st.just("https://.."))
+    def test_any_text(self, realm: str) -> None:
+        """Whatever a realm is, it does not raise, and none but the domain is trusted."""
+        if realm_is_trusted(realm, HUB):
+            host = urlsplit(realm).hostname
+            assert host is not None
+            self.assertTrue(f".{host}".endswith(".docker.io"), realm)
