@@ -134,6 +134,10 @@ class RegistryClient:
     async def _manifest_digest(self, repository: str, tag: Tag) -> Digest | None:
         path = f"{repository}/manifests/{tag}"
         response = await self._ask("HEAD", repository, path, {"Accept": ACCEPT_MANIFESTS})
+        if response.code in (405, 501):
+            # HEAD is not offered here, which says nothing about the tag: the caller may still GET.
+            abandon(response, self._clock)
+            return None
         self._expect(response, ManifestUnknown, f"{repository}, {tag}")
         return self._claimed_digest(response)
 
