@@ -9,13 +9,17 @@ from twisted.python.failure import Failure
 
 from oci_registry.metrics import Metrics
 from oci_registry.spec.digest import Digest
-from oci_registry.spec.errors import BadGateway, RegistryError
+from oci_registry.spec.errors import BadGateway, RegistryError, TooManyRequests
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.interfaces import IObjectWriter, StoreError
 from oci_registry.streams.growing import GrowingBlob, TransferFailed
 from oci_registry.streams.threads import RunInThread
 from oci_registry.upstream.interfaces import UpstreamBlob
 from oci_registry.upstream.table import Target
+
+
+MAX_TRANSFERS = 512
+"""Downloads at once; each may hold some MiB of memory and a few open files."""
 
 
 class Transfer:
@@ -213,6 +217,8 @@ class Transfers:
     def _start(self, target: Target, digest: Digest, size: int | None) -> Transfer:
         if self._stopped:
             raise TransferFailed("the mirror is being stopped")
+        if len(self._all) >= MAX_TRANSFERS:
+            raise TooManyRequests.retry_after("the mirror has too many downloads under way", 5)
         transfer = self._running[digest] = Transfer(self, target, digest, size)
         self._all.add(transfer)
         self.metrics.transfers.set(len(self._all))
