@@ -14,7 +14,6 @@ from urllib.parse import urlencode, urlsplit
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IResponse
 
@@ -33,8 +32,6 @@ DEFAULT_LIFETIME = 60.0
 TOKEN_TIMEOUT = 15.0
 """Seconds that a token server has to answer."""
 MAX_LIFETIME = 24 * 3600.0
-TIMEOUT = 15.0
-"""Seconds a token server may take: who joins a fetch would wait with it for ever otherwise."""
 _MARGIN = 15.0
 _REMEMBERED = 1024
 _MAX_ANSWER = 256 * 1024
@@ -101,20 +98,17 @@ class TokenSource:
             self._keys.popitem(last=False)
         if token is not None:
             return token.value
-        return await self._fetching.run(key, lambda: self._fetch_in_time(key))
+        return await self._fetching.run(key, lambda: self._fetch(key))
 
     @property
     def _host(self) -> str:
         return urlsplit(self._url).netloc
 
-    async def _fetch_in_time(self, key: TokenKey) -> str:
-        """Fetch a token, or fail in time: whoever waits for it would wait with a stuck one."""
-        fetched = Deferred.fromCoroutine(self._fetch(key))
-        return await fetched.addTimeout(TOKEN_TIMEOUT, self._clock)
-
     async def _fetch(self, key: TokenKey) -> str:
+        """Fetch a token, or fail in time: whoever waits for it would wait with a stuck one."""
+        fetched = Deferred.fromCoroutine(self._obtain(key))
         try:
-            return await Deferred.fromCoroutine(self._obtain(key)).addTimeout(TIMEOUT, self._clock)
+            return await fetched.addTimeout(TOKEN_TIMEOUT, self._clock)
         except Exception as error:
             server = urlsplit(key.realm).hostname
             raise explain(error, f"{self._host}: its token server {server}") from None

@@ -256,7 +256,7 @@ class OneAtATime(TokenTestCase):
         self.http.answer = lambda _: Deferred()
         source = self.source()
         waiting = self.begin(source)
-        self.clock.advance(bearer.TIMEOUT - 1)
+        self.clock.advance(bearer.TOKEN_TIMEOUT - 1)
         self.assertNoResult(waiting)
         self.clock.advance(2)
         failure = self.failureResultOf(waiting, GatewayTimeout)
