@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from cryptography import x509
@@ -13,6 +14,8 @@ from cryptography.x509.oid import NameOID
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.config.findings import Findings
+from oci_registry.config.loader import load_settings
+from oci_registry.config.settings import ConfigError, Settings
 
 #: What no message, warning or repr may ever hold.
 SECRET = "Tr0ub4dor"
@@ -22,7 +25,7 @@ def pem() -> tuple[bytes, bytes]:
     """A self-signed certificate and its key, both PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "example")])
-    start = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    start = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -30,7 +33,7 @@ def pem() -> tuple[bytes, bytes]:
         .public_key(key.public_key())
         .serial_number(1)
         .not_valid_before(start)
-        .not_valid_after(start + datetime.timedelta(days=36500))
+        .not_valid_after(start + dt.timedelta(days=36500))
         .sign(key, hashes.SHA256())
     )
     return (
@@ -75,3 +78,35 @@ class ConfigTestCase(SynchronousTestCase):
         """No finding holds the secret."""
         for text in (*self.findings.problems, *self.findings.warnings):
             self.assertNotIn(SECRET, text)
+
+
+class LoaderTestCase(ConfigTestCase):
+    """Loads settings from flags and an environment, with a usable root unless told otherwise."""
+
+    def load(
+        self,
+        flags: Mapping[str, object] | None = None,
+        environ: Mapping[str, str] | None = None,
+        storage: tuple[str, Mapping[str, object]] | str | None = "",
+    ) -> Settings:
+        if isinstance(storage, str):
+            storage = ("filesystem", {"root": str(self.directory)})
+        settings = load_settings(flags or {}, storage, environ or {})
+        self.findings.warnings = list(settings.warnings)
+        self.assert_discreet()
+        self.assertNotIn(SECRET, repr(settings))
+        return settings
+
+    def problems(
+        self,
+        flags: Mapping[str, object] | None = None,
+        environ: Mapping[str, str] | None = None,
+        storage: tuple[str, Mapping[str, object]] | str | None = "",
+    ) -> list[str]:
+        error = self.assertRaises(ConfigError, self.load, flags, environ, storage)
+        self.assertNotIn(SECRET, str(error))
+        return list(error.problems)
+
+    def one_problem(self, *args: object) -> str:
+        (problem,) = self.problems(*args)
+        return problem

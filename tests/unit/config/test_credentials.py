@@ -1,0 +1,203 @@
+"""Credentials from JSON."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oci_registry.config.credentials import (
+    apply_credentials,
+    make_credentials,
+    parse_credentials,
+    warn_of_exposure,
+)
+from oci_registry.config.findings import Findings
+from oci_registry.config.settings import BUILTIN_UPSTREAMS, Credentials, UpstreamSettings
+
+from .support import SECRET, ConfigTestCase
+
+ALICE = Credentials(username="alice", password=SECRET)
+ALICE_JSON = json.dumps({"username": "alice", "password": SECRET})
+
+
+class Making(ConfigTestCase):
+    """make_credentials."""
+
+    def test_made(self) -> None:
+        """Anything that Basic authentication can carry is accepted."""
+        self.assertEqual(make_credentials("alice", SECRET), ALICE)
+        self.assertEqual(make_credentials("a b", "ä:☃ ").password, "ä:☃ ")
+
+    def test_refused(self) -> None:
+        """What it cannot carry is refused, without being repeated."""
+        for username, password, reason in (
+            ("", SECRET, "username is empty"),
+            ("alice", "", "password is empty"),
+            (f"a:{SECRET}", SECRET, "username holds a colon"),
+            (f"{SECRET}\n", SECRET, "username holds control"),
+            ("alice", f"{SECRET}\r\n", "password holds control"),
+            ("alice", f"{SECRET}\x7f", "password holds control"),
+            ("alice", f"{SECRET}\ud800", "password cannot be written in UTF-8"),
+        ):
+            error = self.assertRaises(ValueError, make_credentials, username, password)
+            self.assertIn(reason, str(error))
+            self.assertNotIn(SECRET, str(error))
+
+
+class Parsing(ConfigTestCase):
+    """parse_credentials."""
+
+    def parse(self, document: str | bytes) -> dict[str, Credentials]:
+        return parse_credentials(document, "HERE", self.findings)
+
+    def test_by_namespace(self) -> None:
+        """Credentials are found by namespace, in lower case and by one name of a registry."""
+        found = self.parse(
+            f'{{"Quay.IO": {ALICE_JSON}, "index.docker.io": {ALICE_JSON}, "mirror": {ALICE_JSON}}}'
+        )
+        self.assertEqual(found, {"quay.io": ALICE, "docker.io": ALICE, "mirror": ALICE})
+        self.assert_fine()
+
+    def test_none(self) -> None:
+        """An empty object is fine."""
+        self.assertEqual(self.parse(" {} "), {})
+        self.assert_fine()
+
+    def test_bytes(self) -> None:
+        """A file may begin with a byte order mark."""
+        self.assertEqual(self.parse(b'\xef\xbb\xbf{"a": %s}' % ALICE_JSON.encode()), {"a": ALICE})
+        self.assert_fine()
+
+    def test_the_rest_is_read(self) -> None:
+        """One bad entry does not hide the others, neither their problems."""
+        found = self.parse(f'{{"a": 1, "b": {ALICE_JSON}, "c": []}}')
+        self.assertEqual(found, {"b": ALICE})
+        self.assertEqual(len(self.findings.problems), 2)
+
+    def test_problems(self) -> None:
+        """What is wrong is told by place and reason, and nothing of the document with it."""
+        for document, *parts in (
+            ("", "not JSON", "line 1, column 1"),
+            (f'{{"a": {{"username": "x",\n "password": {SECRET}}}}}', "line 2, column 14"),
+            (f'{{"a": {{"username": "x", "password": "{SECRET}}}}}', "Unterminated"),
+            (f'{{"a": "\\{SECRET}"}}', "Invalid escape"),
+            (f'{{"a": {ALICE_JSON}}} {SECRET}', "Extra data"),
+            (f"'{SECRET}'", "not JSON"),
+            (SECRET, "not JSON"),
+            (f'"{SECRET}"', "must be a JSON object by namespace, not text"),
+            (f'["{SECRET}"]', "not a list"),
+            ("null", "not null"),
+            ("true", "not true or false"),
+            ("7", "not a number"),
+            (f'{{"https://x:{SECRET}@docker.io": {ALICE_JSON}}}', "key 1 is not the namespace"),
+            (f'{{"a/b": {ALICE_JSON}}}', "key 1 is not the namespace"),
+            (f'{{"docker.io": "alice:{SECRET}"}}', "HERE: docker.io", "not text"),
+            ('{"docker.io": null}', "docker.io: must be an object", "not null"),
+            (f'{{"a": {{"{SECRET}": "x"}}}}', "a: key 1 is neither username nor password"),
+            (f'{{"a": {{"username": "x", "username": "{SECRET}"}}}}', "username is given twice"),
+            (f'{{"a": {{"username": "x", "password": ["{SECRET}"]}}}}', "must be text, not a list"),
+            (f'{{"a": {{"password": "{SECRET}"}}}}', "the username is missing"),
+            ('{"a": {"username": "x"}}', "the password is missing"),
+            ('{"a": {"username": "x", "password": ""}}', "the password is empty"),
+            (f'{{"a": {{"username": "x", "password": "{SECRET}\\ud800"}}}}', "UTF-8"),
+            ("[" * 100_000, "nested too deeply"),
+            ("9" * 10_000, "far too large"),
+            (b'{"a": "\xff"}', "not UTF-8, at byte 7"),
+        ):
+            self.findings.problems.clear()
+            self.assertEqual(self.parse(document), {}, document[:80])
+            self.assert_problem("HERE", *parts)
+
+    def test_twice(self) -> None:
+        """A registry is given once, by whichever of its names; the first one counts."""
+        for first, second in (("a", "a"), ("docker.io", "index.docker.io")):
+            self.findings.problems.clear()
+            bob = '{"username": "bob", "password": "x"}'
+            found = self.parse(f'{{"{first}": {ALICE_JSON}, "{second}": {bob}}}')
+            self.assertEqual(found, {first: ALICE})
+            self.assert_problem(f"HERE: {first} is given twice")
+
+    @given(st.text(alphabet='{}[]":, \\ux1ensr', max_size=40) | st.binary(max_size=20))
+    def test_anything(self, document: str | bytes) -> None:
+        """Any document gives credentials, or problems, and never an error."""
+        findings = Findings()
+        found = parse_credentials(document, "HERE", findings)
+        self.assertTrue(findings.problems or json.loads(document) == {} or found)
+
+    @given(
+        st.text(alphabet=st.characters(codec="utf-8", categories=("L", "N", "P", "S")), min_size=1)
+    )
+    def test_any_password(self, password: str) -> None:
+        """Every printable password survives, however JSON writes it."""
+        findings = Findings()
+        document = json.dumps({"a": {"username": "x", "password": password}})
+        (credentials,) = parse_credentials(document, "HERE", findings).values()
+        self.assertEqual(credentials.password, password)
+
+
+class Applying(ConfigTestCase):
+    """apply_credentials."""
+
+    def apply(
+        self,
+        upstreams: tuple[UpstreamSettings, ...],
+        namespace: str,
+        *,
+        allow_dynamic: bool = True,
+    ) -> tuple[UpstreamSettings, ...]:
+        return apply_credentials(
+            upstreams, {namespace: ALICE}, "HERE", self.findings, allow_dynamic=allow_dynamic
+        )
+
+    def test_given_to_the_upstream(self) -> None:
+        """They go to the upstream of their namespace and to no other."""
+        upstreams = tuple(UpstreamSettings(namespace=n, host=n) for n in ("a.example", "b.example"))
+        first, second = self.apply(upstreams, "b.example")
+        self.assertEqual((first.credentials, second.credentials), (None, ALICE))
+        self.assert_fine()
+
+    def test_override(self) -> None:
+        """They replace those of the upstream file, with a warning that names the namespace."""
+        old = Credentials(username="bob", password=SECRET)
+        upstream = UpstreamSettings(namespace="a.example", host="a.example", credentials=old)
+        (changed,) = self.apply((upstream,), "a.example")
+        self.assertEqual(changed.credentials, ALICE)
+        self.assert_fine(warnings=1)
+        self.assertIn("HERE: the credentials for a.example replace", self.findings.warnings[0])
+
+    def test_unknown(self) -> None:
+        """Those for an upstream that nobody configured are not used, with a warning."""
+        self.assertEqual(self.apply(BUILTIN_UPSTREAMS, "quay.io"), BUILTIN_UPSTREAMS)
+        self.assert_fine(warnings=1)
+        self.assertIn("unknown namespace quay.io are not used", self.findings.warnings[0])
+
+    def test_built_in(self) -> None:
+        """docker.io is known without being configured, unless only configured ones are."""
+        (added,) = self.apply((), "docker.io")
+        self.assertEqual((added.host, added.credentials), ("registry-1.docker.io", ALICE))
+        self.assert_fine()
+        self.assertEqual(self.apply((), "docker.io", allow_dynamic=False), ())
+        self.assert_fine(warnings=1)
+
+
+class Exposure(ConfigTestCase):
+    """warn_of_exposure."""
+
+    def test_on_the_wire(self) -> None:
+        """Credentials that travel in the clear, or to anybody, are a warning each."""
+        name = {"namespace": "a.example", "host": "a.example"}
+        warn_of_exposure(
+            (
+                UpstreamSettings(**name, tls=False, credentials=ALICE),
+                UpstreamSettings(**name, accept_invalid_certs=True, credentials=ALICE),
+                UpstreamSettings(**name, credentials=ALICE),
+                UpstreamSettings(**name, tls=False, accept_invalid_certs=True),
+            ),
+            self.findings,
+        )
+        self.assert_fine(warnings=2)
+        plain, trusting = self.findings.warnings
+        self.assertIn("upstream a.example: tls is false", plain)
+        self.assertIn("upstream a.example: accept_invalid_certs", trusting)

@@ -1,0 +1,140 @@
+"""Where to listen."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint, serverFromString
+from twisted.internet.testing import MemoryReactor
+from twisted.trial.unittest import SynchronousTestCase
+
+from oci_registry.config.listen import explain, parse_listen
+
+
+class Forms(SynchronousTestCase):
+    """parse_listen."""
+
+    def test_accepted(self) -> None:
+        """Every form becomes an endpoint description."""
+        for text, endpoint in {
+            "0.0.0.0:80": "tcp:80:interface=0.0.0.0",
+            "127.0.0.1:0": "tcp:0:interface=127.0.0.1",
+            "localhost:8080": "tcp:8080:interface=localhost",
+            "LocalHost:8080": "tcp:8080:interface=localhost",
+            " :8080 ": "tcp:8080",
+            "8080": "tcp:8080",
+            "65535": "tcp:65535",
+            "[::1]:8080": "tcp6:8080:interface=\\:\\:1",
+            "[::]:80": "tcp6:80:interface=\\:\\:",
+            "[FE80::1%eth0]:80": "tcp6:80:interface=fe80\\:\\:1%eth0",
+        }.items():
+            self.assertEqual(parse_listen(text), endpoint)
+
+    def test_endpoints(self) -> None:
+        """Endpoint descriptions that this Twisted knows are passed on as they are."""
+        for text in (
+            "unix:/run/oci-registry.sock",
+            "unix:/run/oci-registry.sock:mode=660",
+            "tcp:80",
+            "tcp:port=80:interface=127.0.0.1",
+            "tcp:8080:interface=\\:\\:1",
+            "tcp:8080:backlog=100000",
+            "tcp6:8080",
+            "ssl:8443:privateKey=key.pem:certKey=cert.pem",
+            "systemd:domain=INET:index=0",
+            "haproxy:tcp:8080",
+        ):
+            self.assertEqual(parse_listen(text), text)
+
+    def test_refused(self) -> None:
+        """What is none of them is refused with a reason."""
+        for text, reason in {
+            "": "is not a port",
+            "http": "is not a port",
+            "65536": "is not a port",
+            "-1": "is not a port",
+            "٣": "is not a port",
+            "localhost:": "'' is not a port",
+            "localhost:http": "'http' is not a port",
+            "localhost:99999": "is not a port",
+            ":": "is not a port",
+            "*:80": "is not a registry host",
+            "127.1:80": "no IPv4 address",
+            "1.2.3.999:80": "no IPv4 address",
+            "a b:80": "spaces",
+            "http://localhost:80": "'http' is not a kind of endpoint",
+            "onion:80:x=y": "'onion' is not a kind of endpoint; known are haproxy,",
+            "::1:80": "needs brackets",
+            "fe80::1:80": "needs brackets",
+            "::1": "needs brackets",
+            "[::1]": "lacks a port",
+            "[::1]:": "is not a port",
+            "[127.0.0.1]:80": "no IPv6 address",
+            "[x]:80": "no IPv6 address",
+            "[::1:80": "lacks a port",
+            "unix:": "lacks what follows unix:",
+            "tcp:": "lacks what follows tcp:",
+            "tcp:99999": "'99999' is not a port",
+            "tcp:interface=127.0.0.1:port=99999": "'99999' is not a port",
+            "ssl:70000:privateKey=key.pem": "'70000' is not a port",
+        }.items():
+            error = self.assertRaises(ValueError, parse_listen, text)
+            self.assertIn(reason, str(error), text)
+
+    def test_twisted_agrees(self) -> None:
+        """Twisted makes the endpoints that were meant."""
+        reactor = MemoryReactor()
+        four = serverFromString(reactor, parse_listen("127.0.0.1:80"))
+        self.assertIsInstance(four, TCP4ServerEndpoint)
+        six = serverFromString(reactor, parse_listen("[::1]:80"))
+        self.assertIsInstance(six, TCP6ServerEndpoint)
+        six.listen(None)
+        self.assertEqual(reactor.tcpServers[-1][::3], (80, "::1"))
+
+    @given(st.ip_addresses(), st.integers(0, 65535))
+    def test_any_address(self, address: object, port: int) -> None:
+        """Any address and port arrive at the reactor as they were given."""
+        text = f"[{address}]:{port}" if ":" in str(address) else f"{address}:{port}"
+        reactor = MemoryReactor()
+        serverFromString(reactor, parse_listen(text)).listen(None)
+        self.assertEqual(reactor.tcpServers[-1][0], port)
+        self.assertEqual(reactor.tcpServers[-1][3], str(address))
+
+    @given(st.text(alphabet="[]:.=\\/*a1t %", max_size=20))
+    def test_anything(self, text: str) -> None:
+        """Any text is an endpoint or a ValueError."""
+        try:
+            parse_listen(text)
+        except ValueError as error:
+            self.assertTrue(str(error))
+
+
+class Explaining(SynchronousTestCase):
+    """explain."""
+
+    def explained(self, description: str) -> str:
+        try:
+            serverFromString(MemoryReactor(), description)
+        except Exception as error:
+            return explain(error)
+        return "nothing is wrong"
+
+    def test_reasons(self) -> None:
+        """What Twisted raises for a bad description becomes a sentence."""
+        for description, reason in {
+            "tcp:80:x=y": "the endpoint got an unexpected keyword argument 'x'",
+            "tcp:interface=127.0.0.1": "the endpoint missing 1 required",
+            "tcp:http": "invalid literal for int() with base 10: 'http'",
+            "ssl:443:privateKey=/nowhere/key.pem": "/nowhere/key.pem: No such file or directory",
+            "systemd:domain=INET:index=0": "no such socket was passed",
+            "systemd:domain=INET:name=x": "no such socket was passed",
+            "systemd:domain=INET": "Specify exactly one",
+        }.items():
+            self.assertIn(reason, self.explained(description))
+
+    def test_unexpected(self) -> None:
+        """What plugins may raise beyond that has a reason too."""
+        self.assertEqual(explain(RuntimeError()), "is not usable: RuntimeError")
+        self.assertEqual(explain(RuntimeError("odd")), "is not usable: odd")
+        self.assertEqual(explain(ValueError()), "is not usable: ValueError")
+        self.assertEqual(explain(OSError("odd")), "is not usable: odd")

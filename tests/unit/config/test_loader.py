@@ -1,0 +1,314 @@
+"""Flags, environment and defaults."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oci_registry.config.loader import load_settings
+from oci_registry.config.settings import (
+    BUILTIN_UPSTREAMS,
+    ConfigError,
+    FilesystemSettings,
+    Settings,
+)
+
+from .support import SECRET, LoaderTestCase
+
+QUAY = "- {namespace: quay.io, host: quay.io}\n"
+
+
+class Layers(LoaderTestCase):
+    """Flag over environment over default."""
+
+    def test_defaults(self) -> None:
+        """Nothing but a root needs to be given."""
+        self.assertEqual(
+            self.load(),
+            Settings(
+                listen=("tcp:80:interface=0.0.0.0",),
+                storage=FilesystemSettings(str(self.directory)),
+                default_namespace="docker.io",
+                upstreams=BUILTIN_UPSTREAMS,
+                allow_dynamic_upstreams=True,
+                check_cache_digest=False,
+                log_level="info",
+                log_format="text",
+                shutdown_grace=30.0,
+                warnings=(),
+            ),
+        )
+
+    def test_environment(self) -> None:
+        """Every option can come from the environment."""
+        config = self.write("upstreams.yaml", QUAY)
+        root = str(self.directory / "from-env")
+        self.assertEqual(
+            self.load(
+                environ={
+                    "LISTEN": "127.0.0.1:81 unix:/run/x.sock",
+                    "DEFAULT_NAMESPACE": "quay.io",
+                    "UPSTREAM_CONFIG_FILE": config,
+                    "CHECK_CACHE_DIGEST": "true",
+                    "UPSTREAMS": "configured",
+                    "LOG_LEVEL": "debug",
+                    "LOG_FORMAT": "json",
+                    "SHUTDOWN_GRACE": "1m",
+                    "FILESYSTEM_ROOT": root,
+                    "RUST_LOG": "nonsense",
+                },
+                storage=("filesystem", {"root": None}),
+            ),
+            Settings(
+                listen=("tcp:81:interface=127.0.0.1", "unix:/run/x.sock"),
+                storage=FilesystemSettings(root),
+                default_namespace="quay.io",
+                upstreams=self.load({"upstream-config-file": config}).upstreams,
+                allow_dynamic_upstreams=False,
+                check_cache_digest=True,
+                log_level="debug",
+                log_format="json",
+                shutdown_grace=60.0,
+            ),
+        )
+
+    def test_flags_win(self) -> None:
+        """What the environment says counts for nothing beside a flag, even if it is nonsense."""
+        settings = self.load(
+            {
+                "listen": ["81"],
+                "default-namespace": "ghcr.io",
+                "upstream-credentials-file": self.write("c.json", "{}"),
+                "check-cache-digest": 1,
+                "upstreams": "any",
+                "log-level": "error",
+                "log-format": "text",
+                "shutdown-grace": "2s",
+            },
+            {
+                "LISTEN": "nonsense",
+                "PORT": "nonsense",
+                "DEFAULT_NAMESPACE": "no sense",
+                "DEFAULT_UPSTREAM_NAMESPACE": "no sense",
+                "UPSTREAM_CREDENTIALS": "nonsense",
+                "UPSTREAMS": "nonsense",
+                "LOG_LEVEL": "nonsense",
+                "LOG_FORMAT": "nonsense",
+                "SHUTDOWN_GRACE": "nonsense",
+                "FILESYSTEM_ROOT": "/dev/null/nonsense",
+            },
+        )
+        self.assertEqual(settings.listen, ("tcp:81",))
+        self.assertEqual(settings.default_namespace, "ghcr.io")
+        self.assertEqual((settings.log_level, settings.shutdown_grace), ("error", 2.0))
+
+    def test_empty_is_unset(self) -> None:
+        """An empty or blank variable is as good as none."""
+        names = [
+            "LISTEN",
+            "PORT",
+            "DEFAULT_NAMESPACE",
+            "DEFAULT_UPSTREAM_NAMESPACE",
+            "UPSTREAM_CONFIG_FILE",
+            "UPSTREAM_CREDENTIALS",
+            "CHECK_CACHE_DIGEST",
+            "UPSTREAMS",
+            "LOG_LEVEL",
+            "LOG_FORMAT",
+            "SHUTDOWN_GRACE",
+            "FILESYSTEM_ROOT",
+        ]
+        for blank in ("", " \n"):
+            self.assertEqual(self.load(environ=dict.fromkeys(names, blank)), self.load())
+
+    def test_empty_flag(self) -> None:
+        """An empty flag is a slip of a script, and a problem."""
+        for flag in ("default-namespace", "log-level", "shutdown-grace", "upstream-config-file"):
+            self.assertEqual(self.one_problem({flag: ""}), f"--{flag}: is empty")
+
+    def test_all_problems_at_once(self) -> None:
+        """Everything that is wrong is told, each with its source."""
+        problems = self.problems(
+            {"log-level": "loud", "listen": ["x:y", "99999"], "shutdown-grace": "30"},
+            {
+                "CHECK_CACHE_DIGEST": "perhaps",
+                "LOG_FORMAT": "xml",
+                "UPSTREAMS": "none",
+                "UPSTREAM_CONFIG_FILE": "/nowhere.yaml",
+                "UPSTREAM_CREDENTIALS": SECRET,
+                "DEFAULT_NAMESPACE": "no sense",
+            },
+            None,
+        )
+        sources = sorted(problem.partition(":")[0] for problem in problems)
+        self.assertEqual(
+            sources,
+            sorted(
+                [
+                    "--log-level",
+                    "--listen",
+                    "--listen",
+                    "--shutdown-grace",
+                    "CHECK_CACHE_DIGEST",
+                    "LOG_FORMAT",
+                    "UPSTREAMS",
+                    "/nowhere.yaml",
+                    "UPSTREAM_CREDENTIALS",
+                    "DEFAULT_NAMESPACE",
+                    "storage",
+                ]
+            ),
+        )
+
+    @given(
+        st.dictionaries(
+            st.sampled_from(
+                [
+                    "listen",
+                    "port",
+                    "default-namespace",
+                    "upstreams",
+                    "log-level",
+                    "shutdown-grace",
+                    "upstream-credentials",
+                ]
+            ),
+            st.text(max_size=10),
+        )
+    )
+    def test_anything(self, flags: dict[str, object]) -> None:
+        """Any flags give settings, or problems without an empty one among them."""
+        if "listen" in flags:
+            flags = {**flags, "listen": [flags["listen"]]}
+        try:
+            self.load(flags)
+        except ConfigError as error:
+            self.assertTrue(all(error.problems))
+
+
+class Choices(LoaderTestCase):
+    """Options with a fixed set of values."""
+
+    def test_case(self) -> None:
+        """Upper case and blanks around are forgiven."""
+        settings = self.load({"log-level": " WARN "}, {"LOG_FORMAT": "Json\n"})
+        self.assertEqual((settings.log_level, settings.log_format), ("warn", "json"))
+
+    def test_unknown(self) -> None:
+        """A value that is not known is told with the nearest that is."""
+        self.assertEqual(
+            self.one_problem({"log-level": "warning"}),
+            "--log-level: 'warning' is not known; did you mean warn?",
+        )
+        self.assertEqual(
+            self.one_problem(None, {"UPSTREAMS": "all"}),
+            "UPSTREAMS: 'all' is not known; known are any, configured",
+        )
+
+    def test_booleans(self) -> None:
+        """Every usual spelling of a switch is understood."""
+        for text, value in {
+            **dict.fromkeys(("true", "1", "yes", "on", "TRUE", " On "), True),
+            **dict.fromkeys(("false", "0", "no", "off", "No"), False),
+        }.items():
+            environ = {"CHECK_CACHE_DIGEST": text}
+            self.assertEqual(self.load(environ=environ).check_cache_digest, value)
+            self.assertTrue(self.load({"check-cache-digest": 1}, environ).check_cache_digest)
+            unset = self.load({"check-cache-digest": 0}, environ)
+            self.assertEqual(unset.check_cache_digest, value)
+        self.assertEqual(
+            self.one_problem(None, {"CHECK_CACHE_DIGEST": "2"}),
+            "CHECK_CACHE_DIGEST: must be true or false, not '2'",
+        )
+
+
+class Listening(LoaderTestCase):
+    """--listen, --port and their variables."""
+
+    def test_precedence(self) -> None:
+        """A flag wins over a variable, and the newer name over the older."""
+        old, new = {"PORT": "1"}, {"PORT": "1", "LISTEN": ":2 :3"}
+        self.assertEqual(self.load(environ=old).listen, ("tcp:1:interface=0.0.0.0",))
+        self.assertEqual(self.load(environ=new).listen, ("tcp:2", "tcp:3"))
+        self.assertEqual(self.load({"port": "4"}, new).listen, ("tcp:4:interface=0.0.0.0",))
+        self.assertEqual(self.load({"listen": [":5", ":6"]}, new).listen, ("tcp:5", "tcp:6"))
+        self.assertEqual(self.load({"listen": [], "port": None}, new).listen, ("tcp:2", "tcp:3"))
+
+    def test_both_flags(self) -> None:
+        """--port and --listen together are a problem."""
+        problem = self.one_problem({"listen": [":1"], "port": "2"})
+        self.assertEqual(problem, "--port: cannot be given together with --listen")
+
+    def test_source(self) -> None:
+        """The problem names the flag or the variable, and the place."""
+        for flags, environ, start in (
+            ({"listen": ["x:y"]}, {}, "--listen: 'x:y': 'y' is not a port"),
+            ({"port": "y"}, {}, "--port: '0.0.0.0:y': 'y' is not a port"),
+            ({}, {"LISTEN": ":1 x:y"}, "LISTEN: 'x:y': 'y' is not a port"),
+            ({}, {"PORT": "tcp://10.0.0.1:80"}, "PORT: '0.0.0.0:tcp://10.0.0.1:80': "),
+        ):
+            self.assertIn(start, self.one_problem(flags, environ))
+
+    def test_check(self) -> None:
+        """What the caller finds when it tries the endpoints is told as well."""
+        seen = []
+
+        def check(endpoint: str) -> None:
+            seen.append(endpoint)
+            if endpoint == "tcp:2":
+                raise RuntimeError("two is odd")
+
+        storage = ("filesystem", {"root": str(self.directory)})
+        error = self.assertRaises(
+            ConfigError, load_settings, {"listen": ["1", "2", "3"]}, storage, {}, check
+        )
+        self.assertEqual(seen, ["tcp:1", "tcp:2", "tcp:3"])
+        self.assertEqual(error.problems, ("--listen: '2': is not usable: two is odd",))
+
+
+class Storage(LoaderTestCase):
+    """filesystem --root."""
+
+    def root_problem(self, root: str) -> str:
+        return self.one_problem(None, None, ("filesystem", {"root": root}))
+
+    def test_absolute(self) -> None:
+        """A relative root is made absolute, and nothing is created."""
+        settings = self.load(storage=("filesystem", {"root": "no/such/../cache"}))
+        self.assertEqual(settings.storage.root, os.path.join(os.getcwd(), "no", "cache"))
+        self.assertFalse(os.path.exists(settings.storage.root))
+
+    def test_required(self) -> None:
+        """Without a storage or a root there is nothing to start."""
+        problem = self.one_problem(None, {"FILESYSTEM_ROOT": "/x"}, None)
+        self.assertIn("filesystem", problem)
+        for root in (None, ""):
+            problem = self.one_problem(None, None, ("filesystem", {"root": root}))
+            self.assertIn("--root or FILESYSTEM_ROOT is required", problem)
+
+    def test_not_a_directory(self) -> None:
+        """A file, something below a file, and a link to nowhere are refused."""
+        file = self.write("file", "")
+        link = self.directory / "link"
+        link.symlink_to("nowhere")
+        for root, culprit in {file: file, f"{file}/a/b": file, str(link): str(link)}.items():
+            problem = self.root_problem(root)
+            self.assertEqual(problem, f"filesystem --root: {culprit} is not a directory")
+        problem = self.one_problem(None, {"FILESYSTEM_ROOT": file}, ("filesystem", {}))
+        self.assertEqual(problem, f"FILESYSTEM_ROOT: {file} is not a directory")
+
+    def test_not_writable(self) -> None:
+        """The directory, or the nearest one above that exists, has to be writable."""
+        asked = []
+
+        def access(path: str, mode: int) -> bool:
+            asked.append((path, mode))
+            return False
+
+        self.patch(os, "access", access)
+        for root in (self.directory, self.directory / "a" / "b"):
+            problem = self.root_problem(str(root))
+            self.assertEqual(problem, f"filesystem --root: {self.directory} cannot be written to")
+        self.assertEqual(asked, [(str(self.directory), os.W_OK | os.X_OK)] * 2)

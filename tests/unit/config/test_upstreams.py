@@ -1,0 +1,260 @@
+"""The upstream file."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oci_registry.config.findings import Findings
+from oci_registry.config.settings import Credentials, UpstreamSettings
+from oci_registry.config.upstreams import KEYS, load_upstreams
+from oci_registry.spec.durations import format_duration
+
+from .support import SECRET, ConfigTestCase, pem
+
+
+class _Case(ConfigTestCase):
+    def load(self, text: str, mode: int = 0o600) -> tuple[UpstreamSettings, ...]:
+        self.path = self.write("upstreams.yaml", text, mode)
+        return load_upstreams(self.path, self.findings)
+
+    def load_with(self, *lines: str) -> UpstreamSettings:
+        """The upstream of an entry that has, besides what is required, these lines."""
+        self.findings.problems.clear()
+        rest = "".join(f"  {line}\n" for line in lines)
+        loaded = self.load(f"- namespace: a.example\n  host: b.example\n{rest}")
+        self.assertEqual(len(loaded), 1)
+        return loaded[0]
+
+
+class Entries(_Case):
+    """Files that are fine."""
+
+    def test_shortest(self) -> None:
+        """Namespace and host suffice; everything else has its default."""
+        self.assertEqual(
+            self.load("- namespace: Quay.IO\n  host: Quay.io:443\n"),
+            (UpstreamSettings(namespace="quay.io", host="quay.io:443"),),
+        )
+        self.assert_fine()
+
+    def test_every_key(self) -> None:
+        """Every key arrives where it belongs."""
+        self.write("ca.pem", pem()[0])
+        upstream = self.load_with(
+            "tls: true",
+            "accept_invalid_certs: true",
+            "ca_file: ca.pem",
+            "user_agent: containerd/1.6.8",
+            "username: alice",
+            f"password: {SECRET}",
+            "manifest_invalidation_time: 1h 30m",
+            "blob_invalidation_time: 0s",
+        )
+        self.assertEqual(
+            upstream,
+            UpstreamSettings(
+                namespace="a.example",
+                host="b.example",
+                tls=True,
+                accept_invalid_certs=True,
+                ca_file=str(self.directory / "ca.pem"),
+                user_agent="containerd/1.6.8",
+                credentials=Credentials(username="alice", password=SECRET),
+                manifest_invalidation_time=5400,
+                blob_invalidation_time=0,
+            ),
+        )
+        self.assert_fine()
+
+    def test_null_is_unset(self) -> None:
+        """A key without a value is a key that is not there."""
+        optional = [f"{key}: null" for key in KEYS if key not in ("namespace", "host")]
+        self.assertEqual(
+            self.load_with(*optional), UpstreamSettings(namespace="a.example", host="b.example")
+        )
+        self.assert_fine()
+
+    def test_order(self) -> None:
+        """The upstreams keep the order of the file, and aliases become the one name."""
+        loaded = self.load(
+            "- {namespace: b, host: b}\n"
+            "- {namespace: index.docker.io, host: registry-1.docker.io}\n"
+            "- {namespace: a, host: a}\n"
+        )
+        self.assertEqual([upstream.namespace for upstream in loaded], ["b", "docker.io", "a"])
+        self.assert_fine()
+
+    def test_password_file(self) -> None:
+        """The password is read from a file beside this one, without the line's end."""
+        for content in (SECRET, f"{SECRET}\n", f"{SECRET}\r\n"):
+            self.write("secret", content)
+            upstream = self.load_with("username: alice", "password_file: secret")
+            self.assertEqual(upstream.credentials, Credentials("alice", SECRET))
+        absolute = self.load_with("username: alice", f"password_file: {self.directory}/secret")
+        self.assertEqual(absolute.credentials, Credentials("alice", SECRET))
+        self.assert_fine()
+
+    def test_no_entries(self) -> None:
+        """A file without an upstream is a warning and not a problem."""
+        for text in ("", "[]", "# nothing\n"):
+            self.findings.warnings.clear()
+            self.assertEqual(self.load(text), ())
+            self.assert_fine(warnings=1)
+            self.assertIn("holds no upstream", self.findings.warnings[0])
+
+    def test_open_to_others(self) -> None:
+        """A password in a file that others can read is a warning; without one it is none."""
+        text = f"- {{namespace: a, host: a, username: alice, password: {SECRET}}}"
+        self.load(text, mode=0o644)
+        self.assert_fine(warnings=1)
+        self.assertIn("mode 0644", self.findings.warnings[0])
+        self.load("- {namespace: a, host: a, password: null}", mode=0o644)
+        self.assert_fine(warnings=1)
+
+    @given(st.integers(0, 100 * 365 * 86400))
+    def test_any_duration(self, seconds: int) -> None:
+        """Durations mean what they say."""
+        path = self.write(
+            "d.yaml",
+            f"- {{namespace: a, host: a, blob_invalidation_time: {format_duration(seconds)}}}",
+        )
+        (upstream,) = load_upstreams(path, Findings())
+        self.assertEqual(upstream.blob_invalidation_time, seconds)
+
+
+class Problems(_Case):
+    """Everything that can be wrong with an entry."""
+
+    def test_values(self) -> None:
+        """A bad value is a problem that names file, entry, namespace, line, key and reason."""
+        for line, *parts in (
+            ("tls: 'true'", "tls: must be true or false, not text"),
+            ("tls: 1", "tls: must be true or false, not a whole number"),
+            ("accept_invalid_certs: maybe", "accept_invalid_certs: must be true or false"),
+            ("user_agent: 5", "user_agent: must be text, not a whole number: put it into quotes"),
+            ("user_agent: [a]", "user_agent: must be text, not a list"),
+            ('user_agent: "a\\r\\nX-Evil: b"', "user_agent: must be printable ASCII"),
+            ("user_agent: ''", "user_agent: is empty"),
+            ("manifest_invalidation_time: 14", "manifest_invalidation_time:", "needs a unit"),
+            ("blob_invalidation_time: soon", "blob_invalidation_time: bad duration 'soon'"),
+            ("blob_invalidation_time: 1.5", "must be a duration such as 14d, not a number"),
+            ("blob_invalidation_time: true", "must be a duration"),
+            ("ca_file: missing.pem", "ca_file:", "missing.pem cannot be read: No such file"),
+            ("username: alice", "username: is of no use without password"),
+            ("username: 'a:b'\n  password: x", "the username holds a colon"),
+            ("tsl: true", "'tsl': unknown key; did you mean tls?"),
+            ("wibble: true", "'wibble': unknown key; known are accept_invalid_certs,"),
+        ):
+            self.load_with(line)
+            self.assert_problem(f"{self.path}: entry 1 (a.example), line 3: ", *parts)
+
+    def test_passwords(self) -> None:
+        """Nothing that is said about a password repeats it."""
+        self.write("empty", "\n")
+        self.write("binary", b"\xff")
+        self.write("secret", SECRET)
+        for lines, *parts in (
+            ([f"password: {SECRET}"], "password: is of no use without username"),
+            (["password_file: secret"], "password_file: is of no use without username"),
+            (["username: 12345", f"password: {SECRET}"], "username: must be text"),
+            (["username: a", "password: 12345"], "password: must be text", "put it into quotes"),
+            (["username: a", f"password: [{SECRET}]"], "password: must be text, not a list"),
+            (["username: a", f"password: !{SECRET} x"], "password: must be text"),
+            (["username: a", f'password: "{SECRET}\\x01"'], "control characters"),
+            (
+                ["username: a", f"password: {SECRET}", "password_file: secret"],
+                "line 5: password_file: is given together with password",
+            ),
+            (["username: a", "password_file: missing"], "missing cannot be read"),
+            (["username: a", "password_file: empty"], "empty is empty"),
+            (["username: a", "password_file: binary"], "binary is not UTF-8"),
+            (["username: a", f"password:{SECRET}: x"], "'password...': unknown key"),
+        ):
+            self.findings.problems.clear()
+            text = "".join(f"  {line}\n" for line in lines)
+            self.load(f"- namespace: a.example\n  host: b.example\n{text}")
+            problems = "\n".join(self.findings.problems)
+            for part in parts:
+                self.assertIn(part, problems)
+            self.assert_discreet()
+            self.assertNotIn("12345", problems)
+
+    def test_required(self) -> None:
+        """Namespace and host are required, and null is not enough."""
+        self.assertEqual(self.load("- {}\n- {namespace: null, host: a}\n- {namespace: a}\n"), ())
+        self.assertEqual(
+            [problem.removeprefix(f"{self.path}: ") for problem in self.findings.problems],
+            [
+                "entry 1, line 1: namespace: is required",
+                "entry 1, line 1: host: is required",
+                "entry 2, line 2: namespace: is required",
+                "entry 3 (a), line 3: host: is required",
+            ],
+        )
+
+    def test_names(self) -> None:
+        """Namespaces and hosts that are none are refused, credentials in them not repeated."""
+        for namespace, host, part in (
+            ("a/b", "a", "namespace: "),
+            ("''", "a", "namespace: is empty"),
+            ("5", "a", "namespace: must be text"),
+            (
+                "a",
+                "https://quay.io/",
+                "host: must be host[:port] without a scheme: write 'quay.io'",
+            ),
+            ("a", f"x:{SECRET}@quay.io", "host: must be host[:port]; credentials belong"),
+            (f"x:{SECRET}@a", "a", "namespace: must be host[:port]; credentials belong"),
+            ("a", "quay.io/v2", "host: 'quay.io/v2' is not a registry host: it has a slash"),
+            ("a", "quay.io:99999", "host: 'quay.io:99999' is not"),
+        ):
+            self.findings.problems.clear()
+            self.assertEqual(self.load(f"- namespace: {namespace}\n  host: {host}\n"), ())
+            self.assert_problem(part)
+
+    def test_twice(self) -> None:
+        """A registry is configured once, by whichever of its names."""
+        loaded = self.load(
+            "- {namespace: docker.io, host: a}\n- {namespace: registry-1.docker.io, host: b}\n"
+        )
+        self.assertEqual([upstream.host for upstream in loaded], ["a"])
+        self.assert_problem("entry 2 (docker.io), line 2: namespace", "first in line 1")
+
+    def test_all_at_once(self) -> None:
+        """Every problem of every entry is told."""
+        self.load(
+            "- {namespace: a, host: '', tls: x, blob_invalidation_time: 1}\n- {host: a}\n- x\n"
+        )
+        self.assertEqual(len(self.findings.problems), 5, self.findings.problems)
+
+    def test_ca_file(self) -> None:
+        """What holds no certificate, or a broken one, is refused."""
+        certificate, key = pem()
+        self.write("key.pem", key)
+        self.write("broken.pem", certificate.replace(b"M", b"!", 3))
+        self.write("cut.pem", certificate[:100])
+        for name, part in {
+            "key.pem": "holds no certificate in PEM form",
+            "broken.pem": "holds a broken certificate",
+            "cut.pem": "holds a broken certificate",
+            ".": "Is a directory",
+        }.items():
+            self.load_with(f"ca_file: {name}")
+            self.assert_problem("ca_file: ", part)
+
+    def test_file(self) -> None:
+        """A file that cannot be used at all is one problem and no warning."""
+        missing = str(self.directory / "missing.yaml")
+        self.assertEqual(load_upstreams(missing, self.findings), ())
+        self.assert_problem(missing, "No such file")
+        self.findings.problems.clear()
+        self.load("a: b")
+        self.assert_problem("must be a list")
+        self.findings.problems.clear()
+        self.load(": : :\n  - {")
+        self.assert_problem("is not YAML")
+        self.findings.problems.clear()
+        self.load("#" * (1024 * 1024 + 1))
+        self.assert_problem("longer than")
+        self.assertEqual(self.findings.warnings, [])
