@@ -8,6 +8,7 @@ from typing import Any
 from twisted.application.service import IService, MultiService
 from twisted.application.strports import service as listening
 from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -134,6 +135,13 @@ class Daemon(MultiService):
         super().setServiceParent(parent)
         if not self._keep_twistd_log:
             observe_application(parent, self._settings.log_level, self._settings.log_format)
+
+    def privilegedStartService(self) -> None:
+        """Listen; whoever holds the port is told of in a sentence."""
+        try:
+            super().privilegedStartService()
+        except CannotListenError as error:
+            raise SystemExit(f"oci-registry: {error}") from None
 
     def startService(self) -> None:
         """Start to serve. The store may be broken or empty: pulls then go on uncached."""
