@@ -1,0 +1,344 @@
+"""The command line, parsed as twistd does."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from io import StringIO
+from pathlib import Path
+
+from twisted.application.service import IService
+from twisted.python.usage import UsageError
+from twisted.scripts.twistd import ServerOptions
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from oci_registry import __version__, service, tap
+from oci_registry.config.settings import (
+    BUILTIN_UPSTREAMS,
+    Credentials,
+    FilesystemSettings,
+    Settings,
+    UpstreamSettings,
+)
+from oci_registry.config.upstreams import KEYS
+from oci_registry.tap import Options, makeService
+
+from .config.support import SECRET
+
+EXAMPLE = Path(__file__).parents[2] / "example.yaml"
+CREDENTIALS = json.dumps({"docker.io": {"username": "alice", "password": SECRET}})
+FORTNIGHT = 14 * 86400.0
+
+
+class TapTestCase(SynchronousTestCase):
+    """Parses command lines with a root that can be used."""
+
+    def setUp(self) -> None:
+        self.root = os.path.abspath(self.mktemp())
+
+    def parse(self, *arguments: str, **environ: str) -> Options:
+        options = Options(environ)
+        options.parseOptions([*arguments, "filesystem", "--root", self.root])
+        return options
+
+    def refuse(self, *arguments: str, **environ: str) -> str:
+        error = self.assertRaises(UsageError, Options(environ).parseOptions, arguments)
+        self.assertNotIn(SECRET, str(error))
+        return str(error)
+
+    def printed(self, *arguments: str) -> str:
+        """What is printed before the process would exit successfully."""
+        output = StringIO()
+        self.patch(sys, "stdout", output)
+        exited = self.assertRaises(SystemExit, Options({}).parseOptions, arguments)
+        self.assertEqual(exited.code, 0)
+        return output.getvalue()
+
+
+class Parsing(TapTestCase):
+    """From argv to settings."""
+
+    def test_shortest(self) -> None:
+        """A root is all that is needed."""
+        self.assertEqual(
+            self.parse().settings,
+            Settings(
+                listen=("tcp:80:interface=0.0.0.0",),
+                storage=FilesystemSettings(self.root),
+                default_namespace="docker.io",
+                upstreams=BUILTIN_UPSTREAMS,
+                allow_dynamic_upstreams=True,
+                check_cache_digest=False,
+                log_level="info",
+                log_format="text",
+                shutdown_grace=30.0,
+                warnings=(),
+            ),
+        )
+
+    def test_everything(self) -> None:
+        """Every option arrives in the settings."""
+        config = self.mktemp()
+        Path(config).write_text("- {namespace: quay.io, host: quay.io, tls: false}")
+        credentials = self.mktemp()
+        Path(credentials).write_text(CREDENTIALS.replace("docker.io", "quay.io"))
+        os.chmod(credentials, 0o600)
+        options = self.parse(
+            *("--listen", "127.0.0.1:8080"),
+            *("--listen", "[::1]:8080"),
+            "--listen=unix:/run/oci-registry.sock",
+            "--default-namespace=quay.io",
+            "--default-upstream-namespace=quay.io",
+            f"--upstream-config-file={config}",
+            f"--upstream-credentials-file={credentials}",
+            "--check-cache-digest",
+            "--upstreams=configured",
+            "--log-level=debug",
+            "--log-format=json",
+            "--shutdown-grace=1m",
+        )
+        self.assertEqual(
+            options.settings,
+            Settings(
+                listen=(
+                    "tcp:8080:interface=127.0.0.1",
+                    "tcp6:8080:interface=\\:\\:1",
+                    "unix:/run/oci-registry.sock",
+                ),
+                storage=FilesystemSettings(self.root),
+                default_namespace="quay.io",
+                upstreams=(
+                    UpstreamSettings(
+                        namespace="quay.io",
+                        host="quay.io",
+                        tls=False,
+                        credentials=Credentials("alice", SECRET),
+                    ),
+                ),
+                allow_dynamic_upstreams=False,
+                check_cache_digest=True,
+                log_level="debug",
+                log_format="json",
+                shutdown_grace=60.0,
+                warnings=("upstream quay.io: tls is false: its credentials are sent unencrypted",),
+            ),
+        )
+
+    def test_environment(self) -> None:
+        """The environment stands in for options, that of the storage included."""
+        options = Options({"FILESYSTEM_ROOT": self.root, "PORT": "8080", "LOG_LEVEL": "warn"})
+        options.parseOptions(["--log-level", "error", "filesystem"])
+        self.assertEqual(options.settings.storage, FilesystemSettings(self.root))
+        self.assertEqual(options.settings.listen, ("tcp:8080:interface=0.0.0.0",))
+        self.assertEqual(options.settings.log_level, "error")
+
+    def test_process_environment(self) -> None:
+        """Without another one the environment of the process counts."""
+        self.patch(os, "environ", {"FILESYSTEM_ROOT": self.root})
+        options = Options()
+        options.parseOptions(["filesystem"])
+        self.assertEqual(options.settings.storage, FilesystemSettings(self.root))
+
+    def test_old_command_line(self) -> None:
+        """The command line of older programs is understood."""
+        options = self.parse("--port", "8080", "--default-upstream-namespace", "quay.io")
+        self.assertEqual(options.settings.listen, ("tcp:8080:interface=0.0.0.0",))
+        self.assertEqual(options.settings.default_namespace, "quay.io")
+
+
+class Refusing(TapTestCase):
+    """Command lines that are wrong."""
+
+    def test_all_at_once(self) -> None:
+        """Every problem has a line in one error."""
+        text = self.refuse("--log-level=loud", "--shutdown-grace=1", LISTEN="tcp:x ssl:443:x=y")
+        self.assertEqual(
+            [line.partition(":")[0] for line in text.splitlines()],
+            ["LISTEN", "LISTEN", "storage", "--log-level", "--shutdown-grace"],
+        )
+
+    def test_endpoints_are_tried(self) -> None:
+        """An endpoint that cannot be made is told at once, before anything listens."""
+        text = self.refuse(
+            "--listen=ssl:443:privateKey=/nowhere.pem", "filesystem", "--root", self.root
+        )
+        self.assertIn("/nowhere.pem: No such file", text)
+
+    def test_no_storage(self) -> None:
+        """Without a storage the known ones are listed."""
+        self.assertIn("known are filesystem", self.refuse())
+
+    def test_misplaced(self) -> None:
+        """An option of the daemon behind the storage is told to move; an unknown one is not."""
+        text = self.refuse("filesystem", "--root", self.root, "--listen", ":80")
+        self.assertEqual(text, "the option --listen must stand before 'filesystem', not behind it")
+        for flags in (["--check-cache-digest"], ["--upstreams=any"]):
+            self.assertIn("before 'filesystem'", self.refuse("filesystem", *flags))
+        self.assertEqual(self.refuse("filesystem", "--wibble"), "option --wibble not recognized")
+        self.assertEqual(self.refuse("--wibble"), "option --wibble not recognized")
+
+    def test_torn_credentials(self) -> None:
+        """A document that the shell tore into words is not repeated."""
+        words = ["{docker.io:", "{username:", "alice,", "password:", f"{SECRET}}}}}"]
+        for start in range(1, len(words)):
+            self.refuse("--upstream-credentials", *words[start - 1 :], "filesystem")
+            self.refuse("filesystem", *words[start:])
+
+    def test_malformed_credentials(self) -> None:
+        """A document that is no JSON is not repeated."""
+        for flags, environ in (
+            ([f"--upstream-credentials={CREDENTIALS[:-1]}"], {}),
+            ([f"--upstream-credentials-file={CREDENTIALS}"], {}),
+            ([], {"UPSTREAM_CREDENTIALS": CREDENTIALS[:-1]}),
+        ):
+            text = self.refuse(*flags, "filesystem", "--root", self.root, **environ)
+            self.assertEqual(len(text.splitlines()), 1)
+
+
+class Discretion(TapTestCase):
+    """No secret can be seen in the options."""
+
+    def test_shown(self) -> None:
+        """Neither repr nor str show credentials, and the options forget them."""
+        options = self.parse("--upstream-credentials", CREDENTIALS)
+        self.assertEqual(options.settings.upstreams[0].credentials, Credentials("alice", SECRET))
+        for shown in (repr(options), str(options), f"{options}", repr(options.settings)):
+            self.assertNotIn(SECRET, shown)
+        self.assertNotIn(SECRET, json.dumps(dict(options)))
+
+    def test_before(self) -> None:
+        """The same holds when parsing fails halfway."""
+        options = Options({})
+        arguments = ["--upstream-credentials", CREDENTIALS, "wibble"]
+        self.assertRaises(UsageError, options.parseOptions, arguments)
+        for shown in (repr(options), str(options)):
+            self.assertNotIn(SECRET, shown)
+
+
+class Help(TapTestCase):
+    """--help and --version."""
+
+    def test_help(self) -> None:
+        """The help names every option with its variable and default."""
+        text = " ".join(self.printed("--help").split())
+        for flag, variable, default in (
+            ("--listen", "LISTEN", "0.0.0.0:80"),
+            ("--port", "PORT", ""),
+            ("--default-namespace", "DEFAULT_NAMESPACE", "docker.io"),
+            ("--default-upstream-namespace", "DEFAULT_UPSTREAM_NAMESPACE", ""),
+            ("--upstream-config-file", "UPSTREAM_CONFIG_FILE", "docker.io"),
+            ("--upstream-credentials", "UPSTREAM_CREDENTIALS", ""),
+            ("--upstream-credentials-file", "", ""),
+            ("--check-cache-digest", "CHECK_CACHE_DIGEST", ""),
+            ("--upstreams", "UPSTREAMS", "any"),
+            ("--log-level", "LOG_LEVEL", "info"),
+            ("--log-format", "LOG_FORMAT", "text"),
+            ("--shutdown-grace", "SHUTDOWN_GRACE", "30s"),
+        ):
+            found = text.find(f" {flag} " if flag == "--check-cache-digest" else f" {flag}= ")
+            self.assertGreater(found, 0, flag)
+            entry = text[found : found + 160]
+            self.assertIn(variable, entry)
+            self.assertIn(default, entry)
+        self.assertIn("filesystem", text)
+
+    def test_storage_help(self) -> None:
+        """The storage has a help of its own."""
+        text = self.printed("filesystem", "--help")
+        self.assertIn("--root", text)
+        self.assertIn("FILESYSTEM_ROOT", text)
+
+    def test_version(self) -> None:
+        """The version is that of the daemon and not of Twisted."""
+        self.assertEqual(self.printed("--version"), f"oci-registry {__version__}\n")
+
+
+class Service(TapTestCase):
+    """makeService."""
+
+    def test_made(self) -> None:
+        """The service is made of the settings and not started."""
+        made = makeService(self.parse("--listen", "127.0.0.1:0"))
+        self.assertTrue(verifyObject(IService, made))
+        self.assertFalse(made.running)
+        self.assertFalse(os.path.exists(self.root))
+
+    def test_logging(self) -> None:
+        """When twistd was told where to log, the service is told to leave that alone."""
+        calls = []
+
+        def make_service(reactor: object, settings: Settings, *, keep_twistd_log: bool) -> None:
+            calls.append((settings, keep_twistd_log))
+
+        self.patch(service, "make_service", make_service)
+        alone = self.parse()
+        makeService(alone)
+        self.assertEqual(calls, [(alone.settings, False)])
+        for arguments, foreign in (
+            (["--nodaemon"], False),
+            (["--logfile", "x.log"], True),
+            (["--syslog"], True),
+            (["--logger", "twisted.python.log.PythonLoggingObserver"], True),
+        ):
+            parent = ServerOptions()
+            parent.parseOptions([*arguments, "oci-registry", "filesystem", "--root", self.root])
+            self.assertEqual(parent.subOptions.foreign_log, foreign)
+            makeService(parent.subOptions)
+            self.assertEqual(calls[-1], (parent.subOptions.settings, foreign))
+
+    def test_same_options(self) -> None:
+        """twistd finds these options and this service behind the plugin."""
+        parent = ServerOptions()
+        parent.parseOptions(["oci-registry", "filesystem", "--root", self.root])
+        self.assertIsInstance(parent.subOptions, tap.Options)
+        self.assertIs(parent.loadedPlugins["oci-registry"].makeService, tap.makeService)
+
+
+class Example(TapTestCase):
+    """example.yaml, as it is delivered."""
+
+    def load(self) -> Settings:
+        # Its mode is whatever the checkout gave it, and a password in it is no secret.
+        copy = Path(self.mktemp())
+        copy.write_bytes(EXAMPLE.read_bytes())
+        os.chmod(copy, 0o600)
+        return self.parse("--upstream-config-file", str(copy)).settings
+
+    def test_loads(self) -> None:
+        """It loads without a warning, with the registries it promises."""
+        settings = self.load()
+        self.assertEqual(settings.warnings, ())
+        self.assertEqual(
+            [(upstream.namespace, upstream.host) for upstream in settings.upstreams],
+            [
+                ("docker.io", "registry-1.docker.io"),
+                ("quay.io", "quay.io"),
+                ("gcr.io", "gcr.io"),
+                ("ghcr.io", "ghcr.io"),
+                ("k8s.gcr.io", "k8s.gcr.io"),
+                ("registry.k8s.io", "registry.k8s.io"),
+                ("example.com", "registry.example.com"),
+            ],
+        )
+
+    def test_defaults_are_true(self) -> None:
+        """What it shows as defaults are the defaults."""
+        docker = self.load().upstreams[0]
+        self.assertEqual(docker, BUILTIN_UPSTREAMS[0])
+        self.assertEqual(docker.blob_invalidation_time, FORTNIGHT)
+
+    def test_private(self) -> None:
+        """The private registry has everything one may want."""
+        private = self.load().upstreams[-1]
+        self.assertEqual(private.user_agent, "containerd/1.6.8")
+        self.assertEqual(private.credentials, Credentials("example", "hunter2"))
+        self.assertEqual(private.manifest_invalidation_time, 0)
+        self.assertEqual(private.blob_invalidation_time, 30 * 86400)
+
+    def test_every_key(self) -> None:
+        """Every key is explained, in use or in a comment."""
+        text = EXAMPLE.read_text()
+        for key in KEYS:
+            self.assertIn(f"{key}: ", text)
