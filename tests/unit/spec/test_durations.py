@@ -53,6 +53,7 @@ class Parsing(SynchronousTestCase):
             "1m 500ms": 60.5,
             "1d 1h 1m 1s 1ms": 90061.001,
             "007s": 7,
+            "1s".rjust(100): 1,
         }.items():
             self.assertEqual(parse_duration(text), seconds, text)
 
@@ -112,6 +113,7 @@ class Parsing(SynchronousTestCase):
             ("36500d 1ms", "100 years"),
             ("9" * 90 + "d", "100 years"),
             ("1s" * 1000, "too long"),
+            ("1s".ljust(101), "too long"),
         ]
         for text, reason in table:
             error = self.assertRaises(ValueError, parse_duration, text)

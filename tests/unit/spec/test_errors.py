@@ -92,6 +92,7 @@ class Json(SynchronousTestCase):
         for length in (999, 1000, 1001, 100_000):
             message = cast(str, only_entry(errors.Denied("x" * length))["message"])
             self.assertEqual(len(message), min(length, 1000))
+            self.assertEqual(message.endswith("..."), length > 1000)
 
     def test_control_characters_are_made_visible(self) -> None:
         """A message cannot steer the terminal it is printed to."""
@@ -146,4 +147,5 @@ class Shown(SynchronousTestCase):
         """Foreign text is quoted, escaped and cut."""
         self.assertEqual(errors.shown("a'b\n"), '"a\'b\\n"')
         self.assertEqual(errors.shown("\u00e9"), "'\\xe9'")
-        self.assertEqual(errors.shown("x" * 100, 3), "'xxx...'")
+        self.assertEqual(errors.shown("xxx", 3), "'xxx'")
+        self.assertEqual(errors.shown("xxxx", 3), "'xxx...'")

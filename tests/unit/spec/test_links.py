@@ -149,6 +149,7 @@ class Written(SynchronousTestCase):
             format_next_link('a>; rel="x"\r\nX: \u00e9%20'),
             '<a%3E;%20rel=%22x%22%0D%0AX:%20%C3%A9%20>; rel="next"',
         )
+        self.assertEqual(format_next_link("a\ud800b"), '<a?b>; rel="next"')
 
     @settings(deadline=None)
     @given(st.text(st.characters(), min_size=1))

@@ -46,6 +46,7 @@ class Asked(SynchronousTestCase):
             "Bytes=3-5": (3, 6),
             " bytes=3-5 ": (3, 6),
             "bytes= 3-5": (3, 6),
+            "bytes=3-" + "9" * 192: (3, 10),
         }.items():
             self.assertEqual(parse_range(header, 10), ByteRange(start, stop), header)
 
@@ -81,7 +82,7 @@ class Asked(SynchronousTestCase):
             "bytes=\u0661-\u0662",
             "b\u0443tes=0-1",
             "byte\u017f=0-1",
-            "bytes=0-" + "9" * 200,
+            "bytes=0-" + "9" * 193,
             "bytes=" + "0-1," * 10_000,
             "bytes=" + "9" * 1_000_000 + "-",
         ):
@@ -154,6 +155,7 @@ class Answered(SynchronousTestCase):
             "bytes 5-9/*": (5, 10, None),
             "Bytes  5-9/10": (5, 10, 10),
             " bytes 5-9/10 ": (5, 10, 10),
+            "bytes 5-9/10".ljust(200): (5, 10, 10),
         }.items():
             self.assertEqual(parse_content_range(header), expected)
 
@@ -168,6 +170,8 @@ class Answered(SynchronousTestCase):
             "bytes 5-9",
             "bytes 5-9/",
             "bytes 9-5/10",
+            "bytes 9-8/10",
+            "bytes 5-9/10".ljust(201),
             "bytes 5-10/10",
             "bytes 0-0/0",
             "bytes=5-9/10",

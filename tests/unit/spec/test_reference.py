@@ -225,6 +225,7 @@ class Hosts(SynchronousTestCase):
             "mirror": "mirror",
             "xn--bcher-kva.example": "xn--bcher-kva.example",
             "3com.example": "3com.example",
+            "registry.3com": "registry.3com",
             "a--b.example": "a--b.example",
             "127.0.0.1": "127.0.0.1",
             "127.0.0.1:1": "127.0.0.1:1",

@@ -364,6 +364,8 @@ class BadPaths(SynchronousTestCase):
 
     def test_long_paths(self) -> None:
         """A path of thousands of characters is refused at once."""
+        self.assertRaises(NameUnknown, parse, "/v2/" + "a" * 4092)
+        self.assertRaises(NameInvalid, parse, "/v2/" + "a" * 4093)
         began = time.process_time()
         for piece in ("a", "a/", "a-", "%61", "/", "../", "%2e%2e/", "a:", "[", "1.", "-", "_"):
             for length in (4060, 5000, 1_000_000):
