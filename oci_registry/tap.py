@@ -20,7 +20,16 @@ from oci_registry.config.settings import ConfigError, Settings
 _UNRECOGNIZED = re.compile(r"option --([a-z-]+) not recognized")
 
 
-class FilesystemOptions(BaseOptions):
+class _Versioned(BaseOptions):
+    """Shows the version of this daemon where `BaseOptions` shows that of Twisted."""
+
+    def opt_version(self) -> None:
+        """Show the version and exit."""
+        print(f"oci-registry {__version__}")  # noqa: T201
+        raise SystemExit(0)
+
+
+class FilesystemOptions(_Versioned):
     """Keep everything in a directory."""
 
     longdesc = "Keeps everything in a directory, which is created if need be."
@@ -48,7 +57,7 @@ class FilesystemOptions(BaseOptions):
             )
 
 
-class Options(BaseOptions):
+class Options(_Versioned):
     """What the daemon can be told; `settings` holds the outcome once it is parsed."""
 
     synopsis = "[options] filesystem --root DIRECTORY"
@@ -132,11 +141,6 @@ class Options(BaseOptions):
         self["listen"].append(place)
 
     opt_l = opt_listen
-
-    def opt_version(self) -> None:
-        """Show the version and exit."""
-        print(f"oci-registry {__version__}")  # noqa: T201
-        raise SystemExit(0)
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parse the command line; `UsageError` says what is wrong, without any secret."""

@@ -33,7 +33,8 @@ _MERGE = _PREFIX + "merge"
 _TOKEN = re.compile(r"'(?:<[a-z ]+>|[],}:])'")
 _HINTS = {
     "found undefined alias": "undefined alias (a value that begins with * needs quotes)",
-    "found character": "no value begins like this (one that begins with @, ` or % needs quotes)",
+    "found character": "no value begins like this (with @, ` or % it needs quotes; no tabs)",
+    "second occurrence": "an anchor is defined twice",
 }
 _WORD = re.compile(r"[A-Za-z0-9_-]{0,40}")
 

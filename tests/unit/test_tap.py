@@ -252,7 +252,8 @@ class Help(TapTestCase):
 
     def test_version(self) -> None:
         """The version is that of the daemon and not of Twisted."""
-        self.assertEqual(self.printed("--version"), f"oci-registry {__version__}\n")
+        for arguments in (["--version"], ["filesystem", "--version"]):
+            self.assertEqual(self.printed(*arguments), f"oci-registry {__version__}\n")
 
 
 class Service(TapTestCase):
