@@ -13,6 +13,7 @@ from oci_registry.spec.errors import NameInvalid
 from oci_registry.spec.reference import parse_host
 
 _BUILT_IN = frozenset({"tcp", "unix", "ssl"})
+_KIND = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _WITH_PORT = frozenset({"tcp", "tcp6", "ssl"})
 # The port in an endpoint description: an argument without a name or with this one. Colons that a
 # backslash escapes separate nothing.
@@ -29,7 +30,8 @@ def parse_listen(text: str) -> str:
     """
     text = text.strip()
     head, colon, rest = text.partition(":")
-    if colon and head in _kinds():
+    # Looking for kinds may import every plugin of Twisted: not for what cannot be one.
+    if colon and _KIND.fullmatch(head) and head != "localhost" and head in _kinds():
         if not rest:
             raise ValueError(f"lacks what follows {head}:")
         port = _PORT_ARGUMENT.search(rest)
