@@ -1,4 +1,4 @@
-"""Real clients: skopeo, containerd and podman, and dockerd's sequence of requests."""
+"""Real clients, each asked to pull an image through the mirror and to show what it got."""
 
 from __future__ import annotations
 
@@ -7,17 +7,38 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterable
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Protocol
 
-from tests.e2e.images import digest_of
+from tests.e2e.images import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Image, digest_of
 from tests.e2e.servers import Processes
 
-HOSTS = ("docker.io", "gcr.io", "example.com")
+#: Nobody listens there: whatever the mirror does not answer, nothing else does.
+NOWHERE = "127.0.0.1:1"
+
+
+class Client(Protocol):
+    """A client with a store of its own."""
+
+    name: str
+
+    def start(self) -> None:
+        """Begin with an empty store."""
+
+    def stop(self) -> None:
+        """Forget the store."""
+
+    def asks_for(self, image: Image) -> bool:
+        """Tell whether this client would ask a mirror for the image."""
+
+    def pull(self, image: Image, reference: str) -> None:
+        """Pull the image by one of its names; raise unless all that came is right."""
 
 
 def run(*command: str, timeout: float = 120, **environment: str) -> str:
-    """Run a client; raise with what it said when it fails."""
+    """Run a command; raise with what it said when it fails."""
     done = subprocess.run(
         command,
         timeout=timeout,
@@ -33,55 +54,117 @@ def run(*command: str, timeout: float = 120, **environment: str) -> str:
     return done.stdout
 
 
-class Skopeo:
-    """skopeo, which asks as podman, buildah and CRI-O do: with the host in front of the path."""
+def compare(files: Iterable[Path], image: Image) -> None:
+    """Hash files, and raise unless they are what the image was pushed as."""
+    found = {digest_of(file.read_bytes()) for file in files}
+    missing, foreign = image.contents - found, found - image.contents
+    assert not missing, f"missing: {sorted(missing)}"
+    assert not foreign, f"never pushed: {sorted(foreign)}"
 
-    def __init__(self, work: Path, mirror: str) -> None:
-        self._work = work
-        self._conf = work / "registries.conf"
+
+class Containers:
+    """The configuration that skopeo, podman, buildah and CRI-O share: mirrors by path."""
+
+    def __init__(self, work: Path, mirror: str, hosts: Iterable[str]) -> None:
+        self.registries = str(work / "registries.conf")
+        self.policy = str(work / "policy.json")
         entries = [f'[[registry]]\nlocation = "{mirror}"\ninsecure = true\n']
         entries += [
-            f'[[registry]]\nprefix = "{host}"\nlocation = "{host}"\n'
+            f'[[registry]]\nprefix = "{host}"\nlocation = "{NOWHERE}/{host}"\n'
             f'[[registry.mirror]]\nlocation = "{mirror}/{host}"\ninsecure = true\n'
-            for host in HOSTS
+            for host in hosts
         ]
-        self._conf.write_text("\n".join(entries))
-        self._count = 0
+        Path(self.registries).write_text("\n".join(entries))
+        Path(self.policy).write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
 
-    def copy(self, image: str, *options: str) -> Path:
-        """Copy an image into a new folder and return it."""
-        self._count += 1
-        target = self._work / f"skopeo{self._count}"
-        shutil.rmtree(target, ignore_errors=True)
-        conf = str(self._conf)
-        run(
-            *("skopeo", "--registries-conf", conf, "copy", "-q", *options),
-            *(f"docker://{image}", f"dir:{target}"),
+
+class Skopeo:
+    """skopeo, which takes every platform of an image and keeps the bytes as they came."""
+
+    name = "skopeo"
+
+    def __init__(self, work: Path, shared: Containers) -> None:
+        self._target = work / "skopeo"
+        options = ("--registries-conf", shared.registries, "--policy", shared.policy)
+        self._command = ("skopeo", *options)
+
+    def start(self) -> None:
+        """Begin: there is no store."""
+
+    def stop(self) -> None:
+        """Forget the last image."""
+        shutil.rmtree(self._target, ignore_errors=True)
+
+    def asks_for(self, image: Image) -> bool:
+        """Tell that it asks for all."""
+        return True
+
+    def pull(self, image: Image, reference: str) -> None:
+        """Copy the image into a folder."""
+        self.stop()
+        run(*self._command, "copy", "-q", "--all", f"docker://{reference}", f"dir:{self._target}")
+        compare((file for file in self._target.iterdir() if file.name != "version"), image)
+
+    def tags(self, repository: str) -> list[str]:
+        """List tags; this never goes by the mirrors, so *repository* begins with the mirror."""
+        told = json.loads(run(*self._command, "list-tags", f"docker://{repository}"))
+        return [str(tag) for tag in told["Tags"]]
+
+
+class Podman:
+    """podman, which takes one platform into a store of its own."""
+
+    name = "podman"
+
+    def __init__(self, work: Path, shared: Containers) -> None:
+        self._work = work / "podman"
+        self._shared = shared
+
+    def _podman(self, *command: str) -> str:
+        return run(
+            *("podman", "--storage-driver", "vfs", "--root", f"{self._work}/root"),
+            *("--runroot", f"{self._work}/run", "--tmpdir", f"{self._work}/tmp", *command),
+            CONTAINERS_REGISTRIES_CONF=self._shared.registries,
         )
-        return target
 
-    def pull(self, image: str, digest: str, *options: str) -> None:
-        """Copy an image with all platforms and compare its digest."""
-        target = self.copy(image, "--all", *options)
-        found = digest_of((target / "manifest.json").read_bytes())
-        assert found == digest, f"{image} is {found}, not {digest}"
-        shutil.rmtree(target)
+    def start(self) -> None:
+        """Begin: the store is made by the first pull."""
+
+    def stop(self) -> None:
+        """Remove what was pulled."""
+        self._podman("rmi", "--all", "--force")
+        shutil.rmtree(self._work, ignore_errors=True)
+
+    def asks_for(self, image: Image) -> bool:
+        """Tell that it asks for all."""
+        return True
+
+    def pull(self, image: Image, reference: str) -> None:
+        """Pull the image; podman itself verifies what it takes, so its digest tells all."""
+        self._podman("pull", "-q", "--signature-policy", self._shared.policy, reference)
+        digests = json.loads(
+            self._podman("image", "inspect", "-f", "{{json .RepoDigests}}", reference)
+        )
+        assert image.pinned in digests, f"{image.pinned} is not in {digests}"
+        self._podman("rmi", "--force", reference)
 
 
 class Containerd:
-    """containerd, which names the registry in ``ns``."""
+    """containerd, which names the registry in ``ns``; with all platforms of an image."""
 
-    def __init__(self, processes: Processes, mirror: str) -> None:
+    name = "containerd"
+
+    def __init__(self, processes: Processes, mirror: str, hosts: Iterable[str]) -> None:
         self._processes = processes
         self._work = processes.work / "containerd"
-        for host in HOSTS:
-            folder = self._work / "certs.d" / host
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "hosts.toml").write_text(
-                f'server = "https://{host}"\n[host."http://{mirror}"]\n'
+        self._socket = f"{self._work}/socket"
+        self._hosts = self._work / "certs.d"
+        for host in hosts:
+            (self._hosts / host).mkdir(parents=True, exist_ok=True)
+            (self._hosts / host / "hosts.toml").write_text(
+                f'server = "http://{NOWHERE}"\n[host."http://{mirror}"]\n'
                 '  capabilities = ["pull", "resolve"]\n'
             )
-        self._socket = f"{self._work}/c.sock"
 
     def start(self) -> None:
         """Start it with an empty store."""
@@ -92,9 +175,9 @@ class Containerd:
             f'[grpc]\n  address = "{self._socket}"\n'
         )
         self._processes.start("containerd", "containerd", "-c", str(config))
-        for _ in range(100):
+        for _ in range(150):
             try:
-                self.ctr("version")
+                self._ctr("version")
             except AssertionError:
                 time.sleep(0.1)
             else:
@@ -106,51 +189,98 @@ class Containerd:
         self._processes.stop("containerd")
         shutil.rmtree(self._work / "root", ignore_errors=True)
 
-    def ctr(self, *command: str) -> str:
-        """Run its client."""
+    def asks_for(self, image: Image) -> bool:
+        """Tell that it asks for all."""
+        return True
+
+    def _ctr(self, *command: str) -> str:
         return run("ctr", "-a", self._socket, *command)
 
-    def pull(self, image: str, *options: str) -> None:
-        """Pull an image through the mirror."""
-        hosts = str(self._work / "certs.d")
-        self.ctr(
-            *("images", "pull", "--snapshotter", "native", "--hosts-dir", hosts, *options, image)
-        )
+    def _fetch(self, reference: str, *options: str) -> None:
+        hosts = ("--hosts-dir", str(self._hosts), "--snapshotter", "native")
+        self._ctr("images", "pull", *hosts, *options, reference)
 
-    def run(self, image: str) -> str:
-        """Run a command in a container of the image."""
-        command = ("run", "--rm", "--snapshotter", "native", image, "e2e")
-        return self.ctr(*command, "/bin/busybox", "cat", "/etc/arch")
+    def _forget(self, reference: str) -> None:
+        self._ctr("images", "rm", "--sync", reference)
+
+    def pull(self, image: Image, reference: str) -> None:
+        """Pull the image, hash what lies in the content store, and empty that."""
+        self._fetch(reference, "--all-platforms")
+        content = self._work / "root" / "io.containerd.content.v1.content" / "blobs" / "sha256"
+        compare(content.iterdir(), image)
+        self._forget(reference)
+        assert not list(content.iterdir()), "containerd keeps content of no image"
+
+    def cat(self, image: Image, file: str) -> str:
+        """Return what a container made of the image reads from one of its files."""
+        self._fetch(image.tagged)
+        command = ("run", "--rm", "--snapshotter", "native", image.tagged, "e2e")
+        text = self._ctr(*command, "/bin/busybox", "cat", file)
+        self._forget(image.tagged)
+        return text
 
 
-def pull_as_dockerd(address: str, repository: str, tag: str) -> None:
-    """Ask as dockerd does: bare path, a connection per request, HEAD of the tag, then digests."""
+class Dockerd:
+    """dockerd's requests without a dockerd, which does not run everywhere.
 
-    def ask(method: str, path: str) -> tuple[int, dict[str, str], bytes]:
-        connection = HTTPConnection(address, timeout=30)
+    As Docker Engine 20.10 makes them: the bare path, a new connection for each request, ``/v2/``,
+    ``HEAD`` of the reference, then manifests by digest down to one platform, then blobs.
+    """
+
+    name = "dockerd's requests"
+    accept = (
+        *(DOCKER_LIST, OCI_INDEX, "application/vnd.docker.distribution.manifest.v1+prettyjws"),
+        *("application/json", DOCKER_MANIFEST, OCI_MANIFEST),
+    )
+
+    def __init__(self, mirror: str) -> None:
+        self._mirror = mirror
+
+    def start(self) -> None:
+        """Begin: there is no store."""
+
+    def stop(self) -> None:
+        """Have nothing to forget."""
+
+    def asks_for(self, image: Image) -> bool:
+        """Tell that Docker knows mirrors of one registry only."""
+        return image.host == "docker.io"
+
+    def _ask(self, method: str, path: str, status: int = 200) -> tuple[dict[str, str], bytes]:
+        connection = HTTPConnection(self._mirror, timeout=30)
         connection.putrequest(method, path, skip_accept_encoding=True)
+        connection.putheader("User-Agent", "docker/20.10.24 go/go1.19.8 os/linux")
+        for media_type in self.accept if "/manifests/" in path else ():
+            connection.putheader("Accept", media_type)
         connection.putheader("Connection", "close")
-        for media_type in ("manifest.v2+json", "manifest.list.v2+json"):
-            connection.putheader("Accept", f"application/vnd.docker.distribution.{media_type}")
         connection.endheaders()
         answer = connection.getresponse()
         body = answer.read()
         connection.close()
-        return answer.status, {k.lower(): v for k, v in answer.getheaders()}, body
+        assert answer.status == status, f"{method} {path}: {answer.status} {body[:300]!r}"
+        return {name.lower(): value for name, value in answer.getheaders()}, body
 
-    assert ask("GET", "/v2/")[0] == 200
-    status, headers, _ = ask("HEAD", f"/v2/{repository}/manifests/{tag}")
-    assert status == 200, status
-    digest = headers["docker-content-digest"]
-    while True:
-        status, headers, raw = ask("GET", f"/v2/{repository}/manifests/{digest}")
-        assert (status, digest_of(raw)) == (200, digest), digest
-        manifest = json.loads(raw)
-        assert headers["content-type"] == manifest["mediaType"]
-        if "manifests" not in manifest:
-            break
-        digest = manifest["manifests"][0]["digest"]
-    for blob in (manifest["config"], *manifest["layers"]):
-        status, headers, data = ask("GET", f"/v2/{repository}/blobs/{blob['digest']}")
-        assert (status, digest_of(data)) == (200, blob["digest"]), blob
-        assert int(headers["content-length"]) == blob["size"]
+    def pull(self, image: Image, reference: str) -> None:
+        """Walk from the reference down to the layers, as dockerd does."""
+        tail = reference.removeprefix(image.name)[1:]
+        self._ask("GET", "/v2/")
+        base = f"/v2/{image.repository}"
+        headers, body = self._ask("HEAD", f"{base}/manifests/{tail}")
+        assert not body, f"HEAD has a body of {len(body)} bytes"
+        digest = headers["docker-content-digest"]
+        assert digest == image.digest, f"HEAD tells {digest}"
+        while True:
+            told = headers["content-type"], headers["content-length"]
+            headers, body = self._ask("GET", f"{base}/manifests/{digest}")
+            assert digest_of(body) == digest == headers["docker-content-digest"], digest
+            manifest = json.loads(body)
+            assert headers["content-type"] == manifest["mediaType"], headers
+            assert digest != image.digest or told == (manifest["mediaType"], str(len(body))), told
+            if "manifests" not in manifest:
+                break
+            digest = manifest["manifests"][0]["digest"]
+        for part in (manifest["config"], *manifest["layers"]):
+            headers, body = self._ask("GET", f"{base}/blobs/{part['digest']}")
+            assert digest_of(body) == part["digest"] == headers["docker-content-digest"], part
+            assert int(headers["content-length"]) == part["size"], headers
+            assert headers["accept-ranges"] == "bytes", headers

@@ -6,10 +6,14 @@ import gzip
 import hashlib
 import io
 import json
+import platform
 import tarfile
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+
+from attrs import frozen
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -26,6 +30,37 @@ _TYPES = {
     ),
 }
 BUSYBOX = Path("/bin/busybox")
+#: What this machine runs, and another platform that it does not.
+HERE, ELSEWHERE = ("arm64", "amd64") if platform.machine() == "aarch64" else ("amd64", "arm64")
+
+
+@frozen
+class Image:
+    """An image as clients name it, and all that belongs to it.
+
+    ``contents`` are the digests of its manifests, configurations and layers, for all platforms.
+    """
+
+    host: str
+    repository: str
+    digest: str
+    contents: frozenset[str]
+    tag: str = "1"
+
+    @property
+    def name(self) -> str:
+        """Return host and repository."""
+        return f"{self.host}/{self.repository}"
+
+    @property
+    def tagged(self) -> str:
+        """Return the image's name by tag."""
+        return f"{self.name}:{self.tag}"
+
+    @property
+    def pinned(self) -> str:
+        """Return the image's name by digest."""
+        return f"{self.name}@{self.digest}"
 
 
 def digest_of(data: bytes) -> str:
@@ -45,7 +80,7 @@ def _layer(files: dict[str, bytes]) -> tuple[bytes, str]:
 
 
 class Pusher:
-    """Puts images into an open registry."""
+    """Puts images into an open registry, and knows what it holds."""
 
     def __init__(self, registry: str) -> None:
         self._url = f"http://{registry}/v2"
@@ -54,6 +89,26 @@ class Pusher:
         request = urllib.request.Request(url, data, {"Content-Type": media_type}, method=method)
         with urllib.request.urlopen(request) as response:
             return str(response.headers.get("Location", ""))
+
+    def find(self, host: str, repository: str, tag: str = "1") -> Image:
+        """Return what a tag of the registry stands for, as an image of *host*."""
+        digest = digest_of(self._manifest(repository, tag))
+        return Image(host, repository, digest, frozenset(self._walk(repository, digest)), tag)
+
+    def _manifest(self, repository: str, reference: str) -> bytes:
+        url = f"{self._url}/{repository}/manifests/{reference}"
+        accept = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST))
+        with urllib.request.urlopen(urllib.request.Request(url, headers={"Accept": accept})) as got:
+            raw: bytes = got.read()
+            return raw
+
+    def _walk(self, repository: str, digest: str) -> Iterator[str]:
+        yield digest
+        document = json.loads(self._manifest(repository, digest))
+        for child in document.get("manifests", ()):
+            yield from self._walk(repository, child["digest"])
+        if "config" in document:
+            yield from (part["digest"] for part in (document["config"], *document["layers"]))
 
     def blob(self, repository: str, data: bytes) -> str:
         """Push a blob; return its digest."""
@@ -76,7 +131,7 @@ class Pusher:
         repository: str,
         tag: str | None,
         media_type: str,
-        arch: str = "amd64",
+        arch: str = HERE,
         layers: int = 3,
         size: int = 300_000,
     ) -> dict[str, object]:
@@ -117,7 +172,7 @@ class Pusher:
 
     def index(self, repository: str, tag: str, media_type: str, image_type: str) -> str:
         """Push an image for two platforms; return the digest of its index."""
-        manifests = [self.image(repository, None, image_type, arch) for arch in ("amd64", "arm64")]
+        manifests = [self.image(repository, None, image_type, arch) for arch in (HERE, ELSEWHERE)]
         document = {"schemaVersion": 2, "mediaType": media_type, "manifests": manifests}
         return self.manifest(repository, tag, document)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -11,7 +12,11 @@ import sys
 import time
 from pathlib import Path
 
-from tests.e2e.token_server import ISSUER
+from tests.e2e.certificates import write_pair
+from tests.e2e.token_server import ISSUER, PASSWORD, USER
+
+#: What ``htpasswd -Bbn`` makes of the user and the password.
+HTPASSWD = f"{USER}:$2y$05$kAkYECqt2YjT2FigmL6u0OtXvQBoRu6GS8ZbL4ger5ARS/jqKLa6G"
 
 
 class Processes:
@@ -24,6 +29,11 @@ class Processes:
     def log(self, name: str) -> Path:
         """Return where a process's output is."""
         return self.work / f"{name}.log"
+
+    def tail(self, name: str) -> str:
+        """Return the end of a process's output."""
+        log = self.log(name)
+        return log.read_text(errors="replace")[-4000:] if log.exists() else "(nothing)"
 
     def start(self, name: str, *command: str, port: int | None = None) -> None:
         """Start a process and wait until it listens on *port*."""
@@ -44,7 +54,7 @@ class Processes:
                 time.sleep(0.1)
             else:
                 return
-        raise RuntimeError(f"{name} does not listen:\n{self.log(name).read_text()[-2000:]}")
+        raise RuntimeError(f"{name} does not listen:\n{self.tail(name)}")
 
     def stop(self, name: str) -> int | None:
         """End a process with SIGTERM, at last with SIGKILL; return its exit status."""
@@ -66,10 +76,16 @@ class Processes:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody listens on.
+
+    It lies below those that the kernel gives to outgoing connections, and so is still free when a
+    server is stopped and started again.
+    """
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            port = random.randrange(20_000, 32_000)
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Upstreams:
@@ -80,7 +96,7 @@ class Upstreams:
     def __init__(self, processes: Processes) -> None:
         self._processes = processes
         self._work = processes.work
-        self.ports = {name: free_port() for name in self.NAMES}
+        self.ports = {name: free_port() for name in (*self.NAMES, "token")}
         self.certificate = self._work / "tls.crt"
 
     def host(self, name: str) -> str:
@@ -89,21 +105,11 @@ class Upstreams:
 
     def start(self) -> None:
         """Start all of them."""
-        work, token_port = self._work, free_port()
+        work, token_port = self._work, self.ports["token"]
         for name in ("tls", "token"):
-            subprocess.run(
-                [
-                    *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-                    *("-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"),
-                    *("-keyout", str(work / f"{name}.key"), "-out", str(work / f"{name}.crt")),
-                ],
-                check=True,
-                capture_output=True,
-            )
-        users = subprocess.run(
-            ["htpasswd", "-Bbn", "pat", "pass"], check=True, capture_output=True
-        ).stdout
-        (work / "htpasswd").write_bytes(users)
+            if not (work / f"{name}.crt").exists():
+                write_pair(name, work / f"{name}.key", work / f"{name}.crt")
+        (work / "htpasswd").write_text(f"{HTPASSWD}\n")
         self._processes.start(
             "token",
             *(sys.executable, "-m", "tests.e2e.token_server", str(token_port)),
@@ -133,9 +139,10 @@ class Upstreams:
         self._processes.start(name, "docker-registry", "serve", str(config), port=port)
 
     def requests(self) -> int:
-        """Return how many requests all of them have answered."""
+        """Return how many requests all of them have answered, those for tokens included."""
         logs = (self._processes.log(name).read_text() for name in self.NAMES)
-        return sum(log.count("response completed") for log in logs)
+        tokens = self._processes.log("token").read_text().count('"GET /token')
+        return tokens + sum(log.count("response completed") for log in logs)
 
     def stop(self) -> None:
         """Stop all of them."""
@@ -150,12 +157,13 @@ class Mirror:
         self._processes = processes
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
-        self.root = processes.work / "cache"
         config = processes.work / "upstreams.yaml"
+        (processes.work / "password").write_text(f"{PASSWORD}\n")
+        (processes.work / "password").chmod(0o600)
         entries = [
             *((name, "open", "tls: false") for name in ("docker.io", "gcr.io", "example.com")),
-            ("basic.example", "basic", "tls: false, username: pat, password: pass"),
-            ("bearer.example", "bearer", "tls: false, username: pat, password: pass"),
+            ("basic.example", "basic", f"tls: false, username: {USER}, password: {PASSWORD}"),
+            ("bearer.example", "bearer", f"tls: false, username: {USER}, password_file: password"),
             ("anonymous.example", "bearer", "tls: false"),
             ("ca.example", "tls", f"ca_file: {upstreams.certificate}"),
             ("any.example", "tls", "accept_invalid_certs: true"),
@@ -169,13 +177,13 @@ class Mirror:
         config.chmod(0o600)
         self._config = config
 
-    def start(self) -> None:
-        """Start the command that people start."""
+    def start(self, root: str) -> None:
+        """Start the command that people start, on the directory *root* of the run."""
         command = str(Path(sys.executable).with_name("oci-registry"))
         self._processes.start(
             "mirror",
             *(command, "--listen", self.address, "--upstream-config-file", str(self._config)),
-            *("filesystem", "--root", str(self.root)),
+            *("filesystem", "--root", str(self._processes.work / root)),
             port=self.port,
         )
 

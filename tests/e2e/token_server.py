@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding
 
 ISSUER = "e2e-issuer"
+USER, PASSWORD = "pat", "e2e-s3cret"
 
 
 def _encode(data: bytes) -> bytes:
@@ -30,7 +31,7 @@ class _Handler(BaseHTTPRequestHandler):
         query = parse_qs(urlsplit(self.path).query)
         shown = self.headers.get("Authorization", "")
         user = base64.b64decode(shown.removeprefix("Basic ")).decode() if shown else ""
-        if user and user != "pat:pass":
+        if user and user != f"{USER}:{PASSWORD}":
             self._answer(401, {})
             return
         access: list[dict[str, object]] = []
@@ -66,9 +67,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-
-    def log_message(self, *args: object) -> None:
-        """Say nothing."""
 
 
 def main() -> None:
