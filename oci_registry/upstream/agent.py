@@ -7,7 +7,7 @@ from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
 
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
 from twisted.internet._sslverify import IOpenSSLTrustRoot  # what trustRoot is adapted to
@@ -145,11 +145,16 @@ def tls_policy(settings: UpstreamSettings) -> IPolicyForHTTPS:
         return BrowserLikePolicyForHTTPS()
     end = "-----END CERTIFICATE-----"
     text = Path(settings.ca_file).read_text("utf-8", "replace")
-    certificates = [
-        Certificate.loadPEM((part[part.index("-----BEGIN CERTIFICATE") :] + end + "\n").encode())
-        for part in text.split(end)
-        if "-----BEGIN CERTIFICATE" in part
-    ]
+    try:
+        certificates = [
+            Certificate.loadPEM(
+                (part[part.index("-----BEGIN CERTIFICATE") :] + end + "\n").encode()
+            )
+            for part in text.split(end)
+            if "-----BEGIN CERTIFICATE" in part
+        ]
+    except crypto.Error:
+        raise ValueError(f"{settings.ca_file} holds a certificate that cannot be read") from None
     if not certificates:
         raise ValueError(f"{settings.ca_file} holds no certificate")
     roots = platformTrust(), trustRootFromCertificates(certificates)
