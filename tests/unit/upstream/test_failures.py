@@ -1,0 +1,222 @@
+"""What went wrong with an upstream becomes an error that names it and says what to do."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from OpenSSL import SSL
+from service_identity.exceptions import VerificationError
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import CancelledError
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.error import (
+    ConnectError,
+    ConnectingCancelledError,
+    ConnectionDone,
+    ConnectionLost,
+    DNSLookupError,
+    NoRouteError,
+    TCPTimedOutError,
+)
+from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web._newclient import ParseError
+from twisted.web.client import RequestTransmissionFailed, ResponseFailed, ResponseNeverReceived
+
+from oci_registry.spec.errors import (
+    BadGateway,
+    BlobUnknown,
+    Denied,
+    GatewayTimeout,
+    ManifestUnknown,
+    RegistryError,
+    TooManyRequests,
+)
+from oci_registry.streams.body import BodyError, BodyStalled, BodyTooLong
+from oci_registry.upstream.failures import (
+    DEFAULT_RETRY_AFTER,
+    MAX_RETRY_AFTER,
+    explain,
+    header,
+    refuse,
+    retry_after,
+)
+from tests.support.fake_http import FakeResponse, as_response
+
+HOST = "registry.example.com:5000"
+NOW = 1_700_000_000.0
+
+
+def tls(reason: str) -> SSL.Error:
+    """Return an error as OpenSSL raises it."""
+    return SSL.Error([("SSL routines", "", reason)])
+
+
+class Explained(SynchronousTestCase):
+    """Exceptions from below the HTTP client."""
+
+    def explain(self, error: BaseException | None, **options: Any) -> RegistryError:
+        explained = explain(error, HOST, **options)
+        self.assertIn(HOST, explained.message)
+        return explained
+
+    def test_timeouts(self) -> None:
+        """Whatever took too long is a 504."""
+        for error in (
+            DeferredTimeout(),
+            ConnectTimeout(),
+            TCPTimedOutError(),
+            ConnectingCancelledError(IPv4Address("TCP", "1.1.1.1", 443)),
+            BodyStalled("nothing came"),
+            CancelledError(),
+            ResponseNeverReceived([Failure(DeferredTimeout())]),
+        ):
+            self.assertIsInstance(self.explain(error), GatewayTimeout, error)
+
+    def test_connections(self) -> None:
+        """What kept a connection from being made or used is said in a word."""
+        for error, word in (
+            (Refused(), "refused"),
+            (NoRouteError(), "reached"),
+            (ConnectError(), "reached"),
+            (ConnectionDone(), "closed"),
+            (ConnectionLost(), "closed"),
+            (DNSLookupError("no such host"), "resolved"),
+            (ParseError("no status line", b"SSH-2.0"), "not HTTP"),
+            (BodyError("upstream sent 3 of 4 bytes"), "3 of 4"),
+            (BodyTooLong("the body has more than 4 bytes"), "more than 4"),
+            (tls("certificate verify failed"), "TLS: certificate verify failed"),
+            (SSL.Error(), "TLS: the handshake failed"),
+            (SSL.Error([]), "TLS: the handshake failed"),
+            (VerificationError(errors=[]), "another host"),
+        ):
+            for wrapped in (
+                error,
+                ResponseNeverReceived([Failure(error)]),
+                ResponseFailed([Failure(error)], None),
+                RequestTransmissionFailed([Failure(error)]),
+                ResponseFailed([Failure(RequestTransmissionFailed([Failure(error)]))], None),
+            ):
+                explained = self.explain(wrapped)
+                self.assertIsInstance(explained, BadGateway, wrapped)
+                self.assertIn(word, explained.message)
+
+    def test_tls_before_its_consequence(self) -> None:
+        """The reason behind a lost connection counts, wherever in the list it is."""
+        error = ResponseNeverReceived([Failure(ConnectionLost()), Failure(tls("bad thing"))])
+        self.assertIn("bad thing", self.explain(error).message)
+
+    def test_private_host(self) -> None:
+        """Who names a private registry learns that it must be configured."""
+        explained = self.explain(DNSLookupError(), public_only=True)
+        self.assertIn("must be configured", explained.message)
+
+    def test_registry_errors_pass(self) -> None:
+        """An error that is one already stays as it is."""
+        error = ManifestUnknown("no such thing")
+        self.assertIs(error, explain(error, HOST))
+        self.assertIs(error, explain(ResponseFailed([Failure(error)], None), HOST))
+
+    def test_unexpected(self) -> None:
+        """What nobody thought of is a 502 that tells nothing, and is logged."""
+        for error in (RuntimeError("secret"), KeyError("secret"), ResponseFailed([], None)):
+            explained = self.explain(error)
+            self.assertIsInstance(explained, BadGateway)
+            self.assertNotIn("secret", explained.message)
+        self.assertIsInstance(self.explain(None), BadGateway)
+
+
+class Statuses(SynchronousTestCase):
+    """Answers with the wrong status."""
+
+    def refuse(self, code: int, **headers: str) -> RegistryError:
+        response = as_response(FakeResponse(code, headers=headers))
+        error = refuse(response, HOST, BlobUnknown, "library/app", NOW)
+        self.assertIn(HOST, error.message)
+        return error
+
+    def test_statuses(self) -> None:
+        """Each status has its error."""
+        for code, kind in (
+            (404, BlobUnknown),
+            (410, BlobUnknown),
+            (401, Denied),
+            (403, Denied),
+            (451, Denied),
+            (429, TooManyRequests),
+            (504, GatewayTimeout),
+            (500, BadGateway),
+            (502, BadGateway),
+            (503, BadGateway),
+            (400, BadGateway),
+            (206, BadGateway),
+            (304, BadGateway),
+            (999, BadGateway),
+        ):
+            self.assertIs(kind, type(self.refuse(code)), code)
+
+    def test_message(self) -> None:
+        """The message says what was asked for and what was answered."""
+        for code in (401, 403, 500, 504):
+            message = self.refuse(code).message
+            self.assertIn(str(code), message)
+            self.assertIn("library/app", message)
+
+    def test_retry_after(self) -> None:
+        """A 429 passes its time on; clients get it as a 503."""
+        error = self.refuse(429, **{"Retry-After": "7"})
+        self.assertEqual((503, "7"), (error.status, error.headers["Retry-After"]))
+        self.assertEqual(str(DEFAULT_RETRY_AFTER), self.refuse(429).headers["Retry-After"])
+
+
+class RetryAfter(SynchronousTestCase):
+    """The header ``Retry-After``."""
+
+    def test_seconds(self) -> None:
+        """Seconds are taken as they are, within reason."""
+        for value, expected in (
+            ("1", 1),
+            (" 17 ", 17),
+            ("0", 1),
+            ("3600", 3600),
+            ("86400", MAX_RETRY_AFTER),
+            ("9" * 400, MAX_RETRY_AFTER),
+        ):
+            self.assertEqual(expected, retry_after(value, NOW), value)
+
+    def test_dates(self) -> None:
+        """A date is that many seconds away; one in the past is now."""
+        for distance, expected in ((90, 90), (-90, 1), (10**8, MAX_RETRY_AFTER)):
+            moment = datetime.fromtimestamp(NOW + distance, UTC)
+            for value in (format_datetime(moment, usegmt=True), format_datetime(moment)):
+                self.assertEqual(expected, retry_after(value, NOW), value)
+        self.assertEqual(90, retry_after("Tue, 14 Nov 2023 22:14:50", NOW))
+
+    def test_garbage(self) -> None:
+        """What is neither is as good as nothing."""
+        for value in (None, "", "soon", "-5", "1.5", "0x10", "٣", "Tue, 99 Nov 2023 22:14:50 GMT"):
+            self.assertEqual(DEFAULT_RETRY_AFTER, retry_after(value, NOW), value)
+
+    @given(st.text() | st.integers().map(str) | st.datetimes().map(format_datetime))
+    def test_any_text(self, value: str) -> None:
+        """Whatever is sent, the answer is a sensible number of seconds."""
+        self.assertTrue(1 <= retry_after(value, NOW) <= MAX_RETRY_AFTER)
+
+
+class Header(SynchronousTestCase):
+    """Headers as text."""
+
+    def test_header(self) -> None:
+        """The first value is read, whatever its bytes; a header that is not there is None."""
+        response = FakeResponse(headers={"A": "1"})
+        response.headers.addRawHeader(b"A", b"2")
+        response.headers.addRawHeader(b"B", b"\xff")
+        self.assertEqual("1", header(as_response(response), "a"))
+        self.assertEqual("\ufffd", header(as_response(response), "B"))
+        self.assertIsNone(header(as_response(response), "C"))
