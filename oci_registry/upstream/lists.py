@@ -154,7 +154,8 @@ class ReferrersLister(_Lister):
 
     async def _from_tag(self, ask: Ask, digest: Digest) -> Referrers:
         """Read the referrers tag (OCI distribution spec, "Referrers Tag Schema")."""
-        tag = f"{digest.algorithm}-{digest.encoded}"
+        # The specification cuts the hex short, for tags end at 128 characters.
+        tag = f"{digest.algorithm}-{digest.encoded[:64]}"
         try:
             value, _, _ = await self._page(
                 ask,
