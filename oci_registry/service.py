@@ -41,6 +41,8 @@ from oci_registry.web.root import Root
 from oci_registry.web.site import RegistrySite
 from oci_registry.web.v2 import V2, Handler
 
+BACKLOG = 1024
+"""Connections that may wait to be accepted; Twisted's own default is 50."""
 READERS = 8
 """Threads for what a client waits for on a hit; no miss ever occupies one."""
 FILLERS = 4
@@ -110,7 +112,7 @@ class Daemon(MultiService):
         self._sweeping = LoopingCall(self._sweep, sweep)
         self._sweeping.clock = reactor
         for endpoint in settings.listen:
-            listening(endpoint, self._site, reactor).setServiceParent(self)
+            listening(_with_backlog(endpoint), self._site, reactor).setServiceParent(self)
 
     def _connect(self, settings: UpstreamSettings) -> Upstream:
         label = self.metrics.namespace(settings.namespace)
@@ -140,7 +142,7 @@ class Daemon(MultiService):
         """Listen; whoever holds the port is told of in a sentence."""
         try:
             super().privilegedStartService()
-        except CannotListenError as error:
+        except (CannotListenError, OSError) as error:
             raise SystemExit(f"oci-registry: {error}") from None
 
     def startService(self) -> None:
@@ -190,6 +192,16 @@ def _raise_file_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _with_backlog(endpoint: str) -> str:
+    """Let as many connections wait as a cluster makes when all of it pulls at once."""
+    takes_backlog = endpoint.partition(":")[0] in ("tcp", "tcp6", "ssl")
+    return (
+        f"{endpoint}:backlog={BACKLOG}"
+        if takes_backlog and "backlog=" not in endpoint
+        else endpoint
+    )
 
 
 def make_service(reactor: Any, settings: Settings, *, keep_twistd_log: bool = False) -> IService:
