@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import (
     IConsumer,
     IDelayedCall,
@@ -26,6 +26,7 @@ from oci_registry.spec.digest import Digest, Verifier
 from oci_registry.spec.errors import BadGateway
 from oci_registry.streams.interfaces import GrowingFile
 from oci_registry.streams.threads import RunInThread
+from oci_registry.streams.window import Window
 
 TAIL = 64 * 1024
 """Bytes at the end of a blob that no reader gets before the digest is verified."""
@@ -40,7 +41,7 @@ UNSTORED_WINDOW = 4 * 1024 * 1024
 FLUSH_DELAY = 0.01
 """Seconds that less than a batch may wait for more."""
 STALL = 10.0
-"""Seconds after which a follower that holds up an unstored blob is given up."""
+"""Seconds after which a follower that holds up others, because the blob is not stored, is given up."""
 
 
 class TransferFailed(BadGateway):
@@ -88,8 +89,7 @@ class GrowingBlob:
         self._pending_bytes = 0
         self._in_thread = 0
         self._flush: IDelayedCall | None = None
-        self._window: deque[bytes] = deque()
-        self._window_bytes = 0
+        self._window = Window(BATCH)
         self._followers: set[Follower] = set()
         self._producer: IPushProducer | None = None
         self._paused = False
@@ -108,6 +108,7 @@ class GrowingBlob:
         """The upstream body has ended."""
         self._producer = None
         self._paused = False
+        self._regulate()
 
     def write(self, data: bytes) -> None:
         """Take bytes from upstream, in order."""
@@ -128,26 +129,28 @@ class GrowingBlob:
         Fires when everything is hashed. If it is right, the tail is out; if not, the blob has failed
         and every follower with it.
         """
-        self._finished = Deferred()
-        finished = self._finished
+        if self.failure is not None:
+            return succeed(False)
+        finished = self._finished = Deferred()
         self._work()
         return finished
 
     def fail(self, reason: Exception) -> None:
-        """Give up: every follower is told, now or at its next read. Idempotent."""
+        """Give up: upstream is stopped, and every follower told, now or at its next read. Idempotent."""
         if self.failure is not None or self.verified:
             return
         self.failure = reason
         self._pending.clear()
         self._pending_bytes = 0
         self._window.clear()
-        self._window_bytes = 0
         self._cancel_timers()
+        producer, self._producer = self._producer, None
         finished, self._finished = self._finished, None
-        for follower in list(self._followers):
-            follower.wake()
+        self._wake_followers()
         if finished is not None:
             finished.callback(False)
+        if producer is not None:
+            producer.stopProducing()
 
     def release(self) -> None:
         """The transfer is over: close the file as soon as the last follower has left."""
@@ -164,7 +167,7 @@ class GrowingBlob:
 
     def can_follow(self, position: int) -> bool:
         """Whether a new reader at *position* would find its bytes."""
-        return self.failure is None and (position >= self._window_start or position < self.stored)
+        return self.failure is None and (position >= self._window.start or position < self.stored)
 
     @property
     def followers(self) -> int:
@@ -179,22 +182,12 @@ class GrowingBlob:
         known = self.digested if self.size is None else self.size
         return max(0, min(self.digested, known - TAIL))
 
-    @property
-    def _window_start(self) -> int:
-        return self.digested - self._window_bytes
-
     def take(self, position: int, limit: int) -> bytes | Deferred[bytes]:
         """Return visible bytes at *position*, which must be below `visible`."""
         available = min(limit, self.visible - position)
-        start = self._window_start
-        if position >= start:
-            for batch in self._window:
-                end = start + len(batch)
-                if position < end:
-                    if position == start and len(batch) <= available:
-                        return batch
-                    return batch[position - start : position - start + available]
-                start = end
+        recent = self._window.get(position, available)
+        if recent is not None:
+            return recent
         if self._file is not None and position < self.stored:
             return self._file.read(position, min(available, self.stored - position))
         raise _Lost
@@ -203,7 +196,7 @@ class GrowingBlob:
         """A reader has gone or moved on."""
         self._followers.discard(follower)
         if not (self._storing or self._followers or self._released):
-            self._abandon("nobody reads it and it cannot be stored")
+            self._abandon()
         self.moved()
         self._close_if_unused()
 
@@ -213,11 +206,8 @@ class GrowingBlob:
             self._trim()
             self._regulate()
 
-    def _abandon(self, reason: str) -> None:
-        producer = self._producer
-        self.fail(TransferFailed(f"{self.digest}: {reason}"))
-        if producer is not None and self.failure is not None:
-            producer.stopProducing()
+    def _abandon(self) -> None:
+        self.fail(TransferFailed(f"{self.digest}: nobody reads it and it cannot be stored"))
 
     # -- batches
 
@@ -268,17 +258,13 @@ class GrowingBlob:
             self._storing = False
             self.store_error = error
             if not self._followers:
-                self._abandon("nobody reads it and it cannot be stored")
+                self._abandon()
                 self._close_if_unused()
                 return
         self.digested += len(data)
         if self._storing:
             self.stored += len(data)
-        if self._window and len(self._window[-1]) + len(data) <= BATCH:
-            self._window[-1] += data
-        else:
-            self._window.append(data)
-        self._window_bytes += len(data)
+        self._window.append(data)
         self._trim()
         self._work()
         self._regulate()
@@ -318,19 +304,17 @@ class GrowingBlob:
     def _trim(self) -> None:
         """Drop what no follower needs from memory."""
         if self._storing:
-            while self._window_bytes > WINDOW:
-                self._window_bytes -= len(self._window.popleft())
-            return
-        floor = min((f.position for f in self._followers), default=self.digested)
-        while self._window and self._window_start + len(self._window[0]) <= floor:
-            self._window_bytes -= len(self._window.popleft())
+            self._window.shrink(WINDOW)
+        else:
+            floor = min((f.position for f in self._followers), default=self.digested)
+            self._window.drop_before(floor)
 
     def _regulate(self) -> None:
         """Pause or resume the upstream."""
         waiting = self._pending_bytes + self._in_thread
         limit = HIGH_WATER
         if not self._storing:
-            waiting += self._window_bytes
+            waiting += self._window.size
             limit = UNSTORED_WINDOW
         if self._producer is not None:
             if waiting > limit and not self._paused:
@@ -351,9 +335,11 @@ class GrowingBlob:
     def _drop_the_slowest(self) -> None:
         """A slow client slows nobody: without a file, those who hold up the others are let go."""
         self._stall = None
-        floor = min((f.position for f in self._followers), default=0)
-        for follower in [f for f in self._followers if f.position == floor]:
-            follower.drop()
+        if any(follower.waiting for follower in self._followers):
+            floor = min(follower.position for follower in self._followers)
+            for follower in [f for f in self._followers if f.position == floor]:
+                follower.drop()
+        # Where nobody waits for more, the slow hold up no one but themselves: look again later.
         self.moved()
 
     def _cancel_timers(self) -> None:
@@ -365,7 +351,6 @@ class GrowingBlob:
     def _close_if_unused(self) -> None:
         if self._released and not self._followers and not self._in_thread:
             self._window.clear()
-            self._window_bytes = 0
             file, self._file = self._file, None
             if file is not None:
                 file.close()
@@ -396,7 +381,7 @@ class Follower:
             except _Lost:
                 raise TransferFailed("the bytes at this position could not be stored") from None
             if isinstance(data, Deferred):
-                return data.addCallback(self._advance)
+                return data.addCallbacks(self._advance, self._unreadable)
             return self._advance(data)
         if blob.verified:
             return b""
@@ -410,6 +395,14 @@ class Follower:
         self.position += len(data)
         self._blob.moved()
         return data
+
+    def _unreadable(self, failure: Failure) -> bytes:
+        raise TransferFailed(f"the growing file cannot be read: {failure.getErrorMessage()}")
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it has all there is so far and waits for more."""
+        return self._waiting is not None
 
     def wake(self) -> None:
         """There is more, or there will be no more."""

@@ -1,0 +1,61 @@
+"""The most recent bytes of a stream, kept in memory in the batches they came in."""
+
+from __future__ import annotations
+
+from collections import deque
+
+
+class Window:
+    """A piece of a stream that moves on: bytes are added at its end and dropped at its start.
+
+    *start* and *end* are positions in the stream, in bytes; *size* is what is held in memory. *batch*:
+    smaller pieces are put together up to that size, so that a trickle does not become a long list.
+    """
+
+    def __init__(self, batch: int) -> None:
+        self.end = 0
+        self.size = 0
+        self._batch = batch
+        self._batches: deque[bytes] = deque()
+
+    @property
+    def start(self) -> int:
+        """The position of the first byte that is held."""
+        return self.end - self.size
+
+    def append(self, data: bytes) -> None:
+        """Take the next bytes of the stream."""
+        if self._batches and len(self._batches[-1]) + len(data) <= self._batch:
+            self._batches[-1] += data
+        else:
+            self._batches.append(data)
+        self.size += len(data)
+        self.end += len(data)
+
+    def get(self, position: int, limit: int) -> bytes | None:
+        """Return at most *limit* bytes at *position*, of one batch; None if they are not held."""
+        start = self.start
+        if position < start:
+            return None
+        for batch in self._batches:
+            end = start + len(batch)
+            if position < end:
+                if position == start and len(batch) <= limit:
+                    return batch
+                return batch[position - start : position - start + limit]
+            start = end
+        return None
+
+    def shrink(self, limit: int) -> None:
+        """Drop the oldest batches until no more than *limit* bytes are held."""
+        while self.size > limit:
+            self.size -= len(self._batches.popleft())
+
+    def drop_before(self, position: int) -> None:
+        """Drop the batches that end at *position* or before."""
+        while self._batches and self.start + len(self._batches[0]) <= position:
+            self.size -= len(self._batches.popleft())
+
+    def clear(self) -> None:
+        """Hold nothing any more."""
+        self.shrink(0)
