@@ -29,7 +29,8 @@ _SPECIAL = (IPv4Network("192.0.0.0/24"), IPv6Network("3fff::/20"))
 def is_public(text: str) -> bool:
     """Whether an IP address is one of the open Internet (IANA's special-purpose registries).
 
-    IPv4 addresses inside IPv6 ones (mapped, 6to4, Teredo, NAT64) are judged as what they lead to.
+    IPv4 addresses inside IPv6 ones (mapped, NAT64) are judged as what they lead to; 6to4 and Teredo
+    are not public.
     """
     try:
         address = ip_address(text.partition("%")[0])
@@ -43,8 +44,8 @@ def is_public(text: str) -> bool:
         # Whatever else is not global unicast (RFC 4291 section 2.4) leads to no registry.
         if address not in _UNICAST:
             return False
-        inner = (address.sixtofour, *(address.teredo or ()))
-        if not all(is_public(str(a)) for a in inner if a is not None):
+        # Relays into IPv4 that no registry is behind, whatever they lead to.
+        if address.sixtofour is not None or address.teredo is not None:
             return False
     if any(address in network for network in _SPECIAL):
         return False
