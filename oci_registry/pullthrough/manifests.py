@@ -80,7 +80,7 @@ class ManifestCache:
         if served is None:
             key = (host, target.repository, reference)
             if isinstance(reference, Digest):
-                served = await self._asking.run(key, lambda: self._fetch(target, reference))
+                served = await self._asking.run(key, lambda: self._obtain(target, reference))
             else:
                 served = await self._asking.run(key, lambda: self._refresh(target, reference))
         if served.cached:
@@ -107,6 +107,11 @@ class ManifestCache:
         if record is None or known is None:
             return await self._fetch(target, tag)
         began = self._clock.seconds()
+        if judge(began - record.checked, target.upstream.manifest_invalidation_time) is (
+            Freshness.FRESH
+        ):
+            # Somebody else has asked while we looked in the store.
+            return ServedManifest(known, cached=True)
         try:
             digest = await target.upstream.manifest_digest(target.repository, tag)
             if digest is not None:
@@ -141,6 +146,13 @@ class ManifestCache:
             return await Deferred.fromCoroutine(work).addTimeout(max(seconds, 0.1), self._clock)
         except DeferredTimeout:
             raise GatewayTimeout("upstream did not answer in time") from None
+
+    async def _obtain(self, target: Target, digest: Digest) -> ServedManifest:
+        """Fetch a manifest by digest, unless somebody else has while we looked in the store."""
+        recent = self._manifests.recall(target.upstream.namespace, digest)
+        if recent is not None:
+            return ServedManifest(recent, cached=True)
+        return await self._fetch(target, digest)
 
     async def _fetch(self, target: Target, reference: Tag | Digest) -> ServedManifest:
         manifest = await target.upstream.manifest(target.repository, reference)

@@ -17,7 +17,6 @@ from oci_registry.streams.threads import RunInThread
 from oci_registry.upstream.interfaces import UpstreamBlob
 from oci_registry.upstream.table import Target
 
-
 MAX_TRANSFERS = 512
 """Downloads at once; each may hold some MiB of memory and a few open files."""
 

@@ -84,7 +84,7 @@ class FakeBody:
 class FakeUpstream:
     """An `oci_registry.upstream.interfaces.Upstream`.
 
-    *error* is raised by every question and *head_error* by HEADs of manifests. With *holding* every
+    *error* is raised by every question and *get_error* by GETs of manifests. With *holding* every
     question waits for `release`. *says_digest* and *says_size*: whether upstream tells. `asked` is
     what was asked, one sentence each.
     """
@@ -96,7 +96,7 @@ class FakeUpstream:
     manifests: dict[str, Manifest] = Factory(dict)
     blobs: dict[str, bytes] = Factory(dict)
     error: RegistryError | None = None
-    head_error: RegistryError | None = None
+    get_error: RegistryError | None = None
     holding: bool = False
     says_digest: bool = True
     says_size: bool = True
@@ -116,6 +116,10 @@ class FakeUpstream:
             if not question.called:
                 question.callback(None)
 
+    def release_one(self) -> None:
+        """Answer the question that waits longest, and go on holding."""
+        self._waiting.pop(0).callback(None)
+
     def add(self, raw: bytes, tag: str | None = None) -> Manifest:
         """Have a manifest."""
         manifest = manifest_of(raw)
@@ -132,12 +136,12 @@ class FakeUpstream:
 
     async def manifest(self, repository: str, reference: Tag | Digest) -> Manifest:
         await self._begin(f"GET {repository} {reference}")
+        if self.get_error is not None:
+            raise self.get_error
         return self._found(reference)
 
     async def manifest_digest(self, repository: str, tag: Tag) -> Digest | None:
         await self._begin(f"HEAD {repository} {tag}")
-        if self.head_error is not None:
-            raise self.head_error
         digest = self._found(tag).digest
         return digest if self.says_digest else None
 

@@ -239,7 +239,8 @@ class ReferrersLists(ListTestCase):
         """What is no descriptor is left out; what is no index is an error."""
         self.pages[self.api] = page({"manifests": [1, None, "x", [], {"n": 1}]})
         self.assertEqual(({"n": 1},), self.fetch().manifests)
-        for value in ({}, {"manifests": None}, {"manifests": {}}, [], None):
+        odd: list[Any] = [{}, {"manifests": None}, {"manifests": {}}, [], None]
+        for value in odd:
             self.pages[self.api] = page(value)
             self.failureResultOf(self.begin(), BadGateway)
 

@@ -1,0 +1,105 @@
+"""A cache of everything, in memory, for tests of the registry room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, execute
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from oci_registry.metrics import Metrics
+from oci_registry.pullthrough.blobs import BlobCache
+from oci_registry.pullthrough.manifests import ManifestCache
+from oci_registry.pullthrough.sizes import KnownSizes
+from oci_registry.pullthrough.transfers import Transfers
+from oci_registry.storage.blobs import BlobStore
+from oci_registry.storage.drivers.memory import MemoryDriver
+from oci_registry.storage.manifests import ManifestStore
+from oci_registry.storage.tags import TagStore
+from oci_registry.storage.usage import Usage
+from oci_registry.streams.growing import GrowingBlob
+from oci_registry.upstream.table import Target
+from tests.support.fake_upstream import FakeUpstream
+
+T = TypeVar("T")
+NOW = 1_700_000_000.0
+
+
+def at_once(call: Callable[..., T], *args: object) -> Deferred[T]:
+    """Run a call where it is; a `RunInThread`."""
+    done: Deferred[T] = execute(call, *args)
+    return done
+
+
+class CacheTestCase(SynchronousTestCase):
+    """All of the registry room above a store in memory and one upstream."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(NOW)
+        self.driver = MemoryDriver(self.clock)
+        self.metrics = Metrics()
+        self.upstream = FakeUpstream()
+        self.target = Target(self.upstream, "library/app")
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything but what is stored."""
+        usage = Usage(self.driver, self.clock)
+        self.sizes = KnownSizes()
+        self.blob_store = BlobStore(self.driver, usage, at_once, check_always=False)
+        self.manifest_store = ManifestStore(self.driver, usage)
+        self.tag_store = TagStore(self.driver)
+        self.transfers = Transfers(self.blob_store, at_once, self.clock, self.metrics)
+        self.blobs = BlobCache(self.blob_store, self.transfers, self.sizes, self.metrics)
+        self.manifests = ManifestCache(
+            self.manifest_store, self.tag_store, self.sizes, self.clock, self.metrics
+        )
+
+    def start(self, work: Coroutine[Any, Any, T]) -> Deferred[T]:
+        """Begin some work."""
+        return Deferred.fromCoroutine(work)
+
+    def now(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what some work that waits for nothing gives."""
+        return self.successResultOf(Deferred.fromCoroutine(work))
+
+    def fails(self, work: Coroutine[Any, Any, Any], *kinds: type[Exception]) -> Exception:
+        """Return what some work fails with."""
+        failure = self.failureResultOf(Deferred.fromCoroutine(work), *kinds)
+        assert isinstance(failure.value, Exception)
+        return failure.value
+
+    def other(self, namespace: str = "other.example.com") -> Target:
+        """Return a target on another upstream."""
+        return Target(FakeUpstream(namespace), "library/app")
+
+    def read(self, blob: GrowingBlob) -> Deferred[bytes]:
+        """Follow a growing blob to its end."""
+        return Deferred.fromCoroutine(_read(blob))
+
+    def stored(self) -> set[str]:
+        """Return the keys of all that is stored."""
+        return set(self.driver._objects)
+
+    def counted(self, name: str, **labels: str) -> float:
+        """Return the value of a metric."""
+        value = self.metrics.registry.get_sample_value(name, labels)
+        return value or 0.0
+
+
+async def _read(blob: GrowingBlob) -> bytes:
+    follower = blob.follow()
+    data = b""
+    try:
+        while True:
+            piece = follower.read(100_000)
+            if isinstance(piece, Deferred):
+                piece = await piece
+            if not piece:
+                return data
+            data += piece
+    finally:
+        follower.close()
