@@ -19,18 +19,30 @@ from twisted.web.server import Request, Site
 from oci_registry.logs import AccessEntry, AccessLog
 
 IDLE_TIMEOUT = 120.0
-"""Seconds a connection may be silent between requests, or within the head of one."""
-SEND_AT_ONCE = 1024 * 1024
-"""Bytes offered to the kernel in one call; it takes what fits."""
+"""Seconds a connection may be silent between requests, and that a whole request may take to arrive."""
+LINGER = 60.0
+"""Seconds a client has to take what was sent before its connection was closed."""
+REFUSED = 5.0
+"""Seconds that a client which was refused may go on to send before it is cut off."""
 MAX_BODY = 1024 * 1024
-"""Bytes of a request body that are read, and thrown away, before the connection is closed."""
+"""Bytes of a request body that are read, and thrown away, before the request is refused."""
+CLIENT_LEFT = 499
+"""What the access log tells of a request whose client left before there was a response."""
 
 _HANDSHAKE = 0x16
-_BAD_REQUEST = (
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 28\r\n"
-    b"Connection: close\r\n\r\nThis port speaks plain HTTP\n"
-)
-_TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+def _refusal(status: bytes, body: bytes = b"") -> bytes:
+    return (
+        b"HTTP/1.1 %b\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n"
+        b"Connection: close\r\n\r\n%b" % (status, len(body), body)
+    )
+
+
+_NOT_PLAIN = _refusal(b"400 Bad Request", b"This port speaks plain HTTP\n")
+_MALFORMED = _refusal(b"400 Bad Request")
+_TOO_LARGE = _refusal(b"413 Content Too Large")
+_LINE_TOO_LONG = _refusal(b"431 Request Header Fields Too Large")
 
 
 class RegistryRequest(Request):
@@ -46,11 +58,18 @@ class RegistryRequest(Request):
         self.content = BytesIO()
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Throw the body away; close the connection on whoever does not stop sending."""
+        """Throw the body away; refuse whoever does not stop sending."""
         self._body_bytes += len(data)
         if self._body_bytes > MAX_BODY:
-            self.channel.write(_TOO_LARGE)
-            self.channel.loseConnection()
+            cast(RegistryChannel, self.channel).refuse(_TOO_LARGE)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Tell the access log of a response that was not completed, too."""
+        if self.uri is not HTTPRequest.uri:  # else its head has not arrived
+            if not self.startedWriting:
+                self.code = CLIENT_LEFT
+            self.channel.factory.log(self)
+        super().connectionLost(reason)
 
     @property
     def gone(self) -> bool:
@@ -77,34 +96,99 @@ class RegistryChannel(HTTPChannel):
 
     Clients that try TLS first wait for as long as nobody answers; the rest of what they sent is not
     an HTTP request and will never become one.
+
+    Nobody holds a connection for longer than its timeouts, by sending slowly or by not reading.
     """
 
     _heard = False
+    _arriving = False
+    _closing = False
 
     def connectionMade(self) -> None:
-        """Count the connection, and let it send more at once than Twisted's 128 KiB.
-
-        A chunk that is sent in two calls is copied in between. Transports that do not know the
-        attribute (TLS) ignore it.
-        """
+        """Count the connection."""
         super().connectionMade()
-        self.transport.SEND_LIMIT = SEND_AT_ONCE  # type: ignore[union-attr]
         self.factory.connected(self)
 
     def dataReceived(self, data: bytes) -> None:
-        """Look at the first byte, then go on as usual."""
+        """Look at the first byte, then go on as usual; nothing is heard once we are closing."""
+        if self._closing:
+            return
         if not self._heard:
             self._heard = True
             if data[0] == _HANDSHAKE:
-                self.write(_BAD_REQUEST)
-                self.loseConnection()
+                self.refuse(_NOT_PLAIN)
                 return
         super().dataReceived(data)
 
+    def resetTimeout(self) -> None:
+        """Give time when a request begins to arrive, not for each byte of it."""
+        if not self._arriving:
+            self._arriving = True
+            super().resetTimeout()
+
+    def allContentReceived(self) -> None:
+        """Answer the request, unless it was refused before it had come to its end."""
+        if not self._closing:
+            super().allContentReceived()
+
+    def requestDone(self, request: HTTPRequest) -> None:
+        """Wait for the next request."""
+        self._arriving = False
+        super().requestDone(request)
+
+    def checkPersistence(self, request: HTTPRequest, version: bytes) -> bool:
+        """Take no further request when the site is closing, and say so."""
+        if self.factory.closing:
+            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+            return False
+        return bool(super().checkPersistence(request, version))
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """Refuse a line that is longer than any we would want."""
+        self.refuse(_LINE_TOO_LONG)
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        """Twisted's own way to refuse; its answer does not say that it has no body."""
+        self.refuse(_MALFORMED)
+
+    def refuse(self, answer: bytes) -> None:
+        """Send *answer* in place of a response and close; nothing more of this client is looked at.
+
+        What it still sends is thrown away for a moment: closing on it would be a reset, which may
+        destroy the answer.
+        """
+        if self._closing:
+            return
+        self._closing = True
+        self.clearLineBuffer()
+        self.write(answer)
+        self.setTimeout(REFUSED)
+        transport: Any = self.transport
+        transport.unregisterProducer()
+        if hasattr(transport, "loseWriteConnection") and not self.isSecure():
+            transport.loseWriteConnection()
+        else:
+            transport.loseConnection()
+
+    def loseConnection(self) -> None:
+        """Close when everything is sent, or when the client has not taken it for long."""
+        if not self._closing:
+            self._closing = True
+            self.setTimeout(LINGER)
+            super().loseConnection()
+
+    def timeoutConnection(self) -> None:
+        """Close a connection that was idle; cut off one that should have been closed by now."""
+        if self._closing:
+            self.abort()
+        else:
+            self.loseConnection()
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Count the connection no more."""
-        self.factory.disconnected(self)
+        """End what the client was waiting for, and count the connection no more."""
+        self._closing = True
         super().connectionLost(reason)
+        self.factory.disconnected(self)
 
     def abort(self) -> None:
         """Close the connection at once, with whatever has not been sent."""
@@ -134,7 +218,8 @@ class RegistrySite(Site):
         self.displayTracebacks = False
         self._access_log = access_log
         self._channels: set[RegistryChannel] = set()
-        self._closing = False
+        self.closing = False
+        """Whether no further request is taken."""
         self._empty: list[Deferred[None]] = []
 
     def connection_count(self) -> int:
@@ -143,7 +228,7 @@ class RegistrySite(Site):
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """Accept a connection, unless the site is closing."""
-        return None if self._closing else super().buildProtocol(addr)
+        return None if self.closing else super().buildProtocol(addr)
 
     def connected(self, channel: RegistryChannel) -> None:
         """A connection has been made."""
@@ -162,7 +247,7 @@ class RegistrySite(Site):
 
         Fires when there is none left.
         """
-        self._closing = True
+        self.closing = True
         done: Deferred[None] = Deferred()
         if not self._channels:
             done.callback(None)
