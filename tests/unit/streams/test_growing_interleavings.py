@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -105,6 +105,7 @@ class Interleavings(SynchronousTestCase):
         for name, value in SMALL.items():
             self.patch(growing, name, value)
 
+    @settings(max_examples=500)
     @given(
         size=st.integers(0, 150),
         sent=SENT,

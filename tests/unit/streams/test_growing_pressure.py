@@ -222,6 +222,7 @@ class FailingStore(PressureTestCase):
         fast, slow = Reader(blob.follow()), Reader(blob.follow())
         slow.read(1)
         self.send(blob)
+        self.clock.advance(FLUSH_DELAY)
         fast.read()
         self.assertTrue(self.producer.paused)
         blob.unregisterProducer()

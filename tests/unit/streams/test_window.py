@@ -30,6 +30,16 @@ class WindowTests(SynchronousTestCase):
         window.append(data)
         self.assertIs(window.get(0, 10), data)
 
+    def test_batches_go_as_a_whole(self) -> None:
+        """A batch is dropped when its last byte is no longer needed, and not before."""
+        window = Window(4)
+        window.append(b"abcd")
+        window.append(b"efgh")
+        window.drop_before(3)
+        self.assertEqual(window.start, 0)
+        window.drop_before(4)
+        self.assertEqual(window.start, 4)
+
     @given(
         st.lists(
             st.one_of(
