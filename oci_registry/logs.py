@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
@@ -104,7 +105,7 @@ class AccessLog:
         self._moment = ""
 
     def write(self, entry: AccessEntry) -> None:
-        """Write the line of a response."""
+        """Write the line of a response; if that cannot be, the response is no worse for it."""
         if self._stream is None:
             return
         now = self._clock.seconds()
@@ -122,8 +123,10 @@ class AccessLog:
                 f'{moment} info {entry.client} "{entry.method} {entry.uri}" {entry.status} '
                 f'{entry.sent} {entry.seconds:.3f} "{entry.agent}"'
             )
-        self._stream.write(line + "\n")
-        self._stream.flush()
+        # A full disk, or a reader of the log that has gone.
+        with suppress(OSError, ValueError):
+            self._stream.write(line + "\n")
+            self._stream.flush()
 
 
 def build_access_log(level: str, style: str, clock: IReactorTime) -> AccessLog:
