@@ -1,0 +1,243 @@
+"""One line per event, whatever is in it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from io import StringIO
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, Logger, LogLevel, LogPublisher
+from twisted.python.components import Componentized
+from twisted.trial.unittest import SynchronousTestCase
+
+from oci_registry.logs import (
+    AccessEntry,
+    AccessLog,
+    build_access_log,
+    build_observer,
+    format_json,
+    format_text,
+    observe_application,
+)
+
+ENTRY = AccessEntry("10.0.0.1", "GET", "/v2/", 200, 2, 0.0123, "podman/4")
+
+
+def event(text: str, **fields: Any) -> dict[str, Any]:
+    """Return an event as Twisted's Logger makes it."""
+    level = fields.pop("log_level", LogLevel.info)
+    return {
+        "log_time": 1_700_000_000.25,
+        "log_level": level,
+        "log_namespace": "oci_registry.x",
+        "log_format": text,
+        **fields,
+    }
+
+
+class Text(SynchronousTestCase):
+    """Events as lines of text."""
+
+    def test_line(self) -> None:
+        """A line is the moment in UTC, the level and the message."""
+        line = format_text(event("{a} and {b!r}", a=1, b="two", log_level=LogLevel.warn))
+        self.assertEqual("2023-11-14T22:13:20.250Z warn 1 and 'two'\n", line)
+
+    def test_control_characters(self) -> None:
+        """Nothing in a message can end its line or disguise it."""
+        line = format_text(event("{x}", x="a\r\n2023 info forged\x1b[2J\u2028\x00\x85"))
+        self.assertEqual(
+            "2023-11-14T22:13:20.250Z info a\\r\\n2023 info forged\\x1b[2J\\u2028\\x00\\x85\n", line
+        )
+
+    def test_words_of_any_language(self) -> None:
+        """What can be printed is."""
+        self.assertIn("größe 大小", format_text(event("größe {x}", x="大小")) or "")
+
+    @given(st.text())
+    def test_any_message_is_one_line(self, text: str) -> None:
+        """Any text is one line, for everything that takes lines apart."""
+        line = format_text(event("{x}", x="." + text)) or ""
+        self.assertEqual(1, len(line.splitlines()))
+        self.assertTrue(line.endswith("\n"))
+
+    def test_traceback(self) -> None:
+        """A failure brings its traceback."""
+        line = format_text(self.failed()) or ""
+        self.assertIn("error it broke\nTraceback", line)
+        self.assertIn("ZeroDivisionError", line)
+
+    def failed(self) -> dict[str, Any]:
+        """Return the event of a failure."""
+        events: list[Any] = []
+        log = Logger(observer=events.append)
+        try:
+            _ = 1 / 0
+        except ZeroDivisionError:
+            log.failure("it broke", level=LogLevel.error)
+        (found,) = events
+        return dict(found)
+
+    def test_nothing_to_say(self) -> None:
+        """An event without a message is no line."""
+        self.assertIsNone(format_text(event("")))
+        self.assertIsNone(format_json(event("")))
+
+
+class Json(Text):
+    """Events as JSON objects."""
+
+    def read(self, logged: dict[str, Any]) -> dict[str, Any]:
+        line = format_json(logged) or ""
+        self.assertEqual(1, len(line.splitlines()))
+        fields: dict[str, Any] = json.loads(line)
+        return fields
+
+    def test_line(self) -> None:
+        """An object has the moment, the level, the source and the message, and plain fields."""
+        self.assertEqual(
+            {
+                "time": "2023-11-14T22:13:20.250Z",
+                "level": "warn",
+                "source": "oci_registry.x",
+                "message": "1 and 'two'",
+                "a": 1,
+                "b": "two",
+            },
+            self.read(event("{a} and {b!r}", a=1, b="two", c=object(), log_level=LogLevel.warn)),
+        )
+
+    def test_control_characters(self) -> None:
+        """Control characters are escaped by JSON, and nothing is lost."""
+        self.assertEqual("a\r\nb\x1b", self.read(event("{x}", x="a\r\nb\x1b"))["message"])
+
+    def test_words_of_any_language(self) -> None:
+        """The line is ASCII, and says the same."""
+        line = format_json(event("größe")) or ""
+        self.assertTrue(line.isascii())
+        self.assertEqual("größe", json.loads(line)["message"])
+
+    @given(st.text(min_size=1))
+    def test_any_message_is_one_line(self, text: str) -> None:
+        """Any text is one line."""
+        self.assertEqual(text, self.read(event("{x}", x=text))["message"])
+
+    def test_fields_that_are_called_like_ours(self) -> None:
+        """A field of the event does not replace one of the line."""
+        fields = self.read(event("{level} {source}", level="mine", source="mine"))
+        self.assertEqual(("info", "oci_registry.x"), (fields["level"], fields["source"]))
+
+    def test_traceback(self) -> None:
+        """A failure's traceback is a field."""
+        fields = self.read(self.failed())
+        self.assertEqual(("it broke", "error"), (fields["message"], fields["level"]))
+        self.assertIn("ZeroDivisionError", fields["traceback"])
+
+
+class Observing(SynchronousTestCase):
+    """Which events are written."""
+
+    def levels(self, at_least: str, namespace: str) -> str:
+        """Log one event of each level and return those written."""
+        stream = StringIO()
+        publisher = LogPublisher(build_observer(at_least, "text", stream))
+        log = Logger(namespace, observer=publisher)
+        for level in ("debug", "info", "warn", "error", "critical"):
+            log.emit(LogLevel.lookupByName(level), f"an event of {level}")
+        return " ".join(line.rpartition(" ")[2] for line in stream.getvalue().splitlines())
+
+    def test_levels(self) -> None:
+        """Events below the level are left out."""
+        self.assertEqual("debug info warn error critical", self.levels("debug", "oci_registry.a"))
+        self.assertEqual("info warn error critical", self.levels("info", "oci_registry.a"))
+        self.assertEqual("error critical", self.levels("error", "oci_registry.a"))
+
+    def test_twisted(self) -> None:
+        """Twisted's own chatter is left out; its warnings are not."""
+        for level in ("debug", "info", "warn"):
+            self.assertEqual("warn error critical", self.levels(level, "twisted.web"))
+        self.assertEqual("critical", self.levels("critical", "twisted.web"))
+
+    def test_json(self) -> None:
+        """The style decides how."""
+        stream = StringIO()
+        log = Logger("a", observer=LogPublisher(build_observer("info", "json", stream)))
+        log.info("hello {name}", name="you")
+        self.assertEqual("hello you", json.loads(stream.getvalue())["message"])
+
+    def test_application(self) -> None:
+        """An application is made to log through us; anything else is left alone."""
+        application: Any = Componentized()
+        observe_application(application, "info", "text")
+        self.assertIsNotNone(application.getComponent(ILogObserver))
+        observe_application(object(), "info", "text")
+
+
+class Broken(StringIO):
+    """A stream on a full disk."""
+
+    def flush(self) -> None:
+        raise OSError(28, "No space left on device")
+
+
+class Access(SynchronousTestCase):
+    """The access log."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_700_000_000.25)
+        self.stream = StringIO()
+
+    def test_text(self) -> None:
+        """A response is a line like the others."""
+        AccessLog(self.stream, "text", self.clock).write(ENTRY)
+        self.assertEqual(
+            '2023-11-14T22:13:20.250Z info 10.0.0.1 "GET /v2/" 200 2 0.012 "podman/4"\n',
+            self.stream.getvalue(),
+        )
+
+    def test_json(self) -> None:
+        """A response is an object like the others, with a field for each value."""
+        AccessLog(self.stream, "json", self.clock).write(ENTRY)
+        self.assertEqual(
+            {
+                "time": "2023-11-14T22:13:20.250Z",
+                "level": "info",
+                "source": "access",
+                "client": "10.0.0.1",
+                "method": "GET",
+                "uri": "/v2/",
+                "status": 200,
+                "sent": 2,
+                "seconds": 0.0123,
+                "agent": "podman/4",
+            },
+            json.loads(self.stream.getvalue()),
+        )
+
+    def test_moments(self) -> None:
+        """Each line has its own moment."""
+        log = AccessLog(self.stream, "text", self.clock)
+        for _ in range(3):
+            log.write(ENTRY)
+            self.clock.advance(0.5)
+        moments = [line[17:24] for line in self.stream.getvalue().splitlines()]
+        self.assertEqual(["20.250Z", "20.750Z", "21.250Z"], moments)
+
+    def test_quiet(self) -> None:
+        """Above the level info there is no access log."""
+        for level, written in (("debug", True), ("info", True), ("warn", False), ("error", False)):
+            stream = StringIO()
+            self.patch(sys, "stdout", stream)
+            build_access_log(level, "text", self.clock).write(ENTRY)
+            self.assertEqual(written, bool(stream.getvalue()), level)
+
+    def test_stream_that_fails(self) -> None:
+        """A log that cannot be written is no reason that a response fails."""
+        AccessLog(Broken(), "text", self.clock).write(ENTRY)
+        self.stream.close()
+        AccessLog(self.stream, "text", self.clock).write(ENTRY)
