@@ -88,4 +88,7 @@ class Lists:
             if artifact_type is None or manifest.get("artifactType") == artifact_type
         ]
         index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}
-        return ServedReferrers(json.dumps(index).encode(), filtered=artifact_type is not None)
+        # As short as upstream sent it: clients read only so many bytes.
+        text = json.dumps(index, ensure_ascii=False, separators=(",", ":"))
+        body = text.encode("utf-8", "replace")
+        return ServedReferrers(body, filtered=artifact_type is not None)

@@ -1,0 +1,147 @@
+"""Lists of tags and of referrers, with and without the upstream."""
+
+from __future__ import annotations
+
+import json
+
+from oci_registry.pullthrough.lists import Lists, ServedPage
+from oci_registry.spec.digest import Digest
+from oci_registry.spec.errors import (
+    BadGateway,
+    Denied,
+    GatewayTimeout,
+    ManifestUnknown,
+    NameUnknown,
+    TooManyRequests,
+)
+from oci_registry.spec.mediatypes import OCI_INDEX
+from oci_registry.storage.tags import TagRecord
+from oci_registry.upstream.interfaces import Page, Referrers
+from tests.unit.pullthrough.support import CacheTestCase
+
+DIGEST = Digest.of(b"subject")
+
+
+class ListsTestCase(CacheTestCase):
+    """An upstream with some lists."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.lists = Lists(self.tag_store)
+
+    def keep(self, *tags: str, host: str = "example.com", repository: str = "library/app") -> None:
+        """Have tags in the store."""
+        for tag in tags:
+            record = TagRecord(DIGEST, OCI_INDEX, self.clock.seconds())
+            self.now(self.tag_store.put(host, repository, tag, record))
+
+    def tags(self, n: int | None = None, last: str | None = None) -> ServedPage:
+        return self.now(self.lists.tags(self.target, n, last))
+
+
+class Tags(ListsTestCase):
+    """Lists of tags."""
+
+    def test_passed_on(self) -> None:
+        """Upstream's page is passed on as it is, whatever is stored."""
+        self.keep("stored")
+        self.upstream.page = Page(("b", "a"), "a")
+        self.assertEqual(ServedPage(Page(("b", "a"), "a"), False), self.tags(2, "x"))
+        self.assertEqual(["tags library/app 2 x"], self.upstream.asked)
+
+    def test_none_wanted(self) -> None:
+        """A page of no tags needs no upstream, and has no next."""
+        self.assertEqual(ServedPage(Page((), None), False), self.tags(0))
+        self.assertEqual([], self.upstream.asked)
+
+    def test_from_the_store(self) -> None:
+        """If upstream cannot be asked, the tags that are stored are listed, in lexical order."""
+        self.keep("b", "a", "C", "10", "2")
+        self.keep("elsewhere", repository="library/other")
+        self.keep("deeper", repository="library/app/deeper")
+        self.keep("foreign", host="other.example.com")
+        for error in (BadGateway("x"), GatewayTimeout("x"), TooManyRequests("x")):
+            self.upstream.error = error
+            page = Page(("10", "2", "C", "a", "b"), None)
+            self.assertEqual(ServedPage(page, True), self.tags())
+
+    def test_pages_of_the_store(self) -> None:
+        """Stored tags come in pages, too."""
+        self.keep("a", "b", "c", "d", "e")
+        self.upstream.error = BadGateway("x")
+        for n, last, expected in (
+            (2, None, Page(("a", "b"), "b")),
+            (2, "b", Page(("c", "d"), "d")),
+            (2, "d", Page(("e",), None)),
+            (5, None, Page(("a", "b", "c", "d", "e"), None)),
+            (9, "b", Page(("c", "d", "e"), None)),
+            (None, "bb", Page(("c", "d", "e"), None)),
+            (2, "e", Page((), None)),
+        ):
+            self.assertEqual(ServedPage(expected, True), self.tags(n, last), (n, last))
+
+    def test_nothing_stored(self) -> None:
+        """If nothing is stored, upstream's error is the answer."""
+        self.upstream.error = GatewayTimeout("x")
+        self.fails(self.lists.tags(self.target, None, None), GatewayTimeout)
+
+    def test_definite_answers(self) -> None:
+        """A 404 and a 403 are answers: the store does not know better."""
+        self.keep("a")
+        for error in (NameUnknown("x"), Denied("x")):
+            self.upstream.error = error
+            self.fails(self.lists.tags(self.target, None, None), type(error))
+
+    def test_broken_store(self) -> None:
+        """If the store fails as well, upstream's error is the answer."""
+        self.keep("a")
+        self.upstream.error = GatewayTimeout("x")
+        self.driver.broken = "disk on fire"
+        self.fails(self.lists.tags(self.target, None, None), GatewayTimeout)
+
+
+class ReferrersTests(ListsTestCase):
+    """What refers to a manifest."""
+
+    def body(self, artifact_type: str | None = None) -> bytes:
+        served = self.now(self.lists.referrers(self.target, DIGEST, artifact_type))
+        self.assertEqual(artifact_type is not None, served.filtered)
+        return served.body
+
+    def test_index(self) -> None:
+        """Referrers are served as an image index, each as upstream described it."""
+        known: list[dict[str, object]] = [
+            {"digest": "d", "annotations": {"a": "ü"}, "size": 5},
+            {"artifactType": "x/y", "z": [1, None]},
+        ]
+        self.upstream.found = Referrers(tuple(known), complete=True)
+        index = json.loads(self.body())
+        self.assertEqual((2, OCI_INDEX), (index["schemaVersion"], index["mediaType"]))
+        self.assertEqual(known, index["manifests"])
+
+    def test_filter(self) -> None:
+        """Only those of the artifact type asked for are served."""
+        kinds: list[object] = ["a/b", "c/d", None, "a/b", ["a/b"]]
+        found: list[dict[str, object]] = [{"artifactType": kind} for kind in kinds]
+        self.upstream.found = Referrers((*found, {}), complete=True)
+        manifests = json.loads(self.body("a/b"))["manifests"]
+        self.assertEqual([{"artifactType": "a/b"}] * 2, manifests)
+        self.assertEqual([], json.loads(self.body("e/f"))["manifests"])
+
+    def test_none(self) -> None:
+        """No referrers are an empty list."""
+        self.assertEqual([], json.loads(self.body())["manifests"])
+
+    def test_not_longer_than_upstreams(self) -> None:
+        """What is served is not longer than what upstream sent: clients take only so much."""
+        found: list[dict[str, object]] = [{"annotations": {"a": "日本語" * 1000, "b": "\ud800"}}]
+        self.upstream.found = Referrers(tuple(found), complete=True)
+        sent = len("日本語".encode()) * 1000
+        self.assertLess(len(self.body()), sent + 200)
+        json.loads(self.body())
+
+    def test_errors(self) -> None:
+        """Upstream's errors are passed on: there is nothing stored to fall back on."""
+        for error in (BadGateway("x"), Denied("x"), ManifestUnknown("x")):
+            self.upstream.error = error
+            self.fails(self.lists.referrers(self.target, DIGEST, None), type(error))
