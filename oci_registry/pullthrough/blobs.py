@@ -22,6 +22,9 @@ from oci_registry.upstream.table import Target
 class OpenBlob:
     """A blob that can be read: take one source from it, or close it.
 
+    Take it before waiting for anything else: a transfer that is over keeps its bytes for those alone
+    who follow it by then.
+
     *size* in bytes; None while nobody knows it (upstream did not say). *cached*: it came from the
     store.
     """

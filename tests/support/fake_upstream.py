@@ -95,7 +95,7 @@ class FakeUpstream:
     blob_invalidation_time: float = 3600.0
     manifests: dict[str, Manifest] = Factory(dict)
     blobs: dict[str, bytes] = Factory(dict)
-    error: RegistryError | None = None
+    error: Exception | None = None
     get_error: RegistryError | None = None
     holding: bool = False
     says_digest: bool = True

@@ -1,0 +1,262 @@
+"""Blobs: from the store, from a transfer under way, or from one that is started."""
+
+from __future__ import annotations
+
+import json
+
+from twisted.internet.defer import Deferred
+
+from oci_registry.pullthrough.blobs import OpenBlob
+from oci_registry.spec.digest import Digest
+from oci_registry.spec.errors import BadGateway, BlobUnknown
+from oci_registry.spec.reference import Tag
+from oci_registry.storage.blobs import StoredBlob
+from oci_registry.storage.keys import blob_key
+from oci_registry.streams.growing import TAIL, TransferFailed
+from oci_registry.streams.interfaces import Source
+from tests.unit.pullthrough.support import CacheTestCase
+
+DATA = bytes(range(256)) * 1200
+
+
+class BlobTestCase(CacheTestCase):
+    """An upstream with one blob."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.digest = self.upstream.add_blob(DATA)
+        self.upstream.manual = True
+
+    def begin(self, digest: Digest | None = None, head: int = 0) -> Deferred[OpenBlob]:
+        return self.start(self.blobs.open(self.target, digest or self.digest, head))
+
+    def open(self, digest: Digest | None = None, head: int = 0) -> OpenBlob:
+        return self.successResultOf(self.begin(digest, head))
+
+    def finish(self) -> None:
+        """Let the download that was begun last go on to its end."""
+        body = self.upstream.bodies[-1]
+        body.send(body.data)
+        body.end()
+
+    def drain(self, source: Source) -> bytes:
+        """Read what a source gives at once."""
+        data = b""
+        while True:
+            piece = source.read(50_000)
+            if isinstance(piece, Deferred):
+                piece = self.successResultOf(piece)
+            if not piece:
+                source.close()
+                return data
+            data += piece
+
+    def pull(self, digest: Digest | None = None, start: int = 0, stop: int | None = None) -> bytes:
+        """Return a blob, from upstream or from the store."""
+        blob = self.open(digest)
+        source = blob.source(start, stop)
+        if not blob.cached:
+            self.finish()
+        return self.drain(source)
+
+    def pulled(self) -> None:
+        """Have the blob in the store."""
+        self.pull()
+        self.upstream.asked.clear()
+
+
+class Opened(BlobTestCase):
+    """Blobs to be read."""
+
+    def test_cold_and_warm(self) -> None:
+        """A blob comes from upstream once, and from the store from then on, also after a restart."""
+        cold = self.open()
+        self.assertEqual((len(DATA), False), (cold.size, cold.cached))
+        source = cold.source(0, None)
+        self.finish()
+        self.assertEqual(DATA, self.drain(source))
+        for _ in range(2):
+            warm = self.open()
+            self.assertEqual((len(DATA), True), (warm.size, warm.cached))
+            self.assertEqual(DATA, self.drain(warm.source(0, None)))
+            self.restart()
+        self.assertEqual(1, len(self.upstream.asked))
+
+    def test_under_way(self) -> None:
+        """A blob under way is joined, without a look into the store."""
+        first = self.open().source(1000, None)
+        self.driver.broken = "not to be asked"
+        second = self.open().source(0, None)
+        self.driver.broken = None
+        self.finish()
+        self.assertEqual(DATA, self.drain(second))
+        self.assertEqual(DATA[1000:], self.drain(first))
+        self.assertEqual(1, len(self.upstream.asked))
+
+    def test_ranges(self) -> None:
+        """Ranges are the same from the store as from a transfer."""
+        self.assertEqual(DATA[70_000:], self.pull(None, 70_000))
+        for start, stop in ((0, 1), (5, 90_000), (len(DATA) - 1, len(DATA)), (70_000, None)):
+            for head in (0, 100, 10**6):
+                self.assertEqual(
+                    DATA[start:stop], self.drain(self.open(head=head).source(start, stop))
+                )
+
+    def test_unknown(self) -> None:
+        """What upstream does not have is a 404."""
+        missing = Digest.of(b"missing")
+        self.failureResultOf(self.begin(missing), BlobUnknown)
+
+    def test_committed_while_we_looked(self) -> None:
+        """Who looked in the store just before a commit looks again, and asks upstream for nothing."""
+        looked: Deferred[None] = Deferred()
+        really = self.blob_store.open
+
+        async def slow(digest: Digest, head: int = 0) -> StoredBlob | None:
+            found = await really(digest, head)
+            if not looked.called:
+                await looked
+            return found
+
+        self.patch(self.blob_store, "open", slow)
+        late = self.begin()
+        self.assertNoResult(late)
+        joined = self.start(self.transfers.join(self.target, self.digest, None))
+        self.successResultOf(joined)
+        self.finish()
+        self.assertIn(blob_key(self.digest), self.stored())
+        looked.callback(None)
+        self.assertEqual(DATA, self.drain(self.successResultOf(late).source(0, None)))
+        self.assertEqual(1, len(self.upstream.asked))
+
+    def test_wrong_in_the_store(self) -> None:
+        """A wrong blob that somebody put into the store is replaced from upstream."""
+        for wrong in (DATA[:-1], b"", DATA[:-1] + b"x"):
+            self.driver.place(blob_key(self.digest), wrong, sealed=False)
+            self.assertEqual(DATA, self.pull())
+            self.restart()
+            self.assertTrue(self.open().cached)
+
+    def test_right_in_the_store(self) -> None:
+        """A right one is served without a download."""
+        self.driver.place(blob_key(self.digest), DATA, sealed=False)
+        self.assertEqual(DATA, self.pull())
+        self.assertEqual([], self.upstream.asked)
+
+    def test_empty(self) -> None:
+        """The empty blob is opened only when it is known to be right: nothing could be held back."""
+        empty = self.upstream.add_blob(b"")
+        opening = self.begin(empty)
+        self.assertNoResult(opening)
+        self.finish()
+        self.assertEqual(b"", self.drain(self.successResultOf(opening).source(0, None)))
+        self.upstream.blobs[str(self.digest)] = b""
+        opening = self.begin()
+        self.finish()
+        self.failureResultOf(opening, TransferFailed)
+
+    def test_size_of_a_manifest(self) -> None:
+        """What a manifest of the repository says about the length is used, and held against upstream."""
+        layer = {"mediaType": "a/b", "digest": str(self.digest), "size": len(DATA) + 5}
+        manifest = {"schemaVersion": 2, "config": {}, "layers": [layer]}
+        self.upstream.add(json.dumps(manifest).encode(), "latest")
+        self.now(self.manifests.get(self.target, Tag("latest")))
+        self.failureResultOf(self.begin(), BadGateway)
+        self.upstream.says_size = False
+        self.assertEqual(len(DATA) + 5, self.open().size)
+
+    def test_closed_unread(self) -> None:
+        """A blob that is opened and closed is not in use any more."""
+        self.pulled()
+        blob = self.open()
+        self.assertTrue(self.blob_store.in_use(self.digest))
+        blob.close()
+        self.assertFalse(self.blob_store.in_use(self.digest))
+        source = self.open().source(0, None)
+        self.assertTrue(self.blob_store.in_use(self.digest))
+        source.close()
+        self.assertFalse(self.blob_store.in_use(self.digest))
+
+    def test_broken_store(self) -> None:
+        """A store that cannot be read is not the reason that a pull fails."""
+        self.pulled()
+        self.driver.broken = "disk on fire"
+        blob = self.open()
+        self.assertFalse(blob.cached)
+        self.assertGreater(self.counted("oci_registry_errors_total", kind="store"), 0)
+
+    def test_counted(self) -> None:
+        """Hits and misses are counted by registry; a joined transfer is a miss."""
+        self.open()
+        self.open()
+        self.finish()
+        self.open().close()
+        for name, expected in (("blob_cache_hits", 1), ("blob_cache_misses", 2)):
+            self.assertEqual(expected, self.counted(name, namespace="example.com"))
+
+
+class Sizes(BlobTestCase):
+    """HEAD of blobs."""
+
+    def size(self, digest: Digest | None = None) -> int:
+        return self.now(self.blobs.size(self.target, digest or self.digest))
+
+    def test_cold(self) -> None:
+        """The size of a cold blob is asked upstream with HEAD, and nothing is downloaded."""
+        self.assertEqual(len(DATA), self.size())
+        self.assertEqual([f"HEAD library/app {self.digest}"], self.upstream.asked)
+        self.assertEqual(set(), self.stored())
+
+    def test_warm(self) -> None:
+        """The size of a stored blob is known."""
+        self.pulled()
+        self.assertEqual(len(DATA), self.size())
+        self.assertEqual([], self.upstream.asked)
+
+    def test_under_way(self) -> None:
+        """The size of a blob under way is known."""
+        self.open()
+        self.assertEqual(len(DATA), self.size())
+        self.assertEqual(1, len(self.upstream.asked))
+
+    def test_unknown(self) -> None:
+        """A blob that does not exist is a 404."""
+        self.fails(self.blobs.size(self.target, Digest.of(b"missing")), BlobUnknown)
+
+    def test_upstream_does_not_say(self) -> None:
+        """If upstream does not say, a manifest may; if none does, there is no answer."""
+        self.upstream.says_size = False
+        self.fails(self.blobs.size(self.target, self.digest), BadGateway)
+        layer = {"mediaType": "a/b", "digest": str(self.digest), "size": len(DATA)}
+        manifest = {"schemaVersion": 2, "config": {}, "layers": [layer]}
+        self.upstream.add(json.dumps(manifest).encode(), "latest")
+        self.now(self.manifests.get(self.target, Tag("latest")))
+        self.assertEqual(len(DATA), self.size())
+
+    def test_wrong_in_the_store(self) -> None:
+        """The size of a wrong blob in the store is not passed on."""
+        self.driver.place(blob_key(self.digest), b"wrong", sealed=False)
+        self.assertEqual(len(DATA), self.size())
+
+    def test_broken_store(self) -> None:
+        """A store that fails is passed over."""
+        self.pulled()
+        self.driver.broken = "disk on fire"
+        self.assertEqual(len(DATA), self.size())
+        self.assertEqual(1, len(self.upstream.asked))
+
+
+class Tail(BlobTestCase):
+    """What a reader may have of a blob that is not verified yet."""
+
+    def test_held_back(self) -> None:
+        """The last bytes come only when all have been verified."""
+        source = self.open().source(0, None)
+        self.upstream.bodies[0].send(DATA)
+        self.clock.advance(1)
+        data = b""
+        while not isinstance(piece := source.read(10**6), Deferred):
+            data += piece
+        self.assertEqual(len(DATA) - TAIL, len(data))
+        self.upstream.bodies[0].end()
+        self.assertEqual(DATA, data + self.successResultOf(piece) + self.drain(source))
