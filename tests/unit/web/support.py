@@ -69,9 +69,11 @@ class Connection:
         self.send(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
 
     def leave(self) -> None:
-        """The connection is gone."""
+        """The connection is gone: a transport stops its producer first, if it still has one."""
         if not self.lost:
             self.lost = True
+            if self.transport.producer is not None:
+                self.transport.producer.stopProducing()
             self.channel.connectionLost(Failure(ConnectionDone()))
 
     @property
