@@ -32,7 +32,7 @@ CLIENT_LEFT = 499
 _HANDSHAKE = 0x16
 
 
-def _refusal(status: bytes, body: bytes = b"") -> bytes:
+def _refusal(status: bytes, body: bytes) -> bytes:
     return (
         b"HTTP/1.1 %b\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n"
         b"Connection: close\r\n\r\n%b" % (status, len(body), body)
@@ -40,9 +40,9 @@ def _refusal(status: bytes, body: bytes = b"") -> bytes:
 
 
 _NOT_PLAIN = _refusal(b"400 Bad Request", b"This port speaks plain HTTP\n")
-_MALFORMED = _refusal(b"400 Bad Request")
-_TOO_LARGE = _refusal(b"413 Content Too Large")
-_LINE_TOO_LONG = _refusal(b"431 Request Header Fields Too Large")
+_MALFORMED = _refusal(b"400 Bad Request", b"This is not a request that HTTP/1.1 allows\n")
+_TOO_LARGE = _refusal(b"413 Content Too Large", b"Nothing is uploaded here\n")
+_LINE_TOO_LONG = _refusal(b"431 Request Header Fields Too Large", b"A line is too long\n")
 
 
 class RegistryRequest(Request):
@@ -148,7 +148,7 @@ class RegistryChannel(HTTPChannel):
         self.refuse(_LINE_TOO_LONG)
 
     def _respondToBadRequestAndDisconnect(self) -> None:
-        """Twisted's own way to refuse; its answer does not say that it has no body."""
+        """Twisted's own way to refuse; its answer has neither a body nor a length."""
         self.refuse(_MALFORMED)
 
     def refuse(self, answer: bytes) -> None:
