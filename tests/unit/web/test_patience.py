@@ -1,0 +1,127 @@
+"""Clients that stop reading without leaving, and headers that do not wait for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from attrs import define
+
+from oci_registry.web.patience import HEADERS_WITHIN, LIMIT, Patience
+from oci_registry.web.site import RegistryRequest
+from tests.unit.web.support import Connection, WebTestCase
+
+
+@define(eq=False)
+class FakeSender:
+    """What is looked at of a sender."""
+
+    sent: int = 0
+    paused: bool = False
+
+
+class Watching(WebTestCase):
+    """`Patience` and its clock."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.requests: list[RegistryRequest] = []
+        self.serve(self.requests.append)
+        self.patience = Patience(self.clock)
+        self.patience.start()
+        self.addCleanup(self.patience.stop)
+
+    def tearDown(self) -> None:
+        self.patience.stop()
+        super().tearDown()
+
+    @contextmanager
+    def watched(self) -> Iterator[tuple[FakeSender, Connection]]:
+        connection = self.ask("/x")
+        sender = FakeSender()
+        with self.patience.watching(sender, self.requests[-1]):  # type: ignore[arg-type]
+            yield sender, connection
+
+    def test_client_that_reads(self) -> None:
+        """A client that takes something now and then is kept for as long as it takes."""
+        with self.watched() as (sender, connection):
+            sender.paused = True
+            for _ in range(20):
+                self.clock.advance(LIMIT)
+                sender.sent += 1
+            self.assertFalse(connection.transport.aborted)
+
+    def test_client_that_does_not_read(self) -> None:
+        """A client that takes nothing for one whole round is let go."""
+        with self.watched() as (sender, connection):
+            sender.paused, sender.sent = True, 1000
+            self.clock.advance(LIMIT)
+            self.assertFalse(connection.transport.aborted)
+            self.clock.advance(LIMIT)
+            self.assertTrue(connection.transport.aborted)
+
+    def test_client_that_waits_for_us(self) -> None:
+        """A client that has taken all there is, and waits for more, is not to blame."""
+        with self.watched() as (sender, connection):
+            sender.sent = 1000
+            self.clock.advance(LIMIT * 5)
+            self.assertFalse(connection.transport.aborted)
+
+    def test_only_while_it_lasts(self) -> None:
+        """A response that has ended is no longer looked at."""
+        with self.watched() as (sender, connection):
+            sender.paused = True
+        for _ in range(3):
+            self.clock.advance(LIMIT)
+        self.assertFalse(connection.transport.aborted)
+
+    def test_many(self) -> None:
+        """One client that does not read costs the others nothing."""
+        with ExitStack() as stack:
+            watched = [stack.enter_context(self.watched()) for _ in range(3)]
+            watched[1][0].paused = True
+            self.clock.advance(LIMIT)
+            self.clock.advance(LIMIT)
+            aborted = [connection.transport.aborted for _, connection in watched]
+        self.assertEqual([False, True, False], aborted)
+
+    def test_headers(self) -> None:
+        """Headers leave after a moment, once, without a body."""
+        with self.watched() as (_, connection):
+            self.clock.advance(HEADERS_WITHIN - 1)
+            self.assertEqual(b"", connection.got)
+            self.clock.advance(2)
+            self.assertTrue(connection.got.endswith(b"\r\n\r\n"))
+            got = connection.got
+            self.clock.advance(HEADERS_WITHIN * 3)
+            self.assertEqual(got, connection.got)
+
+    def test_headers_that_are_out(self) -> None:
+        """Where the body has begun, nothing is added."""
+        with self.watched() as (_, connection):
+            self.requests[0].setHeader(b"Content-Length", b"100")
+            self.requests[0].write(b"body")
+            self.clock.advance(HEADERS_WITHIN + 1)
+            self.assertTrue(connection.got.endswith(b"\r\n\r\nbody"))
+
+    def test_headers_of_an_early_end(self) -> None:
+        """What ended before its first byte has no headers to send."""
+        with self.watched() as (_, connection):
+            pass
+        self.clock.advance(HEADERS_WITHIN + 1)
+        self.assertEqual(b"", connection.got)
+
+    def test_headers_without_client(self) -> None:
+        """Nobody is sent headers who has left."""
+        with self.watched() as (_, connection):
+            connection.leave()
+            self.clock.advance(HEADERS_WITHIN + 1)
+        self.assertEqual(b"", connection.got)
+
+    def test_stop(self) -> None:
+        """Stopping may come before starting, and twice."""
+        patience = Patience(self.clock)
+        patience.stop()
+        patience.start()
+        patience.stop()
+        patience.stop()

@@ -1,0 +1,121 @@
+"""What those ask who watch the daemon."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred, fail, succeed
+
+from oci_registry.metrics import Metrics
+from oci_registry.storage.interfaces import StoreError
+from oci_registry.web.root import READY_TIMEOUT, Root
+from oci_registry.web.v2 import V2
+from tests.unit.web.support import WebTestCase
+
+
+class Tree(WebTestCase):
+    """The paths beside /v2."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.metrics = Metrics()
+        self.checks: list[Deferred[None]] = []
+        self.result: Deferred[None] | None = None
+        v2 = V2({}, self.clock, self.metrics)
+        self.serve(Root(v2, self.metrics, self.check, self.clock))
+
+    def check(self) -> Deferred[None]:
+        check: Deferred[None] = Deferred() if self.result is None else self.result
+        self.checks.append(check)
+        return check
+
+    def test_alive(self) -> None:
+        """The daemon says that it is alive, whatever the store does."""
+        for path in ("/", "/healthz", "/health", "/healthz?x=y"):
+            for method, body in (("GET", b"oci-registry\n"), ("HEAD", b"")):
+                answer = self.ask(path, method).answer(method)
+                self.assertEqual((200, body), (answer.status, answer.body), path)
+                self.assertEqual("13", answer.headers["content-length"])
+                self.assertEqual("text/plain", answer.headers["content-type"])
+        self.assertEqual([], self.checks)
+
+    def test_metrics(self) -> None:
+        """The metrics are served in the form that Prometheus reads."""
+        self.metrics.hit("blob", "docker.io")
+        answer = self.ask("/metrics").answer()
+        self.assertIn(b'blob_cache_hits{namespace="docker.io"} 1', answer.body)
+        self.assertIn("version=", answer.headers["content-type"])
+        self.assertEqual(200, self.ask("/metrics", "HEAD").answer("HEAD").status)
+
+    def test_registry(self) -> None:
+        """The registry is below /v2, with and without a slash."""
+        for path in ("/v2", "/v2/"):
+            self.assertEqual(b"{}", self.ask(path).answer().body)
+
+    def test_nothing_here(self) -> None:
+        """Everything else is a 404 in the form that registry clients read."""
+        for path in ("/v1/", "/v2x", "//", "//v2/", "/healthz/", "/metrics/x", "/..", "/%00"):
+            answer = self.ask(path).answer()
+            self.assertEqual((404, "NAME_UNKNOWN"), (answer.status, answer.code), path)
+
+    def test_odd_targets(self) -> None:
+        """Targets that are no path of ours get a clear answer."""
+        for method, target, status in (
+            ("GET", "http://mirror/v2/", 404),
+            ("CONNECT", "mirror:443", 405),
+            ("OPTIONS", "*", 200),
+            ("GET", "*", 405),
+            ("GET", "v2", 404),
+        ):
+            self.assertEqual(status, self.ask(target, method).answer().status, target)
+
+    def test_methods(self) -> None:
+        """There is nothing to write here."""
+        for path in ("/", "/healthz", "/readyz", "/metrics", "/elsewhere"):
+            for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+                answer = self.ask(path, method).answer()
+                self.assertEqual((405, "UNSUPPORTED"), (answer.status, answer.code))
+                self.assertEqual("GET, HEAD", answer.headers["allow"])
+        self.assertEqual([], self.checks)
+
+    def test_ready(self) -> None:
+        """The daemon is ready when its store works."""
+        self.result = succeed(None)
+        self.assertEqual((200, b"ready\n"), self.ready())
+        self.assertEqual((200, b""), self.ready("HEAD"))
+
+    def ready(self, method: str = "GET") -> tuple[int, bytes]:
+        answer = self.ask("/readyz", method).answer(method)
+        return answer.status, answer.body
+
+    def test_not_ready(self) -> None:
+        """A store that fails is a 503 that leaves the paths of this machine in the log."""
+        self.result = fail(StoreError("No space left on device: /var/secret"))
+        status, body = self.ready()
+        self.assertEqual(503, status)
+        self.assertNotIn(b"secret", body)
+        self.result = succeed(None)
+        self.assertEqual(200, self.ready()[0])
+
+    def test_store_that_hangs(self) -> None:
+        """A store that does not answer is not usable."""
+        connection = self.ask("/readyz")
+        self.assertEqual(b"", connection.got)
+        self.clock.advance(READY_TIMEOUT + 1)
+        self.assertEqual(503, connection.answer().status)
+
+    def test_asked_by_many(self) -> None:
+        """Many who ask at the same time cost one check."""
+        connections = [self.ask("/readyz") for _ in range(5)]
+        connections[2].leave()
+        self.assertEqual(1, len(self.checks))
+        self.checks[0].callback(None)
+        for connection in connections[:2] + connections[3:]:
+            self.assertEqual(200, connection.answer().status)
+        self.ask("/readyz")
+        self.assertEqual(2, len(self.checks))
+        self.checks[1].callback(None)
+
+    def test_all_who_asked_leave(self) -> None:
+        """The check may outlive those who asked."""
+        self.ask("/readyz").leave()
+        self.checks[0].callback(None)
+        self.assertEqual([], self.flushLoggedErrors())
