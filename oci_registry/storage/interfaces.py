@@ -1,7 +1,8 @@
 """The contract between what a registry stores and where it is stored.
 
 A driver knows bytes at keys, not registries. Keys are relative paths made by `storage.keys`, parts
-joined by ``/``. Errors of the medium are `StoreError`, whatever the driver; a missing object is None.
+joined by ``/``; what could lead elsewhere is a ValueError. Errors of the medium are `StoreError`,
+whatever the driver; a missing object is None.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ class IObjectWriter(Interface):
     def commit() -> Deferred[None]:
         """Make the object durable and visible as a whole, sealed, replacing an older one.
 
-        Fails with StoreError, and then nothing is visible.
+        Fails with StoreError, and then nothing is visible; always so after a failed append, or when it
+        was cancelled. A second commit does nothing.
         """
 
     def cancel() -> Deferred[None]:

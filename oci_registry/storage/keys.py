@@ -17,6 +17,13 @@ BLOBS = "blobs"
 REPOSITORIES = "repositories"
 
 
+def check_key(key: str) -> str:
+    """Return *key*; ValueError for one that is no relative path, or could leave the root."""
+    if "\0" in key or not {".", "..", ""}.isdisjoint(key.split("/")):
+        raise ValueError(f"not a key: {key!r}")
+    return key
+
+
 def _digest_path(digest: Digest) -> str:
     return f"{digest.algorithm}/{digest.encoded[:2]}/{digest.encoded[2:]}"
 

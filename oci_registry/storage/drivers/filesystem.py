@@ -7,20 +7,28 @@ is how our own files are told from files that somebody else put there, without a
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from stat import S_ISREG
-from typing import TypeVar
+from threading import Lock
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
+from oci_registry.storage.drivers.files import (
+    SEALED,
+    Descriptor,
+    as_store_error,
+    open_file,
+    open_locked,
+    place,
+    write_all,
+)
 from oci_registry.storage.interfaces import (
     IDriver,
     IObjectWriter,
@@ -28,125 +36,21 @@ from oci_registry.storage.interfaces import (
     ObjectInfo,
     StoreError,
 )
+from oci_registry.storage.keys import check_key
 from oci_registry.streams.threads import RunInThread
 
 TRANSFERS = "transfers"
 """Where objects grow; what is in it belongs to nobody once its lock is free."""
-SEALED = 0o444
-WRITABLE = 0o644
 _LISTED_AT_ONCE = 500
-# What the reactor thread reads into before it is copied into a bytes object: a buffer that stays in
-# the processor's cache, where a new one would be cleared and mapped for each read.
-_SCRATCH = bytearray(256 * 1024)
-_NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
-
-T = TypeVar("T")
-
-
-def _as_store_error(call: Callable[..., T], *args: object) -> T:
-    """Make *call*, its OSError a StoreError that names the path and the reason."""
-    try:
-        return call(*args)
-    except OSError as error:
-        raise StoreError(
-            f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
-        ) from error
 
 
 def _info(key: str, status: os.stat_result) -> ObjectInfo:
     return ObjectInfo(key, status.st_size, status.st_mtime, not status.st_mode & 0o222)
 
 
-def _place(source: str, target: Path) -> None:
-    """Rename *source* to *target*; its folder may vanish under us while empty ones are tidied away."""
-    for attempt in range(3):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.replace(source, target)
-            return
-        except FileNotFoundError:
-            if attempt == 2:
-                raise
-
-
-def _lock(descriptor: int) -> bool:
-    """Lock an open file for this process; return False when another one holds it."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _open_growing(path: str) -> int | None:
-    """Open and lock the file at *path*, empty; None when another transfer holds it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, WRITABLE)
-    try:
-        # The file may have been renamed into place between open and lock: only the one that is still
-        # at the path is ours to empty.
-        if _lock(descriptor) and os.path.samestat(os.fstat(descriptor), os.stat(path)):
-            os.ftruncate(descriptor, 0)
-            return descriptor
-    except FileNotFoundError:
-        pass
-    except BaseException:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
-    return None
-
-
-class _Descriptor:
-    """A file descriptor that is closed when asked to and no read is under way in a thread."""
-
-    def __init__(self, descriptor: int, reads: RunInThread) -> None:
-        self.number = descriptor
-        self._reads = reads
-        self._reading = 0
-        self._closing = False
-
-    def read(self, offset: int, length: int) -> Deferred[bytes]:
-        self._reading += 1
-        done: Deferred[bytes] = self._reads(_as_store_error, os.pread, self.number, length, offset)
-        return done.addBoth(self._read_done)
-
-    def read_now(self, offset: int, length: int) -> bytes | None:
-        """Read from the page cache, without a thread; None if the kernel would have to wait.
-
-        Where the system does not know RWF_NOWAIT (before Linux 4.14, some file systems), it is
-        always None, and every read goes through a thread.
-        """
-        if _NOWAIT is None or self._closing or length > len(_SCRATCH):
-            return None
-        buffer = memoryview(_SCRATCH)[:length]
-        try:
-            count = os.preadv(self.number, (buffer,), offset, _NOWAIT)
-        except OSError:
-            return None
-        # Less than was asked for: the rest is not in memory, or not in the file; `read` will tell.
-        return bytes(buffer) if count == length else None
-
-    def _read_done(self, result: bytes) -> bytes:
-        self._reading -= 1
-        if self._closing:
-            self.close()
-        return result
-
-    def __del__(self) -> None:
-        # Whoever asked for the file may have left before it was opened: then nobody closes it.
-        self._reading = 0
-        self.close()
-
-    def close(self) -> None:
-        self._closing = True
-        if not self._reading and self.number >= 0:
-            os.close(self.number)
-            self.number = -1
-
-
 @implementer(IStoredObject)
 class _StoredFile:
-    def __init__(self, info: ObjectInfo, head: bytes, descriptor: _Descriptor) -> None:
+    def __init__(self, info: ObjectInfo, head: bytes, descriptor: Descriptor) -> None:
         self.info = info
         self.head = head
         self._descriptor = descriptor
@@ -166,43 +70,47 @@ class _FileWriter:
     def __init__(self, driver: FilesystemDriver, key: str, path: str, descriptor: int) -> None:
         self._driver = driver
         self._target = driver.path(key)
-        self._path: str | None = path
-        self._number = descriptor
-        self._descriptor = _Descriptor(descriptor, driver.reads)
+        self._path = path
+        self._descriptor = Descriptor(descriptor, driver.reads)
+        # Commit and cancel run in threads; who stops while a commit is under way cancels beside it.
+        self._lock = Lock()
+        self._ended = False
+        self._failed = False
 
     def append(self, data: bytes) -> None:
-        _as_store_error(self._append, data)
-
-    def _append(self, data: bytes) -> None:
-        left = memoryview(data)
-        while left:
-            left = left[os.write(self._number, left) :]
+        try:
+            as_store_error(write_all, self._descriptor.number, data)
+        except StoreError:
+            # Part of it may have been written.
+            self._failed = True
+            raise
 
     def read(self, offset: int, length: int) -> Deferred[bytes]:
         at_hand = self._descriptor.read_now(offset, length)
         return self._descriptor.read(offset, length) if at_hand is None else succeed(at_hand)
 
     def commit(self) -> Deferred[None]:
-        return self._driver.upkeep(_as_store_error, self._commit)
+        return self._descriptor.hold(self._driver.upkeep(as_store_error, self._commit))
 
     def _commit(self) -> None:
-        if self._path is None:
-            return
-        os.fsync(self._number)
-        now = self._driver.clock.seconds()
-        os.utime(self._number, (now, now))
-        os.fchmod(self._number, SEALED)
-        _place(self._path, self._target)
-        self._path = None
+        with self._lock:
+            if self._failed:
+                raise StoreError(f"cannot commit what was cancelled or is incomplete: {self._path}")
+            if not self._ended:
+                self._failed = True
+                self._driver.publish(self._descriptor.number, self._path, self._target, sync=True)
+                self._failed = False
+                self._ended = True
 
     def cancel(self) -> Deferred[None]:
-        return self._driver.upkeep(_as_store_error, self._cancel)
+        return self._driver.upkeep(as_store_error, self._cancel)
 
     def _cancel(self) -> None:
-        path, self._path = self._path, None
-        if path is not None:
-            with suppress(FileNotFoundError):
-                os.unlink(path)
+        with self._lock:
+            if not self._ended:
+                self._ended = self._failed = True
+                with suppress(FileNotFoundError):
+                    os.unlink(self._path)
 
     def close(self) -> None:
         self._descriptor.close()
@@ -226,145 +134,166 @@ class FilesystemDriver:
 
     def path(self, key: str) -> Path:
         """Return the file of *key*; ValueError for a key that could leave the root."""
-        if (
-            not key
-            or key.startswith("/")
-            or "\0" in key
-            or not {".", "..", ""}.isdisjoint(key.split("/"))
-        ):
-            raise ValueError(f"not a key: {key!r}")
-        return self._root / key
+        return self._root / check_key(key)
 
     def start(self) -> Deferred[None]:
-        return self.upkeep(_as_store_error, self._start)
+        return self.upkeep(as_store_error, self._start)
 
     def _start(self) -> None:
         self._transfers.mkdir(parents=True, exist_ok=True)
-        for entry in os.scandir(self._transfers):
-            with suppress(FileNotFoundError):
-                descriptor = os.open(entry.path, os.O_RDWR | os.O_CLOEXEC)
+        failed: OSError | None = None
+        with os.scandir(self._transfers) as entries:
+            for entry in entries:
                 try:
-                    if _lock(descriptor):
-                        os.unlink(entry.path)
+                    self._remove_leftover(entry)
+                except OSError as error:
+                    failed = error
+        if failed is not None:
+            raise failed
+
+    def _remove_leftover(self, entry: os.DirEntry[str]) -> None:
+        """Remove what an earlier process has left; not what a living one holds, nor a folder."""
+        if entry.is_dir(follow_symlinks=False):
+            return
+        with suppress(FileNotFoundError):
+            if entry.is_symlink():
+                os.unlink(entry.path)
+                return
+            # For reading only: one that was about to be renamed is read-only already.
+            descriptor = open_locked(entry.path, os.O_RDONLY)
+            if descriptor is not None:
+                try:
+                    os.unlink(entry.path)
                 finally:
                     os.close(descriptor)
 
     def check(self) -> Deferred[None]:
-        return self.upkeep(_as_store_error, self._check)
+        return self.upkeep(as_store_error, self._check)
 
     def _check(self) -> None:
-        probe = self._temporary()
+        path, descriptor = self._grow(None)
         try:
-            self._write_whole(probe, b"probe")
-        finally:
-            with suppress(FileNotFoundError):
-                os.unlink(probe)
-
-    def _temporary(self) -> str:
-        return str(self._transfers / uuid4().hex)
-
-    def _write_whole(self, path: str, data: bytes) -> None:
-        self._transfers.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, WRITABLE)
-        try:
-            _lock(descriptor)
-            left = memoryview(data)
-            while left:
-                left = left[os.write(descriptor, left) :]
-            now = self.clock.seconds()
-            os.utime(descriptor, (now, now))
-            os.fchmod(descriptor, SEALED)
+            write_all(descriptor, b"probe")
         finally:
             os.close(descriptor)
+            os.unlink(path)
+
+    def _grow(self, name: str | None) -> tuple[str, int]:
+        """Open and lock an empty file to write to, called *name* if nobody holds that."""
+        self._transfers.mkdir(parents=True, exist_ok=True)
+        for attempt in (name, uuid4().hex, uuid4().hex):
+            if attempt is None:
+                continue
+            path = str(self._transfers / attempt)
+            try:
+                descriptor = open_locked(path, os.O_RDWR | os.O_CREAT)
+            except OSError:
+                # What cannot be opened there is not ours; under another name it must work.
+                if attempt != name:
+                    raise
+                continue
+            if descriptor is not None:
+                os.ftruncate(descriptor, 0)
+                return path, descriptor
+        raise StoreError(f"cannot create a file in {self._transfers}")
+
+    def publish(self, descriptor: int, path: str, target: Path, *, sync: bool) -> None:
+        """Seal the file at *path* and rename it to *target*; on the disk first, if *sync*."""
+        if sync:
+            os.fsync(descriptor)
+        now = self.clock.seconds()
+        os.utime(descriptor, (now, now))
+        os.fchmod(descriptor, SEALED)
+        place(path, target)
 
     def stat(self, key: str) -> Deferred[ObjectInfo | None]:
-        return self.reads(_as_store_error, self._stat, key)
+        return self.reads(as_store_error, self._stat, key)
 
     def _stat(self, key: str) -> ObjectInfo | None:
         try:
-            status = os.stat(self.path(key))
+            status = os.lstat(self.path(key))
         except (FileNotFoundError, NotADirectoryError):
             return None
         return _info(key, status) if S_ISREG(status.st_mode) else None
 
     def open(self, key: str, head: int = 0) -> Deferred[IStoredObject | None]:
-        return self.reads(_as_store_error, self._open, key, head)
+        return self.reads(as_store_error, self._open, key, head)
 
     def _open(self, key: str, head: int) -> IStoredObject | None:
-        try:
-            descriptor = os.open(self.path(key), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except (FileNotFoundError, NotADirectoryError):
+        opened = open_file(self.path(key))
+        if opened is None:
             return None
+        descriptor = Descriptor(opened[0], self.reads)
         try:
-            status = os.fstat(descriptor)
-            if not S_ISREG(status.st_mode):
-                os.close(descriptor)
-                return None
-            first = os.pread(descriptor, head, 0) if head else b""
+            first = os.pread(descriptor.number, head, 0) if head else b""
         except BaseException:
-            os.close(descriptor)
+            descriptor.close()
             raise
-        return _StoredFile(_info(key, status), first, _Descriptor(descriptor, self.reads))
+        return _StoredFile(_info(key, opened[1]), first, descriptor)
 
     def get(self, key: str, limit: int) -> Deferred[bytes | None]:
-        return self.reads(_as_store_error, self._get, key, limit)
+        return self.reads(as_store_error, self._get, key, limit)
 
     def _get(self, key: str, limit: int) -> bytes | None:
-        try:
-            with open(self.path(key), "rb") as file:
-                data = file.read(limit + 1)
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        opened = open_file(self.path(key))
+        if opened is None:
             return None
+        with open(opened[0], "rb") as file:
+            data = file.read(limit + 1)
         return data if len(data) <= limit else None
 
     def put(self, key: str, data: bytes) -> Deferred[None]:
-        return self.upkeep(_as_store_error, self._put, key, data)
+        return self.upkeep(as_store_error, self._put, key, data)
 
     def _put(self, key: str, data: bytes) -> None:
-        path = self._temporary()
+        target = self.path(key)
+        path, descriptor = self._grow(None)
         try:
-            self._write_whole(path, data)
-            _place(path, self.path(key))
+            write_all(descriptor, data)
+            self.publish(descriptor, path, target, sync=False)
         except BaseException:
             with suppress(OSError):
                 os.unlink(path)
             raise
+        finally:
+            os.close(descriptor)
 
     def create(self, key: str) -> Deferred[IObjectWriter]:
-        return self.upkeep(_as_store_error, self._create, key)
+        return self.upkeep(as_store_error, self._create, key)
 
     def _create(self, key: str) -> IObjectWriter:
         self.path(key)
-        self._transfers.mkdir(parents=True, exist_ok=True)
         # The place follows from the key, so that another process can find the transfer; if one is
         # at it already, this one goes on beside it and the commits replace each other.
-        path = str(self._transfers / key.replace("/", "-"))
-        descriptor = _open_growing(path)
-        if descriptor is None:
-            path = self._temporary()
-            descriptor = _open_growing(path)
-        if descriptor is None:
-            raise StoreError(f"cannot create {path}")
+        path, descriptor = self._grow(key.replace("/", "-"))
         return _FileWriter(self, key, path, descriptor)
 
     def seal(self, key: str) -> Deferred[None]:
-        return self.upkeep(_as_store_error, self._if_there, os.chmod, key, SEALED)
+        return self.upkeep(as_store_error, self._seal, key)
+
+    def _seal(self, key: str) -> None:
+        opened = open_file(self.path(key))
+        if opened is not None:
+            try:
+                os.fchmod(opened[0], SEALED)
+            finally:
+                os.close(opened[0])
 
     def touch(self, key: str, used: float) -> Deferred[None]:
-        return self.upkeep(_as_store_error, self._if_there, os.utime, key, (used, used))
+        return self.upkeep(as_store_error, self._touch, key, used)
 
-    def _if_there(self, call: Callable[[Path, object], None], key: str, argument: object) -> None:
+    def _touch(self, key: str, used: float) -> None:
         with suppress(FileNotFoundError, NotADirectoryError):
-            call(self.path(key), argument)
+            os.utime(self.path(key), (used, used), follow_symlinks=False)
 
     def delete(self, key: str) -> Deferred[bool]:
-        return self.upkeep(_as_store_error, self._delete, key)
+        return self.upkeep(as_store_error, self._delete, key)
 
     def _delete(self, key: str) -> bool:
         path = self.path(key)
         try:
             os.unlink(path)
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return False
         self._tidy(path.parent)
         return True
@@ -378,7 +307,7 @@ class FilesystemDriver:
 
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         walk = self._walk(prefix)
-        while batch := await self.upkeep(_as_store_error, list, islice(walk, _LISTED_AT_ONCE)):
+        while batch := await self.upkeep(as_store_error, list, islice(walk, _LISTED_AT_ONCE)):
             for info in batch:
                 yield info
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from twisted.internet.defer import Deferred, fail, succeed
+from attrs import evolve
+from twisted.internet.defer import Deferred, execute, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
@@ -15,6 +16,7 @@ from oci_registry.storage.interfaces import (
     ObjectInfo,
     StoreError,
 )
+from oci_registry.storage.keys import check_key
 
 
 @implementer(IStoredObject)
@@ -40,10 +42,12 @@ class _MemoryWriter:
         self._driver = driver
         self._key = key
         self._data = bytearray()
-        self._over = False
+        self._ended = False
+        self._failed = False
 
     def append(self, data: bytes) -> None:
         if self._driver.broken is not None:
+            self._failed = True
             raise StoreError(self._driver.broken)
         self._data += data
 
@@ -52,14 +56,18 @@ class _MemoryWriter:
 
     def commit(self) -> Deferred[None]:
         if self._driver.broken is not None:
+            self._failed = True
             return fail(StoreError(self._driver.broken))
-        if not self._over:
-            self._over = True
+        if self._failed:
+            return fail(StoreError("cannot commit what was cancelled or is incomplete"))
+        if not self._ended:
+            self._ended = True
             self._driver.place(self._key, bytes(self._data), sealed=True)
         return succeed(None)
 
     def cancel(self) -> Deferred[None]:
-        self._over = True
+        if not self._ended:
+            self._ended = self._failed = True
         return succeed(None)
 
     def close(self) -> None:
@@ -85,55 +93,72 @@ class MemoryDriver:
     def check(self) -> Deferred[None]:
         return succeed(None) if self.broken is None else fail(StoreError(self.broken))
 
-    def stat(self, key: str) -> Deferred[ObjectInfo | None]:
-        if self.broken is not None:
-            return fail(StoreError(self.broken))
-        found = self._objects.get(key)
-        return succeed(None if found is None else found[1])
-
-    def open(self, key: str, head: int = 0) -> Deferred[IStoredObject | None]:
-        if self.broken is not None:
-            return fail(StoreError(self.broken))
-        found = self._objects.get(key)
-        return succeed(None if found is None else _MemoryObject(found[1], found[0], head))
-
-    def get(self, key: str, limit: int) -> Deferred[bytes | None]:
-        if self.broken is not None:
-            return fail(StoreError(self.broken))
-        found = self._objects.get(key)
-        return succeed(None if found is None or len(found[0]) > limit else found[0])
-
-    def put(self, key: str, data: bytes) -> Deferred[None]:
-        if self.broken is not None:
-            return fail(StoreError(self.broken))
-        self.place(key, data, sealed=True)
-        return succeed(None)
-
-    def create(self, key: str) -> Deferred[IObjectWriter]:
-        if self.broken is not None:
-            return fail(StoreError(self.broken))
-        return succeed(_MemoryWriter(self, key))
-
-    def seal(self, key: str) -> Deferred[None]:
-        if key in self._objects:
-            data, info = self._objects[key]
-            self._objects[key] = (data, ObjectInfo(key, info.size, info.used, True))
-        return succeed(None)
-
-    def touch(self, key: str, used: float) -> Deferred[None]:
-        if key in self._objects:
-            data, info = self._objects[key]
-            self._objects[key] = (data, ObjectInfo(key, info.size, used, info.sealed))
-        return succeed(None)
-
-    def delete(self, key: str) -> Deferred[bool]:
-        if self.broken is not None:
-            return fail(StoreError(self.broken))
-        return succeed(self._objects.pop(key, None) is not None)
-
-    async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
+    def _find(self, key: str) -> tuple[bytes, ObjectInfo] | None:
+        check_key(key)
         if self.broken is not None:
             raise StoreError(self.broken)
+        return self._objects.get(key)
+
+    def stat(self, key: str) -> Deferred[ObjectInfo | None]:
+        return execute(self._stat, key)
+
+    def _stat(self, key: str) -> ObjectInfo | None:
+        found = self._find(key)
+        return None if found is None else found[1]
+
+    def open(self, key: str, head: int = 0) -> Deferred[IStoredObject | None]:
+        return execute(self._open, key, head)
+
+    def _open(self, key: str, head: int) -> IStoredObject | None:
+        found = self._find(key)
+        return None if found is None else _MemoryObject(found[1], found[0], head)
+
+    def get(self, key: str, limit: int) -> Deferred[bytes | None]:
+        return execute(self._get, key, limit)
+
+    def _get(self, key: str, limit: int) -> bytes | None:
+        found = self._find(key)
+        return None if found is None or len(found[0]) > limit else found[0]
+
+    def put(self, key: str, data: bytes) -> Deferred[None]:
+        return execute(self._put, key, data)
+
+    def _put(self, key: str, data: bytes) -> None:
+        self._find(key)
+        self.place(key, data, sealed=True)
+
+    def create(self, key: str) -> Deferred[IObjectWriter]:
+        return execute(self._create, key)
+
+    def _create(self, key: str) -> IObjectWriter:
+        self._find(key)
+        return _MemoryWriter(self, key)
+
+    def seal(self, key: str) -> Deferred[None]:
+        return execute(self._seal, key)
+
+    def _seal(self, key: str) -> None:
+        found = self._find(key)
+        if found is not None:
+            self._objects[key] = (found[0], evolve(found[1], sealed=True))
+
+    def touch(self, key: str, used: float) -> Deferred[None]:
+        return execute(self._touch, key, used)
+
+    def _touch(self, key: str, used: float) -> None:
+        found = self._find(key)
+        if found is not None:
+            self._objects[key] = (found[0], evolve(found[1], used=used))
+
+    def delete(self, key: str) -> Deferred[bool]:
+        return execute(self._delete, key)
+
+    def _delete(self, key: str) -> bool:
+        self._find(key)
+        return self._objects.pop(key, None) is not None
+
+    async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
+        self._find(prefix)
         for key, (_, info) in sorted(self._objects.items()):
             if key.startswith(prefix + "/"):
                 yield info

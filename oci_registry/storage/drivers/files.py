@@ -1,0 +1,151 @@
+"""What the filesystem driver does with one file: lock it, fill it, read it, put it in its place."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+from stat import S_ISREG
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred
+
+from oci_registry.storage.interfaces import StoreError
+from oci_registry.streams.threads import RunInThread
+
+SEALED = 0o444
+WRITABLE = 0o644
+# An object is a regular file: no link is followed out of the root, and no pipe waited for.
+_PLAIN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+# What the reactor thread reads into before it is copied into a bytes object: a buffer that stays in
+# the processor's cache, where a new one would be cleared and mapped for each read.
+_SCRATCH = bytearray(256 * 1024)
+_NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
+
+T = TypeVar("T")
+
+
+def as_store_error(call: Callable[..., T], *args: object) -> T:
+    """Make *call*, its OSError a StoreError that names the path and the reason."""
+    try:
+        return call(*args)
+    except OSError as error:
+        raise StoreError(
+            f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+        ) from error
+
+
+def open_file(path: Path) -> tuple[int, os.stat_result] | None:
+    """Open the regular file at *path* for reading; None if there is none."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | _PLAIN)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return None
+        raise
+    try:
+        status = os.fstat(descriptor)
+        if S_ISREG(status.st_mode):
+            return descriptor, status
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def open_locked(path: str, flags: int) -> int | None:
+    """Open and lock the file at *path*; None when another process or transfer holds it."""
+    descriptor = os.open(path, flags | _PLAIN, WRITABLE)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # It may have been renamed or removed between open and lock: only what is still at the path
+        # is ours.
+        if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of *data*, in as many pieces as it takes."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
+def place(source: str, target: Path) -> None:
+    """Rename *source* to *target*; its folder may vanish under us while empty ones are tidied away."""
+    for attempt in range(3):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.replace(source, target)
+            return
+        except FileNotFoundError:
+            if attempt == 2:
+                raise
+
+
+class Descriptor:
+    """A file descriptor that is closed when asked to and nothing is under way with it in a thread."""
+
+    def __init__(self, number: int, reads: RunInThread) -> None:
+        self.number = number
+        self._reads = reads
+        self._held = 0
+        self._closing = False
+
+    def read(self, offset: int, length: int) -> Deferred[bytes]:
+        """Read up to *length* bytes, off the reactor."""
+        return self.hold(self._reads(as_store_error, os.pread, self.number, length, offset))
+
+    def hold(self, work: Deferred[T]) -> Deferred[T]:
+        """Stay open until *work* is done, even if whoever waits for it gives up."""
+        self._held += 1
+        done: Deferred[T] = Deferred()
+        work.addBoth(self._let_go)
+        work.chainDeferred(done)
+        return done
+
+    def _let_go(self, result: T) -> T:
+        self._held -= 1
+        if self._closing:
+            self.close()
+        return result
+
+    def read_now(self, offset: int, length: int) -> bytes | None:
+        """Read from the page cache, on the reactor; None if the kernel would have to wait.
+
+        Where the system does not know RWF_NOWAIT (before Linux 4.14, some file systems), it is
+        always None, and every read goes through a thread.
+        """
+        if _NOWAIT is None or self._closing or length > len(_SCRATCH):
+            return None
+        buffer = memoryview(_SCRATCH)[:length]
+        try:
+            count = os.preadv(self.number, (buffer,), offset, _NOWAIT)
+        except OSError:
+            return None
+        # Less than was asked for: the rest is not in memory, or not in the file; `read` will tell.
+        return bytes(buffer) if count == length else None
+
+    def __del__(self) -> None:
+        # Whoever asked for the file may have left before it was opened: then nobody closes it.
+        self._held = 0
+        self.close()
+
+    def close(self) -> None:
+        """Close it, now or when what is under way is done. Idempotent."""
+        self._closing = True
+        if not self._held and self.number >= 0:
+            os.close(self.number)
+            self.number = -1

@@ -1,0 +1,67 @@
+"""The filesystem driver keeps the contract, with threads and without."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from errno import ENOSPC
+from pathlib import Path
+from stat import S_ISREG
+from unittest.mock import patch
+
+from twisted.internet.task import Clock
+
+from oci_registry.storage.drivers.filesystem import FilesystemDriver
+from oci_registry.streams.threads import Workers
+from tests.contract import driver
+from tests.support.daemon import reactor
+from tests.support.streams import run_at_once
+
+
+class Filesystem(driver.DriverContract):
+    """The contract on a directory."""
+
+    def make(self, clock: Clock) -> FilesystemDriver:
+        """Return one on a new directory, whose work is done at once."""
+        self.root = Path(self.mktemp())
+        return FilesystemDriver(str(self.root), run_at_once, run_at_once, clock)
+
+    def plant(self, key: str, data: bytes) -> None:
+        """Write a file as any program would, last changed when the clock says."""
+        path = self.root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        os.utime(path, (self.clock.seconds(), self.clock.seconds()))
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """Let the system refuse to write."""
+        write = os.write
+
+        def refuse(descriptor: int, data: memoryview) -> int:
+            # The reactor writes too, to wake itself.
+            if S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(ENOSPC, os.strerror(ENOSPC))
+            return write(descriptor, data)
+
+        with patch.object(os, "write", refuse):
+            yield
+
+    def tearDown(self) -> None:
+        """Nothing half-written is left, whatever the test did."""
+        left = list((self.root / "transfers").iterdir())
+        self.assertEqual(left, [])
+
+
+class FilesystemInThreads(Filesystem):
+    """The contract on a directory, with the thread pools of the daemon."""
+
+    def make(self, clock: Clock) -> FilesystemDriver:
+        """Return one on a new directory, with two pools of its own."""
+        self.root = Path(self.mktemp())
+        pools = [Workers(reactor, name, 4) for name in ("reads", "upkeep")]
+        for pool in pools:
+            pool.start()
+            self.addCleanup(pool.stop)
+        return FilesystemDriver(str(self.root), pools[0], pools[1], clock)
