@@ -195,5 +195,7 @@ class UpstreamHttp:
 
     def close(self) -> Deferred[None]:
         """Close idle connections; those in use are closed with their responses."""
+        # What comes back to the pool from now on does not stay there.
+        self._pool.cachedConnectionTimeout = 0
         closed: Deferred[None] = self._pool.closeCachedConnections()
         return closed

@@ -27,7 +27,7 @@ from oci_registry.spec.reference import Tag
 from oci_registry.streams.body import BodyPump, abandon, collect
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.authenticator import Authenticator
-from oci_registry.upstream.failures import explain, header, refuse
+from oci_registry.upstream.failures import explain, header, refuse, too_late
 from oci_registry.upstream.interfaces import Page, Referrers
 from oci_registry.upstream.lists import ReferrersLister, TagsLister
 
@@ -179,7 +179,7 @@ class RegistryClient:
     def _in_time(self, work: Coroutine[Any, Any, T]) -> Awaitable[T]:
         """Bound *work* in time; make every failure a `RegistryError`."""
         done: Deferred[T] = Deferred.fromCoroutine(work)
-        done.addTimeout(ANSWER_TIMEOUT, self._clock)
+        done.addTimeout(ANSWER_TIMEOUT, self._clock, too_late)
         done.addCallbacks(self._succeeded, self._failed)
         return done
 

@@ -19,6 +19,7 @@ from twisted.internet.error import (
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web._newclient import ParseError
 from twisted.web.client import RequestTransmissionFailed, ResponseFailed
 from twisted.web.iweb import IResponse
@@ -96,6 +97,14 @@ def explain(error: BaseException | None, host: str, *, public_only: bool = False
         return BadGateway(f"upstream {host}: {cause}")
     _log.error("unexpected error from upstream {host}: {error!r}", host=host, error=cause)
     return BadGateway(f"upstream {host} could not be asked")
+
+
+def too_late(_: object, seconds: float) -> Failure:
+    """Return the failure of work that `Deferred.addTimeout` has cancelled, whatever it ended with.
+
+    A body that is given up ends with an error of its own, which is not what happened.
+    """
+    return Failure(DeferredTimeout(seconds, "Deferred"))
 
 
 def retry_after(value: str | None, now: float) -> int:

@@ -23,7 +23,7 @@ from oci_registry.spec.errors import BadGateway, Denied, TooManyRequests
 from oci_registry.streams.body import abandon, collect
 from oci_registry.streams.flight import SingleFlight
 from oci_registry.upstream.agent import UpstreamHttp
-from oci_registry.upstream.failures import explain, header, retry_after
+from oci_registry.upstream.failures import explain, header, retry_after, too_late
 from oci_registry.upstream.schemes.basic import basic_authorization
 from oci_registry.upstream.schemes.realms import realm_is_trusted
 
@@ -108,7 +108,7 @@ class TokenSource:
         """Fetch a token, or fail in time: whoever waits for it would wait with a stuck one."""
         fetched = Deferred.fromCoroutine(self._obtain(key))
         try:
-            return await fetched.addTimeout(TOKEN_TIMEOUT, self._clock)
+            return await fetched.addTimeout(TOKEN_TIMEOUT, self._clock, too_late)
         except Exception as error:
             server = urlsplit(key.realm).hostname
             raise explain(error, f"{self._host}: its token server {server}") from None
