@@ -194,8 +194,13 @@ class FakeRegistry:
     _scripts: list[tuple[str, re.Pattern[str], Script]] = Factory(list)
     _port: Any = None
 
-    def start(self, reactor: Any) -> None:
-        self._port = reactor.listenTCP(0, _Channels(self), interface="127.0.0.1")
+    def start(self, reactor: Any, tls: Any = None) -> None:
+        """Listen; *tls* is a context factory to do so with."""
+        where = {"interface": "127.0.0.1"}
+        if tls is None:
+            self._port = reactor.listenTCP(0, _Channels(self), **where)
+        else:
+            self._port = reactor.listenSSL(0, _Channels(self), tls, **where)
 
     async def stop(self) -> None:
         for channel in list(self.channels):

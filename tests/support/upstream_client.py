@@ -1,0 +1,107 @@
+"""A client of a fake registry, for tests of what is between them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
+from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import TestCase
+
+from oci_registry.config.settings import UpstreamSettings
+from oci_registry.spec.errors import RegistryError
+from oci_registry.upstream.agent import UpstreamHttp
+from oci_registry.upstream.client import HttpBlob, RegistryClient
+from tests.support.daemon import reactor, running, until
+from tests.support.fake_registry import FakeRegistry
+
+
+class ClientTestCase(TestCase):
+    """A fake registry, and clients of it."""
+
+    timeout = 30
+
+    def setUp(self) -> None:
+        self.registry = FakeRegistry()
+        self.registry.start(reactor)
+        self.clients: list[RegistryClient] = []
+        self.outcomes: list[str] = []
+
+    def connect(self, **options: Any) -> RegistryClient:
+        """Return a client; without options, of the fake registry over http."""
+        options.setdefault("host", self.registry.host)
+        options.setdefault("tls", False)
+        settings = UpstreamSettings(namespace="example.com", **options)
+        http = UpstreamHttp(reactor, settings)
+        client = RegistryClient(settings, http, reactor, self.outcomes.append)
+        self.clients.append(client)
+        return client
+
+    async def error(
+        self, question: Awaitable[Any], kind: type[RegistryError], host: str | None = None
+    ) -> str:
+        """Return the message of the error that a question ends with; it names the host."""
+        try:
+            answer = await question
+        except RegistryError as error:
+            self.assertIs(kind, type(error), error.message)
+            self.assertIn(host or self.registry.host, error.message)
+            return error.message
+        raise AssertionError(f"no error, but {answer!r}")
+
+    @running
+    async def tearDown(self) -> None:
+        await self.registry.stop()
+        await until(lambda: not self.registry.channels)
+        for client in self.clients:
+            await client.close()
+        # Sockets that were closed just now are noticed in the reactor's next round.
+        await deferLater(reactor, 0)
+
+
+class _Blurting(Protocol):
+    def __init__(self, words: bytes) -> None:
+        self._words = words
+
+    def dataReceived(self, data: bytes) -> None:
+        self.transport.write(self._words)
+        self.transport.loseConnection()
+
+
+class Talk(Factory):
+    """Listens on a port, says *words* to whoever asks anything, and hangs up."""
+
+    noisy = False
+
+    def __init__(self, words: bytes) -> None:
+        self._words = words
+        self._port = reactor.listenTCP(0, self, interface="127.0.0.1")
+        self.host = f"127.0.0.1:{self._port.getHost().port}"
+
+    def buildProtocol(self, addr: Any) -> Protocol:
+        return _Blurting(self._words)
+
+    async def stop(self) -> None:
+        """Listen no more."""
+        await self._port.stopListening()
+
+
+async def read(blob: HttpBlob) -> bytes:
+    """Return a blob's body."""
+    sink = StringTransport()
+    await blob.pump(sink)
+    data: bytes = sink.value()
+    return data
+
+
+async def all_of(questions: list[Awaitable[Any]]) -> list[Any]:
+    """Ask questions at once and return their answers."""
+    asked = [Deferred.fromCoroutine(_answer(question)) for question in questions]
+    return [await one for one in asked]
+
+
+async def _answer(question: Awaitable[Any]) -> Any:
+    return await question
