@@ -1,0 +1,60 @@
+"""The whole of the web room above a cache in memory and an upstream that is a dictionary."""
+
+from __future__ import annotations
+
+from oci_registry.config.settings import UpstreamSettings
+from oci_registry.pullthrough.lists import Lists
+from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
+from oci_registry.upstream.table import UpstreamTable
+from oci_registry.web.blobs import BlobHandler
+from oci_registry.web.lists import ReferrersHandler, TagsHandler
+from oci_registry.web.manifests import ManifestHandler
+from oci_registry.web.patience import Patience
+from oci_registry.web.v2 import V2
+from tests.support.fake_upstream import FakeUpstream
+from tests.unit.pullthrough.support import CacheTestCase
+from tests.unit.web.support import Answer, WebTestCase
+
+
+class HandlerTestCase(WebTestCase, CacheTestCase):
+    """Requests to a mirror whose default registry is `upstream`, docker.io."""
+
+    def setUp(self) -> None:
+        WebTestCase.setUp(self)
+        CacheTestCase.setUp(self)
+        self.upstream.namespace = "docker.io"
+        self.upstream.manual = True
+        self.others: dict[str, FakeUpstream] = {}
+        table = UpstreamTable(
+            (UpstreamSettings("docker.io", "registry-1.docker.io"),),
+            self.upstream_for,
+            default_namespace="docker.io",
+            dynamic=True,
+        )
+        lists = Lists(self.tag_store)
+        patience = Patience(self.clock)
+        handlers = {
+            ManifestRoute: ManifestHandler(table, self.manifests),
+            BlobRoute: BlobHandler(table, self.blobs, patience, self.metrics),
+            TagsRoute: TagsHandler(table, lists),
+            ReferrersRoute: ReferrersHandler(table, lists),
+        }
+        self.serve(V2(handlers, self.clock, self.metrics))
+
+    def upstream_for(self, settings: UpstreamSettings) -> FakeUpstream:
+        if settings.namespace == "docker.io":
+            return self.upstream
+        return self.others.setdefault(settings.namespace, FakeUpstream(settings.namespace))
+
+    def get(self, path: str, method: str = "GET", **headers: str) -> Answer:
+        """Return the answer to a request for something below the repository ``library/app``."""
+        connection = self.ask(f"/v2/library/app/{path}", method, **headers)
+        self.finish()
+        return connection.answer(method)
+
+    def finish(self) -> None:
+        """Let the downloads under way go on to their end, as a network does: after the question."""
+        for body in self.upstream.bodies:
+            if not body.done.called:
+                body.send(body.data)
+                body.end()

@@ -1,0 +1,166 @@
+"""GET and HEAD of blobs, cold and warm, whole and in ranges."""
+
+from __future__ import annotations
+
+from oci_registry.spec.errors import BadGateway
+from oci_registry.streams.growing import TAIL
+from tests.unit.web.handlers import HandlerTestCase
+
+DATA = bytes(range(256)) * 1200
+
+
+class Blobs(HandlerTestCase):
+    """One blob upstream."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.digest = self.upstream.add_blob(DATA)
+        self.path = f"blobs/{self.digest}"
+
+    def told(self, method: str, length: int, status: int = 200, **headers: str) -> bytes:
+        """Ask, check everything that is told of the blob, and return the body."""
+        answer = self.get(self.path, method, **headers)
+        self.assertEqual(status, answer.status)
+        expected = {
+            "content-type": "application/octet-stream",
+            "content-length": str(length),
+            "docker-content-digest": str(self.digest),
+            "accept-ranges": "bytes",
+            "oci-namespace": "docker.io",
+            "etag": f'"{self.digest}"',
+        }
+        self.assertEqual(expected, {name: answer.headers.get(name) for name in expected})
+        return answer.body
+
+    def test_cold_and_warm(self) -> None:
+        """A blob comes from upstream once, and looks the same every time."""
+        for _ in range(3):
+            self.assertTrue(self.told("GET", len(DATA)) == DATA)
+            self.assertEqual(b"", self.told("HEAD", len(DATA)))
+        self.assertEqual([f"GET library/app {self.digest}"], self.upstream.asked)
+        sent = self.counted("oci_registry_client_bytes_total", route="blob")
+        self.assertEqual(3 * len(DATA), sent)
+
+    def test_head_of_a_cold_blob(self) -> None:
+        """HEAD costs upstream a HEAD, and nothing is stored."""
+        self.told("HEAD", len(DATA))
+        self.assertEqual([f"HEAD library/app {self.digest}"], self.upstream.asked)
+        self.assertEqual(set(), self.stored())
+
+    def test_ranges(self) -> None:
+        """A range is a 206 with its place, from upstream and from the store."""
+        for value, start, stop in (
+            ("bytes=100-", 100, len(DATA)),
+            ("bytes=0-0", 0, 1),
+            (f"bytes=10-{len(DATA)}", 10, len(DATA)),
+            ("bytes=-5", len(DATA) - 5, len(DATA)),
+        ):
+            body = self.told("GET", stop - start, 206, Range=value)
+            self.assertTrue(body == DATA[start:stop], value)
+        place = self.get(self.path, Range="bytes=1-2").headers["content-range"]
+        self.assertEqual(f"bytes 1-2/{len(DATA)}", place)
+
+    def test_range_beyond_the_end(self) -> None:
+        """A range of nothing is a 416 that tells the size and nothing of the content."""
+        for _ in range(2):
+            answer = self.get(self.path, Range=f"bytes={len(DATA)}-")
+            self.assertEqual((416, "RANGE_INVALID"), (answer.status, answer.code))
+            self.assertEqual(f"bytes */{len(DATA)}", answer.headers["content-range"])
+            self.assertNotIn("docker-content-digest", answer.headers)
+        self.assertTrue(self.told("GET", len(DATA)) == DATA)
+
+    def test_ranges_that_are_ignored(self) -> None:
+        """What is malformed, or asks for several ranges, gets the whole."""
+        for value in ("bytes=5-1", "lines=1-2", "bytes=0-1,4-5", "bytes"):
+            self.assertTrue(self.told("GET", len(DATA), Range=value) == DATA, value)
+
+    def test_if_range(self) -> None:
+        """A range that depends on another version gets the whole."""
+        etag = f'"{self.digest}"'
+        self.told("GET", 1, 206, Range="bytes=0-0", If_Range=etag)
+        self.told("GET", len(DATA), 200, Range="bytes=0-0", If_Range='"other"')
+        self.told(
+            "GET", len(DATA), 200, Range="bytes=0-0", If_Range="Tue, 01 Jan 2030 00:00:00 GMT"
+        )
+
+    def test_not_modified(self) -> None:
+        """A client that has the blob already is not sent it again, and nothing stays open."""
+        for _ in range(2):
+            answer = self.get(self.path, If_None_Match=f'"{self.digest}"')
+            self.assertEqual((304, b""), (answer.status, answer.body))
+        self.assertFalse(self.blob_store.in_use(self.digest))
+
+    def test_nothing_stays_open(self) -> None:
+        """However a request ends, the blob is given back."""
+        self.get(self.path)
+        for headers in ({}, {"Range": "bytes=0-1"}, {"Range": "bytes=9999999-"}):
+            self.get(self.path, **headers)
+            self.assertFalse(self.blob_store.in_use(self.digest))
+
+    def test_unknown(self) -> None:
+        """A blob that upstream does not have is a 404."""
+        path = "blobs/sha256:" + "0" * 64
+        for method in ("GET", "HEAD"):
+            self.assertEqual(404, self.get(path, method).status)
+        self.assertEqual("BLOB_UNKNOWN", self.get(path).code)
+
+    def test_unknown_length(self) -> None:
+        """A blob of which nobody knows the length is sent in chunks, ranges or not."""
+        self.upstream.says_size = False
+        connection = self.ask(f"/v2/library/app/{self.path}", Range="bytes=5-")
+        self.finish()
+        self.assertIn(b"HTTP/1.1 200 OK", connection.got)
+        self.assertIn(b"Transfer-Encoding: chunked", connection.got)
+        self.assertTrue(connection.got.endswith(b"\r\n0\r\n\r\n"))
+        self.assertTrue(self.told("GET", len(DATA)) == DATA)
+
+    def test_head_of_unknown_length(self) -> None:
+        """A HEAD without a length would break clients: it is an error instead."""
+        self.upstream.says_size = False
+        self.assertEqual(502, self.get(self.path, "HEAD").status)
+
+    def test_namespace(self) -> None:
+        """The client is told the namespace as it wrote it, or the one that was meant."""
+        self.get(self.path)
+        for path, expected in (
+            (f"/v2/a/b/{self.path}?ns=quay.io", "quay.io"),
+            (f"/v2/quay.io/a/b/{self.path}", "quay.io"),
+            (f"/v2/a/b/{self.path}?ns=registry-1.docker.io", "registry-1.docker.io"),
+            (f"/v2/a/b/{self.path}", "docker.io"),
+        ):
+            answer = self.ask(path).answer()
+            self.assertEqual((200, expected), (answer.status, answer.headers["oci-namespace"]))
+
+    def test_wrong_bytes(self) -> None:
+        """A blob whose bytes are wrong is closed short, in order, without its tail."""
+        wrong = DATA[:-1] + b"!"
+        self.upstream.blobs[str(self.digest)] = wrong
+        connection = self.ask(f"/v2/library/app/{self.path}")
+        self.finish()
+        _, _, body = connection.got.partition(b"\r\n\r\n")
+        self.assertLessEqual(len(body), len(DATA) - TAIL)
+        self.assertTrue(connection.got.startswith(b"HTTP/1.1 200"))
+        self.assertTrue(connection.transport.disconnecting)
+        self.assertFalse(connection.transport.aborted)
+        self.assertEqual(set(), self.stored())
+
+    def test_upstream_that_breaks_before_the_first_byte(self) -> None:
+        """What goes wrong before the first byte is a clean error."""
+        connection = self.ask(f"/v2/library/app/{self.path}")
+        self.assertEqual(b"", connection.got)
+        self.upstream.bodies[0].end(BadGateway("it broke"))
+        answer = connection.answer()
+        self.assertEqual((502, "UNAVAILABLE"), (answer.status, answer.code))
+        self.assertNotIn("accept-ranges", answer.headers)
+
+    def test_client_that_leaves(self) -> None:
+        """A client that leaves stops nothing: the next one finds the blob."""
+        connection = self.ask(f"/v2/library/app/{self.path}")
+        body = self.upstream.bodies[0]
+        body.send(DATA[:100_000])
+        connection.leave()
+        self.assertFalse(body.stopped)
+        body.send(DATA[100_000:])
+        body.end()
+        self.assertTrue(self.told("GET", len(DATA)) == DATA)
+        self.assertEqual(1, len(self.upstream.bodies))

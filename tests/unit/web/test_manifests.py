@@ -1,0 +1,80 @@
+"""GET and HEAD of manifests, by tag and by digest."""
+
+from __future__ import annotations
+
+from oci_registry.spec.errors import BadGateway, TooManyRequests
+from oci_registry.spec.mediatypes import OCI_MANIFEST
+from tests.unit.web.handlers import HandlerTestCase
+
+RAW = b'{"schemaVersion": 2,\n "mediaType": "%b", "config": {}, "layers": [ ] }\n' % (
+    OCI_MANIFEST.encode()
+)
+
+
+class Manifests(HandlerTestCase):
+    """One manifest upstream, with the tag 1."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.manifest = self.upstream.add(RAW, "1")
+        self.digest = self.manifest.digest
+
+    def test_cold_and_warm(self) -> None:
+        """A manifest looks the same by tag and by digest, on HEAD and GET, asked once."""
+        expected = {
+            "content-type": OCI_MANIFEST,
+            "content-length": str(len(RAW)),
+            "docker-content-digest": str(self.digest),
+            "etag": f'"{self.digest}"',
+            "oci-namespace": "docker.io",
+        }
+        for reference in ("1", str(self.digest), "1"):
+            for method, body in (("HEAD", b""), ("GET", RAW)):
+                answer = self.get(f"manifests/{reference}", method, Accept="text/plain")
+                self.assertEqual((200, body), (answer.status, answer.body))
+                self.assertEqual(expected, {name: answer.headers.get(name) for name in expected})
+                self.assertNotIn("warning", answer.headers)
+        self.assertEqual(["GET library/app 1"], self.upstream.asked)
+
+    def test_not_modified(self) -> None:
+        """A client that has the manifest already is not sent it again."""
+        answer = self.get("manifests/1", If_None_Match=f'"{self.digest}"')
+        self.assertEqual((304, b""), (answer.status, answer.body))
+        answer = self.get("manifests/1", If_None_Match='"other"')
+        self.assertEqual((200, RAW), (answer.status, answer.body))
+
+    def test_unknown(self) -> None:
+        """A tag that upstream does not have is a 404."""
+        answer = self.get("manifests/2")
+        self.assertEqual((404, "MANIFEST_UNKNOWN"), (answer.status, answer.code))
+        self.assertNotIn("docker-content-digest", answer.headers)
+
+    def test_stale(self) -> None:
+        """A tag that cannot be confirmed says so, and for how long."""
+        self.get("manifests/1")
+        self.upstream.error = BadGateway("down")
+        for seconds, shown in ((3600.0, "1h"), (90 * 60.0, "2h 30m"), (59.0, "2h 30m")):
+            self.clock.advance(seconds)
+            answer = self.get("manifests/1")
+            self.assertEqual((200, RAW), (answer.status, answer.body))
+            self.assertEqual(
+                f'299 - "docker.io cannot be asked; this tag was confirmed {shown} ago"',
+                answer.headers["warning"],
+            )
+            age = str(int(self.clock.seconds() - 1_700_000_000))
+            self.assertEqual(age, answer.headers["age"])
+
+    def test_limited(self) -> None:
+        """An upstream's limit is passed on in the form that lets clients go elsewhere."""
+        self.upstream.error = TooManyRequests.retry_after("slow down", 30)
+        answer = self.get("manifests/1")
+        self.assertEqual((503, "TOOMANYREQUESTS"), (answer.status, answer.code))
+        self.assertEqual("30", answer.headers["retry-after"])
+
+    def test_client_that_leaves(self) -> None:
+        """A client that leaves stops nothing: what it asked for is kept."""
+        self.upstream.holding = True
+        self.ask("/v2/library/app/manifests/1").leave()
+        self.upstream.release()
+        self.assertEqual(RAW, self.get("manifests/1").body)
+        self.assertEqual(["GET library/app 1"], self.upstream.asked)
