@@ -44,7 +44,7 @@ from oci_registry.web.v2 import V2, Handler
 BACKLOG = 1024
 """Connections that may wait to be accepted; Twisted's own default is 50."""
 READERS = 8
-"""Threads for what a client waits for on a hit; no miss ever occupies one."""
+"""Threads for what a client waits for: look-ups, and reads of what is not in the page cache."""
 FILLERS = 4
 """Threads that hash and write downloads."""
 KEEPERS = 4
@@ -109,7 +109,8 @@ class Daemon(MultiService):
         )
         self._driver, self._transfers, self._patience = driver, transfers, patience
         self._table = table
-        self._sweeping = LoopingCall(self._sweep, sweep)
+        self._sweep = sweep
+        self._sweeping = LoopingCall(self.sweep)
         self._sweeping.clock = reactor
         for endpoint in settings.listen:
             listening(_with_backlog(endpoint), self._site, reactor).setServiceParent(self)
@@ -123,9 +124,9 @@ class Daemon(MultiService):
         http = UpstreamHttp(self._reactor, settings)
         return RegistryClient(settings, http, self._reactor, counted)
 
-    def _sweep(self, sweep: Sweep) -> Deferred[None]:
-        """Run the sweep; if it fails, the next one comes all the same."""
-        swept = Deferred.fromCoroutine(sweep.run())
+    def sweep(self) -> Deferred[None]:
+        """Remove what nobody uses; if it fails, the next sweep comes all the same."""
+        swept = Deferred.fromCoroutine(self._sweep.run())
         return swept.addCallbacks(lambda _: None, self._sweep_failed)
 
     def _sweep_failed(self, failure: Failure) -> None:

@@ -66,11 +66,12 @@ class BlobCache:
         """
         growing = self._transfers.running(digest)
         if growing is None:
-            stored = await self._stored(digest, head)
+            known = self._known_size(target, digest)
+            stored = await self._stored(digest, head, known)
             if stored is not None:
                 self._metrics.hit("blob", target.upstream.namespace)
                 return OpenBlob(digest, stored.size, True, stored)
-            growing = await self._transfers.join(target, digest, self._known_size(target, digest))
+            growing = await self._transfers.join(target, digest, known)
         self._metrics.miss("blob", target.upstream.namespace)
         if growing.size == 0:
             # Nothing can be held back of an empty blob: wait for the digest before the headers.
@@ -87,7 +88,7 @@ class BlobCache:
         if growing is not None and growing.size is not None:
             return growing.size
         try:
-            stored = await self._store.size(digest)
+            stored = await self._store.size(digest, self._known_size(target, digest))
         except StoreError as error:
             self._store_failed(error)
             stored = None
@@ -105,12 +106,12 @@ class BlobCache:
     def _known_size(self, target: Target, digest: Digest) -> int | None:
         return self._sizes.get(target.upstream.namespace, target.repository, digest)
 
-    async def _stored(self, digest: Digest, head: int) -> StoredBlob | None:
+    async def _stored(self, digest: Digest, head: int, known: int | None) -> StoredBlob | None:
         """Look in the store, again if something was committed while we looked."""
         try:
             while True:
                 commits = self._transfers.commits
-                stored = await self._store.open(digest, head)
+                stored = await self._store.open(digest, head, known)
                 if stored is not None or commits == self._transfers.commits:
                     return stored
         except StoreError as error:

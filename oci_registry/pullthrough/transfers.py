@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from oci_registry.metrics import Metrics
 from oci_registry.spec.digest import Digest
-from oci_registry.spec.errors import BadGateway, RegistryError, TooManyRequests
+from oci_registry.spec.errors import (
+    BadGateway,
+    BlobUnknown,
+    Denied,
+    RegistryError,
+    TooManyRequests,
+)
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.interfaces import IObjectWriter, StoreError
 from oci_registry.streams.growing import GrowingBlob, TransferFailed
@@ -146,8 +152,12 @@ class Transfer:
             failure = self.blob.failure
             error = failure if isinstance(failure, RegistryError) else error
         self._error = error
-        self._transfers.metrics.error("transfer")
-        self._log.warn(
+        # A blob that upstream says it does not have, or not for us, is an answer and not a fault.
+        answered = self.blob is None and isinstance(error, BlobUnknown | Denied)
+        if not answered:
+            self._transfers.metrics.error("transfer")
+        self._log.emit(
+            LogLevel.info if answered else LogLevel.warn,
             "{digest} from {upstream}/{repository}: {error}",
             digest=str(self.digest),
             upstream=self.target.upstream.namespace,

@@ -113,28 +113,31 @@ class BlobStore:
         self._verifying: SingleFlight[Digest, bool] = SingleFlight()
         self._readers: Counter[Digest] = Counter()
 
-    async def size(self, digest: Digest) -> int | None:
-        """Return the size of a stored blob in bytes, or None."""
+    async def size(self, digest: Digest, expected: int | None = None) -> int | None:
+        """Return the size of a stored blob in bytes, or None. *expected*: as for `open`."""
         key = blob_key(digest)
         info: ObjectInfo | None = await self._driver.stat(key)
-        if info is not None and not info.sealed and not await self._verified(digest):
-            return None
         if info is None:
+            return None
+        if self._is_doubtful(info, expected) and not await self._verified(digest):
             return None
         self._usage.used(key)
         return info.size
 
-    async def open(self, digest: Digest, head: int = 0) -> StoredBlob | None:
+    async def open(
+        self, digest: Digest, head: int = 0, expected: int | None = None
+    ) -> StoredBlob | None:
         """Open a stored blob whose bytes are right; a wrong one is removed, and None returned.
 
-        *head*: how many of its first bytes will be wanted at once.
+        *head*: how many of its first bytes will be wanted at once. *expected*: the size that a
+        manifest gives it; another one is reason to hash the blob again.
         """
         key = blob_key(digest)
         stored: IStoredObject | None = await self._driver.open(key, head)
         if stored is None:
             return None
         blob = StoredBlob(digest, stored, self._readers)
-        if self._check_always or not stored.info.sealed:
+        if self._check_always or self._is_doubtful(stored.info, expected):
             try:
                 right = await self._verified(digest)
             except BaseException:
@@ -145,6 +148,9 @@ class BlobStore:
                 return None
         self._usage.used(key)
         return blob
+
+    def _is_doubtful(self, info: ObjectInfo, expected: int | None) -> bool:
+        return not info.sealed or (expected is not None and expected != info.size)
 
     async def create(self, digest: Digest) -> IObjectWriter:
         """Begin a new blob. It is the caller's duty to commit nothing but the right bytes."""
@@ -165,11 +171,17 @@ class BlobStore:
         return digest in self._readers
 
     async def list(self) -> AsyncIterator[tuple[Digest, ObjectInfo]]:
-        """Yield every stored blob with the time of its last use."""
+        """Yield every stored blob with the time of its last use.
+
+        What somebody else put there counts as used when this store began to be used: the time that
+        the file tells is that of another program's write, and its uses are not known.
+        """
         async for info in self._driver.list(BLOBS):
             digest = parse_blob_key(info.key)
             if digest is not None:
                 used = self._usage.last(info.key, info.used)
+                if not info.sealed:
+                    used = max(used, self._usage.began)
                 yield digest, ObjectInfo(info.key, info.size, used, info.sealed)
 
     def needed(self, digest: Digest, when: float) -> None:

@@ -22,6 +22,8 @@ class Usage:
     """
 
     def __init__(self, driver: IDriver, clock: IReactorTime) -> None:
+        self.began: float = clock.seconds()
+        """When this process began to watch, in seconds since the epoch."""
         self._driver = driver
         self._clock = clock
         self._used: OrderedDict[str, tuple[float, float]] = OrderedDict()

@@ -39,10 +39,9 @@ class Page:
 
 @frozen
 class Referrers:
-    """The descriptors, as JSON objects, of what refers to a manifest; *complete*: it is all of them."""
+    """The descriptors, as JSON objects, of all that refers to a manifest."""
 
     manifests: tuple[dict[str, object], ...]
-    complete: bool
 
 
 class Upstream(Protocol):

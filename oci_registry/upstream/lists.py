@@ -150,7 +150,9 @@ class ReferrersLister(_Lister):
             )
             left -= length
             manifests.extend(_descriptors_of(value, self._host))
-        return Referrers(tuple(manifests), complete=following is None)
+        if following is not None:
+            raise BadGateway(f"upstream {self._host} has more referrers than are read")
+        return Referrers(tuple(manifests))
 
     async def _from_tag(self, ask: Ask, digest: Digest) -> Referrers:
         """Read the referrers tag (OCI distribution spec, "Referrers Tag Schema")."""
@@ -165,8 +167,8 @@ class ReferrersLister(_Lister):
                 "a list of referrers",
             )
         except ManifestUnknown:
-            return Referrers((), complete=True)
-        return Referrers(tuple(_descriptors_of(value, self._host)), complete=True)
+            return Referrers(())
+        return Referrers(tuple(_descriptors_of(value, self._host)))
 
 
 def _descriptors_of(value: dict[str, object], host: str) -> list[dict[str, object]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from oci_registry.spec.digest import Digest, Verifier
@@ -91,6 +92,31 @@ class TakingOver(MirrorTestCase):
             self.assertEqual(data, bytes(got.body))
             await until(lambda: stored.exists() and stored.read_bytes() == data)
         self.assertEqual(3, self.registry.count("/blobs/"))
+
+    @running
+    async def test_old_blobs_survive_the_first_sweep(self) -> None:
+        """A blob that another program wrote long ago counts as unused only from our start on."""
+        data = b"old" * 1000
+        digest = Digest.of(data)
+        path = self.place(digest, data)
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+        daemon = await self.start()
+        await daemon.sweep()
+        got = await self.client.get(f"/v2/library/app/blobs/{digest}")
+        self.assertEqual(data, bytes(got.body))
+        self.assertEqual([], self.registry.asked)
+
+    @running
+    async def test_truncated_blob_that_looks_verified(self) -> None:
+        """A blob shorter than its manifest says is hashed again, whatever its permissions."""
+        _, blobs = self.registry.add_image("library/app", "1", b"layer" * 1000)
+        await self.start()
+        await self.client.get("/v2/library/app/manifests/1")
+        for method in ("HEAD", "GET"):
+            self.place(blobs[1], b"layer" * 999).chmod(0o444)
+            got = await self.client.get(f"/v2/library/app/blobs/{blobs[1]}", method)
+            self.assertEqual(5000, got.length)
+        self.assertEqual(b"layer" * 1000, bytes(got.body))
 
     @running
     async def test_foreign_files_stay(self) -> None:

@@ -102,7 +102,7 @@ class FakeUpstream:
     says_size: bool = True
     manual: bool = False
     page: Page = Factory(lambda: Page((), None))
-    found: Referrers = Factory(lambda: Referrers((), complete=True))
+    found: Referrers = Factory(lambda: Referrers(()))
     asked: list[str] = Factory(list)
     bodies: list[FakeBody] = Factory(list)
     closed: int = 0

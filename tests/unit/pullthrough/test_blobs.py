@@ -112,8 +112,8 @@ class Opened(BlobTestCase):
         looked: Deferred[None] = Deferred()
         really = self.blob_store.open
 
-        async def slow(digest: Digest, head: int = 0) -> StoredBlob | None:
-            found = await really(digest, head)
+        async def slow(digest: Digest, *how: int | None) -> StoredBlob | None:
+            found = await really(digest, *how)
             if not looked.called:
                 await looked
             return found

@@ -114,7 +114,7 @@ class ReferrersTests(ListsTestCase):
             {"digest": "d", "annotations": {"a": "ü"}, "size": 5},
             {"artifactType": "x/y", "z": [1, None]},
         ]
-        self.upstream.found = Referrers(tuple(known), complete=True)
+        self.upstream.found = Referrers(tuple(known))
         index = json.loads(self.body())
         self.assertEqual((2, OCI_INDEX), (index["schemaVersion"], index["mediaType"]))
         self.assertEqual(known, index["manifests"])
@@ -123,7 +123,7 @@ class ReferrersTests(ListsTestCase):
         """Only those of the artifact type asked for are served."""
         kinds: list[object] = ["a/b", "c/d", None, "a/b", ["a/b"]]
         found: list[dict[str, object]] = [{"artifactType": kind} for kind in kinds]
-        self.upstream.found = Referrers((*found, {}), complete=True)
+        self.upstream.found = Referrers((*found, {}))
         manifests = json.loads(self.body("a/b"))["manifests"]
         self.assertEqual([{"artifactType": "a/b"}] * 2, manifests)
         self.assertEqual([], json.loads(self.body("e/f"))["manifests"])
@@ -135,7 +135,7 @@ class ReferrersTests(ListsTestCase):
     def test_not_longer_than_upstreams(self) -> None:
         """What is served is not longer than what upstream sent: clients take only so much."""
         found: list[dict[str, object]] = [{"annotations": {"a": "日本語" * 1000, "b": "\ud800"}}]
-        self.upstream.found = Referrers(tuple(found), complete=True)
+        self.upstream.found = Referrers(tuple(found))
         sent = len("日本語".encode()) * 1000
         self.assertLess(len(self.body()), sent + 200)
         json.loads(self.body())

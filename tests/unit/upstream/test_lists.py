@@ -189,31 +189,31 @@ class ReferrersLists(ListTestCase):
         """Descriptors are passed on as they are."""
         known: list[Any] = [{"digest": "d", "annotations": {"a": "ü"}, "x": [1, {"y": None}]}]
         self.pages[self.api] = page({"manifests": known})
-        self.assertEqual(Referrers(tuple(known), complete=True), self.fetch())
+        self.assertEqual(Referrers(tuple(known)), self.fetch())
 
     def test_pages(self) -> None:
         """All pages are put together, for clients do not follow their links."""
         self.pages[self.api] = page({"manifests": [{"n": 1}]}, "?page=2")
         self.pages[f"{self.api}?page=2"] = page({"manifests": [{"n": 2}]}, "?page=3")
         self.pages[f"{self.api}?page=3"] = page({"manifests": [{"n": 3}]})
-        self.assertEqual(Referrers(({"n": 1}, {"n": 2}, {"n": 3}), True), self.fetch())
+        self.assertEqual(Referrers(({"n": 1}, {"n": 2}, {"n": 3})), self.fetch())
 
     def test_without_end(self) -> None:
-        """Pages that lead in a circle come to an end, which is said."""
+        """Pages that lead in a circle come to an end, which is an error and not a short list."""
         self.pages[f"{self.api}?page=1"] = page({"manifests": []}, "?page=1")
         self.pages[self.api] = page({"manifests": []}, "?page=1")
-        self.assertFalse(self.fetch().complete)
+        self.failureResultOf(self.begin(), BadGateway)
         self.assertEqual(MAX_PAGES, len(self.asked))
 
     def test_tag_instead(self) -> None:
         """Where upstream has no such API, the referrers tag is read."""
         self.pages[self.tag] = page({"manifests": [{"n": 1}]})
-        self.assertEqual(Referrers(({"n": 1},), True), self.fetch())
+        self.assertEqual(Referrers(({"n": 1},)), self.fetch())
         self.assertEqual([self.api, self.tag], self.asked)
 
     def test_none(self) -> None:
         """With neither, the list is empty: that is no error."""
-        self.assertEqual(Referrers((), True), self.fetch())
+        self.assertEqual(Referrers(()), self.fetch())
 
     def test_trouble_with_the_tag(self) -> None:
         """Another error than a 404 is one."""
@@ -225,7 +225,7 @@ class ReferrersLists(ListTestCase):
     def test_next_page_gone(self) -> None:
         """If a later page is missing the tag is asked; the first pages do not pass for all."""
         self.pages[self.api] = page({"manifests": [{"n": 1}]}, "?page=2")
-        self.assertEqual(Referrers((), True), self.fetch())
+        self.assertEqual(Referrers(()), self.fetch())
         self.assertEqual(self.tag, self.asked[-1])
 
     def test_too_much(self) -> None:
