@@ -149,7 +149,8 @@ class Daemon(MultiService):
     def startService(self) -> None:
         """Start to serve. The store may be broken or empty: pulls then go on uncached."""
         for warning in self._settings.warnings:
-            self._log.warn("{warning}", warning=warning)
+            # Not as a field called "warning": Twisted's observers take that for one of Python's.
+            self._log.warn("{text}", text=warning)
         _raise_file_limit()
         for pool in (self._readers, self._fillers, self._keepers):
             pool.start()
