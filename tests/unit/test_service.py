@@ -1,0 +1,258 @@
+"""The object graph of a daemon: what it listens on, and the order in which it starts and stops."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import Application
+from twisted.internet.defer import Deferred, execute, fail, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from oci_registry import service
+from oci_registry.config.settings import FilesystemSettings, Settings, UpstreamSettings
+from oci_registry.eviction.sweep import INTERVAL
+from oci_registry.service import Daemon, make_service
+from oci_registry.storage.drivers.memory import MemoryDriver
+from oci_registry.storage.interfaces import StoreError
+from oci_registry.web import root
+from oci_registry.web.root import READY_TIMEOUT
+from oci_registry.web.site import RegistrySite
+from tests.unit.web.support import Connection
+
+SETTINGS = Settings(
+    listen=("tcp:1234:interface=127.0.0.1", "unix:/tmp/mirror.sock"),
+    storage=FilesystemSettings("/nowhere"),
+    shutdown_grace=30.0,
+)
+
+
+class Pool:
+    """A pool of threads without threads."""
+
+    def __init__(self, reactor: object, name: str, threads: int) -> None:
+        self.name = name
+        self.running = False
+
+    def start(self) -> None:
+        self.running = True
+
+    def stop(self) -> None:
+        self.running = False
+
+    def __call__(self, call: Callable[..., Any], *args: object) -> Deferred[Any]:
+        return execute(call, *args)
+
+
+class ServiceTestCase(SynchronousTestCase):
+    """A daemon on a reactor, a store and threads that are all in memory."""
+
+    def setUp(self) -> None:
+        self.reactor: Any = MemoryReactorClock()
+        self.pools: list[Pool] = []
+        self.events: list[str] = []
+        self.starting: Deferred[None] = succeed(None)
+        self.patch(service, "Workers", self.pool)
+        self.patch(service, "driver_class", lambda name: self.driver)
+        self.patch(service, "_raise_file_limit", lambda: None)
+        self.patch(service, "build_access_log", lambda *args: Silent())
+        globalLogPublisher.addObserver(self.observe)
+        self.addCleanup(globalLogPublisher.removeObserver, self.observe)
+
+    def pool(self, *args: Any) -> Pool:
+        self.pools.append(Pool(*args))
+        return self.pools[-1]
+
+    def driver(self, root: str, reads: object, upkeep: object, clock: IReactorTime) -> MemoryDriver:
+        self.store = MemoryDriver(clock)
+        self.patch(self.store, "start", lambda: self.starting)
+        return self.store
+
+    def observe(self, event: LogEvent) -> None:
+        if event.get("log_namespace", "").startswith("oci_registry"):
+            level = event["log_level"].name
+            self.events.append(f"{level} {event['log_format'].format_map(event)}")
+
+    def make(self, settings: Settings = SETTINGS) -> Daemon:
+        daemon = make_service(self.reactor, settings)
+        assert isinstance(daemon, Daemon)
+        return daemon
+
+    def start(self, settings: Settings = SETTINGS) -> Daemon:
+        daemon = self.make(settings)
+        daemon.privilegedStartService()
+        daemon.startService()
+        return daemon
+
+    def site(self) -> RegistrySite:
+        site = self.reactor.tcpServers[0][1]
+        assert isinstance(site, RegistrySite)
+        return site
+
+
+class Silent:
+    """An access log that nobody reads."""
+
+    def write(self, entry: object) -> None:
+        """Forget it."""
+
+
+class Starting(ServiceTestCase):
+    """From settings to a daemon that serves."""
+
+    def test_nothing_before_the_start(self) -> None:
+        """Making a daemon listens on nothing and waits for nothing."""
+        self.make()
+        self.assertEqual(([], []), (self.reactor.tcpServers, self.reactor.getDelayedCalls()))
+        self.assertFalse(any(pool.running for pool in self.pools))
+
+    def test_listening(self) -> None:
+        """The same site is on every endpoint."""
+        self.start()
+        port, site, _, interface = self.reactor.tcpServers[0]
+        self.assertEqual((1234, "127.0.0.1"), (port, interface))
+        self.assertEqual("/tmp/mirror.sock", self.reactor.unixServers[0][0])
+        self.assertIs(site, self.reactor.unixServers[0][1])
+        self.assertTrue(all(pool.running for pool in self.pools))
+
+    def test_serving(self) -> None:
+        """A daemon that has started answers."""
+        self.start()
+        connection = Connection(self.site())
+        connection.ask("/v2/")
+        connection.ask("/readyz")
+        connection.ask("/metrics")
+        connection.ask("/v2/UPPER/tags/list")
+        self.assertEqual([200, 200, 200, 400], [a.status for a in connection.answers()])
+        self.assertIn(b"oci_registry_client_connections 1.0", connection.answers()[2].body)
+        connection.leave()
+
+    def test_what_it_says(self) -> None:
+        """It logs where it serves and stores, and each warning of the configuration."""
+        self.start(
+            Settings(("tcp:1",), FilesystemSettings("/nowhere"), warnings=("mind {this}", "two"))
+        )
+        self.assertEqual(["warn mind {this}", "warn two"], self.events[:2])
+        self.assertIn("/nowhere", self.events[2])
+
+    def test_broken_store(self) -> None:
+        """A store that cannot be prepared is logged, and the daemon serves all the same."""
+        self.starting = fail(StoreError("Read-only file system"))
+        daemon = self.start()
+        self.assertTrue([e for e in self.events if "Read-only file system" in e])
+        self.assertEqual(1, self.errors(daemon, "store"))
+        connection = Connection(self.site())
+        connection.ask("/v2/")
+        self.assertEqual(200, connection.answer().status)
+        connection.leave()
+
+    def errors(self, daemon: Daemon, kind: str) -> float | None:
+        registry = daemon.metrics.registry
+        return registry.get_sample_value("oci_registry_errors_total", {"kind": kind})
+
+    def test_sweeps(self) -> None:
+        """The sweep comes at its time, and one that fails does not end the others."""
+        daemon = self.start()
+        listed: list[str] = []
+
+        def broken(prefix: str) -> object:
+            listed.append(prefix)
+            raise StoreError("Input/output error")
+
+        self.patch(self.store, "list", broken)
+        for sweeps in range(1, 4):
+            self.reactor.advance(INTERVAL)
+            self.assertEqual(sweeps, self.errors(daemon, "sweep"))
+        self.assertTrue(listed)
+        self.assertTrue([event for event in self.events if "Input/output error" in event])
+
+    def test_log_observer(self) -> None:
+        """The daemon decides how its application logs, unless twistd was told."""
+        for keep in (False, True):
+            application: Any = Application("x")
+            make_service(self.reactor, SETTINGS, keep_twistd_log=keep).setServiceParent(application)
+            self.assertEqual(not keep, application.getComponent(ILogObserver) is not None)
+
+    def test_configured_namespaces_keep_their_label(self) -> None:
+        """A configured registry has a label of its own however many others clients name."""
+        upstream = UpstreamSettings("mine.example.com", "mine.example.com")
+        daemon = self.make(Settings(("tcp:1",), FilesystemSettings("/x"), upstreams=(upstream,)))
+        for n in range(200):
+            daemon.metrics.namespace(f"h{n}.example.com")
+        self.assertEqual("mine.example.com", daemon.metrics.namespace("mine.example.com"))
+
+
+class Stopping(ServiceTestCase):
+    """From a daemon that serves to nothing."""
+
+    def test_idle(self) -> None:
+        """An idle daemon stops at once, and leaves neither timers nor threads."""
+        daemon = self.start()
+        self.successResultOf(daemon.stopService())
+        self.assertEqual([], self.reactor.getDelayedCalls())
+        self.assertFalse(any(pool.running for pool in self.pools))
+        self.assertEqual(["info stopping", "info stopped"], self.events[-2:])
+
+    def test_connections(self) -> None:
+        """Connections are ended before what serves them is."""
+        daemon = self.start()
+        connection = Connection(self.site())
+        stopped = daemon.stopService()
+        self.assertTrue(connection.transport.disconnecting)
+        self.assertNoResult(stopped)
+        self.assertTrue(all(pool.running for pool in self.pools))
+        connection.leave()
+        self.successResultOf(stopped)
+        self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def test_response_under_way(self) -> None:
+        """A response that is under way is completed first."""
+        connection, stopped = self.stop_with_a_response_under_way()
+        self.assertFalse(connection.transport.closed)
+        self.assertNoResult(stopped)
+        self.reactor.advance(READY_TIMEOUT + 1)
+        self.assertEqual(503, connection.answer().status)
+        connection.leave()
+        self.successResultOf(stopped)
+        self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def test_grace(self) -> None:
+        """A response that does not end is cut off after the grace period."""
+        self.patch(root, "READY_TIMEOUT", 1000.0)
+        connection, stopped = self.stop_with_a_response_under_way()
+        self.reactor.advance(29)
+        self.assertFalse(connection.transport.aborted)
+        self.reactor.advance(2)
+        self.assertTrue(connection.transport.aborted)
+        connection.leave()
+        self.successResultOf(stopped)
+        self.assertFalse(any(pool.running for pool in self.pools))
+
+    def stop_with_a_response_under_way(self) -> tuple[Connection, Deferred[Any]]:
+        self.patch(MemoryDriver, "check", lambda _: Deferred())
+        daemon = self.start()
+        connection = Connection(self.site())
+        connection.ask("/readyz")
+        return connection, daemon.stopService()
+
+    def test_twice(self) -> None:
+        """A daemon can be made and stopped again on the same settings."""
+        for _ in range(2):
+            self.successResultOf(self.start().stopService())
+
+
+class FileLimit(SynchronousTestCase):
+    """One or two open files are needed per client."""
+
+    def test_raised(self) -> None:
+        """The limit is raised to what the system allows, and left alone where it is there already."""
+        for soft, hard, expected in ((1024, 4096, [(4096, 4096)]), (4096, 4096, [])):
+            changed: list[tuple[int, int]] = []
+            self.patch(resource, "getrlimit", lambda kind, limits=(soft, hard): limits)
+            self.patch(resource, "setrlimit", lambda kind, limits, to=changed: to.append(limits))
+            service._raise_file_limit()
+            self.assertEqual(expected, changed)
