@@ -102,9 +102,10 @@ class Tokens(TokenTestCase):
         """It is given up in time, and asked anew by the next who comes."""
         self.patch(bearer, "TOKEN_TIMEOUT", 0.05)
         client = self.connect()
-        self.registry.script("/token", Reply(silent=True))
-        message = await self.error(client.manifest(APP, LATEST), GatewayTimeout)
-        self.assertIn("token server", message)
+        for reply in (Reply(silent=True), Reply(body=b"{" * 100, hold=Deferred(), hold_at=10)):
+            self.registry.script("/token", reply)
+            message = await self.error(client.manifest(APP, LATEST), GatewayTimeout)
+            self.assertIn("token server", message)
         self.registry.script("/token", self.token)
         await client.manifest(APP, LATEST)
 
