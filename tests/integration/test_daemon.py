@@ -1,0 +1,192 @@
+"""The daemon as those see it who run it: metrics, readiness, logs, ports."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
+from twisted.trial.unittest import TestCase
+
+from tests.support.client import Client, Response
+from tests.support.daemon import MirrorTestCase, reactor, running, until
+from tests.support.fake_registry import FakeRegistry, Reply
+from tests.support.process import DaemonProcess
+
+
+class Watching(MirrorTestCase):
+    """What can be asked beside images."""
+
+    async def metrics(self) -> dict[tuple[str, ...], float]:
+        """Return the samples by name and values of labels."""
+        page = await self.client.get("/metrics")
+        return {
+            (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+            for family in text_string_to_metric_families(page.body.decode())
+            for sample in family.samples
+        }
+
+    @running
+    async def test_metrics_of_pulls(self) -> None:
+        """A cold and a warm pull are misses and hits of their namespace, in requests and bytes."""
+        _, blobs = self.registry.add_image("library/app", "1", b"layer" * 10_000)
+        await self.start()
+        for _ in range(2):
+            await self.client.get("/v2/library/app/manifests/1")
+            await self.client.get(f"/v2/library/app/blobs/{blobs[1]}")
+            await until(lambda: len(self.files("blobs")) == 1)
+        await self.client.get("/v2/library/app/manifests/2")
+        got = await self.metrics()
+        for sample, expected in (
+            (("manifest_cache_misses", "docker.io"), 1),
+            (("manifest_cache_hits", "docker.io"), 1),
+            (("blob_cache_misses", "docker.io"), 1),
+            (("blob_cache_hits", "docker.io"), 1),
+            (("oci_registry_requests_total", "GET", "manifest", "200"), 2),
+            (("oci_registry_requests_total", "GET", "manifest", "404"), 1),
+            (("oci_registry_requests_total", "GET", "blob", "200"), 2),
+            (("oci_registry_client_bytes_total", "blob"), 100_000),
+            (("oci_registry_upstream_bytes_total", "docker.io"), 50_000),
+            (("oci_registry_transfers_in_flight",), 0),
+        ):
+            self.assertEqual(expected, got.get(sample), sample)
+        self.assertGreater(got["process_resident_memory_bytes",], 0)
+
+    @running
+    async def test_transfers_in_flight(self) -> None:
+        """A download that is under way can be seen, and a failed one is an error."""
+        digest = self.registry.add_blob(bytes(200_000))
+        gate: Deferred[None] = Deferred()
+        broken = Reply(body=bytes(200_000), hold=gate, hold_at=100_000, cut=150_000)
+        self.registry.script("/blobs/", broken)
+        await self.start()
+        response = await self.client.begin(f"/v2/library/app/blobs/{digest}")
+        await until(lambda: self.registry.count("/blobs/") == 1)
+        self.assertEqual(1, (await self.metrics())["oci_registry_transfers_in_flight",])
+        gate.callback(None)
+        await response.done
+        got = await self.metrics()
+        self.assertEqual(0, got["oci_registry_transfers_in_flight",])
+        self.assertEqual(1, got["oci_registry_errors_total", "transfer"])
+
+    @running
+    async def test_ready(self) -> None:
+        """Readiness follows the store: made at the first need, and gone when something is in its place."""
+        await self.start()
+        self.assertEqual(200, (await self.client.get("/readyz")).status)
+        self.assertEqual(set(), self.files())
+        self.root.rename(self.root.with_suffix(".moved"))
+        self.root.write_text("in the way")
+        response = await self.client.get("/readyz")
+        self.assertEqual(503, response.status)
+        self.assertNotIn(str(self.root).encode(), bytes(response.body))
+        self.assertEqual(200, (await self.client.get("/healthz")).status)
+        self.root.unlink()
+        self.assertEqual(200, (await self.client.get("/readyz")).status)
+
+
+class Running(TestCase):
+    """The real daemon as a process."""
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.registry = FakeRegistry()
+        self.registry.start(reactor)
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.registry.stop()))
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+
+    def begin(self, *options: str) -> DaemonProcess:
+        daemon = DaemonProcess(reactor, self.folder / "root", self.registry.host, *options)
+        self.addCleanup(
+            lambda: None if daemon.ended.called else daemon.process.signalProcess("KILL")
+        )
+        return daemon
+
+    async def start(self, *options: str) -> tuple[DaemonProcess, Client]:
+        daemon = self.begin(*options)
+        client = Client(reactor, await daemon.listening)
+        self.addCleanup(client.close)
+        await until(lambda: b"serving on" in daemon.output)
+        return daemon, client
+
+    async def stop(self, daemon: DaemonProcess, client: Client) -> list[str]:
+        """End the daemon and return the lines of its log."""
+        client.close()
+        await daemon.kill("TERM")
+        lines = daemon.output.decode().splitlines()
+        self.assertIn("stopped", lines[-1])
+        return lines
+
+    @running
+    async def test_text_log(self) -> None:
+        """A pull is a line for each response; where it listens is said, secrets are not."""
+        self.registry.add_image("library/app", "1")
+        secret = json.dumps({"docker.io": {"username": "u", "password": "hunter2"}})
+        daemon, client = await self.start("--upstream-credentials", secret)
+        await client.get("/v2/library/app/manifests/1", User_Agent="podman/4")
+        lines = await self.stop(daemon, client)
+        access = [line for line in lines if '"GET /v2/library/app/manifests/1" 200' in line]
+        self.assertEqual(1, len(access), lines)
+        self.assertTrue(access[0].endswith('"podman/4"'))
+        self.assertTrue([line for line in lines if "serving on" in line])
+        self.assertNotIn("hunter2", "\n".join(lines))
+        self.assertTrue([line for line in lines if " warn " in line and "redentials" in line])
+
+    @running
+    async def test_json_log(self) -> None:
+        """With JSON every line is an object, of events, responses and what twistd itself says."""
+        daemon, client = await self.start("--log-format", "json")
+        await client.get("/v2/library/none/manifests/1")
+        lines = await self.stop(daemon, client)
+        events: list[dict[str, Any]] = [json.loads(line) for line in lines]
+        for event in events:
+            self.assertLessEqual({"time", "level", "source"}, event.keys())
+        access = [event for event in events if event["source"] == "access"]
+        self.assertEqual([404], [event["status"] for event in access])
+
+    @running
+    async def test_port_that_is_taken(self) -> None:
+        """A port that is taken ends the start, with a line that names it."""
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            place = f"127.0.0.1:{taken.getsockname()[1]}"
+            daemon = self.begin("--listen", place)
+            daemon.listening.addErrback(lambda _: None)
+            await daemon.ended
+        output = daemon.output.decode()
+        self.assertIn(place.rpartition(":")[2], output)
+        self.assertIn("already in use", output)
+
+    @running
+    async def test_unix_socket(self) -> None:
+        """The daemon listens on a unix socket as well, and logs who has no address."""
+        place = self.folder / "mirror.sock"
+        daemon, client = await self.start("--listen", f"unix:{place}")
+        response = Response()
+        await connectProtocol(UNIXClientEndpoint(reactor, str(place)), response)
+        response.transport.write(b"GET /v2/ HTTP/1.1\r\nHost: m\r\n\r\n")
+        await response.done
+        self.assertEqual(200, response.status)
+        response.close()
+        lines = await self.stop(daemon, client)
+        self.assertTrue([line for line in lines if ' - "GET /v2/" 200' in line], lines)
+        self.assertFalse(place.exists())
+
+    @running
+    async def test_bad_options(self) -> None:
+        """Whatever is wrong is said at once, a line each, and nothing is started."""
+        daemon = self.begin("--log-level", "loud", "--upstreams", "some")
+        daemon.listening.addErrback(lambda _: None)
+        await daemon.ended
+        output = daemon.output.decode()
+        self.assertIn("loud", output)
+        self.assertIn("some", output)
+        self.assertNotIn("Traceback", output)
+        self.assertFalse((self.folder / "root").exists())

@@ -1,0 +1,101 @@
+"""What the daemon's process holds in memory does not grow with blobs, nor much with clients."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
+
+from tests.support.client import Client, Response
+from tests.support.daemon import reactor, running, until
+from tests.support.fake_registry import FakeRegistry, Reply
+from tests.support.process import DaemonProcess
+
+MIB = 1024 * 1024
+SIZE = 64 * MIB
+CLIENTS = 50
+ALLOWED = 64 * MIB
+"""By how much 50 clients of one cold blob of 64 MiB may make the process grow."""
+
+
+class Hashed:
+    """A body of which only length and digest are kept."""
+
+    def __init__(self) -> None:
+        self.sha256 = hashlib.sha256()
+        self._length = 0
+
+    def __iadd__(self, data: bytes) -> Hashed:
+        self.sha256.update(data)
+        self._length += len(data)
+        return self
+
+    def __len__(self) -> int:
+        return self._length
+
+
+class Memory(TestCase):
+    """The real daemon as a process, and many clients of one cold blob."""
+
+    timeout = 120
+
+    def setUp(self) -> None:
+        self.registry = FakeRegistry()
+        self.registry.start(reactor)
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.registry.stop()))
+
+    def peak(self, daemon: DaemonProcess) -> int:
+        """Return the most bytes of memory that the process has used so far."""
+        status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+        found = re.search(r"VmHWM:\s+(\d+) kB", status)
+        assert found is not None
+        return int(found[1]) * 1024
+
+    async def begin(self, path: str) -> Response:
+        response: Any = await self.client.begin(path)
+        response.body = Hashed()
+        answer: Response = response
+        return answer
+
+    @running
+    async def test_fifty_clients_of_a_cold_blob(self) -> None:
+        """50 clients of a cold 64 MiB blob, five of which do not read, cost the process under 64 MiB."""
+        data = Random(8).randbytes(SIZE)
+        digest = self.registry.add_blob(data)
+        path = f"/v2/library/app/blobs/{digest}"
+        gate: Deferred[None] = Deferred()
+        self.registry.script("/blobs/", Reply(body=data, hold=gate, hold_at=SIZE // 2))
+        daemon = DaemonProcess(reactor, Path(self.mktemp()), self.registry.host)
+        self.client = Client(reactor, await daemon.listening)
+        self.addCleanup(self.client.close)
+        await self.client.get("/v2/")
+        before = self.peak(daemon)
+
+        slow = [await self.begin(path) for _ in range(5)]
+        for response in slow:
+            await response.got_headers
+            response.pause()
+        early = [await self.begin(path) for _ in range(CLIENTS - 15)]
+        await until(lambda: all(len(r.body) >= SIZE // 4 for r in early))
+        late = [await self.begin(path) for _ in range(10)]
+        gate.callback(None)
+        for response in (*early, *late):
+            await response.done
+        self.assertFalse(any(response.complete for response in slow))
+        for response in slow:
+            response.resume()
+            await response.done
+        for response in (*early, *late, *slow):
+            body: Any = response.body
+            self.assertEqual((200, SIZE), (response.status, len(body)))
+            self.assertEqual(digest.encoded, body.sha256.hexdigest())
+        grown = self.peak(daemon) - before
+        self.client.close()
+        await daemon.kill("TERM")
+        self.assertEqual(1, self.registry.count("/blobs/"))
+        self.assertLess(grown, ALLOWED, f"{grown / MIB:.1f} MiB")
