@@ -44,7 +44,7 @@ from oci_registry.web.v2 import V2, Handler
 BACKLOG = 1024
 """Connections that may wait to be accepted; Twisted's own default is 50."""
 READERS = 8
-"""Threads for what a client waits for: look-ups, and reads of what is not in the page cache."""
+"""Threads for what a client waits for on a hit: look-ups, and reads past the page cache."""
 FILLERS = 4
 """Threads that hash and write downloads."""
 KEEPERS = 4

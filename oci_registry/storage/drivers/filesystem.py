@@ -71,7 +71,7 @@ class _FileWriter:
         self._driver = driver
         self._target = driver.path(key)
         self._path = path
-        self._descriptor = Descriptor(descriptor, driver.reads)
+        self._descriptor = Descriptor(descriptor, driver.upkeep)
         # Commit and cancel run in threads; who stops while a commit is under way cancels beside it.
         self._lock = Lock()
         self._ended = False
