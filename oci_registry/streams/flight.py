@@ -21,7 +21,6 @@ class SingleFlight(Generic[K, V]):
 
     def __init__(self) -> None:
         self._waiting: dict[K, list[Deferred[V]]] = {}
-        self._work: dict[K, Deferred[None]] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -33,32 +32,20 @@ class SingleFlight(Generic[K, V]):
             self._waiting[key].append(mine)
             return mine
         self._waiting[key] = [mine]
-        work = Deferred.fromCoroutine(start())
-        self._work[key] = work.addCallbacks(
+        Deferred.fromCoroutine(start()).addCallbacks(
             lambda value: self._land(key, value), lambda failure: self._crash(key, failure)
         )
-        if key not in self._waiting:
-            del self._work[key]
         return mine
-
-    def cancel_all(self) -> None:
-        """Cancel all work under way; everyone who waits for it gets the CancelledError."""
-        for work in list(self._work.values()):
-            work.cancel()
 
     def _leave(self, key: K, waiter: Deferred[V]) -> None:
         waiters = self._waiting.get(key, [])
         if waiter in waiters:
             waiters.remove(waiter)
 
-    def _end(self, key: K) -> list[Deferred[V]]:
-        self._work.pop(key, None)
-        return self._waiting.pop(key)
-
     def _land(self, key: K, value: V) -> None:
-        for waiter in self._end(key):
+        for waiter in self._waiting.pop(key):
             waiter.callback(value)
 
     def _crash(self, key: K, failure: Failure) -> None:
-        for waiter in self._end(key):
+        for waiter in self._waiting.pop(key):
             waiter.errback(failure)

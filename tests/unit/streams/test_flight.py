@@ -1,0 +1,93 @@
+"""One piece of work at a time per key."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from oci_registry.streams.flight import SingleFlight
+
+
+class SingleFlightTests(SynchronousTestCase):
+    """Callers that share what they ask for."""
+
+    def setUp(self) -> None:
+        self.flights: SingleFlight[str, int] = SingleFlight()
+        self.work: list[Deferred[int]] = []
+
+    async def start(self) -> int:
+        """Do work that the test ends."""
+        self.work.append(Deferred())
+        return await self.work[-1]
+
+    def test_shared(self) -> None:
+        """However many ask, the work is done once, and each gets the value in a Deferred of its own."""
+        waiters = [self.flights.run("a", self.start) for _ in range(3)]
+        self.assertEqual((len(self.work), len(self.flights)), (1, 1))
+        waiters[0].addCallback(lambda value: value + 1)
+        self.work[0].callback(5)
+        self.assertEqual([self.successResultOf(w) for w in waiters], [6, 5, 5])
+        self.assertEqual(len(self.flights), 0)
+
+    def test_shared_error(self) -> None:
+        """An error reaches everyone who waits, and nobody who comes later."""
+        waiters = [self.flights.run("a", self.start) for _ in range(3)]
+        self.work[0].errback(ValueError("no"))
+        for waiter in waiters:
+            self.failureResultOf(waiter, ValueError)
+        again = self.flights.run("a", self.start)
+        self.work[1].callback(1)
+        self.assertEqual(self.successResultOf(again), 1)
+
+    def test_keys(self) -> None:
+        """Different keys have nothing to do with each other."""
+        first, second = self.flights.run("a", self.start), self.flights.run("b", self.start)
+        self.work[1].callback(2)
+        self.assertEqual(self.successResultOf(second), 2)
+        self.assertNoResult(first)
+        self.work[0].callback(1)
+        self.assertEqual(self.successResultOf(first), 1)
+
+    def test_leaving(self) -> None:
+        """Who cancels leaves alone: the work goes on, even for nobody, and can still be joined."""
+        first, second = self.flights.run("a", self.start), self.flights.run("a", self.start)
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        second.cancel()
+        self.failureResultOf(second, CancelledError)
+        third = self.flights.run("a", self.start)
+        self.work[0].callback(3)
+        self.assertEqual(self.successResultOf(third), 3)
+        self.assertEqual(len(self.work), 1)
+
+    def test_at_once(self) -> None:
+        """Work that needs no waiting is done at once, whether it succeeds or fails."""
+
+        async def value() -> int:
+            return 7
+
+        async def error() -> int:
+            raise ValueError("no")
+
+        self.assertEqual(self.successResultOf(self.flights.run("a", value)), 7)
+        self.failureResultOf(self.flights.run("a", error), ValueError)
+        self.assertEqual(len(self.flights), 0)
+
+    def test_asked_again_by_who_is_told(self) -> None:
+        """Who asks again on hearing the outcome starts new work."""
+        again: list[Deferred[int]] = []
+        first, second = (self.flights.run("a", self.start) for _ in range(2))
+        first.addCallback(lambda _: again.append(self.flights.run("a", self.start)))
+        self.work[0].callback(1)
+        self.successResultOf(first)
+        self.assertEqual(self.successResultOf(second), 1)
+        self.work[1].callback(2)
+        self.assertEqual(self.successResultOf(again[0]), 2)
+
+    def test_errors_nobody_waits_for(self) -> None:
+        """An error that nobody waits for any more is nobody's."""
+        waiter = self.flights.run("a", self.start)
+        waiter.cancel()
+        self.failureResultOf(waiter, CancelledError)
+        self.work[0].errback(ValueError("no"))
+        self.assertEqual(self.flushLoggedErrors(), [])

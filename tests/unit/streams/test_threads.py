@@ -1,0 +1,95 @@
+"""Thread pools that are each for one kind of work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from queue import SimpleQueue
+from threading import Event, current_thread
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from oci_registry.streams.threads import Workers
+
+
+class FakeReactor:
+    """What threads hand back, kept until the test runs it."""
+
+    def __init__(self) -> None:
+        self.calls: SimpleQueue[Callable[[], object]] = SimpleQueue()
+
+    def callFromThread(self, call: Callable[..., object], *args: object) -> None:
+        """Keep a call."""
+        self.calls.put(lambda: call(*args))
+
+    def turn(self) -> None:
+        """Make the next call, waiting for it."""
+        self.calls.get(timeout=10)()
+
+
+class WorkersTests(SynchronousTestCase):
+    """A pool and its reactor."""
+
+    def setUp(self) -> None:
+        self.reactor: Any = FakeReactor()
+        self.workers = Workers(self.reactor, "testers", 2)
+        self.workers.start()
+        self.addCleanup(self.workers.stop)
+
+    def test_results(self) -> None:
+        """A call is made in another thread, and its result or error handed back on the reactor."""
+        name = self.workers(lambda: current_thread().name)
+        error = self.workers(int, "x")
+        self.reactor.turn()
+        self.reactor.turn()
+        self.assertIn("testers", self.successResultOf(name))
+        self.failureResultOf(error, ValueError)
+
+    def test_nothing_before_the_reactor(self) -> None:
+        """A result is not handed back by the thread itself."""
+        result = self.workers(pow, 2, 3)
+        call = self.reactor.calls.get(timeout=10)
+        self.assertNoResult(result)
+        call()
+        self.assertEqual(self.successResultOf(result), 8)
+
+    def test_bounded(self) -> None:
+        """No more calls are made at once than there are threads; the others wait in order."""
+        gate, begun = Event(), SimpleQueue[int]()
+
+        def work(number: int) -> int:
+            begun.put(number)
+            gate.wait(10)
+            return number
+
+        results = [self.workers(work, n) for n in range(4)]
+        self.assertEqual({begun.get(timeout=10), begun.get(timeout=10)}, {0, 1})
+        self.assertTrue(begun.empty())
+        gate.set()
+        for _ in results:
+            self.reactor.turn()
+        self.assertEqual([self.successResultOf(r) for r in results], [0, 1, 2, 3])
+
+    def test_pools_are_apart(self) -> None:
+        """A pool that is busy keeps no other pool waiting."""
+        gate = Event()
+        busy = [self.workers(gate.wait, 10) for _ in range(5)]
+        other = Workers(self.reactor, "others", 1)
+        other.start()
+        self.addCleanup(other.stop)
+        self.addCleanup(gate.set)
+        result = other(pow, 2, 3)
+        self.reactor.turn()
+        self.assertEqual(self.successResultOf(result), 8)
+        for deferred in busy:
+            self.assertNoResult(deferred)
+
+    def test_stop(self) -> None:
+        """Stopping waits for what was submitted."""
+        workers = Workers(self.reactor, "leavers", 1)
+        workers.start()
+        done: list[int] = []
+        for number in range(5):
+            workers(done.append, number)
+        workers.stop()
+        self.assertEqual(done, [0, 1, 2, 3, 4])
