@@ -20,7 +20,7 @@ from oci_registry.logs import AccessEntry, AccessLog
 
 IDLE_TIMEOUT = 120.0
 """Seconds a connection may be silent between requests, and that a whole request may take to arrive."""
-LINGER = 60.0
+LINGER = 300.0
 """Seconds a client has to take what was sent before its connection was closed."""
 REFUSED = 5.0
 """Seconds that a client which was refused may go on to send before it is cut off."""
