@@ -1,0 +1,64 @@
+"""Clients that leave whenever they like cost nothing that lasts."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from random import Random
+
+from twisted.internet.task import deferLater
+
+from tests.support.daemon import MirrorTestCase, reactor, running, until
+
+SIZE = 600_000
+
+
+def open_files() -> set[str]:
+    """Return the paths that this process, which is the daemon's too, has open."""
+    paths = set()
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            paths.add(os.readlink(f"/proc/self/fd/{number}"))
+    return paths
+
+
+class Leaving(MirrorTestCase):
+    """Many clients, none of which stays to the end."""
+
+    @running
+    async def test_nothing_lasts(self) -> None:
+        """After clients have left at any moment, no file, connection or reader is left of them."""
+        random = Random(9)
+        blobs = [random.randbytes(SIZE) for _ in range(4)]
+        paths = [f"/v2/library/app/blobs/{self.registry.add_blob(blob)}" for blob in blobs]
+        self.registry.add_image("library/app", "1")
+        paths.append("/v2/library/app/manifests/1")
+        daemon = await self.start(self.upstream("docker.io", manifest_invalidation_time=0.0))
+        await self.client.get("/v2/")
+        for _ in range(150):
+            path = random.choice(paths)
+            if random.random() < 0.3:
+                response = await self.client.begin(path)
+                for _ in range(random.randrange(4)):
+                    await deferLater(reactor, 0)
+            else:
+                response = await self.client.begin(path, leave_at=random.randrange(SIZE))
+                if random.random() < 0.5:
+                    await response.done
+                    continue
+            response.close()
+        for response in self.client.responses:
+            response.close()
+        await until(lambda: daemon._site.connection_count() == 0)
+        for path, blob in zip(paths, blobs, strict=False):
+            got = await self.client.get(path)
+            self.assertTrue(bytes(got.body) == blob)
+        await until(lambda: len(self.files("blobs")) == 4 and not self.files("transfers"))
+        for response in self.client.responses:
+            response.close()
+        await until(lambda: daemon._site.connection_count() == 0)
+        root = str(self.root.resolve())
+        self.assertEqual(set(), {path for path in open_files() if path.startswith(root)})
+        page = await self.client.get("/metrics")
+        self.assertIn(b"oci_registry_transfers_in_flight 0.0", page.body)
+        self.assertEqual(4, self.registry.count("/blobs/"))
