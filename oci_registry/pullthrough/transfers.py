@@ -18,7 +18,8 @@ from oci_registry.spec.errors import (
 )
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.interfaces import IObjectWriter, StoreError
-from oci_registry.streams.growing import GrowingBlob, TransferFailed
+from oci_registry.streams.follower import TransferFailed
+from oci_registry.streams.growing import GrowingBlob
 from oci_registry.streams.threads import RunInThread
 from oci_registry.upstream.interfaces import UpstreamBlob
 from oci_registry.upstream.table import Target

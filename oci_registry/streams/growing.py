@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from oci_registry.spec.digest import Digest, Verifier
-from oci_registry.spec.errors import BadGateway
+from oci_registry.streams.follower import Follower, TransferFailed
 from oci_registry.streams.interfaces import GrowingFile
 from oci_registry.streams.threads import RunInThread
 from oci_registry.streams.window import Window
@@ -42,14 +42,6 @@ FLUSH_DELAY = 0.01
 """Seconds that less than a batch may wait for more."""
 STALL = 10.0
 """Seconds after which a follower that holds up others, because the blob is not stored, is given up."""
-
-
-class TransferFailed(BadGateway):
-    """The blob cannot be completed: upstream failed, or its bytes were wrong."""
-
-
-class _Lost(Exception):
-    """The bytes at a follower's position are no longer to be had."""
 
 
 @implementer(IConsumer)
@@ -183,14 +175,17 @@ class GrowingBlob:
         return max(0, min(self.digested, known - TAIL))
 
     def take(self, position: int, limit: int) -> bytes | Deferred[bytes]:
-        """Return visible bytes at *position*, which must be below `visible`."""
+        """Return visible bytes at *position*, which must be below `visible`.
+
+        Raises `TransferFailed` when they are no longer to be had.
+        """
         available = min(limit, self.visible - position)
         recent = self._window.get(position, available)
         if recent is not None:
             return recent
         if self._file is not None and position < self.stored:
             return self._file.read(position, min(available, self.stored - position))
-        raise _Lost
+        raise TransferFailed("the bytes at this position could not be stored")
 
     def leave(self, follower: Follower) -> None:
         """A reader has gone or moved on."""
@@ -354,74 +349,3 @@ class GrowingBlob:
             file, self._file = self._file, None
             if file is not None:
                 file.close()
-
-
-class Follower:
-    """One reader of a growing blob: a `Source`. Not to be shared."""
-
-    def __init__(self, blob: GrowingBlob, position: int) -> None:
-        self.position = position
-        self._blob = blob
-        self._waiting: Deferred[None] | None = None
-        self._dropped = False
-
-    def read(self, limit: int) -> bytes | Deferred[bytes]:
-        """Return the next visible bytes, or a Deferred of them; ``b""`` when the blob is complete.
-
-        Raises `TransferFailed`, or fails with it, when the rest will not come.
-        """
-        blob = self._blob
-        if self._dropped:
-            raise TransferFailed("the reader fell behind while the blob could not be stored")
-        if blob.failure is not None:
-            raise TransferFailed(str(blob.failure))
-        if self.position < blob.visible:
-            try:
-                data = blob.take(self.position, limit)
-            except _Lost:
-                raise TransferFailed("the bytes at this position could not be stored") from None
-            if isinstance(data, Deferred):
-                return data.addCallbacks(self._advance, self._unreadable)
-            return self._advance(data)
-        if blob.verified:
-            return b""
-        waiting: Deferred[None] = Deferred()
-        self._waiting = waiting
-        return waiting.addCallback(lambda _: self.read(limit))
-
-    def _advance(self, data: bytes) -> bytes:
-        if not data:
-            raise TransferFailed("the growing file is shorter than what was written to it")
-        self.position += len(data)
-        self._blob.moved()
-        return data
-
-    def _unreadable(self, failure: Failure) -> bytes:
-        raise TransferFailed(f"the growing file cannot be read: {failure.getErrorMessage()}")
-
-    @property
-    def waiting(self) -> bool:
-        """Whether it has all there is so far and waits for more."""
-        return self._waiting is not None
-
-    def wake(self) -> None:
-        """There is more, or there will be no more."""
-        if self._waiting is not None and (
-            self._dropped
-            or self._blob.failure is not None
-            or self._blob.verified
-            or self.position < self._blob.visible
-        ):
-            waiting, self._waiting = self._waiting, None
-            waiting.callback(None)
-
-    def drop(self) -> None:
-        """Refuse all further reads."""
-        self._dropped = True
-        self._blob.leave(self)
-        self.wake()
-
-    def close(self) -> None:
-        """Stop following. Idempotent."""
-        self._waiting = None
-        self._blob.leave(self)

@@ -6,7 +6,7 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from oci_registry.spec.errors import InternalError, RegistryError
-from oci_registry.streams.growing import TransferFailed
+from oci_registry.streams.follower import TransferFailed
 from oci_registry.streams.send import ConsumerGone
 from oci_registry.web.site import RegistryRequest
 

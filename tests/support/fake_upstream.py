@@ -12,7 +12,7 @@ from oci_registry.spec.errors import BlobUnknown, ManifestUnknown, RegistryError
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.mediatypes import OCI_MANIFEST
 from oci_registry.spec.reference import Tag
-from oci_registry.streams.growing import TransferFailed
+from oci_registry.streams.follower import TransferFailed
 from oci_registry.upstream.interfaces import Page, Referrers
 
 CHUNK = 64 * 1024

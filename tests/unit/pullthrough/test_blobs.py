@@ -12,7 +12,8 @@ from oci_registry.spec.errors import BadGateway, BlobUnknown
 from oci_registry.spec.reference import Tag
 from oci_registry.storage.blobs import StoredBlob
 from oci_registry.storage.keys import blob_key
-from oci_registry.streams.growing import TAIL, TransferFailed
+from oci_registry.streams.follower import TransferFailed
+from oci_registry.streams.growing import TAIL
 from oci_registry.streams.interfaces import Source
 from tests.unit.pullthrough.support import CacheTestCase
 

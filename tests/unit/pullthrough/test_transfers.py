@@ -12,7 +12,8 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway, BlobUnknown, RegistryError, TooManyRequests
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.keys import blob_key
-from oci_registry.streams.growing import TAIL, GrowingBlob, TransferFailed
+from oci_registry.streams.follower import TransferFailed
+from oci_registry.streams.growing import TAIL, GrowingBlob
 from oci_registry.upstream.table import Target
 from tests.support.fake_upstream import FakeUpstream
 from tests.unit.pullthrough.support import CacheTestCase

@@ -9,7 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.spec.digest import Digest
 from oci_registry.streams import growing
-from oci_registry.streams.growing import FLUSH_DELAY, GrowingBlob, TransferFailed
+from oci_registry.streams.follower import TransferFailed
+from oci_registry.streams.growing import FLUSH_DELAY, GrowingBlob
 from tests.support.streams import FakeFile, FakeProducer, ManualThread, Reader
 
 TAIL = 5

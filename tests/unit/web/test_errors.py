@@ -15,7 +15,7 @@ from oci_registry.spec.errors import (
     RegistryError,
     TooManyRequests,
 )
-from oci_registry.streams.growing import TransferFailed
+from oci_registry.streams.follower import TransferFailed
 from oci_registry.streams.send import ConsumerGone
 from oci_registry.web import errors as module
 from oci_registry.web.errors import respond_error

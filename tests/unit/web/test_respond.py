@@ -7,7 +7,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred, succeed
 
 from oci_registry.spec.digest import Digest
-from oci_registry.streams.growing import TransferFailed
+from oci_registry.streams.follower import TransferFailed
 from oci_registry.streams.send import ConsumerGone
 from oci_registry.web.patience import Patience
 from oci_registry.web.respond import not_modified, send_bytes, send_source, set_content
