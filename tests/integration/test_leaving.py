@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from contextlib import suppress
 from random import Random
 
 from twisted.internet.task import deferLater
@@ -17,7 +17,7 @@ def open_files() -> set[str]:
     """Return the paths that this process, which is the daemon's too, has open."""
     paths = set()
     for number in os.listdir("/proc/self/fd"):
-        with suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError):
             paths.add(os.readlink(f"/proc/self/fd/{number}"))
     return paths
 
