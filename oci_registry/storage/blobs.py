@@ -58,9 +58,9 @@ class StoredSource:
         self._position = start
         self._stop = stop
         self._ahead: Deferred[bytes] | bytes | None = None
+        self._closed = False
         if start == 0 and stored.head:
             self._ahead = stored.head[:stop]
-            self._position = len(self._ahead)
 
     def read(self, limit: int) -> bytes | Deferred[bytes]:
         """Return the next bytes, at most *limit*; ``b""`` at the end."""
@@ -68,12 +68,18 @@ class StoredSource:
         if ahead is None:
             ahead = self._fetch(limit)
         if isinstance(ahead, Deferred):
-            # What had to be waited for once will have to be again: begin with the next at once.
-            return ahead.addCallback(self._and_ahead, limit)
-        return ahead
+            return ahead.addCallback(self._take_late, limit)
+        return self._take(ahead, limit)
 
-    def _and_ahead(self, data: bytes, limit: int) -> bytes:
-        if data and self._position < self._stop:
+    def _take(self, data: bytes, limit: int) -> bytes:
+        data = data[:limit]
+        self._position += len(data)
+        return data
+
+    def _take_late(self, data: bytes, limit: int) -> bytes:
+        data = self._take(data, limit)
+        if data and not self._closed:
+            # What had to be waited for once will have to be again: begin with the next at once.
             self._ahead = self._fetch(limit)
         return data
 
@@ -81,13 +87,12 @@ class StoredSource:
         length = min(limit, self._stop - self._position)
         if length <= 0:
             return b""
-        position = self._position
-        self._position += length
-        at_hand: bytes | None = self._stored.read_now(position, length)
-        return self._stored.read(position, length) if at_hand is None else at_hand
+        at_hand: bytes | None = self._stored.read_now(self._position, length)
+        return self._stored.read(self._position, length) if at_hand is None else at_hand
 
     def close(self) -> None:
         """Close the blob."""
+        self._closed = True
         ahead, self._ahead = self._ahead, None
         if isinstance(ahead, Deferred):
             ahead.addErrback(lambda _: None)
