@@ -60,9 +60,11 @@ def parse_manifest_key(key: str) -> tuple[str, Digest] | None:
         return None
     digest = _parse_digest_path(parts[2:])
     try:
-        return None if digest is None else (parse_host(parts[0]), digest)
+        host = parse_host(parts[0])
     except RegistryError:
         return None
+    # A host may be written in many ways, but there is one way in which it is written here.
+    return (host, digest) if digest is not None and host == parts[0] else None
 
 
 def tags_prefix(host: str, repository: str) -> str:
@@ -81,6 +83,7 @@ def parse_tag_key(key: str) -> tuple[str, str, str] | None:
     if top != REPOSITORIES or len(parts) < 4 or parts[-2] != "_tags":
         return None
     try:
-        return parse_host(parts[0]), parse_repository("/".join(parts[1:-2])), parse_tag(parts[-1])
+        named = parse_host(parts[0]), parse_repository("/".join(parts[1:-2])), parse_tag(parts[-1])
     except RegistryError:
         return None
+    return named if tag_key(*named) == key else None

@@ -101,7 +101,7 @@ class ManifestStore:
             if Digest.of(raw, digest.algorithm) != digest:
                 raise ValueError("its bytes do not have its digest")
             return Manifest(raw, str(json.loads(head)["mediaType"]), digest)
-        except (RegistryError, ValueError, KeyError, TypeError) as error:
+        except (RegistryError, ValueError, KeyError, TypeError, RecursionError) as error:
             self._log.warn(
                 "manifest {digest} of {host} in the store is unusable ({error}): removed",
                 digest=str(digest),

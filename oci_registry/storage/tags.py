@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import AsyncIterator
+from math import isfinite
 
 from attrs import frozen
 
@@ -40,10 +41,13 @@ class TagRecord:
         """Read the stored form; ValueError when it is not one."""
         try:
             value = json.loads(data)
-            digest = Digest.parse(value["digest"])
-            return cls(digest, str(value["mediaType"]), float(value["checked"]))
-        except (RegistryError, KeyError, TypeError) as error:
+            digest = Digest.parse(str(value["digest"]))
+            media_type, checked = str(value["mediaType"]), float(value["checked"])
+        except (RegistryError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"not a tag record: {error}") from None
+        if not isfinite(checked):
+            raise ValueError("not a tag record: it was checked at no time")
+        return cls(digest, media_type, checked)
 
 
 class TagStore:

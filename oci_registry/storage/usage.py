@@ -36,7 +36,10 @@ class Usage:
             written = now
             # The store's own troubles are noticed where its answers matter.
             self._driver.touch(key, now).addErrback(_ignore)
-        self._used[key] = (now, written)
+        self._remember(key, now, written)
+
+    def _remember(self, key: str, used: float, written: float) -> None:
+        self._used[key] = (used, written)
         self._used.move_to_end(key)
         if len(self._used) > _REMEMBERED:
             self._used.popitem(last=False)
@@ -48,7 +51,7 @@ class Usage:
     def inherit(self, key: str, when: float) -> None:
         """Count an object as used at *when*, because something that needs it was."""
         if when > self._used.get(key, (0.0, 0.0))[0]:
-            self._used[key] = (when, when)
+            self._remember(key, when, when)
             self._driver.touch(key, when).addErrback(_ignore)
 
     def forget(self, key: str) -> None:

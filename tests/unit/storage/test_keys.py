@@ -1,0 +1,122 @@
+"""Where things are in the store."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from oci_registry.spec.digest import Digest
+from oci_registry.storage.keys import (
+    blob_key,
+    check_key,
+    manifest_key,
+    parse_blob_key,
+    parse_manifest_key,
+    parse_tag_key,
+    tag_key,
+    tags_prefix,
+)
+
+DIGESTS = st.one_of(
+    st.binary(max_size=8).map(Digest.of),
+    st.binary(max_size=8).map(lambda data: Digest.of(data, "sha512")),
+)
+HOSTS = st.sampled_from(
+    ["docker.io", "localhost", "localhost:5000", "[::1]:5000", "127.0.0.1:80", "a-b.example.com"]
+)
+COMPONENT = st.from_regex(r"[a-z0-9]{1,5}((\.|_|__|-{1,2})[a-z0-9]{1,5}){0,2}", fullmatch=True)
+REPOSITORIES = st.lists(COMPONENT, min_size=1, max_size=4).map("/".join)
+TAGS = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}", fullmatch=True)
+PARTS = ["blobs", "repositories", "_manifests", "_tags", "sha256", "sha512", "docker.io", "Docker.io", "[::1]", "ab", "..", ".", "library", "x"]
+ODD_PARTS = ("", "0" * 62, "0" * 126, "\0", "x" * 130)
+JUNK = st.one_of(
+    st.text(max_size=40),
+    st.lists(st.sampled_from([*PARTS, *ODD_PARTS]), max_size=8).map("/".join),
+)
+DIGEST = Digest.of(b"")
+
+
+class Keys(SynchronousTestCase):
+    """The layout, there and back."""
+
+    def test_layout(self) -> None:
+        """The layout is what directories filled by older programs and versions have."""
+        encoded = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        path = f"sha256/e3/{encoded[2:]}"
+        self.assertEqual(blob_key(DIGEST), f"blobs/{path}")
+        self.assertEqual(manifest_key("quay.io", DIGEST), f"repositories/quay.io/_manifests/{path}")
+        self.assertEqual(tag_key("quay.io", "a/b", "v1.0"), "repositories/quay.io/a/b/_tags/v1.0")
+        self.assertEqual(tags_prefix("quay.io", "a/b"), "repositories/quay.io/a/b/_tags")
+
+    @given(DIGESTS, HOSTS, REPOSITORIES, TAGS)
+    def test_round_trip(self, digest: Digest, host: str, repository: str, tag: str) -> None:
+        """Each key is read as what it was made of, and as nothing else."""
+        blob, manifest = blob_key(digest), manifest_key(host, digest)
+        named = tag_key(host, repository, tag)
+        self.assertEqual(parse_blob_key(blob), digest)
+        self.assertEqual(parse_manifest_key(manifest), (host, digest))
+        self.assertEqual(parse_tag_key(named), (host, repository, tag))
+        for key in (blob, manifest, named):
+            self.assertEqual(check_key(key), key)
+        for key in (manifest, named):
+            self.assertIsNone(parse_blob_key(key))
+        for key in (blob, named):
+            self.assertIsNone(parse_manifest_key(key))
+        for key in (blob, manifest):
+            self.assertIsNone(parse_tag_key(key))
+
+    @given(st.tuples(HOSTS, REPOSITORIES, TAGS), st.tuples(HOSTS, REPOSITORIES, TAGS))
+    def test_one_place_each(
+        self, first: tuple[str, str, str], second: tuple[str, str, str]
+    ) -> None:
+        """Different tags never share a place, nor does one lie in the way of another."""
+        one, other = tag_key(*first), tag_key(*second)
+        self.assertEqual(one == other, first == second)
+        self.assertFalse(one.startswith(other + "/"))
+
+    @given(JUNK)
+    def test_junk(self, key: str) -> None:
+        """What is read as the key of something is exactly the key that something has."""
+        blob, manifest, tag = parse_blob_key(key), parse_manifest_key(key), parse_tag_key(key)
+        if blob is not None:
+            self.assertEqual(blob_key(blob), key)
+        if manifest is not None:
+            self.assertEqual(manifest_key(*manifest), key)
+        if tag is not None:
+            self.assertEqual(tag_key(*tag), key)
+
+    def test_foreign_files(self) -> None:
+        """Files with the wrong case, length, depth or characters are foreign."""
+        encoded = DIGEST.encoded
+        for path in (
+            f"sha256/{encoded[:2]}/{encoded[2:-1]}",
+            f"sha256/{encoded[:3]}/{encoded[3:]}",
+            f"sha256/{encoded[:2].upper()}/{encoded[2:]}",
+            f"sha256/{encoded}",
+            f"sha256/{encoded[:2]}/{encoded[2:]}/x",
+            f"sha256/{encoded[:2]}/{encoded[2:]}.tmp",
+            f"md5/{encoded[:2]}/{encoded[2:]}",
+            f"sha512/{encoded[:2]}/{encoded[2:]}",
+        ):
+            self.assertIsNone(parse_blob_key(f"blobs/{path}"))
+            self.assertIsNone(parse_manifest_key(f"repositories/docker.io/_manifests/{path}"))
+        for key in (
+            "repositories/docker.io/_tags/latest",
+            "repositories/Docker.io/library/x/_tags/latest",
+            "repositories/docker.io/UPPER/_tags/latest",
+            "repositories/docker.io/a/_tags/.hidden",
+            "repositories/docker.io/a/_tags/b/c",
+            "blobs/docker.io/a/_tags/latest",
+        ):
+            self.assertIsNone(parse_tag_key(key), key)
+
+    @given(st.text(alphabet="./a\0\\", max_size=8))
+    def test_no_way_out(self, key: str) -> None:
+        """A key that passes stays below any root, whatever is in it."""
+        parts = key.split("/")
+        good = "\0" not in key and all(part not in ("", ".", "..") for part in parts)
+        if good:
+            self.assertEqual(check_key(key), key)
+        else:
+            self.assertRaises(ValueError, check_key, key)

@@ -1,0 +1,143 @@
+"""What tags mean, in a store and in memory."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oci_registry.spec.digest import Digest
+from oci_registry.storage import tags
+from oci_registry.storage.interfaces import StoreError
+from oci_registry.storage.keys import tag_key
+from oci_registry.storage.tags import TagRecord, TagStore
+from tests.unit.storage.support import HOST, StoreTestCase
+
+RECORD = TagRecord(Digest.of(b"x"), "application/json", 1.5)
+OTHER = TagRecord(Digest.of(b"y", "sha512"), "text/plain", 2.0)
+
+
+class Tags(StoreTestCase):
+    """A store of tags."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.store = TagStore(self.driver)
+
+    def put(self, repository: str, tag: str, record: TagRecord = RECORD) -> None:
+        """Put a record."""
+        self.result(self.store.put(HOST, repository, tag, record))
+
+    def get(self, repository: str, tag: str, store: TagStore | None = None) -> TagRecord | None:
+        """Get a record."""
+        return self.result((store or self.store).get(HOST, repository, tag))
+
+    def test_there_and_back(self) -> None:
+        """A record is kept, replaced and removed, on the medium and in memory alike."""
+        self.assertIsNone(self.get("a", "v1"))
+        for record in (RECORD, OTHER):
+            self.put("a", "v1", record)
+            self.assertEqual(self.store.recall(HOST, "a", "v1"), record)
+            for store in (self.store, TagStore(self.driver)):
+                self.assertEqual(self.get("a", "v1", store), record)
+                self.assertEqual(self.result(store.peek(HOST, "a", "v1")), record)
+        self.assertTrue(self.result(self.store.delete(HOST, "a", "v1")))
+        self.assertIsNone(self.store.recall(HOST, "a", "v1"))
+        self.assertIsNone(self.get("a", "v1"))
+        self.assertFalse(self.result(self.store.delete(HOST, "a", "v1")))
+
+    @given(
+        st.sampled_from(["sha256", "sha512"]),
+        st.text(max_size=30),
+        st.floats(min_value=0, allow_infinity=False),
+    )
+    def test_stored_form(self, algorithm: str, media_type: str, checked: float) -> None:
+        """Every record is read back as it was written."""
+        record = TagRecord(Digest.of(b"", algorithm), media_type, checked)
+        self.assertEqual(TagRecord.from_json(record.to_json()), record)
+
+    @given(
+        st.one_of(
+            st.binary(max_size=30),
+            st.recursive(
+                st.one_of(st.none(), st.integers(), st.text(max_size=5)),
+                lambda inner: st.one_of(
+                    st.lists(inner, max_size=3),
+                    st.dictionaries(
+                        st.sampled_from(["digest", "mediaType", "checked"]), inner, max_size=3
+                    ),
+                ),
+            ).map(lambda value: json.dumps(value).encode()),
+        )
+    )
+    def test_damaged(self, data: bytes) -> None:
+        """Anything else is no record, which is a ValueError and nothing worse."""
+        self.assertRaises(ValueError, TagRecord.from_json, data)
+
+    def test_damaged_in_the_details(self) -> None:
+        """Nor is a record with one wrong value."""
+        good: dict[str, Any] = json.loads(RECORD.to_json())
+        for key, value in (
+            ("digest", "sha256:x"),
+            ("digest", 5),
+            ("digest", None),
+            ("checked", "soon"),
+            ("checked", None),
+            ("checked", float("inf")),
+            ("checked", float("nan")),
+            ("checked", []),
+        ):
+            data = json.dumps({**good, key: value}).encode()
+            self.assertRaises(ValueError, TagRecord.from_json, data)
+
+    def test_damaged_files(self) -> None:
+        """A damaged or huge file counts as no record, and is replaced by the next."""
+        key = tag_key(HOST, "a", "v1")
+        for data in (b"", b"{", b"[" * 4096, b"x" * 5000, RECORD.to_json() + b" " * 5000):
+            self.driver.place(key, data, sealed=True)
+            store = TagStore(self.driver)
+            self.assertIsNone(self.get("a", "v1", store))
+            self.assertIsNone(self.result(store.peek(HOST, "a", "v1")))
+        self.put("a", "v1")
+        self.assertEqual(self.get("a", "v1", TagStore(self.driver)), RECORD)
+
+    def test_names(self) -> None:
+        """The tags of a repository are listed in order, and those of no other."""
+        for tag in ("v2", "latest", "v10", "Z"):
+            self.put("a", tag)
+        for repository in ("a/b", "b", "ab"):
+            self.put(repository, "other")
+        self.driver.place(f"repositories/{HOST}/a/_tags/.tmp", b"", sealed=False)
+        self.driver.place(f"repositories/{HOST}/a/_tags/x/_tags/y", b"", sealed=False)
+        names = self.result(self.store.names(HOST, "a", 100))
+        self.assertEqual(names, ["Z", "latest", "v10", "v2"])
+        self.assertEqual(len(self.result(self.store.names(HOST, "a", 2))), 2)
+        self.assertEqual(self.result(self.store.names("other.com", "a", 100)), [])
+
+    def test_list(self) -> None:
+        """All tags of all registries are listed."""
+        self.put("a", "v1")
+        self.put("a/b", "v1")
+        self.driver.place(f"repositories/{HOST}/_manifests/x", b"", sealed=False)
+        listed = {(host, name, tag) for host, name, tag, _ in self.listed(self.store.list())}
+        self.assertEqual(listed, {(HOST, "a", "v1"), (HOST, "a/b", "v1")})
+
+    def test_medium_fails(self) -> None:
+        """When the medium fails, what is in memory holds, and what is put is kept there."""
+        self.driver.broken = "I/O error"
+        work = self.store.put(HOST, "a", "v1", RECORD)
+        self.assertEqual(self.fails(work, StoreError), "I/O error")
+        self.assertEqual(self.get("a", "v1"), RECORD)
+        self.fails(TagStore(self.driver).get(HOST, "a", "v1"), StoreError)
+
+    def test_bounded(self) -> None:
+        """No more than so many records are in memory; the oldest go first."""
+        self.patch(tags, "_REMEMBERED", 3)
+        for number in range(5):
+            self.put("a", f"v{number}")
+        known = [n for n in range(5) if self.store.recall(HOST, "a", f"v{n}")]
+        self.assertEqual(known, [2, 3, 4])
+        self.assertEqual(self.get("a", "v0"), RECORD)
+        self.assertIsNone(self.store.recall(HOST, "a", "v2"))
