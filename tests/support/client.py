@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -9,6 +10,22 @@ from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
+
+
+class Hashed:
+    """A body of which only length and digest are kept."""
+
+    def __init__(self) -> None:
+        self.sha256 = hashlib.sha256()
+        self._length = 0
+
+    def __iadd__(self, data: bytes) -> Hashed:
+        self.sha256.update(data)
+        self._length += len(data)
+        return self
+
+    def __len__(self) -> int:
+        return self._length
 
 
 class Response(Protocol):
@@ -21,7 +38,7 @@ class Response(Protocol):
     def __init__(self, method: str = "GET", leave_at: int | None = None) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
-        self.body = bytearray()
+        self.body: Any = bytearray()
         self.complete = False
         self.ended: str | None = None
         self.raw = b""
@@ -118,6 +135,12 @@ class Client:
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         data = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
         return await self.send(data, method, leave_at)
+
+    async def begin_hashed(self, path: str) -> Response:
+        """Begin to get a large body, of which length and digest are enough."""
+        response = await self.begin(path)
+        response.body = Hashed()
+        return response
 
     async def get(self, path: str, method: str = "GET", **headers: str) -> Response:
         """Send a well-formed request and wait for the end of its response."""
