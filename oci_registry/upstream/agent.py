@@ -7,6 +7,7 @@ from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
 
+from hyperlink import EncodedURL
 from OpenSSL import SSL, crypto
 from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
@@ -161,6 +162,21 @@ def tls_policy(settings: UpstreamSettings) -> IPolicyForHTTPS:
     return BrowserLikePolicyForHTTPS(trustRoot=_TrustRoots(roots))
 
 
+class _AddressURL(EncodedURL):
+    """A URL with an IPv6 address for a host, which hyperlink would encode like a name, and fail."""
+
+    def to_uri(self) -> EncodedURL:
+        """Return the URL in ASCII."""
+        plain = EncodedURL.from_text(self.replace(host="address").to_text()).to_uri()
+        return plain.replace(host=self.host)
+
+
+def _parse_url(url: str) -> EncodedURL:
+    """Return a URL for treq; ValueError for what is none."""
+    parsed = EncodedURL.from_text(url)
+    return _AddressURL.from_text(url) if ":" in parsed.host else parsed
+
+
 class UpstreamHttp:
     """The HTTP client of an upstream.
 
@@ -184,7 +200,7 @@ class UpstreamHttp:
         """Send a request and return the answer; raises whatever went wrong on the way."""
         response: IResponse = await self._client.request(
             method,
-            url,
+            _parse_url(url),
             headers=Headers({name: [value] for name, value in headers.items()}),
             data=data,
             allow_redirects=False,

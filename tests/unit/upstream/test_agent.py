@@ -6,7 +6,7 @@ from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import URI, BrowserLikePolicyForHTTPS
 from twisted.web.error import SchemeNotSupported
@@ -146,6 +146,23 @@ class Connections(SynchronousTestCase):
             asked = Deferred.fromCoroutine(http.send("GET", "http://127.0.0.1/", {}))
             reactor.advance(1)
             self.assertEqual(configured, bool(reactor.tcpClients))
+            asked.addErrback(lambda _: None)
+            asked.cancel()
+
+    def test_addresses(self) -> None:
+        """A host may be an address of either kind, and what follows it is encoded alike."""
+        for host in ("127.0.0.1:5000", "[::1]:5000", "[2001:db8::1]", "registry.example.com"):
+            reactor = MemoryReactorClock()
+            http = UpstreamHttp(reactor, UpstreamSettings(host, host))
+            asked = Deferred.fromCoroutine(http.send("GET", f"http://{host}/v2/é%2F?a=%C3%A9", {}))
+            reactor.advance(1)
+            self.assertNoResult(asked)
+            protocol = reactor.tcpClients[0][2].buildProtocol(None)
+            transport = StringTransport()
+            protocol.makeConnection(transport)
+            sent = transport.value()
+            self.assertIn(b"GET /v2/%C3%A9%2F?a=%C3%A9 HTTP/1.1\r\n", sent)
+            self.assertIn(f"Host: {host}\r\n".encode(), sent)
             asked.addErrback(lambda _: None)
             asked.cancel()
 
