@@ -14,6 +14,7 @@ from twisted.logger import Logger
 
 from oci_registry.metrics import Metrics
 from oci_registry.spec.digest import Digest
+from oci_registry.spec.errors import ManifestInvalid
 from oci_registry.spec.manifest import Manifest
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.manifests import ManifestStore
@@ -95,15 +96,17 @@ class Sweep:
             for host, digest in expired:
                 await self._claim(host, digest, idle)
         blobs, size = await self._remove_blobs(idle, began)
-        gone = await self._remove_manifests(expired, began)
-        tags = await self._remove_tags(gone) if gone else 0
-        swept = Swept(blobs, size, len(gone), tags)
+        going = {key for key in expired if not self._manifests.used_since(*key, began)}
+        # The tags first: were the sweep broken off after the manifests, nobody would look for them.
+        tags = await self._remove_tags(going) if going else 0
+        manifests = await self._remove_manifests(going, began)
+        swept = Swept(blobs, size, manifests, tags)
         if swept != Swept():
             self._log.info(
                 "swept {blobs} blobs ({size} bytes), {manifests} manifests and {tags} tags",
                 blobs=blobs,
                 size=size,
-                manifests=len(gone),
+                manifests=manifests,
                 tags=tags,
             )
         return swept
@@ -140,8 +143,7 @@ class Sweep:
                     self._manifests.needed(host, child, used)
                     waiting.append(((host, child), used))
             for blob in _digests(manifest, children=False):
-                if blob in idle:
-                    del idle[blob]
+                if blob in idle and idle.pop(blob).used < used:
                     self._blobs.needed(blob, used)
 
     async def _claim(self, host: str, digest: Digest, idle: dict[Digest, _Idle]) -> None:
@@ -168,25 +170,28 @@ class Sweep:
         self._metrics.swept.labels("blob").inc(count)
         return count, size
 
-    async def _remove_manifests(self, expired: Iterable[_Key], began: float) -> set[_Key]:
-        gone: set[_Key] = set()
-        for host, digest in expired:
+    async def _remove_manifests(self, going: Iterable[_Key], began: float) -> int:
+        count = 0
+        for host, digest in going:
             if not self._manifests.used_since(host, digest, began):
-                await self._manifests.delete(host, digest)
-                gone.add((host, digest))
-        self._metrics.swept.labels("manifest").inc(len(gone))
-        return gone
+                count += await self._manifests.delete(host, digest)
+        self._metrics.swept.labels("manifest").inc(count)
+        return count
 
-    async def _remove_tags(self, gone: set[_Key]) -> int:
-        """Remove the tags that named a manifest which has gone."""
+    async def _remove_tags(self, going: set[_Key]) -> int:
+        """Remove the tags that name a manifest which is about to go."""
         count = 0
         async for host, repository, tag, _ in self._tags.list():
             record = await self._tags.peek(host, repository, tag)
-            if record is not None and (host, record.digest) in gone:
+            if record is not None and (host, record.digest) in going:
                 count += await self._tags.delete(host, repository, tag)
         self._metrics.swept.labels("tag").inc(count)
         return count
 
 
 def _digests(manifest: Manifest, *, children: bool) -> list[Digest]:
-    return [d.digest for d in (manifest.children if children else manifest.blobs)]
+    try:
+        return [d.digest for d in (manifest.children if children else manifest.blobs)]
+    except ManifestInvalid:
+        # It was read as one when it came. Should it be none now, it must not stop every sweep.
+        return []

@@ -194,8 +194,8 @@ class BlobStore:
         self._usage.inherit(blob_key(digest), when)
 
     def used_since(self, digest: Digest, when: float) -> bool:
-        """Whether the blob was used after *when*."""
-        return self._usage.last(blob_key(digest), 0.0) > when
+        """Whether the blob was used at *when* or later."""
+        return self._usage.last(blob_key(digest), 0.0) >= when
 
     def _verified(self, digest: Digest) -> Deferred[bool]:
         return self._verifying.run(digest, lambda: self._verify(digest))

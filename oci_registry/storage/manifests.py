@@ -89,8 +89,8 @@ class ManifestStore:
         self._usage.inherit(manifest_key(host, digest), when)
 
     def used_since(self, host: str, digest: Digest, when: float) -> bool:
-        """Whether the manifest was used after *when*."""
-        return self._usage.last(manifest_key(host, digest), 0.0) > when
+        """Whether the manifest was used at *when* or later."""
+        return self._usage.last(manifest_key(host, digest), 0.0) >= when
 
     async def _read(self, host: str, digest: Digest) -> Manifest | None:
         stored = await self._driver.get(manifest_key(host, digest), _LARGEST)
