@@ -1,239 +1,230 @@
-"""What the sweep removes, and what it leaves."""
+"""What the sweep removes, and what it keeps."""
 
 from __future__ import annotations
 
 import json
-from unittest.mock import patch
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, execute
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.eviction.sweep import Swept
+from oci_registry.eviction.sweep import Lifetimes, Sweep, Swept
+from oci_registry.metrics import Metrics
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.mediatypes import OCI_INDEX, OCI_MANIFEST
+from oci_registry.storage.blobs import BlobStore
+from oci_registry.storage.drivers.memory import MemoryDriver
+from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.keys import blob_key
-from tests.unit.eviction.support import (
-    DAY,
-    HOST,
-    OTHERS,
-    SweepTestCase,
-    descriptor,
-)
-from tests.unit.storage.support import NOW
+from oci_registry.storage.manifests import ManifestStore
+from oci_registry.storage.tags import TagRecord, TagStore
+from oci_registry.storage.usage import Usage
+
+DAY = 86400.0
+HUB, OWN = "docker.io", "example.com"
 
 
-class Blobs(SweepTestCase):
-    """Blobs that are used, and not."""
+class Sweeping(SynchronousTestCase):
+    """A store in memory, with a lifetime of ten days for one registry and one day for the other."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000 * DAY)
+        self.driver = MemoryDriver(self.clock)
+        self.busy: set[Digest] = set()
+        self.open()
+
+    def open(self) -> None:
+        """Make the stores anew, as a start of the daemon does."""
+        self.usage = Usage(self.driver, self.clock)
+        self.blobs = BlobStore(self.driver, self.usage, execute, check_always=False)
+        self.manifests = ManifestStore(self.driver, self.usage)
+        self.tags = TagStore(self.driver)
+        self.sweep = Sweep(
+            self.blobs,
+            self.manifests,
+            self.tags,
+            Lifetimes({HUB: 10 * DAY, OWN: DAY}, otherwise=10 * DAY),
+            self.busy.__contains__,
+            self.clock.seconds,
+            Metrics(),
+        )
+
+    def run_sweep(self) -> Swept:
+        return self.successResultOf(Deferred.fromCoroutine(self.sweep.run()))
+
+    def blob(self, data: bytes) -> Digest:
+        digest = Digest.of(data)
+        self.driver.place(blob_key(digest), data, sealed=True)
+        return digest
+
+    def put(self, host: str, raw: bytes, media_type: str) -> Digest:
+        manifest = Manifest(raw, media_type, Digest.of(raw))
+        self.successResultOf(Deferred.fromCoroutine(self.manifests.put(host, manifest)))
+        return manifest.digest
+
+    def image(self, host: str, *blobs: Digest) -> Digest:
+        layers = [{"mediaType": "a/b", "digest": str(d), "size": 1} for d in blobs]
+        return self.put(host, json.dumps({"layers": layers}).encode(), OCI_MANIFEST)
+
+    def index(self, host: str, *manifests: Digest) -> Digest:
+        children = [{"mediaType": OCI_MANIFEST, "digest": str(d), "size": 1} for d in manifests]
+        return self.put(host, json.dumps({"manifests": children}).encode(), OCI_INDEX)
+
+    def tag(self, host: str, name: str, digest: Digest) -> None:
+        record = TagRecord(digest, OCI_MANIFEST, self.clock.seconds())
+        self.successResultOf(Deferred.fromCoroutine(self.tags.put(host, "a/b", name, record)))
+
+    def pull(self, host: str, digest: Digest) -> None:
+        """Use a manifest."""
+        self.assertIsNotNone(
+            self.successResultOf(Deferred.fromCoroutine(self.manifests.get(host, digest)))
+        )
+
+    def has(self, digest: Digest) -> bool:
+        return self.successResultOf(self.driver.stat(blob_key(digest))) is not None
 
     def test_unused(self) -> None:
-        """A blob that has lain unused for longer than its lifetime is removed, and not before."""
-        self.blob(b"data")
-        self.assertEqual(self.swept(14), Swept())
-        self.assertTrue(self.has(b"data"))
+        """An object goes when it has lain unused for longer than its registry's time, not before."""
+        blob = self.blob(b"layer")
+        manifest = self.image(OWN, blob)
+        self.tag(OWN, "1", manifest)
+        self.clock.advance(DAY)
+        self.assertEqual(Swept(), self.run_sweep())
         self.clock.advance(1)
-        self.assertEqual(self.swept(), Swept(blobs=1, size=4))
-        self.assertFalse(self.has(b"data"))
-        self.assertEqual(self.swept(), Swept())
+        self.assertEqual(Swept(blobs=1, size=5, manifests=1, tags=1), self.run_sweep())
+        self.assertFalse(self.has(blob))
+        self.assertEqual(Swept(), self.run_sweep())
 
-    def test_used(self) -> None:
-        """A blob that is used now and then stays, across restarts too."""
-        self.blob(b"data")
-        for _ in range(5):
-            self.clock.advance(10 * DAY)
-            self.open(b"data").close()
-            self.assertEqual(self.swept(), Swept())
-            self.restart()
+    def test_use_keeps(self) -> None:
+        """Using a manifest keeps it and its blobs, a day at a time."""
+        blob = self.blob(b"layer")
+        manifest = self.image(OWN, blob)
+        for _ in range(20):
+            self.clock.advance(0.9 * DAY)
+            self.pull(OWN, manifest)
+            self.assertEqual(Swept(), self.run_sweep())
+        self.assertTrue(self.has(blob))
+
+    def test_blob_used_without_its_manifest(self) -> None:
+        """A blob that is used stays when its manifest goes."""
+        blob = self.blob(b"layer")
+        self.image(OWN, blob)
+        self.clock.advance(0.9 * DAY)
+        opened = self.successResultOf(Deferred.fromCoroutine(self.blobs.open(blob)))
+        opened.close()
+        self.clock.advance(0.2 * DAY)
+        self.assertEqual(Swept(manifests=1), self.run_sweep())
+        self.assertTrue(self.has(blob))
 
     def test_being_read(self) -> None:
-        """A blob that somebody has been reading all the time stays as long as that takes."""
-        self.blob(b"data")
-        reader = self.open(b"data")
-        self.assertEqual(self.swept(30), Swept())
-        reader.close()
-        self.assertEqual(self.swept(), Swept(blobs=1, size=4))
+        """A blob that is being read stays until it is closed, however long that takes."""
+        blob = self.blob(b"layer")
+        opened = self.successResultOf(Deferred.fromCoroutine(self.blobs.open(blob)))
+        self.clock.advance(100 * DAY)
+        self.assertEqual(Swept(), self.run_sweep())
+        opened.close()
+        self.assertEqual(1, self.run_sweep().blobs)
 
     def test_being_downloaded(self) -> None:
-        """A blob that is being downloaded is left alone."""
-        self.blob(b"data")
-        self.downloading.add(Digest.of(b"data"))
-        self.assertEqual(self.swept(30), Swept())
-        self.downloading.clear()
-        self.assertEqual(self.swept(), Swept(blobs=1, size=4))
+        """A blob that is being downloaded again is left alone."""
+        blob = self.blob(b"layer")
+        self.clock.advance(100 * DAY)
+        self.busy.add(blob)
+        self.assertEqual(Swept(), self.run_sweep())
 
-    def test_used_during_the_sweep(self) -> None:
-        """A blob that comes into use after the sweep has listed it stays."""
-        self.blob(b"data")
-        self.blob(b"other")
-        self.clock.advance(30 * DAY)
-        real = self.driver.delete
+    def test_index_keeps_its_children(self) -> None:
+        """The manifests of an index that is used stay, and so do their blobs."""
+        blobs = [self.blob(b"amd"), self.blob(b"arm")]
+        children = [self.image(OWN, blob) for blob in blobs]
+        index = self.index(OWN, *children)
+        self.clock.advance(0.9 * DAY)
+        self.pull(OWN, index)
+        self.clock.advance(0.9 * DAY)
+        self.assertEqual(Swept(), self.run_sweep())
+        self.clock.advance(0.2 * DAY)
+        self.assertEqual(Swept(blobs=2, size=6, manifests=3), self.run_sweep())
 
-        def use_the_other(key: str) -> Deferred[bool]:
-            for data in (b"data", b"other"):
-                if blob_key(Digest.of(data)) != key:
-                    self.open(data).close()
-            return real(key)
+    def test_shared_blob(self) -> None:
+        """A blob stays for as long as any kept manifest of any registry needs it."""
+        shared, single = self.blob(b"shared"), self.blob(b"single")
+        self.image(OWN, shared, single)
+        self.image(HUB, shared)
+        self.clock.advance(2 * DAY)
+        self.assertEqual(Swept(blobs=1, size=6, manifests=1), self.run_sweep())
+        self.assertTrue(self.has(shared))
+        self.clock.advance(9 * DAY)
+        self.assertEqual(Swept(blobs=1, size=6, manifests=1), self.run_sweep())
 
-        with patch.object(self.driver, "delete", use_the_other):
-            self.assertEqual(self.swept().blobs, 1)
-        self.assertEqual(len(self.listed(self.blobs.list())), 1)
+    def test_orphan(self) -> None:
+        """A blob that no manifest speaks of has the longest time of all."""
+        blob = self.blob(b"orphan")
+        self.clock.advance(10 * DAY)
+        self.assertEqual(Swept(), self.run_sweep())
+        self.clock.advance(1)
+        self.assertEqual(1, self.run_sweep().blobs)
+        self.assertFalse(self.has(blob))
+
+    def test_used_since_the_sweep_began(self) -> None:
+        """What is used while the sweep runs stays."""
+        blob = self.blob(b"layer")
+        manifest = self.image(OWN, blob)
+        self.clock.advance(2 * DAY)
+        really = self.manifests.peek
+        once: list[None] = []
+
+        async def meanwhile(host: str, digest: Digest) -> Manifest | None:
+            if not once:
+                once.append(None)
+                self.clock.advance(1)
+                self.pull(OWN, manifest)
+                opened = await self.blobs.open(blob)
+                assert opened is not None
+                opened.close()
+            return await really(host, digest)
+
+        self.patch(self.manifests, "peek", meanwhile)
+        self.assertEqual(Swept(), self.run_sweep())
+        self.assertTrue(self.has(blob))
+
+    def test_restart(self) -> None:
+        """A restart remembers uses, to the minute."""
+        blob = self.blob(b"layer")
+        manifest = self.image(OWN, blob)
+        self.clock.advance(0.9 * DAY)
+        self.pull(OWN, manifest)
+        self.open()
+        self.clock.advance(0.9 * DAY)
+        self.assertEqual(Swept(), self.run_sweep())
+        self.assertTrue(self.has(blob))
+
+    def test_tags_of_other_manifests(self) -> None:
+        """Only the tags that named what has gone go with it."""
+        old = self.image(OWN)
+        self.tag(OWN, "old", old)
+        self.clock.advance(2 * DAY)
+        new = self.image(OWN, self.blob(b"new"))
+        self.tag(OWN, "new", new)
+        self.assertEqual(Swept(manifests=1, tags=1), self.run_sweep())
+        names = Deferred.fromCoroutine(self.tags.names(OWN, "a/b", 10))
+        self.assertEqual(["new"], self.successResultOf(names))
 
     def test_foreign_files(self) -> None:
-        """Files that are no objects are left alone, however old they are."""
-        keys = ("blobs/README", "blobs/sha256/ab/.cd.swp", "repositories/x", "lost+found/1")
-        for key in keys:
+        """What is not an object of ours is not touched."""
+        for key in ("blobs/readme", "blobs/sha256/zz/x", "repositories/x", "manifests/a/b/c"):
             self.driver.place(key, b"foreign", sealed=False)
-        self.assertEqual(self.swept(10_000), Swept())
-        for key in keys:
-            self.assertIsNotNone(self.used(key))
+        self.clock.advance(100 * DAY)
+        self.assertEqual(Swept(), self.run_sweep())
 
-    def test_taken_over(self) -> None:
-        """Blobs that another program stored long ago have a lifetime ahead of them, and one only."""
-        key = blob_key(Digest.of(b"old"))
-        self.driver.place(key, b"old", sealed=False)
-        self.successResultOf(self.driver.touch(key, NOW - 1000 * DAY))
-        self.restart()
-        self.assertEqual(self.swept(13), Swept())
-        self.assertEqual(self.swept(2), Swept(blobs=1, size=3))
+    def test_zero(self) -> None:
+        """With a lifetime of nothing, what is not in use goes at the next sweep."""
+        self.sweep._lifetimes = Lifetimes({OWN: 0.0}, otherwise=0.0)
+        self.image(OWN, self.blob(b"layer"))
+        self.clock.advance(0.001)
+        self.assertEqual(Swept(blobs=1, size=5, manifests=1), self.run_sweep())
 
-    def test_damaged_are_no_news(self) -> None:
-        """The sweep opens no blob: how large the store is does not matter to it."""
-        for number in range(10):
-            self.blob(b"%d" % number)
-        with patch.object(self.driver, "open", side_effect=AssertionError):
-            self.assertEqual(self.swept(30).blobs, 10)
-
-
-class Manifests(SweepTestCase):
-    """Manifests, and what they need."""
-
-    def test_image(self) -> None:
-        """An image that nobody uses goes as a whole, with its tags."""
-        image = self.manifest(self.blob(b"config"), self.blob(b"layer"))
-        self.tag(image, "v1")
-        self.tag(image, "latest")
-        self.assertEqual(self.swept(14), Swept())
-        self.assertEqual(self.swept(1), Swept(blobs=2, size=11, manifests=1, tags=2))
-        self.assertEqual(self.driver._objects, {})
-
-    def test_needed(self) -> None:
-        """The blobs of a manifest in use stay, though nobody asks for them: all clients have them."""
-        image = self.manifest(self.blob(b"config"), self.blob(b"layer"))
-        self.blob(b"alone")
-        self.clock.advance(10 * DAY)
-        self.read(image)
-        self.assertEqual(self.swept(10), Swept(blobs=1, size=5))
-        self.assertTrue(self.has(b"config") and self.has(b"layer") and self.has(image))
-        self.assertEqual(self.swept(5), Swept(blobs=2, size=11, manifests=1))
-
-    def test_needed_across_a_restart(self) -> None:
-        """What a manifest needs is remembered on the medium."""
-        image = self.manifest(self.blob(b"config"), self.blob(b"layer"))
-        self.clock.advance(10 * DAY)
-        self.read(image)
-        self.swept(10)
-        self.restart()
-        self.assertEqual(self.used(blob_key(Digest.of(b"layer"))), NOW + 10 * DAY)
-
-    def test_shared(self) -> None:
-        """A blob stays while any manifest of any registry that is kept needs it."""
-        base = self.blob(b"base")
-        old = self.manifest(self.blob(b"old config"), base)
-        new = self.manifest(self.blob(b"new config"), base, host=OTHERS)
-        self.clock.advance(10 * DAY)
-        self.read(new, OTHERS)
-        self.assertEqual(self.swept(10), Swept(blobs=1, size=10, manifests=1))
-        self.assertFalse(self.has(old))
-        self.assertTrue(self.has(base))
-
-    def test_index(self) -> None:
-        """An index keeps the images that it lists, and their blobs, though only one is ever used."""
-        amd = self.manifest(self.blob(b"amd config"), self.blob(b"amd layer"))
-        arm = self.manifest(self.blob(b"arm config"), self.blob(b"arm layer"))
-        index = self.manifest(children=(amd, arm))
-        outer = self.manifest(children=(index,))
-        self.clock.advance(10 * DAY)
-        self.read(outer)
-        self.assertEqual(self.swept(10), Swept())
-        for thing in (amd, arm, index, outer, b"arm layer"):
-            self.assertTrue(self.has(thing))
-        self.assertEqual(self.swept(5), Swept(blobs=4, size=38, manifests=4))
-
-    def test_index_of_itself(self) -> None:
-        """Indexes that list what is not there, or each other in a circle, hold up nothing."""
-        missing = Manifest(b"{}", OCI_MANIFEST, Digest.of(b"{}"))
-        index = self.manifest(children=(missing,))
-        first, second = Digest.of(b"1"), Digest.of(b"2")
-        circle = {
-            first: {"manifests": [{**descriptor(b"2", OCI_INDEX)}]},
-            second: {"manifests": [{**descriptor(b"1", OCI_INDEX)}]},
-        }
-        for digest, document in circle.items():
-            raw = json.dumps(document).encode()
-            self.result(self.manifests.put(HOST, Manifest(raw, OCI_INDEX, digest)))
-        self.clock.advance(10 * DAY)
-        self.read(index)
-        self.result(self.manifests.get(HOST, first))
-        self.assertEqual(self.swept(10), Swept())
-        self.assertEqual(self.swept(5), Swept(manifests=3))
-
-    def test_child_in_use(self) -> None:
-        """An index that nobody uses goes; an image that it lists stays if it is used itself."""
-        image = self.manifest(self.blob(b"config"), self.blob(b"layer"))
-        index = self.manifest(children=(image,))
-        self.tag(index)
-        self.tag(image, "amd64")
-        self.clock.advance(10 * DAY)
-        self.read(image)
-        self.assertEqual(self.swept(10), Swept(manifests=1, tags=1))
-        self.assertTrue(self.has(image) and self.has(b"layer"))
-        self.assertIsNotNone(self.result(self.tags.get(HOST, "library/app", "amd64")))
-
-    def test_registries_are_apart(self) -> None:
-        """An index keeps what its own registry has, and not what another has under the same digest."""
-        image = self.manifest(self.blob(b"config"), self.blob(b"layer"), host=OTHERS)
-        self.result(self.manifests.put(HOST, image))
-        index = self.manifest(children=(image,))
-        self.clock.advance(10 * DAY)
-        self.read(index)
-        self.assertEqual(self.swept(10), Swept(manifests=1))
-        self.assertTrue(self.has(image))
-        self.assertFalse(self.has(image, OTHERS))
-
-    def test_used_during_the_sweep(self) -> None:
-        """A manifest that comes into use while the sweep is at it stays."""
-        image = self.manifest(self.blob(b"config"))
-        self.tag(image)
-        self.clock.advance(30 * DAY)
-        real = self.driver.delete
-
-        def use(key: str) -> Deferred[bool]:
-            self.read(image)
-            return real(key)
-
-        with patch.object(self.driver, "delete", use):
-            self.assertEqual(self.swept(), Swept(blobs=1, size=6))
-        self.assertTrue(self.has(image))
-        self.assertIsNotNone(self.result(self.tags.get(HOST, "library/app", "latest")))
-
-    def test_tags_of_others(self) -> None:
-        """Tags go with the manifest that they name in their own registry, and not with others."""
-        gone, kept = self.manifest(self.blob(b"1")), self.manifest(self.blob(b"2"))
-        self.tag(gone, "gone")
-        self.tag(kept, "kept")
-        self.tag(gone, "elsewhere", OTHERS)
-        self.clock.advance(10 * DAY)
-        self.read(kept)
-        self.assertEqual(self.swept(10), Swept(blobs=1, size=1, manifests=1, tags=1))
-        names = {(host, tag) for host, _, tag, _ in self.listed(self.tags.list())}
-        self.assertEqual(names, {(HOST, "kept"), (OTHERS, "elsewhere")})
-
-    def test_what_is_no_image(self) -> None:
-        """A stored manifest that cannot be read as one needs nothing, and holds up nothing."""
-        raw = b"\xff not JSON"
-        odd = Manifest(raw, OCI_MANIFEST, Digest.of(raw))
-        self.result(self.manifests.put(HOST, odd))
-        self.blob(b"data")
-        self.clock.advance(10 * DAY)
-        self.read(odd)
-        self.assertEqual(self.swept(10), Swept(blobs=1, size=4))
-        self.assertEqual(self.swept(10), Swept(manifests=1))
+    def test_broken_store(self) -> None:
+        """A store that fails ends the sweep with its error."""
+        self.driver.broken = "gone"
+        self.failureResultOf(Deferred.fromCoroutine(self.sweep.run()), StoreError)
