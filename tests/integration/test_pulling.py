@@ -6,7 +6,7 @@ import json
 
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.mediatypes import OCI_MANIFEST
-from tests.support.daemon import MirrorTestCase, running
+from tests.support.daemon import MirrorTestCase, running, until
 from tests.support.fake_registry import Asked, Reply
 
 
@@ -79,7 +79,8 @@ class Pulling(MirrorTestCase):
         self.assertEqual(data, bytes(got.body))
         got = await self.client.get(f"/v2/library/app/manifests/{manifest}")
         self.assertEqual(str(manifest), got.headers["docker-content-digest"])
-        self.assertIn(f"blobs/sha512/{blob.encoded[:2]}/{blob.encoded[2:]}", self.files())
+        place = f"blobs/sha512/{blob.encoded[:2]}/{blob.encoded[2:]}"
+        await until(lambda: place in self.files())
 
     def _without_digest(self, asked: Asked) -> Reply:
         reply = self.registry.honest(asked)
