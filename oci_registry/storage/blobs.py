@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator
 
 from twisted.internet.defer import Deferred
@@ -22,6 +22,7 @@ from oci_registry.streams.flight import SingleFlight
 from oci_registry.streams.threads import RunInThread
 
 _VERIFIED_AT_ONCE = 4 * 1024 * 1024
+_REMEMBERED = 1000
 
 
 class StoredBlob:
@@ -117,6 +118,7 @@ class BlobStore:
         self._check_always = check_always
         self._verifying: SingleFlight[Digest, bool] = SingleFlight()
         self._readers: Counter[Digest] = Counter()
+        self._hashed: OrderedDict[Digest, int] = OrderedDict()
 
     async def size(self, digest: Digest, expected: int | None = None) -> int | None:
         """Return the size of a stored blob in bytes, or None. *expected*: as for `open`."""
@@ -124,7 +126,7 @@ class BlobStore:
         info: ObjectInfo | None = await self._driver.stat(key)
         if info is None:
             return None
-        if self._is_doubtful(info, expected) and not await self._verified(digest):
+        if self._is_doubtful(digest, info, expected) and not await self._verified(digest):
             return None
         self._usage.used(key)
         return info.size
@@ -142,7 +144,7 @@ class BlobStore:
         if stored is None:
             return None
         blob = StoredBlob(digest, stored, self._readers)
-        if self._check_always or self._is_doubtful(stored.info, expected):
+        if self._check_always or self._is_doubtful(digest, stored.info, expected):
             try:
                 right = await self._verified(digest)
             except BaseException:
@@ -154,8 +156,11 @@ class BlobStore:
         self._usage.used(key)
         return blob
 
-    def _is_doubtful(self, info: ObjectInfo, expected: int | None) -> bool:
-        return not info.sealed or (expected is not None and expected != info.size)
+    def _is_doubtful(self, digest: Digest, info: ObjectInfo, expected: int | None) -> bool:
+        if not info.sealed:
+            return True
+        # A manifest may be wrong about a size, but not twice at the price of a hash.
+        return expected not in (None, info.size) and self._hashed.get(digest) != info.size
 
     async def create(self, digest: Digest) -> IObjectWriter:
         """Begin a new blob. It is the caller's duty to commit nothing but the right bytes."""
@@ -215,6 +220,9 @@ class BlobStore:
         finally:
             stored.close()
         if verifier.verified():
+            self._hashed[digest] = verifier.length
+            if len(self._hashed) > _REMEMBERED:
+                self._hashed.popitem(last=False)
             if not stored.info.sealed:
                 self._log.info("{digest} was found in the store and is right", digest=str(digest))
                 await self._seal(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -117,6 +118,23 @@ class TakingOver(MirrorTestCase):
             got = await self.client.get(f"/v2/library/app/blobs/{blobs[1]}", method)
             self.assertEqual(5000, got.length)
         self.assertEqual(b"layer" * 1000, bytes(got.body))
+
+    @running
+    async def test_manifest_that_is_wrong_about_a_size(self) -> None:
+        """A right blob is hashed once for a manifest that gives it another size, and then served."""
+        digest = self.registry.add_blob(b"layer")
+        layers = [{"mediaType": "a/b", "digest": str(digest), "size": 6}]
+        raw = json.dumps({"schemaVersion": 2, "config": {}, "layers": layers}).encode()
+        self.registry.add_manifest("library/wrong", "1", raw)
+        await self.start()
+        await self.client.get(f"/v2/library/app/blobs/{digest}")
+        await until(lambda: bool(self.files("blobs")))
+        await self.client.get("/v2/library/wrong/manifests/1")
+        for verifier in (blob_store.Verifier, None):
+            self.patch(blob_store, "Verifier", verifier)
+            got = await self.client.get(f"/v2/library/wrong/blobs/{digest}")
+            self.assertEqual((200, b"layer"), (got.status, bytes(got.body)))
+        self.assertEqual(1, self.registry.count("/blobs/"))
 
     @running
     async def test_foreign_files_stay(self) -> None:
