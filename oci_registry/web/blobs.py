@@ -10,7 +10,13 @@ from oci_registry.spec.routes import BlobRoute
 from oci_registry.streams.send import CHUNK
 from oci_registry.upstream.table import UpstreamTable
 from oci_registry.web.patience import Patience
-from oci_registry.web.respond import not_modified, send_bytes, send_source, set_content
+from oci_registry.web.respond import (
+    not_modified,
+    send_bytes,
+    send_source,
+    set_content,
+    set_namespace,
+)
 from oci_registry.web.site import RegistryRequest
 
 
@@ -28,7 +34,7 @@ class BlobHandler:
     async def __call__(self, request: RegistryRequest, route: BlobRoute) -> None:
         """Answer the request; raises `RegistryError`."""
         target = self._table.resolve(route.name, route.ns)
-        request.setHeader(b"OCI-Namespace", (route.ns or target.upstream.namespace).encode())
+        set_namespace(request, route.ns or target.upstream.namespace)
         if request.method == b"HEAD":
             size = await self._blobs.size(target, route.digest)
             request.setHeader(b"Accept-Ranges", b"bytes")

@@ -6,7 +6,7 @@ from oci_registry.pullthrough.manifests import ManifestCache
 from oci_registry.spec.durations import format_duration
 from oci_registry.spec.routes import ManifestRoute
 from oci_registry.upstream.table import UpstreamTable
-from oci_registry.web.respond import not_modified, send_bytes, set_content
+from oci_registry.web.respond import not_modified, send_bytes, set_content, set_namespace
 from oci_registry.web.site import RegistryRequest
 
 
@@ -22,7 +22,7 @@ class ManifestHandler:
         target = self._table.resolve(route.name, route.ns)
         served = await self._manifests.get(target, route.reference)
         manifest = served.manifest
-        request.setHeader(b"OCI-Namespace", (route.ns or target.upstream.namespace).encode())
+        set_namespace(request, route.ns or target.upstream.namespace)
         if served.stale is not None:
             age = int(max(served.stale, 0))
             shown = format_duration(age - age % 60 if age >= 60 else age)

@@ -26,6 +26,11 @@ def set_content(
         headers.setRawHeaders(b"ETag", [b'"' + text + b'"'])
 
 
+def set_namespace(request: RegistryRequest, source_host: str) -> None:
+    """Say which registry answers: the client's ``ns`` where it gave one (OCI-Namespace)."""
+    request.setHeader(b"OCI-Namespace", source_host.encode())
+
+
 def not_modified(request: RegistryRequest, digest: Digest) -> bool:
     """Whether the client says that it has this content already (RFC 9110 section 13.1.2).
 
