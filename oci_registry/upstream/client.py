@@ -29,7 +29,7 @@ from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.authenticator import Authenticator
 from oci_registry.upstream.failures import explain, header, refuse, too_late
 from oci_registry.upstream.interfaces import Page, Referrers
-from oci_registry.upstream.lists import ReferrersLister, TagsLister
+from oci_registry.upstream.lists import ReferrersLister, TagsLister, url_of
 
 ANSWER_TIMEOUT = 20.0
 """Seconds from a question to the headers of its answer, tokens and redirects included; containerd waits 30."""
@@ -220,7 +220,7 @@ class RegistryClient:
         self, method: str, repository: str, path: str, headers: Mapping[str, str]
     ) -> IResponse:
         """Ask with authorization, answering one challenge; *path* is relative to ``/v2/``."""
-        url = path if path.startswith(self._url + "/") else f"{self._url}/v2/{path}"
+        url = url_of(self._url, path)
         scope = f"repository:{repository}:pull"
         authorization = self._auth.at_hand(scope)
         response = await self._follow(method, url, headers, authorization)

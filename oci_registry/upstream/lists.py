@@ -28,6 +28,11 @@ MAX_PAGES = 64
 _PAGE_TIMEOUT = 20.0
 
 
+def url_of(base: str, path: str) -> str:
+    """Return the URL of *path*, which is below ``/v2/`` or a URL of the upstream at *base* already."""
+    return path if path.startswith(base + "/") else f"{base}/v2/{path}"
+
+
 class Ask(Protocol):
     """Send a request to the upstream; *path* is below ``/v2/`` or a full URL of the same upstream."""
 
@@ -70,7 +75,7 @@ class _Lister:
         target = parse_next_link(link.decode("utf-8", "replace") for link in links)
         if target is None:
             return None
-        here = path if path.startswith(self._url + "/") else f"{self._url}/v2/{path}"
+        here = url_of(self._url, path)
         there = urljoin(here, target)
         return there if there.startswith(self._url + "/v2/") else None
 
