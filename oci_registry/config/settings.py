@@ -84,9 +84,51 @@ class FilesystemSettings:
 
     root: str
 
+    @property
+    def description(self) -> str:
+        """Where objects are, for the operator's log."""
+        return self.root
+
+
+@frozen
+class S3Settings:
+    """Keep everything in a bucket of an S3 server; the secret key stays out of ``repr``.
+
+    ``endpoint`` is a URL without a path (None: AWS), and so is ``redirect_endpoint``, under which
+    clients reach the same server (None: under ``endpoint``).  Without ``access_key`` and
+    ``secret_key`` the SDK looks for credentials itself.  ``prefix`` stands before every key, with
+    no slash at either end.  ``addressing`` is path, virtual or auto.  ``spool`` is an absolute
+    directory, which may not exist yet, for blobs while they are downloaded.  ``redirect`` sends
+    clients to the bucket for blobs, ``redirect_ranges`` for parts of them too.  ``connections``
+    is how many are kept to the server at most.
+    """
+
+    bucket: str
+    endpoint: str | None = None
+    access_key: str | None = None
+    secret_key: str | None = field(default=None, repr=False)
+    region: str = "us-east-1"
+    prefix: str = ""
+    addressing: str = "auto"
+    ca_file: str | None = None
+    spool: str = field(kw_only=True)
+    redirect: bool = False
+    redirect_ranges: bool = False
+    redirect_endpoint: str | None = None
+    connections: int = 32
+
+    @property
+    def description(self) -> str:
+        """Where objects are, for the operator's log."""
+        if self.endpoint is None:
+            place = f"bucket {self.bucket} (AWS, {self.region})"
+        else:
+            place = f"bucket {self.bucket} at {self.endpoint.partition('://')[2]}"
+        return f"{place}, below {self.prefix}" if self.prefix else place
+
 
 #: Where the cache keeps what it pulls: one class per storage backend.
-StorageSettings = FilesystemSettings
+StorageSettings = FilesystemSettings | S3Settings
 
 
 @frozen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attrs import evolve
 from attrs.exceptions import FrozenInstanceError
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -11,6 +12,7 @@ from oci_registry.config import (
     ConfigError,
     Credentials,
     FilesystemSettings,
+    S3Settings,
     Settings,
     UpstreamSettings,
 )
@@ -70,6 +72,53 @@ class Values(SynchronousTestCase):
         self.assertEqual(
             dict(ALIASES), {"index.docker.io": "docker.io", "registry-1.docker.io": "docker.io"}
         )
+
+
+class Storages(SynchronousTestCase):
+    """Where objects are kept."""
+
+    def test_bucket_defaults(self) -> None:
+        """Besides the bucket and the spool, everything has a default."""
+        self.assertEqual(
+            S3Settings("cache", spool="/spool"),
+            S3Settings(
+                bucket="cache",
+                endpoint=None,
+                access_key=None,
+                secret_key=None,
+                region="us-east-1",
+                prefix="",
+                addressing="auto",
+                ca_file=None,
+                spool="/spool",
+                redirect=False,
+                redirect_ranges=False,
+                redirect_endpoint=None,
+                connections=32,
+            ),
+        )
+
+    def test_secret_key_is_not_shown(self) -> None:
+        """The secret key appears neither in the repr nor in what is logged."""
+        storage = S3Settings("cache", access_key="AKIA", secret_key=SECRET, spool="/spool")
+        settings = Settings(listen=(), storage=storage)
+        for shown in (repr(settings), str(storage), storage.description):
+            self.assertNotIn(SECRET, shown)
+
+    def test_descriptions(self) -> None:
+        """The log names the directory, or the bucket with its place."""
+        bucket = S3Settings("cache", region="eu-west-3", spool="/spool")
+        for storage, text in (
+            (FilesystemSettings("/cache"), "/cache"),
+            (bucket, "bucket cache (AWS, eu-west-3)"),
+            (evolve(bucket, prefix="a/b"), "bucket cache (AWS, eu-west-3), below a/b"),
+            (evolve(bucket, endpoint="http://s3:9000"), "bucket cache at s3:9000"),
+            (
+                evolve(bucket, endpoint="https://s3.example", prefix="a"),
+                "bucket cache at s3.example, below a",
+            ),
+        ):
+            self.assertEqual(storage.description, text)
 
 
 class Errors(SynchronousTestCase):
