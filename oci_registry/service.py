@@ -13,8 +13,13 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from oci_registry.config.settings import DEFAULT_INVALIDATION_TIME, Settings, UpstreamSettings
-from oci_registry.eviction.sweep import INTERVAL, Lifetimes, Sweep
+from oci_registry.config.settings import (
+    DEFAULT_INVALIDATION_TIME,
+    S3Settings,
+    Settings,
+    UpstreamSettings,
+)
+from oci_registry.eviction.sweep import Lifetimes, Sweep
 from oci_registry.logs import build_access_log, observe_application
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.blobs import BlobCache
@@ -25,6 +30,7 @@ from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.drivers import driver_class
+from oci_registry.storage.interfaces import IDriver
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.tags import TagStore
 from oci_registry.storage.usage import Usage
@@ -61,17 +67,20 @@ class Daemon(MultiService):
         self._settings = settings
         self._keep_twistd_log = keep_twistd_log
         self._reactor = reactor
-        self._readers = Workers(reactor, "readers", READERS)
+        readers, keepers = READERS, KEEPERS
+        if isinstance(settings.storage, S3Settings):
+            # Each waits for an answer; together they are as many as there may be connections.
+            keepers = settings.storage.connections // 2
+            readers = settings.storage.connections - keepers
+        self._readers = Workers(reactor, "readers", readers)
         self._fillers = Workers(reactor, "fillers", FILLERS)
-        self._keepers = Workers(reactor, "keepers", KEEPERS)
+        self._keepers = Workers(reactor, "keepers", keepers)
         self.metrics = Metrics(upstream.namespace for upstream in settings.upstreams)
         self._build()
 
     def _build(self) -> None:
         settings, reactor, metrics = self._settings, self._reactor, self.metrics
-        driver = driver_class("filesystem")(
-            settings.storage.root, self._readers, self._keepers, reactor
-        )
+        driver = self._build_driver()
         usage = Usage(driver, reactor)
         blobs = BlobStore(driver, usage, self._keepers, check_always=settings.check_cache_digest)
         manifests, tags = ManifestStore(driver, usage), TagStore(driver)
@@ -105,7 +114,14 @@ class Daemon(MultiService):
             otherwise=DEFAULT_INVALIDATION_TIME,
         )
         sweep = Sweep(
-            blobs, manifests, tags, lifetimes, transfers.__contains__, reactor.seconds, metrics
+            blobs,
+            manifests,
+            tags,
+            lifetimes,
+            driver.begin_sweep,
+            transfers.__contains__,
+            reactor.seconds,
+            metrics,
         )
         self._driver, self._transfers, self._patience = driver, transfers, patience
         self._table = table
@@ -114,6 +130,12 @@ class Daemon(MultiService):
         self._sweeping.clock = reactor
         for endpoint in settings.listen:
             listening(_with_backlog(endpoint), self._site, reactor).setServiceParent(self)
+
+    def _build_driver(self) -> IDriver:
+        storage, reactor = self._settings.storage, self._reactor
+        if isinstance(storage, S3Settings):
+            return driver_class("s3")(storage, self._readers, self._keepers, self._fillers, reactor)
+        return driver_class("filesystem")(storage.root, self._readers, self._keepers, reactor)
 
     def _connect(self, settings: UpstreamSettings) -> Upstream:
         label = self.metrics.namespace(settings.namespace)
@@ -157,11 +179,11 @@ class Daemon(MultiService):
         self._driver.start().addErrback(self._store_is_broken)
         self._patience.start()
         super().startService()
-        self._sweeping.start(INTERVAL, now=False)
+        self._sweeping.start(self._driver.sweep_interval, now=False)
         self._log.info(
-            "serving on {listen}, storing in {root}",
+            "serving on {listen}, storing in {place}",
             listen=", ".join(self._settings.listen),
-            root=self._settings.storage.root,
+            place=self._settings.storage.description,
         )
 
     def _store_is_broken(self, failure: Failure) -> None:
@@ -183,6 +205,7 @@ class Daemon(MultiService):
         await self._site.close(self._settings.shutdown_grace)
         self._patience.stop()
         await self._transfers.stop()
+        await self._driver.stop()
         await self._table.close()
         for pool in (self._readers, self._fillers, self._keepers):
             pool.stop()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from attrs import define, frozen
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from oci_registry.metrics import Metrics
@@ -20,8 +21,8 @@ from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.tags import TagStore
 
-INTERVAL = 300.0
-"""Seconds from one sweep to the next."""
+BATCH = 500
+"""Blobs removed at once."""
 
 _Key = tuple[str, Digest]
 
@@ -62,7 +63,8 @@ class _Idle:
 class Sweep:
     """One pass over the store at a time; `run` it regularly.
 
-    *busy*: whether a blob is being downloaded. *now*: the time in seconds since the epoch.
+    *begin*: the store's preparation, given the oldest use that still counts; it tells whether this
+    process is to sweep. *busy*: whether a blob is being downloaded. *now*: the time in seconds since the epoch.
     """
 
     _log = Logger()
@@ -73,6 +75,7 @@ class Sweep:
         manifests: ManifestStore,
         tags: TagStore,
         lifetimes: Lifetimes,
+        begin: Callable[[float], Deferred[bool]],
         busy: Callable[[Digest], bool],
         now: Callable[[], float],
         metrics: Metrics,
@@ -81,6 +84,7 @@ class Sweep:
         self._manifests = manifests
         self._tags = tags
         self._lifetimes = lifetimes
+        self._begin = begin
         self._busy = busy
         self._now = now
         self._metrics = metrics
@@ -88,6 +92,8 @@ class Sweep:
     async def run(self) -> Swept:
         """Remove what is too old. Raises `StoreError`; what was removed by then stays removed."""
         began = self._now()
+        if not await self._begin(began - self._lifetimes.longest):
+            return Swept()
         kept, expired = await self._sort_manifests(began)
         idle = await self._idle_blobs(began)
         if expired or idle:
@@ -158,17 +164,27 @@ class Sweep:
 
     async def _remove_blobs(self, idle: dict[Digest, _Idle], began: float) -> tuple[int, int]:
         count = size = 0
-        for digest, blob in idle.items():
-            lifetime = self._lifetimes.longest if blob.lifetime is None else blob.lifetime
-            if began - blob.used <= lifetime or self._busy(digest):
-                continue
-            if self._blobs.in_use(digest) or self._blobs.used_since(digest, began):
-                continue
-            if await self._blobs.discard(digest):
-                count += 1
-                size += blob.size
+        doomed = [digest for digest, blob in idle.items() if self._is_too_old(blob, began)]
+        while doomed:
+            batch, doomed = doomed[:BATCH], doomed[BATCH:]
+            # Asked as late as can be: somebody may have come for one while others were removed.
+            unused = [digest for digest in batch if not self._is_wanted(digest, began)]
+            removed = await self._blobs.discard_many(unused)
+            count += len(removed)
+            size += sum(idle[digest].size for digest in removed)
         self._metrics.swept.labels("blob").inc(count)
         return count, size
+
+    def _is_too_old(self, blob: _Idle, began: float) -> bool:
+        lifetime = self._lifetimes.longest if blob.lifetime is None else blob.lifetime
+        return began - blob.used > lifetime
+
+    def _is_wanted(self, digest: Digest, began: float) -> bool:
+        return (
+            self._busy(digest)
+            or self._blobs.in_use(digest)
+            or self._blobs.used_since(digest, began)
+        )
 
     async def _remove_manifests(self, going: Iterable[_Key], began: float) -> int:
         count = 0

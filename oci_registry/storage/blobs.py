@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -28,9 +28,12 @@ _REMEMBERED = 1000
 class StoredBlob:
     """An open blob of the store; close it, or everything read from it, when done."""
 
-    def __init__(self, digest: Digest, stored: IStoredObject, readers: Counter[Digest]) -> None:
+    def __init__(
+        self, digest: Digest, stored: IStoredObject, readers: Counter[Digest], head_at: int = 0
+    ) -> None:
         self.digest = digest
         self.size: int = stored.info.size
+        self._head_at = head_at
         self._stored = stored
         self._readers = readers
         self._open = True
@@ -38,7 +41,8 @@ class StoredBlob:
 
     def source(self, start: int, stop: int) -> StoredSource:
         """Return the bytes from *start* to *stop* (exclusive) as a `Source`; closing it closes the blob."""
-        return StoredSource(self, self._stored, start, stop)
+        head = self._stored.head if start == self._head_at else b""
+        return StoredSource(self, self._stored, start, stop, head)
 
     def close(self) -> None:
         """Give the object back. Idempotent."""
@@ -53,15 +57,17 @@ class StoredBlob:
 class StoredSource:
     """A range of a stored blob; read one chunk ahead of its consumer where reading means waiting."""
 
-    def __init__(self, blob: StoredBlob, stored: IStoredObject, start: int, stop: int) -> None:
+    def __init__(
+        self, blob: StoredBlob, stored: IStoredObject, start: int, stop: int, head: bytes
+    ) -> None:
         self._blob = blob
         self._stored = stored
         self._position = start
         self._stop = stop
         self._ahead: Deferred[bytes] | bytes | None = None
         self._closed = False
-        if start == 0 and stored.head:
-            self._ahead = stored.head[:stop]
+        if head:
+            self._ahead = head[: stop - start]
 
     def read(self, limit: int) -> bytes | Deferred[bytes]:
         """Return the next bytes, at most *limit*; ``b""`` at the end."""
@@ -132,18 +138,23 @@ class BlobStore:
         return info.size
 
     async def open(
-        self, digest: Digest, head: int = 0, expected: int | None = None
+        self,
+        digest: Digest,
+        head: int = 0,
+        expected: int | None = None,
+        start: int = 0,
+        stop: int | None = None,
     ) -> StoredBlob | None:
         """Open a stored blob whose bytes are right; a wrong one is removed, and None returned.
 
-        *head*: how many of its first bytes will be wanted at once. *expected*: the size that a
-        manifest gives it; another one is reason to hash the blob again.
+        *head* bytes at *start* will be wanted at once, and none from *stop* on. *expected*: the size
+        that a manifest gives it; another one is reason to hash the blob again.
         """
         key = blob_key(digest)
-        stored: IStoredObject | None = await self._driver.open(key, head)
+        stored: IStoredObject | None = await self._driver.open(key, head, start, stop)
         if stored is None:
             return None
-        blob = StoredBlob(digest, stored, self._readers)
+        blob = StoredBlob(digest, stored, self._readers, start)
         if self._check_always or self._is_doubtful(digest, stored.info, expected):
             try:
                 right = await self._verified(digest)
@@ -162,15 +173,33 @@ class BlobStore:
         # A manifest may be wrong about a size, but not twice at the price of a hash.
         return expected not in (None, info.size) and self._hashed.get(digest) != info.size
 
-    async def create(self, digest: Digest) -> IObjectWriter:
-        """Begin a new blob. It is the caller's duty to commit nothing but the right bytes."""
-        return await self._driver.create(blob_key(digest))
+    async def link(self, digest: Digest, expected: int | None = None) -> str | None:
+        """Return a URL at which clients can fetch a stored blob themselves, or None.
+
+        *expected*: as for `open`.
+        """
+        url: str | None = await self._driver.link(blob_key(digest))
+        return url if url is not None and await self.size(digest, expected) is not None else None
+
+    async def create(self, digest: Digest, size: int | None = None) -> IObjectWriter:
+        """Begin a new blob, of *size* bytes if that is known.
+
+        It is the caller's duty to commit nothing but the right bytes.
+        """
+        return await self._driver.create(blob_key(digest), size)
 
     async def discard(self, digest: Digest) -> bool:
         """Remove a blob; who has it open reads it to the end."""
         key = blob_key(digest)
         self._usage.forget(key)
         return await self._driver.delete(key)
+
+    async def discard_many(self, digests: Sequence[Digest]) -> Sequence[Digest]:
+        """Remove blobs; return those that were there."""
+        keys = {blob_key(digest): digest for digest in digests}
+        for key in keys:
+            self._usage.forget(key)
+        return [keys[key] for key in await self._driver.delete_many(list(keys))]
 
     def committed(self, digest: Digest) -> None:
         """A blob has been committed: it counts as used now."""

@@ -7,7 +7,7 @@ whatever the driver; a missing object is None.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -23,7 +23,8 @@ class ObjectInfo:
     """What is known of a stored object without reading it.
 
     *size* in bytes. *used*: seconds since the epoch when it was last written or touched. *sealed*: it
-    was committed through a writer of ours or sealed later; anything else was put there by somebody.
+    was committed through a writer of ours or sealed later; anything else was put there by somebody. A
+    listing that cannot tell says that it is, and that it was used no earlier than when we came.
     """
 
     key: str
@@ -33,13 +34,19 @@ class ObjectInfo:
 
 
 class IStoredObject(Interface):
-    """A stored object opened for reading; it stays readable when it is deleted meanwhile."""
+    """A stored object opened for reading; it stays readable when we delete it meanwhile.
+
+    Where the medium has no such thing, a read of what is gone fails with StoreError.
+    """
 
     info: ObjectInfo = Attribute("its `ObjectInfo`")
-    head: bytes = Attribute("its first bytes, as many as were asked for on opening")
+    head: bytes = Attribute("the bytes that were asked for on opening")
 
     def read(offset: int, length: int) -> Deferred[bytes]:
-        """Return up to *length* bytes at *offset*; ``b""`` beyond the end. Fails with StoreError."""
+        """Return up to *length* bytes at *offset*, at least one; ``b""`` beyond the end.
+
+        Fails with StoreError.
+        """
 
     def read_now(offset: int, length: int) -> bytes | None:
         """Return what `read` would, if that needs no waiting at all; else None. Never raises."""
@@ -74,8 +81,13 @@ class IObjectWriter(Interface):
 class IDriver(Interface):
     """Bytes at keys."""
 
+    sweep_interval: float = Attribute("seconds between two sweeps that the medium can well bear")
+
     def start() -> Deferred[None]:
-        """Prepare the medium and remove what an earlier process left half-written."""
+        """Prepare the medium; fails as `check` does."""
+
+    def stop() -> Deferred[None]:
+        """Write down what is only in memory. Never fails."""
 
     def check() -> Deferred[None]:
         """Fail with StoreError, in a sentence, unless the medium can be read and written."""
@@ -83,8 +95,14 @@ class IDriver(Interface):
     def stat(key: str) -> Deferred[ObjectInfo | None]:
         """Return what is known of an object."""
 
-    def open(key: str, head: int = 0) -> Deferred[IStoredObject | None]:
-        """Open an object, reading its first *head* bytes on the way."""
+    def open(
+        key: str, head: int = 0, start: int = 0, stop: int | None = None
+    ) -> Deferred[IStoredObject | None]:
+        """Open an object, reading *head* bytes at *start* on the way.
+
+        *stop*: where the reader will have enough, if that is before the end. It is a hint, for media
+        on which each read costs a request.
+        """
 
     def get(key: str, limit: int) -> Deferred[bytes | None]:
         """Return a small object whole; None too when it is larger than *limit* bytes."""
@@ -92,8 +110,8 @@ class IDriver(Interface):
     def put(key: str, data: bytes) -> Deferred[None]:
         """Write a small object as a whole, replacing an older one. Not durable against power loss."""
 
-    def create(key: str) -> Deferred[IObjectWriter]:
-        """Begin a new object."""
+    def create(key: str, size: int | None = None) -> Deferred[IObjectWriter]:
+        """Begin a new object; *size* is its length in bytes, if that is known already."""
 
     def seal(key: str) -> Deferred[None]:
         """Mark an object as verified; does nothing when it is not there."""
@@ -103,6 +121,19 @@ class IDriver(Interface):
 
     def delete(key: str) -> Deferred[bool]:
         """Remove an object; return whether it was there."""
+
+    def delete_many(keys: Sequence[str]) -> Deferred[Sequence[str]]:
+        """Remove objects; return those that were there, as far as the medium tells."""
+
+    def link(key: str) -> Deferred[str | None]:
+        """Return a URL at which clients can fetch the object for some minutes; None if there is none."""
+
+    def begin_sweep(oldest: float) -> Deferred[bool]:
+        """Prepare for a sweep; return whether it falls to this process to do it.
+
+        Removes what dead processes have left half-written. The listings that follow need to know of
+        no use before *oldest*, in seconds since the epoch.
+        """
 
     def list(prefix: str) -> AsyncIterator[ObjectInfo]:
         """Yield every object whose key begins with *prefix* and a ``/``, in no particular order."""

@@ -15,7 +15,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry import service
 from oci_registry.config.settings import FilesystemSettings, Settings, UpstreamSettings
-from oci_registry.eviction.sweep import INTERVAL
 from oci_registry.service import Daemon, make_service
 from oci_registry.storage.drivers.memory import MemoryDriver
 from oci_registry.storage.interfaces import StoreError
@@ -165,7 +164,7 @@ class Starting(ServiceTestCase):
 
         self.patch(self.store, "list", broken)
         for sweeps in range(1, 4):
-            self.reactor.advance(INTERVAL)
+            self.reactor.advance(self.store.sweep_interval)
             self.assertEqual(sweeps, self.errors(daemon, "sweep"))
         self.assertTrue(listed)
         self.assertTrue([event for event in self.events if "Input/output error" in event])

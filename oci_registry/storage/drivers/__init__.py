@@ -11,6 +11,7 @@ from oci_registry.storage.interfaces import IDriver
 _DRIVERS = {
     "memory": "oci_registry.storage.drivers.memory:MemoryDriver",
     "filesystem": "oci_registry.storage.drivers.filesystem:FilesystemDriver",
+    "s3": "oci_registry.storage.drivers.s3.driver:S3Driver",
 }
 
 

@@ -8,7 +8,7 @@ is how our own files are told from files that somebody else put there, without a
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -123,6 +123,8 @@ class FilesystemDriver:
     *reads* runs what a client waits for; *upkeep* runs the rest: commits, listings, deletions.
     """
 
+    sweep_interval = 300.0
+
     def __init__(
         self, root: str, reads: RunInThread, upkeep: RunInThread, clock: IReactorTime
     ) -> None:
@@ -137,9 +139,15 @@ class FilesystemDriver:
         return self._root / check_key(key)
 
     def start(self) -> Deferred[None]:
-        return self.upkeep(as_store_error, self._start)
+        return self.upkeep(as_store_error, self._remove_leftovers)
 
-    def _start(self) -> None:
+    def stop(self) -> Deferred[None]:
+        return succeed(None)
+
+    def begin_sweep(self, oldest: float) -> Deferred[bool]:
+        return self.start().addCallback(lambda _: True)
+
+    def _remove_leftovers(self) -> None:
         self._transfers.mkdir(parents=True, exist_ok=True)
         failed: OSError | None = None
         with os.scandir(self._transfers) as entries:
@@ -216,16 +224,18 @@ class FilesystemDriver:
             return None
         return _info(key, status) if S_ISREG(status.st_mode) else None
 
-    def open(self, key: str, head: int = 0) -> Deferred[IStoredObject | None]:
-        return self.reads(as_store_error, self._open, key, head)
+    def open(
+        self, key: str, head: int = 0, start: int = 0, stop: int | None = None
+    ) -> Deferred[IStoredObject | None]:
+        return self.reads(as_store_error, self._open, key, head, start)
 
-    def _open(self, key: str, head: int) -> IStoredObject | None:
+    def _open(self, key: str, head: int, start: int) -> IStoredObject | None:
         opened = open_file(self.path(key))
         if opened is None:
             return None
         descriptor = Descriptor(opened[0], self.reads)
         try:
-            first = os.pread(descriptor.number, head, 0) if head else b""
+            first = os.pread(descriptor.number, head, start) if head else b""
         except BaseException:
             descriptor.close()
             raise
@@ -258,7 +268,7 @@ class FilesystemDriver:
         finally:
             os.close(descriptor)
 
-    def create(self, key: str) -> Deferred[IObjectWriter]:
+    def create(self, key: str, size: int | None = None) -> Deferred[IObjectWriter]:
         return self.upkeep(as_store_error, self._create, key)
 
     def _create(self, key: str) -> IObjectWriter:
@@ -297,6 +307,13 @@ class FilesystemDriver:
             return False
         self._tidy(path.parent)
         return True
+
+    def delete_many(self, keys: Sequence[str]) -> Deferred[Sequence[str]]:
+        return self.upkeep(as_store_error, lambda: [key for key in keys if self._delete(key)])
+
+    def link(self, key: str) -> Deferred[str | None]:
+        self.path(key)
+        return succeed(None)
 
     def _tidy(self, folder: Path) -> None:
         """Remove folders that have become empty, up to the root."""

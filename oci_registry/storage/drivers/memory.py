@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from attrs import evolve
 from twisted.internet.defer import Deferred, execute, fail, succeed
@@ -21,9 +21,9 @@ from oci_registry.storage.keys import check_key
 
 @implementer(IStoredObject)
 class _MemoryObject:
-    def __init__(self, info: ObjectInfo, data: bytes, head: int) -> None:
+    def __init__(self, info: ObjectInfo, data: bytes, head: bytes) -> None:
         self.info = info
-        self.head = data[:head]
+        self.head = head
         self._data = data
 
     def read(self, offset: int, length: int) -> Deferred[bytes]:
@@ -78,6 +78,8 @@ class _MemoryWriter:
 class MemoryDriver:
     """Bytes at keys in a dictionary. Set `broken` to a sentence to make every call fail with it."""
 
+    sweep_interval = 300.0
+
     def __init__(self, clock: IReactorTime) -> None:
         self.broken: str | None = None
         self._clock = clock
@@ -89,6 +91,9 @@ class MemoryDriver:
 
     def start(self) -> Deferred[None]:
         return self.check()
+
+    def stop(self) -> Deferred[None]:
+        return succeed(None)
 
     def check(self) -> Deferred[None]:
         return succeed(None) if self.broken is None else fail(StoreError(self.broken))
@@ -106,12 +111,16 @@ class MemoryDriver:
         found = self._find(key)
         return None if found is None else found[1]
 
-    def open(self, key: str, head: int = 0) -> Deferred[IStoredObject | None]:
-        return execute(self._open, key, head)
+    def open(
+        self, key: str, head: int = 0, start: int = 0, stop: int | None = None
+    ) -> Deferred[IStoredObject | None]:
+        return execute(self._open, key, head, start)
 
-    def _open(self, key: str, head: int) -> IStoredObject | None:
+    def _open(self, key: str, head: int, start: int) -> IStoredObject | None:
         found = self._find(key)
-        return None if found is None else _MemoryObject(found[1], found[0], head)
+        if found is None:
+            return None
+        return _MemoryObject(found[1], found[0], found[0][start : start + head])
 
     def get(self, key: str, limit: int) -> Deferred[bytes | None]:
         return execute(self._get, key, limit)
@@ -127,7 +136,7 @@ class MemoryDriver:
         self._find(key)
         self.place(key, data, sealed=True)
 
-    def create(self, key: str) -> Deferred[IObjectWriter]:
+    def create(self, key: str, size: int | None = None) -> Deferred[IObjectWriter]:
         return execute(self._create, key)
 
     def _create(self, key: str) -> IObjectWriter:
@@ -156,6 +165,19 @@ class MemoryDriver:
     def _delete(self, key: str) -> bool:
         self._find(key)
         return self._objects.pop(key, None) is not None
+
+    def delete_many(self, keys: Sequence[str]) -> Deferred[Sequence[str]]:
+        return Deferred.fromCoroutine(self._delete_many(keys))
+
+    async def _delete_many(self, keys: Sequence[str]) -> Sequence[str]:
+        return [key for key in keys if await self.delete(key)]
+
+    def link(self, key: str) -> Deferred[str | None]:
+        check_key(key)
+        return succeed(None)
+
+    def begin_sweep(self, oldest: float) -> Deferred[bool]:
+        return self.check().addCallback(lambda _: True)
 
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         self._find(prefix)

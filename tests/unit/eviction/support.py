@@ -49,6 +49,7 @@ class SweepTestCase(StoreTestCase):
             self.manifests,
             self.tags,
             Lifetimes(LIFETIMES if by_host is None else by_host, otherwise),
+            self.driver.begin_sweep,
             self.downloading.__contains__,
             self.clock.seconds,
             self.metrics,

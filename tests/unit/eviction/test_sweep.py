@@ -46,6 +46,7 @@ class Sweeping(SynchronousTestCase):
             self.manifests,
             self.tags,
             Lifetimes({HUB: 10 * DAY, OWN: DAY}, otherwise=10 * DAY),
+            self.driver.begin_sweep,
             self.busy.__contains__,
             self.clock.seconds,
             Metrics(),

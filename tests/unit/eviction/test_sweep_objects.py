@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 from twisted.internet.defer import Deferred
 
+from oci_registry.eviction import sweep
 from oci_registry.eviction.sweep import Swept
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest
@@ -73,6 +74,7 @@ class Blobs(SweepTestCase):
                     self.open(data).close()
             return real(key)
 
+        self.patch(sweep, "BATCH", 1)
         with patch.object(self.driver, "delete", use_the_other):
             self.assertEqual(self.swept().blobs, 1)
         self.assertEqual(len(self.listed(self.blobs.list())), 1)

@@ -1,0 +1,272 @@
+"""The objects of one bucket, as blocking calls: what the driver needs of S3."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from attrs import frozen
+from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
+
+from oci_registry.spec.ranges import parse_content_range
+from oci_registry.storage.drivers.s3.connection import UNSUPPORTED, Connection
+from oci_registry.storage.drivers.s3.failures import (
+    Absent,
+    code_of,
+    explain,
+    status_of,
+)
+from oci_registry.storage.interfaces import StoreError
+
+BINARY = "application/octet-stream"
+LINK_LIFETIME = 900
+"""Seconds that a presigned URL can be used."""
+DELETED_AT_ONCE = 1000
+"""Objects that S3 removes in one request, at most."""
+_SEALED = "oci-registry-size"
+# Up to 5 GiB the server copies in one request.
+_COPYING = TransferConfig(
+    multipart_threshold=5 * 1024**3, multipart_chunksize=512 * 1024**2, use_threads=False
+)
+
+
+@frozen
+class Found:
+    """An object, or a part of it. *size* in bytes, of the whole; *modified*: seconds since the epoch."""
+
+    data: bytes
+    size: int
+    etag: str
+    modified: float
+    sealed: bool
+
+
+@frozen
+class Listed:
+    """An object in a listing."""
+
+    key: str
+    size: int
+    modified: float
+
+
+def seal_of(size: int) -> dict[str, str]:
+    """Return the metadata of an object of ours: its size, so that a truncated one is not taken for it."""
+    return {_SEALED: str(size)}
+
+
+def _found(answer: Mapping[str, Any], data: bytes, size: int) -> Found:
+    metadata = answer.get("Metadata") or {}
+    return Found(
+        data,
+        size,
+        str(answer.get("ETag", "")),
+        answer["LastModified"].timestamp(),
+        metadata.get(_SEALED) == str(size),
+    )
+
+
+def _age(modified: datetime, date: str) -> float:
+    """Return the seconds from *modified* to the *date* of the answer that told it."""
+    try:
+        return (parsedate_to_datetime(date) - modified).total_seconds()
+    except (TypeError, ValueError):
+        return float("inf")
+
+
+class Bucket:
+    """The objects below the prefix of one bucket. Everything blocks and raises `StoreError`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._place = connection.place
+        self._prefix = connection.prefix
+        self._batches = True
+
+    # -- reading
+
+    def head(self, key: str) -> Found:
+        """Return what is known of an object, without its bytes. Raises `Absent`."""
+        answer = self.connection.about(self.connection.reading.head_object, key)
+        return _found(answer, b"", int(answer["ContentLength"]))
+
+    def read(self, key: str, start: int, stop: int, etag: str | None = None) -> Found:
+        """Return the bytes of an object from *start* to *stop* (exclusive), fewer at its end.
+
+        *etag*: of the version that it must be. Raises `Absent`.
+        """
+        return self.connection.twice(self._read, key, start, stop, etag)
+
+    def _read(self, key: str, start: int, stop: int, etag: str | None) -> Found:
+        condition = {} if etag is None else {"IfMatch": etag}
+        try:
+            answer = self.connection.about(
+                self.connection.reading.get_object,
+                key,
+                Range=f"bytes={start}-{stop - 1}",
+                **condition,
+            )
+        except StoreError as error:
+            if status_of(error.__cause__) != 416:
+                raise
+            # It has no such bytes: it is empty, or shorter than somebody thought.
+            return self.head(key)
+        body = answer["Body"]
+        part = parse_content_range(answer.get("ContentRange"))
+        if part is None:
+            # The server sends the whole, whatever was asked for.
+            size = int(answer["ContentLength"])
+            data = self.connection.body(body, min(stop, size))
+            return _found(answer, data[start:], size)
+        first, end, whole = part
+        if first != start or end > stop or whole is None:
+            body.close()
+            raise StoreError(f"{self._place}: the server sent another range than it was asked for")
+        return _found(answer, self.connection.body(body, end - first), whole)
+
+    def get(self, key: str, limit: int) -> bytes:
+        """Return a whole object. Raises `Absent`, also for one of more than *limit* bytes."""
+        return self.connection.twice(self._get, key, limit)
+
+    def _get(self, key: str, limit: int) -> bytes:
+        answer = self.connection.about(self.connection.reading.get_object, key)
+        size = int(answer["ContentLength"])
+        if size > limit:
+            answer["Body"].close()
+            raise Absent(key)
+        return self.connection.body(answer["Body"], size)
+
+    # -- writing
+
+    def put(self, key: str, body: object, size: int, *, replace: bool) -> None:
+        """Write an object of *size* bytes in one request. *body*: bytes or a file.
+
+        Raises `AlreadyThere` when there is one, unless *replace*.
+        """
+        ask = self.connection.about if replace else self.connection.if_absent
+        ask(
+            self.connection.writing.put_object,
+            key,
+            Body=body,
+            ContentLength=size,
+            ContentType=BINARY,
+            Metadata=seal_of(size),
+        )
+
+    def seal(self, key: str) -> None:
+        """Mark an object as verified, by copying it onto itself. Raises `Absent`."""
+        found = self.head(key)
+        if found.sealed:
+            return
+        here = {"Bucket": self.connection.bucket, "Key": self._prefix + key}
+        marks = {
+            "Metadata": seal_of(found.size),
+            "MetadataDirective": "REPLACE",
+            "ContentType": BINARY,
+            "CopySourceIfMatch": found.etag,
+        }
+        try:
+            self.connection.writing.copy(here, *here.values(), ExtraArgs=marks, Config=_COPYING)
+        except (ClientError, BotoCoreError, HTTPError, OSError) as error:
+            raise explain(error, self._place) from error
+
+    def claim(self, key: str, seconds: float) -> bool:
+        """Whether nobody has claimed *key* in the last so many seconds; then it is claimed now.
+
+        Both times are the server's, so that clocks which differ do not matter. Of several who claim
+        at once one wins, on a server that knows of conditions.
+        """
+        writing = self.connection.writing
+        try:
+            answer = self.connection.about(self.connection.reading.head_object, key)
+        except Absent:
+            condition = {"IfNoneMatch": "*"}
+        else:
+            date = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+            if _age(answer["LastModified"], date) < seconds:
+                return False
+            condition = {"IfMatch": str(answer["ETag"])}
+        try:
+            self.connection.ask(writing.put_object, Key=self._prefix + key, Body=b"", **condition)
+        except ClientError as error:
+            if status_of(error) in (404, 409, 412):
+                return False
+            if code_of(error) not in UNSUPPORTED:
+                raise explain(error, self._place) from error
+            self.connection.about(writing.put_object, key, Body=b"")
+        return True
+
+    def delete(self, key: str) -> None:
+        """Remove an object, if there is one."""
+        try:
+            self.connection.about(self.connection.writing.delete_object, key)
+        except Absent:
+            return
+
+    def delete_many(self, keys: Sequence[str]) -> list[str]:
+        """Remove objects; return those that are gone now."""
+        gone: list[str] = []
+        for first in range(0, len(keys), DELETED_AT_ONCE):
+            batch = keys[first : first + DELETED_AT_ONCE]
+            left = self._delete_batch(batch) if self._batches else None
+            if left is None:
+                for key in batch:
+                    self.delete(key)
+                left = set()
+            gone += [key for key in batch if key not in left]
+        return gone
+
+    def _delete_batch(self, keys: Sequence[str]) -> set[str] | None:
+        """Remove objects at once; return what is left, None if the server cannot do that."""
+        objects = [{"Key": self._prefix + key} for key in keys]
+        delete = self.connection.writing.delete_objects
+        try:
+            answer = self.connection.ask(delete, Delete={"Objects": objects, "Quiet": True})
+        except ClientError as error:
+            if code_of(error) not in UNSUPPORTED and status_of(error) != 405:
+                raise explain(error, self._place) from error
+            self._batches = False
+            return None
+        errors = answer.get("Errors", ())
+        return {str(error.get("Key", "")).removeprefix(self._prefix) for error in errors}
+
+    # -- listing and linking
+
+    def page(self, prefix: str, token: str | None) -> tuple[list[Listed], str | None]:
+        """Return some objects below *prefix* and what continues the listing, None at its end."""
+        further = {} if token is None else {"ContinuationToken": token}
+        try:
+            answer = self.connection.ask(
+                self.connection.writing.list_objects_v2,
+                Prefix=f"{self._prefix}{prefix}/",
+                **further,
+            )
+        except ClientError as error:
+            raise explain(error, self._place) from error
+        listed = [
+            Listed(
+                str(item["Key"]).removeprefix(self._prefix),
+                int(item["Size"]),
+                item["LastModified"].timestamp(),
+            )
+            for item in answer.get("Contents", ())
+        ]
+        return listed, answer.get("NextContinuationToken") if answer.get("IsTruncated") else None
+
+    def link(self, key: str) -> str | None:
+        """Return a URL that lets anyone fetch an object for `LINK_LIFETIME` seconds, if we give any."""
+        if self.connection.public is None:
+            return None
+        try:
+            url: str = self.connection.public.generate_presigned_url(
+                "get_object",
+                Params={"Bucket": self.connection.bucket, "Key": self._prefix + key},
+                ExpiresIn=LINK_LIFETIME,
+            )
+        except BotoCoreError as error:
+            raise explain(error, self._place) from error
+        return url

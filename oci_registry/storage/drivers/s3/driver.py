@@ -1,0 +1,326 @@
+"""The driver: bytes at keys of a bucket.
+
+A hit costs one request for the first piece of the object, which tells its size on the way. What is put
+there by us carries its size as metadata: that is how our own objects are told from others, and whole
+ones from truncated ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from oci_registry.config.settings import S3Settings
+from oci_registry.storage.drivers.files import as_store_error
+from oci_registry.storage.drivers.s3.bucket import Bucket, Found
+from oci_registry.storage.drivers.s3.connection import Connection
+from oci_registry.storage.drivers.s3.failures import Absent
+from oci_registry.storage.drivers.s3.journal import Journal
+from oci_registry.storage.drivers.s3.multipart import Multipart
+from oci_registry.storage.drivers.s3.pieces import OpenObject, Pieces
+from oci_registry.storage.drivers.s3.spool import open_spool, probe_spool
+from oci_registry.storage.drivers.s3.writer import FromThread, S3Writer
+from oci_registry.storage.interfaces import (
+    IDriver,
+    IObjectWriter,
+    IStoredObject,
+    ObjectInfo,
+    StoreError,
+)
+from oci_registry.storage.keys import check_key
+from oci_registry.streams.flight import SingleFlight
+from oci_registry.streams.threads import RunInThread
+
+BEGAN = "usage/began"
+"""Written when the bucket is first used by us: what is older counts as used then."""
+SWEEPER = "usage/sweeper"
+"""Written by whoever sweeps."""
+PROBE = "usage/probe"
+CHECKED = 30.0
+"""Seconds for which a check that went well counts."""
+ABANDONED = 86400.0
+"""Seconds after which an upload in parts is nobody's any more."""
+
+T = TypeVar("T")
+
+
+@implementer(IStoredObject)
+class _StoredObject:
+    """One reader of an open object, who will have enough at *stop*."""
+
+    def __init__(self, pieces: Pieces, opened: OpenObject, stop: int | None) -> None:
+        self.info = opened.info
+        self.head = b""
+        self._pieces = pieces
+        self._opened = opened
+        self._stop = opened.size if stop is None else min(stop, opened.size)
+        self._closed = False
+        pieces.enter(opened)
+
+    def read(self, offset: int, length: int) -> Deferred[bytes]:
+        return self._opened.read(offset, length, self._stop)
+
+    def read_now(self, offset: int, length: int) -> bytes | None:
+        return None if self._closed else self._opened.at_hand(offset, length, self._stop)
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._pieces.leave(self._opened)
+
+
+@implementer(IDriver)
+class S3Driver:
+    """Bytes at keys of a bucket; new objects grow in a local directory, the spool.
+
+    *reads* runs what a client waits for and *upkeep* the rest of what goes to the bucket, *local* what
+    reads and writes files. *reactor* tells the time and is called from threads.
+    """
+
+    sweep_interval = 3600.0
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        settings: S3Settings,
+        reads: RunInThread,
+        upkeep: RunInThread,
+        local: RunInThread,
+        reactor: Any,
+    ) -> None:
+        clock: IReactorTime = reactor
+        self.bucket = bucket = Bucket(Connection(settings, clock.seconds))
+        self._spool = settings.spool
+        self._reads = reads
+        self._upkeep = upkeep
+        self._local = local
+        self._clock = clock
+        self._from_thread: FromThread = reactor.callFromThread
+        self._journal = Journal(bucket, upkeep, clock)
+        self._pieces = Pieces()
+        self._opening: SingleFlight[tuple[str, int, int | None], OpenObject | None] = SingleFlight()
+        self._began: float | None = None
+        self._checked: float | None = None
+
+    # -- life
+
+    def start(self) -> Deferred[None]:
+        return self.check()
+
+    def check(self) -> Deferred[None]:
+        if self._checked is not None and self._clock.seconds() - self._checked < CHECKED:
+            return succeed(None)
+        return self._upkeep(self._check).addCallback(self._was_checked)
+
+    def _check(self) -> float:
+        """In a thread: read, write and remove something, and look for what is not there."""
+        bucket = self.bucket
+        bucket.put(PROBE, b"probe", 5, replace=True)
+        try:
+            if bucket.get(PROBE, 5) != b"probe":
+                raise StoreError(f"{bucket.connection.place}: what is written is not what is read")
+        except Absent:
+            # Another replica has just done the same.
+            pass
+        bucket.delete(PROBE)
+        try:
+            bucket.get(f"{PROBE}/missing", 5)
+        except Absent:
+            pass
+        except StoreError as error:
+            raise StoreError(
+                f"{error}; without the permission to list the bucket, what is missing cannot be told "
+                "from what is forbidden"
+            ) from error
+        as_store_error(probe_spool, self._spool)
+        return self._find_beginning()
+
+    def _was_checked(self, began: float) -> None:
+        self._began = began
+        self._checked = self._clock.seconds()
+
+    def _find_beginning(self) -> float:
+        try:
+            return self.bucket.head(BEGAN).modified
+        except Absent:
+            self.bucket.put(BEGAN, b"", 0, replace=True)
+            return self.bucket.head(BEGAN).modified
+
+    def stop(self) -> Deferred[None]:
+        return self._journal.flush().addErrback(self._not_written)
+
+    def _not_written(self, failure: Failure) -> None:
+        self._log.warn(
+            "the last uses are not written down: {error}", error=failure.getErrorMessage()
+        )
+
+    # -- reading
+
+    def _info(self, key: str, found: Found) -> ObjectInfo:
+        return ObjectInfo(key, found.size, self._journal.last(key, found.modified), found.sealed)
+
+    def stat(self, key: str) -> Deferred[ObjectInfo | None]:
+        return self._unless_absent(self._reads(self.bucket.head, check_key(key))).addCallback(
+            lambda found: None if found is None else self._info(key, found)
+        )
+
+    def open(
+        self, key: str, head: int = 0, start: int = 0, stop: int | None = None
+    ) -> Deferred[IStoredObject | None]:
+        return Deferred.fromCoroutine(self._open(check_key(key), head, start, stop))
+
+    async def _open(
+        self, key: str, head: int, start: int, stop: int | None
+    ) -> IStoredObject | None:
+        opened = self._pieces.current(key)
+        if opened is None or opened.at_hand(start, head, start) is None:
+            opened = await self._opening.run(
+                (key, start, stop), lambda: self._begin(key, start, stop)
+            )
+        if opened is None:
+            return None
+        stored = _StoredObject(self._pieces, opened, stop)
+        stored.head = (stored.read_now(start, head) or b"") if head else b""
+        return stored
+
+    async def _begin(self, key: str, start: int, stop: int | None) -> OpenObject | None:
+        """Fetch the first piece that is wanted, and with it what is known of the object."""
+        self._pieces.opening += 1
+        try:
+            end = start + self._pieces.share
+            end = end if stop is None else min(end, stop)
+            found = await self._unless_absent(self._reads(self.bucket.read, key, start, end))
+        finally:
+            self._pieces.opening -= 1
+        if found is None:
+            return None
+
+        def fetch(first: int, last: int) -> Deferred[bytes]:
+            return self._reads(self._fetch, key, first, last, found.etag)
+
+        return OpenObject(self._pieces, self._info(key, found), fetch, start, found.data)
+
+    def _fetch(self, key: str, start: int, stop: int, etag: str) -> bytes:
+        """In a thread: return the bytes of one version of an object."""
+        try:
+            data = self.bucket.read(key, start, stop, etag).data
+        except Absent:
+            raise StoreError(f"{self.bucket.connection.place}: {key} was removed") from None
+        if len(data) != stop - start:
+            raise StoreError(f"{self.bucket.connection.place}: {key} is not as long as it was")
+        return data
+
+    def get(self, key: str, limit: int) -> Deferred[bytes | None]:
+        return self._unless_absent(self._reads(self.bucket.get, check_key(key), limit))
+
+    def _unless_absent(self, work: Deferred[T]) -> Deferred[T | None]:
+        def absent(failure: Failure) -> None:
+            failure.trap(Absent)
+
+        return work.addErrback(absent)
+
+    # -- writing
+
+    def put(self, key: str, data: bytes) -> Deferred[None]:
+        def put() -> None:
+            self.bucket.put(key, data, len(data), replace=True)
+
+        check_key(key)
+        return self._upkeep(put).addCallback(lambda _: self._written(key))
+
+    def _written(self, key: str) -> None:
+        self._pieces.forget(key)
+        self._journal.note(key, self._clock.seconds())
+
+    def create(self, key: str, size: int | None = None) -> Deferred[IObjectWriter]:
+        check_key(key)
+        return self._local(as_store_error, open_spool, self._spool).addCallback(
+            lambda spool: S3Writer(
+                self.bucket,
+                key,
+                size,
+                spool,
+                self._upkeep,
+                self._local,
+                self._from_thread,
+                lambda: self._written(key),
+            )
+        )
+
+    def seal(self, key: str) -> Deferred[None]:
+        check_key(key)
+        return self._unless_absent(self._upkeep(self.bucket.seal, key))
+
+    def touch(self, key: str, used: float) -> Deferred[None]:
+        self._journal.note(check_key(key), used)
+        return succeed(None)
+
+    def delete(self, key: str) -> Deferred[bool]:
+        return self._upkeep(self._delete, check_key(key)).addCallback(self._removed, key)
+
+    def _delete(self, key: str) -> bool:
+        try:
+            self.bucket.head(key)
+        except Absent:
+            return False
+        self.bucket.delete(key)
+        return True
+
+    def _removed(self, was_there: bool, key: str) -> bool:
+        self._pieces.forget(key)
+        self._journal.forget(key)
+        return was_there
+
+    def delete_many(self, keys: Sequence[str]) -> Deferred[Sequence[str]]:
+        def removed(gone: list[str]) -> Sequence[str]:
+            return [key for key in gone if self._removed(True, key)]
+
+        return self._upkeep(self.bucket.delete_many, [check_key(key) for key in keys]).addCallback(
+            removed
+        )
+
+    def link(self, key: str) -> Deferred[str | None]:
+        return self._reads(self.bucket.link, check_key(key))
+
+    # -- sweeping
+
+    def begin_sweep(self, oldest: float) -> Deferred[bool]:
+        return Deferred.fromCoroutine(self._begin_sweep(oldest))
+
+    async def _begin_sweep(self, oldest: float) -> bool:
+        if self._began is None:
+            self._began = await self._upkeep(self._find_beginning)
+        # A little less than the interval, or this replica would find its own last claim too young.
+        if not await self._upkeep(self.bucket.claim, SWEEPER, self.sweep_interval * 0.9):
+            return False
+        aborted = await self._upkeep(self._abort_abandoned)
+        if aborted:
+            self._log.info("removed {count} uploads that nobody completed", count=aborted)
+        await self._journal.gather(oldest)
+        return True
+
+    def _abort_abandoned(self) -> int:
+        multipart = Multipart(self.bucket.connection)
+        uploads = list(multipart.unfinished())
+        abandoned = [u for u in uploads if self._clock.seconds() - u[2] > ABANDONED]
+        for key, upload, _ in abandoned:
+            multipart.abort(key, upload)
+        return len(abandoned)
+
+    async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
+        check_key(prefix)
+        token: str | None = None
+        while True:
+            page, token = await self._upkeep(self.bucket.page, prefix, token)
+            for listed in page:
+                used = self._journal.last(listed.key, max(listed.modified, self._began or 0.0))
+                yield ObjectInfo(listed.key, listed.size, used, True)
+            if token is None:
+                return

@@ -1,0 +1,153 @@
+"""What can go wrong with a bucket, in a sentence, and when not to ask it again for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+
+from botocore.exceptions import (
+    ClientError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    CredentialRetrievalError,
+    EndpointConnectionError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProxyConnectionError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+    SSLError,
+)
+
+from oci_registry.spec.errors import shown
+from oci_registry.storage.interfaces import StoreError
+
+ASIDE = 10.0
+"""Seconds that a server which did not answer, or not well, is left alone."""
+
+_UNREACHED = (
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    IncompleteReadError,
+    ProxyConnectionError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
+_SENTENCES = {
+    "AccessDenied": "access is denied to these credentials",
+    "InvalidAccessKeyId": "the access key is not known there",
+    "SignatureDoesNotMatch": "the secret key does not fit the access key",
+    "ExpiredToken": "the credentials have expired",
+    "InvalidToken": "the session token is not valid",
+    "RequestTimeTooSkewed": "this machine's clock differs too much from the server's",
+    "NoSuchBucket": "the bucket does not exist",
+    "PermanentRedirect": "the bucket is in another region",
+    "AuthorizationHeaderMalformed": "the bucket is in another region",
+    "SlowDown": "the server asks to slow down",
+    "QuotaExceeded": "No space left: the quota is used up",
+    "InsufficientStorage": "No space left on the server",
+    "XMinioStorageFull": "No space left on the server",
+}
+
+
+class Absent(Exception):
+    """There is no such object."""
+
+
+class BrokenOff(StoreError):
+    """The server has broken off in the middle of an answer."""
+
+
+class AlreadyThere(Exception):
+    """There is such an object already, and it was not to be replaced."""
+
+
+def status_of(error: BaseException | None) -> int:
+    """Return the HTTP status of an error that a server answered with, else 0."""
+    if not isinstance(error, ClientError):
+        return 0
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def code_of(error: BaseException | None) -> str:
+    """Return the S3 error code that a server answered with, else nothing."""
+    if not isinstance(error, ClientError):
+        return ""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the server could not be reached, or could not cope."""
+    return isinstance(error, _UNREACHED) or status_of(error) in (500, 502, 503, 504)
+
+
+def _refusal(error: ClientError) -> str:
+    code, status = code_of(error), status_of(error)
+    if code in _SENTENCES:
+        return f"{_SENTENCES[code]} ({code})"
+    if status in (401, 403):
+        # A HEAD is refused without a code.
+        return f"access is denied ({status})"
+    message = shown(str(error.response.get("Error", {}).get("Message", "")), 120)
+    return f"the server answered {status} {shown(code, 60)} {message}".strip()
+
+
+def explain(error: BaseException, place: str) -> StoreError:
+    """Return the `StoreError` for *error*, which happened with the bucket that *place* describes."""
+    if isinstance(error, StoreError):
+        return error
+    if isinstance(error, ClientError):
+        reason = _refusal(error)
+    elif isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
+        reason = "there are no credentials: give an access key, or a role"
+    elif isinstance(error, SSLError):
+        reason = "the TLS certificate of the server is not trusted, or there is no TLS there"
+    elif isinstance(error, ConnectTimeoutError | ReadTimeoutError):
+        reason = "the server does not answer in time"
+    elif isinstance(error, EndpointConnectionError | ProxyConnectionError):
+        reason = "the server cannot be reached"
+    elif isinstance(error, _UNREACHED):
+        reason = "the server broke off the connection"
+    else:
+        reason = f"the request failed ({type(error).__name__})"
+    return StoreError(f"{place}: {reason}")
+
+
+class Outage:
+    """Remembers that the server fails, so that not each request waits for it to fail again.
+
+    After `ASIDE` seconds one request is let through; the others wait for how it ends. To be called
+    in threads. *now*: seconds since the epoch.
+    """
+
+    def __init__(self, place: str, now: Callable[[], float]) -> None:
+        self._place = place
+        self._now = now
+        self._lock = Lock()
+        self._until: float | None = None
+
+    def check(self) -> None:
+        """Raise StoreError if the server is to be left alone now."""
+        with self._lock:
+            if self._until is None:
+                return
+            if self._now() < self._until:
+                raise StoreError(
+                    f"{self._place}: the server failed a moment ago, and is left alone"
+                )
+            # This one is to find out; the others keep away meanwhile.
+            self._until = self._now() + ASIDE
+
+    def ended(self) -> None:
+        """The server has answered."""
+        with self._lock:
+            self._until = None
+
+    def began(self) -> None:
+        """The server has failed."""
+        with self._lock:
+            self._until = self._now() + ASIDE

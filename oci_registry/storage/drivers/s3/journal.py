@@ -1,0 +1,161 @@
+"""When objects were last used, shared by all replicas without a write for each use.
+
+A bucket tells when an object was written, and nothing else. So each replica notes uses in memory and
+writes them down together, every few minutes and only if there are any, as one small object below
+``usage/log``. Whoever sweeps reads all of these, writes one in their place and removes them. A replica
+that dies takes the uses of its last minutes with it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from uuid import uuid4
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from oci_registry.storage.drivers.s3.bucket import Bucket
+from oci_registry.storage.drivers.s3.failures import Absent
+from oci_registry.streams.threads import RunInThread
+
+LOG = "usage/log"
+INTERVAL = 300.0
+"""Seconds from the first use that is not written down to its being so."""
+_REMEMBERED = 100_000
+_LARGEST = 64 * 1024 * 1024
+
+
+def encode(uses: dict[str, float]) -> bytes:
+    """Return the stored form of uses by key."""
+    return gzip.compress(json.dumps(uses, separators=(",", ":")).encode(), 5)
+
+
+def decode(data: bytes) -> dict[str, float]:
+    """Read the stored form; ValueError when it is not one."""
+    unpacker = zlib.decompressobj(31)
+    try:
+        text = unpacker.decompress(data, _LARGEST)
+        uses = json.loads(text)
+        return {str(key): float(used) for key, used in uses.items()}
+    except (zlib.error, AttributeError, TypeError, RecursionError) as error:
+        raise ValueError(f"not a journal of uses: {error}") from None
+
+
+class Journal:
+    """The uses of objects. *run* runs what goes to the bucket."""
+
+    _log = Logger()
+
+    def __init__(self, bucket: Bucket, run: RunInThread, clock: IReactorTime) -> None:
+        self._bucket = bucket
+        self._run = run
+        self._clock = clock
+        self._name = uuid4().hex[:12]
+        self._written = 0
+        # Our own uses: all of late, and of these the ones that nobody else can know of yet.
+        self._recent: OrderedDict[str, float] = OrderedDict()
+        self._pending: dict[str, float] = {}
+        self._gathered: dict[str, float] = {}
+        self._timer: IDelayedCall | None = None
+
+    def note(self, key: str, used: float) -> None:
+        """An object was used, at *used* seconds since the epoch."""
+        self._recent[key] = self._pending[key] = used
+        self._recent.move_to_end(key)
+        if len(self._recent) > _REMEMBERED:
+            self._recent.popitem(last=False)
+        if self._timer is None:
+            self._timer = self._clock.callLater(INTERVAL, self._write_down)
+        elif len(self._pending) >= _REMEMBERED:
+            self._timer.reset(0)
+
+    def forget(self, key: str) -> None:
+        """An object is gone."""
+        for uses in (self._recent, self._pending, self._gathered):
+            uses.pop(key, None)
+
+    def last(self, key: str, written: float) -> float:
+        """Return when an object was last used, which was written at *written*."""
+        own = self._recent.get(key)
+        return max(written if own is None else own, self._gathered.get(key, 0.0))
+
+    def _write_down(self) -> None:
+        self.flush().addErrback(self._not_written)
+
+    def _not_written(self, failure: Failure) -> None:
+        self._log.warn(
+            "uses of objects are not written down: {error}", error=failure.getErrorMessage()
+        )
+
+    def flush(self) -> Deferred[None]:
+        """Write down what is not yet; if that fails, it is tried again after a while."""
+        return Deferred.fromCoroutine(self._flush())
+
+    async def _flush(self) -> None:
+        if self._timer is not None:
+            if self._timer.active():
+                self._timer.cancel()
+            self._timer = None
+        uses, self._pending = self._pending, {}
+        if not uses:
+            return
+        try:
+            await self._run(self._write, uses)
+        except BaseException:
+            if len(self._pending) < _REMEMBERED:
+                for key, used in uses.items():
+                    if key not in self._pending:
+                        self.note(key, used)
+            raise
+
+    def _write(self, uses: dict[str, float]) -> str:
+        """In a thread: write uses down; return where."""
+        self._written += 1
+        key = f"{LOG}/{int(self._clock.seconds())}-{self._name}-{self._written}"
+        data = encode(uses)
+        self._bucket.put(key, data, len(data), replace=True)
+        return key
+
+    async def gather(self, oldest: float) -> None:
+        """Learn what all replicas have written down, and put it together; forget what is before *oldest*."""
+        await self.flush()
+        self._gathered = await self._run(self._gather, oldest)
+
+    def _gather(self, oldest: float) -> dict[str, float]:
+        gathered: dict[str, float] = {}
+        logs: list[str] = []
+        token: str | None = None
+        while True:
+            page, token = self._bucket.page(LOG, token)
+            for listed in page:
+                logs.append(listed.key)
+                for key, used in self._read(listed.key).items():
+                    if used >= oldest and used > gathered.get(key, 0.0):
+                        gathered[key] = used
+            if token is None:
+                break
+        self._replace(logs, gathered)
+        return gathered
+
+    def _read(self, key: str) -> dict[str, float]:
+        try:
+            return decode(self._bucket.get(key, _LARGEST))
+        except Absent:
+            # Somebody else has put it together with others; theirs is listed, or will be next time.
+            return {}
+        except ValueError as error:
+            self._log.warn("{key} is removed: {error}", key=key, error=str(error))
+            return {}
+
+    def _replace(self, logs: Sequence[str], gathered: dict[str, float]) -> None:
+        """Write one in place of many: first the new one, so that at no time a use is not there."""
+        if len(logs) > 1:
+            if gathered:
+                self._write(gathered)
+            self._bucket.delete_many(logs)

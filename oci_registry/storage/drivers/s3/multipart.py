@@ -1,0 +1,79 @@
+"""Uploads in parts: an object that nobody sees before it is complete (S3 multipart upload)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from oci_registry.storage.drivers.s3.bucket import BINARY, seal_of
+from oci_registry.storage.drivers.s3.connection import Connection
+from oci_registry.storage.drivers.s3.failures import Absent
+
+MIB = 1024 * 1024
+PART = 16 * MIB
+"""Bytes of a part, and what is uploaded in one request if it is the whole."""
+MAX_PARTS = 10_000
+"""Parts that an object can have; a part has at most 5 GiB."""
+
+
+def part_size(size: int) -> int:
+    """Return the bytes per part, in whole MiB, of an object of *size* bytes: the same for all of them."""
+    least = -(-size // MAX_PARTS)
+    return max(PART, -(-least // MIB) * MIB)
+
+
+class Multipart:
+    """Uploads in parts to one bucket. Everything blocks and raises `StoreError`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._client = connection.writing
+
+    def begin(self, key: str, size: int) -> str:
+        """Begin an upload of an object of *size* bytes; return its identifier."""
+        answer = self._connection.about(
+            self._client.create_multipart_upload, key, ContentType=BINARY, Metadata=seal_of(size)
+        )
+        return str(answer["UploadId"])
+
+    def put(self, key: str, upload: str, number: int, body: object, size: int) -> str:
+        """Upload a part of *size* bytes; return its etag. *number* counts from 1."""
+        answer = self._connection.about(
+            self._client.upload_part,
+            key,
+            UploadId=upload,
+            PartNumber=number,
+            Body=body,
+            ContentLength=size,
+        )
+        return str(answer["ETag"])
+
+    def complete(self, key: str, upload: str, etags: Sequence[str], *, replace: bool) -> None:
+        """Make the parts an object. Raises `AlreadyThere` when there is one, unless *replace*.
+
+        `Absent`: there is no such upload, perhaps because it is complete already.
+        """
+        parts = [{"ETag": etag, "PartNumber": number} for number, etag in enumerate(etags, 1)]
+        ask = self._connection.about if replace else self._connection.if_absent
+        ask(
+            self._client.complete_multipart_upload,
+            key,
+            UploadId=upload,
+            MultipartUpload={"Parts": parts},
+        )
+
+    def abort(self, key: str, upload: str) -> None:
+        """Give up an upload, and what was uploaded of it."""
+        try:
+            self._connection.about(self._client.abort_multipart_upload, key, UploadId=upload)
+        except Absent:
+            return
+
+    def unfinished(self) -> Iterator[tuple[str, str, float]]:
+        """Yield key, identifier and beginning, in seconds since the epoch, of all unfinished uploads."""
+        pages = self._connection.pages(
+            self._client.list_multipart_uploads, "KeyMarker", "UploadIdMarker"
+        )
+        for page in pages:
+            for upload in page.get("Uploads", ()):
+                key = str(upload["Key"]).removeprefix(self._connection.prefix)
+                yield key, str(upload["UploadId"]), upload["Initiated"].timestamp()

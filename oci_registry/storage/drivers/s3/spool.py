@@ -1,0 +1,65 @@
+"""The local file in which an object grows, and its parts as boto3 wants them."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from io import RawIOBase
+
+BLOCK = 256 * 1024
+"""Bytes that a read returns at least, if they are there."""
+
+
+def open_spool(folder: str) -> int:
+    """Return the descriptor of a new file in *folder* that has no name, and so leaves nothing behind."""
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        return os.dup(file.fileno())
+
+
+def probe_spool(folder: str) -> None:
+    """Show that a file can grow in *folder*; raises OSError."""
+    os.close(open_spool(folder))
+
+
+class Slice(RawIOBase):
+    """A part of a spooled file: seekable, and read from a place of its own by each who has one.
+
+    A read returns up to `BLOCK` bytes where fewer are asked for, which the HTTP client below boto3 does
+    not mind: it asks for 16 KiB at a time, and goes through all its layers for each.
+    """
+
+    def __init__(self, descriptor: int, start: int, size: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._start = start
+        self._size = size
+        self._position = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position, from the start of the part."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a position; return it."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return the next bytes; ``b""`` at the end of the part."""
+        left = max(0, self._size - self._position)
+        length = left if size is None or size < 0 else min(left, max(size, BLOCK))
+        data = os.pread(self._descriptor, length, self._start + self._position)
+        if length and not data:
+            raise OSError("the spooled file is shorter than it was")
+        self._position += len(data)
+        return data

@@ -1,0 +1,93 @@
+"""The S3 driver keeps the contract, with threads and without."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from errno import ENOSPC
+from pathlib import Path
+from stat import S_ISREG
+from typing import Any
+from unittest.mock import patch
+
+from twisted.internet.task import Clock
+
+from oci_registry.storage.drivers.s3.driver import CHECKED, S3Driver
+from oci_registry.streams.threads import Workers
+from tests.contract import driver
+from tests.support import s3
+from tests.support.daemon import reactor
+from tests.support.streams import run_at_once
+
+
+class _Reactor:
+    """A clock that can be called from threads."""
+
+    def __init__(self, clock: Clock, call: Callable[..., object]) -> None:
+        self.seconds = clock.seconds
+        self.callLater = clock.callLater
+        self.callFromThread = call
+
+
+class Bucket(driver.DriverContract):
+    """The contract on a bucket."""
+
+    prefix = ""
+
+    def make(self, clock: Clock) -> S3Driver:
+        """Return one on a new bucket, whose work is done at once."""
+        self.settings = s3.new_bucket(str(Path(self.mktemp())), prefix=self.prefix)
+        run: Any = run_at_once
+        return S3Driver(self.settings, run, run, run, _Reactor(clock, lambda call: call()))
+
+    def plant(self, key: str, data: bytes) -> None:
+        """Put an object there as any client would; that it was now is what a journal says."""
+        path = f"{self.prefix}/{key}" if self.prefix else key
+        self.driver.bucket.connection.writing.put_object(
+            Bucket=self.settings.bucket, Key=path, Body=data
+        )
+        self.driver.touch(key, self.clock.seconds())
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """Let the server refuse to write, and the system to spool."""
+        write = os.write
+
+        def refuse(descriptor: int, data: memoryview) -> int:
+            # The reactor writes too, to wake itself.
+            if S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(ENOSPC, os.strerror(ENOSPC))
+            return write(descriptor, data)
+
+        # A check that went well counts for a while.
+        self.clock.advance(CHECKED)
+        with (
+            patch.object(os, "write", refuse),
+            s3.refusing(self.driver.bucket.connection, 403, "QuotaExceeded"),
+        ):
+            yield
+        self.clock.advance(-CHECKED)
+
+    def tearDown(self) -> None:
+        """Nothing half-written is left, whatever the test did, and no timer."""
+        uploads = self.driver.bucket.connection.writing.list_multipart_uploads(
+            Bucket=self.settings.bucket
+        )
+        self.assertEqual(uploads.get("Uploads", []), [])
+        self.assertEqual(list(Path(self.settings.spool).iterdir()), [])
+
+
+class BelowAPrefixInThreads(Bucket):
+    """The contract on a part of a bucket, with the thread pools of the daemon."""
+
+    prefix = "some/where"
+
+    def make(self, clock: Clock) -> S3Driver:
+        """Return one on a new bucket, with pools of its own."""
+        self.settings = s3.new_bucket(str(Path(self.mktemp())), prefix=self.prefix)
+        pools = [Workers(reactor, name, 4) for name in ("reads", "upkeep", "local")]
+        for pool in pools:
+            pool.start()
+            self.addCleanup(pool.stop)
+        return S3Driver(self.settings, *pools, _Reactor(clock, reactor.callFromThread))

@@ -1,0 +1,80 @@
+"""An S3 server in this process, and buckets on it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any
+from uuid import uuid4
+
+from botocore.awsrequest import AWSResponse
+from moto.server import ThreadedMotoServer
+
+from oci_registry.config.settings import S3Settings
+from oci_registry.storage.drivers.s3.bucket import Bucket
+from oci_registry.storage.drivers.s3.connection import Connection
+
+_servers: list[str] = []
+
+
+def endpoint() -> str:
+    """Return the URL of the server, which is started when it is first wanted and lives on."""
+    if not _servers:
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+        server.start()
+        _servers.append("http://{}:{}".format(*server.get_host_and_port()))
+    return _servers[0]
+
+
+def new_bucket(spool: str, **settings: Any) -> S3Settings:
+    """Return the settings of a bucket that is new and empty."""
+    made = S3Settings(
+        **{
+            "bucket": f"test-{uuid4().hex[:20]}",
+            "endpoint": endpoint(),
+            "access_key": "testkey",
+            "secret_key": "testsecret",
+            "addressing": "path",
+            "spool": spool,
+            **settings,
+        }
+    )
+    client(made).create_bucket(Bucket=made.bucket)
+    return made
+
+
+def client(settings: S3Settings) -> Any:
+    """Return a boto3 client for what somebody else than the daemon does to a bucket."""
+    return Connection(settings, lambda: 0.0).writing
+
+
+def bucket(settings: S3Settings, now: Any = lambda: 0.0) -> Bucket:
+    """Return the bucket as the driver uses it."""
+    return Bucket(Connection(settings, now))
+
+
+class _Raw(BytesIO):
+    def stream(self, *args: object, **named: object) -> Iterator[bytes]:
+        """Yield everything."""
+        yield self.read()
+
+
+@contextmanager
+def refusing(connection: Connection, status: int, code: str, message: str = "") -> Iterator[None]:
+    """Let the server refuse every write with an error."""
+    body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
+
+    def refuse(request: Any, **_: object) -> AWSResponse | None:
+        if request.method in ("GET", "HEAD"):
+            return None
+        return AWSResponse(request.url, status, {}, _Raw(body))
+
+    events = connection.writing.meta.events
+    events.register("before-send.s3", refuse)
+    try:
+        yield
+    finally:
+        events.unregister("before-send.s3", refuse)
