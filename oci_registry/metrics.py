@@ -110,6 +110,12 @@ class Metrics:
             ("kind",),
             registry=self.registry,
         )
+        self.store_failing = Gauge(
+            "oci_registry_store_failing",
+            "1 while the store cannot be read, or written",
+            ("doing",),
+            registry=self.registry,
+        )
         self.swept = Counter(
             "oci_registry_swept",
             "Objects removed because nobody used them",

@@ -27,6 +27,7 @@ from oci_registry.pullthrough.lists import Lists
 from oci_registry.pullthrough.manifests import ManifestCache
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.transfers import Transfers
+from oci_registry.pullthrough.trouble import StoreTrouble
 from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.drivers import driver_class
@@ -80,6 +81,7 @@ class Daemon(MultiService):
 
     def _build(self) -> None:
         settings, reactor, metrics = self._settings, self._reactor, self.metrics
+        storage = settings.storage
         driver = self._build_driver()
         usage = Usage(driver, reactor)
         blobs = BlobStore(driver, usage, self._keepers, check_always=settings.check_cache_digest)
@@ -91,15 +93,21 @@ class Daemon(MultiService):
             dynamic=settings.allow_dynamic_upstreams,
         )
         sizes = KnownSizes()
-        transfers = Transfers(blobs, self._fillers, reactor, metrics)
+        trouble = StoreTrouble(metrics)
+        transfers = Transfers(blobs, self._fillers, reactor, trouble, metrics)
         patience = Patience(reactor)
-        lists = Lists(tags)
+        lists = Lists(tags, trouble)
         handlers: dict[type, Handler] = {
             ManifestRoute: ManifestHandler(
-                table, ManifestCache(manifests, tags, sizes, reactor, metrics)
+                table, ManifestCache(manifests, tags, sizes, reactor, trouble, metrics)
             ),
             BlobRoute: BlobHandler(
-                table, BlobCache(blobs, transfers, sizes, metrics), patience, metrics
+                table,
+                BlobCache(blobs, transfers, sizes, trouble, metrics),
+                patience,
+                metrics,
+                redirect=isinstance(storage, S3Settings) and storage.redirect,
+                redirect_ranges=isinstance(storage, S3Settings) and storage.redirect_ranges,
             ),
             TagsRoute: TagsHandler(table, lists),
             ReferrersRoute: ReferrersHandler(table, lists),

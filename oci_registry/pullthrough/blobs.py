@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from attrs import frozen
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 
 from oci_registry.metrics import Metrics
+from oci_registry.pullthrough.rescue import Instead, RescuedSource
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.transfers import Transfers
+from oci_registry.pullthrough.trouble import READ, StoreTrouble
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway
 from oci_registry.storage.blobs import BlobStore, StoredBlob
@@ -33,11 +36,13 @@ class OpenBlob:
     size: int | None
     cached: bool
     _blob: StoredBlob | GrowingBlob
+    _instead: Instead
 
     def source(self, start: int, stop: int | None) -> Source:
         """Return the bytes from *start*; the source must be closed, and the blob then is."""
         if isinstance(self._blob, StoredBlob):
-            return self._blob.source(start, self._blob.size if stop is None else stop)
+            end = self._blob.size if stop is None else stop
+            return RescuedSource(self._blob.source(start, end), start, end, self._instead)
         return self._blob.follow(start)
 
     def close(self) -> None:
@@ -49,29 +54,48 @@ class OpenBlob:
 class BlobCache:
     """Every blob of every registry, downloaded when it is first wanted."""
 
-    _log = Logger()
-
     def __init__(
-        self, store: BlobStore, transfers: Transfers, sizes: KnownSizes, metrics: Metrics
+        self,
+        store: BlobStore,
+        transfers: Transfers,
+        sizes: KnownSizes,
+        trouble: StoreTrouble,
+        metrics: Metrics,
     ) -> None:
         self._store = store
         self._transfers = transfers
         self._sizes = sizes
+        self._trouble = trouble
         self._metrics = metrics
 
-    async def open(self, target: Target, digest: Digest, head: int) -> OpenBlob:
+    async def link(self, target: Target, digest: Digest) -> str | None:
+        """Return a URL at which clients can fetch a blob that is stored, if the store has such."""
+        known = self._known_size(target, digest)
+        url = await self._trouble.despite(READ, self._store.link(digest, known), None)
+        if url is not None:
+            self._metrics.hit("blob", target.upstream.namespace)
+        return url
+
+    async def open(
+        self, target: Target, digest: Digest, head: int, start: int = 0, stop: int | None = None
+    ) -> OpenBlob:
         """Return the blob, its first bytes on the way. Raises upstream's `RegistryError`.
 
-        *head*: how many of its first bytes will be wanted at once.
+        *head* bytes at *start* will be wanted at once, and none from *stop* on.
         """
+        size = self._known_size(target, digest)
+
+        async def instead(error: StoreError, position: int) -> Source:
+            self._trouble.failed(READ, error)
+            return (await self._transfers.join(target, digest, size)).follow(position)
+
         growing = self._transfers.running(digest)
         if growing is None:
-            known = self._known_size(target, digest)
-            stored = await self._stored(digest, head, known)
+            stored = await self._stored(lambda: self._store.open(digest, head, size, start, stop))
             if stored is not None:
                 self._metrics.hit("blob", target.upstream.namespace)
-                return OpenBlob(digest, stored.size, True, stored)
-            growing = await self._transfers.join(target, digest, known)
+                return OpenBlob(digest, stored.size, True, stored, instead)
+            growing = await self._transfers.join(target, digest, size)
         self._metrics.miss("blob", target.upstream.namespace)
         if growing.size == 0:
             # Nothing can be held back of an empty blob: wait for the digest before the headers.
@@ -80,25 +104,21 @@ class BlobCache:
                 await _result(follower.read(1))
             finally:
                 follower.close()
-        return OpenBlob(digest, growing.size, False, growing)
+        return OpenBlob(digest, growing.size, False, growing, instead)
 
     async def size(self, target: Target, digest: Digest) -> int:
         """Return a blob's size without downloading it. Raises upstream's `RegistryError`."""
         growing = self._transfers.running(digest)
         if growing is not None and growing.size is not None:
             return growing.size
-        try:
-            stored = await self._store.size(digest, self._known_size(target, digest))
-        except StoreError as error:
-            self._store_failed(error)
-            stored = None
+        known = self._known_size(target, digest)
+        stored = await self._trouble.despite(READ, self._store.size(digest, known), None)
         if stored is not None:
             self._metrics.hit("blob", target.upstream.namespace)
             return stored
         self._metrics.miss("blob", target.upstream.namespace)
         size = await target.upstream.blob_size(target.repository, digest)
-        if size is None:
-            size = self._known_size(target, digest)
+        size = known if size is None else size
         if size is None:
             raise BadGateway(f"upstream does not say how long {digest} is")
         return size
@@ -106,21 +126,13 @@ class BlobCache:
     def _known_size(self, target: Target, digest: Digest) -> int | None:
         return self._sizes.get(target.upstream.namespace, target.repository, digest)
 
-    async def _stored(self, digest: Digest, head: int, known: int | None) -> StoredBlob | None:
+    async def _stored(self, look: Callable[[], Awaitable[StoredBlob | None]]) -> StoredBlob | None:
         """Look in the store, again if something was committed while we looked."""
-        try:
-            while True:
-                commits = self._transfers.commits
-                stored = await self._store.open(digest, head, known)
-                if stored is not None or commits == self._transfers.commits:
-                    return stored
-        except StoreError as error:
-            self._store_failed(error)
-            return None
-
-    def _store_failed(self, error: StoreError) -> None:
-        self._metrics.error("store")
-        self._log.error("the store cannot be read: {error}", error=str(error))
+        while True:
+            commits = self._transfers.commits
+            stored = await self._trouble.despite(READ, look(), None)
+            if stored is not None or commits == self._transfers.commits:
+                return stored
 
 
 async def _result(data: bytes | Deferred[bytes]) -> bytes:

@@ -7,10 +7,10 @@ import json
 from attrs import frozen
 from twisted.logger import Logger
 
+from oci_registry.pullthrough.trouble import READ, StoreTrouble
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import Denied, NameUnknown, RegistryError
 from oci_registry.spec.mediatypes import OCI_INDEX
-from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.tags import TagStore
 from oci_registry.upstream.interfaces import Page
 from oci_registry.upstream.table import Target
@@ -40,8 +40,9 @@ class Lists:
 
     _log = Logger()
 
-    def __init__(self, tags: TagStore) -> None:
+    def __init__(self, tags: TagStore, trouble: StoreTrouble) -> None:
         self._tags = tags
+        self._trouble = trouble
 
     async def tags(self, target: Target, n: int | None, last: str | None) -> ServedPage:
         """Return tags as upstream lists them. Raises upstream's `RegistryError`.
@@ -71,11 +72,8 @@ class Lists:
 
     async def _stored(self, target: Target) -> list[str]:
         host = target.upstream.namespace
-        try:
-            return await self._tags.names(host, target.repository, MAX_STORED_TAGS)
-        except StoreError as error:
-            self._log.error("the store failed: {error}", error=str(error))
-            return []
+        names = self._tags.names(host, target.repository, MAX_STORED_TAGS)
+        return await self._trouble.despite(READ, names, [])
 
     async def referrers(
         self, target: Target, digest: Digest, artifact_type: str | None

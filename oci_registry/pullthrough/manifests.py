@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from attrs import frozen
@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.freshness import Fallback, Freshness, fall_back, judge
 from oci_registry.pullthrough.sizes import KnownSizes
+from oci_registry.pullthrough.trouble import READ, WRITTEN, StoreTrouble
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import (
     Denied,
@@ -24,7 +25,6 @@ from oci_registry.spec.errors import (
 )
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
-from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.tags import TagRecord, TagStore
 from oci_registry.streams.flight import SingleFlight
@@ -56,12 +56,14 @@ class ManifestCache:
         tags: TagStore,
         sizes: KnownSizes,
         clock: IReactorTime,
+        trouble: StoreTrouble,
         metrics: Metrics,
     ) -> None:
         self._manifests = manifests
         self._tags = tags
         self._sizes = sizes
         self._clock = clock
+        self._trouble = trouble
         self._metrics = metrics
         self._asking: SingleFlight[tuple[str, str, Tag | Digest], ServedManifest] = SingleFlight()
 
@@ -128,7 +130,9 @@ class ManifestCache:
             if fall_back(age, believed, definite=definite) is Fallback.GONE:
                 if isinstance(error, ManifestUnknown):
                     host = target.upstream.namespace
-                    await self._despite(self._tags.delete(host, target.repository, tag.name), False)
+                    await self._trouble.despite(
+                        WRITTEN, self._tags.delete(host, target.repository, tag.name), False
+                    )
                 raise
             self._log.warn(
                 "{host}/{repository}:{tag} is served stale: {error}",
@@ -158,7 +162,7 @@ class ManifestCache:
         manifest = await target.upstream.manifest(target.repository, reference)
         host = target.upstream.namespace
         self._sizes.learn(host, target.repository, manifest)
-        await self._despite(self._manifests.put(host, manifest), None)
+        await self._trouble.despite(WRITTEN, self._manifests.put(host, manifest), None)
         if isinstance(reference, Tag):
             await self._keep_tag(target, reference, manifest)
         return ServedManifest(manifest, cached=False)
@@ -166,30 +170,25 @@ class ManifestCache:
     async def _keep_tag(self, target: Target, tag: Tag, manifest: Manifest) -> None:
         record = TagRecord(manifest.digest, manifest.media_type, self._clock.seconds())
         host = target.upstream.namespace
-        await self._despite(self._tags.put(host, target.repository, tag.name, record), None)
+        await self._trouble.despite(
+            WRITTEN, self._tags.put(host, target.repository, tag.name, record), None
+        )
 
     async def _record(self, target: Target, tag: Tag) -> TagRecord | None:
         host = target.upstream.namespace
         recent = self._tags.recall(host, target.repository, tag.name)
         if recent is not None:
             return recent
-        return await self._despite(self._tags.get(host, target.repository, tag.name), None)
+        return await self._trouble.despite(
+            READ, self._tags.get(host, target.repository, tag.name), None
+        )
 
     async def _stored(self, target: Target, digest: Digest) -> Manifest | None:
         host = target.upstream.namespace
         recent = self._manifests.recall(host, digest)
         if recent is not None:
             return recent
-        manifest = await self._despite(self._manifests.get(host, digest), None)
+        manifest = await self._trouble.despite(READ, self._manifests.get(host, digest), None)
         if manifest is not None:
             self._sizes.learn(host, target.repository, manifest)
         return manifest
-
-    async def _despite(self, stored: Awaitable[T], otherwise: T) -> T:
-        """Wait for the store; if it fails, say so and go on without it."""
-        try:
-            return await stored
-        except StoreError as error:
-            self._metrics.error("store")
-            self._log.error("the store failed: {error}", error=str(error))
-            return otherwise

@@ -8,6 +8,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from oci_registry.metrics import Metrics
+from oci_registry.pullthrough.trouble import WRITTEN, StoreTrouble
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import (
     BadGateway,
@@ -80,7 +81,7 @@ class Transfer:
             body = await self.target.upstream.blob(self.target.repository, self.digest)
             try:
                 size = self._agreed_size(body)
-                writer = await self._create()
+                writer = await self._create(size)
             except BaseException:
                 body.abandon()
                 raise
@@ -101,12 +102,12 @@ class Transfer:
             )
         return self._size if body.size is None else body.size
 
-    async def _create(self) -> IObjectWriter | None:
+    async def _create(self, size: int | None) -> IObjectWriter | None:
         """Return where to store the blob; None if the store fails, which is no reason to fail."""
         try:
-            return await self._transfers.store.create(self.digest)
+            return await self._transfers.store.create(self.digest, size)
         except StoreError as error:
-            self._store_failed(error)
+            self._transfers.trouble.failed(WRITTEN, error)
             return None
 
     async def _fill(
@@ -125,22 +126,15 @@ class Transfer:
         if not await blob.finish():
             raise blob.failure or TransferFailed("the download was given up")
         if blob.store_error is not None:
-            self._store_failed(blob.store_error)
+            self._transfers.trouble.failed(WRITTEN, blob.store_error)
         elif writer is not None:
             try:
                 await writer.commit()
             except StoreError as error:
-                self._store_failed(error)
+                self._transfers.trouble.failed(WRITTEN, error)
             else:
+                self._transfers.trouble.worked(WRITTEN)
                 self._transfers.committed(self.digest)
-
-    def _store_failed(self, error: Exception) -> None:
-        self._transfers.metrics.error("store")
-        self._log.error(
-            "{digest} is served but cannot be stored: {error}",
-            digest=str(self.digest),
-            error=str(error),
-        )
 
     def _failed(self, error: Exception) -> None:
         if isinstance(error, CancelledError):
@@ -177,7 +171,7 @@ class Transfer:
             try:
                 await writer.cancel()
             except StoreError as error:
-                self._store_failed(error)
+                self._transfers.trouble.failed(WRITTEN, error)
         if self.blob is not None:
             self.blob.release()
         elif writer is not None:
@@ -188,11 +182,17 @@ class Transfers:
     """All transfers, by digest. *batches* runs their hashing and writing."""
 
     def __init__(
-        self, store: BlobStore, batches: RunInThread, clock: IReactorTime, metrics: Metrics
+        self,
+        store: BlobStore,
+        batches: RunInThread,
+        clock: IReactorTime,
+        trouble: StoreTrouble,
+        metrics: Metrics,
     ) -> None:
         self.store = store
         self.batches = batches
         self.clock = clock
+        self.trouble = trouble
         self.metrics = metrics
         self.commits = 0
         """How many blobs have been committed: who has looked in the store before a commit looks again."""

@@ -9,6 +9,7 @@ from attrs import frozen
 from oci_registry.spec.errors import RangeInvalid
 
 _MAX_HEADER = 200
+_FARTHEST = 2**62
 _RANGE = re.compile(r"bytes=[ \t]*([0-9]*)-([0-9]*)", re.IGNORECASE | re.ASCII)
 _CONTENT_RANGE = re.compile(
     r"bytes[ \t]+([0-9]+)-([0-9]+)/(?:([0-9]+)|\*)", re.IGNORECASE | re.ASCII
@@ -61,6 +62,19 @@ def parse_range(header: str | None, size: int) -> ByteRange | None:
     if start >= size:
         raise RangeInvalid.beyond(size)
     return ByteRange(start, stop)
+
+
+def expected_part(header: str | None) -> tuple[int, int | None]:
+    """Where a ``Range`` header begins and ends (exclusive), as far as that can be told without the size.
+
+    It is a guess for whoever reads ahead: of the whole, of a range from the end, of one farther off
+    than anything is, and of what `parse_range` would ignore, it is ``(0, None)``.
+    """
+    match = None if header is None else _RANGE.fullmatch(header[:_MAX_HEADER].strip(" \t"))
+    first, last = match.groups() if match is not None else ("", "")
+    if not first or int(first) > _FARTHEST or (last and int(last) < int(first)):
+        return 0, None
+    return int(first), int(last) + 1 if last else None
 
 
 def parse_content_range(header: str | None) -> tuple[int, int, int | None] | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.blobs import BlobCache, OpenBlob
 from oci_registry.spec.mediatypes import OCTET_STREAM
-from oci_registry.spec.ranges import ByteRange, parse_range
+from oci_registry.spec.ranges import ByteRange, expected_part, parse_range
 from oci_registry.spec.routes import BlobRoute
 from oci_registry.streams.send import CHUNK
 from oci_registry.upstream.table import UpstreamTable
 from oci_registry.web.patience import Patience
 from oci_registry.web.respond import (
     not_modified,
+    redirect,
     send_bytes,
     send_source,
     set_content,
@@ -21,14 +22,26 @@ from oci_registry.web.site import RegistryRequest
 
 
 class BlobHandler:
-    """Serve blobs: from the store, or as they arrive."""
+    """Serve blobs: from the store, or as they arrive.
+
+    *redirect*: send clients to the store itself for what is there, *redirect_ranges* for parts too.
+    """
 
     def __init__(
-        self, table: UpstreamTable, blobs: BlobCache, patience: Patience, metrics: Metrics
+        self,
+        table: UpstreamTable,
+        blobs: BlobCache,
+        patience: Patience,
+        metrics: Metrics,
+        *,
+        redirect: bool = False,
+        redirect_ranges: bool = False,
     ) -> None:
         self._table = table
         self._blobs = blobs
         self._patience = patience
+        self._redirect = redirect
+        self._redirect_ranges = redirect_ranges
         self._sent = metrics.client_bytes.labels("blob")
 
     async def __call__(self, request: RegistryRequest, route: BlobRoute) -> None:
@@ -41,8 +54,16 @@ class BlobHandler:
             set_content(request, OCTET_STREAM, size, route.digest)
             send_bytes(request, b"")
             return
-        ranged = request.getHeader("range") is not None
-        blob = await self._blobs.open(target, route.digest, 0 if ranged else CHUNK)
+        asked = request.getHeader("range")
+        ranged = asked is not None
+        if self._redirect_ranges if ranged else self._redirect:
+            url = await self._blobs.link(target, route.digest)
+            if url is not None:
+                redirect(request, url, route.digest)
+                return
+        start, stop = expected_part(asked)
+        head = CHUNK if stop is None else min(CHUNK, stop - start)
+        blob = await self._blobs.open(target, route.digest, head, start, stop)
         try:
             if not_modified(request, route.digest):
                 blob.close()

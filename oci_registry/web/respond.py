@@ -50,6 +50,18 @@ def not_modified(request: RegistryRequest, digest: Digest) -> bool:
     return True
 
 
+def redirect(request: RegistryRequest, url: str, digest: Digest) -> None:
+    """Send the client elsewhere for this one time (RFC 9110 section 15.4.8)."""
+    request.setResponseCode(307)
+    request.setHeader(b"Location", url.encode("ascii"))
+    request.setHeader(b"Docker-Content-Digest", str(digest).encode("ascii"))
+    # The link holds a signature, which is good for some minutes only.
+    request.setHeader(b"Cache-Control", b"no-store")
+    request.setHeader(b"Content-Length", b"0")
+    request.responseHeaders.removeHeader(b"Content-Type")
+    request.finish()
+
+
 def send_bytes(request: RegistryRequest, body: bytes) -> None:
     """Send a body that is at hand; headers only for a HEAD."""
     request.write(body)

@@ -14,6 +14,7 @@ from oci_registry.pullthrough.blobs import BlobCache
 from oci_registry.pullthrough.manifests import ManifestCache
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.transfers import Transfers
+from oci_registry.pullthrough.trouble import StoreTrouble
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.drivers.memory import MemoryDriver
 from oci_registry.storage.manifests import ManifestStore
@@ -52,10 +53,18 @@ class CacheTestCase(SynchronousTestCase):
         self.blob_store = BlobStore(self.driver, usage, at_once, check_always=False)
         self.manifest_store = ManifestStore(self.driver, usage)
         self.tag_store = TagStore(self.driver)
-        self.transfers = Transfers(self.blob_store, at_once, self.clock, self.metrics)
-        self.blobs = BlobCache(self.blob_store, self.transfers, self.sizes, self.metrics)
+        self.trouble = StoreTrouble(self.metrics)
+        self.transfers = Transfers(self.blob_store, at_once, self.clock, self.trouble, self.metrics)
+        self.blobs = BlobCache(
+            self.blob_store, self.transfers, self.sizes, self.trouble, self.metrics
+        )
         self.manifests = ManifestCache(
-            self.manifest_store, self.tag_store, self.sizes, self.clock, self.metrics
+            self.manifest_store,
+            self.tag_store,
+            self.sizes,
+            self.clock,
+            self.trouble,
+            self.metrics,
         )
 
     def start(self, work: Coroutine[Any, Any, T]) -> Deferred[T]:

@@ -27,7 +27,7 @@ class ListsTestCase(CacheTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.lists = Lists(self.tag_store)
+        self.lists = Lists(self.tag_store, self.trouble)
 
     def keep(self, *tags: str, host: str = "example.com", repository: str = "library/app") -> None:
         """Have tags in the store."""

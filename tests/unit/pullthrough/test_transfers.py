@@ -129,7 +129,7 @@ class Good(TransferTestCase):
         """Have the store commit like this."""
         create = self.blob_store.create
 
-        async def created(digest: Digest) -> Any:
+        async def created(digest: Digest, size: int | None) -> Any:
             writer: Any = await create(digest)
             self.patch(type(writer), "commit", lambda _: commit())
             return writer

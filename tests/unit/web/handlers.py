@@ -31,7 +31,7 @@ class HandlerTestCase(WebTestCase, CacheTestCase):
             default_namespace="docker.io",
             dynamic=True,
         )
-        lists = Lists(self.tag_store)
+        lists = Lists(self.tag_store, self.trouble)
         patience = Patience(self.clock)
         handlers = {
             ManifestRoute: ManifestHandler(table, self.manifests),
