@@ -62,6 +62,7 @@ class Journal:
         self._recent: OrderedDict[str, float] = OrderedDict()
         self._pending: dict[str, float] = {}
         self._gathered: dict[str, float] = {}
+        self._failing = False
         self._timer: IDelayedCall | None = None
 
     def note(self, key: str, used: float) -> None:
@@ -72,8 +73,12 @@ class Journal:
             self._recent.popitem(last=False)
         if self._timer is None:
             self._timer = self._clock.callLater(INTERVAL, self._write_down)
-        elif len(self._pending) >= _REMEMBERED:
-            self._timer.reset(0)
+        if len(self._pending) > _REMEMBERED:
+            if self._failing:
+                # There is nowhere to write them: the oldest are lost.
+                del self._pending[next(iter(self._pending))]
+            else:
+                self._timer.reset(0)
 
     def forget(self, key: str) -> None:
         """An object is gone."""
@@ -108,11 +113,11 @@ class Journal:
         try:
             await self._run(self._write, uses)
         except BaseException:
-            if len(self._pending) < _REMEMBERED:
-                for key, used in uses.items():
-                    if key not in self._pending:
-                        self.note(key, used)
+            self._failing = True
+            for key, used in {**uses, **self._pending}.items():
+                self.note(key, used)
             raise
+        self._failing = False
 
     def _write(self, uses: dict[str, float]) -> str:
         """In a thread: write uses down; return where."""

@@ -1,0 +1,226 @@
+"""Pieces of objects in memory: what is fetched, when, by whom it is shared, and what is dropped."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, fail
+from twisted.trial.unittest import SynchronousTestCase
+
+from oci_registry.storage.drivers.s3 import pieces
+from oci_registry.storage.drivers.s3.pieces import LARGEST, SMALLEST, OpenObject, Pieces
+from oci_registry.storage.interfaces import ObjectInfo, StoreError
+
+MIB = 1024 * 1024
+
+
+def content(start: int, stop: int) -> bytes:
+    """Return the bytes of every object between two offsets: each tells its place."""
+    first = start // 4 * 4
+    words = b"".join((n // 4).to_bytes(4, "big") for n in range(first, stop, 4))
+    return words[start - first : stop - first]
+
+
+class PiecesTestCase(SynchronousTestCase):
+    """Objects whose bytes come when the test says so."""
+
+    def setUp(self) -> None:
+        self.pieces = Pieces()
+        self.fetches: list[tuple[int, int, Deferred[bytes]]] = []
+
+    def opened(self, size: int, key: str = "key", start: int = 0, data: bytes = b"") -> OpenObject:
+        """Return an object that is open for one reader."""
+
+        def fetch(first: int, last: int) -> Deferred[bytes]:
+            arriving: Deferred[bytes] = Deferred()
+            self.fetches.append((first, last, arriving))
+            return arriving
+
+        info = ObjectInfo(key, size, 0.0, True)
+        opened = OpenObject(self.pieces, info, fetch, start, data)
+        self.pieces.enter(opened)
+        return opened
+
+    def asked(self) -> list[tuple[int, int]]:
+        """Return what is being fetched."""
+        return [(start, stop) for start, stop, _ in self.fetches]
+
+    def arrive(self) -> None:
+        """Let everything that is being fetched arrive."""
+        arriving, self.fetches = self.fetches, []
+        for start, stop, waiter in arriving:
+            waiter.callback(content(start, stop))
+
+    def get(self, opened: OpenObject, offset: int, length: int, stop: int) -> bytes:
+        """Read, letting everything arrive."""
+        reading = opened.read(offset, length, stop)
+        if not reading.called:
+            self.arrive()
+        return self.successResultOf(reading)
+
+
+class Reading(PiecesTestCase):
+    """One object."""
+
+    def test_one_ahead(self) -> None:
+        """A read fetches a piece, and the next one while the first is sent; no more than that."""
+        size = 3 * LARGEST
+        opened = self.opened(size)
+        reading = opened.read(0, 100, size)
+        self.assertEqual(self.asked(), [(0, LARGEST), (LARGEST, 2 * LARGEST)])
+        self.arrive()
+        self.assertEqual(self.successResultOf(reading), content(0, 100))
+        self.assertEqual(opened.at_hand(LARGEST - 4, 100, size), content(LARGEST - 4, LARGEST))
+        self.assertEqual(self.asked(), [])
+        self.assertEqual(opened.at_hand(LARGEST, 4, size), content(LARGEST, LARGEST + 4))
+        self.assertEqual(self.asked(), [(2 * LARGEST, size)])
+
+    def test_passed(self) -> None:
+        """Where one reader has been, nothing is kept."""
+        size = 3 * LARGEST
+        opened = self.opened(size)
+        self.get(opened, 0, 4, size)
+        self.get(opened, LARGEST, 4, size)
+        self.arrive()
+        self.assertIsNone(opened.at_hand(0, 4, size))
+        self.assertEqual(self.pieces.held, 2 * LARGEST)
+
+    def test_no_further_than_wanted(self) -> None:
+        """Who wants a little gets a little: nothing beyond it is fetched."""
+        opened = self.opened(3 * LARGEST)
+        self.assertEqual(self.get(opened, 5000, 100, 5100), content(5000, 5100))
+        self.assertEqual(self.pieces.held, 100)
+        self.assertEqual(self.asked(), [])
+
+    def test_beyond_the_end(self) -> None:
+        """Beyond the end there is nothing, and it is not asked for."""
+        opened = self.opened(10)
+        self.assertEqual(self.successResultOf(opened.read(10, 4, 10)), b"")
+        self.assertEqual(opened.at_hand(99, 4, 10), b"")
+        self.assertEqual(self.get(opened, 8, 4, 10), content(8, 10))
+        self.assertEqual(self.asked(), [])
+
+    def test_what_opening_gave(self) -> None:
+        """What came with the opening is not fetched again."""
+        opened = self.opened(1000, start=100, data=content(100, 300))
+        self.assertEqual(opened.at_hand(150, 10, 300), content(150, 160))
+        self.assertEqual(self.asked(), [])
+        self.assertIsNone(opened.at_hand(0, 10, 100))
+
+    def test_shared(self) -> None:
+        """Two readers of one place cost one fetch, and a gap is fetched up to what is there."""
+        opened = self.opened(1000, start=500, data=content(500, 600))
+        first, second = opened.read(400, 10, 600), opened.read(400, 50, 600)
+        third = opened.read(450, 10, 600)
+        self.assertEqual(self.asked(), [(400, 500)])
+        self.arrive()
+        self.assertEqual(self.successResultOf(first), content(400, 410))
+        self.assertEqual(self.successResultOf(second), content(400, 450))
+        self.assertEqual(self.successResultOf(third), content(450, 460))
+
+    def test_failure(self) -> None:
+        """A fetch that fails fails those who wait for it; who comes later has it fetched again."""
+        opened = self.opened(1000)
+        readings = [opened.read(0, 10, 1000) for _ in range(2)]
+        self.fetches.pop()[2].errback(StoreError("gone"))
+        for reading in readings:
+            self.failureResultOf(reading, StoreError)
+        self.assertEqual(self.pieces.held, 0)
+        self.assertEqual(self.get(opened, 0, 10, 1000), content(0, 10))
+
+    def test_fails_at_once(self) -> None:
+        """A fetch may fail before it has begun."""
+        opened = self.opened(1000)
+        self.patch(opened, "_fetch", lambda *_: fail(StoreError("set aside")))
+        self.failureResultOf(opened.read(0, 10, 1000), StoreError)
+
+    def test_leaving(self) -> None:
+        """Who stops waiting leaves alone; the bytes come for the others."""
+        opened = self.opened(1000)
+        leaving, staying = opened.read(0, 10, 1000), opened.read(0, 10, 1000)
+        leaving.cancel()
+        self.failureResultOf(leaving)
+        self.arrive()
+        self.assertEqual(self.successResultOf(staying), content(0, 10))
+
+    def test_closed_while_it_comes(self) -> None:
+        """What arrives after the last reader has left is not kept."""
+        opened = self.opened(1000)
+        opened.read(0, 10, 1000).addErrback(lambda _: None)
+        self.pieces.leave(opened)
+        self.arrive()
+        self.assertEqual((self.pieces.held, self.pieces.current("key")), (0, None))
+
+    @given(st.data())
+    def test_any_order(self, data: st.DataObject) -> None:
+        """Whoever reads what, in whichever order, gets the bytes of that place."""
+        self.setUp()
+        self.patch(pieces, "LARGEST", 64)
+        self.patch(pieces, "SMALLEST", 8)
+        self.patch(pieces, "BUDGET", data.draw(st.sampled_from([16, 128, 1024])))
+        size = data.draw(st.integers(1, 500))
+        objects = [self.opened(size, str(n)) for n in range(data.draw(st.integers(1, 4)))]
+        for _ in range(data.draw(st.integers(1, 30))):
+            opened = data.draw(st.sampled_from(objects))
+            offset = data.draw(st.integers(0, size - 1))
+            stop = data.draw(st.integers(offset + 1, size))
+            length = data.draw(st.integers(1, 100))
+            got = self.get(opened, offset, length, stop)
+            self.assertTrue(got)
+            self.assertEqual(got, content(offset, offset + len(got)))
+            self.assertLessEqual(len(got), length)
+        self.arrive()
+        for opened in objects:
+            self.pieces.leave(opened)
+        self.assertEqual(self.pieces.held, 0)
+
+
+class Budget(PiecesTestCase):
+    """Many objects."""
+
+    def test_share(self) -> None:
+        """The more objects are open, the smaller are their pieces, down to what is sent at once."""
+        self.assertEqual(self.pieces.share, LARGEST)
+        opened = [self.opened(1, str(n)) for n in range(16)]
+        self.assertEqual(self.pieces.share, 2 * MIB)
+        self.pieces.opening = 16
+        self.assertEqual(self.pieces.share, MIB)
+        self.pieces.opening = 10_000
+        self.assertEqual(self.pieces.share, SMALLEST)
+        self.pieces.opening = 0
+        for one in opened:
+            self.pieces.leave(one)
+        self.assertEqual(self.pieces.share, LARGEST)
+
+    def test_bounded(self) -> None:
+        """However many read, however slowly, no more than the budget is held."""
+        self.patch(pieces, "LARGEST", 64)
+        self.patch(pieces, "SMALLEST", 8)
+        self.patch(pieces, "BUDGET", 256)
+        objects = [self.opened(10_000, str(n)) for n in range(50)]
+        for offset in range(0, 200, 8):
+            for opened in objects:
+                self.assertEqual(self.get(opened, offset, 8, 10_000), content(offset, offset + 8))
+                self.arrive()
+                self.assertLessEqual(self.pieces.held, 256 + 8)
+
+    def test_the_longest_unseen_goes(self) -> None:
+        """What goes is what nobody has looked at for longest; its reader fetches it again."""
+        self.patch(pieces, "BUDGET", 300)
+        objects = [self.opened(100, str(n), data=content(0, 100)) for n in range(3)]
+        self.assertEqual(objects[0].at_hand(0, 4, 100), content(0, 4))
+        self.opened(100, "new", data=content(0, 100))
+        self.assertIsNone(objects[1].at_hand(0, 4, 100))
+        for opened in (objects[0], objects[2]):
+            self.assertEqual(opened.at_hand(0, 4, 100), content(0, 4))
+        self.assertEqual(self.get(objects[1], 50, 4, 100), content(50, 54))
+
+    def test_current(self) -> None:
+        """Who comes later shares what is open, until it is replaced."""
+        first = self.opened(10)
+        self.assertIs(self.pieces.current("key"), first)
+        self.pieces.forget("key")
+        self.assertIsNone(self.pieces.current("key"))
+        second = self.opened(20)
+        self.pieces.leave(first)
+        self.assertIs(self.pieces.current("key"), second)
