@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -20,7 +21,12 @@ _servers: list[str] = []
 
 
 def endpoint() -> str:
-    """Return the URL of the server, which is started when it is first wanted and lives on."""
+    """Return the URL of the server, which is started when it is first wanted and lives on.
+
+    The environment can name another one in ``TEST_S3_ENDPOINT``, which knows the same keys.
+    """
+    if "TEST_S3_ENDPOINT" in os.environ:
+        return os.environ["TEST_S3_ENDPOINT"]
     if not _servers:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
