@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import stat
 
 from attrs import field, frozen
@@ -44,3 +45,28 @@ def read_file(path: str) -> FileContent:
     if len(data) > MAX_FILE_SIZE:
         raise ValueError(f"is longer than {MAX_FILE_SIZE} bytes")
     return FileContent(data=data, mode=mode)
+
+
+def check_certificates(path: str) -> None:
+    """Raise `ValueError`, without the name of the file, unless it holds certificates in PEM form."""
+    if b"-----BEGIN CERTIFICATE-----" not in read_file(path).data:
+        raise ValueError("holds no certificate in PEM form")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except (ssl.SSLError, OSError):
+        raise ValueError("holds a broken certificate") from None
+
+
+def check_directory(path: str) -> None:
+    """Raise `ValueError` unless the absolute ``path`` can be written to, or made and written to.
+
+    It names the nearest directory that exists, which need not be ``path``.  Nothing is made.
+    """
+    # os.path and not pathlib, whose exists() raises where we may not look.
+    existing = path
+    while not os.path.lexists(existing):
+        existing = os.path.dirname(existing)
+    if not os.path.isdir(existing):
+        raise ValueError(f"{existing} is not a directory")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ValueError(f"{existing} cannot be written to")

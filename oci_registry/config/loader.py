@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from oci_registry.config.credentials import (
     apply_credentials,
@@ -11,17 +10,18 @@ from oci_registry.config.credentials import (
     warn_of_exposure,
 )
 from oci_registry.config.files import read_file
-from oci_registry.config.findings import Findings, nearest
+from oci_registry.config.findings import Findings
 from oci_registry.config.listen import explain, parse_listen
 from oci_registry.config.names import parse_namespace
+from oci_registry.config.options import Flags, OptionReader
 from oci_registry.config.settings import (
     BUILTIN_UPSTREAMS,
     ConfigError,
     Credentials,
-    FilesystemSettings,
     Settings,
     UpstreamSettings,
 )
+from oci_registry.config.storages import load_storage
 from oci_registry.config.upstreams import load_upstreams
 from oci_registry.spec.durations import parse_duration
 from oci_registry.spec.reference import looks_like_host
@@ -29,57 +29,13 @@ from oci_registry.spec.reference import looks_like_host
 LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
 LOG_FORMATS = ("text", "json")
 UPSTREAMS = ("any", "configured")
-STORAGES = ("filesystem",)
 DEFAULT_LISTEN = "0.0.0.0:80"
 DEFAULT_NAMESPACE = "docker.io"
 DEFAULT_GRACE = 30.0
-_TRUE = frozenset({"true", "1", "yes", "on"})
-_FALSE = frozenset({"false", "0", "no", "off"})
-
-Flags = Mapping[str, object]
 
 
-class _Loader:
+class _Loader(OptionReader):
     """Reads one option after the other and keeps what is wrong."""
-
-    def __init__(self, flags: Flags, environ: Mapping[str, str]) -> None:
-        self._flags = flags
-        self._environ = environ
-        self.findings = Findings()
-
-    def given(self, flag: str, variable: str) -> tuple[str, str] | None:
-        """Return where an option was given and its value; None when it was not.
-
-        An empty variable is an unset one; an empty flag is a problem.
-        """
-        flagged = self._flags.get(flag)
-        if flagged is not None:
-            if str(flagged).strip():
-                return f"--{flag}", str(flagged).strip()
-            self.findings.problem(f"--{flag}", "is empty")
-            return None
-        value = self._environ.get(variable, "").strip()
-        return (variable, value) if value else None
-
-    def choice(self, flag: str, variable: str, choices: Sequence[str]) -> str | None:
-        """Return an option that must be one of *choices*."""
-        given = self.given(flag, variable)
-        if given is None:
-            return None
-        source, value = given
-        if value.lower() in choices:
-            return value.lower()
-        self.findings.problem(source, f"{value[:40]!a} is not known; {nearest(value, choices)}")
-        return None
-
-    def boolean(self, flag: str, variable: str) -> bool:
-        """Return a switch that is off by default."""
-        if self._flags.get(flag):
-            return True
-        value = self._environ.get(variable, "").strip().lower()
-        if value and value not in _TRUE | _FALSE:
-            self.findings.problem(variable, f"must be true or false, not {value[:40]!a}")
-        return value in _TRUE
 
     def grace(self) -> float:
         """Return ``--shutdown-grace`` in seconds."""
@@ -102,10 +58,10 @@ class _Loader:
                 self.findings.problem("--port", "cannot be given together with --listen")
         elif self._flags.get("port") is not None:
             places = [("--port", f"0.0.0.0:{self._flags['port']}")]
-        elif self._environ.get("LISTEN", "").strip():
-            places = [("LISTEN", place) for place in self._environ["LISTEN"].split()]
-        elif self._environ.get("PORT", "").strip():
-            places = [("PORT", f"0.0.0.0:{self._environ['PORT'].strip()}")]
+        elif self.environ.get("LISTEN", "").strip():
+            places = [("LISTEN", place) for place in self.environ["LISTEN"].split()]
+        elif self.environ.get("PORT", "").strip():
+            places = [("PORT", f"0.0.0.0:{self.environ['PORT'].strip()}")]
         endpoints: list[str] = []
         for source, place in places or [("--listen", DEFAULT_LISTEN)]:
             try:
@@ -158,7 +114,7 @@ class _Loader:
         """Return the credentials given beside the file, and where."""
         text = self._flags.get("upstream-credentials")
         path = self._flags.get("upstream-credentials-file")
-        variable = self._environ.get("UPSTREAM_CREDENTIALS", "")
+        variable = self.environ.get("UPSTREAM_CREDENTIALS", "")
         document: str | bytes
         if text is not None and path is not None:
             self.findings.problem(
@@ -191,36 +147,6 @@ class _Loader:
             return []
         return [(source, parse_credentials(document, source, self.findings))]
 
-    def storage(self, storage: tuple[str, Flags] | None) -> FilesystemSettings:
-        """Return where objects are kept."""
-        nowhere = FilesystemSettings("")
-        if storage is None:
-            self.findings.problem(
-                "storage",
-                "say behind all options where objects are kept, as in 'filesystem --root "
-                f"DIRECTORY'; known are {', '.join(STORAGES)}",
-            )
-            return nowhere
-        flagged = storage[1].get("root")
-        source = "FILESYSTEM_ROOT" if flagged is None else "filesystem --root"
-        root = self._environ.get(source, "") if flagged is None else str(flagged)
-        if not root:
-            self.findings.problem("filesystem", "--root or FILESYSTEM_ROOT is required")
-            return nowhere
-        root = os.path.abspath(root)
-        self._check_root(source, root)
-        return FilesystemSettings(root)
-
-    def _check_root(self, source: str, root: str) -> None:
-        # os.path and not pathlib, whose exists() raises where we may not look.
-        existing = root
-        while not os.path.lexists(existing):
-            existing = os.path.dirname(existing)
-        if not os.path.isdir(existing):
-            self.findings.problem(source, f"{existing} is not a directory")
-        elif not os.access(existing, os.W_OK | os.X_OK):
-            self.findings.problem(source, f"{existing} cannot be written to")
-
 
 def load_settings(
     flags: Flags,
@@ -233,8 +159,8 @@ def load_settings(
     *flags* holds what was given on the command line, by the flags' names without dashes; *storage*
     the subcommand and its flags. *check_endpoint* raises when an endpoint cannot be made.
     """
-    loader = _Loader(flags, environ)
-    findings = loader.findings
+    findings = Findings()
+    loader = _Loader(flags, environ, findings)
     allow_dynamic = loader.choice("upstreams", "UPSTREAMS", UPSTREAMS) != "configured"
     upstreams = loader.upstreams(allow_dynamic=allow_dynamic)
     # Without them nothing can be said about the default: one slip shall not be told as two.
@@ -252,13 +178,14 @@ def load_settings(
                 "--default-namespace",
                 f"{default_namespace} is neither configured nor a registry host",
             )
+    checking = loader.switch("check-cache-digest", "CHECK_CACHE_DIGEST")
     settings = Settings(
         listen=loader.listen(check_endpoint),
-        storage=loader.storage(storage),
+        storage=load_storage(storage, environ, findings, checking),
         default_namespace=default_namespace or DEFAULT_NAMESPACE,
         upstreams=upstreams,
         allow_dynamic_upstreams=allow_dynamic,
-        check_cache_digest=loader.boolean("check-cache-digest", "CHECK_CACHE_DIGEST"),
+        check_cache_digest=checking is not None,
         log_level=loader.choice("log-level", "LOG_LEVEL", LOG_LEVELS) or "info",
         log_format=loader.choice("log-format", "LOG_FORMAT", LOG_FORMATS) or "text",
         shutdown_grace=loader.grace(),

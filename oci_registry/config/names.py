@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from oci_registry.config.settings import ALIASES
-from oci_registry.spec.errors import NameInvalid
+from oci_registry.spec.errors import NameInvalid, shown
 from oci_registry.spec.reference import parse_host, parse_repository
 
 
@@ -39,6 +39,28 @@ def parse_namespace(text: str) -> str:
         except NameInvalid:
             pass
     return fold_alias(parse_registry_host(lowered))
+
+
+def parse_url(text: str) -> str:
+    """The server in ``text``, ``http://host[:port]`` or ``https://host[:port]``, in lower case.
+
+    A host alone means https.  `ValueError` says what is accepted, and never repeats what may hold
+    credentials.
+    """
+    scheme, separator, rest = text.strip().rpartition("://")
+    scheme = scheme.lower() if separator else "https"
+    host = rest.removesuffix("/")
+    accepted = "must be http://HOST[:PORT] or https://HOST[:PORT]"
+    if scheme not in ("http", "https"):
+        raise ValueError(accepted)
+    if "@" in host:
+        raise ValueError(f"{accepted}; credentials belong into options of their own")
+    if set("/?#\\") & set(host):
+        raise ValueError(f"{accepted}, with nothing behind it")
+    try:
+        return f"{scheme}://{parse_host(host)}"
+    except NameInvalid:
+        raise ValueError(f"{accepted}: {shown(host)} is not HOST[:PORT]") from None
 
 
 def fold_alias(host: str) -> str:

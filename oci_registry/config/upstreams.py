@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import Callable
 
 from oci_registry.config.credentials import make_credentials
 from oci_registry.config.documents import Entry, Scalar, read_entries, word
-from oci_registry.config.files import read_file
+from oci_registry.config.files import check_certificates, read_file
 from oci_registry.config.findings import Findings, nearest
 from oci_registry.config.names import parse_namespace, parse_registry_host
 from oci_registry.config.settings import (
@@ -200,17 +199,9 @@ class _EntryReader:
             return None
         path = self._resolve(name)
         try:
-            content = read_file(path)
+            check_certificates(path)
         except ValueError as error:
             self.problem("ca_file", f"{path} {error}")
-            return None
-        if b"-----BEGIN CERTIFICATE-----" not in content.data:
-            self.problem("ca_file", f"{path} holds no certificate in PEM form")
-            return None
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-        except (ssl.SSLError, OSError):
-            self.problem("ca_file", f"{path} holds a broken certificate")
             return None
         return path
 

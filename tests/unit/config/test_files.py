@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from oci_registry.config.files import MAX_FILE_SIZE, read_file
+import os
 
-from .support import SECRET, ConfigTestCase
+from oci_registry.config.files import (
+    MAX_FILE_SIZE,
+    check_certificates,
+    check_directory,
+    read_file,
+)
+
+from .support import SECRET, ConfigTestCase, pem
 
 
 class Reading(ConfigTestCase):
@@ -43,3 +50,44 @@ class Reading(ConfigTestCase):
         }.items():
             error = self.assertRaises(ValueError, read_file, path)
             self.assertIn(reason, str(error))
+
+
+class Certificates(ConfigTestCase):
+    """check_certificates."""
+
+    def test_usable(self) -> None:
+        """A file with a certificate is one, whatever else is in it."""
+        certificate, key = pem()
+        check_certificates(self.write("ca.pem", b"# ours\n" + certificate + key))
+
+    def test_refused(self) -> None:
+        """A missing file, one without a certificate and a broken one are told apart."""
+        certificate, key = pem()
+        for path, reason in {
+            str(self.directory / "missing"): "cannot be read: No such file",
+            self.write("key.pem", key): "no certificate",
+            self.write("broken.pem", certificate[:100]): "broken",
+        }.items():
+            error = self.assertRaises(ValueError, check_certificates, path)
+            self.assertIn(reason, str(error))
+
+
+class Directories(ConfigTestCase):
+    """check_directory."""
+
+    def test_usable(self) -> None:
+        """A directory is fine, and so is one that can be made, which it is not yet."""
+        check_directory(str(self.directory))
+        new = self.directory / "a" / "b"
+        check_directory(str(new))
+        self.assertFalse(new.parent.exists())
+
+    def test_refused(self) -> None:
+        """What is in the way is named, not what was asked for."""
+        file = self.write("file", "")
+        for path in (file, f"{file}/a/b"):
+            error = self.assertRaises(ValueError, check_directory, path)
+            self.assertEqual(str(error), f"{file} is not a directory")
+        self.patch(os, "access", lambda path, mode: False)
+        error = self.assertRaises(ValueError, check_directory, str(self.directory / "a"))
+        self.assertEqual(str(error), f"{self.directory} cannot be written to")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -266,49 +264,3 @@ class Listening(LoaderTestCase):
         )
         self.assertEqual(seen, ["tcp:1", "tcp:2", "tcp:3"])
         self.assertEqual(error.problems, ("--listen: '2': is not usable: two is odd",))
-
-
-class Storage(LoaderTestCase):
-    """filesystem --root."""
-
-    def root_problem(self, root: str) -> str:
-        return self.one_problem(None, None, ("filesystem", {"root": root}))
-
-    def test_absolute(self) -> None:
-        """A relative root is made absolute, and nothing is created."""
-        settings = self.load(storage=("filesystem", {"root": "no/such/../cache"}))
-        self.assertEqual(settings.storage.root, os.path.join(os.getcwd(), "no", "cache"))
-        self.assertFalse(os.path.exists(settings.storage.root))
-
-    def test_required(self) -> None:
-        """Without a storage or a root there is nothing to start."""
-        problem = self.one_problem(None, {"FILESYSTEM_ROOT": "/x"}, None)
-        self.assertIn("filesystem", problem)
-        for root in (None, ""):
-            problem = self.one_problem(None, None, ("filesystem", {"root": root}))
-            self.assertIn("--root or FILESYSTEM_ROOT is required", problem)
-
-    def test_not_a_directory(self) -> None:
-        """A file, something below a file, and a link to nowhere are refused."""
-        file = self.write("file", "")
-        link = self.directory / "link"
-        link.symlink_to("nowhere")
-        for root, culprit in {file: file, f"{file}/a/b": file, str(link): str(link)}.items():
-            problem = self.root_problem(root)
-            self.assertEqual(problem, f"filesystem --root: {culprit} is not a directory")
-        problem = self.one_problem(None, {"FILESYSTEM_ROOT": file}, ("filesystem", {}))
-        self.assertEqual(problem, f"FILESYSTEM_ROOT: {file} is not a directory")
-
-    def test_not_writable(self) -> None:
-        """The directory, or the nearest one above that exists, has to be writable."""
-        asked = []
-
-        def access(path: str, mode: int) -> bool:
-            asked.append((path, mode))
-            return False
-
-        self.patch(os, "access", access)
-        for root in (self.directory, self.directory / "a" / "b"):
-            problem = self.root_problem(str(root))
-            self.assertEqual(problem, f"filesystem --root: {self.directory} cannot be written to")
-        self.assertEqual(asked, [(str(self.directory), os.W_OK | os.X_OK)] * 2)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.config.names import fold_alias, parse_namespace, parse_registry_host
+from oci_registry.config.names import fold_alias, parse_namespace, parse_registry_host, parse_url
 
 from .support import SECRET
 
@@ -74,3 +74,57 @@ class Namespaces(SynchronousTestCase):
         """What can neither be a host nor a path component is refused."""
         for text in ("", "docker.io/library", "https://docker.io", "a b", "..", "a:b", "-x"):
             self.assertRaises(ValueError, parse_namespace, text)
+
+
+class Urls(SynchronousTestCase):
+    """parse_url."""
+
+    def test_accepted(self) -> None:
+        """Scheme, host and port come back in lower case, without the slash at the end."""
+        for text, url in {
+            "http://minio:9000": "http://minio:9000",
+            " HTTPS://S3.Example.com/ ": "https://s3.example.com",
+            "http://127.0.0.1:1": "http://127.0.0.1:1",
+            "https://[::1]:9000": "https://[::1]:9000",
+        }.items():
+            self.assertEqual(parse_url(text), url)
+
+    def test_bare_host(self) -> None:
+        """A host without a scheme is reached by https."""
+        self.assertEqual(parse_url("s3.example.com"), "https://s3.example.com")
+        self.assertEqual(parse_url("minio:9000"), "https://minio:9000")
+
+    def test_refused(self) -> None:
+        """Everything but a scheme, a host and a port is refused."""
+        for text, reason in {
+            "": "is not HOST",
+            "http://": "is not HOST",
+            "ftp://minio": "must be http://HOST[:PORT] or https://HOST[:PORT]",
+            "s3://bucket": "must be http",
+            "http:///minio": "nothing behind it",
+            "http://minio/bucket": "nothing behind it",
+            "http://minio?x=y": "nothing behind it",
+            "http://minio#x": "nothing behind it",
+            "http://minio\\x": "nothing behind it",
+            "http://a b": "is not HOST",
+            "http://minio:99999": "is not HOST",
+            "http://minio:": "is not HOST",
+            "http://127.1": "is not HOST",
+            "http://https://minio": "must be http",
+        }.items():
+            self.assertIn(reason, str(self.assertRaises(ValueError, parse_url, text)), text)
+
+    def test_credentials_are_not_repeated(self) -> None:
+        """A password written into the URL is in no message."""
+        for text in (f"http://x:{SECRET}@minio", f"x:{SECRET}@minio", f"http://{SECRET}://x@y"):
+            error = str(self.assertRaises(ValueError, parse_url, text))
+            self.assertNotIn(SECRET, error)
+
+    @given(st.text(max_size=30))
+    def test_anything(self, text: str) -> None:
+        """What comes out of anything is accepted as it is."""
+        try:
+            url = parse_url(text)
+        except ValueError:
+            return
+        self.assertEqual(parse_url(url), url)

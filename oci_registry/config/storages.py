@@ -1,0 +1,65 @@
+"""The storages that can be named on the command line, and what each makes of its options."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from oci_registry.config.files import check_directory
+from oci_registry.config.findings import Findings
+from oci_registry.config.options import Flags, OptionReader
+from oci_registry.config.s3 import load_s3
+from oci_registry.config.settings import FilesystemSettings, S3Settings, StorageSettings
+
+
+def load_storage(
+    storage: tuple[str, Flags] | None,
+    environ: Mapping[str, str],
+    findings: Findings,
+    checking: str | None = None,
+) -> StorageSettings:
+    """Where objects are kept, from the name of the storage and its flags.
+
+    What is wrong becomes a problem, and the settings then are not to be used.  ``checking`` is
+    where it was asked to check digests of what the cache holds, None if nowhere.
+    """
+    if storage is None:
+        findings.problem(
+            "storage",
+            "say behind all options where objects are kept, as in 'filesystem --root "
+            f"DIRECTORY'; known are {', '.join(STORAGES)}",
+        )
+        return FilesystemSettings("")
+    name, flags = storage
+    settings = _LOADERS[name](OptionReader(flags, environ, findings, name))
+    if checking is not None and isinstance(settings, S3Settings) and settings.redirect:
+        findings.problem(
+            checking,
+            "cannot be combined with --redirect: a client that is sent to the bucket gets bytes "
+            "that nobody checked",
+        )
+    return settings
+
+
+def _load_filesystem(options: OptionReader) -> FilesystemSettings:
+    flagged = options.raw("root")
+    source = "FILESYSTEM_ROOT" if flagged is None else "filesystem --root"
+    root = options.environ.get(source, "") if flagged is None else str(flagged)
+    if not root:
+        options.findings.problem("filesystem", "--root or FILESYSTEM_ROOT is required")
+        return FilesystemSettings("")
+    root = os.path.abspath(root)
+    try:
+        check_directory(root)
+    except ValueError as error:
+        options.findings.problem(source, error)
+    return FilesystemSettings(root)
+
+
+_LOADERS: Mapping[str, Callable[[OptionReader], StorageSettings]] = MappingProxyType(
+    {"filesystem": _load_filesystem, "s3": load_s3}
+)
+
+#: The names of all storages.
+STORAGES = tuple(_LOADERS)
