@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -13,29 +14,42 @@ from twisted.python.usage import Options as BaseOptions
 from twisted.python.usage import UsageError
 
 from oci_registry import __version__
-from oci_registry.config.loader import STORAGES, load_settings
+from oci_registry.config.loader import load_settings
+from oci_registry.config.process_title import SECRETS, hide_secrets
 from oci_registry.config.settings import ConfigError, Settings
+from oci_registry.config.storages import STORAGES
 
 # How getopt says it, of which usage.Options makes its error.
 _UNRECOGNIZED = re.compile(r"option --([a-z-]+) not recognized")
 
 
-class _Versioned(BaseOptions):
-    """Shows the version of this daemon where `BaseOptions` shows that of Twisted."""
+class _Options(BaseOptions):
+    """Shows the version of this daemon, where `BaseOptions` shows Twisted's, and no secret."""
 
     def opt_version(self) -> None:
         """Show the version and exit."""
         print(f"oci-registry {__version__}")  # noqa: T201
         raise SystemExit(0)
 
+    def __repr__(self) -> str:
+        # The inherited one shows every value, credentials among them.
+        return f"<{type(self).__name__}>"
 
-class FilesystemOptions(_Versioned):
-    """Keep everything in a directory."""
+    def forget(self) -> None:
+        """Drop the secrets, which are in the settings once everything is parsed."""
+        for name in SECRETS:
+            if name in self:
+                self[name] = None
 
-    longdesc = "Keeps everything in a directory, which is created if need be."
-    optParameters: ClassVar[list[list[object]]] = [
-        ["root", "r", None, "the directory (FILESYSTEM_ROOT; required)"],
-    ]
+
+class _StorageOptions(_Options):
+    """What follows the name of a storage on the command line."""
+
+    name: ClassVar[str]
+
+    def getSynopsis(self) -> str:
+        """Return the first line of the help, without the other storages in it."""
+        return f"Usage: oci-registry [options] {self.name} [options]"
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parse what follows the storage; say so if it belongs before it."""
@@ -46,21 +60,83 @@ class FilesystemOptions(_Versioned):
             if unknown is None or not _has_option(self.parent, unknown.group(1)):
                 raise
             raise UsageError(
-                f"the option --{unknown.group(1)} must stand before 'filesystem', not behind it"
+                f"the option --{unknown.group(1)} must stand before '{self.name}', not behind it"
             ) from None
 
     def parseArgs(self, *arguments: str) -> None:
         """Refuse every argument, without repeating any: it may be a torn piece of a secret."""
         if arguments:
             raise UsageError(
-                f"filesystem takes options only, and {len(arguments)} more came behind them"
+                f"{self.name} takes options only, and {len(arguments)} more came behind them"
             )
 
 
-class Options(_Versioned):
+class FilesystemOptions(_StorageOptions):
+    """Keep everything in a directory."""
+
+    name = "filesystem"
+    longdesc = "Keeps everything in a directory, which is created if need be."
+    optParameters: ClassVar[list[list[object]]] = [
+        ["root", "r", None, "the directory (FILESYSTEM_ROOT; required)"],
+    ]
+
+
+class S3Options(_StorageOptions):
+    """Keep everything in a bucket."""
+
+    name = "s3"
+    longdesc = (
+        "Keeps everything in a bucket of AWS or of any other S3 server. Without keys they are "
+        "looked for where programs for AWS do: environment, profiles, the machine's own role."
+    )
+    optFlags: ClassVar[list[list[object]]] = [
+        ["redirect", None, "send clients to the bucket for blobs (S3_REDIRECT; default off)"],
+        [
+            "redirect-ranges",
+            None,
+            "with --redirect: for parts of blobs too (S3_REDIRECT_RANGES; default off)",
+        ],
+    ]
+    optParameters: ClassVar[list[list[object]]] = [
+        ["bucket", None, None, "the bucket, which must be there (S3_BUCKET; required)"],
+        ["host", None, None, "URL of the server (S3_HOST; default AWS)"],
+        ["access-key", None, None, "the access key (S3_ACCESS_KEY)"],
+        ["secret-key", None, None, "the secret key, for all to see (S3_SECRET_KEY)"],
+        ["secret-key-file", None, None, "a file that holds it (S3_SECRET_KEY_FILE)"],
+        ["region", None, None, "the region (S3_REGION; default us-east-1)"],
+        ["prefix", None, None, "stands before every key, as a directory (S3_PREFIX; default none)"],
+        [
+            "addressing",
+            None,
+            None,
+            "where URLs have the bucket: path, virtual or auto (S3_ADDRESSING; path, on AWS auto)",
+        ],
+        ["ca-file", None, None, "PEM file of the CAs to trust for the server (S3_CA_FILE)"],
+        [
+            "spool",
+            None,
+            None,
+            "directory for blobs on their way (S3_SPOOL; default /var/tmp/oci-registry-spool)",
+        ],
+        [
+            "redirect-host",
+            None,
+            None,
+            "with --redirect: URL of the server for clients (S3_REDIRECT_HOST; default --host)",
+        ],
+        [
+            "s3-connections",
+            None,
+            None,
+            "how many connections to the server at most (S3_CONNECTIONS; default 32)",
+        ],
+    ]
+
+
+class Options(_Options):
     """What the daemon can be told; `settings` holds the outcome once it is parsed."""
 
-    synopsis = "[options] filesystem --root DIRECTORY"
+    synopsis = "[options] {filesystem --root DIRECTORY | s3 --bucket BUCKET [options]}"
     longdesc = (
         "A pull-through cache for container images: point any container runtime at it. "
         "The environment variable in parentheses stands in for an option that is not given."
@@ -121,6 +197,7 @@ class Options(_Versioned):
     ]
     subCommands: ClassVar[list[list[object]]] = [
         ["filesystem", None, FilesystemOptions, "keep everything in a directory"],
+        ["s3", None, S3Options, "keep everything in a bucket"],
     ]
     settings: Settings
 
@@ -128,10 +205,6 @@ class Options(_Versioned):
         super().__init__()
         self._environ = os.environ if environ is None else environ
         self["listen"] = []
-
-    def __repr__(self) -> str:
-        # The inherited one shows every value, credentials among them.
-        return f"<{type(self).__name__}>"
 
     def opt_listen(self, place: str) -> None:
         """
@@ -144,6 +217,8 @@ class Options(_Versioned):
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parse the command line; `UsageError` says what is wrong, without any secret."""
+        # Of the process and not of this parser: what is parsed may be a part of it only.
+        hide_secrets(sys.orig_argv)
         try:
             super().parseOptions(options)
         except UsageError as error:
@@ -174,7 +249,9 @@ class Options(_Versioned):
             raise UsageError("\n".join(error.problems)) from None
         finally:
             # They are in the settings now, and nobody shall find them here.
-            self["upstream-credentials"] = None
+            self.forget()
+            if storage is not None:
+                storage[1].forget()
 
 
 def _has_option(options: BaseOptions | None, name: str) -> bool:

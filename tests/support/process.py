@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,19 @@ _LISTENING = re.compile(rb"starting on (\d+)")
 
 
 class DaemonProcess(ProcessProtocol):
-    """``python -m oci_registry`` on a free port; `listening` fires with it, `ended` when it is gone."""
+    """``python -m oci_registry`` on a free port; `listening` fires with it, `ended` when it is gone.
 
-    def __init__(self, reactor: Any, root: Path, upstream: str, *options: str) -> None:
+    ``storage`` is what stands behind the options, if not a directory; ``command`` is everything.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        root: Path,
+        upstream: str,
+        *options: str,
+        storage: Sequence[str] | None = None,
+    ) -> None:
         self.listening: Deferred[int] = Deferred()
         self.ended: Deferred[DaemonProcess] = Deferred()
         self.output = b""
@@ -25,7 +36,8 @@ class DaemonProcess(ProcessProtocol):
         config.write_text(f'- {{namespace: docker.io, host: "{upstream}", tls: false}}\n')
         command = [sys.executable, "-m", "oci_registry", "--listen", "127.0.0.1:0"]
         command += ["--upstream-config-file", str(config), *options]
-        command += ["filesystem", "--root", str(root)]
+        command += storage or ["filesystem", "--root", str(root)]
+        self.command = command
         environment = {"PYTHONPATH": str(Path(__file__).parents[2])}
         self.process = reactor.spawnProcess(self, sys.executable, command, env=environment)
 

@@ -168,15 +168,17 @@ class Refusing(TapTestCase):
 
     def test_no_storage(self) -> None:
         """Without a storage the known ones are listed."""
-        self.assertIn("known are filesystem", self.refuse())
+        self.assertIn("known are filesystem, s3", self.refuse())
 
     def test_misplaced(self) -> None:
         """An option of the daemon behind the storage is told to move; an unknown one is not."""
         text = self.refuse("filesystem", "--root", self.root, "--listen", ":80")
         self.assertEqual(text, "the option --listen must stand before 'filesystem', not behind it")
         for flags in (["--check-cache-digest"], ["--upstreams=any"]):
-            self.assertIn("before 'filesystem'", self.refuse("filesystem", *flags))
+            for storage in ("filesystem", "s3"):
+                self.assertIn(f"before '{storage}'", self.refuse(storage, *flags))
         self.assertEqual(self.refuse("filesystem", "--wibble"), "option --wibble not recognized")
+        self.assertEqual(self.refuse("s3", "--root", "/x"), "option --root not recognized")
         self.assertEqual(self.refuse("--wibble"), "option --wibble not recognized")
 
     def test_torn_credentials(self) -> None:
@@ -185,6 +187,9 @@ class Refusing(TapTestCase):
         for start in range(1, len(words)):
             self.refuse("--upstream-credentials", *words[start - 1 :], "filesystem")
             self.refuse("filesystem", *words[start:])
+            text = self.refuse("s3", *words[start:])
+            count = len(words) - start
+            self.assertEqual(text, f"s3 takes options only, and {count} more came behind them")
 
     def test_malformed_credentials(self) -> None:
         """A document that is no JSON is not repeated."""
@@ -207,6 +212,14 @@ class Discretion(TapTestCase):
         for shown in (repr(options), str(options), f"{options}", repr(options.settings)):
             self.assertNotIn(SECRET, shown)
         self.assertNotIn(SECRET, json.dumps(dict(options)))
+
+    def test_arguments_of_the_process(self) -> None:
+        """Before anything is parsed, the secrets among the process's arguments are hidden."""
+        hidden: list[list[str]] = []
+        self.patch(tap, "hide_secrets", hidden.append)
+        self.patch(sys, "orig_argv", ["python", "s3", "--secret-key", SECRET])
+        self.refuse("--wibble")
+        self.assertEqual(hidden, [sys.orig_argv])
 
     def test_before(self) -> None:
         """The same holds when parsing fails halfway."""
@@ -252,7 +265,7 @@ class Help(TapTestCase):
 
     def test_version(self) -> None:
         """The version is that of the daemon and not of Twisted."""
-        for arguments in (["--version"], ["filesystem", "--version"]):
+        for arguments in (["--version"], ["filesystem", "--version"], ["s3", "--version"]):
             self.assertEqual(self.printed(*arguments), f"oci-registry {__version__}\n")
 
 
