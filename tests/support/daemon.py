@@ -52,15 +52,15 @@ class MirrorTestCase(TestCase):
         return UpstreamSettings(namespace=namespace, tls=False, **settings)
 
     async def start(
-        self, *upstreams: UpstreamSettings, grace: float = 5.0, **settings: Any
+        self, *upstreams: UpstreamSettings, grace: float = 5.0, on: Any = reactor, **settings: Any
     ) -> Daemon:
-        """Start the daemon (again); `client` then talks to it."""
+        """Start the daemon (again); `client` then talks to it. *on*: its reactor."""
         chosen = upstreams or (self.upstream("docker.io"), self.upstream("example.com"))
+        settings.setdefault("storage", FilesystemSettings(str(self.root)))
         daemon = Daemon(
-            reactor,
+            on,
             Settings(
                 listen=("tcp:0:interface=127.0.0.1",),
-                storage=FilesystemSettings(str(self.root)),
                 upstreams=chosen,
                 shutdown_grace=grace,
                 log_level="critical",

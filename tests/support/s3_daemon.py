@@ -1,0 +1,113 @@
+"""The daemon in this process with a bucket behind a proxy that does as it is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
+from zope.interface import directlyProvides, providedBy
+
+from oci_registry.config.settings import UpstreamSettings
+from oci_registry.service import Daemon
+from oci_registry.spec.digest import Digest
+from oci_registry.storage.keys import blob_key
+from tests.support import s3
+from tests.support.daemon import MirrorTestCase, reactor, running, until
+from tests.support.s3_proxy import S3Proxy
+
+MIB = 1024 * 1024
+
+
+class Later:
+    """The reactor, but with a time that can be put forward."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+        directlyProvides(self, providedBy(reactor))
+
+    def seconds(self) -> float:
+        return float(reactor.seconds()) + self.ahead
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
+
+
+class BucketTestCase(MirrorTestCase):
+    """A bucket that is new and empty, looked at directly, while daemons reach it by a proxy."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.direct = s3.new_bucket(str(self.root))
+        self.bucket = s3.client(self.direct)
+        self.proxy = S3Proxy(reactor, s3.endpoint())
+        self.proxy.up()
+        self.storage = evolve(self.direct, endpoint=self.proxy.url)
+        self.clock = Later()
+        self.logged: list[dict[str, Any]] = []
+        globalLogPublisher.addObserver(self.logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.logged.append)
+
+    async def start(
+        self, *upstreams: UpstreamSettings, grace: float = 5.0, **settings: Any
+    ) -> Daemon:
+        """Start a daemon (one more); `client` then talks to it. The first look at the bucket is over."""
+        settings = {"storage": self.storage, "on": self.clock, **settings}
+        daemon = await super().start(*upstreams, grace=grace, **settings)
+        if self.working:
+            await until(lambda: daemon._driver._checked is not None)
+        return daemon
+
+    working = True
+    """Whether the server is expected to work when a daemon starts."""
+
+    @running
+    async def tearDown(self) -> None:
+        self.proxy.unscript()
+        self.proxy.closing = False
+        await MirrorTestCase.tearDown(self)
+        await self.proxy.down()
+        await until(lambda: not self.proxy.channels)
+
+    # -- what is there
+
+    def key(self, digest: Digest) -> str:
+        """Return where a blob is."""
+        return blob_key(digest)
+
+    def keys(self, prefix: str = "") -> set[str]:
+        """Return the keys of all objects."""
+        listed = self.bucket.list_objects_v2(Bucket=self.direct.bucket, Prefix=prefix)
+        return {item["Key"] for item in listed.get("Contents", ())}
+
+    def has(self, digest: Digest) -> bool:
+        """Whether a blob is in the bucket."""
+        return blob_key(digest) in self.keys(blob_key(digest))
+
+    def content(self, digest: Digest) -> bytes:
+        """Return the bytes of a blob in the bucket."""
+        answer = self.bucket.get_object(Bucket=self.direct.bucket, Key=blob_key(digest))
+        return bytes(answer["Body"].read())
+
+    def place(self, digest: Digest, data: bytes, **more: Any) -> None:
+        """Put an object where a blob belongs, as anybody could."""
+        self.bucket.put_object(Bucket=self.direct.bucket, Key=blob_key(digest), Body=data, **more)
+
+    def uploads(self) -> list[dict[str, Any]]:
+        """Return the uploads in parts that are neither complete nor aborted."""
+        answer = self.bucket.list_multipart_uploads(Bucket=self.direct.bucket)
+        return list(answer.get("Uploads", ()))
+
+    def said(self, level: LogLevel) -> list[str]:
+        """Return what the daemons have logged at a level."""
+        return [
+            formatEvent(event)
+            for event in self.logged
+            if event.get("log_level") is level
+            and str(event.get("log_namespace", "")).startswith("oci_registry.")
+        ]
+
+    def metric(self, daemon: Daemon, name: str, **labels: str) -> float | None:
+        """Return the value of a metric."""
+        value: float | None = daemon.metrics.registry.get_sample_value(name, labels)
+        return value

@@ -1,0 +1,288 @@
+"""What lies between the daemon and an S3 server: it counts, and does what networks and servers do."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from attrs import Factory, define, evolve, frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
+from twisted.internet.protocol import Factory as ProtocolFactory
+from twisted.internet.protocol import Protocol
+
+from tests.support.fake_registry import Asked, Reply, _Body
+
+Forward = Callable[[], Awaitable[Reply]]
+Script = Callable[[Asked, Forward], Coroutine[Any, Any, Reply | None]]
+"""What to answer; None closes the connection. Called with what asks the server itself."""
+
+
+def kind_of(asked: Asked) -> str:
+    """Return in a word what is wanted of the server."""
+    query = parse_qs(asked.query, keep_blank_values=True)
+    if "uploadId" in query:
+        return {"PUT": "PART", "POST": "COMPLETE", "DELETE": "ABORT"}[asked.method]
+    if "uploads" in query:
+        return {"POST": "BEGIN", "GET": "UPLOADS"}[asked.method]
+    if "list-type" in query:
+        return "LIST"
+    if "delete" in query:
+        return "DELETE-MANY"
+    return "COPY" if "x-amz-copy-source" in asked.headers else asked.method
+
+
+def refusal(status: int, code: str) -> Script:
+    """Answer with an error, without asking the server."""
+    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+    headers = {"content-type": "application/xml"}
+
+    async def script(asked: Asked, forward: Forward) -> Reply:
+        return Reply(status, b"" if asked.method == "HEAD" else body, headers)
+
+    return script
+
+
+def cut(at: int) -> Script:
+    """Close the connection after so many bytes of the answer's body."""
+
+    async def script(asked: Asked, forward: Forward) -> Reply:
+        return evolve(await forward(), cut=at)
+
+    return script
+
+
+def held(gate: Deferred[None], at: int | None = None) -> Script:
+    """Wait for *gate*: before the server is asked, or after so many bytes of the answer's body."""
+
+    async def script(asked: Asked, forward: Forward) -> Reply:
+        if at is not None:
+            return evolve(await forward(), hold=gate, hold_at=at)
+        await _fired(gate)
+        return await forward()
+
+    return script
+
+
+async def lost(asked: Asked, forward: Forward) -> None:
+    """Let the server do it, and lose the answer."""
+    await forward()
+
+
+async def closed(asked: Asked, forward: Forward) -> None:
+    """Close the connection without an answer."""
+
+
+def _fired(gate: Deferred[None]) -> Deferred[None]:
+    """Return another Deferred that fires with *gate*, which may have many who wait."""
+    mine: Deferred[None] = Deferred()
+
+    def fire(result: Any) -> Any:
+        mine.callback(None)
+        return result
+
+    gate.addCallback(fire)
+    return mine
+
+
+class _Asking(Protocol):
+    """A request to the server, on a connection of its own; `done` fires with the whole answer."""
+
+    def __init__(self, request: bytes) -> None:
+        self.done: Deferred[bytes] = Deferred()
+        self._request = request
+        self._pieces: list[bytes] = []
+
+    def connectionMade(self) -> None:
+        self.transport.write(self._request)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._pieces.append(data)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.done.callback(b"".join(self._pieces))
+
+
+class _Channel(Protocol):
+    """A connection of the daemon: one request after the other."""
+
+    def __init__(self, registry: S3Proxy) -> None:
+        self.registry = registry
+        self._buffer = bytearray()
+        self._busy = False
+        self._told = False
+
+    def connectionMade(self) -> None:
+        self.registry.connections += 1
+        self.registry.channels.add(self)
+        if self.registry.closing:
+            self.transport.loseConnection()
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.registry.channels.discard(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._buffer += data
+        self._try()
+
+    def next_request(self) -> None:
+        self._busy = False
+        self._try()
+
+    def _try(self) -> None:
+        end = -1 if self._busy else self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        line, *fields = self._buffer[:end].decode("latin-1").split("\r\n")
+        headers = {k.lower(): v.strip() for k, _, v in (f.partition(":") for f in fields)}
+        if "expect" in headers and not self._told:
+            self._told = True
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        length = end + 4 + int(headers.get("content-length", "0"))
+        if len(self._buffer) < length:
+            return
+        method, target, _ = line.split(" ")
+        path, _, query = target.partition("?")
+        asked = Asked(method, path, query, headers, bytes(self._buffer[end + 4 : length]))
+        del self._buffer[:length]
+        self._busy, self._told = True, False
+        Deferred.fromCoroutine(self._answer(asked))
+
+    async def _answer(self, asked: Asked) -> None:
+        proxy = self.registry
+        proxy.asked.append(asked)
+        kind = kind_of(asked)
+        proxy.under_way[kind] += 1
+        try:
+            reply = await proxy.answer(asked)
+        finally:
+            proxy.under_way[kind] -= 1
+        if not self.connected:
+            return
+        if reply is None:
+            self.transport.loseConnection()
+            return
+        headers = dict(reply.headers)
+        headers.setdefault("content-length", str(len(reply.body)))
+        lines = [f"HTTP/1.1 {reply.status} Whatever", *(f"{k}: {v}" for k, v in headers.items())]
+        self.transport.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+        if asked.method == "HEAD" or not (reply.body or reply.cut is not None):
+            self.next_request()
+        else:
+            self.transport.registerProducer(_Body(self, reply), False)
+
+
+class _Channels(ProtocolFactory):
+    noisy = False
+
+    def __init__(self, proxy: S3Proxy) -> None:
+        self._proxy = proxy
+
+    def buildProtocol(self, addr: Any) -> Protocol:
+        return _Channel(self._proxy)
+
+
+@frozen
+class _Rule:
+    kind: str
+    key: re.Pattern[str]
+    script: Script
+
+
+@define(eq=False)
+class S3Proxy:
+    """A server on a real socket that passes everything on to *server*, unless it is told otherwise.
+
+    *closing*: connections are closed as soon as they are made.
+    """
+
+    reactor: Any
+    server: str
+    asked: list[Asked] = Factory(list)
+    channels: set[Any] = Factory(set)
+    connections: int = 0
+    under_way: Counter[str] = Factory(Counter)
+    closing: bool = False
+    hung_up: int = 0
+    port: int = 0
+    _rules: list[_Rule] = Factory(list)
+    _listening: Any = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def up(self) -> None:
+        """Listen, always on the same port."""
+        self._listening = self.reactor.listenTCP(self.port, _Channels(self), interface="127.0.0.1")
+        self.port = self._listening.getHost().port
+
+    async def down(self) -> None:
+        """Refuse connections, and break off those that there are."""
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            await listening.stopListening()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Break off the connections that there are."""
+        for channel in list(self.channels):
+            channel.transport.abortConnection()
+
+    def script(self, kind: str, script: Script, key: str = "") -> None:
+        """Let *script* answer requests of a kind ("*": of any) whose path matches *key*."""
+        self._rules.insert(0, _Rule(kind, re.compile(key), script))
+
+    def unscript(self) -> None:
+        self._rules.clear()
+
+    def matching(self, kind: str, key: str = "") -> list[Asked]:
+        """Return the requests of a kind whose path matches."""
+        return [a for a in self.asked if kind in ("*", kind_of(a)) and re.search(key, a.path)]
+
+    def count(self, kind: str, key: str = "") -> int:
+        """Return how many requests of a kind there were."""
+        return len(self.matching(kind, key))
+
+    async def answer(self, asked: Asked) -> Reply | None:
+        async def forward() -> Reply:
+            return await self._forward(asked)
+
+        for rule in self._rules:
+            if rule.kind in ("*", kind_of(asked)) and rule.key.search(asked.path):
+                return await rule.script(asked, forward)
+        return await forward()
+
+    async def _forward(self, asked: Asked) -> Reply:
+        headers = {k: v for k, v in asked.headers.items() if k not in ("expect", "connection")}
+        headers["connection"] = "close"
+        target = f"{asked.path}?{asked.query}" if asked.query else asked.path
+        lines = [f"{asked.method} {target} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items())]
+        request = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + asked.body
+        place = urlsplit(self.server)
+        endpoint = HostnameEndpoint(self.reactor, str(place.hostname), place.port or 80)
+        asking = await connectProtocol(endpoint, _Asking(request))
+        return _parse(await asking.done)
+
+
+def _parse(answer: bytes) -> Reply:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    line, *fields = head.decode("latin-1").split("\r\n")
+    headers = {k.lower(): v.strip() for k, _, v in (f.partition(":") for f in fields)}
+    headers.pop("connection", None)
+    if headers.pop("transfer-encoding", "") == "chunked":
+        body = _dechunked(body)
+    return Reply(int(line.split(" ")[1]), body, headers)
+
+
+def _dechunked(body: bytes) -> bytes:
+    pieces: list[bytes] = []
+    while body:
+        size, _, rest = body.partition(b"\r\n")
+        length = int(size, 16)
+        pieces.append(rest[:length])
+        body = rest[length + 2 :] if length else b""
+    return b"".join(pieces)
