@@ -83,6 +83,26 @@ class DriverContract(writing.WritingContract):
             stored.close()
 
     @running
+    async def test_reading_from_the_middle(self) -> None:
+        """The bytes that come with the opening may be any, and the hint where to stop is but a hint."""
+        await self.stored(KEY, b"0123456789")
+        for start, stop, expected in (
+            (3, 7, b"3456"),
+            (3, None, b"3456"),
+            (8, None, b"89"),
+            (8, 99, b"89"),
+            (10, None, b""),
+            (99, 100, b""),
+        ):
+            stored = await self.driver.open(KEY, 4, start, stop)
+            self.assertEqual(stored.head, expected)
+            self.assertEqual(stored.info.size, 10)
+            before = await stored.read(0, 4)
+            self.assertTrue(before and b"0123".startswith(before))
+            self.assertEqual(await stored.read(9, 4), b"9")
+            stored.close()
+
+    @running
     async def test_reading_at_once(self) -> None:
         """What is read without waiting is what is read with waiting, or None."""
         await self.stored(KEY, b"0123456789")
@@ -106,6 +126,45 @@ class DriverContract(writing.WritingContract):
         self.assertEqual(await stored.read(0, 100), b"0123456789")
         stored.close()
         self.assertEqual(await self.content(OTHER), b"other")
+
+    @running
+    async def test_deleting_many(self) -> None:
+        """Many are removed at once; what was not there, or is not asked for, does not matter."""
+        keys = [f"blobs/{n}" for n in range(5)]
+        for key in keys:
+            await self.driver.put(key, b"x")
+        removed = await self.driver.delete_many(keys[:3])
+        self.assertEqual(list(removed), keys[:3])
+        left = await collect(self.driver.list("blobs"))
+        self.assertEqual(sorted(info.key for info in left), keys[3:])
+        self.assertEqual(list(await self.driver.delete_many([])), [])
+        await self.driver.delete_many(["blobs/none", keys[4]])
+        self.assertIsNone(await self.driver.stat(keys[4]))
+
+    @running
+    async def test_sweeping(self) -> None:
+        """A sweep that is alone falls to whoever comes; objects and their uses are as they were."""
+        await self.stored(KEY, b"data")
+        await self.driver.touch(KEY, NOW + 5)
+        self.assertTrue(await self.driver.begin_sweep(NOW - 100))
+        self.assertEqual(
+            await collect(self.driver.list("blobs")), [ObjectInfo(KEY, 4, NOW + 5, True)]
+        )
+        self.assertGreater(self.driver.sweep_interval, 0)
+
+    @running
+    async def test_stopping(self) -> None:
+        """A driver that is stopped has kept everything, and its stopping does not fail."""
+        await self.stored(KEY, b"data")
+        await self.driver.stop()
+        self.assertEqual(await self.content(KEY), b"data")
+
+    @running
+    async def test_links(self) -> None:
+        """A link is a URL, if there is any."""
+        await self.stored(KEY, b"data")
+        url = await self.driver.link(KEY)
+        self.assertTrue(url is None or url.startswith("http"))
 
     # -- small objects
 
@@ -207,6 +266,8 @@ class DriverContract(writing.WritingContract):
                 lambda key=key: self.driver.seal(key),
                 lambda key=key: self.driver.touch(key, NOW),
                 lambda key=key: self.driver.delete(key),
+                lambda key=key: self.driver.delete_many([key]),
+                lambda key=key: self.driver.link(key),
                 lambda key=key: Deferred.fromCoroutine(collect(self.driver.list(key))),
             ):
                 await self.fails(call, ValueError)

@@ -114,6 +114,20 @@ class Troubles(SweepTestCase):
         self.driver.broken = None
         self.assertEqual(self.swept(), Swept(blobs=2, size=11, manifests=1, tags=1))
 
+    def test_not_ours(self) -> None:
+        """If the store says that another process sweeps, nothing is even listed."""
+        self.blob(b"data")
+        self.clock.advance(30 * DAY)
+        asked: list[float] = []
+
+        def begin(oldest: float) -> Deferred[bool]:
+            asked.append(oldest)
+            return succeed(False)
+
+        self.patch(self.sweep, "_begin", begin)
+        self.assertEqual(self.swept(), Swept())
+        self.assertEqual(asked, [self.clock.seconds() - 14 * DAY])
+
     def test_broken_off(self) -> None:
         """Wherever a sweep is broken off, the next ones leave nothing behind."""
         for successes in range(4):

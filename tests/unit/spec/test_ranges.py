@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.spec.errors import RangeInvalid
-from oci_registry.spec.ranges import ByteRange, parse_content_range, parse_range
+from oci_registry.spec.ranges import ByteRange, expected_part, parse_content_range, parse_range
 
 SIZES = st.integers(0, 2**63 - 1)
 
@@ -203,3 +203,36 @@ class Answered(SynchronousTestCase):
             start, stop, size = found
             self.assertTrue(0 <= start < stop)
             self.assertTrue(size is None or stop <= size)
+
+
+class ExpectedPart(SynchronousTestCase):
+    """What can be told of a range before the size is known."""
+
+    def test_known(self) -> None:
+        """A range from the start tells where it is; all else may be anything."""
+        for header, part in (
+            ("bytes=0-99", (0, 100)),
+            ("bytes=5-5", (5, 6)),
+            ("Bytes= 7-", (7, None)),
+            ("bytes=-5", (0, None)),
+            ("bytes=9-5", (0, None)),
+            ("bytes=0-1,5-6", (0, None)),
+            (f"bytes={2**63}-", (0, None)),
+            ("nonsense", (0, None)),
+            ("", (0, None)),
+            (None, (0, None)),
+        ):
+            self.assertEqual(expected_part(header), part, header)
+
+    @settings(deadline=None)
+    @given(SIZES, st.text(max_size=30) | st.from_regex(r"bytes=[0-9-]{0,30}"))
+    def test_agrees(self, size: int, header: str) -> None:
+        """What is expected holds what is served, whatever the size turns out to be."""
+        start, stop = expected_part(header)
+        self.assertTrue(start >= 0 and (stop is None or stop > start))
+        try:
+            part = parse_range(header, size)
+        except RangeInvalid:
+            return
+        if part is not None:
+            self.assertTrue(start <= part.start and (stop is None or part.stop <= stop))

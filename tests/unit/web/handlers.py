@@ -25,6 +25,10 @@ class HandlerTestCase(WebTestCase, CacheTestCase):
         self.upstream.namespace = "docker.io"
         self.upstream.manual = True
         self.others: dict[str, FakeUpstream] = {}
+        self.serve_all()
+
+    def serve_all(self, **options: bool) -> None:
+        """Serve everything, with what can be told to the handler of blobs."""
         table = UpstreamTable(
             (UpstreamSettings("docker.io", "registry-1.docker.io"),),
             self.upstream_for,
@@ -35,7 +39,7 @@ class HandlerTestCase(WebTestCase, CacheTestCase):
         patience = Patience(self.clock)
         handlers = {
             ManifestRoute: ManifestHandler(table, self.manifests),
-            BlobRoute: BlobHandler(table, self.blobs, patience, self.metrics),
+            BlobRoute: BlobHandler(table, self.blobs, patience, self.metrics, **options),
             TagsRoute: TagsHandler(table, lists),
             ReferrersRoute: ReferrersHandler(table, lists),
         }

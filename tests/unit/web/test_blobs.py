@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred, succeed
+
 from oci_registry.spec.errors import BadGateway
 from oci_registry.streams.growing import TAIL
 from tests.unit.web.handlers import HandlerTestCase
@@ -164,3 +166,66 @@ class Blobs(HandlerTestCase):
         body.end()
         self.assertTrue(self.told("GET", len(DATA)) == DATA)
         self.assertEqual(1, len(self.upstream.bodies))
+
+
+class Redirected(HandlerTestCase):
+    """A store that clients can reach themselves."""
+
+    url = "https://bucket.example.com/blobs/x?X-Amz-Signature=abc"
+
+    def serve_blob(self, *, ranges: bool) -> None:
+        """Serve one blob that is stored, and send clients to it."""
+        self.digest = self.upstream.add_blob(DATA)
+        self.path = f"blobs/{self.digest}"
+        self.links: list[str] = []
+        self.assertEqual(200, self.get(self.path).status)
+
+        def link(key: str) -> Deferred[str | None]:
+            self.links.append(key)
+            return succeed(self.url)
+
+        self.patch(self.driver, "link", link)
+        self.serve_all(redirect=True, redirect_ranges=ranges)
+
+    def test_whole(self) -> None:
+        """Who asks for a whole blob is sent there; the answer is not to be kept."""
+        self.serve_blob(ranges=False)
+        answer = self.get(self.path)
+        self.assertEqual((307, b""), (answer.status, answer.body))
+        self.assertEqual(self.url, answer.headers["location"])
+        self.assertEqual(str(self.digest), answer.headers["docker-content-digest"])
+        self.assertEqual(
+            ("no-store", "0"), (answer.headers["cache-control"], answer.headers["content-length"])
+        )
+        self.assertEqual(1, self.counted("blob_cache_hits", namespace="docker.io"))
+
+    def test_not_sent(self) -> None:
+        """A HEAD is answered here, and so is a range unless those are to be sent there too."""
+        self.serve_blob(ranges=False)
+        self.assertEqual(200, self.get(self.path, "HEAD").status)
+        self.assertEqual(DATA[5:10], self.get(self.path, Range="bytes=5-9").body)
+        self.assertEqual([], self.links)
+
+    def test_ranges(self) -> None:
+        """Ranges are sent there when that is wished."""
+        self.serve_blob(ranges=True)
+        self.assertEqual(307, self.get(self.path, Range="bytes=5-9").status)
+
+    def test_cold(self) -> None:
+        """What is not stored is served from here."""
+        self.serve_blob(ranges=False)
+        other = self.upstream.add_blob(b"other")
+        self.assertEqual(b"other", self.get(f"blobs/{other}").body)
+
+    def test_store_fails(self) -> None:
+        """A store that cannot tell is not a reason to fail."""
+        self.serve_blob(ranges=False)
+        self.driver.broken = "down"
+        self.assertEqual(DATA, self.get(self.path).body)
+
+    def test_off(self) -> None:
+        """Nobody is sent anywhere who did not ask for it."""
+        self.serve_blob(ranges=True)
+        self.serve_all()
+        self.assertEqual(DATA, self.get(self.path).body)
+        self.assertEqual([], self.links)

@@ -92,8 +92,9 @@ def _refusal(error: ClientError) -> str:
     if status in (401, 403):
         # A HEAD is refused without a code.
         return f"access is denied ({status})"
-    message = shown(str(error.response.get("Error", {}).get("Message", "")), 120)
-    return f"the server answered {status} {shown(code, 60)} {message}".strip()
+    message = str(error.response.get("Error", {}).get("Message", ""))
+    words = [shown(word, 100) for word in (code, message) if word]
+    return " ".join([f"the server answered {status}", *words])
 
 
 def explain(error: BaseException, place: str) -> StoreError:

@@ -1,0 +1,62 @@
+"""What is said of a store that fails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from oci_registry.metrics import Metrics
+from oci_registry.pullthrough.trouble import READ, WRITTEN, StoreTrouble
+from oci_registry.storage.interfaces import StoreError
+
+
+class Trouble(SynchronousTestCase):
+    """One store."""
+
+    def setUp(self) -> None:
+        self.metrics = Metrics()
+        self.trouble = StoreTrouble(self.metrics)
+        self.lines: list[str] = []
+        globalLogPublisher.addObserver(self.observe)
+        self.addCleanup(globalLogPublisher.removeObserver, self.observe)
+
+    def observe(self, event: Any) -> None:
+        if event.get("log_namespace", "").endswith("StoreTrouble"):
+            self.lines.append(event["log_format"].format(**event))
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(name, labels)
+
+    def wait(self, doing: str, outcome: Deferred[str]) -> str:
+        return self.successResultOf(
+            Deferred.fromCoroutine(self.trouble.despite(doing, outcome, "otherwise"))
+        )
+
+    def test_one_line(self) -> None:
+        """A row of failures is one line when it begins and one when it ends; each is counted."""
+        for _ in range(5):
+            self.assertEqual(self.wait(READ, fail(StoreError("I/O error"))), "otherwise")
+        self.assertEqual(self.lines, ["the store cannot be read, pulls go on uncached: I/O error"])
+        self.assertEqual(self.value("oci_registry_store_failing", doing="read"), 1)
+        for _ in range(5):
+            self.assertEqual(self.wait(READ, succeed("value")), "value")
+        self.assertEqual(self.lines[1:], ["the store can be read again, after 5 failures"])
+        self.assertEqual(self.value("oci_registry_store_failing", doing="read"), 0)
+        self.assertEqual(self.value("oci_registry_errors_total", kind="store"), 5)
+
+    def test_apart(self) -> None:
+        """A store that can be read is not well because of that."""
+        self.trouble.failed(WRITTEN, StoreError("No space left on device"))
+        self.wait(READ, succeed("value"))
+        self.assertEqual(len(self.lines), 1)
+        self.assertEqual(self.value("oci_registry_store_failing", doing="written"), 1)
+        self.assertEqual(self.value("oci_registry_store_failing", doing="read"), 0)
+
+    def test_other_errors(self) -> None:
+        """What is not the store's failure is not hidden."""
+        work = Deferred.fromCoroutine(self.trouble.despite(READ, fail(KeyError("x")), None))
+        self.failureResultOf(work, KeyError)
+        self.assertEqual(self.lines, [])
