@@ -78,7 +78,7 @@ class Connection:
         public = settings.redirect_endpoint or settings.endpoint
         self.public = _client(settings, public, session, _READING) if settings.redirect else None
         """The client that signs links, if there are to be any."""
-        self._outage = Outage(self.place, now)
+        self._outage = Outage(now)
         self._conditions = True
 
     def ask(self, operation: Callable[..., T], **arguments: Any) -> T:
@@ -88,8 +88,7 @@ class Connection:
             answer = operation(Bucket=self.bucket, **arguments)
         except _TROUBLE as error:
             if is_outage(error):
-                self._outage.began()
-                raise explain(error, self.place) from error
+                raise self._outage.began(explain(error, self.place)) from error
             if isinstance(error, ClientError):
                 self._outage.ended()
                 raise
@@ -104,7 +103,7 @@ class Connection:
             return self.ask(operation, Key=self.prefix + key, **arguments)
         except ClientError as error:
             if code_of(error) in ("NoSuchKey", "NoSuchUpload", "NotFound", "404"):
-                raise Absent(key) from error
+                raise Absent(str(explain(error, self.place))) from error
             raise explain(error, self.place) from error
 
     def if_absent(self, operation: Callable[..., T], key: str, **arguments: Any) -> T:
@@ -119,7 +118,7 @@ class Connection:
                 if status_of(error) in (409, 412):
                     raise AlreadyThere(key) from error
                 if code_of(error) == "NoSuchUpload":
-                    raise Absent(key) from error
+                    raise Absent(str(explain(error, self.place))) from error
                 if code_of(error) not in UNSUPPORTED:
                     raise explain(error, self.place) from error
             if hasattr(arguments.get("Body"), "seek"):
@@ -162,6 +161,5 @@ class Connection:
         except BrokenOff:
             try:
                 return call(*arguments)
-            except BrokenOff:
-                self._outage.began()
-                raise
+            except BrokenOff as error:
+                raise self._outage.began(error) from None

@@ -209,10 +209,7 @@ class S3Driver:
 
     def _fetch(self, key: str, start: int, stop: int, etag: str) -> bytes:
         """In a thread: return the bytes of one version of an object."""
-        try:
-            data = self.bucket.read(key, start, stop, etag).data
-        except Absent:
-            raise StoreError(f"{self.bucket.connection.place}: {key} was removed") from None
+        data = self.bucket.read(key, start, stop, etag).data
         if len(data) != stop - start:
             raise StoreError(f"{self.bucket.connection.place}: {key} is not as long as it was")
         return data

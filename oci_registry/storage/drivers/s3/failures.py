@@ -44,6 +44,8 @@ _SENTENCES = {
     "ExpiredToken": "the credentials have expired",
     "InvalidToken": "the session token is not valid",
     "RequestTimeTooSkewed": "this machine's clock differs too much from the server's",
+    "NoSuchKey": "there is no such object",
+    "NoSuchUpload": "there is no such upload",
     "NoSuchBucket": "the bucket does not exist",
     "PermanentRedirect": "the bucket is in another region",
     "AuthorizationHeaderMalformed": "the bucket is in another region",
@@ -54,8 +56,8 @@ _SENTENCES = {
 }
 
 
-class Absent(Exception):
-    """There is no such object."""
+class Absent(StoreError):
+    """There is no such object, or no such upload."""
 
 
 class BrokenOff(StoreError):
@@ -125,30 +127,30 @@ class Outage:
     in threads. *now*: seconds since the epoch.
     """
 
-    def __init__(self, place: str, now: Callable[[], float]) -> None:
-        self._place = place
+    def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._lock = Lock()
-        self._until: float | None = None
+        self._until = 0.0
+        self._reason: StoreError | None = None
 
     def check(self) -> None:
         """Raise StoreError if the server is to be left alone now."""
         with self._lock:
-            if self._until is None:
+            if self._reason is None:
                 return
             if self._now() < self._until:
-                raise StoreError(
-                    f"{self._place}: the server failed a moment ago, and is left alone"
-                )
+                raise StoreError(f"{self._reason} (a moment ago; it is left alone for a while)")
             # This one is to find out; the others keep away meanwhile.
             self._until = self._now() + ASIDE
 
     def ended(self) -> None:
         """The server has answered."""
         with self._lock:
-            self._until = None
+            self._reason = None
 
-    def began(self) -> None:
-        """The server has failed."""
+    def began(self, reason: StoreError) -> StoreError:
+        """The server has failed; return why."""
         with self._lock:
             self._until = self._now() + ASIDE
+            self._reason = reason
+        return reason

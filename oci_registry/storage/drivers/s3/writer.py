@@ -114,8 +114,8 @@ class S3Writer:
                 self._advance()
             while self._has_work():
                 await self._put_next(self._upload_id)
-        except (Absent, StoreError) as error:
-            self._error = error if isinstance(error, StoreError) else self._lost()
+        except StoreError as error:
+            self._error = error
         finally:
             self._lanes -= 1
             if not self._lanes:
@@ -145,9 +145,6 @@ class S3Writer:
             waiter: Deferred[None] = Deferred()
             self._waiting.append(waiter)
             await waiter
-
-    def _lost(self) -> StoreError:
-        return StoreError(f"{self._bucket.connection.place}: the server has lost the upload")
 
     # -- ending
 
@@ -193,7 +190,7 @@ class S3Writer:
         except Absent:
             # The answer to a request that was made again: the first one has done it.
             if not await self._upload(self._is_there):
-                raise self._lost() from None
+                raise
         self._upload_id = None
 
     def _put_whole(self, replace: bool) -> None:

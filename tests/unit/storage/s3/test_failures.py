@@ -103,30 +103,30 @@ class Breaker(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.outage = Outage("bucket b", self.clock.seconds)
+        self.outage = Outage(self.clock.seconds)
 
     def is_open(self) -> bool:
         """Whether a request is let through."""
         try:
             self.outage.check()
         except StoreError as error:
-            self.assertIn("bucket b", str(error))
+            self.assertIn("reset", str(error))
             return False
         return True
 
     def test_left_alone(self) -> None:
         """After a failure nobody asks, until one request finds out; if it fails, all over again."""
         self.assertTrue(self.is_open())
-        self.outage.began()
+        self.outage.began(StoreError("reset"))
         for _ in range(3):
             self.assertFalse(self.is_open())
             self.clock.advance(ASIDE)
             self.assertEqual([self.is_open() for _ in range(3)], [True, False, False])
-            self.outage.began()
+            self.outage.began(StoreError("reset"))
 
     def test_recovered(self) -> None:
         """An answer opens it for all."""
-        self.outage.began()
+        self.outage.began(StoreError("reset"))
         self.clock.advance(ASIDE)
         self.assertTrue(self.is_open())
         self.outage.ended()
@@ -134,7 +134,7 @@ class Breaker(SynchronousTestCase):
 
     def test_no_answer_to_the_probe(self) -> None:
         """If nothing is heard of the one that is to find out, another one is let through."""
-        self.outage.began()
+        self.outage.began(StoreError("reset"))
         self.clock.advance(ASIDE)
         self.assertTrue(self.is_open())
         self.clock.advance(ASIDE)
