@@ -166,12 +166,14 @@ class Transfer:
             waiter.errback(Failure(error))
 
     async def _end(self, writer: IObjectWriter | None) -> None:
-        self._transfers.ended(self)
-        if writer is not None:
-            try:
+        try:
+            if writer is not None:
                 await writer.cancel()
-            except StoreError as error:
-                self._transfers.trouble.failed(WRITTEN, error)
+        except StoreError as error:
+            self._transfers.trouble.failed(WRITTEN, error)
+        finally:
+            # Not before: whoever stops the daemon waits until nothing is left of it.
+            self._transfers.ended(self)
         if self.blob is not None:
             self.blob.release()
         elif writer is not None:

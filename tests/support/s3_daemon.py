@@ -65,6 +65,8 @@ class BucketTestCase(MirrorTestCase):
     async def tearDown(self) -> None:
         self.proxy.unscript()
         self.proxy.closing = False
+        # A thread that still waits for an answer would keep the daemon from ending.
+        self.proxy.hang_up()
         await MirrorTestCase.tearDown(self)
         await self.proxy.down()
         await until(lambda: not self.proxy.channels)
