@@ -78,7 +78,7 @@ class Uploading(UploadingTestCase):
     @running
     async def test_wrong_digest(self) -> None:
         """A blob with another digest leaves no object and no upload."""
-        digest, data, path = self.blob(12 * MIB)
+        _, data, path = self.blob(12 * MIB)
         self.registry.script("/blobs/", Reply(body=data[:-1] + bytes([data[-1] ^ 1])))
         await self.start()
         response = await self.client.get(path)
