@@ -69,7 +69,7 @@ class BucketTestCase(MirrorTestCase):
         self.proxy.hang_up()
         await MirrorTestCase.tearDown(self)
         await self.proxy.down()
-        await until(lambda: not self.proxy.channels)
+        await until(lambda: not self.proxy.channels and not self.proxy.forwarding)
 
     # -- what is there
 

@@ -205,6 +205,7 @@ class S3Proxy:
     channels: set[Any] = Factory(set)
     connections: int = 0
     under_way: Counter[str] = Factory(Counter)
+    forwarding: int = 0
     closing: bool = False
     hung_up: int = 0
     port: int = 0
@@ -264,8 +265,12 @@ class S3Proxy:
         request = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + asked.body
         place = urlsplit(self.server)
         endpoint = HostnameEndpoint(self.reactor, str(place.hostname), place.port or 80)
-        asking = await connectProtocol(endpoint, _Asking(request))
-        return _parse(await asking.done)
+        self.forwarding += 1
+        try:
+            asking = await connectProtocol(endpoint, _Asking(request))
+            return _parse(await asking.done)
+        finally:
+            self.forwarding -= 1
 
 
 def _parse(answer: bytes) -> Reply:

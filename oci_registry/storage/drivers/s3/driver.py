@@ -20,7 +20,7 @@ from oci_registry.config.settings import S3Settings
 from oci_registry.storage.drivers.files import as_store_error
 from oci_registry.storage.drivers.s3.bucket import Bucket, Found
 from oci_registry.storage.drivers.s3.connection import Connection
-from oci_registry.storage.drivers.s3.failures import Absent
+from oci_registry.storage.drivers.s3.failures import Absent, sensible
 from oci_registry.storage.drivers.s3.journal import Journal
 from oci_registry.storage.drivers.s3.multipart import Multipart
 from oci_registry.storage.drivers.s3.pieces import OpenObject, Pieces
@@ -98,8 +98,8 @@ class S3Driver:
         clock: IReactorTime = reactor
         self.bucket = bucket = Bucket(Connection(settings, clock.seconds))
         self._spool = settings.spool
-        self._reads = reads
-        self._upkeep = upkeep
+        self._reads = reads = sensible(reads, settings.description)
+        self._upkeep = upkeep = sensible(upkeep, settings.description)
         self._local = local
         self._clock = clock
         self._from_thread: FromThread = reactor.callFromThread
@@ -154,7 +154,7 @@ class S3Driver:
             return self.bucket.head(BEGAN).modified
 
     def stop(self) -> Deferred[None]:
-        return self._journal.flush().addErrback(self._not_written)
+        return self._journal.stop().addErrback(self._not_written)
 
     def _not_written(self, failure: Failure) -> None:
         self._log.warn(

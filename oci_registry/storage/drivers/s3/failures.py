@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Lock
+from typing import TypeVar, cast
 
 from botocore.exceptions import (
     ClientError,
@@ -20,9 +21,14 @@ from botocore.exceptions import (
     ResponseStreamingError,
     SSLError,
 )
+from botocore.parsers import ResponseParserError
+from twisted.internet.defer import Deferred
 
 from oci_registry.spec.errors import shown
 from oci_registry.storage.interfaces import StoreError
+from oci_registry.streams.threads import RunInThread
+
+T = TypeVar("T")
 
 ASIDE = 10.0
 """Seconds that a server which did not answer, or not well, is left alone."""
@@ -118,6 +124,25 @@ def explain(error: BaseException, place: str) -> StoreError:
     else:
         reason = f"the request failed ({type(error).__name__})"
     return StoreError(f"{place}: {reason}")
+
+
+def sensible(run: RunInThread, place: str) -> RunInThread:
+    """Return *run*, whose calls raise `StoreError` where an answer lacks what they look for in it.
+
+    What answers may be no S3 server at all, and boto3 passes on much of what it does not understand.
+    """
+
+    def make_sense(call: Callable[..., T], *args: object) -> T:
+        try:
+            return call(*args)
+        except (LookupError, TypeError, ValueError, AttributeError, ResponseParserError) as error:
+            reason = f"the server's answer makes no sense ({type(error).__name__})"
+            raise StoreError(f"{place}: {reason}") from error
+
+    def run_sensibly(call: Callable[..., T], *args: object) -> Deferred[T]:
+        return run(make_sense, call, *args)
+
+    return cast(RunInThread, run_sensibly)
 
 
 class Outage:

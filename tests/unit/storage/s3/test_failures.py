@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from botocore import exceptions
 from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.storage.drivers.s3.failures import (
     ASIDE,
+    Absent,
     Outage,
     code_of,
     explain,
     is_outage,
+    sensible,
     status_of,
 )
 from oci_registry.storage.interfaces import StoreError
+from tests.support.streams import run_at_once
 
 URL = {"endpoint_url": "http://user:secret@host/"}
 
@@ -139,3 +145,21 @@ class Breaker(SynchronousTestCase):
         self.assertTrue(self.is_open())
         self.clock.advance(ASIDE)
         self.assertTrue(self.is_open())
+
+
+class Sense(SynchronousTestCase):
+    """Answers that are none."""
+
+    def test_nonsense(self) -> None:
+        """Whatever is missing in an answer is a failure of the store; what the store says stays."""
+        run = sensible(cast(Any, run_at_once), "bucket b")
+        for wrong in (KeyError("ETag"), ValueError("1, 1"), ResponseParserError("<"), TypeError()):
+            failure = self.failureResultOf(run(_raise, wrong), StoreError)
+            self.assertIn("bucket b: the server's answer makes no sense", str(failure.value))
+        for right in (StoreError("down"), Absent("a")):
+            self.assertIs(right, self.failureResultOf(run(_raise, right)).value)
+        self.assertEqual(5, self.successResultOf(run(lambda: 5)))
+
+
+def _raise(error: Exception) -> None:
+    raise error
