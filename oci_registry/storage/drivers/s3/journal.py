@@ -63,6 +63,7 @@ class Journal:
         self._pending: dict[str, float] = {}
         self._gathered: dict[str, float] = {}
         self._failing = False
+        self._stopped = False
         self._timer: IDelayedCall | None = None
 
     def note(self, key: str, used: float) -> None:
@@ -71,10 +72,10 @@ class Journal:
         self._recent.move_to_end(key)
         if len(self._recent) > _REMEMBERED:
             self._recent.popitem(last=False)
-        if self._timer is None:
+        if self._timer is None and not self._stopped:
             self._timer = self._clock.callLater(INTERVAL, self._write_down)
         if len(self._pending) > _REMEMBERED:
-            if self._failing:
+            if self._failing or self._timer is None:
                 # There is nowhere to write them: the oldest are lost.
                 del self._pending[next(iter(self._pending))]
             else:
@@ -101,6 +102,11 @@ class Journal:
     def flush(self) -> Deferred[None]:
         """Write down what is not yet; if that fails, it is tried again after a while."""
         return Deferred.fromCoroutine(self._flush())
+
+    def stop(self) -> Deferred[None]:
+        """Write down what is not yet, for the last time."""
+        self._stopped = True
+        return self.flush()
 
     async def _flush(self) -> None:
         if self._timer is not None:

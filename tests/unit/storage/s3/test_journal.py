@@ -205,3 +205,13 @@ class Time(SynchronousTestCase):
         made.note("a", 1.0)
         self.successResultOf(made.flush())
         self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_stopped(self) -> None:
+        """At the end nothing is waited for, even if the last uses cannot be written down."""
+        clock, bucket = Clock(), FakeBucket()
+        made = Journal(cast(Bucket, bucket), cast(Any, run_at_once), clock)
+        made.note("a", 1.0)
+        bucket.broken = True
+        self.failureResultOf(made.stop(), StoreError)
+        made.note("b", 2.0)
+        self.assertEqual(clock.getDelayedCalls(), [])
