@@ -129,7 +129,8 @@ class Uploading(UploadingTestCase):
         """A daemon that is stopped waits until the upload of a wrong blob is given up."""
         _, data, path = self.blob(12 * MIB)
         wrong = data[:-1] + bytes([data[-1] ^ 1])
-        sent, gate = Deferred(), Deferred()
+        sent: Deferred[None] = Deferred()
+        gate: Deferred[None] = Deferred()
         self.registry.script("/blobs/", Reply(body=wrong, hold=sent, hold_at=len(data) - 1))
         self.proxy.script("PART", held(gate))
         await self.start()

@@ -65,8 +65,10 @@ class BucketTestCase(MirrorTestCase):
     async def tearDown(self) -> None:
         self.proxy.unscript()
         self.proxy.closing = False
-        # A thread that still waits for an answer would keep the daemon from ending.
+        # The daemon ends its threads in the reactor's, where the proxy could answer none of them.
         self.proxy.hang_up()
+        pools = [pool for d in self.daemons for pool in (d._readers, d._keepers)]
+        await until(lambda: not any(pool._pool.working for pool in pools))
         await MirrorTestCase.tearDown(self)
         await self.proxy.down()
         await until(lambda: not self.proxy.channels and not self.proxy.forwarding)

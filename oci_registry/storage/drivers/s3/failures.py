@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Lock
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from botocore.exceptions import (
     ClientError,
@@ -142,7 +142,7 @@ def sensible(run: RunInThread, place: str) -> RunInThread:
     def run_sensibly(call: Callable[..., T], *args: object) -> Deferred[T]:
         return run(make_sense, call, *args)
 
-    return cast(RunInThread, run_sensibly)
+    return run_sensibly
 
 
 class Outage:

@@ -1,0 +1,104 @@
+"""Clients that do not read: what they hold of memory, threads and connections."""
+
+from __future__ import annotations
+
+from random import Random
+
+from oci_registry.service import Daemon
+from oci_registry.spec.digest import Digest
+from oci_registry.storage.drivers.s3 import pieces
+from tests.support.client import Hashed, Response
+from tests.support.daemon import running, until
+from tests.support.s3_daemon import MIB, BucketTestCase
+
+
+class Slow(BucketTestCase):
+    """Blobs that are in the bucket, and clients that take nothing of them."""
+
+    timeout = 120
+
+    async def stalled(self, size: int, seed: int) -> tuple[Digest, Response]:
+        """Begin to get a blob, and read no more than its first bytes."""
+        data = Random(seed).randbytes(size)
+        digest = Digest.of(data)
+        self.place(digest, data, Metadata={"oci-registry-size": str(size)})
+        response = await self.client.begin(f"/v2/library/app/blobs/{digest}")
+        response.body = Hashed()
+        await response.got_headers
+        response.pause()
+        return digest, response
+
+    async def quiet(self, daemon: Daemon) -> None:
+        """Wait until no thread asks the bucket for more."""
+        await until(lambda: not daemon._readers._pool.working)
+
+    def held(self, daemon: Daemon) -> int:
+        """Return the bytes that are in memory, and check that they are counted right."""
+        kept = daemon._driver._pieces
+        counted = sum(piece.stop - piece.start for piece in kept._recent)
+        self.assertEqual(counted, kept.held)
+        return int(counted)
+
+    @running
+    async def test_one(self) -> None:
+        """It holds two pieces, and neither a thread nor a connection; others are not held up."""
+        daemon = await self.start()
+        digest, response = await self.stalled(60 * MIB, 1)
+        await self.quiet(daemon)
+        self.assertLessEqual(self.held(daemon), 2 * pieces.LARGEST)
+        self.assertLessEqual(self.proxy.count("GET", self.key(digest)), 3)
+        for number in range(5):
+            data = b"other %d" % number
+            other = self.registry.add_blob(data)
+            self.place(other, data, Metadata={"oci-registry-size": str(len(data))})
+            self.assertEqual(200, (await self.client.get(f"/v2/x/blobs/{other}")).status)
+        response.resume()
+        await response.done
+        self.assertEqual(digest.encoded, response.body.sha256.hexdigest())
+        await until(lambda: not daemon._driver._pieces.held)
+
+    @running
+    async def test_twenty(self) -> None:
+        """Twenty of them, each with a blob of its own, stay within the budget; all get theirs in the end."""
+        self.patch(pieces, "BUDGET", 8 * MIB)
+        self.patch(pieces, "LARGEST", 2 * MIB)
+        daemon = await self.start()
+        stalled = []
+        for seed in range(20):
+            stalled.append(await self.stalled(4 * MIB, seed))
+            self.assertLessEqual(self.held(daemon), pieces.BUDGET + pieces.LARGEST)
+        await self.quiet(daemon)
+        self.assertLessEqual(self.held(daemon), pieces.BUDGET)
+        for _, response in stalled:
+            response.resume()
+        for digest, response in stalled:
+            await response.done
+            self.assertEqual(digest.encoded, response.body.sha256.hexdigest())
+        await until(lambda: not daemon._driver._pieces.held)
+        self.assertEqual(0, self.registry.count("/blobs/"))
+
+    @running
+    async def test_those_who_leave(self) -> None:
+        """Nothing is kept for clients that have left, whenever they did."""
+        daemon = await self.start()
+        for seed in range(5):
+            _, response = await self.stalled(20 * MIB, seed)
+            response.close()
+        await until(lambda: not daemon._driver._pieces.held)
+        self.assertEqual({}, daemon._driver._pieces._objects)
+        self.assertEqual(0, daemon._driver._pieces._count)
+
+    @running
+    async def test_a_slow_one_beside_a_fast_one(self) -> None:
+        """A slow client of a blob slows no other of the same blob."""
+        daemon = await self.start()
+        digest, slow = await self.stalled(40 * MIB, 1)
+        path = f"/v2/library/app/blobs/{digest}"
+        for _ in range(3):
+            fast = await (await self.client.begin_hashed(path)).done
+            self.assertEqual(digest.encoded, fast.body.sha256.hexdigest())
+        self.assertFalse(slow.complete)
+        self.assertLessEqual(self.held(daemon), pieces.BUDGET)
+        slow.resume()
+        await slow.done
+        self.assertEqual(digest.encoded, slow.body.sha256.hexdigest())
