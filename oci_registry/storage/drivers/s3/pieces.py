@@ -63,7 +63,7 @@ class OpenObject:
         self._pieces = pieces
         self._fetch = fetch
         self._held: dict[int, _Piece] = {}
-        self._first = _Piece(start, start + len(data))
+        self._first: _Piece | None = _Piece(start, start + len(data))
         self._first.data = data
 
     def at_hand(self, offset: int, length: int, stop: int) -> bytes | None:
@@ -93,9 +93,11 @@ class OpenObject:
 
     def begin(self) -> None:
         """Somebody reads it: keep what has been fetched already."""
-        if self._first.data:
-            self._held[self._first.start] = self._first
-            self._pieces.hold(self, self._first)
+        # Kept here too, it would stay in memory when it is dropped there.
+        first, self._first = self._first, None
+        if first is not None and first.data:
+            self._held[first.start] = first
+            self._pieces.hold(self, first)
 
     def close(self) -> None:
         """Nobody reads it any more."""

@@ -215,6 +215,20 @@ class Budget(PiecesTestCase):
             self.assertEqual(opened.at_hand(0, 4, 100), content(0, 4))
         self.assertEqual(self.get(objects[1], 50, 4, 100), content(50, 54))
 
+    def test_what_opening_gave_goes_too(self) -> None:
+        """The bytes that came when an object was opened leave memory when they are dropped."""
+        gone: list[str] = []
+
+        class Watched(bytes):
+            def __del__(self) -> None:
+                gone.append("gone")
+
+        opened = self.opened(300, data=Watched(content(0, 100)))
+        self.get(opened, 0, 4, 100)
+        self.assertEqual(gone, [])
+        self.get(opened, 100, 4, 300)
+        self.assertEqual(gone, ["gone"])
+
     def test_current(self) -> None:
         """Who comes later shares what is open, until it is replaced."""
         first = self.opened(10)
