@@ -55,7 +55,8 @@ def _client(settings: S3Settings, endpoint: str | None, session: Any, limits: Js
             # The checksums that boto3 adds by itself are not understood by many servers.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
-            user_agent_extra="oci-registry",
+            # Our own in place of boto3's, which is put together anew for each request, at a tenth of its cost.
+            user_agent="oci-registry",
             **limits,
         ),
     )
