@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 
 from oci_registry.spec.mediatypes import ACCEPT_MANIFESTS
 
 _RECEIVE = 1024 * 1024
+_KERNEL = 64 * 1024
 
 
-def _read_response(connection: socket.socket, buffer: memoryview) -> int:
-    """Read one response; return the length of its body."""
+def _request(path: str, more: str = "") -> bytes:
+    head = f"GET {path} HTTP/1.1\r\nHost: benchmark\r\nAccept: {ACCEPT_MANIFESTS}\r\n{more}\r\n"
+    return head.encode()
+
+
+def _read_response(connection: socket.socket, buffer: memoryview, stop: int | None = None) -> int:
+    """Read one response, or no more than *stop* bytes of it; return how many its body has."""
     head = b""
     while b"\r\n\r\n" not in head:
         more = connection.recv(65536)
@@ -19,14 +27,14 @@ def _read_response(connection: socket.socket, buffer: memoryview) -> int:
             raise ConnectionError("closed before the headers")
         head += more
     head, _, body = head.partition(b"\r\n\r\n")
-    if not head.startswith(b"HTTP/1.1 200"):
+    if not head.startswith((b"HTTP/1.1 200", b"HTTP/1.1 206")):
         raise ConnectionError(head.decode("latin-1").splitlines()[0])
     lower = head.lower()
     at = lower.index(b"content-length:") + 15
     length = int(lower[at : at + 20].split(b"\r\n")[0])
-    left = length - len(body)
-    while left:
-        count = connection.recv_into(buffer, min(left, _RECEIVE))
+    left = (length if stop is None else min(stop, length)) - len(body)
+    while left > 0:
+        count = connection.recv_into(buffer, min(left, len(buffer)))
         if not count:
             raise ConnectionError("closed before the end")
         left -= count
@@ -35,8 +43,7 @@ def _read_response(connection: socket.socket, buffer: memoryview) -> int:
 
 def fetch(address: tuple[str, int], path: str, times: int = 1) -> int:
     """GET *path* so many times on one connection; return the bytes of all bodies."""
-    head = f"GET {path} HTTP/1.1\r\nHost: benchmark\r\nAccept: {ACCEPT_MANIFESTS}\r\n\r\n"
-    request = head.encode()
+    request = _request(path)
     buffer = memoryview(bytearray(_RECEIVE))
     with socket.create_connection(address) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -47,7 +54,28 @@ def fetch(address: tuple[str, int], path: str, times: int = 1) -> int:
         return total
 
 
-def fetch_together(address: tuple[str, int], path: str, clients: int, times: int = 1) -> int:
-    """Let so many clients do that at the same time."""
-    with ThreadPoolExecutor(clients) as pool:
-        return sum(pool.map(lambda _: fetch(address, path, times), range(clients)))
+def fetch_together(address: tuple[str, int], paths: Sequence[str], times: int = 1) -> int:
+    """Let a client for each path do that, all at the same time."""
+    with ThreadPoolExecutor(len(paths)) as pool:
+        return sum(pool.map(lambda path: fetch(address, path, times), paths))
+
+
+@contextmanager
+def lingering(
+    address: tuple[str, int], starts: Sequence[tuple[str, int]], count: int
+) -> Iterator[None]:
+    """Have a client for each path, from an offset on, that reads *count* bytes and then no more."""
+
+    def begin(path: str, start: int) -> socket.socket:
+        connection = socket.socket()
+        # What the kernel holds for a client is not the daemon's to bound: keep it small.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _KERNEL)
+        connection.connect(address)
+        connection.sendall(_request(path, f"Range: bytes={start}-\r\n"))
+        _read_response(connection, memoryview(bytearray(_KERNEL)), count)
+        return connection
+
+    with ExitStack() as stack, ThreadPoolExecutor(len(starts)) as pool:
+        for connection in pool.map(lambda at: begin(*at), starts):
+            stack.enter_context(connection)
+        yield

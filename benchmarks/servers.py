@@ -19,6 +19,20 @@ PEER = shutil.which("docker-registry") or shutil.which("registry")
 """CNCF distribution, if it is installed (Debian's package is docker-registry)."""
 
 
+_IDLE = 0.015
+"""CPU seconds in less than half a second that are none."""
+
+
+def _memory(process: int, line: str) -> float:
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.partition(f"{line}:")[2].split()[0]) / 1024
+
+
+def peak_memory(process: int) -> float:
+    """Return the most resident memory that a process has had so far, in MiB."""
+    return _memory(process, "VmHWM")
+
+
 @frozen
 class Server:
     """A running server."""
@@ -32,12 +46,20 @@ class Server:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICK
 
+    def settle(self) -> None:
+        """Wait until it has nothing more to do, as after the last byte of a miss."""
+        used = -1.0
+        while self.cpu() - used > _IDLE:
+            used = self.cpu()
+            time.sleep(0.4)
+
     def memory(self) -> float:
         """Return its resident memory in MiB."""
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) / 1024
-        return 0.0
+        return _memory(self.process.pid, "VmRSS")
+
+    def peak(self) -> float:
+        """Return the most that this has been since the start, in MiB."""
+        return peak_memory(self.process.pid)
 
 
 def _free_port() -> int:
@@ -73,14 +95,29 @@ def running(name: str, command: list[str], port: int) -> Iterator[Server]:
 
 
 @contextmanager
-def daemon(work: Path, upstream: int) -> Iterator[Server]:
-    """Run the daemon with an empty directory, docker.io being the upstream on that port."""
+def printing(*command: str) -> Iterator[list[str]]:
+    """Run a module as a process for as long as the context lasts; give the words of its first line."""
+    process = subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().split()
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def daemon(work: Path, upstream: int, *storage: str) -> Iterator[Server]:
+    """Run the daemon, docker.io being the upstream on that port.
+
+    *storage*: the name of a storage and its options; if there is none, a directory below *work*.
+    """
     port = _free_port()
     config = work / "upstreams.yaml"
     config.write_text(f"- namespace: docker.io\n  host: 127.0.0.1:{upstream}\n  tls: false\n")
     command = [sys.executable, "-m", "oci_registry", "--listen", f"127.0.0.1:{port}"]
     command += ["--upstream-config-file", str(config)]
-    command += ["filesystem", "--root", str(work / "cache")]
+    command += storage or ("filesystem", "--root", str(work / "cache"))
     with running("oci-registry", command, port) as server:
         yield server
 
