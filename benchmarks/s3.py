@@ -2,7 +2,8 @@
 
 Each sample has a daemon of its own, so that the peak of its memory is that of the sample. The bucket is
 `benchmarks.bucket`, or in a real server if ``BENCH_S3_ENDPOINT`` names one, with the keys of the
-environment (``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``). ``BENCH_REPEAT``: samples of each kind.
+environment (``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``). ``BENCH_S3_SIZE``: MiB of a blob, of which
+about forty are in the bucket at a time. ``BENCH_REPEAT``: samples of each kind.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from benchmarks.tables import Table
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.keys import blob_key
 
-SIZE = 200 * 1024 * 1024
+SIZE = int(os.environ.get("BENCH_S3_SIZE", "200")) * 1024 * 1024
 """Bytes of a blob."""
 MANY = 16
 """Clients, and blobs."""
-LARGE = 1024 * 1024 * 1024
-"""Bytes of the one large blob."""
+LARGE = 5 * SIZE
+"""Bytes of the one large blob: memory must not depend on it."""
 REPEAT = int(os.environ.get("BENCH_REPEAT", "3"))
 SLOW = 1024 * 1024
 """Bytes that a slow client reads."""
@@ -164,13 +165,13 @@ class Measurement:
             self._download("16 hits of one blob", MANY, self._digests[:1] * MANY)
             self._download("16 hits of 16 blobs", MANY, self._digests[:MANY])
         for storage in ("S3", "directory"):
-            self._misses("miss of 1 GiB", storage, lambda a: fetch(a, large))
-            self._sample("hit of 1 GiB", storage, "hits", lambda a: fetch(a, large))
+            self._misses("miss, 5 times larger", storage, lambda a: fetch(a, large))
+            self._sample("hit, 5 times larger", storage, "hits", lambda a: fetch(a, large))
             self._linger("16 slow clients", storage, [(path, 0) for path in many])
             # Each at another place, so that none can do with what another one has fetched.
             places = [(path, k * SIZE // 5) for k in range(4) for path in many]
             self._linger("64 slow clients", storage, places)
-        self._download("hit of 1 GiB", 1, self._digests[MANY : MANY + 1], LARGE)
+        self._download("hit, 5 times larger", 1, self._digests[MANY : MANY + 1], LARGE)
 
 
 def main() -> None:

@@ -44,6 +44,7 @@ class Transfer:
         self.digest = digest
         self.blob: GrowingBlob | None = None
         self.received = False
+        self.ending = False
         self.done: Deferred[None] | None = None
         self._transfers = transfers
         self._size = size
@@ -166,6 +167,7 @@ class Transfer:
             waiter.errback(Failure(error))
 
     async def _end(self, writer: IObjectWriter | None) -> None:
+        self.ending = True
         try:
             if writer is not None:
                 await writer.cancel()
@@ -254,7 +256,7 @@ class Transfers:
         self._stopped = True
         ending = [(t, t.done) for t in self._all if t.done is not None]
         for transfer, done in ending:
-            if not transfer.received:
+            if not (transfer.received or transfer.ending):
                 done.cancel()
         for _, done in ending:
             await done

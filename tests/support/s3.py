@@ -18,6 +18,7 @@ from oci_registry.storage.drivers.s3.bucket import Bucket
 from oci_registry.storage.drivers.s3.connection import Connection
 
 _servers: list[str] = []
+_clients: dict[tuple[str | None, ...], Any] = {}
 
 
 def endpoint() -> str:
@@ -54,7 +55,11 @@ def new_bucket(spool: str, **settings: Any) -> S3Settings:
 
 def client(settings: S3Settings) -> Any:
     """Return a boto3 client for what somebody else than the daemon does to a bucket."""
-    return Connection(settings, lambda: 0.0).writing
+    wanted = (settings.endpoint, settings.access_key, settings.secret_key, settings.addressing)
+    if wanted not in _clients:
+        # To make one takes longer than many a test.
+        _clients[wanted] = Connection(settings, lambda: 0.0).writing
+    return _clients[wanted]
 
 
 def bucket(settings: S3Settings, now: Any = lambda: 0.0) -> Bucket:
