@@ -90,4 +90,7 @@ class BelowAPrefixInThreads(Bucket):
         for pool in pools:
             pool.start()
             self.addCleanup(pool.stop)
-        return S3Driver(self.settings, *pools, _Reactor(clock, reactor.callFromThread))
+        reads, upkeep, local = pools
+        return S3Driver(
+            self.settings, reads, upkeep, local, _Reactor(clock, reactor.callFromThread)
+        )

@@ -202,8 +202,11 @@ class S3Driver:
         if found is None:
             return None
 
+        # Not the whole of what was found: its bytes are to go when their piece goes.
+        etag = found.etag
+
         def fetch(first: int, last: int) -> Deferred[bytes]:
-            return self._reads(self._fetch, key, first, last, found.etag)
+            return self._reads(self._fetch, key, first, last, etag)
 
         return OpenObject(self._pieces, self._info(key, found), fetch, start, found.data)
 

@@ -28,13 +28,11 @@ URL = {"endpoint_url": "http://user:secret@host/"}
 
 def answered(status: int, code: str = "", message: str = "") -> ClientError:
     """Return the error that boto3 makes of an answer."""
-    return ClientError(
-        {
-            "Error": {"Code": code, "Message": message},
-            "ResponseMetadata": {"HTTPStatusCode": status},
-        },
-        "GetObject",
-    )
+    answer: Any = {
+        "Error": {"Code": code, "Message": message},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
+    return ClientError(answer, "GetObject")
 
 
 class Sentences(SynchronousTestCase):
