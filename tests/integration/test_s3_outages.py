@@ -71,8 +71,6 @@ class OutageTestCase(BucketTestCase):
 class Outages(OutageTestCase):
     """The server does not answer, or not well."""
 
-    working = False
-
     async def survives(self, daemon: Daemon) -> None:
         """Many pulls are right while nothing of the bucket can be had; it is said once."""
         for _ in range(10):
@@ -88,6 +86,7 @@ class Outages(OutageTestCase):
     async def test_down_at_the_start(self) -> None:
         """With nobody listening the daemon starts, serves, and uses the bucket once it is there."""
         await self.proxy.down()
+        self.working = False
         daemon = await self.start()
         await self.survives(daemon)
         self.assertEqual(2, len(self.errors()), self.errors())
@@ -100,6 +99,7 @@ class Outages(OutageTestCase):
     async def test_few_attempts(self) -> None:
         """A server that hangs up is left alone: the attempts do not grow with the pulls."""
         self.proxy.closing = True
+        self.working = False
         daemon = await self.start()
         await until(lambda: "store" in str(self.said(LogLevel.error)))
         await self.pull()
