@@ -204,7 +204,7 @@ class Midway(OutageTestCase):
         """Let the server fail at everything but a blob's first piece, in each of the ways."""
         daemon = await self.start()
         for number, script in enumerate(scripts):
-            digest, data, path = await self.stored(30 * MIB + number)
+            digest, data, path = await self.stored(18 * MIB + number)
 
             async def later(
                 asked: object, forward: Forward, script: Script = script
@@ -244,21 +244,21 @@ class Midway(OutageTestCase):
     async def test_range_in_the_middle_of_a_hit(self) -> None:
         """A range whose end the server fails to deliver gets the rest from upstream too."""
         await self.start()
-        _, data, path = await self.stored(30 * MIB)
+        _, data, path = await self.stored(18 * MIB)
 
         async def later(asked: object, forward: Forward) -> Reply | None:
             return await forward() if "bytes=5-" in asked.headers.get("range", "") else None
 
         self.proxy.script("GET", later, "blobs")
-        got = await self.client.get(path, Range=f"bytes=5-{25 * MIB}")
+        got = await self.client.get(path, Range=f"bytes=5-{15 * MIB}")
         self.assertEqual(206, got.status)
-        self.assertTrue(got.body == data[5 : 25 * MIB + 1])
+        self.assertTrue(got.body == data[5 : 15 * MIB + 1])
 
     @running
     async def test_upstream_fails_as_well(self) -> None:
         """When upstream has not got the rest either, the connection is closed short."""
         await self.start()
-        digest, data, path = await self.stored(30 * MIB)
+        digest, data, path = await self.stored(18 * MIB)
         del self.registry.blobs[str(digest)]
 
         async def later(asked: object, forward: Forward) -> Reply | None:
@@ -268,13 +268,13 @@ class Midway(OutageTestCase):
         got = await self.client.get(path)
         self.assertEqual((200, False), (got.status, got.complete))
         self.assertTrue(data.startswith(bytes(got.body)))
-        self.assertEqual(30 * MIB, got.length)
+        self.assertEqual(18 * MIB, got.length)
 
     @running
     async def test_many_clients_in_the_middle_of_a_hit(self) -> None:
         """Ten clients of one blob are rescued by one download."""
         await self.start()
-        digest, _, path = await self.stored(30 * MIB)
+        digest, _, path = await self.stored(18 * MIB)
         gate: Deferred[None] = Deferred()
 
         async def later(asked: object, forward: Forward) -> Reply | None:
@@ -298,7 +298,7 @@ class Midway(OutageTestCase):
     async def test_one_broken_answer(self) -> None:
         """A single answer that breaks off is asked for again, and upstream is left alone."""
         await self.start()
-        digest, data, path = await self.stored(30 * MIB)
+        digest, data, path = await self.stored(18 * MIB)
         broken: list[str] = []
 
         async def once(asked: object, forward: Forward) -> Reply | None:

@@ -104,7 +104,7 @@ class Replicas(BucketTestCase):
     @running
     async def test_deleted_by_another(self) -> None:
         """A blob that another daemon removes while it is sent comes to its end, from upstream."""
-        data = Random(8).randbytes(30 * MIB)
+        data = Random(8).randbytes(18 * MIB)
         digest = self.registry.add_blob(data)
         self.place(digest, data, Metadata={"oci-registry-size": str(len(data))})
         await self.start()
@@ -119,7 +119,7 @@ class Replicas(BucketTestCase):
     @running
     async def test_replaced_by_another(self) -> None:
         """A blob that is replaced while it is sent is never a mixture of both."""
-        data = Random(9).randbytes(30 * MIB)
+        data = Random(9).randbytes(18 * MIB)
         digest = self.registry.add_blob(data)
         seal = {"oci-registry-size": str(len(data))}
         self.place(digest, bytes(len(data) - MIB) + data[-MIB:], Metadata=seal)
