@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Callable
 from shutil import which
 
-from tests.e2e import conformance
+from tests.e2e import buckets, ceph, conformance
 from tests.e2e.checks import Checks
 from tests.e2e.clients import Client, Containerd, Containers, Dockerd, Podman, Skopeo, run
 from tests.e2e.images import (
@@ -54,11 +54,12 @@ class Scenario:
         self.upstreams.start()
         self.push()
         for client in self.clients:
-            self.three_times(client)
+            self.three_times(client, *self._folder(f"cache-{client.name.split()[0]}"))
         self.one_for_all()
         self.refusals()
         self.conformance()
-        self.checks.check("the daemon's log is clean", self._clean)
+        self.buckets()
+        self.checks.check("the daemons' logs are clean", self._clean)
 
     def push(self) -> None:
         """Fill the registries, which share their files."""
@@ -92,27 +93,31 @@ class Scenario:
             document
         )
 
-    def three_times(self, client: Client) -> None:
+    def _folder(self, root: str) -> tuple[str, ...]:
+        """Return the storage in the directory *root* of the run."""
+        return ("filesystem", "--root", str(self.processes.work / root))
+
+    def three_times(self, client: Client, *storage: str) -> None:
         """Pull with nothing in the cache, from the cache, and after a restart with no upstream."""
-        check, root = self.checks.check, f"cache-{client.name.split()[0]}"
-        self.mirror.start(root)
-        self._pull_all(client, "cold", self.images)
+        check, name = self.checks.check, f"{client.name}, {storage[0]}"
+        self.mirror.start(*storage)
+        self._pull_all(client, f"{storage[0]}, cold", self.images)
         # The cache has what it needs only once the last blob is published.
         self._settle()
         before = self.upstreams.requests()
-        self._pull_all(client, "warm", self.images)
-        check(f"{client.name}: the second pull asked no upstream", self._unasked, before)
-        check(f"{client.name}: the daemon stops in order", self._stop)
+        self._pull_all(client, f"{storage[0]}, warm", self.images)
+        check(f"{name}: the second pull asked no upstream", self._unasked, before)
+        check(f"{name}: the daemon stops in order", self._stop)
         self.upstreams.stop()
-        self.mirror.start(root)
-        self._pull_all(client, "restarted, every upstream down", self.images)
-        check(f"{client.name}: the daemon stops in order again", self._stop)
+        self.mirror.start(*storage)
+        self._pull_all(client, f"{storage[0]}, restarted, every upstream down", self.images)
+        check(f"{name}: the daemon stops in order again", self._stop)
         self.upstreams.start()
 
     def one_for_all(self) -> None:
         """Let all pull what skopeo left in its cache, and nobody else can give."""
         self.upstreams.stop()
-        self.mirror.start("cache-skopeo")
+        self.mirror.start(*self._folder("cache-skopeo"))
         for client in self.clients[1:]:
             self._pull_all(client, "what skopeo had pulled, every upstream down", self.images)
         self.checks.check("tags, every upstream down", self._tags)
@@ -162,7 +167,7 @@ class Scenario:
 
     def refusals(self) -> None:
         """See what cannot be had refused, in a way that clients understand."""
-        self.mirror.start("cache-refusals")
+        self.mirror.start(*self._folder("cache-refusals"))
         check = self.checks.check
         for what, path, status, code in (
             ("a private image without credentials", "anonymous.example/private/app", 403, "DENIED"),
@@ -230,7 +235,7 @@ class Scenario:
         pusher.index(repository, "2", OCI_INDEX, OCI_MANIFEST)
         images = [pusher.find("docker.io", repository, tag) for tag in ("1", "2")]
         digests = [image.digest for image in images]
-        self.mirror.start("cache-conformance")
+        self.mirror.start(*self._folder("cache-conformance"))
         for when in ("cold", "warm"):
             call: Callable[[], str] = lambda: conformance.conform(  # noqa: E731
                 suite,
@@ -245,7 +250,25 @@ class Scenario:
             self.checks.check(f"{what}, {when}", call)
         self.checks.check("the daemon stops in order", self._stop)
 
+    def buckets(self) -> None:
+        """Do it all on a bucket, and what only there can be done."""
+        lacking = ceph.missing()
+        if lacking:
+            self.checks.skip("buckets of Ceph", f"this needs {', '.join(lacking)}")
+            return
+        cluster = ceph.Ceph(self.processes)
+        try:
+            cluster.start()
+            for client in (self.skopeo, self.containerd):
+                self.three_times(client, *buckets.storage(self.processes, cluster, client.name))
+            buckets.Buckets(self.processes, self.checks, self.upstreams, cluster).play()
+        finally:
+            cluster.stop()
+
     def _clean(self) -> None:
-        text = self.processes.log("mirror").read_text()
-        assert "Traceback" not in text, text[text.index("Traceback") - 300 :][:3000]
-        assert PASSWORD not in text, "a password is in the log"
+        for name in ("mirror", *buckets.REPLICAS):
+            log = self.processes.log(name)
+            text = log.read_text() if log.exists() else ""
+            assert "Traceback" not in text, text[text.index("Traceback") - 300 :][:3000]
+            for secret in (PASSWORD, ceph.SECRET_KEY):
+                assert secret not in text, "a secret is in the log"

@@ -35,17 +35,17 @@ class Processes:
         log = self.log(name)
         return log.read_text(errors="replace")[-4000:] if log.exists() else "(nothing)"
 
-    def start(self, name: str, *command: str, port: int | None = None) -> None:
-        """Start a process and wait until it listens on *port*."""
+    def start(self, name: str, *command: str, port: int | None = None, seconds: int = 30) -> None:
+        """Start a process and wait until it listens on *port*, so many *seconds* at most."""
         with self.log(name).open("ab") as log:
             self._running[name] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         if port is not None:
-            self._wait(name, port)
+            self._wait(name, port, seconds)
 
-    def _wait(self, name: str, port: int) -> None:
-        for _ in range(300):
+    def _wait(self, name: str, port: int, seconds: int) -> None:
+        for _ in range(seconds * 10):
             if self._running[name].poll() is not None:
                 break
             try:
@@ -68,6 +68,13 @@ class Processes:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             return process.wait()
+
+    def kill(self, name: str) -> None:
+        """End a process with SIGKILL, which leaves it no time for anything."""
+        process = self._running.pop(name, None)
+        if process is not None:
+            process.kill()
+            process.wait()
 
     def stop_all(self) -> None:
         """End everything."""
@@ -151,10 +158,11 @@ class Upstreams:
 
 
 class Mirror:
-    """The daemon under test, as it is installed."""
+    """The daemon under test, as it is installed; another one beside it needs another *name*."""
 
-    def __init__(self, processes: Processes, upstreams: Upstreams) -> None:
+    def __init__(self, processes: Processes, upstreams: Upstreams, name: str = "mirror") -> None:
         self._processes = processes
+        self.name = name
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         config = processes.work / "upstreams.yaml"
@@ -177,16 +185,16 @@ class Mirror:
         config.chmod(0o600)
         self._config = config
 
-    def start(self, root: str) -> None:
-        """Start the command that people start, on the directory *root* of the run."""
+    def start(self, *storage: str) -> None:
+        """Start the command that people start, with these arguments for its storage."""
         command = str(Path(sys.executable).with_name("oci-registry"))
         self._processes.start(
-            "mirror",
+            self.name,
             *(command, "--listen", self.address, "--upstream-config-file", str(self._config)),
-            *("filesystem", "--root", str(self._processes.work / root)),
+            *storage,
             port=self.port,
         )
 
     def stop(self) -> int | None:
         """Stop it; return its exit status."""
-        return self._processes.stop("mirror")
+        return self._processes.stop(self.name)
