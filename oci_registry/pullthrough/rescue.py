@@ -30,7 +30,7 @@ class RescuedSource:
         """Return the next bytes, at most *limit*; ``b""`` at the end."""
         data = self._source.read(limit)
         if isinstance(data, Deferred):
-            return data.addCallbacks(self._arrived, self._failed, (limit,), errbackArgs=(limit,))
+            return data.addCallbacks(self._take, self._failed, (limit,), errbackArgs=(limit,))
         return self._take(data, limit)
 
     def _take(self, data: bytes, limit: int) -> bytes | Deferred[bytes]:
@@ -38,9 +38,6 @@ class RescuedSource:
             self._position += len(data)
             return data
         return self._rescue(StoreError("an object ended before its end"), limit)
-
-    def _arrived(self, data: bytes, limit: int) -> bytes | Deferred[bytes]:
-        return self._take(data, limit)
 
     def _failed(self, failure: Failure, limit: int) -> Failure | Deferred[bytes]:
         if self._instead is None or not isinstance(failure.value, StoreError):

@@ -86,8 +86,7 @@ class _FileWriter:
             raise
 
     def read(self, offset: int, length: int) -> Deferred[bytes]:
-        at_hand = self._descriptor.read_now(offset, length)
-        return self._descriptor.read(offset, length) if at_hand is None else succeed(at_hand)
+        return self._descriptor.read_soon(offset, length)
 
     def commit(self) -> Deferred[None]:
         return self._descriptor.hold(self._driver.upkeep(as_store_error, self._commit))

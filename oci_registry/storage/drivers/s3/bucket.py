@@ -10,8 +10,8 @@ from typing import Any
 from attrs import frozen
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError
-from urllib3.exceptions import HTTPError
 
+from oci_registry.spec.mediatypes import OCTET_STREAM
 from oci_registry.spec.ranges import parse_content_range
 from oci_registry.storage.drivers.s3.connection import UNSUPPORTED, Connection
 from oci_registry.storage.drivers.s3.failures import (
@@ -22,7 +22,6 @@ from oci_registry.storage.drivers.s3.failures import (
 )
 from oci_registry.storage.interfaces import StoreError
 
-BINARY = "application/octet-stream"
 LINK_LIFETIME = 900
 """Seconds that a presigned URL can be used."""
 DELETED_AT_ONCE = 1000
@@ -153,7 +152,7 @@ class Bucket:
             key,
             Body=body,
             ContentLength=size,
-            ContentType=BINARY,
+            ContentType=OCTET_STREAM,
             Metadata=seal_of(size),
         )
 
@@ -162,17 +161,18 @@ class Bucket:
         found = self.head(key)
         if found.sealed:
             return
-        here = {"Bucket": self.connection.bucket, "Key": self._prefix + key}
         marks = {
             "Metadata": seal_of(found.size),
             "MetadataDirective": "REPLACE",
-            "ContentType": BINARY,
+            "ContentType": OCTET_STREAM,
             "CopySourceIfMatch": found.etag,
         }
-        try:
-            self.connection.writing.copy(here, *here.values(), ExtraArgs=marks, Config=_COPYING)
-        except (ClientError, BotoCoreError, HTTPError, OSError) as error:
-            raise explain(error, self._place) from error
+
+        def copy(Bucket: str, Key: str) -> None:
+            here = {"Bucket": Bucket, "Key": Key}
+            self.connection.writing.copy(here, Bucket, Key, ExtraArgs=marks, Config=_COPYING)
+
+        self.connection.about(copy, key)
 
     def claim(self, key: str, seconds: float) -> bool:
         """Whether nobody has claimed *key* in the last so many seconds; then it is claimed now.
@@ -196,7 +196,7 @@ class Bucket:
             if status_of(error) in (404, 409, 412):
                 return False
             if code_of(error) not in UNSUPPORTED:
-                raise explain(error, self._place) from error
+                raise self.connection.refused(error) from error
             self.connection.about(writing.put_object, key, Body=b"")
         return True
 
@@ -228,7 +228,7 @@ class Bucket:
             answer = self.connection.ask(delete, Delete={"Objects": objects, "Quiet": True})
         except ClientError as error:
             if code_of(error) not in UNSUPPORTED and status_of(error) != 405:
-                raise explain(error, self._place) from error
+                raise self.connection.refused(error) from error
             self._batches = False
             return None
         errors = answer.get("Errors", ())
@@ -239,14 +239,11 @@ class Bucket:
     def page(self, prefix: str, token: str | None) -> tuple[list[Listed], str | None]:
         """Return some objects below *prefix* and what continues the listing, None at its end."""
         further = {} if token is None else {"ContinuationToken": token}
-        try:
-            answer = self.connection.ask(
-                self.connection.writing.list_objects_v2,
-                Prefix=f"{self._prefix}{prefix}/",
-                **further,
-            )
-        except ClientError as error:
-            raise explain(error, self._place) from error
+        answer = self.connection.demand(
+            self.connection.writing.list_objects_v2,
+            Prefix=f"{self._prefix}{prefix}/",
+            **further,
+        )
         listed = [
             Listed(
                 str(item["Key"]).removeprefix(self._prefix),

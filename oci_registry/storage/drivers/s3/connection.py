@@ -25,6 +25,7 @@ from oci_registry.storage.drivers.s3.failures import (
     is_outage,
     status_of,
 )
+from oci_registry.storage.interfaces import StoreError
 
 # Seconds. A client waits while we read; nobody waits while we write, and a server that has to put a
 # large object together may take a while.
@@ -34,6 +35,7 @@ UNSUPPORTED = frozenset(
     {"NotImplemented", "InvalidRequest", "InvalidArgument", "MissingContentMD5"}
 )
 """Codes with which servers refuse what they have not learnt yet."""
+_ABSENT = frozenset({"NoSuchKey", "NoSuchUpload", "NotFound", "404"})
 _TROUBLE = (ClientError, BotoCoreError, HTTPError, OSError)
 
 T = TypeVar("T")
@@ -98,14 +100,21 @@ class Connection:
         self._outage.ended()
         return answer
 
-    def about(self, operation: Callable[..., T], key: str, **arguments: Any) -> T:
-        """Ask about an object; raises `Absent` when there is none, else StoreError."""
+    def demand(self, operation: Callable[..., T], **arguments: Any) -> T:
+        """Ask the server; raises `Absent` when there is no such thing, else StoreError."""
         try:
-            return self.ask(operation, Key=self.prefix + key, **arguments)
+            return self.ask(operation, **arguments)
         except ClientError as error:
-            if code_of(error) in ("NoSuchKey", "NoSuchUpload", "NotFound", "404"):
-                raise Absent(str(explain(error, self.place))) from error
-            raise explain(error, self.place) from error
+            raise self.refused(error) from error
+
+    def about(self, operation: Callable[..., T], key: str, **arguments: Any) -> T:
+        """Ask about an object; raises as `demand`."""
+        return self.demand(operation, Key=self.prefix + key, **arguments)
+
+    def refused(self, error: ClientError) -> StoreError:
+        """Return the error for a refusal: `Absent` when there is no such thing."""
+        explained = explain(error, self.place)
+        return Absent(str(explained)) if code_of(error) in _ABSENT else explained
 
     def if_absent(self, operation: Callable[..., T], key: str, **arguments: Any) -> T:
         """Ask to write an object if there is none; raises `AlreadyThere`.
@@ -118,10 +127,8 @@ class Connection:
             except ClientError as error:
                 if status_of(error) in (409, 412):
                     raise AlreadyThere(key) from error
-                if code_of(error) == "NoSuchUpload":
-                    raise Absent(str(explain(error, self.place))) from error
                 if code_of(error) not in UNSUPPORTED:
-                    raise explain(error, self.place) from error
+                    raise self.refused(error) from error
             if hasattr(arguments.get("Body"), "seek"):
                 arguments["Body"].seek(0)
         # If the server refused something else than the condition, it will do so again.
@@ -133,10 +140,7 @@ class Connection:
         """Yield the pages of a listing that goes on at markers."""
         at: Json = {}
         while True:
-            try:
-                page = self.ask(operation, Prefix=self.prefix, **at)
-            except ClientError as error:
-                raise explain(error, self.place) from error
+            page = self.demand(operation, Prefix=self.prefix, **at)
             yield page
             at = {marker: page[f"Next{marker}"] for marker in markers if page.get(f"Next{marker}")}
             if not (page.get("IsTruncated") and at):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from oci_registry.storage.drivers.s3.bucket import BINARY, seal_of
+from oci_registry.spec.mediatypes import OCTET_STREAM
+from oci_registry.storage.drivers.s3.bucket import seal_of
 from oci_registry.storage.drivers.s3.connection import Connection
 from oci_registry.storage.drivers.s3.failures import Absent
 
@@ -31,7 +32,10 @@ class Multipart:
     def begin(self, key: str, size: int) -> str:
         """Begin an upload of an object of *size* bytes; return its identifier."""
         answer = self._connection.about(
-            self._client.create_multipart_upload, key, ContentType=BINARY, Metadata=seal_of(size)
+            self._client.create_multipart_upload,
+            key,
+            ContentType=OCTET_STREAM,
+            Metadata=seal_of(size),
         )
         return str(answer["UploadId"])
 

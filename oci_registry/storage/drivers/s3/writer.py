@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred, DeferredLock, succeed
+from twisted.internet.defer import Deferred, DeferredLock
 from zope.interface import implementer
 
 from oci_registry.storage.drivers.files import Descriptor, as_store_error, write_all
@@ -85,8 +85,7 @@ class S3Writer:
 
     def read(self, offset: int, length: int) -> Deferred[bytes]:
         """Read what was appended, from the spool."""
-        at_hand = self._descriptor.read_now(offset, length)
-        return self._descriptor.read(offset, length) if at_hand is None else succeed(at_hand)
+        return self._descriptor.read_soon(offset, length)
 
     # -- uploading parts
 
