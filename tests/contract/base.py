@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from errno import ENOSPC
+from stat import S_ISREG
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -20,6 +24,21 @@ KEY = "blobs/sha256/ab/cdef"
 OTHER = "blobs/sha256/ab/0123"
 NOW = 1_700_000_000.0
 BAD_KEYS = ("", "/", "/etc/passwd", "..", "../x", "a/../../x", "a/..", "a//b", "./a", "a/", "a\0b")
+
+
+@contextmanager
+def no_space() -> Iterator[None]:
+    """Let the system refuse every write to a file, for as long as the context lasts."""
+    write = os.write
+
+    def refuse(descriptor: int, data: memoryview) -> int:
+        # The reactor writes too, to wake itself.
+        if S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(ENOSPC, os.strerror(ENOSPC))
+        return write(descriptor, data)
+
+    with patch.object(os, "write", refuse):
+        yield
 
 
 async def collect(items: AsyncIterator[T]) -> list[T]:

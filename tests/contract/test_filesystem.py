@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from errno import ENOSPC
 from pathlib import Path
-from stat import S_ISREG
-from unittest.mock import patch
 
 from twisted.internet.task import Clock
 
 from oci_registry.storage.drivers.filesystem import FilesystemDriver
 from oci_registry.streams.threads import Workers
-from tests.contract import driver
+from tests.contract import base, driver
 from tests.support.daemon import reactor
 from tests.support.streams import run_at_once
 
@@ -37,15 +34,7 @@ class Filesystem(driver.DriverContract):
     @contextmanager
     def full(self) -> Iterator[None]:
         """Let the system refuse to write."""
-        write = os.write
-
-        def refuse(descriptor: int, data: memoryview) -> int:
-            # The reactor writes too, to wake itself.
-            if S_ISREG(os.fstat(descriptor).st_mode):
-                raise OSError(ENOSPC, os.strerror(ENOSPC))
-            return write(descriptor, data)
-
-        with patch.object(os, "write", refuse):
+        with base.no_space():
             yield
 
     def tearDown(self) -> None:

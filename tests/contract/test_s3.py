@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from errno import ENOSPC
 from pathlib import Path
-from stat import S_ISREG
 from typing import Any
-from unittest.mock import patch
 
 from twisted.internet.task import Clock
 
 from oci_registry.storage.drivers.s3.driver import CHECKED, S3Driver
 from oci_registry.streams.threads import Workers
-from tests.contract import driver
+from tests.contract import base, driver
 from tests.support import s3
 from tests.support.daemon import reactor
 from tests.support.streams import run_at_once
@@ -52,18 +48,10 @@ class Bucket(driver.DriverContract):
     @contextmanager
     def full(self) -> Iterator[None]:
         """Let the server refuse to write, and the system to spool."""
-        write = os.write
-
-        def refuse(descriptor: int, data: memoryview) -> int:
-            # The reactor writes too, to wake itself.
-            if S_ISREG(os.fstat(descriptor).st_mode):
-                raise OSError(ENOSPC, os.strerror(ENOSPC))
-            return write(descriptor, data)
-
         # A check that went well counts for a while.
         self.clock.advance(CHECKED)
         with (
-            patch.object(os, "write", refuse),
+            base.no_space(),
             s3.refusing(self.driver.bucket.connection, 403, "QuotaExceeded"),
         ):
             yield

@@ -113,6 +113,13 @@ class Sweeping(BucketTestCase):
             await daemon.sweep()
         self.assertEqual(1, self.proxy.count("UPLOADS"))
 
+    def list_five_at_once(self) -> None:
+        """Let a page of the first daemon's listings hold five objects."""
+        self.daemons[0]._driver.bucket.connection.writing.meta.events.register(
+            "provide-client-params.s3.ListObjectsV2",
+            lambda params, **_: {**params, "MaxKeys": 5},
+        )
+
     @running
     async def test_long_listings(self) -> None:
         """A listing of many pages is followed to its end."""
@@ -120,10 +127,7 @@ class Sweeping(BucketTestCase):
         daemon = await self.start()
         await self.pull(*(path for _, path in made))
         self.clock.ahead += DEFAULT_INVALIDATION_TIME + 60
-        self.daemons[0]._driver.bucket.connection.writing.meta.events.register(
-            "provide-client-params.s3.ListObjectsV2",
-            lambda params, **_: {**params, "MaxKeys": 5},
-        )
+        self.list_five_at_once()
         await self.sweep(daemon)
         self.assertEqual(set(), self.keys("blobs"))
         self.assertGreaterEqual(self.proxy.count("LIST"), 5)
@@ -135,10 +139,7 @@ class Sweeping(BucketTestCase):
         daemon = await self.start()
         await self.pull(*(path for _, path in made))
         self.clock.ahead += DEFAULT_INVALIDATION_TIME + 60
-        self.daemons[0]._driver.bucket.connection.writing.meta.events.register(
-            "provide-client-params.s3.ListObjectsV2",
-            lambda params, **_: {**params, "MaxKeys": 5},
-        )
+        self.list_five_at_once()
         refuse = refusal(403, "AccessDenied")
 
         async def second_page(asked: object, forward: Forward) -> Reply | None:

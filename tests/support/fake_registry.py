@@ -65,7 +65,7 @@ Script = Callable[[Asked], Reply | None]
 class _Body:
     """Send a body piece by piece, stopping where the reply says."""
 
-    def __init__(self, channel: _Channel, reply: Reply) -> None:
+    def __init__(self, channel: Channel, reply: Reply) -> None:
         self._channel = channel
         self._reply = reply
         self._sent = 0
@@ -111,13 +111,14 @@ class _Body:
         self._channel.registry.hung_up += 1
 
 
-class _Channel(Protocol):
+class Channel(Protocol):
     """A connection: one request after the other."""
 
-    def __init__(self, registry: FakeRegistry) -> None:
+    def __init__(self, registry: Any) -> None:
         self.registry = registry
-        self._buffer = b""
+        self._buffer = bytearray()
         self._busy = False
+        self._told = False
 
     def connectionMade(self) -> None:
         self.registry.channels.add(self)
@@ -135,23 +136,30 @@ class _Channel(Protocol):
         self._try()
 
     def _try(self) -> None:
-        if self._busy or b"\r\n\r\n" not in self._buffer:
+        end = -1 if self._busy else self._buffer.find(b"\r\n\r\n")
+        if end < 0:
             return
-        head, _, rest = self._buffer.partition(b"\r\n\r\n")
-        line, *fields = head.decode("latin-1").split("\r\n")
+        line, *fields = self._buffer[:end].decode("latin-1").split("\r\n")
         headers = {k.lower(): v.strip() for k, _, v in (f.partition(":") for f in fields)}
-        length = int(headers.get("content-length", "0"))
-        if len(rest) < length:
+        if "expect" in headers and not self._told:
+            self._told = True
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        length = end + 4 + int(headers.get("content-length", "0"))
+        if len(self._buffer) < length:
             return
-        self._buffer = rest[length:]
-        self._busy = True
         method, target, _ = line.split(" ")
         path, _, query = target.partition("?")
-        asked = Asked(method, path, query, headers, rest[:length])
+        asked = Asked(method, path, query, headers, bytes(self._buffer[end + 4 : length]))
+        del self._buffer[:length]
+        self._busy, self._told = True, False
         self.registry.asked.append(asked)
-        self._send(asked, self.registry.answer(asked))
+        self.answer(asked)
 
-    def _send(self, asked: Asked, reply: Reply) -> None:
+    def answer(self, asked: Asked) -> None:
+        """Answer a request, now or later, with `send`."""
+        self.send(asked, self.registry.answer(asked))
+
+    def send(self, asked: Asked, reply: Reply) -> None:
         if reply.silent:
             return
         headers = dict(reply.headers)
@@ -159,7 +167,8 @@ class _Channel(Protocol):
             headers["Transfer-Encoding"] = "chunked"
         elif reply.length is not None:
             length = len(reply.body) if reply.length == "right" else reply.length
-            headers.setdefault("Content-Length", str(length))
+            if "content-length" not in {name.lower() for name in headers}:
+                headers["Content-Length"] = str(length)
         lines = [f"HTTP/1.1 {reply.status} Whatever"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         self.transport.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
@@ -171,14 +180,17 @@ class _Channel(Protocol):
             self.transport.registerProducer(_Body(self, reply), False)
 
 
-class _Channels(ProtocolFactory):
+class Channels(ProtocolFactory):
+    """Makes channels of a kind for a server."""
+
     noisy = False
 
-    def __init__(self, registry: FakeRegistry) -> None:
+    def __init__(self, registry: Any, channel: Callable[[Any], Protocol] = Channel) -> None:
         self._registry = registry
+        self._channel = channel
 
     def buildProtocol(self, addr: Any) -> Protocol:
-        return _Channel(self._registry)
+        return self._channel(self._registry)
 
 
 @define(eq=False)
@@ -198,9 +210,9 @@ class FakeRegistry:
         """Listen; *tls* is a context factory to do so with."""
         where = {"interface": "127.0.0.1"}
         if tls is None:
-            self._port = reactor.listenTCP(0, _Channels(self), **where)
+            self._port = reactor.listenTCP(0, Channels(self), **where)
         else:
-            self._port = reactor.listenSSL(0, _Channels(self), tls, **where)
+            self._port = reactor.listenSSL(0, Channels(self), tls, **where)
 
     async def stop(self) -> None:
         for channel in list(self.channels):

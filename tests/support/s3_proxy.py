@@ -11,10 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 from attrs import Factory, define, evolve, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
-from twisted.internet.protocol import Factory as ProtocolFactory
 from twisted.internet.protocol import Protocol
 
-from tests.support.fake_registry import Asked, Reply, _Body
+from tests.support.fake_registry import Asked, Channel, Channels, Reply
 
 Forward = Callable[[], Awaitable[Reply]]
 Script = Callable[[Asked, Forward], Coroutine[Any, Any, Reply | None]]
@@ -106,55 +105,20 @@ class _Asking(Protocol):
         self.done.callback(b"".join(self._pieces))
 
 
-class _Channel(Protocol):
-    """A connection of the daemon: one request after the other."""
-
-    def __init__(self, registry: S3Proxy) -> None:
-        self.registry = registry
-        self._buffer = bytearray()
-        self._busy = False
-        self._told = False
+class _Channel(Channel):
+    """A connection of the daemon, whose requests may be answered late or never."""
 
     def connectionMade(self) -> None:
-        self.registry.connections += 1
-        self.registry.channels.add(self)
+        super().connectionMade()
         if self.registry.closing:
             self.transport.loseConnection()
 
-    def connectionLost(self, reason: Any = None) -> None:
-        self.registry.channels.discard(self)
-
-    def dataReceived(self, data: bytes) -> None:
-        self._buffer += data
-        self._try()
-
-    def next_request(self) -> None:
-        self._busy = False
-        self._try()
-
-    def _try(self) -> None:
-        end = -1 if self._busy else self._buffer.find(b"\r\n\r\n")
-        if end < 0:
-            return
-        line, *fields = self._buffer[:end].decode("latin-1").split("\r\n")
-        headers = {k.lower(): v.strip() for k, _, v in (f.partition(":") for f in fields)}
-        if "expect" in headers and not self._told:
-            self._told = True
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        length = end + 4 + int(headers.get("content-length", "0"))
-        if len(self._buffer) < length:
-            return
-        method, target, _ = line.split(" ")
-        path, _, query = target.partition("?")
-        asked = Asked(method, path, query, headers, bytes(self._buffer[end + 4 : length]))
-        del self._buffer[:length]
-        self._busy, self._told = True, False
+    def answer(self, asked: Asked) -> None:
+        """Ask the proxy, in its own time."""
         Deferred.fromCoroutine(self._answer(asked))
 
     async def _answer(self, asked: Asked) -> None:
-        proxy = self.registry
-        proxy.asked.append(asked)
-        kind = kind_of(asked)
+        proxy, kind = self.registry, kind_of(asked)
         proxy.under_way[kind] += 1
         try:
             reply = await proxy.answer(asked)
@@ -164,25 +128,8 @@ class _Channel(Protocol):
             return
         if reply is None:
             self.transport.loseConnection()
-            return
-        headers = dict(reply.headers)
-        headers.setdefault("content-length", str(len(reply.body)))
-        lines = [f"HTTP/1.1 {reply.status} Whatever", *(f"{k}: {v}" for k, v in headers.items())]
-        self.transport.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
-        if asked.method == "HEAD" or not (reply.body or reply.cut is not None):
-            self.next_request()
         else:
-            self.transport.registerProducer(_Body(self, reply), False)
-
-
-class _Channels(ProtocolFactory):
-    noisy = False
-
-    def __init__(self, proxy: S3Proxy) -> None:
-        self._proxy = proxy
-
-    def buildProtocol(self, addr: Any) -> Protocol:
-        return _Channel(self._proxy)
+            self.send(asked, reply)
 
 
 @frozen
@@ -218,7 +165,9 @@ class S3Proxy:
 
     def up(self) -> None:
         """Listen, always on the same port."""
-        self._listening = self.reactor.listenTCP(self.port, _Channels(self), interface="127.0.0.1")
+        self._listening = self.reactor.listenTCP(
+            self.port, Channels(self, _Channel), interface="127.0.0.1"
+        )
         self.port = self._listening.getHost().port
 
     async def down(self) -> None:
