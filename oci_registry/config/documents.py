@@ -1,7 +1,7 @@
 """A YAML list of flat mappings, read with line numbers.
 
-The semantics are those of ``yaml.safe_load`` (YAML 1.1 scalars, anchors, merge keys), except that
-a key given twice in one mapping is a problem, and that values must be scalars.  The node graph is
+The semantics are those of YAML 1.1 (scalars, anchors, merge keys), as ``yaml.safe_load`` has them,
+except that a key given twice in one mapping is a problem, and that values must be scalars.  The node graph is
 walked as it is, so aliases cost nothing: nothing is ever expanded.  No message repeats a value,
 nor a key beyond the characters of a plain word, since a slip of the pen can turn a password into
 either.

@@ -77,15 +77,25 @@ class Reading(_Case):
 class Merging(_Case):
     """Anchors, aliases and merge keys."""
 
-    def test_same_as_safe_load(self) -> None:
-        """Merged mappings give what yaml.safe_load gives."""
+    def test_merged(self) -> None:
+        """A mapping's own keys win over merged ones, and the first of several merged wins."""
         text = """
 - &one {a: 1, b: 2}
 - &two {<<: *one, b: 3, c: 4}
 - {d: 5, <<: [*two, *one]}
 - {<<: [*one, *two], a: *anchor}
 """.replace("- &one", "- {x: &anchor 9}\n- &one")
-        self.assertEqual(self.values(text), yaml.safe_load(text))
+        # Not compared with yaml.safe_load: PyYAML 6.0.4 loses the "b: 3" of the second.
+        self.assertEqual(
+            self.values(text),
+            [
+                {"x": 9},
+                {"a": 1, "b": 2},
+                {"a": 1, "b": 3, "c": 4},
+                {"a": 1, "b": 3, "c": 4, "d": 5},
+                {"a": 9, "b": 2, "c": 4},
+            ],
+        )
         self.assert_fine()
 
     def test_into_itself(self) -> None:
