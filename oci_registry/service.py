@@ -151,8 +151,15 @@ class Daemon(MultiService):
         def counted(outcome: str) -> None:
             self.metrics.upstream_requests.labels(label, outcome).inc()
 
-        http = UpstreamHttp(self._reactor, settings)
-        return RegistryClient(settings, http, self._reactor, counted)
+        (host,) = settings.hosts
+        http = UpstreamHttp(
+            self._reactor,
+            host,
+            guarded=not (settings.configured or self._settings.egress.allow_private),
+            egress=self._settings.egress,
+            connect_timeout=settings.connect_timeout,
+        )
+        return RegistryClient(settings, host, http, self._reactor, counted)
 
     def sweep(self) -> Deferred[None]:
         """Remove what nobody uses; if it fails, the next sweep comes all the same."""

@@ -98,30 +98,33 @@ def apply_credentials(
         if upstream is None:
             findings.warning(source, f"credentials for unknown namespace {namespace} are not used")
             continue
-        if upstream.credentials is not None:
+        host, *others = upstream.hosts
+        if host.credentials is not None:
             findings.warning(
                 source,
                 f"the credentials for {namespace} replace those in the upstream configuration",
             )
-        result[namespace] = evolve(upstream, credentials=credentials)
+        hosts = (evolve(host, credentials=credentials), *others)
+        result[namespace] = evolve(upstream, hosts=hosts)
     return tuple(result.values())
 
 
 def warn_of_exposure(upstreams: Sequence[UpstreamSettings], findings: Findings) -> None:
     """Warn of credentials that are sent where anybody on the way can read them."""
     for upstream in upstreams:
-        if upstream.credentials is None:
-            continue
-        if not upstream.tls:
-            findings.warning(
-                f"upstream {upstream.namespace}",
-                "tls is false: its credentials are sent unencrypted",
-            )
-        elif upstream.accept_invalid_certs:
-            findings.warning(
-                f"upstream {upstream.namespace}",
-                "accept_invalid_certs is true: its credentials are sent to whoever answers",
-            )
+        for host in upstream.hosts:
+            if host.credentials is None:
+                continue
+            where = f"upstream {upstream.namespace}"
+            if len(upstream.hosts) > 1:
+                where += f", host {host.host}"
+            if not host.tls:
+                findings.warning(where, "tls is false: its credentials are sent unencrypted")
+            elif host.accept_invalid_certs:
+                findings.warning(
+                    where,
+                    "accept_invalid_certs is true: its credentials are sent to whoever answers",
+                )
 
 
 def _load(document: str | bytes, source: str, findings: Findings) -> object:

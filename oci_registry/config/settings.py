@@ -42,25 +42,86 @@ class Credentials:
 
 
 @frozen
-class UpstreamSettings:
-    """One remote registry: which source host it answers for, and how it is reached.
+class ProxySettings:
+    """An HTTP proxy that makes tunnels (``CONNECT``), spoken to over TLS if *tls*."""
 
-    ``namespace`` is the source host as clients name it and ``host`` the registry to ask,
-    ``host[:port]``, both in lower case.  Both invalidation times are seconds:
-    ``manifest_invalidation_time`` is how long a tag is believed before the upstream is asked
-    again (0 asks every time), ``blob_invalidation_time`` how long an object may lie unused.
-    ``configured`` is false for an upstream that nobody wrote down.
+    host: str
+    port: int
+    tls: bool = False
+    credentials: Credentials | None = None
+
+
+@frozen
+class EgressSettings:
+    """How the world outside is reached by whoever has no settings of its own.
+
+    ``https_proxy`` and ``http_proxy`` are for URLs of these schemes; ``no_proxy`` holds, in lower
+    case, the entries of ``NO_PROXY``: hosts, domains, addresses, networks, ``*``.
+    ``allow_private``: hosts that nobody configured may have private addresses.
     """
 
-    namespace: str
+    https_proxy: ProxySettings | None = None
+    http_proxy: ProxySettings | None = None
+    no_proxy: tuple[str, ...] = ()
+    allow_private: bool = False
+
+
+@frozen
+class HostSettings:
+    """One host of an upstream, ``host[:port]`` in lower case, and what is special about it.
+
+    ``ca_file`` holds certificates to believe beside the system's, ``client_cert_file`` and
+    ``client_key_file`` what we show to a server that asks who we are.  ``proxy`` is the way to this
+    host and wins over `EgressSettings`; with ``direct`` there is none.
+    """
+
     host: str
     tls: bool = True
     accept_invalid_certs: bool = False
     ca_file: str | None = None
-    user_agent: str | None = None
+    client_cert_file: str | None = None
+    client_key_file: str | None = None
     credentials: Credentials | None = None
+    proxy: ProxySettings | None = None
+    direct: bool = False
+
+
+@frozen
+class UpstreamSettings:
+    """One remote registry: which source host it answers for, and how it is reached.
+
+    ``namespace`` is the source host as clients name it, in lower case, and ``hosts`` are where it is
+    asked, in order of preference.  ``configured`` is false for an upstream that nobody wrote down.
+    All times are seconds:
+
+    * ``manifest_invalidation_time``: how long a tag is believed before the upstream is asked again
+      (0 asks every time); ``stale_while_revalidate``: how much longer it is served while it is asked
+      in the background; ``stale_if_error``: how much longer it is served when no host can say.
+    * ``blob_invalidation_time``: how long an object may lie unused.
+    * ``connect_timeout``: for a connection to be made; ``response_timeout``: from a question to its
+      answer's headers; ``body_timeout``: how long a body may stand still.
+    * ``remember_not_found``, ``remember_denied``: how long a no is not asked again.
+
+    ``believe_not_found`` is whether a 404 ends what was known of a tag.  ``retries`` is how many
+    attempts to go on with a body may fail in a row, ``max_connections`` how many requests each host
+    gets at once.
+    """
+
+    namespace: str
+    hosts: tuple[HostSettings, ...]
+    user_agent: str | None = None
     manifest_invalidation_time: float = DEFAULT_INVALIDATION_TIME
+    stale_while_revalidate: float = 0.0
+    stale_if_error: float = 7 * 86400.0
     blob_invalidation_time: float = DEFAULT_INVALIDATION_TIME
+    connect_timeout: float = 10.0
+    response_timeout: float = 20.0
+    body_timeout: float = 60.0
+    remember_not_found: float = 10.0
+    remember_denied: float = 60.0
+    believe_not_found: bool = True
+    retries: int = 8
+    max_connections: int = 64
     configured: bool = True
 
     @classmethod
@@ -69,12 +130,12 @@ class UpstreamSettings:
 
         ``host`` must already have passed `oci_registry.spec.reference.parse_host`.
         """
-        return cls(namespace=host, host=host, configured=False)
+        return cls(namespace=host, hosts=(HostSettings(host),), configured=False)
 
 
 #: Registries whose host differs from their name; known without any configuration.
 BUILTIN_UPSTREAMS: tuple[UpstreamSettings, ...] = (
-    UpstreamSettings(namespace="docker.io", host="registry-1.docker.io"),
+    UpstreamSettings(namespace="docker.io", hosts=(HostSettings("registry-1.docker.io"),)),
 )
 
 
@@ -144,6 +205,7 @@ class Settings:
     default_namespace: str = "docker.io"
     upstreams: tuple[UpstreamSettings, ...] = BUILTIN_UPSTREAMS
     allow_dynamic_upstreams: bool = True
+    egress: EgressSettings = EgressSettings()
     check_cache_digest: bool = False
     log_level: str = "info"
     log_format: str = "text"

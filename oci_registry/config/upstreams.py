@@ -13,6 +13,7 @@ from oci_registry.config.names import parse_namespace, parse_registry_host
 from oci_registry.config.settings import (
     DEFAULT_INVALIDATION_TIME,
     Credentials,
+    HostSettings,
     UpstreamSettings,
 )
 from oci_registry.spec.durations import parse_duration
@@ -119,12 +120,16 @@ class _EntryReader:
             return None
         return UpstreamSettings(
             namespace=namespace,
-            host=host,
-            tls=tls,
-            accept_invalid_certs=accept_invalid_certs,
-            ca_file=ca_file,
+            hosts=(
+                HostSettings(
+                    host,
+                    tls=tls,
+                    accept_invalid_certs=accept_invalid_certs,
+                    ca_file=ca_file,
+                    credentials=credentials,
+                ),
+            ),
             user_agent=user_agent,
-            credentials=credentials,
             manifest_invalidation_time=manifest_time,
             blob_invalidation_time=blob_time,
         )

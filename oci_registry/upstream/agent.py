@@ -37,11 +37,9 @@ from twisted.web.iweb import (
 )
 from zope.interface import implementer
 
-from oci_registry.config.settings import UpstreamSettings
+from oci_registry.config.settings import EgressSettings, HostSettings
 from oci_registry.upstream.guard import GuardedReactor
 
-CONNECT_TIMEOUT = 10
-"""Seconds for a connection to be made."""
 ATTEMPT_DELAY = 0.1
 """Seconds before the next address of a host is tried, and before a refusal is noticed (RFC 8305)."""
 POOLED = 16
@@ -105,9 +103,10 @@ class AnyCertificate:
 class Endpoints:
     """Where to connect for a URI: to the addresses of its host, the next one soon after the last."""
 
-    def __init__(self, reactor: Any, policy: IPolicyForHTTPS) -> None:
+    def __init__(self, reactor: Any, policy: IPolicyForHTTPS, timeout: float) -> None:
         self._reactor = reactor
         self._policy = policy
+        self._timeout = timeout
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         """Return the endpoint; SchemeNotSupported for anything but http and https."""
@@ -115,7 +114,7 @@ class Endpoints:
             self._reactor,
             uri.host,
             uri.port,
-            timeout=CONNECT_TIMEOUT,
+            timeout=self._timeout,
             attemptDelay=ATTEMPT_DELAY,
         )
         if uri.scheme == b"http":
@@ -138,7 +137,7 @@ class _TrustRoots:
             root._addCACertsToContext(context)
 
 
-def tls_policy(settings: UpstreamSettings) -> IPolicyForHTTPS:
+def tls_policy(settings: HostSettings) -> IPolicyForHTTPS:
     """Return how an upstream's certificate is judged. Raises OSError or ValueError for a bad ca_file."""
     if settings.accept_invalid_certs:
         return AnyCertificate()
@@ -178,18 +177,26 @@ def _parse_url(url: str) -> EncodedURL:
 
 
 class UpstreamHttp:
-    """The HTTP client of an upstream.
+    """The HTTP client of one host of an upstream, and of whatever that leads to.
 
-    Answers come as they are: body unread, redirects not followed, cookies not kept. A host that
-    nobody configured is reached at public addresses only. Raises what `tls_policy` raises.
+    Answers come as they are: body unread, redirects not followed, cookies not kept. *guarded*:
+    reach public addresses only. *connect_timeout* in seconds. Raises what `tls_policy` raises.
     """
 
-    def __init__(self, reactor: Any, settings: UpstreamSettings) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        settings: HostSettings,
+        *,
+        guarded: bool = False,
+        egress: EgressSettings = EgressSettings(),  # noqa: B008 - frozen
+        connect_timeout: float = 10.0,
+    ) -> None:
         self._reactor = reactor
         self._pool = HTTPConnectionPool(reactor, persistent=True)
         self._pool.maxPersistentPerHost = POOLED
-        reached = reactor if settings.configured else GuardedReactor(reactor)
-        endpoints = Endpoints(reached, tls_policy(settings))
+        reached = GuardedReactor(reactor) if guarded else reactor
+        endpoints = Endpoints(reached, tls_policy(settings), connect_timeout)
         agent = Agent.usingEndpointFactory(reactor, endpoints, self._pool)
         no_cookies = IndexableCookieJar(DefaultCookiePolicy(allowed_domains=[]))
         self._client = HTTPClient(IdentityAgent(agent), cookiejar=no_cookies)

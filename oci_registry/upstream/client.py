@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IConsumer, IReactorTime
 from twisted.python.failure import Failure
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 
-from oci_registry.config.settings import UpstreamSettings
+from oci_registry.config.settings import HostSettings, UpstreamSettings
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import (
     BadGateway,
@@ -86,6 +86,7 @@ class RegistryClient:
     def __init__(
         self,
         settings: UpstreamSettings,
+        host: HostSettings,
         http: UpstreamHttp,
         clock: IReactorTime,
         counted: Callable[[str], None],
@@ -94,13 +95,13 @@ class RegistryClient:
         self.configured = settings.configured
         self.manifest_invalidation_time = settings.manifest_invalidation_time
         self.blob_invalidation_time = settings.blob_invalidation_time
-        self._host = settings.host
-        self._url = f"{'https' if settings.tls else 'http'}://{settings.host}"
+        self._host = host.host
+        self._url = f"{'https' if host.tls else 'http'}://{host.host}"
         self._user_agent = settings.user_agent or "oci-registry"
         self._http = http
         self._clock = clock
         self._counted = counted
-        self._auth = Authenticator(http, self._url, settings.credentials, clock)
+        self._auth = Authenticator(http, self._url, host.credentials, clock)
 
     async def manifest(self, repository: str, reference: Tag | Digest) -> Manifest:
         """Return a checked manifest."""

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer
 
 from oci_registry.spec.digest import Digest
+from oci_registry.spec.errors import BadGateway
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
 
@@ -17,12 +18,18 @@ class UpstreamBlob(Protocol):
     """An open download: headers have arrived, the body waits."""
 
     size: int | None
-    """The blob's length in bytes, if upstream said it."""
+    """The whole blob's length in bytes, if upstream said it, even where only a part is sent."""
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Which of the upstream's hosts have sent bytes of it so far."""
 
     def pump(self, consumer: IConsumer) -> Deferred[int]:
         """Write the body to *consumer*, at its pace; return the number of bytes.
 
-        Fails with a `RegistryError` that says what happened; cancelling closes the connection.
+        A connection that breaks is replaced by another, to the same or to another host, and the body
+        goes on where it ended; *consumer* has one producer from beginning to end. Fails with a
+        `RegistryError` that says what happened; cancelling closes the connection.
         """
 
     def abandon(self) -> None:
@@ -44,6 +51,10 @@ class Referrers:
     manifests: tuple[dict[str, object], ...]
 
 
+class NoHostLeft(BadGateway):
+    """Every host has been tried for this."""
+
+
 class Upstream(Protocol):
     """One remote registry.
 
@@ -59,19 +70,47 @@ class Upstream(Protocol):
     """Whether somebody wrote it down, or a client named it."""
 
     manifest_invalidation_time: float
-    """Seconds that a tag is believed."""
+    """Seconds that a tag is believed; more than was configured while the host's limit is near."""
+
+    stale_while_revalidate: float
+    """Seconds beyond that that a tag is served while upstream is asked in the background."""
+
+    stale_if_error: float
+    """Seconds beyond the first that a tag is served when upstream cannot be asked."""
+
+    believe_not_found: bool
+    """Whether a tag that upstream does not know any more is no longer served."""
 
     blob_invalidation_time: float
     """Seconds that an object may lie unused."""
 
-    async def manifest(self, repository: str, reference: Tag | Digest) -> Manifest:
-        """Return a manifest whose bytes have been checked against its digest, asked for and claimed."""
+    async def manifest(
+        self, repository: str, reference: Tag | Digest, *, patient: bool = True
+    ) -> Manifest:
+        """Return a manifest whose bytes have been checked against its digest, asked for and claimed.
+
+        *patient*: ask again for a while if no host can say at the moment; the caller has nothing else.
+        """
 
     async def manifest_digest(self, repository: str, tag: Tag) -> Digest | None:
         """Return the digest that upstream says a tag has (HEAD), None if it does not say."""
 
-    async def blob(self, repository: str, digest: Digest) -> UpstreamBlob:
-        """Begin to download a blob."""
+    async def blob(
+        self, repository: str, digest: Digest, *, avoiding: frozenset[str] = frozenset()
+    ) -> UpstreamBlob:
+        """Begin to download a blob, from none of the hosts *avoiding*.
+
+        Raises `NoHostLeft` when these are all there are.
+        """
+
+    async def part(self, repository: str, digest: Digest, start: int, stop: int) -> UpstreamBlob:
+        """Begin to download the bytes from *start* to *stop* of a blob.
+
+        Raises `BadGateway` when upstream would send the whole.
+        """
+
+    def distrust(self, digest: Digest, hosts: frozenset[str]) -> None:
+        """These hosts have sent wrong bytes for *digest*: ask others first for a while."""
 
     async def blob_size(self, repository: str, digest: Digest) -> int | None:
         """Return a blob's size in bytes (HEAD), None if upstream does not say."""

@@ -16,6 +16,7 @@ from oci_registry.config.settings import FilesystemSettings, Settings, UpstreamS
 from oci_registry.service import Daemon
 from tests.support.client import Client
 from tests.support.fake_registry import FakeRegistry
+from tests.support.settings import upstream_settings
 
 reactor: Any = real_reactor
 
@@ -49,7 +50,7 @@ class MirrorTestCase(TestCase):
 
     def upstream(self, namespace: str, **settings: Any) -> UpstreamSettings:
         settings.setdefault("host", self.registry.host)
-        return UpstreamSettings(namespace=namespace, tls=False, **settings)
+        return upstream_settings(namespace=namespace, tls=False, **settings)
 
     async def start(
         self, *upstreams: UpstreamSettings, grace: float = 5.0, on: Any = reactor, **settings: Any

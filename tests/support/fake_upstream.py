@@ -8,12 +8,12 @@ from twisted.internet.interfaces import IConsumer, IPushProducer
 from zope.interface import implementer
 
 from oci_registry.spec.digest import Digest
-from oci_registry.spec.errors import BlobUnknown, ManifestUnknown, RegistryError
+from oci_registry.spec.errors import BadGateway, BlobUnknown, ManifestUnknown, RegistryError
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.mediatypes import OCI_MANIFEST
 from oci_registry.spec.reference import Tag
 from oci_registry.streams.follower import TransferFailed
-from oci_registry.upstream.interfaces import Page, Referrers
+from oci_registry.upstream.interfaces import NoHostLeft, Page, Referrers
 
 CHUNK = 64 * 1024
 
@@ -27,8 +27,11 @@ def manifest_of(raw: bytes, media_type: str = OCI_MANIFEST) -> Manifest:
 class FakeBody:
     """A download, sent whole at once or, with *manual*, as the test says."""
 
-    def __init__(self, data: bytes, size: int | None, *, manual: bool) -> None:
+    def __init__(
+        self, data: bytes, size: int | None, *, manual: bool, hosts: frozenset[str] = frozenset()
+    ) -> None:
         self.size = size
+        self.hosts = hosts
         self.data = data
         self.abandoned = False
         self.stopped = False
@@ -86,13 +89,21 @@ class FakeUpstream:
 
     *error* is raised by every question and *get_error* by GETs of manifests. With *holding* every
     question waits for `release`. *says_digest* and *says_size*: whether upstream tells. `asked` is
-    what was asked, one sentence each.
+    what was asked, one sentence each. Blobs come from the first of *hosts* that need not be avoided,
+    and with the bytes in *wrong* where it has some for that host. *whole*: no parts are sent.
     """
 
     namespace: str = "example.com"
     configured: bool = True
     manifest_invalidation_time: float = 3600.0
+    stale_while_revalidate: float = 0.0
+    stale_if_error: float = 7 * 86400.0
+    believe_not_found: bool = True
     blob_invalidation_time: float = 3600.0
+    hosts: tuple[str, ...] = ("a.example",)
+    wrong: dict[str, bytes] = Factory(dict)
+    whole: bool = False
+    distrusted: list[tuple[Digest, frozenset[str]]] = Factory(list)
     manifests: dict[str, Manifest] = Factory(dict)
     blobs: dict[str, bytes] = Factory(dict)
     error: Exception | None = None
@@ -134,8 +145,10 @@ class FakeUpstream:
         self.blobs[str(digest)] = data
         return digest
 
-    async def manifest(self, repository: str, reference: Tag | Digest) -> Manifest:
-        await self._begin(f"GET {repository} {reference}")
+    async def manifest(
+        self, repository: str, reference: Tag | Digest, *, patient: bool = True
+    ) -> Manifest:
+        await self._begin(f"GET {repository} {reference}{'' if patient else ' (once)'}")
         if self.get_error is not None:
             raise self.get_error
         return self._found(reference)
@@ -145,12 +158,30 @@ class FakeUpstream:
         digest = self._found(tag).digest
         return digest if self.says_digest else None
 
-    async def blob(self, repository: str, digest: Digest) -> FakeBody:
+    async def blob(
+        self, repository: str, digest: Digest, *, avoiding: frozenset[str] = frozenset()
+    ) -> FakeBody:
         await self._begin(f"GET {repository} {digest}")
+        host = next((host for host in self.hosts if host not in avoiding), None)
+        if host is None:
+            raise NoHostLeft(f"no host of {self.namespace} is left for {digest}")
+        data = self.wrong.get(host, self._blob(digest))
+        return self._body(data, len(data) if self.says_size else None, host)
+
+    async def part(self, repository: str, digest: Digest, start: int, stop: int) -> FakeBody:
+        await self._begin(f"GET {repository} {digest} {start}-{stop}")
+        if self.whole:
+            raise BadGateway(f"{self.namespace} sends no parts")
         data = self._blob(digest)
-        body = FakeBody(data, len(data) if self.says_size else None, manual=self.manual)
+        return self._body(data[start:stop], len(data), self.hosts[0])
+
+    def _body(self, data: bytes, size: int | None, host: str) -> FakeBody:
+        body = FakeBody(data, size, manual=self.manual, hosts=frozenset({host}))
         self.bodies.append(body)
         return body
+
+    def distrust(self, digest: Digest, hosts: frozenset[str]) -> None:
+        self.distrusted.append((digest, hosts))
 
     async def blob_size(self, repository: str, digest: Digest) -> int | None:
         await self._begin(f"HEAD {repository} {digest}")

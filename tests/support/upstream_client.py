@@ -11,12 +11,12 @@ from twisted.internet.task import deferLater
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import TestCase
 
-from oci_registry.config.settings import UpstreamSettings
 from oci_registry.spec.errors import RegistryError
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.client import HttpBlob, RegistryClient
 from tests.support.daemon import reactor, running, until
 from tests.support.fake_registry import FakeRegistry
+from tests.support.settings import upstream_settings
 
 
 class ClientTestCase(TestCase):
@@ -34,9 +34,10 @@ class ClientTestCase(TestCase):
         """Return a client; without options, of the fake registry over http."""
         options.setdefault("host", self.registry.host)
         options.setdefault("tls", False)
-        settings = UpstreamSettings(namespace="example.com", **options)
-        http = UpstreamHttp(reactor, settings)
-        client = RegistryClient(settings, http, reactor, self.outcomes.append)
+        settings = upstream_settings("example.com", **options)
+        (host,) = settings.hosts
+        http = UpstreamHttp(reactor, host, guarded=not settings.configured)
+        client = RegistryClient(settings, host, http, reactor, self.outcomes.append)
         self.clients.append(client)
         return client
 

@@ -14,13 +14,14 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry import service
-from oci_registry.config.settings import FilesystemSettings, Settings, UpstreamSettings
+from oci_registry.config.settings import FilesystemSettings, Settings
 from oci_registry.service import Daemon, make_service
 from oci_registry.storage.drivers.memory import MemoryDriver
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.web import root
 from oci_registry.web.root import READY_TIMEOUT
 from oci_registry.web.site import RegistrySite
+from tests.support.settings import upstream_settings
 from tests.unit.web.support import Connection
 
 SETTINGS = Settings(
@@ -178,7 +179,7 @@ class Starting(ServiceTestCase):
 
     def test_configured_namespaces_keep_their_label(self) -> None:
         """A configured registry has a label of its own however many others clients name."""
-        upstream = UpstreamSettings("mine.example.com", "mine.example.com")
+        upstream = upstream_settings("mine.example.com", "mine.example.com")
         daemon = self.make(Settings(("tcp:1",), FilesystemSettings("/x"), upstreams=(upstream,)))
         for n in range(200):
             daemon.metrics.namespace(f"h{n}.example.com")

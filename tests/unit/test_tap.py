@@ -20,10 +20,10 @@ from oci_registry.config.settings import (
     Credentials,
     FilesystemSettings,
     Settings,
-    UpstreamSettings,
 )
 from oci_registry.config.upstreams import KEYS
 from oci_registry.tap import Options, makeService
+from tests.support.settings import upstream_settings
 
 from .config.support import SECRET
 
@@ -110,7 +110,7 @@ class Parsing(TapTestCase):
                 storage=FilesystemSettings(self.root),
                 default_namespace="quay.io",
                 upstreams=(
-                    UpstreamSettings(
+                    upstream_settings(
                         namespace="quay.io",
                         host="quay.io",
                         tls=False,
@@ -208,7 +208,9 @@ class Discretion(TapTestCase):
     def test_shown(self) -> None:
         """Neither repr nor str show credentials, and the options forget them."""
         options = self.parse("--upstream-credentials", CREDENTIALS)
-        self.assertEqual(options.settings.upstreams[0].credentials, Credentials("alice", SECRET))
+        self.assertEqual(
+            options.settings.upstreams[0].hosts[0].credentials, Credentials("alice", SECRET)
+        )
         for shown in (repr(options), str(options), f"{options}", repr(options.settings)):
             self.assertNotIn(SECRET, shown)
         self.assertNotIn(SECRET, json.dumps(dict(options)))
@@ -325,7 +327,7 @@ class Example(TapTestCase):
         settings = self.load()
         self.assertEqual(settings.warnings, ())
         self.assertEqual(
-            [(upstream.namespace, upstream.host) for upstream in settings.upstreams],
+            [(upstream.namespace, upstream.hosts[0].host) for upstream in settings.upstreams],
             [
                 ("docker.io", "registry-1.docker.io"),
                 ("quay.io", "quay.io"),
@@ -347,7 +349,7 @@ class Example(TapTestCase):
         """The private registry has everything one may want."""
         private = self.load().upstreams[-1]
         self.assertEqual(private.user_agent, "containerd/1.6.8")
-        self.assertEqual(private.credentials, Credentials("example", "hunter2"))
+        self.assertEqual(private.hosts[0].credentials, Credentials("example", "hunter2"))
         self.assertEqual(private.manifest_invalidation_time, 0)
         self.assertEqual(private.blob_invalidation_time, 30 * 86400)
 

@@ -15,6 +15,7 @@ from oci_registry.config.credentials import (
 )
 from oci_registry.config.findings import Findings
 from oci_registry.config.settings import BUILTIN_UPSTREAMS, Credentials, UpstreamSettings
+from tests.support.settings import upstream_settings
 
 from .support import SECRET, ConfigTestCase
 
@@ -153,17 +154,19 @@ class Applying(ConfigTestCase):
 
     def test_given_to_the_upstream(self) -> None:
         """They go to the upstream of their namespace and to no other."""
-        upstreams = tuple(UpstreamSettings(namespace=n, host=n) for n in ("a.example", "b.example"))
+        upstreams = tuple(
+            upstream_settings(namespace=n, host=n) for n in ("a.example", "b.example")
+        )
         first, second = self.apply(upstreams, "b.example")
-        self.assertEqual((first.credentials, second.credentials), (None, ALICE))
+        self.assertEqual((first.hosts[0].credentials, second.hosts[0].credentials), (None, ALICE))
         self.assert_fine()
 
     def test_override(self) -> None:
         """They replace those of the upstream file, with a warning that names the namespace."""
         old = Credentials(username="bob", password=SECRET)
-        upstream = UpstreamSettings(namespace="a.example", host="a.example", credentials=old)
+        upstream = upstream_settings(namespace="a.example", host="a.example", credentials=old)
         (changed,) = self.apply((upstream,), "a.example")
-        self.assertEqual(changed.credentials, ALICE)
+        self.assertEqual(changed.hosts[0].credentials, ALICE)
         self.assert_fine(warnings=1)
         self.assertIn("HERE: the credentials for a.example replace", self.findings.warnings[0])
 
@@ -176,7 +179,9 @@ class Applying(ConfigTestCase):
     def test_built_in(self) -> None:
         """docker.io is known without being configured, unless only configured ones are."""
         (added,) = self.apply((), "docker.io")
-        self.assertEqual((added.host, added.credentials), ("registry-1.docker.io", ALICE))
+        self.assertEqual(
+            (added.hosts[0].host, added.hosts[0].credentials), ("registry-1.docker.io", ALICE)
+        )
         self.assert_fine()
         self.assertEqual(self.apply((), "docker.io", allow_dynamic=False), ())
         self.assert_fine(warnings=1)
@@ -190,10 +195,10 @@ class Exposure(ConfigTestCase):
         name = {"namespace": "a.example", "host": "a.example"}
         warn_of_exposure(
             (
-                UpstreamSettings(**name, tls=False, credentials=ALICE),
-                UpstreamSettings(**name, accept_invalid_certs=True, credentials=ALICE),
-                UpstreamSettings(**name, credentials=ALICE),
-                UpstreamSettings(**name, tls=False, accept_invalid_certs=True),
+                upstream_settings(**name, tls=False, credentials=ALICE),
+                upstream_settings(**name, accept_invalid_certs=True, credentials=ALICE),
+                upstream_settings(**name, credentials=ALICE),
+                upstream_settings(**name, tls=False, accept_invalid_certs=True),
             ),
             self.findings,
         )

@@ -83,13 +83,13 @@ class Credentials(LoaderTestCase):
         """They reach the built-in upstream without a warning."""
         settings = self.load(environ={"UPSTREAM_CREDENTIALS": CREDENTIALS})
         (upstream,) = settings.upstreams
-        self.assertEqual(upstream.credentials.password, SECRET)
+        self.assertEqual(upstream.hosts[0].credentials.password, SECRET)
         self.assertEqual(settings.warnings, ())
 
     def test_flag(self) -> None:
         """On the command line they come with a warning."""
         settings = self.load({"upstream-credentials": CREDENTIALS}, {"UPSTREAM_CREDENTIALS": "x"})
-        self.assertEqual(settings.upstreams[0].credentials.username, "alice")
+        self.assertEqual(settings.upstreams[0].hosts[0].credentials.username, "alice")
         (warning,) = settings.warnings
         self.assertIn("visible in the process list", warning)
 
@@ -97,7 +97,7 @@ class Credentials(LoaderTestCase):
         """From a file they come without, unless others can read it."""
         path = self.write("c.json", CREDENTIALS)
         settings = self.load({"upstream-credentials-file": path}, {"UPSTREAM_CREDENTIALS": "x"})
-        self.assertEqual(settings.upstreams[0].credentials.username, "alice")
+        self.assertEqual(settings.upstreams[0].hosts[0].credentials.username, "alice")
         self.assertEqual(settings.warnings, ())
         os.chmod(path, 0o644)
         (warning,) = self.load({"upstream-credentials-file": path}).warnings
@@ -134,7 +134,7 @@ class Credentials(LoaderTestCase):
             f"- {{namespace: docker.io, host: h, tls: false, username: b, password: {SECRET}}}",
         )
         settings = self.load({"upstream-config-file": path}, {"UPSTREAM_CREDENTIALS": CREDENTIALS})
-        self.assertEqual(settings.upstreams[0].credentials.username, "alice")
+        self.assertEqual(settings.upstreams[0].hosts[0].credentials.username, "alice")
         replaced, plain = settings.warnings
         self.assertIn("UPSTREAM_CREDENTIALS: the credentials for docker.io replace", replaced)
         self.assertIn("tls is false", plain)

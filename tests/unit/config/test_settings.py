@@ -16,6 +16,7 @@ from oci_registry.config import (
     Settings,
     UpstreamSettings,
 )
+from tests.support.settings import upstream_settings
 
 from .support import SECRET
 
@@ -36,9 +37,9 @@ class Values(SynchronousTestCase):
 
     def test_frozen(self) -> None:
         """Nothing can be changed afterwards."""
-        upstream = UpstreamSettings(namespace="a", host="b")
+        upstream = upstream_settings(namespace="a", host="b")
         with self.assertRaises(FrozenInstanceError):
-            upstream.host = "c"
+            upstream.namespace = "c"
 
     def test_password_is_not_shown(self) -> None:
         """The password appears in no repr, however deep the credentials lie."""
@@ -46,7 +47,7 @@ class Values(SynchronousTestCase):
             listen=(),
             storage=FilesystemSettings("/cache"),
             upstreams=(
-                UpstreamSettings(
+                upstream_settings(
                     namespace="a.example",
                     host="a.example",
                     credentials=Credentials(username="alice", password=SECRET),
@@ -60,15 +61,17 @@ class Values(SynchronousTestCase):
         """An upstream that a client named is asked over https at its own name, with defaults."""
         upstream = UpstreamSettings.dynamic("ghcr.io")
         self.assertEqual(
-            upstream, UpstreamSettings(namespace="ghcr.io", host="ghcr.io", configured=False)
+            upstream, upstream_settings(namespace="ghcr.io", host="ghcr.io", configured=False)
         )
-        self.assertTrue(upstream.tls)
+        self.assertTrue(upstream.hosts[0].tls)
         self.assertEqual(upstream.manifest_invalidation_time, 14 * 86400)
 
     def test_docker_hub_is_known(self) -> None:
         """docker.io is reached at its registry, which is itself another name for docker.io."""
         (upstream,) = BUILTIN_UPSTREAMS
-        self.assertEqual((upstream.namespace, upstream.host), ("docker.io", "registry-1.docker.io"))
+        self.assertEqual(
+            (upstream.namespace, upstream.hosts[0].host), ("docker.io", "registry-1.docker.io")
+        )
         self.assertEqual(
             dict(ALIASES), {"index.docker.io": "docker.io", "registry-1.docker.io": "docker.io"}
         )

@@ -9,6 +9,7 @@ from oci_registry.config.findings import Findings
 from oci_registry.config.settings import Credentials, UpstreamSettings
 from oci_registry.config.upstreams import KEYS, load_upstreams
 from oci_registry.spec.durations import format_duration
+from tests.support.settings import upstream_settings
 
 from .support import SECRET, ConfigTestCase, pem
 
@@ -34,7 +35,7 @@ class Entries(_Case):
         """Namespace and host suffice; everything else has its default."""
         self.assertEqual(
             self.load("- namespace: Quay.IO\n  host: Quay.io:443\n"),
-            (UpstreamSettings(namespace="quay.io", host="quay.io:443"),),
+            (upstream_settings(namespace="quay.io", host="quay.io:443"),),
         )
         self.assert_fine()
 
@@ -53,7 +54,7 @@ class Entries(_Case):
         )
         self.assertEqual(
             upstream,
-            UpstreamSettings(
+            upstream_settings(
                 namespace="a.example",
                 host="b.example",
                 tls=True,
@@ -71,7 +72,7 @@ class Entries(_Case):
         """A key without a value is a key that is not there."""
         optional = [f"{key}: null" for key in KEYS if key not in ("namespace", "host")]
         self.assertEqual(
-            self.load_with(*optional), UpstreamSettings(namespace="a.example", host="b.example")
+            self.load_with(*optional), upstream_settings(namespace="a.example", host="b.example")
         )
         self.assert_fine()
 
@@ -90,9 +91,9 @@ class Entries(_Case):
         for content in (SECRET, f"{SECRET}\n", f"{SECRET}\r\n"):
             self.write("secret", content)
             upstream = self.load_with("username: alice", "password_file: secret")
-            self.assertEqual(upstream.credentials, Credentials("alice", SECRET))
+            self.assertEqual(upstream.hosts[0].credentials, Credentials("alice", SECRET))
         absolute = self.load_with("username: alice", f"password_file: {self.directory}/secret")
-        self.assertEqual(absolute.credentials, Credentials("alice", SECRET))
+        self.assertEqual(absolute.hosts[0].credentials, Credentials("alice", SECRET))
         self.assert_fine()
 
     def test_no_entries(self) -> None:
@@ -218,7 +219,7 @@ class Problems(_Case):
         loaded = self.load(
             "- {namespace: docker.io, host: a}\n- {namespace: registry-1.docker.io, host: b}\n"
         )
-        self.assertEqual([upstream.host for upstream in loaded], ["a"])
+        self.assertEqual([upstream.hosts[0].host for upstream in loaded], ["a"])
         self.assert_problem("entry 2 (docker.io), line 2: namespace", "first in line 1")
 
     def test_all_at_once(self) -> None:

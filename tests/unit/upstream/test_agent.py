@@ -15,7 +15,7 @@ from twisted.web.iweb import IAgent, IAgentEndpointFactory, IPolicyForHTTPS, IRe
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from oci_registry.config.settings import Credentials, UpstreamSettings
+from oci_registry.config.settings import Credentials, HostSettings
 from oci_registry.upstream.agent import (
     AnyCertificate,
     Endpoints,
@@ -71,8 +71,8 @@ class Identity(SynchronousTestCase):
 class Policies(SynchronousTestCase):
     """Whose certificates are believed."""
 
-    def settings(self, **options: Any) -> UpstreamSettings:
-        return UpstreamSettings(namespace="n", host="registry.example.com", **options)
+    def settings(self, **options: Any) -> HostSettings:
+        return HostSettings("registry.example.com", **options)
 
     def test_default(self) -> None:
         """Certificates are checked as browsers do."""
@@ -129,7 +129,7 @@ class Connections(SynchronousTestCase):
 
     def test_schemes(self) -> None:
         """http and https are known, and nothing else is."""
-        endpoints = Endpoints(MemoryReactorClock(), AnyCertificate())
+        endpoints = Endpoints(MemoryReactorClock(), AnyCertificate(), 10.0)
         self.assertTrue(verifyObject(IAgentEndpointFactory, endpoints))
         for uri in (b"http://h/", b"https://h:5000/", b"https://[::1]:5000/", b"http://1.1.1.1/"):
             endpoints.endpointForURI(URI.fromBytes(uri))
@@ -141,8 +141,7 @@ class Connections(SynchronousTestCase):
         """A host that a client named is not reached at a private address; a configured one is."""
         for configured in (True, False):
             reactor = MemoryReactorClock()
-            settings = UpstreamSettings("127.0.0.1", "127.0.0.1", configured=configured)
-            http = UpstreamHttp(reactor, settings)
+            http = UpstreamHttp(reactor, HostSettings("127.0.0.1"), guarded=not configured)
             asked = Deferred.fromCoroutine(http.send("GET", "http://127.0.0.1/", {}))
             reactor.advance(1)
             self.assertEqual(configured, bool(reactor.tcpClients))
@@ -153,7 +152,7 @@ class Connections(SynchronousTestCase):
         """A host may be an address of either kind, and what follows it is encoded alike."""
         for host in ("127.0.0.1:5000", "[::1]:5000", "[2001:db8::1]", "registry.example.com"):
             reactor = MemoryReactorClock()
-            http = UpstreamHttp(reactor, UpstreamSettings(host, host))
+            http = UpstreamHttp(reactor, HostSettings(host))
             asked = Deferred.fromCoroutine(http.send("GET", f"http://{host}/v2/é%2F?a=%C3%A9", {}))
             reactor.advance(1)
             self.assertNoResult(asked)
@@ -168,6 +167,6 @@ class Connections(SynchronousTestCase):
 
     def test_no_secret_in_repr(self) -> None:
         """Settings and client tell no password."""
-        settings = UpstreamSettings("n", "h", credentials=Credentials("pat", "s3cret"))
+        settings = HostSettings("h", credentials=Credentials("pat", "s3cret"))
         shown = repr(settings) + repr(UpstreamHttp(MemoryReactorClock(), settings))
         self.assertNotIn("s3cret", shown)

@@ -12,8 +12,9 @@ from oci_registry.spec.errors import NameInvalid, NameUnknown
 from oci_registry.spec.routes import ManifestRoute, parse_route
 from oci_registry.upstream.table import MAX_DYNAMIC, Target, UpstreamTable
 from tests.support.fake_upstream import FakeUpstream
+from tests.support.settings import upstream_settings
 
-INTERNAL = UpstreamSettings(namespace="internal", host="registry.corp:5000")
+INTERNAL = upstream_settings(namespace="internal", host="registry.corp:5000")
 
 
 class TableTestCase(SynchronousTestCase):
@@ -157,7 +158,7 @@ class Upstreams(TableTestCase):
         first = self.resolve(table, "quay.io/a").upstream
         self.assertIs(first, self.resolve(table, "b", "quay.io").upstream)
         settings = self.connected[-1]
-        self.assertEqual(("quay.io", "quay.io"), (settings.namespace, settings.host))
+        self.assertEqual(("quay.io", "quay.io"), (settings.namespace, settings.hosts[0].host))
         self.assertTrue(settings.tls)
         self.assertFalse(settings.accept_invalid_certs)
         self.assertFalse(settings.configured)
@@ -167,7 +168,7 @@ class Upstreams(TableTestCase):
         """Docker Hub is asked at its own host even if nobody configured it."""
         table = self.make(INTERNAL)
         self.leads(table, "busybox", None, "docker.io", "library/busybox")
-        self.assertEqual("registry-1.docker.io", self.connected[-1].host)
+        self.assertEqual("registry-1.docker.io", self.connected[-1].hosts[0].host)
 
     def test_bounded(self) -> None:
         """Only so many dynamic upstreams are kept; the one unused longest is closed and goes."""

@@ -12,6 +12,7 @@ from oci_registry.web.manifests import ManifestHandler
 from oci_registry.web.patience import Patience
 from oci_registry.web.v2 import V2
 from tests.support.fake_upstream import FakeUpstream
+from tests.support.settings import upstream_settings
 from tests.unit.pullthrough.support import CacheTestCase
 from tests.unit.web.support import Answer, WebTestCase
 
@@ -30,7 +31,7 @@ class HandlerTestCase(WebTestCase, CacheTestCase):
     def serve_all(self, **options: bool) -> None:
         """Serve everything, with what can be told to the handler of blobs."""
         table = UpstreamTable(
-            (UpstreamSettings("docker.io", "registry-1.docker.io"),),
+            (upstream_settings("docker.io", "registry-1.docker.io"),),
             self.upstream_for,
             default_namespace="docker.io",
             dynamic=True,
