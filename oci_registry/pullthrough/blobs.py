@@ -16,6 +16,7 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway
 from oci_registry.storage.blobs import BlobStore, StoredBlob
 from oci_registry.storage.interfaces import StoreError
+from oci_registry.streams.follower import LostPlace, TransferFailed
 from oci_registry.streams.growing import GrowingBlob
 from oci_registry.streams.interfaces import Source
 from oci_registry.upstream.table import Target
@@ -43,7 +44,7 @@ class OpenBlob:
         if isinstance(self._blob, StoredBlob):
             end = self._blob.size if stop is None else stop
             return RescuedSource(self._blob.source(start, end), start, end, self._instead)
-        return self._blob.follow(start)
+        return RescuedSource(self._blob.follow(start), start, stop, self._instead)
 
     def close(self) -> None:
         """No source will be taken."""
@@ -84,27 +85,35 @@ class BlobCache:
         *head* bytes at *start* will be wanted at once, and none from *stop* on.
         """
         size = self._known_size(target, digest)
-
-        async def instead(error: StoreError, position: int) -> Source:
-            self._trouble.failed(READ, error)
-            return (await self._transfers.join(target, digest, size)).follow(position)
-
-        growing = self._transfers.running(digest)
+        growing = self._transfers.running(digest, start)
         if growing is None:
             stored = await self._stored(lambda: self._store.open(digest, head, size, start, stop))
             if stored is not None:
                 self._metrics.hit("blob", target.upstream.namespace)
+                instead = self._instead(target, digest, stored.size)
                 return OpenBlob(digest, stored.size, True, stored, instead)
-            growing = await self._transfers.join(target, digest, size)
+            growing = await self._transfers.join(target, digest, size, start)
+        # Nothing can be held back of an empty blob: wait for the digest before the headers.
+        if growing.size == 0 and not await _is_empty(growing):
+            return await self.open(target, digest, head, start, stop)
         self._metrics.miss("blob", target.upstream.namespace)
-        if growing.size == 0:
-            # Nothing can be held back of an empty blob: wait for the digest before the headers.
-            follower = growing.follow()
-            try:
-                await _result(follower.read(1))
-            finally:
-                follower.close()
+        instead = self._instead(target, digest, growing.size)
         return OpenBlob(digest, growing.size, False, growing, instead)
+
+    def _instead(self, target: Target, digest: Digest, size: int | None) -> Instead:
+        """Return what finds another source for a reader, who has been told that there are *size* bytes."""
+
+        async def instead(error: StoreError | LostPlace, position: int) -> Source:
+            if isinstance(error, LostPlace):
+                if error.cause is not None:
+                    self._trouble.failed(READ, error.cause)
+                growing = await self._transfers.alone(target, digest, size, error.had)
+            else:
+                self._trouble.failed(READ, error)
+                growing = await self._transfers.join(target, digest, size, position)
+            return growing.follow(position)
+
+        return instead
 
     async def size(self, target: Target, digest: Digest) -> int:
         """Return a blob's size without downloading it. Raises upstream's `RegistryError`."""
@@ -135,5 +144,15 @@ class BlobCache:
                 return stored
 
 
-async def _result(data: bytes | Deferred[bytes]) -> bytes:
-    return data if isinstance(data, bytes) else await data
+async def _is_empty(growing: GrowingBlob) -> bool:
+    """Wait for the digest of a blob that is said to be empty; False if another one came in its place."""
+    follower = growing.follow()
+    try:
+        data = follower.read(1)
+        return not (await data if isinstance(data, Deferred) else data)
+    except TransferFailed:
+        if growing.successor is None:
+            raise
+        return False
+    finally:
+        follower.close()
