@@ -188,9 +188,9 @@ class Problems(_Case):
             [problem.removeprefix(f"{self.path}: ") for problem in self.findings.problems],
             [
                 "entry 1, line 1: namespace: is required",
-                "entry 1, line 1: host: is required",
+                "entry 1, line 1: host: is required, or a list of hosts",
                 "entry 2, line 2: namespace: is required",
-                "entry 3 (a), line 3: host: is required",
+                "entry 3 (a), line 3: host: is required, or a list of hosts",
             ],
         )
 
