@@ -61,8 +61,5 @@ def _exceptions(options: OptionReader) -> tuple[str, ...]:
 def _allow_private(options: OptionReader, *, allow_dynamic: bool) -> bool:
     source = options.switch("allow-private-upstreams", "ALLOW_PRIVATE_UPSTREAMS")
     if source is not None and not allow_dynamic:
-        options.findings.warning(
-            source,
-            "has no effect: with --upstreams configured, only registries of the file are mirrored",
-        )
+        options.findings.warning(source, "has no effect with --upstreams configured")
     return source is not None
