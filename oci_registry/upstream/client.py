@@ -94,6 +94,9 @@ class RegistryClient:
         self.namespace = settings.namespace
         self.configured = settings.configured
         self.manifest_invalidation_time = settings.manifest_invalidation_time
+        self.stale_while_revalidate = settings.stale_while_revalidate
+        self.stale_if_error = settings.stale_if_error
+        self.believe_not_found = settings.believe_not_found
         self.blob_invalidation_time = settings.blob_invalidation_time
         self._host = host.host
         self._url = f"{'https' if host.tls else 'http'}://{host.host}"
@@ -103,8 +106,10 @@ class RegistryClient:
         self._counted = counted
         self._auth = Authenticator(http, self._url, host.credentials, clock)
 
-    async def manifest(self, repository: str, reference: Tag | Digest) -> Manifest:
-        """Return a checked manifest."""
+    async def manifest(
+        self, repository: str, reference: Tag | Digest, *, patient: bool = True
+    ) -> Manifest:
+        """Return a checked manifest; one attempt is made, whoever is patient."""
         return await self._in_time(self._manifest(repository, reference))
 
     async def _manifest(self, repository: str, reference: Tag | Digest) -> Manifest:
