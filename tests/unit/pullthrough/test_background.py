@@ -142,6 +142,16 @@ class Failed(BackgroundTestCase):
         self.clock.advance(MINUTE)
         self.refused(BadGateway)
 
+    def test_logged_once(self) -> None:
+        """A failure is logged once, however many clients were served meanwhile."""
+        self.upstream.stale_if_error = 0.0
+        self.upstream.holding = True
+        for _ in range(5):
+            self.served_at_once()
+        self.upstream.error = BadGateway("it is down")
+        self.upstream.release()
+        self.assertEqual(1, len(self.log))
+
     def test_gone(self) -> None:
         """A tag that turns out not to exist is forgotten."""
         del self.upstream.manifests["latest"]
