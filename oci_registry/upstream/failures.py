@@ -30,6 +30,7 @@ from oci_registry.spec.errors import (
     GatewayTimeout,
     RegistryError,
     TooManyRequests,
+    Unavailable,
 )
 from oci_registry.streams.body import BodyError, BodyStalled
 
@@ -40,6 +41,14 @@ MAX_RETRY_AFTER = 3600
 _log = Logger()
 
 
+class TimedOut(GatewayTimeout):
+    """The host kept us waiting, which must not happen for every request."""
+
+
+class WrongAnswer(BadGateway):
+    """The host works, but what it sent is of no use; it would send the same again."""
+
+
 def _causes(error: BaseException) -> list[BaseException]:
     """Unwrap the exceptions that HTTP clients wrap others in."""
     if isinstance(error, ResponseFailed | RequestTransmissionFailed):
@@ -48,6 +57,11 @@ def _causes(error: BaseException) -> list[BaseException]:
             causes.extend(_causes(getattr(reason, "value", reason)))
         return causes or [error]
     return [error]
+
+
+def was_cancelled(error: BaseException) -> bool:
+    """Whether *error* is how a request ends that its caller has cancelled."""
+    return any(isinstance(e, CancelledError | ConnectingCancelledError) for e in _causes(error))
 
 
 def _tls_reason(error: SSL.Error) -> str:
@@ -76,7 +90,7 @@ def explain(error: BaseException | None, host: str, *, public_only: bool = False
         | ConnectingCancelledError
         | BodyStalled,
     ):
-        return GatewayTimeout(f"upstream {host} did not answer in time")
+        return TimedOut(f"upstream {host} did not answer in time")
     if isinstance(cause, CancelledError):
         return GatewayTimeout(f"the request to upstream {host} was given up")
     if isinstance(cause, DNSLookupError):
@@ -145,6 +159,11 @@ def refuse(
         return TooManyRequests.retry_after(
             f"upstream {host} limits the number of requests",
             retry_after(header(response, "Retry-After"), now),
+        )
+    if code == 503 and header(response, "Retry-After") is not None:
+        seconds = retry_after(header(response, "Retry-After"), now)
+        return Unavailable(
+            f"upstream {host} answered {code} for {what}", headers={"Retry-After": str(seconds)}
         )
     if code == 504:
         return GatewayTimeout(f"upstream {host} answered {code} for {what}")
