@@ -8,6 +8,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from oci_registry.metrics import Metrics
+from oci_registry.pullthrough.far import FarRange, FarRanges, far_part
 from oci_registry.pullthrough.rescue import Instead, RescuedSource
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.transfers import Transfers
@@ -38,9 +39,14 @@ class OpenBlob:
     cached: bool
     _blob: StoredBlob | GrowingBlob
     _instead: Instead
+    _far: FarRange | None = None
 
     def source(self, start: int, stop: int | None) -> Source:
         """Return the bytes from *start*; the source must be closed, and the blob then is."""
+        if self._far is not None:
+            if (start, stop) == (self._far.part.start, self._far.part.stop):
+                return self._far
+            self._far.close()
         if isinstance(self._blob, StoredBlob):
             end = self._blob.size if stop is None else stop
             return RescuedSource(self._blob.source(start, end), start, end, self._instead)
@@ -48,6 +54,8 @@ class OpenBlob:
 
     def close(self) -> None:
         """No source will be taken."""
+        if self._far is not None:
+            self._far.close()
         if isinstance(self._blob, StoredBlob):
             self._blob.close()
 
@@ -68,6 +76,7 @@ class BlobCache:
         self._sizes = sizes
         self._trouble = trouble
         self._metrics = metrics
+        self._far = FarRanges(transfers.clock, metrics)
 
     async def link(self, target: Target, digest: Digest) -> str | None:
         """Return a URL at which clients can fetch a blob that is stored, if the store has such."""
@@ -93,12 +102,17 @@ class BlobCache:
                 instead = self._instead(target, digest, stored.size)
                 return OpenBlob(digest, stored.size, True, stored, instead)
             growing = await self._transfers.join(target, digest, size, start)
-        # Nothing can be held back of an empty blob: wait for the digest before the headers.
-        if growing.size == 0 and not await _is_empty(growing):
-            return await self.open(target, digest, head, start, stop)
+        growing = await _certainly(growing)
+        part = None if stop is None else far_part(growing, start, stop)
+        far = None
+        if part is not None:
+            far = await self._far.fetch(target, digest, growing.size, part)
+            if far is None:
+                # The transfer may have come to its end meanwhile.
+                return await self.open(target, digest, head, start)
         self._metrics.miss("blob", target.upstream.namespace)
-        instead = self._instead(target, digest, growing.size)
-        return OpenBlob(digest, growing.size, False, growing, instead)
+        size = growing.size if far is None else far.size
+        return OpenBlob(digest, size, False, growing, self._instead(target, digest, size), far)
 
     def _instead(self, target: Target, digest: Digest, size: int | None) -> Instead:
         """Return what finds another source for a reader, who has been told that there are *size* bytes."""
@@ -144,15 +158,22 @@ class BlobCache:
                 return stored
 
 
-async def _is_empty(growing: GrowingBlob) -> bool:
-    """Wait for the digest of a blob that is said to be empty; False if another one came in its place."""
-    follower = growing.follow()
-    try:
-        data = follower.read(1)
-        return not (await data if isinstance(data, Deferred) else data)
-    except TransferFailed:
-        if growing.successor is None:
-            raise
-        return False
-    finally:
-        follower.close()
+async def _certainly(growing: GrowingBlob) -> GrowingBlob:
+    """Return the blob, or what comes in its place if it is said to be empty and is not.
+
+    Nothing can be held back of an empty blob: its digest must be known before the headers leave.
+    """
+    while growing.size == 0:
+        follower = growing.follow()
+        try:
+            data = follower.read(1)
+            if isinstance(data, Deferred):
+                await data
+            break
+        except TransferFailed:
+            if growing.successor is None or growing.successor.failure is not None:
+                raise
+            growing = growing.successor
+        finally:
+            follower.close()
+    return growing
