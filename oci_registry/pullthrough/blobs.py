@@ -171,9 +171,10 @@ async def _certainly(growing: GrowingBlob) -> GrowingBlob:
                 await data
             break
         except TransferFailed:
-            if growing.successor is None or growing.successor.failure is not None:
+            while growing.successor is not None:
+                growing = growing.successor
+            if growing.failure is not None:
                 raise
-            growing = growing.successor
         finally:
             follower.close()
     return growing
