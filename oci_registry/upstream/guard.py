@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
+from twisted.internet.defer import Deferred
+from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import (
     IAddress,
     IHostnameResolver,
@@ -19,11 +21,13 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import directlyProvides, implementer, providedBy
 
+MAX_ADDRESSES = 8
+"""Addresses of one host that are tried; whoever has its name can give it thousands."""
 _NAT64 = IPv6Network("64:ff9b::/96")
 _UNICAST = IPv6Network("2000::/3")
-# Not for the Internet, but the ipaddress module knows it in part or in later versions only; a cloud
-# has its metadata server in the first.
-_SPECIAL = (IPv4Network("192.0.0.0/24"), IPv6Network("3fff::/20"))
+# Not for the Internet, but the ipaddress module knows it in part, in later versions only, or not; a
+# cloud has its metadata server in the first, and in the second were relays to 6to4.
+_SPECIAL = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"), IPv6Network("3fff::/20"))
 
 
 def is_public(text: str) -> bool:
@@ -54,20 +58,44 @@ def is_public(text: str) -> bool:
 
 @implementer(IResolutionReceiver)
 class _PublicOnly:
-    """Pass on the addresses that are public, and no others."""
+    """Pass on the addresses that are public, as many as will ever be tried, and no others."""
 
     def __init__(self, receiver: IResolutionReceiver) -> None:
         self._receiver = receiver
+        self._passed = 0
 
     def resolutionBegan(self, resolution: IHostResolution) -> None:
         self._receiver.resolutionBegan(resolution)
 
     def addressResolved(self, address: IAddress) -> None:
-        if is_public(str(getattr(address, "host", ""))):
+        if self._passed < MAX_ADDRESSES and is_public(str(getattr(address, "host", ""))):
+            self._passed += 1
             self._receiver.addressResolved(address)
 
     def resolutionComplete(self) -> None:
         self._receiver.resolutionComplete()
+
+
+@implementer(IResolutionReceiver)
+class _Found:
+    """Collect the addresses of *host*."""
+
+    def __init__(self, host: str) -> None:
+        self.addresses: Deferred[Sequence[str]] = Deferred()
+        self._host = host
+        self._found: list[str] = []
+
+    def resolutionBegan(self, resolution: IHostResolution) -> None:
+        pass
+
+    def addressResolved(self, address: IAddress) -> None:
+        self._found.append(str(getattr(address, "host", "")))
+
+    def resolutionComplete(self) -> None:
+        if self._found:
+            self.addresses.callback(self._found)
+        else:
+            self.addresses.errback(DNSLookupError(f"no public address of {self._host}"))
 
 
 @implementer(IHostnameResolver)
@@ -86,6 +114,13 @@ class _GuardedResolver:
         return self._resolver.resolveHostName(
             _PublicOnly(resolutionReceiver), hostName, portNumber, addressTypes, transportSemantics
         )
+
+
+def resolve_public(reactor: Any, host: str) -> Deferred[Sequence[str]]:
+    """Return the public addresses of *host*; `DNSLookupError` if there are none."""
+    found = _Found(host)
+    _GuardedResolver(reactor.nameResolver).resolveHostName(found, host)
+    return found.addresses
 
 
 class GuardedReactor:
