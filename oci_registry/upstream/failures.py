@@ -121,7 +121,7 @@ def explain(error: BaseException | None, host: str, *, public_only: bool = False
             )
         return BadGateway(f"upstream {host}: its name could not be resolved")
     if isinstance(cause, BadAddress | SchemeNotSupported):
-        return BadGateway(f"upstream {host} leads to an address that there cannot be")
+        return WrongAnswer(f"upstream {host} leads to an address that there cannot be")
     if isinstance(cause, Refused):
         return BadGateway(f"upstream {host} refused the connection")
     if isinstance(cause, ConnectError):

@@ -79,8 +79,8 @@ class _Tunnel(Protocol):
             if end < 0 or line is None:
                 self._fail(ParseError("no answer to CONNECT", bytes(received[:80])))
                 return
-            del received[: end + 4]
             status = int(line[1])
+            del received[: end + 4]
             if 200 <= status < 300:
                 self._open()
                 return
