@@ -157,6 +157,8 @@ def _parse_url(url: str) -> EncodedURL:
         parsed.to_uri()
     except ValueError as error:
         raise BadAddress(str(error)) from None
+    if not parsed.host:
+        raise BadAddress("there is no host in it")
     return parsed
 
 

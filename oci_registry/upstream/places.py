@@ -43,10 +43,12 @@ class Place:
 
     @classmethod
     def of_uri(cls, uri: URI) -> Place:
-        """Where a URI leads; `BadAddress` unless that is a name (in ASCII) or an address."""
+        """Where a URI leads; `BadAddress` unless that can be a name (in ASCII) or an address."""
         host = uri.host.decode("ascii", "replace").lower()
         if address_of(host) is None and _NAME.fullmatch(host) is None:
             raise BadAddress("there is no such host")
+        if not 0 < uri.port < 65536:
+            raise BadAddress("there is no such port")
         return cls(host, uri.port)
 
     @classmethod

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from attrs import evolve, frozen
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
 from service_identity import VerificationError
 from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
@@ -110,32 +113,19 @@ class _TrustRoots:
             root._addCACertsToContext(context)
 
 
-def _read_certificates(path: str) -> list[crypto.X509]:
-    """Return the certificates in a file, of which there is at least one."""
-    end = "-----END CERTIFICATE-----"
-    text = Path(path).read_text("utf-8", "replace")
+def _read_certificates(path: str) -> list[x509.Certificate]:
+    """Return the certificates in a PEM file, of which there is at least one."""
     try:
-        certificates = [
-            crypto.load_certificate(
-                crypto.FILETYPE_PEM,
-                (part[part.index("-----BEGIN CERTIFICATE") :] + end + "\n").encode(),
-            )
-            for part in text.split(end)
-            if "-----BEGIN CERTIFICATE" in part
-        ]
-    except crypto.Error:
-        raise ValueError(f"{path} holds a certificate that cannot be read") from None
-    if not certificates:
-        raise ValueError(f"{path} holds no certificate")
-    return certificates
+        return x509.load_pem_x509_certificates(Path(path).read_bytes())
+    except ValueError:
+        raise ValueError(f"{path} holds no certificate, or one that cannot be read") from None
 
 
-def _read_key(path: str) -> crypto.PKey:
-    """Return the private key in a file, which must not be encrypted: nobody is there to be asked."""
+def _read_key(path: str) -> Any:
+    """Return the private key in a PEM file, which is not encrypted: nobody is there to be asked."""
     try:
-        # With a passphrase of no bytes OpenSSL does not ask for one on the terminal.
-        return crypto.load_privatekey(crypto.FILETYPE_PEM, Path(path).read_bytes(), b"")
-    except (crypto.Error, ValueError):
+        return load_pem_private_key(Path(path).read_bytes(), None)
+    except (TypeError, ValueError, UnsupportedAlgorithm):
         raise ValueError(f"{path} holds no private key that can be read") from None
 
 
@@ -147,7 +137,10 @@ def _context(settings: HostSettings) -> SSL.Context:
     elif settings.ca_file is None:
         options["trustRoot"] = platformTrust()
     else:
-        own = [Certificate(certificate) for certificate in _read_certificates(settings.ca_file)]
+        own = [
+            Certificate(crypto.X509.from_cryptography(certificate))
+            for certificate in _read_certificates(settings.ca_file)
+        ]
         options["trustRoot"] = _TrustRoots((platformTrust(), trustRootFromCertificates(own)))
     if settings.client_cert_file is not None:
         certificate, *chain = _read_certificates(settings.client_cert_file)

@@ -9,9 +9,9 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
-from twisted.internet.ssl import CertificateOptions, PrivateCertificate
+from twisted.internet.ssl import CertificateOptions
 from zope.interface import implementer
 
 
@@ -27,7 +27,7 @@ class Certified:
             known = x509.DNSName(name)
         end = datetime.now(UTC) + timedelta(days=days)
         signer = issuer or self
-        certificate = (
+        self._certificate = (
             x509.CertificateBuilder()
             .subject_name(self._subject)
             .issuer_name(signer._subject)
@@ -39,16 +39,12 @@ class Certified:
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .sign(signer._key, hashes.SHA256())
         )
-        self.certificate: bytes = certificate.public_bytes(serialization.Encoding.PEM)
+        self.certificate: bytes = self._certificate.public_bytes(serialization.Encoding.PEM)
         self.key: bytes = self._key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
-
-    @property
-    def _own(self) -> Any:
-        return PrivateCertificate.loadPEM(self.certificate + self.key)
 
     def server(
         self, *, clients: Certified | None = None, demanding: bool = True
@@ -63,12 +59,9 @@ class Certified:
             options = {
                 "verify": True,
                 "requireCertificate": demanding,
-                "caCerts": [clients._own.original],
+                "caCerts": [crypto.X509.from_cryptography(clients._certificate)],
             }
-        own = self._own
-        return CertificateOptions(
-            privateKey=own.privateKey.original, certificate=own.original, **options
-        )
+        return CertificateOptions(privateKey=self._key, certificate=self._certificate, **options)
 
 
 @implementer(IOpenSSLServerConnectionCreator)

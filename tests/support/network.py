@@ -2,44 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import (
     IAddress,
     IHostnameResolver,
-    IHostResolution,
     IReactorPluggableNameResolver,
     IResolutionReceiver,
 )
+from twisted.internet.testing import MemoryReactorClock
 from zope.interface import directlyProvides, implementer, providedBy
 
 
 @implementer(IHostnameResolver)
-class Network:
-    """A reactor whose resolver knows *names*, and whose connections are led to servers of the test.
+class Names:
+    """A resolver that knows the addresses of some hosts (None: it never says), and asks *others*.
 
-    ``names``: the addresses of each host; ``servers``: the port of 127.0.0.1 where a place really is.
-    ``dialled``: where connections were made to; ``looked_up``: which names were asked for. A host that
-    is not in ``names`` is looked up as the system does, and a place not in ``servers`` is a closed
-    port: nothing leaves the machine unless it is an address of the machine's own.
+    ``asked`` is what it was asked for.
     """
 
-    def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
-        self.names: dict[str, list[str]] = {}
-        self.servers: dict[tuple[str, int], int] = {}
-        self.dialled: list[tuple[str, int]] = []
-        self.looked_up: list[str] = []
-        directlyProvides(self, providedBy(reactor), IReactorPluggableNameResolver)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reactor, name)
-
-    @property
-    def nameResolver(self) -> IHostnameResolver:
-        return self
+    def __init__(
+        self, known: Mapping[str, list[str] | None], others: IHostnameResolver | None = None
+    ) -> None:
+        self.known = dict(known)
+        self.asked: list[str] = []
+        self._others = others
 
     def resolveHostName(
         self,
@@ -48,21 +37,49 @@ class Network:
         portNumber: int = 0,
         addressTypes: Sequence[type[IAddress]] | None = None,
         transportSemantics: str = "TCP",
-    ) -> IHostResolution:
-        self.looked_up.append(hostName)
-        if hostName not in self.names:
-            system: Any = self._reactor.nameResolver
-            resolving: IHostResolution = system.resolveHostName(
+    ) -> Any:
+        self.asked.append(hostName)
+        if hostName not in self.known and self._others is not None:
+            return self._others.resolveHostName(
                 resolutionReceiver, hostName, portNumber, addressTypes, transportSemantics
             )
-            return resolving
-        resolution: Any = object()
-        resolutionReceiver.resolutionBegan(resolution)
-        for address in self.names[hostName]:
+        resolutionReceiver.resolutionBegan(object())
+        addresses = self.known.get(hostName, [])
+        if addresses is None:
+            return self
+        for address in addresses:
             kind = IPv6Address if ":" in address else IPv4Address
             resolutionReceiver.addressResolved(kind("TCP", address, portNumber))
         resolutionReceiver.resolutionComplete()
-        return resolution
+        return self
+
+
+def resolving(known: Mapping[str, list[str] | None]) -> Any:
+    """Return a reactor in memory whose resolver knows some hosts, and no others."""
+    reactor: Any = MemoryReactorClock()
+    reactor.nameResolver = Names(known)
+    directlyProvides(reactor, providedBy(reactor), IReactorPluggableNameResolver)
+    return reactor
+
+
+class Network:
+    """A real reactor whose connections are led to servers of the test.
+
+    ``names``: the addresses of hosts; others are looked up as the system does. ``servers``: the port
+    of 127.0.0.1 where a place really is; others, but for 127.0.0.1 itself, lead to a closed port, so
+    that nothing leaves the machine. ``dialled``: where connections were made to.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self.nameResolver = Names({}, reactor.nameResolver)
+        self.names = self.nameResolver.known
+        self.servers: dict[tuple[str, int], int] = {}
+        self.dialled: list[tuple[str, int]] = []
+        directlyProvides(self, providedBy(reactor), IReactorPluggableNameResolver)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
 
     def connectTCP(self, host: str, port: int, *args: Any, **options: Any) -> Any:
         """Connect to where the place really is."""
