@@ -54,7 +54,7 @@ class Place:
     @classmethod
     def of_proxy(cls, settings: ProxySettings) -> Place:
         """Where a proxy is."""
-        return cls(settings.host.strip("[]").lower(), settings.port)
+        return cls(settings.host, settings.port)
 
     def __str__(self) -> str:
         """Write it as the authority of a URL (RFC 3986 section 3.2)."""

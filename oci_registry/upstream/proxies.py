@@ -36,7 +36,7 @@ class ProxyRefused(Exception):
 def is_excluded(no_proxy: Iterable[str], place: Place) -> bool:
     """Whether one of the entries of ``NO_PROXY``, all in lower case, means *place*.
 
-    A name means itself and all below it, with a leading dot (or ``*.``) only what is below it; an
+    A name means itself and all below it, with a leading dot only what is below it; an
     address or a network (``10.0.0.0/8``) means hosts that are written as addresses, for names are
     not resolved here. ``:PORT`` after a name or address restricts it to that port, ``*`` means all.
     What is none of these means nothing.
@@ -59,7 +59,7 @@ def _means(entry: str, place: Place) -> bool:
         return False
     if address is not None:
         return address == address_of(name)
-    host, name = place.host.removesuffix("."), name.removeprefix("*").removesuffix(".")
+    host = place.host.removesuffix(".")
     if name.startswith("."):
         return host.endswith(name) and host != name
     return bool(name) and (host == name or host.endswith(f".{name}"))

@@ -44,10 +44,9 @@ class Places(SynchronousTestCase):
             self.assertEqual(expected, str(Place.of_upstream(HostSettings(host, tls=tls))))
 
     def test_proxy(self) -> None:
-        """A proxy's address may have brackets or not."""
-        for host in ("2001:db8::1", "[2001:DB8::1]"):
-            self.assertEqual("[2001:db8::1]:3128", str(Place.of_proxy(ProxySettings(host, 3128))))
-        self.assertEqual("proxy:3128", str(Place.of_proxy(ProxySettings("Proxy", 3128))))
+        """A proxy is named as the authority of a URL would be."""
+        for host, expected in (("proxy", "proxy:3128"), ("2001:db8::1", "[2001:db8::1]:3128")):
+            self.assertEqual(expected, str(Place.of_proxy(ProxySettings(host, 3128))))
 
     def test_uri(self) -> None:
         """A URI leads to the host in it, at its port or at that of its scheme."""
