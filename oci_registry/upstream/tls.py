@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from attrs import evolve, frozen
 from cryptography import x509
@@ -50,23 +51,52 @@ class CertificateRefused(SSL.Error):
         super().__init__([("certificate", "", reason)])
 
 
-def _verify(
-    connection: SSL.Connection, certificate: crypto.X509, number: int, depth: int, good: int
-) -> bool:
-    """Judge one certificate of a chain, after OpenSSL; raises `CertificateRefused`."""
-    if not good:
-        reason = _REASONS.get(number, f"its certificate is not valid (OpenSSL's error {number})")
-        raise CertificateRefused(reason)
-    if depth == 0:
-        host: str = connection.get_app_data()
-        wanted = DNS_ID(host) if address_of(host) is None else IPAddress_ID(host)
+class _Context:
+    """Makes connections that are judged: by OpenSSL, and by the host that each is meant for.
+
+    With *verified* false everybody is believed.
+    """
+
+    def __init__(self, context: SSL.Context, *, verified: bool) -> None:
+        self._context = context
+        # Twisted keeps something of its own where OpenSSL would keep this for us.
+        self._hosts: WeakKeyDictionary[SSL.Connection, str] = WeakKeyDictionary()
+        if verified:
+            context.set_verify(SSL.VERIFY_PEER, self._verify)
+
+    def connect(self, host: str) -> SSL.Connection:
+        """Return a connection to *host*, a name in ASCII or an address."""
+        connection = SSL.Connection(self._context, None)
+        self._hosts[connection] = host
+        if address_of(host) is None:
+            connection.set_tlsext_host_name(host.encode("ascii"))
+        return connection
+
+    def _verify(
+        self,
+        connection: SSL.Connection,
+        certificate: crypto.X509,
+        number: int,
+        depth: int,
+        good: int,
+    ) -> bool:
+        """Judge one certificate of a chain, after OpenSSL; the handshake ends with what is raised."""
+        if not good:
+            reason = _REASONS.get(
+                number, f"its certificate is not valid (OpenSSL's error {number})"
+            )
+            raise CertificateRefused(reason)
+        if depth > 0:
+            return True
         try:
+            host = self._hosts[connection]
+            wanted = DNS_ID(host) if address_of(host) is None else IPAddress_ID(host)
             verify_service_identity(extract_patterns(certificate), [wanted], [])
         except VerificationError:
             raise CertificateRefused("its certificate is for another host") from None
         except Exception:
             raise CertificateRefused("its certificate does not say for which host it is") from None
-    return True
+        return True
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -74,15 +104,11 @@ def _verify(
 class _Connections:
     """Makes connections to one host."""
 
-    context: SSL.Context
+    context: _Context
     host: str
 
     def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
-        connection = SSL.Connection(self.context, None)
-        connection.set_app_data(self.host)
-        if address_of(self.host) is None:
-            connection.set_tlsext_host_name(self.host.encode("ascii"))
-        return connection
+        return self.context.connect(self.host)
 
 
 @implementer(IPolicyForHTTPS)
@@ -91,8 +117,8 @@ class TlsPolicy:
     """Contexts for connections: one for *own*, one for all other places."""
 
     own: Place
-    to_own: SSL.Context
-    to_others: SSL.Context
+    to_own: _Context
+    to_others: _Context
 
     def creatorForNetloc(self, hostname: bytes, port: int) -> IOpenSSLClientConnectionCreator:
         """Return what makes connections to a place."""
@@ -129,7 +155,7 @@ def _read_key(path: str) -> Any:
         raise ValueError(f"{path} holds no private key that can be read") from None
 
 
-def _context(settings: HostSettings) -> SSL.Context:
+def _context(settings: HostSettings) -> _Context:
     """Return a context for connections to an upstream, or to where it leads."""
     options: dict[str, Any] = {}
     if settings.accept_invalid_certs:
@@ -155,18 +181,16 @@ def _context(settings: HostSettings) -> SSL.Context:
         raise ValueError(
             f"the key for {settings.client_cert_file} is another, or cannot be used"
         ) from None
-    if not settings.accept_invalid_certs:
-        context.set_verify(SSL.VERIFY_PEER, _verify)
-    return context
+    return _Context(context, verified=not settings.accept_invalid_certs)
 
 
 @cache
-def _plain_context() -> SSL.Context:
+def _plain_context() -> _Context:
     """Return the context of whoever has nothing special; it is most of a megabyte."""
     return _context(HostSettings(""))
 
 
-def _context_without_client(settings: HostSettings) -> SSL.Context:
+def _context_without_client(settings: HostSettings) -> _Context:
     if settings.accept_invalid_certs or settings.ca_file is not None:
         return _context(evolve(settings, client_cert_file=None))
     return _plain_context()

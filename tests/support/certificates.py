@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import Any
@@ -15,16 +16,30 @@ from twisted.internet.ssl import CertificateOptions
 from zope.interface import implementer
 
 
-class Certified:
-    """A certificate for *name*, a host's name or an IP address, signed by *issuer* or by itself."""
+def _general(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
-    def __init__(self, name: str, *, days: int = 1, issuer: Certified | None = None) -> None:
+
+class Certified:
+    """A certificate for *name*, a host's name or an IP address, signed by *issuer* or by itself.
+
+    *names*: the hosts that it is for, if not the one that it is called by.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        names: Sequence[str] = (),
+        days: int = 1,
+        issuer: Certified | None = None,
+    ) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        try:
-            known: x509.GeneralName = x509.IPAddress(ip_address(name))
-        except ValueError:
-            known = x509.DNSName(name)
+        known = [_general(host) for host in names or (name,)]
         end = datetime.now(UTC) + timedelta(days=days)
         signer = issuer or self
         self._certificate = (
@@ -35,7 +50,7 @@ class Certified:
             .serial_number(x509.random_serial_number())
             .not_valid_before(end - timedelta(days=30))
             .not_valid_after(end)
-            .add_extension(x509.SubjectAlternativeName([known]), critical=False)
+            .add_extension(x509.SubjectAlternativeName(known), critical=False)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .sign(signer._key, hashes.SHA256())
         )
