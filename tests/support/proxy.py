@@ -60,10 +60,12 @@ class _Leg(Protocol):
             one.transport.registerProducer(other.transport, True)
 
     def dataReceived(self, data: bytes) -> None:
-        self.peer.transport.write(data)
+        if self.peer is not None:
+            self.peer.transport.write(data)
 
     def connectionLost(self, reason: Any = None) -> None:
         if self.peer is not None:
+            self.peer.peer = None
             self.peer.transport.unregisterProducer()
             self.peer.transport.loseConnection()
 
@@ -74,6 +76,7 @@ class _Channel(_Leg):
     def __init__(self, proxy: ConnectProxy) -> None:
         self._proxy = proxy
         self._received = b""
+        self._asked = False
 
     def connectionMade(self) -> None:
         self._proxy.channels.add(self)
@@ -83,15 +86,17 @@ class _Channel(_Leg):
         super().connectionLost(reason)
 
     def dataReceived(self, data: bytes) -> None:
-        if self.peer is not None:
+        if self._asked:
+            # A client that does not wait for the answer would be heard by nobody.
+            assert self.peer is not None or self.transport.disconnecting, data
             super().dataReceived(data)
             return
         self._received += data
         head, end, rest = self._received.partition(b"\r\n\r\n")
         if not end:
             return
-        # A client that does not wait for the answer would be heard by the wrong one.
         assert not rest, rest
+        self._asked = True
         line, *fields = head.decode("latin-1").split("\r\n")
         method, target, _ = line.split(" ")
         headers = {k.lower(): v.strip() for k, _, v in (f.partition(":") for f in fields)}
