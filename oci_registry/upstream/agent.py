@@ -22,7 +22,7 @@ from zope.interface import implementer
 
 from oci_registry.config.settings import EgressSettings, HostSettings, ProxySettings
 from oci_registry.upstream.failures import too_late
-from oci_registry.upstream.guard import GuardedReactor, resolve_public
+from oci_registry.upstream.guard import GuardedReactor, Lookups, resolve_public
 from oci_registry.upstream.places import BadAddress, Place
 from oci_registry.upstream.proxies import Proxies
 from oci_registry.upstream.tls import proxy_policy, tls_policy
@@ -87,8 +87,8 @@ class _DirectEndpoint:
 class Endpoints:
     """How to connect for a URI: directly or by a proxy, and with TLS for https.
 
-    *guarded*: to public addresses only; a proxy is then told the address, so that it resolves
-    nothing. Making a connection takes *timeout* seconds at most.
+    With a *guarded* reactor, to public addresses only; a proxy is then told the address, so that it
+    resolves nothing. Making a connection takes *timeout* seconds at most.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Endpoints:
         settings: HostSettings,
         egress: EgressSettings,
         *,
-        guarded: bool,
+        guarded: GuardedReactor | None,
         timeout: float,
     ) -> None:
         self._reactor = reactor
@@ -120,8 +120,7 @@ class Endpoints:
         return wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
 
     def _direct(self, place: Place) -> IStreamClientEndpoint:
-        reactor = GuardedReactor(self._reactor) if self._guarded else self._reactor
-        return _DirectEndpoint(reactor, place, self._timeout)
+        return _DirectEndpoint(self._guarded or self._reactor, place, self._timeout)
 
     def _tunnel(self, place: Place, proxy: ProxySettings) -> IStreamClientEndpoint:
         at = Place.of_proxy(proxy)
@@ -131,9 +130,9 @@ class Endpoints:
             way = wrapClientTLS(creator, way)
 
         def find_hosts() -> Deferred[Sequence[str]]:
-            if self._guarded:
-                return resolve_public(self._reactor, place.host)
-            return succeed([place.host])
+            if self._guarded is None:
+                return succeed([place.host])
+            return resolve_public(self._guarded, place.host)
 
         return TunnelEndpoint(self._reactor, proxy, way, find_hosts, place.port, self._timeout)
 
@@ -166,8 +165,8 @@ class UpstreamHttp:
     """The HTTP client of one host of an upstream, and of whatever that leads to.
 
     Answers come as they are: body unread, redirects not followed, cookies not kept. *guarded*:
-    reach public addresses only. *egress*: how, unless the host has a way of its own.
-    *connect_timeout* in seconds. Raises what `tls_policy` raises.
+    reach public addresses only, which *lookups* finds. *egress*: how, unless the host has a way of
+    its own. *connect_timeout* in seconds. Raises what `tls_policy` raises.
     """
 
     def __init__(
@@ -178,11 +177,13 @@ class UpstreamHttp:
         guarded: bool = False,
         egress: EgressSettings = EgressSettings(),  # noqa: B008 - frozen
         connect_timeout: float = 10.0,
+        lookups: Lookups | None = None,
     ) -> None:
         self._reactor = reactor
         self._pool = HTTPConnectionPool(reactor, persistent=True)
         self._pool.maxPersistentPerHost = POOLED
-        endpoints = Endpoints(reactor, settings, egress, guarded=guarded, timeout=connect_timeout)
+        reached = GuardedReactor(reactor, lookups or Lookups()) if guarded else None
+        endpoints = Endpoints(reactor, settings, egress, guarded=reached, timeout=connect_timeout)
         agent = Agent.usingEndpointFactory(reactor, endpoints, self._pool)
         no_cookies = IndexableCookieJar(DefaultCookiePolicy(allowed_domains=[]))
         self._client = HTTPClient(IdentityAgent(agent), cookiejar=no_cookies)

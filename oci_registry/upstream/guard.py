@@ -6,10 +6,12 @@ to the very addresses that passed, so there is no second look-up that could answ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
+from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import (
@@ -23,6 +25,10 @@ from zope.interface import directlyProvides, implementer, providedBy
 
 MAX_ADDRESSES = 8
 """Addresses of one host that are tried; whoever has its name can give it thousands."""
+AT_ONCE = 4
+"""Names that are looked up at once; the reactor has ten threads for names."""
+WAITING = 64
+"""Names that wait for that; one more is as good as unknown."""
 _NAT64 = IPv6Network("64:ff9b::/96")
 _UNICAST = IPv6Network("2000::/3")
 # Not for the Internet, but the ipaddress module knows it in part, in later versions only, or not; a
@@ -56,12 +62,43 @@ def is_public(text: str) -> bool:
     return address.is_global and not address.is_multicast
 
 
+class Lookups:
+    """Look up a few names at a time, let some more wait, and refuse the rest.
+
+    Each may hold a thread for half a minute, if whoever has the name wants that, and all names are
+    looked up in the same threads.
+    """
+
+    def __init__(self) -> None:
+        self._running = 0
+        self._waiting: deque[Callable[[], object]] = deque()
+
+    def begin(self, look_up: Callable[[], object]) -> bool:
+        """Call *look_up* when it is its turn, after which `done` must be called; False: it never is."""
+        if self._running < AT_ONCE:
+            self._running += 1
+            look_up()
+        elif len(self._waiting) < WAITING:
+            self._waiting.append(look_up)
+        else:
+            return False
+        return True
+
+    def done(self) -> None:
+        """One look-up has ended; it is the next one's turn."""
+        if self._waiting:
+            self._waiting.popleft()()
+        else:
+            self._running -= 1
+
+
 @implementer(IResolutionReceiver)
 class _PublicOnly:
     """Pass on the addresses that are public, as many as will ever be tried, and no others."""
 
-    def __init__(self, receiver: IResolutionReceiver) -> None:
+    def __init__(self, receiver: IResolutionReceiver, lookups: Lookups) -> None:
         self._receiver = receiver
+        self._lookups = lookups
         self._passed = 0
 
     def resolutionBegan(self, resolution: IHostResolution) -> None:
@@ -73,6 +110,7 @@ class _PublicOnly:
             self._receiver.addressResolved(address)
 
     def resolutionComplete(self) -> None:
+        self._lookups.done()
         self._receiver.resolutionComplete()
 
 
@@ -98,10 +136,22 @@ class _Found:
             self.addresses.errback(DNSLookupError(f"no public address of {self._host}"))
 
 
+@implementer(IHostResolution)
+@frozen
+class _Resolution:
+    """A look-up under way, which nobody can stop."""
+
+    name: str
+
+    def cancel(self) -> None:
+        raise NotImplementedError
+
+
 @implementer(IHostnameResolver)
 class _GuardedResolver:
-    def __init__(self, resolver: IHostnameResolver) -> None:
+    def __init__(self, resolver: IHostnameResolver, lookups: Lookups) -> None:
         self._resolver = resolver
+        self._lookups = lookups
 
     def resolveHostName(
         self,
@@ -111,16 +161,20 @@ class _GuardedResolver:
         addressTypes: Sequence[type[IAddress]] | None = None,
         transportSemantics: str = "TCP",
     ) -> IHostResolution:
-        return self._resolver.resolveHostName(
-            _PublicOnly(resolutionReceiver), hostName, portNumber, addressTypes, transportSemantics
-        )
+        def look_up() -> None:
+            self._resolver.resolveHostName(
+                _PublicOnly(resolutionReceiver, self._lookups),
+                hostName,
+                portNumber,
+                addressTypes,
+                transportSemantics,
+            )
 
-
-def resolve_public(reactor: Any, host: str) -> Deferred[Sequence[str]]:
-    """Return the public addresses of *host*; `DNSLookupError` if there are none."""
-    found = _Found(host)
-    _GuardedResolver(reactor.nameResolver).resolveHostName(found, host)
-    return found.addresses
+        resolution = _Resolution(hostName)
+        if not self._lookups.begin(look_up):
+            resolutionReceiver.resolutionBegan(resolution)
+            resolutionReceiver.resolutionComplete()
+        return resolution
 
 
 class GuardedReactor:
@@ -129,14 +183,22 @@ class GuardedReactor:
     Endpoints made with it (`HostnameEndpoint`, and so an Agent's) cannot reach anything else.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, lookups: Lookups) -> None:
         self._reactor = reactor
+        self._lookups = lookups
         directlyProvides(self, providedBy(reactor), IReactorPluggableNameResolver)
 
     @property
     def nameResolver(self) -> IHostnameResolver:
         """The guarded resolver."""
-        return _GuardedResolver(self._reactor.nameResolver)
+        return _GuardedResolver(self._reactor.nameResolver, self._lookups)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
+
+
+def resolve_public(reactor: GuardedReactor, host: str) -> Deferred[Sequence[str]]:
+    """Return the public addresses of *host*; `DNSLookupError` if there are none."""
+    found = _Found(host)
+    reactor.nameResolver.resolveHostName(found, host)
+    return found.addresses

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from oci_registry.config.settings import EgressSettings
 from oci_registry.spec.errors import BadGateway
 from oci_registry.spec.reference import Tag
+from oci_registry.upstream.guard import AT_ONCE
 from tests.support.certificates import Certified
 from tests.support.daemon import MirrorTestCase, reactor, running, until
 from tests.support.fake_registry import FakeRegistry, Reply
@@ -197,8 +198,31 @@ def _ascii(url: str) -> str:
     return url.encode().decode("latin-1")
 
 
-class Allowed(MirrorTestCase):
-    """The switch that opens the inside."""
+class Mirrored(MirrorTestCase):
+    """The mirror, asked for hosts that nobody configured."""
+
+    @running
+    async def test_unresolvable(self) -> None:
+        """Names that are never resolved do not keep a configured one from being so."""
+        network = Network(reactor)
+        made_up = [f"h{n}.example.org" for n in range(AT_ONCE + 3)]
+        network.names |= {HOST: ["192.0.2.1"], **dict.fromkeys(made_up)}
+        network.servers["192.0.2.1", 80] = int(self.registry.host.rpartition(":")[2])
+        self.registry.add_image(APP, "latest")
+        upstream = self.upstream("docker.io", host=HOST)
+        await self.start(upstream, on=network)
+        for host in made_up:
+            await self.client.begin(f"/v2/{APP}/manifests/latest?ns={host}")
+        await until(lambda: len(network.nameResolver.asked) == AT_ONCE)
+        response = await self.client.get(f"/v2/{APP}/manifests/latest")
+        self.assertEqual(200, response.status)
+        self.assertEqual([*made_up[:AT_ONCE], HOST], network.nameResolver.asked)
+        # Now there is an answer, and the others get their turns.
+        network.names |= {host: [] for host in made_up}
+        for host in made_up[:AT_ONCE]:
+            network.nameResolver.answer(host, [])
+        for response in self.client.responses[:-1]:
+            self.assertEqual(502, (await response.done).status)
 
     @running
     async def test_private_upstreams(self) -> None:

@@ -29,6 +29,7 @@ class Names:
         self.known = dict(known)
         self.asked: list[str] = []
         self._others = others
+        self._waiting: dict[str, IResolutionReceiver] = {}
 
     def resolveHostName(
         self,
@@ -45,13 +46,18 @@ class Names:
             )
         resolutionReceiver.resolutionBegan(object())
         addresses = self.known.get(hostName, [])
-        if addresses is None:
-            return self
+        self._waiting[hostName] = resolutionReceiver
+        if addresses is not None:
+            self.answer(hostName, addresses, portNumber)
+        return self
+
+    def answer(self, host: str, addresses: list[str], port: int = 0) -> None:
+        """Say what the addresses of a host are, after all."""
+        receiver = self._waiting.pop(host)
         for address in addresses:
             kind = IPv6Address if ":" in address else IPv4Address
-            resolutionReceiver.addressResolved(kind("TCP", address, portNumber))
-        resolutionReceiver.resolutionComplete()
-        return self
+            receiver.addressResolved(kind("TCP", address, port))
+        receiver.resolutionComplete()
 
 
 def resolving(known: Mapping[str, list[str] | None]) -> Any:

@@ -76,7 +76,7 @@ class TcpTransport(StringTransport):
 
 def endpoints(**options: Any) -> Endpoints:
     """Return the endpoints of a host."""
-    options = {"guarded": False, "timeout": 10.0, **options}
+    options = {"guarded": None, "timeout": 10.0, **options}
     return Endpoints(MemoryReactorClock(), HostSettings("h"), EgressSettings(), **options)
 
 

@@ -15,8 +15,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from oci_registry.upstream.guard import (
+    AT_ONCE,
     MAX_ADDRESSES,
+    WAITING,
     GuardedReactor,
+    Lookups,
     is_public,
     resolve_public,
 )
@@ -131,7 +134,7 @@ class Guarded(SynchronousTestCase):
     def connect(self, *addresses: str) -> tuple[list[str], Any]:
         """Connect to a host with *addresses*; return where to, and what came of it by now."""
         reactor = resolving({"host": list(addresses)})
-        endpoint = HostnameEndpoint(GuardedReactor(reactor), "host", 443)
+        endpoint = HostnameEndpoint(GuardedReactor(reactor, Lookups()), "host", 443)
         outcome: list[Any] = []
         endpoint.connect(Factory.forProtocol(Protocol)).addErrback(outcome.append)
         reactor.pump([1] * 10)
@@ -157,7 +160,7 @@ class Guarded(SynchronousTestCase):
         reactor = resolving({"host": ["1.1.1.1"]})
         for addresses, reached in ((["1.1.1.1"], 1), (["127.0.0.1"], 1), (["8.8.8.8"], 2)):
             reactor.nameResolver.known["host"] = addresses
-            endpoint = HostnameEndpoint(GuardedReactor(reactor), "host", 443)
+            endpoint = HostnameEndpoint(GuardedReactor(reactor, Lookups()), "host", 443)
             endpoint.connect(Factory.forProtocol(Protocol)).addErrback(lambda _: None)
             reactor.advance(1)
             self.assertEqual(reached, len(reactor.tcpClients))
@@ -174,15 +177,54 @@ class Guarded(SynchronousTestCase):
         reactor = resolving(
             {"host": ["10.0.0.1", "1.1.1.1", "::1", "2606:4700::1"], "inside": ["::1"]}
         )
-        found = self.successResultOf(resolve_public(reactor, "host"))
+        guarded = GuardedReactor(reactor, Lookups())
+        found = self.successResultOf(resolve_public(guarded, "host"))
         self.assertEqual(["1.1.1.1", "2606:4700::1"], found)
         for host in ("inside", "nowhere"):
-            self.failureResultOf(resolve_public(reactor, host), DNSLookupError)
+            self.failureResultOf(resolve_public(guarded, host), DNSLookupError)
 
     def test_interfaces(self) -> None:
         """The guarded reactor is a reactor with a resolver."""
         reactor = resolving({})
-        guarded = GuardedReactor(reactor)
+        guarded = GuardedReactor(reactor, Lookups())
         self.assertTrue(IReactorPluggableNameResolver.providedBy(guarded))
         self.assertTrue(verifyObject(IHostnameResolver, guarded.nameResolver))
         self.assertEqual(reactor.seconds(), guarded.seconds())
+
+
+class FewAtATime(SynchronousTestCase):
+    """Names that somebody made up, to be answered late or never."""
+
+    def test_configured_ones_do_not_wait(self) -> None:
+        """However many are looked up, most of the threads for names are left to others."""
+        reactor, lookups = resolving(dict.fromkeys("abcdefgh")), Lookups()
+        for host in "abcdefgh":
+            resolve_public(GuardedReactor(reactor, lookups), host)
+        self.assertEqual(list("abcdefgh")[:AT_ONCE], reactor.nameResolver.asked)
+
+    def test_turns(self) -> None:
+        """Each waits for its turn, and more than can wait are told that there is nothing."""
+        lookups, begun = Lookups(), []
+        for number in range(AT_ONCE + WAITING):
+            self.assertTrue(lookups.begin(lambda n=number: begun.append(n)))
+        self.assertFalse(lookups.begin(lambda: begun.append("never")))
+        self.assertEqual(list(range(AT_ONCE)), begun)
+        for _ in range(AT_ONCE + WAITING):
+            lookups.done()
+        self.assertEqual(list(range(AT_ONCE + WAITING)), begun)
+        self.assertTrue(lookups.begin(lambda: begun.append("again")))
+        self.assertEqual("again", begun[-1])
+
+    def test_refused(self) -> None:
+        """A name that may not even wait does not exist; the others are none the worse for it."""
+        names = {f"h{n}": None for n in range(AT_ONCE)} | {"late": ["1.1.1.1"]}
+        reactor = resolving(names)
+        guarded = GuardedReactor(reactor, Lookups())
+        for host in names:
+            late = resolve_public(guarded, host)
+        for _ in range(WAITING - 1):
+            resolve_public(guarded, "late")
+        self.failureResultOf(resolve_public(guarded, "late"), DNSLookupError)
+        self.assertNoResult(late)
+        reactor.nameResolver.answer("h0", ["8.8.8.8"])
+        self.assertEqual(["1.1.1.1"], self.successResultOf(late))
