@@ -97,6 +97,15 @@ class MirrorTestCase(TestCase):
         daemon = self.daemons.pop()
         await daemon.stopService()
 
+    async def afresh(self) -> None:
+        """Stop the daemon and forget everything: what is started then has a cold store."""
+        while self.daemons:
+            await self.stop()
+        self.root = Path(self.mktemp())
+        for registry in self.registries:
+            registry.unscript()
+            registry.asked.clear()
+
     @running
     async def tearDown(self) -> None:
         for response in self.client.responses if hasattr(self, "client") else ():

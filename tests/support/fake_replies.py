@@ -32,6 +32,11 @@ class Asked:
             return None
         return int(found[1]), int(found[2]) if found[2] else None
 
+    @property
+    def first(self) -> int | None:
+        """The first byte that is wanted, None without a range."""
+        return None if self.range is None else self.range[0]
+
 
 @frozen
 class Trickle:
