@@ -30,6 +30,7 @@ from oci_registry.spec.errors import (
     GatewayTimeout,
     RegistryError,
     TooManyRequests,
+    Unavailable,
 )
 from oci_registry.streams.body import BodyError, BodyStalled
 
@@ -38,6 +39,14 @@ DEFAULT_RETRY_AFTER = 30
 MAX_RETRY_AFTER = 3600
 
 _log = Logger()
+
+
+class TimedOut(GatewayTimeout):
+    """The host kept us waiting, which must not happen for every request."""
+
+
+class WrongAnswer(BadGateway):
+    """The host works, but what it sent is of no use; it would send the same again."""
 
 
 def _causes(error: BaseException) -> list[BaseException]:
@@ -76,7 +85,7 @@ def explain(error: BaseException | None, host: str, *, public_only: bool = False
         | ConnectingCancelledError
         | BodyStalled,
     ):
-        return GatewayTimeout(f"upstream {host} did not answer in time")
+        return TimedOut(f"upstream {host} did not answer in time")
     if isinstance(cause, CancelledError):
         return GatewayTimeout(f"the request to upstream {host} was given up")
     if isinstance(cause, DNSLookupError):
@@ -145,6 +154,11 @@ def refuse(
         return TooManyRequests.retry_after(
             f"upstream {host} limits the number of requests",
             retry_after(header(response, "Retry-After"), now),
+        )
+    if code == 503 and header(response, "Retry-After") is not None:
+        seconds = retry_after(header(response, "Retry-After"), now)
+        return Unavailable(
+            f"upstream {host} answered {code} for {what}", headers={"Retry-After": str(seconds)}
         )
     if code == 504:
         return GatewayTimeout(f"upstream {host} answered {code} for {what}")

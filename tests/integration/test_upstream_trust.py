@@ -170,7 +170,7 @@ class Redirected(TokenTestCase):
         ):
             self.cdn.script("", Reply(401, headers={"WWW-Authenticate": challenge}))
             client = self.connect()
-            await self.error(client.blob(APP, self.digest), Denied)
+            await self.error(client.blob(APP, self.digest), BadGateway)
         self.assertEqual({None}, {asked.authorization for asked in self.cdn.asked})
 
     @running

@@ -11,12 +11,25 @@ from twisted.internet.task import deferLater
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import TestCase
 
+from oci_registry.metrics import HostMetrics, Metrics
 from oci_registry.spec.errors import RegistryError
 from oci_registry.upstream.agent import UpstreamHttp
-from oci_registry.upstream.client import HttpBlob, RegistryClient
+from oci_registry.upstream.blob import HttpBlob
+from oci_registry.upstream.client import RegistryClient
 from tests.support.daemon import reactor, running, until
 from tests.support.fake_registry import FakeRegistry
 from tests.support.settings import upstream_settings
+
+
+class _Outcomes(HostMetrics):
+    """Keeps the outcomes of questions."""
+
+    def __init__(self, outcomes: list[str]) -> None:
+        super().__init__(Metrics(), "example.com", None)
+        self._outcomes = outcomes
+
+    def answered(self, outcome: str) -> None:
+        self._outcomes.append(outcome)
 
 
 class ClientTestCase(TestCase):
@@ -37,7 +50,7 @@ class ClientTestCase(TestCase):
         settings = upstream_settings("example.com", **options)
         (host,) = settings.hosts
         http = UpstreamHttp(reactor, host, guarded=not settings.configured)
-        client = RegistryClient(settings, host, http, reactor, self.outcomes.append)
+        client = RegistryClient(settings, host, http, reactor, _Outcomes(self.outcomes))
         self.clients.append(client)
         return client
 
@@ -48,7 +61,8 @@ class ClientTestCase(TestCase):
         try:
             answer = await question
         except RegistryError as error:
-            self.assertIs(kind, type(error), error.message)
+            self.assertIsInstance(error, kind)
+            self.assertEqual(kind.status, error.status)
             self.assertIn(host or self.registry.host, error.message)
             return error.message
         raise AssertionError(f"no error, but {answer!r}")
