@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Coroutine, Mapping
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
@@ -29,7 +29,14 @@ from oci_registry.streams.body import BodyTooLong, abandon, collect
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.authenticator import Authenticator
 from oci_registry.upstream.blob import HttpBlob
-from oci_registry.upstream.failures import WrongAnswer, explain, header, refuse, too_late
+from oci_registry.upstream.failures import (
+    WrongAnswer,
+    explain,
+    header,
+    refuse,
+    too_late,
+    was_cancelled,
+)
 from oci_registry.upstream.interfaces import Page, Referrers
 from oci_registry.upstream.limits import RateLimit
 from oci_registry.upstream.lists import ReferrersLister, TagsLister, url_of
@@ -205,7 +212,7 @@ class RegistryClient:
         return explain(error, self._host, public_only=self._public_only)
 
     def _in_time(self, work: Coroutine[Any, Any, T], within: float | None) -> Awaitable[T]:
-        """Bound *work* in time; make every failure a `RegistryError`."""
+        """Bound *work* in time; make every failure a `RegistryError`, but a cancellation itself."""
         done: Deferred[T] = Deferred.fromCoroutine(work)
         done.addTimeout(self._timeout if within is None else within, self._clock, too_late)
         done.addCallbacks(self._succeeded, self._failed)
@@ -216,6 +223,8 @@ class RegistryClient:
         return value
 
     def _failed(self, failure: Failure) -> Failure:
+        if was_cancelled(failure.value):
+            return Failure(CancelledError())
         error = self._explained(failure.value)
         self._metrics.answered(str(error.status))
         return Failure(error)

@@ -59,6 +59,11 @@ def _causes(error: BaseException) -> list[BaseException]:
     return [error]
 
 
+def was_cancelled(error: BaseException) -> bool:
+    """Whether *error* is how a request ends that its caller has cancelled."""
+    return any(isinstance(e, CancelledError | ConnectingCancelledError) for e in _causes(error))
+
+
 def _tls_reason(error: SSL.Error) -> str:
     details = error.args[0] if error.args else None
     if isinstance(details, list) and details:

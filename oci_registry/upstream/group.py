@@ -71,17 +71,21 @@ class HostGroup:
         question: Callable[[Host, float], Awaitable[T]],
         *,
         patient: bool,
+        finds_out: bool | None = None,
         avoiding: frozenset[str] = frozenset(),
         last: frozenset[str] = frozenset(),
     ) -> Answer[T]:
         """Return the first answer, from none of the hosts *avoiding*, and from those in *last* last.
 
         *question* is put to a host, with the seconds in which it must be answered. *patient*: go round
-        again if that may help. Raises what `verdict` makes of all errors, or `NoHostLeft`.
+        again if that may help. *finds_out*: wait for a host that was set aside and may be back, if no
+        other can be asked (as somebody patient does). Raises what `verdict` makes of all errors, or
+        `NoHostLeft`.
         """
+        finds_out = patient if finds_out is None else finds_out
         deadline = self.clock.seconds() + self._timeout
         for done in range(1, ROUNDS + 1):
-            hosts = self._order(avoiding, last)
+            hosts = self._order(avoiding, last, finds_out)
             errors: list[RegistryError] = []
             for number, host in enumerate(hosts):
                 open_to_ask = sum(1 for other in hosts[number:] if not other.health.wait)
@@ -103,11 +107,11 @@ class HostGroup:
             await self.sleep(pause)
         raise verdict(errors)
 
-    def _order(self, avoiding: frozenset[str], last: frozenset[str]) -> list[Host]:
+    def _order(self, avoiding: frozenset[str], last: frozenset[str], finds_out: bool) -> list[Host]:
         hosts = [host for host in self.hosts if host.name not in avoiding]
         if not hosts:
             raise NoHostLeft("none of the upstream's hosts is left to be asked")
-        if any(not (host.health.wait or host.health.due) for host in hosts):
+        if not finds_out or any(not (host.health.wait or host.health.due) for host in hosts):
             # Nobody needs to wait for the answer of one that may still be down.
             for host in hosts:
                 if host.health.due:

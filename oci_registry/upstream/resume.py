@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from oci_registry.spec.digest import Digest
-from oci_registry.spec.errors import BadGateway, RegistryError
+from oci_registry.spec.errors import BadGateway, RegistryError, TooManyRequests, Unavailable
 from oci_registry.upstream.blob import HttpBlob
 from oci_registry.upstream.failures import TimedOut, WrongAnswer
 from oci_registry.upstream.group import Answer, HostGroup, pause_after
@@ -20,7 +20,9 @@ from oci_registry.upstream.host import NO, Host
 from oci_registry.upstream.slots import Turn
 
 LONGEST_WAIT = 120.0
-"""Seconds that a body may wait for hosts that must not be asked; clients give up after 300."""
+"""Seconds that a body waits for hosts that must not be asked before."""
+LONGEST_STANDSTILL = 240.0
+"""Seconds that a body may stand still altogether; clients give up after 300."""
 AMPLE = 256 * 1024
 """Bytes after which a broken connection is replaced at once; for less there are pauses."""
 
@@ -53,9 +55,9 @@ class Relay:
         self._paused = False
         self._incoming = position
         self._sender = ""
-        self._running: Deferred[int] | None = None
+        self._running: Deferred[None] | None = None
 
-    def begin(self, running: Deferred[int]) -> None:
+    def begin(self, running: Deferred[None]) -> None:
         """*running* is what moves the bytes; it is cancelled when the consumer wants no more."""
         self._running = running
 
@@ -166,22 +168,22 @@ class ResumingBlob:
         else:
             done.errback(failure)
 
-    async def _run(self, relay: Relay) -> int:
+    async def _run(self, relay: Relay) -> None:
         answer = self._first
         failures = hasty = 0
         while True:
             began = relay.position
             error = await self._send(answer, relay)
             if error is None:
-                return relay.position
-            if relay.stopped:
-                raise error
+                return
             moved = relay.position - began
             failures = 0 if moved else failures + 1
             hasty = 0 if moved >= AMPLE else hasty + 1
+            stood_since = self._group.clock.seconds()
             last = frozenset() if moved else frozenset({answer.host.name})
             while True:
-                if failures >= self._retries:
+                late = self._group.clock.seconds() - stood_since > LONGEST_STANDSTILL
+                if relay.stopped or failures >= self._retries or late:
                     raise error
                 try:
                     await self._wait(hasty, error)
@@ -190,9 +192,9 @@ class ResumingBlob:
                 except NO:
                     raise
                 except RegistryError as failed:
-                    if relay.stopped:
-                        raise
-                    failures, hasty, error = failures + 1, hasty + 1, failed
+                    hasty, error = hasty + 1, failed
+                    # Where nobody could be asked there was no attempt.
+                    failures += not isinstance(failed, TooManyRequests | Unavailable)
             answer.host.metrics.resumed()
             self._log.info(
                 "{digest} goes on at {position} from {host}: {error}",
@@ -258,6 +260,7 @@ class ResumingBlob:
             question,
             patient=False,
             avoiding=frozenset(self._useless),
+            finds_out=True,
             last=last,
         )
         if self._known_size is None:

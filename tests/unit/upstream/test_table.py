@@ -162,7 +162,7 @@ class Upstreams(TableTestCase):
         self.assertTrue(settings.hosts[0].tls)
         self.assertFalse(settings.hosts[0].accept_invalid_certs)
         self.assertFalse(settings.configured)
-        self.assertIsNone(settings.credentials)
+        self.assertIsNone(settings.hosts[0].credentials)
 
     def test_docker_hub_unconfigured(self) -> None:
         """Docker Hub is asked at its own host even if nobody configured it."""
