@@ -202,8 +202,10 @@ class MidBody(TwoHosts):
         pulling = await self.client.begin(self.path)
         await until(lambda: len(pulling.body) == 300_000)
         self.time.forward(60)
-        await until(lambda: bool(self.second.asked) or self.first.count("/blobs/") > 1)
         self.whole(await pulling.done)
+        (rest,) = self.second.matching("/blobs/")
+        self.assertEqual(300_000, rest.first)
+        self.assertEqual(1, self.first.count("/blobs/"))
 
     @running
     async def test_validator_of_another_host(self) -> None:

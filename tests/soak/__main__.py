@@ -140,7 +140,9 @@ async def soak(reactor: Any, seed: int, seconds: float) -> None:
         place = Path(work) / "volume"
         with small_volume(place) as small:
             if not small:
-                print(f"no volume of {SIZE_MIB} MiB (it takes root to mount one): the disk is not full")
+                print(
+                    f"no volume of {SIZE_MIB} MiB (it takes root to mount one): the disk is not full"
+                )
             run = Soak(reactor, seed, seconds, place / "store")
             await run.run(ports)
             print(f"stored in the end: {stored(place) / 1e6:.0f} MB")
@@ -162,9 +164,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    react(
-        lambda reactor: Deferred.fromCoroutine(soak(reactor, options.seed, options.minutes * 60))
-    )
+    react(lambda reactor: Deferred.fromCoroutine(soak(reactor, options.seed, options.minutes * 60)))
 
 
 if __name__ == "__main__":

@@ -109,7 +109,9 @@ class Puller:
                 self._seen["retries"] += 1
                 await deferLater(self._reactor, float(attempt))
             ranged = have > 0 or stop is not None
-            headers = {"Range": f"bytes={have}-{'' if stop is None else stop - 1}"} if ranged else {}
+            headers = (
+                {"Range": f"bytes={have}-{'' if stop is None else stop - 1}"} if ranged else {}
+            )
             body = Compared(memoryview(content)[have:end])
             try:
                 response = await self._response(client, path, method, headers, body)
