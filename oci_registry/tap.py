@@ -139,13 +139,19 @@ class Options(_Options):
     synopsis = "[options] {filesystem --root DIRECTORY | s3 --bucket BUCKET [options]}"
     longdesc = (
         "A pull-through cache for container images: point any container runtime at it. "
-        "The environment variable in parentheses stands in for an option that is not given."
+        "The environment variable in parentheses stands in for an option that is not given. "
+        "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY are honoured."
     )
     optFlags: ClassVar[list[list[object]]] = [
         [
             "check-cache-digest",
             None,
             "verify a blob's digest whenever it is read from the store (CHECK_CACHE_DIGEST)",
+        ],
+        [
+            "allow-private-upstreams",
+            None,
+            "let registries that only a client named have private addresses (ALLOW_PRIVATE_UPSTREAMS)",
         ],
     ]
     optParameters: ClassVar[list[list[object]]] = [

@@ -9,7 +9,7 @@ from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from oci_registry.spec.errors import BadGateway, GatewayTimeout, RegistryError
+from oci_registry.spec.errors import BadGateway, GatewayTimeout, RegistryError, Unavailable
 from oci_registry.upstream.failures import TimedOut, WrongAnswer
 from oci_registry.upstream.health import Random
 from oci_registry.upstream.host import NO, Host
@@ -48,9 +48,11 @@ def verdict(errors: Sequence[RegistryError]) -> RegistryError:
     """Return the error that stands for what all hosts have said.
 
     It is a no only if every one of them has said no: one that could not be asked might know better.
+    What has happened now says more than that a host was left alone.
     """
     failures = [error for error in errors if not isinstance(error, NO)]
-    return failures[0] if failures else errors[-1]
+    asked = [error for error in failures if not isinstance(error, Unavailable)]
+    return (asked or failures or errors[-1:])[0]
 
 
 class HostGroup:

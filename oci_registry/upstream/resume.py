@@ -184,11 +184,13 @@ class ResumingBlob:
             again = moved > 0 and not isinstance(error, TimedOut)
             last = frozenset() if again else frozenset({answer.host.name})
             while True:
-                late = self._group.clock.seconds() - stood_since > LONGEST_STANDSTILL
-                if relay.stopped or failures >= self._retries or late:
+                wait = self._group.wait(frozenset(self._useless))
+                stood = self._group.clock.seconds() - stood_since
+                too_long = wait > LONGEST_WAIT or stood + wait > LONGEST_STANDSTILL
+                if relay.stopped or failures >= self._retries or too_long:
                     raise error
                 try:
-                    await self._wait(hasty, error)
+                    await self._group.sleep(max(wait, pause_after(hasty, self._group.random)))
                     answer = await self._reopen(relay.position, last)
                     break
                 except NO:
@@ -222,12 +224,6 @@ class ResumingBlob:
         if stop is not None and relay.position < stop:
             return BadGateway(f"upstream {answer.host.name} ended a body before its end")
         return None
-
-    async def _wait(self, hasty: int, error: RegistryError) -> None:
-        wait = self._group.wait(frozenset(self._useless))
-        if wait > LONGEST_WAIT:
-            raise error
-        await self._group.sleep(max(wait, pause_after(hasty, self._group.random)))
 
     async def _reopen(self, position: int, last: frozenset[str]) -> Answer[HttpBlob]:
         """Begin a body that holds the byte at *position*."""
