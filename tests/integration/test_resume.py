@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 from oci_registry.spec.digest import Digest
+from oci_registry.streams.body import SLOWEST
 from oci_registry.streams.growing import TAIL
 from tests.support.client import Response
 from tests.support.daemon import MirrorTestCase, running, until
@@ -102,14 +103,37 @@ class Breaking(LongBlob):
 
     @running
     async def test_trickling(self) -> None:
-        """A body that trickles for longer than the timeout is left to it."""
-        pause, times = BODY_TIMEOUT - 5, 3
-        for at in OFFSETS:
-            # Up to where the client sees each byte arrive.
-            at = min(at, SIZE - TAIL - times)  # noqa: PLW2901
+        """A body of which next to nothing arrives is given up as if it stood still, and continued."""
+        pause, times = BODY_TIMEOUT / 2 - 5, 100
+        for offset in OFFSETS:
+            # Not in the bytes that are held back: the client shows what has arrived.
+            at = min(offset, SIZE - TAIL - times)
             response = await self.begin_cold({"trickle": Trickle(at, pause, times)})
+            await self.visible(response, at)
+            arrived = 0
+            while self.registry.count("/blobs/") == 1:
+                self.time.forward(pause)
+                arrived += 1
+                await until(
+                    lambda: (
+                        len(response.body) >= at + arrived  # noqa: B023
+                        or self.registry.count("/blobs/") > 1
+                    )
+                )
+            start = await self.resumed(response, at)
+            self.assertGreater(start, at)
+            self.assertLess(arrived * pause, 3 * BODY_TIMEOUT)
+
+    @running
+    async def test_slow(self) -> None:
+        """A body that is merely slow is left to it, however long it takes."""
+        pause, times = BODY_TIMEOUT / 2 - 5, 10
+        for offset in OFFSETS[::7]:
+            at = min(offset, SIZE - TAIL - times * SLOWEST)
+            trickle = Trickle(at, pause, times, SLOWEST)
+            response = await self.begin_cold({"trickle": trickle})
             for arrived in range(times):
-                await self.visible(response, at + arrived)
+                await self.visible(response, at + arrived * SLOWEST)
                 self.time.forward(pause)
             await response.done
             self.assertEqual((200, True), (response.status, response.complete))

@@ -10,8 +10,6 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,7 +20,7 @@ from twisted.internet.task import LoopingCall, deferLater, react
 from tests.soak.client import Puller
 from tests.soak.figures import Figures, Sample, cpu_seconds
 from tests.soak.images import Images
-from tests.soak.volume import SIZE_MIB, leftovers, remove_objects, small_volume, stored
+from tests.soak.volume import SIZE_MIB, leftovers, remove_objects, small_volume
 from tests.support.client import Client
 from tests.support.process import DaemonProcess
 
@@ -44,48 +42,49 @@ _UPSTREAM = """\
 """
 
 
-@contextmanager
-def hosts(seed: int) -> Iterator[list[int]]:
-    """Run the hosts; give their ports."""
-    command = [sys.executable, "-m", "tests.soak.upstream", str(seed), str(HOSTS)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        yield [int(port) for port in process.stdout.readline().split()]
-    finally:
-        process.terminate()
-        process.wait()
+class Hosts:
+    """The process of the hosts; *ports* are theirs."""
+
+    def __init__(self, seed: int) -> None:
+        command = [sys.executable, "-m", "tests.soak.upstream", str(seed), str(HOSTS)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self.ports = [int(port) for port in self._process.stdout.readline().split()]
+
+    def end(self) -> None:
+        """End it. Idempotent."""
+        self._process.terminate()
+        self._process.wait()
 
 
 class Soak:
     """One run."""
 
-    def __init__(self, reactor: Any, seed: int, seconds: float, root: Path) -> None:
+    def __init__(self, reactor: Any, hosts: Hosts, seed: int, seconds: float, root: Path) -> None:
         self._reactor = reactor
+        self._hosts = hosts
         self._seed = seed
         self._seconds = seconds
         self._root = root
         self.figures = Figures(Counter())
         self.failures: list[str] = []
 
-    async def run(self, ports: list[int]) -> None:
+    async def run(self) -> None:
         """Let the clients pull through the daemon, and watch it."""
-        named = ", ".join(f"{{host: '127.0.0.1:{port}', tls: false}}" for port in ports)
+        hosts = (f"{{host: '127.0.0.1:{port}', tls: false}}" for port in self._hosts.ports)
         daemon = DaemonProcess(
             self._reactor,
             self._root,
-            _UPSTREAM.format(hosts=named),
-            "--log-level",
-            "warn",
+            _UPSTREAM.format(hosts=", ".join(hosts)),
         )
         try:
-            await self._pull(daemon, await daemon.listening, ports[0])
+            await self._pull(daemon, await daemon.listening)
         finally:
             await daemon.kill("TERM")
             self.figures.crashes = daemon.output.count(b"Traceback")
             self.output = daemon.output.decode("utf-8", "replace")
 
-    async def _pull(self, daemon: DaemonProcess, port: int, upstream: int) -> None:
+    async def _pull(self, daemon: DaemonProcess, port: int) -> None:
         figures, process = self.figures, daemon.process.pid
         # Modules that are imported by the first request are there at the start.
         await Client(self._reactor, port).get("/v2/")
@@ -111,8 +110,10 @@ class Soak:
         emptying.stop()
         figures.seconds = self._reactor.seconds() - began
         figures.cpu = cpu_seconds(process, os.sysconf("SC_CLK_TCK"))
-        said = await Client(self._reactor, upstream).get("/figures")
+        said = await Client(self._reactor, self._hosts.ports[0]).get("/figures")
         figures.upstream = json.loads(bytes(said.body))
+        # Nor are connections kept to who is not there.
+        self._hosts.end()
         await deferLater(self._reactor, REST)
         figures.at_rest = Sample.of(process)
         figures.left_over = leftovers(self._root)
@@ -136,16 +137,17 @@ class Soak:
 
 async def soak(reactor: Any, seed: int, seconds: float) -> None:
     """Run it and print what it has shown; exit with 1 if a bound is broken."""
-    with tempfile.TemporaryDirectory(prefix="oci-registry-soak-") as work, hosts(seed) as ports:
-        place = Path(work) / "volume"
-        with small_volume(place) as small:
-            if not small:
-                print(
-                    f"no volume of {SIZE_MIB} MiB (it takes root to mount one): the disk is not full"
-                )
-            run = Soak(reactor, seed, seconds, place / "store")
-            await run.run(ports)
-            print(f"stored in the end: {stored(place) / 1e6:.0f} MB")
+    hosts = Hosts(seed)
+    try:
+        with tempfile.TemporaryDirectory(prefix="oci-registry-soak-") as work:
+            place = Path(work) / "volume"
+            with small_volume(place) as small:
+                if not small:
+                    print(f"the disk does not get full: a volume of {SIZE_MIB} MiB takes root")
+                run = Soak(reactor, hosts, seed, seconds, place / "store")
+                await run.run()
+    finally:
+        hosts.end()
     broken = run.figures.broken()
     if broken:
         print(run.output[-_LOGS:])

@@ -1,6 +1,6 @@
 """The hosts of the soak: ``python -m tests.soak.upstream SEED HOSTS`` prints their ports.
 
-``/figures`` of any of them tells what they were asked and what went wrong; ``/well`` ends all faults.
+``/figures`` of any of them tells what they were asked and what went wrong.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ class Hosts:
         self._reactor = reactor
         self._random = Random(seed)
         self._images = Images(seed)
-        self._faults: Faults | None = Faults(Random(seed))
+        self._faults = Faults(Random(seed))
         self._figures: dict[str, Any] = {"requests": 0, "bytes": 0, "down": 0}
         self.hosts = [FakeRegistry() for _ in range(count)]
         for host in self.hosts:
             for method in ("GET", "HEAD"):
                 host.script("", self._answer, method)
             host.start(reactor)
-        self._troubles = LoopingCall(self._take_down)
-        self._troubles.clock = reactor
-        self._troubles.start(DOWN_EVERY, now=False)
+        troubles = LoopingCall(self._take_down)
+        troubles.clock = reactor
+        troubles.start(DOWN_EVERY, now=False)
 
     def _take_down(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._down(self._random.choice(self.hosts)))
@@ -57,15 +57,11 @@ class Hosts:
         for host in self.hosts:
             host.asked.clear()
         if asked.path == "/figures":
-            done = {} if self._faults is None else self._faults.done
-            return Reply(body=json.dumps({**self._figures, "faults": done}).encode())
-        if asked.path == "/well":
-            self._faults = None
-            self._troubles.stop()
-            return Reply()
+            figures = {**self._figures, "faults": self._faults.done}
+            return Reply(body=json.dumps(figures).encode())
         whole = self._honest(asked)
         reply = part_of(whole, asked) if "/blobs/" in asked.path else whole
-        if self._faults is not None and whole.status == 200:
+        if whole.status == 200:
             reply = self._faults.spoil(asked, reply, whole)
         self._figures["requests"] += 1
         if asked.method == "GET":

@@ -30,15 +30,6 @@ def small_volume(place: Path) -> Iterator[bool]:
             subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-def stored(root: Path) -> int:
-    """Return how many bytes the files below *root* have."""
-    total = 0
-    for path in root.rglob("*"):
-        with suppress(FileNotFoundError):
-            total += path.stat().st_size if path.is_file() else 0
-    return total
-
-
 def leftovers(root: Path) -> list[str]:
     """Return the names of what was not finished."""
     return sorted(path.name for path in (root / "transfers").glob("*"))
