@@ -166,6 +166,12 @@ class Metrics:
             ("kind",),
             registry=self.registry,
         )
+        self.stale_served = Counter(
+            "oci_registry_stale_served",
+            "Manifests served by a tag that upstream did not confirm",
+            ("namespace",),
+            registry=self.registry,
+        )
         self.store_failing = Gauge(
             "oci_registry_store_failing",
             "1 while the store cannot be read, or written",
@@ -212,6 +218,10 @@ class Metrics:
     def miss(self, kind: str, host: str) -> None:
         """A manifest or a blob had to come from upstream."""
         self._plain.increment(f"{kind}_cache_misses", self.namespace(host))
+
+    def stale(self, host: str) -> None:
+        """A manifest was served by a tag that upstream did not confirm."""
+        self.stale_served.labels(self.namespace(host)).inc()
 
     def response(self, route: str, method: str, status: str, seconds: float) -> None:
         """A request was answered."""

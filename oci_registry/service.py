@@ -103,10 +103,9 @@ class Daemon(MultiService):
         transfers = Transfers(blobs, self._fillers, reactor, trouble, metrics)
         patience = Patience(reactor)
         lists = Lists(tags, trouble)
+        manifest_cache = ManifestCache(manifests, tags, sizes, reactor, trouble, metrics)
         handlers: dict[type, Handler] = {
-            ManifestRoute: ManifestHandler(
-                table, ManifestCache(manifests, tags, sizes, reactor, trouble, metrics)
-            ),
+            ManifestRoute: ManifestHandler(table, manifest_cache),
             BlobRoute: BlobHandler(
                 table,
                 BlobCache(blobs, transfers, sizes, trouble, metrics),
@@ -139,6 +138,7 @@ class Daemon(MultiService):
         )
         self._driver, self._transfers, self._patience = driver, transfers, patience
         self._table = table
+        self._manifests = manifest_cache
         self._sweep = sweep
         self._sweeping = LoopingCall(self.sweep)
         self._sweeping.clock = reactor
@@ -227,6 +227,7 @@ class Daemon(MultiService):
             self._sweeping.stop()
         await self._site.close(self._settings.shutdown_grace)
         self._patience.stop()
+        await self._manifests.stop()
         await self._transfers.stop()
         await self._driver.stop()
         await self._table.close()

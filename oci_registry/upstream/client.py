@@ -223,7 +223,7 @@ class RegistryClient:
         return value
 
     def _failed(self, failure: Failure) -> Failure:
-        if was_cancelled(failure.value):
+        if failure.value is not None and was_cancelled(failure.value):
             return Failure(CancelledError())
         error = self._explained(failure.value)
         self._metrics.answered(str(error.status))

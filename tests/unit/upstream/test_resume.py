@@ -95,7 +95,8 @@ class ResumeTestCase(HostsTestCase):
         """Begin to send the blob."""
         self.body = self.successResultOf(self.start(self.upstream.blob(APP, BLOB)))
         self.assertEqual(len(DATA), self.body.size)
-        return self.body.pump(self.sink)
+        sent: Deferred[int] = self.body.pump(self.sink)
+        return sent
 
     def whole(self, sent: Deferred[int]) -> None:
         """The reader has had everything once, from one producer; nothing is left behind."""
@@ -383,7 +384,11 @@ class Control(ResumeTestCase):
 
     def test_stopped_while_waiting(self) -> None:
         """So it does between two connections, whether one waits for it or for an answer."""
-        for answer in (lambda _: FakeResponse(500), lambda _: Deferred()):
+        answers: list[Callable[[Sent], Answer]] = [
+            lambda _: FakeResponse(500),
+            lambda _: Deferred(),
+        ]
+        for answer in answers:
             self.setUp()
             self.in_turn(A, lambda s: short(s, 1000), answer)
             self.answer(B, answer)

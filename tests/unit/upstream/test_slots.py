@@ -121,13 +121,15 @@ class SlotsTests(SynchronousTestCase):
         self.waiting = 0
         slots = Slots(4, self.tell)
         held: list[tuple[Turn, Slot]] = []
-        waiting: list[tuple[Turn, Deferred[object]]] = []
+        waiting: list[tuple[Turn, Deferred[None]]] = []
         for step, blob, number in steps:
             turn = BLOB if blob else MANIFEST
             if step == "take":
-                waiter: Deferred[object] = slots.take(turn, f"r{number}").addCallback(
-                    lambda slot, turn=turn: held.append((turn, slot))
-                )
+
+                def keep(slot: Slot, turn: Turn = turn) -> None:
+                    held.append((turn, slot))
+
+                waiter = slots.take(turn, f"r{number}").addCallback(keep)
                 waiting.append((turn, waiter))
             elif step == "release" and held:
                 held.pop(number % len(held))[1].release()
