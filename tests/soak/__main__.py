@@ -91,7 +91,7 @@ class Soak:
         figures.at_start = Sample.of(process)
         images = Images(self._seed)
         print(
-            f"{len(images.images)} images, {images.bytes / 1e6:.0f} MB, seed {self._seed}",
+            f"{len(images.images)} images, {images.total / 1e6:.0f} MB, seed {self._seed}",
             flush=True,
         )
         began = self._reactor.seconds()

@@ -81,7 +81,8 @@ class Puller:
             return Deferred.fromCoroutine(self._blob(client, f"{base}/blobs/{blob}", blob))
 
         work = [parallel.run(begin, blob) for blob in image.blobs]
-        for good, outcome in await DeferredList(work, consumeErrors=True):
+        outcomes: list[tuple[bool, Any]] = await DeferredList(work, consumeErrors=True)
+        for good, outcome in outcomes:
             if not good:
                 outcome.raiseException()
 
@@ -141,7 +142,7 @@ class Puller:
             raise
         finally:
             client.responses.remove(response)
-        if response.ended is None:
+        if response.ended is None and response.transport is not None:
             response.transport.loseConnection()
         return response
 

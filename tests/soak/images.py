@@ -41,7 +41,7 @@ class Images:
         self.manifests |= {(image.repository, str(image.digest)): image for image in self.images}
 
     @property
-    def bytes(self) -> int:
+    def total(self) -> int:
         """How many bytes all blobs have together."""
         return sum(len(head) + size for head, _, size in self._blobs.values())
 
