@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -15,6 +14,7 @@ from oci_registry.spec.reference import Tag
 from oci_registry.upstream.schemes import bearer
 from tests.support.daemon import reactor, running
 from tests.support.fake_registry import Asked, FakeRegistry, Reply
+from tests.support.fake_tokens import FakeTokens
 from tests.support.upstream_client import ClientTestCase, all_of, read
 
 LATEST = Tag("latest")
@@ -28,22 +28,9 @@ class TokenTestCase(ClientTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.registry.add_image(APP, "latest")
-        self.given: list[str] = []
-        self.good: set[str] = set()
-        self.registry.script("", self.guard)
-        self.registry.script("", self.guard, "HEAD")
-        self.registry.script("/token", self.token)
-
-    def guard(self, asked: Asked) -> Reply | None:
-        if (asked.authorization or "").removeprefix("Bearer ") in self.good:
-            return None
-        realm = f'realm="http://{self.registry.host}/token"'
-        return Reply(401, b"no", {"WWW-Authenticate": f'Bearer {realm},service="fake"'})
-
-    def token(self, _: Asked) -> Reply:
-        self.given.append(f"token-{len(self.given) + 1}")
-        self.good.add(self.given[-1])
-        return Reply(body=json.dumps({"token": self.given[-1], "expires_in": 300}).encode())
+        self.tokens = FakeTokens(self.registry)
+        for method in ("GET", "HEAD"):
+            self.registry.script("", self.tokens.challenge, method)
 
 
 class Tokens(TokenTestCase):
@@ -56,7 +43,7 @@ class Tokens(TokenTestCase):
         for _ in range(3):
             await client.manifest(APP, LATEST)
         await client.manifest_digest(APP, LATEST)
-        self.assertEqual(1, len(self.given))
+        self.assertEqual(1, len(self.tokens.given))
         self.assertEqual(1 + 1 + 4, len(self.registry.asked))
 
     @running
@@ -64,20 +51,22 @@ class Tokens(TokenTestCase):
         """Many cold questions at once wait for one token."""
         client = self.connect()
         manifests = await all_of([client.manifest(APP, LATEST) for _ in range(10)])
-        self.assertEqual((10, 1), (len(manifests), len(self.given)))
+        self.assertEqual((10, 1), (len(manifests), len(self.tokens.given)))
 
     @running
     async def test_refused_token(self) -> None:
         """A token that is turned down is replaced once; a second one is not asked for."""
         client = self.connect()
         await client.manifest(APP, LATEST)
-        self.good.clear()
+        self.tokens.expire()
         await client.manifest(APP, LATEST)
-        self.assertEqual(2, len(self.given))
-        self.good = set()
-        self.registry.script("/manifests/", lambda asked: self.guard(Asked("", "", "", {})))
+        self.assertEqual(2, len(self.tokens.given))
+        self.tokens.expire()
+        self.registry.script(
+            "/manifests/", lambda asked: self.tokens.challenge(Asked("", "", "", {}))
+        )
         await self.error(client.manifest(APP, LATEST), Denied)
-        self.assertEqual(3, len(self.given))
+        self.assertEqual(3, len(self.tokens.given))
 
     @running
     async def test_token_server_fails(self) -> None:
@@ -103,7 +92,7 @@ class Tokens(TokenTestCase):
             self.registry.script("/token", reply)
             message = await self.error(client.manifest(APP, LATEST), GatewayTimeout)
             self.assertIn("token server", message)
-        self.registry.script("/token", self.token)
+        self.registry.script("/token", self.tokens.honest)
         await client.manifest(APP, LATEST)
 
     @running
@@ -130,7 +119,7 @@ class Redirected(TokenTestCase):
         """Send who has a token for a blob to *location*."""
 
         def answer(asked: Asked) -> Reply:
-            return self.guard(asked) or Reply(307, headers={"Location": location})
+            return self.tokens.challenge(asked) or Reply(307, headers={"Location": location})
 
         self.registry.script("/blobs/", answer)
         self.registry.script("/blobs/", answer, "HEAD")
@@ -153,7 +142,9 @@ class Redirected(TokenTestCase):
     async def test_same_origin(self) -> None:
         """Within the upstream's own origin it does."""
         self.redirect(f"http://{self.registry.host}/v2/{APP}/elsewhere")
-        self.registry.script("/elsewhere", lambda a: self.guard(a) or Reply(body=self.data))
+        self.registry.script(
+            "/elsewhere", lambda a: self.tokens.challenge(a) or Reply(body=self.data)
+        )
         client = self.connect()
         self.assertEqual(self.data, await read(await client.blob(APP, self.digest)))
 
@@ -203,9 +194,9 @@ class Secrets(TokenTestCase):
         ):
             self.registry.script("/manifests/", reply)
             told += await self.failing(client)
-        self.registry.script("/manifests/", self.guard)
+        self.registry.script("/manifests/", self.tokens.challenge)
         for reply in (Reply(500), Reply(401), Reply(body=b"{}"), Reply(body=b"x", length="y")):
-            self.good.clear()
+            self.tokens.expire()
             self.registry.script("/token", reply)
             told += await self.failing(client)
         told += [repr(client), repr(vars(client)), *events]
