@@ -181,7 +181,9 @@ class ResumingBlob:
             failures = 0 if moved else failures + 1
             hasty = 0 if moved >= AMPLE else hasty + 1
             stood_since = self._group.clock.seconds()
-            last = frozenset() if moved else frozenset({answer.host.name})
+            # Whoever has let the body stand still once costs its readers as long the next time.
+            again = moved > 0 and not isinstance(error, TimedOut)
+            last = frozenset() if again else frozenset({answer.host.name})
             while True:
                 wait = self._group.wait(frozenset(self._useless))
                 stood = self._group.clock.seconds() - stood_since
@@ -243,11 +245,19 @@ class ResumingBlob:
                 may_skip = ranged and not self._wanted.start
                 (self._whole if may_skip else self._useless).add(host.name)
                 raise
-            problem = self._problem(body)
-            if problem:
+            if self._wanted.start and not body.partial:
                 body.abandon()
                 self._useless.add(host.name)
-                raise WrongAnswer(f"upstream {host.name} {problem}")
+                raise WrongAnswer(
+                    f"upstream {host.name} sends {self._wanted.digest} as a whole only"
+                )
+            if None not in (body.size, self._known_size) and body.size != self._known_size:
+                # Which of the two is right is not known yet: the host may be asked again.
+                body.abandon()
+                raise WrongAnswer(
+                    f"upstream {host.name} says that {self._wanted.digest} has {body.size} bytes "
+                    f"and not {self._known_size}"
+                )
             self._validators[host.name] = body.validator
             return body
 
@@ -263,12 +273,3 @@ class ResumingBlob:
         if self._known_size is None:
             self._known_size = answer.value.size
         return answer
-
-    def _problem(self, body: HttpBlob) -> str:
-        """Return what is wrong with an answer that must go on with another's body."""
-        digest = self._wanted.digest
-        if self._wanted.start and not body.partial:
-            return f"sends {digest} as a whole only"
-        if None not in (body.size, self._known_size) and body.size != self._known_size:
-            return f"says that {digest} has {body.size} bytes and not {self._known_size}"
-        return ""

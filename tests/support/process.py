@@ -17,7 +17,8 @@ _LISTENING = re.compile(rb"starting on (\d+)")
 class DaemonProcess(ProcessProtocol):
     """``python -m oci_registry`` on a free port; `listening` fires with it, `ended` when it is gone.
 
-    ``storage`` is what stands behind the options, if not a directory; ``command`` is everything.
+    ``upstream`` is a host, or the whole upstream file. ``storage`` is what stands behind the options,
+    if not a directory; ``command`` is everything.
     """
 
     def __init__(
@@ -30,10 +31,12 @@ class DaemonProcess(ProcessProtocol):
     ) -> None:
         self.listening: Deferred[int] = Deferred()
         self.ended: Deferred[DaemonProcess] = Deferred()
-        self.output = b""
+        self.output = bytearray()
         self.signal: int | None = None
         config = root.parent / f"{root.name}.yaml"
-        config.write_text(f'- {{namespace: docker.io, host: "{upstream}", tls: false}}\n')
+        if "\n" not in upstream:
+            upstream = f'- {{namespace: docker.io, host: "{upstream}", tls: false}}\n'
+        config.write_text(upstream)
         command = [sys.executable, "-m", "oci_registry", "--listen", "127.0.0.1:0"]
         command += ["--upstream-config-file", str(config), *options]
         command += storage or ["filesystem", "--root", str(root)]
