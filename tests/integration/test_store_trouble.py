@@ -16,7 +16,7 @@ from oci_registry.streams import growing
 from tests.support.client import Response
 from tests.support.daemon import MirrorTestCase, running, until
 from tests.support.disk import Fault, beyond, creating, error, failing
-from tests.support.fake_registry import Reply
+from tests.support.fake_replies import Reply
 
 MIB = 1024 * 1024
 SIZE = 32 * MIB
