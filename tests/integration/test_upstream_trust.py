@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import base64
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent, globalLogPublisher
 
 from oci_registry.config.settings import Credentials
-from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway, Denied, GatewayTimeout, RegistryError
 from oci_registry.spec.reference import Tag
 from oci_registry.upstream.schemes import bearer
-from tests.support.certificates import Certified
 from tests.support.daemon import reactor, running
 from tests.support.fake_registry import Asked, FakeRegistry, Reply
 from tests.support.fake_tokens import FakeTokens
-from tests.support.upstream_client import ClientTestCase, Talk, all_of, read
+from tests.support.upstream_client import ClientTestCase, all_of, read
 
 LATEST = Tag("latest")
 APP = "library/app"
@@ -214,83 +211,3 @@ class Secrets(TokenTestCase):
         except RegistryError as error:
             return [error.message, repr(error), str(error), error.as_json().decode()]
         raise AssertionError("it did not fail")
-
-
-class Certificates(ClientTestCase):
-    """Upstreams over TLS."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.secure = FakeRegistry()
-        self.secure.add_image(APP, "latest")
-        self.addCleanup(lambda: Deferred.fromCoroutine(self.secure.stop()))
-
-    def serve(self, certified: Certified) -> str:
-        """Listen with a certificate; return the name of a file that holds it."""
-        self.secure.start(reactor, certified.server())
-        path = Path(self.mktemp())
-        path.write_bytes(certified.certificate)
-        return str(path)
-
-    async def refused(self, **options: Any) -> str:
-        client = self.connect(host=self.secure.host, tls=True, **options)
-        message = await self.error(client.manifest(APP, LATEST), BadGateway, self.secure.host)
-        self.assertEqual([], self.secure.asked)
-        return message
-
-    @running
-    async def test_self_signed(self) -> None:
-        """A certificate that nobody vouches for is refused, unless that is configured."""
-        ca_file = self.serve(Certified("127.0.0.1"))
-        self.assertIn("TLS: certificate verify failed", await self.refused())
-        for options in ({"ca_file": ca_file}, {"accept_invalid_certs": True}):
-            client = self.connect(host=self.secure.host, tls=True, **options)
-            await client.manifest(APP, LATEST)
-
-    @running
-    async def test_other_host(self) -> None:
-        """A certificate for another host is refused."""
-        ca_file = self.serve(Certified("registry.example.com"))
-        self.assertIn("another host", await self.refused(ca_file=ca_file))
-
-    @running
-    async def test_expired(self) -> None:
-        """A certificate whose time is over is refused."""
-        ca_file = self.serve(Certified("127.0.0.1", days=-1))
-        self.assertIn("TLS: certificate verify failed", await self.refused(ca_file=ca_file))
-
-    @running
-    async def test_plain_http_instead(self) -> None:
-        """A registry that speaks plain http where TLS was expected is a 502, and vice versa."""
-        plain = Talk(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
-        client = self.connect(host=plain.host, tls=True)
-        message = await self.error(client.manifest(APP, LATEST), BadGateway, plain.host)
-        self.assertIn("TLS", message)
-        await plain.stop()
-        self.serve(Certified("127.0.0.1"))
-        client = self.connect(host=self.secure.host)
-        await self.error(client.manifest(APP, LATEST), BadGateway, self.secure.host)
-
-    @running
-    async def test_not_from_https_to_http(self) -> None:
-        """A redirect from https to http is not followed."""
-        self.serve(Certified("127.0.0.1"))
-        location = {"Location": f"http://{self.registry.host}/x"}
-        self.secure.script("/blobs/", Reply(307, headers=location))
-        client = self.connect(host=self.secure.host, tls=True, accept_invalid_certs=True)
-        await self.error(client.blob(APP, Digest.of(b"x")), BadGateway, self.secure.host)
-        self.assertEqual([], self.registry.asked)
-
-
-class Guarded(ClientTestCase):
-    """Upstreams that nobody configured."""
-
-    @running
-    async def test_private_address(self) -> None:
-        """A host that a client named is not reached at a private address, by any of its names."""
-        port = self.registry.host.rpartition(":")[2]
-        for host in (self.registry.host, f"localhost:{port}"):
-            client = self.connect(host=host, configured=False)
-            message = await self.error(client.manifest(APP, LATEST), BadGateway, host)
-            self.assertIn("must be configured", message)
-        self.assertEqual(0, self.registry.connections)
