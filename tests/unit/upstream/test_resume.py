@@ -409,9 +409,11 @@ class Control(ResumeTestCase):
         self.fails(sent, BadGateway)
 
     def test_abandoned(self) -> None:
-        """A body that is not wanted gives its place to the next request."""
+        """A body that is not wanted gives its place to the next request; it is known whose it was."""
         self.held()
-        self.successResultOf(self.start(self.upstream.blob(APP, BLOB))).abandon()
+        body = self.successResultOf(self.start(self.upstream.blob(APP, BLOB)))
+        self.assertEqual({A}, body.hosts)
+        body.abandon()
         self.over()
 
 
