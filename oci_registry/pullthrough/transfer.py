@@ -190,22 +190,17 @@ class Transfer:
         self._around.metrics.error("wrong")
         if self._around.stopped or self._attempts >= ATTEMPTS:
             raise wrong
-        upstream = self.target.upstream
+        upstream, hosts = self.target.upstream, body.hosts
+        upstream.distrust(self.digest, hosts)
+        if len(hosts) == 1 or self._doubtful:
+            self._guilty |= hosts
+        # Of several hosts nobody knows which one it was: they get a second chance, but no third.
+        self._doubtful = self._doubtful or len(hosts) > 1
         try:
-            hosts = body.hosts
-            upstream.distrust(self.digest, hosts)
-            if len(hosts) == 1 or self._doubtful:
-                self._guilty |= hosts
-            # Of several hosts nobody knows which one it was: they get a second chance, but no third.
-            self._doubtful = self._doubtful or len(hosts) > 1
             another = await upstream.blob(
                 self.target.repository, self.digest, avoiding=self._guilty
             )
-        except Exception as error:
-            if not isinstance(error, RegistryError | CancelledError):
-                self._log.warn(
-                    "{digest}: cannot start over: {error!r}", digest=str(self.digest), error=error
-                )
+        except RegistryError as error:
             raise wrong from error
         self._tell(LogLevel.warn, f"{wrong}; the download starts over")
         return another
