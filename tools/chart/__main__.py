@@ -30,11 +30,10 @@ def check_set(chart: Path, file: Path) -> tuple[int, list[str]]:
             count, refused = conformance.check(rendered)
             right += count
             wrong += refused
-            if not count and not refused:
-                wrong.append("no objects")
-            objects = read_documents(rendered)
-            wrong += problems(objects)
-            wrong += exposed(objects)
+            if not refused:
+                objects = read_documents(rendered)
+                # The rules read what conforms.
+                wrong += [*problems(objects), *exposed(objects)] if count else ["no objects"]
     except helm.HelmFailed as error:
         wrong.append(str(error).strip())
     return right, wrong

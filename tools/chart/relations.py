@@ -67,8 +67,9 @@ def service_ports(documents: Objects) -> Iterator[str]:
     services = {name(service): service for service in of_kind(documents, "Service")}
     for service in services.values():
         for port in service["spec"]["ports"]:
-            if port["targetPort"] not in open_ports:
-                yield f"{place(service)}: the pods have no port {port['targetPort']}"
+            target = port.get("targetPort", port["port"])
+            if target not in open_ports:
+                yield f"{place(service)}: the pods have no port {target}"
     for ingress in of_kind(documents, "Ingress"):
         for rule in ingress["spec"]["rules"]:
             for path in rule["http"]["paths"]:
