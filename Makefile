@@ -12,7 +12,7 @@ PY := $(VENV)/bin/python
 # What was installed from these has to be installed again when they change.
 METADATA := pyproject.toml setup.py oci_registry/_version.py
 
-.PHONY: help run test lint format types e2e soak bench docs clean
+.PHONY: help run test lint format types e2e soak bench chart docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo "make e2e      real clients against real registries; see tests/e2e/README.md"
 	@echo "make soak     many clients, bad hosts and a full disk for a minute; ARGS=\"--minutes 10\""
 	@echo "make bench    what a hit and a miss cost"
+	@echo "make chart    the chart for Kubernetes; needs Go, of which it builds helm and kubeconform"
 	@echo "make clean    remove what the above left, but not $(ROOT)"
 
 run: $(VENV)/.installed
@@ -57,6 +58,10 @@ soak: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed
 	$(PY) -m benchmarks $(ARGS)
+
+chart: $(VENV)/.installed-test
+	$(PY) -m tools.chart
+	$(PY) -m twisted.trial tests.chart
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info _trial_temp* .hypothesis .mypy_cache .ruff_cache
