@@ -30,7 +30,7 @@ LABEL org.opencontainers.image.title="oci-registry" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}"
 RUN groupadd --gid 65532 oci-registry \
-    && useradd --uid 65532 --gid 65532 --no-create-home --home-dir /data --shell /usr/sbin/nologin oci-registry \
+    && useradd --key UID_MAX=65535 --uid 65532 --gid 65532 --no-create-home --home-dir /data --shell /usr/sbin/nologin oci-registry \
     && install --directory --owner 65532 --group 65532 /data
 COPY --from=build /opt/oci-registry /opt/oci-registry
 ENV PATH=/opt/oci-registry/bin:$PATH \

@@ -12,7 +12,7 @@ PY := $(VENV)/bin/python
 # What was installed from these has to be installed again when they change.
 METADATA := pyproject.toml setup.py oci_registry/_version.py
 
-.PHONY: help run test lint format types e2e soak bench chart lock docs clean
+.PHONY: help run test lint format types e2e soak bench chart image-root lock docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make soak     many clients, bad hosts and a full disk for a minute; ARGS=\"--minutes 10\""
 	@echo "make bench    what a hit and a miss cost"
 	@echo "make chart    the chart for Kubernetes; needs Go, of which it builds helm and kubeconform"
+	@echo "make image-root  what the Dockerfile makes, without an engine, and the daemon in it; needs root"
 	@echo "make lock     write down the versions of what the image is made of, as they are today"
 	@echo "make clean    remove what the above left, but not $(ROOT)"
 
@@ -63,6 +64,9 @@ bench: $(VENV)/.installed
 chart: $(VENV)/.installed-test
 	$(PY) -m tools.chart
 	$(PY) -m twisted.trial tests.chart
+
+image-root: $(VENV)/.installed
+	$(PY) -m tools.image
 
 # What is installed, and what builds the wheel; --upgrade, since a lock is renewed or left alone.
 COMPILE = $(VENV)/lock/bin/pip-compile --quiet --upgrade --generate-hashes --strip-extras \
