@@ -113,7 +113,7 @@ def _read(
         findings,
     )
     if others:
-        findings.problem("unknown", " ".join(shown(other) for other in others))
+        findings.problem("not understood", " ".join(shown(other) for other in others))
     generator = _client(options.client, findings)
     mirror = _mirror(reader)
     upstreams = _upstreams(reader)

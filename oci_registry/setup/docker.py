@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 from oci_registry.setup.merging import texts, url_first
 from oci_registry.setup.nouns import Configuration, Unusable, Wanted
@@ -46,7 +47,9 @@ def _parse(text: str) -> dict[str, object]:
         # As dockerd has it.
         return {}
     try:
-        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        document = json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_constant, parse_float=_float
+        )
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise Unusable(PATH, f"is not JSON: {place}: {error.msg}") from None
@@ -67,5 +70,12 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _no_constant(name: str) -> None:
+def _constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("a number is too large")
+    return number
