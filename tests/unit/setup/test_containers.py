@@ -14,7 +14,7 @@ from .support import HTTP, HTTPS, GeneratorTestCase
 class Podman(GeneratorTestCase):
     """A file for podman."""
 
-    generator = podman
+    generator = staticmethod(podman)
     path = PATH
 
     def test_blocks(self) -> None:
@@ -66,7 +66,7 @@ class Podman(GeneratorTestCase):
 class Crio(GeneratorTestCase):
     """A file for CRI-O."""
 
-    generator = crio
+    generator = staticmethod(crio)
     path = PATH
 
     def test_same(self) -> None:

@@ -29,7 +29,7 @@ ENDPOINTS = st.none() | st.lists(st.sampled_from([HTTP, "http://other", "x"]), m
 class K3s(GeneratorTestCase):
     """A registries.yaml for k3s."""
 
-    generator = k3s
+    generator = staticmethod(k3s)
     path = PATH
 
     def merge(self, existing: str, *names: str) -> Any:
@@ -169,7 +169,7 @@ class K3s(GeneratorTestCase):
         self.assertEqual(list(merged), list(document))
         self.assertEqual(self.configure(existing=text).files, {PATH: text})
 
-    @given(st.binary(max_size=30) | st.text("{}[]\":,&*!<>-ab \n", max_size=20).map(str.encode))
+    @given(st.binary(max_size=30) | st.text('{}[]":,&*!<>-ab \n', max_size=20).map(str.encode))
     def test_anything(self, data: bytes) -> None:
         """Any bytes make a document or are unusable."""
         try:
@@ -182,7 +182,7 @@ class K3s(GeneratorTestCase):
 class Rke2(GeneratorTestCase):
     """A registries.yaml for RKE2."""
 
-    generator = rke2
+    generator = staticmethod(rke2)
     path = PATH_RKE2
 
     def test_same(self) -> None:
