@@ -41,6 +41,7 @@ class Broken(ResumeTestCase):
     def test_many_breaks(self) -> None:
         """As long as there is progress there is no end to patience, but there are pauses."""
         self.in_turn(A, *[lambda s: short(s, 1000)] * 20, blob_of(DATA))
+        self.answer(B, FakeResponse(500))
         sent = self.pump()
         self.clock.pump([15.0] * 21)
         self.whole(sent)
