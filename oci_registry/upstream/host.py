@@ -71,7 +71,7 @@ class Host:
             self._be_admitted()
             waited = self._clock.seconds() - began
             left = within - waited
-            if waited and left < SHORTEST:
+            if left < min(waited, SHORTEST):
                 raise self._busy()
             try:
                 answer = await self._judged(ask(max(left, 0.1)))
