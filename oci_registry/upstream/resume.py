@@ -16,7 +16,7 @@ from oci_registry.spec.errors import BadGateway, RegistryError, TooManyRequests,
 from oci_registry.upstream.blob import HttpBlob
 from oci_registry.upstream.failures import TimedOut, WrongAnswer
 from oci_registry.upstream.group import Answer, HostGroup, pause_after
-from oci_registry.upstream.host import NO, Host
+from oci_registry.upstream.host import Host
 from oci_registry.upstream.slots import Turn
 
 LONGEST_WAIT = 120.0
@@ -202,8 +202,6 @@ class ResumingBlob:
                     await self._group.sleep(max(wait, pause_after(hasty, self._group.random)))
                     answer = await self._reopen(relay.position, last)
                     break
-                except NO:
-                    raise
                 except RegistryError as failed:
                     hasty, error = hasty + 1, failed
                     # Where nobody could be asked there was no attempt.
