@@ -88,7 +88,9 @@ class HostGroup:
         """
         finds_out = patient if finds_out is None else finds_out
         deadline = self.clock.seconds() + self._timeout
-        for done in range(1, ROUNDS + 1):
+        done = 0
+        while True:
+            done += 1
             hosts = self._order(avoiding, last, finds_out)
             errors: list[RegistryError] = []
             for number, host in enumerate(hosts):
@@ -109,7 +111,6 @@ class HostGroup:
             if pause is None or self.clock.seconds() + pause >= deadline:
                 raise verdict(errors)
             await self.sleep(pause)
-        raise verdict(errors)
 
     def _order(self, avoiding: frozenset[str], last: frozenset[str], finds_out: bool) -> list[Host]:
         hosts = [host for host in self.hosts if host.name not in avoiding]

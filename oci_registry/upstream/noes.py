@@ -11,9 +11,8 @@ from oci_registry.spec.errors import Denied, RegistryError
 
 REMEMBERED = 4096
 """Noes of one upstream that are kept; the oldest make room."""
-
-EVERYTHING = "manifest "
-"""How the questions begin to which a 401 or 403 speaks of the whole repository."""
+MANIFEST = "manifest "
+"""How the questions begin that a 401 or 403 answers for the whole repository."""
 
 
 @frozen
@@ -24,9 +23,9 @@ class _No:
 
 
 class Noes:
-    """The noes of one upstream: 404 by question, 401 and 403 by repository, which is a token's scope.
+    """The noes of one upstream, by question; of a manifest a 401 or 403 is for the whole repository.
 
-    *not_found* and *denied*: seconds that each is remembered; 0 forgets at once.
+    *not_found* and *denied*: seconds that a 404, and a 401 or 403, is remembered; 0 forgets at once.
     """
 
     def __init__(self, clock: IReactorTime, *, not_found: float, denied: float) -> None:
@@ -56,10 +55,10 @@ class Noes:
         """Keep the no that upstream has given."""
         denied = isinstance(error, Denied)
         lifetime = self._denied if denied else self._not_found
-        # A single blob may be locked away; who may read no manifest may read nothing.
-        everything = denied and question.startswith(EVERYTHING)
         if lifetime <= 0:
             return
+        # A single blob may be locked away; who may read no manifest may read nothing.
+        everything = denied and question.startswith(MANIFEST)
         key = (repository, None if everything else question)
         until = self._clock.seconds() + lifetime
         self._noes[key] = _No(type(error), error.message, until)

@@ -18,7 +18,7 @@ from oci_registry.upstream.client import RegistryClient
 from oci_registry.upstream.group import Answer, HostGroup
 from oci_registry.upstream.host import NO, Host
 from oci_registry.upstream.interfaces import Page, Referrers
-from oci_registry.upstream.noes import Noes
+from oci_registry.upstream.noes import MANIFEST, Noes
 from oci_registry.upstream.resume import ResumingBlob, Wanted
 from oci_registry.upstream.slots import Turn
 
@@ -65,7 +65,7 @@ class RemoteRegistry:
         """Return a manifest whose bytes have been checked against its digest, asked for and claimed."""
         return await self._ask(
             repository,
-            f"manifest {reference}",
+            f"{MANIFEST}{reference}",
             lambda client, within: client.manifest(repository, reference, within),
             patient=patient,
         )
@@ -74,7 +74,7 @@ class RemoteRegistry:
         """Return the digest that upstream says a tag has (HEAD), None if it does not say."""
         return await self._ask(
             repository,
-            f"manifest {tag}",
+            f"{MANIFEST}{tag}",
             lambda client, within: client.manifest_digest(repository, tag, within),
             patient=False,
         )
@@ -84,14 +84,14 @@ class RemoteRegistry:
     ) -> ResumingBlob:
         """Begin to download a blob, from none of the hosts *avoiding*."""
         wanted = Wanted(repository, digest)
-        answer = await self._open(wanted, avoiding, patient=True)
         doubtful = self._doubtful(digest)
+        answer = await self._open(wanted, avoiding, doubtful, patient=True)
         return ResumingBlob(self._group, wanted, answer, self._retries, avoiding, doubtful)
 
     async def part(self, repository: str, digest: Digest, start: int, stop: int) -> ResumingBlob:
         """Begin to download the bytes from *start* to *stop* of a blob."""
         wanted = Wanted(repository, digest, start, stop)
-        answer = await self._open(wanted, frozenset(), patient=False)
+        answer = await self._open(wanted, frozenset(), self._doubtful(digest), patient=False)
         body = ResumingBlob(self._group, wanted, answer, self._retries)
         if not answer.value.partial:
             body.abandon()
@@ -99,7 +99,7 @@ class RemoteRegistry:
         return body
 
     async def _open(
-        self, wanted: Wanted, avoiding: frozenset[str], *, patient: bool
+        self, wanted: Wanted, avoiding: frozenset[str], last: frozenset[str], *, patient: bool
     ) -> Answer[HttpBlob]:
         return await self._answer(
             wanted.repository,
@@ -110,7 +110,7 @@ class RemoteRegistry:
             Turn.BLOB,
             patient=patient,
             avoiding=avoiding,
-            last=self._doubtful(wanted.digest),
+            last=last,
         )
 
     async def blob_size(self, repository: str, digest: Digest) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TypeVar, cast
 
 from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
@@ -18,6 +18,8 @@ from oci_registry.upstream.failures import TimedOut, WrongAnswer
 from oci_registry.upstream.group import Answer, HostGroup, pause_after
 from oci_registry.upstream.host import Host
 from oci_registry.upstream.slots import Turn
+
+T = TypeVar("T")
 
 LONGEST_WAIT = 120.0
 """Seconds that a body waits for hosts that must not be asked before."""
@@ -160,22 +162,15 @@ class ResumingBlob:
         consumer.registerProducer(relay, True)
         running = Deferred.fromCoroutine(self._run(relay))
         relay.begin(running)
-        running.addCallbacks(
-            lambda _: self._ended(relay, consumer, done, None),
-            lambda failure: self._ended(relay, consumer, done, failure),
-        )
+        running.addBoth(self._over, consumer)
+        running.addCallback(lambda _: relay.position - self._wanted.start).chainDeferred(done)
         return done
 
-    def _ended(
-        self, relay: Relay, consumer: IConsumer, done: Deferred[int], failure: Failure | None
-    ) -> None:
+    def _over(self, result: T, consumer: IConsumer) -> T | Failure:
         consumer.unregisterProducer()
-        if failure is None:
-            done.callback(relay.position - self._wanted.start)
-        elif failure.check(CancelledError):
-            done.errback(BadGateway(f"{self._wanted.digest}: the download was given up"))
-        else:
-            done.errback(failure)
+        if isinstance(result, Failure) and isinstance(result.value, CancelledError):
+            return Failure(BadGateway(f"{self._wanted.digest}: the download was given up"))
+        return result
 
     async def _run(self, relay: Relay) -> None:
         answer = self._first

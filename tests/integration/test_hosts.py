@@ -104,9 +104,8 @@ class Dead(TwoHosts):
             self.assertEqual(200, (await self.tag(tag)).status)
         self.assertEqual((asked, connections), (len(self.first.asked), self.first.connections))
 
-    @running
-    async def test_silent(self) -> None:
-        """A host that accepts and never answers costs one timeout, not one per request."""
+    async def first_falls_silent(self) -> Response:
+        """Start, and return the client whose question has cost the first host's timeout."""
         for method in ("GET", "HEAD"):
             self.first.script("", Reply(silent=True), method)
         await self.start(self.settings())
@@ -114,6 +113,12 @@ class Dead(TwoHosts):
         await until(lambda: len(self.first.asked) == 1)
         self.time.forward(RESPONSE_TIMEOUT)
         await waiting.done
+        return waiting
+
+    @running
+    async def test_silent(self) -> None:
+        """A host that accepts and never answers costs one timeout, not one per request."""
+        waiting = await self.first_falls_silent()
         self.assertEqual(200, waiting.status)
         await self.served_without("b", "c", "d")
         self.whole(await self.client.get(self.path))
@@ -160,13 +165,7 @@ class Dead(TwoHosts):
     @running
     async def test_tried_again_by_one(self) -> None:
         """Of many who come when its time is over one alone tries the host; the others do not wait."""
-        for method in ("GET", "HEAD"):
-            self.first.script("", Reply(silent=True), method)
-        await self.start(self.settings())
-        waiting = await self.client.begin(f"/v2/{APP}/manifests/a")
-        await until(lambda: len(self.first.asked) == 1)
-        self.time.forward(RESPONSE_TIMEOUT)
-        await waiting.done
+        await self.first_falls_silent()
         self.time.forward(3600)
         many = [await self.client.begin(f"/v2/{APP}/manifests/{tag}") for tag in "bcdefg"]
         await until(lambda: sum(client.complete for client in many) >= 5)

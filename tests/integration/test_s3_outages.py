@@ -37,10 +37,6 @@ class OutageTestCase(BucketTestCase):
             self.assertEqual(blob, Digest.of(bytes(got.body)))
         await self.idle()
 
-    async def idle(self) -> None:
-        """Wait until every transfer is over."""
-        await until(lambda: not any(d._transfers._all for d in self.daemons))
-
     async def ready(self) -> int:
         """Return the status of the check."""
         return (await self.client.get("/readyz")).status

@@ -37,7 +37,7 @@ class Replicas(BucketTestCase):
         for response in responses:
             self.assertTrue((await response.done).body == data)
             self.assertTrue(response.complete)
-        await until(lambda: not any(d._transfers._all for d in self.daemons))
+        await self.idle()
         self.assertTrue(self.content(digest) == data)
         self.assertEqual([], self.uploads())
         for daemon in self.daemons:

@@ -13,7 +13,7 @@ from oci_registry.config.settings import DEFAULT_INVALIDATION_TIME
 from oci_registry.service import Daemon
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.drivers.s3 import driver
-from tests.support.daemon import running, until
+from tests.support.daemon import running
 from tests.support.fake_registry import Reply
 from tests.support.s3_daemon import BucketTestCase
 from tests.support.s3_proxy import Forward, refusal
@@ -31,7 +31,7 @@ class Sweeping(BucketTestCase):
         """Get blobs, and wait until they are stored."""
         for path in paths:
             self.assertEqual(200, (await self.client.get(path)).status)
-        await until(lambda: not any(d._transfers._all for d in self.daemons))
+        await self.idle()
 
     async def sweep(self, daemon: Daemon) -> None:
         """Sweep, as if the last time were long ago."""

@@ -6,7 +6,7 @@ from random import Random
 
 from oci_registry.spec.digest import Digest, Verifier
 from oci_registry.storage import blobs as blob_store
-from tests.support.daemon import running, until
+from tests.support.daemon import running
 from tests.support.s3_daemon import MIB, BucketTestCase
 from tests.support.s3_proxy import refusal
 
@@ -31,10 +31,6 @@ class Trust(BucketTestCase):
 
         self.patch(blob_store, "Verifier", Counting)
         return hashed
-
-    async def idle(self) -> None:
-        """Wait until every transfer is over."""
-        await until(lambda: not any(d._transfers._all for d in self.daemons))
 
     @running
     async def test_right_object_of_somebody_else(self) -> None:

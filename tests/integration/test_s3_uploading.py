@@ -32,10 +32,6 @@ class UploadingTestCase(BucketTestCase):
         digest = self.registry.add_blob(data)
         return digest, data, f"/v2/library/app/blobs/{digest}"
 
-    async def idle(self) -> None:
-        """Wait until every transfer is over."""
-        await until(lambda: not any(d._transfers._all for d in self.daemons))
-
     def nothing_left(self) -> None:
         """Neither an object nor a part of one is there."""
         self.assertEqual(set(), self.keys("blobs"))

@@ -60,9 +60,6 @@ class StartingOver(MirrorTestCase):
             self.assertEqual((200, True), (response.status, response.complete))
             self.assertEqual(self.digest.encoded, response.body.sha256.hexdigest())
 
-    async def idle(self) -> None:
-        await until(lambda: not self.daemons[-1]._transfers._all)
-
     @running
     async def test_everybody(self) -> None:
         """Who has had the wrong byte is closed short, all others are served without a break."""

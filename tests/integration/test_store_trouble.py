@@ -69,10 +69,6 @@ class TroubleTestCase(MirrorTestCase):
             self.assertEqual((200, True), (response.status, response.complete))
             self.assertEqual(self.digest.encoded, response.body.sha256.hexdigest())
 
-    async def idle(self) -> None:
-        """Wait until no transfer is under way."""
-        await until(lambda: not self.daemons[-1]._transfers._all)
-
     def asked(self) -> int:
         """Return how often upstream was asked for the blob."""
         return self.registry.count(str(self.digest))

@@ -106,6 +106,10 @@ class MirrorTestCase(TestCase):
             registry.unscript()
             registry.asked.clear()
 
+    async def idle(self) -> None:
+        """Wait until no transfer of any daemon is under way."""
+        await until(lambda: not any(daemon._transfers._all for daemon in self.daemons))
+
     @running
     async def tearDown(self) -> None:
         for response in self.client.responses if hasattr(self, "client") else ():
