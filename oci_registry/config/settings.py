@@ -80,8 +80,9 @@ class HostSettings:
     """One host of an upstream, ``host[:port]`` in lower case, and what is special about it.
 
     ``ca_file`` holds certificates to believe beside the system's, ``client_cert_file`` and
-    ``client_key_file`` what we show to a server that asks who we are.  ``proxy`` is the way to this
-    host and wins over `EgressSettings`; with ``direct`` there is none.
+    ``client_key_file`` what we show to a server that asks who we are; ``fingerprint`` differs when
+    there is something else in these files.  ``proxy`` is the way to this host and wins over
+    `EgressSettings`; with ``direct`` there is none.
     """
 
     host: str
@@ -93,6 +94,7 @@ class HostSettings:
     credentials: Credentials | None = None
     proxy: ProxySettings | None = None
     direct: bool = False
+    fingerprint: str = field(default="", repr=False)
 
 
 @frozen
@@ -146,6 +148,29 @@ class UpstreamSettings:
 BUILTIN_UPSTREAMS: tuple[UpstreamSettings, ...] = (
     UpstreamSettings(namespace="docker.io", hosts=(HostSettings("registry-1.docker.io"),)),
 )
+
+
+@frozen
+class CredentialsSource:
+    """Where credentials for upstreams are: in ``file``, or in ``text``, which stays out of ``repr``.
+
+    ``source`` is how messages call it.
+    """
+
+    source: str
+    text: str = field(default="", repr=False)
+    file: str | None = None
+
+
+@frozen
+class UpstreamSources:
+    """Where the upstreams are written down; nowhere, if there are only those that are built in.
+
+    ``file`` is the path of the upstream file.
+    """
+
+    file: str | None = None
+    credentials: CredentialsSource | None = None
 
 
 @frozen
@@ -206,7 +231,8 @@ class Settings:
     """Everything the service needs to know, checked.
 
     ``listen`` holds Twisted endpoint descriptions, ``shutdown_grace`` is in seconds, and
-    ``warnings`` are sentences for the operator, to be logged once at start.
+    ``warnings`` are sentences for the operator, to be logged once at start.  ``sources`` is where
+    ``upstreams`` have come from, and no part of what the settings mean.
     """
 
     listen: tuple[str, ...]
@@ -220,3 +246,4 @@ class Settings:
     log_format: str = "text"
     shutdown_grace: float = 30.0
     warnings: tuple[str, ...] = ()
+    sources: UpstreamSources = field(default=UpstreamSources(), eq=False)
