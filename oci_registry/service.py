@@ -21,7 +21,8 @@ from oci_registry.config.settings import (
     Settings,
     UpstreamSettings,
 )
-from oci_registry.eviction.sweep import Lifetimes, Sweep
+from oci_registry.config.sources import Reread, reread_upstreams
+from oci_registry.eviction.sweep import Sweep
 from oci_registry.logs import build_access_log, observe_application
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.blobs import BlobCache
@@ -30,6 +31,7 @@ from oci_registry.pullthrough.manifests import ManifestCache
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.pullthrough.trouble import StoreTrouble
+from oci_registry.reload import Following, Hangup, Reloader, lifetimes_of
 from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.drivers import driver_class
@@ -62,6 +64,8 @@ FILLERS = 4
 """Threads that hash and write downloads."""
 KEEPERS = 4
 """Threads for commits, listings, deletions and checks."""
+CONFIGURERS = 1
+"""Threads that read files of the configuration."""
 
 
 class Daemon(MultiService):
@@ -84,6 +88,8 @@ class Daemon(MultiService):
         self._readers = Workers(reactor, "readers", readers)
         self._fillers = Workers(reactor, "fillers", FILLERS)
         self._keepers = Workers(reactor, "keepers", keepers)
+        self._configurers = Workers(reactor, "configurers", CONFIGURERS)
+        self._pools = (self._readers, self._fillers, self._keepers, self._configurers)
         self.metrics = Metrics(upstream.namespace for upstream in settings.upstreams)
         self._build()
 
@@ -124,15 +130,11 @@ class Daemon(MultiService):
         root = Root(v2, metrics, driver.check, reactor)
         self._site = RegistrySite(root, reactor, access_log)
         metrics.watch_connections(self._site.connection_count)
-        lifetimes = Lifetimes(
-            {u.namespace: u.blob_invalidation_time for u in settings.upstreams},
-            otherwise=DEFAULT_INVALIDATION_TIME,
-        )
         sweep = Sweep(
             blobs,
             manifests,
             tags,
-            lifetimes,
+            lifetimes_of(settings.upstreams, DEFAULT_INVALIDATION_TIME),
             driver.begin_sweep,
             transfers.__contains__,
             reactor.seconds,
@@ -144,6 +146,9 @@ class Daemon(MultiService):
         self._sweep = sweep
         self._sweeping = LoopingCall(self.sweep)
         self._sweeping.clock = reactor
+        following = Following(table, metrics, sweep.follow, DEFAULT_INVALIDATION_TIME)
+        self._reloader = Reloader(self._reread, following.configure, metrics)
+        self._hangup = Hangup(reactor.callFromThread, self._reloader.reload)
         for endpoint in settings.listen:
             listening(_with_backlog(endpoint), self._site, reactor).setServiceParent(self)
 
@@ -153,22 +158,35 @@ class Daemon(MultiService):
             return driver_class("s3")(storage, self._readers, self._keepers, self._fillers, reactor)
         return driver_class("filesystem")(storage.root, self._readers, self._keepers, reactor)
 
+    def _reread(self) -> Deferred[Reread]:
+        return self._configurers(reread_upstreams, self._settings)
+
     def _connect(self, settings: UpstreamSettings) -> Upstream:
-        hosts = [self._connect_host(settings, host) for host in settings.hosts]
+        # What may fail comes before what is counted from when it is made.
+        ways = [self._way_to(settings, host) for host in settings.hosts]
+        hosts = [
+            self._connect_host(settings, host, http)
+            for host, http in zip(settings.hosts, ways, strict=True)
+        ]
         group = HostGroup(hosts, settings.response_timeout, self._reactor, self._random)
         return RemoteRegistry(settings, group)
 
-    def _connect_host(self, settings: UpstreamSettings, host: HostSettings) -> Host:
-        reactor, egress = self._reactor, self._settings.egress
-        metrics = self.metrics.host(settings.namespace, host.host)
-        http = UpstreamHttp(
-            reactor,
+    def _way_to(self, settings: UpstreamSettings, host: HostSettings) -> UpstreamHttp:
+        egress = self._settings.egress
+        return UpstreamHttp(
+            self._reactor,
             host,
             guarded=not (settings.configured or egress.allow_private),
             egress=egress,
             connect_timeout=settings.connect_timeout,
             lookups=self._lookups,
         )
+
+    def _connect_host(
+        self, settings: UpstreamSettings, host: HostSettings, http: UpstreamHttp
+    ) -> Host:
+        reactor = self._reactor
+        metrics = self.metrics.host(settings.namespace, host.host)
         client = RegistryClient(settings, host, http, reactor, metrics)
         return Host(host.host, client, settings.max_connections, reactor, self._random, metrics)
 
@@ -200,12 +218,13 @@ class Daemon(MultiService):
             # Not as a field called "warning": Twisted's observers take that for one of Python's.
             self._log.warn("{text}", text=warning)
         _raise_file_limit()
-        for pool in (self._readers, self._fillers, self._keepers):
+        for pool in self._pools:
             pool.start()
         self._driver.start().addErrback(self._store_is_broken)
         self._patience.start()
         super().startService()
         self._sweeping.start(self._driver.sweep_interval, now=False)
+        self._hangup.install()
         self._log.info(
             "serving on {listen}, storing in {place}",
             listen=", ".join(self._settings.listen),
@@ -225,6 +244,7 @@ class Daemon(MultiService):
 
     async def _stop(self) -> None:
         self._log.info("stopping")
+        self._reloader.stop()
         await super().stopService()
         if self._sweeping.running:
             self._sweeping.stop()
@@ -234,8 +254,10 @@ class Daemon(MultiService):
         await self._transfers.stop()
         await self._driver.stop()
         await self._table.close()
-        for pool in (self._readers, self._fillers, self._keepers):
+        for pool in self._pools:
             pool.stop()
+        # Not before: left to the system, the signal would end what is being ended in order.
+        self._hangup.remove()
         self._log.info("stopped")
 
 
