@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.application.service import IService, MultiService
 from twisted.application.strports import service as listening
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -52,7 +52,7 @@ from oci_registry.web.blobs import BlobHandler
 from oci_registry.web.lists import ReferrersHandler, TagsHandler
 from oci_registry.web.manifests import ManifestHandler
 from oci_registry.web.patience import Patience
-from oci_registry.web.root import Root
+from oci_registry.web.root import Ready, Root
 from oci_registry.web.site import RegistrySite
 from oci_registry.web.v2 import V2, Handler
 
@@ -127,9 +127,13 @@ class Daemon(MultiService):
         }
         v2 = V2(handlers, reactor, metrics)
         access_log = build_access_log(settings.log_level, settings.log_format, reactor)
-        root = Root(v2, metrics, driver.check, reactor)
-        self._site = RegistrySite(root, reactor, access_log)
-        metrics.watch_connections(self._site.connection_count)
+        ready = Ready(driver.check, reactor)
+        apart = bool(settings.admin_listen)
+        root = Root(ready, metrics=None if apart else metrics, v2=v2)
+        site = RegistrySite(root, reactor, access_log)
+        metrics.watch_connections(site.connection_count)
+        admin = RegistrySite(Root(ready, metrics=metrics), reactor, access_log)
+        self._sites = (site, admin)
         sweep = Sweep(
             blobs,
             manifests,
@@ -149,8 +153,9 @@ class Daemon(MultiService):
         following = Following(table, metrics, sweep.follow, DEFAULT_INVALIDATION_TIME)
         self._reloader = Reloader(self._reread, following.configure, metrics)
         self._hangup = Hangup(reactor.callFromThread, self._reloader.reload)
-        for endpoint in settings.listen:
-            listening(_with_backlog(endpoint), self._site, reactor).setServiceParent(self)
+        for place, endpoints in ((site, settings.listen), (admin, settings.admin_listen)):
+            for endpoint in endpoints:
+                listening(_with_backlog(endpoint), place, reactor).setServiceParent(self)
 
     def _build_driver(self) -> IDriver:
         storage, reactor = self._settings.storage, self._reactor
@@ -230,6 +235,10 @@ class Daemon(MultiService):
             listen=", ".join(self._settings.listen),
             place=self._settings.storage.description,
         )
+        if self._settings.admin_listen:
+            self._log.info(
+                "metrics are served on {listen} only", listen=", ".join(self._settings.admin_listen)
+            )
 
     def _store_is_broken(self, failure: Failure) -> None:
         self.metrics.error("store")
@@ -248,7 +257,7 @@ class Daemon(MultiService):
         await super().stopService()
         if self._sweeping.running:
             self._sweeping.stop()
-        await self._site.close(self._settings.shutdown_grace)
+        await gatherResults([site.close(self._settings.shutdown_grace) for site in self._sites])
         self._patience.stop()
         await self._manifests.stop()
         await self._transfers.stop()

@@ -217,6 +217,7 @@ class Options(_Options):
         super().__init__()
         self._environ = os.environ if environ is None else environ
         self["listen"] = []
+        self["admin-listen"] = []
 
     def opt_listen(self, place: str) -> None:
         """
@@ -226,6 +227,13 @@ class Options(_Options):
         self["listen"].append(place)
 
     opt_l = opt_listen
+
+    def opt_admin_listen(self, place: str) -> None:
+        """
+        Where to serve metrics, and nowhere else; repeatable, in the same forms
+        (ADMIN_LISTEN; default none)
+        """
+        self["admin-listen"].append(place)
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parse the command line; `UsageError` says what is wrong, without any secret."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from oci_registry.config.egress import load_egress
 from oci_registry.config.findings import Findings
-from oci_registry.config.listen import explain, parse_listen
+from oci_registry.config.listen import explain, parse_listen, same_place
 from oci_registry.config.names import parse_namespace
 from oci_registry.config.options import Flags, OptionReader
 from oci_registry.config.settings import (
@@ -55,17 +55,39 @@ class _Loader(OptionReader):
             places = [("LISTEN", place) for place in self.environ["LISTEN"].split()]
         elif self.environ.get("PORT", "").strip():
             places = [("PORT", f"0.0.0.0:{self.environ['PORT'].strip()}")]
+        found = (
+            self._endpoint(source, place, check)
+            for source, place in places or [("--listen", DEFAULT_LISTEN)]
+        )
+        return tuple(endpoint for endpoint in found if endpoint is not None)
+
+    def admin_listen(self, check: Callable[[str], None], taken: Sequence[str]) -> tuple[str, ...]:
+        """Return the endpoints for those who watch the daemon, at none of which are *taken*."""
+        flagged = self._flags.get("admin-listen")
+        if isinstance(flagged, list) and flagged:
+            places = [("--admin-listen", str(place)) for place in flagged]
+        else:
+            variable = self.environ.get("ADMIN_LISTEN", "")
+            places = [("ADMIN_LISTEN", place) for place in variable.split()]
         endpoints: list[str] = []
-        for source, place in places or [("--listen", DEFAULT_LISTEN)]:
-            try:
-                endpoint = parse_listen(place)
-                check(endpoint)
-            except Exception as error:
-                # Anything may come out of the parsers of endpoints, which are plugins.
-                self.findings.problem(source, f"{place[:80]!a}: {explain(error)}")
-            else:
-                endpoints.append(endpoint)
+        for source, place in places:
+            endpoint = self._endpoint(source, place, check)
+            if endpoint is None:
+                continue
+            if any(same_place(endpoint, other) for other in taken):
+                self.findings.problem(source, f"{place[:80]!a}: clients are served there")
+            endpoints.append(endpoint)
         return tuple(endpoints)
+
+    def _endpoint(self, source: str, place: str, check: Callable[[str], None]) -> str | None:
+        try:
+            endpoint = parse_listen(place)
+            check(endpoint)
+        except Exception as error:
+            # Anything may come out of the parsers of endpoints, which are plugins.
+            self.findings.problem(source, f"{place[:80]!a}: {explain(error)}")
+            return None
+        return endpoint
 
     def default_namespace(self) -> str | None:
         """Return the registry that is meant when a client names none; None if that is unclear."""
@@ -142,8 +164,10 @@ def load_settings(
     if default_namespace is not None and not unread:
         check_default(default_namespace, upstreams, findings, allow_dynamic=allow_dynamic)
     checking = loader.switch("check-cache-digest", "CHECK_CACHE_DIGEST")
+    listen = loader.listen(check_endpoint)
     settings = Settings(
-        listen=loader.listen(check_endpoint),
+        listen=listen,
+        admin_listen=loader.admin_listen(check_endpoint, listen),
         storage=load_storage(storage, environ, findings, checking),
         default_namespace=default_namespace or DEFAULT_NAMESPACE,
         upstreams=upstreams,

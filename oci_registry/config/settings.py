@@ -230,7 +230,8 @@ StorageSettings = FilesystemSettings | S3Settings
 class Settings:
     """Everything the service needs to know, checked.
 
-    ``listen`` holds Twisted endpoint descriptions, ``shutdown_grace`` is in seconds, and
+    ``listen`` and ``admin_listen`` hold Twisted endpoint descriptions, the latter being for those
+    who watch the daemon; without one they are served with everybody.  ``shutdown_grace`` is in seconds, and
     ``warnings`` are sentences for the operator, to be logged once at start.  ``sources`` is where
     ``upstreams`` have come from, and no part of what the settings mean.
     """
@@ -245,5 +246,6 @@ class Settings:
     log_level: str = "info"
     log_format: str = "text"
     shutdown_grace: float = 30.0
+    admin_listen: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     sources: UpstreamSources = field(default=UpstreamSources(), eq=False)

@@ -40,6 +40,7 @@ def show(settings: Settings) -> str:
     """
     document = {
         "listen": list(settings.listen),
+        "admin-listen": list(settings.admin_listen),
         "default-namespace": settings.default_namespace,
         "upstreams": "any" if settings.allow_dynamic_upstreams else "configured",
         "allow-private-upstreams": settings.egress.allow_private,

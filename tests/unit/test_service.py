@@ -152,6 +152,23 @@ class Starting(ServiceTestCase):
         self.assertIs(site, self.reactor.unixServers[0][1])
         self.assertTrue(all(pool.running for pool in self.pools))
 
+    def test_watching_apart(self) -> None:
+        """With a place for those who watch the metrics are there only, where clients are not served."""
+        self.start(evolve(SETTINGS, admin_listen=("tcp:1235",)))
+        (_, site, *_), (port, admin, *_) = self.reactor.tcpServers
+        self.assertEqual(1235, port)
+        for place, expected in ((site, [200, 200, 200, 404]), (admin, [404, 200, 200, 200])):
+            connection = Connection(place)
+            for path in ("/v2/", "/healthz", "/readyz", "/metrics"):
+                connection.ask(path)
+            self.assertEqual(expected, [a.status for a in connection.answers()])
+            if place is admin:
+                # Those who watch are no clients.
+                page = connection.answers()[3].body
+                self.assertIn(b"oci_registry_client_connections 0.0", page)
+            connection.leave()
+        self.assertIn("tcp:1235 only", self.events[-1])
+
     def test_serving(self) -> None:
         """A daemon that has started answers."""
         self.start()
@@ -310,6 +327,16 @@ class Stopping(ServiceTestCase):
         connection.leave()
         self.successResultOf(stopped)
         self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def test_those_who_watch(self) -> None:
+        """Their connections are ended too."""
+        daemon = self.start(evolve(SETTINGS, admin_listen=("tcp:1235",)))
+        connection = Connection(self.reactor.tcpServers[1][1])
+        stopped = daemon.stopService()
+        self.assertTrue(connection.transport.disconnecting)
+        self.assertNoResult(stopped)
+        connection.leave()
+        self.successResultOf(stopped)
 
     def test_response_under_way(self) -> None:
         """A response that is under way is completed first."""

@@ -90,6 +90,8 @@ class Parsing(TapTestCase):
             *("--listen", "127.0.0.1:8080"),
             *("--listen", "[::1]:8080"),
             "--listen=unix:/run/oci-registry.sock",
+            *("--admin-listen", "127.0.0.1:8081"),
+            "--admin-listen=unix:/run/admin.sock",
             "--default-namespace=quay.io",
             "--default-upstream-namespace=quay.io",
             f"--upstream-config-file={config}",
@@ -110,6 +112,7 @@ class Parsing(TapTestCase):
                     "tcp6:8080:interface=\\:\\:1",
                     "unix:/run/oci-registry.sock",
                 ),
+                admin_listen=("tcp:8081:interface=127.0.0.1", "unix:/run/admin.sock"),
                 storage=FilesystemSettings(self.root),
                 default_namespace="quay.io",
                 upstreams=(
@@ -255,6 +258,7 @@ class Help(TapTestCase):
         text = " ".join(self.printed("--help").split())
         for flag, variable, default in (
             ("--listen", "LISTEN", "0.0.0.0:80"),
+            ("--admin-listen", "ADMIN_LISTEN", "none"),
             ("--port", "PORT", ""),
             ("--default-namespace", "DEFAULT_NAMESPACE", "docker.io"),
             ("--default-upstream-namespace", "DEFAULT_UPSTREAM_NAMESPACE", ""),

@@ -44,6 +44,7 @@ class Showing(ConfigTestCase):
             document,
             {
                 "listen": ["tcp:80"],
+                "admin-listen": [],
                 "default-namespace": "docker.io",
                 "upstreams": "any",
                 "allow-private-upstreams": False,
