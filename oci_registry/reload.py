@@ -13,6 +13,7 @@ from oci_registry.config.settings import ConfigError, UpstreamSettings
 from oci_registry.config.sources import Reread
 from oci_registry.eviction.sweep import Lifetimes
 from oci_registry.metrics import Metrics
+from oci_registry.notify import ServiceManager
 from oci_registry.upstream.table import Changes, UpstreamTable
 
 
@@ -92,10 +93,12 @@ class Reloader:
         read: Callable[[], Deferred[Reread]],
         configure: Callable[[tuple[UpstreamSettings, ...]], Changes],
         metrics: Metrics,
+        manager: ServiceManager,
     ) -> None:
         self._read = read
         self._configure = configure
         self._metrics = metrics
+        self._manager = manager
         self._running = False
         self._again = False
         self._stopped = False
@@ -118,8 +121,12 @@ class Reloader:
         try:
             while True:
                 self._again = False
+                self._manager.reloading()
                 await self._once()
-                if not self._again or self._stopped:
+                if self._stopped:
+                    return
+                self._manager.ready()
+                if not self._again:
                     return
         finally:
             self._running = False

@@ -25,6 +25,7 @@ from oci_registry.config.sources import Reread, reread_upstreams
 from oci_registry.eviction.sweep import Sweep
 from oci_registry.logs import build_access_log, observe_application
 from oci_registry.metrics import Metrics
+from oci_registry.notify import ServiceManager
 from oci_registry.pullthrough.blobs import BlobCache
 from oci_registry.pullthrough.lists import Lists
 from oci_registry.pullthrough.manifests import ManifestCache
@@ -73,8 +74,16 @@ class Daemon(MultiService):
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, settings: Settings, *, keep_twistd_log: bool = False) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        *,
+        keep_twistd_log: bool = False,
+        notify_socket: str | None = None,
+    ) -> None:
         super().__init__()
+        self._manager = ServiceManager(notify_socket)
         self._settings = settings
         self._keep_twistd_log = keep_twistd_log
         self._reactor = reactor
@@ -151,7 +160,7 @@ class Daemon(MultiService):
         self._sweeping = LoopingCall(self.sweep)
         self._sweeping.clock = reactor
         following = Following(table, metrics, sweep.follow, DEFAULT_INVALIDATION_TIME)
-        self._reloader = Reloader(self._reread, following.configure, metrics)
+        self._reloader = Reloader(self._reread, following.configure, metrics, self._manager)
         self._hangup = Hangup(reactor.callFromThread, self._reloader.reload)
         for place, endpoints in ((site, settings.listen), (admin, settings.admin_listen)):
             for endpoint in endpoints:
@@ -239,6 +248,7 @@ class Daemon(MultiService):
             self._log.info(
                 "metrics are served on {listen} only", listen=", ".join(self._settings.admin_listen)
             )
+        self._manager.ready()
 
     def _store_is_broken(self, failure: Failure) -> None:
         self.metrics.error("store")
@@ -253,6 +263,7 @@ class Daemon(MultiService):
 
     async def _stop(self) -> None:
         self._log.info("stopping")
+        self._manager.stopping()
         self._reloader.stop()
         await super().stopService()
         if self._sweeping.running:
@@ -287,6 +298,15 @@ def _with_backlog(endpoint: str) -> str:
     )
 
 
-def make_service(reactor: Any, settings: Settings, *, keep_twistd_log: bool = False) -> IService:
-    """Return the daemon for *settings*; nothing happens before it is started."""
-    return Daemon(reactor, settings, keep_twistd_log=keep_twistd_log)
+def make_service(
+    reactor: Any,
+    settings: Settings,
+    *,
+    keep_twistd_log: bool = False,
+    notify_socket: str | None = None,
+) -> IService:
+    """Return the daemon for *settings*; nothing happens before it is started.
+
+    *notify_socket*: where the service manager listens.
+    """
+    return Daemon(reactor, settings, keep_twistd_log=keep_twistd_log, notify_socket=notify_socket)

@@ -257,6 +257,11 @@ class Options(_Options):
         parent: Any = getattr(self, "parent", None)
         return bool(parent and any(parent.get(key) for key in ("logfile", "syslog", "logger")))
 
+    @property
+    def notify_socket(self) -> str | None:
+        """Where whoever starts us wants to be told how we are."""
+        return self._environ.get("NOTIFY_SOCKET")
+
     def postOptions(self) -> None:
         """Check everything; UsageError with all problems, a line each."""
         storage = None
@@ -304,4 +309,9 @@ def makeService(options: Options) -> IService:
 
     from oci_registry.service import make_service  # noqa: PLC0415 - not needed for --help
 
-    return make_service(reactor, options.settings, keep_twistd_log=options.foreign_log)
+    return make_service(
+        reactor,
+        options.settings,
+        keep_twistd_log=options.foreign_log,
+        notify_socket=options.notify_socket,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ class DaemonProcess(ProcessProtocol):
     """``python -m oci_registry`` on a free port; `listening` fires with it, `ended` when it is gone.
 
     ``upstream`` is a host, or the whole upstream file. ``storage`` is what stands behind the options,
-    if not a directory; ``command`` is everything.
+    if not a directory; ``environment`` is added to; ``command`` is everything.
     """
 
     def __init__(
@@ -28,6 +28,7 @@ class DaemonProcess(ProcessProtocol):
         upstream: str,
         *options: str,
         storage: Sequence[str] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.listening: Deferred[int] = Deferred()
         self.ended: Deferred[DaemonProcess] = Deferred()
@@ -41,8 +42,8 @@ class DaemonProcess(ProcessProtocol):
         command += ["--upstream-config-file", str(config), *options]
         command += storage or ["filesystem", "--root", str(root)]
         self.command = command
-        environment = {"PYTHONPATH": str(Path(__file__).parents[2])}
-        self.process = reactor.spawnProcess(self, sys.executable, command, env=environment)
+        variables = {"PYTHONPATH": str(Path(__file__).parents[2]), **(environment or {})}
+        self.process = reactor.spawnProcess(self, sys.executable, command, env=variables)
 
     def outReceived(self, data: bytes) -> None:
         self.output += data

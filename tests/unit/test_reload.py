@@ -13,6 +13,7 @@ from oci_registry.config.settings import ConfigError, UpstreamSettings
 from oci_registry.config.sources import Reread
 from oci_registry.eviction.sweep import Lifetimes
 from oci_registry.metrics import Metrics
+from oci_registry.notify import ServiceManager
 from oci_registry.reload import Following, Hangup, Reloader
 from oci_registry.upstream.table import Changes, UpstreamTable
 from tests.support.fake_upstream import FakeUpstream
@@ -122,7 +123,9 @@ class Reloading(SynchronousTestCase):
         self.configured: list[Any] = []
         self.changes: Any = Changes()
         self.metrics = Metrics()
-        self.reloader = Reloader(self.read, self.configure, self.metrics)
+        self.told: list[str] = []
+        manager = ServiceManager("/socket", self.tell, lambda: 5_000_999)
+        self.reloader = Reloader(self.read, self.configure, self.metrics, manager)
         self.events: list[str] = []
         globalLogPublisher.addObserver(self.observe)
         self.addCleanup(globalLogPublisher.removeObserver, self.observe)
@@ -131,6 +134,9 @@ class Reloading(SynchronousTestCase):
         if event.get("log_namespace") == "oci_registry.reload.Reloader":
             level = event["log_level"].name
             self.events.append(f"{level} {event['log_format'].format_map(event)}")
+
+    def tell(self, address: str, state: bytes) -> None:
+        self.told.append(state.decode())
 
     def read(self) -> Deferred[Reread]:
         self.readings.append(Deferred())
@@ -152,7 +158,9 @@ class Reloading(SynchronousTestCase):
         self.changes = Changes(("a.example", "b.example"), ("c.example",), ("d.example",))
         self.reloader.reload()
         self.assertEqual([], self.configured)
+        self.assertEqual(["RELOADING=1\nMONOTONIC_USEC=5000"], self.told)
         self.readings[0].callback(Reread((A, B), ("mind {this}",)))
+        self.assertEqual("READY=1", self.told[-1])
         self.assertEqual([(A, B)], self.configured)
         said, told = self.events
         self.assertEqual("warn mind {this}", said)
@@ -184,6 +192,7 @@ class Reloading(SynchronousTestCase):
             self.events,
         )
         self.assertEqual(1, self.errors())
+        self.assertEqual("READY=1", self.told[-1])
         self.reloader.reload()
         self.readings[1].callback(Reread((A,), ()))
         self.assertEqual([(A,)], self.configured)
@@ -217,6 +226,8 @@ class Reloading(SynchronousTestCase):
         self.readings[1].callback(Reread((B,), ()))
         self.assertEqual(2, len(self.readings))
         self.assertEqual([(A,), (B,)], self.configured)
+        reloading = "RELOADING=1\nMONOTONIC_USEC=5000"
+        self.assertEqual([reloading, "READY=1"] * 2, self.told)
 
     def test_stopping(self) -> None:
         """When the daemon stops, a reading under way changes nothing, and there is no other."""
@@ -226,6 +237,7 @@ class Reloading(SynchronousTestCase):
         self.readings[0].callback(Reread((A,), ()))
         self.reloader.reload()
         self.assertEqual((1, []), (len(self.readings), self.configured))
+        self.assertEqual(1, len(self.told), "it is not ready any more")
         self.assertEqual(
             ["info the upstreams are not read again: the daemon is stopping"], self.events
         )

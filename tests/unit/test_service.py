@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from oci_registry import service
 from oci_registry.config.settings import FilesystemSettings, Settings, UpstreamSources
 from oci_registry.config.sources import reread_upstreams
+from oci_registry.notify import ServiceManager
 from oci_registry.service import Daemon, make_service
 from oci_registry.storage.drivers.memory import MemoryDriver
 from oci_registry.storage.interfaces import StoreError
@@ -188,6 +189,21 @@ class Starting(ServiceTestCase):
         )
         self.assertEqual(["warn mind {this}", "warn two"], self.events[:2])
         self.assertIn("/nowhere", self.events[2])
+
+    def test_service_manager(self) -> None:
+        """Whoever started the daemon is told that it is ready once it listens, and first that it stops."""
+        told: list[tuple[str, int, str]] = []
+        test = self
+
+        class Manager(ServiceManager):
+            def _tell(self, state: str) -> None:
+                told.append((state, len(test.reactor.tcpServers), test.events[-1].split()[1]))
+
+        self.patch(service, "ServiceManager", Manager)
+        daemon = self.start()
+        self.assertEqual([("READY=1", 1, "serving")], told)
+        self.successResultOf(daemon.stopService())
+        self.assertEqual([("STOPPING=1", 1, "stopping")], told[1:])
 
     def test_broken_store(self) -> None:
         """A store that cannot be prepared is logged, and the daemon serves all the same."""

@@ -356,7 +356,9 @@ class Service(TapTestCase):
         """When twistd was told where to log, the service is told to leave that alone."""
         calls = []
 
-        def make_service(reactor: object, settings: Settings, *, keep_twistd_log: bool) -> None:
+        def make_service(
+            reactor: object, settings: Settings, *, keep_twistd_log: bool, notify_socket: object
+        ) -> None:
             calls.append((settings, keep_twistd_log))
 
         self.patch(service, "make_service", make_service)
@@ -374,6 +376,18 @@ class Service(TapTestCase):
             self.assertEqual(parent.subOptions.foreign_log, foreign)
             makeService(parent.subOptions)
             self.assertEqual(calls[-1], (parent.subOptions.settings, foreign))
+
+    def test_service_manager(self) -> None:
+        """Where the service manager listens is taken from the environment."""
+        told: list[object] = []
+
+        def make_service(*args: object, notify_socket: object, **options: object) -> None:
+            told.append(notify_socket)
+
+        self.patch(service, "make_service", make_service)
+        makeService(self.parse())
+        makeService(self.parse(NOTIFY_SOCKET="@x"))
+        self.assertEqual(told, [None, "@x"])
 
     def test_same_options(self) -> None:
         """twistd finds these options and this service behind the plugin."""
