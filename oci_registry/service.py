@@ -135,7 +135,9 @@ class Daemon(MultiService):
             ReferrersRoute: ReferrersHandler(table, lists),
         }
         v2 = V2(handlers, reactor, metrics)
-        access_log = build_access_log(settings.log_level, settings.log_format, reactor)
+        access_log = build_access_log(
+            settings.log_level, settings.log_format, settings.access_log, reactor
+        )
         ready = Ready(driver.check, reactor)
         apart = bool(settings.admin_listen)
         root = Root(ready, metrics=None if apart else metrics, v2=v2)

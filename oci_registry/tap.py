@@ -201,6 +201,12 @@ class Options(_Options):
         ],
         ["log-format", None, None, "text or json (LOG_FORMAT; default text)"],
         [
+            "access-log",
+            None,
+            None,
+            "combined, json or off (ACCESS_LOG; default as the log: its format, off above info)",
+        ],
+        [
             "shutdown-grace",
             None,
             None,

@@ -21,6 +21,7 @@ from oci_registry.spec.durations import parse_duration
 
 LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
 LOG_FORMATS = ("text", "json")
+ACCESS_LOGS = ("combined", "json", "off")
 UPSTREAMS = ("any", "configured")
 DEFAULT_LISTEN = "0.0.0.0:80"
 DEFAULT_NAMESPACE = "docker.io"
@@ -176,6 +177,7 @@ def load_settings(
         check_cache_digest=checking is not None,
         log_level=loader.choice("log-level", "LOG_LEVEL", LOG_LEVELS) or "info",
         log_format=loader.choice("log-format", "LOG_FORMAT", LOG_FORMATS) or "text",
+        access_log=loader.choice("access-log", "ACCESS_LOG", ACCESS_LOGS),
         shutdown_grace=loader.grace(),
         warnings=tuple(findings.warnings),
         sources=pinned(sources),

@@ -231,9 +231,10 @@ class Settings:
     """Everything the service needs to know, checked.
 
     ``listen`` and ``admin_listen`` hold Twisted endpoint descriptions, the latter being for those
-    who watch the daemon; without one they are served with everybody.  ``shutdown_grace`` is in seconds, and
-    ``warnings`` are sentences for the operator, to be logged once at start.  ``sources`` is where
-    ``upstreams`` have come from, and no part of what the settings mean.
+    who watch the daemon; without one they are served with everybody.  ``access_log`` is combined, json
+    or off; without it there is one as ``log_level`` and ``log_format`` have it.  ``shutdown_grace`` is
+    in seconds, and ``warnings`` are sentences for the operator, to be logged once at start.
+    ``sources`` is where ``upstreams`` have come from, and no part of what the settings mean.
     """
 
     listen: tuple[str, ...]
@@ -247,5 +248,6 @@ class Settings:
     log_format: str = "text"
     shutdown_grace: float = 30.0
     admin_listen: tuple[str, ...] = ()
+    access_log: str | None = None
     warnings: tuple[str, ...] = ()
     sources: UpstreamSources = field(default=UpstreamSources(), eq=False)

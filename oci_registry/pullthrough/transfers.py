@@ -212,6 +212,11 @@ class Transfers:
         transfer = self._running.get(digest)
         return transfer.blob if transfer is not None and transfer.can_be_joined() else None
 
+    def can_be_joined(self, digest: Digest) -> bool:
+        """Whether `join` would start nothing."""
+        transfer = self._running.get(digest)
+        return transfer is not None and transfer.can_be_joined()
+
     async def join(self, target: Target, digest: Digest, size: int | None) -> GrowingBlob:
         """Return the growing blob of the one transfer of *digest*, which is started if need be.
 

@@ -151,6 +151,19 @@ class Running(TestCase):
         self.assertEqual([404], [event["status"] for event in access])
 
     @running
+    async def test_access_log(self) -> None:
+        """A log of its own form tells of each response whose it is and what the cache was good for."""
+        self.registry.add_image("library/app", "1")
+        daemon, client = await self.start("--access-log", "combined", "--log-format", "json")
+        for _ in range(2):
+            await client.get("/v2/library/app/manifests/1", Authorization="Bearer Tr0ub4dor")
+        output = await self.stop(daemon, client)
+        lines = [line for line in output if "/manifests/1 HTTP/1.1" in line]
+        self.assertEqual(["miss", "hit"], [line.split()[-2] for line in lines])
+        self.assertEqual({"docker.io"}, {line.split()[-3] for line in lines})
+        self.assertNotIn("Tr0ub4dor", "".join(output))
+
+    @running
     async def test_port_that_is_taken(self) -> None:
         """A port that is taken ends the start, with a line that names it."""
         with socket.socket() as taken:

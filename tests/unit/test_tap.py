@@ -101,6 +101,7 @@ class Parsing(TapTestCase):
             "--upstreams=configured",
             "--log-level=debug",
             "--log-format=json",
+            "--access-log=off",
             "--shutdown-grace=1m",
             HTTPS_PROXY="http://proxy:3128",
         )
@@ -128,6 +129,7 @@ class Parsing(TapTestCase):
                 check_cache_digest=True,
                 log_level="debug",
                 log_format="json",
+                access_log="off",
                 shutdown_grace=60.0,
                 warnings=(
                     "upstream quay.io: tls is false: its credentials are sent unencrypted",
@@ -271,6 +273,7 @@ class Help(TapTestCase):
             ("--upstreams", "UPSTREAMS", "any"),
             ("--log-level", "LOG_LEVEL", "info"),
             ("--log-format", "LOG_FORMAT", "text"),
+            ("--access-log", "ACCESS_LOG", "default as the log"),
             ("--shutdown-grace", "SHUTDOWN_GRACE", "30s"),
         ):
             switch = flag in ("--check-cache-digest", "--allow-private-upstreams", "--check-config")

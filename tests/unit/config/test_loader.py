@@ -58,6 +58,7 @@ class Layers(LoaderTestCase):
                     "NO_PROXY": "localhost,.example.com",
                     "UPSTREAMS": "configured",
                     "ADMIN_LISTEN": ":82",
+                    "ACCESS_LOG": "combined",
                     "LOG_LEVEL": "debug",
                     "LOG_FORMAT": "json",
                     "SHUTDOWN_GRACE": "1m",
@@ -82,6 +83,7 @@ class Layers(LoaderTestCase):
                 log_format="json",
                 shutdown_grace=60.0,
                 admin_listen=("tcp:82",),
+                access_log="combined",
             ),
         )
 
@@ -98,6 +100,7 @@ class Layers(LoaderTestCase):
                 "upstreams": "any",
                 "log-level": "error",
                 "log-format": "text",
+                "access-log": "off",
                 "shutdown-grace": "2s",
             },
             {
@@ -111,6 +114,7 @@ class Layers(LoaderTestCase):
                 "UPSTREAMS": "nonsense",
                 "LOG_LEVEL": "nonsense",
                 "LOG_FORMAT": "nonsense",
+                "ACCESS_LOG": "nonsense",
                 "SHUTDOWN_GRACE": "nonsense",
                 "FILESYSTEM_ROOT": "/dev/null/nonsense",
             },
