@@ -141,7 +141,8 @@ class Options(_Options):
     longdesc = (
         "A pull-through cache for container images: point any container runtime at it. "
         "The environment variable in parentheses stands in for an option that is not given. "
-        "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY are honoured."
+        "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY are honoured. "
+        "What clients have to be told comes from 'oci-registry setup'; see its --help."
     )
     optFlags: ClassVar[list[list[object]]] = [
         [

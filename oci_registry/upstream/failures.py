@@ -63,7 +63,8 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 def was_cancelled(error: BaseException) -> bool:
     """Whether *error* is how a request ends that its caller has cancelled."""
-    return any(isinstance(e, CancelledError | ConnectingCancelledError) for e in _causes(error))
+    causes = [e.reason if isinstance(e, ProxyFailed) else e for e in _causes(error)]
+    return any(isinstance(e, CancelledError | ConnectingCancelledError) for e in causes)
 
 
 def _tls_reason(error: SSL.Error) -> str:
@@ -190,4 +191,6 @@ def refuse(
         )
     if code == 504:
         return GatewayTimeout(f"upstream {host} answered {code} for {what}")
-    return BadGateway(f"upstream {host} answered {code} for {what}")
+    # What is wrong with a question is no fault of the host, except that it was too slow (408, 425).
+    kind = WrongAnswer if 400 <= code < 500 and code not in (408, 425) else BadGateway
+    return kind(f"upstream {host} answered {code} for {what}")

@@ -13,6 +13,7 @@
 
 The hosts, the clients and the daemon are processes of their own; what a seed chooses is the same each
 time, but not what meets what. In the end the figures are printed, and each bound that is broken
-(`figures`): no pull that fails, no wrong byte in a complete response, memory and open files flat, nothing
-left over. The exit status is 1 if there is any.
+(`figures`): no pull that fails, no wrong byte in a response that is complete and reaches the end of its
+blob, memory and open files flat, nothing left over. The exit status is 1 if there is any. (A part that
+ends earlier is served before its blob can be verified; who asks for parts has digests of them.)
 """

@@ -120,7 +120,8 @@ class Puller:
                 self._seen[type(error).__name__] += 1
                 why = repr(error)
                 continue
-            why = self._judge(response, method, body, end - have, 206 if ranged else 200)
+            status, whole = 206 if ranged else 200, end == len(content)
+            why = self._judge(response, method, body, end - have, status, whole=whole)
             if not why:
                 self._seen["bytes"] += len(body)
                 return
@@ -147,9 +148,19 @@ class Puller:
         return response
 
     def _judge(
-        self, response: Response, method: str, body: Compared, length: int, status: int
+        self,
+        response: Response,
+        method: str,
+        body: Compared,
+        length: int,
+        status: int,
+        *,
+        whole: bool,
     ) -> str:
-        """Return what is wrong with a response; nothing if it is what was asked for."""
+        """Return what is wrong with a response; nothing if it is what was asked for.
+
+        *whole*: it holds the blob's last byte.
+        """
         self._seen["connections reset"] += response.ended not in (None, "closed")
         if response.status != status:
             self._seen[f"status {response.status}"] += 1
@@ -160,7 +171,13 @@ class Puller:
         if method == "HEAD":
             return "" if response.complete else "cut"
         if not body.right:
-            self._seen["wrong bytes" if response.complete else "wrong bytes, closed short"] += 1
+            if not response.complete:
+                self._seen["wrong bytes, closed short"] += 1
+            elif whole:
+                self._seen["wrong bytes"] += 1
+            else:
+                # A part that does not reach the end is served before the blob is verified.
+                self._seen["wrong parts"] += 1
             return "wrong bytes"
         if not response.complete:
             self._seen["closed short"] += 1

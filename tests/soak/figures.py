@@ -97,7 +97,8 @@ class Figures:
             "complete responses with wrong bytes": str(seen["wrong bytes"]),
             "requests that clients sent again": (
                 f"{seen['retries']}: {seen['closed short']} closed short, "
-                f"{seen['wrong bytes, closed short']} of these with wrong bytes"
+                f"{seen['wrong bytes, closed short']} with wrong bytes and closed short, "
+                f"{seen['wrong parts']} parts with wrong bytes"
                 + "".join(f", {seen[reason]} {reason}" for reason in reasons)
             ),
             "upstream": (
