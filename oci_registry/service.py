@@ -141,10 +141,9 @@ class Daemon(MultiService):
         ready = Ready(driver.check, reactor)
         apart = bool(settings.admin_listen)
         root = Root(ready, metrics=None if apart else metrics, v2=v2)
-        site = RegistrySite(root, reactor, access_log)
-        metrics.watch_connections(site.connection_count)
-        admin = RegistrySite(Root(ready, metrics=metrics), reactor, access_log)
-        self._sites = (site, admin)
+        self._site = RegistrySite(root, reactor, access_log)
+        metrics.watch_connections(self._site.connection_count)
+        self._admin_site = RegistrySite(Root(ready, metrics=metrics), reactor, access_log)
         sweep = Sweep(
             blobs,
             manifests,
@@ -164,9 +163,10 @@ class Daemon(MultiService):
         following = Following(table, metrics, sweep.follow, DEFAULT_INVALIDATION_TIME)
         self._reloader = Reloader(self._reread, following.configure, metrics, self._manager)
         self._hangup = Hangup(reactor.callFromThread, self._reloader.reload)
-        for place, endpoints in ((site, settings.listen), (admin, settings.admin_listen)):
-            for endpoint in endpoints:
-                listening(_with_backlog(endpoint), place, reactor).setServiceParent(self)
+        for endpoint in settings.listen:
+            listening(_with_backlog(endpoint), self._site, reactor).setServiceParent(self)
+        for endpoint in settings.admin_listen:
+            listening(_with_backlog(endpoint), self._admin_site, reactor).setServiceParent(self)
 
     def _build_driver(self) -> IDriver:
         storage, reactor = self._settings.storage, self._reactor
@@ -270,7 +270,8 @@ class Daemon(MultiService):
         await super().stopService()
         if self._sweeping.running:
             self._sweeping.stop()
-        await gatherResults([site.close(self._settings.shutdown_grace) for site in self._sites])
+        grace = self._settings.shutdown_grace
+        await gatherResults([self._site.close(grace), self._admin_site.close(grace)])
         self._patience.stop()
         await self._manifests.stop()
         await self._transfers.stop()
