@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
-from attrs import asdict, frozen
+from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import (
     FileLogObserver,
@@ -26,16 +26,20 @@ from twisted.python.failure import Failure
 class AccessEntry:
     """What the access log tells of a response: *sent* bytes of body, *seconds* from the request on.
 
-    The texts come from the client and hold printable ASCII only.
+    What comes from the client holds printable ASCII only, and no quotes. *namespace*: whose content
+    it is about; *outcome*: what the cache was good for. None where that is not known.
     """
 
     client: str
     method: str
     uri: str
+    protocol: str
     status: int
     sent: int
     seconds: float
     agent: str
+    namespace: str | None
+    outcome: str | None
 
 
 _INTERNAL = frozenset(
@@ -92,17 +96,21 @@ def format_json(event: LogEvent) -> str | None:
 
 
 class AccessLog:
-    """One line per response, in the form of the other lines but written without an event.
+    """One line per response, written without an event: it is the larger part of what the log costs.
 
-    Made for speed: it is the larger part of what the log costs. *stream* None: no access log.
+    *form*: "text" and "json" are like the other lines, "combined" is what web servers write, with
+    three fields more. *stream* None: no access log.
     """
 
-    def __init__(self, stream: TextIO | None, style: str, clock: IReactorTime) -> None:
+    def __init__(self, stream: TextIO | None, form: str, clock: IReactorTime) -> None:
         self._stream = stream
-        self._json = style == "json"
+        self._line = {"text": _text_line, "json": _json_line, "combined": _combined_line}[form]
+        self._moment_form = _COMBINED_MOMENT if form == "combined" else _MOMENT
         self._clock = clock
         self._second = -1
         self._moment = ""
+        self.wanted = stream is not None
+        """Whether anything is written at all."""
 
     def write(self, entry: AccessEntry) -> None:
         """Write the line of a response; if that cannot be, the response is no worse for it."""
@@ -112,27 +120,62 @@ class AccessLog:
         second = int(now)
         if second != self._second:
             self._second = second
-            self._moment = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        moment = f"{self._moment}.{int((now - second) * 1000):03d}Z"
-        if self._json:
-            line = json.dumps(
-                {"time": moment, "level": "info", "source": "access", **asdict(entry)}
-            )
-        else:
-            line = (
-                f'{moment} info {entry.client} "{entry.method} {entry.uri}" {entry.status} '
-                f'{entry.sent} {entry.seconds:.3f} "{entry.agent}"'
-            )
+            self._moment = datetime.fromtimestamp(second, UTC).strftime(self._moment_form)
+        line = self._line(entry, self._moment, int((now - second) * 1000))
         # A full disk, or a reader of the log that has gone.
         with suppress(OSError, ValueError):
-            self._stream.write(line + "\n")
+            self._stream.write(line)
             self._stream.flush()
 
 
-def build_access_log(level: str, style: str, clock: IReactorTime) -> AccessLog:
-    """Return the access log for a log of at least *level*: none when that leaves information out."""
+_MOMENT = "%Y-%m-%dT%H:%M:%S"
+_COMBINED_MOMENT = "%d/%b/%Y:%H:%M:%S +0000"
+
+
+def _text_line(entry: AccessEntry, moment: str, millis: int) -> str:
+    return (
+        f'{moment}.{millis:03d}Z info {_one_line(entry.client)} "{entry.method} {entry.uri}" '
+        f'{entry.status} {entry.sent} {entry.seconds:.3f} "{entry.agent}"\n'
+    )
+
+
+def _json_line(entry: AccessEntry, moment: str, millis: int) -> str:
+    fields = {
+        "time": f"{moment}.{millis:03d}Z",
+        "level": "info",
+        "source": "access",
+        "client": entry.client,
+        "method": entry.method,
+        "uri": entry.uri,
+        "status": entry.status,
+        "sent": entry.sent,
+        "seconds": entry.seconds,
+        "agent": entry.agent,
+        "namespace": entry.namespace,
+        "cache": entry.outcome,
+    }
+    return json.dumps(fields) + "\n"
+
+
+def _combined_line(entry: AccessEntry, moment: str, _millis: int) -> str:
+    # Nobody has told us who the client is, and no client comes from a page that refers to us.
+    return (
+        f'{_one_line(entry.client)} - - [{moment}] "{entry.method} {entry.uri} {entry.protocol}" '
+        f'{entry.status} {entry.sent} "-" "{entry.agent}" '
+        f"{entry.namespace or '-'} {entry.outcome or '-'} {entry.seconds:.3f}\n"
+    )
+
+
+def build_access_log(level: str, style: str, form: str | None, clock: IReactorTime) -> AccessLog:
+    """Return the access log in *form* ("combined", "json"), or none ("off").
+
+    Without a form it is like the log, which is of at least *level*, in *style*: there is none when the
+    level leaves information out.
+    """
     quiet = LogLevel.lookupByName(level) > LogLevel.info
-    return AccessLog(None if quiet else sys.stdout, style, clock)
+    off = quiet if form is None else form == "off"
+    chosen = style if form in (None, "off") else form
+    return AccessLog(None if off else sys.stdout, str(chosen), clock)
 
 
 def build_observer(level: str, style: str, stream: TextIO) -> ILogObserver:

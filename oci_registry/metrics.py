@@ -49,12 +49,20 @@ class _PlainCounters(Collector):
 
 
 class HostMetrics:
-    """What is counted of one host of one upstream. *host*: None where it has no label of its own."""
+    """What is counted of one host of one upstream. *host*: None where it has no label of its own.
+
+    Of several that have the same labels the last one made is exported, until it is retired: an
+    upstream that takes another's place does so while the other may still be in use.
+    """
 
     def __init__(self, metrics: Metrics, namespace: str, host: str | None) -> None:
         self._metrics = metrics
+        self._labels = (namespace, host)
         self._namespace = namespace
-        self._host = host
+        self._values: dict[Gauge, float] = {}
+        self._same = [] if host is None else metrics.same_host(namespace, host)
+        if host is not None:
+            self._same.append(self)
 
     def answered(self, outcome: str) -> None:
         """A question was answered; *outcome* is ok, or the status of the failure."""
@@ -82,9 +90,20 @@ class HostMetrics:
             self._set(self._metrics.host_limit, limit)
         self._set(self._metrics.host_remaining, remaining)
 
+    def retire(self) -> None:
+        """The host is not asked any more: export what is counted of it no longer. Idempotent."""
+        if self not in self._same:
+            return
+        self._same.remove(self)
+        for gauge in self._values:
+            gauge.remove(*self._labels)
+        for gauge, value in self._same[-1]._values.items() if self._same else ():
+            gauge.labels(*self._labels).set(value)
+
     def _set(self, gauge: Gauge, value: float) -> None:
-        if self._host is not None:
-            gauge.labels(self._namespace, self._host).set(value)
+        self._values[gauge] = value
+        if self._same and self._same[-1] is self:
+            gauge.labels(*self._labels).set(value)
 
 
 class Metrics:
@@ -93,6 +112,7 @@ class Metrics:
     def __init__(self, configured: Iterable[str] = ()) -> None:
         self._configured = frozenset(configured)
         self._others: set[str] = set()
+        self._hosts: dict[tuple[str, str], list[HostMetrics]] = {}
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         for collector in (PLATFORM_COLLECTOR, GC_COLLECTOR):
@@ -204,6 +224,19 @@ class Metrics:
         """Return what counts for a host; only those of configured upstreams have their own label."""
         known = namespace in self._configured
         return HostMetrics(self, self.namespace(namespace), host if known else None)
+
+    def same_host(self, namespace: str, host: str) -> list[HostMetrics]:
+        """Return what counts for a host already, to be added to."""
+        return self._hosts.setdefault((namespace, host), [])
+
+    @property
+    def configured(self) -> frozenset[str]:
+        """The source hosts that have a label of their own, however many there are."""
+        return self._configured
+
+    def configure(self, namespaces: Iterable[str]) -> None:
+        """Other source hosts are configured from now on."""
+        self._configured = frozenset(namespaces)
 
     def watch_connections(self, count: Callable[[], int]) -> None:
         """Export the number of client connections that *count* returns."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.application.service import IService, MultiService
 from twisted.application.strports import service as listening
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -21,15 +21,18 @@ from oci_registry.config.settings import (
     Settings,
     UpstreamSettings,
 )
-from oci_registry.eviction.sweep import Lifetimes, Sweep
+from oci_registry.config.sources import Reread, reread_upstreams
+from oci_registry.eviction.sweep import Sweep
 from oci_registry.logs import build_access_log, observe_application
 from oci_registry.metrics import Metrics
+from oci_registry.notify import ServiceManager
 from oci_registry.pullthrough.blobs import BlobCache
 from oci_registry.pullthrough.lists import Lists
 from oci_registry.pullthrough.manifests import ManifestCache
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.pullthrough.trouble import StoreTrouble
+from oci_registry.reload import Following, Hangup, Reloader, lifetimes_of
 from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.drivers import driver_class
@@ -50,7 +53,7 @@ from oci_registry.web.blobs import BlobHandler
 from oci_registry.web.lists import ReferrersHandler, TagsHandler
 from oci_registry.web.manifests import ManifestHandler
 from oci_registry.web.patience import Patience
-from oci_registry.web.root import Root
+from oci_registry.web.root import Ready, Root
 from oci_registry.web.site import RegistrySite
 from oci_registry.web.v2 import V2, Handler
 
@@ -62,6 +65,8 @@ FILLERS = 4
 """Threads that hash and write downloads."""
 KEEPERS = 4
 """Threads for commits, listings, deletions and checks."""
+CONFIGURERS = 1
+"""Threads that read files of the configuration."""
 
 
 class Daemon(MultiService):
@@ -69,8 +74,16 @@ class Daemon(MultiService):
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, settings: Settings, *, keep_twistd_log: bool = False) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        *,
+        keep_twistd_log: bool = False,
+        notify_socket: str | None = None,
+    ) -> None:
         super().__init__()
+        self._manager = ServiceManager(notify_socket)
         self._settings = settings
         self._keep_twistd_log = keep_twistd_log
         self._reactor = reactor
@@ -84,6 +97,8 @@ class Daemon(MultiService):
         self._readers = Workers(reactor, "readers", readers)
         self._fillers = Workers(reactor, "fillers", FILLERS)
         self._keepers = Workers(reactor, "keepers", keepers)
+        self._configurers = Workers(reactor, "configurers", CONFIGURERS)
+        self._pools = (self._readers, self._fillers, self._keepers, self._configurers)
         self.metrics = Metrics(upstream.namespace for upstream in settings.upstreams)
         self._build()
 
@@ -120,19 +135,20 @@ class Daemon(MultiService):
             ReferrersRoute: ReferrersHandler(table, lists),
         }
         v2 = V2(handlers, reactor, metrics)
-        access_log = build_access_log(settings.log_level, settings.log_format, reactor)
-        root = Root(v2, metrics, driver.check, reactor)
+        access_log = build_access_log(
+            settings.log_level, settings.log_format, settings.access_log, reactor
+        )
+        ready = Ready(driver.check, reactor)
+        apart = bool(settings.admin_listen)
+        root = Root(ready, metrics=None if apart else metrics, v2=v2)
         self._site = RegistrySite(root, reactor, access_log)
         metrics.watch_connections(self._site.connection_count)
-        lifetimes = Lifetimes(
-            {u.namespace: u.blob_invalidation_time for u in settings.upstreams},
-            otherwise=DEFAULT_INVALIDATION_TIME,
-        )
+        self._admin_site = RegistrySite(Root(ready, metrics=metrics), reactor, access_log)
         sweep = Sweep(
             blobs,
             manifests,
             tags,
-            lifetimes,
+            lifetimes_of(settings.upstreams, DEFAULT_INVALIDATION_TIME),
             driver.begin_sweep,
             transfers.__contains__,
             reactor.seconds,
@@ -144,8 +160,13 @@ class Daemon(MultiService):
         self._sweep = sweep
         self._sweeping = LoopingCall(self.sweep)
         self._sweeping.clock = reactor
+        following = Following(table, metrics, sweep.follow, DEFAULT_INVALIDATION_TIME)
+        self._reloader = Reloader(self._reread, following.configure, metrics, self._manager)
+        self._hangup = Hangup(reactor.callFromThread, self._reloader.reload)
         for endpoint in settings.listen:
             listening(_with_backlog(endpoint), self._site, reactor).setServiceParent(self)
+        for endpoint in settings.admin_listen:
+            listening(_with_backlog(endpoint), self._admin_site, reactor).setServiceParent(self)
 
     def _build_driver(self) -> IDriver:
         storage, reactor = self._settings.storage, self._reactor
@@ -153,22 +174,35 @@ class Daemon(MultiService):
             return driver_class("s3")(storage, self._readers, self._keepers, self._fillers, reactor)
         return driver_class("filesystem")(storage.root, self._readers, self._keepers, reactor)
 
+    def _reread(self) -> Deferred[Reread]:
+        return self._configurers(reread_upstreams, self._settings)
+
     def _connect(self, settings: UpstreamSettings) -> Upstream:
-        hosts = [self._connect_host(settings, host) for host in settings.hosts]
+        # What may fail comes before what is counted from when it is made.
+        ways = [self._way_to(settings, host) for host in settings.hosts]
+        hosts = [
+            self._connect_host(settings, host, http)
+            for host, http in zip(settings.hosts, ways, strict=True)
+        ]
         group = HostGroup(hosts, settings.response_timeout, self._reactor, self._random)
         return RemoteRegistry(settings, group)
 
-    def _connect_host(self, settings: UpstreamSettings, host: HostSettings) -> Host:
-        reactor, egress = self._reactor, self._settings.egress
-        metrics = self.metrics.host(settings.namespace, host.host)
-        http = UpstreamHttp(
-            reactor,
+    def _way_to(self, settings: UpstreamSettings, host: HostSettings) -> UpstreamHttp:
+        egress = self._settings.egress
+        return UpstreamHttp(
+            self._reactor,
             host,
             guarded=not (settings.configured or egress.allow_private),
             egress=egress,
             connect_timeout=settings.connect_timeout,
             lookups=self._lookups,
         )
+
+    def _connect_host(
+        self, settings: UpstreamSettings, host: HostSettings, http: UpstreamHttp
+    ) -> Host:
+        reactor = self._reactor
+        metrics = self.metrics.host(settings.namespace, host.host)
         client = RegistryClient(settings, host, http, reactor, metrics)
         return Host(host.host, client, settings.max_connections, reactor, self._random, metrics)
 
@@ -200,17 +234,23 @@ class Daemon(MultiService):
             # Not as a field called "warning": Twisted's observers take that for one of Python's.
             self._log.warn("{text}", text=warning)
         _raise_file_limit()
-        for pool in (self._readers, self._fillers, self._keepers):
+        for pool in self._pools:
             pool.start()
         self._driver.start().addErrback(self._store_is_broken)
         self._patience.start()
         super().startService()
         self._sweeping.start(self._driver.sweep_interval, now=False)
+        self._hangup.install()
         self._log.info(
             "serving on {listen}, storing in {place}",
             listen=", ".join(self._settings.listen),
             place=self._settings.storage.description,
         )
+        if self._settings.admin_listen:
+            self._log.info(
+                "metrics are served on {listen} only", listen=", ".join(self._settings.admin_listen)
+            )
+        self._manager.ready()
 
     def _store_is_broken(self, failure: Failure) -> None:
         self.metrics.error("store")
@@ -225,17 +265,22 @@ class Daemon(MultiService):
 
     async def _stop(self) -> None:
         self._log.info("stopping")
+        self._manager.stopping()
+        self._reloader.stop()
         await super().stopService()
         if self._sweeping.running:
             self._sweeping.stop()
-        await self._site.close(self._settings.shutdown_grace)
+        grace = self._settings.shutdown_grace
+        await gatherResults([self._site.close(grace), self._admin_site.close(grace)])
         self._patience.stop()
         await self._manifests.stop()
         await self._transfers.stop()
         await self._driver.stop()
         await self._table.close()
-        for pool in (self._readers, self._fillers, self._keepers):
+        for pool in self._pools:
             pool.stop()
+        # Not before: left to the system, the signal would end what is being ended in order.
+        self._hangup.remove()
         self._log.info("stopped")
 
 
@@ -256,6 +301,15 @@ def _with_backlog(endpoint: str) -> str:
     )
 
 
-def make_service(reactor: Any, settings: Settings, *, keep_twistd_log: bool = False) -> IService:
-    """Return the daemon for *settings*; nothing happens before it is started."""
-    return Daemon(reactor, settings, keep_twistd_log=keep_twistd_log)
+def make_service(
+    reactor: Any,
+    settings: Settings,
+    *,
+    keep_twistd_log: bool = False,
+    notify_socket: str | None = None,
+) -> IService:
+    """Return the daemon for *settings*; nothing happens before it is started.
+
+    *notify_socket*: where the service manager listens.
+    """
+    return Daemon(reactor, settings, keep_twistd_log=keep_twistd_log, notify_socket=notify_socket)

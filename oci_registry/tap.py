@@ -202,6 +202,12 @@ class Options(_Options):
         ],
         ["log-format", None, None, "text or json (LOG_FORMAT; default text)"],
         [
+            "access-log",
+            None,
+            None,
+            "combined, json or off (ACCESS_LOG; default as the log: its format, off above info)",
+        ],
+        [
             "shutdown-grace",
             None,
             None,
@@ -218,6 +224,7 @@ class Options(_Options):
         super().__init__()
         self._environ = os.environ if environ is None else environ
         self["listen"] = []
+        self["admin-listen"] = []
 
     def opt_listen(self, place: str) -> None:
         """
@@ -227,6 +234,13 @@ class Options(_Options):
         self["listen"].append(place)
 
     opt_l = opt_listen
+
+    def opt_admin_listen(self, place: str) -> None:
+        """
+        Where to serve metrics, and nowhere else; repeatable, in the same forms
+        (ADMIN_LISTEN; default none)
+        """
+        self["admin-listen"].append(place)
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parse the command line; `UsageError` says what is wrong, without any secret."""
@@ -249,6 +263,11 @@ class Options(_Options):
         """Whether twistd itself was told where to log."""
         parent: Any = getattr(self, "parent", None)
         return bool(parent and any(parent.get(key) for key in ("logfile", "syslog", "logger")))
+
+    @property
+    def notify_socket(self) -> str | None:
+        """Where whoever starts us wants to be told how we are."""
+        return self._environ.get("NOTIFY_SOCKET")
 
     def postOptions(self) -> None:
         """Check everything; UsageError with all problems, a line each."""
@@ -297,4 +316,9 @@ def makeService(options: Options) -> IService:
 
     from oci_registry.service import make_service  # noqa: PLC0415 - not needed for --help
 
-    return make_service(reactor, options.settings, keep_twistd_log=options.foreign_log)
+    return make_service(
+        reactor,
+        options.settings,
+        keep_twistd_log=options.foreign_log,
+        notify_socket=options.notify_socket,
+    )

@@ -7,6 +7,7 @@ from oci_registry.config.settings import (
     BUILTIN_UPSTREAMS,
     ConfigError,
     Credentials,
+    CredentialsSource,
     EgressSettings,
     FilesystemSettings,
     HostSettings,
@@ -15,6 +16,7 @@ from oci_registry.config.settings import (
     Settings,
     StorageSettings,
     UpstreamSettings,
+    UpstreamSources,
 )
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "BUILTIN_UPSTREAMS",
     "ConfigError",
     "Credentials",
+    "CredentialsSource",
     "EgressSettings",
     "FilesystemSettings",
     "HostSettings",
@@ -30,4 +33,5 @@ __all__ = [
     "Settings",
     "StorageSettings",
     "UpstreamSettings",
+    "UpstreamSources",
 ]

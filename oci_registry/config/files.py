@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import ssl
@@ -95,6 +96,21 @@ def check_private_key(path: str, certificate: str) -> FileContent:
         reason = str(error.reason or "it is broken").lower().replace("_", " ")
         raise ValueError(f"holds a private key that cannot be used: {reason}") from None
     return content
+
+
+def fingerprint(*paths: str | None) -> str:
+    """What tells whether any of the files, which were there a moment ago, has been changed.
+
+    Empty if there are none.
+    """
+    contents = hashlib.sha256()
+    given = [path for path in paths if path is not None]
+    for path in given:
+        try:
+            contents.update(hashlib.sha256(read_file(path).data).digest())
+        except ValueError as error:
+            contents.update(str(error).encode())
+    return contents.hexdigest() if given else ""
 
 
 def check_directory(path: str) -> None:

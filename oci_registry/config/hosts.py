@@ -9,7 +9,7 @@ from attrs import frozen
 from oci_registry.config.credentials import make_credentials
 from oci_registry.config.documents import Entry
 from oci_registry.config.fields import Fields, given_only
-from oci_registry.config.files import check_certificates, check_private_key, read_file
+from oci_registry.config.files import check_certificates, check_private_key, fingerprint, read_file
 from oci_registry.config.names import parse_registry_host, split_port
 from oci_registry.config.proxies import parse_proxy
 from oci_registry.config.settings import Credentials, HostSettings, ProxySettings
@@ -114,6 +114,7 @@ def _read_host(fields: Fields, name: str | None, way: Way) -> HostSettings | Non
         credentials=credentials,
         proxy=way.proxy,
         direct=way.direct,
+        fingerprint=fingerprint(ca_file and ca_file[0], certificate, key),
         **given_only(tls=tls, accept_invalid_certs=accept_invalid_certs),
     )
 

@@ -18,6 +18,8 @@ _WITH_PORT = frozenset({"tcp", "tcp6", "ssl"})
 # The port in an endpoint description: an argument without a name or with this one. Colons that a
 # backslash escapes separate nothing.
 _PORT_ARGUMENT = re.compile(r"(?:^|(?<!\\):)(?:port=)?([0-9]+)(?=:|$)")
+_SEPARATOR = re.compile(r"(?<!\\):")
+_ANY = "0.0.0.0"  # noqa: S104 - nothing is bound to it here
 _FORMS = "HOST:PORT, [IPV6]:PORT, unix:PATH or an endpoint such as ssl:8443:certKey=FILE"
 
 
@@ -55,6 +57,36 @@ def parse_listen(text: str) -> str:
     except NameInvalid as error:
         raise ValueError(error.message) from None
     return f"tcp:{_port(rest)}:interface={host}"
+
+
+def same_place(one: str, other: str) -> bool:
+    """Whether two endpoint descriptions cannot be listened at together, as far as they tell."""
+    first, second = _address(one), _address(other)
+    if first is None or second is None:
+        return one == other
+    # Any free port is another one each time.
+    if first[:2] != second[:2] or first[1] == "0":
+        return False
+    interfaces = {first[2], second[2]}
+    if len(interfaces) == 1 or "::" in interfaces:
+        return True
+    return _ANY in interfaces and not any(":" in interface for interface in interfaces)
+
+
+def _address(endpoint: str) -> tuple[str, str, str] | None:
+    """What an endpoint takes: a port of an interface, or a path; ``None`` if it does not tell."""
+    kind, *arguments = (part.replace("\\:", ":") for part in _SEPARATOR.split(endpoint))
+    named = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    plain = [argument for argument in arguments if "=" not in argument]
+    if kind == "unix":
+        return kind, named.get("address") or "".join(plain[:1]), ""
+    if kind not in _WITH_PORT:
+        return None
+    port = named.get("port") or "".join(plain[:1])
+    # Behind the port of an ssl endpoint there are its certificates.
+    second = "" if kind == "ssl" else "".join(plain[1:2])
+    interface = named.get("interface") or second or ("::" if kind == "tcp6" else _ANY)
+    return "port", port, interface
 
 
 def explain(error: Exception) -> str:

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from oci_registry.config.credentials import (
-    apply_credentials,
-    parse_credentials,
-    warn_of_exposure,
-)
 from oci_registry.config.egress import load_egress
-from oci_registry.config.files import read_file
 from oci_registry.config.findings import Findings
-from oci_registry.config.listen import explain, parse_listen
+from oci_registry.config.listen import explain, parse_listen, same_place
 from oci_registry.config.names import parse_namespace
 from oci_registry.config.options import Flags, OptionReader
 from oci_registry.config.settings import (
-    BUILTIN_UPSTREAMS,
     ConfigError,
-    Credentials,
+    CredentialsSource,
     Settings,
-    UpstreamSettings,
+    UpstreamSources,
 )
+from oci_registry.config.sources import check_default, pinned, read_upstreams
 from oci_registry.config.storages import load_storage
-from oci_registry.config.upstreams import load_upstreams
 from oci_registry.spec.durations import parse_duration
-from oci_registry.spec.reference import looks_like_host
 
 LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
 LOG_FORMATS = ("text", "json")
+ACCESS_LOGS = ("combined", "json", "off")
 UPSTREAMS = ("any", "configured")
 DEFAULT_LISTEN = "0.0.0.0:80"
 DEFAULT_NAMESPACE = "docker.io"
@@ -63,17 +56,39 @@ class _Loader(OptionReader):
             places = [("LISTEN", place) for place in self.environ["LISTEN"].split()]
         elif self.environ.get("PORT", "").strip():
             places = [("PORT", f"0.0.0.0:{self.environ['PORT'].strip()}")]
+        found = (
+            self._endpoint(source, place, check)
+            for source, place in places or [("--listen", DEFAULT_LISTEN)]
+        )
+        return tuple(endpoint for endpoint in found if endpoint is not None)
+
+    def admin_listen(self, check: Callable[[str], None], taken: Sequence[str]) -> tuple[str, ...]:
+        """Return the endpoints for those who watch the daemon, at none of which are *taken*."""
+        flagged = self._flags.get("admin-listen")
+        if isinstance(flagged, list) and flagged:
+            places = [("--admin-listen", str(place)) for place in flagged]
+        else:
+            variable = self.environ.get("ADMIN_LISTEN", "")
+            places = [("ADMIN_LISTEN", place) for place in variable.split()]
         endpoints: list[str] = []
-        for source, place in places or [("--listen", DEFAULT_LISTEN)]:
-            try:
-                endpoint = parse_listen(place)
-                check(endpoint)
-            except Exception as error:
-                # Anything may come out of the parsers of endpoints, which are plugins.
-                self.findings.problem(source, f"{place[:80]!a}: {explain(error)}")
-            else:
-                endpoints.append(endpoint)
+        for source, place in places:
+            endpoint = self._endpoint(source, place, check)
+            if endpoint is None:
+                continue
+            if any(same_place(endpoint, other) for other in taken):
+                self.findings.problem(source, f"{place[:80]!a}: clients are served there")
+            endpoints.append(endpoint)
         return tuple(endpoints)
+
+    def _endpoint(self, source: str, place: str, check: Callable[[str], None]) -> str | None:
+        try:
+            endpoint = parse_listen(place)
+            check(endpoint)
+        except Exception as error:
+            # Anything may come out of the parsers of endpoints, which are plugins.
+            self.findings.problem(source, f"{place[:80]!a}: {explain(error)}")
+            return None
+        return endpoint
 
     def default_namespace(self) -> str | None:
         """Return the registry that is meant when a client names none; None if that is unclear."""
@@ -98,55 +113,34 @@ class _Loader(OptionReader):
             return None
         return next(iter(found), DEFAULT_NAMESPACE)
 
-    def upstreams(self, *, allow_dynamic: bool) -> tuple[UpstreamSettings, ...]:
-        """Return the configured upstreams with their credentials."""
+    def sources(self) -> UpstreamSources:
+        """Return where the upstreams are written down."""
         given = self.given("upstream-config-file", "UPSTREAM_CONFIG_FILE")
-        upstreams: tuple[UpstreamSettings, ...] = BUILTIN_UPSTREAMS
-        if given is not None:
-            upstreams = load_upstreams(given[1], self.findings)
-        for source, credentials in self._credentials():
-            upstreams = apply_credentials(
-                upstreams, credentials, source, self.findings, allow_dynamic=allow_dynamic
-            )
-        warn_of_exposure(upstreams, self.findings)
-        return upstreams
+        return UpstreamSources(None if given is None else given[1], self._credentials())
 
-    def _credentials(self) -> list[tuple[str, dict[str, Credentials]]]:
-        """Return the credentials given beside the file, and where."""
+    def _credentials(self) -> CredentialsSource | None:
+        """Return where the credentials are that are given beside the file."""
         text = self._flags.get("upstream-credentials")
         path = self._flags.get("upstream-credentials-file")
         variable = self.environ.get("UPSTREAM_CREDENTIALS", "")
-        document: str | bytes
         if text is not None and path is not None:
             self.findings.problem(
                 "--upstream-credentials", "cannot be given with --upstream-credentials-file"
             )
         if text is not None:
-            source, document = "--upstream-credentials", str(text)
+            source = "--upstream-credentials"
             self.findings.warning(
                 source,
                 "the credentials are visible in the process list: use --upstream-credentials-file",
             )
-        elif path is not None:
+            return CredentialsSource(source, str(text))
+        if path is not None:
             # Who takes the one flag for the other gives us the secrets as the name of a file.
             shown = "" if "{" in str(path) else f" {path}"
-            source = f"--upstream-credentials-file{shown}"
-            try:
-                content = read_file(str(path))
-            except ValueError as error:
-                self.findings.problem(source, error)
-                return []
-            document = content.data
-            if content.exposed:
-                self.findings.warning(
-                    source,
-                    f"is open to others than its owner (mode {content.mode:04o}): chmod 600",
-                )
-        elif variable.strip():
-            source, document = "UPSTREAM_CREDENTIALS", variable
-        else:
-            return []
-        return [(source, parse_credentials(document, source, self.findings))]
+            return CredentialsSource(f"--upstream-credentials-file{shown}", file=str(path))
+        if variable.strip():
+            return CredentialsSource("UPSTREAM_CREDENTIALS", variable)
+        return None
 
 
 def load_settings(
@@ -163,25 +157,18 @@ def load_settings(
     findings = Findings()
     loader = _Loader(flags, environ, findings)
     allow_dynamic = loader.choice("upstreams", "UPSTREAMS", UPSTREAMS) != "configured"
-    upstreams = loader.upstreams(allow_dynamic=allow_dynamic)
+    sources = loader.sources()
+    upstreams = read_upstreams(sources, findings, allow_dynamic=allow_dynamic)
     # Without them nothing can be said about the default: one slip shall not be told as two.
     unread = bool(findings.problems)
     default_namespace = loader.default_namespace()
-    configured = {upstream.namespace for upstream in upstreams}
-    if default_namespace is not None and default_namespace not in configured and not unread:
-        if not allow_dynamic:
-            findings.problem(
-                "--default-namespace",
-                f"{default_namespace} is not configured, and --upstreams is 'configured'",
-            )
-        elif not looks_like_host(default_namespace):
-            findings.problem(
-                "--default-namespace",
-                f"{default_namespace} is neither configured nor a registry host",
-            )
+    if default_namespace is not None and not unread:
+        check_default(default_namespace, upstreams, findings, allow_dynamic=allow_dynamic)
     checking = loader.switch("check-cache-digest", "CHECK_CACHE_DIGEST")
+    listen = loader.listen(check_endpoint)
     settings = Settings(
-        listen=loader.listen(check_endpoint),
+        listen=listen,
+        admin_listen=loader.admin_listen(check_endpoint, listen),
         storage=load_storage(storage, environ, findings, checking),
         default_namespace=default_namespace or DEFAULT_NAMESPACE,
         upstreams=upstreams,
@@ -190,8 +177,10 @@ def load_settings(
         check_cache_digest=checking is not None,
         log_level=loader.choice("log-level", "LOG_LEVEL", LOG_LEVELS) or "info",
         log_format=loader.choice("log-format", "LOG_FORMAT", LOG_FORMATS) or "text",
+        access_log=loader.choice("access-log", "ACCESS_LOG", ACCESS_LOGS),
         shutdown_grace=loader.grace(),
         warnings=tuple(findings.warnings),
+        sources=pinned(sources),
     )
     if findings.problems:
         raise ConfigError(findings.problems)

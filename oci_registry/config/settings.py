@@ -80,8 +80,9 @@ class HostSettings:
     """One host of an upstream, ``host[:port]`` in lower case, and what is special about it.
 
     ``ca_file`` holds certificates to believe beside the system's, ``client_cert_file`` and
-    ``client_key_file`` what we show to a server that asks who we are.  ``proxy`` is the way to this
-    host and wins over `EgressSettings`; with ``direct`` there is none.
+    ``client_key_file`` what we show to a server that asks who we are; ``fingerprint`` differs when
+    there is something else in these files.  ``proxy`` is the way to this host and wins over
+    `EgressSettings`; with ``direct`` there is none.
     """
 
     host: str
@@ -93,6 +94,7 @@ class HostSettings:
     credentials: Credentials | None = None
     proxy: ProxySettings | None = None
     direct: bool = False
+    fingerprint: str = field(default="", repr=False)
 
 
 @frozen
@@ -146,6 +148,29 @@ class UpstreamSettings:
 BUILTIN_UPSTREAMS: tuple[UpstreamSettings, ...] = (
     UpstreamSettings(namespace="docker.io", hosts=(HostSettings("registry-1.docker.io"),)),
 )
+
+
+@frozen
+class CredentialsSource:
+    """Where credentials for upstreams are: in ``file``, or in ``text``, which stays out of ``repr``.
+
+    ``source`` is how messages call it.
+    """
+
+    source: str
+    text: str = field(default="", repr=False)
+    file: str | None = None
+
+
+@frozen
+class UpstreamSources:
+    """Where the upstreams are written down; nowhere, if there are only those that are built in.
+
+    ``file`` is the path of the upstream file.
+    """
+
+    file: str | None = None
+    credentials: CredentialsSource | None = None
 
 
 @frozen
@@ -205,8 +230,11 @@ StorageSettings = FilesystemSettings | S3Settings
 class Settings:
     """Everything the service needs to know, checked.
 
-    ``listen`` holds Twisted endpoint descriptions, ``shutdown_grace`` is in seconds, and
-    ``warnings`` are sentences for the operator, to be logged once at start.
+    ``listen`` and ``admin_listen`` hold Twisted endpoint descriptions, the latter being for those
+    who watch the daemon; without one they are served with everybody.  ``access_log`` is combined, json
+    or off; without it there is one as ``log_level`` and ``log_format`` have it.  ``shutdown_grace`` is
+    in seconds, and ``warnings`` are sentences for the operator, to be logged once at start.
+    ``sources`` is where ``upstreams`` have come from, and no part of what the settings mean.
     """
 
     listen: tuple[str, ...]
@@ -219,4 +247,7 @@ class Settings:
     log_level: str = "info"
     log_format: str = "text"
     shutdown_grace: float = 30.0
+    admin_listen: tuple[str, ...] = ()
+    access_log: str | None = None
     warnings: tuple[str, ...] = ()
+    sources: UpstreamSources = field(default=UpstreamSources(), eq=False)

@@ -40,12 +40,14 @@ def show(settings: Settings) -> str:
     """
     document = {
         "listen": list(settings.listen),
+        "admin-listen": list(settings.admin_listen),
         "default-namespace": settings.default_namespace,
         "upstreams": "any" if settings.allow_dynamic_upstreams else "configured",
         "allow-private-upstreams": settings.egress.allow_private,
         "check-cache-digest": settings.check_cache_digest,
         "log-level": settings.log_level,
         "log-format": settings.log_format,
+        **_given(access_log=settings.access_log),
         "shutdown-grace": format_duration(settings.shutdown_grace),
         **_storage(settings.storage),
         "proxies": _proxies(settings.egress),

@@ -83,14 +83,19 @@ class Sweep:
         self._blobs = blobs
         self._manifests = manifests
         self._tags = tags
-        self._lifetimes = lifetimes
+        self._lifetimes = self._next_lifetimes = lifetimes
         self._begin = begin
         self._busy = busy
         self._now = now
         self._metrics = metrics
 
+    def follow(self, lifetimes: Lifetimes) -> None:
+        """Go by other lifetimes, from the next sweep on."""
+        self._next_lifetimes = lifetimes
+
     async def run(self) -> Swept:
         """Remove what is too old. Raises `StoreError`; what was removed by then stays removed."""
+        self._lifetimes = self._next_lifetimes
         began = self._now()
         if not await self._begin(began - self._lifetimes.longest):
             return Swept()

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.far import FarRange, FarRanges, far_part
+from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.pullthrough.rescue import Instead, RescuedSource
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.transfers import Transfers
@@ -30,16 +31,20 @@ class OpenBlob:
     Take it before waiting for anything else: a transfer that is over keeps its bytes for those alone
     who follow it by then.
 
-    *size* in bytes; None while nobody knows it (upstream did not say). *cached*: it came from the
-    store.
+    *size* in bytes; None while nobody knows it (upstream did not say).
     """
 
     digest: Digest
     size: int | None
-    cached: bool
+    outcome: Outcome
     _blob: StoredBlob | GrowingBlob
     _instead: Instead
     _far: FarRange | None = None
+
+    @property
+    def cached(self) -> bool:
+        """Whether it came from the store."""
+        return self.outcome is Outcome.HIT
 
     def source(self, start: int, stop: int | None) -> Source:
         """Return the bytes from *start*; the source must be closed, and the blob then is."""
@@ -58,6 +63,14 @@ class OpenBlob:
             self._far.close()
         if isinstance(self._blob, StoredBlob):
             self._blob.close()
+
+
+@frozen
+class BlobSize:
+    """How many bytes a blob has, and where that was found."""
+
+    size: int
+    outcome: Outcome
 
 
 class BlobCache:
@@ -95,12 +108,14 @@ class BlobCache:
         """
         size = self._known_size(target, digest)
         growing = self._transfers.running(digest, start)
+        joined = growing is not None
         if growing is None:
             stored = await self._stored(lambda: self._store.open(digest, head, size, start, stop))
             if stored is not None:
                 self._metrics.hit("blob", target.upstream.namespace)
                 instead = self._instead(target, digest, stored.size)
-                return OpenBlob(digest, stored.size, True, stored, instead)
+                return OpenBlob(digest, stored.size, Outcome.HIT, stored, instead)
+            joined = self._transfers.can_be_joined(digest, start)
             growing = await self._transfers.join(target, digest, size, start)
         growing = await _certainly(growing)
         part = None if stop is None else far_part(growing, start, stop)
@@ -112,7 +127,8 @@ class BlobCache:
                 return await self.open(target, digest, head, start)
         self._metrics.miss("blob", target.upstream.namespace)
         size = growing.size if far is None else far.size
-        return OpenBlob(digest, size, False, growing, self._instead(target, digest, size), far)
+        outcome = Outcome.JOINED if joined and far is None else Outcome.MISS
+        return OpenBlob(digest, size, outcome, growing, self._instead(target, digest, size), far)
 
     def _instead(self, target: Target, digest: Digest, size: int | None) -> Instead:
         """Return what finds another source for a reader, who has been told that there are *size* bytes."""
@@ -129,22 +145,22 @@ class BlobCache:
 
         return instead
 
-    async def size(self, target: Target, digest: Digest) -> int:
+    async def size(self, target: Target, digest: Digest) -> BlobSize:
         """Return a blob's size without downloading it. Raises upstream's `RegistryError`."""
         growing = self._transfers.running(digest)
         if growing is not None and growing.size is not None:
-            return growing.size
+            return BlobSize(growing.size, Outcome.JOINED)
         known = self._known_size(target, digest)
         stored = await self._trouble.despite(READ, self._store.size(digest, known), None)
         if stored is not None:
             self._metrics.hit("blob", target.upstream.namespace)
-            return stored
+            return BlobSize(stored, Outcome.HIT)
         self._metrics.miss("blob", target.upstream.namespace)
         size = await target.upstream.blob_size(target.repository, digest)
         size = known if size is None else size
         if size is None:
             raise BadGateway(f"upstream does not say how long {digest} is")
-        return size
+        return BlobSize(size, Outcome.MISS)
 
     def _known_size(self, target: Target, digest: Digest) -> int | None:
         return self._sizes.get(target.upstream.namespace, target.repository, digest)

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.freshness import Freshness, judge, usable_on_error
 from oci_registry.pullthrough.known import KnownManifests
+from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.trouble import StoreTrouble
 from oci_registry.spec.digest import Digest
@@ -64,6 +65,13 @@ class ServedManifest:
     cached: bool
     age: float | None = None
     doubt: Doubt | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the store was good for."""
+        if not self.cached:
+            return Outcome.MISS
+        return Outcome.HIT if self.age is None else Outcome.STALE
 
 
 class ManifestCache:

@@ -47,9 +47,12 @@ class Transfers:
 
     def running(self, digest: Digest, position: int = 0) -> GrowingBlob | None:
         """Return the growing blob of a transfer that can be joined now, by a reader at *position*."""
+        return self._running[digest].blob if self.can_be_joined(digest, position) else None
+
+    def can_be_joined(self, digest: Digest, position: int = 0) -> bool:
+        """Whether `join` would start nothing."""
         transfer = self._running.get(digest)
-        can = transfer is not None and transfer.can_be_joined(position)
-        return transfer.blob if transfer is not None and can else None
+        return transfer is not None and transfer.can_be_joined(position)
 
     async def join(
         self, target: Target, digest: Digest, size: int | None, position: int = 0

@@ -128,6 +128,7 @@ class Host:
 
     async def close(self) -> None:
         """Ask no more, and close idle connections; what is under way goes on."""
+        self.metrics.retire()
         if self._pinging is not None:
             self._pinging.cancel()
         await self.client.close()

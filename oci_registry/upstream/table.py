@@ -26,6 +26,15 @@ class Target:
     repository: str
 
 
+@frozen
+class Changes:
+    """Which configured upstreams have become others, by namespace."""
+
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
 class UpstreamTable:
     """All upstreams: the configured ones, and those that clients have named.
 
@@ -45,8 +54,10 @@ class UpstreamTable:
         self._default = default_namespace
         self._dynamic_allowed = dynamic
         self._builtin = {settings.namespace: settings for settings in BUILTIN_UPSTREAMS}
-        self._configured = {s.namespace: connect(s) for s in configured}
+        self._settings: dict[str, UpstreamSettings] = {}
+        self._configured: dict[str, Upstream] = {}
         self._dynamic: OrderedDict[str, Upstream] = OrderedDict()
+        self.configure(configured)
 
     def resolve(self, name: Name, ns: str | None) -> Target:
         """Return what a request means.
@@ -80,10 +91,48 @@ class UpstreamTable:
         settings = self._builtin.get(host) or UpstreamSettings.dynamic(host)
         upstream = self._dynamic[host] = self._connect(settings)
         if len(self._dynamic) > MAX_DYNAMIC:
-            self._dynamic.popitem(last=False)[1].close()
+            _close([self._dynamic.popitem(last=False)[1]])
         return upstream
+
+    def configure(self, configured: Iterable[UpstreamSettings]) -> Changes:
+        """Have these upstreams configured from now on, and tell what that changes.
+
+        Those whose settings are the same stay as they are. The others are closed, and what is under
+        way at them goes on. What *connect* raises leaves everything as it was.
+        """
+        settings = {s.namespace: s for s in configured}
+        kept = {
+            namespace: upstream
+            for namespace, upstream in self._configured.items()
+            if settings.get(namespace) == self._settings[namespace]
+        }
+        made: dict[str, Upstream] = {}
+        try:
+            for namespace, one in settings.items():
+                if namespace not in kept:
+                    made[namespace] = self._connect(one)
+        except BaseException:
+            _close(made.values())
+            raise
+        before, self._configured = self._configured, {**kept, **made}
+        self._settings = settings
+        _close(upstream for namespace, upstream in before.items() if namespace not in kept)
+        # Whoever was named by clients is now asked as configured.
+        named = [self._dynamic.pop(namespace, None) for namespace in made]
+        _close(upstream for upstream in named if upstream is not None)
+        return Changes(
+            added=tuple(sorted(made.keys() - before.keys())),
+            changed=tuple(sorted(made.keys() & before.keys())),
+            removed=tuple(sorted(before.keys() - settings.keys())),
+        )
 
     async def close(self) -> None:
         """Close the idle connections to all upstreams."""
         for upstream in (*self._configured.values(), *self._dynamic.values()):
             await upstream.close()
+
+
+def _close(upstreams: Iterable[Upstream]) -> None:
+    """Close upstreams, whose idle connections nobody needs to wait for."""
+    for upstream in upstreams:
+        upstream.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.blobs import BlobCache
+from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.spec.mediatypes import OCTET_STREAM
 from oci_registry.spec.ranges import expected_part, parse_range
 from oci_registry.spec.routes import BlobRoute
@@ -47,22 +48,26 @@ class BlobHandler:
     async def __call__(self, request: RegistryRequest, route: BlobRoute) -> None:
         """Answer the request; raises `RegistryError`."""
         target = self._table.resolve(route.name, route.ns)
+        request.namespace = target.upstream.namespace
         set_namespace(request, route.ns or target.upstream.namespace)
         if request.method == b"HEAD":
-            size = await self._blobs.size(target, route.digest)
+            told = await self._blobs.size(target, route.digest)
+            request.outcome = told.outcome
             request.setHeader(b"Accept-Ranges", b"bytes")
-            set_content(request, OCTET_STREAM, size, route.digest)
+            set_content(request, OCTET_STREAM, told.size, route.digest)
             send_bytes(request, b"")
             return
         asked = _range_asked(request, route)
         if self._redirect if asked is None else self._redirect_ranges:
             url = await self._blobs.link(target, route.digest)
             if url is not None:
+                request.outcome = Outcome.HIT
                 redirect(request, url, route.digest)
                 return
         start, stop = expected_part(asked)
         head = CHUNK if stop is None else min(CHUNK, stop - start)
         blob = await self._blobs.open(target, route.digest, head, start, stop)
+        request.outcome = blob.outcome
         try:
             if not_modified(request, route.digest):
                 blob.close()

@@ -6,6 +6,7 @@ import json
 from urllib.parse import quote, urlencode
 
 from oci_registry.pullthrough.lists import Lists
+from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.spec.links import format_next_link
 from oci_registry.spec.mediatypes import OCI_INDEX
 from oci_registry.spec.routes import ReferrersRoute, TagsRoute
@@ -24,8 +25,10 @@ class TagsHandler:
     async def __call__(self, request: RegistryRequest, route: TagsRoute) -> None:
         """Answer the request; raises `RegistryError`."""
         target = self._table.resolve(route.name, route.ns)
+        request.namespace = target.upstream.namespace
         served = await self._lists.tags(target, route.n, route.last)
         page = served.page
+        request.outcome = Outcome.STALE if served.from_store else Outcome.MISS
         if served.from_store:
             request.setHeader(
                 b"Warning",
@@ -53,7 +56,9 @@ class ReferrersHandler:
     async def __call__(self, request: RegistryRequest, route: ReferrersRoute) -> None:
         """Answer the request; raises `RegistryError`."""
         target = self._table.resolve(route.name, route.ns)
+        request.namespace = target.upstream.namespace
         served = await self._lists.referrers(target, route.digest, route.artifact_type)
+        request.outcome = Outcome.MISS
         set_namespace(request, route.ns or target.upstream.namespace)
         if served.filtered:
             request.setHeader(b"OCI-Filters-Applied", b"artifactType")

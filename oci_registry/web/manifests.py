@@ -20,7 +20,9 @@ class ManifestHandler:
     async def __call__(self, request: RegistryRequest, route: ManifestRoute) -> None:
         """Answer the request; raises `RegistryError`."""
         target = self._table.resolve(route.name, route.ns)
+        request.namespace = target.upstream.namespace
         served = await self._manifests.get(target, route.reference)
+        request.outcome = served.outcome
         manifest = served.manifest
         set_namespace(request, route.ns or target.upstream.namespace)
         if served.age is not None:

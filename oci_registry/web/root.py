@@ -14,7 +14,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from oci_registry.metrics import Metrics
-from oci_registry.spec.errors import NameUnknown, RegistryError, Unavailable, Unsupported
+from oci_registry.spec.errors import NameUnknown, Unavailable, Unsupported
 from oci_registry.web.errors import respond_error
 from oci_registry.web.respond import send_bytes, set_content
 from oci_registry.web.site import RegistryRequest
@@ -22,6 +22,7 @@ from oci_registry.web.v2 import ALLOWED
 
 READY_TIMEOUT = 5.0
 """Seconds that the store has to show that it works."""
+_NOTHING = "there is nothing here"
 
 
 class Text(Resource):
@@ -40,7 +41,7 @@ class Text(Resource):
             error = Unsupported.for_method(request.method.decode("latin-1"), ALLOWED)
             respond_error(request, error)
         elif request.postpath:
-            respond_error(request, _nothing_here())
+            respond_error(request, NameUnknown(_NOTHING))
         else:
             self.answer(request)
         return NOT_DONE_YET
@@ -90,40 +91,41 @@ class Ready(Text):
 
 
 class Root(Resource):
-    """The tree: ``/``, ``/healthz``, ``/readyz``, ``/metrics``, ``/v2``; all else is not here."""
+    """The tree: ``/``, ``/healthz``, ``/readyz``, and what is given; all else is not here.
+
+    *metrics* are at ``/metrics``, *v2* is at ``/v2``.
+    """
 
     def __init__(
-        self,
-        v2: Resource,
-        metrics: Metrics,
-        check: Callable[[], Deferred[None]],
-        clock: IReactorTime,
+        self, ready: Ready, *, metrics: Metrics | None = None, v2: Resource | None = None
     ) -> None:
         super().__init__()
         alive = Text(lambda: b"oci-registry\n")
         self.putChild(b"", alive)
         for name in (b"healthz", b"health"):
             self.putChild(name, alive)
-        self.putChild(b"readyz", Ready(check, clock))
-        self.putChild(b"metrics", Text(metrics.page, CONTENT_TYPE_LATEST))
-        self.putChild(b"v2", v2)
+        self.putChild(b"readyz", ready)
+        if metrics is not None:
+            self.putChild(b"metrics", Text(metrics.page, CONTENT_TYPE_LATEST))
+        if v2 is not None:
+            self.putChild(b"v2", v2)
+        self._nothing = _Nothing("; the registry is below /v2/" if v2 is not None else "")
 
     def getChild(self, path: bytes, request: Any) -> Resource:
         """Return what answers a path that is not in the tree."""
-        return _Nothing()
+        return self._nothing
 
     def render(self, request: Any) -> int:
         """Answer for a path that ends here, which only an odd one does."""
-        return _Nothing().render(request)
+        return self._nothing.render(request)
 
 
 class _Nothing(Text):
-    def __init__(self) -> None:
+    """Says that there is nothing, and *instead* where there is something."""
+
+    def __init__(self, instead: str) -> None:
         super().__init__(lambda: b"")
+        self._instead = instead
 
     def answer(self, request: RegistryRequest) -> None:
-        respond_error(request, _nothing_here())
-
-
-def _nothing_here() -> RegistryError:
-    return NameUnknown("there is nothing here; the registry is below /v2/")
+        respond_error(request, NameUnknown(_NOTHING + self._instead))

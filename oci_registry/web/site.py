@@ -17,6 +17,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 from oci_registry.logs import AccessEntry, AccessLog
+from oci_registry.pullthrough.outcome import Outcome
 
 IDLE_TIMEOUT = 120.0
 """Seconds a connection may be silent between requests, and that a whole request may take to arrive."""
@@ -46,7 +47,14 @@ _LINE_TOO_LONG = _refusal(b"431 Request Header Fields Too Large", b"A line is to
 
 
 class RegistryRequest(Request):
-    """A request whose body, which no endpoint wants, is never kept."""
+    """A request whose body, which no endpoint wants, is never kept.
+
+    *namespace* and *outcome* are for the access log: whose content it is about, and what the cache was
+    good for. None as long as that is not known.
+    """
+
+    namespace: str | None = None
+    outcome: Outcome | None = None
 
     def __init__(self, channel: HTTPChannel, queued: object = None) -> None:
         super().__init__(channel)
@@ -268,15 +276,21 @@ class RegistrySite(Site):
 
     def log(self, request: HTTPRequest) -> None:
         """Write the access log: one line per response."""
+        if not self._access_log.wanted:
+            return
+        ours = cast(RegistryRequest, request)
         self._access_log.write(
             AccessEntry(
                 client=getattr(request.getClientAddress(), "host", None) or "-",
                 method=_shown(request.method),
                 uri=_shown(request.uri),
+                protocol=_shown(request.clientproto),
                 status=request.code,
                 sent=request.sentLength,
-                seconds=self.reactor.seconds() - getattr(request, "began", 0.0),
+                seconds=self.reactor.seconds() - ours.began,
                 agent=_shown(request.getHeader(b"user-agent") or b"-"),
+                namespace=ours.namespace,
+                outcome=None if ours.outcome is None else ours.outcome.value,
             )
         )
 

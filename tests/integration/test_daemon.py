@@ -151,6 +151,19 @@ class Running(TestCase):
         self.assertEqual([404], [event["status"] for event in access])
 
     @running
+    async def test_access_log(self) -> None:
+        """A log of its own form tells of each response whose it is and what the cache was good for."""
+        self.registry.add_image("library/app", "1")
+        daemon, client = await self.start("--access-log", "combined", "--log-format", "json")
+        for _ in range(2):
+            await client.get("/v2/library/app/manifests/1", Authorization="Bearer Tr0ub4dor")
+        output = await self.stop(daemon, client)
+        lines = [line for line in output if "/manifests/1 HTTP/1.1" in line]
+        self.assertEqual(["miss", "hit"], [line.split()[-2] for line in lines])
+        self.assertEqual({"docker.io"}, {line.split()[-3] for line in lines})
+        self.assertNotIn("Tr0ub4dor", "".join(output))
+
+    @running
     async def test_port_that_is_taken(self) -> None:
         """A port that is taken ends the start, with a line that names it."""
         with socket.socket() as taken:
@@ -164,17 +177,33 @@ class Running(TestCase):
         self.assertIn(place.rpartition(":")[2], output)
         self.assertIn("already in use", output)
 
+    async def get_by_socket(self, place: Path, path: str) -> Response:
+        """Ask for something at a unix socket."""
+        response = Response()
+        await connectProtocol(UNIXClientEndpoint(reactor, str(place)), response)
+        response.transport.write(f"GET {path} HTTP/1.1\r\nHost: m\r\n\r\n".encode())
+        await response.done
+        response.close()
+        return response
+
+    @running
+    async def test_admin_listen(self) -> None:
+        """Those who watch have a place of their own, and clients get no metrics."""
+        place = self.folder / "admin.sock"
+        daemon, client = await self.start("--admin-listen", f"unix:{place}")
+        self.assertEqual(404, (await client.get("/metrics")).status)
+        self.assertEqual(200, (await client.get("/readyz")).status)
+        for path, status in (("/metrics", 200), ("/readyz", 200), ("/v2/", 404)):
+            self.assertEqual(status, (await self.get_by_socket(place, path)).status, path)
+        await self.stop(daemon, client)
+        self.assertFalse(place.exists())
+
     @running
     async def test_unix_socket(self) -> None:
         """The daemon listens on a unix socket as well, and logs who has no address."""
         place = self.folder / "mirror.sock"
         daemon, client = await self.start("--listen", f"unix:{place}")
-        response = Response()
-        await connectProtocol(UNIXClientEndpoint(reactor, str(place)), response)
-        response.transport.write(b"GET /v2/ HTTP/1.1\r\nHost: m\r\n\r\n")
-        await response.done
-        self.assertEqual(200, response.status)
-        response.close()
+        self.assertEqual(200, (await self.get_by_socket(place, "/v2/")).status)
         lines = await self.stop(daemon, client)
         self.assertTrue([line for line in lines if ' - "GET /v2/" 200' in line], lines)
         self.assertFalse(place.exists())

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from datetime import datetime
 from io import StringIO
 from typing import Any
 
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
@@ -24,7 +27,18 @@ from oci_registry.logs import (
     observe_application,
 )
 
-ENTRY = AccessEntry("10.0.0.1", "GET", "/v2/", 200, 2, 0.0123, "podman/4")
+ENTRY = AccessEntry(
+    client="10.0.0.1",
+    method="GET",
+    uri="/v2/",
+    protocol="HTTP/1.1",
+    status=200,
+    sent=2,
+    seconds=0.0123,
+    agent="podman/4",
+    namespace=None,
+    outcome=None,
+)
 
 
 def event(text: str, **fields: Any) -> dict[str, Any]:
@@ -215,9 +229,50 @@ class Access(SynchronousTestCase):
                 "sent": 2,
                 "seconds": 0.0123,
                 "agent": "podman/4",
+                "namespace": None,
+                "cache": None,
             },
             json.loads(self.stream.getvalue()),
         )
+
+    def test_json_of_the_cache(self) -> None:
+        """Registry and cache have a field each."""
+        entry = evolve(ENTRY, namespace="docker.io", outcome="joined")
+        AccessLog(self.stream, "json", self.clock).write(entry)
+        fields = json.loads(self.stream.getvalue())
+        self.assertEqual(("docker.io", "joined"), (fields["namespace"], fields["cache"]))
+
+    def test_combined(self) -> None:
+        """The line of web servers, followed by registry, cache and seconds."""
+        log = AccessLog(self.stream, "combined", self.clock)
+        log.write(ENTRY)
+        log.write(evolve(ENTRY, namespace="docker.io", outcome="hit"))
+        start = '10.0.0.1 - - [14/Nov/2023:22:13:20 +0000] "GET /v2/ HTTP/1.1" 200 2 "-" "podman/4"'
+        self.assertEqual(
+            [f"{start} - - 0.012", f"{start} docker.io hit 0.012"],
+            self.stream.getvalue().splitlines(),
+        )
+
+    def test_combined_can_be_read(self) -> None:
+        """What reads the lines of web servers reads ours, and finds the same in them."""
+        line = re.compile(
+            r'(\S+) (\S+) (\S+) \[([^]]+)\] "(\S+) (\S+) (\S+)" (\d{3}) (\d+) "([^"]*)" "([^"]*)"'
+            r" (\S+) (\S+) ([0-9.]+)"
+        )
+        AccessLog(self.stream, "combined", self.clock).write(ENTRY)
+        found = line.fullmatch(self.stream.getvalue().rstrip("\n"))
+        assert found is not None
+        moment = datetime.strptime(found[4], "%d/%b/%Y:%H:%M:%S %z")
+        self.assertEqual(1_700_000_000, moment.timestamp())
+        self.assertEqual(("GET", "/v2/", "200", "2"), found.group(5, 6, 8, 9))
+
+    def test_odd_address(self) -> None:
+        """An address that a proxy has told cannot end a line, whatever it is."""
+        entry = evolve(ENTRY, client="1\n2\x1b")
+        for form in ("text", "combined", "json"):
+            AccessLog(self.stream, form, self.clock).write(entry)
+        self.assertEqual(3, len(self.stream.getvalue().splitlines()))
+        self.assertNotIn("\x1b", self.stream.getvalue())
 
     def test_moments(self) -> None:
         """Each line has its own moment."""
@@ -233,8 +288,30 @@ class Access(SynchronousTestCase):
         for level, written in (("debug", True), ("info", True), ("warn", False), ("error", False)):
             stream = StringIO()
             self.patch(sys, "stdout", stream)
-            build_access_log(level, "text", self.clock).write(ENTRY)
-            self.assertEqual(written, bool(stream.getvalue()), level)
+            log = build_access_log(level, "text", None, self.clock)
+            log.write(ENTRY)
+            self.assertEqual((written, written), (log.wanted, bool(stream.getvalue())), level)
+
+    def test_form(self) -> None:
+        """A form of its own is written whatever the level and the format of the log; off is nothing."""
+        for style, form, start in (
+            ("text", None, "2023"),
+            ("json", None, "{"),
+            ("text", "json", "{"),
+            ("json", "combined", "10.0.0.1 - "),
+            ("text", "off", ""),
+            ("json", "off", ""),
+        ):
+            for level in ("info", "error"):
+                stream = StringIO()
+                self.patch(sys, "stdout", stream)
+                log = build_access_log(level, style, form, self.clock)
+                log.write(ENTRY)
+                quiet = form is None and level == "error"
+                written = stream.getvalue()
+                self.assertTrue(written.startswith("" if quiet else start), (form, written))
+                self.assertEqual(not written, quiet or form == "off")
+                self.assertEqual(log.wanted, bool(written))
 
     def test_stream_that_fails(self) -> None:
         """A log that cannot be written is no reason that a response fails."""

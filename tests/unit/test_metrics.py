@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from oci_registry.metrics import MAX_NAMESPACES, Metrics
 
 
-class Page(SynchronousTestCase):
+class PageTestCase(SynchronousTestCase):
     """The page of one daemon."""
 
     def setUp(self) -> None:
@@ -24,6 +24,10 @@ class Page(SynchronousTestCase):
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.samples().get((name, tuple(sorted(labels.items()))))
+
+
+class Page(PageTestCase):
+    """What is on it."""
 
     def test_names_that_people_know(self) -> None:
         """Hits and misses are counted by namespace, under names without a suffix."""
@@ -105,3 +109,76 @@ class Page(SynchronousTestCase):
         self.metrics.hit("blob", "docker.io")
         self.metrics = Metrics()
         self.assertIsNone(self.value("blob_cache_hits", namespace="docker.io"))
+
+
+class Hosts(PageTestCase):
+    """What is counted of hosts, when other upstreams are configured."""
+
+    def host_value(self, name: str, host: str = "a.example") -> float | None:
+        return self.value(f"oci_registry_upstream_{name}", namespace="docker.io", host=host)
+
+    def test_retired(self) -> None:
+        """A host that is not asked any more is on the page no more, whatever is still under way."""
+        first = self.metrics.host("docker.io", "a.example")
+        other = self.metrics.host("docker.io", "b.example")
+        first.available(True)
+        first.budget(100, 70)
+        other.available(True)
+        first.retire()
+        first.available(False)
+        first.answered("ok")
+        first.retire()
+        self.assertIsNone(self.host_value("available"))
+        self.assertIsNone(self.host_value("ratelimit_remaining"))
+        self.assertEqual(1, self.host_value("available", "b.example"))
+        requests = "oci_registry_upstream_requests_total"
+        self.assertEqual(1, self.value(requests, namespace="docker.io", outcome="ok"))
+
+    def test_replaced(self) -> None:
+        """The same host of a changed upstream has the series, though the old one is still in use."""
+        old = self.metrics.host("docker.io", "a.example")
+        old.available(False)
+        old.budget(100, 70)
+        new = self.metrics.host("docker.io", "a.example")
+        new.available(True)
+        old.retire()
+        old.available(False)
+        old.waiting(3)
+        self.assertEqual(1, self.host_value("available"))
+        self.assertIsNone(self.host_value("ratelimit_remaining"))
+        self.assertIsNone(self.host_value("waiting_requests"))
+
+    def test_not_replaced_after_all(self) -> None:
+        """If the new one is given up, the series are those of the old one again."""
+        old = self.metrics.host("docker.io", "a.example")
+        old.available(False)
+        new = self.metrics.host("docker.io", "a.example")
+        new.available(True)
+        new.waiting(1)
+        old.held(5.0)
+        new.retire()
+        self.assertEqual(0, self.host_value("available"))
+        self.assertEqual(5, self.host_value("held_until_seconds"))
+        self.assertIsNone(self.host_value("waiting_requests"))
+
+    def test_without_a_label(self) -> None:
+        """A host of an upstream that clients named has no series, and can be retired all the same."""
+        host = self.metrics.host("other.example", "other.example")
+        host.available(True)
+        host.retire()
+        self.assertNotIn("other.example", self.metrics.page().decode())
+
+    def test_configured_later(self) -> None:
+        """Which namespaces are configured can change, and with it who has a label for certain."""
+        for n in range(MAX_NAMESPACES + 5):
+            self.metrics.namespace(f"h{n}.example.com")
+        self.assertEqual("other", self.metrics.namespace("late.example"))
+        self.metrics.configure(["late.example", "h0.example.com"])
+        self.assertEqual("late.example", self.metrics.namespace("late.example"))
+        self.metrics.host("late.example", "late.example").available(True)
+        labels = {"namespace": "late.example", "host": "late.example"}
+        self.assertEqual(1, self.value("oci_registry_upstream_available", **labels))
+        self.assertEqual("other", self.metrics.namespace("docker.io"))
+        self.metrics.configure(["docker.io"])
+        self.assertEqual("other", self.metrics.namespace("late.example"))
+        self.assertEqual("h0.example.com", self.metrics.namespace("h0.example.com"))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import resource
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from twisted.application.service import Application
 from twisted.internet.defer import Deferred, execute, fail, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -14,7 +17,9 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry import service
-from oci_registry.config.settings import FilesystemSettings, Settings
+from oci_registry.config.settings import FilesystemSettings, Settings, UpstreamSources
+from oci_registry.config.sources import reread_upstreams
+from oci_registry.notify import ServiceManager
 from oci_registry.service import Daemon, make_service
 from oci_registry.storage.drivers.memory import MemoryDriver
 from oci_registry.storage.interfaces import StoreError
@@ -48,20 +53,48 @@ class Pool:
         return execute(call, *args)
 
 
+class Reactor(MemoryReactorClock):
+    """A reactor in memory, of which threads have nothing to wait for."""
+
+    def callFromThread(self, call: Callable[[], None]) -> None:
+        call()
+
+
+class Signal:
+    """SIGHUP without a process: `installed`, or not, and `react` as if it had come."""
+
+    installed = False
+
+    def __init__(self, from_thread: object, react: Callable[[], None]) -> None:
+        self.react = react
+
+    def install(self) -> None:
+        self.installed = True
+
+    def remove(self) -> None:
+        self.installed = False
+
+
 class ServiceTestCase(SynchronousTestCase):
     """A daemon on a reactor, a store and threads that are all in memory."""
 
     def setUp(self) -> None:
-        self.reactor: Any = MemoryReactorClock()
+        self.reactor: Any = Reactor()
+        self.signals: list[Signal] = []
         self.pools: list[Pool] = []
         self.events: list[str] = []
         self.starting: Deferred[None] = succeed(None)
         self.patch(service, "Workers", self.pool)
+        self.patch(service, "Hangup", self.signal)
         self.patch(service, "driver_class", lambda name: self.driver)
         self.patch(service, "_raise_file_limit", lambda: None)
         self.patch(service, "build_access_log", lambda *args: Silent())
         globalLogPublisher.addObserver(self.observe)
         self.addCleanup(globalLogPublisher.removeObserver, self.observe)
+
+    def signal(self, *args: Any) -> Signal:
+        self.signals.append(Signal(*args))
+        return self.signals[-1]
 
     def pool(self, *args: Any) -> Pool:
         self.pools.append(Pool(*args))
@@ -97,8 +130,7 @@ class ServiceTestCase(SynchronousTestCase):
 class Silent:
     """An access log that nobody reads."""
 
-    def write(self, entry: object) -> None:
-        """Forget it."""
+    wanted = False
 
 
 class Starting(ServiceTestCase):
@@ -109,6 +141,7 @@ class Starting(ServiceTestCase):
         self.make()
         self.assertEqual(([], []), (self.reactor.tcpServers, self.reactor.getDelayedCalls()))
         self.assertFalse(any(pool.running for pool in self.pools))
+        self.assertFalse(self.signals[0].installed)
 
     def test_listening(self) -> None:
         """The same site is on every endpoint."""
@@ -118,6 +151,23 @@ class Starting(ServiceTestCase):
         self.assertEqual("/tmp/mirror.sock", self.reactor.unixServers[0][0])
         self.assertIs(site, self.reactor.unixServers[0][1])
         self.assertTrue(all(pool.running for pool in self.pools))
+
+    def test_watching_apart(self) -> None:
+        """With a place for those who watch the metrics are there only, where clients are not served."""
+        self.start(evolve(SETTINGS, admin_listen=("tcp:1235",)))
+        (_, site, *_), (port, admin, *_) = self.reactor.tcpServers
+        self.assertEqual(1235, port)
+        for place, expected in ((site, [200, 200, 200, 404]), (admin, [404, 200, 200, 200])):
+            connection = Connection(place)
+            for path in ("/v2/", "/healthz", "/readyz", "/metrics"):
+                connection.ask(path)
+            self.assertEqual(expected, [a.status for a in connection.answers()])
+            if place is admin:
+                # Those who watch are no clients.
+                page = connection.answers()[3].body
+                self.assertIn(b"oci_registry_client_connections 0.0", page)
+            connection.leave()
+        self.assertIn("tcp:1235 only", self.events[-1])
 
     def test_serving(self) -> None:
         """A daemon that has started answers."""
@@ -138,6 +188,21 @@ class Starting(ServiceTestCase):
         )
         self.assertEqual(["warn mind {this}", "warn two"], self.events[:2])
         self.assertIn("/nowhere", self.events[2])
+
+    def test_service_manager(self) -> None:
+        """Whoever started the daemon is told that it is ready once it listens, and first that it stops."""
+        told: list[tuple[str, int, str]] = []
+        test = self
+
+        class Manager(ServiceManager):
+            def _tell(self, state: str) -> None:
+                told.append((state, len(test.reactor.tcpServers), test.events[-1].split()[1]))
+
+        self.patch(service, "ServiceManager", Manager)
+        daemon = self.start()
+        self.assertEqual([("READY=1", 1, "serving")], told)
+        self.successResultOf(daemon.stopService())
+        self.assertEqual([("STOPPING=1", 1, "stopping")], told[1:])
 
     def test_broken_store(self) -> None:
         """A store that cannot be prepared is logged, and the daemon serves all the same."""
@@ -186,6 +251,75 @@ class Starting(ServiceTestCase):
         self.assertEqual("mine.example.com", daemon.metrics.namespace("mine.example.com"))
 
 
+class Rereading(ServiceTestCase):
+    """SIGHUP."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.file = Path(self.mktemp())
+        self.write("a.example")
+        settings = evolve(SETTINGS, sources=UpstreamSources(str(self.file)))
+        upstreams = reread_upstreams(settings).upstreams
+        self.running = self.start(evolve(settings, upstreams=upstreams))
+        self.assertTrue(self.signals[0].installed)
+
+    def write(self, *namespaces: str) -> None:
+        entries = [
+            f"- {{namespace: {n}, host: {n}, blob_invalidation_time: 1d}}" for n in namespaces
+        ]
+        self.file.write_text("\n".join(entries))
+
+    def hosts(self) -> set[str]:
+        """The hosts that are exported."""
+        page = self.running.metrics.page().decode()
+        return set(re.findall(r'upstream_available\{host="([^"]+)"', page))
+
+    def test_reread(self) -> None:
+        """What the file says then holds, for everything that goes by it."""
+        self.assertEqual({"a.example"}, self.hosts())
+        self.write("b.example")
+        self.signals[0].react()
+        self.assertIn("added b.example; removed a.example", self.events[-1])
+        self.assertEqual({"b.example"}, self.hosts())
+
+    def test_bad(self) -> None:
+        """A file that cannot be used changes nothing."""
+        self.file.write_text("- {namespace: b.example}\n- 5")
+        self.signals[0].react()
+        self.assertEqual(2, len([e for e in self.events if "stay as they are" in e]))
+        self.assertEqual({"a.example"}, self.hosts())
+
+    def test_broken_certificate(self) -> None:
+        """Nor does one whose certificates change while they are looked at; what was made is undone."""
+        made: list[str] = []
+        way_to = Daemon._way_to
+
+        def failing(daemon: Daemon, settings: Any, host: Any) -> Any:
+            made.append(host.host)
+            if host.host == "c.example":
+                raise ValueError("ca.pem holds no certificate")
+            return way_to(daemon, settings, host)
+
+        self.patch(Daemon, "_way_to", failing)
+        self.write("a.example", "b.example", "c.example")
+        self.signals[0].react()
+        self.assertEqual(["b.example", "c.example"], made)
+        self.assertEqual({"a.example"}, self.hosts())
+        self.assertIn("holds no certificate", self.events[-1])
+
+    def test_stopping(self) -> None:
+        """The signal is kept from the system until the end, and changes nothing any more."""
+        connection = Connection(self.site())
+        stopped = self.running.stopService()
+        self.assertTrue(self.signals[0].installed)
+        self.write("b.example")
+        self.signals[0].react()
+        self.assertEqual({"a.example"}, self.hosts())
+        connection.leave()
+        self.successResultOf(stopped)
+        self.assertFalse(self.signals[0].installed)
+
+
 class Stopping(ServiceTestCase):
     """From a daemon that serves to nothing."""
 
@@ -208,6 +342,16 @@ class Stopping(ServiceTestCase):
         connection.leave()
         self.successResultOf(stopped)
         self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def test_those_who_watch(self) -> None:
+        """Their connections are ended too."""
+        daemon = self.start(evolve(SETTINGS, admin_listen=("tcp:1235",)))
+        connection = Connection(self.reactor.tcpServers[1][1])
+        stopped = daemon.stopService()
+        self.assertTrue(connection.transport.disconnecting)
+        self.assertNoResult(stopped)
+        connection.leave()
+        self.successResultOf(stopped)
 
     def test_response_under_way(self) -> None:
         """A response that is under way is completed first."""

@@ -90,6 +90,8 @@ class Parsing(TapTestCase):
             *("--listen", "127.0.0.1:8080"),
             *("--listen", "[::1]:8080"),
             "--listen=unix:/run/oci-registry.sock",
+            *("--admin-listen", "127.0.0.1:8081"),
+            "--admin-listen=unix:/run/admin.sock",
             "--default-namespace=quay.io",
             "--default-upstream-namespace=quay.io",
             f"--upstream-config-file={config}",
@@ -99,6 +101,7 @@ class Parsing(TapTestCase):
             "--upstreams=configured",
             "--log-level=debug",
             "--log-format=json",
+            "--access-log=off",
             "--shutdown-grace=1m",
             HTTPS_PROXY="http://proxy:3128",
         )
@@ -110,6 +113,7 @@ class Parsing(TapTestCase):
                     "tcp6:8080:interface=\\:\\:1",
                     "unix:/run/oci-registry.sock",
                 ),
+                admin_listen=("tcp:8081:interface=127.0.0.1", "unix:/run/admin.sock"),
                 storage=FilesystemSettings(self.root),
                 default_namespace="quay.io",
                 upstreams=(
@@ -125,6 +129,7 @@ class Parsing(TapTestCase):
                 check_cache_digest=True,
                 log_level="debug",
                 log_format="json",
+                access_log="off",
                 shutdown_grace=60.0,
                 warnings=(
                     "upstream quay.io: tls is false: its credentials are sent unencrypted",
@@ -255,6 +260,7 @@ class Help(TapTestCase):
         text = " ".join(self.printed("--help").split())
         for flag, variable, default in (
             ("--listen", "LISTEN", "0.0.0.0:80"),
+            ("--admin-listen", "ADMIN_LISTEN", "none"),
             ("--port", "PORT", ""),
             ("--default-namespace", "DEFAULT_NAMESPACE", "docker.io"),
             ("--default-upstream-namespace", "DEFAULT_UPSTREAM_NAMESPACE", ""),
@@ -267,6 +273,7 @@ class Help(TapTestCase):
             ("--upstreams", "UPSTREAMS", "any"),
             ("--log-level", "LOG_LEVEL", "info"),
             ("--log-format", "LOG_FORMAT", "text"),
+            ("--access-log", "ACCESS_LOG", "default as the log"),
             ("--shutdown-grace", "SHUTDOWN_GRACE", "30s"),
         ):
             switch = flag in ("--check-cache-digest", "--allow-private-upstreams", "--check-config")
@@ -352,7 +359,9 @@ class Service(TapTestCase):
         """When twistd was told where to log, the service is told to leave that alone."""
         calls = []
 
-        def make_service(reactor: object, settings: Settings, *, keep_twistd_log: bool) -> None:
+        def make_service(
+            reactor: object, settings: Settings, *, keep_twistd_log: bool, notify_socket: object
+        ) -> None:
             calls.append((settings, keep_twistd_log))
 
         self.patch(service, "make_service", make_service)
@@ -370,6 +379,18 @@ class Service(TapTestCase):
             self.assertEqual(parent.subOptions.foreign_log, foreign)
             makeService(parent.subOptions)
             self.assertEqual(calls[-1], (parent.subOptions.settings, foreign))
+
+    def test_service_manager(self) -> None:
+        """Where the service manager listens is taken from the environment."""
+        told: list[object] = []
+
+        def make_service(*args: object, notify_socket: object, **options: object) -> None:
+            told.append(notify_socket)
+
+        self.patch(service, "make_service", make_service)
+        makeService(self.parse())
+        makeService(self.parse(NOTIFY_SOCKET="@x"))
+        self.assertEqual(told, [None, "@x"])
 
     def test_same_options(self) -> None:
         """twistd finds these options and this service behind the plugin."""

@@ -19,6 +19,7 @@ from oci_registry.config.files import (
     check_certificates,
     check_directory,
     check_private_key,
+    fingerprint,
     read_file,
 )
 
@@ -39,6 +40,17 @@ class Reading(ConfigTestCase):
     def test_private(self) -> None:
         """A file for its owner alone is not exposed."""
         self.assertFalse(read_file(self.write("a", "", 0o600)).exposed)
+
+    def test_fingerprint(self) -> None:
+        """What is in files, and in which, makes a difference, be they there or not; the secret stays out."""
+        a, b = self.write("a", SECRET), self.write("b", "other")
+        places = [(a, b), (b, a), (a, None), (a, str(self.directory / "c")), (a, a)]
+        fingerprints = {fingerprint(*paths) for paths in places}
+        self.assertEqual(len(fingerprints), len(places))
+        self.assertEqual(fingerprint(None, None), "")
+        self.assertNotIn(SECRET, "".join(fingerprints))
+        self.write("b", "another")
+        self.assertNotIn(fingerprint(a, b), fingerprints)
         self.assertFalse(read_file(self.write("b", "", 0o400)).exposed)
 
     def test_handed_out(self) -> None:

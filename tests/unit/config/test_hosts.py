@@ -7,6 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oci_registry.config.files import fingerprint
 from oci_registry.config.findings import Findings
 from oci_registry.config.hosts import HOST_KEYS, MAX_HOSTS
 from oci_registry.config.settings import Credentials, HostSettings, ProxySettings
@@ -61,8 +62,10 @@ class Several(_Case):
     def test_every_key(self) -> None:
         """Every key of an item arrives where it belongs, and in no other host."""
         certificate, key = pem()
-        for name, content in (("ca", pem()[0]), ("cert", certificate), ("key", key)):
+        files = [
             self.write(f"{name}.pem", content)
+            for name, content in (("ca", pem()[0]), ("cert", certificate), ("key", key))
+        ]
         hosts = self.load(
             "  hosts:\n"
             "  - b.example\n"
@@ -84,11 +87,12 @@ class Several(_Case):
                     "c.example",
                     tls=True,
                     accept_invalid_certs=True,
-                    ca_file=str(self.directory / "ca.pem"),
-                    client_cert_file=str(self.directory / "cert.pem"),
-                    client_key_file=str(self.directory / "key.pem"),
+                    ca_file=files[0],
+                    client_cert_file=files[1],
+                    client_key_file=files[2],
                     credentials=ALICE,
                     proxy=PROXY,
+                    fingerprint=fingerprint(*files),
                 ),
             ),
         )
@@ -225,6 +229,17 @@ class ClientCertificates(_Case):
         for lines in ([], ["client_key_file: both.pem"]):
             host = self.host("client_cert_file: both.pem", *lines)
             self.assertEqual((host.client_cert_file, host.client_key_file), (both, both))
+        self.assert_fine()
+
+    def test_other_content(self) -> None:
+        """Files that have got other content make another host of it."""
+        lines = ("client_cert_file: cert.pem", "client_key_file: key.pem")
+        before = self.host(*lines)
+        self.assertEqual(self.host(*lines), before)
+        certificate, key = pem()
+        self.write("cert.pem", certificate)
+        self.write("key.pem", key)
+        self.assertNotEqual(self.host(*lines), before)
         self.assert_fine()
 
     def test_open_to_others(self) -> None:

@@ -8,7 +8,7 @@ from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint, s
 from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.config.listen import explain, parse_listen
+from oci_registry.config.listen import explain, parse_listen, same_place
 
 
 class Forms(SynchronousTestCase):
@@ -107,6 +107,44 @@ class Forms(SynchronousTestCase):
             parse_listen(text)
         except ValueError as error:
             self.assertTrue(str(error))
+
+
+class Places(SynchronousTestCase):
+    """same_place."""
+
+    def both(self, one: str, other: str) -> bool:
+        self.assertEqual(same_place(one, other), same_place(other, one), (one, other))
+        return same_place(one, other)
+
+    def test_same(self) -> None:
+        """A port of an address is taken by all endpoints that take it, and a path by one."""
+        for one, other in (
+            ("tcp:80", "tcp:80"),
+            ("tcp:80", "tcp:port=80:interface=127.0.0.1"),
+            ("tcp:80:interface=0.0.0.0", "ssl:80:key.pem:cert.pem"),
+            ("tcp:80:127.0.0.1", "tcp:80:interface=127.0.0.1:backlog=9"),
+            ("tcp6:80", "tcp:80:interface=127.0.0.1"),
+            ("tcp6:80:interface=\\:\\:1", "tcp:80:interface=\\:\\:1"),
+            ("tcp6:80:interface=\\:\\:", "tcp6:80:interface=\\:\\:1"),
+            ("unix:/run/x.sock", "unix:address=/run/x.sock:mode=660"),
+            ("systemd:domain=INET:index=0", "systemd:domain=INET:index=0"),
+        ):
+            self.assertTrue(self.both(one, other), (one, other))
+
+    def test_others(self) -> None:
+        """Other ports, addresses, paths and kinds do not get into each other's way."""
+        for one, other in (
+            ("tcp:80", "tcp:81"),
+            ("tcp:0", "tcp:0"),
+            ("tcp:80:interface=127.0.0.1", "tcp:80:interface=127.0.0.2"),
+            ("tcp:80", "tcp6:80:interface=\\:\\:1"),
+            ("ssl:80:key.pem:cert.pem:interface=127.0.0.1", "tcp:80:interface=127.0.0.2"),
+            ("unix:/run/x.sock", "unix:/run/y.sock"),
+            ("unix:80", "tcp:80"),
+            ("systemd:domain=INET:index=0", "systemd:domain=INET:index=1"),
+            ("systemd:domain=INET:index=0", "tcp:80"),
+        ):
+            self.assertFalse(self.both(one, other), (one, other))
 
 
 class Explaining(SynchronousTestCase):

@@ -57,6 +57,8 @@ class Layers(LoaderTestCase):
                     "http_proxy": "https://proxy",
                     "NO_PROXY": "localhost,.example.com",
                     "UPSTREAMS": "configured",
+                    "ADMIN_LISTEN": ":82",
+                    "ACCESS_LOG": "combined",
                     "LOG_LEVEL": "debug",
                     "LOG_FORMAT": "json",
                     "SHUTDOWN_GRACE": "1m",
@@ -80,6 +82,8 @@ class Layers(LoaderTestCase):
                 log_level="debug",
                 log_format="json",
                 shutdown_grace=60.0,
+                admin_listen=("tcp:82",),
+                access_log="combined",
             ),
         )
 
@@ -88,6 +92,7 @@ class Layers(LoaderTestCase):
         settings = self.load(
             {
                 "listen": ["81"],
+                "admin-listen": ["82"],
                 "default-namespace": "ghcr.io",
                 "upstream-credentials-file": self.write("c.json", "{}"),
                 "check-cache-digest": 1,
@@ -95,10 +100,12 @@ class Layers(LoaderTestCase):
                 "upstreams": "any",
                 "log-level": "error",
                 "log-format": "text",
+                "access-log": "off",
                 "shutdown-grace": "2s",
             },
             {
                 "LISTEN": "nonsense",
+                "ADMIN_LISTEN": "nonsense",
                 "PORT": "nonsense",
                 "DEFAULT_NAMESPACE": "no sense",
                 "DEFAULT_UPSTREAM_NAMESPACE": "no sense",
@@ -107,6 +114,7 @@ class Layers(LoaderTestCase):
                 "UPSTREAMS": "nonsense",
                 "LOG_LEVEL": "nonsense",
                 "LOG_FORMAT": "nonsense",
+                "ACCESS_LOG": "nonsense",
                 "SHUTDOWN_GRACE": "nonsense",
                 "FILESYSTEM_ROOT": "/dev/null/nonsense",
             },
@@ -270,6 +278,31 @@ class Listening(LoaderTestCase):
         ):
             self.assertIn(start, self.one_problem(flags, environ))
 
+    def test_admin(self) -> None:
+        """--admin-listen is like --listen, without a default."""
+        variable = {"ADMIN_LISTEN": ":2 [::1]:3"}
+        self.assertEqual(self.load().admin_listen, ())
+        found = self.load(environ=variable).admin_listen
+        self.assertEqual(found, ("tcp:2", "tcp6:3:interface=\\:\\:1"))
+        self.assertEqual(self.load({"admin-listen": []}, variable).admin_listen, found)
+        self.assertEqual(self.load({"admin-listen": [":4"]}, variable).admin_listen, ("tcp:4",))
+        for flags, environ, problem in (
+            ({"admin-listen": ["x:y"]}, {}, "--admin-listen: 'x:y': 'y' is not a port"),
+            ({}, {"ADMIN_LISTEN": "y"}, "ADMIN_LISTEN: 'y': 'y' is not a port"),
+        ):
+            self.assertIn(problem, self.one_problem(flags, environ))
+
+    def test_admin_among_clients(self) -> None:
+        """--admin-listen cannot be where clients are served."""
+        for flags, environ in (
+            ({"listen": [":8", "127.0.0.1:9"], "admin-listen": ["[::]:9"]}, {}),
+            ({"port": "9", "admin-listen": ["127.0.0.1:9"]}, {}),
+            ({"admin-listen": [":80"]}, {}),
+        ):
+            problem = self.one_problem(flags, environ)
+            self.assertIn("--admin-listen: ", problem)
+            self.assertIn("clients are served there", problem)
+
     def test_check(self) -> None:
         """What the caller finds when it tries the endpoints is told as well."""
         seen = []
@@ -281,7 +314,13 @@ class Listening(LoaderTestCase):
 
         storage = ("filesystem", {"root": str(self.directory)})
         error = self.assertRaises(
-            ConfigError, load_settings, {"listen": ["1", "2", "3"]}, storage, {}, check
+            ConfigError,
+            load_settings,
+            {"listen": ["1", "2", "3"], "admin-listen": ["4", "2"]},
+            storage,
+            {},
+            check,
         )
-        self.assertEqual(seen, ["tcp:1", "tcp:2", "tcp:3"])
-        self.assertEqual(error.problems, ("--listen: '2': is not usable: two is odd",))
+        self.assertEqual(seen, [f"tcp:{port}" for port in (1, 2, 3, 4, 2)])
+        reason = "'2': is not usable: two is odd"
+        self.assertEqual(error.problems, (f"--listen: {reason}", f"--admin-listen: {reason}"))

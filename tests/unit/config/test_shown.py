@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 from attrs import evolve, fields
 
+from oci_registry.config.files import fingerprint
 from oci_registry.config.settings import (
     Credentials,
     EgressSettings,
@@ -43,6 +44,7 @@ class Showing(ConfigTestCase):
             document,
             {
                 "listen": ["tcp:80"],
+                "admin-listen": [],
                 "default-namespace": "docker.io",
                 "upstreams": "any",
                 "allow-private-upstreams": False,
@@ -60,8 +62,8 @@ class Showing(ConfigTestCase):
 
     def test_every_option_has_a_place(self) -> None:
         """Each field of the settings is shown, or told elsewhere: warnings go to standard error."""
-        elsewhere = {"warnings", "storage", "allow_dynamic_upstreams", "egress"}
-        shown = {name.replace("-", "_") for name in self.shown(PLAIN)}
+        elsewhere = {"warnings", "storage", "allow_dynamic_upstreams", "egress", "sources"}
+        shown = {name.replace("-", "_") for name in self.shown(evolve(PLAIN, access_log="off"))}
         self.assertEqual({field.name for field in fields(Settings)} - elsewhere - shown, set())
 
     def test_bucket(self) -> None:
@@ -131,5 +133,7 @@ class Showing(ConfigTestCase):
         self.assertEqual(self.findings.problems, [])
         masked = Credentials("alice", "***")
         proxy = ProxySettings("proxy", 3128, credentials=Credentials("***", "***"))
-        first = evolve(host, credentials=masked, proxy=proxy)
+        first = evolve(
+            host, credentials=masked, proxy=proxy, fingerprint=fingerprint(pair, pair, pair)
+        )
         self.assertEqual(read, evolve(upstream, hosts=(first, upstream.hosts[1])))

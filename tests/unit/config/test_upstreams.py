@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oci_registry.config.files import fingerprint
 from oci_registry.config.findings import Findings
 from oci_registry.config.settings import Credentials, UpstreamSettings
 from oci_registry.config.upstreams import KEYS, load_upstreams
@@ -41,7 +42,7 @@ class Entries(_Case):
 
     def test_every_key(self) -> None:
         """Every key arrives where it belongs."""
-        self.write("ca.pem", pem()[0])
+        ca_file = self.write("ca.pem", pem()[0])
         upstream = self.load_with(
             "tls: true",
             "accept_invalid_certs: true",
@@ -70,7 +71,8 @@ class Entries(_Case):
                 host="b.example",
                 tls=True,
                 accept_invalid_certs=True,
-                ca_file=str(self.directory / "ca.pem"),
+                ca_file=ca_file,
+                fingerprint=fingerprint(ca_file),
                 user_agent="containerd/1.6.8",
                 credentials=Credentials(username="alice", password=SECRET),
                 direct=True,

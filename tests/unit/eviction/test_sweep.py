@@ -220,7 +220,7 @@ class Sweeping(SynchronousTestCase):
 
     def test_zero(self) -> None:
         """With a lifetime of nothing, what is not in use goes at the next sweep."""
-        self.sweep._lifetimes = Lifetimes({OWN: 0.0}, otherwise=0.0)
+        self.sweep.follow(Lifetimes({OWN: 0.0}, otherwise=0.0))
         self.image(OWN, self.blob(b"layer"))
         self.clock.advance(0.001)
         self.assertEqual(Swept(blobs=1, size=5, manifests=1), self.run_sweep())

@@ -95,6 +95,21 @@ class Times(SweepTestCase):
         with patch.object(self.blobs, "list", list_and_use):
             self.assertEqual(self.swept(), Swept())
 
+    def test_other_lifetimes(self) -> None:
+        """Lifetimes that change hold from the next sweep on, and not for the one under way."""
+        self.manifest(self.blob(b"brief"), host=BRIEF)
+        self.manifest(self.blob(b"other"), host=HOST)
+        begun: Deferred[bool] = Deferred()
+        with patch.object(self.sweep, "_begin", lambda oldest: begun):
+            self.clock.advance(2 * DAY)
+            sweeping = Deferred.fromCoroutine(self.sweep.run())
+            self.sweep.follow(Lifetimes({BRIEF: 3 * DAY, HOST: DAY}, otherwise=14 * DAY))
+            begun.callback(True)
+        self.assertEqual(self.successResultOf(sweeping).manifests, 1)
+        self.assertFalse(self.has(b"brief"))
+        self.assertEqual(self.swept().manifests, 1)
+        self.assertFalse(self.has(b"other"))
+
     def test_lifetimes(self) -> None:
         """The default is the time of all that are not named."""
         lifetimes = Lifetimes(LIFETIMES, 5.0)

@@ -104,6 +104,7 @@ class Log(AccessLog):
     """An access log that is a list."""
 
     def __init__(self) -> None:
+        self.wanted = True
         self.entries: list[AccessEntry] = []
 
     def write(self, entry: AccessEntry) -> None:

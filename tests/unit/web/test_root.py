@@ -6,9 +6,38 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from oci_registry.metrics import Metrics
 from oci_registry.storage.interfaces import StoreError
-from oci_registry.web.root import READY_TIMEOUT, Root
+from oci_registry.web.root import READY_TIMEOUT, Ready, Root
 from oci_registry.web.v2 import V2
 from tests.unit.web.support import WebTestCase
+
+
+class Apart(WebTestCase):
+    """Metrics that clients do not get."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.metrics = Metrics()
+        self.ready = Ready(lambda: succeed(None), self.clock)
+
+    def statuses(self) -> dict[str, int]:
+        paths = ("/", "/healthz", "/health", "/readyz", "/metrics", "/v2/", "/v2/a/tags/list")
+        return {path: self.ask(path).answer().status for path in paths}
+
+    def test_for_those_who_watch(self) -> None:
+        """They get the metrics, and no registry."""
+        self.serve(Root(self.ready, metrics=self.metrics))
+        found = {"/": 200, "/healthz": 200, "/health": 200, "/readyz": 200, "/metrics": 200}
+        self.assertEqual({**found, "/v2/": 404, "/v2/a/tags/list": 404}, self.statuses())
+        self.assertNotIn(b"/v2/", self.ask("/v2/").answer().body)
+
+    def test_for_clients(self) -> None:
+        """They get the registry, and may ask whether the daemon is alive and ready."""
+        self.serve(Root(self.ready, v2=V2({}, self.clock, self.metrics)))
+        found = {"/": 200, "/healthz": 200, "/health": 200, "/readyz": 200, "/v2/": 200}
+        statuses = self.statuses()
+        self.assertEqual(500, statuses.pop("/v2/a/tags/list"))
+        self.assertEqual({**found, "/metrics": 404}, statuses)
+        self.assertEqual(1, len(self.flushLoggedErrors()))
 
 
 class Tree(WebTestCase):
@@ -20,7 +49,7 @@ class Tree(WebTestCase):
         self.checks: list[Deferred[None]] = []
         self.result: Deferred[None] | None = None
         v2 = V2({}, self.clock, self.metrics)
-        self.serve(Root(v2, self.metrics, self.check, self.clock))
+        self.serve(Root(Ready(self.check, self.clock), metrics=self.metrics, v2=v2))
 
     def check(self) -> Deferred[None]:
         check: Deferred[None] = Deferred() if self.result is None else self.result

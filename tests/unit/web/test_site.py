@@ -8,6 +8,7 @@ from twisted.internet.interfaces import ISSLTransport
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import alsoProvides
 
+from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.web.site import (
     CLIENT_LEFT,
     IDLE_TIMEOUT,
@@ -370,7 +371,27 @@ class Logging(SiteTestCase):
         (entry,) = self.log.entries
         self.assertEqual(("GET", "/later?a=b", 200), (entry.method, entry.uri, entry.status))
         self.assertEqual((5, 1.5, "podman/4"), (entry.sent, entry.seconds, entry.agent))
-        self.assertEqual("192.168.1.1", entry.client)
+        self.assertEqual(("192.168.1.1", "HTTP/1.1"), (entry.client, entry.protocol))
+        self.assertEqual((None, None), (entry.namespace, entry.outcome))
+
+    def test_known_by_then(self) -> None:
+        """What has become known of a request is logged with it."""
+        self.ask("/later")
+        self.requests[0].namespace = "docker.io"
+        self.requests[0].outcome = Outcome.JOINED
+        self.reply(self.requests[0], b"12345")
+        (entry,) = self.log.entries
+        self.assertEqual(("docker.io", "joined"), (entry.namespace, entry.outcome))
+
+    def test_not_wanted(self) -> None:
+        """Nothing is gathered where no log is wanted, and nothing secret where one is."""
+        self.log.wanted = False
+        self.ask("/")
+        self.assertEqual([], self.log.entries)
+        self.log.wanted = True
+        self.ask("/", Authorization="Basic Tr0ub4dor", Cookie="Tr0ub4dor")
+        self.assertNotIn("Tr0ub4dor", repr(self.log.entries))
+        self.assertEqual(1, len(self.log.entries))
 
     def test_without_agent(self) -> None:
         """A client without a name is a dash."""

@@ -1,0 +1,122 @@
+"""The registries that are configured: read at start from where they are written down, and again later."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from attrs import evolve, frozen
+
+from oci_registry.config.credentials import (
+    apply_credentials,
+    parse_credentials,
+    warn_of_exposure,
+)
+from oci_registry.config.files import read_file
+from oci_registry.config.findings import Findings
+from oci_registry.config.settings import (
+    BUILTIN_UPSTREAMS,
+    ConfigError,
+    CredentialsSource,
+    Settings,
+    UpstreamSettings,
+    UpstreamSources,
+)
+from oci_registry.config.upstreams import load_upstreams
+from oci_registry.spec.reference import looks_like_host
+
+
+def pinned(sources: UpstreamSources) -> UpstreamSources:
+    """The same places, whatever becomes of the working directory."""
+    file, credentials = sources.file, sources.credentials
+    if file is not None:
+        file = os.path.abspath(file)
+    if credentials is not None and credentials.file is not None:
+        credentials = evolve(credentials, file=os.path.abspath(credentials.file))
+    return UpstreamSources(file, credentials)
+
+
+def read_upstreams(
+    sources: UpstreamSources, findings: Findings, *, allow_dynamic: bool
+) -> tuple[UpstreamSettings, ...]:
+    """The configured upstreams with their credentials; what is wrong becomes a problem."""
+    upstreams: tuple[UpstreamSettings, ...] = BUILTIN_UPSTREAMS
+    if sources.file is not None:
+        upstreams = load_upstreams(sources.file, findings)
+    if sources.credentials is not None:
+        upstreams = _with_credentials(
+            upstreams, sources.credentials, findings, allow_dynamic=allow_dynamic
+        )
+    warn_of_exposure(upstreams, findings)
+    return upstreams
+
+
+def _with_credentials(
+    upstreams: Sequence[UpstreamSettings],
+    given: CredentialsSource,
+    findings: Findings,
+    *,
+    allow_dynamic: bool,
+) -> tuple[UpstreamSettings, ...]:
+    document: str | bytes = given.text
+    if given.file is not None:
+        try:
+            content = read_file(given.file)
+        except ValueError as error:
+            findings.problem(given.source, error)
+            return tuple(upstreams)
+        document = content.data
+        if content.exposed:
+            findings.warning(
+                given.source,
+                f"is open to others than its owner (mode {content.mode:04o}): chmod 600",
+            )
+    credentials = parse_credentials(document, given.source, findings)
+    return apply_credentials(
+        upstreams, credentials, given.source, findings, allow_dynamic=allow_dynamic
+    )
+
+
+def check_default(
+    namespace: str,
+    upstreams: Sequence[UpstreamSettings],
+    findings: Findings,
+    *,
+    allow_dynamic: bool,
+) -> None:
+    """Complain if nobody could be asked for what clients name without a registry."""
+    if namespace in {upstream.namespace for upstream in upstreams}:
+        return
+    if not allow_dynamic:
+        findings.problem(
+            "--default-namespace",
+            f"{namespace} is not configured, and --upstreams is 'configured'",
+        )
+    elif not looks_like_host(namespace):
+        findings.problem(
+            "--default-namespace", f"{namespace} is neither configured nor a registry host"
+        )
+
+
+@frozen
+class Reread:
+    """What the files of registries say now, and sentences for the operator."""
+
+    upstreams: tuple[UpstreamSettings, ...]
+    warnings: tuple[str, ...]
+
+
+def reread_upstreams(settings: Settings) -> Reread:
+    """The upstreams as they are written down now, everything else being as *settings* have it.
+
+    Blocks. Raises `ConfigError` with every problem there is.
+    """
+    findings = Findings()
+    allow_dynamic = settings.allow_dynamic_upstreams
+    upstreams = read_upstreams(settings.sources, findings, allow_dynamic=allow_dynamic)
+    if not findings.problems:
+        default = settings.default_namespace
+        check_default(default, upstreams, findings, allow_dynamic=allow_dynamic)
+    if findings.problems:
+        raise ConfigError(findings.problems)
+    return Reread(upstreams, tuple(findings.warnings))

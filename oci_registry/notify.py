@@ -1,0 +1,64 @@
+"""What the service manager is told: that the daemon is ready, reads its files again, or stops."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+
+from twisted.logger import Logger
+
+Send = Callable[[str, bytes], None]
+"""Sends a datagram to the socket at an address; raises OSError or ValueError."""
+
+
+def send_datagram(address: str, data: bytes) -> None:
+    """Send to a UNIX socket without waiting; an address in the abstract namespace begins with a NUL."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.setblocking(False)
+        sender.sendto(data, address)
+
+
+class ServiceManager:
+    """Whoever has started the daemon, if it listens at *address* as systemd does (sd_notify(3)).
+
+    *address* is what ``NOTIFY_SOCKET`` holds; None: nobody listens. *monotonic*: nanoseconds of the
+    system's monotonic clock. That nothing can be told is logged, and no reason to fail.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        address: str | None,
+        send: Send = send_datagram,
+        monotonic: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        # An abstract address is written with an @ in place of its NUL.
+        self._address = address and (f"\0{address[1:]}" if address.startswith("@") else address)
+        self._send = send
+        self._monotonic = monotonic
+
+    def ready(self) -> None:
+        """The daemon serves, with the configuration that holds from now on."""
+        self._tell("READY=1")
+
+    def reloading(self) -> None:
+        """The daemon begins to read its files again; `ready` follows."""
+        self._tell(f"RELOADING=1\nMONOTONIC_USEC={self._monotonic() // 1000}")
+
+    def stopping(self) -> None:
+        """The daemon begins to stop."""
+        self._tell("STOPPING=1")
+
+    def _tell(self, state: str) -> None:
+        if not self._address:
+            return
+        try:
+            self._send(self._address, state.encode("ascii"))
+        except (OSError, ValueError) as error:
+            self._log.warn(
+                "the service manager could not be told {state}: {error}",
+                state=state.partition("\n")[0],
+                error=str(error),
+            )

@@ -1,0 +1,171 @@
+"""SIGHUP: the files of upstreams are read again, and what they say holds from then on."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterable
+from types import FrameType
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from oci_registry.config.settings import ConfigError, UpstreamSettings
+from oci_registry.config.sources import Reread
+from oci_registry.eviction.sweep import Lifetimes
+from oci_registry.metrics import Metrics
+from oci_registry.notify import ServiceManager
+from oci_registry.upstream.table import Changes, UpstreamTable
+
+
+class Hangup:
+    """Calls *react* in the reactor for every SIGHUP that comes while it is installed.
+
+    *from_thread*: the reactor's ``callFromThread``, which may be used in a signal handler.
+    """
+
+    def __init__(
+        self, from_thread: Callable[[Callable[[], None]], object], react: Callable[[], None]
+    ) -> None:
+        self._from_thread = from_thread
+        self._react = react
+        self._before: object = None
+
+    def install(self) -> None:
+        """React from now on. Only the main thread can do this."""
+        self._before = signal.signal(signal.SIGHUP, self._handle)
+
+    def remove(self) -> None:
+        """Leave the signal to whoever had it before, unless somebody else has taken it since."""
+        if signal.getsignal(signal.SIGHUP) == self._handle:
+            # None: it had a handler that is not Python's, which cannot be put back.
+            before = signal.SIG_DFL if self._before is None else self._before
+            signal.signal(signal.SIGHUP, before)  # type: ignore[arg-type]
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._from_thread(self._react)
+
+
+class Following:
+    """All that goes by which upstreams are configured."""
+
+    def __init__(
+        self,
+        table: UpstreamTable,
+        metrics: Metrics,
+        follow: Callable[[Lifetimes], None],
+        otherwise: float,
+    ) -> None:
+        self._table = table
+        self._metrics = metrics
+        self._follow = follow
+        self._otherwise = otherwise
+
+    def configure(self, upstreams: tuple[UpstreamSettings, ...]) -> Changes:
+        """Go by these upstreams. What is raised has changed nothing."""
+        before = self._metrics.configured
+        # First, because the hosts of upstreams have labels from when they are made.
+        self._metrics.configure(upstream.namespace for upstream in upstreams)
+        try:
+            changes = self._table.configure(upstreams)
+        except BaseException:
+            self._metrics.configure(before)
+            raise
+        self._follow(lifetimes_of(upstreams, self._otherwise))
+        return changes
+
+
+def lifetimes_of(upstreams: tuple[UpstreamSettings, ...], otherwise: float) -> Lifetimes:
+    """Return how long objects of these upstreams may lie unused, *otherwise* being for all others."""
+    return Lifetimes({u.namespace: u.blob_invalidation_time for u in upstreams}, otherwise)
+
+
+class Reloader:
+    """Reads again when told to, once at a time.
+
+    *read* returns what is written down now, off the reactor; it fails with `ConfigError`. *configure*
+    makes it hold, or raises and changes nothing. Whatever goes wrong, the old configuration stays.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        read: Callable[[], Deferred[Reread]],
+        configure: Callable[[tuple[UpstreamSettings, ...]], Changes],
+        metrics: Metrics,
+        manager: ServiceManager,
+    ) -> None:
+        self._read = read
+        self._configure = configure
+        self._metrics = metrics
+        self._manager = manager
+        self._running = False
+        self._again = False
+        self._stopped = False
+
+    def reload(self) -> None:
+        """Read again, now or after the reading under way, which may have missed what is new."""
+        if self._stopped:
+            self._log.info("the upstreams are not read again: the daemon is stopping")
+        elif self._running:
+            self._again = True
+        else:
+            self._running = True
+            Deferred.fromCoroutine(self._run())
+
+    def stop(self) -> None:
+        """Change nothing any more; a reading that is under way is for nothing."""
+        self._stopped = True
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                self._again = False
+                self._manager.reloading()
+                await self._once()
+                if self._stopped:
+                    return
+                self._manager.ready()
+                if not self._again:
+                    return
+        finally:
+            self._running = False
+
+    async def _once(self) -> None:
+        try:
+            reread = await self._read()
+            if self._stopped:
+                return
+            changes = self._configure(reread.upstreams)
+        except ConfigError as error:
+            self._keep(error.problems)
+        except (OSError, ValueError) as error:
+            # A file of certificates that has changed once more, since it was checked.
+            self._keep([str(error)])
+        except Exception:
+            self._metrics.error("reload")
+            self._log.failure("the upstreams could not be read again and stay as they are")
+        else:
+            self._tell(changes, reread.warnings)
+
+    def _keep(self, problems: Iterable[str]) -> None:
+        self._metrics.error("reload")
+        for problem in problems:
+            self._log.error("the upstreams stay as they are: {problem}", problem=problem)
+
+    def _tell(self, changes: Changes, warnings: tuple[str, ...]) -> None:
+        for warning in warnings:
+            self._log.warn("{text}", text=warning)
+        said = [
+            f"{what} {', '.join(names)}"
+            for what, names in (
+                ("added", changes.added),
+                ("changed", changes.changed),
+                ("removed", changes.removed),
+            )
+            if names
+        ]
+        self._log.info(
+            "the upstreams have been read again: {changes}",
+            changes="; ".join(said) or "nothing has changed",
+        )

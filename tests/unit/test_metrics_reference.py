@@ -1,0 +1,96 @@
+"""The reference of metrics, and what is exported."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+from twisted.trial.unittest import SynchronousTestCase
+
+from oci_registry.metrics import Metrics
+
+PROJECT = Path(__file__).parents[2]
+REFERENCE = PROJECT / "docs" / "reference" / "metrics.md"
+_KINDS = {"counter": "counter", "gauge": "gauge", "histogram": "histogram", "counts up": "unknown"}
+_CODE = re.compile(r"`([a-z_]+)`")
+
+
+@frozen
+class Told:
+    """What a row of the reference tells of a metric."""
+
+    kind: str
+    labels: frozenset[str]
+
+
+def rows(table: int) -> list[list[str]]:
+    """Return the cells of a table, without its head."""
+    lines = REFERENCE.read_text().splitlines()
+    tables: list[list[list[str]]] = []
+    for before, line in zip(["", *lines], lines, strict=False):
+        if line.startswith("|"):
+            if not before.startswith("|"):
+                tables.append([])
+            tables[-1].append([cell.strip() for cell in line.strip("|").split("|")])
+    return tables[table][2:]
+
+
+class Reference(SynchronousTestCase):
+    """docs/reference/metrics.md."""
+
+    def setUp(self) -> None:
+        self.metrics = Metrics()
+        self.metrics.watch_connections(lambda: 0)
+
+    def collectors(self) -> dict[str, Any]:
+        """Return what was made with labels, by the name under which it is exported."""
+        found: dict[str, Any] = {}
+        for collector in list(self.metrics.registry._collector_to_names):
+            labels = getattr(collector, "_labelnames", None)
+            for metric in collector.collect():
+                # prometheus-client keeps the end of a counter's name apart.
+                end = "_total" if metric.type == "counter" else ""
+                found[metric.name + end] = Told(metric.type, frozenset(labels or ()))
+        return found
+
+    def told(self) -> dict[str, Told]:
+        """Return what the reference tells of each metric of ours."""
+        return {
+            name: Told(_KINDS[kind], frozenset(_CODE.findall(labels)))
+            for names, kind, labels, _ in rows(0)
+            for name in _CODE.findall(names)
+        }
+
+    def test_ours(self) -> None:
+        """Every metric of ours is there with its kind and labels, and nothing that is not exported."""
+        exported = {
+            name: told
+            for name, told in self.collectors().items()
+            if not name.startswith(("process_", "python_"))
+        }
+        for name in list(exported):
+            if "cache_" in name:
+                # Made by ourselves, and not of a class that knows its labels.
+                exported[name] = Told("unknown", frozenset({"namespace"}))
+        self.assertEqual(exported, self.told())
+
+    def test_of_the_program(self) -> None:
+        """So is what every Python program exports."""
+        exported = {n for n in self.collectors() if n.startswith(("process_", "python_"))}
+        self.assertEqual(exported, {name for row in rows(1) for name in _CODE.findall(row[0])})
+
+    def test_labels(self) -> None:
+        """Every label has its values told, but for those that Python's own metrics have."""
+        told = {name for row in rows(2) for name in _CODE.findall(row[0])}
+        used = set().union(*(metric.labels for metric in self.told().values()))
+        self.assertEqual(used, told)
+
+    def test_kinds_of_errors(self) -> None:
+        """Every kind of error that is counted is told, and no other."""
+        sources = (PROJECT / "oci_registry").rglob("*.py")
+        counted = re.compile(r'metrics\.error\("([a-z]+)"\)')
+        kinds = {kind for source in sources for kind in counted.findall(source.read_text())}
+        (row,) = [row for row in rows(2) if row[0].endswith("of errors")]
+        self.assertEqual(kinds, set(re.findall(r"`([a-z]+)`:", row[1])))

@@ -1,0 +1,243 @@
+"""Reading the files of upstreams again."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import LogEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from oci_registry.config.settings import ConfigError, UpstreamSettings
+from oci_registry.config.sources import Reread
+from oci_registry.eviction.sweep import Lifetimes
+from oci_registry.metrics import Metrics
+from oci_registry.notify import ServiceManager
+from oci_registry.reload import Following, Hangup, Reloader
+from oci_registry.upstream.table import Changes, UpstreamTable
+from tests.support.fake_upstream import FakeUpstream
+from tests.support.settings import upstream_settings
+
+A = upstream_settings("a.example", "a.example", blob_invalidation_time=5.0)
+B = upstream_settings("b.example", "b.example", blob_invalidation_time=50.0)
+
+
+class Hangups(SynchronousTestCase):
+    """SIGHUP, with a table of handlers in place of the system's."""
+
+    def setUp(self) -> None:
+        self.handler: Any = signal.SIG_DFL
+        self.patch(signal, "signal", self.replace)
+        self.patch(signal, "getsignal", lambda number: self.handler)
+        self.queued: list[Any] = []
+        self.reactions = 0
+        self.hangup = Hangup(self.queued.append, self.react)
+
+    def replace(self, number: int, handler: Any) -> Any:
+        self.assertEqual(signal.SIGHUP, number)
+        before, self.handler = self.handler, handler
+        return before
+
+    def react(self) -> None:
+        self.reactions += 1
+
+    def test_reactor(self) -> None:
+        """Nothing happens in the handler itself: it may have interrupted anything."""
+        self.hangup.install()
+        for _ in range(2):
+            self.handler(signal.SIGHUP, None)
+        self.assertEqual((0, 2), (self.reactions, len(self.queued)))
+        for queued in self.queued:
+            queued()
+        self.assertEqual(2, self.reactions)
+
+    def test_removed(self) -> None:
+        """Whoever had the signal before has it again, be it nobody."""
+        for before in (signal.SIG_DFL, signal.SIG_IGN, self.replace):
+            self.handler = before
+            self.hangup.install()
+            self.hangup.remove()
+            self.assertEqual(before, self.handler)
+
+    def test_foreign_handler(self) -> None:
+        """A handler that Python does not know cannot be put back."""
+        self.handler = None
+        self.hangup.install()
+        self.hangup.remove()
+        self.assertEqual(signal.SIG_DFL, self.handler)
+
+    def test_taken_by_another(self) -> None:
+        """Who has taken the signal since keeps it."""
+        self.hangup.install()
+        self.handler = signal.SIG_IGN
+        self.hangup.remove()
+        self.assertEqual(signal.SIG_IGN, self.handler)
+
+
+class FollowingUpstreams(SynchronousTestCase):
+    """What goes by the configured upstreams."""
+
+    def setUp(self) -> None:
+        self.metrics = Metrics(["a.example"])
+        self.lifetimes: list[Lifetimes] = []
+        self.broken = False
+        self.labels: list[str] = []
+        table = UpstreamTable([A], self.connect, default_namespace="a.example", dynamic=True)
+        self.following = Following(table, self.metrics, self.lifetimes.append, 500.0)
+
+    def connect(self, settings: UpstreamSettings) -> FakeUpstream:
+        if self.broken:
+            raise ValueError("ca.pem holds no certificate")
+        host = self.metrics.host(settings.namespace, settings.hosts[0].host)
+        host.available(True)
+        return FakeUpstream(settings.namespace)
+
+    def exported(self, namespace: str) -> bool:
+        labels = {"namespace": namespace, "host": namespace}
+        name = "oci_registry_upstream_available"
+        return self.metrics.registry.get_sample_value(name, labels) is not None
+
+    def test_all(self) -> None:
+        """Table, labels of metrics and lifetimes go by the same upstreams."""
+        self.assertEqual(
+            Changes(added=("b.example",), removed=("a.example",)), self.following.configure((B,))
+        )
+        self.assertTrue(self.exported("b.example"))
+        self.assertEqual({"b.example"}, self.metrics.configured)
+        (lifetimes,) = self.lifetimes
+        self.assertEqual((50.0, 500.0), (lifetimes.of("b.example"), lifetimes.of("a.example")))
+
+    def test_nothing(self) -> None:
+        """If an upstream cannot be made, nothing changes."""
+        self.broken = True
+        self.assertRaises(ValueError, self.following.configure, (A, B))
+        self.assertEqual(({"a.example"}, []), (self.metrics.configured, self.lifetimes))
+
+
+class Reloading(SynchronousTestCase):
+    """One reading after the other."""
+
+    def setUp(self) -> None:
+        self.readings: list[Deferred[Reread]] = []
+        self.configured: list[Any] = []
+        self.changes: Any = Changes()
+        self.metrics = Metrics()
+        self.told: list[str] = []
+        manager = ServiceManager("/socket", self.tell, lambda: 5_000_999)
+        self.reloader = Reloader(self.read, self.configure, self.metrics, manager)
+        self.events: list[str] = []
+        globalLogPublisher.addObserver(self.observe)
+        self.addCleanup(globalLogPublisher.removeObserver, self.observe)
+
+    def observe(self, event: LogEvent) -> None:
+        if event.get("log_namespace") == "oci_registry.reload.Reloader":
+            level = event["log_level"].name
+            self.events.append(f"{level} {event['log_format'].format_map(event)}")
+
+    def tell(self, address: str, state: bytes) -> None:
+        self.told.append(state.decode())
+
+    def read(self) -> Deferred[Reread]:
+        self.readings.append(Deferred())
+        return self.readings[-1]
+
+    def configure(self, upstreams: Any) -> Changes:
+        if isinstance(self.changes, Exception):
+            raise self.changes
+        self.configured.append(upstreams)
+        changes: Changes = self.changes
+        return changes
+
+    def errors(self) -> float | None:
+        labels = {"kind": "reload"}
+        return self.metrics.registry.get_sample_value("oci_registry_errors_total", labels)
+
+    def test_good(self) -> None:
+        """What is read holds; what has changed is told, and warnings are."""
+        self.changes = Changes(("a.example", "b.example"), ("c.example",), ("d.example",))
+        self.reloader.reload()
+        self.assertEqual([], self.configured)
+        self.assertEqual(["RELOADING=1\nMONOTONIC_USEC=5000"], self.told)
+        self.readings[0].callback(Reread((A, B), ("mind {this}",)))
+        self.assertEqual("READY=1", self.told[-1])
+        self.assertEqual([(A, B)], self.configured)
+        said, told = self.events
+        self.assertEqual("warn mind {this}", said)
+        self.assertEqual(
+            "info the upstreams have been read again: added a.example, b.example; "
+            "changed c.example; removed d.example",
+            told,
+        )
+        self.assertIsNone(self.errors())
+
+    def test_nothing_changed(self) -> None:
+        """That nothing has changed is told too."""
+        self.reloader.reload()
+        self.readings[0].callback(Reread((A,), ()))
+        self.assertEqual(
+            ["info the upstreams have been read again: nothing has changed"], self.events
+        )
+
+    def test_bad(self) -> None:
+        """Of what cannot be used every problem is told, nothing changes, and it is an error."""
+        self.reloader.reload()
+        self.readings[0].errback(ConfigError(["u.yaml: line 1: {bad}", "u.yaml: line 2: worse"]))
+        self.assertEqual([], self.configured)
+        self.assertEqual(
+            [
+                "error the upstreams stay as they are: u.yaml: line 1: {bad}",
+                "error the upstreams stay as they are: u.yaml: line 2: worse",
+            ],
+            self.events,
+        )
+        self.assertEqual(1, self.errors())
+        self.assertEqual("READY=1", self.told[-1])
+        self.reloader.reload()
+        self.readings[1].callback(Reread((A,), ()))
+        self.assertEqual([(A,)], self.configured)
+
+    def test_cannot_be_made(self) -> None:
+        """An upstream that cannot be made is a problem like those of the file."""
+        self.changes = ValueError("ca.pem holds no certificate")
+        self.reloader.reload()
+        self.readings[0].callback(Reread((A,), ("not to be told",)))
+        self.assertEqual(
+            ["error the upstreams stay as they are: ca.pem holds no certificate"], self.events
+        )
+        self.assertEqual(1, self.errors())
+
+    def test_fault(self) -> None:
+        """What nobody expects is told with its traceback, and the next reading takes place."""
+        self.reloader.reload()
+        self.readings[0].errback(ZeroDivisionError())
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+        self.assertEqual(1, self.errors())
+        self.reloader.reload()
+        self.assertEqual(2, len(self.readings))
+
+    def test_meanwhile(self) -> None:
+        """Signals during a reading cause one more, since what they announce may have come too late."""
+        for _ in range(3):
+            self.reloader.reload()
+        self.assertEqual(1, len(self.readings))
+        self.readings[0].callback(Reread((A,), ()))
+        self.assertEqual(2, len(self.readings))
+        self.readings[1].callback(Reread((B,), ()))
+        self.assertEqual(2, len(self.readings))
+        self.assertEqual([(A,), (B,)], self.configured)
+        reloading = "RELOADING=1\nMONOTONIC_USEC=5000"
+        self.assertEqual([reloading, "READY=1"] * 2, self.told)
+
+    def test_stopping(self) -> None:
+        """When the daemon stops, a reading under way changes nothing, and there is no other."""
+        self.reloader.reload()
+        self.reloader.reload()
+        self.reloader.stop()
+        self.readings[0].callback(Reread((A,), ()))
+        self.reloader.reload()
+        self.assertEqual((1, []), (len(self.readings), self.configured))
+        self.assertEqual(1, len(self.told), "it is not ready any more")
+        self.assertEqual(
+            ["info the upstreams are not read again: the daemon is stopping"], self.events
+        )

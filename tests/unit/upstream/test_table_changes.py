@@ -1,0 +1,97 @@
+"""The table when other upstreams are configured."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from oci_registry.config.settings import Credentials, UpstreamSettings
+from oci_registry.spec.errors import NameUnknown
+from oci_registry.upstream.table import Changes, UpstreamTable
+from tests.support.fake_upstream import FakeUpstream
+from tests.support.settings import upstream_settings
+
+A = upstream_settings("a.example", "a.example")
+B = upstream_settings("b.example", "b.example")
+C = upstream_settings("c.example", "c.example")
+
+
+class TableChanges(SynchronousTestCase):
+    """A table that has had upstreams a and b so far."""
+
+    def setUp(self) -> None:
+        self.made: list[FakeUpstream] = []
+        self.broken: str | None = None
+        self.table = self.make()
+
+    def make(self, *, dynamic: bool = True) -> UpstreamTable:
+        return UpstreamTable([A, B], self.connect, default_namespace="a.example", dynamic=dynamic)
+
+    def connect(self, settings: UpstreamSettings) -> FakeUpstream:
+        if settings.namespace == self.broken:
+            raise ValueError("ca.pem holds no certificate")
+        self.made.append(FakeUpstream(settings.namespace, settings.configured))
+        return self.made[-1]
+
+    def closed(self) -> list[FakeUpstream]:
+        return [upstream for upstream in self.made if upstream.closed]
+
+    def test_same(self) -> None:
+        """Equal settings change nothing: the upstreams, and all that they know, stay."""
+        before = [self.table.upstream(host) for host in ("a.example", "b.example")]
+        again = upstream_settings("a.example", "a.example"), B
+        self.assertEqual(self.table.configure(again), Changes())
+        after = [self.table.upstream(host) for host in ("a.example", "b.example")]
+        self.assertEqual([id(u) for u in after], [id(u) for u in before])
+        self.assertEqual((len(self.made), self.closed()), (2, []))
+
+    def test_everything(self) -> None:
+        """What is new is there, what has changed is new, and what is gone is closed, each once."""
+        a, b = self.made
+        changed = upstream_settings("b.example", "b.example", credentials=Credentials("u", "p"))
+        changes = self.table.configure([C, changed])
+        self.assertEqual(changes, Changes(("c.example",), ("b.example",), ("a.example",)))
+        self.assertEqual(self.closed(), [a, b])
+        self.assertEqual([u.closed for u in self.made], [1, 1, 0, 0])
+        self.assertIs(self.table.upstream("c.example"), self.made[2])
+        self.assertIs(self.table.upstream("b.example"), self.made[3])
+
+    def test_removed(self) -> None:
+        """A registry that is no longer configured is asked as any other, or not at all."""
+        self.table.configure([B])
+        self.assertFalse(self.table.upstream("a.example").configured)
+        only = self.make(dynamic=False)
+        only.configure([B])
+        self.assertRaises(NameUnknown, only.upstream, "a.example")
+
+    def test_named_before(self) -> None:
+        """A registry that clients have named is asked as configured from now on."""
+        named = self.table.upstream("c.example")
+        self.assertFalse(named.configured)
+        self.assertEqual(self.table.configure([A, B, C]), Changes(added=("c.example",)))
+        self.assertEqual(self.closed(), [named])
+        self.assertTrue(self.table.upstream("c.example").configured)
+
+    def test_others_that_were_named(self) -> None:
+        """What clients have named besides stays."""
+        named = self.table.upstream("c.example")
+        self.table.configure([A])
+        self.assertIs(self.table.upstream("c.example"), named)
+
+    def test_failing(self) -> None:
+        """If one cannot be made, everything is as before, and those that could are closed."""
+        before = [self.table.upstream(host) for host in ("a.example", "b.example")]
+        self.broken = "c.example"
+        new = upstream_settings("b.example", "elsewhere.example")
+        self.assertRaises(ValueError, self.table.configure, [new, C])
+        after = [self.table.upstream(host) for host in ("a.example", "b.example")]
+        self.assertEqual([id(u) for u in after], [id(u) for u in before])
+        self.assertEqual(self.closed(), [self.made[2]])
+        self.broken = None
+        self.assertEqual(self.table.configure([A, B]), Changes())
+
+    def test_closing(self) -> None:
+        """In the end those that are there are closed, and no others a second time."""
+        self.table.configure([A, C])
+        self.successResultOf(Deferred.fromCoroutine(self.table.close()))
+        self.assertEqual([u.closed for u in self.made], [1, 1, 1])
