@@ -13,7 +13,10 @@ from oci_registry.setup.nouns import Unusable
 from .support import HTTP, HTTPS, GeneratorTestCase
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
     # A lone surrogate is nothing that UTF-8 can say.
     | st.text(st.characters(exclude_categories=["Cs"])),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abé", max_size=3), inner),
@@ -62,9 +65,7 @@ class Docker(GeneratorTestCase):
 
     def test_without_hub(self) -> None:
         """Without docker.io a mirror in plain HTTP is allowed only, and one with TLS needs nothing."""
-        self.assertEqual(
-            self.document("quay.io"), {"insecure-registries": ["mirror.example:8080"]}
-        )
+        self.assertEqual(self.document("quay.io"), {"insecure-registries": ["mirror.example:8080"]})
         made = self.configure("quay.io", url=HTTPS, existing='{"debug": true}')
         self.assertEqual(made.files, {})
         self.assertEqual(len(made.notes), 1)
@@ -134,7 +135,7 @@ class Docker(GeneratorTestCase):
             self.assertLessEqual(len(merged[key]), len(theirs) + 1)
         self.assertEqual(self.configure(existing=text).files, {PATH: text})
 
-    @given(st.binary(max_size=30) | st.text("{}[]\":,1e-tnN \n", max_size=20).map(str.encode))
+    @given(st.binary(max_size=30) | st.text('{}[]":,1e-tnN \n', max_size=20).map(str.encode))
     def test_anything(self, data: bytes) -> None:
         """Any bytes make a document or are unusable."""
         try:

@@ -169,7 +169,7 @@ class K3s(GeneratorTestCase):
         self.assertEqual(list(merged), list(document))
         self.assertEqual(self.configure(existing=text).files, {PATH: text})
 
-    @given(st.binary(max_size=30) | st.text("{}[]\":,&*!<>-ab \n", max_size=20).map(str.encode))
+    @given(st.binary(max_size=30) | st.text('{}[]":,&*!<>-ab \n', max_size=20).map(str.encode))
     def test_anything(self, data: bytes) -> None:
         """Any bytes make a document or are unusable."""
         try:
