@@ -33,7 +33,7 @@ class GeneratorTestCase(SynchronousTestCase):
         data = existing.encode() if isinstance(existing, str) else existing
         registries, _ = choose_registries(names or ["docker.io"], ())
         files = {} if data is None else {self.path: data}
-        return type(self).generator(Wanted(Mirror(url), registries, files.get))
+        return self.generator(Wanted(Mirror(url), registries, files.get))
 
     def refuse(self, existing: str | bytes) -> str:
         """Why an existing file cannot be used; the reason has nothing that only the file has."""

@@ -12,7 +12,7 @@ from .support import HTTPS, GeneratorTestCase
 class Containerd(GeneratorTestCase):
     """Files for containerd."""
 
-    generator = configure
+    generator = staticmethod(configure)
     path = "/etc/containerd/config.toml"
 
     def test_registry(self) -> None:

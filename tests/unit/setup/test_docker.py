@@ -28,7 +28,7 @@ LISTS = st.none() | st.lists(st.sampled_from([HTTP, f"{HTTP}/", "http://other", 
 class Docker(GeneratorTestCase):
     """A daemon.json for Docker."""
 
-    generator = configure
+    generator = staticmethod(configure)
     path = PATH
 
     def document(self, *names: str, url: str = HTTP, **existing: object) -> dict[str, object]:
@@ -57,8 +57,7 @@ class Docker(GeneratorTestCase):
         self.assertEqual(
             made.notes,
             (
-                "Docker mirrors docker.io only: pull from quay.io as "
-                "mirror.example:8080/quay.io/...",
+                f"Docker mirrors docker.io only: pull from quay.io as {HTTP[7:]}/quay.io/...",
                 "restart Docker after a change",
             ),
         )

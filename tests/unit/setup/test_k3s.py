@@ -29,7 +29,7 @@ ENDPOINTS = st.none() | st.lists(st.sampled_from([HTTP, "http://other", "x"]), m
 class K3s(GeneratorTestCase):
     """A registries.yaml for k3s."""
 
-    generator = k3s
+    generator = staticmethod(k3s)
     path = PATH
 
     def merge(self, existing: str, *names: str) -> Any:
@@ -182,7 +182,7 @@ class K3s(GeneratorTestCase):
 class Rke2(GeneratorTestCase):
     """A registries.yaml for RKE2."""
 
-    generator = rke2
+    generator = staticmethod(rke2)
     path = PATH_RKE2
 
     def test_same(self) -> None:
