@@ -18,8 +18,14 @@ from tests.e2e.servers import COMMAND, Mirror, Processes
 def clients(processes: Processes, mirror: Mirror, checks: Checks) -> Iterator[Client]:
     """Give those that are installed, each configured below a directory of its own."""
     root = processes.work / "machine"
-    for name in ("containerd", "podman", "docker"):
-        checks.check(f"setup {name} --write", _write, mirror, name, root)
+    file = ("--upstream-config-file", mirror.config)
+    # containerd gets everything else by its default.
+    for name, *options in (
+        ("containerd", "--namespace", "docker.io"),
+        ("podman", *file),
+        ("docker", *file),
+    ):
+        checks.check(f"setup {name} --write", _write, mirror, root, name, *options)
     yield Containerd(processes, root / "etc/containerd/certs.d")
     # The same directory as /etc/containers, which is the machine's own.
     home = processes.work / "home"
@@ -35,11 +41,10 @@ def clients(processes: Processes, mirror: Mirror, checks: Checks) -> Iterator[Cl
         checks.skip("docker, as it was set up", "docker and dockerd are not installed")
 
 
-def _write(mirror: Mirror, client: str, root: Path) -> str:
+def _write(mirror: Mirror, root: Path, client: str, *options: str) -> str:
     """Write a client's configuration, and see that it is right once it is written."""
-    command = (COMMAND, "setup", client, "--mirror", f"http://{mirror.address}")
-    options = ("--upstream-config-file", mirror.config, "--write", str(root))
-    first, second = (run(*command, *options) for _ in range(2))
+    command = (COMMAND, "setup", client, "--mirror", f"http://{mirror.address}", *options)
+    first, second = (run(*command, "--write", str(root)) for _ in range(2))
     files = first.count(": written\n")
     assert files, first
     assert second.count(": unchanged\n") == files, second
