@@ -41,6 +41,7 @@ from oci_registry.streams.threads import Workers
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.client import RegistryClient
 from oci_registry.upstream.group import HostGroup
+from oci_registry.upstream.guard import Lookups
 from oci_registry.upstream.host import Host
 from oci_registry.upstream.interfaces import Upstream
 from oci_registry.upstream.registry import RemoteRegistry
@@ -74,6 +75,7 @@ class Daemon(MultiService):
         self._keep_twistd_log = keep_twistd_log
         self._reactor = reactor
         self._random = SystemRandom().random
+        self._lookups = Lookups()
         readers, keepers = READERS, KEEPERS
         if isinstance(settings.storage, S3Settings):
             # Each waits for an answer; together they are as many as there may be connections.
@@ -99,7 +101,7 @@ class Daemon(MultiService):
             dynamic=settings.allow_dynamic_upstreams,
         )
         sizes = KnownSizes()
-        trouble = StoreTrouble(metrics)
+        trouble = StoreTrouble(reactor, metrics)
         transfers = Transfers(blobs, self._fillers, reactor, trouble, metrics)
         patience = Patience(reactor)
         lists = Lists(tags, trouble)
@@ -165,6 +167,7 @@ class Daemon(MultiService):
             guarded=not (settings.configured or egress.allow_private),
             egress=egress,
             connect_timeout=settings.connect_timeout,
+            lookups=self._lookups,
         )
         client = RegistryClient(settings, host, http, reactor, metrics)
         return Host(host.host, client, settings.max_connections, reactor, self._random, metrics)

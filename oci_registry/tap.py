@@ -17,6 +17,7 @@ from oci_registry import __version__
 from oci_registry.config.loader import load_settings
 from oci_registry.config.process_title import SECRETS, hide_secrets
 from oci_registry.config.settings import ConfigError, Settings
+from oci_registry.config.shown import show
 from oci_registry.config.storages import STORAGES
 
 # How getopt says it, of which usage.Options makes its error.
@@ -154,6 +155,11 @@ class Options(_Options):
             None,
             "let registries that only a client named have private addresses (ALLOW_PRIVATE_UPSTREAMS)",
         ],
+        [
+            "check-config",
+            None,
+            "check everything, show what would be in effect, without secrets, and exit",
+        ],
     ]
     optParameters: ClassVar[list[list[object]]] = [
         ["port", "p", None, "listen on 0.0.0.0 at this port (PORT); older form of --listen"],
@@ -259,6 +265,19 @@ class Options(_Options):
             self.forget()
             if storage is not None:
                 storage[1].forget()
+        if self["check-config"]:
+            self._check_config()
+
+    def _check_config(self) -> None:
+        """Show what would be in effect, warnings apart, and exit; UsageError as for a start."""
+        try:
+            makeService(self)
+        except (OSError, ValueError) as error:
+            raise UsageError(str(error)) from None
+        for warning in self.settings.warnings:
+            print(f"warning: {warning}", file=sys.stderr)  # noqa: T201
+        print(show(self.settings), end="")  # noqa: T201
+        raise SystemExit(0)
 
 
 def _has_option(options: BaseOptions | None, name: str) -> bool:

@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 NO = (BlobUnknown, ManifestUnknown, NameUnknown, Denied)
 """Answers to a question, and no failures."""
+SHORTEST = 1.0
+"""Seconds in which a host must not be expected to answer, after the rest went by in the queue."""
 PING_TIMEOUT = 10.0
 """Seconds in which a host that was set aside has to show that it is back."""
 
@@ -60,29 +62,40 @@ class Host:
         *ask* gets the seconds that are left of *within*. Raises a `RegistryError`, without having
         asked, when the host is left alone or too many are waiting for it.
         """
+        if self.health.wait:
+            self._be_admitted()
+        began = self._clock.seconds()
+        slot = await self._slot(turn, repository, within)
+        try:
+            # Much may have happened to the host while others had their turn.
+            self._be_admitted()
+            waited = self._clock.seconds() - began
+            left = within - waited
+            if left < min(waited, SHORTEST):
+                raise self._busy()
+            try:
+                answer = await self._judged(ask(max(left, 0.1)))
+            except BaseException:
+                self.health.undecided()
+                raise
+        except BaseException:
+            slot.release()
+            raise
+        return answer, slot
+
+    def _be_admitted(self) -> None:
         refusal = self.health.refusal()
         if refusal is not None:
             raise refusal
-        began = self._clock.seconds()
-        slot: Slot | None = None
-        try:
-            slot = await self._slot(turn, repository, within)
-            left = within - (self._clock.seconds() - began)
-            answer = await self._judged(ask(max(left, 0.1)))
-        except BaseException:
-            self.health.undecided()
-            if slot is not None:
-                slot.release()
-            raise
-        return answer, slot
 
     async def _slot(self, turn: Turn, repository: str, within: float) -> Slot:
         try:
             return await self._slots.take(turn, repository).addTimeout(within, self._clock)
         except DeferredTimeout:
-            raise TooManyRequests.retry_after(
-                f"all connections to upstream {self.name} are in use", 5
-            ) from None
+            raise self._busy() from None
+
+    def _busy(self) -> TooManyRequests:
+        return TooManyRequests.retry_after(f"all connections to upstream {self.name} are in use", 5)
 
     async def _judged(self, work: Awaitable[T]) -> T:
         try:

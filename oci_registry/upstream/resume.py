@@ -16,7 +16,7 @@ from oci_registry.spec.errors import BadGateway, RegistryError, TooManyRequests,
 from oci_registry.upstream.blob import HttpBlob
 from oci_registry.upstream.failures import TimedOut, WrongAnswer
 from oci_registry.upstream.group import Answer, HostGroup, pause_after
-from oci_registry.upstream.host import NO, Host
+from oci_registry.upstream.host import Host
 from oci_registry.upstream.slots import Turn
 
 LONGEST_WAIT = 120.0
@@ -115,13 +115,20 @@ class ResumingBlob:
 
     A break, a stall or a short body costs a new request for the rest (``Range``, with ``If-Range``
     where the host has given a strong validator), to the same or to another host. *retries*: how many
-    such requests may fail in a row, without a single byte, before the body fails.
+    such requests may fail in a row, without a single byte, before the body fails. The hosts *avoiding*
+    are not asked for it, those in *doubtful* last.
     """
 
     _log = Logger()
 
     def __init__(
-        self, group: HostGroup, wanted: Wanted, first: Answer[HttpBlob], retries: int
+        self,
+        group: HostGroup,
+        wanted: Wanted,
+        first: Answer[HttpBlob],
+        retries: int,
+        avoiding: frozenset[str] = frozenset(),
+        doubtful: frozenset[str] = frozenset(),
     ) -> None:
         self.size = first.value.size
         self._group = group
@@ -132,12 +139,14 @@ class ResumingBlob:
         self._known_size = self.size
         self._validators: dict[str, str | None] = {first.host.name: first.value.validator}
         self._whole: set[str] = set()
-        self._useless: set[str] = set()
+        self._useless: set[str] = set(avoiding)
+        self._doubtful = doubtful
 
     @property
     def hosts(self) -> frozenset[str]:
-        """Which hosts have sent bytes so far."""
-        return frozenset(self._relay.senders if self._relay is not None else ())
+        """Which hosts have sent bytes so far; before the first byte, which one has answered."""
+        senders = self._relay.senders if self._relay is not None else ()
+        return frozenset(senders or {self._first.host.name})
 
     def abandon(self) -> None:
         """The body is not wanted: close the connection."""
@@ -180,7 +189,9 @@ class ResumingBlob:
             failures = 0 if moved else failures + 1
             hasty = 0 if moved >= AMPLE else hasty + 1
             stood_since = self._group.clock.seconds()
-            last = frozenset() if moved else frozenset({answer.host.name})
+            # Whoever has let the body stand still once costs its readers as long the next time.
+            again = moved >= AMPLE and not isinstance(error, TimedOut)
+            last = frozenset() if again else frozenset({answer.host.name})
             while True:
                 wait = self._group.wait(frozenset(self._useless))
                 stood = self._group.clock.seconds() - stood_since
@@ -191,8 +202,6 @@ class ResumingBlob:
                     await self._group.sleep(max(wait, pause_after(hasty, self._group.random)))
                     answer = await self._reopen(relay.position, last)
                     break
-                except NO:
-                    raise
                 except RegistryError as failed:
                     hasty, error = hasty + 1, failed
                     # Where nobody could be asked there was no attempt.
@@ -242,11 +251,19 @@ class ResumingBlob:
                 may_skip = ranged and not self._wanted.start
                 (self._whole if may_skip else self._useless).add(host.name)
                 raise
-            problem = self._problem(body)
-            if problem:
+            if self._wanted.start and not body.partial:
                 body.abandon()
                 self._useless.add(host.name)
-                raise WrongAnswer(f"upstream {host.name} {problem}")
+                raise WrongAnswer(
+                    f"upstream {host.name} sends {self._wanted.digest} as a whole only"
+                )
+            if None not in (body.size, self._known_size) and body.size != self._known_size:
+                # Which of the two is right is not known yet: the host may be asked again.
+                body.abandon()
+                raise WrongAnswer(
+                    f"upstream {host.name} says that {self._wanted.digest} has {body.size} bytes "
+                    f"and not {self._known_size}"
+                )
             self._validators[host.name] = body.validator
             return body
 
@@ -257,17 +274,8 @@ class ResumingBlob:
             patient=False,
             avoiding=frozenset(self._useless),
             finds_out=True,
-            last=last,
+            last=last | self._doubtful,
         )
         if self._known_size is None:
             self._known_size = answer.value.size
         return answer
-
-    def _problem(self, body: HttpBlob) -> str:
-        """Return what is wrong with an answer that must go on with another's body."""
-        digest = self._wanted.digest
-        if self._wanted.start and not body.partial:
-            return f"sends {digest} as a whole only"
-        if None not in (body.size, self._known_size) and body.size != self._known_size:
-            return f"says that {digest} has {body.size} bytes and not {self._known_size}"
-        return ""

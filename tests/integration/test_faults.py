@@ -13,13 +13,9 @@ from oci_registry.spec.mediatypes import OCI_MANIFEST
 from oci_registry.streams.growing import TAIL
 from tests.support.daemon import MirrorTestCase, reactor, running, until
 from tests.support.fake_registry import Asked, FakeRegistry, Reply
+from tests.support.patterns import pattern
 
 SIZE = 700_000
-
-
-def pattern(size: int) -> bytes:
-    """Return bytes that differ everywhere."""
-    return b"".join(n.to_bytes(4, "big") for n in range(size // 4 + 1))[:size]
 
 
 class BlobFaults(MirrorTestCase):

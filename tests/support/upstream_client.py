@@ -11,6 +11,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import TestCase
 
+from oci_registry.config.settings import EgressSettings
 from oci_registry.metrics import HostMetrics, Metrics
 from oci_registry.spec.errors import RegistryError
 from oci_registry.upstream.agent import UpstreamHttp
@@ -32,6 +33,9 @@ class _Outcomes(HostMetrics):
         self._outcomes.append(outcome)
 
 
+_DIRECT = EgressSettings()
+
+
 class ClientTestCase(TestCase):
     """A fake registry, and clients of it."""
 
@@ -43,13 +47,21 @@ class ClientTestCase(TestCase):
         self.clients: list[RegistryClient] = []
         self.outcomes: list[str] = []
 
-    def connect(self, **options: Any) -> RegistryClient:
-        """Return a client; without options, of the fake registry over http."""
+    def connect(
+        self, *, on: Any = reactor, egress: EgressSettings = _DIRECT, **options: Any
+    ) -> RegistryClient:
+        """Return a client; without options, of the fake registry over http. *on*: its reactor."""
         options.setdefault("host", self.registry.host)
         options.setdefault("tls", False)
         settings = upstream_settings("example.com", **options)
         (host,) = settings.hosts
-        http = UpstreamHttp(reactor, host, guarded=not settings.configured)
+        http = UpstreamHttp(
+            on,
+            host,
+            guarded=not settings.configured,
+            egress=egress,
+            connect_timeout=settings.connect_timeout,
+        )
         client = RegistryClient(settings, host, http, reactor, _Outcomes(self.outcomes))
         self.clients.append(client)
         return client
