@@ -176,8 +176,8 @@ def _do(order: _Order, findings: Findings, notes: list[str], out: TextIO) -> Non
     try:
         made = order.generator(order.wanted)
     except Unusable as error:
-        assert tree is not None
-        findings.problem(tree.place(error.path), error.reason)
+        place = tree.place(error.path) if tree is not None else error.path
+        findings.problem(place, error.reason)
         return
     notes += made.notes
     if not made.files:

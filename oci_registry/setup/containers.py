@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oci_registry.setup.nouns import Configuration, Mirror, Registry, Wanted
+from oci_registry.setup.nouns import Configuration, Mirror, Registry, Unusable, Wanted
 
 PATH = "/etc/containers/registries.conf.d/050-oci-registry.conf"
 
@@ -12,6 +12,11 @@ def podman(wanted: Wanted) -> Configuration:
 
     The registry goes in front of the path when they ask the mirror, where a port cannot be.
     """
+    if "[" in wanted.mirror.host:
+        # Before containers/image 5.29 a pull fails altogether if a mirror has such an address.
+        raise Unusable(
+            PATH, "can name no IPv6 address, which older clients do not understand: use a name"
+        )
     usable = [registry for registry in wanted.registries if ":" not in registry.name]
     notes = tuple(
         f"{registry.name} is left out: these clients put it into the path of the mirror, "

@@ -18,7 +18,7 @@ Existing = Callable[[str], bytes | None]
 
 
 class Unusable(Exception):
-    """A file that is there cannot be made use of; ``path`` is as on the client.
+    """A file cannot be made, or one that is there not be made use of; ``path`` is as on the client.
 
     ``reason`` goes well behind the path and repeats nothing out of the file.
     """

@@ -71,7 +71,7 @@ class Buckets:
             f"--temp-directory={self._processes.work}/trial",
             *_MODULES,
             timeout=300,
-            TEST_S3_ENDPOINT=self._cluster.url,
+            environment={"TEST_S3_ENDPOINT": self._cluster.url},
         )
         return next(line for line in told.splitlines() if line.startswith("Ran "))
 

@@ -7,9 +7,10 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http.client import HTTPConnection
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from tests.e2e.images import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Image, digest_of
@@ -37,8 +38,10 @@ class Client(Protocol):
         """Pull the image by one of its names; raise unless all that came is right."""
 
 
-def run(*command: str, timeout: float = 120, **environment: str) -> str:
-    """Run a command; raise with what it said when it fails."""
+def run(
+    *command: str, timeout: float = 120, environment: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """Run a command, *environment* added to ours; raise with what it said when it fails."""
     done = subprocess.run(
         command,
         timeout=timeout,
@@ -63,19 +66,30 @@ def compare(files: Iterable[Path], image: Image) -> None:
 
 
 class Containers:
-    """The configuration that skopeo, podman, buildah and CRI-O share: mirrors by path."""
+    """Where the configuration is that skopeo, podman, buildah and CRI-O share: mirrors by path.
 
-    def __init__(self, work: Path, mirror: str, hosts: Iterable[str]) -> None:
-        self.registries = str(work / "registries.conf")
+    *options* are skopeo's, *environment* is for all.
+    """
+
+    def __init__(self, work: Path, options: tuple[str, ...] = (), **environment: str) -> None:
+        self.options = options
+        self.environment = environment
         self.policy = str(work / "policy.json")
+        Path(self.policy).write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+
+    @classmethod
+    def written(cls, work: Path, mirror: str, hosts: Iterable[str]) -> Containers:
+        """Write one by hand, by which nobody but the mirror answers."""
+        registries = work / "registries.conf"
         entries = [f'[[registry]]\nlocation = "{mirror}"\ninsecure = true\n']
         entries += [
             f'[[registry]]\nprefix = "{host}"\nlocation = "{NOWHERE}/{host}"\n'
             f'[[registry.mirror]]\nlocation = "{mirror}/{host}"\ninsecure = true\n'
             for host in hosts
         ]
-        Path(self.registries).write_text("\n".join(entries))
-        Path(self.policy).write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+        registries.write_text("\n".join(entries))
+        options = ("--registries-conf", str(registries))
+        return cls(work, options, CONTAINERS_REGISTRIES_CONF=str(registries))
 
 
 class Skopeo:
@@ -85,8 +99,8 @@ class Skopeo:
 
     def __init__(self, work: Path, shared: Containers) -> None:
         self._target = work / "skopeo"
-        options = ("--registries-conf", shared.registries, "--policy", shared.policy)
-        self._command = ("skopeo", *options)
+        self._command = ("skopeo", *shared.options, "--policy", shared.policy)
+        self._environment = shared.environment
 
     def start(self) -> None:
         """Begin: there is no store."""
@@ -102,7 +116,8 @@ class Skopeo:
     def pull(self, image: Image, reference: str) -> None:
         """Copy the image into a folder."""
         self.stop()
-        run(*self._command, "copy", "-q", "--all", f"docker://{reference}", f"dir:{self._target}")
+        copy = ("copy", "-q", "--all", f"docker://{reference}", f"dir:{self._target}")
+        run(*self._command, *copy, environment=self._environment)
         compare((file for file in self._target.iterdir() if file.name != "version"), image)
 
     def tags(self, repository: str) -> list[str]:
@@ -124,7 +139,7 @@ class Podman:
         return run(
             *("podman", "--storage-driver", "vfs", "--root", f"{self._work}/root"),
             *("--runroot", f"{self._work}/run", "--tmpdir", f"{self._work}/tmp", *command),
-            CONTAINERS_REGISTRIES_CONF=self._shared.registries,
+            environment=self._shared.environment,
         )
 
     def start(self) -> None:
@@ -154,20 +169,27 @@ class Containerd:
 
     name = "containerd"
 
-    def __init__(self, processes: Processes, mirror: str, hosts: Iterable[str]) -> None:
+    def __init__(self, processes: Processes, hosts: Path) -> None:
         self._processes = processes
         self._work = processes.work / "containerd"
         self._socket = f"{self._work}/socket"
-        self._hosts = self._work / "certs.d"
+        self._hosts = hosts
+
+    @staticmethod
+    def written(work: Path, mirror: str, hosts: Iterable[str]) -> Path:
+        """Write a directory of hosts by hand, by which nobody but the mirror answers."""
+        folder = work / "certs.d"
         for host in hosts:
-            (self._hosts / host).mkdir(parents=True, exist_ok=True)
-            (self._hosts / host / "hosts.toml").write_text(
+            (folder / host).mkdir(parents=True)
+            (folder / host / "hosts.toml").write_text(
                 f'server = "http://{NOWHERE}"\n[host."http://{mirror}"]\n'
                 '  capabilities = ["pull", "resolve"]\n'
             )
+        return folder
 
     def start(self) -> None:
         """Start it with an empty store."""
+        self._work.mkdir(exist_ok=True)
         config = self._work / "config.toml"
         config.write_text(
             f'version = 2\nroot = "{self._work}/root"\nstate = "{self._work}/state"\n'

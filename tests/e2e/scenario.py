@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Callable
 from shutil import which
 
-from tests.e2e import buckets, ceph, conformance
+from tests.e2e import buckets, ceph, configured, conformance
 from tests.e2e.checks import Checks
 from tests.e2e.clients import Client, Containerd, Containers, Dockerd, Podman, Skopeo, run
 from tests.e2e.images import (
@@ -40,9 +40,9 @@ class Scenario:
         self.images: list[Image] = []
         hosts = (*OPEN_HOSTS, *PRIVATE_HOSTS)
         work, address = processes.work, self.mirror.address
-        shared = Containers(work, address, hosts)
+        shared = Containers.written(work, address, hosts)
         self.skopeo = Skopeo(work, shared)
-        self.containerd = Containerd(processes, address, hosts)
+        self.containerd = Containerd(processes, Containerd.written(work, address, hosts))
         self.clients: list[Client] = [self.skopeo, self.containerd, Dockerd(address)]
         if which("podman"):
             self.clients.append(Podman(work, shared))
@@ -56,6 +56,7 @@ class Scenario:
         for client in self.clients:
             self.three_times(client, *self._folder(f"cache-{client.name.split()[0]}"))
         self.one_for_all()
+        self.set_up()
         self.refusals()
         self.conformance()
         self.buckets()
@@ -121,6 +122,15 @@ class Scenario:
         for client in self.clients[1:]:
             self._pull_all(client, "what skopeo had pulled, every upstream down", self.images)
         self.checks.check("tags, every upstream down", self._tags)
+        self.checks.check("the daemon stops in order", self._stop)
+        self.upstreams.start()
+
+    def set_up(self) -> None:
+        """Let clients pull that know of the mirror what ``oci-registry setup`` wrote."""
+        self.upstreams.stop()
+        self.mirror.start(*self._folder("cache-skopeo"))
+        for client in configured.clients(self.processes, self.mirror, self.checks):
+            self._pull_all(client, "as it was set up", self.images)
         self.checks.check("the daemon stops in order", self._stop)
         self.upstreams.start()
 

@@ -157,6 +157,10 @@ class Upstreams:
             self._processes.stop(name)
 
 
+#: The command that people start.
+COMMAND = str(Path(sys.executable).with_name("oci-registry"))
+
+
 class Mirror:
     """The daemon under test, as it is installed; another one beside it needs another *name*."""
 
@@ -183,14 +187,13 @@ class Mirror:
         ]
         config.write_text("".join(lines))
         config.chmod(0o600)
-        self._config = config
+        self.config = str(config)
 
     def start(self, *storage: str) -> None:
-        """Start the command that people start, with these arguments for its storage."""
-        command = str(Path(sys.executable).with_name("oci-registry"))
+        """Start the command with these arguments for its storage."""
         self._processes.start(
             self.name,
-            *(command, "--listen", self.address, "--upstream-config-file", str(self._config)),
+            *(COMMAND, "--listen", self.address, "--upstream-config-file", self.config),
             *storage,
             port=self.port,
         )

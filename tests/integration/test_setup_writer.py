@@ -239,7 +239,7 @@ class Escaping(TreeTestCase):
         Tree(str(self.folder / "link")).write(PATH, "new")
         self.assertEqual((self.outside / PATH[1:]).read_text(), "new")
 
-    def test_temporary(self) -> None:
+    def test_backup(self) -> None:
         """A link under the name of a backup is not written through."""
         self.put("old")
         (self.file.parent / f"config.bak-{STAMP}").symlink_to(self.outside / "config")

@@ -162,6 +162,11 @@ class Refusing(CommandTestCase):
             (problem,) = self.problems("docker", "--mirror", url)
             self.assertIn("--mirror: ", problem)
 
+    def test_client_cannot(self) -> None:
+        """A mirror that the client does not understand is told, with the file it is for."""
+        (problem,) = self.problems("podman", "--mirror", "http://[::1]:8080")
+        self.assertIn("/etc/containers/registries.conf.d/050-oci-registry.conf: can name", problem)
+
     def test_no_value(self) -> None:
         """An option without its value is told."""
         (problem,) = self.problems("docker", "--mirror")

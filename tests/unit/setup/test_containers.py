@@ -6,7 +6,7 @@ import tomllib
 
 from oci_registry.config.settings import HostSettings, UpstreamSettings
 from oci_registry.setup.containers import PATH, crio, podman
-from oci_registry.setup.nouns import Mirror, Wanted, choose_registries
+from oci_registry.setup.nouns import Mirror, Unusable, Wanted, choose_registries
 
 from .support import HTTP, HTTPS, GeneratorTestCase
 
@@ -47,6 +47,12 @@ class Podman(GeneratorTestCase):
         self.assertEqual([note.split()[0] for note in made.notes], ["lan.example:5000"])
         made = self.configure("lan.example:5000")
         self.assertEqual(made.files, {})
+
+    def test_address(self) -> None:
+        """The mirror cannot be an IPv6 address, with which older clients do not pull at all."""
+        error = self.assertRaises(Unusable, self.configure, url="http://[fd00::1]:8080")
+        self.assertIn("IPv6", error.reason)
+        self.assertIn("10.0.0.1:80/", self.configure(url="http://10.0.0.1:80").files[PATH])
 
     def test_plain_registry(self) -> None:
         """A registry that has no TLS itself is insecure, and its mirror is what it is."""

@@ -57,10 +57,7 @@ class Docker(GeneratorTestCase):
         self.assertEqual(
             made.notes,
             (
-                (
-                    "Docker mirrors docker.io only: pull from quay.io as "
-                    "mirror.example:8080/quay.io/..."
-                ),
+                f"Docker mirrors docker.io only: pull from quay.io as {HTTP[7:]}/quay.io/...",
                 "restart Docker after a change",
             ),
         )

@@ -9,7 +9,7 @@ from oci_registry.setup.nouns import Mirror, Registry, Unusable, Wanted, choose_
 
 
 def upstream(namespace: str, *hosts: HostSettings) -> UpstreamSettings:
-    """Return an upstream at some hosts."""
+    """An upstream with these hosts."""
     return UpstreamSettings(namespace, hosts)
 
 
