@@ -12,7 +12,7 @@ PY := $(VENV)/bin/python
 # What was installed from these has to be installed again when they change.
 METADATA := pyproject.toml setup.py oci_registry/_version.py
 
-.PHONY: help run test lint format types e2e bench chart image-root lock docs clean
+.PHONY: help run test lint format types e2e soak bench chart image-root lock docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make types    mypy, strictly"
 	@echo "make docs     every link of the documentation leads somewhere"
 	@echo "make e2e      real clients against real registries; see tests/e2e/README.md"
+	@echo "make soak     many clients, bad hosts and a full disk for a minute; ARGS=\"--minutes 10\""
 	@echo "make bench    what a hit and a miss cost"
 	@echo "make chart    the chart for Kubernetes; needs Go, of which it builds helm and kubeconform"
 	@echo "make image-root  what the Dockerfile makes, without an engine, and the daemon in it; needs root"
@@ -53,6 +54,9 @@ docs: $(VENV)/.installed
 
 e2e: $(VENV)/.installed-test
 	$(PY) -m tests.e2e $(ARGS)
+
+soak: $(VENV)/.installed-test
+	$(PY) -m tests.soak $(ARGS)
 
 bench: $(VENV)/.installed
 	$(PY) -m benchmarks $(ARGS)

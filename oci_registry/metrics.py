@@ -48,6 +48,45 @@ class _PlainCounters(Collector):
             yield metric
 
 
+class HostMetrics:
+    """What is counted of one host of one upstream. *host*: None where it has no label of its own."""
+
+    def __init__(self, metrics: Metrics, namespace: str, host: str | None) -> None:
+        self._metrics = metrics
+        self._namespace = namespace
+        self._host = host
+
+    def answered(self, outcome: str) -> None:
+        """A question was answered; *outcome* is ok, or the status of the failure."""
+        self._metrics.upstream_requests.labels(self._namespace, outcome).inc()
+
+    def resumed(self) -> None:
+        """A body that broke is gone on with."""
+        self._metrics.upstream_resumes.labels(self._namespace).inc()
+
+    def available(self, yes: bool) -> None:
+        """Whether the host is asked at all."""
+        self._set(self._metrics.host_available, int(yes))
+
+    def held(self, until: float) -> None:
+        """The host wants no request before *until*, in seconds since the epoch."""
+        self._set(self._metrics.host_held_until, until)
+
+    def waiting(self, count: int) -> None:
+        """So many requests wait for the host."""
+        self._set(self._metrics.host_waiting, count)
+
+    def budget(self, limit: int | None, remaining: int) -> None:
+        """So many requests the host grants, and so many are left."""
+        if limit is not None:
+            self._set(self._metrics.host_limit, limit)
+        self._set(self._metrics.host_remaining, remaining)
+
+    def _set(self, gauge: Gauge, value: float) -> None:
+        if self._host is not None:
+            gauge.labels(self._namespace, self._host).set(value)
+
+
 class Metrics:
     """All metrics of one daemon, in a registry of their own."""
 
@@ -99,15 +138,48 @@ class Metrics:
             ("namespace", "outcome"),
             registry=self.registry,
         )
+        self.upstream_resumes = Counter(
+            "oci_registry_upstream_resumes",
+            "Bodies from upstream that broke and were gone on with",
+            ("namespace",),
+            registry=self.registry,
+        )
+        self.host_available = self._of_hosts(
+            "available", "1 while a host is asked, 0 while it is left alone because it failed"
+        )
+        self.host_held_until = self._of_hosts(
+            "held_until_seconds", "Until when a host wants no request, in seconds since the epoch"
+        )
+        self.host_waiting = self._of_hosts("waiting_requests", "Requests that wait for a host")
+        self.host_limit = self._of_hosts("ratelimit_limit", "Requests that a host grants")
+        self.host_remaining = self._of_hosts(
+            "ratelimit_remaining", "Requests that are left of what a host grants"
+        )
         self.transfers = Gauge(
             "oci_registry_transfers_in_flight",
             "Blobs being downloaded from upstream",
+            registry=self.registry,
+        )
+        self.far_ranges = Counter(
+            "oci_registry_far_ranges",
+            "Ranges far ahead of a download that were fetched beside it",
+            registry=self.registry,
+        )
+        self.far_ranges_in_flight = Gauge(
+            "oci_registry_far_ranges_in_flight",
+            "Ranges that are being fetched beside a download",
             registry=self.registry,
         )
         self.errors = Counter(
             "oci_registry_errors",
             "Things that went wrong, by kind",
             ("kind",),
+            registry=self.registry,
+        )
+        self.stale_served = Counter(
+            "oci_registry_stale_served",
+            "Manifests served by a tag that upstream did not confirm",
+            ("namespace",),
             registry=self.registry,
         )
         self.store_failing = Gauge(
@@ -122,6 +194,16 @@ class Metrics:
             ("kind",),
             registry=self.registry,
         )
+
+    def _of_hosts(self, name: str, text: str) -> Gauge:
+        return Gauge(
+            f"oci_registry_upstream_{name}", text, ("namespace", "host"), registry=self.registry
+        )
+
+    def host(self, namespace: str, host: str) -> HostMetrics:
+        """Return what counts for a host; only those of configured upstreams have their own label."""
+        known = namespace in self._configured
+        return HostMetrics(self, self.namespace(namespace), host if known else None)
 
     def watch_connections(self, count: Callable[[], int]) -> None:
         """Export the number of client connections that *count* returns."""
@@ -146,6 +228,10 @@ class Metrics:
     def miss(self, kind: str, host: str) -> None:
         """A manifest or a blob had to come from upstream."""
         self._plain.increment(f"{kind}_cache_misses", self.namespace(host))
+
+    def stale(self, host: str) -> None:
+        """A manifest was served by a tag that upstream did not confirm."""
+        self.stale_served.labels(self.namespace(host)).inc()
 
     def response(self, route: str, method: str, status: str, seconds: float) -> None:
         """A request was answered."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from random import SystemRandom
 from typing import Any
 
 from twisted.application.service import IService, MultiService
@@ -15,6 +16,7 @@ from twisted.python.failure import Failure
 
 from oci_registry.config.settings import (
     DEFAULT_INVALIDATION_TIME,
+    HostSettings,
     S3Settings,
     Settings,
     UpstreamSettings,
@@ -38,7 +40,11 @@ from oci_registry.storage.usage import Usage
 from oci_registry.streams.threads import Workers
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.client import RegistryClient
+from oci_registry.upstream.group import HostGroup
+from oci_registry.upstream.guard import Lookups
+from oci_registry.upstream.host import Host
 from oci_registry.upstream.interfaces import Upstream
+from oci_registry.upstream.registry import RemoteRegistry
 from oci_registry.upstream.table import UpstreamTable
 from oci_registry.web.blobs import BlobHandler
 from oci_registry.web.lists import ReferrersHandler, TagsHandler
@@ -68,6 +74,8 @@ class Daemon(MultiService):
         self._settings = settings
         self._keep_twistd_log = keep_twistd_log
         self._reactor = reactor
+        self._random = SystemRandom().random
+        self._lookups = Lookups()
         readers, keepers = READERS, KEEPERS
         if isinstance(settings.storage, S3Settings):
             # Each waits for an answer; together they are as many as there may be connections.
@@ -93,14 +101,13 @@ class Daemon(MultiService):
             dynamic=settings.allow_dynamic_upstreams,
         )
         sizes = KnownSizes()
-        trouble = StoreTrouble(metrics)
+        trouble = StoreTrouble(reactor, metrics)
         transfers = Transfers(blobs, self._fillers, reactor, trouble, metrics)
         patience = Patience(reactor)
         lists = Lists(tags, trouble)
+        manifest_cache = ManifestCache(manifests, tags, sizes, reactor, trouble, metrics)
         handlers: dict[type, Handler] = {
-            ManifestRoute: ManifestHandler(
-                table, ManifestCache(manifests, tags, sizes, reactor, trouble, metrics)
-            ),
+            ManifestRoute: ManifestHandler(table, manifest_cache),
             BlobRoute: BlobHandler(
                 table,
                 BlobCache(blobs, transfers, sizes, trouble, metrics),
@@ -133,6 +140,7 @@ class Daemon(MultiService):
         )
         self._driver, self._transfers, self._patience = driver, transfers, patience
         self._table = table
+        self._manifests = manifest_cache
         self._sweep = sweep
         self._sweeping = LoopingCall(self.sweep)
         self._sweeping.clock = reactor
@@ -146,20 +154,23 @@ class Daemon(MultiService):
         return driver_class("filesystem")(storage.root, self._readers, self._keepers, reactor)
 
     def _connect(self, settings: UpstreamSettings) -> Upstream:
-        label = self.metrics.namespace(settings.namespace)
+        hosts = [self._connect_host(settings, host) for host in settings.hosts]
+        group = HostGroup(hosts, settings.response_timeout, self._reactor, self._random)
+        return RemoteRegistry(settings, group)
 
-        def counted(outcome: str) -> None:
-            self.metrics.upstream_requests.labels(label, outcome).inc()
-
-        (host,) = settings.hosts
+    def _connect_host(self, settings: UpstreamSettings, host: HostSettings) -> Host:
+        reactor, egress = self._reactor, self._settings.egress
+        metrics = self.metrics.host(settings.namespace, host.host)
         http = UpstreamHttp(
-            self._reactor,
+            reactor,
             host,
-            guarded=not (settings.configured or self._settings.egress.allow_private),
-            egress=self._settings.egress,
+            guarded=not (settings.configured or egress.allow_private),
+            egress=egress,
             connect_timeout=settings.connect_timeout,
+            lookups=self._lookups,
         )
-        return RegistryClient(settings, host, http, self._reactor, counted)
+        client = RegistryClient(settings, host, http, reactor, metrics)
+        return Host(host.host, client, settings.max_connections, reactor, self._random, metrics)
 
     def sweep(self) -> Deferred[None]:
         """Remove what nobody uses; if it fails, the next sweep comes all the same."""
@@ -219,6 +230,7 @@ class Daemon(MultiService):
             self._sweeping.stop()
         await self._site.close(self._settings.shutdown_grace)
         self._patience.stop()
+        await self._manifests.stop()
         await self._transfers.stop()
         await self._driver.stop()
         await self._table.close()

@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from attrs import evolve, frozen
 
 from oci_registry.config.findings import Findings
-from oci_registry.config.names import parse_namespace
+from oci_registry.config.names import fold_alias, parse_namespace
 from oci_registry.config.settings import (
     BUILTIN_UPSTREAMS,
     Credentials,
+    HostSettings,
     UpstreamSettings,
 )
 
@@ -85,6 +86,8 @@ def apply_credentials(
 ) -> tuple[UpstreamSettings, ...]:
     """``upstreams`` with the credentials given elsewhere, which win over those they have.
 
+    They are for the host of the namespace's own name, or for the only one: of several others nobody
+    knows which is the registry itself, and a mirror must not learn the registry's password.
     A built-in registry that is usable but not in ``upstreams`` is added with its credentials.
     Everything overridden or left unused is a warning.
     """
@@ -98,32 +101,50 @@ def apply_credentials(
         if upstream is None:
             findings.warning(source, f"credentials for unknown namespace {namespace} are not used")
             continue
-        host, *others = upstream.hosts
+        host = _own_host(upstream)
+        if host is None:
+            findings.warning(
+                source,
+                f"the credentials for {namespace} are not used: none of its hosts is {namespace} "
+                "itself, so write them to the hosts in the upstream configuration",
+            )
+            continue
         if host.credentials is not None:
             findings.warning(
                 source,
                 f"the credentials for {namespace} replace those in the upstream configuration",
             )
-        hosts = (evolve(host, credentials=credentials), *others)
+        changed = evolve(host, credentials=credentials)
+        hosts = tuple(changed if other is host else other for other in upstream.hosts)
         result[namespace] = evolve(upstream, hosts=hosts)
     return tuple(result.values())
+
+
+def _own_host(upstream: UpstreamSettings) -> HostSettings | None:
+    """The host that has the registry's own name, else the only one."""
+    for host in upstream.hosts:
+        if fold_alias(host.host) == upstream.namespace:
+            return host
+    return upstream.hosts[0] if len(upstream.hosts) == 1 else None
 
 
 def warn_of_exposure(upstreams: Sequence[UpstreamSettings], findings: Findings) -> None:
     """Warn of credentials that are sent where anybody on the way can read them."""
     for upstream in upstreams:
         for host in upstream.hosts:
-            if host.credentials is None:
-                continue
             where = f"upstream {upstream.namespace}"
             if len(upstream.hosts) > 1:
                 where += f", host {host.host}"
-            if not host.tls:
+            if host.credentials is not None and not host.tls:
                 findings.warning(where, "tls is false: its credentials are sent unencrypted")
-            elif host.accept_invalid_certs:
+            elif host.credentials is not None and host.accept_invalid_certs:
                 findings.warning(
                     where,
                     "accept_invalid_certs is true: its credentials are sent to whoever answers",
+                )
+            if host.proxy is not None and host.proxy.exposed:
+                findings.warning(
+                    where, "the proxy is reached by http: its credentials are sent unencrypted"
                 )
 
 

@@ -1,16 +1,16 @@
-"""A YAML list of flat mappings, read with line numbers.
+"""A YAML list of mappings, read with line numbers.
 
 The semantics are those of YAML 1.1 (scalars, anchors, merge keys), as ``yaml.safe_load`` has them,
-except that a key given twice in one mapping is a problem, and that values must be scalars.  The node graph is
-walked as it is, so aliases cost nothing: nothing is ever expanded.  No message repeats a value,
-nor a key beyond the characters of a plain word, since a slip of the pen can turn a password into
-either.
+except that a key given twice in one mapping is a problem, and that values must be scalars or, at
+keys that are named, lists of scalars and flat mappings.  The node graph is walked as it is, so
+aliases cost nothing: nothing is ever expanded.  No message repeats a value, nor a key beyond the
+characters of a plain word, since a slip of the pen can turn a password into either.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import yaml
 from attrs import field, frozen
@@ -41,7 +41,7 @@ _WORD = re.compile(r"[A-Za-z0-9_-]{0,40}")
 
 @frozen
 class Scalar:
-    """One value of an entry.
+    """One value of an entry, and the node it was read from.
 
     ``value`` is a `str`, an `int`, a `bool` or ``None`` (nothing written); for anything else it is
     ``None`` too and ``kind``, which says in words what was written, tells the difference.
@@ -50,6 +50,7 @@ class Scalar:
     value: str | int | bool | None = field(repr=False)
     kind: str
     line: int
+    node: Node = field(repr=False, eq=False)
 
     @property
     def unset(self) -> bool:
@@ -59,63 +60,98 @@ class Scalar:
 
 @frozen
 class Entry:
-    """One mapping of the list: its number, counted from 1, its line, and its values by key."""
+    """One mapping of a list: its number, counted from 1, its line, and its values by key.
+
+    ``lists`` has the items of what is a list, at keys where one may be.  A mapping among them is an
+    entry too, one without lists.
+    """
 
     number: int
     line: int
     fields: Mapping[str, Scalar]
+    lists: Mapping[str, tuple[Entry | Scalar, ...]] = field(factory=dict)
 
 
-def read_entries(data: bytes, source: str, findings: Findings) -> list[Entry]:
+def read_entries(
+    data: bytes, source: str, findings: Findings, lists: Collection[str] = ()
+) -> list[Entry]:
     """The entries of the document in ``data``; an empty document has none.
 
-    What is malformed goes to ``findings`` as a problem of ``source``; the entries and values that
-    can be read are returned all the same, so that they are checked too.
+    ``lists`` are the keys of an entry at which a list may be.  What is malformed goes to
+    ``findings`` as a problem of ``source``; the entries and values that can be read are returned
+    all the same, so that they are checked too.
     """
     try:
         root = yaml.compose(data, Loader=yaml.SafeLoader)
+        return _Reader(source, findings, lists).entries(root)
     except yaml.YAMLError as error:
-        findings.problem(source, f"is not YAML: {_explain(error)}")
-        return []
+        findings.problem(source, f"is not YAML: {explain(error)}")
     except RecursionError:
+        # While it is parsed, or from one merged mapping to the next.
         findings.problem(source, "is not usable: it is nested too deeply")
-        return []
-    if root is None or (isinstance(root, ScalarNode) and root.tag == _PREFIX + "null"):
-        return []
-    if not isinstance(root, SequenceNode):
-        found = _kind(root)
-        findings.problem(source, f"must be a list of upstreams ('- namespace: ...'), not {found}")
-        return []
-    reader = _Reader(source, findings)
-    entries = []
-    for number, node in enumerate(root.value, 1):
-        line = _line(node)
-        if isinstance(node, MappingNode):
-            fields = reader.fields(number, node)
-            entries.append(Entry(number=number, line=line, fields=fields))
-        else:
-            reader.problem(number, line, f"must be a mapping of keys to values, not {_kind(node)}")
-    return entries
+    return []
 
 
 class _Reader:
     """Flattens mappings, each once, however often the document refers to it."""
 
-    def __init__(self, source: str, findings: Findings) -> None:
+    def __init__(self, source: str, findings: Findings, lists: Collection[str]) -> None:
         self._source = source
         self._findings = findings
+        self._keys = lists
         self._done: dict[int, dict[str, Scalar]] = {}
         self._open: set[int] = set()
+        self._items: dict[int, tuple[Entry | Scalar, ...]] = {}
 
-    def problem(self, number: int, line: int, reason: str) -> None:
+    def entries(self, root: Node | None) -> list[Entry]:
+        if root is None or (isinstance(root, ScalarNode) and root.tag == _PREFIX + "null"):
+            return []
+        if not isinstance(root, SequenceNode):
+            self._findings.problem(
+                self._source,
+                f"must be a list of upstreams ('- namespace: ...'), not {_kind(root)}",
+            )
+            return []
+        entries = []
+        for number, node in enumerate(root.value, 1):
+            if isinstance(node, MappingNode):
+                fields = self._fields(number, node)
+                entries.append(Entry(number, _line(node), fields, self._lists(number, fields)))
+            else:
+                reason = f"must be a mapping of keys to values, not {_kind(node)}"
+                self._problem(number, _line(node), reason)
+        return entries
+
+    def _problem(self, number: int, line: int, reason: str) -> None:
         self._findings.problem(f"{self._source}: entry {number}, line {line}", reason)
 
-    def fields(self, number: int, node: MappingNode) -> dict[str, Scalar]:
+    def _lists(
+        self, number: int, fields: Mapping[str, Scalar]
+    ) -> dict[str, tuple[Entry | Scalar, ...]]:
+        nodes = {key: fields[key].node for key in self._keys if key in fields}
+        return {
+            key: self._list(number, node)
+            for key, node in nodes.items()
+            if isinstance(node, SequenceNode)
+        }
+
+    def _list(self, number: int, node: SequenceNode) -> tuple[Entry | Scalar, ...]:
+        identity = id(node)
+        if identity not in self._items:
+            self._items[identity] = tuple(
+                Entry(position, _line(item), self._fields(number, item))
+                if isinstance(item, MappingNode)
+                else _scalar(item, _line(item))
+                for position, item in enumerate(node.value, 1)
+            )
+        return self._items[identity]
+
+    def _fields(self, number: int, node: MappingNode) -> dict[str, Scalar]:
         identity = id(node)
         if identity in self._done:
             return self._done[identity]
         if identity in self._open:
-            self.problem(number, _line(node), "the mapping is merged into itself")
+            self._problem(number, _line(node), "the mapping is merged into itself")
             return {}
         self._open.add(identity)
         own: dict[str, Scalar] = {}
@@ -125,13 +161,13 @@ class _Reader:
                 for other in self._merged(number, value):
                     # Of several merged mappings the first one wins, and the entry's own keys
                     # win over all of them.
-                    merged = {**self.fields(number, other), **merged}
+                    merged = {**self._fields(number, other), **merged}
                 continue
             name = key.value if isinstance(key, ScalarNode) else None
             if name is None or key.tag != _PREFIX + "str":
-                self.problem(number, _line(key), f"a key must be a word, not {_kind(key)}")
+                self._problem(number, _line(key), f"a key must be a word, not {_kind(key)}")
             elif name in own:
-                self.problem(
+                self._problem(
                     number,
                     _line(key),
                     f"the key {word(name)} is given twice, first in line {own[name].line}",
@@ -146,7 +182,7 @@ class _Reader:
         nodes = value.value if isinstance(value, SequenceNode) else [value]
         mappings = [node for node in nodes if isinstance(node, MappingNode)]
         if len(mappings) != len(nodes):
-            self.problem(number, _line(value), "only mappings can be merged with <<")
+            self._problem(number, _line(value), "only mappings can be merged with <<")
         return mappings
 
 
@@ -166,10 +202,10 @@ def _scalar(node: Node, line: int) -> Scalar:
             value = _construct(node, short)
         except (ValueError, KeyError):
             # An explicit tag on something else, such as "!!int x".
-            return Scalar(value=None, kind=f"a malformed {short}", line=line)
+            return Scalar(value=None, kind=f"a malformed {short}", line=line, node=node)
     if not isinstance(value, str | int | None):
-        return Scalar(value=None, kind=kind, line=line)
-    return Scalar(value=value, kind=kind, line=line)
+        value = None
+    return Scalar(value=value, kind=kind, line=line, node=node)
 
 
 def _construct(node: ScalarNode, short: str) -> object:
@@ -193,7 +229,7 @@ def _line(node: Node) -> int:
     return int(node.start_mark.line) + 1
 
 
-def _explain(error: yaml.YAMLError) -> str:
+def explain(error: yaml.YAMLError) -> str:
     """Where and why, without the snippet and the names that PyYAML puts into its messages."""
     if isinstance(error, yaml.reader.ReaderError):
         return f"a character that YAML does not allow, at position {error.position}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import stat
 
@@ -10,6 +11,10 @@ from attrs import field, frozen
 
 #: No configuration file is longer than this many bytes.
 MAX_FILE_SIZE = 1024 * 1024
+
+_KEY = re.compile(rb"-----BEGIN ([A-Z ]+ )?PRIVATE KEY-----")
+# The second is what OpenSSL's older form has in its header.
+_ENCRYPTED = re.compile(rb"-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type:.*ENCRYPTED", re.M)
 
 
 @frozen
@@ -65,6 +70,31 @@ def check_certificates(path: str) -> None:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except (ssl.SSLError, OSError):
         raise ValueError("holds a broken certificate") from None
+
+
+def check_private_key(path: str, certificate: str) -> FileContent:
+    """The file at ``path``, if it holds the key of the first certificate in the file ``certificate``.
+
+    Both are PEM.  `ValueError`, without the name of the file and anything out of it, unless the key
+    is there, as it is and not encrypted, and belongs to the certificate.
+    """
+    content = read_file(path)
+    if _KEY.search(content.data) is None:
+        raise ValueError("holds no private key in PEM form")
+    if _ENCRYPTED.search(content.data) is not None:
+        raise ValueError("holds a private key that is encrypted, and nobody is here to decrypt it")
+    try:
+        # The password keeps OpenSSL from asking for one at the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, path, password="")
+    except ssl.SSLError as error:
+        # OpenSSL's reasons are words of its own. A key of another kind finds no certificate at all.
+        if error.reason in ("KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
+            raise ValueError(
+                "holds a private key that does not belong to the certificate"
+            ) from None
+        reason = str(error.reason or "it is broken").lower().replace("_", " ")
+        raise ValueError(f"holds a private key that cannot be used: {reason}") from None
+    return content
 
 
 def check_directory(path: str) -> None:

@@ -9,6 +9,7 @@ from oci_registry.config.credentials import (
     parse_credentials,
     warn_of_exposure,
 )
+from oci_registry.config.egress import load_egress
 from oci_registry.config.files import read_file
 from oci_registry.config.findings import Findings
 from oci_registry.config.listen import explain, parse_listen
@@ -185,6 +186,7 @@ def load_settings(
         default_namespace=default_namespace or DEFAULT_NAMESPACE,
         upstreams=upstreams,
         allow_dynamic_upstreams=allow_dynamic,
+        egress=load_egress(loader, allow_dynamic=allow_dynamic),
         check_cache_digest=checking is not None,
         log_level=loader.choice("log-level", "LOG_LEVEL", LOG_LEVELS) or "info",
         log_format=loader.choice("log-format", "LOG_FORMAT", LOG_FORMATS) or "text",

@@ -63,6 +63,18 @@ def parse_url(text: str) -> str:
         raise ValueError(f"{accepted}: {shown(host)} is not HOST[:PORT]") from None
 
 
+def split_port(host: str) -> tuple[str, int | None]:
+    """The name or address in ``host``, without brackets, and its port, if it has one.
+
+    ``host`` must have passed `oci_registry.spec.reference.parse_host`.
+    """
+    if host.startswith("["):
+        name, _, port = host[1:].partition("]")
+        return name, int(port[1:]) if port else None
+    name, colon, port = host.partition(":")
+    return name, int(port) if colon else None
+
+
 def fold_alias(host: str) -> str:
     """The one name of a registry that is known under several; other hosts as they are."""
     return ALIASES.get(host, host)

@@ -49,10 +49,13 @@ class OptionReader:
         self.findings.problem(source, "is empty")
         return None
 
-    def variable(self, variable: str) -> tuple[str, str] | None:
-        """Return a variable's name and value; None when it is not set, or is empty."""
-        value = self.environ.get(variable, "").strip()
-        return (variable, value) if value else None
+    def variable(self, *variables: str) -> tuple[str, str] | None:
+        """Return name and value of the first of *variables* that is set and not empty; None if none is."""
+        for variable in variables:
+            value = self.environ.get(variable, "").strip()
+            if value:
+                return variable, value
+        return None
 
     def given(self, flag: str, variable: str) -> tuple[str, str] | None:
         """Return where an option was given and its value; None when it was not.

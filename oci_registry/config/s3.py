@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Mapping
 
 from oci_registry.config.files import check_certificates, check_directory, read_file
-from oci_registry.config.names import parse_url
+from oci_registry.config.names import parse_url, split_port
 from oci_registry.config.options import OptionReader
 from oci_registry.config.settings import S3Settings
 from oci_registry.spec.buckets import is_host_name, parse_bucket, parse_prefix
@@ -287,8 +287,7 @@ def _is_key(text: str) -> bool:
 
 
 def _is_loopback(url: str) -> bool:
-    host = url.partition("://")[2]
-    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    name, _ = split_port(url.partition("://")[2])
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:

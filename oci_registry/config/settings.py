@@ -43,12 +43,20 @@ class Credentials:
 
 @frozen
 class ProxySettings:
-    """An HTTP proxy that makes tunnels (``CONNECT``), spoken to over TLS if *tls*."""
+    """An HTTP proxy that makes tunnels (``CONNECT``), spoken to over TLS if *tls*.
+
+    ``host`` is a name or an address, an IPv6 address being without brackets.
+    """
 
     host: str
     port: int
     tls: bool = False
     credentials: Credentials | None = None
+
+    @property
+    def exposed(self) -> bool:
+        """Whether there are credentials that everybody on the way to it can read."""
+        return self.credentials is not None and not self.tls
 
 
 @frozen
@@ -56,7 +64,8 @@ class EgressSettings:
     """How the world outside is reached by whoever has no settings of its own.
 
     ``https_proxy`` and ``http_proxy`` are for URLs of these schemes; ``no_proxy`` holds, in lower
-    case, the entries of ``NO_PROXY``: hosts, domains, addresses, networks, ``*``.
+    case, the entries of ``NO_PROXY``: ``*``, hosts and domains (``.domain``) with or without a port,
+    and addresses and networks as `ipaddress` writes them.
     ``allow_private``: hosts that nobody configured may have private addresses.
     """
 

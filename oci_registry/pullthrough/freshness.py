@@ -1,42 +1,36 @@
-"""Whether what is known of a tag may be believed: a pure decision."""
+"""Whether what is known of a tag may be served: a pure decision.
+
+All times are seconds. *age* is how long ago upstream confirmed what is known; it is negative when the
+clock was set back since.
+"""
 
 from __future__ import annotations
 
 from enum import Enum
-
-STALE_IF_ERROR = 7 * 86400.0
-"""Seconds beyond its time that a tag is served while upstream cannot be asked."""
 
 
 class Freshness(Enum):
     """What to do with a tag that is known."""
 
     FRESH = "serve it"
-    REVALIDATE = "ask upstream"
+    USABLE = "serve it, and ask upstream in the background"
+    REVALIDATE = "ask upstream first"
 
 
-class Fallback(Enum):
-    """What to do with it when upstream did not say."""
+def judge(age: float, believed: float, while_revalidate: float) -> Freshness:
+    """Return what to do with a tag that is *believed* for so long, and usable *while_revalidate* beyond.
 
-    STALE = "serve it with a warning"
-    GONE = "pass the error on"
-
-
-def judge(age: float, believed: float) -> Freshness:
-    """Return what to do with a tag checked *age* seconds ago and *believed* for so many.
-
-    A record from the future (the clock was set back) is not believed.
+    A record from the future is not believed.
     """
-    return Freshness.FRESH if 0 <= age < believed else Freshness.REVALIDATE
+    if not 0 <= age < believed + while_revalidate:
+        return Freshness.REVALIDATE
+    return Freshness.FRESH if age < believed else Freshness.USABLE
 
 
-def fall_back(
-    age: float, believed: float, *, definite: bool, stale_if_error: float = STALE_IF_ERROR
-) -> Fallback:
-    """Return what to do when revalidation failed.
+def usable_on_error(age: float, believed: float, if_error: float) -> bool:
+    """Return whether a tag may be served, with a warning, should upstream not confirm it now.
 
-    *definite*: upstream did answer, and the answer was no.
+    *if_error* is how long that may be after the tag's own time; with 0 it may never be, not even when
+    the clock was set back.
     """
-    if definite or age >= believed + stale_if_error:
-        return Fallback.GONE
-    return Fallback.STALE
+    return if_error > 0 and age < believed + if_error

@@ -47,7 +47,8 @@ class Lists:
     async def tags(self, target: Target, n: int | None, last: str | None) -> ServedPage:
         """Return tags as upstream lists them. Raises upstream's `RegistryError`.
 
-        If upstream cannot be asked, the tags that are stored are listed, in lexical order.
+        If upstream cannot be asked, the tags that are stored are listed, in lexical order; unless
+        nothing may be stale.
         """
         if n == 0:
             return ServedPage(Page((), None), from_store=False)
@@ -56,7 +57,7 @@ class Lists:
         except (NameUnknown, Denied):
             raise
         except RegistryError as error:
-            names = await self._stored(target)
+            names = await self._stored(target) if target.upstream.stale_if_error > 0 else []
             if not names:
                 raise
             self._log.warn(

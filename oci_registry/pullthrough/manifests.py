@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from enum import Enum
 from typing import Any, TypeVar
 
 from attrs import frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from oci_registry.metrics import Metrics
-from oci_registry.pullthrough.freshness import Fallback, Freshness, fall_back, judge
+from oci_registry.pullthrough.freshness import Freshness, judge, usable_on_error
+from oci_registry.pullthrough.known import KnownManifests
 from oci_registry.pullthrough.sizes import KnownSizes
-from oci_registry.pullthrough.trouble import READ, WRITTEN, StoreTrouble
+from oci_registry.pullthrough.trouble import StoreTrouble
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import (
     Denied,
@@ -31,18 +34,36 @@ from oci_registry.streams.flight import SingleFlight
 from oci_registry.upstream.table import Target
 
 T = TypeVar("T")
+Question = tuple[str, str, Tag | Digest]
+"""What upstream is asked: namespace, repository, reference."""
 
 REVALIDATION_TIMEOUT = 25.0
 """Seconds for both questions about a tag, HEAD and GET; containerd waits 30 for the answer."""
+MAX_BACKGROUND = 64
+"""Tags that are asked at once while nobody waits for the answer."""
+
+_UNKNOWN = (ManifestUnknown, NameUnknown)
+
+
+class Doubt(Enum):
+    """Why a tag is served that upstream has not confirmed."""
+
+    UNREACHABLE = "cannot be asked"
+    UNKNOWN = "does not know it any more"
 
 
 @frozen
 class ServedManifest:
-    """A manifest to serve. *stale*: None, or the seconds since upstream confirmed what the tag means."""
+    """A manifest to serve, with *cached*: it did not have to come from upstream.
+
+    *age*: None, or the seconds since upstream confirmed what the tag means, if that is longer than it
+    is believed. *doubt*: what has come of asking again, None if that is not known yet.
+    """
 
     manifest: Manifest
     cached: bool
-    stale: float | None = None
+    age: float | None = None
+    doubt: Doubt | None = None
 
 
 class ManifestCache:
@@ -59,13 +80,12 @@ class ManifestCache:
         trouble: StoreTrouble,
         metrics: Metrics,
     ) -> None:
-        self._manifests = manifests
-        self._tags = tags
-        self._sizes = sizes
+        self._known = KnownManifests(manifests, tags, sizes, clock, trouble)
         self._clock = clock
-        self._trouble = trouble
         self._metrics = metrics
-        self._asking: SingleFlight[tuple[str, str, Tag | Digest], ServedManifest] = SingleFlight()
+        self._asking: SingleFlight[Question, ServedManifest] = SingleFlight()
+        self._background: set[Question] = set()
+        self._stopped = False
 
     async def get(self, target: Target, reference: Tag | Digest) -> ServedManifest:
         """Return a manifest by digest or tag. Raises upstream's `RegistryError`.
@@ -75,120 +95,179 @@ class ManifestCache:
         """
         host = target.upstream.namespace
         if isinstance(reference, Digest):
-            manifest = await self._stored(target, reference)
+            manifest = await self._known.manifest(target, reference)
             served = None if manifest is None else ServedManifest(manifest, cached=True)
         else:
             served = await self._believed(target, reference)
         if served is None:
-            key = (host, target.repository, reference)
-            if isinstance(reference, Digest):
-                served = await self._asking.run(key, lambda: self._obtain(target, reference))
-            else:
-                served = await self._asking.run(key, lambda: self._refresh(target, reference))
+            served = await self._ask(target, reference)
         if served.cached:
             self._metrics.hit("manifest", host)
         else:
             self._metrics.miss("manifest", host)
+        if served.doubt is not None:
+            self._metrics.stale(host)
         return served
 
+    async def stop(self) -> None:
+        """Break off all questions to upstream, and wait until they have ended."""
+        self._stopped = True
+        await self._asking.stop()
+
+    def _ask(self, target: Target, reference: Tag | Digest) -> Deferred[ServedManifest]:
+        question = _question(target, reference)
+        if isinstance(reference, Digest):
+            return self._asking.run(question, lambda: self._obtain(target, reference))
+        return self._asking.run(question, lambda: self._refresh(target, reference))
+
     async def _believed(self, target: Target, tag: Tag) -> ServedManifest | None:
-        """Return what a tag means if that need not be asked."""
-        record = await self._record(target, tag)
+        """Return what a tag means if nobody needs to wait for upstream."""
+        record = await self._known.tag(target, tag)
         if record is None:
             return None
-        age = self._clock.seconds() - record.checked
-        if judge(age, target.upstream.manifest_invalidation_time) is not Freshness.FRESH:
+        freshness = self._judge(target, tag, record)
+        if freshness is Freshness.REVALIDATE:
             return None
-        manifest = await self._stored(target, record.digest)
-        return None if manifest is None else ServedManifest(manifest, cached=True)
+        manifest = await self._known.manifest(target, record.digest)
+        if manifest is None:
+            return None
+        if freshness is Freshness.FRESH:
+            return ServedManifest(manifest, cached=True)
+        self._ask_in_background(target, tag)
+        return ServedManifest(manifest, cached=True, age=self._age(record))
+
+    def _judge(self, target: Target, tag: Tag, record: TagRecord) -> Freshness:
+        upstream = target.upstream
+        if self._known.refused(target, tag):
+            return Freshness.REVALIDATE
+        return judge(
+            self._clock.seconds() - record.checked,
+            upstream.manifest_invalidation_time,
+            upstream.stale_while_revalidate,
+        )
+
+    def _age(self, record: TagRecord) -> float:
+        return max(0.0, self._clock.seconds() - record.checked)
+
+    def _ask_in_background(self, target: Target, tag: Tag) -> None:
+        """Ask what a tag means for those who come later, unless that or too much is asked already."""
+        question = _question(target, tag)
+        if question in self._background or len(self._background) >= MAX_BACKGROUND:
+            return
+        self._background.add(question)
+
+        def over(_: object) -> None:
+            self._background.discard(question)
+
+        asked = self._ask(target, tag).addErrback(self._not_confirmed, target, tag)
+        asked.addBoth(over)
+
+    def _not_confirmed(self, failure: Failure, target: Target, tag: Tag) -> None:
+        if failure.check(CancelledError):
+            return
+        if not failure.check(RegistryError):
+            self._log.failure("a tag could not be confirmed", failure)
+            return
+        self._log.warn(
+            "{host}/{repository}:{tag} is not confirmed: {error}",
+            host=target.upstream.namespace,
+            repository=target.repository,
+            tag=tag.name,
+            error=failure.getErrorMessage(),
+        )
 
     async def _refresh(self, target: Target, tag: Tag) -> ServedManifest:
-        """Ask upstream what a tag means: HEAD if we know something, GET if that has changed."""
-        record = await self._record(target, tag)
-        known = None if record is None else await self._stored(target, record.digest)
-        if record is None or known is None:
+        """Ask upstream what a tag means; if it cannot say, return what is known, if that may be."""
+        upstream = target.upstream
+        record = await self._known.tag(target, tag)
+        if record is None:
             return await self._fetch(target, tag)
-        began = self._clock.seconds()
-        if judge(began - record.checked, target.upstream.manifest_invalidation_time) is (
-            Freshness.FRESH
-        ):
+        known = await self._known.manifest(target, record.digest)
+        if known is not None and self._judge(target, tag, record) is Freshness.FRESH:
             # Somebody else has asked while we looked in the store.
             return ServedManifest(known, cached=True)
+        usable = known is not None and usable_on_error(
+            self._clock.seconds() - record.checked,
+            upstream.manifest_invalidation_time,
+            upstream.stale_if_error,
+        )
         try:
-            digest = await target.upstream.manifest_digest(target.repository, tag)
-            if digest is not None:
-                current = known if digest == known.digest else await self._stored(target, digest)
-                if current is not None:
-                    await self._keep_tag(target, tag, current)
-                    return ServedManifest(current, cached=True)
-            left = REVALIDATION_TIMEOUT - (self._clock.seconds() - began)
-            return await self._within(left, self._fetch(target, tag))
+            if known is None:
+                return await self._fetch(target, tag)
+            return await self._revalidate(target, tag, known, patient=not usable)
         except RegistryError as error:
-            age = self._clock.seconds() - record.checked
-            definite = isinstance(error, ManifestUnknown | NameUnknown | Denied)
-            believed = target.upstream.manifest_invalidation_time
-            if fall_back(age, believed, definite=definite) is Fallback.GONE:
-                if isinstance(error, ManifestUnknown):
-                    host = target.upstream.namespace
-                    await self._trouble.despite(
-                        WRITTEN, self._tags.delete(host, target.repository, tag.name), False
-                    )
+            unknown = isinstance(error, _UNKNOWN)
+            final = isinstance(error, Denied) or (unknown and upstream.believe_not_found)
+            if known is None or not usable or final:
+                if unknown or final:
+                    await self._known.refuse(target, tag, gone=unknown)
                 raise
             self._log.warn(
                 "{host}/{repository}:{tag} is served stale: {error}",
-                host=target.upstream.namespace,
+                host=upstream.namespace,
                 repository=target.repository,
                 tag=tag.name,
                 error=str(error),
             )
             self._metrics.error("stale")
-            return ServedManifest(known, cached=True, stale=age)
+            doubt = Doubt.UNKNOWN if unknown else Doubt.UNREACHABLE
+            return ServedManifest(known, cached=True, age=self._age(record), doubt=doubt)
 
-    async def _within(self, seconds: float, work: Coroutine[Any, Any, T]) -> T:
-        """Give up on *work* with a GatewayTimeout after so long."""
+    async def _revalidate(
+        self, target: Target, tag: Tag, known: Manifest, *, patient: bool
+    ) -> ServedManifest:
+        """Ask with HEAD, and with GET if what we have is not what the tag means.
+
+        *patient*: if HEAD fails, only GET can still help.
+        """
+        deadline = self._clock.seconds() + REVALIDATION_TIMEOUT
+        upstream, repository = target.upstream, target.repository
         try:
-            return await Deferred.fromCoroutine(work).addTimeout(max(seconds, 0.1), self._clock)
+            digest = await self._before(deadline, upstream.manifest_digest(repository, tag))
+        except (*_UNKNOWN, Denied):
+            raise
+        except RegistryError:
+            if not patient:
+                raise
+            digest = None
+        if digest is not None:
+            current = (
+                known if digest == known.digest else await self._known.manifest(target, digest)
+            )
+            if current is not None:
+                await self._known.confirm(target, tag, current)
+                return ServedManifest(current, cached=True)
+        return await self._before(deadline, self._fetch(target, tag, patient=patient))
+
+    async def _before(self, deadline: float, work: Coroutine[Any, Any, T]) -> T:
+        """Give up on *work* with a GatewayTimeout at *deadline*."""
+        left = max(deadline - self._clock.seconds(), 0.1)
+        try:
+            return await Deferred.fromCoroutine(work).addTimeout(left, self._clock)
         except DeferredTimeout:
             raise GatewayTimeout("upstream did not answer in time") from None
+        except RegistryError:
+            if self._stopped:
+                # It was broken off, which upstream calls by other names: nothing shall follow.
+                raise CancelledError from None
+            raise
 
     async def _obtain(self, target: Target, digest: Digest) -> ServedManifest:
         """Fetch a manifest by digest, unless somebody else has while we looked in the store."""
-        recent = self._manifests.recall(target.upstream.namespace, digest)
+        recent = self._known.recall(target, digest)
         if recent is not None:
             return ServedManifest(recent, cached=True)
         return await self._fetch(target, digest)
 
-    async def _fetch(self, target: Target, reference: Tag | Digest) -> ServedManifest:
-        manifest = await target.upstream.manifest(target.repository, reference)
-        host = target.upstream.namespace
-        self._sizes.learn(host, target.repository, manifest)
-        await self._trouble.despite(WRITTEN, self._manifests.put(host, manifest), None)
+    async def _fetch(
+        self, target: Target, reference: Tag | Digest, *, patient: bool = True
+    ) -> ServedManifest:
+        manifest = await target.upstream.manifest(target.repository, reference, patient=patient)
+        await self._known.keep(target, manifest)
         if isinstance(reference, Tag):
-            await self._keep_tag(target, reference, manifest)
+            await self._known.confirm(target, reference, manifest)
         return ServedManifest(manifest, cached=False)
 
-    async def _keep_tag(self, target: Target, tag: Tag, manifest: Manifest) -> None:
-        record = TagRecord(manifest.digest, manifest.media_type, self._clock.seconds())
-        host = target.upstream.namespace
-        await self._trouble.despite(
-            WRITTEN, self._tags.put(host, target.repository, tag.name, record), None
-        )
 
-    async def _record(self, target: Target, tag: Tag) -> TagRecord | None:
-        host = target.upstream.namespace
-        recent = self._tags.recall(host, target.repository, tag.name)
-        if recent is not None:
-            return recent
-        return await self._trouble.despite(
-            READ, self._tags.get(host, target.repository, tag.name), None
-        )
-
-    async def _stored(self, target: Target, digest: Digest) -> Manifest | None:
-        host = target.upstream.namespace
-        recent = self._manifests.recall(host, digest)
-        if recent is not None:
-            return recent
-        manifest = await self._trouble.despite(READ, self._manifests.get(host, digest), None)
-        if manifest is not None:
-            self._sizes.learn(host, target.repository, manifest)
-        return manifest
+def _question(target: Target, reference: Tag | Digest) -> Question:
+    return target.upstream.namespace, target.repository, reference

@@ -22,13 +22,16 @@ from zope.interface import implementer
 RECEIVE_SIZE = 256 * 1024
 """Bytes asked of the socket at once while a body is read; Twisted's default is 64 KiB."""
 
+SLOWEST = 16 * 1024
+"""Bytes that must arrive while a body may stand still: a trickle is as good as nothing."""
+
 
 class BodyError(Exception):
     """The body did not arrive whole; the message says what happened."""
 
 
 class BodyStalled(BodyError):
-    """No byte arrived for too long."""
+    """No byte arrived for too long, or hardly any."""
 
 
 class BodyTooLong(BodyError):
@@ -49,7 +52,8 @@ class BodyPump(Protocol):
     """Write a body to *consumer*, which pauses and resumes it.
 
     *expected*: the length in bytes that the body must have, or None. *idle*: seconds without a byte,
-    not counting pauses, after which upstream is given up.
+    not counting pauses, after which upstream is given up; and so it is if in as many seconds without a
+    pause less than `SLOWEST` bytes arrive.
     """
 
     def __init__(
@@ -62,7 +66,8 @@ class BodyPump(Protocol):
         self._expected = expected
         self._paused = False
         self._over = False
-        self._heard = clock.seconds()
+        self._heard = self._since = clock.seconds()
+        self._received_then = 0
         self._timer: IDelayedCall | None = None
         self._done: Deferred[int] = Deferred(lambda _: self.stopProducing())
 
@@ -125,7 +130,7 @@ class BodyPump(Protocol):
         """The consumer wants more."""
         if not self._over:
             self._paused = False
-            self._heard = self._clock.seconds()
+            self._begin_period(self._clock.seconds())
             self._transport().resumeProducing()
 
     def stopProducing(self) -> None:
@@ -136,12 +141,24 @@ class BodyPump(Protocol):
         self._timer = None
         now = self._clock.seconds()
         if self._paused:
-            self._heard = now
-        left = self._heard + self._idle - now
-        if left <= 0:
+            self._begin_period(now)
+        elif now >= self._heard + self._idle:
             self._give_up(BodyStalled(f"upstream sent nothing for {self._idle:g} s"))
-        else:
-            self._timer = self._clock.callLater(left, self._check)
+            return
+        elif now >= self._since + self._idle:
+            arrived = self.received - self._received_then
+            if arrived < SLOWEST:
+                self._give_up(
+                    BodyStalled(f"upstream sent only {arrived} bytes in {self._idle:g} s")
+                )
+                return
+            self._since, self._received_then = now, self.received
+        until = min(self._heard, self._since) + self._idle
+        self._timer = self._clock.callLater(max(until - now, 0), self._check)
+
+    def _begin_period(self, now: float) -> None:
+        self._heard = self._since = now
+        self._received_then = self.received
 
     def _give_up(self, error: BodyError) -> None:
         if self._over:

@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from http.cookiejar import DefaultCookiePolicy
-from pathlib import Path
 from typing import Any
 
 from hyperlink import EncodedURL
-from OpenSSL import SSL, crypto
 from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
-from twisted.internet._sslverify import IOpenSSLTrustRoot  # what trustRoot is adapted to
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.interfaces import (
-    IOpenSSLClientConnectionCreator,
-    IStreamClientEndpoint,
-)
-from twisted.internet.ssl import (
-    Certificate,
-    CertificateOptions,
-    TLSVersion,
-    platformTrust,
-    trustRootFromCertificates,
-)
-from twisted.web.client import URI, Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
+from twisted.internet.error import DNSLookupError
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.python.failure import Failure
+from twisted.web.client import URI, Agent, HTTPConnectionPool
 from twisted.web.error import SchemeNotSupported
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import (
-    IAgent,
-    IAgentEndpointFactory,
-    IBodyProducer,
-    IPolicyForHTTPS,
-    IResponse,
-)
+from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
 
-from oci_registry.config.settings import EgressSettings, HostSettings
-from oci_registry.upstream.guard import GuardedReactor
+from oci_registry.config.settings import EgressSettings, HostSettings, ProxySettings
+from oci_registry.upstream.failures import too_late
+from oci_registry.upstream.guard import GuardedReactor, Lookups, resolve_public
+from oci_registry.upstream.places import BadAddress, Place
+from oci_registry.upstream.proxies import Proxies
+from oci_registry.upstream.tls import proxy_policy, tls_policy
+from oci_registry.upstream.tunnel import TunnelEndpoint
 
 ATTEMPT_DELAY = 0.1
 """Seconds before the next address of a host is tried, and before a refusal is noticed (RFC 8305)."""
@@ -70,95 +58,83 @@ class IdentityAgent:
         return self._agent.request(method, uri, headers, bodyProducer)
 
 
-@implementer(IOpenSSLClientConnectionCreator)
-class _UnverifiedConnection:
-    def __init__(self, context: SSL.Context, host: bytes) -> None:
-        self._context = context
-        self._host = host
+@implementer(IStreamClientEndpoint)
+class _DirectEndpoint:
+    """Connects to the addresses of a place, the next one soon after the last.
 
-    def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
-        connection = SSL.Connection(self._context, None)
-        if (
-            any(c.isalpha() for c in self._host.decode("ascii", "replace"))
-            and b":" not in self._host
-        ):
-            connection.set_tlsext_host_name(self._host)
-        return connection
+    All of it takes *timeout* seconds at most.
+    """
 
+    def __init__(self, reactor: Any, place: Place, timeout: float) -> None:
+        self._reactor = reactor
+        self._timeout = timeout
+        # As text: bytes would be decoded for the resolver, and encoded again by an older standard.
+        self._endpoint = HostnameEndpoint(
+            reactor, place.host, place.port, timeout=timeout, attemptDelay=ATTEMPT_DELAY
+        )
 
-@implementer(IPolicyForHTTPS)
-class AnyCertificate:
-    """The policy of ``accept_invalid_certs``: encrypt, believe anybody."""
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Connect; `DNSLookupError` also for a name that nothing can have."""
+        connecting: Deferred[IProtocol] = self._endpoint.connect(protocolFactory)
+        connecting.addTimeout(self._timeout, self._reactor, too_late)
+        return connecting.addErrback(self._no_such_name)
 
-    def __init__(self) -> None:
-        options = CertificateOptions(verify=False, insecurelyLowerMinimumTo=TLSVersion.TLSv1_0)
-        self._context: SSL.Context = options.getContext()
-
-    def creatorForNetloc(self, hostname: bytes, port: int) -> IOpenSSLClientConnectionCreator:
-        """Return what makes the connection."""
-        return _UnverifiedConnection(self._context, hostname)
+    def _no_such_name(self, failure: Failure) -> Failure:
+        return Failure(DNSLookupError()) if failure.check(ValueError) else failure
 
 
 @implementer(IAgentEndpointFactory)
 class Endpoints:
-    """Where to connect for a URI: to the addresses of its host, the next one soon after the last."""
+    """How to connect for a URI: directly or by a proxy, and with TLS for https.
 
-    def __init__(self, reactor: Any, policy: IPolicyForHTTPS, timeout: float) -> None:
+    With a *guarded* reactor, to public addresses only; a proxy is then told the address, so that it
+    resolves nothing. Making a connection takes *timeout* seconds at most.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: HostSettings,
+        egress: EgressSettings,
+        *,
+        guarded: GuardedReactor | None,
+        timeout: float,
+    ) -> None:
         self._reactor = reactor
-        self._policy = policy
+        self._guarded = guarded
         self._timeout = timeout
+        self._policy = tls_policy(settings)
+        self._proxy_policy = proxy_policy(settings)
+        self._proxies = Proxies(settings, egress)
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        """Return the endpoint; SchemeNotSupported for anything but http and https."""
-        endpoint = HostnameEndpoint(
-            self._reactor,
-            uri.host,
-            uri.port,
-            timeout=self._timeout,
-            attemptDelay=ATTEMPT_DELAY,
-        )
-        if uri.scheme == b"http":
+        """Return the endpoint; SchemeNotSupported for anything but http and https, or `BadAddress`."""
+        scheme = uri.scheme.decode("ascii", "replace")
+        if scheme not in ("http", "https"):
+            raise SchemeNotSupported(f"{scheme!r} is not a scheme to fetch from")
+        place = Place.of_uri(uri)
+        proxy = self._proxies.choose(scheme, place)
+        endpoint = self._direct(place) if proxy is None else self._tunnel(place, proxy)
+        if scheme == "http":
             return endpoint
-        if uri.scheme == b"https":
-            creator = self._policy.creatorForNetloc(uri.host, uri.port)
-            return wrapClientTLS(creator, endpoint)
-        raise SchemeNotSupported(f"{uri.scheme!r} is not a scheme to fetch from")
+        return wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
 
+    def _direct(self, place: Place) -> IStreamClientEndpoint:
+        return _DirectEndpoint(self._guarded or self._reactor, place, self._timeout)
 
-@implementer(IOpenSSLTrustRoot)
-class _TrustRoots:
-    """Several trust roots: a registry of one's own may redirect to a public store."""
+    def _tunnel(self, place: Place, proxy: ProxySettings) -> IStreamClientEndpoint:
+        at = Place.of_proxy(proxy)
+        way: IStreamClientEndpoint = _DirectEndpoint(self._reactor, at, self._timeout)
+        if proxy.tls:
+            creator = self._proxy_policy.creatorForNetloc(at.host.encode("ascii"), at.port)
+            way = wrapClientTLS(creator, way)
 
-    def __init__(self, roots: Iterable[Any]) -> None:
-        self._roots = tuple(roots)
+        def find_hosts() -> Deferred[Sequence[str]]:
+            if self._guarded is None:
+                return succeed([place.host])
+            return resolve_public(self._guarded, place.host)
 
-    def _addCACertsToContext(self, context: SSL.Context) -> None:
-        for root in self._roots:
-            root._addCACertsToContext(context)
-
-
-def tls_policy(settings: HostSettings) -> IPolicyForHTTPS:
-    """Return how an upstream's certificate is judged. Raises OSError or ValueError for a bad ca_file."""
-    if settings.accept_invalid_certs:
-        return AnyCertificate()
-    if settings.ca_file is None:
-        return BrowserLikePolicyForHTTPS()
-    end = "-----END CERTIFICATE-----"
-    text = Path(settings.ca_file).read_text("utf-8", "replace")
-    try:
-        certificates = [
-            Certificate.loadPEM(
-                (part[part.index("-----BEGIN CERTIFICATE") :] + end + "\n").encode()
-            )
-            for part in text.split(end)
-            if "-----BEGIN CERTIFICATE" in part
-        ]
-    except crypto.Error:
-        raise ValueError(f"{settings.ca_file} holds a certificate that cannot be read") from None
-    if not certificates:
-        raise ValueError(f"{settings.ca_file} holds no certificate")
-    roots = platformTrust(), trustRootFromCertificates(certificates)
-    return BrowserLikePolicyForHTTPS(trustRoot=_TrustRoots(roots))
+        return TunnelEndpoint(self._reactor, proxy, way, find_hosts, place.port, self._timeout)
 
 
 class _AddressURL(EncodedURL):
@@ -171,16 +147,26 @@ class _AddressURL(EncodedURL):
 
 
 def _parse_url(url: str) -> EncodedURL:
-    """Return a URL for treq; ValueError for what is none."""
-    parsed = EncodedURL.from_text(url)
-    return _AddressURL.from_text(url) if ":" in parsed.host else parsed
+    """Return a URL for treq; `BadAddress` for what is none."""
+    try:
+        parsed = EncodedURL.from_text(url)
+        if ":" in parsed.host:
+            parsed = _AddressURL.from_text(url)
+        # Treq will do the same, and has no error of its own for a name that cannot be encoded.
+        parsed.to_uri()
+    except ValueError as error:
+        raise BadAddress(str(error)) from None
+    if not parsed.host:
+        raise BadAddress("there is no host in it")
+    return parsed
 
 
 class UpstreamHttp:
     """The HTTP client of one host of an upstream, and of whatever that leads to.
 
     Answers come as they are: body unread, redirects not followed, cookies not kept. *guarded*:
-    reach public addresses only. *connect_timeout* in seconds. Raises what `tls_policy` raises.
+    reach public addresses only, which *lookups* finds. *egress*: how, unless the host has a way of
+    its own. *connect_timeout* in seconds. Raises what `tls_policy` raises.
     """
 
     def __init__(
@@ -191,12 +177,13 @@ class UpstreamHttp:
         guarded: bool = False,
         egress: EgressSettings = EgressSettings(),  # noqa: B008 - frozen
         connect_timeout: float = 10.0,
+        lookups: Lookups | None = None,
     ) -> None:
         self._reactor = reactor
         self._pool = HTTPConnectionPool(reactor, persistent=True)
         self._pool.maxPersistentPerHost = POOLED
-        reached = GuardedReactor(reactor) if guarded else reactor
-        endpoints = Endpoints(reached, tls_policy(settings), connect_timeout)
+        reached = GuardedReactor(reactor, lookups or Lookups()) if guarded else None
+        endpoints = Endpoints(reactor, settings, egress, guarded=reached, timeout=connect_timeout)
         agent = Agent.usingEndpointFactory(reactor, endpoints, self._pool)
         no_cookies = IndexableCookieJar(DefaultCookiePolicy(allowed_domains=[]))
         self._client = HTTPClient(IdentityAgent(agent), cookiejar=no_cookies)

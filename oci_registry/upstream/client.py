@@ -1,17 +1,18 @@
-"""A remote registry, spoken to in the distribution API over treq."""
+"""One host of a remote registry, spoken to in the distribution API over treq."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IConsumer, IReactorTime
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 
 from oci_registry.config.settings import HostSettings, UpstreamSettings
+from oci_registry.metrics import HostMetrics
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import (
     BadGateway,
@@ -24,17 +25,22 @@ from oci_registry.spec.errors import (
 from oci_registry.spec.manifest import MAX_MANIFEST_SIZE, Manifest
 from oci_registry.spec.mediatypes import ACCEPT_MANIFESTS
 from oci_registry.spec.reference import Tag
-from oci_registry.streams.body import BodyPump, abandon, collect
+from oci_registry.streams.body import BodyTooLong, abandon, collect
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.authenticator import Authenticator
-from oci_registry.upstream.failures import explain, header, refuse, too_late
+from oci_registry.upstream.blob import HttpBlob
+from oci_registry.upstream.failures import (
+    WrongAnswer,
+    explain,
+    header,
+    refuse,
+    too_late,
+    was_cancelled,
+)
 from oci_registry.upstream.interfaces import Page, Referrers
+from oci_registry.upstream.limits import RateLimit
 from oci_registry.upstream.lists import ReferrersLister, TagsLister, url_of
 
-ANSWER_TIMEOUT = 20.0
-"""Seconds from a question to the headers of its answer, tokens and redirects included; containerd waits 30."""
-BODY_TIMEOUT = 60.0
-"""Seconds a blob's body may stand still."""
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -53,35 +59,13 @@ def _content_length(response: IResponse) -> int | None:
     return int(value) if value and value.isascii() and value.isdigit() and len(value) < 19 else None
 
 
-class HttpBlob:
-    """A blob's answer whose body waits: an `interfaces.UpstreamBlob`."""
-
-    def __init__(
-        self,
-        response: IResponse,
-        clock: IReactorTime,
-        explained: Callable[[BaseException | None], RegistryError],
-    ) -> None:
-        self.size: int | None = response.length if isinstance(response.length, int) else None
-        self._response = response
-        self._clock = clock
-        self._explained = explained
-
-    def pump(self, consumer: IConsumer) -> Deferred[int]:
-        """Write the body to *consumer*."""
-        pump = BodyPump(consumer, self._clock, BODY_TIMEOUT, self.size)
-        return pump.run(self._response).addErrback(self._failed)
-
-    def _failed(self, failure: Failure) -> Failure:
-        return Failure(self._explained(failure.value))
-
-    def abandon(self) -> None:
-        """Close the connection."""
-        abandon(self._response, self._clock, limit=0)
-
-
 class RegistryClient:
-    """One upstream: an `interfaces.Upstream`."""
+    """One host of an upstream, asked in the distribution API.
+
+    Each question has *within* seconds until it is answered, or for a blob until its headers are
+    there, tokens and redirects included; None stands for the upstream's ``response_timeout``. It raises
+    `RegistryError`s that name the host, `WrongAnswer` and `TimedOut` among them.
+    """
 
     def __init__(
         self,
@@ -89,48 +73,65 @@ class RegistryClient:
         host: HostSettings,
         http: UpstreamHttp,
         clock: IReactorTime,
-        counted: Callable[[str], None],
+        metrics: HostMetrics,
     ) -> None:
-        self.namespace = settings.namespace
-        self.configured = settings.configured
-        self.manifest_invalidation_time = settings.manifest_invalidation_time
-        self.blob_invalidation_time = settings.blob_invalidation_time
+        self._public_only = not settings.configured
         self._host = host.host
         self._url = f"{'https' if host.tls else 'http'}://{host.host}"
         self._user_agent = settings.user_agent or "oci-registry"
+        self._timeout = settings.response_timeout
+        self._idle = settings.body_timeout
         self._http = http
         self._clock = clock
-        self._counted = counted
+        self._metrics = metrics
+        self.limit = RateLimit(clock, metrics)
         self._auth = Authenticator(http, self._url, host.credentials, clock)
 
-    async def manifest(self, repository: str, reference: Tag | Digest) -> Manifest:
-        """Return a checked manifest."""
-        return await self._in_time(self._manifest(repository, reference))
+    async def ping(self, within: float | None = None) -> None:
+        """Return when the host has given any answer at all."""
+        await self._in_time(self._ping(), within)
+
+    async def _ping(self) -> None:
+        abandon(await self._http.send("GET", f"{self._url}/v2/", self._headers()), self._clock)
+
+    async def manifest(
+        self, repository: str, reference: Tag | Digest, within: float | None = None
+    ) -> Manifest:
+        """Return a manifest whose bytes have been checked against its digest, asked for and claimed."""
+        return await self._in_time(self._manifest(repository, reference), within)
 
     async def _manifest(self, repository: str, reference: Tag | Digest) -> Manifest:
         path = f"{repository}/manifests/{reference}"
         response = await self._ask("GET", repository, path, {"Accept": ACCEPT_MANIFESTS})
         self._expect(response, ManifestUnknown, f"{repository}, {reference}")
-        raw = await collect(response, MAX_MANIFEST_SIZE, self._clock, ANSWER_TIMEOUT)
+        raw = await self._collect(response)
         claimed = self._claimed_digest(response)
         algorithm = reference.algorithm if isinstance(reference, Digest) else "sha256"
         if isinstance(reference, Tag) and claimed is not None:
             algorithm = claimed.algorithm
         digest = Digest.of(raw, algorithm)
         if isinstance(reference, Digest) and digest != reference:
-            raise BadGateway(f"upstream {self._host} sent {digest} when asked for {reference}")
+            raise WrongAnswer(f"upstream {self._host} sent {digest} when asked for {reference}")
         if claimed is not None and claimed.algorithm == algorithm and claimed != digest:
-            raise BadGateway(f"upstream {self._host} calls {digest} by the wrong digest {claimed}")
+            raise WrongAnswer(f"upstream {self._host} calls {digest} by the wrong digest {claimed}")
         try:
             return Manifest.read(raw, header(response, "Content-Type"), digest)
         except ManifestInvalid as error:
-            raise BadGateway(
+            raise WrongAnswer(
                 f"upstream {self._host} sent no manifest for {reference}: {error.message}"
             ) from None
 
-    async def manifest_digest(self, repository: str, tag: Tag) -> Digest | None:
-        """Return the digest that upstream says a tag has."""
-        return await self._in_time(self._manifest_digest(repository, tag))
+    async def _collect(self, response: IResponse) -> bytes:
+        try:
+            return await collect(response, MAX_MANIFEST_SIZE, self._clock, self._timeout)
+        except BodyTooLong as error:
+            raise WrongAnswer(f"upstream {self._host}: {error}") from None
+
+    async def manifest_digest(
+        self, repository: str, tag: Tag, within: float | None = None
+    ) -> Digest | None:
+        """Return the digest that the host says a tag has (HEAD), None if it does not say."""
+        return await self._in_time(self._manifest_digest(repository, tag), within)
 
     async def _manifest_digest(self, repository: str, tag: Tag) -> Digest | None:
         path = f"{repository}/manifests/{tag}"
@@ -142,55 +143,90 @@ class RegistryClient:
         self._expect(response, ManifestUnknown, f"{repository}, {tag}")
         return self._claimed_digest(response)
 
-    async def blob(self, repository: str, digest: Digest) -> HttpBlob:
-        """Begin to download a blob."""
-        return await self._in_time(self._blob(repository, digest))
+    async def blob(
+        self,
+        repository: str,
+        digest: Digest,
+        start: int = 0,
+        stop: int | None = None,
+        validator: str | None = None,
+        within: float | None = None,
+    ) -> HttpBlob:
+        """Begin to download a blob, or its bytes from *start* to *stop*.
 
-    async def _blob(self, repository: str, digest: Digest) -> HttpBlob:
-        response = await self._ask("GET", repository, f"{repository}/blobs/{digest}", {})
-        self._expect(response, BlobUnknown, f"{repository}, {digest}")
-        return HttpBlob(response, self._clock, self._explained)
+        *validator*: what this host's last answer had. The host may send the whole instead.
+        """
+        return await self._in_time(self._blob(repository, digest, start, stop, validator), within)
 
-    async def blob_size(self, repository: str, digest: Digest) -> int | None:
-        """Return a blob's size."""
-        return await self._in_time(self._blob_size(repository, digest))
+    async def _blob(
+        self, repository: str, digest: Digest, start: int, stop: int | None, validator: str | None
+    ) -> HttpBlob:
+        headers = {}
+        if start or stop is not None:
+            headers["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
+            if validator is not None:
+                headers["If-Range"] = validator
+        response = await self._ask("GET", repository, f"{repository}/blobs/{digest}", headers)
+        what = f"{repository}, {digest}"
+        self._expect(response, BlobUnknown, what, partial=bool(headers))
+        try:
+            body = HttpBlob(response, self._clock, self._idle, self._explained)
+            if body.start not in (0, start):
+                raise WrongAnswer("it is not the range that was asked for")
+        except WrongAnswer as error:
+            abandon(response, self._clock, limit=0)
+            message = f"upstream {self._host} sent a part of {what}: {error.message}"
+            raise WrongAnswer(message) from None
+        return body
+
+    async def blob_size(
+        self, repository: str, digest: Digest, within: float | None = None
+    ) -> int | None:
+        """Return a blob's size in bytes (HEAD), None if the host does not say."""
+        return await self._in_time(self._blob_size(repository, digest), within)
 
     async def _blob_size(self, repository: str, digest: Digest) -> int | None:
         response = await self._ask("HEAD", repository, f"{repository}/blobs/{digest}", {})
         self._expect(response, BlobUnknown, f"{repository}, {digest}")
         return _content_length(response)
 
-    async def tags(self, repository: str, n: int | None, last: str | None) -> Page:
-        """Return tags of a repository."""
+    async def tags(
+        self, repository: str, n: int | None, last: str | None, within: float | None = None
+    ) -> Page:
+        """Return tags of a repository, in the host's order."""
         lister = TagsLister(self._host, self._clock, repository, self._url)
-        return await self._in_time(lister.fetch(self._ask, n, last))
+        return await self._in_time(lister.fetch(self._ask, n, last), within)
 
-    async def referrers(self, repository: str, digest: Digest) -> Referrers:
+    async def referrers(
+        self, repository: str, digest: Digest, within: float | None = None
+    ) -> Referrers:
         """Return what refers to a manifest, by the API or by the tag that stands in for it."""
         lister = ReferrersLister(self._host, self._clock, repository, self._url)
-        return await self._in_time(lister.fetch(self._ask, digest))
+        return await self._in_time(lister.fetch(self._ask, digest), within)
 
     def close(self) -> Deferred[None]:
-        """Close idle connections."""
+        """Close idle connections; what is under way goes on."""
         return self._http.close()
 
     def _explained(self, error: BaseException | None) -> RegistryError:
-        return explain(error, self._host, public_only=not self.configured)
+        return explain(error, self._host, public_only=self._public_only)
 
-    def _in_time(self, work: Coroutine[Any, Any, T]) -> Awaitable[T]:
-        """Bound *work* in time; make every failure a `RegistryError`."""
+    def _in_time(self, work: Coroutine[Any, Any, T], within: float | None) -> Awaitable[T]:
+        """Bound *work* in time; make every failure a `RegistryError`, but a cancellation itself."""
         done: Deferred[T] = Deferred.fromCoroutine(work)
-        done.addTimeout(ANSWER_TIMEOUT, self._clock, too_late)
+        done.addTimeout(self._timeout if within is None else within, self._clock, too_late)
         done.addCallbacks(self._succeeded, self._failed)
         return done
 
     def _succeeded(self, value: T) -> T:
-        self._counted("ok")
+        self._metrics.answered("ok")
         return value
 
     def _failed(self, failure: Failure) -> Failure:
+        if failure.value is not None and was_cancelled(failure.value):
+            return Failure(CancelledError())
         error = self._explained(failure.value)
-        self._counted(str(error.status))
+        self._metrics.answered(str(error.status))
         return Failure(error)
 
     def _claimed_digest(self, response: IResponse) -> Digest | None:
@@ -202,20 +238,32 @@ class RegistryClient:
         except RegistryError:
             return None
 
-    def _expect(self, response: IResponse, unknown: type[RegistryError], what: str) -> None:
-        """Raise unless the answer is a 200 in a form that can be used."""
-        if response.code == 200:
+    def _expect(
+        self,
+        response: IResponse,
+        unknown: type[RegistryError],
+        what: str,
+        *,
+        partial: bool = False,
+    ) -> None:
+        """Raise unless the answer is a 200, or 206 if *partial*, in a form that can be used."""
+        if response.code == 200 or (partial and response.code == 206):
             # What treq could decode it has decoded, and removed the header's value.
             encoding = header(response, "Content-Encoding")
             if not encoding or encoding.lower() == "identity":
                 return
-            error: RegistryError = BadGateway(
+            error: RegistryError = WrongAnswer(
                 f"upstream {self._host} encodes {what} as {shown(encoding, 40)}"
             )
+        elif partial and response.code == 416:
+            error = WrongAnswer(f"upstream {self._host} does not have this part of {what}")
         else:
             error = refuse(response, self._host, unknown, what, self._clock.seconds())
         abandon(response, self._clock)
         raise error
+
+    def _headers(self) -> dict[str, str]:
+        return {"User-Agent": self._user_agent}
 
     async def _ask(
         self, method: str, repository: str, path: str, headers: Mapping[str, str]
@@ -240,16 +288,27 @@ class RegistryClient:
         """Send a request and go where it is redirected, leaving credentials behind on the way."""
         origin = urlsplit(url)
         for _ in range(MAX_REDIRECTS + 1):
-            sent = {"User-Agent": self._user_agent, **headers}
-            if authorization is not None and _origin(urlsplit(url)) == _origin(origin):
+            sent = {**self._headers(), **headers}
+            at_home = _origin(urlsplit(url)) == _origin(origin)
+            if authorization is not None and at_home:
                 sent["Authorization"] = authorization
             response = await self._http.send(method, url, sent)
+            if at_home:
+                self.limit.note(response)
             if response.code not in _REDIRECTS:
+                if response.code in (401, 403) and not at_home:
+                    # Not a word about us: a signed link that has expired, or a store in trouble.
+                    abandon(response, self._clock)
+                    elsewhere = urlsplit(url).hostname
+                    raise BadGateway(
+                        f"upstream {self._host} redirects to {elsewhere}, "
+                        f"which answered {response.code}"
+                    )
                 return response
             location = header(response, "Location") or ""
             abandon(response, self._clock)
             url = self._redirected(url, location)
-        raise BadGateway(f"upstream {self._host} redirects without end")
+        raise WrongAnswer(f"upstream {self._host} redirects without end")
 
     def _redirected(self, url: str, location: str) -> str:
         """Return where a redirect leads (RFC 9110 section 10.2.2); never from https to http."""
@@ -259,8 +318,8 @@ class RegistryClient:
         except ValueError:
             target, port = urlsplit(""), None
         if target.scheme not in ("http", "https") or not target.hostname or port == 0:
-            raise BadGateway(f"upstream {self._host} redirects to nowhere")
+            raise WrongAnswer(f"upstream {self._host} redirects to nowhere")
         if urlsplit(url).scheme == "https" and target.scheme != "https":
-            raise BadGateway(f"upstream {self._host} redirects from https to http")
+            raise WrongAnswer(f"upstream {self._host} redirects from https to http")
         host = target.netloc.rpartition("@")[2]
         return target._replace(netloc=host, fragment="").geturl()

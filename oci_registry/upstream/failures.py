@@ -6,7 +6,6 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from OpenSSL import SSL
-from service_identity import VerificationError
 from twisted.internet.defer import CancelledError
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import (
@@ -22,6 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web._newclient import ParseError
 from twisted.web.client import RequestTransmissionFailed, ResponseFailed
+from twisted.web.error import SchemeNotSupported
 from twisted.web.iweb import IResponse
 
 from oci_registry.spec.errors import (
@@ -30,14 +30,25 @@ from oci_registry.spec.errors import (
     GatewayTimeout,
     RegistryError,
     TooManyRequests,
+    Unavailable,
 )
 from oci_registry.streams.body import BodyError, BodyStalled
+from oci_registry.upstream.places import BadAddress
+from oci_registry.upstream.proxies import CREDENTIALS_WANTED, ProxyFailed, ProxyRefused
 
 DEFAULT_RETRY_AFTER = 30
 """Seconds to wait after a 429 that does not say how long."""
 MAX_RETRY_AFTER = 3600
 
 _log = Logger()
+
+
+class TimedOut(GatewayTimeout):
+    """The host kept us waiting, which must not happen for every request."""
+
+
+class WrongAnswer(BadGateway):
+    """The host works, but what it sent is of no use; it would send the same again."""
 
 
 def _causes(error: BaseException) -> list[BaseException]:
@@ -50,6 +61,12 @@ def _causes(error: BaseException) -> list[BaseException]:
     return [error]
 
 
+def was_cancelled(error: BaseException) -> bool:
+    """Whether *error* is how a request ends that its caller has cancelled."""
+    causes = [e.reason if isinstance(e, ProxyFailed) else e for e in _causes(error)]
+    return any(isinstance(e, CancelledError | ConnectingCancelledError) for e in causes)
+
+
 def _tls_reason(error: SSL.Error) -> str:
     details = error.args[0] if error.args else None
     if isinstance(details, list) and details:
@@ -57,16 +74,35 @@ def _tls_reason(error: SSL.Error) -> str:
     return "the handshake failed"
 
 
+def _by_proxy(error: ProxyFailed | ProxyRefused, host: str) -> RegistryError:
+    proxy = f"{host}: its proxy {error.proxy}"
+    if isinstance(error, ProxyFailed):
+        return explain(error.reason, proxy)
+    if error.status == CREDENTIALS_WANTED:
+        told = "does not accept our credentials" if error.known else "wants credentials"
+        return BadGateway(f"upstream {proxy} {told} (it answered {error.status})")
+    kind = GatewayTimeout if error.status == GatewayTimeout.status else BadGateway
+    return kind(f"upstream {proxy} made no connection (it answered {error.status})")
+
+
+def _telling(cause: BaseException, host: str) -> RegistryError | None:
+    """Return the error for a cause that tells more than its consequences, which may come before it."""
+    if isinstance(cause, RegistryError):
+        return cause
+    if isinstance(cause, SSL.Error):
+        return BadGateway(f"upstream {host}: TLS: {_tls_reason(cause)}")
+    if isinstance(cause, ProxyFailed | ProxyRefused):
+        return _by_proxy(cause, host)
+    return None
+
+
 def explain(error: BaseException | None, host: str, *, public_only: bool = False) -> RegistryError:
     """Return the error to raise for *error*, which happened while talking to *host*."""
     causes = _causes(error or BaseException())
     for cause in causes:
-        if isinstance(cause, RegistryError):
-            return cause
-        if isinstance(cause, SSL.Error):
-            return BadGateway(f"upstream {host}: TLS: {_tls_reason(cause)}")
-        if isinstance(cause, VerificationError):
-            return BadGateway(f"upstream {host}: its certificate is for another host")
+        told = _telling(cause, host)
+        if told is not None:
+            return told
     cause = causes[0]
     if isinstance(
         cause,
@@ -76,7 +112,7 @@ def explain(error: BaseException | None, host: str, *, public_only: bool = False
         | ConnectingCancelledError
         | BodyStalled,
     ):
-        return GatewayTimeout(f"upstream {host} did not answer in time")
+        return TimedOut(f"upstream {host} did not answer in time")
     if isinstance(cause, CancelledError):
         return GatewayTimeout(f"the request to upstream {host} was given up")
     if isinstance(cause, DNSLookupError):
@@ -85,6 +121,8 @@ def explain(error: BaseException | None, host: str, *, public_only: bool = False
                 f"upstream {host}: no public address; a private registry must be configured"
             )
         return BadGateway(f"upstream {host}: its name could not be resolved")
+    if isinstance(cause, BadAddress | SchemeNotSupported):
+        return WrongAnswer(f"upstream {host} leads to an address that there cannot be")
     if isinstance(cause, Refused):
         return BadGateway(f"upstream {host} refused the connection")
     if isinstance(cause, ConnectError):
@@ -145,6 +183,11 @@ def refuse(
         return TooManyRequests.retry_after(
             f"upstream {host} limits the number of requests",
             retry_after(header(response, "Retry-After"), now),
+        )
+    if code == 503 and header(response, "Retry-After") is not None:
+        seconds = retry_after(header(response, "Retry-After"), now)
+        return Unavailable(
+            f"upstream {host} answered {code} for {what}", headers={"Retry-After": str(seconds)}
         )
     if code == 504:
         return GatewayTimeout(f"upstream {host} answered {code} for {what}")

@@ -6,10 +6,14 @@ to the very addresses that passed, so there is no second look-up that could answ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import (
     IAddress,
     IHostnameResolver,
@@ -19,11 +23,17 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import directlyProvides, implementer, providedBy
 
+MAX_ADDRESSES = 8
+"""Addresses of one host that are tried; whoever has its name can give it thousands."""
+AT_ONCE = 4
+"""Names that are looked up at once; the reactor has ten threads for names."""
+WAITING = 64
+"""Names that wait for that; one more is as good as unknown."""
 _NAT64 = IPv6Network("64:ff9b::/96")
 _UNICAST = IPv6Network("2000::/3")
-# Not for the Internet, but the ipaddress module knows it in part or in later versions only; a cloud
-# has its metadata server in the first.
-_SPECIAL = (IPv4Network("192.0.0.0/24"), IPv6Network("3fff::/20"))
+# Not for the Internet, but the ipaddress module knows it in part, in later versions only, or not; a
+# cloud has its metadata server in the first, and in the second were relays to 6to4.
+_SPECIAL = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"), IPv6Network("3fff::/20"))
 
 
 def is_public(text: str) -> bool:
@@ -52,28 +62,96 @@ def is_public(text: str) -> bool:
     return address.is_global and not address.is_multicast
 
 
+class Lookups:
+    """Look up a few names at a time, let some more wait, and refuse the rest.
+
+    Each may hold a thread for half a minute, if whoever has the name wants that, and all names are
+    looked up in the same threads.
+    """
+
+    def __init__(self) -> None:
+        self._running = 0
+        self._waiting: deque[Callable[[], object]] = deque()
+
+    def begin(self, look_up: Callable[[], object]) -> bool:
+        """Call *look_up* when it is its turn, after which `done` must be called; False: it never is."""
+        if self._running < AT_ONCE:
+            self._running += 1
+            look_up()
+        elif len(self._waiting) < WAITING:
+            self._waiting.append(look_up)
+        else:
+            return False
+        return True
+
+    def done(self) -> None:
+        """One look-up has ended; it is the next one's turn."""
+        if self._waiting:
+            self._waiting.popleft()()
+        else:
+            self._running -= 1
+
+
 @implementer(IResolutionReceiver)
 class _PublicOnly:
-    """Pass on the addresses that are public, and no others."""
+    """Pass on the addresses that are public, as many as will ever be tried, and no others."""
 
-    def __init__(self, receiver: IResolutionReceiver) -> None:
+    def __init__(self, receiver: IResolutionReceiver, lookups: Lookups) -> None:
         self._receiver = receiver
+        self._lookups = lookups
+        self._passed = 0
 
     def resolutionBegan(self, resolution: IHostResolution) -> None:
         self._receiver.resolutionBegan(resolution)
 
     def addressResolved(self, address: IAddress) -> None:
-        if is_public(str(getattr(address, "host", ""))):
+        if self._passed < MAX_ADDRESSES and is_public(str(getattr(address, "host", ""))):
+            self._passed += 1
             self._receiver.addressResolved(address)
 
     def resolutionComplete(self) -> None:
+        self._lookups.done()
         self._receiver.resolutionComplete()
+
+
+@implementer(IResolutionReceiver)
+class _Found:
+    """Collect the addresses of *host*."""
+
+    def __init__(self, host: str) -> None:
+        self.addresses: Deferred[Sequence[str]] = Deferred()
+        self._host = host
+        self._found: list[str] = []
+
+    def resolutionBegan(self, resolution: IHostResolution) -> None:
+        pass
+
+    def addressResolved(self, address: IAddress) -> None:
+        self._found.append(str(getattr(address, "host", "")))
+
+    def resolutionComplete(self) -> None:
+        if self._found:
+            self.addresses.callback(self._found)
+        else:
+            self.addresses.errback(DNSLookupError(f"no public address of {self._host}"))
+
+
+@implementer(IHostResolution)
+@frozen
+class _Resolution:
+    """A look-up under way, which nobody can stop."""
+
+    name: str
+
+    def cancel(self) -> None:
+        raise NotImplementedError
 
 
 @implementer(IHostnameResolver)
 class _GuardedResolver:
-    def __init__(self, resolver: IHostnameResolver) -> None:
+    def __init__(self, resolver: IHostnameResolver, lookups: Lookups) -> None:
         self._resolver = resolver
+        self._lookups = lookups
 
     def resolveHostName(
         self,
@@ -83,9 +161,20 @@ class _GuardedResolver:
         addressTypes: Sequence[type[IAddress]] | None = None,
         transportSemantics: str = "TCP",
     ) -> IHostResolution:
-        return self._resolver.resolveHostName(
-            _PublicOnly(resolutionReceiver), hostName, portNumber, addressTypes, transportSemantics
-        )
+        def look_up() -> None:
+            self._resolver.resolveHostName(
+                _PublicOnly(resolutionReceiver, self._lookups),
+                hostName,
+                portNumber,
+                addressTypes,
+                transportSemantics,
+            )
+
+        resolution = _Resolution(hostName)
+        if not self._lookups.begin(look_up):
+            resolutionReceiver.resolutionBegan(resolution)
+            resolutionReceiver.resolutionComplete()
+        return resolution
 
 
 class GuardedReactor:
@@ -94,14 +183,22 @@ class GuardedReactor:
     Endpoints made with it (`HostnameEndpoint`, and so an Agent's) cannot reach anything else.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, lookups: Lookups) -> None:
         self._reactor = reactor
+        self._lookups = lookups
         directlyProvides(self, providedBy(reactor), IReactorPluggableNameResolver)
 
     @property
     def nameResolver(self) -> IHostnameResolver:
         """The guarded resolver."""
-        return _GuardedResolver(self._reactor.nameResolver)
+        return _GuardedResolver(self._reactor.nameResolver, self._lookups)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
+
+
+def resolve_public(reactor: GuardedReactor, host: str) -> Deferred[Sequence[str]]:
+    """Return the public addresses of *host*; `DNSLookupError` if there are none."""
+    found = _Found(host)
+    reactor.nameResolver.resolveHostName(found, host)
+    return found.addresses

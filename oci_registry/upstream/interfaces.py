@@ -22,7 +22,7 @@ class UpstreamBlob(Protocol):
 
     @property
     def hosts(self) -> frozenset[str]:
-        """Which of the upstream's hosts have sent bytes of it so far."""
+        """Which of the upstream's hosts have sent bytes of it so far; before the first, which has answered."""
 
     def pump(self, consumer: IConsumer) -> Deferred[int]:
         """Write the body to *consumer*, at its pace; return the number of bytes.
@@ -69,8 +69,9 @@ class Upstream(Protocol):
     configured: bool
     """Whether somebody wrote it down, or a client named it."""
 
-    manifest_invalidation_time: float
-    """Seconds that a tag is believed; more than was configured while the host's limit is near."""
+    @property
+    def manifest_invalidation_time(self) -> float:
+        """Seconds that a tag is believed; more while little is left of a host's budget."""
 
     stale_while_revalidate: float
     """Seconds beyond that that a tag is served while upstream is asked in the background."""

@@ -23,15 +23,16 @@ class ManifestHandler:
         served = await self._manifests.get(target, route.reference)
         manifest = served.manifest
         set_namespace(request, route.ns or target.upstream.namespace)
-        if served.stale is not None:
-            age = int(max(served.stale, 0))
-            shown = format_duration(age - age % 60 if age >= 60 else age)
+        if served.age is not None:
+            age = int(served.age)
             request.setHeader(b"Age", b"%d" % age)
-            request.setHeader(
-                b"Warning",
-                f'299 - "{target.upstream.namespace} cannot be asked; '
-                f'this tag was confirmed {shown} ago"'.encode("ascii", "replace"),
-            )
+            if served.doubt is not None:
+                shown = format_duration(age - age % 60 if age >= 60 else age)
+                request.setHeader(
+                    b"Warning",
+                    f'299 - "{target.upstream.namespace} {served.doubt.value}; '
+                    f'this tag was confirmed {shown} ago"'.encode("ascii", "replace"),
+                )
         if not_modified(request, manifest.digest):
             return
         set_content(request, manifest.media_type, len(manifest.raw), manifest.digest)

@@ -11,16 +11,11 @@ from oci_registry.config.settings import Credentials
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.mediatypes import OCI_MANIFEST
 from oci_registry.streams.growing import TAIL
-from oci_registry.upstream import client as upstream_client
 from tests.support.daemon import MirrorTestCase, reactor, running, until
 from tests.support.fake_registry import Asked, FakeRegistry, Reply
+from tests.support.patterns import pattern
 
 SIZE = 700_000
-
-
-def pattern(size: int) -> bytes:
-    """Return bytes that differ everywhere."""
-    return b"".join(n.to_bytes(4, "big") for n in range(size // 4 + 1))[:size]
 
 
 class BlobFaults(MirrorTestCase):
@@ -34,7 +29,7 @@ class BlobFaults(MirrorTestCase):
 
     async def refused(self, reply: Reply) -> None:
         """With *reply* no client gets the whole, nothing is kept, and the next pull is right."""
-        await self.start()
+        await self.start(self.upstream("docker.io", retries=0))
         self.registry.script("/blobs/", reply)
         got = await self.client.get(self.path)
         if got.status == 200:
@@ -330,7 +325,6 @@ class ManifestFaults(MirrorTestCase):
     @running
     async def test_statuses(self) -> None:
         """Upstream's statuses become ones that make clients go on to their next host."""
-        await self.start()
         for status, headers, expected, code in (
             (404, {}, 404, "MANIFEST_UNKNOWN"),
             (401, {"WWW-Authenticate": 'Basic realm="x"'}, 403, "DENIED"),
@@ -340,6 +334,7 @@ class ManifestFaults(MirrorTestCase):
             (503, {}, 502, "UNAVAILABLE"),
             (504, {}, 504, "UNAVAILABLE"),
         ):
+            await self.start()
             self.registry.script("/manifests/", Reply(status, headers=dict(headers)))
             got = await self.client.get("/v2/library/app/manifests/1")
             error = json.loads(got.body)["errors"][0]
@@ -348,18 +343,19 @@ class ManifestFaults(MirrorTestCase):
             self.assertIn(self.registry.host, error["message"])
             if status == 429:
                 self.assertEqual("17", got.headers["retry-after"])
+            await self.stop()
 
     @running
     async def test_never_answers(self) -> None:
         """An upstream that accepts and says nothing costs a bounded time, and is a 504."""
-        self.assertLess(upstream_client.ANSWER_TIMEOUT, 30)
-        self.patch(upstream_client, "ANSWER_TIMEOUT", 0.05)
-        await self.start()
+        await self.start(self.upstream("docker.io", response_timeout=0.05))
         self.registry.script("", Reply(silent=True))
         blob = Digest.of(b"x")
         for path in ("manifests/1", f"blobs/{blob}", "tags/list", f"referrers/{blob}"):
             got = await self.client.get(f"/v2/library/app/{path}")
             self.assertEqual(504, got.status, path)
+            await self.stop()
+            await self.start(self.upstream("docker.io", response_timeout=0.05))
 
     @running
     async def test_refused_connection(self) -> None:

@@ -17,7 +17,6 @@ from oci_registry.spec.errors import (
 )
 from oci_registry.spec.mediatypes import MANIFEST_TYPES, OCI_MANIFEST
 from oci_registry.spec.reference import Tag
-from oci_registry.upstream import client as client_module
 from oci_registry.upstream.client import RegistryClient
 from oci_registry.upstream.interfaces import Page
 from tests.support.daemon import running, until
@@ -230,8 +229,7 @@ class Broken(ClientTestCase):
     @running
     async def test_never_answers(self) -> None:
         """Whatever is asked, and wherever the answer stops, it is given up in time and hung up on."""
-        self.patch(client_module, "ANSWER_TIMEOUT", 0.05)
-        client = self.connect()
+        client = self.connect(response_timeout=0.05)
         for method in ("GET", "HEAD"):
             self.registry.script("", Reply(silent=True), method)
         for question in every(client):
@@ -255,9 +253,8 @@ class Broken(ClientTestCase):
     @running
     async def test_blob_stalls(self) -> None:
         """A body that stands still is given up."""
-        self.patch(client_module, "BODY_TIMEOUT", 0.05)
         self.registry.script("/blobs/", Reply(body=DATA, hold=Deferred(), hold_at=1000))
-        client = self.connect()
+        client = self.connect(body_timeout=0.05)
         await self.error(read(await client.blob(APP, BLOB)), GatewayTimeout)
         await until(lambda: not self.registry.channels)
 

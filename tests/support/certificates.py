@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import Any
@@ -9,41 +10,81 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from twisted.internet.ssl import CertificateOptions, PrivateCertificate
+from OpenSSL import SSL, crypto
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.internet.ssl import CertificateOptions
+from zope.interface import implementer
+
+
+def _general(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 class Certified:
-    """A self-signed certificate for *name*, a host's name or an IP address."""
+    """A certificate for *name*, a host's name or an IP address, signed by *issuer* or by itself.
 
-    def __init__(self, name: str, *, days: int = 1) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        try:
-            known: x509.GeneralName = x509.IPAddress(ip_address(name))
-        except ValueError:
-            known = x509.DNSName(name)
+    *names*: the hosts that it is for, if not the one that it is called by.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        names: Sequence[str] = (),
+        days: int = 1,
+        issuer: Certified | None = None,
+    ) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        known = [_general(host) for host in names or (name,)]
         end = datetime.now(UTC) + timedelta(days=days)
-        certificate = (
+        signer = issuer or self
+        self._certificate = (
             x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(subject)
-            .public_key(key.public_key())
+            .subject_name(self._subject)
+            .issuer_name(signer._subject)
+            .public_key(self._key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(end - timedelta(days=30))
             .not_valid_after(end)
-            .add_extension(x509.SubjectAlternativeName([known]), critical=False)
+            .add_extension(x509.SubjectAlternativeName(known), critical=False)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(key, hashes.SHA256())
+            .sign(signer._key, hashes.SHA256())
         )
-        self.certificate: bytes = certificate.public_bytes(serialization.Encoding.PEM)
-        self._key = key.private_bytes(
+        self.certificate: bytes = self._certificate.public_bytes(serialization.Encoding.PEM)
+        self.key: bytes = self._key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
 
-    def server(self) -> CertificateOptions:
-        """Return what a server that has this certificate listens with."""
-        own: Any = PrivateCertificate.loadPEM(self.certificate + self._key)
-        options: CertificateOptions = own.options()
-        return options
+    def server(
+        self, *, clients: Certified | None = None, demanding: bool = True
+    ) -> CertificateOptions:
+        """Return what a server that has this certificate listens with.
+
+        *clients*: who vouches for clients, which are asked for a certificate; they are turned away
+        without one if *demanding*.
+        """
+        options: dict[str, Any] = {}
+        if clients is not None:
+            options = {
+                "verify": True,
+                "requireCertificate": demanding,
+                "caCerts": [crypto.X509.from_cryptography(clients._certificate)],
+            }
+        return CertificateOptions(privateKey=self._key, certificate=self._certificate, **options)
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class Changing:
+    """What a server listens with whose *certified* may be changed while it does."""
+
+    def __init__(self, certified: Certified) -> None:
+        self.certified = certified
+
+    def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+        return self.certified.server().serverConnectionForTLS(tlsProtocol)

@@ -16,6 +16,7 @@ from oci_registry.config.settings import FilesystemSettings, Settings, UpstreamS
 from oci_registry.service import Daemon
 from tests.support.client import Client
 from tests.support.fake_registry import FakeRegistry
+from tests.support.forward import ForwardReactor
 from tests.support.settings import upstream_settings
 
 reactor: Any = real_reactor
@@ -38,28 +39,41 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 class MirrorTestCase(TestCase):
-    """A fake upstream for docker.io and example.com, a daemon, and a client of it."""
+    """A fake upstream for docker.io and example.com, a daemon, and a client of it.
+
+    `time` is the clock of both; `time.forward` lets it pass.
+    """
 
     timeout = 60
 
     def setUp(self) -> None:
-        self.registry = FakeRegistry()
-        self.registry.start(reactor)
+        self.time = ForwardReactor(reactor)
+        self.registries: list[FakeRegistry] = []
+        self.registry = self.another()
         self.root = Path(self.mktemp())
         self.daemons: list[Daemon] = []
 
+    def another(self) -> FakeRegistry:
+        """Return one more server, which is stopped in the end."""
+        registry = FakeRegistry()
+        registry.start(self.time)
+        self.registries.append(registry)
+        return registry
+
     def upstream(self, namespace: str, **settings: Any) -> UpstreamSettings:
-        settings.setdefault("host", self.registry.host)
+        """Return the settings of an upstream at `registry`, or at the ``host`` or ``hosts`` given."""
+        if "hosts" not in settings:
+            settings.setdefault("host", self.registry.host)
         return upstream_settings(namespace=namespace, tls=False, **settings)
 
     async def start(
-        self, *upstreams: UpstreamSettings, grace: float = 5.0, on: Any = reactor, **settings: Any
+        self, *upstreams: UpstreamSettings, grace: float = 5.0, on: Any = None, **settings: Any
     ) -> Daemon:
-        """Start the daemon (again); `client` then talks to it. *on*: its reactor."""
+        """Start the daemon (again); `client` then talks to it. *on*: its reactor, if not `time`."""
         chosen = upstreams or (self.upstream("docker.io"), self.upstream("example.com"))
         settings.setdefault("storage", FilesystemSettings(str(self.root)))
         daemon = Daemon(
-            on,
+            on or self.time,
             Settings(
                 listen=("tcp:0:interface=127.0.0.1",),
                 upstreams=chosen,
@@ -83,6 +97,15 @@ class MirrorTestCase(TestCase):
         daemon = self.daemons.pop()
         await daemon.stopService()
 
+    async def afresh(self) -> None:
+        """Stop the daemon and forget everything: what is started then has a cold store."""
+        while self.daemons:
+            await self.stop()
+        self.root = Path(self.mktemp())
+        for registry in self.registries:
+            registry.unscript()
+            registry.asked.clear()
+
     @running
     async def tearDown(self) -> None:
         for response in self.client.responses if hasattr(self, "client") else ():
@@ -90,8 +113,9 @@ class MirrorTestCase(TestCase):
                 response.close()
         while self.daemons:
             await self.stop()
-        await self.registry.stop()
-        await until(lambda: not self.registry.channels)
+        for registry in self.registries:
+            await registry.stop()
+        await until(lambda: not any(registry.channels for registry in self.registries))
         # Sockets that were closed just now are noticed in the reactor's next round.
         await deferLater(reactor, 0)
 

@@ -18,7 +18,10 @@ from oci_registry.upstream.agent import UpstreamHttp
 
 
 class FakeResponse:
-    """An answer whose body arrives at once, *error* after it; `taken` says whether anybody read it."""
+    """An answer whose body arrives at once, *error* after it; `taken` says whether anybody read it.
+
+    *length*: what is announced, where that is not the length of what arrives.
+    """
 
     def __init__(
         self,
@@ -28,10 +31,11 @@ class FakeResponse:
         *,
         sized: bool = True,
         error: Exception | None = None,
+        length: int | None = None,
     ) -> None:
         self.code = code
         self.headers = Headers({name: [value] for name, value in (headers or {}).items()})
-        self.length: Any = len(body) if sized else UNKNOWN_LENGTH
+        self.length: Any = (length or len(body)) if sized else UNKNOWN_LENGTH
         self.taken = False
         self._body = body
         self._error = error

@@ -27,7 +27,7 @@ class ListeningProcess(ProcessProtocol):
     ) -> None:
         self.listening: Deferred[int] = Deferred()
         self.ended: Deferred[ListeningProcess] = Deferred()
-        self.output = b""
+        self.output = bytearray()
         self.signal: int | None = None
         self.status: int | None = None
         self.command = command
@@ -64,7 +64,8 @@ class ListeningProcess(ProcessProtocol):
 class DaemonProcess(ListeningProcess):
     """``python -m oci_registry`` on a free port.
 
-    ``storage`` is what stands behind the options, if not a directory; ``command`` is everything.
+    ``upstream`` is a host, or the whole upstream file. ``storage`` is what stands behind the options,
+    if not a directory; ``command`` is everything.
     """
 
     def __init__(
@@ -76,7 +77,9 @@ class DaemonProcess(ListeningProcess):
         storage: Sequence[str] | None = None,
     ) -> None:
         config = root.parent / f"{root.name}.yaml"
-        config.write_text(f'- {{namespace: docker.io, host: "{upstream}", tls: false}}\n')
+        if "\n" not in upstream:
+            upstream = f'- {{namespace: docker.io, host: "{upstream}", tls: false}}\n'
+        config.write_text(upstream)
         command = [sys.executable, "-m", "oci_registry", "--listen", "127.0.0.1:0"]
         command += ["--upstream-config-file", str(config), *options]
         command += storage or ["filesystem", "--root", str(root)]

@@ -13,7 +13,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
 
-from tests.support.fake_registry import Asked, Channel, Channels, Reply
+from tests.support.fake_channel import Channel, Channels
+from tests.support.fake_replies import Asked, Reply
 
 Forward = Callable[[], Awaitable[Reply]]
 Script = Callable[[Asked, Forward], Coroutine[Any, Any, Reply | None]]

@@ -11,12 +11,29 @@ from twisted.internet.task import deferLater
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import TestCase
 
+from oci_registry.config.settings import EgressSettings
+from oci_registry.metrics import HostMetrics, Metrics
 from oci_registry.spec.errors import RegistryError
 from oci_registry.upstream.agent import UpstreamHttp
-from oci_registry.upstream.client import HttpBlob, RegistryClient
+from oci_registry.upstream.blob import HttpBlob
+from oci_registry.upstream.client import RegistryClient
 from tests.support.daemon import reactor, running, until
 from tests.support.fake_registry import FakeRegistry
 from tests.support.settings import upstream_settings
+
+
+class _Outcomes(HostMetrics):
+    """Keeps the outcomes of questions."""
+
+    def __init__(self, outcomes: list[str]) -> None:
+        super().__init__(Metrics(), "example.com", None)
+        self._outcomes = outcomes
+
+    def answered(self, outcome: str) -> None:
+        self._outcomes.append(outcome)
+
+
+_DIRECT = EgressSettings()
 
 
 class ClientTestCase(TestCase):
@@ -30,14 +47,22 @@ class ClientTestCase(TestCase):
         self.clients: list[RegistryClient] = []
         self.outcomes: list[str] = []
 
-    def connect(self, **options: Any) -> RegistryClient:
-        """Return a client; without options, of the fake registry over http."""
+    def connect(
+        self, *, on: Any = reactor, egress: EgressSettings = _DIRECT, **options: Any
+    ) -> RegistryClient:
+        """Return a client; without options, of the fake registry over http. *on*: its reactor."""
         options.setdefault("host", self.registry.host)
         options.setdefault("tls", False)
         settings = upstream_settings("example.com", **options)
         (host,) = settings.hosts
-        http = UpstreamHttp(reactor, host, guarded=not settings.configured)
-        client = RegistryClient(settings, host, http, reactor, self.outcomes.append)
+        http = UpstreamHttp(
+            on,
+            host,
+            guarded=not settings.configured,
+            egress=egress,
+            connect_timeout=settings.connect_timeout,
+        )
+        client = RegistryClient(settings, host, http, reactor, _Outcomes(self.outcomes))
         self.clients.append(client)
         return client
 
@@ -48,7 +73,8 @@ class ClientTestCase(TestCase):
         try:
             answer = await question
         except RegistryError as error:
-            self.assertIs(kind, type(error), error.message)
+            self.assertIsInstance(error, kind)
+            self.assertEqual(kind.status, error.status)
             self.assertIn(host or self.registry.host, error.message)
             return error.message
         raise AssertionError(f"no error, but {answer!r}")

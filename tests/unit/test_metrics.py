@@ -90,6 +90,16 @@ class Page(SynchronousTestCase):
         self.assertEqual(1, self.value("blob_cache_hits", namespace="docker.io"))
         self.assertEqual(hosts[0], self.metrics.namespace(hosts[0]))
 
+    def test_stale(self) -> None:
+        """Stale answers are counted by namespace, under a bounded label too."""
+        for n in range(MAX_NAMESPACES):
+            self.metrics.namespace(f"h{n}.example.com")
+        for host in ("docker.io", "one.example.com", "two.example.com"):
+            self.metrics.stale(host)
+        for namespace, expected in (("docker.io", 1), ("other", 2), ("one.example.com", None)):
+            got = self.value("oci_registry_stale_served_total", namespace=namespace)
+            self.assertEqual(expected, got, namespace)
+
     def test_two_daemons(self) -> None:
         """Two daemons in a process count for themselves."""
         self.metrics.hit("blob", "docker.io")

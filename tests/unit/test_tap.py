@@ -8,6 +8,7 @@ import sys
 from io import StringIO
 from pathlib import Path
 
+import yaml
 from twisted.application.service import IService
 from twisted.python.usage import UsageError
 from twisted.scripts.twistd import ServerOptions
@@ -18,18 +19,17 @@ from oci_registry import __version__, service, tap
 from oci_registry.config.settings import (
     BUILTIN_UPSTREAMS,
     Credentials,
+    EgressSettings,
     FilesystemSettings,
+    ProxySettings,
     Settings,
 )
-from oci_registry.config.upstreams import KEYS
 from oci_registry.tap import Options, makeService
 from tests.support.settings import upstream_settings
 
 from .config.support import SECRET
 
-EXAMPLE = Path(__file__).parents[2] / "example.yaml"
 CREDENTIALS = json.dumps({"docker.io": {"username": "alice", "password": SECRET}})
-FORTNIGHT = 14 * 86400.0
 
 
 class TapTestCase(SynchronousTestCase):
@@ -70,6 +70,7 @@ class Parsing(TapTestCase):
                 default_namespace="docker.io",
                 upstreams=BUILTIN_UPSTREAMS,
                 allow_dynamic_upstreams=True,
+                egress=EgressSettings(),
                 check_cache_digest=False,
                 log_level="info",
                 log_format="text",
@@ -94,10 +95,12 @@ class Parsing(TapTestCase):
             f"--upstream-config-file={config}",
             f"--upstream-credentials-file={credentials}",
             "--check-cache-digest",
+            "--allow-private-upstreams",
             "--upstreams=configured",
             "--log-level=debug",
             "--log-format=json",
             "--shutdown-grace=1m",
+            HTTPS_PROXY="http://proxy:3128",
         )
         self.assertEqual(
             options.settings,
@@ -118,11 +121,15 @@ class Parsing(TapTestCase):
                     ),
                 ),
                 allow_dynamic_upstreams=False,
+                egress=EgressSettings(https_proxy=ProxySettings("proxy", 3128), allow_private=True),
                 check_cache_digest=True,
                 log_level="debug",
                 log_format="json",
                 shutdown_grace=60.0,
-                warnings=("upstream quay.io: tls is false: its credentials are sent unencrypted",),
+                warnings=(
+                    "upstream quay.io: tls is false: its credentials are sent unencrypted",
+                    "--allow-private-upstreams: has no effect with --upstreams configured",
+                ),
             ),
         )
 
@@ -140,6 +147,14 @@ class Parsing(TapTestCase):
         options = Options()
         options.parseOptions(["filesystem"])
         self.assertEqual(options.settings.storage, FilesystemSettings(self.root))
+
+    def test_proxy(self) -> None:
+        """A proxy comes from the environment, and its password is in the settings alone."""
+        options = self.parse(https_proxy=f"https://alice:{SECRET}@proxy")
+        credentials = options.settings.egress.https_proxy.credentials
+        self.assertEqual(credentials, Credentials("alice", SECRET))
+        self.assertNotIn(SECRET, repr(options.settings))
+        self.refuse("filesystem", "--root", self.root, https_proxy=f"socks://x:{SECRET}@proxy")
 
     def test_old_command_line(self) -> None:
         """The command line of older programs is understood."""
@@ -247,17 +262,21 @@ class Help(TapTestCase):
             ("--upstream-credentials", "UPSTREAM_CREDENTIALS", ""),
             ("--upstream-credentials-file", "", ""),
             ("--check-cache-digest", "CHECK_CACHE_DIGEST", ""),
+            ("--allow-private-upstreams", "ALLOW_PRIVATE_UPSTREAMS", ""),
+            ("--check-config", "", ""),
             ("--upstreams", "UPSTREAMS", "any"),
             ("--log-level", "LOG_LEVEL", "info"),
             ("--log-format", "LOG_FORMAT", "text"),
             ("--shutdown-grace", "SHUTDOWN_GRACE", "30s"),
         ):
-            found = text.find(f" {flag} " if flag == "--check-cache-digest" else f" {flag}= ")
+            switch = flag in ("--check-cache-digest", "--allow-private-upstreams", "--check-config")
+            found = text.find(f" {flag} " if switch else f" {flag}= ")
             self.assertGreater(found, 0, flag)
             entry = text[found : found + 160]
             self.assertIn(variable, entry)
             self.assertIn(default, entry)
         self.assertIn("filesystem", text)
+        self.assertIn("HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY", text)
 
     def test_storage_help(self) -> None:
         """The storage has a help of its own."""
@@ -269,6 +288,54 @@ class Help(TapTestCase):
         """The version is that of the daemon and not of Twisted."""
         for arguments in (["--version"], ["filesystem", "--version"], ["s3", "--version"]):
             self.assertEqual(self.printed(*arguments), f"oci-registry {__version__}\n")
+
+
+class Checking(TapTestCase):
+    """--check-config."""
+
+    def test_shown(self) -> None:
+        """What would be in effect is printed, without secrets, and nothing is made."""
+        self.patch(sys, "stderr", StringIO())
+        text = self.printed(
+            *("--check-config", "--listen", "127.0.0.1:0", "--upstream-credentials", CREDENTIALS),
+            *("filesystem", "--root", self.root),
+        )
+        document = yaml.safe_load(text)
+        self.assertEqual(document["filesystem"], {"root": self.root})
+        self.assertEqual(document["upstream-config-file"][0]["hosts"][0]["username"], "alice")
+        self.assertNotIn(SECRET, text)
+        self.assertFalse(os.path.exists(self.root))
+
+    def test_warnings(self) -> None:
+        """Warnings go to standard error."""
+        errors = StringIO()
+        self.patch(sys, "stderr", errors)
+        self.printed(
+            *("--check-config", "--upstreams=configured", "--allow-private-upstreams"),
+            *("filesystem", "--root", self.root),
+        )
+        self.assertEqual(
+            errors.getvalue(),
+            "warning: --allow-private-upstreams: has no effect with --upstreams configured\n",
+        )
+
+    def test_problems(self) -> None:
+        """Problems are those of a start, and nothing is printed."""
+        output = StringIO()
+        self.patch(sys, "stdout", output)
+        arguments = ["--log-level=loud", "--listen=nowhere:x:y"]
+        self.assertEqual(self.refuse("--check-config", *arguments), self.refuse(*arguments))
+        self.assertEqual(output.getvalue(), "")
+
+    def test_made_as_for_a_start(self) -> None:
+        """What only turns out when the daemon is made is told as well."""
+
+        def make_service(*args: object, **options: object) -> None:
+            raise ValueError("/ca.pem holds no certificate")
+
+        self.patch(service, "make_service", make_service)
+        text = self.refuse("--check-config", "filesystem", "--root", self.root)
+        self.assertEqual(text, "/ca.pem holds no certificate")
 
 
 class Service(TapTestCase):
@@ -310,51 +377,3 @@ class Service(TapTestCase):
         parent.parseOptions(["oci-registry", "filesystem", "--root", self.root])
         self.assertIsInstance(parent.subOptions, tap.Options)
         self.assertIs(parent.loadedPlugins["oci-registry"].makeService, tap.makeService)
-
-
-class Example(TapTestCase):
-    """example.yaml, as it is delivered."""
-
-    def load(self) -> Settings:
-        # Its mode is whatever the checkout gave it, and a password in it is no secret.
-        copy = Path(self.mktemp())
-        copy.write_bytes(EXAMPLE.read_bytes())
-        os.chmod(copy, 0o600)
-        return self.parse("--upstream-config-file", str(copy)).settings
-
-    def test_loads(self) -> None:
-        """It loads without a warning, with the registries it promises."""
-        settings = self.load()
-        self.assertEqual(settings.warnings, ())
-        self.assertEqual(
-            [(upstream.namespace, upstream.hosts[0].host) for upstream in settings.upstreams],
-            [
-                ("docker.io", "registry-1.docker.io"),
-                ("quay.io", "quay.io"),
-                ("gcr.io", "gcr.io"),
-                ("ghcr.io", "ghcr.io"),
-                ("k8s.gcr.io", "k8s.gcr.io"),
-                ("registry.k8s.io", "registry.k8s.io"),
-                ("example.com", "registry.example.com"),
-            ],
-        )
-
-    def test_defaults_are_true(self) -> None:
-        """What it shows as defaults are the defaults."""
-        docker = self.load().upstreams[0]
-        self.assertEqual(docker, BUILTIN_UPSTREAMS[0])
-        self.assertEqual(docker.blob_invalidation_time, FORTNIGHT)
-
-    def test_private(self) -> None:
-        """The private registry has everything one may want."""
-        private = self.load().upstreams[-1]
-        self.assertEqual(private.user_agent, "containerd/1.6.8")
-        self.assertEqual(private.hosts[0].credentials, Credentials("example", "hunter2"))
-        self.assertEqual(private.manifest_invalidation_time, 0)
-        self.assertEqual(private.blob_invalidation_time, 30 * 86400)
-
-    def test_every_key(self) -> None:
-        """Every key is explained, in use or in a comment."""
-        text = EXAMPLE.read_text()
-        for key in KEYS:
-            self.assertIn(f"{key}: ", text)

@@ -10,6 +10,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.x509.oid import NameOID
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -21,9 +22,9 @@ from oci_registry.config.settings import ConfigError, Settings
 SECRET = "Tr0ub4dor"
 
 
-def pem() -> tuple[bytes, bytes]:
+def pem(key: CertificateIssuerPrivateKeyTypes | None = None) -> tuple[bytes, bytes]:
     """A self-signed certificate and its key, both PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = key or ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "example")])
     start = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     certificate = (

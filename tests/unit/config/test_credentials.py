@@ -14,7 +14,13 @@ from oci_registry.config.credentials import (
     warn_of_exposure,
 )
 from oci_registry.config.findings import Findings
-from oci_registry.config.settings import BUILTIN_UPSTREAMS, Credentials, UpstreamSettings
+from oci_registry.config.settings import (
+    BUILTIN_UPSTREAMS,
+    Credentials,
+    HostSettings,
+    ProxySettings,
+    UpstreamSettings,
+)
 from tests.support.settings import upstream_settings
 
 from .support import SECRET, ConfigTestCase
@@ -170,6 +176,54 @@ class Applying(ConfigTestCase):
         self.assert_fine(warnings=1)
         self.assertIn("HERE: the credentials for a.example replace", self.findings.warnings[0])
 
+    def hosts(self, namespace: str, *names: str) -> UpstreamSettings:
+        return UpstreamSettings(namespace, tuple(HostSettings(name) for name in names))
+
+    def test_own_host(self) -> None:
+        """Of several hosts the one with the registry's own name gets them, and no mirror does."""
+        for namespace, own in (
+            ("a.example", "a.example"),
+            ("docker.io", "registry-1.docker.io"),
+            ("docker.io", "docker.io"),
+            ("a.example:5000", "a.example:5000"),
+        ):
+            upstream = self.hosts(namespace, "mirror.example", own, "a.example.evil")
+            (changed,) = self.apply((upstream,), namespace)
+            self.assertEqual([host.host for host in changed.hosts if host.credentials], [own])
+            self.assertEqual(
+                [host.host for host in changed.hosts], ["mirror.example", own, "a.example.evil"]
+            )
+            self.assertEqual(changed.hosts[1].credentials, ALICE)
+        self.assert_fine()
+
+    def test_no_own_host(self) -> None:
+        """Where none has it they are not used, with a warning that says where they belong."""
+        upstream = self.hosts("a.example", "b.example", "c.example", "a.example:5000")
+        self.assertEqual(self.apply((upstream,), "a.example"), (upstream,))
+        self.assert_fine(warnings=1)
+        for part in ("HERE: the credentials for a.example are not used", "write them to the hosts"):
+            self.assertIn(part, self.findings.warnings[0])
+
+    def test_only_host(self) -> None:
+        """An only host gets them, whatever its name."""
+        (changed,) = self.apply((self.hosts("a.example", "b.example"),), "a.example")
+        self.assertEqual(changed.hosts[0].credentials, ALICE)
+        self.assert_fine()
+
+    def test_override_of_several(self) -> None:
+        """Those that the own host has already are replaced, with a warning; others stay."""
+        bob = Credentials(username="bob", password=SECRET)
+        upstream = UpstreamSettings(
+            "a.example",
+            (
+                HostSettings("b.example", credentials=bob),
+                HostSettings("a.example", credentials=bob),
+            ),
+        )
+        (changed,) = self.apply((upstream,), "a.example")
+        self.assertEqual([host.credentials for host in changed.hosts], [bob, ALICE])
+        self.assert_fine(warnings=1)
+
     def test_unknown(self) -> None:
         """Those for an upstream that nobody configured are not used, with a warning."""
         self.assertEqual(self.apply(BUILTIN_UPSTREAMS, "quay.io"), BUILTIN_UPSTREAMS)
@@ -206,3 +260,24 @@ class Exposure(ConfigTestCase):
         plain, trusting = self.findings.warnings
         self.assertIn("upstream a.example: tls is false", plain)
         self.assertIn("upstream a.example: accept_invalid_certs", trusting)
+
+    def test_of_several_hosts(self) -> None:
+        """Where there are several hosts, the one is named."""
+        hosts = (HostSettings("a.example"), HostSettings("b.example", tls=False, credentials=ALICE))
+        warn_of_exposure((UpstreamSettings("a.example", hosts),), self.findings)
+        self.assert_fine(warnings=1)
+        self.assertIn("upstream a.example, host b.example: tls", self.findings.warnings[0])
+
+    def test_to_a_proxy(self) -> None:
+        """Credentials for a proxy are warned of in the same way."""
+        name = {"namespace": "a.example", "host": "a.example"}
+        warn_of_exposure(
+            (
+                upstream_settings(**name, proxy=ProxySettings("p", 80, credentials=ALICE)),
+                upstream_settings(**name, proxy=ProxySettings("p", 80, True, ALICE)),
+                upstream_settings(**name, proxy=ProxySettings("p", 80), credentials=ALICE),
+            ),
+            self.findings,
+        )
+        self.assert_fine(warnings=1)
+        self.assertIn("upstream a.example: the proxy is reached by http", self.findings.warnings[0])

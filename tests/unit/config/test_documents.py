@@ -13,9 +13,9 @@ from .support import SECRET, ConfigTestCase
 
 
 class _Case(ConfigTestCase):
-    def read(self, text: str | bytes) -> list[Entry]:
+    def read(self, text: str | bytes, *lists: str) -> list[Entry]:
         data = text.encode() if isinstance(text, str) else text
-        return read_entries(data, "f.yaml", self.findings)
+        return read_entries(data, "f.yaml", self.findings, lists)
 
     def values(self, text: str) -> list[dict[str, object]]:
         return [{k: s.value for k, s in entry.fields.items()} for entry in self.read(text)]
@@ -72,6 +72,79 @@ class Reading(_Case):
         for encoding in ("utf-8-sig", "utf-16"):
             (entry,) = self.read("- a: ä".encode(encoding))
             self.assertEqual(entry.fields["a"].value, "ä")
+
+
+class Lists(_Case):
+    """Lists at keys that may have one."""
+
+    def items(self, text: str) -> list[object]:
+        """What is at ``l`` in the one entry: values, and mappings of values."""
+        (entry,) = self.read(text, "l")
+        return [
+            {key: scalar.value for key, scalar in item.fields.items()}
+            if isinstance(item, Entry)
+            else item.value
+            for item in entry.lists["l"]
+        ]
+
+    def test_items(self) -> None:
+        """Scalars and mappings come in order, with their kinds."""
+        text = "- {l: [a, {b: 1, c: yes}, ~, [x], 5, {}]}"
+        self.assertEqual(self.items(text), ["a", {"b": 1, "c": True}, None, None, 5, {}])
+        self.assert_fine()
+        (entry,) = self.read(text, "l")
+        self.assertEqual(entry.fields["l"].kind, "a list")
+        self.assertEqual(entry.lists["l"][3].kind, "a list")
+        self.assertEqual(self.items("- {l: []}"), [])
+
+    def test_lines(self) -> None:
+        """Items are counted from 1, and know their line as entries do."""
+        (entry,) = self.read("- a: b\n  l:\n  - x\n  - y: 1\n    z: 2\n", "l")
+        first, second = entry.lists["l"]
+        self.assertEqual(first.line, 3)
+        self.assertEqual((second.number, second.line, second.fields["z"].line), (2, 4, 5))
+
+    def test_only_where_they_may_be(self) -> None:
+        """A list at another key, or deeper, has no items; what is no list has none either."""
+        (entry,) = self.read("- {l: [{l: [a]}], m: [a], n: a, o: {l: [a]}}", "l", "n", "x")
+        self.assertEqual(list(entry.lists), ["l"])
+        (item,) = entry.lists["l"]
+        self.assertEqual((item.lists, item.fields["l"].kind), ({}, "a list"))
+        self.assert_fine()
+
+    def test_merged(self) -> None:
+        """A list can be merged in, and mappings into its items; the entry's own value wins."""
+        entries = self.read(
+            "- &a {l: [&x {b: 1}, {<<: *x, c: 2}]}\n- {<<: *a}\n- {<<: *a, l: 5}\n", "l"
+        )
+        self.assertEqual(entries[0].lists, entries[1].lists)
+        self.assertEqual(
+            {k: s.value for k, s in entries[1].lists["l"][1].fields.items()}, {"b": 1, "c": 2}
+        )
+        self.assertEqual(entries[2].lists, {})
+        self.assert_fine()
+
+    def test_problems(self) -> None:
+        """What is malformed in an item is told with its entry and line, once for all aliases."""
+        self.read("- l: &l\n  - a: 1\n    a: 2\n  - {<<: x}\n- {l: *l}\n", "l")
+        first, second = self.findings.problems
+        self.assertEqual(
+            first, "f.yaml: entry 1, line 3: the key 'a' is given twice, first in line 2"
+        )
+        self.assertEqual(second, "f.yaml: entry 1, line 4: only mappings can be merged with <<")
+
+    def test_into_itself(self) -> None:
+        """A list that holds itself, or the mapping it belongs to, ends there."""
+        self.assertEqual(self.items("- &e {a: 1, l: &l [*l, *e]}"), [None, {"a": 1, "l": None}])
+        self.assert_fine()
+
+    def test_bomb(self) -> None:
+        """Lists of aliases to lists cost nothing."""
+        lines = ["- {l: &a0 [{x: 1}, {x: 1}]}"]
+        lines += [f"- {{l: &a{n} [*a{n - 1}, *a{n - 1}]}}" for n in range(1, 60)]
+        entries = self.read("\n".join(lines), "l")
+        self.assertEqual([item.kind for item in entries[-1].lists["l"]], ["a list", "a list"])
+        self.assert_fine()
 
 
 class Merging(_Case):
@@ -161,6 +234,12 @@ class Problems(_Case):
         self.read("- " + "[" * 5000)
         self.assert_problem("nested too deeply")
 
+    def test_merged_deeply(self) -> None:
+        """Neither is a chain of mappings that each merge the one before."""
+        chain = "".join(f", &a{n} {{<<: *a{n - 1}}}" for n in range(1, 5000))
+        self.read(f"- {{k: [&a0 {{x: 1}}{chain}]}}\n- {{<<: *a4999}}\n")
+        self.assert_problem("nested too deeply")
+
     def test_bad_bytes(self) -> None:
         """Bytes that are no text are refused with their position."""
         for data in (b"- a: \xff\xfe\n", b"- a: \x00\n"):
@@ -190,9 +269,12 @@ class Problems(_Case):
             f"- {SECRET}",
             f"- {{password: a, password: {SECRET}}}",
             f"- ? [{SECRET}]\n  : {SECRET}",
+            f"- {{l: [{{password: a, password: {SECRET}}}]}}",
+            f"- {{l: [{{<<: {SECRET}}}]}}",
+            f"- {{l: [{{? [{SECRET}] : {SECRET}}}]}}",
         ):
             self.findings.problems.clear()
-            self.read(text)
+            self.read(text, "l")
             self.assertTrue(self.findings.problems, text)
             self.assert_discreet()
 
@@ -200,7 +282,7 @@ class Problems(_Case):
     def test_anything(self, text: str) -> None:
         """Any text is read or refused, and a document that loads gives the same values."""
         findings = Findings()
-        entries = read_entries(text.encode(), "f", findings)
+        entries = read_entries(text.encode(), "f", findings, ("a", "b"))
         if findings.problems:
             return
         try:
@@ -212,6 +294,8 @@ class Problems(_Case):
             for key, scalar in entry.fields.items():
                 if isinstance(scalar.value, str | int):
                     self.assertEqual(scalar.value, value[key])
+            for key, items in entry.lists.items():
+                self.assertEqual(len(items), len(value[key]))
 
 
 class Words(_Case):

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import os
 
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
 from oci_registry.config.files import (
     MAX_FILE_SIZE,
     FileContent,
     check_certificates,
     check_directory,
+    check_private_key,
     read_file,
 )
 
@@ -85,6 +95,69 @@ class Certificates(ConfigTestCase):
         }.items():
             error = self.assertRaises(ValueError, check_certificates, path)
             self.assertIn(reason, str(error))
+
+
+class Keys(ConfigTestCase):
+    """check_private_key."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.certificate, self.key = pem()
+        self.path = self.write("own.pem", self.certificate)
+
+    def refusal(self, key: bytes, certificate: bytes | None = None) -> str:
+        path = self.write("certificate.pem", certificate or self.certificate)
+        error = self.assertRaises(ValueError, check_private_key, self.write("key.pem", key), path)
+        return str(error)
+
+    def test_usable(self) -> None:
+        """A key is one, in either form, beside its certificate or alone, and comes with its mode."""
+        old = load_pem_private_key(self.key, None).private_bytes(
+            Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()
+        )
+        for content in (self.key, old, self.certificate + self.key, self.key + self.certificate):
+            path = self.write("key.pem", content, 0o640)
+            self.assertTrue(check_private_key(path, self.path).exposed)
+
+    def test_chain(self) -> None:
+        """Behind the certificate may be those of its issuers; before it they may not."""
+        other = pem()[0]
+        path = self.write("key.pem", self.key)
+        check_private_key(path, self.write("chain.pem", self.certificate + other))
+        self.assertIn("does not belong", self.refusal(self.key, other + self.certificate))
+
+    def test_refused(self) -> None:
+        """What is wrong with a key is told, and nothing of it."""
+        rsa_key = rsa.generate_private_key(65537, 2048)
+        for content, reason in (
+            (self.certificate, "holds no private key"),
+            (b"", "holds no private key"),
+            (pem()[1], "does not belong to the certificate"),
+            (pem(rsa_key)[1], "does not belong to the certificate"),
+            (self.key[:100], "cannot be used: it is broken"),
+            (self.key.replace(b"M", b"!"), "cannot be used: it is broken"),
+        ):
+            message = self.refusal(content)
+            self.assertIn(reason, message)
+            self.assertNotIn(str(self.directory), message)
+
+    def test_encrypted(self) -> None:
+        """An encrypted key is refused in either form, and nobody is asked for a password."""
+        key = load_pem_private_key(self.key, None)
+        for form in (PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL):
+            content = key.private_bytes(Encoding.PEM, form, BestAvailableEncryption(b"x"))
+            self.assertIn("is encrypted", self.refusal(content))
+
+    def test_weak(self) -> None:
+        """A key that TLS does not take is refused in the words of OpenSSL."""
+        certificate, key = pem(rsa.generate_private_key(65537, 1024))
+        self.assertIn("cannot be used: ee key too small", self.refusal(key, certificate))
+
+    def test_missing(self) -> None:
+        """A file that is not there is told by the system's reason."""
+        missing = str(self.directory / "missing")
+        error = self.assertRaises(ValueError, check_private_key, missing, self.path)
+        self.assertIn("No such file", str(error))
 
 
 class Directories(ConfigTestCase):

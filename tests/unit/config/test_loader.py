@@ -9,7 +9,9 @@ from oci_registry.config.loader import load_settings
 from oci_registry.config.settings import (
     BUILTIN_UPSTREAMS,
     ConfigError,
+    EgressSettings,
     FilesystemSettings,
+    ProxySettings,
     Settings,
 )
 
@@ -31,6 +33,7 @@ class Layers(LoaderTestCase):
                 default_namespace="docker.io",
                 upstreams=BUILTIN_UPSTREAMS,
                 allow_dynamic_upstreams=True,
+                egress=EgressSettings(),
                 check_cache_digest=False,
                 log_level="info",
                 log_format="text",
@@ -50,6 +53,9 @@ class Layers(LoaderTestCase):
                     "DEFAULT_NAMESPACE": "quay.io",
                     "UPSTREAM_CONFIG_FILE": config,
                     "CHECK_CACHE_DIGEST": "true",
+                    "HTTPS_PROXY": "http://proxy:3128",
+                    "http_proxy": "https://proxy",
+                    "NO_PROXY": "localhost,.example.com",
                     "UPSTREAMS": "configured",
                     "LOG_LEVEL": "debug",
                     "LOG_FORMAT": "json",
@@ -65,6 +71,11 @@ class Layers(LoaderTestCase):
                 default_namespace="quay.io",
                 upstreams=self.load({"upstream-config-file": config}).upstreams,
                 allow_dynamic_upstreams=False,
+                egress=EgressSettings(
+                    https_proxy=ProxySettings("proxy", 3128),
+                    http_proxy=ProxySettings("proxy", 443, tls=True),
+                    no_proxy=("localhost", ".example.com"),
+                ),
                 check_cache_digest=True,
                 log_level="debug",
                 log_format="json",
@@ -80,6 +91,7 @@ class Layers(LoaderTestCase):
                 "default-namespace": "ghcr.io",
                 "upstream-credentials-file": self.write("c.json", "{}"),
                 "check-cache-digest": 1,
+                "allow-private-upstreams": 1,
                 "upstreams": "any",
                 "log-level": "error",
                 "log-format": "text",
@@ -91,6 +103,7 @@ class Layers(LoaderTestCase):
                 "DEFAULT_NAMESPACE": "no sense",
                 "DEFAULT_UPSTREAM_NAMESPACE": "no sense",
                 "UPSTREAM_CREDENTIALS": "nonsense",
+                "ALLOW_PRIVATE_UPSTREAMS": "no",
                 "UPSTREAMS": "nonsense",
                 "LOG_LEVEL": "nonsense",
                 "LOG_FORMAT": "nonsense",
@@ -101,6 +114,7 @@ class Layers(LoaderTestCase):
         self.assertEqual(settings.listen, ("tcp:81",))
         self.assertEqual(settings.default_namespace, "ghcr.io")
         self.assertEqual((settings.log_level, settings.shutdown_grace), ("error", 2.0))
+        self.assertTrue(settings.egress.allow_private)
 
     def test_empty_is_unset(self) -> None:
         """An empty or blank variable is as good as none."""
@@ -112,6 +126,9 @@ class Layers(LoaderTestCase):
             "UPSTREAM_CONFIG_FILE",
             "UPSTREAM_CREDENTIALS",
             "CHECK_CACHE_DIGEST",
+            "ALLOW_PRIVATE_UPSTREAMS",
+            "HTTPS_PROXY",
+            "NO_PROXY",
             "UPSTREAMS",
             "LOG_LEVEL",
             "LOG_FORMAT",
@@ -132,6 +149,8 @@ class Layers(LoaderTestCase):
             {"log-level": "loud", "listen": ["x:y", "99999"], "shutdown-grace": "30"},
             {
                 "CHECK_CACHE_DIGEST": "perhaps",
+                "ALLOW_PRIVATE_UPSTREAMS": "perhaps",
+                "ALL_PROXY": f"socks5://x:{SECRET}@proxy",
                 "LOG_FORMAT": "xml",
                 "UPSTREAMS": "none",
                 "UPSTREAM_CONFIG_FILE": "/nowhere.yaml",
@@ -150,6 +169,8 @@ class Layers(LoaderTestCase):
                     "--listen",
                     "--shutdown-grace",
                     "CHECK_CACHE_DIGEST",
+                    "ALLOW_PRIVATE_UPSTREAMS",
+                    "ALL_PROXY",
                     "LOG_FORMAT",
                     "UPSTREAMS",
                     "/nowhere.yaml",

@@ -150,3 +150,18 @@ class Credentials(LoaderTestCase):
         settings = self.load(flags, {"UPSTREAM_CREDENTIALS": CREDENTIALS})
         self.assertEqual([u.namespace for u in settings.upstreams], ["quay.io", "docker.io"])
         self.assertEqual(settings.warnings, ())
+
+    def test_several_hosts(self) -> None:
+        """Where a registry has mirrors, they go to the registry itself or nowhere."""
+        path = self.write("u.yaml", "- {namespace: docker.io, hosts: [m, registry-1.docker.io]}")
+        environ = {"UPSTREAM_CREDENTIALS": CREDENTIALS}
+        settings = self.load({"upstream-config-file": path}, environ)
+        mirror, own = settings.upstreams[0].hosts
+        self.assertIsNone(mirror.credentials)
+        self.assertEqual(own.credentials.username, "alice")
+        self.assertEqual(settings.warnings, ())
+        path = self.write("u.yaml", "- {namespace: docker.io, hosts: [m, n]}")
+        settings = self.load({"upstream-config-file": path}, environ)
+        self.assertEqual([host.credentials for host in settings.upstreams[0].hosts], [None, None])
+        (warning,) = settings.warnings
+        self.assertIn("UPSTREAM_CREDENTIALS: the credentials for docker.io are not used", warning)

@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.config.names import fold_alias, parse_namespace, parse_registry_host, parse_url
+from oci_registry.config.names import (
+    fold_alias,
+    parse_namespace,
+    parse_registry_host,
+    parse_url,
+    split_port,
+)
 
 from .support import SECRET
 
@@ -54,6 +60,21 @@ class Hosts(SynchronousTestCase):
         except ValueError:
             return
         self.assertEqual(parse_registry_host(host), host)
+
+
+class Ports(SynchronousTestCase):
+    """split_port."""
+
+    def test_split(self) -> None:
+        """Names and addresses lose port and brackets."""
+        for host, parts in {
+            "quay.io": ("quay.io", None),
+            "quay.io:443": ("quay.io", 443),
+            "127.0.0.1:80": ("127.0.0.1", 80),
+            "[::1]": ("::1", None),
+            "[::1]:5000": ("::1", 5000),
+        }.items():
+            self.assertEqual(split_port(host), parts)
 
 
 class Namespaces(SynchronousTestCase):

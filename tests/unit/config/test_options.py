@@ -29,6 +29,12 @@ class Reading(ConfigTestCase):
             self.assertEqual(given, expected)
         self.assert_fine()
 
+    def test_first_variable(self) -> None:
+        """Of several variables the first that is not empty counts."""
+        reader = OptionReader({}, {"A": " ", "B": "b", "C": "c"}, self.findings)
+        self.assertEqual(reader.variable("X", "A", "B", "C"), ("B", "b"))
+        self.assertIsNone(reader.variable("X", "A"))
+
     def test_empty_flag(self) -> None:
         """An empty flag is a problem, and no variable stands in for it."""
         self.assertIsNone(self.reader(" ", "x").given("flag", "VARIABLE"))

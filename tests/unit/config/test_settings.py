@@ -11,6 +11,7 @@ from oci_registry.config import (
     BUILTIN_UPSTREAMS,
     ConfigError,
     Credentials,
+    EgressSettings,
     FilesystemSettings,
     S3Settings,
     Settings,
@@ -30,6 +31,7 @@ class Values(SynchronousTestCase):
         self.assertEqual(settings.default_namespace, "docker.io")
         self.assertEqual(settings.upstreams, BUILTIN_UPSTREAMS)
         self.assertTrue(settings.allow_dynamic_upstreams)
+        self.assertEqual(settings.egress, EgressSettings(None, None, (), allow_private=False))
         self.assertFalse(settings.check_cache_digest)
         self.assertEqual((settings.log_level, settings.log_format), ("info", "text"))
         self.assertEqual(settings.shutdown_grace, 30.0)

@@ -49,8 +49,19 @@ class Entries(_Case):
             "user_agent: containerd/1.6.8",
             "username: alice",
             f"password: {SECRET}",
+            "proxy: none",
             "manifest_invalidation_time: 1h 30m",
+            "stale_while_revalidate: 1m",
+            "stale_if_error: 0s",
             "blob_invalidation_time: 0s",
+            "connect_timeout: 1s",
+            "response_timeout: 2s",
+            "body_timeout: 3s",
+            "remember_not_found: 0s",
+            "remember_denied: 4s",
+            "believe_not_found: false",
+            "retries: 0",
+            "max_connections: 2",
         )
         self.assertEqual(
             upstream,
@@ -62,8 +73,19 @@ class Entries(_Case):
                 ca_file=str(self.directory / "ca.pem"),
                 user_agent="containerd/1.6.8",
                 credentials=Credentials(username="alice", password=SECRET),
+                direct=True,
                 manifest_invalidation_time=5400,
+                stale_while_revalidate=60,
+                stale_if_error=0,
                 blob_invalidation_time=0,
+                connect_timeout=1,
+                response_timeout=2,
+                body_timeout=3,
+                remember_not_found=0,
+                remember_denied=4,
+                believe_not_found=False,
+                retries=0,
+                max_connections=2,
             ),
         )
         self.assert_fine()
@@ -113,6 +135,15 @@ class Entries(_Case):
         self.load("- {namespace: a, host: a, password: null}", mode=0o644)
         self.assert_fine(warnings=1)
 
+    def test_patience(self) -> None:
+        """A wait for headers as long as that of clients, or longer, is a warning."""
+        for text, warnings in (("29s 999ms", 0), ("30s", 1), ("1h", 1)):
+            self.findings.warnings.clear()
+            self.load_with(f"response_timeout: {text}")
+            self.assert_fine(warnings)
+        for part in ("entry 1 (a.example), line 3: response_timeout: ", "containerd", "30s"):
+            self.assertIn(part, self.findings.warnings[0])
+
     @given(st.integers(0, 100 * 365 * 86400))
     def test_any_duration(self, seconds: int) -> None:
         """Durations mean what they say."""
@@ -144,6 +175,21 @@ class Problems(_Case):
             ("ca_file: missing.pem", "ca_file:", "missing.pem cannot be read: No such file"),
             ("username: alice", "username: is of no use without password"),
             ("username: 'a:b'\n  password: x", "the username holds a colon"),
+            ("connect_timeout: 0s", "connect_timeout: must be longer than 0s"),
+            ("response_timeout: 0", "response_timeout: must be longer than 0s"),
+            ("body_timeout: 0m", "body_timeout: must be longer than 0s"),
+            ("body_timeout: 60", "body_timeout: ", "needs a unit"),
+            ("stale_if_error: never", "stale_if_error: bad duration 'never'"),
+            ("stale_while_revalidate: [1s]", "stale_while_revalidate: must be a duration"),
+            ("remember_not_found: true", "remember_not_found: must be a duration"),
+            ("remember_denied: -1s", "remember_denied: ", "negative"),
+            ("believe_not_found: 1", "believe_not_found: must be true or false"),
+            ("retries: 101", "retries: must be a whole number from 0 to 100"),
+            ("retries: -1", "retries: must be a whole number from 0 to 100"),
+            ("retries: '8'", "retries: must be a whole number from 0 to 100, not text"),
+            ("max_connections: 1", "max_connections: must be a whole number from 2 to 10000"),
+            ("max_connections: 10001", "max_connections: must be a whole number from 2 to 10000"),
+            ("proxy: proxy:3128", "proxy: must be http://"),
             ("tsl: true", "'tsl': unknown key; did you mean tls?"),
             ("wibble: true", "'wibble': unknown key; known are accept_invalid_certs,"),
         ):
@@ -188,9 +234,9 @@ class Problems(_Case):
             [problem.removeprefix(f"{self.path}: ") for problem in self.findings.problems],
             [
                 "entry 1, line 1: namespace: is required",
-                "entry 1, line 1: host: is required",
+                "entry 1, line 1: host: is required, or a list of hosts",
                 "entry 2, line 2: namespace: is required",
-                "entry 3 (a), line 3: host: is required",
+                "entry 3 (a), line 3: host: is required, or a list of hosts",
             ],
         )
 

@@ -1,4 +1,4 @@
-"""Whether what is known of a tag may be believed."""
+"""Whether what is known of a tag may be served."""
 
 from __future__ import annotations
 
@@ -6,13 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.pullthrough.freshness import (
-    STALE_IF_ERROR,
-    Fallback,
-    Freshness,
-    fall_back,
-    judge,
-)
+from oci_registry.pullthrough.freshness import Freshness, judge, usable_on_error
 
 DAY = 86400.0
 SECONDS = st.floats(-1e10, 1e10)
@@ -34,46 +28,54 @@ class Judged(SynchronousTestCase):
             (-1.0, 60.0, Freshness.REVALIDATE),
             (-1.0, 0.0, Freshness.REVALIDATE),
         ):
-            self.assertIs(expected, judge(age, believed), (age, believed))
+            self.assertIs(expected, judge(age, believed, 0.0), (age, believed))
 
-    @given(SECONDS, TIMES)
-    def test_believed_only_within_its_time(self, age: float, believed: float) -> None:
-        """Fresh is what was confirmed in the past, and not longer ago than it is believed."""
-        fresh = judge(age, believed) is Freshness.FRESH
-        self.assertEqual(fresh, age >= 0 and age < believed)
-
-    @given(TIMES, TIMES, TIMES)
-    def test_only_grows_older(self, age: float, more: float, believed: float) -> None:
-        """What needs to be asked does not become fresh by waiting."""
-        if judge(age, believed) is Freshness.REVALIDATE:
-            self.assertIs(Freshness.REVALIDATE, judge(age + more, believed))
-
-
-class Fallbacks(SynchronousTestCase):
-    """What to do when upstream did not say."""
-
-    def test_table(self) -> None:
-        """An old tag is served for some days, an answer that says no is believed at once."""
-        limit = DAY + STALE_IF_ERROR
-        for age, definite, expected in (
-            (DAY, False, Fallback.STALE),
-            (limit - 1, False, Fallback.STALE),
-            (limit, False, Fallback.GONE),
-            (limit + 1, False, Fallback.GONE),
-            (0.0, True, Fallback.GONE),
-            (DAY, True, Fallback.GONE),
-            (-5.0, False, Fallback.STALE),
+    def test_beyond_its_time(self) -> None:
+        """For a while after that a tag may be served while it is asked, but not from the future."""
+        for age, believed, expected in (
+            (59.9, 60.0, Freshness.FRESH),
+            (60.0, 60.0, Freshness.USABLE),
+            (69.9, 60.0, Freshness.USABLE),
+            (70.0, 60.0, Freshness.REVALIDATE),
+            (0.0, 0.0, Freshness.USABLE),
+            (-1.0, 60.0, Freshness.REVALIDATE),
         ):
-            self.assertIs(expected, fall_back(age, DAY, definite=definite), (age, definite))
+            self.assertIs(expected, judge(age, believed, 10.0), (age, believed))
 
     @given(SECONDS, TIMES, TIMES)
-    def test_definite(self, age: float, believed: float, limit: float) -> None:
-        """Whoever was told no gets no stale answer, whatever the times are."""
-        gone = fall_back(age, believed, definite=True, stale_if_error=limit)
-        self.assertIs(Fallback.GONE, gone)
+    def test_fresh_only_within_its_time(self, age: float, believed: float, more: float) -> None:
+        """Fresh is what was confirmed in the past, and not longer ago than it is believed."""
+        fresh = judge(age, believed, more) is Freshness.FRESH
+        self.assertEqual(fresh, age >= 0 and age < believed)
+
+    @given(TIMES, TIMES, TIMES, TIMES)
+    def test_only_grows_older(
+        self, age: float, more: float, believed: float, while_revalidate: float
+    ) -> None:
+        """Nothing becomes fresher by waiting."""
+        order = list(Freshness)
+        now, later = (judge(a, believed, while_revalidate) for a in (age, age + more))
+        self.assertLessEqual(order.index(now), order.index(later))
+
+
+class OnError(SynchronousTestCase):
+    """What may be served if upstream does not confirm it."""
+
+    def test_table(self) -> None:
+        """An old tag may be served for some time, with a time of nothing never."""
+        for age, if_error, expected in (
+            (DAY, 60.0, True),
+            (DAY + 59, 60.0, True),
+            (DAY + 60, 60.0, False),
+            (DAY + 61, 60.0, False),
+            (-5.0, 60.0, True),
+            (-5.0, 0.0, False),
+            (5.0, 0.0, False),
+            (DAY, 0.0, False),
+        ):
+            self.assertIs(expected, usable_on_error(age, DAY, if_error), (age, if_error))
 
     @given(SECONDS, TIMES)
-    def test_no_patience(self, age: float, believed: float) -> None:
-        """Without any time beyond its own, a tag is stale only while it would be fresh."""
-        stale = fall_back(age, believed, definite=False, stale_if_error=0.0) is Fallback.STALE
-        self.assertEqual(stale, age < believed)
+    def test_off(self, age: float, believed: float) -> None:
+        """With a time of nothing it is off, whatever the clock says."""
+        self.assertFalse(usable_on_error(age, believed, 0.0))

@@ -85,12 +85,21 @@ class Tags(ListsTestCase):
         self.upstream.error = GatewayTimeout("x")
         self.fails(self.lists.tags(self.target, None, None), GatewayTimeout)
 
+    def test_nothing_may_be_stale(self) -> None:
+        """Where no tag may be served stale, upstream's error is the answer."""
+        self.keep("a")
+        self.upstream.stale_if_error = 0.0
+        self.upstream.error = GatewayTimeout("x")
+        self.fails(self.lists.tags(self.target, None, None), GatewayTimeout)
+
     def test_definite_answers(self) -> None:
         """A 404 and a 403 are answers: the store does not know better."""
         self.keep("a")
-        for error in (NameUnknown("x"), Denied("x")):
-            self.upstream.error = error
-            self.fails(self.lists.tags(self.target, None, None), type(error))
+        for believed in (True, False):
+            self.upstream.believe_not_found = believed
+            for error in (NameUnknown("x"), Denied("x")):
+                self.upstream.error = error
+                self.fails(self.lists.tags(self.target, None, None), type(error))
 
     def test_broken_store(self) -> None:
         """If the store fails as well, upstream's error is the answer."""

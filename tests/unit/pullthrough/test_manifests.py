@@ -1,65 +1,17 @@
-"""Manifests and tags: believed, asked again, served stale, forgotten."""
+"""Manifests and tags: believed, asked again, forgotten, one question at a time."""
 
 from __future__ import annotations
 
-import json
-
 from twisted.internet.defer import Deferred
 
-from oci_registry.pullthrough.freshness import STALE_IF_ERROR
-from oci_registry.pullthrough.manifests import REVALIDATION_TIMEOUT, ServedManifest
 from oci_registry.spec.digest import Digest
-from oci_registry.spec.errors import (
-    BadGateway,
-    Denied,
-    GatewayTimeout,
-    ManifestUnknown,
-    RegistryError,
-    TooManyRequests,
-)
-from oci_registry.spec.mediatypes import OCI_MANIFEST
+from oci_registry.spec.errors import BadGateway, ManifestUnknown
 from oci_registry.spec.reference import Tag
 from oci_registry.storage.drivers.memory import MemoryDriver
 from oci_registry.storage.keys import manifest_key, tag_key
 from oci_registry.upstream.table import Target
 from tests.support.fake_upstream import FakeUpstream
-from tests.unit.pullthrough.support import CacheTestCase
-
-LATEST = Tag("latest")
-HOUR = 3600.0
-
-
-def raw(name: str, **blobs: int) -> bytes:
-    """Return the bytes of a manifest that is unlike others."""
-    layers = [
-        {"mediaType": "application/octet-stream", "digest": str(Digest.of(b.encode())), "size": n}
-        for b, n in blobs.items()
-    ]
-    value = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "layers": layers, "name": name}
-    return json.dumps(value).encode()
-
-
-class ManifestTestCase(CacheTestCase):
-    """An upstream with one tag that is believed for an hour."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.one = self.upstream.add(raw("one"), "latest")
-
-    def get(self, reference: Tag | Digest = LATEST) -> ServedManifest:
-        return self.now(self.manifests.get(self.target, reference))
-
-    def begin(self, reference: Tag | Digest = LATEST) -> Deferred[ServedManifest]:
-        return self.start(self.manifests.get(self.target, reference))
-
-    def refused(self, kind: type[RegistryError], reference: Tag | Digest = LATEST) -> None:
-        self.fails(self.manifests.get(self.target, reference), kind)
-
-    def asked(self) -> list[str]:
-        """Return what upstream was asked since the last call: methods only."""
-        asked = [question.split(" ")[0] for question in self.upstream.asked]
-        self.upstream.asked.clear()
-        return asked
+from tests.unit.pullthrough.manifest_case import HOUR, LATEST, ManifestTestCase, raw
 
 
 class Tags(ManifestTestCase):
@@ -68,7 +20,7 @@ class Tags(ManifestTestCase):
     def test_cold(self) -> None:
         """A tag that is not known is fetched, and stored with its manifest."""
         served = self.get()
-        self.assertEqual((self.one, False, None), (served.manifest, served.cached, served.stale))
+        self.assertEqual((self.one, False, None), (served.manifest, served.cached, served.age))
         self.assertEqual(["GET library/app latest"], self.upstream.asked)
         self.assertEqual(
             {
@@ -104,7 +56,7 @@ class Tags(ManifestTestCase):
         self.clock.advance(HOUR)
         served = self.get()
         self.assertEqual((two, False), (served.manifest, served.cached))
-        self.assertEqual(["GET", "HEAD", "GET"], self.asked())
+        self.assertEqual(["GET", "HEAD", "GET once"], self.asked())
         self.assertTrue(self.get().cached)
 
     def test_changed_to_something_known(self) -> None:
@@ -130,7 +82,7 @@ class Tags(ManifestTestCase):
         self.upstream.says_digest = False
         self.clock.advance(HOUR)
         self.assertEqual(self.one, self.get().manifest)
-        self.assertEqual(["GET", "HEAD", "GET"], self.asked())
+        self.assertEqual(["GET", "HEAD", "GET once"], self.asked())
 
     def test_lost_manifest(self) -> None:
         """A tag whose manifest is not stored any more is fetched without asking first."""
@@ -209,92 +161,6 @@ class Digests(ManifestTestCase):
         self.restart()
         self.get(manifest.digest)
         self.assertEqual(5, self.sizes.get("example.com", "library/app", layer))
-
-
-class Trouble(ManifestTestCase):
-    """Upstream cannot be asked, or says no."""
-
-    def test_stale(self) -> None:
-        """While upstream fails, what is known is served, and its age told."""
-        self.get()
-        self.clock.advance(HOUR + 60)
-        for error in (BadGateway("x"), GatewayTimeout("x"), TooManyRequests("x")):
-            self.upstream.error = error
-            served = self.get()
-            self.assertEqual((self.one, HOUR + 60), (served.manifest, served.stale))
-        self.upstream.error = None
-        self.assertIsNone(self.get().stale)
-        self.assertEqual(3, self.counted("oci_registry_errors_total", kind="stale"))
-
-    def test_stale_when_the_change_cannot_be_fetched(self) -> None:
-        """If HEAD tells of a change and GET fails, the old manifest is served as stale."""
-        self.get()
-        two = self.upstream.add(raw("two"), "latest")
-        self.clock.advance(HOUR)
-        self.upstream.get_error = BadGateway("x")
-        served = self.get()
-        self.assertEqual((self.one, HOUR), (served.manifest, served.stale))
-        self.upstream.get_error = None
-        self.assertEqual(two, self.get().manifest)
-
-    def test_stale_after_a_restart(self) -> None:
-        """A restart while upstream is down changes nothing."""
-        self.get()
-        self.restart()
-        self.upstream.error = BadGateway("down")
-        self.assertIsNone(self.get().stale)
-        self.clock.advance(HOUR)
-        self.assertEqual(HOUR, self.get().stale)
-
-    def test_too_old(self) -> None:
-        """After a week beyond its time a tag is not served stale any more."""
-        self.get()
-        self.upstream.error = BadGateway("down")
-        self.clock.advance(HOUR + STALE_IF_ERROR - 1)
-        self.assertIsNotNone(self.get().stale)
-        self.clock.advance(1)
-        self.refused(BadGateway)
-        self.upstream.error = None
-        self.assertEqual(self.one, self.get().manifest)
-
-    def test_cold_and_down(self) -> None:
-        """What is not known cannot be served."""
-        self.upstream.error = GatewayTimeout("down")
-        self.refused(GatewayTimeout)
-
-    def test_gone(self) -> None:
-        """A tag that upstream does not have any more is forgotten; its manifest stays."""
-        self.get()
-        del self.upstream.manifests["latest"]
-        self.clock.advance(HOUR)
-        self.refused(ManifestUnknown)
-        self.assertEqual({manifest_key("example.com", self.one.digest)}, self.stored())
-        self.upstream.error = BadGateway("down")
-        self.refused(BadGateway)
-
-    def test_denied(self) -> None:
-        """Who is denied a tag does not get the old one; it is not forgotten."""
-        self.get()
-        self.clock.advance(HOUR)
-        self.upstream.error = Denied("no")
-        self.refused(Denied)
-        self.upstream.error = BadGateway("down")
-        self.assertIsNotNone(self.get().stale)
-
-    def test_slow_head_and_slow_get(self) -> None:
-        """HEAD and GET together take no longer than a client waits."""
-        self.get()
-        self.upstream.add(raw("two"), "latest")
-        self.clock.advance(HOUR)
-        self.upstream.holding = True
-        waiting = self.begin()
-        self.clock.advance(REVALIDATION_TIMEOUT - 5)
-        self.upstream.release_one()
-        self.assertEqual(["GET", "HEAD", "GET"], self.asked())
-        self.clock.advance(4)
-        self.assertNoResult(waiting)
-        self.clock.advance(2)
-        self.assertEqual(self.one, self.successResultOf(waiting).manifest)
 
 
 class OneAtATime(ManifestTestCase):

@@ -19,6 +19,7 @@ from zope.interface.verify import verifyObject
 
 from oci_registry.streams.body import (
     RECEIVE_SIZE,
+    SLOWEST,
     BodyError,
     BodyPump,
     BodyStalled,
@@ -235,15 +236,31 @@ class Failing(BodyTestCase):
         self.check_over(aborted=True)
 
     def test_stalled(self) -> None:
-        """An upstream that sends nothing for too long is given up; a byte now and then is enough."""
-        done = self.pump(self.respond("Content-Length: 10"), 10)
+        """An upstream that sends nothing for too long is given up."""
+        done = self.pump(self.respond("Content-Length: 100000"), 100_000)
         for _ in range(5):
             self.clock.advance(IDLE - 1)
-            self.receive(b"x")
+            self.receive(bytes(SLOWEST))
         self.clock.advance(IDLE - 0.1)
         self.assertNoResult(done)
         self.clock.advance(0.1)
         self.assertIn("nothing for 20 s", self.fails(done, BodyStalled))
+        self.check_over(aborted=True)
+
+    def test_trickle(self) -> None:
+        """An upstream that sends a byte now and then is given up too, but not one that is slow."""
+        done = self.pump(self.respond("Content-Length: 100000"), 100_000)
+        for _ in range(8):
+            self.receive(bytes(SLOWEST // 4))
+            self.clock.advance(IDLE / 4)
+        self.assertNoResult(done)
+        for _ in range(3):
+            self.receive(b"x")
+            self.clock.advance(IDLE / 4)
+        self.assertNoResult(done)
+        self.receive(b"x")
+        self.clock.advance(IDLE / 4)
+        self.assertIn("only 4 bytes in 20 s", self.fails(done, BodyStalled))
         self.check_over(aborted=True)
 
     def test_pauses_do_not_count(self) -> None:

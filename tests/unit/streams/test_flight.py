@@ -91,3 +91,45 @@ class SingleFlightTests(SynchronousTestCase):
         self.failureResultOf(waiter, CancelledError)
         self.work[0].errback(ValueError("no"))
         self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_who_leaves_when_another_is_told(self) -> None:
+        """Who leaves because another has heard the outcome keeps nobody from hearing it."""
+        for end in (lambda work: work.callback(1), lambda work: work.errback(ValueError("no"))):
+            first, second, third = (self.flights.run("a", self.start) for _ in range(3))
+            first.addBoth(lambda _: second.cancel())  # noqa: B023
+            end(self.work.pop())
+            self.failureResultOf(second, CancelledError)
+            self.assertTrue(third.called)
+            third.addErrback(lambda _: None)
+
+    def test_stop(self) -> None:
+        """All work is cancelled, whether somebody waits for it or not, and waited for."""
+        end: Deferred[None] = Deferred()
+
+        async def slow() -> int:
+            try:
+                return await self.start()
+            except CancelledError:
+                await end
+                return 5
+
+        waiting = self.flights.run("a", self.start)
+        leaving = self.flights.run("b", self.start)
+        leaving.cancel()
+        self.failureResultOf(leaving, CancelledError)
+        late = self.flights.run("c", slow)
+        stopped = Deferred.fromCoroutine(self.flights.stop())
+        self.failureResultOf(waiting, CancelledError)
+        self.assertTrue(all(work.called for work in self.work))
+        self.assertNoResult(stopped)
+        end.callback(None)
+        self.assertEqual(self.successResultOf(late), 5)
+        self.successResultOf(stopped)
+        self.assertEqual(len(self.flights), 0)
+
+    def test_stop_of_nothing(self) -> None:
+        """Where nothing is worked on there is nothing to wait for, and work can begin again."""
+        self.successResultOf(Deferred.fromCoroutine(self.flights.stop()))
+        again = self.flights.run("a", self.start)
+        self.work[0].callback(1)
+        self.assertEqual(self.successResultOf(again), 1)

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from OpenSSL import SSL
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.error import DNSLookupError
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
-from twisted.web.client import URI, BrowserLikePolicyForHTTPS
+from twisted.web.client import URI
 from twisted.web.error import SchemeNotSupported
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IAgentEndpointFactory, IPolicyForHTTPS, IResponse
+from twisted.web.iweb import IAgent, IAgentEndpointFactory, IResponse
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from oci_registry.config.settings import Credentials, HostSettings
-from oci_registry.upstream.agent import (
-    AnyCertificate,
-    Endpoints,
-    IdentityAgent,
-    UpstreamHttp,
-    tls_policy,
-)
-from tests.support.certificates import Certified
+from oci_registry.config.settings import Credentials, EgressSettings, HostSettings, ProxySettings
+from oci_registry.upstream.agent import Endpoints, IdentityAgent, UpstreamHttp
+from oci_registry.upstream.failures import explain
+from oci_registry.upstream.proxies import ProxyFailed
 from tests.support.fake_http import FakeResponse, as_response
+from tests.support.network import resolving
 
 
 @implementer(IAgent)
@@ -68,92 +67,55 @@ class Identity(SynchronousTestCase):
         self.assertTrue(verifyObject(IAgent, IdentityAgent(Below())))
 
 
-class Policies(SynchronousTestCase):
-    """Whose certificates are believed."""
+class TcpTransport(StringTransport):
+    """A connection that could be one of TCP."""
 
-    def settings(self, **options: Any) -> HostSettings:
-        return HostSettings("registry.example.com", **options)
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """It is not."""
 
-    def test_default(self) -> None:
-        """Certificates are checked as browsers do."""
-        self.assertIsInstance(tls_policy(self.settings()), BrowserLikePolicyForHTTPS)
 
-    def test_any(self) -> None:
-        """Only who asks for it believes anybody; a name is still sent, an address is not."""
-        policy = tls_policy(self.settings(accept_invalid_certs=True))
-        self.assertIsInstance(policy, AnyCertificate)
-        self.assertTrue(verifyObject(IPolicyForHTTPS, policy))
-        for host, sent in (
-            (b"registry.example.com", b"registry.example.com"),
-            (b"127.0.0.1", None),
-            (b"::1", None),
-            (b"fe80::1", None),
-        ):
-            creator: Any = policy.creatorForNetloc(host, 443)
-            connection = creator.clientConnectionForTLS(None)
-            self.assertIsInstance(connection, SSL.Connection)
-            connection.set_connect_state()
-            self.assertEqual(sent, connection.get_servername(), host)
-
-    def test_own_authorities(self) -> None:
-        """A file may hold several authorities, with text between them."""
-        path = self.mktemp()
-        with open(path, "w") as file:
-            for name in ("a.example.com", "b.example.com"):
-                file.write(f"# {name}\n{Certified(name).certificate.decode()}\n\n")
-        self.assertIsInstance(tls_policy(self.settings(ca_file=path)), BrowserLikePolicyForHTTPS)
-
-    def test_bad_file(self) -> None:
-        """A file without a certificate, or none at all, is an error at start."""
-        path = self.mktemp()
-        with self.assertRaises(OSError):
-            tls_policy(self.settings(ca_file=path))
-        for content in (b"", b"hello", b"\xff" * 100):
-            with open(path, "wb") as file:
-                file.write(content)
-            with self.assertRaises(ValueError) as caught:
-                tls_policy(self.settings(ca_file=path))
-            self.assertIn(path, str(caught.exception))
-
-    def test_broken_certificate(self) -> None:
-        """A certificate that is none is an error at start as well."""
-        path = self.mktemp()
-        with open(path, "w") as file:
-            file.write("-----BEGIN CERTIFICATE-----\nnothing\n-----END CERTIFICATE-----\n")
-        with self.assertRaises((ValueError, OSError)):
-            tls_policy(self.settings(ca_file=path))
+def endpoints(**options: Any) -> Endpoints:
+    """Return the endpoints of a host."""
+    options = {"guarded": None, "timeout": 10.0, **options}
+    return Endpoints(MemoryReactorClock(), HostSettings("h"), EgressSettings(), **options)
 
 
 class Connections(SynchronousTestCase):
     """Where requests go."""
 
+    def begin(self, http: UpstreamHttp, url: str) -> Deferred[Any]:
+        """Ask for something; the test ends before there is an answer."""
+        asked = Deferred.fromCoroutine(http.send("GET", url, {}))
+        self.addCleanup(lambda: asked.addErrback(lambda _: None).cancel())
+        return asked
+
     def test_schemes(self) -> None:
         """http and https are known, and nothing else is."""
-        endpoints = Endpoints(MemoryReactorClock(), AnyCertificate(), 10.0)
-        self.assertTrue(verifyObject(IAgentEndpointFactory, endpoints))
+        known = endpoints()
+        self.assertTrue(verifyObject(IAgentEndpointFactory, known))
         for uri in (b"http://h/", b"https://h:5000/", b"https://[::1]:5000/", b"http://1.1.1.1/"):
-            endpoints.endpointForURI(URI.fromBytes(uri))
+            self.assertTrue(
+                verifyObject(IStreamClientEndpoint, known.endpointForURI(URI.fromBytes(uri)))
+            )
         for uri in (b"file:///etc/passwd", b"ftp://h/", b"unix:/run/docker.sock", b"gopher://h/"):
             with self.assertRaises(SchemeNotSupported):
-                endpoints.endpointForURI(URI.fromBytes(uri))
+                known.endpointForURI(URI.fromBytes(uri))
 
     def test_dynamic_host_is_guarded(self) -> None:
         """A host that a client named is not reached at a private address; a configured one is."""
         for configured in (True, False):
             reactor = MemoryReactorClock()
             http = UpstreamHttp(reactor, HostSettings("127.0.0.1"), guarded=not configured)
-            asked = Deferred.fromCoroutine(http.send("GET", "http://127.0.0.1/", {}))
+            self.begin(http, "http://127.0.0.1/")
             reactor.advance(1)
             self.assertEqual(configured, bool(reactor.tcpClients))
-            asked.addErrback(lambda _: None)
-            asked.cancel()
 
     def test_addresses(self) -> None:
         """A host may be an address of either kind, and what follows it is encoded alike."""
         for host in ("127.0.0.1:5000", "[::1]:5000", "[2001:db8::1]", "registry.example.com"):
             reactor = MemoryReactorClock()
             http = UpstreamHttp(reactor, HostSettings(host))
-            asked = Deferred.fromCoroutine(http.send("GET", f"http://{host}/v2/é%2F?a=%C3%A9", {}))
+            asked = self.begin(http, f"http://{host}/v2/é%2F?a=%C3%A9")
             reactor.advance(1)
             self.assertNoResult(asked)
             protocol = reactor.tcpClients[0][2].buildProtocol(None)
@@ -162,11 +124,132 @@ class Connections(SynchronousTestCase):
             sent = transport.value()
             self.assertIn(b"GET /v2/%C3%A9%2F?a=%C3%A9 HTTP/1.1\r\n", sent)
             self.assertIn(f"Host: {host}\r\n".encode(), sent)
-            asked.addErrback(lambda _: None)
-            asked.cancel()
+
+    def test_names(self) -> None:
+        """A name is looked up as it is written: decoded, it would be another, or never be answered."""
+        for name in ("registry.example.com", "xn--strae-oqa.example", "xn--1-zhc.example"):
+            for guarded in (True, False):
+                reactor = resolving({name: ["1.1.1.1"]})
+                http = UpstreamHttp(reactor, HostSettings("h"), guarded=guarded)
+                self.begin(http, f"http://{name}/")
+                reactor.advance(1)
+                self.assertEqual([("1.1.1.1", 80)], [c[:2] for c in reactor.tcpClients], name)
+
+    def test_no_such_address(self) -> None:
+        """A URL that leads to nowhere says so, wherever that is found out."""
+        http = UpstreamHttp(MemoryReactorClock(), HostSettings("h"))
+        for url in (
+            "",
+            "registry.example.com",
+            "https://",
+            "https://a..b/",
+            "https://a b/",
+            "https://user@h/",
+            "https://[::1%25lo]/",
+            "https://[fe80::1/",
+            "https://xn--/",
+            "https://\u2028/",
+            "https://h:99999999999/",
+            "file:///etc/passwd",
+        ):
+            asked = self.begin(http, url)
+            error = self.failureResultOf(asked).value
+            message = explain(error, "registry.example.com").message
+            self.assertIn("an address that there cannot be", message, url)
+        self.assertEqual([], self.flushLoggedErrors())
+
+    def test_connect_timeout(self) -> None:
+        """To find and to reach a host takes no longer than was allowed, however many its addresses."""
+        addresses = [f"1.1.1.{n}" for n in range(50)]
+        for names, timeout in (({"h": addresses}, 3.0), ({"h": None}, 7.0)):
+            reactor = resolving(names)
+            http = UpstreamHttp(reactor, HostSettings("h"), connect_timeout=timeout)
+            asked = self.begin(http, "http://h/")
+            reactor.pump([0.1] * int(timeout * 10 - 1))
+            self.assertNoResult(asked)
+            reactor.pump([0.1] * 2)
+            self.failureResultOf(asked, DeferredTimeout)
 
     def test_no_secret_in_repr(self) -> None:
         """Settings and client tell no password."""
-        settings = HostSettings("h", credentials=Credentials("pat", "s3cret"))
-        shown = repr(settings) + repr(UpstreamHttp(MemoryReactorClock(), settings))
-        self.assertNotIn("s3cret", shown)
+        credentials = Credentials("pat", "s3cret")
+        proxy = ProxySettings("proxy", 3128, credentials=credentials)
+        settings = HostSettings("h", credentials=credentials, proxy=proxy)
+        egress = EgressSettings(https_proxy=proxy)
+        http = UpstreamHttp(MemoryReactorClock(), settings, egress=egress)
+        self.assertNotIn("s3cret", repr(settings) + repr(egress) + repr(http) + repr(vars(http)))
+
+
+class ByProxy(SynchronousTestCase):
+    """Requests that go by a proxy."""
+
+    PROXY = ProxySettings("proxy.example.com", 3128)
+
+    def connect(self, url: str, *, guarded: bool = False, **names: list[str]) -> tuple[Any, Any]:
+        """Ask for *url*; return the reactor, and the transport of the connection to the proxy."""
+        known = {"proxy.example.com": ["10.0.0.1"], **names}
+        reactor = resolving(known)
+        egress = EgressSettings(https_proxy=self.PROXY, http_proxy=self.PROXY)
+        http = UpstreamHttp(reactor, HostSettings("h"), guarded=guarded, egress=egress)
+        asked = Deferred.fromCoroutine(http.send("GET", url, {}))
+        self.addCleanup(lambda: asked.addErrback(lambda _: None).cancel())
+        reactor.advance(1)
+        self.asked = asked
+        if not reactor.tcpClients:
+            return reactor, None
+        self.assertEqual(("10.0.0.1", 3128), reactor.tcpClients[0][:2])
+        protocol = reactor.tcpClients[0][2].buildProtocol(IPv4Address("TCP", "10.0.0.1", 3128))
+        transport = TcpTransport()
+        protocol.makeConnection(transport)
+        self.protocol = protocol
+        return reactor, transport
+
+    def test_http(self) -> None:
+        """http goes through a tunnel too, so that the proxy sees no request and no secret in it."""
+        _, transport = self.connect("http://registry.example.com/v2/")
+        self.assertTrue(transport.value().startswith(b"CONNECT registry.example.com:80 HTTP/1.1"))
+        transport.clear()
+        self.protocol.dataReceived(b"HTTP/1.1 200 OK\r\n\r\n")
+        self.assertTrue(transport.value().startswith(b"GET /v2/ HTTP/1.1\r\n"))
+
+    def test_https(self) -> None:
+        """https is spoken through the tunnel, to the host that is meant."""
+        _, transport = self.connect("https://registry.example.com/v2/")
+        self.assertTrue(transport.value().startswith(b"CONNECT registry.example.com:443 HTTP/1.1"))
+        transport.clear()
+        self.protocol.dataReceived(b"HTTP/1.1 200 OK\r\n\r\n")
+        self.assertTrue(transport.value().startswith(b"\x16\x03"))
+        self.assertIn(b"registry.example.com", transport.value())
+
+    def test_proxy_that_nothing_is_called(self) -> None:
+        """A proxy's name that only Twisted refuses could not be resolved."""
+        http = UpstreamHttp(
+            MemoryReactorClock(),
+            HostSettings("h", proxy=ProxySettings("under_score", 3128)),
+        )
+        asked = Deferred.fromCoroutine(http.send("GET", "https://h/", {}))
+        error = self.failureResultOf(asked, ProxyFailed).value
+        self.assertIsInstance(error.reason, DNSLookupError)
+
+    def test_guarded(self) -> None:
+        """For a host that a client named the proxy is told an address that was judged, and no name."""
+        host = "registry.example.com"
+        addresses = {host: ["10.9.9.9", "1.1.1.1", "127.0.0.1"]}
+        _, transport = self.connect(f"https://{host}/v2/", guarded=True, **addresses)
+        self.assertTrue(transport.value().startswith(b"CONNECT 1.1.1.1:443 HTTP/1.1\r\n"))
+        self.assertNotIn(host.encode(), transport.value())
+        transport.clear()
+        self.protocol.dataReceived(b"HTTP/1.1 200 OK\r\n\r\n")
+        self.assertIn(host.encode(), transport.value())
+
+    def test_guarded_and_private(self) -> None:
+        """A host with no public address is not asked for: the proxy might reach it."""
+        for url, names in (
+            ("https://registry.example.com/", {"registry.example.com": ["10.9.9.9", "fd00::1"]}),
+            ("https://registry.example.com/", {"registry.example.com": []}),
+            ("https://10.9.9.9/", {}),
+            ("http://[::ffff:10.9.9.9]/", {}),
+        ):
+            reactor, _ = self.connect(url, guarded=True, **names)
+            self.assertEqual([], reactor.tcpClients, url)
+            self.failureResultOf(self.asked, DNSLookupError)

@@ -9,7 +9,6 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from OpenSSL import SSL
-from service_identity.exceptions import VerificationError
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError
 from twisted.internet.defer import TimeoutError as DeferredTimeout
@@ -28,6 +27,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web._newclient import ParseError
 from twisted.web.client import RequestTransmissionFailed, ResponseFailed, ResponseNeverReceived
+from twisted.web.error import SchemeNotSupported
 
 from oci_registry.spec.errors import (
     BadGateway,
@@ -42,11 +42,15 @@ from oci_registry.streams.body import BodyError, BodyStalled, BodyTooLong
 from oci_registry.upstream.failures import (
     DEFAULT_RETRY_AFTER,
     MAX_RETRY_AFTER,
+    TimedOut,
     explain,
     header,
     refuse,
     retry_after,
 )
+from oci_registry.upstream.places import BadAddress, Place
+from oci_registry.upstream.proxies import ProxyFailed, ProxyRefused
+from oci_registry.upstream.tls import CertificateRefused
 from tests.support.fake_http import FakeResponse, as_response
 
 HOST = "registry.example.com:5000"
@@ -94,7 +98,9 @@ class Explained(SynchronousTestCase):
             (tls("certificate verify failed"), "TLS: certificate verify failed"),
             (SSL.Error(), "TLS: the handshake failed"),
             (SSL.Error([]), "TLS: the handshake failed"),
-            (VerificationError(errors=[]), "another host"),
+            (CertificateRefused("its certificate has expired"), "TLS: its certificate has expired"),
+            (BadAddress("no host"), "an address that there cannot be"),
+            (SchemeNotSupported("ftp"), "an address that there cannot be"),
         ):
             for wrapped in (
                 error,
@@ -106,6 +112,32 @@ class Explained(SynchronousTestCase):
                 explained = self.explain(wrapped)
                 self.assertIsInstance(explained, BadGateway, wrapped)
                 self.assertIn(word, explained.message)
+
+    def test_proxies(self) -> None:
+        """Trouble with a proxy names it and what it did, before anything that follows from it."""
+        proxy = Place("proxy.example.com", 3128)
+        named = f"upstream {HOST}: its proxy {proxy}"
+        for error, kind, words in (
+            (ProxyFailed(proxy, Refused()), BadGateway, "refused the connection"),
+            (ProxyFailed(proxy, ConnectionDone()), BadGateway, "closed the connection"),
+            (ProxyFailed(proxy, ParseError("what", b"SSH")), BadGateway, "is not HTTP"),
+            (ProxyFailed(proxy, tls("bad thing")), BadGateway, "TLS: bad thing"),
+            (ProxyFailed(proxy, DNSLookupError()), BadGateway, "could not be resolved"),
+            (ProxyFailed(proxy, DeferredTimeout()), TimedOut, "did not answer in time"),
+            (ProxyRefused(proxy, 403, known=False), BadGateway, "it answered 403"),
+            (ProxyRefused(proxy, 503, known=True), BadGateway, "it answered 503"),
+            (ProxyRefused(proxy, 504, known=False), GatewayTimeout, "it answered 504"),
+            (ProxyRefused(proxy, 407, known=False), BadGateway, "wants credentials"),
+            (ProxyRefused(proxy, 407, known=True), BadGateway, "does not accept our credentials"),
+        ):
+            for wrapped in (
+                error,
+                ResponseNeverReceived([Failure(ConnectionLost()), Failure(error)]),
+            ):
+                explained = self.explain(wrapped, public_only=True)
+                self.assertIs(kind, type(explained), words)
+                self.assertIn(named, explained.message)
+                self.assertIn(words, explained.message)
 
     def test_tls_before_its_consequence(self) -> None:
         """The reason behind a lost connection counts, wherever in the list it is."""

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.address import IPv4Address as Address4
-from twisted.internet.address import IPv6Address as Address6
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import DNSLookupError
-from twisted.internet.interfaces import IAddress, IHostnameResolver, IReactorPluggableNameResolver
+from twisted.internet.interfaces import IHostnameResolver, IReactorPluggableNameResolver
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import directlyProvides, implementer, providedBy
 from zope.interface.verify import verifyObject
 
-from oci_registry.upstream.guard import GuardedReactor, is_public
+from oci_registry.upstream.guard import (
+    AT_ONCE,
+    MAX_ADDRESSES,
+    WAITING,
+    GuardedReactor,
+    Lookups,
+    is_public,
+    resolve_public,
+)
+from tests.support.network import resolving
 
 V4 = st.integers(0, 2**32 - 1).map(IPv4Address)
 V6 = st.integers(0, 2**128 - 1).map(IPv6Address)
@@ -56,6 +60,7 @@ class Public(SynchronousTestCase):
             "100.100.100.200",
             "192.0.0.1",
             "192.0.0.192",
+            "192.88.99.1",
             "192.0.2.1",
             "198.18.0.1",
             "198.51.100.1",
@@ -123,45 +128,16 @@ class Public(SynchronousTestCase):
             self.assertFalse(is_public(str(address)))
 
 
-@implementer(IHostnameResolver)
-class Resolver:
-    """Knows a few hosts."""
-
-    def __init__(self, hosts: dict[str, list[IAddress]]) -> None:
-        self.hosts = hosts
-        self.asked: list[str] = []
-
-    def resolveHostName(
-        self,
-        resolutionReceiver: Any,
-        hostName: str,
-        portNumber: int = 0,
-        addressTypes: Sequence[type[IAddress]] | None = None,
-        transportSemantics: str = "TCP",
-    ) -> Any:
-        self.asked.append(hostName)
-        resolutionReceiver.resolutionBegan(self)
-        for address in self.hosts.get(hostName, []):
-            resolutionReceiver.addressResolved(address)
-        resolutionReceiver.resolutionComplete()
-        return self
-
-
 class Guarded(SynchronousTestCase):
     """Endpoints made with the guarded reactor."""
 
     def connect(self, *addresses: str) -> tuple[list[str], Any]:
         """Connect to a host with *addresses*; return where to, and what came of it by now."""
-        reactor = MemoryReactorClock()
-        types = {False: Address4, True: Address6}
-        resolver = Resolver({"host": [types[":" in a]("TCP", a, 443) for a in addresses]})
-        reactor.nameResolver = resolver  # type: ignore[attr-defined]
-        directlyProvides(reactor, providedBy(reactor), IReactorPluggableNameResolver)
-        endpoint = HostnameEndpoint(GuardedReactor(reactor), "host", 443)
+        reactor = resolving({"host": list(addresses)})
+        endpoint = HostnameEndpoint(GuardedReactor(reactor, Lookups()), "host", 443)
         outcome: list[Any] = []
         endpoint.connect(Factory.forProtocol(Protocol)).addErrback(outcome.append)
-        for _ in range(10):
-            reactor.advance(1)
+        reactor.pump([1] * 10)
         return [client[0] for client in reactor.tcpClients], outcome
 
     def test_private_only(self) -> None:
@@ -179,11 +155,76 @@ class Guarded(SynchronousTestCase):
         reached, _ = self.connect("127.0.0.1", "1.1.1.1", "fe80::1", "2606:4700::1")
         self.assertEqual({"1.1.1.1", "2606:4700::1"}, set(reached))
 
+    def test_rebinding(self) -> None:
+        """A name that has become private is not reached again, nor is it looked up in between."""
+        reactor = resolving({"host": ["1.1.1.1"]})
+        for addresses, reached in ((["1.1.1.1"], 1), (["127.0.0.1"], 1), (["8.8.8.8"], 2)):
+            reactor.nameResolver.known["host"] = addresses
+            endpoint = HostnameEndpoint(GuardedReactor(reactor, Lookups()), "host", 443)
+            endpoint.connect(Factory.forProtocol(Protocol)).addErrback(lambda _: None)
+            reactor.advance(1)
+            self.assertEqual(reached, len(reactor.tcpClients))
+        self.assertEqual(["host"] * 3, reactor.nameResolver.asked)
+
+    def test_thousands(self) -> None:
+        """Of a host with thousands of addresses a few are tried, however many private ones come first."""
+        private = [f"10.0.{n}.1" for n in range(200)]
+        public = [f"1.1.{n}.1" for n in range(200)]
+        self.assertEqual(public[:MAX_ADDRESSES], self.connect(*private, *public)[0])
+
+    def test_found(self) -> None:
+        """What is resolved for a proxy is judged alike."""
+        reactor = resolving(
+            {"host": ["10.0.0.1", "1.1.1.1", "::1", "2606:4700::1"], "inside": ["::1"]}
+        )
+        guarded = GuardedReactor(reactor, Lookups())
+        found = self.successResultOf(resolve_public(guarded, "host"))
+        self.assertEqual(["1.1.1.1", "2606:4700::1"], found)
+        for host in ("inside", "nowhere"):
+            self.failureResultOf(resolve_public(guarded, host), DNSLookupError)
+
     def test_interfaces(self) -> None:
         """The guarded reactor is a reactor with a resolver."""
-        reactor = MemoryReactorClock()
-        reactor.nameResolver = Resolver({})  # type: ignore[attr-defined]
-        guarded = GuardedReactor(reactor)
+        reactor = resolving({})
+        guarded = GuardedReactor(reactor, Lookups())
         self.assertTrue(IReactorPluggableNameResolver.providedBy(guarded))
         self.assertTrue(verifyObject(IHostnameResolver, guarded.nameResolver))
         self.assertEqual(reactor.seconds(), guarded.seconds())
+
+
+class FewAtATime(SynchronousTestCase):
+    """Names that somebody made up, to be answered late or never."""
+
+    def test_configured_ones_do_not_wait(self) -> None:
+        """However many are looked up, most of the threads for names are left to others."""
+        reactor, lookups = resolving(dict.fromkeys("abcdefgh")), Lookups()
+        for host in "abcdefgh":
+            resolve_public(GuardedReactor(reactor, lookups), host)
+        self.assertEqual(list("abcdefgh")[:AT_ONCE], reactor.nameResolver.asked)
+
+    def test_turns(self) -> None:
+        """Each waits for its turn, and more than can wait are told that there is nothing."""
+        lookups, begun = Lookups(), []
+        for number in range(AT_ONCE + WAITING):
+            self.assertTrue(lookups.begin(lambda n=number: begun.append(n)))
+        self.assertFalse(lookups.begin(lambda: begun.append("never")))
+        self.assertEqual(list(range(AT_ONCE)), begun)
+        for _ in range(AT_ONCE + WAITING):
+            lookups.done()
+        self.assertEqual(list(range(AT_ONCE + WAITING)), begun)
+        self.assertTrue(lookups.begin(lambda: begun.append("again")))
+        self.assertEqual("again", begun[-1])
+
+    def test_refused(self) -> None:
+        """A name that may not even wait does not exist; the others are none the worse for it."""
+        names = {f"h{n}": None for n in range(AT_ONCE)} | {"late": ["1.1.1.1"]}
+        reactor = resolving(names)
+        guarded = GuardedReactor(reactor, Lookups())
+        for host in names:
+            late = resolve_public(guarded, host)
+        for _ in range(WAITING - 1):
+            resolve_public(guarded, "late")
+        self.failureResultOf(resolve_public(guarded, "late"), DNSLookupError)
+        self.assertNoResult(late)
+        reactor.nameResolver.answer("h0", ["8.8.8.8"])
+        self.assertEqual(["1.1.1.1"], self.successResultOf(late))

@@ -159,10 +159,10 @@ class Upstreams(TableTestCase):
         self.assertIs(first, self.resolve(table, "b", "quay.io").upstream)
         settings = self.connected[-1]
         self.assertEqual(("quay.io", "quay.io"), (settings.namespace, settings.hosts[0].host))
-        self.assertTrue(settings.tls)
-        self.assertFalse(settings.accept_invalid_certs)
+        self.assertTrue(settings.hosts[0].tls)
+        self.assertFalse(settings.hosts[0].accept_invalid_certs)
         self.assertFalse(settings.configured)
-        self.assertIsNone(settings.credentials)
+        self.assertIsNone(settings.hosts[0].credentials)
 
     def test_docker_hub_unconfigured(self) -> None:
         """Docker Hub is asked at its own host even if nobody configured it."""

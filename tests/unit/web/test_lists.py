@@ -76,6 +76,16 @@ class Tags(HandlerTestCase):
         self.upstream.error = BadGateway("down")
         self.assertEqual(502, self.get("tags/list").status)
 
+    def test_nothing_may_be_stale(self) -> None:
+        """Where no tag may be served stale, the stored ones are not listed either."""
+        self.upstream.add(RAW, "a")
+        self.get("manifests/a")
+        self.upstream.stale_if_error = 0.0
+        self.upstream.error = BadGateway("down")
+        answer = self.get("tags/list")
+        self.assertEqual(502, answer.status)
+        self.assertNotIn("warning", answer.headers)
+
     def test_none(self) -> None:
         """No tags are asked for, and none are asked upstream."""
         answer = self.get("tags/list?n=0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway, TooManyRequests
 from oci_registry.spec.mediatypes import OCI_MANIFEST
 from tests.unit.web.handlers import HandlerTestCase
@@ -50,19 +51,66 @@ class Manifests(HandlerTestCase):
         self.assertNotIn("docker-content-digest", answer.headers)
 
     def test_stale(self) -> None:
-        """A tag that cannot be confirmed says so, and for how long."""
-        self.get("manifests/1")
+        """A tag that cannot be confirmed says so, and for how long, beside all that a tag says."""
+        usual = self.get("manifests/1").headers
         self.upstream.error = BadGateway("down")
         for seconds, shown in ((3600.0, "1h"), (90 * 60.0, "2h 30m"), (59.0, "2h 30m")):
             self.clock.advance(seconds)
-            answer = self.get("manifests/1")
-            self.assertEqual((200, RAW), (answer.status, answer.body))
-            self.assertEqual(
-                f'299 - "docker.io cannot be asked; this tag was confirmed {shown} ago"',
-                answer.headers["warning"],
-            )
-            age = str(int(self.clock.seconds() - 1_700_000_000))
-            self.assertEqual(age, answer.headers["age"])
+            expected = {
+                **usual,
+                "age": str(int(self.clock.seconds() - 1_700_000_000)),
+                "warning": f'299 - "docker.io cannot be asked; this tag was confirmed {shown} ago"',
+            }
+            for method, body in (("HEAD", b""), ("GET", RAW)):
+                answer = self.get("manifests/1", method)
+                self.assertEqual((200, body), (answer.status, answer.body))
+                self.assertEqual(expected, {**answer.headers, "date": usual.get("date")})
+
+    def test_stale_by_digest(self) -> None:
+        """What a stale tag leads to by digest is as good as ever if it is stored."""
+        child = self.upstream.add(RAW + b"\n")
+        self.get("manifests/1")
+        self.get(f"manifests/{child.digest}")
+        self.clock.advance(3600)
+        self.upstream.error = BadGateway("down")
+        for digest in (self.digest, child.digest):
+            answer = self.get(f"manifests/{digest}")
+            self.assertEqual(200, answer.status)
+            self.assertFalse({"age", "warning"} & set(answer.headers))
+        self.assertEqual(502, self.get(f"manifests/{Digest.of(b'x')}").status)
+
+    def test_stale_and_not_modified(self) -> None:
+        """A client that has the stale manifest already is told of it, too."""
+        self.get("manifests/1")
+        self.clock.advance(3600)
+        self.upstream.error = BadGateway("down")
+        answer = self.get("manifests/1", If_None_Match=f'"{self.digest}"')
+        self.assertEqual((304, "3600"), (answer.status, answer.headers["age"]))
+        self.assertIn("warning", answer.headers)
+
+    def test_not_known_any_more(self) -> None:
+        """A tag that is kept though upstream has lost it says that."""
+        self.get("manifests/1")
+        self.clock.advance(3600)
+        self.upstream.believe_not_found = False
+        del self.upstream.manifests["1"]
+        self.assertEqual(
+            '299 - "docker.io does not know it any more; this tag was confirmed 1h ago"',
+            self.get("manifests/1").headers["warning"],
+        )
+
+    def test_asked_in_the_background(self) -> None:
+        """A tag that is served while upstream is asked tells its age, and warns of nothing."""
+        self.get("manifests/1")
+        self.clock.advance(3600)
+        self.upstream.stale_while_revalidate = 60.0
+        self.upstream.holding = True
+        for method in ("HEAD", "GET"):
+            answer = self.get("manifests/1", method)
+            self.assertEqual((200, "3600"), (answer.status, answer.headers["age"]))
+            self.assertNotIn("warning", answer.headers)
+        self.upstream.release()
+        self.assertNotIn("age", self.get("manifests/1").headers)
 
     def test_limited(self) -> None:
         """An upstream's limit is passed on in the form that lets clients go elsewhere."""

@@ -1,0 +1,65 @@
+"""The way out: proxies that the environment names, and which addresses may be reached."""
+
+from __future__ import annotations
+
+from oci_registry.config.options import OptionReader
+from oci_registry.config.proxies import parse_exception, parse_proxy
+from oci_registry.config.settings import EgressSettings, ProxySettings
+
+_Given = tuple[str, str] | None
+
+
+def load_egress(options: OptionReader, *, allow_dynamic: bool) -> EgressSettings:
+    """The settings of whoever has none of its own; what is wrong becomes a problem.
+
+    Of a variable in lower and in upper case the former wins.  ``allow_dynamic``: whether registries
+    that only a client named are mirrored at all.
+    """
+    https = options.variable("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+    http = options.variable("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+    # One variable may stand for both, and is complained about once.
+    proxies = {given: _proxy(options, given) for given in dict.fromkeys((https, http))}
+    return EgressSettings(
+        https_proxy=proxies[https],
+        http_proxy=proxies[http],
+        no_proxy=_exceptions(options),
+        allow_private=_allow_private(options, allow_dynamic=allow_dynamic),
+    )
+
+
+def _proxy(options: OptionReader, given: _Given) -> ProxySettings | None:
+    if given is None:
+        return None
+    source, text = given
+    try:
+        # Other programs take a host alone too, and share the variable with us.
+        proxy = parse_proxy(text if "://" in text else f"http://{text}")
+    except ValueError as error:
+        options.findings.problem(source, error)
+        return None
+    if proxy.exposed:
+        options.findings.warning(
+            source, "the proxy is reached by http: its credentials are sent unencrypted"
+        )
+    return proxy
+
+
+def _exceptions(options: OptionReader) -> tuple[str, ...]:
+    given = options.variable("no_proxy", "NO_PROXY")
+    if given is None:
+        return ()
+    found: dict[str, None] = {}
+    for text in given[1].replace(",", " ").split():
+        try:
+            found[parse_exception(text)] = None
+        except ValueError as error:
+            # What other programs understand in it is no reason not to start.
+            options.findings.warning(given[0], f"{error}: it is not used")
+    return tuple(found)
+
+
+def _allow_private(options: OptionReader, *, allow_dynamic: bool) -> bool:
+    source = options.switch("allow-private-upstreams", "ALLOW_PRIVATE_UPSTREAMS")
+    if source is not None and not allow_dynamic:
+        options.findings.warning(source, "has no effect with --upstreams configured")
+    return source is not None

@@ -1,0 +1,192 @@
+"""The hosts of an upstream: the one that its entry describes, or one for each item of ``hosts``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from attrs import frozen
+
+from oci_registry.config.credentials import make_credentials
+from oci_registry.config.documents import Entry
+from oci_registry.config.fields import Fields, given_only
+from oci_registry.config.files import check_certificates, check_private_key, read_file
+from oci_registry.config.names import parse_registry_host, split_port
+from oci_registry.config.proxies import parse_proxy
+from oci_registry.config.settings import Credentials, HostSettings, ProxySettings
+
+#: Every key a host may have.
+HOST_KEYS = (
+    "host",
+    "tls",
+    "accept_invalid_certs",
+    "ca_file",
+    "client_cert_file",
+    "client_key_file",
+    "username",
+    "password",
+    "password_file",
+    "proxy",
+)
+#: The most hosts an upstream may have.
+MAX_HOSTS = 8
+
+
+@frozen
+class Way:
+    """How hosts are reached: through a proxy, or directly, or as the environment has it."""
+
+    proxy: ProxySettings | None = None
+    direct: bool = False
+
+
+def read_hosts(fields: Fields, entry_keys: Collection[str]) -> tuple[HostSettings, ...]:
+    """The hosts of an entry, which may have ``entry_keys``; what is wrong is a problem, and left out."""
+    if fields.given("hosts") is not None:
+        return _read_list(fields, entry_keys)
+    if fields.given("host") is None:
+        fields.problem("host", "is required, or a list of hosts")
+    host = _read_host(fields, fields.parsed("host", parse_registry_host), Way())
+    return () if host is None else (host,)
+
+
+def holds_password(entry: Entry) -> bool:
+    """Whether there is a password in the entry itself, or in one of its hosts."""
+    hosts = entry.lists.get("hosts", ())[:MAX_HOSTS]
+    mappings = (entry, *(item for item in hosts if isinstance(item, Entry)))
+    return any(_holds_password(mapping) for mapping in mappings)
+
+
+def _holds_password(mapping: Entry) -> bool:
+    password, proxy = mapping.fields.get("password"), mapping.fields.get("proxy")
+    return (password is not None and not password.unset) or (
+        proxy is not None and "@" in str(proxy.value)
+    )
+
+
+def _read_list(fields: Fields, entry_keys: Collection[str]) -> tuple[HostSettings, ...]:
+    for key in HOST_KEYS:
+        if fields.given(key) is not None and key != "proxy":
+            fields.problem(key, "belongs into hosts, to each that it is meant for")
+    way = fields.parsed("proxy", _parse_way) or Way()
+    items = fields.entry.lists.get("hosts")
+    if items is None:
+        fields.problem("hosts", "must be a list of hosts ('- host: ...')")
+        return ()
+    if not 1 <= len(items) <= MAX_HOSTS:
+        fields.problem("hosts", f"must be from 1 to {MAX_HOSTS} hosts, not {len(items)}")
+        return ()
+    hosts: list[HostSettings] = []
+    taken: set[str] = set()
+    for number, item in enumerate(items, 1):
+        # What is no mapping is the name of a host, without anything special about it.
+        mapping = item if isinstance(item, Entry) else Entry(number, item.line, {"host": item})
+        own = Fields(mapping, fields.path, fields.findings, f"{fields.where}, host {number}")
+        name = own.required("host", parse_registry_host)
+        if name is not None:
+            own.where += f" ({name})"
+        own.check_keys(HOST_KEYS, entry_keys)
+        host = _read_host(own, name, way)
+        if host is None:
+            continue
+        names = {host.host, _with_port(host)}
+        if names & taken:
+            own.problem("host", f"{host.host} is given twice")
+        taken |= names
+        hosts.append(host)
+    return tuple(hosts)
+
+
+def _read_host(fields: Fields, name: str | None, way: Way) -> HostSettings | None:
+    """The host ``name``, reached by ``way`` unless it has its own; ``None`` if the name is."""
+    tls = fields.boolean("tls")
+    accept_invalid_certs = fields.boolean("accept_invalid_certs")
+    ca_file = fields.file("ca_file", check_certificates)
+    certificate, key = _client_certificate(fields)
+    credentials = _credentials(fields)
+    way = fields.parsed("proxy", _parse_way) or way
+    if name is None:
+        return None
+    return HostSettings(
+        host=name,
+        ca_file=ca_file and ca_file[0],
+        client_cert_file=certificate,
+        client_key_file=key,
+        credentials=credentials,
+        proxy=way.proxy,
+        direct=way.direct,
+        **given_only(tls=tls, accept_invalid_certs=accept_invalid_certs),
+    )
+
+
+def _with_port(host: HostSettings) -> str:
+    _, port = split_port(host.host)
+    return host.host if port is not None else f"{host.host}:{443 if host.tls else 80}"
+
+
+def _parse_way(text: str) -> Way:
+    if text.strip().lower() == "none":
+        return Way(direct=True)
+    try:
+        return Way(parse_proxy(text))
+    except ValueError as error:
+        raise ValueError(f"{error}; for no proxy at all write none") from None
+
+
+def _client_certificate(fields: Fields) -> tuple[str | None, str | None]:
+    """The files with certificate and key, which may be one."""
+    if fields.given("client_cert_file") is None:
+        if fields.given("client_key_file") is not None:
+            fields.problem("client_key_file", "is of no use without client_cert_file")
+        return None, None
+    certificate = fields.file("client_cert_file", check_certificates)
+    if certificate is None:
+        return None, None
+    path, _ = certificate
+    in_one = fields.given("client_key_file") is None
+    at = "client_cert_file" if in_one else "client_key_file"
+    key = fields.file(at, lambda name: check_private_key(name, path))
+    if key is None:
+        return None, None
+    fields.warn_if_exposed(at, *key)
+    return path, key[0]
+
+
+def _credentials(fields: Fields) -> Credentials | None:
+    username = fields.text("username")
+    password = _password(fields)
+    if fields.given("username") is None:
+        for key in ("password", "password_file"):
+            if fields.given(key) is not None:
+                fields.problem(key, "is of no use without username")
+        return None
+    if fields.given("password") is None and fields.given("password_file") is None:
+        fields.problem("username", "is of no use without password or password_file")
+    if username is None or password is None:
+        return None
+    try:
+        return make_credentials(username, password)
+    except ValueError as error:
+        fields.problem("username", error)
+        return None
+
+
+def _password(fields: Fields) -> str | None:
+    if fields.given("password_file") is None:
+        return fields.text("password")
+    if fields.given("password") is not None:
+        fields.problem("password_file", "is given together with password: keep one of them")
+        return None
+    file = fields.file("password_file", read_file)
+    if file is None:
+        return None
+    path, content = file
+    fields.warn_if_exposed("password_file", path, content)
+    try:
+        password = content.data.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        fields.problem("password_file", f"{path} is not UTF-8")
+        return None
+    if not password:
+        fields.problem("password_file", f"{path} is empty")
+        return None
+    return password

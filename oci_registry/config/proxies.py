@@ -1,0 +1,86 @@
+"""Proxies as people write them, and what is reached without one."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import unquote
+
+from oci_registry.config.credentials import make_credentials
+from oci_registry.config.names import split_port
+from oci_registry.config.settings import Credentials, ProxySettings
+from oci_registry.spec.errors import NameInvalid
+from oci_registry.spec.reference import parse_host
+
+_PORTS = {"http": 80, "https": 443}
+_ACCEPTED = "must be http://[USER:PASSWORD@]HOST[:PORT] or https://..."
+
+
+def parse_proxy(text: str) -> ProxySettings:
+    """The proxy at a URL; without a port it is at that of the scheme.
+
+    Credentials in it are percent-encoded.  `ValueError` says what is accepted and repeats nothing
+    of ``text``, any part of which may be a password.
+    """
+    scheme, separator, rest = text.strip().partition("://")
+    scheme = scheme.lower()
+    if separator and scheme.startswith("socks"):
+        raise ValueError(f"SOCKS proxies are not supported: {_ACCEPTED}")
+    if not separator or scheme not in _PORTS:
+        raise ValueError(_ACCEPTED)
+    userinfo, at, host = rest.rpartition("@")
+    credentials = _parse_userinfo(userinfo) if at else None
+    try:
+        name, port = split_port(parse_host(host.removesuffix("/")))
+    except NameInvalid:
+        raise ValueError(f"{_ACCEPTED}: there is no HOST[:PORT] in it, or more behind it") from None
+    return ProxySettings(
+        host=name,
+        port=_PORTS[scheme] if port is None else port,
+        tls=scheme == "https",
+        credentials=credentials,
+    )
+
+
+def _parse_userinfo(text: str) -> Credentials:
+    if set("@/?#\\") & set(text):
+        raise ValueError(
+            "special characters in user name and password must be percent-encoded (@ as %40, / as %2F)"
+        )
+    username, colon, password = text.partition(":")
+    if not colon:
+        raise ValueError(f"{_ACCEPTED}: a user name needs a password")
+    try:
+        return make_credentials(
+            unquote(username, errors="strict"), unquote(password, errors="strict")
+        )
+    except UnicodeDecodeError:
+        raise ValueError("user name and password are not UTF-8 once they are decoded") from None
+
+
+def parse_exception(text: str) -> str:
+    """What an item of ``NO_PROXY`` excepts from proxies, in one form of several.
+
+    ``*`` is everything; an IP address and a network come out as `ipaddress` writes them; else it is
+    ``host``, or ``.domain`` for what is below it (``*.domain`` is the same), in lower case and
+    with a port if one is given.  `ValueError` if it is none of these.
+    """
+    lowered = text.lower()
+    if lowered == "*":
+        return lowered
+    bracketed = lowered.startswith("[") and lowered.endswith("]")
+    try:
+        if "/" in lowered:
+            return str(ipaddress.ip_network(lowered, strict=False))
+        # A zone ("fe80::1%eth0") is part of no URL.
+        if "%" not in lowered:
+            return str(ipaddress.ip_address(lowered[1:-1] if bracketed else lowered))
+    except ValueError:
+        pass
+    below = lowered.startswith((".", "*."))
+    try:
+        host = parse_host(lowered.partition(".")[2] if below else lowered)
+    except NameInvalid:
+        raise ValueError(
+            f"{text[:40]!a} is neither a host nor a domain, an address, a network or *"
+        ) from None
+    return f".{host}" if below else host

@@ -1,0 +1,70 @@
+"""A blob's answer from one host: what it says of itself, and its body."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IConsumer, IReactorTime
+from twisted.python.failure import Failure
+from twisted.web.iweb import IResponse
+
+from oci_registry.spec.errors import RegistryError
+from oci_registry.spec.ranges import parse_content_range
+from oci_registry.streams.body import BodyPump, abandon
+from oci_registry.upstream.failures import WrongAnswer, header
+
+_ETAG = re.compile(r'"[\x21\x23-\x7e]{1,200}"')
+
+
+class HttpBlob:
+    """A blob's answer, or a part's, whose body waits.
+
+    *size*: the whole blob's length in bytes, None if it was not told. *start*: the position in the
+    blob of the first byte of this body. *partial*: it is a part, as was asked for. *validator*: what
+    ``If-Range`` can be asked with, a strong ``ETag`` (RFC 9110 section 13.1.5).
+    """
+
+    def __init__(
+        self,
+        response: IResponse,
+        clock: IReactorTime,
+        idle: float,
+        explained: Callable[[BaseException | None], RegistryError],
+    ) -> None:
+        self._length: int | None = response.length if isinstance(response.length, int) else None
+        self.size = self._length
+        self.start = 0
+        self.partial = response.code == 206
+        if self.partial:
+            part = parse_content_range(header(response, "Content-Range"))
+            # A length that is not the range's, or unknown since the body was decoded, fits no part.
+            if part is None or part[1] - part[0] != self._length:
+                raise WrongAnswer("the range that was sent is not the one that was announced")
+            self.start, _, self.size = part
+        self.validator = _strong(header(response, "ETag"))
+        self._response = response
+        self._clock = clock
+        self._idle = idle
+        self._explained = explained
+
+    def pump(self, consumer: IConsumer) -> Deferred[int]:
+        """Write the body to *consumer*; return its length in bytes.
+
+        Fails with a `RegistryError`; when cancelled, the connection is closed.
+        """
+        pump = BodyPump(consumer, self._clock, self._idle, self._length)
+        return pump.run(self._response).addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> Failure:
+        return Failure(self._explained(failure.value))
+
+    def abandon(self) -> None:
+        """Close the connection."""
+        abandon(self._response, self._clock, limit=0)
+
+
+def _strong(etag: str | None) -> str | None:
+    """Return an ``ETag`` if it is a strong validator that can be sent back."""
+    return etag if etag is not None and _ETAG.fullmatch(etag) else None

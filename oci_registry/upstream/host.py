@@ -1,0 +1,127 @@
+"""One host of an upstream, and what stands between it and those who ask: breaker and queue."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.interfaces import IReactorTime
+
+from oci_registry.metrics import HostMetrics
+from oci_registry.spec.errors import (
+    BlobUnknown,
+    Denied,
+    ManifestUnknown,
+    NameUnknown,
+    RegistryError,
+    TooManyRequests,
+    Unavailable,
+)
+from oci_registry.upstream.client import RegistryClient
+from oci_registry.upstream.failures import TimedOut, WrongAnswer
+from oci_registry.upstream.health import HostHealth, Random
+from oci_registry.upstream.slots import Slot, Slots, Turn
+
+T = TypeVar("T")
+
+NO = (BlobUnknown, ManifestUnknown, NameUnknown, Denied)
+"""Answers to a question, and no failures."""
+PING_TIMEOUT = 10.0
+"""Seconds in which a host that was set aside has to show that it is back."""
+
+
+class Host:
+    """A host: asked through here only, so that its breaker and its queue hold for everybody."""
+
+    def __init__(
+        self,
+        name: str,
+        client: RegistryClient,
+        max_connections: int,
+        clock: IReactorTime,
+        random: Random,
+        metrics: HostMetrics,
+    ) -> None:
+        self.name = name
+        self.client = client
+        self.metrics = metrics
+        self.health = HostHealth(name, clock, random, metrics)
+        self._slots = Slots(max_connections, metrics.waiting)
+        self._clock = clock
+        self._pinging: Deferred[None] | None = None
+
+    async def ask(
+        self, turn: Turn, repository: str, ask: Callable[[float], Awaitable[T]], within: float
+    ) -> tuple[T, Slot]:
+        """Wait for a turn, ask, and return the answer with the slot, which must be released.
+
+        *ask* gets the seconds that are left of *within*. Raises a `RegistryError`, without having
+        asked, when the host is left alone or too many are waiting for it.
+        """
+        if self.health.wait:
+            self._be_admitted()
+        began = self._clock.seconds()
+        slot = await self._slot(turn, repository, within)
+        try:
+            # Much may have happened to the host while others had their turn.
+            self._be_admitted()
+            try:
+                left = within - (self._clock.seconds() - began)
+                answer = await self._judged(ask(max(left, 0.1)))
+            except BaseException:
+                self.health.undecided()
+                raise
+        except BaseException:
+            slot.release()
+            raise
+        return answer, slot
+
+    def _be_admitted(self) -> None:
+        refusal = self.health.refusal()
+        if refusal is not None:
+            raise refusal
+
+    async def _slot(self, turn: Turn, repository: str, within: float) -> Slot:
+        try:
+            return await self._slots.take(turn, repository).addTimeout(within, self._clock)
+        except DeferredTimeout:
+            raise TooManyRequests.retry_after(
+                f"all connections to upstream {self.name} are in use", 5
+            ) from None
+
+    async def _judged(self, work: Awaitable[T]) -> T:
+        try:
+            answer = await work
+        except RegistryError as error:
+            self._judge(error)
+            raise
+        self.health.worked()
+        return answer
+
+    def _judge(self, error: RegistryError) -> None:
+        """Take from an error what it says about the host."""
+        if isinstance(error, (*NO, WrongAnswer)):
+            self.health.worked()
+        elif isinstance(error, TooManyRequests | Unavailable):
+            self.health.held(float(error.headers.get("Retry-After", "1")))
+        else:
+            self.health.failed(error, slow=isinstance(error, TimedOut))
+
+    def ping(self) -> None:
+        """Find out in the background whether a host that was set aside is back."""
+        if self._pinging is None and self.health.refusal() is None:
+            pinged = Deferred.fromCoroutine(self._judged(self.client.ping(PING_TIMEOUT)))
+            self._pinging = pinged
+            pinged.addBoth(self._pinged)
+
+    def _pinged(self, _result: object) -> None:
+        self._pinging = None
+        self.health.undecided()
+
+    async def close(self) -> None:
+        """Ask no more, and close idle connections; what is under way goes on."""
+        if self._pinging is not None:
+            self._pinging.cancel()
+        await self.client.close()

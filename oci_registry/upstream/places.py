@@ -1,0 +1,61 @@
+"""Where a connection is to lead, or does lead: a host and a port."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from urllib.parse import urlsplit
+
+from attrs import frozen
+from twisted.web.client import URI
+
+from oci_registry.config.settings import HostSettings, ProxySettings
+
+_NAME = re.compile(r"(?=.{1,254}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?")
+
+
+class BadAddress(ValueError):
+    """A URL is none, or leads to a host that there cannot be."""
+
+
+def address_of(host: str) -> IPv4Address | IPv6Address | None:
+    """Return the address that *host* is written as, an IPv4 one if it is mapped; None for a name."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+@frozen
+class Place:
+    """A host, in lower case and without the brackets of an IPv6 address, and a port."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def of_upstream(cls, settings: HostSettings) -> Place:
+        """Where an upstream's own host is."""
+        parts = urlsplit(f"//{settings.host}")
+        return cls(parts.hostname or "", parts.port or (443 if settings.tls else 80))
+
+    @classmethod
+    def of_uri(cls, uri: URI) -> Place:
+        """Where a URI leads; `BadAddress` unless that can be a name (in ASCII) or an address."""
+        host = uri.host.decode("ascii", "replace").lower()
+        if address_of(host) is None and _NAME.fullmatch(host) is None:
+            raise BadAddress("there is no such host")
+        if not 0 < uri.port < 65536:
+            raise BadAddress("there is no such port")
+        return cls(host, uri.port)
+
+    @classmethod
+    def of_proxy(cls, settings: ProxySettings) -> Place:
+        """Where a proxy is."""
+        return cls(settings.host, settings.port)
+
+    def __str__(self) -> str:
+        """Write it as the authority of a URL (RFC 3986 section 3.2)."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

@@ -1,0 +1,99 @@
+"""Which proxy a connection goes by, and what it means when that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import ip_network
+
+from attrs import frozen
+
+from oci_registry.config.settings import EgressSettings, HostSettings, ProxySettings
+from oci_registry.upstream.places import Place, address_of
+
+CREDENTIALS_WANTED = 407
+"""The status of a proxy that asks who we are, or does not believe it."""
+
+
+class ProxyFailed(Exception):
+    """A proxy could not be asked, or not be understood; *reason* is what went wrong on the way."""
+
+    def __init__(self, proxy: Place, reason: BaseException) -> None:
+        super().__init__(str(proxy), reason)
+        self.proxy = proxy
+        self.reason = reason
+
+
+class ProxyRefused(Exception):
+    """A proxy answered with a *status* that opens no tunnel; *known*: it was told who we are."""
+
+    def __init__(self, proxy: Place, status: int, *, known: bool) -> None:
+        super().__init__(str(proxy), status)
+        self.proxy = proxy
+        self.status = status
+        self.known = known
+
+
+def is_excluded(no_proxy: Iterable[str], place: Place) -> bool:
+    """Whether one of the entries of ``NO_PROXY``, all in lower case, means *place*.
+
+    A name means itself and all below it, with a leading dot only what is below it; an
+    address or a network (``10.0.0.0/8``) means hosts that are written as addresses, for names are
+    not resolved here. ``:PORT`` after a name or address restricts it to that port, ``*`` means all.
+    What is none of these means nothing.
+    """
+    return any(_means(entry, place) for entry in no_proxy)
+
+
+def _means(entry: str, place: Place) -> bool:
+    if entry == "*":
+        return True
+    address = address_of(place.host)
+    if "/" in entry:
+        try:
+            network = ip_network(entry, strict=False)
+        except ValueError:
+            return False
+        return address is not None and address in network
+    name, port = _split(entry)
+    if port is not None and port != str(place.port):
+        return False
+    if address is not None:
+        return address == address_of(name)
+    host = place.host.removesuffix(".")
+    if name.startswith("."):
+        return host.endswith(name) and host != name
+    return bool(name) and (host == name or host.endswith(f".{name}"))
+
+
+def _split(entry: str) -> tuple[str, str | None]:
+    """Split off the port, if there is one; an IPv6 address with a port has brackets."""
+    if entry.startswith("["):
+        name, _, rest = entry[1:].partition("]")
+        return name, rest.removeprefix(":") or None
+    name, colon, port = entry.partition(":")
+    return (name, port) if colon and ":" not in port else (entry, None)
+
+
+@frozen
+class Proxies:
+    """The ways out for one host of an upstream, and for where that leads."""
+
+    settings: HostSettings
+    egress: EgressSettings
+
+    def choose(self, scheme: str, place: Place) -> ProxySettings | None:
+        """Return the proxy by which to reach *place* for a URL with *scheme*; None: without one.
+
+        The host's own proxy is for everything that it leads to as well, and ``NO_PROXY`` then
+        excludes other places only: who gave the host a proxy meant that.
+        """
+        if self.settings.direct:
+            return None
+        proxy = self.settings.proxy
+        if proxy is not None and place == Place.of_upstream(self.settings):
+            return proxy
+        if is_excluded(self.egress.no_proxy, place):
+            return None
+        if proxy is not None:
+            return proxy
+        return self.egress.https_proxy if scheme == "https" else self.egress.http_proxy

@@ -1,0 +1,275 @@
+"""A blob's body that outlives its connections: where one breaks, another goes on."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from attrs import frozen
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IConsumer, IProducer, IPushProducer
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from oci_registry.spec.digest import Digest
+from oci_registry.spec.errors import BadGateway, RegistryError, TooManyRequests, Unavailable
+from oci_registry.upstream.blob import HttpBlob
+from oci_registry.upstream.failures import TimedOut, WrongAnswer
+from oci_registry.upstream.group import Answer, HostGroup, pause_after
+from oci_registry.upstream.host import NO, Host
+from oci_registry.upstream.slots import Turn
+
+LONGEST_WAIT = 120.0
+"""Seconds that a body waits for hosts that must not be asked before."""
+LONGEST_STANDSTILL = 240.0
+"""Seconds that a body may stand still altogether; clients give up after 300."""
+AMPLE = 256 * 1024
+"""Bytes after which a broken connection is replaced at once; for less there are pauses."""
+
+
+@frozen
+class Wanted:
+    """Bytes of a blob, from *start* up to *stop*, or to its end."""
+
+    repository: str
+    digest: Digest
+    start: int = 0
+    stop: int | None = None
+
+
+@implementer(IConsumer, IPushProducer)
+class Relay:
+    """The one producer that the consumer sees, whoever sends at the moment.
+
+    *position* is where in the blob the consumer's next byte is. What a host sends from before that
+    is skipped, and what it sends from *stop* on is dropped.
+    """
+
+    def __init__(self, consumer: IConsumer, position: int, stop: int | None) -> None:
+        self.position = position
+        self.stopped = False
+        self.senders: set[str] = set()
+        self._stop = stop
+        self._consumer = consumer
+        self._source: IPushProducer | None = None
+        self._paused = False
+        self._incoming = position
+        self._sender = ""
+        self._running: Deferred[None] | None = None
+
+    def begin(self, running: Deferred[None]) -> None:
+        """*running* is what moves the bytes; it is cancelled when the consumer wants no more."""
+        self._running = running
+
+    def expect(self, sender: str, start: int) -> None:
+        """The next bytes come from the host *sender* and begin at *start* of the blob."""
+        self._sender = sender
+        self._incoming = start
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        """Another connection begins to send."""
+        self._source = cast(IPushProducer, producer)
+        if self._paused:
+            self._source.pauseProducing()
+
+    def unregisterProducer(self) -> None:
+        """It has ended."""
+        self._source = None
+
+    def write(self, data: bytes) -> None:
+        """Pass on what the consumer does not have yet."""
+        skipped = self.position - self._incoming
+        self._incoming += len(data)
+        if skipped > 0:
+            data = data[skipped:]
+        if self._stop is not None:
+            data = data[: self._stop - self.position]
+        if data:
+            self.position += len(data)
+            self.senders.add(self._sender)
+            self._consumer.write(data)
+
+    def pauseProducing(self) -> None:
+        """The consumer has enough for now."""
+        self._paused = True
+        if self._source is not None:
+            self._source.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """The consumer wants more."""
+        self._paused = False
+        if self._source is not None:
+            self._source.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """The consumer wants no more at all."""
+        self.stopped = True
+        if self._source is not None:
+            self._source.stopProducing()
+        elif self._running is not None:
+            self._running.cancel()
+
+
+class ResumingBlob:
+    """An `interfaces.UpstreamBlob`, sent by as many connections as it takes.
+
+    A break, a stall or a short body costs a new request for the rest (``Range``, with ``If-Range``
+    where the host has given a strong validator), to the same or to another host. *retries*: how many
+    such requests may fail in a row, without a single byte, before the body fails.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, group: HostGroup, wanted: Wanted, first: Answer[HttpBlob], retries: int
+    ) -> None:
+        self.size = first.value.size
+        self._group = group
+        self._wanted = wanted
+        self._first = first
+        self._retries = retries
+        self._relay: Relay | None = None
+        self._known_size = self.size
+        self._validators: dict[str, str | None] = {first.host.name: first.value.validator}
+        self._whole: set[str] = set()
+        self._useless: set[str] = set()
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Which hosts have sent bytes so far; before the first byte, which one has answered."""
+        senders = self._relay.senders if self._relay is not None else ()
+        return frozenset(senders or {self._first.host.name})
+
+    def abandon(self) -> None:
+        """The body is not wanted: close the connection."""
+        self._first.value.abandon()
+        self._first.slot.release()
+
+    def pump(self, consumer: IConsumer) -> Deferred[int]:
+        """Write the body to *consumer*, at its pace; return the number of bytes."""
+        relay = self._relay = Relay(consumer, self._wanted.start, self._wanted.stop)
+        done: Deferred[int] = Deferred(lambda _: relay.stopProducing())
+        consumer.registerProducer(relay, True)
+        running = Deferred.fromCoroutine(self._run(relay))
+        relay.begin(running)
+        running.addCallbacks(
+            lambda _: self._ended(relay, consumer, done, None),
+            lambda failure: self._ended(relay, consumer, done, failure),
+        )
+        return done
+
+    def _ended(
+        self, relay: Relay, consumer: IConsumer, done: Deferred[int], failure: Failure | None
+    ) -> None:
+        consumer.unregisterProducer()
+        if failure is None:
+            done.callback(relay.position - self._wanted.start)
+        elif failure.check(CancelledError):
+            done.errback(BadGateway(f"{self._wanted.digest}: the download was given up"))
+        else:
+            done.errback(failure)
+
+    async def _run(self, relay: Relay) -> None:
+        answer = self._first
+        failures = hasty = 0
+        while True:
+            began = relay.position
+            error = await self._send(answer, relay)
+            if error is None:
+                return
+            moved = relay.position - began
+            failures = 0 if moved else failures + 1
+            hasty = 0 if moved >= AMPLE else hasty + 1
+            stood_since = self._group.clock.seconds()
+            # Whoever has let the body stand still once costs its readers as long the next time.
+            again = moved > 0 and not isinstance(error, TimedOut)
+            last = frozenset() if again else frozenset({answer.host.name})
+            while True:
+                wait = self._group.wait(frozenset(self._useless))
+                stood = self._group.clock.seconds() - stood_since
+                too_long = wait > LONGEST_WAIT or stood + wait > LONGEST_STANDSTILL
+                if relay.stopped or failures >= self._retries or too_long:
+                    raise error
+                try:
+                    await self._group.sleep(max(wait, pause_after(hasty, self._group.random)))
+                    answer = await self._reopen(relay.position, last)
+                    break
+                except NO:
+                    raise
+                except RegistryError as failed:
+                    hasty, error = hasty + 1, failed
+                    # Where nobody could be asked there was no attempt.
+                    failures += not isinstance(failed, TooManyRequests | Unavailable)
+            answer.host.metrics.resumed()
+            self._log.info(
+                "{digest} goes on at {position} from {host}: {error}",
+                digest=str(self._wanted.digest),
+                position=relay.position,
+                host=answer.host.name,
+                error=error.message,
+            )
+
+    async def _send(self, answer: Answer[HttpBlob], relay: Relay) -> RegistryError | None:
+        """Let one body be sent; return why it is not all that was wanted, None if it is."""
+        relay.expect(answer.host.name, answer.value.start)
+        began = relay.position
+        try:
+            await answer.value.pump(relay)
+        except RegistryError as error:
+            if relay.position == began and not relay.stopped:
+                answer.host.health.failed(error, slow=isinstance(error, TimedOut))
+            return error
+        finally:
+            answer.slot.release()
+        stop = self._wanted.stop if self._wanted.stop is not None else self._known_size
+        if stop is not None and relay.position < stop:
+            return BadGateway(f"upstream {answer.host.name} ended a body before its end")
+        return None
+
+    async def _reopen(self, position: int, last: frozenset[str]) -> Answer[HttpBlob]:
+        """Begin a body that holds the byte at *position*."""
+
+        async def question(host: Host, within: float) -> HttpBlob:
+            ranged = host.name not in self._whole
+            try:
+                body = await host.client.blob(
+                    self._wanted.repository,
+                    self._wanted.digest,
+                    position if ranged else 0,
+                    self._wanted.stop if ranged else None,
+                    self._validators.get(host.name),
+                    within,
+                )
+            except WrongAnswer:
+                # It may still know how to send the whole, unless only a part is wanted.
+                may_skip = ranged and not self._wanted.start
+                (self._whole if may_skip else self._useless).add(host.name)
+                raise
+            if self._wanted.start and not body.partial:
+                body.abandon()
+                self._useless.add(host.name)
+                raise WrongAnswer(
+                    f"upstream {host.name} sends {self._wanted.digest} as a whole only"
+                )
+            if None not in (body.size, self._known_size) and body.size != self._known_size:
+                # Which of the two is right is not known yet: the host may be asked again.
+                body.abandon()
+                raise WrongAnswer(
+                    f"upstream {host.name} says that {self._wanted.digest} has {body.size} bytes "
+                    f"and not {self._known_size}"
+                )
+            self._validators[host.name] = body.validator
+            return body
+
+        answer = await self._group.ask(
+            Turn.BLOB,
+            self._wanted.repository,
+            question,
+            patient=False,
+            avoiding=frozenset(self._useless),
+            finds_out=True,
+            last=last,
+        )
+        if self._known_size is None:
+            self._known_size = answer.value.size
+        return answer

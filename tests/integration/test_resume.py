@@ -1,0 +1,141 @@
+"""A body that breaks is continued inside the client's response, wherever and however it breaks."""
+
+from __future__ import annotations
+
+from functools import cache
+from random import Random
+from typing import Any
+
+from oci_registry.spec.digest import Digest
+from oci_registry.streams.body import SLOWEST
+from oci_registry.streams.growing import TAIL
+from tests.support.client import Response
+from tests.support.daemon import MirrorTestCase, running, until
+from tests.support.fake_replies import Reply, Trickle, in_turn
+
+MIB = 1024 * 1024
+SIZE = 64 * MIB
+OFFSETS = sorted(Random(20).sample(range(1, SIZE), 20))
+BODY_TIMEOUT = 60.0
+
+
+@cache
+def long_blob() -> tuple[bytes, Digest]:
+    """Return the blob and its digest, made once."""
+    data = Random(6).randbytes(SIZE)
+    return data, Digest.of(data)
+
+
+class LongBlob(MirrorTestCase):
+    """One blob of 64 MiB, which is pulled cold again and again."""
+
+    timeout = 300
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.data, self.digest = long_blob()
+        self.registry.blobs[str(self.digest)] = self.data
+        self.etag = f'"{self.digest}"'
+        self.path = f"/v2/library/app/blobs/{self.digest}"
+
+    async def begin_cold(self, spoilt: Any) -> Response:
+        """Begin to pull through a new daemon, whose first answer has *spoilt* in it."""
+        await self.afresh()
+        await self.start()
+        first = Reply(body=self.data, headers={"ETag": self.etag}, **spoilt)
+        self.registry.script("/blobs/", in_turn(first))
+        return await self.client.begin_hashed(self.path)
+
+    async def visible(self, response: Response, at: int) -> None:
+        """Wait until the client has what it can have of the first *at* bytes."""
+        await until(lambda: len(response.body) >= min(at, SIZE - TAIL))
+
+    async def resumed(self, response: Response, at: int) -> int:
+        """The client gets one whole response, made of two of upstream's; return where they meet."""
+        await response.done
+        self.assertEqual((200, True, SIZE), (response.status, response.complete, response.length))
+        self.assertEqual(self.digest.encoded, response.body.sha256.hexdigest(), f"broken at {at}")
+        first, second = self.registry.matching("/blobs/")
+        self.assertNotIn("range", first.headers)
+        self.assertEqual(self.etag, second.headers["if-range"])
+        assert second.range is not None
+        start, stop = second.range
+        self.assertIn(stop, (None, SIZE - 1))
+        return start
+
+
+class Breaking(LongBlob):
+    """The upstream's connection ends or stands still."""
+
+    async def breaking(self, **how: Any) -> None:
+        for at in OFFSETS:
+            response = await self.begin_cold({"cut": at, **how})
+            start = await self.resumed(response, at)
+            # What a reset overtakes on its way is lost.
+            self.assertLessEqual(start, at)
+            if not how:
+                self.assertEqual(at, start)
+
+    @running
+    async def test_closed(self) -> None:
+        """A body that ends early is continued from its last byte."""
+        await self.breaking()
+
+    @running
+    async def test_reset(self) -> None:
+        """A connection that is reset is continued from the last byte that arrived."""
+        await self.breaking(reset=True)
+
+    @running
+    async def test_stalled(self) -> None:
+        """A body that stands still is given up after its timeout, and no earlier, and continued."""
+        for at in OFFSETS:
+            response = await self.begin_cold({"stall": at})
+            await self.visible(response, at)
+            self.time.forward(BODY_TIMEOUT - 5)
+            await self.client.get("/v2/")
+            self.assertEqual(1, self.registry.count("/blobs/"))
+            self.time.forward(5)
+            start = await self.resumed(response, at)
+            self.assertLessEqual(start, at)
+            if at <= SIZE - TAIL:
+                self.assertEqual(at, start)
+
+    @running
+    async def test_trickling(self) -> None:
+        """A body of which next to nothing arrives is given up as if it stood still, and continued."""
+        pause, times = BODY_TIMEOUT / 2 - 5, 100
+        for offset in OFFSETS:
+            # Not in the bytes that are held back: the client shows what has arrived.
+            at = min(offset, SIZE - TAIL - times)
+            response = await self.begin_cold({"trickle": Trickle(at, pause, times)})
+            await self.visible(response, at)
+            arrived = 0
+            while self.registry.count("/blobs/") == 1:
+                self.time.forward(pause)
+                arrived += 1
+                await until(
+                    lambda: (
+                        len(response.body) >= at + arrived  # noqa: B023
+                        or self.registry.count("/blobs/") > 1
+                    )
+                )
+            start = await self.resumed(response, at)
+            self.assertGreater(start, at)
+            self.assertLess(arrived * pause, 3 * BODY_TIMEOUT)
+
+    @running
+    async def test_slow(self) -> None:
+        """A body that is merely slow is left to it, however long it takes."""
+        pause, times = BODY_TIMEOUT / 2 - 5, 10
+        for offset in OFFSETS[::7]:
+            at = min(offset, SIZE - TAIL - times * SLOWEST)
+            trickle = Trickle(at, pause, times, SLOWEST)
+            response = await self.begin_cold({"trickle": trickle})
+            for arrived in range(times):
+                await self.visible(response, at + arrived * SLOWEST)
+                self.time.forward(pause)
+            await response.done
+            self.assertEqual((200, True), (response.status, response.complete))
+            self.assertEqual(self.digest.encoded, response.body.sha256.hexdigest())
+            self.assertEqual(1, self.registry.count("/blobs/"))

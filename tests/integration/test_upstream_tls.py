@@ -1,0 +1,186 @@
+"""Upstreams over TLS: whom the mirror believes, what it says of others, and what they learn of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol
+
+from oci_registry.spec.digest import Digest
+from oci_registry.spec.errors import BadGateway
+from oci_registry.spec.mediatypes import OCI_MANIFEST
+from oci_registry.spec.reference import Tag
+from tests.support.certificates import Certified, Changing
+from tests.support.daemon import MirrorTestCase, reactor, running
+from tests.support.fake_registry import FakeRegistry, Reply
+from tests.support.settings import upstream_settings
+from tests.support.upstream_client import ClientTestCase, Talk
+
+LATEST = Tag("latest")
+APP = "library/app"
+OURS = "127.0.0.1"
+MANIFEST = json.dumps({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "layers": []}).encode()
+
+
+class _Listening(Protocol):
+    def dataReceived(self, data: bytes) -> None:
+        self.factory.heard += data
+        if self.factory.heard.endswith(b"\r\n\r\n"):
+            head = f"HTTP/1.1 200 OK\r\nContent-Type: {OCI_MANIFEST}\r\nConnection: close\r\n"
+            self.transport.write(f"{head}Content-Length: {len(MANIFEST)}\r\n\r\n".encode())
+            self.transport.write(MANIFEST)
+            self.transport.loseConnection()
+
+
+class Listener(Factory):
+    """Keeps every byte that it hears, once it is decrypted, and answers with a manifest."""
+
+    protocol = _Listening
+    noisy = False
+
+    def __init__(self, certified: Certified) -> None:
+        self.shown = Changing(certified)
+        self.heard = b""
+        self._port = reactor.listenSSL(0, self, self.shown, interface=OURS)
+        self.host = f"{OURS}:{self._port.getHost().port}"
+
+    async def stop(self) -> None:
+        """Listen no more."""
+        await self._port.stopListening()
+
+
+class Files:
+    """Certificates in files of a test."""
+
+    def file(self: Any, *certified: Certified) -> str:
+        path = Path(self.mktemp())
+        path.write_bytes(b"".join(one.certificate for one in certified))
+        return str(path)
+
+
+class WrongCertificates(ClientTestCase, Files):
+    """Servers with certificates that are not believed."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.good = Certified(OURS)
+        self.listener = Listener(self.good)
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.listener.stop()))
+
+    async def row(self, shown: Certified, believed: Certified | None, words: str) -> None:
+        """A certificate is refused in *words*; the right one is believed by the same client later."""
+        roots = [self.good] if believed is None else [believed, self.good]
+        self.listener.shown.certified, self.listener.heard = shown, b""
+        client = self.connect(host=self.listener.host, tls=True, ca_file=self.file(*roots))
+        for _ in range(2):
+            message = await self.error(client.manifest(APP, LATEST), BadGateway, self.listener.host)
+            self.assertEqual(f"upstream {self.listener.host}: TLS: {words}", message)
+        self.assertEqual(b"", self.listener.heard)
+        self.listener.shown.certified = self.good
+        manifest = await client.manifest(APP, LATEST)
+        self.assertEqual(Digest.of(MANIFEST), manifest.digest)
+
+    @running
+    async def test_expired(self) -> None:
+        """A certificate whose time is over is refused, until it is renewed."""
+        authority = Certified("authority")
+        expired = Certified(OURS, days=-1, issuer=authority)
+        await self.row(expired, authority, "its certificate has expired")
+
+    @running
+    async def test_early(self) -> None:
+        """So is one whose time has not begun."""
+        authority = Certified("authority")
+        early = Certified(OURS, days=99, issuer=authority)
+        await self.row(early, authority, "its certificate is not valid yet")
+
+    @running
+    async def test_other_name(self) -> None:
+        """So is one for another host."""
+        other = Certified("registry.example.com")
+        await self.row(other, other, "its certificate is for another host")
+
+    @running
+    async def test_self_signed(self) -> None:
+        """So is one that nobody vouches for."""
+        stranger = Certified("stranger", names=(OURS,))
+        await self.row(stranger, None, "its certificate is signed by nobody but itself")
+
+    @running
+    async def test_unknown_authority(self) -> None:
+        """So is one from an authority other than those that we were told to believe."""
+        leaf = Certified("registry.example.com", names=(OURS,), issuer=Certified("unknown"))
+        words = "its certificate is from an authority that we do not know"
+        await self.row(leaf, Certified("known"), words)
+
+    @running
+    async def test_system_authorities(self) -> None:
+        """Without a file of our own, those of the system are believed, and only those."""
+        client = self.connect(host=self.listener.host, tls=True)
+        await self.error(client.manifest(APP, LATEST), BadGateway, self.listener.host)
+        self.assertEqual(b"", self.listener.heard)
+
+    @running
+    async def test_accepted(self) -> None:
+        """Who accepts invalid certificates accepts each of them."""
+        client = self.connect(host=self.listener.host, tls=True, accept_invalid_certs=True)
+        for shown in (Certified(OURS, days=-1), Certified("registry.example.com"), self.good):
+            self.listener.shown.certified = shown
+            await client.manifest(APP, LATEST)
+
+
+class Schemes(ClientTestCase, Files):
+    """https where there is none, and the way from one to the other."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.secure = FakeRegistry()
+        self.secure.start(reactor, Certified(OURS).server())
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.secure.stop()))
+
+    @running
+    async def test_plain_http_instead(self) -> None:
+        """A registry that speaks plain http where TLS was expected is a 502, and vice versa."""
+        plain = Talk(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        client = self.connect(host=plain.host, tls=True)
+        message = await self.error(client.manifest(APP, LATEST), BadGateway, plain.host)
+        self.assertIn("TLS", message)
+        await plain.stop()
+        client = self.connect(host=self.secure.host)
+        await self.error(client.manifest(APP, LATEST), BadGateway, self.secure.host)
+
+    @running
+    async def test_not_from_https_to_http(self) -> None:
+        """A redirect from https to http is not followed."""
+        location = {"Location": f"http://{self.registry.host}/x"}
+        self.secure.script("/blobs/", Reply(307, headers=location))
+        client = self.connect(host=self.secure.host, tls=True, accept_invalid_certs=True)
+        await self.error(client.blob(APP, Digest.of(b"x")), BadGateway, self.secure.host)
+        self.assertEqual([], self.registry.asked)
+
+
+class Pulling(MirrorTestCase, Files):
+    """What a client of the mirror sees."""
+
+    @running
+    async def test_renewed(self) -> None:
+        """It is told what is wrong, and is served by the same daemon once that is mended."""
+        authority, secure = Certified("authority"), FakeRegistry()
+        shown = Changing(Certified(OURS, days=-1, issuer=authority))
+        secure.start(reactor, shown)
+        self.addCleanup(lambda: Deferred.fromCoroutine(secure.stop()))
+        secure.add_image(APP, "latest")
+        await self.start(
+            upstream_settings("docker.io", host=secure.host, ca_file=self.file(authority))
+        )
+        path = f"/v2/{APP}/manifests/latest"
+        response = await self.client.get(path)
+        error = json.loads(response.body)["errors"][0]
+        self.assertEqual((502, "UNAVAILABLE"), (response.status, error["code"]))
+        self.assertIn("its certificate has expired", error["message"])
+        self.assertEqual([], secure.asked)
+        shown.certified = Certified(OURS, issuer=authority)
+        self.assertEqual(200, (await self.client.get(path)).status)

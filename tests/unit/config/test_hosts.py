@@ -1,0 +1,361 @@
+"""The hosts of an entry."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oci_registry.config.findings import Findings
+from oci_registry.config.hosts import HOST_KEYS, MAX_HOSTS
+from oci_registry.config.settings import Credentials, HostSettings, ProxySettings
+from oci_registry.config.upstreams import KEYS, load_upstreams
+
+from .support import SECRET, ConfigTestCase, pem
+
+ALICE = Credentials("alice", SECRET)
+PROXY = ProxySettings("proxy", 3128)
+
+
+class _Case(ConfigTestCase):
+    def load(self, text: str, mode: int = 0o600) -> tuple[HostSettings, ...]:
+        """The hosts of an entry that has, besides its namespace, this text."""
+        self.findings.problems.clear()
+        self.findings.warnings.clear()
+        self.path = self.write("u.yaml", f"- namespace: a.example\n{text}\n", mode)
+        loaded = load_upstreams(self.path, self.findings)
+        return loaded[0].hosts if loaded else ()
+
+    def host(self, *lines: str) -> HostSettings:
+        """The one host of an entry with these lines, which is the same as an item of hosts."""
+        flat = self.load("\n".join(f"  {line}" for line in ("host: b.example", *lines)))
+        told = (self.findings.problems, self.findings.warnings)
+        counts = [len(findings) for findings in told]
+        item = "\n".join(f"    {line}" for line in lines)
+        self.assertEqual(self.load(f"  hosts:\n  - host: b.example\n{item}"), flat)
+        self.assertEqual([len(findings) for findings in told], counts)
+        return flat[0]
+
+    def assert_refused(self, *parts: str) -> None:
+        """One thing is wrong with the item that `host` has written, in its third line."""
+        where = f"{self.path}: entry 1 (a.example), host 1 (b.example), line "
+        self.assert_problem(where, *parts)
+
+
+class Several(_Case):
+    """hosts."""
+
+    def test_order(self) -> None:
+        """They keep their order; a text is a host without anything special about it."""
+        self.assertEqual(
+            self.load("  hosts: [B.example, {host: c.example, tls: false}, 'd.example:5000']"),
+            (
+                HostSettings("b.example"),
+                HostSettings("c.example", tls=False),
+                HostSettings("d.example:5000"),
+            ),
+        )
+        self.assert_fine()
+
+    def test_every_key(self) -> None:
+        """Every key of an item arrives where it belongs, and in no other host."""
+        certificate, key = pem()
+        for name, content in (("ca", pem()[0]), ("cert", certificate), ("key", key)):
+            self.write(f"{name}.pem", content)
+        hosts = self.load(
+            "  hosts:\n"
+            "  - b.example\n"
+            "  - host: c.example\n"
+            "    tls: true\n"
+            "    accept_invalid_certs: true\n"
+            "    ca_file: ca.pem\n"
+            "    client_cert_file: cert.pem\n"
+            "    client_key_file: key.pem\n"
+            "    username: alice\n"
+            f"    password: {SECRET}\n"
+            "    proxy: http://proxy:3128\n"
+        )
+        self.assertEqual(
+            hosts,
+            (
+                HostSettings("b.example"),
+                HostSettings(
+                    "c.example",
+                    tls=True,
+                    accept_invalid_certs=True,
+                    ca_file=str(self.directory / "ca.pem"),
+                    client_cert_file=str(self.directory / "cert.pem"),
+                    client_key_file=str(self.directory / "key.pem"),
+                    credentials=ALICE,
+                    proxy=PROXY,
+                ),
+            ),
+        )
+        self.assertEqual(self.findings.problems, [])
+
+    def test_null_is_unset(self) -> None:
+        """A key without a value is a key that is not there, hosts itself included."""
+        nothing = [f"{key}: null" for key in HOST_KEYS if key != "host"]
+        self.assertEqual(self.host(*nothing), HostSettings("b.example"))
+        rest = "\n".join(f"  {line}" for line in ("host: null", *nothing))
+        self.assertEqual(len(self.load(f"  hosts: [b.example]\n{rest}")), 1)
+        self.assertEqual(len(self.load("  hosts: null\n  host: b.example")), 1)
+        self.assert_fine()
+
+    def test_merged(self) -> None:
+        """Hosts can share keys by merging."""
+        hosts = self.load(
+            "  hosts:\n"
+            f"  - &one {{host: b.example, username: alice, password: {SECRET}}}\n"
+            "  - {<<: *one, host: c.example}\n"
+        )
+        self.assertEqual([host.credentials for host in hosts], [ALICE, ALICE])
+        self.assertEqual([host.host for host in hosts], ["b.example", "c.example"])
+        self.assert_fine()
+
+    def test_one_of_two(self) -> None:
+        """Either host or hosts is required, and not both."""
+        self.assertEqual(self.load(""), ())
+        self.assert_problem("line 1: host: is required, or a list of hosts")
+        self.load("  host: b.example\n  hosts: [c.example]")
+        self.assert_problem("entry 1 (a.example), line 2: host: belongs into hosts")
+
+    def test_keys_of_the_entry(self) -> None:
+        """What is a host's own must not stand beside hosts, and what is the entry's not in them."""
+        for key in HOST_KEYS:
+            if key == "proxy":
+                continue
+            self.load(f"  {key}: b.example\n  hosts: [c.example]")
+            self.assert_problem(f"(a.example), line 2: {key}: belongs into hosts, to each")
+        for key in set(KEYS) - set(HOST_KEYS):
+            self.load(f"  hosts: [{{host: b.example, {key}: null}}]")
+            self.assert_refused(f"2: {key}: belongs to the entry and not to one of its hosts")
+
+    def test_unknown_key(self) -> None:
+        """An unknown key of a host is told with the nearest of a host."""
+        self.load("  hosts: [{host: b.example, hosst: x}]")
+        self.assert_refused("'hosst': unknown key; did you mean host?")
+
+    def test_not_a_list(self) -> None:
+        """Hosts are a list."""
+        for value in ("b.example", "5", "{host: b.example}", "''"):
+            self.assertEqual(self.load(f"  hosts: {value}"), ())
+            self.assert_problem("(a.example), line 2: hosts: must be a list of hosts")
+
+    def test_number(self) -> None:
+        """There is at least one host, and there are not too many."""
+        names = [f"host{number}.example" for number in range(MAX_HOSTS + 1)]
+        self.assertEqual(len(self.load(f"  hosts: [{', '.join(names[:-1])}]")), MAX_HOSTS)
+        self.assert_fine()
+        for value, count in ((f"[{', '.join(names)}]", MAX_HOSTS + 1), ("[]", 0)):
+            self.assertEqual(self.load(f"  hosts: {value}"), ())
+            self.assert_problem(f"line 2: hosts: must be from 1 to {MAX_HOSTS} hosts, not {count}")
+
+    def test_twice(self) -> None:
+        """No host is named twice, not by its port either."""
+        for one, other in (
+            ("b.example", "B.example"),
+            ("b.example", "{host: b.example, tls: false}"),
+            ("b.example", "'b.example:443'"),
+            ("'b.example:443'", "b.example"),
+            ("'b.example:80'", "{host: b.example, tls: false}"),
+        ):
+            self.load(f"  hosts:\n  - {one}\n  - c.example\n  - {other}\n")
+            self.assert_problem("host 3 (b.example", "line 5: host: b.example", "is given twice")
+        self.load("  hosts: [b.example, 'b.example:80', 'b.example:5000', c.b.example]")
+        self.assert_fine()
+
+    def test_items(self) -> None:
+        """An item that is no host is told by its number, and the others are read."""
+        for item, *parts in (
+            ("5", "host: must be text, not a whole number"),
+            ("[c.example]", "host: must be text, not a list"),
+            ("~", "host: is required"),
+            ("{tls: true}", "host: is required"),
+            ("''", "host: is empty"),
+            (f"x:{SECRET}@c.example", "host: must be host[:port]; credentials belong"),
+            ("https://c.example", "host: must be host[:port] without a scheme"),
+        ):
+            hosts = self.load(f"  hosts:\n  - b.example\n  - {item}\n")
+            self.assertEqual(hosts, (HostSettings("b.example"),))
+            self.assert_problem("entry 1 (a.example), host 2, line 4: ", *parts)
+
+    def test_all_at_once(self) -> None:
+        """Every problem of every host is told."""
+        self.load("  hosts: [{host: '', tls: x}, 5, {host: b.example, proxy: x, ca_file: y}]")
+        self.assertEqual(len(self.findings.problems), 5, self.findings.problems)
+
+    def test_open_to_others(self) -> None:
+        """A password of a host, or of a proxy, in a file that others can read is a warning."""
+        for text in (
+            f"  hosts: [b.example, {{host: c.example, username: x, password: {SECRET}}}]",
+            f"  hosts: [b.example, {{host: c.example, proxy: 'https://x:{SECRET}@proxy'}}]",
+            f"  host: b.example\n  proxy: https://x:{SECRET}@proxy",
+        ):
+            self.assertTrue(self.load(text, 0o644))
+            self.assert_fine(warnings=1)
+            self.assertIn("holds a password", self.findings.warnings[0])
+            self.load(text)
+            self.assert_fine()
+        self.load("  hosts: [{host: b.example, password: ~, proxy: http://proxy}]", 0o644)
+        self.assert_fine()
+
+
+class ClientCertificates(_Case):
+    """client_cert_file and client_key_file."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.certificate, self.key = pem()
+        self.write("cert.pem", self.certificate)
+        self.write("key.pem", self.key)
+        self.write("both.pem", self.certificate + self.key)
+
+    def test_two_files(self) -> None:
+        """Certificate and key are in a file each."""
+        host = self.host("client_cert_file: cert.pem", "client_key_file: key.pem")
+        self.assertEqual(host.client_cert_file, str(self.directory / "cert.pem"))
+        self.assertEqual(host.client_key_file, str(self.directory / "key.pem"))
+        self.assert_fine()
+
+    def test_one_file(self) -> None:
+        """Without a file for the key it is in that of the certificate."""
+        both = str(self.directory / "both.pem")
+        for lines in ([], ["client_key_file: both.pem"]):
+            host = self.host("client_cert_file: both.pem", *lines)
+            self.assertEqual((host.client_cert_file, host.client_key_file), (both, both))
+        self.assert_fine()
+
+    def test_open_to_others(self) -> None:
+        """A key that others can read is a warning; a certificate may be read by all."""
+        self.write("cert.pem", self.certificate, 0o644)
+        self.host("client_cert_file: cert.pem", "client_key_file: key.pem")
+        self.assert_fine()
+        self.write("key.pem", self.key, 0o644)
+        self.host("client_cert_file: cert.pem", "client_key_file: key.pem")
+        self.assert_fine(warnings=1)
+        self.assertIn("client_key_file: ", self.findings.warnings[0])
+        self.assertIn("key.pem is open to others", self.findings.warnings[0])
+        self.write("both.pem", self.certificate + self.key, 0o640)
+        self.host("client_cert_file: both.pem")
+        self.assert_fine(warnings=1)
+        self.assertIn("client_cert_file: ", self.findings.warnings[0])
+
+    def test_refused(self) -> None:
+        """What is wrong is told with key and file, and nothing out of it."""
+        self.write("other.pem", pem()[1])
+        self.write("broken.pem", self.certificate[:100])
+        for lines, *parts in (
+            (["client_key_file: key.pem"], "client_key_file: is of no use without client_cert"),
+            (["client_cert_file: cert.pem"], "client_cert_file: ", "cert.pem holds no private key"),
+            (["client_cert_file: missing"], "client_cert_file: ", "missing cannot be read"),
+            (["client_cert_file: key.pem"], "client_cert_file: ", "key.pem holds no certificate"),
+            (["client_cert_file: broken.pem"], "broken.pem holds a broken certificate"),
+            (["client_cert_file: 5"], "client_cert_file: must be text"),
+            (
+                ["client_cert_file: cert.pem", "client_key_file: missing"],
+                *("client_key_file: ", "missing cannot be read"),
+            ),
+            (
+                ["client_cert_file: both.pem", "client_key_file: cert.pem"],
+                *("client_key_file: ", "cert.pem holds no private key"),
+            ),
+            (
+                ["client_cert_file: cert.pem", "client_key_file: other.pem"],
+                *("client_key_file: ", "other.pem holds a private key that does not belong"),
+            ),
+            (
+                ["client_cert_file: cert.pem", "client_key_file: [x]"],
+                "client_key_file: must be text",
+            ),
+        ):
+            host = self.host(*lines)
+            self.assertEqual((host.client_cert_file, host.client_key_file), (None, None))
+            self.assert_refused(*parts)
+            self.assertNotIn("-----", self.findings.problems[0])
+
+
+class Passwords(_Case):
+    """password_file."""
+
+    def test_open_to_others(self) -> None:
+        """A file with a password that others can read is a warning."""
+        self.write("secret", SECRET, 0o644)
+        host = self.host("username: alice", "password_file: secret")
+        self.assertEqual(host.credentials, ALICE)
+        self.assert_fine(warnings=1)
+        self.assertIn("password_file: ", self.findings.warnings[0])
+        self.assertIn("secret is open to others", self.findings.warnings[0])
+
+
+class Proxies(_Case):
+    """proxy."""
+
+    def test_proxy(self) -> None:
+        """A URL is a proxy, with credentials if they are in it."""
+        self.assertEqual(self.host("proxy: http://proxy:3128").proxy, PROXY)
+        proxy = self.host(f"proxy: 'https://alice:{SECRET}@proxy'").proxy
+        self.assertEqual(proxy, ProxySettings("proxy", 443, True, ALICE))
+        self.assert_fine()
+
+    def test_none(self) -> None:
+        """None means directly, whatever the environment says."""
+        for text in ("none", "None", "' NONE '"):
+            host = self.host(f"proxy: {text}")
+            self.assertEqual((host.proxy, host.direct), (None, True))
+        host = self.host("tls: true")
+        self.assertEqual((host.proxy, host.direct), (None, False))
+        self.assert_fine()
+
+    def test_for_all_hosts(self) -> None:
+        """That of the entry is for the hosts that have none of their own."""
+        own = "[b.example, {host: c.example, proxy: none}, {host: d.example, proxy: http://own}]"
+        for proxy, expected in (
+            ("http://proxy:3128", (PROXY, False)),
+            ("none", (None, True)),
+            ("null", (None, False)),
+        ):
+            hosts = self.load(f"  hosts: {own}\n  proxy: {proxy}")
+            self.assertEqual(
+                [(host.proxy, host.direct) for host in hosts],
+                [expected, (None, True), (ProxySettings("own", 80), False)],
+            )
+            self.assert_fine()
+
+    def test_refused(self) -> None:
+        """What is no proxy is told without any of it."""
+        for value, reason in {
+            "proxy:3128": "must be http://[USER:PASSWORD@]HOST[:PORT] or https://...",
+            "direct": "for no proxy at all write none",
+            f"socks5://x:{SECRET}@proxy": "SOCKS proxies are not supported",
+            f"http://x:{SECRET}": "must be http://",
+            "5": "must be text",
+        }.items():
+            self.assertIsNone(self.host(f"proxy: '{value}'" if value != "5" else "proxy: 5").proxy)
+            self.assert_refused("proxy: ", reason)
+        self.load(f"  hosts: [b.example, c.example]\n  proxy: ftp://{SECRET}")
+        self.assert_problem("(a.example), line 3: proxy: must be http://")
+
+
+class Anything(_Case):
+    """Documents as they come."""
+
+    @given(
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.sampled_from(["b", "c:1", SECRET, ""]),
+            lambda values: (
+                st.lists(values, max_size=3)
+                | st.dictionaries(st.sampled_from([*KEYS, "x"]), values, max_size=4)
+            ),
+            max_leaves=8,
+        )
+    )
+    def test_anything(self, hosts: object) -> None:
+        """Whatever stands at hosts gives hosts, or problems, and never an error."""
+        document = json.dumps([{"namespace": "a.example", "hosts": hosts}])
+        findings = Findings()
+        loaded = load_upstreams(self.write("any.yaml", document), findings)
+        self.assertTrue(findings.problems or loaded)
+        names = [host.host for upstream in loaded for host in upstream.hosts]
+        self.assertTrue(findings.problems or len(names) == len(set(names)))

@@ -1,0 +1,110 @@
+"""Hosts whose answers are made up, under a clock that stands still."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from oci_registry.config.settings import HostSettings, UpstreamSettings
+from oci_registry.metrics import Metrics
+from oci_registry.spec.digest import Digest
+from oci_registry.upstream.client import RegistryClient
+from oci_registry.upstream.group import HostGroup
+from oci_registry.upstream.host import Host
+from oci_registry.upstream.registry import RemoteRegistry
+from tests.support.fake_http import Answer, FakeHttp, FakeResponse, Sent
+
+NOW = 1_700_000_000.0
+APP = "library/app"
+A, B = "a.example", "b.example"
+
+
+def half() -> float:
+    """The one number that chance brings here."""
+    return 0.5
+
+
+class HostsTestCase(SynchronousTestCase):
+    """An upstream at `A` and `B`, each of which answers with what `answers` makes of a request."""
+
+    names: tuple[str, ...] = (A, B)
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(NOW)
+        self.metrics = Metrics(["example.com"])
+        self.answers: dict[str, Callable[[Sent], Answer]] = {}
+        self.asked: list[tuple[str, Sent]] = []
+        self.connect()
+
+    def connect(self, **settings: Any) -> None:
+        """Make the upstream (again), with other *settings*."""
+        hosts = tuple(HostSettings(name) for name in self.names)
+        self.settings = UpstreamSettings("example.com", hosts, **settings)
+        self.group = HostGroup(
+            [self._host(host) for host in hosts],
+            self.settings.response_timeout,
+            self.clock,
+            half,
+        )
+        self.upstream = RemoteRegistry(self.settings, self.group)
+
+    def _host(self, settings: HostSettings) -> Host:
+        def answer(sent: Sent) -> Answer:
+            self.asked.append((settings.host, sent))
+            return self.answers[settings.host](sent)
+
+        metrics = self.metrics.host("example.com", settings.host)
+        http = FakeHttp(answer).as_http
+        client = RegistryClient(self.settings, settings, http, self.clock, metrics)
+        connections = self.settings.max_connections
+        return Host(settings.host, client, connections, self.clock, half, metrics)
+
+    def answer(self, host: str, answer: Answer | Callable[[Sent], Answer]) -> None:
+        """Let a host answer, always with the same or with what *answer* makes of the request."""
+        self.answers[host] = answer if callable(answer) else lambda _: answer
+
+    def asked_of(self, host: str, method: str | None = None) -> int:
+        """Return how often a host was asked."""
+        return sum(1 for h, s in self.asked if h == host and method in (None, s.method))
+
+    def start(self, question: Any) -> Deferred[Any]:
+        """Begin to ask something."""
+        return Deferred.fromCoroutine(question)
+
+    def counted(self, name: str, **labels: str) -> float | None:
+        """Return the value of a metric."""
+        return self.metrics.registry.get_sample_value(name, labels)
+
+
+def manifest(raw: bytes = b'{"schemaVersion":2,"mediaType":"m/t"}') -> FakeResponse:
+    """Return an answer that is a manifest."""
+    return FakeResponse(
+        body=raw, headers={"Content-Type": "application/vnd.oci.image.manifest.v1+json"}
+    )
+
+
+def blob_of(data: bytes) -> Callable[[Sent], Answer]:
+    """Return what answers for a blob, whole or in parts, with an ETag."""
+
+    def answer(sent: Sent) -> Answer:
+        asked = sent.headers.get("Range")
+        tag = {"ETag": f'"{Digest.of(data)}"'}
+        if asked is None:
+            return FakeResponse(body=data, headers=tag)
+        first, _, last = asked.removeprefix("bytes=").partition("-")
+        start, stop = int(first), min(int(last) + 1 if last else len(data), len(data))
+        told = f"bytes {start}-{stop - 1}/{len(data)}"
+        return FakeResponse(206, data[start:stop], {**tag, "Content-Range": told})
+
+    return answer
+
+
+def path_of(sent: Sent) -> str:
+    """Return the path that was asked for."""
+    return urlsplit(sent.url).path

@@ -1,0 +1,159 @@
+"""A host that fails is left alone for a while, and found again when it is back."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from oci_registry.metrics import Metrics
+from oci_registry.spec.errors import BadGateway, RegistryError, TooManyRequests, Unavailable
+from oci_registry.upstream.health import (
+    FAILURES,
+    LONGEST,
+    LONGEST_HOLD,
+    SHORTEST,
+    HostHealth,
+)
+
+HOST = "a.example"
+ERROR = BadGateway("it is on fire")
+
+
+class HealthTestCase(SynchronousTestCase):
+    """The breaker of one host; chance always brings the longest pause."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_700_000_000)
+        self.metrics = Metrics(["example.com"])
+        watch = self.metrics.host("example.com", HOST)
+        self.health = HostHealth(HOST, self.clock, lambda: 1.0, watch)
+
+    def gauge(self, name: str) -> float | None:
+        labels = {"namespace": "example.com", "host": HOST}
+        return self.metrics.registry.get_sample_value(f"oci_registry_upstream_{name}", labels)
+
+    def refused(self, kind: type[RegistryError] = Unavailable) -> RegistryError:
+        """Return the error that keeps a request from the host."""
+        error = self.health.refusal()
+        assert error is not None
+        self.assertIs(kind, type(error))
+        return error
+
+    def let_through(self) -> None:
+        self.assertIsNone(self.health.refusal())
+
+
+class Breaker(HealthTestCase):
+    """Closed, open, half open."""
+
+    def test_closed(self) -> None:
+        """A host is asked by everybody as long as it answers now and then."""
+        for _ in range(3):
+            for _ in range(FAILURES - 1):
+                self.let_through()
+                self.health.failed(ERROR, slow=False)
+            self.let_through()
+            self.health.worked()
+        self.assertEqual((0, 1), (self.health.wait, self.gauge("available")))
+
+    def test_many_failures_open_it(self) -> None:
+        """Some failures in a row open it; the error says for how long, and why."""
+        for _ in range(FAILURES):
+            self.let_through()
+            self.health.failed(ERROR, slow=False)
+        error = self.refused()
+        self.assertIn("it is on fire", error.message)
+        self.assertEqual(str(int(SHORTEST) + 1), error.headers["Retry-After"])
+        self.assertEqual((SHORTEST, 0), (self.health.wait, self.gauge("available")))
+
+    def test_one_timeout_opens_it(self) -> None:
+        """What has cost a timeout must not cost the next one another."""
+        self.health.failed(ERROR, slow=True)
+        self.refused()
+
+    def test_one_finds_out(self) -> None:
+        """When the time is over, one request is let through, and the others wait for its outcome."""
+        self.health.failed(ERROR, slow=True)
+        self.assertFalse(self.health.due)
+        self.clock.advance(SHORTEST)
+        self.assertTrue(self.health.due)
+        self.let_through()
+        self.refused()
+        self.assertFalse(self.health.due)
+        self.assertGreater(self.health.wait, 0)
+        self.health.worked()
+        self.let_through()
+        self.let_through()
+        self.assertEqual((0, 1), (self.health.wait, self.gauge("available")))
+
+    def test_longer_each_time(self) -> None:
+        """A host that does not come back is asked less and less often, down to a bound."""
+        self.health.failed(ERROR, slow=True)
+        pauses = []
+        for _ in range(8):
+            pauses.append(self.health.wait)
+            self.clock.advance(self.health.wait)
+            self.let_through()
+            self.health.failed(ERROR, slow=False)
+        self.assertEqual([SHORTEST * 2**n for n in range(4)], pauses[:4])
+        self.assertEqual([LONGEST] * 4, pauses[4:])
+        self.clock.advance(LONGEST)
+        self.let_through()
+        self.health.worked()
+        self.health.failed(ERROR, slow=True)
+        self.assertEqual(SHORTEST, self.health.wait)
+
+    def test_nobody_found_out(self) -> None:
+        """A request that ended without an answer lets the next one find out."""
+        self.health.failed(ERROR, slow=True)
+        self.clock.advance(SHORTEST)
+        self.let_through()
+        self.health.undecided()
+        self.let_through()
+
+    def test_late_failures(self) -> None:
+        """Requests that were under way when it opened do not make it stay open for longer."""
+        self.health.failed(ERROR, slow=True)
+        for _ in range(10):
+            self.health.failed(ERROR, slow=True)
+        self.assertEqual(SHORTEST, self.health.wait)
+
+    def test_clock_set_back(self) -> None:
+        """A clock that is set back does not leave a host alone for good."""
+        self.health.failed(ERROR, slow=True)
+        self.health.held(10)
+        self.clock.rightNow -= 10 * LONGEST_HOLD
+        self.assertLessEqual(self.health.wait, LONGEST_HOLD)
+        self.let_through()
+
+
+class Held(HealthTestCase):
+    """Hosts that ask to be left alone."""
+
+    def test_not_before_its_time(self) -> None:
+        """No request goes to a host before the moment that it named."""
+        self.health.held(30)
+        error = self.refused(TooManyRequests)
+        self.assertEqual(("31", 30), (error.headers["Retry-After"], self.health.wait))
+        self.assertTrue(self.health.on_hold)
+        self.assertEqual(self.clock.seconds() + 30, self.gauge("held_until_seconds"))
+        self.clock.advance(29.9)
+        self.refused(TooManyRequests)
+        self.clock.advance(0.1)
+        self.let_through()
+        self.assertFalse(self.health.on_hold)
+
+    def test_later_word_does_not_shorten(self) -> None:
+        """Of several moments the latest counts, and none is farther off than a bound."""
+        self.health.held(30)
+        self.health.held(5)
+        self.assertEqual(30, self.health.wait)
+        self.health.held(10 * LONGEST_HOLD)
+        self.assertEqual(LONGEST_HOLD, self.health.wait)
+
+    def test_not_out_of_order(self) -> None:
+        """A host that limits us is not one that has failed."""
+        self.health.held(30)
+        self.assertEqual(1, self.gauge("available"))
+        self.assertFalse(self.health.due)

@@ -1,0 +1,147 @@
+"""Requests to a host take turns: so many at once, manifests before blobs, repositories in rotation."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from oci_registry.spec.errors import TooManyRequests
+from oci_registry.upstream import slots as slots_module
+from oci_registry.upstream.slots import Slot, Slots, Turn
+
+BLOB, MANIFEST = Turn.BLOB, Turn.MANIFEST
+
+
+class SlotsTests(SynchronousTestCase):
+    """The queue of one host."""
+
+    def setUp(self) -> None:
+        self.waiting = 0
+        self.slots = Slots(4, self.tell)
+
+    def tell(self, count: int) -> None:
+        self.waiting = count
+
+    def taken(self, turn: Turn, repository: str = "r") -> Slot:
+        """Take a slot that must be free."""
+        return self.successResultOf(self.slots.take(turn, repository))
+
+    def queued(self, turn: Turn, repository: str, got: list[str], name: str) -> Deferred[None]:
+        """Wait for a slot, note that it came, and keep it."""
+        waiter = self.slots.take(turn, repository)
+        self.assertNoResult(waiter)
+        return waiter.addCallback(lambda slot: self.keep(slot, got, name))
+
+    def keep(self, slot: Slot, got: list[str], name: str) -> None:
+        got.append(name)
+        self.last = slot
+
+    def test_bound(self) -> None:
+        """There are never more than the limit; a slot that is released goes to the next."""
+        held = [self.taken(MANIFEST) for _ in range(4)]
+        got: list[str] = []
+        self.queued(MANIFEST, "r", got, "fifth")
+        self.assertEqual(1, self.waiting)
+        held[0].release()
+        self.assertEqual((["fifth"], 0), (got, self.waiting))
+        held[0].release()
+        self.queued(MANIFEST, "r", got, "sixth")
+
+    def test_manifests_first(self) -> None:
+        """A manifest goes before blobs that have waited for longer."""
+        held = [self.taken(BLOB) for _ in range(3)]
+        got: list[str] = []
+        self.queued(BLOB, "r", got, "blob")
+        other = self.taken(MANIFEST)
+        self.queued(MANIFEST, "r", got, "manifest")
+        held[0].release()
+        self.assertEqual(["manifest"], got)
+        self.last.release()
+        self.assertEqual(["manifest", "blob"], got)
+        other.release()
+
+    def test_blobs_leave_room(self) -> None:
+        """Blobs alone do not take every slot, so that a manifest need not wait for one to end."""
+        for _ in range(3):
+            self.taken(BLOB)
+        self.queued(BLOB, "r", [], "fourth")
+        self.taken(MANIFEST)
+
+    def test_repositories_take_turns(self) -> None:
+        """An image of many layers does not keep another waiting for all of them."""
+        held = [self.taken(BLOB) for _ in range(3)]
+        got: list[str] = []
+        for number in range(4):
+            self.queued(BLOB, "large", got, f"large {number}")
+        self.queued(BLOB, "small", got, "small")
+        for slot in held:
+            slot.release()
+        self.assertEqual(["large 0", "small", "large 1"], got)
+
+    def test_leaving(self) -> None:
+        """Who gives up waiting leaves the queue, and no slot is lost."""
+        held = [self.taken(MANIFEST) for _ in range(4)]
+        got: list[str] = []
+        leaving = self.queued(MANIFEST, "r", got, "leaving")
+        self.queued(MANIFEST, "r", got, "staying")
+        leaving.cancel()
+        self.failureResultOf(leaving, CancelledError)
+        self.assertEqual(1, self.waiting)
+        held[0].release()
+        self.assertEqual(["staying"], got)
+
+    def test_bounded_queue(self) -> None:
+        """There is an end to how many may wait."""
+        self.patch(slots_module, "MAX_WAITING", 2)
+        for _ in range(4):
+            self.taken(MANIFEST)
+        for _ in range(2):
+            self.queued(MANIFEST, "r", [], "waiting")
+        with self.assertRaises(TooManyRequests):
+            self.slots.take(MANIFEST, "r")
+
+    def test_smallest(self) -> None:
+        """Two connections are one for blobs and one for all else."""
+        self.slots = Slots(2, self.tell)
+        self.taken(BLOB)
+        self.queued(BLOB, "r", [], "second")
+        self.taken(MANIFEST)
+
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from(["take", "release", "leave"]), st.booleans(), st.integers(0, 3)
+            )
+        )
+    )
+    def test_any_order(self, steps: list[tuple[str, bool, int]]) -> None:
+        """Whatever is done in whatever order, the bounds hold and nobody waits beside a free slot."""
+        self.waiting = 0
+        slots = Slots(4, self.tell)
+        held: list[tuple[Turn, Slot]] = []
+        waiting: list[tuple[Turn, Deferred[None]]] = []
+        for step, blob, number in steps:
+            turn = BLOB if blob else MANIFEST
+            if step == "take":
+
+                def keep(slot: Slot, turn: Turn = turn) -> None:
+                    held.append((turn, slot))
+
+                waiter = slots.take(turn, f"r{number}").addCallback(keep)
+                waiting.append((turn, waiter))
+            elif step == "release" and held:
+                held.pop(number % len(held))[1].release()
+            elif step == "leave" and waiting:
+                _, leaving = waiting.pop(number % len(waiting))
+                leaving.addErrback(lambda failure: failure.trap(CancelledError))
+                leaving.cancel()
+            waiting = [(t, w) for t, w in waiting if not w.called]
+            blobs = sum(1 for t, _ in held if t is BLOB)
+            self.assertLessEqual(len(held), 4)
+            self.assertLessEqual(blobs, 3)
+            self.assertEqual(len(waiting), self.waiting)
+            if len(held) < 4:
+                self.assertFalse(any(t is MANIFEST for t, _ in waiting))
+                self.assertFalse(blobs < 3 and waiting)
