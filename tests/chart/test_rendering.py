@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from oci_registry.setup import containerd, containers
+from oci_registry.setup.nouns import Mirror, Wanted, choose_registries
 from tests.chart.support import SETS, ChartTestCase, container, variables, workload
 from tools.chart import helm
 
@@ -162,10 +164,10 @@ class Rendering(ChartTestCase):
 
     def test_way_out(self) -> None:
         """The network policy lets out to the ports that the bucket and the registries are at."""
-        for values, port in (("s3", 9000), ("upstreams", 5000)):
+        for values, own in (("s3", [9000]), ("upstreams", [8443, 8444, 5000])):
             policy = self.render(values)["NetworkPolicy/test-oci-registry"]
             ports = [each["port"] for each in policy["spec"]["egress"][1]["ports"]]
-            self.assertEqual([443, 80, port], ports)
+            self.assertEqual([443, 80, *own], ports)
 
     def test_names_from_digits(self) -> None:
         """A release whose name begins with a digit has a Service whose name does not."""
@@ -194,23 +196,22 @@ class Notes(ChartTestCase):
                 found[path].append(line)
         return {path: tomllib.loads("\n".join(lines)) for path, lines in found.items()}
 
-    def check(self, mirror: str, *sets: str, **values: object) -> dict[str, dict[str, Any]]:
-        """Check that all files of the notes lead to a mirror, and return them."""
-        changed = {key.replace("__", "."): value for key, value in values.items()}
-        files = self.snippets(
-            helm.notes(*(SETS / f"{name}-values.yaml" for name in sets), values=changed)
+    def check(self, mirror: str, *names: str, rest: bool, values: str) -> None:
+        """Check that the notes have the files that ``oci-registry setup`` makes for a mirror.
+
+        *names* are of registries; *rest*: whether there is a file for all others.
+        """
+        notes = helm.notes(SETS / f"{values}-values.yaml")
+        registries, _ = choose_registries(names, ())
+        # What is to be filled in is in capitals, which no host has.
+        wanted = Wanted(Mirror(mirror.lower()), registries, lambda path: None)
+        expected = {**containerd.configure(wanted).files, **containers.podman(wanted).files}
+        if not rest:
+            del expected[f"{containerd.FOLDER}/_default/hosts.toml"]
+        self.assertEqual(
+            {path: tomllib.loads(text) for path, text in expected.items()},
+            self.snippets(re.sub(r"(?<=//|.\")(ADDRESS|NODE)", lambda m: m[0].lower(), notes)),
         )
-        for path, content in files.items():
-            if path.endswith("hosts.toml"):
-                self.assertEqual({mirror: {"capabilities": ["pull", "resolve"]}}, content["host"])
-            else:
-                (registry,) = content["registry"]
-                scheme, _, location = mirror.partition("://")
-                expected: dict[str, Any] = {"location": f"{location}/{registry['prefix']}"}
-                if scheme == "http":
-                    expected["insecure"] = True
-                self.assertEqual([expected], registry["mirror"])
-        return files
 
     def test_ways(self) -> None:
         """The files for the nodes lead to what the nodes can reach."""
@@ -222,30 +223,12 @@ class Notes(ChartTestCase):
             "daemonset": "http://127.0.0.1:5000",
             "daemonset-s3": "http://127.0.0.1:80",
         }.items():
-            files = self.check(mirror, values)
-            self.assertEqual(
-                {
-                    "/etc/containerd/certs.d/docker.io/hosts.toml",
-                    "/etc/containerd/certs.d/_default/hosts.toml",
-                    "/etc/containers/registries.conf.d/oci-registry-docker.io.conf",
-                },
-                set(files),
-            )
+            self.check(mirror, "docker.io", rest=True, values=values)
 
     def test_registries(self) -> None:
         """There is a file for each configured registry, and one for the rest only if it is served."""
-        files = self.check("http://ADDRESS:80", "upstreams")
-        self.assertEqual(
-            {
-                "/etc/containerd/certs.d/docker.io/hosts.toml",
-                "/etc/containerd/certs.d/example.com/hosts.toml",
-                "/etc/containers/registries.conf.d/oci-registry-docker.io.conf",
-                "/etc/containers/registries.conf.d/oci-registry-example.com.conf",
-            },
-            set(files),
-        )
-        hosts = files["/etc/containerd/certs.d/docker.io/hosts.toml"]
-        self.assertEqual("https://registry-1.docker.io", hosts["server"])
+        names = ("docker.io", "example.com", "registry.example.com:5000")
+        self.check("http://ADDRESS:80", *names, rest=False, values="upstreams")
 
     def test_image(self) -> None:
         """Who has not named an image is told that none is published."""

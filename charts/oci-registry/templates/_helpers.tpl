@@ -108,6 +108,13 @@ resources:
 {{- end -}}
 {{- range .Values.registry.upstream.config.contents -}}
 {{- $hosts = append $hosts (default "" .host) -}}
+{{- range .hosts -}}
+{{- if kindIs "string" . -}}
+{{- $hosts = append $hosts . -}}
+{{- else -}}
+{{- $hosts = append $hosts (default "" .host) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- range $hosts -}}
 {{- with regexFind ":[0-9]+$" . -}}

@@ -129,6 +129,10 @@ spec:
           value: {{ $registry.defaultNamespace | quote }}
         - name: UPSTREAMS
           value: {{ $registry.upstreams | quote }}
+        {{- if $registry.allowPrivateUpstreams }}
+        - name: ALLOW_PRIVATE_UPSTREAMS
+          value: "true"
+        {{- end }}
         - name: CHECK_CACHE_DIGEST
           value: {{ $registry.checkCacheDigest | quote }}
         - name: LOG_LEVEL

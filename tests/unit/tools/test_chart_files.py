@@ -93,7 +93,7 @@ class Watching(SynchronousTestCase):
 
     def known(self) -> dict[str, set[str]]:
         """Return the labels of all metrics that the daemon has, by the names of their samples."""
-        metrics = Metrics()
+        metrics = Metrics(["docker.io"])
         metrics.watch_connections(lambda: 0)
         metrics.hit("blob", "docker.io")
         metrics.hit("manifest", "docker.io")
@@ -102,7 +102,11 @@ class Watching(SynchronousTestCase):
         metrics.response("blob", "GET", "200", 0.1)
         metrics.client_bytes.labels("blob")
         metrics.upstream_bytes.labels("docker.io")
-        metrics.upstream_requests.labels("docker.io", "ok")
+        metrics.stale_served.labels("docker.io")
+        host = metrics.host("docker.io", "registry-1.docker.io")
+        host.answered("ok")
+        host.available(True)
+        host.budget(100, 99)
         metrics.error("stale")
         metrics.store_failing.labels("read")
         metrics.swept.labels("blob")
