@@ -12,7 +12,7 @@ PY := $(VENV)/bin/python
 # What was installed from these has to be installed again when they change.
 METADATA := pyproject.toml setup.py oci_registry/_version.py
 
-.PHONY: help run test lint format types e2e soak bench docs clean
+.PHONY: help run test lint format types e2e soak bench chart image-root lock docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +25,9 @@ help:
 	@echo "make e2e      real clients against real registries; see tests/e2e/README.md"
 	@echo "make soak     many clients, bad hosts and a full disk for a minute; ARGS=\"--minutes 10\""
 	@echo "make bench    what a hit and a miss cost"
+	@echo "make chart    the chart for Kubernetes; needs Go, of which it builds helm and kubeconform"
+	@echo "make image-root  what the Dockerfile makes, without an engine, and the daemon in it; needs root"
+	@echo "make lock     write down the versions of what the image is made of, as they are today"
 	@echo "make clean    remove what the above left, but not $(ROOT)"
 
 run: $(VENV)/.installed
@@ -57,6 +60,24 @@ soak: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed
 	$(PY) -m benchmarks $(ARGS)
+
+chart: $(VENV)/.installed-test
+	$(PY) -m tools.chart
+	$(PY) -m twisted.trial tests.chart
+
+image-root: $(VENV)/.installed
+	$(PY) -m tools.image
+
+# What is installed, and what builds the wheel; --upgrade, since a lock is renewed or left alone.
+COMPILE = $(VENV)/lock/bin/pip-compile --quiet --upgrade --generate-hashes --strip-extras \
+	--allow-unsafe --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+
+lock: | $(PY)
+	$(PYTHON) -m venv $(VENV)/lock
+	$(VENV)/lock/bin/pip install --quiet 'pip-tools>=7.5'
+	CUSTOM_COMPILE_COMMAND='make lock' $(COMPILE) --output-file requirements.lock pyproject.toml
+	CUSTOM_COMPILE_COMMAND='make lock' $(COMPILE) --all-build-deps --only-build-deps \
+		--output-file requirements-build.lock pyproject.toml
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info _trial_temp* .hypothesis .mypy_cache .ruff_cache

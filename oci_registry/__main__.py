@@ -1,16 +1,19 @@
 """The command ``oci-registry``: the daemon in the foreground, without a pid file.
 
 ``oci-registry ARGS`` is ``twistd --nodaemon --pidfile= oci-registry ARGS``, and so is
-``python -m oci_registry ARGS``.
+``python -m oci_registry ARGS``.  With ``setup`` first, it makes the configuration of clients instead.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
 from twisted.python.usage import UsageError
 from twisted.scripts import twistd
+
+from oci_registry.setup import command
 
 NAME = "oci-registry"
 
@@ -21,15 +24,16 @@ def main(args: Sequence[str] | None = None) -> None:
     ``args`` stand in for the command line.  What is wrong with them is printed to stderr, a line
     for each problem, and the process exits with status 1.
     """
+    arguments = list(sys.argv[1:] if args is None else args)
+    if arguments[:1] == ["setup"]:
+        raise SystemExit(command.run(arguments[1:], os.environ, sys.stdout, sys.stderr))
     # usage.Options names the program after argv[0], which is __main__.py after "python -m".
     sys.argv[0] = NAME
     # twistd's own options, but not its run(): on a mistake that prints all of its usage, and the
     # problem last.
     config = twistd.ServerOptions()  # type: ignore[attr-defined, no-untyped-call]
     try:
-        config.parseOptions(
-            ["--nodaemon", "--pidfile=", NAME, *(sys.argv[1:] if args is None else args)]
-        )
+        config.parseOptions(["--nodaemon", "--pidfile=", NAME, *arguments])
     except UsageError as error:
         for line in str(error).splitlines():
             print(f"{NAME}: {line}", file=sys.stderr)

@@ -160,6 +160,16 @@ class Metrics:
             "Blobs being downloaded from upstream",
             registry=self.registry,
         )
+        self.far_ranges = Counter(
+            "oci_registry_far_ranges",
+            "Ranges far ahead of a download that were fetched beside it",
+            registry=self.registry,
+        )
+        self.far_ranges_in_flight = Gauge(
+            "oci_registry_far_ranges_in_flight",
+            "Ranges that are being fetched beside a download",
+            registry=self.registry,
+        )
         self.errors = Counter(
             "oci_registry_errors",
             "Things that went wrong, by kind",

@@ -101,7 +101,7 @@ class Daemon(MultiService):
             dynamic=settings.allow_dynamic_upstreams,
         )
         sizes = KnownSizes()
-        trouble = StoreTrouble(metrics)
+        trouble = StoreTrouble(reactor, metrics)
         transfers = Transfers(blobs, self._fillers, reactor, trouble, metrics)
         patience = Patience(reactor)
         lists = Lists(tags, trouble)

@@ -17,6 +17,7 @@ from oci_registry import __version__
 from oci_registry.config.loader import load_settings
 from oci_registry.config.process_title import SECRETS, hide_secrets
 from oci_registry.config.settings import ConfigError, Settings
+from oci_registry.config.shown import show
 from oci_registry.config.storages import STORAGES
 
 # How getopt says it, of which usage.Options makes its error.
@@ -140,7 +141,8 @@ class Options(_Options):
     longdesc = (
         "A pull-through cache for container images: point any container runtime at it. "
         "The environment variable in parentheses stands in for an option that is not given. "
-        "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY are honoured."
+        "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY are honoured. "
+        "What clients have to be told comes from 'oci-registry setup'; see its --help."
     )
     optFlags: ClassVar[list[list[object]]] = [
         [
@@ -152,6 +154,11 @@ class Options(_Options):
             "allow-private-upstreams",
             None,
             "let registries that only a client named have private addresses (ALLOW_PRIVATE_UPSTREAMS)",
+        ],
+        [
+            "check-config",
+            None,
+            "check everything, show what would be in effect, without secrets, and exit",
         ],
     ]
     optParameters: ClassVar[list[list[object]]] = [
@@ -258,6 +265,19 @@ class Options(_Options):
             self.forget()
             if storage is not None:
                 storage[1].forget()
+        if self["check-config"]:
+            self._check_config()
+
+    def _check_config(self) -> None:
+        """Show what would be in effect, warnings apart, and exit; UsageError as for a start."""
+        try:
+            makeService(self)
+        except (OSError, ValueError) as error:
+            raise UsageError(str(error)) from None
+        for warning in self.settings.warnings:
+            print(f"warning: {warning}", file=sys.stderr)  # noqa: T201
+        print(show(self.settings), end="")  # noqa: T201
+        raise SystemExit(0)
 
 
 def _has_option(options: BaseOptions | None, name: str) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
-PAGES = ("*.md", "docs/**/*.md", "tests/**/*.md", "benchmarks/**/*.md")
+PAGES = ("*.md", "docs/**/*.md", "tests/**/*.md", "benchmarks/**/*.md", "charts/**/*.md")
 FENCE = re.compile(r"^ {0,3}(```+|~~~+)")
 HEADING = re.compile(r"^ {0,3}#{1,6}\s+(.*?)\s*#*\s*$")
 ANCHOR = re.compile(r"""<a\s+(?:id|name)=["']([^"']+)["']""")

@@ -85,7 +85,7 @@ def read_entries(
         root = yaml.compose(data, Loader=yaml.SafeLoader)
         return _Reader(source, findings, lists).entries(root)
     except yaml.YAMLError as error:
-        findings.problem(source, f"is not YAML: {_explain(error)}")
+        findings.problem(source, f"is not YAML: {explain(error)}")
     except RecursionError:
         # While it is parsed, or from one merged mapping to the next.
         findings.problem(source, "is not usable: it is nested too deeply")
@@ -229,7 +229,7 @@ def _line(node: Node) -> int:
     return int(node.start_mark.line) + 1
 
 
-def _explain(error: yaml.YAMLError) -> str:
+def explain(error: yaml.YAMLError) -> str:
     """Where and why, without the snippet and the names that PyYAML puts into its messages."""
     if isinstance(error, yaml.reader.ReaderError):
         return f"a character that YAML does not allow, at position {error.position}"

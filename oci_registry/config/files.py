@@ -19,15 +19,20 @@ _ENCRYPTED = re.compile(rb"-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type:.*EN
 
 @frozen
 class FileContent:
-    """The bytes of a file, kept out of ``repr``, and its permission bits."""
+    """The bytes of a file, kept out of ``repr``, its permission bits, and whether it is ours."""
 
     data: bytes = field(repr=False)
     mode: int
+    own: bool = True
 
     @property
     def exposed(self) -> bool:
-        """Whether others than the owner can read or write the file."""
-        return bool(self.mode & 0o077)
+        """Whether others than the owner can read or write the file.
+
+        If it is not ours, we can read it as one of its group at best: so Kubernetes and systemd hand
+        out secrets.  Then the group may read it.
+        """
+        return bool(self.mode & (0o077 if self.own else 0o037))
 
 
 def read_file(path: str) -> FileContent:
@@ -40,7 +45,7 @@ def read_file(path: str) -> FileContent:
         raise ValueError("the name of the file is empty")
     try:
         with open(path, "rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            status = os.fstat(file.fileno())
             data = file.read(MAX_FILE_SIZE + 1)
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror or type(error).__name__}") from None
@@ -49,7 +54,12 @@ def read_file(path: str) -> FileContent:
         raise ValueError("is not the name of a file") from None
     if len(data) > MAX_FILE_SIZE:
         raise ValueError(f"is longer than {MAX_FILE_SIZE} bytes")
-    return FileContent(data=data, mode=mode)
+    return FileContent(
+        data=data,
+        mode=stat.S_IMODE(status.st_mode),
+        # Root can read everything, whoever may.
+        own=os.geteuid() in {0, status.st_uid},
+    )
 
 
 def check_certificates(path: str) -> None:

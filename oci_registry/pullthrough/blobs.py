@@ -8,6 +8,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from oci_registry.metrics import Metrics
+from oci_registry.pullthrough.far import FarRange, FarRanges, far_part
 from oci_registry.pullthrough.rescue import Instead, RescuedSource
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.transfers import Transfers
@@ -16,6 +17,7 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway
 from oci_registry.storage.blobs import BlobStore, StoredBlob
 from oci_registry.storage.interfaces import StoreError
+from oci_registry.streams.follower import LostPlace, TransferFailed
 from oci_registry.streams.growing import GrowingBlob
 from oci_registry.streams.interfaces import Source
 from oci_registry.upstream.table import Target
@@ -37,16 +39,23 @@ class OpenBlob:
     cached: bool
     _blob: StoredBlob | GrowingBlob
     _instead: Instead
+    _far: FarRange | None = None
 
     def source(self, start: int, stop: int | None) -> Source:
         """Return the bytes from *start*; the source must be closed, and the blob then is."""
+        if self._far is not None:
+            if (start, stop) == (self._far.part.start, self._far.part.stop):
+                return self._far
+            self._far.close()
         if isinstance(self._blob, StoredBlob):
             end = self._blob.size if stop is None else stop
             return RescuedSource(self._blob.source(start, end), start, end, self._instead)
-        return self._blob.follow(start)
+        return RescuedSource(self._blob.follow(start), start, stop, self._instead)
 
     def close(self) -> None:
         """No source will be taken."""
+        if self._far is not None:
+            self._far.close()
         if isinstance(self._blob, StoredBlob):
             self._blob.close()
 
@@ -67,6 +76,7 @@ class BlobCache:
         self._sizes = sizes
         self._trouble = trouble
         self._metrics = metrics
+        self._far = FarRanges(transfers.clock, metrics)
 
     async def link(self, target: Target, digest: Digest) -> str | None:
         """Return a URL at which clients can fetch a blob that is stored, if the store has such."""
@@ -84,27 +94,40 @@ class BlobCache:
         *head* bytes at *start* will be wanted at once, and none from *stop* on.
         """
         size = self._known_size(target, digest)
-
-        async def instead(error: StoreError, position: int) -> Source:
-            self._trouble.failed(READ, error)
-            return (await self._transfers.join(target, digest, size)).follow(position)
-
-        growing = self._transfers.running(digest)
+        growing = self._transfers.running(digest, start)
         if growing is None:
             stored = await self._stored(lambda: self._store.open(digest, head, size, start, stop))
             if stored is not None:
                 self._metrics.hit("blob", target.upstream.namespace)
+                instead = self._instead(target, digest, stored.size)
                 return OpenBlob(digest, stored.size, True, stored, instead)
-            growing = await self._transfers.join(target, digest, size)
+            growing = await self._transfers.join(target, digest, size, start)
+        growing = await _certainly(growing)
+        part = None if stop is None else far_part(growing, start, stop)
+        far = None
+        if part is not None:
+            far = await self._far.fetch(target, digest, growing.size, part)
+            if far is None:
+                # The transfer may have come to its end meanwhile.
+                return await self.open(target, digest, head, start)
         self._metrics.miss("blob", target.upstream.namespace)
-        if growing.size == 0:
-            # Nothing can be held back of an empty blob: wait for the digest before the headers.
-            follower = growing.follow()
-            try:
-                await _result(follower.read(1))
-            finally:
-                follower.close()
-        return OpenBlob(digest, growing.size, False, growing, instead)
+        size = growing.size if far is None else far.size
+        return OpenBlob(digest, size, False, growing, self._instead(target, digest, size), far)
+
+    def _instead(self, target: Target, digest: Digest, size: int | None) -> Instead:
+        """Return what finds another source for a reader, who has been told that there are *size* bytes."""
+
+        async def instead(error: StoreError | LostPlace, position: int) -> Source:
+            if isinstance(error, LostPlace):
+                if error.cause is not None:
+                    self._trouble.failed(READ, error.cause)
+                growing = await self._transfers.alone(target, digest, size, error.had)
+            else:
+                self._trouble.failed(READ, error)
+                growing = await self._transfers.join(target, digest, size, position)
+            return growing.follow(position)
+
+        return instead
 
     async def size(self, target: Target, digest: Digest) -> int:
         """Return a blob's size without downloading it. Raises upstream's `RegistryError`."""
@@ -135,5 +158,23 @@ class BlobCache:
                 return stored
 
 
-async def _result(data: bytes | Deferred[bytes]) -> bytes:
-    return data if isinstance(data, bytes) else await data
+async def _certainly(growing: GrowingBlob) -> GrowingBlob:
+    """Return the blob, or what comes in its place if it is said to be empty and is not.
+
+    Nothing can be held back of an empty blob: its digest must be known before the headers leave.
+    """
+    while growing.size == 0:
+        follower = growing.follow()
+        try:
+            data = follower.read(1)
+            if isinstance(data, Deferred):
+                await data
+            break
+        except TransferFailed:
+            while growing.successor is not None:
+                growing = growing.successor
+            if growing.failure is not None:
+                raise
+        finally:
+            follower.close()
+    return growing

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import TypeVar
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from oci_registry.metrics import Metrics
@@ -15,6 +16,12 @@ T = TypeVar("T")
 READ = "read"
 WRITTEN = "written"
 
+QUIET = 10.0
+"""Seconds without a failure before the store is believed to be well again.
+
+A disk that is nearly full takes the small and refuses the large, several times within one pull.
+"""
+
 
 class StoreTrouble:
     """Counts every failure of the store, and logs the first and the last of a row.
@@ -24,9 +31,11 @@ class StoreTrouble:
 
     _log = Logger()
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, clock: IReactorTime, metrics: Metrics) -> None:
+        self._clock = clock
         self._metrics = metrics
         self._failures = {READ: 0, WRITTEN: 0}
+        self._failed_at = {READ: 0.0, WRITTEN: 0.0}
         for doing in self._failures:
             metrics.store_failing.labels(doing).set(0)
 
@@ -34,6 +43,7 @@ class StoreTrouble:
         """The store could not be *doing*: `READ` or `WRITTEN`."""
         self._metrics.error("store")
         self._failures[doing] += 1
+        self._failed_at[doing] = self._clock.seconds()
         if self._failures[doing] == 1:
             self._metrics.store_failing.labels(doing).set(1)
             self._log.error(
@@ -45,7 +55,7 @@ class StoreTrouble:
     def worked(self, doing: str) -> None:
         """The store has been *doing* well."""
         failures = self._failures[doing]
-        if failures:
+        if failures and self._clock.seconds() - self._failed_at[doing] >= QUIET:
             self._failures[doing] = 0
             self._metrics.store_failing.labels(doing).set(0)
             self._log.info(

@@ -62,6 +62,14 @@ class Digest:
         return cls(algorithm, "" if new is None else new(data).hexdigest())
 
 
+@frozen
+class Prefix:
+    """The first ``length`` bytes of some content, by their digest."""
+
+    length: int
+    digest: Digest
+
+
 class Verifier:
     """A running hash, and whether it has come out as expected.
 
@@ -81,6 +89,10 @@ class Verifier:
     def actual(self) -> Digest:
         """The digest of the bytes so far; more may follow."""
         return Digest(self.expected.algorithm, self._hash.hexdigest())
+
+    def prefix(self) -> Prefix:
+        """The bytes so far, in few words."""
+        return Prefix(self.length, self.actual())
 
     def verified(self) -> bool:
         """Whether the bytes so far are the whole of the expected content."""

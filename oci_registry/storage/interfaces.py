@@ -62,7 +62,7 @@ class IObjectWriter(Interface):
         """Write at the end. Blocks: call it in a thread, one at a time. Raises StoreError."""
 
     def read(offset: int, length: int) -> Deferred[bytes]:
-        """Return bytes that were appended, before and after the commit, until it is closed."""
+        """Return bytes that were appended, before and after the commit or cancel, until it is closed."""
 
     def commit() -> Deferred[None]:
         """Make the object durable and visible as a whole, sealed, replacing an older one.

@@ -7,6 +7,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from oci_registry.spec.digest import Prefix
 from oci_registry.spec.errors import BadGateway
 
 
@@ -14,18 +15,37 @@ class TransferFailed(BadGateway):
     """The blob cannot be completed: upstream failed, or its bytes were wrong."""
 
 
+class LostPlace(TransferFailed):
+    """The next bytes of one reader are no longer to be had here; the transfer itself may go on.
+
+    *had*: what the reader has had of the blob, or more of it; whoever goes on elsewhere must find the
+    same bytes there. None if it has had nothing. *cause*: the file's error, if that is the reason.
+    """
+
+    def __init__(self, had: Prefix | None, cause: Exception | None = None) -> None:
+        reason = "" if cause is None else f": {cause}"
+        super().__init__(f"the blob could not be kept for this reader{reason}")
+        self.had = had
+        self.cause = cause
+
+
 class Followed(Protocol):
     """What a follower asks of the blob that it reads: a `growing.GrowingBlob`."""
 
     failure: Exception | None
     verified: bool
+    seen: Prefix | None
+    """What followers may have had of it, all of them."""
 
     @property
     def visible(self) -> int:
         """How many bytes followers may have by now."""
 
-    def take(self, position: int, limit: int) -> bytes | Deferred[bytes]:
-        """Return visible bytes at *position*."""
+    def take(self, position: int, limit: int) -> bytes | Deferred[bytes] | None:
+        """Return visible bytes at *position*; None if they are no longer to be had."""
+
+    def unreadable(self, error: Exception) -> None:
+        """The file could not be read."""
 
     def moved(self) -> None:
         """A follower's position has changed."""
@@ -39,24 +59,30 @@ class Follower:
 
     def __init__(self, blob: Followed, position: int) -> None:
         self.position = position
+        self._start = position
         self._blob = blob
         self._waiting: Deferred[None] | None = None
-        self._dropped = False
+        self._error: TransferFailed | None = None
 
     def read(self, limit: int) -> bytes | Deferred[bytes]:
         """Return the next visible bytes, or a Deferred of them; ``b""`` when the blob is complete.
 
-        Raises `TransferFailed`, or fails with it, when the rest will not come.
+        Raises `TransferFailed`, or fails with it, when the rest will not come: `LostPlace` when that
+        is so for this reader only.
         """
         blob = self._blob
-        if self._dropped:
-            raise TransferFailed("the reader fell behind while the blob could not be stored")
+        if self._error is not None:
+            raise self._error
         if blob.failure is not None:
             raise TransferFailed(str(blob.failure))
         if self.position < blob.visible:
             data = blob.take(self.position, limit)
+            if data is None:
+                self.drop()
+                return self.read(limit)
             if isinstance(data, Deferred):
-                return data.addCallbacks(self._advance, self._unreadable)
+                how = (blob, limit)
+                return data.addCallbacks(self._came, self._unreadable, how, errbackArgs=how)
             return self._advance(data)
         if blob.verified:
             return b""
@@ -64,15 +90,33 @@ class Follower:
         self._waiting = waiting
         return waiting.addCallback(lambda _: self.read(limit))
 
-    def _advance(self, data: bytes) -> bytes:
+    def _came(self, data: bytes, blob: Followed, limit: int) -> bytes | Deferred[bytes]:
+        if blob is not self._blob or self.position >= blob.visible:
+            # They have turned out to be wrong meanwhile: others will come in their place.
+            return self.read(limit)
         if not data:
-            raise TransferFailed("the growing file is shorter than what was written to it")
+            blob.unreadable(EOFError("the growing file is shorter than what was written to it"))
+            return self.read(limit)
+        return self._advance(data)
+
+    def _unreadable(
+        self, failure: Failure, blob: Followed, limit: int
+    ) -> Failure | bytes | Deferred[bytes]:
+        if not isinstance(failure.value, Exception):
+            return failure
+        if blob is self._blob:
+            blob.unreadable(failure.value)
+        return self.read(limit)
+
+    def _advance(self, data: bytes) -> bytes:
         self.position += len(data)
         self._blob.moved()
         return data
 
-    def _unreadable(self, failure: Failure) -> bytes:
-        raise TransferFailed(f"the growing file cannot be read: {failure.getErrorMessage()}")
+    @property
+    def begun(self) -> bool:
+        """Whether it has had anything."""
+        return self.position > self._start
 
     @property
     def waiting(self) -> bool:
@@ -82,7 +126,7 @@ class Follower:
     def wake(self) -> None:
         """There is more, or there will be no more."""
         if self._waiting is not None and (
-            self._dropped
+            self._error is not None
             or self._blob.failure is not None
             or self._blob.verified
             or self.position < self._blob.visible
@@ -90,9 +134,17 @@ class Follower:
             waiting, self._waiting = self._waiting, None
             waiting.callback(None)
 
-    def drop(self) -> None:
-        """Refuse all further reads."""
-        self._dropped = True
+    def move(self, blob: Followed) -> None:
+        """Go on with another blob, which has the same bytes up to where this reader is, or will fail it."""
+        self._blob = blob
+
+    def drop(self, cause: Exception | None = None) -> None:
+        """Let it go: its bytes are no longer here."""
+        self.fail(LostPlace(self._blob.seen if self.begun else None, cause))
+
+    def fail(self, error: TransferFailed) -> None:
+        """Refuse all further reads with *error*."""
+        self._error = error
         self._blob.leave(self)
         self.wake()
 

@@ -63,7 +63,8 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 def was_cancelled(error: BaseException) -> bool:
     """Whether *error* is how a request ends that its caller has cancelled."""
-    return any(isinstance(e, CancelledError | ConnectingCancelledError) for e in _causes(error))
+    causes = [e.reason if isinstance(e, ProxyFailed) else e for e in _causes(error)]
+    return any(isinstance(e, CancelledError | ConnectingCancelledError) for e in causes)
 
 
 def _tls_reason(error: SSL.Error) -> str:

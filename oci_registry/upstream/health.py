@@ -54,11 +54,21 @@ class HostHealth:
     @property
     def wait(self) -> float:
         """Seconds until the host may be asked; 0 if it may be now."""
-        now = self._clock.seconds()
-        until = max(self._held_until, self._open_until or 0.0)
-        # Should the clock be set back, no moment may be farther off than any is set.
-        left = min(max(0.0, until - now), LONGEST_HOLD)
+        left = max(self._left(self._held_until, LONGEST_HOLD), self._open_for)
+        # Somebody is about to find out, and that will not take long.
         return 1.0 if not left and self._probing and self._open_until is not None else left
+
+    @property
+    def _open_for(self) -> float:
+        return 0.0 if self._open_until is None else self._left(self._open_until, LONGEST)
+
+    def _left(self, until: float, longest: float) -> float:
+        """Return the seconds until a moment; 0 if it is farther off than any is set.
+
+        Then the clock has been set back.
+        """
+        left = until - self._clock.seconds()
+        return left if 0 < left <= longest else 0.0
 
     @property
     def on_hold(self) -> bool:
@@ -72,17 +82,16 @@ class HostHealth:
 
     def refusal(self) -> RegistryError | None:
         """Return why the host must not be asked now; None lets the caller through."""
-        now = self._clock.seconds()
-        held = self._held_until - now
-        if 0 < held <= LONGEST_HOLD:
+        held = self._left(self._held_until, LONGEST_HOLD)
+        if held:
             return TooManyRequests.retry_after(
                 f"upstream {self._host} limits the number of requests", int(held) + 1
             )
         if self._open_until is None:
             return None
-        left = self._open_until - now
-        if self._probing or 0 < left <= LONGEST:
-            seconds = int(max(left, 0.0)) + 1
+        left = self._open_for
+        if self._probing or left:
+            seconds = int(left) + 1
             return Unavailable(
                 f"upstream {self._host} is left alone for {seconds} s, because it failed: "
                 f"{self._reason}",

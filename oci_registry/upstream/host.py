@@ -60,21 +60,28 @@ class Host:
         *ask* gets the seconds that are left of *within*. Raises a `RegistryError`, without having
         asked, when the host is left alone or too many are waiting for it.
         """
+        if self.health.wait:
+            self._be_admitted()
+        began = self._clock.seconds()
+        slot = await self._slot(turn, repository, within)
+        try:
+            # Much may have happened to the host while others had their turn.
+            self._be_admitted()
+            try:
+                left = within - (self._clock.seconds() - began)
+                answer = await self._judged(ask(max(left, 0.1)))
+            except BaseException:
+                self.health.undecided()
+                raise
+        except BaseException:
+            slot.release()
+            raise
+        return answer, slot
+
+    def _be_admitted(self) -> None:
         refusal = self.health.refusal()
         if refusal is not None:
             raise refusal
-        began = self._clock.seconds()
-        slot: Slot | None = None
-        try:
-            slot = await self._slot(turn, repository, within)
-            left = within - (self._clock.seconds() - began)
-            answer = await self._judged(ask(max(left, 0.1)))
-        except BaseException:
-            self.health.undecided()
-            if slot is not None:
-                slot.release()
-            raise
-        return answer, slot
 
     async def _slot(self, turn: Turn, repository: str, within: float) -> Slot:
         try:

@@ -22,7 +22,7 @@ class UpstreamBlob(Protocol):
 
     @property
     def hosts(self) -> frozenset[str]:
-        """Which of the upstream's hosts have sent bytes of it so far."""
+        """Which of the upstream's hosts have sent bytes of it so far; before the first, which has answered."""
 
     def pump(self, consumer: IConsumer) -> Deferred[int]:
         """Write the body to *consumer*, at its pace; return the number of bytes.

@@ -136,8 +136,9 @@ class ResumingBlob:
 
     @property
     def hosts(self) -> frozenset[str]:
-        """Which hosts have sent bytes so far."""
-        return frozenset(self._relay.senders if self._relay is not None else ())
+        """Which hosts have sent bytes so far; before the first byte, which one has answered."""
+        senders = self._relay.senders if self._relay is not None else ()
+        return frozenset(senders or {self._first.host.name})
 
     def abandon(self) -> None:
         """The body is not wanted: close the connection."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from oci_registry.metrics import Metrics
-from oci_registry.pullthrough.blobs import BlobCache, OpenBlob
+from oci_registry.pullthrough.blobs import BlobCache
 from oci_registry.spec.mediatypes import OCTET_STREAM
-from oci_registry.spec.ranges import ByteRange, expected_part, parse_range
+from oci_registry.spec.ranges import expected_part, parse_range
 from oci_registry.spec.routes import BlobRoute
 from oci_registry.streams.send import CHUNK
 from oci_registry.upstream.table import UpstreamTable
@@ -54,9 +54,8 @@ class BlobHandler:
             set_content(request, OCTET_STREAM, size, route.digest)
             send_bytes(request, b"")
             return
-        asked = request.getHeader("range")
-        ranged = asked is not None
-        if self._redirect_ranges if ranged else self._redirect:
+        asked = _range_asked(request, route)
+        if self._redirect if asked is None else self._redirect_ranges:
             url = await self._blobs.link(target, route.digest)
             if url is not None:
                 redirect(request, url, route.digest)
@@ -68,7 +67,8 @@ class BlobHandler:
             if not_modified(request, route.digest):
                 blob.close()
                 return
-            part = self._wanted(request, blob) if ranged else None
+            # A range of a blob whose length nobody knows may be ignored (RFC 9110 section 14.2).
+            part = None if blob.size is None else parse_range(asked, blob.size)
             request.setHeader(b"Accept-Ranges", b"bytes")
             if part is None:
                 set_content(request, OCTET_STREAM, blob.size, route.digest)
@@ -87,13 +87,10 @@ class BlobHandler:
         finally:
             self._sent.inc(request.sentLength)
 
-    def _wanted(self, request: RegistryRequest, blob: OpenBlob) -> ByteRange | None:
-        """Return the part that the client wants, None for the whole.
 
-        A range of a blob whose length nobody knows is not served (RFC 9110 allows to ignore it), nor
-        one that depends on another version (``If-Range``, section 13.1.5).
-        """
-        condition = request.getHeader("if-range")
-        if blob.size is None or (condition is not None and condition != f'"{blob.digest}"'):
-            return None
-        return parse_range(request.getHeader("range"), blob.size)
+def _range_asked(request: RegistryRequest, route: BlobRoute) -> str | None:
+    """Return the client's ``Range``, unless it is for another version (``If-Range``, section 13.1.5)."""
+    condition = request.getHeader("if-range")
+    if condition is not None and condition != f'"{route.digest}"':
+        return None
+    return request.getHeader("range")

@@ -27,7 +27,7 @@ class Joining(MirrorTestCase):
         digest = self.registry.add_blob(data)
         path = f"/v2/library/app/blobs/{digest}"
         gate: Deferred[None] = Deferred()
-        self.registry.script("/blobs/", Reply(body=data, hold=gate, hold_at=32 * MIB))
+        self.registry.script("/blobs/", Reply(body=data, hold=gate, hold_at=50 * MIB))
         await self.start()
 
         slow = await self.client.begin(path)
@@ -37,9 +37,9 @@ class Joining(MirrorTestCase):
         early = [await self.client.begin_hashed(path) for _ in range(30)]
         for response in leaving:
             await response.done
-        await until(lambda: all(len(r.body) >= 31 * MIB for r in early))
+        await until(lambda: all(len(r.body) >= 49 * MIB for r in early))
         late = [await self.client.begin_hashed(path) for _ in range(10)]
-        ranges = [(0, 100), (5 * MIB, 6 * MIB), (40 * MIB, 41 * MIB), (64 * MIB - 10, 64 * MIB)]
+        ranges = [(0, 100), (5 * MIB, 6 * MIB), (55 * MIB, 56 * MIB), (64 * MIB - 10, 64 * MIB)]
         ranged = [
             await self.client.begin(path, Range=f"bytes={start}-{stop - 1}")
             for start, stop in ranges

@@ -22,7 +22,7 @@ from tests.support.s3_proxy import Forward, refusal
 class Sweeping(BucketTestCase):
     """Time is put forward, and sweeps are asked for."""
 
-    def another(self, number: int) -> tuple[Digest, str]:
+    def other_blob(self, number: int) -> tuple[Digest, str]:
         """Return a blob that upstream has, and its path."""
         digest = self.registry.add_blob(b"blob %d" % number * 100)
         return digest, f"/v2/library/app/blobs/{digest}"
@@ -41,7 +41,7 @@ class Sweeping(BucketTestCase):
     @running
     async def test_unused_blobs_go(self) -> None:
         """What has not been used for longer than its lifetime goes, many in one request."""
-        made = [self.another(number) for number in range(25)]
+        made = [self.other_blob(number) for number in range(25)]
         daemon = await self.start()
         await self.pull(*(path for _, path in made))
         self.clock.ahead += DEFAULT_INVALIDATION_TIME - 60
@@ -59,7 +59,7 @@ class Sweeping(BucketTestCase):
     @running
     async def test_server_without_batches(self) -> None:
         """A server that cannot remove many at once removes one after the other."""
-        made = [self.another(number) for number in range(5)]
+        made = [self.other_blob(number) for number in range(5)]
         daemon = await self.start()
         await self.pull(*(path for _, path in made))
         self.clock.ahead += DEFAULT_INVALIDATION_TIME + 60
@@ -70,7 +70,7 @@ class Sweeping(BucketTestCase):
     @running
     async def test_what_another_uses_stays(self) -> None:
         """A use that one daemon has written down keeps the blob in another's sweep."""
-        (used, path), (unused, other) = self.another(1), self.another(2)
+        (used, path), (unused, other) = self.other_blob(1), self.other_blob(2)
         first = await self.start()
         await self.pull(path, other)
         second = await self.start()
@@ -92,7 +92,7 @@ class Sweeping(BucketTestCase):
     @running
     async def test_uses_survive_a_restart(self) -> None:
         """A daemon that is stopped writes down what was used until then."""
-        digest, path = self.another(1)
+        digest, path = self.other_blob(1)
         await self.start()
         await self.pull(path)
         self.clock.ahead += DEFAULT_INVALIDATION_TIME - 3600
@@ -123,7 +123,7 @@ class Sweeping(BucketTestCase):
     @running
     async def test_long_listings(self) -> None:
         """A listing of many pages is followed to its end."""
-        made = [self.another(number) for number in range(23)]
+        made = [self.other_blob(number) for number in range(23)]
         daemon = await self.start()
         await self.pull(*(path for _, path in made))
         self.clock.ahead += DEFAULT_INVALIDATION_TIME + 60
@@ -135,7 +135,7 @@ class Sweeping(BucketTestCase):
     @running
     async def test_listing_that_breaks(self) -> None:
         """A listing that fails on its second page removes nothing, and the next sweep comes all the same."""
-        made = [self.another(number) for number in range(12)]
+        made = [self.other_blob(number) for number in range(12)]
         daemon = await self.start()
         await self.pull(*(path for _, path in made))
         self.clock.ahead += DEFAULT_INVALIDATION_TIME + 60
@@ -191,7 +191,7 @@ class Sweeping(BucketTestCase):
     @running
     async def test_old_bucket_of_another_program(self) -> None:
         """What was there before us counts as used when we began, in every daemon's sweep."""
-        digest, path = self.another(1)
+        digest, path = self.other_blob(1)
         self.place(digest, self.registry.blobs[str(digest)])
         await self.start()
         self.clock.ahead += DEFAULT_INVALIDATION_TIME - 60

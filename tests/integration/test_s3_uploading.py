@@ -76,6 +76,29 @@ class Uploading(UploadingTestCase):
         self.assertEqual(0, self.proxy.count("HEAD"))
 
     @running
+    async def test_wrong_digest_of_one_host(self) -> None:
+        """The parts of a wrong blob go when the next host is asked, and the right one is stored."""
+        digest, data, path = self.blob(17 * MIB)
+        gate: Deferred[None] = Deferred()
+        wrong = Reply(body=data[:-1] + b"?", hold=gate, hold_at=len(data) - 1)
+        self.registry.script("/blobs/", wrong)
+        second = self.another()
+        second.add_blob(data)
+        hosts = (self.registry.host, second.host)
+        await self.start(self.upstream("docker.io", hosts=hosts))
+        response = await self.client.begin(path)
+        await until(lambda: self.proxy.count("PART") == 3 and not self.proxy.under_way["PART"])
+        gate.callback(None)
+        await response.done
+        self.assertTrue(response.complete)
+        self.assertTrue(response.body == data)
+        await self.idle()
+        self.assertTrue(self.content(digest) == data)
+        self.assertEqual([], self.uploads())
+        counted = [self.proxy.count(kind) for kind in ("BEGIN", "COMPLETE", "ABORT")]
+        self.assertEqual([2, 1, 1], counted)
+
+    @running
     async def test_wrong_digest(self) -> None:
         """A blob with another digest leaves no object and no upload."""
         _, data, path = self.blob(12 * MIB)

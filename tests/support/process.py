@@ -4,18 +4,65 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ProcessProtocol
 
+SOURCE = str(Path(__file__).parents[2])
+"""Where Python finds the project."""
 _LISTENING = re.compile(rb"starting on (\d+)")
 
 
-class DaemonProcess(ProcessProtocol):
-    """``python -m oci_registry`` on a free port; `listening` fires with it, `ended` when it is gone.
+class ListeningProcess(ProcessProtocol):
+    """A command with a daemon in it; `listening` fires with its port, `ended` when it is gone.
+
+    ``environment`` is all that it gets; ``more`` is for ``spawnProcess``.
+    """
+
+    def __init__(
+        self, reactor: Any, command: Sequence[str], environment: Mapping[str, str], **more: Any
+    ) -> None:
+        self.listening: Deferred[int] = Deferred()
+        self.ended: Deferred[ListeningProcess] = Deferred()
+        self.output = bytearray()
+        self.signal: int | None = None
+        self.status: int | None = None
+        self.command = command
+        self.process = reactor.spawnProcess(self, command[0], command, env=environment, **more)
+
+    def outReceived(self, data: bytes) -> None:
+        self.output += data
+        found = _LISTENING.search(self.output)
+        if found and not self.listening.called:
+            self.listening.callback(int(found[1]))
+
+    errReceived = outReceived
+
+    def processEnded(self, reason: Any) -> None:
+        self.signal = reason.value.signal
+        self.status = reason.value.exitCode
+        if not self.listening.called:
+            self.listening.errback(RuntimeError(self.output.decode()))
+        self.ended.callback(self)
+
+    async def kill(self, name: str) -> None:
+        """Send a signal and wait for the end."""
+        self.process.signalProcess(name)
+        await self.ended
+
+    def end(self) -> Deferred[Any] | None:
+        """Kill it, if it has not ended by itself; for tests that fail."""
+        if self.ended.called:
+            return None
+        self.process.signalProcess("KILL")
+        return self.ended
+
+
+class DaemonProcess(ListeningProcess):
+    """``python -m oci_registry`` on a free port.
 
     ``upstream`` is a host, or the whole upstream file. ``storage`` is what stands behind the options,
     if not a directory; ``command`` is everything.
@@ -29,10 +76,6 @@ class DaemonProcess(ProcessProtocol):
         *options: str,
         storage: Sequence[str] | None = None,
     ) -> None:
-        self.listening: Deferred[int] = Deferred()
-        self.ended: Deferred[DaemonProcess] = Deferred()
-        self.output = bytearray()
-        self.signal: int | None = None
         config = root.parent / f"{root.name}.yaml"
         if "\n" not in upstream:
             upstream = f'- {{namespace: docker.io, host: "{upstream}", tls: false}}\n'
@@ -40,25 +83,4 @@ class DaemonProcess(ProcessProtocol):
         command = [sys.executable, "-m", "oci_registry", "--listen", "127.0.0.1:0"]
         command += ["--upstream-config-file", str(config), *options]
         command += storage or ["filesystem", "--root", str(root)]
-        self.command = command
-        environment = {"PYTHONPATH": str(Path(__file__).parents[2])}
-        self.process = reactor.spawnProcess(self, sys.executable, command, env=environment)
-
-    def outReceived(self, data: bytes) -> None:
-        self.output += data
-        found = _LISTENING.search(self.output)
-        if found and not self.listening.called:
-            self.listening.callback(int(found[1]))
-
-    errReceived = outReceived
-
-    def processEnded(self, reason: Any) -> None:
-        self.signal = reason.value.signal
-        if not self.listening.called:
-            self.listening.errback(RuntimeError(self.output.decode()))
-        self.ended.callback(self)
-
-    async def kill(self, name: str) -> None:
-        """Send a signal and wait for the end."""
-        self.process.signalProcess(name)
-        await self.ended
+        super().__init__(reactor, command, {"PYTHONPATH": SOURCE})

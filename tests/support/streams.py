@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
-from twisted.internet.defer import Deferred, execute, succeed
+from twisted.internet.defer import Deferred, execute
 from twisted.internet.interfaces import IConsumer, IProducer, IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -46,11 +46,12 @@ class ManualThread:
 
 
 class FakeFile:
-    """A `GrowingFile` in memory: it may fail from some length on, and answer reads late."""
+    """A `GrowingFile` in memory: it may fail from some length on, and answer reads late, or not at all."""
 
     def __init__(self, run: Callable[..., Deferred[bytes]] | None = None) -> None:
         self.data = bytearray()
         self.full_at: int | None = None
+        self.broken_at: int | None = None
         self.closed = False
         self.reads = 0
         self._run = run
@@ -67,11 +68,11 @@ class FakeFile:
         """Read at once, or when the thread given gets to it."""
         assert not self.closed
         self.reads += 1
-        if self._run is None:
-            return succeed(self._get(offset, length))
-        return self._run(self._get, offset, length)
+        return (self._run or run_at_once)(self._get, offset, length)
 
     def _get(self, offset: int, length: int) -> bytes:
+        if self.broken_at is not None and offset <= self.broken_at < offset + length:
+            raise OSError(5, "Input/output error")
         return bytes(self.data[offset : offset + length])
 
     def close(self) -> None:

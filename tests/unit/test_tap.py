@@ -8,6 +8,7 @@ import sys
 from io import StringIO
 from pathlib import Path
 
+import yaml
 from twisted.application.service import IService
 from twisted.python.usage import UsageError
 from twisted.scripts.twistd import ServerOptions
@@ -262,12 +263,13 @@ class Help(TapTestCase):
             ("--upstream-credentials-file", "", ""),
             ("--check-cache-digest", "CHECK_CACHE_DIGEST", ""),
             ("--allow-private-upstreams", "ALLOW_PRIVATE_UPSTREAMS", ""),
+            ("--check-config", "", ""),
             ("--upstreams", "UPSTREAMS", "any"),
             ("--log-level", "LOG_LEVEL", "info"),
             ("--log-format", "LOG_FORMAT", "text"),
             ("--shutdown-grace", "SHUTDOWN_GRACE", "30s"),
         ):
-            switch = flag in ("--check-cache-digest", "--allow-private-upstreams")
+            switch = flag in ("--check-cache-digest", "--allow-private-upstreams", "--check-config")
             found = text.find(f" {flag} " if switch else f" {flag}= ")
             self.assertGreater(found, 0, flag)
             entry = text[found : found + 160]
@@ -286,6 +288,54 @@ class Help(TapTestCase):
         """The version is that of the daemon and not of Twisted."""
         for arguments in (["--version"], ["filesystem", "--version"], ["s3", "--version"]):
             self.assertEqual(self.printed(*arguments), f"oci-registry {__version__}\n")
+
+
+class Checking(TapTestCase):
+    """--check-config."""
+
+    def test_shown(self) -> None:
+        """What would be in effect is printed, without secrets, and nothing is made."""
+        self.patch(sys, "stderr", StringIO())
+        text = self.printed(
+            *("--check-config", "--listen", "127.0.0.1:0", "--upstream-credentials", CREDENTIALS),
+            *("filesystem", "--root", self.root),
+        )
+        document = yaml.safe_load(text)
+        self.assertEqual(document["filesystem"], {"root": self.root})
+        self.assertEqual(document["upstream-config-file"][0]["hosts"][0]["username"], "alice")
+        self.assertNotIn(SECRET, text)
+        self.assertFalse(os.path.exists(self.root))
+
+    def test_warnings(self) -> None:
+        """Warnings go to standard error."""
+        errors = StringIO()
+        self.patch(sys, "stderr", errors)
+        self.printed(
+            *("--check-config", "--upstreams=configured", "--allow-private-upstreams"),
+            *("filesystem", "--root", self.root),
+        )
+        self.assertEqual(
+            errors.getvalue(),
+            "warning: --allow-private-upstreams: has no effect with --upstreams configured\n",
+        )
+
+    def test_problems(self) -> None:
+        """Problems are those of a start, and nothing is printed."""
+        output = StringIO()
+        self.patch(sys, "stdout", output)
+        arguments = ["--log-level=loud", "--listen=nowhere:x:y"]
+        self.assertEqual(self.refuse("--check-config", *arguments), self.refuse(*arguments))
+        self.assertEqual(output.getvalue(), "")
+
+    def test_made_as_for_a_start(self) -> None:
+        """What only turns out when the daemon is made is told as well."""
+
+        def make_service(*args: object, **options: object) -> None:
+            raise ValueError("/ca.pem holds no certificate")
+
+        self.patch(service, "make_service", make_service)
+        text = self.refuse("--check-config", "filesystem", "--root", self.root)
+        self.assertEqual(text, "/ca.pem holds no certificate")
 
 
 class Service(TapTestCase):

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from oci_registry.config.files import (
     MAX_FILE_SIZE,
+    FileContent,
     check_certificates,
     check_directory,
     check_private_key,
@@ -39,6 +40,20 @@ class Reading(ConfigTestCase):
         """A file for its owner alone is not exposed."""
         self.assertFalse(read_file(self.write("a", "", 0o600)).exposed)
         self.assertFalse(read_file(self.write("b", "", 0o400)).exposed)
+
+    def test_handed_out(self) -> None:
+        """A file of somebody else may be read by its group, by which we read it, and no more."""
+        for mode, exposed in {0o440: False, 0o640: False, 0o460: True, 0o444: True}.items():
+            self.assertEqual(exposed, FileContent(b"", mode, own=False).exposed, oct(mode))
+            self.assertTrue(FileContent(b"", mode).exposed)
+
+    def test_owner(self) -> None:
+        """A file is ours if it belongs to who we are, and for root all are."""
+        path = self.write("a", "")
+        uid = os.stat(path).st_uid
+        for who, own in ((uid, True), (0, True), (uid + 1, False)):
+            self.patch(os, "geteuid", lambda who=who: who)
+            self.assertEqual(own, read_file(path).own)
 
     def test_largest(self) -> None:
         """A file of exactly the limit is read; one byte more is refused."""

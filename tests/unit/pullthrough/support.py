@@ -53,7 +53,7 @@ class CacheTestCase(SynchronousTestCase):
         self.blob_store = BlobStore(self.driver, usage, at_once, check_always=False)
         self.manifest_store = ManifestStore(self.driver, usage)
         self.tag_store = TagStore(self.driver)
-        self.trouble = StoreTrouble(self.metrics)
+        self.trouble = StoreTrouble(self.clock, self.metrics)
         self.transfers = Transfers(self.blob_store, at_once, self.clock, self.trouble, self.metrics)
         self.blobs = BlobCache(
             self.blob_store, self.transfers, self.sizes, self.trouble, self.metrics

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.pullthrough.rescue import RescuedSource
 from oci_registry.storage.interfaces import StoreError
+from oci_registry.streams.follower import LostPlace, TransferFailed
 from oci_registry.streams.interfaces import Source
 
 DATA = bytes(range(100))
@@ -48,7 +51,7 @@ class Rescue(SynchronousTestCase):
         self.asked: list[tuple[str, int]] = []
         self.second: Source | Deferred[Source] | None = None
 
-    async def instead(self, error: StoreError, position: int) -> Source:
+    async def instead(self, error: StoreError | LostPlace, position: int) -> Source:
         """Be the other source."""
         self.asked.append((str(error), position))
         assert self.second is not None
@@ -92,19 +95,55 @@ class Rescue(SynchronousTestCase):
         self.assertTrue(second.closed if broken else first.closed)
         self.assertTrue(first.closed)
 
-    def test_once(self) -> None:
-        """If the other one fails too, that is the end."""
-        first = FakeSource(0, 10, lambda: fail(StoreError("one")), True)
-        self.second = FakeSource(10, 10, lambda: fail(StoreError("two")), True)
-        source = RescuedSource(first, 0, 100, self.instead)
-        for _ in range(2):
+    def test_bounded(self) -> None:
+        """If the other ones fail too, that is the end some time."""
+        for most in (3, 0):
+            self.setUp()
+            self.second = FakeSource(10, most, lambda: fail(StoreError("two")), True)
+            first = FakeSource(0, 10, lambda: fail(StoreError("one")), True)
+            source = RescuedSource(first, 0, 100, self.instead)
+            with self.assertRaises(StoreError) as raised:
+                self.failing(source)
+            self.assertEqual(str(raised.exception), "two")
+            self.assertEqual(self.asked, [("one", 10), ("two", 10 + most)])
+
+    def failing(self, source: RescuedSource) -> None:
+        """Read until it fails; raise its error."""
+        while True:
             reading = source.read(10)
-            assert isinstance(reading, Deferred)
-            self.successResultOf(reading)
-        reading = source.read(10)
-        assert isinstance(reading, Deferred)
-        self.assertEqual(str(self.failureResultOf(reading, StoreError).value), "two")
-        self.assertEqual(len(self.asked), 1)
+            if isinstance(reading, Deferred):
+                results: list[Any] = []
+                reading.addBoth(results.append)
+                if isinstance(results[0], Failure):
+                    results[0].raiseException()
+
+    def test_lost_place(self) -> None:
+        """A reader that has lost its place goes on elsewhere, whether it hears of it at once or late."""
+        lost = LostPlace(None, OSError("bad sector"))
+
+        def at_once() -> bytes:
+            raise lost
+
+        for end in (at_once, lambda: fail(lost)):
+            self.setUp()
+            self.second = FakeSource(30, 100, lambda: b"", False)
+            source = RescuedSource(FakeSource(0, 30, end, False), 0, None, self.instead)
+            self.assertEqual(self.drain(source, 7), DATA)
+            self.assertEqual(self.asked, [(str(lost), 30)])
+            self.assertIn("bad sector", str(lost))
+
+    def test_end_that_nobody_knows(self) -> None:
+        """Where nobody knows the length, the end is the end."""
+        source = RescuedSource(FakeSource(0, 30, lambda: b"", True), 0, None, self.instead)
+        self.assertEqual(self.drain(source, 7), DATA[:30])
+        self.assertEqual(self.asked, [])
+
+    def test_failed_transfer(self) -> None:
+        """A transfer that has failed has failed for all its readers: there is nothing to go over to."""
+        first = FakeSource(0, 10, lambda: fail(TransferFailed("wrong")), False)
+        source = RescuedSource(first, 0, 100, self.instead)
+        self.assertRaises(TransferFailed, self.failing, source)
+        self.assertEqual(self.asked, [])
 
     def test_other_errors(self) -> None:
         """What is not the store's failure is passed on."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.metrics import Metrics
-from oci_registry.pullthrough.trouble import READ, WRITTEN, StoreTrouble
+from oci_registry.pullthrough.trouble import QUIET, READ, WRITTEN, StoreTrouble
 from oci_registry.storage.interfaces import StoreError
 
 
@@ -18,7 +19,8 @@ class Trouble(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.metrics = Metrics()
-        self.trouble = StoreTrouble(self.metrics)
+        self.clock = Clock()
+        self.trouble = StoreTrouble(self.clock, self.metrics)
         self.lines: list[str] = []
         globalLogPublisher.addObserver(self.observe)
         self.addCleanup(globalLogPublisher.removeObserver, self.observe)
@@ -41,11 +43,28 @@ class Trouble(SynchronousTestCase):
             self.assertEqual(self.wait(READ, fail(StoreError("I/O error"))), "otherwise")
         self.assertEqual(self.lines, ["the store cannot be read, pulls go on uncached: I/O error"])
         self.assertEqual(self.value("oci_registry_store_failing", doing="read"), 1)
+        self.clock.advance(QUIET)
         for _ in range(5):
             self.assertEqual(self.wait(READ, succeed("value")), "value")
         self.assertEqual(self.lines[1:], ["the store can be read again, after 5 failures"])
         self.assertEqual(self.value("oci_registry_store_failing", doing="read"), 0)
         self.assertEqual(self.value("oci_registry_errors_total", kind="store"), 5)
+
+    def test_now_and_then(self) -> None:
+        """A store that fails every other time is failing, until it has not failed for a while."""
+        for _ in range(20):
+            self.trouble.failed(WRITTEN, StoreError("No space left on device"))
+            self.clock.advance(QUIET - 1)
+            self.trouble.worked(WRITTEN)
+            self.assertEqual(self.value("oci_registry_store_failing", doing="written"), 1)
+        self.assertEqual(len(self.lines), 1)
+        self.clock.advance(1)
+        self.trouble.worked(WRITTEN)
+        self.trouble.worked(WRITTEN)
+        self.assertEqual(self.lines[1:], ["the store can be written again, after 20 failures"])
+        self.assertEqual(self.value("oci_registry_store_failing", doing="written"), 0)
+        self.trouble.failed(WRITTEN, StoreError("No space left on device"))
+        self.assertEqual(len(self.lines), 3)
 
     def test_apart(self) -> None:
         """A store that can be read is not well because of that."""

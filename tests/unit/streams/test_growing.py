@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from random import Random
 
-from twisted.internet.defer import fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.spec.digest import Digest, Verifier
-from oci_registry.streams.growing import (
-    BATCH,
-    FLUSH_DELAY,
-    TAIL,
-    WINDOW,
-    GrowingBlob,
-    TransferFailed,
-)
+from oci_registry.streams.batches import BATCH, FLUSH_DELAY
+from oci_registry.streams.follower import TransferFailed
+from oci_registry.streams.growing import TAIL, WINDOW, GrowingBlob
 from tests.support.streams import FakeFile, FakeProducer, ManualThread, Reader, run_at_once
 
 KIB = 1024
@@ -216,7 +210,12 @@ class Wrong(GrowingTestCase):
             waiting.read()
         behind.read(2)
         self.assertFalse(self.successResultOf(blob.finish()))
-        for reader in (waiting, behind, Reader(blob.follow())):
+        newcomer = Reader(blob.follow())
+        for reader in (waiting, behind, newcomer):
+            self.assertEqual((reader.read(), reader.over), (b"", False))
+        self.assertFalse(blob.can_follow(0))
+        blob.fail(blob.wrong)
+        for reader in (waiting, behind, newcomer):
             self.check_failed(reader)
             announced = len(sent) if size is None else len(DATA)
             self.assertLessEqual(len(reader.got), announced - TAIL)
@@ -301,22 +300,3 @@ class Wrong(GrowingTestCase):
         self.assertFalse(self.successResultOf(blob.finish()))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertIn("mirror failed", str(reader.error))
-
-    def test_file_is_shorter_than_written(self) -> None:
-        """A file that somebody has cut fails the readers that need it, and no others."""
-        blob = self.blob()
-        behind = Reader(blob.follow())
-        self.feed(blob, DATA)
-        self.file.data.clear()
-        ahead = Reader(blob.follow(len(DATA) - WINDOW + BATCH))
-        self.check_failed(behind)
-        blob.finish()
-        self.check(ahead, DATA[BATCH - WINDOW :])
-
-    def test_file_cannot_be_read(self) -> None:
-        """A file that cannot be read any more fails its readers as any failed transfer does."""
-        blob = self.blob()
-        behind = Reader(blob.follow())
-        self.feed(blob, DATA)
-        self.patch(self.file, "read", lambda offset, length: fail(OSError(5, "I/O error")))
-        self.check_failed(behind)

@@ -9,16 +9,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.spec.digest import Digest
 from oci_registry.streams import growing
+from oci_registry.streams.batches import BATCH, FLUSH_DELAY
+from oci_registry.streams.follower import LostPlace, TransferFailed
 from oci_registry.streams.growing import (
-    BATCH,
-    FLUSH_DELAY,
     HIGH_WATER,
     STALL,
     TAIL,
     UNSTORED_WINDOW,
     WINDOW,
     GrowingBlob,
-    TransferFailed,
 )
 from tests.support.streams import FakeFile, FakeProducer, ManualThread, Reader, run_at_once
 
@@ -51,8 +50,9 @@ class PressureTestCase(SynchronousTestCase):
 
     def held(self, blob: GrowingBlob) -> int:
         """Count the bytes that the blob keeps in memory."""
-        pieces = [*blob._pending, *blob._window._batches]
-        return sum(map(len, pieces)) + blob._in_thread
+        batches = blob._batches
+        in_thread = blob.received - blob.digested - batches._pending_bytes
+        return sum(map(len, [*batches._pending, *blob._window._batches])) + in_thread
 
     def check(self, reader: Reader) -> None:
         """Read to the end: it was all there."""
@@ -201,7 +201,7 @@ class FailingStore(PressureTestCase):
         self.clock.advance(0.1)
         self.assertFalse(self.producer.paused)
         stalled.read()
-        self.assertIsInstance(stalled.error, TransferFailed)
+        self.assertIsInstance(stalled.error, LostPlace)
         self.complete(blob, fast)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -241,7 +241,7 @@ class FailingStore(PressureTestCase):
         self.assertFalse(blob.can_follow(0))
         late = Reader(blob.follow())
         late.read()
-        self.assertIsInstance(late.error, TransferFailed)
+        self.assertIsInstance(late.error, LostPlace)
         late.source.close()
         self.complete(blob, first)
 
@@ -291,6 +291,7 @@ class FailingStore(PressureTestCase):
             blob.write(DATA[start : start + STEP - 1] + b"!")
             reader.read()
         self.assertFalse(self.successResultOf(blob.finish()))
+        blob.fail(blob.wrong)
         reader.read()
         self.assertIsInstance(reader.error, TransferFailed)
         self.assertEqual(len(reader.got), len(DATA) - TAIL)

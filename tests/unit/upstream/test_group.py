@@ -257,6 +257,20 @@ class Queue(GroupTestCase):
         for one in asked:
             self.successResultOf(one)
 
+    def test_limited_while_waiting(self) -> None:
+        """Who has waited for a turn does not ask a host that has meanwhile asked for peace."""
+        self.connect(max_connections=2)
+        held: list[Deferred[FakeResponse]] = [Deferred() for _ in range(2)]
+        answers = list(held)
+        self.answer(A, lambda _: answers.pop(0))
+        asked = [self.start(self.upstream.manifest_digest(APP, Tag(f"t{n}"))) for n in range(3)]
+        held[0].callback(FakeResponse(429, headers={"Retry-After": "30"}))
+        self.error(asked[0], TooManyRequests)
+        self.error(asked[2], TooManyRequests)
+        self.assertEqual(2, self.asked_of(A))
+        held[1].callback(FakeResponse(404))
+        self.error(asked[1], ManifestUnknown)
+
     def test_waiting_in_vain(self) -> None:
         """Waiting for a turn is no fault of the host."""
         self.connect(max_connections=2, response_timeout=5.0)

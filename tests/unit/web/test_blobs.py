@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred, succeed
 
+from oci_registry.pullthrough import far
 from oci_registry.spec.errors import BadGateway
 from oci_registry.streams.growing import TAIL
 from tests.unit.web.handlers import HandlerTestCase
@@ -84,6 +85,23 @@ class Blobs(HandlerTestCase):
         self.told(
             "GET", len(DATA), 200, Range="bytes=0-0", If_Range="Tue, 01 Jan 2030 00:00:00 GMT"
         )
+
+    def test_range_far_ahead(self) -> None:
+        """A range that lies far ahead of the download looks like any other, and comes beside it."""
+        self.patch(far, "FAR", 1000)
+        body = self.told("GET", 5000, 206, Range="bytes=200000-204999")
+        self.assertTrue(body == DATA[200_000:205_000])
+        whole, part = self.upstream.asked
+        self.assertEqual(f"{whole} 200000-205000", part)
+        self.assertTrue(self.told("GET", 5000, 206, Range="bytes=200000-204999") == body)
+        self.assertEqual(2, len(self.upstream.asked))
+
+    def test_range_that_is_not_wanted(self) -> None:
+        """Nothing is fetched beside the download for a client that gets the whole, or nothing."""
+        self.patch(far, "FAR", 1000)
+        how = {"Range": "bytes=200000-204999"}
+        self.told("GET", len(DATA), 200, If_Range='"other"', **how)
+        self.assertEqual(1, len(self.upstream.asked))
 
     def test_not_modified(self) -> None:
         """A client that has the blob already is not sent it again, and nothing stays open."""

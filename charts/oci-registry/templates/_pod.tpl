@@ -1,0 +1,309 @@
+{{/* The metadata and spec of the pods, the same for each kind of workload. */}}
+{{- define "oci-registry.pod" -}}
+{{- $registry := .Values.registry -}}
+{{- $storage := $registry.storage -}}
+{{- $filesystem := eq $storage.mode "filesystem" -}}
+{{- $s3 := $storage.s3 -}}
+{{- $daemons := eq .Values.kind "DaemonSet" -}}
+metadata:
+  labels:
+    {{- /* No version of the chart: a new one alone is no reason to restart. */}}
+    {{- $selector := include "oci-registry.selectorLabels" . | fromYaml }}
+    {{- toYaml (mergeOverwrite (dict) .Values.extraLabels .Values.podLabels $selector) | nindent 4 }}
+  annotations:
+    kubectl.kubernetes.io/default-container: oci-registry
+    {{- /* What is read at start: another content makes new pods. */}}
+    {{- if and $registry.upstream.config.contents (include "oci-registry.upstreamSecret" .) }}
+    checksum/upstream: {{ toJson $registry.upstream.config.contents | sha256sum }}
+    {{- end }}
+    {{- if and (not $filesystem) $s3.accessKey }}
+    checksum/s3: {{ printf "%s\n%s" $s3.accessKey $s3.secretKey | sha256sum }}
+    {{- end }}
+    {{- with .Values.podAnnotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  serviceAccountName: {{ include "oci-registry.serviceAccountName" . }}
+  automountServiceAccountToken: {{ .Values.serviceAccount.automountServiceAccountToken }}
+  {{- /* The variables of other services could be taken for options. */}}
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: {{ add .Values.preStopSleepSeconds $registry.shutdownGraceSeconds 15 }}
+  {{- with .Values.image.pullSecrets }}
+  imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.podSecurityContext }}
+  securityContext:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  {{- with .Values.dnsPolicy }}
+  dnsPolicy: {{ . }}
+  {{- end }}
+  {{- with .Values.dnsConfig }}
+  dnsConfig:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.hostAliases }}
+  hostAliases:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.nodeSelector }}
+  nodeSelector:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.affinity }}
+  affinity:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.tolerations }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- if and .Values.topologySpreadConstraints (not $daemons) }}
+  {{- $own := dict "labelSelector" (dict "matchLabels" $selector) }}
+  {{- $spread := list }}
+  {{- range .Values.topologySpreadConstraints }}
+  {{- $spread = append $spread (merge (dict) . (hasKey . "labelSelector" | ternary (dict) $own)) }}
+  {{- end }}
+  topologySpreadConstraints:
+    {{- toYaml $spread | nindent 4 }}
+  {{- end }}
+  {{- $prepare := and $daemons $filesystem .Values.daemonSet.hostPath .Values.daemonSet.prepareHostPath }}
+  {{- if or $prepare .Values.extraInitContainers }}
+  initContainers:
+    {{- if $prepare }}
+    {{- /* The kubelet makes the directory for root. */}}
+    - name: prepare-host-path
+      image: {{ include "oci-registry.image" . | quote }}
+      imagePullPolicy: {{ .Values.image.pullPolicy }}
+      command:
+        - python
+        - -c
+        - import os, sys; os.chown(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+        - {{ $storage.filesystem.path | quote }}
+        - {{ default 65532 .Values.podSecurityContext.runAsUser | int64 | quote }}
+        - {{ default 65532 .Values.podSecurityContext.runAsGroup | int64 | quote }}
+      securityContext:
+        runAsNonRoot: false
+        runAsUser: 0
+        allowPrivilegeEscalation: false
+        readOnlyRootFilesystem: true
+        capabilities:
+          drop: [ALL]
+          add: [CHOWN]
+      {{- with .Values.resources }}
+      resources:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      volumeMounts:
+        - name: data
+          mountPath: {{ $storage.filesystem.path }}
+    {{- end }}
+    {{- with .Values.extraInitContainers }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- end }}
+  containers:
+    - name: oci-registry
+      image: {{ include "oci-registry.image" . | quote }}
+      imagePullPolicy: {{ .Values.image.pullPolicy }}
+      command: [twistd, -n, --pidfile=, oci-registry]
+      args:
+        {{- if $registry.upstream.credentials.existingSecret }}
+        - --upstream-credentials-file=/etc/oci-registry/credentials/credentials.json
+        {{- end }}
+        {{- with .Values.extraArgs }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+        - {{ $storage.mode }}
+        {{- with .Values.extraStorageArgs }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      env:
+        - name: LISTEN
+          value: {{ printf (contains ":" $registry.listenAddress | ternary "[%s]:%d" "%s:%d") $registry.listenAddress (int .Values.containerPort) | quote }}
+        - name: DEFAULT_NAMESPACE
+          value: {{ $registry.defaultNamespace | quote }}
+        - name: UPSTREAMS
+          value: {{ $registry.upstreams | quote }}
+        - name: CHECK_CACHE_DIGEST
+          value: {{ $registry.checkCacheDigest | quote }}
+        - name: LOG_LEVEL
+          value: {{ $registry.logLevel | quote }}
+        - name: LOG_FORMAT
+          value: {{ $registry.logFormat | quote }}
+        - name: SHUTDOWN_GRACE
+          value: "{{ int $registry.shutdownGraceSeconds }}s"
+        - name: TMPDIR
+          value: /tmp
+        {{- if include "oci-registry.upstreamSecret" . }}
+        - name: UPSTREAM_CONFIG_FILE
+          value: /etc/oci-registry/upstream/upstream.yaml
+        {{- end }}
+        {{- if $filesystem }}
+        - name: FILESYSTEM_ROOT
+          value: {{ $storage.filesystem.path | quote }}
+        {{- else }}
+        {{- include "oci-registry.s3Env" . | nindent 8 }}
+        {{- end }}
+        {{- with .Values.extraEnv }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      {{- with .Values.extraEnvFrom }}
+      envFrom:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      ports:
+        - name: http
+          containerPort: {{ .Values.containerPort }}
+          protocol: TCP
+          {{- if and $daemons .Values.daemonSet.hostPort }}
+          hostPort: {{ .Values.daemonSet.hostPort }}
+          {{- with .Values.daemonSet.hostIP }}
+          hostIP: {{ . | quote }}
+          {{- end }}
+          {{- end }}
+      {{- range $probe := list "startupProbe" "livenessProbe" "readinessProbe" }}
+      {{- with index $.Values $probe }}
+      {{ $probe }}:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- end }}
+      {{- if .Values.preStopSleepSeconds }}
+      lifecycle:
+        preStop:
+          sleep:
+            seconds: {{ .Values.preStopSleepSeconds }}
+      {{- end }}
+      {{- with .Values.securityContext }}
+      securityContext:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with .Values.resources }}
+      resources:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      volumeMounts:
+        - name: tmp
+          mountPath: /tmp
+        {{- if $filesystem }}
+        - name: data
+          mountPath: {{ $storage.filesystem.path }}
+        {{- else }}
+        - name: spool
+          mountPath: /spool
+        {{- if $s3.ca.existingConfigMap }}
+        - name: s3-ca
+          mountPath: /etc/oci-registry/s3
+          readOnly: true
+        {{- end }}
+        {{- end }}
+        {{- if include "oci-registry.upstreamSecret" . }}
+        - name: upstream
+          mountPath: /etc/oci-registry/upstream
+          readOnly: true
+        {{- end }}
+        {{- if $registry.upstream.credentials.existingSecret }}
+        - name: credentials
+          mountPath: /etc/oci-registry/credentials
+          readOnly: true
+        {{- end }}
+        {{- with .Values.extraVolumeMounts }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+    {{- with .Values.extraContainers }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  volumes:
+    - name: tmp
+      emptyDir: {}
+    {{- if not $filesystem }}
+    - name: spool
+      {{- toYaml (default (dict "emptyDir" dict) $s3.spool) | nindent 6 }}
+    {{- with $s3.ca.existingConfigMap }}
+    - name: s3-ca
+      configMap:
+        name: {{ . }}
+        items:
+          - key: {{ $s3.ca.key }}
+            path: ca.crt
+    {{- end }}
+    {{- else if include "oci-registry.claim" . }}
+    - name: data
+      persistentVolumeClaim:
+        claimName: {{ include "oci-registry.claim" . }}
+    {{- else if and $daemons .Values.daemonSet.hostPath }}
+    - name: data
+      hostPath:
+        path: {{ .Values.daemonSet.hostPath }}
+        type: DirectoryOrCreate
+    {{- else if or $daemons (not .Values.persistence.enabled) }}
+    - name: data
+      emptyDir: {}
+    {{- end }}
+    {{- with include "oci-registry.upstreamSecret" . }}
+    - name: upstream
+      secret:
+        secretName: {{ . }}
+        defaultMode: 0440
+        items:
+          - key: {{ empty $registry.upstream.config.contents | ternary $registry.upstream.config.existingSecretKey "upstream.yaml" }}
+            path: upstream.yaml
+    {{- end }}
+    {{- with $registry.upstream.credentials.existingSecret }}
+    - name: credentials
+      secret:
+        secretName: {{ . }}
+        defaultMode: 0440
+        items:
+          - key: {{ $registry.upstream.credentials.existingSecretKey }}
+            path: credentials.json
+    {{- end }}
+    {{- with .Values.extraVolumes }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end }}
+
+{{- define "oci-registry.s3Env" -}}
+{{- $s3 := .Values.registry.storage.s3 -}}
+{{- range $name, $value := dict "S3_HOST" $s3.host "S3_REGION" $s3.region "S3_BUCKET" $s3.bucket "S3_PREFIX" $s3.prefix "S3_ADDRESSING" $s3.addressing }}
+{{- if $value }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
+{{- end }}
+{{- end }}
+- name: S3_CONNECTIONS
+  value: {{ int $s3.connections | quote }}
+{{- /* A directory that the daemon makes for itself: the volume belongs to root. */}}
+- name: S3_SPOOL
+  value: /spool/oci-registry
+{{- with include "oci-registry.s3Secret" . }}
+- name: S3_ACCESS_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ . }}
+      key: {{ empty $s3.accessKey | ternary $s3.existingSecretKeys.accessKey "access_key" }}
+- name: S3_SECRET_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ . }}
+      key: {{ empty $s3.accessKey | ternary $s3.existingSecretKeys.secretKey "secret_key" }}
+{{- end }}
+{{- if $s3.ca.existingConfigMap }}
+- name: S3_CA_FILE
+  value: /etc/oci-registry/s3/ca.crt
+{{- end }}
+{{- if $s3.redirect.enabled }}
+- name: S3_REDIRECT
+  value: "true"
+- name: S3_REDIRECT_RANGES
+  value: {{ $s3.redirect.ranges | quote }}
+{{- with $s3.redirect.host }}
+- name: S3_REDIRECT_HOST
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,42 @@
+{{/* Refuse, in a sentence, what the schema of the values cannot know to be wrong. */}}
+{{- define "oci-registry.validate" -}}
+{{- $values := .Values -}}
+{{- $storage := $values.registry.storage -}}
+{{- $disk := $values.persistence -}}
+{{- $filesystem := eq $storage.mode "filesystem" -}}
+{{- $shared := and $disk.enabled (include "oci-registry.shared" .) -}}
+{{- $several := $values.autoscaling.enabled | ternary (gt (int $values.autoscaling.maxReplicas) 1) (gt (int $values.replicas) 1) -}}
+{{- if and $several $filesystem (eq $values.kind "Deployment") (not $shared) -}}
+{{- fail "several replicas of a Deployment need one store that all of them can write to, and registry.storage.mode filesystem has none: the volume is mounted by one node at a time unless persistence.enabled is true and persistence.accessModes contains ReadWriteMany. Choose such a volume, registry.storage.mode s3, kind StatefulSet (a volume for each replica), kind DaemonSet (a cache on every node), or replicas 1" -}}
+{{- end -}}
+{{- if and (eq $values.kind "StatefulSet") $filesystem $disk.enabled $disk.existingClaim -}}
+{{- fail "persistence.existingClaim is one volume, but in a StatefulSet each replica makes its own: leave it out, or use kind Deployment" -}}
+{{- end -}}
+{{- if and (eq $values.kind "DaemonSet") $values.autoscaling.enabled -}}
+{{- fail "autoscaling cannot be combined with kind DaemonSet, which has one pod on every node" -}}
+{{- end -}}
+{{- if and (eq $values.kind "DaemonSet") $values.podDisruptionBudget.enabled -}}
+{{- fail "podDisruptionBudget cannot be combined with kind DaemonSet: draining a node leaves its pods alone" -}}
+{{- end -}}
+{{- if and $values.autoscaling.enabled (gt (int $values.autoscaling.minReplicas) (int $values.autoscaling.maxReplicas)) -}}
+{{- fail "autoscaling.minReplicas is more than autoscaling.maxReplicas" -}}
+{{- end -}}
+{{- if and $values.autoscaling.enabled (not $values.autoscaling.targetCPUUtilizationPercentage) (not $values.autoscaling.targetMemoryUtilizationPercentage) -}}
+{{- fail "autoscaling needs a target: targetCPUUtilizationPercentage, targetMemoryUtilizationPercentage, or both" -}}
+{{- end -}}
+{{- if and (not (kindIs "invalid" $values.podDisruptionBudget.minAvailable)) (not (kindIs "invalid" $values.podDisruptionBudget.maxUnavailable)) -}}
+{{- fail "podDisruptionBudget takes minAvailable or maxUnavailable, not both" -}}
+{{- end -}}
+{{- if and $values.registry.upstream.config.contents $values.registry.upstream.config.existingSecret -}}
+{{- fail "registry.upstream.config takes contents or existingSecret, not both" -}}
+{{- end -}}
+{{- if ne (empty $storage.s3.accessKey) (empty $storage.s3.secretKey) -}}
+{{- fail "registry.storage.s3 needs accessKey and secretKey, or neither" -}}
+{{- end -}}
+{{- if and $storage.s3.accessKey $storage.s3.existingSecret -}}
+{{- fail "registry.storage.s3 takes accessKey and secretKey, or existingSecret, not both" -}}
+{{- end -}}
+{{- if and (eq $storage.mode "s3") $storage.s3.redirect.enabled $values.registry.checkCacheDigest -}}
+{{- fail "registry.checkCacheDigest cannot be combined with registry.storage.s3.redirect.enabled: a client that is sent to the bucket gets bytes that nobody checked" -}}
+{{- end -}}
+{{- end }}

@@ -1,0 +1,137 @@
+"""Settings as people read them: YAML, by the names of options and keys, with no secret in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from oci_registry.config.process_title import MASK
+from oci_registry.config.settings import (
+    EgressSettings,
+    HostSettings,
+    ProxySettings,
+    S3Settings,
+    Settings,
+    StorageSettings,
+    UpstreamSettings,
+)
+from oci_registry.spec.durations import format_duration
+
+_TIMES = (
+    "manifest_invalidation_time",
+    "stale_while_revalidate",
+    "stale_if_error",
+    "blob_invalidation_time",
+    "connect_timeout",
+    "response_timeout",
+    "body_timeout",
+    "remember_not_found",
+    "remember_denied",
+)
+_PLAIN = ("believe_not_found", "retries", "max_connections")
+
+
+def show(settings: Settings) -> str:
+    """The settings in effect; what has neither been given nor a default is left out.
+
+    Options have the names of their flags.  ``upstream-config-file`` has what such a file would
+    hold, credentials from elsewhere included.  In place of each secret there is ``***``.
+    """
+    document = {
+        "listen": list(settings.listen),
+        "default-namespace": settings.default_namespace,
+        "upstreams": "any" if settings.allow_dynamic_upstreams else "configured",
+        "allow-private-upstreams": settings.egress.allow_private,
+        "check-cache-digest": settings.check_cache_digest,
+        "log-level": settings.log_level,
+        "log-format": settings.log_format,
+        "shutdown-grace": format_duration(settings.shutdown_grace),
+        **_storage(settings.storage),
+        "proxies": _proxies(settings.egress),
+        "upstream-config-file": [_upstream(upstream) for upstream in settings.upstreams],
+    }
+    text: str = yaml.dump(
+        document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000
+    )
+    return text
+
+
+class _Dumper(yaml.SafeDumper):
+    """Repeats what is there twice, instead of referring to it."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _given(**fields: object) -> dict[str, Any]:
+    """The fields that are not ``None``, under the names of flags."""
+    return {name.replace("_", "-"): value for name, value in fields.items() if value is not None}
+
+
+def _masked(secret: object) -> str | None:
+    return None if secret is None else MASK
+
+
+def _storage(storage: StorageSettings) -> dict[str, Any]:
+    if not isinstance(storage, S3Settings):
+        return {"filesystem": {"root": storage.root}}
+    fields = _given(
+        bucket=storage.bucket,
+        host=storage.endpoint,
+        access_key=storage.access_key,
+        secret_key=_masked(storage.secret_key),
+        region=storage.region,
+        prefix=storage.prefix,
+        addressing=storage.addressing,
+        ca_file=storage.ca_file,
+        spool=storage.spool,
+        redirect=storage.redirect,
+        redirect_ranges=storage.redirect_ranges,
+        redirect_host=storage.redirect_endpoint,
+        s3_connections=storage.connections,
+    )
+    return {"s3": fields}
+
+
+def _proxies(egress: EgressSettings) -> dict[str, Any]:
+    fields = {
+        "HTTPS_PROXY": _proxy(egress.https_proxy),
+        "HTTP_PROXY": _proxy(egress.http_proxy),
+        "NO_PROXY": ",".join(egress.no_proxy),
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+def _proxy(proxy: ProxySettings | None) -> str | None:
+    if proxy is None:
+        return None
+    scheme = "https" if proxy.tls else "http"
+    host = f"[{proxy.host}]" if ":" in proxy.host else proxy.host
+    credentials = "" if proxy.credentials is None else f"{MASK}:{MASK}@"
+    return f"{scheme}://{credentials}{host}:{proxy.port}"
+
+
+def _upstream(upstream: UpstreamSettings) -> dict[str, Any]:
+    fields: dict[str, Any] = {"namespace": upstream.namespace}
+    if upstream.user_agent is not None:
+        fields["user_agent"] = upstream.user_agent
+    fields |= {name: format_duration(getattr(upstream, name)) for name in _TIMES}
+    fields |= {name: getattr(upstream, name) for name in _PLAIN}
+    fields["hosts"] = [_host(host) for host in upstream.hosts]
+    return fields
+
+
+def _host(host: HostSettings) -> dict[str, Any]:
+    fields = {
+        "host": host.host,
+        "tls": host.tls,
+        "accept_invalid_certs": host.accept_invalid_certs,
+        "ca_file": host.ca_file,
+        "client_cert_file": host.client_cert_file,
+        "client_key_file": host.client_key_file,
+        "username": host.credentials and host.credentials.username,
+        "password": _masked(host.credentials),
+        "proxy": "none" if host.direct else _proxy(host.proxy),
+    }
+    return {key: value for key, value in fields.items() if value is not None}

@@ -1,0 +1,1 @@
+"""What clients have to be told of the mirror: their configuration, generated and written."""

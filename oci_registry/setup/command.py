@@ -1,0 +1,208 @@
+"""The command ``oci-registry setup``: the configuration of a client, printed or written."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import TextIO
+
+from attrs import frozen
+
+from oci_registry.config.findings import Findings
+from oci_registry.config.names import parse_namespace, parse_url
+from oci_registry.config.options import OptionReader
+from oci_registry.config.settings import BUILTIN_UPSTREAMS, UpstreamSettings
+from oci_registry.config.upstreams import load_upstreams
+from oci_registry.setup.clients import CLIENTS
+from oci_registry.setup.nouns import (
+    Configuration,
+    Generator,
+    Mirror,
+    Unusable,
+    Wanted,
+    choose_registries,
+)
+from oci_registry.setup.writer import Tree
+from oci_registry.spec.errors import shown
+
+NAME = "oci-registry setup"
+
+
+@frozen
+class _Order:
+    """What is to be done, once everything that was asked is understood."""
+
+    generator: Generator
+    wanted: Wanted
+    tree: Tree | None
+
+
+class _ArgumentError(Exception):
+    """The arguments are not even options and values."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Leaves it to the caller to tell what is wrong, and to end."""
+
+    def error(self, message: str) -> object:  # type: ignore[override]
+        """Raise what is wrong."""
+        raise _ArgumentError(message)
+
+
+def run(args: Sequence[str], environ: Mapping[str, str], out: TextIO, err: TextIO) -> int:
+    """Do what ``args`` ask for; return the exit status, 1 after any problem.
+
+    Files, or what became of them, go to ``out``; notes and problems to ``err``.
+    """
+    findings = Findings()
+    notes: list[str] = []
+    try:
+        order = _read(args, environ, findings, notes)
+        if order is not None:
+            _do(order, findings, notes, out)
+    except _ArgumentError as error:
+        findings.problems.append(str(error))
+    for text in (*notes, *findings.warnings):
+        print(f"{NAME}: {text}", file=err)
+    for text in findings.problems:
+        print(f"{NAME}: {text}", file=err)
+    return 1 if findings.problems else 0
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog=NAME,
+        allow_abbrev=False,
+        description="Print what a client has to be told so that it pulls through the mirror, "
+        "or write it to the client's files.",
+    )
+    parser.add_argument("client", nargs="?", help=", ".join(CLIENTS))
+    parser.add_argument(
+        "--mirror",
+        metavar="URL",
+        help="the mirror, http[s]://HOST[:PORT]; a host alone means https",
+    )
+    parser.add_argument(
+        "--upstream-config-file",
+        metavar="FILE",
+        help="the registries to mirror: those of the daemon's upstream file "
+        "(UPSTREAM_CONFIG_FILE; default docker.io)",
+    )
+    parser.add_argument(
+        "--namespace",
+        metavar="NAME",
+        action="append",
+        help="a registry to mirror instead of those of the file; repeatable",
+    )
+    parser.add_argument(
+        "--write",
+        metavar="DIR",
+        help="write the files below this directory as if it were /, and keep those that were there",
+    )
+    return parser
+
+
+def _read(
+    args: Sequence[str], environ: Mapping[str, str], findings: Findings, notes: list[str]
+) -> _Order | None:
+    """Check everything; ``None`` when there was a problem."""
+    options, others = _parser().parse_known_args(args)
+    reader = OptionReader(
+        {name.replace("_", "-"): value for name, value in vars(options).items()},
+        environ,
+        findings,
+    )
+    if others:
+        findings.problem("not understood", " ".join(shown(other) for other in others))
+    generator = _client(options.client, findings)
+    mirror = _mirror(reader)
+    upstreams = _upstreams(reader)
+    names = _names(reader, upstreams)
+    write = reader.flag("write")
+    if findings.problems or generator is None or mirror is None:
+        return None
+    registries, left_out = choose_registries(names, upstreams)
+    notes += left_out
+    tree = Tree(write[1]) if write else None
+    # What is printed is for any machine, and what is on this one may hold secrets.
+    existing = tree.read if tree else lambda _: None
+    return _Order(generator, Wanted(mirror, registries, existing), tree)
+
+
+def _client(name: str | None, findings: Findings) -> Generator | None:
+    known = f"known are {', '.join(CLIENTS)}"
+    if name is None:
+        findings.problem("the client", f"is missing; {known}")
+        return None
+    if name not in CLIENTS:
+        findings.problem("the client", f"{shown(name)} is not known; {known}")
+    return CLIENTS.get(name)
+
+
+def _mirror(reader: OptionReader) -> Mirror | None:
+    if reader.raw("mirror") is None:
+        reader.findings.problem("--mirror", "is required")
+    given = reader.flag("mirror")
+    if given is None:
+        return None
+    try:
+        return Mirror(parse_url(given[1]))
+    except ValueError as error:
+        reader.findings.problem(given[0], error)
+        return None
+
+
+def _upstreams(reader: OptionReader) -> tuple[UpstreamSettings, ...]:
+    given = reader.given("upstream-config-file", "UPSTREAM_CONFIG_FILE")
+    return BUILTIN_UPSTREAMS if given is None else load_upstreams(given[1], reader.findings)
+
+
+def _names(reader: OptionReader, upstreams: Sequence[UpstreamSettings]) -> list[str]:
+    given = reader.raw("namespace")
+    if not isinstance(given, list):
+        return [upstream.namespace for upstream in upstreams]
+    names: list[str] = []
+    for text in given:
+        try:
+            names.append(parse_namespace(text))
+        except ValueError as error:
+            reader.findings.problem("--namespace", error)
+    return names
+
+
+def _do(order: _Order, findings: Findings, notes: list[str], out: TextIO) -> None:
+    """Print or write the files."""
+    tree = order.tree
+    try:
+        made = order.generator(order.wanted)
+    except Unusable as error:
+        assert tree is not None
+        findings.problem(tree.place(error.path), error.reason)
+        return
+    notes += made.notes
+    if not made.files:
+        notes.append("there is nothing to configure")
+    if tree is None:
+        _print(made, out)
+    else:
+        _write(tree, made, findings, out)
+
+
+def _print(made: Configuration, out: TextIO) -> None:
+    texts = [f"# {path}\n{text}" for path, text in made.files.items()]
+    print("\n".join(texts), end="", file=out)
+
+
+def _write(tree: Tree, made: Configuration, findings: Findings, out: TextIO) -> None:
+    for path, text in made.files.items():
+        try:
+            written = tree.write(path, text)
+        except Unusable as error:
+            findings.problem(tree.place(path), error.reason)
+            continue
+        if not written.changed:
+            print(f"{written.place}: unchanged", file=out)
+        elif written.backup is None:
+            print(f"{written.place}: written", file=out)
+        else:
+            print(f"{written.place}: written, what was there is {written.backup}", file=out)

@@ -1,0 +1,121 @@
+"""What a generator of configuration is given, and what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from attrs import field, frozen
+
+from oci_registry.config.settings import BUILTIN_UPSTREAMS, UpstreamSettings
+from oci_registry.spec.reference import looks_like_host
+
+# Where clients look for a registry whose name in images is not its host.
+_SERVERS = {upstream.namespace: upstream.hosts[0].host for upstream in BUILTIN_UPSTREAMS}
+
+#: The bytes of a file that the client has already, by its absolute path; ``None`` if it has none.
+#: `Unusable` if there is something that cannot be read.
+Existing = Callable[[str], bytes | None]
+
+
+class Unusable(Exception):
+    """A file that is there cannot be made use of; ``path`` is as on the client.
+
+    ``reason`` goes well behind the path and repeats nothing out of the file.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+
+@frozen
+class Mirror:
+    """Where clients find the mirror: ``http://host[:port]`` or ``https://host[:port]``."""
+
+    url: str
+
+    @property
+    def host(self) -> str:
+        """The host with its port, if it has one."""
+        return self.url.partition("://")[2]
+
+    @property
+    def insecure(self) -> bool:
+        """Whether it is spoken to in plain HTTP, which some clients must be allowed to do."""
+        return self.url.startswith("http://")
+
+
+@frozen
+class Registry:
+    """A registry that is mirrored.
+
+    ``name`` is the host that stands in names of images, ``server`` the URL where clients find the
+    registry itself when the mirror cannot help.
+    """
+
+    name: str
+    server: str
+
+
+@frozen
+class Wanted:
+    """What a generator knows: the client is to ask ``mirror`` for what is in ``registries``.
+
+    ``existing`` shows what the client has already; nothing else makes a generator impure.
+    """
+
+    mirror: Mirror
+    registries: Sequence[Registry]
+    existing: Existing
+
+    def text(self, path: str) -> str | None:
+        """The text of a file that is there, ``None`` if there is none; `Unusable` if it is no text."""
+        data = self.existing(path)
+        if data is None:
+            return None
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            raise Unusable(path, "is not UTF-8") from None
+
+
+@frozen
+class Configuration:
+    """The files of a client, contents by absolute path, and what else its operator has to know."""
+
+    files: Mapping[str, str] = field(factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+#: Makes the configuration of a client; `Unusable` if a file whose other contents are to be kept is
+#: not understood.
+Generator = Callable[[Wanted], Configuration]
+
+
+def choose_registries(
+    names: Iterable[str], upstreams: Iterable[UpstreamSettings]
+) -> tuple[tuple[Registry, ...], tuple[str, ...]]:
+    """The registries of these names, each once, and a note for every name that no client can use.
+
+    ``names`` are namespaces as `oci_registry.config.names.parse_namespace` gives them.  What
+    ``upstreams`` say of a registry's own host decides whether it is reached with TLS.
+    """
+    plain = {
+        upstream.namespace
+        for upstream in upstreams
+        for host in upstream.hosts
+        if host.host == upstream.namespace and not host.tls
+    }
+    registries: list[Registry] = []
+    notes: list[str] = []
+    for name in dict.fromkeys(names):
+        if not looks_like_host(name):
+            notes.append(
+                f"{name} is left out: it is not the name of a host, "
+                "and clients take it for a part of a repository"
+            )
+            continue
+        scheme = "http" if name in plain else "https"
+        registries.append(Registry(name, f"{scheme}://{_SERVERS.get(name, name)}"))
+    return tuple(registries), tuple(notes)

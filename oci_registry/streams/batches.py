@@ -1,0 +1,109 @@
+"""Bytes on their way through a thread, some at a time and in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+from oci_registry.streams.recorder import Batch
+from oci_registry.streams.threads import RunInThread
+
+BATCH = 256 * 1024
+"""Bytes handed to the thread at once; a fraction of a millisecond of hashing."""
+FLUSH_DELAY = 0.01
+"""Seconds that less than a batch may wait for more."""
+
+
+class Batches:
+    """Collects bytes and has them recorded in a thread, one batch at a time: so no lock is needed.
+
+    *record* is called in the thread. *accept* gets what it returns, before the next batch is begun.
+    *rested* is called when there is nothing to do at the moment, with what has crashed, if anything
+    has; nothing is done any more after that.
+    """
+
+    def __init__(
+        self,
+        record: Callable[[list[bytes]], Batch],
+        run: RunInThread,
+        clock: IReactorTime,
+        accept: Callable[[Batch], Awaitable[None]],
+        rested: Callable[[Failure | None], None],
+    ) -> None:
+        self.working = False
+        """Whether a batch is in the thread, or being accepted."""
+        self._record = record
+        self._run = run
+        self._clock = clock
+        self._accept = accept
+        self._rested = rested
+        self._pending: deque[bytes] = deque()
+        self._pending_bytes = 0
+        self._ended = False
+        self._flush: IDelayedCall | None = None
+
+    def add(self, data: bytes) -> None:
+        """Take the next bytes."""
+        self._pending.append(data)
+        self._pending_bytes += len(data)
+        self._work()
+
+    def end(self) -> None:
+        """There will be no more: wait for nothing."""
+        self._ended = True
+        self._work()
+        if not self.working:
+            self._rested(None)
+
+    def stop(self) -> None:
+        """Forget what waits; what is in the thread is still accepted."""
+        self._pending.clear()
+        self._pending_bytes = 0
+        self._cancel_flush()
+
+    def _work(self) -> None:
+        if self.working:
+            return
+        if self._is_due():
+            self._start()
+        elif self._pending and self._flush is None:
+            self._flush = self._clock.callLater(FLUSH_DELAY, self._start)
+
+    def _is_due(self) -> bool:
+        return self._pending_bytes >= (1 if self._ended else BATCH)
+
+    def _start(self) -> None:
+        self._cancel_flush()
+        self.working = True
+        Deferred.fromCoroutine(self._go()).addCallbacks(lambda _: self._rest(None), self._rest)
+
+    async def _go(self) -> None:
+        while self._pending:
+            await self._accept(await self._run(self._record, self._next()))
+            if not self._is_due():
+                return
+
+    def _next(self) -> list[bytes]:
+        chunks: list[bytes] = []
+        length = 0
+        while self._pending and length < BATCH:
+            chunks.append(self._pending.popleft())
+            length += len(chunks[-1])
+        self._pending_bytes -= length
+        return chunks
+
+    def _rest(self, crashed: Failure | None) -> None:
+        self.working = False
+        if crashed is not None:
+            self.stop()
+        self._rested(crashed)
+        self._work()
+
+    def _cancel_flush(self) -> None:
+        flush, self._flush = self._flush, None
+        if flush is not None and flush.active():
+            flush.cancel()

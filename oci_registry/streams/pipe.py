@@ -1,0 +1,107 @@
+"""Bytes from one producer to one reader, with little in between."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IConsumer, IProducer, IPushProducer
+from zope.interface import implementer
+
+HIGH_WATER = 512 * 1024
+"""Bytes waiting for the reader above which the producer is paused."""
+
+
+@implementer(IConsumer)
+class Pipe:
+    """A consumer that is also a `Source`: what is written to it can be read from it, once.
+
+    Its producer is paused while much waits to be read, and stopped when the reader closes the pipe.
+    Whoever fills it says when it is over, with `end`. `received` counts the bytes so far.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._chunks: deque[bytes] = deque()
+        self._size = 0
+        self._producer: IPushProducer | None = None
+        self._paused = False
+        self._ended = False
+        self._error: Exception | None = None
+        self._closed = False
+        self._waiting: Deferred[None] | None = None
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        """Take the push producer; it is paused from here on as needed."""
+        self._producer = cast(IPushProducer, producer)
+        if self._closed:
+            self._stop_producer()
+
+    def unregisterProducer(self) -> None:
+        """The producer has nothing more to write."""
+        self._producer = None
+
+    def write(self, data: bytes) -> None:
+        """Take bytes, in order."""
+        if self._closed or not data:
+            return
+        self._chunks.append(data)
+        self._size += len(data)
+        self.received += len(data)
+        if self._size > HIGH_WATER and self._producer is not None and not self._paused:
+            self._paused = True
+            self._producer.pauseProducing()
+        self._wake()
+
+    def end(self, error: Exception | None = None) -> None:
+        """There will be no more, because of *error* if that is not the right end. Idempotent."""
+        if not self._ended:
+            self._ended = True
+            self._error = error
+            self._wake()
+
+    def read(self, limit: int) -> bytes | Deferred[bytes]:
+        """Return the next bytes, or a Deferred of them; ``b""`` at the end.
+
+        Raises, or fails with, what the pipe was ended with, when all that came before has been read.
+        """
+        if self._chunks:
+            return self._take(limit)
+        if self._error is not None:
+            raise self._error
+        if self._ended or self._closed:
+            return b""
+        waiting: Deferred[None] = Deferred()
+        self._waiting = waiting
+        return waiting.addCallback(lambda _: self.read(limit))
+
+    def _take(self, limit: int) -> bytes:
+        data = self._chunks.popleft()
+        if len(data) > limit:
+            self._chunks.appendleft(data[limit:])
+            data = data[:limit]
+        self._size -= len(data)
+        if self._size <= HIGH_WATER // 2 and self._paused:
+            self._paused = False
+            if self._producer is not None:
+                self._producer.resumeProducing()
+        return data
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.callback(None)
+
+    def close(self) -> None:
+        """The reader has gone: nothing more is wanted. Idempotent."""
+        self._closed = True
+        self._waiting = None
+        self._chunks.clear()
+        self._size = 0
+        self._stop_producer()
+
+    def _stop_producer(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.stopProducing()

@@ -1,0 +1,64 @@
+"""The followers of one growing blob."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from oci_registry.streams.follower import Follower, TransferFailed
+
+
+class Readers:
+    """Those who read a blob now. What is done to several of them may make any of them leave."""
+
+    def __init__(self) -> None:
+        self._all: set[Follower] = set()
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def add(self, follower: Follower) -> None:
+        """One more."""
+        self._all.add(follower)
+
+    def discard(self, follower: Follower) -> None:
+        """One has gone. Idempotent."""
+        self._all.discard(follower)
+
+    def take_all(self) -> list[Follower]:
+        """Return all, who are then nobody's."""
+        followers, self._all = list(self._all), set()
+        return followers
+
+    def floor(self, otherwise: int) -> int:
+        """Return the position of whoever is farthest behind."""
+        return min((follower.position for follower in self._all), default=otherwise)
+
+    def had(self) -> int:
+        """Return how far into the blob anybody has had bytes."""
+        return max((f.position for f in self._all if f.begun), default=0)
+
+    def wake(self) -> None:
+        """There is more, or there will be no more."""
+        for follower in list(self._all):
+            follower.wake()
+
+    def drop_behind(self, position: int, cause: Exception) -> None:
+        """Let go who needs bytes before *position*: they are no longer here."""
+        for follower in [f for f in self._all if f.position < position]:
+            follower.drop(cause)
+
+    def drop_the_slowest(self) -> None:
+        """Let go who is farthest behind, if that holds up anybody else."""
+        if any(follower.waiting for follower in self._all):
+            floor = self.floor(0)
+            for follower in [f for f in self._all if f.position == floor]:
+                follower.drop()
+
+    def fail_beyond(self, position: int, error: TransferFailed) -> None:
+        """Fail who has had bytes from *position* on: they were not the right ones."""
+        self.fail([f for f in self._all if f.begun and f.position > position], error)
+
+    def fail(self, followers: Iterable[Follower], error: TransferFailed) -> None:
+        """Fail some of them."""
+        for follower in list(followers):
+            follower.fail(error)

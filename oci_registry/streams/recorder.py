@@ -1,0 +1,66 @@
+"""What is done with the bytes of a growing blob in a thread: they are hashed and stored in one pass."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from oci_registry.spec.digest import Digest, Prefix, Verifier
+from oci_registry.streams.interfaces import GrowingFile
+
+
+@frozen
+class Batch:
+    """Bytes that have been hashed.
+
+    *seen*: all up to their end. *error*: why they could not be stored, if they could not.
+    """
+
+    data: bytes
+    seen: Prefix
+    error: Exception | None
+
+
+class Recorder:
+    """Hashes bytes and appends them to *file*, as long as that goes well.
+
+    *had*: what a reader has had from elsewhere, which these bytes must begin with; `contradicted` says
+    that they do not.
+    """
+
+    def __init__(self, expected: Digest, file: GrowingFile | None, had: Prefix | None) -> None:
+        self.storing = file is not None
+        self.contradicted = False
+        self._verifier = Verifier(expected)
+        self._file = file
+        self._had = had
+
+    def record(self, chunks: list[bytes]) -> Batch:
+        """In the thread: one pass over the bytes while they are warm."""
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        self._hash(data)
+        error: Exception | None = None
+        if self.storing and self._file is not None:
+            try:
+                self._file.append(data)
+            except Exception as failure:
+                self.storing = False
+                error = failure
+        return Batch(data, self._verifier.prefix(), error)
+
+    def _hash(self, data: bytes) -> None:
+        had, start = self._had, self._verifier.length
+        if had is not None and start < had.length <= start + len(data):
+            view = memoryview(data)
+            self._verifier.update(view[: had.length - start])
+            self.contradicted = self._verifier.actual() != had.digest
+            self._verifier.update(view[had.length - start :])
+        else:
+            self._verifier.update(data)
+
+    def verified(self) -> bool:
+        """Whether the bytes so far are the whole of the expected content."""
+        return self._verifier.verified()
+
+    def actual(self) -> Digest:
+        """The digest of the bytes so far."""
+        return self._verifier.actual()

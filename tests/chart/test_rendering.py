@@ -1,0 +1,255 @@
+"""What the chart makes of values, and what it refuses."""
+
+from __future__ import annotations
+
+import base64
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.chart.support import SETS, ChartTestCase, container, variables, workload
+from tools.chart import helm
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+class Refusals(ChartTestCase):
+    """Values with which nothing is installed."""
+
+    def test_replicas_without_a_store(self) -> None:
+        """Several replicas of a Deployment on a volume of one node are refused with what to do."""
+        said = self.refused(replicas=2)
+        for piece in ("mounted by one node at a time", "ReadWriteMany", "s3", "StatefulSet"):
+            self.assertIn(piece, said)
+
+    def test_replicas_that_may_come(self) -> None:
+        """So are replicas that an autoscaler may add, and those that have no volume at all."""
+        self.assertIn("several replicas", self.refused(autoscaling__enabled=True))
+        self.assertIn("several replicas", self.refused(replicas=2, persistence__enabled=False))
+        modes = ["ReadWriteMany"]
+        said = self.refused(replicas=2, persistence__enabled=False, persistence__accessModes=modes)
+        self.assertIn("several replicas", said)
+
+    def test_replicas_with_a_store(self) -> None:
+        """They are not where each has a volume, or all have one, or a bucket."""
+        for values in (
+            {"kind": "StatefulSet"},
+            {"persistence__accessModes": ["ReadWriteOnce", "ReadWriteMany"]},
+            {"registry__storage__mode": "s3"},
+        ):
+            self.assertEqual(2, workload(self.render(replicas=2, **values))["spec"]["replicas"])
+
+    def test_sentences(self) -> None:
+        """What cannot be together is refused with both names."""
+        s3 = {"registry__storage__mode": "s3"}
+        for values, piece in (
+            ({"podDisruptionBudget__minAvailable": 0, "podDisruptionBudget__maxUnavailable": 1},
+             "minAvailable or maxUnavailable, not both"),
+            ({"registry__upstream__config__existingSecret": "a",
+              "registry__upstream__config__contents": [{"namespace": "b"}]},
+             "contents or existingSecret, not both"),
+            ({**s3, "registry__storage__s3__accessKey": "a"}, "accessKey and secretKey, or neither"),
+            ({**s3, "registry__storage__s3__secretKey": "a"}, "accessKey and secretKey, or neither"),
+            ({**s3, "registry__storage__s3__accessKey": "a", "registry__storage__s3__secretKey": "b",
+              "registry__storage__s3__existingSecret": "c"}, "or existingSecret, not both"),
+            ({**s3, "registry__storage__s3__redirect__enabled": True,
+              "registry__checkCacheDigest": True}, "bytes that nobody checked"),
+            ({"kind": "DaemonSet", "autoscaling__enabled": True}, "one pod on every node"),
+            ({"kind": "DaemonSet", "podDisruptionBudget__enabled": True}, "draining a node"),
+            ({"kind": "StatefulSet", "persistence__existingClaim": "a"}, "each replica makes its own"),
+            ({**s3, "autoscaling__enabled": True, "autoscaling__minReplicas": 9}, "is more than"),
+            ({**s3, "autoscaling__enabled": True,
+              "autoscaling__targetCPUUtilizationPercentage": None}, "needs a target"),
+        ):  # fmt: skip
+            self.assertIn(piece, self.refused(**values))
+
+    def test_unknown_values(self) -> None:
+        """A misspelt value is refused, at every depth, and so is one of the wrong type."""
+        for values in (
+            {"replica": 2},
+            {"registry__storage__s3__buckets": "a"},
+            {"metrics__serviceMonitor__enable": True},
+            {"replicas": "2"},
+            {"kind": "Job"},
+            {"registry__storage__mode": "gcs"},
+            {"service__port": 0},
+            {"persistence__accessModes": ["ReadOnlyMany"]},
+            {"registry__upstream__config__contents": [{"host": "without.namespace"}]},
+            {"podDisruptionBudget__minAvailable": "half"},
+        ):
+            self.assertIn("specifications of the schema", self.refused(**values))
+
+    def test_as_a_part(self) -> None:
+        """What a chart above passes to all of its parts is accepted."""
+        self.render(**{"global": {"anything": True}})
+
+
+class Rendering(ChartTestCase):
+    """What values become."""
+
+    def test_documented_variables(self) -> None:
+        """All variables that the chart sets are in the daemon's documentation."""
+        page = (DOCS / "reference" / "command-line.md").read_text("utf-8")
+        known = set(re.findall(r"`([A-Z][A-Z0-9_]+)`", page))
+        for path in sorted(SETS.glob("*-values.yaml")):
+            name = path.name.removesuffix("-values.yaml")
+            own = {
+                each["name"]
+                for each in (yaml.safe_load(path.read_text()) or {}).get("extraEnv", ())
+            }
+            self.assertEqual(set(), set(variables(self.render(name))) - own - known, name)
+
+    def test_upstream_file(self) -> None:
+        """The entries of the upstream file come out as they went in, in a Secret."""
+        given = yaml.safe_load((SETS / "upstreams-values.yaml").read_text("utf-8"))
+        secret = self.render("upstreams")["Secret/test-oci-registry-upstream"]
+        file = yaml.safe_load(base64.b64decode(secret["data"]["upstream.yaml"]))
+        self.assertEqual(given["registry"]["upstream"]["config"]["contents"], file)
+
+    def test_checksums(self) -> None:
+        """Other entries, or other keys of the bucket, make new pods, and nothing else does."""
+
+        def template(**values: object) -> object:
+            return workload(self.render(**values))["spec"]["template"]["metadata"]
+
+        entries = [{"namespace": "docker.io", "host": "a.example"}]
+        first = template(registry__upstream__config__contents=entries)
+        self.assertEqual(first, template(registry__upstream__config__contents=entries))
+        self.assertEqual(
+            first, template(registry__upstream__config__contents=entries, service__port=81)
+        )
+        entries = [{"namespace": "docker.io", "host": "b.example"}]
+        self.assertNotEqual(first, template(registry__upstream__config__contents=entries))
+        keys = {"registry__storage__mode": "s3", "registry__storage__s3__accessKey": "a"}
+        first = template(**keys, registry__storage__s3__secretKey="b")
+        self.assertNotEqual(first, template(**keys, registry__storage__s3__secretKey="c"))
+
+    def test_time_to_stop(self) -> None:
+        """A pod has the time that its responses have, and some more."""
+        pod = workload(self.render(registry__shutdownGraceSeconds=300))["spec"]["template"]["spec"]
+        self.assertEqual(320, pod["terminationGracePeriodSeconds"])
+
+    def test_ipv6(self) -> None:
+        """An IPv6 address stands in brackets."""
+        self.assertEqual("[::]:8080", variables(self.render("node-port"))["LISTEN"])
+
+    def test_role_of_the_account(self) -> None:
+        """Without keys there are none in the environment, where they would hide the role."""
+        objects = self.render("s3-irsa")
+        self.assertEqual(set(), {"S3_ACCESS_KEY", "S3_SECRET_KEY"} & set(variables(objects)))
+        account = objects["ServiceAccount/test-oci-registry"]
+        self.assertIn("eks.amazonaws.com/role-arn", account["metadata"]["annotations"])
+
+    def test_keys_of_the_bucket(self) -> None:
+        """Keys come from a Secret, never from the command line."""
+        for values, name, key in (
+            ("s3", "test-oci-registry-s3", "secret_key"),
+            ("s3-existing-secret", "existing-bucket", "AWS_SECRET_ACCESS_KEY"),
+        ):
+            there = {each["name"]: each for each in container(self.render(values))["env"]}
+            source = there["S3_SECRET_KEY"]["valueFrom"]["secretKeyRef"]
+            self.assertEqual({"name": name, "key": key}, source)
+
+    def test_probes(self) -> None:
+        """Liveness does not depend on the store, readiness does; a probe can be left out."""
+        probes = container(self.render())
+        self.assertEqual("/healthz", probes["livenessProbe"]["httpGet"]["path"])
+        self.assertEqual("/readyz", probes["readinessProbe"]["httpGet"]["path"])
+        self.assertNotIn("startupProbe", container(self.render("extras")))
+
+    def test_way_out(self) -> None:
+        """The network policy lets out to the ports that the bucket and the registries are at."""
+        for values, port in (("s3", 9000), ("upstreams", 5000)):
+            policy = self.render(values)["NetworkPolicy/test-oci-registry"]
+            ports = [each["port"] for each in policy["spec"]["egress"][1]["ports"]]
+            self.assertEqual([443, 80, port], ports)
+
+    def test_names_from_digits(self) -> None:
+        """A release whose name begins with a digit has a Service whose name does not."""
+        names = {each["metadata"]["name"] for each in helm.objects(release="1.st")}
+        self.assertEqual({"r1-st-oci-registry", "r1-st-oci-registry-test"}, names)
+
+    def test_no_replicas_beside_an_autoscaler(self) -> None:
+        """Who is scaled does not say how many it is."""
+        self.assertNotIn("replicas", workload(self.render("s3-irsa"))["spec"])
+
+
+class Notes(ChartTestCase):
+    """What is printed after an installation."""
+
+    def snippets(self, text: str) -> dict[str, dict[str, Any]]:
+        """Return the TOML files that the notes tell to write, by path."""
+        found: dict[str, list[str]] = {}
+        path = ""
+        for line in text.splitlines():
+            if match := re.match(r"  # (/etc/\S+?),?( .*)?$", line):
+                path = match[1]
+                found[path] = []
+            elif line and not line.startswith("  "):
+                path = ""
+            elif path:
+                found[path].append(line)
+        return {path: tomllib.loads("\n".join(lines)) for path, lines in found.items()}
+
+    def check(self, mirror: str, *sets: str, **values: object) -> dict[str, dict[str, Any]]:
+        """Check that all files of the notes lead to a mirror, and return them."""
+        changed = {key.replace("__", "."): value for key, value in values.items()}
+        files = self.snippets(
+            helm.notes(*(SETS / f"{name}-values.yaml" for name in sets), values=changed)
+        )
+        for path, content in files.items():
+            if path.endswith("hosts.toml"):
+                self.assertEqual({mirror: {"capabilities": ["pull", "resolve"]}}, content["host"])
+            else:
+                (registry,) = content["registry"]
+                scheme, _, location = mirror.partition("://")
+                expected: dict[str, Any] = {"location": f"{location}/{registry['prefix']}"}
+                if scheme == "http":
+                    expected["insecure"] = True
+                self.assertEqual([expected], registry["mirror"])
+        return files
+
+    def test_ways(self) -> None:
+        """The files for the nodes lead to what the nodes can reach."""
+        for values, mirror in {
+            "default": "http://ADDRESS:80",
+            "node-port": "http://NODE:30500",
+            "load-balancer": "http://ADDRESS:80",
+            "ingress": "https://images.example.com",
+            "daemonset": "http://127.0.0.1:5000",
+            "daemonset-s3": "http://127.0.0.1:80",
+        }.items():
+            files = self.check(mirror, values)
+            self.assertEqual(
+                {
+                    "/etc/containerd/certs.d/docker.io/hosts.toml",
+                    "/etc/containerd/certs.d/_default/hosts.toml",
+                    "/etc/containers/registries.conf.d/oci-registry-docker.io.conf",
+                },
+                set(files),
+            )
+
+    def test_registries(self) -> None:
+        """There is a file for each configured registry, and one for the rest only if it is served."""
+        files = self.check("http://ADDRESS:80", "upstreams")
+        self.assertEqual(
+            {
+                "/etc/containerd/certs.d/docker.io/hosts.toml",
+                "/etc/containerd/certs.d/example.com/hosts.toml",
+                "/etc/containers/registries.conf.d/oci-registry-docker.io.conf",
+                "/etc/containers/registries.conf.d/oci-registry-example.com.conf",
+            },
+            set(files),
+        )
+        hosts = files["/etc/containerd/certs.d/docker.io/hosts.toml"]
+        self.assertEqual("https://registry-1.docker.io", hosts["server"])
+
+    def test_image(self) -> None:
+        """Who has not named an image is told that none is published."""
+        self.assertIn("No image is published", helm.notes())
+        self.assertNotIn(
+            "No image is published", helm.notes(values={"image.repository": "a.example/cache"})
+        )

@@ -1,0 +1,70 @@
+"""--check-config, by every command that starts the daemon."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import yaml
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.trial.unittest import TestCase
+
+from tests.support.daemon import reactor, running
+
+TWISTD = "from twisted.scripts.twistd import run; run()"
+COMMANDS = (["-m", "oci_registry"], ["-c", TWISTD, "-n", "oci-registry"])
+SECRET = "Tr0ub4dor"
+
+
+class CheckConfig(TestCase):
+    """The real command, which ends by itself."""
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir(parents=True)
+        self.upstreams = self.folder / "upstreams.yaml"
+        self.root = self.folder / "root"
+
+    async def run_with(self, *command: str) -> tuple[str, str, int]:
+        """Return standard output, standard error and exit status."""
+        arguments = [
+            *command,
+            *("--check-config", "--upstream-config-file", str(self.upstreams)),
+            *("filesystem", "--root", str(self.root)),
+        ]
+        environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": os.environ["PATH"]}
+        output, errors, status = await getProcessOutputAndValue(
+            sys.executable, arguments, environment, str(self.folder), reactor
+        )
+        return output.decode(), errors.decode(), status
+
+    @running
+    async def test_good(self) -> None:
+        """Both commands print what would be in effect, exit with 0, and make nothing."""
+        self.upstreams.write_text(
+            f"- {{namespace: a.example, host: b.example, username: u, password: {SECRET}}}"
+        )
+        self.upstreams.chmod(0o600)
+        for command in COMMANDS:
+            output, errors, status = await self.run_with(*command)
+            self.assertEqual((status, errors), (0, ""), command)
+            self.assertNotIn(SECRET, output)
+            shown = yaml.safe_load(output)
+            self.assertEqual(shown["upstream-config-file"][0]["hosts"][0]["password"], "***")
+            self.assertEqual(["upstreams.yaml"], os.listdir(self.folder))
+
+    @running
+    async def test_bad(self) -> None:
+        """Problems go to standard error, a line each, and the status is not 0."""
+        self.upstreams.write_text("- {namespace: a.example, hots: b.example, retries: -1}")
+        for command in COMMANDS:
+            output, errors, status = await self.run_with(*command)
+            self.assertEqual(status, 1, command)
+            said = errors + output
+            for key in ("host:", "hots", "retries"):
+                self.assertIn(key, said)
+            self.assertNotIn("listen:", output)
+            self.assertEqual(["upstreams.yaml"], os.listdir(self.folder))

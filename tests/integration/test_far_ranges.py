@@ -1,0 +1,122 @@
+"""Ranges far ahead of a download, as lazy pullers ask for them."""
+
+from __future__ import annotations
+
+from random import Random
+
+from twisted.internet.defer import Deferred
+
+from tests.support.daemon import MirrorTestCase, running, until
+from tests.support.fake_replies import Asked, Reply, part_of
+
+MIB = 1024 * 1024
+SIZE = 48 * MIB
+
+
+class FarRanges(MirrorTestCase):
+    """A blob of 48 MiB, of which upstream sends the first two and then waits."""
+
+    timeout = 120
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.data = Random(10).randbytes(SIZE)
+        self.digest = self.registry.add_blob(self.data)
+        self.path = f"/v2/library/app/blobs/{self.digest}"
+        self.gate: Deferred[None] = Deferred()
+        self.registry.script("/blobs/", self.slowly)
+
+    def slowly(self, asked: Asked) -> Reply | None:
+        """Answer for the whole blob; parts come at once."""
+        if asked.range is not None:
+            return None
+        return Reply(body=self.data, hold=self.gate, hold_at=2 * MIB)
+
+    def ranges(self) -> list[str | None]:
+        """Return the ranges that upstream was asked for."""
+        return [asked.headers.get("range") for asked in self.registry.matching("/blobs/")]
+
+    def fetching(self) -> float | None:
+        name = "oci_registry_far_ranges_in_flight"
+        value: float | None = self.daemons[-1].metrics.registry.get_sample_value(name)
+        return value
+
+    @running
+    async def test_table_of_contents(self) -> None:
+        """What is at the end comes at once, and all the rest with the one download, which is kept."""
+        await self.start()
+        for start, stop in ((SIZE - 47, SIZE), (SIZE - 3 * MIB, SIZE - 47), (30 * MIB, 31 * MIB)):
+            got = await self.client.get(self.path, Range=f"bytes={start}-{stop - 1}")
+            place = f"bytes {start}-{stop - 1}/{SIZE}"
+            self.assertEqual((206, place), (got.status, got.headers["content-range"]))
+            self.assertTrue(got.body == self.data[start:stop])
+            self.assertEqual(f"bytes={start}-{stop - 1}", self.ranges()[-1])
+        self.assertEqual(0, self.fetching())
+        near = await self.client.begin(self.path, Range="bytes=1000000-3000000")
+        whole = await self.client.begin_hashed(self.path)
+        self.gate.callback(None)
+        await near.done
+        self.assertTrue(near.body == self.data[1_000_000:3_000_001])
+        await whole.done
+        self.assertEqual(self.digest.encoded, whole.body.sha256.hexdigest())
+        await until(lambda: bool(self.files("blobs")))
+        self.assertEqual([None], [asked for asked in self.ranges() if asked is None])
+        self.assertEqual(4, len(self.ranges()))
+
+    @running
+    async def test_body_that_breaks(self) -> None:
+        """A part that breaks off in the middle is gone on with, like everything."""
+        start, stop = SIZE - 3 * MIB, SIZE - MIB
+        await self.start()
+        cuts = [MIB, MIB // 2]
+
+        def cut(asked: Asked) -> Reply | None:
+            if asked.range is None:
+                return self.slowly(asked)
+            reply = self.registry.honest(asked)
+            if cuts:
+                reply.cut = cuts.pop(0)
+            return reply
+
+        self.registry.script("/blobs/", cut)
+        got = await self.client.get(self.path, Range=f"bytes={start}-{stop - 1}")
+        self.assertEqual((206, True), (got.status, got.complete))
+        self.assertTrue(got.body == self.data[start:stop])
+        self.assertEqual(4, len(self.ranges()))
+
+    @running
+    async def test_upstream_without_ranges(self) -> None:
+        """From an upstream that sends wholes only the range comes when the download has got there."""
+        self.registry.script("/blobs/", Reply(body=self.data, hold=self.gate, hold_at=2 * MIB))
+        await self.start()
+        asked = await self.client.begin(self.path, Range=f"bytes={SIZE - 100}-{SIZE - 1}")
+        await until(lambda: len(self.ranges()) == 2)
+        self.gate.callback(None)
+        got = await asked.done
+        self.assertEqual((206, self.data[-100:]), (got.status, bytes(got.body)))
+        self.assertEqual(0, self.fetching())
+
+    @running
+    async def test_client_that_leaves(self) -> None:
+        """When the client of a long range leaves without having read it, upstream is hung up on."""
+        start, stop = 20 * MIB, SIZE
+        taken: list[Asked] = []
+
+        def part(asked: Asked) -> Reply | None:
+            if asked.range is None:
+                return self.slowly(asked)
+            taken.append(asked)
+            return part_of(Reply(body=self.data, headers={"ETag": '"x"'}), asked)
+
+        self.registry.script("/blobs/", part)
+        await self.start()
+        slow = await self.client.begin(self.path, Range=f"bytes={start}-{stop - 1}")
+        await slow.got_headers
+        slow.pause()
+        self.assertEqual((206, 1, 1), (slow.status, len(taken), self.fetching()))
+        slow.close()
+        await until(lambda: self.fetching() == 0)
+        await until(lambda: self.registry.hung_up > 0)
+        # The download goes on all the same.
+        self.gate.callback(None)
+        await until(lambda: bool(self.files("blobs")))

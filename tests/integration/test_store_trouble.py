@@ -1,0 +1,293 @@
+"""A directory that fails while blobs are downloaded into it: pulls go on, and it is used again."""
+
+from __future__ import annotations
+
+import shutil
+from errno import EIO, ENOSPC, EROFS
+from random import Random
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
+
+from oci_registry.pullthrough import trouble
+from oci_registry.spec.digest import Digest
+from oci_registry.streams import growing
+from tests.support.client import Response
+from tests.support.daemon import MirrorTestCase, running, until
+from tests.support.disk import Fault, beyond, creating, error, failing
+from tests.support.fake_replies import Reply
+
+MIB = 1024 * 1024
+SIZE = 32 * MIB
+HELD_AT = 20 * MIB
+FULL_AT = 9 * MIB
+
+
+class TroubleTestCase(MirrorTestCase):
+    """A blob of 32 MiB, of which upstream sends 20 before it waits."""
+
+    timeout = 120
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.data = Random(8).randbytes(SIZE)
+        self.digest = self.registry.add_blob(self.data)
+        self.path = f"/v2/library/app/blobs/{self.digest}"
+        self.gate: Deferred[None] = Deferred()
+        self.hold()
+        self.logged: list[dict[str, Any]] = []
+        globalLogPublisher.addObserver(self.logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.logged.append)
+        # Ten seconds are long for a test: for those who hold up others, and after the last failure.
+        self.patch(growing, "STALL", 0.2)
+        self.patch(trouble, "QUIET", 0.0)
+
+    def hold(self) -> None:
+        """Let upstream wait in the middle until the gate opens."""
+        body = Reply(body=self.data, hold=self.gate, hold_at=HELD_AT)
+        self.registry.script(str(self.digest), body)
+
+    def said(self, level: LogLevel) -> list[str]:
+        """Return what was said about the store."""
+        return [
+            formatEvent(event)
+            for event in self.logged
+            if event.get("log_level") is level
+            and str(event.get("log_namespace", "")).endswith("StoreTrouble")
+        ]
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """Return a metric."""
+        metrics = self.daemons[-1].metrics
+        value: float | None = metrics.registry.get_sample_value(f"oci_registry_{name}", labels)
+        return value
+
+    def check(self, *responses: Response) -> None:
+        """They have all bytes."""
+        for response in responses:
+            self.assertEqual((200, True), (response.status, response.complete))
+            self.assertEqual(self.digest.encoded, response.body.sha256.hexdigest())
+
+    async def idle(self) -> None:
+        """Wait until no transfer is under way."""
+        await until(lambda: not self.daemons[-1]._transfers._all)
+
+    def asked(self) -> int:
+        """Return how often upstream was asked for the blob."""
+        return self.registry.count(str(self.digest))
+
+    async def served(self) -> None:
+        """A fast reader, one far behind and one that comes late are all served to the end."""
+        slow = await self.client.begin_hashed(self.path)
+        await slow.got_headers
+        slow.pause()
+        fast = await self.client.begin_hashed(self.path)
+        await until(lambda: len(fast.body) >= HELD_AT - MIB)
+        self.assertLess(len(slow.body), FULL_AT)
+        late = await self.client.begin_hashed(self.path)
+        await late.got_headers
+        self.gate.callback(None)
+        for response in (fast, late):
+            await response.done
+        self.assertFalse(slow.complete)
+        slow.resume()
+        await slow.done
+        self.check(fast, slow, late)
+        await self.idle()
+
+    async def recovers(self) -> None:
+        """What was not stored is stored by the next pull, without a restart; both ends are told once."""
+        self.assertEqual(set(), self.files())
+        self.assertEqual(1, self.value("store_failing", doing="written"))
+        self.assertEqual((1, 0), (len(self.said(LogLevel.error)), len(self.said(LogLevel.info))))
+        before = self.asked()
+        for _ in range(2):
+            again = await self.client.begin_hashed(self.path)
+            await again.done
+            self.check(again)
+            await self.idle()
+        self.assertEqual(before + 1, self.asked())
+        self.assertEqual(0, self.value("store_failing", doing="written"))
+        self.assertEqual((1, 1), (len(self.said(LogLevel.error)), len(self.said(LogLevel.info))))
+        self.assertEqual(1, len(self.files()))
+        self.assertEqual(0, self.value("errors_total", kind="transfer") or 0)
+
+
+class Writing(TroubleTestCase):
+    """Nothing can be written, from some moment on."""
+
+    async def goes_on(self, asked: int, **faults: Fault) -> None:
+        """With *faults* all readers are served, by so many downloads, and the store recovers."""
+        await self.start()
+        with failing(self.root, **faults):
+            await self.served()
+        self.assertEqual(asked, self.asked())
+        await self.recovers()
+
+    @running
+    async def test_full_from_the_beginning(self) -> None:
+        """No room for a file, or no inode: who is too slow, or late, gets a download of its own."""
+        await self.goes_on(3, open=creating(ENOSPC))
+
+    @running
+    async def test_read_only_from_the_beginning(self) -> None:
+        """The same when the file system is read-only,"""
+        await self.goes_on(3, open=creating(EROFS), mkdir=error(EROFS), unlink=error(EROFS))
+
+    @running
+    async def test_broken_from_the_beginning(self) -> None:
+        """or the disk broken."""
+        await self.goes_on(3, open=creating(EIO))
+
+    @running
+    async def test_full_in_the_middle(self) -> None:
+        """The disk is full when some of the blob is written."""
+        await self.goes_on(3, write=beyond(FULL_AT, ENOSPC))
+
+    @running
+    async def test_read_only_in_the_middle(self) -> None:
+        """The file system becomes read-only when some of the blob is written."""
+        await self.goes_on(3, write=beyond(FULL_AT, EROFS))
+
+    @running
+    async def test_broken_in_the_middle(self) -> None:
+        """The disk breaks when some of the blob is written."""
+        await self.goes_on(3, write=beyond(FULL_AT, EIO))
+
+    @running
+    async def test_full_at_the_commit(self) -> None:
+        """The disk turns out to be full when all clients are served: one download was enough."""
+        await self.goes_on(1, fsync=error(ENOSPC))
+
+    @running
+    async def test_read_only_at_the_commit(self) -> None:
+        """The same when it has become read-only,"""
+        await self.goes_on(1, replace=error(EROFS))
+
+    @running
+    async def test_broken_at_the_commit(self) -> None:
+        """or broken."""
+        await self.goes_on(1, fsync=error(EIO))
+
+    @running
+    async def test_root_deleted(self) -> None:
+        """The directory is deleted in the middle: what is open is read on, and the next pull makes it."""
+        await self.start()
+
+        def deleted() -> None:
+            shutil.rmtree(self.root)
+
+        slow = await self.client.begin_hashed(self.path)
+        await slow.got_headers
+        slow.pause()
+        fast = await self.client.begin_hashed(self.path)
+        await until(lambda: len(fast.body) >= HELD_AT - MIB)
+        deleted()
+        late = await self.client.begin_hashed(self.path)
+        await late.got_headers
+        self.gate.callback(None)
+        for response in (fast, late):
+            await response.done
+        slow.resume()
+        await slow.done
+        self.check(fast, slow, late)
+        await self.idle()
+        self.assertEqual(1, self.asked())
+        await self.recovers()
+
+    @running
+    async def test_root_deleted_between_pulls(self) -> None:
+        """Where the directory is gone the next pull makes it, and nothing is said."""
+        await self.start()
+        self.gate.callback(None)
+        for _ in range(2):
+            got = await self.client.begin_hashed(self.path)
+            await got.done
+            self.check(got)
+            await self.idle()
+            self.assertEqual(1, len(self.files()))
+            shutil.rmtree(self.root)
+        self.assertEqual([], self.said(LogLevel.error))
+        self.assertEqual(2, self.asked())
+
+    @running
+    async def test_whole_images(self) -> None:
+        """Manifests and tags that cannot be written are served as blobs are, and it is one trouble."""
+        manifest, blobs = self.registry.add_image("library/app", "1", b"layer" * 1000)
+        paths = ["manifests/1", f"manifests/{manifest}", *(f"blobs/{blob}" for blob in blobs)]
+        await self.start()
+
+        async def pull() -> None:
+            for path in paths:
+                got = await self.client.get(f"/v2/library/app/{path}")
+                self.assertEqual((200, True), (got.status, got.complete), path)
+                expected = path.partition("/")[2] if ":" in path else str(manifest)
+                self.assertEqual(expected, str(Digest.of(bytes(got.body))))
+            await self.idle()
+
+        with failing(self.root, open=creating(EROFS), replace=error(EROFS)):
+            for _ in range(3):
+                await pull()
+            self.assertEqual(set(), self.files())
+            self.assertEqual(1, self.value("store_failing", doing="written"))
+        await pull()
+        await until(lambda: len(self.files("blobs")) == len(blobs))
+        self.assertEqual(0, self.value("store_failing", doing="written"))
+        self.assertEqual((1, 1), (len(self.said(LogLevel.error)), len(self.said(LogLevel.info))))
+
+
+class Reading(TroubleTestCase):
+    """What was written cannot be read."""
+
+    @running
+    async def test_growing_file(self) -> None:
+        """Who is behind, or late, when the growing file cannot be read gets a download of its own."""
+        await self.start()
+        slow = await self.client.begin_hashed(self.path)
+        await slow.got_headers
+        slow.pause()
+        fast = await self.client.begin_hashed(self.path)
+        await until(lambda: len(fast.body) >= HELD_AT - MIB)
+        with failing(self.root, pread=error(EIO), preadv=error(EIO)):
+            late = await self.client.begin_hashed(self.path)
+            await until(lambda: self.asked() == 2)
+            slow.resume()
+            await until(lambda: self.asked() == 3)
+            self.assertEqual(1, self.value("store_failing", doing="read"))
+            self.gate.callback(None)
+            for response in (fast, slow, late):
+                await response.done
+            self.check(fast, slow, late)
+            await self.idle()
+        self.assertEqual(set(), self.files())
+        self.assertEqual(3, self.asked())
+        again = await self.client.begin_hashed(self.path)
+        await again.done
+        self.check(again)
+        await self.idle()
+        self.assertEqual(1, len(self.files()))
+        self.assertEqual(0, self.value("store_failing", doing="read"))
+        self.assertEqual((1, 1), (len(self.said(LogLevel.error)), len(self.said(LogLevel.info))))
+
+    @running
+    async def test_stored_file(self) -> None:
+        """Who reads a stored blob that cannot be read any further goes on from a download.
+
+        If that is faster, and its file cannot be read either, it is one more, for this reader alone.
+        """
+        await self.start()
+        self.gate.callback(None)
+        first = await self.client.begin_hashed(self.path)
+        await first.done
+        await self.idle()
+        slow = await self.client.begin_hashed(self.path)
+        await slow.got_headers
+        slow.pause()
+        with failing(self.root, pread=error(EIO), preadv=error(EIO)):
+            slow.resume()
+            await slow.done
+            self.check(slow)
+            await self.idle()
+        self.assertIn(self.asked(), (2, 3))
+        self.assertEqual(1, self.value("store_failing", doing="read"))

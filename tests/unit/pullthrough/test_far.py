@@ -1,0 +1,269 @@
+"""Ranges far ahead of a transfer."""
+
+from __future__ import annotations
+
+from random import Random
+
+from twisted.internet.defer import Deferred
+
+from oci_registry.pullthrough import far
+from oci_registry.pullthrough.blobs import OpenBlob
+from oci_registry.pullthrough.far import AT_ONCE, FAR, LONGEST, PATIENCE
+from oci_registry.spec.errors import BadGateway, TooManyRequests
+from oci_registry.streams.follower import TransferFailed
+from oci_registry.streams.pipe import HIGH_WATER
+from tests.support.fake_upstream import FakeBody
+from tests.support.streams import Reader
+from tests.unit.pullthrough.support import CacheTestCase
+
+MIB = 1024 * 1024
+SIZE = 20 * MIB
+DATA = Random(7).randbytes(SIZE)
+TOC = (SIZE - 2 * MIB, SIZE - MIB)
+
+
+class FarTestCase(CacheTestCase):
+    """A blob of 20 MiB, and somebody who wants something near its end."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.digest = self.upstream.add_blob(DATA)
+        self.upstream.manual = True
+
+    def begin(self, start: int, stop: int | None) -> Deferred[OpenBlob]:
+        return self.start(self.blobs.open(self.target, self.digest, 0, start, stop))
+
+    def open(self, start: int = TOC[0], stop: int | None = TOC[1]) -> OpenBlob:
+        return self.successResultOf(self.begin(start, stop))
+
+    def read(self, start: int = TOC[0], stop: int = TOC[1]) -> Reader:
+        """Return a reader of a range."""
+        reader = Reader(self.open(start, stop).source(start, stop))
+        reader.read()
+        return reader
+
+    def parts(self) -> list[str]:
+        """Return the ranges that upstream was asked for."""
+        return [words[3] for words in map(str.split, self.upstream.asked) if len(words) == 4]
+
+    def fetching(self) -> float:
+        return self.counted("oci_registry_far_ranges_in_flight")
+
+    def whole(self) -> None:
+        """Let the transfer come to its end."""
+        body = self.upstream.bodies[0]
+        body.send(DATA)
+        body.end()
+
+
+class Far(FarTestCase):
+    """What is fetched beside the transfer."""
+
+    def test_streamed(self) -> None:
+        """It comes before what lies before it, is not stored, and the transfer goes on."""
+        reader = self.read()
+        self.assertEqual([f"{TOC[0]}-{TOC[1]}"], self.parts())
+        self.assertEqual(1, self.fetching())
+        part = self.upstream.bodies[1]
+        part.send(part.data)
+        part.end()
+        reader.read()
+        self.assertTrue(reader.got == DATA[slice(*TOC)])
+        self.assertTrue(reader.ended)
+        self.assertEqual(set(), self.stored())
+        reader.source.close()
+        reader.source.close()
+        self.assertEqual((0, 1), (self.fetching(), self.counted("oci_registry_far_ranges_total")))
+        counted = self.counted("oci_registry_upstream_bytes_total", namespace="example.com")
+        self.assertEqual(MIB, counted)
+        self.whole()
+        self.assertEqual(1, len(self.stored()))
+        self.assertTrue(self.open(*TOC).cached)
+
+    def test_size(self) -> None:
+        """It tells how long the whole is, even where the transfer does not know."""
+        for says_size in (True, False):
+            self.setUp()
+            self.upstream.says_size = says_size
+            self.assertEqual(SIZE, self.open().size)
+
+    def test_clamped(self) -> None:
+        """A range that goes beyond the end ends with the blob."""
+        blob = self.open(SIZE - 10, SIZE + 5)
+        self.assertEqual([f"{SIZE - 10}-{SIZE}"], self.parts())
+        reader = Reader(blob.source(SIZE - 10, SIZE))
+        reader.read()
+        self.upstream.bodies[1].send(DATA[-10:])
+        self.upstream.bodies[1].end()
+        reader.read()
+        self.assertEqual(DATA[-10:], bytes(reader.got))
+
+    def test_flow_control(self) -> None:
+        """A client that reads slowly slows this one body, and no more than 512 KiB wait for it."""
+        reader = Reader(self.open().source(*TOC), 1000)
+        reader.read(1)
+        part = self.upstream.bodies[1]
+        part.send(part.data[: HIGH_WATER + 2000])
+        self.assertTrue(part.paused)
+        self.assertFalse(self.upstream.bodies[0].paused)
+        reader.read(300)
+        self.assertFalse(part.paused)
+
+    def test_client_leaves(self) -> None:
+        """When the client leaves, before or while it reads, upstream is told."""
+        self.open().close()
+        self.assertTrue(self.upstream.bodies[1].abandoned)
+        reader = self.read()
+        self.upstream.bodies[2].send(bytes(1000))
+        reader.source.close()
+        self.assertTrue(self.upstream.bodies[2].stopped)
+        self.assertFalse(self.upstream.bodies[0].stopped)
+        self.assertEqual(0, self.fetching())
+
+    def test_client_leaves_while_upstream_is_asked(self) -> None:
+        """A client that leaves before upstream has answered takes no place."""
+        self.open(0, None)
+        self.upstream.holding = True
+        opening = self.begin(*TOC)
+        self.assertEqual(1, self.fetching())
+        opening.cancel()
+        self.failureResultOf(opening)
+        self.assertEqual(0, self.fetching())
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_breaks(self) -> None:
+        """If upstream breaks for good, or sends less than it said, the client is closed short."""
+        for error in (BadGateway("it broke"), None):
+            self.setUp()
+            reader = self.read()
+            part = self.upstream.bodies[1]
+            part.send(part.data[:1000])
+            part.data = part.data[:1000]
+            part.end(error)
+            reader.read()
+            self.assertEqual(1000, len(reader.got))
+            self.assertIsInstance(reader.error, TransferFailed)
+            reader.source.close()
+            self.assertEqual(0, self.fetching())
+
+    def test_other_part_than_expected(self) -> None:
+        """Who asks for something else in the end gets it from the transfer."""
+        reader = Reader(self.open().source(0, SIZE))
+        reader.read()
+        self.assertTrue(self.upstream.bodies[1].abandoned)
+        self.whole()
+        reader.read()
+        self.assertTrue(reader.got == DATA)
+
+
+class Near(FarTestCase):
+    """What is better waited for."""
+
+    def follows(self, start: int, stop: int | None) -> None:
+        """It is served from the transfer, and nothing else is asked for."""
+        before = self.fetching()
+        blob = self.open(start, stop)
+        self.assertEqual(before, self.fetching())
+        reader = Reader(blob.source(start, SIZE if stop is None else min(stop, SIZE)))
+        reader.read()
+        self.whole()
+        reader.read()
+        self.assertTrue(DATA[start : stop or SIZE] == reader.got[: (stop or SIZE) - start])
+        reader.source.close()
+
+    def test_near(self) -> None:
+        """A range that the transfer will soon have got to is waited for."""
+        self.follows(FAR, FAR + 100)
+        self.assertEqual([], self.parts())
+
+    def test_transfer_has_come_closer(self) -> None:
+        """It counts how much the transfer has received."""
+        self.open(0, None)
+        body = self.upstream.bodies[0]
+        body.send(DATA[: 2 * MIB])
+        self.open()
+        self.assertEqual([], self.parts())
+
+    def test_open(self) -> None:
+        """A range without an end is not fetched: nobody knows how much of it is wanted."""
+        self.follows(TOC[0], None)
+        self.assertEqual([], self.parts())
+
+    def test_long(self) -> None:
+        """Nor is one that is very long."""
+        self.patch(far, "LONGEST", MIB - 1)
+        self.assertLess(FAR, LONGEST)
+        self.follows(*TOC)
+        self.assertEqual([], self.parts())
+
+    def test_many(self) -> None:
+        """There are at most 16 at once; one that ends makes room."""
+        readers = [self.read() for _ in range(AT_ONCE)]
+        late = self.open()
+        self.assertEqual((AT_ONCE, AT_ONCE), (self.fetching(), len(self.parts())))
+        readers[0].source.close()
+        self.open()
+        self.assertEqual((AT_ONCE, AT_ONCE + 1), (self.fetching(), len(self.parts())))
+        reader = Reader(late.source(*TOC))
+        reader.read()
+        self.whole()
+        reader.read()
+        self.assertTrue(DATA[slice(*TOC)] == reader.got[:MIB])
+
+    def test_refused(self) -> None:
+        """If upstream sends no parts, or fails, it is waited for."""
+        for error in (None, TooManyRequests("slow down")):
+            self.setUp()
+            self.open(0, None)
+            self.upstream.whole, self.upstream.error = error is None, error
+            opening = self.begin(*TOC)
+            self.upstream.error = None
+            reader = Reader(self.successResultOf(opening).source(*TOC))
+            reader.read()
+            self.whole()
+            reader.read()
+            self.assertTrue(DATA[slice(*TOC)] == reader.got[:MIB])
+            self.assertEqual((1, 0), (len(self.parts()), self.fetching()))
+            self.assertEqual(0, self.counted("oci_registry_far_ranges_total"))
+
+    def test_silent(self) -> None:
+        """If upstream does not answer for some seconds, it is waited for, and the client not kept."""
+        self.open(0, None)
+        self.upstream.holding = True
+        opening = self.begin(*TOC)
+        self.clock.advance(PATIENCE - 0.1)
+        self.assertNoResult(opening)
+        self.clock.advance(0.1)
+        self.assertEqual(SIZE, self.successResultOf(opening).size)
+        self.assertEqual(0, self.fetching())
+
+    def test_committed_while_upstream_is_asked(self) -> None:
+        """If the transfer has come to its end meanwhile, the range comes from the store."""
+        self.open(0, None)
+        self.upstream.holding = True
+        self.upstream.whole = True
+        opening = self.begin(*TOC)
+        self.whole()
+        self.upstream.release()
+        blob = self.successResultOf(opening)
+        self.assertTrue(blob.cached)
+        reader = Reader(blob.source(*TOC))
+        reader.read()
+        self.assertTrue(reader.got == DATA[slice(*TOC)])
+        self.assertEqual(1, self.counted("blob_cache_hits", namespace="example.com"))
+
+    def test_other_size(self) -> None:
+        """An upstream that does not give the blob's length with the part is not believed."""
+        for size in (SIZE + 1, None):
+            self.setUp()
+            self.open(0, None)
+
+            async def part(*_: object, size: int | None = size) -> FakeBody:
+                body = FakeBody(bytes(MIB), size, manual=True)
+                self.upstream.bodies.append(body)
+                return body
+
+            self.patch(type(self.upstream), "part", part)
+            blob = self.open()
+            self.assertEqual((SIZE, 0), (blob.size, self.fetching()))
+            self.assertTrue(self.upstream.bodies[1].abandoned)

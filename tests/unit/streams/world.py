@@ -1,0 +1,133 @@
+"""One blob, its downloads, their threads and files, and everyone who reads it: moved by hand."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from oci_registry.spec.digest import Digest
+from oci_registry.streams import batches, growing
+from oci_registry.streams.batches import FLUSH_DELAY
+from oci_registry.streams.growing import GrowingBlob
+from tests.support.streams import FakeFile, FakeProducer, ManualThread, Reader
+
+TAIL = 5
+BATCH = 8
+SMALL = {"TAIL": TAIL, "BATCH": BATCH, "WINDOW": 16, "HIGH_WATER": 24, "UNSTORED_WINDOW": 32}
+
+EVENTS = st.lists(
+    st.one_of(
+        st.tuples(st.just("write"), st.integers(1, 20)),
+        st.tuples(st.just("hash"), st.integers(1, 3)),
+        st.tuples(st.just("file"), st.integers(1, 3)),
+        st.tuples(st.just("tick"), st.just(0)),
+        st.tuples(st.just("join"), st.integers(0, 150)),
+        st.tuples(st.just("read"), st.integers(0, 9)),
+        st.tuples(st.just("leave"), st.integers(0, 9)),
+    ),
+    max_size=60,
+)
+SENT = st.sampled_from(["right", "wrong", "short", "long"])
+PLACES = st.one_of(st.none(), st.integers(0, 150))
+
+
+def make_small(test: SynchronousTestCase) -> None:
+    """Let a few bytes be a lot."""
+    for name, value in SMALL.items():
+        test.patch(growing, name, value)
+    test.patch(batches, "BATCH", BATCH)
+
+
+def as_sent(data: bytes, how: str, where: int) -> bytes:
+    """Return what an upstream sends for *data*."""
+    return {
+        "right": data,
+        "wrong": bytes(b ^ (n == where) for n, b in enumerate(data)),
+        "short": data[:where],
+        "long": data + b"more",
+    }[how]
+
+
+class World:
+    """A blob of *size* bytes."""
+
+    def __init__(self, size: int) -> None:
+        self.data = bytes(n % 251 for n in range(size))
+        self.clock = Clock()
+        self.hashing, self.reading = ManualThread(), ManualThread()
+        self.files: list[FakeFile] = []
+        self.readers: list[tuple[int, Reader]] = []
+
+    def download(
+        self,
+        sent: bytes,
+        *,
+        announced: bool = True,
+        full_at: int | None = None,
+        broken_at: int | None = None,
+    ) -> GrowingBlob:
+        """Begin a download of *sent*; its length may be announced, its file may fail at some places."""
+        self.sent = sent
+        self.file = FakeFile(self.reading)
+        self.file.full_at = full_at
+        self.file.broken_at = broken_at
+        self.files.append(self.file)
+        size = len(self.data) if announced else None
+        self.blob = GrowingBlob(Digest.of(self.data), size, self.file, self.hashing, self.clock)
+        self.producer = FakeProducer(self.blob)
+        self.blob.registerProducer(self.producer, True)
+        return self.blob
+
+    def happen(self, event: str, number: int) -> None:
+        """Let something happen."""
+        blob = self.blob
+        if event == "write" and not (self.producer.paused or self.producer.stopped):
+            position = blob.received
+            blob.write(self.sent[position : position + number])
+        elif event in ("hash", "file"):
+            for _ in range(number):
+                (self.hashing if event == "hash" else self.reading).step()
+        elif event == "tick":
+            self.clock.advance(FLUSH_DELAY)
+        elif event == "join":
+            if number <= len(self.data) and blob.can_follow(number):
+                self.readers.append((number, Reader(blob.follow(number), 1 + number % 7)))
+        elif event == "read" and number < len(self.readers):
+            self.readers[number][1].read(1 + number % 3)
+        elif event == "leave" and number < len(self.readers):
+            self.readers.pop(number)[1].source.close()
+
+    def finish(self) -> bool:
+        """Let upstream send the rest; return whether it was right. Nothing reads while it is judged."""
+        for _ in range(4 * len(self.sent) + 10):
+            self.happen("write", 7)
+            self.clock.advance(FLUSH_DELAY)
+            self.step()
+            if self.producer.stopped or self.blob.received >= len(self.sent):
+                break
+        if not self.producer.stopped:
+            self.blob.unregisterProducer()
+        verdict: list[bool] = []
+        self.blob.finish().addCallback(verdict.append)
+        # A comparison needs both, in turns.
+        for _ in range(len(self.sent) + 10):
+            self.hashing.run()
+            self.reading.run()
+        return verdict[0]
+
+    def close(self) -> None:
+        """Let everybody read to the end, and the transfer be over."""
+        if self.blob.wrong is not None:
+            self.blob.fail(self.blob.wrong)
+        self.blob.release()
+        for _ in range(len(self.data) + 10):
+            self.step()
+
+    def step(self) -> None:
+        """Let threads and readers go on for a while."""
+        self.hashing.run()
+        self.reading.run()
+        for _, reader in self.readers:
+            reader.read()
+        self.reading.run()

@@ -1,0 +1,166 @@
+"""What the reader of a resuming body can do: pause it, stop it, want a part, distrust a host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IConsumer, IPushProducer
+from zope.interface.verify import verifyObject
+
+from oci_registry.spec.errors import (
+    BadGateway,
+    GatewayTimeout,
+)
+from oci_registry.upstream.interfaces import NoHostLeft
+from oci_registry.upstream.resume import AMPLE, Relay
+from tests.support.fake_http import Answer, FakeResponse, Sent
+from tests.unit.upstream.bodies import BLOB, CUT, DATA, Held, ResumeTestCase, Sink, short
+from tests.unit.upstream.support import APP, A, B, blob_of
+
+
+class Control(ResumeTestCase):
+    """The reader's side."""
+
+    def held(self) -> Held:
+        held = Held(body=DATA[:AMPLE], length=len(DATA))
+        self.in_turn(A, lambda _: held, blob_of(DATA))
+        return held
+
+    def test_interfaces(self) -> None:
+        """The relay is a consumer to the host, and a producer to the reader."""
+        relay = Relay(self.sink, 0, None)
+        self.assertTrue(verifyObject(IConsumer, relay))
+        self.assertTrue(verifyObject(IPushProducer, relay))
+
+    def test_pauses_outlive_connections(self) -> None:
+        """A reader that has enough has enough of the next connection too."""
+        held = self.held()
+        sent = self.pump()
+        assert self.sink.producer is not None
+        self.sink.producer.pauseProducing()
+        self.assertEqual("paused", held.transport.producerState)
+        again = Held(
+            206, DATA[AMPLE:], {"Content-Range": f"bytes {AMPLE}-{len(DATA) - 1}/{len(DATA)}"}
+        )
+        self.answer(A, again)
+        held.protocol.connectionLost(CUT.reasons[0])
+        self.assertEqual("paused", again.transport.producerState)
+        self.sink.producer.resumeProducing()
+        self.assertEqual("producing", again.transport.producerState)
+        sent.cancel()
+        self.fails(sent, BadGateway)
+
+    def test_stopped_while_sending(self) -> None:
+        """A reader that wants no more ends the connection, and no other is made."""
+        held = self.held()
+        sent = self.pump()
+        assert self.sink.producer is not None
+        self.sink.producer.stopProducing()
+        self.fails(sent, BadGateway)
+        self.assertTrue(held.transport.disconnecting or held.transport.disconnected)
+        self.assertEqual(1, len(self.asked))
+
+    def test_stopped_while_waiting(self) -> None:
+        """So it does between two connections, whether one waits for it or for an answer."""
+        answers: list[Callable[[Sent], Answer]] = [
+            lambda _: FakeResponse(500),
+            lambda _: Deferred(),
+        ]
+        for answer in answers:
+            self.setUp()
+            self.in_turn(A, lambda s: short(s, 1000), answer)
+            self.answer(B, answer)
+            sent = self.pump()
+            self.clock.advance(0.3)
+            assert self.sink.producer is not None
+            self.sink.producer.stopProducing()
+            self.failureResultOf(sent, BadGateway)
+            self.assertIsNone(self.sink.producer)
+            self.over()
+
+    def test_cancelled(self) -> None:
+        """Cancelling does the same."""
+        self.held()
+        sent = self.pump()
+        sent.cancel()
+        self.fails(sent, BadGateway)
+
+    def test_abandoned(self) -> None:
+        """A body that is not wanted gives its place to the next request; it is known whose it was."""
+        self.held()
+        body = self.successResultOf(self.start(self.upstream.blob(APP, BLOB)))
+        self.assertEqual({A}, body.hosts)
+        body.abandon()
+        self.over()
+
+
+class Parts(ResumeTestCase):
+    """Only some bytes of a blob."""
+
+    def test_part(self) -> None:
+        """A part is asked for as one, resumed as one, and ends where it should."""
+        start, stop = 1000, 1000 + 2 * AMPLE
+        self.in_turn(A, lambda s: short(s, AMPLE), blob_of(DATA))
+        body = self.successResultOf(self.start(self.upstream.part(APP, BLOB, start, stop)))
+        self.assertEqual(len(DATA), body.size)
+        self.assertEqual(2 * AMPLE, self.successResultOf(body.pump(self.sink)))
+        self.assertTrue(self.sink.data == DATA[start:stop])
+        self.assertEqual(
+            [f"bytes={start}-{stop - 1}", f"bytes={start + AMPLE}-{stop - 1}"], self.ranges()
+        )
+        self.over()
+
+    def test_whole_is_refused(self) -> None:
+        """A host that would send everything is not asked to, at first or later."""
+        self.answer(A, FakeResponse(body=DATA))
+        self.failureResultOf(self.start(self.upstream.part(APP, BLOB, 10, 20)), BadGateway)
+        self.over()
+        self.in_turn(A, lambda s: short(s, 5), lambda _: FakeResponse(body=DATA))
+        body = self.successResultOf(self.start(self.upstream.part(APP, BLOB, 10, 20)))
+        sent = body.pump(self.sink)
+        self.clock.pump([15.0] * 3)
+        self.assertEqual(10, self.successResultOf(sent))
+        self.assertEqual({A, B}, body.hosts)
+
+
+class Distrusted(ResumeTestCase):
+    """Hosts that have sent wrong bytes."""
+
+    def test_asked_last(self) -> None:
+        """Who has sent wrong bytes for a digest is asked last for it, and first for others."""
+        self.upstream.distrust(BLOB, frozenset({A}))
+        self.whole(self.pump())
+        self.assertEqual((0, 1), (self.asked_of(A), self.asked_of(B)))
+        self.answer(B, FakeResponse(404))
+        self.sink = Sink()
+        self.whole(self.pump())
+        self.clock.advance(3600)
+        self.sink = Sink()
+        before = self.asked_of(B)
+        self.whole(self.pump())
+        self.assertEqual(before, self.asked_of(B))
+
+    def test_avoided(self) -> None:
+        """Hosts to avoid are not asked at all; without others there is nobody left."""
+        body = self.successResultOf(
+            self.start(self.upstream.blob(APP, BLOB, avoiding=frozenset({A})))
+        )
+        body.abandon()
+        self.assertEqual((0, 1), (self.asked_of(A), self.asked_of(B)))
+        everybody = frozenset({A, B})
+        self.failureResultOf(
+            self.start(self.upstream.blob(APP, BLOB, avoiding=everybody)), NoHostLeft
+        )
+
+    def test_silent_breaker(self) -> None:
+        """A silent first host is a timeout for the download, too, and then none."""
+        self.answer(A, lambda _: Deferred())
+        asked = self.start(self.upstream.blob(APP, BLOB))
+        self.clock.advance(self.settings.response_timeout / 2)
+        self.successResultOf(asked).abandon()
+        self.successResultOf(self.start(self.upstream.blob(APP, BLOB))).abandon()
+        self.answer(B, lambda _: Deferred())
+        asked = self.start(self.upstream.blob(APP, BLOB))
+        self.clock.advance(self.settings.response_timeout)
+        self.failureResultOf(asked, GatewayTimeout)

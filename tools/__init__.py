@@ -1,0 +1,1 @@
+"""What checks and builds the project; nothing of it is installed."""
