@@ -30,7 +30,7 @@ EMPTY_EVERY = 20.0
 REST = 5.0
 """Seconds after the last pull in which connections, files and memory are let go."""
 _NEARLY = 0.9
-_LOGS = 20_000
+_LOGS, _FAILURES = 20_000, 20
 _UPSTREAM = """\
 - namespace: docker.io
   hosts: [{hosts}]
@@ -156,8 +156,8 @@ async def soak(reactor: Any, seed: int, seconds: float, log: Path | None) -> Non
     broken = run.figures.broken()
     if broken:
         print(run.output[-_LOGS:])
-        for failure in run.failures[:20]:
-            print(f"failed: {failure}")
+    for failure in run.failures[:_FAILURES]:
+        print(failure)
     print("\n".join(run.figures.lines()))
     for sentence in broken:
         print(f"BROKEN: {sentence}")

@@ -69,7 +69,7 @@ class Puller:
                 await self._pull(order.pop())
             except PullFailed as error:
                 self._seen["failed pulls"] += 1
-                self.failures.append(str(error))
+                self.failures.append(f"failed: {error}")
             self._seen["pulls"] += 1
 
     async def _pull(self, image: Image) -> None:
