@@ -19,6 +19,7 @@ from oci_registry.spec.errors import (
     BlobUnknown,
     ManifestInvalid,
     ManifestUnknown,
+    NameUnknown,
     RegistryError,
     shown,
 )
@@ -88,11 +89,14 @@ class RegistryClient:
         self._auth = Authenticator(http, self._url, host.credentials, clock)
 
     async def ping(self, within: float | None = None) -> None:
-        """Return when the host has given any answer at all."""
+        """Return when the host has given an answer, whichever, but that it cannot or will not."""
         await self._in_time(self._ping(), within)
 
     async def _ping(self) -> None:
-        abandon(await self._http.send("GET", f"{self._url}/v2/", self._headers()), self._clock)
+        response = await self._http.send("GET", f"{self._url}/v2/", self._headers())
+        abandon(response, self._clock)
+        if response.code == 429 or response.code >= 500:
+            raise refuse(response, self._host, NameUnknown, "/v2/", self._clock.seconds())
 
     async def manifest(
         self, repository: str, reference: Tag | Digest, within: float | None = None
@@ -214,9 +218,23 @@ class RegistryClient:
     def _in_time(self, work: Coroutine[Any, Any, T], within: float | None) -> Awaitable[T]:
         """Bound *work* in time; make every failure a `RegistryError`, but a cancellation itself."""
         done: Deferred[T] = Deferred.fromCoroutine(work)
+        given_up = False
+
+        def give_up(_: object) -> None:
+            nonlocal given_up
+            given_up = True
+            done.cancel()
+
+        def as_asked(failure: Failure) -> Failure:
+            # A body that is given up ends with an error of its own, which would blame the host.
+            return Failure(CancelledError()) if given_up else failure
+
+        answer: Deferred[T] = Deferred(give_up)
         done.addTimeout(self._timeout if within is None else within, self._clock, too_late)
+        done.addErrback(as_asked)
         done.addCallbacks(self._succeeded, self._failed)
-        return done
+        done.chainDeferred(answer)
+        return answer
 
     def _succeeded(self, value: T) -> T:
         self._metrics.answered("ok")
@@ -276,7 +294,11 @@ class RegistryClient:
         if response.code == 401:
             challenges = response.headers.getRawHeaders(b"WWW-Authenticate") or []
             texts = [c.decode("utf-8", "replace") for c in challenges]
-            answer = await self._auth.answer(texts, scope, authorization)
+            try:
+                answer = await self._auth.answer(texts, scope, authorization)
+            except BaseException:
+                abandon(response, self._clock)
+                raise
             if answer is not None:
                 abandon(response, self._clock)
                 response = await self._follow(method, url, headers, answer)

@@ -191,4 +191,6 @@ def refuse(
         )
     if code == 504:
         return GatewayTimeout(f"upstream {host} answered {code} for {what}")
-    return BadGateway(f"upstream {host} answered {code} for {what}")
+    # What is wrong with a question is no fault of the host, except that it was too slow (408, 425).
+    kind = WrongAnswer if 400 <= code < 500 and code not in (408, 425) else BadGateway
+    return kind(f"upstream {host} answered {code} for {what}")

@@ -9,7 +9,7 @@ from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from oci_registry.spec.errors import BadGateway, GatewayTimeout, RegistryError, Unavailable
+from oci_registry.spec.errors import BadGateway, Denied, GatewayTimeout, RegistryError, Unavailable
 from oci_registry.upstream.failures import TimedOut, WrongAnswer
 from oci_registry.upstream.health import Random
 from oci_registry.upstream.host import NO, Host
@@ -52,7 +52,9 @@ def verdict(errors: Sequence[RegistryError]) -> RegistryError:
     """
     failures = [error for error in errors if not isinstance(error, NO)]
     asked = [error for error in failures if not isinstance(error, Unavailable)]
-    return (asked or failures or errors[-1:])[0]
+    # One host may let us read what another does not have.
+    missing = [error for error in errors if not isinstance(error, Denied)]
+    return (asked or failures or missing or list(errors))[0]
 
 
 class HostGroup:

@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 NO = (BlobUnknown, ManifestUnknown, NameUnknown, Denied)
 """Answers to a question, and no failures."""
+SHORTEST = 1.0
+"""Seconds in which a host must not be expected to answer, after the rest went by in the queue."""
 PING_TIMEOUT = 10.0
 """Seconds in which a host that was set aside has to show that it is back."""
 
@@ -67,8 +69,11 @@ class Host:
         try:
             # Much may have happened to the host while others had their turn.
             self._be_admitted()
+            waited = self._clock.seconds() - began
+            left = within - waited
+            if left < min(waited, SHORTEST):
+                raise self._busy()
             try:
-                left = within - (self._clock.seconds() - began)
                 answer = await self._judged(ask(max(left, 0.1)))
             except BaseException:
                 self.health.undecided()
@@ -87,9 +92,10 @@ class Host:
         try:
             return await self._slots.take(turn, repository).addTimeout(within, self._clock)
         except DeferredTimeout:
-            raise TooManyRequests.retry_after(
-                f"all connections to upstream {self.name} are in use", 5
-            ) from None
+            raise self._busy() from None
+
+    def _busy(self) -> TooManyRequests:
+        return TooManyRequests.retry_after(f"all connections to upstream {self.name} are in use", 5)
 
     async def _judged(self, work: Awaitable[T]) -> T:
         try:

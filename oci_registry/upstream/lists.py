@@ -11,12 +11,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IResponse
 
 from oci_registry.spec.digest import Digest
-from oci_registry.spec.errors import BadGateway, ManifestUnknown, NameUnknown, RegistryError
+from oci_registry.spec.errors import ManifestUnknown, NameUnknown, RegistryError
 from oci_registry.spec.links import parse_next_link
 from oci_registry.spec.mediatypes import OCI_INDEX
 from oci_registry.spec.reference import parse_tag
 from oci_registry.streams.body import abandon, collect
-from oci_registry.upstream.failures import refuse
+from oci_registry.upstream.failures import WrongAnswer, refuse
 from oci_registry.upstream.interfaces import Page, Referrers
 
 MAX_LIST = 8 * 1024 * 1024
@@ -66,7 +66,7 @@ class _Lister:
         except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):
-            raise BadGateway(f"upstream {self._host} sent something that is not {what}")
+            raise WrongAnswer(f"upstream {self._host} sent something that is not {what}")
         return value, self._next(path, response), len(body)
 
     def _next(self, path: str, response: IResponse) -> str | None:
@@ -156,7 +156,7 @@ class ReferrersLister(_Lister):
             left -= length
             manifests.extend(_descriptors_of(value, self._host))
         if following is not None:
-            raise BadGateway(f"upstream {self._host} has more referrers than are read")
+            raise WrongAnswer(f"upstream {self._host} has more referrers than are read")
         return Referrers(tuple(manifests))
 
     async def _from_tag(self, ask: Ask, digest: Digest) -> Referrers:
@@ -179,5 +179,5 @@ class ReferrersLister(_Lister):
 def _descriptors_of(value: dict[str, object], host: str) -> list[dict[str, object]]:
     manifests = value.get("manifests")
     if not isinstance(manifests, list):
-        raise BadGateway(f"upstream {host} sent a list of referrers without manifests")
+        raise WrongAnswer(f"upstream {host} sent a list of referrers without manifests")
     return [manifest for manifest in manifests if isinstance(manifest, dict)]

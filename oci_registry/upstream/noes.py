@@ -12,6 +12,9 @@ from oci_registry.spec.errors import Denied, RegistryError
 REMEMBERED = 4096
 """Noes of one upstream that are kept; the oldest make room."""
 
+EVERYTHING = "manifest "
+"""How the questions begin to which a 401 or 403 speaks of the whole repository."""
+
 
 @frozen
 class _No:
@@ -53,9 +56,11 @@ class Noes:
         """Keep the no that upstream has given."""
         denied = isinstance(error, Denied)
         lifetime = self._denied if denied else self._not_found
+        # A single blob may be locked away; who may read no manifest may read nothing.
+        everything = denied and question.startswith(EVERYTHING)
         if lifetime <= 0:
             return
-        key = (repository, None if denied else question)
+        key = (repository, None if everything else question)
         until = self._clock.seconds() + lifetime
         self._noes[key] = _No(type(error), error.message, until)
         self._noes.move_to_end(key)

@@ -84,9 +84,9 @@ class RemoteRegistry:
     ) -> ResumingBlob:
         """Begin to download a blob, from none of the hosts *avoiding*."""
         wanted = Wanted(repository, digest)
-        return ResumingBlob(
-            self._group, wanted, await self._open(wanted, avoiding, patient=True), self._retries
-        )
+        answer = await self._open(wanted, avoiding, patient=True)
+        doubtful = self._doubtful(digest)
+        return ResumingBlob(self._group, wanted, answer, self._retries, avoiding, doubtful)
 
     async def part(self, repository: str, digest: Digest, start: int, stop: int) -> ResumingBlob:
         """Begin to download the bytes from *start* to *stop* of a blob."""

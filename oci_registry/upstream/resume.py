@@ -16,7 +16,7 @@ from oci_registry.spec.errors import BadGateway, RegistryError, TooManyRequests,
 from oci_registry.upstream.blob import HttpBlob
 from oci_registry.upstream.failures import TimedOut, WrongAnswer
 from oci_registry.upstream.group import Answer, HostGroup, pause_after
-from oci_registry.upstream.host import NO, Host
+from oci_registry.upstream.host import Host
 from oci_registry.upstream.slots import Turn
 
 LONGEST_WAIT = 120.0
@@ -115,13 +115,20 @@ class ResumingBlob:
 
     A break, a stall or a short body costs a new request for the rest (``Range``, with ``If-Range``
     where the host has given a strong validator), to the same or to another host. *retries*: how many
-    such requests may fail in a row, without a single byte, before the body fails.
+    such requests may fail in a row, without a single byte, before the body fails. The hosts *avoiding*
+    are not asked for it, those in *doubtful* last.
     """
 
     _log = Logger()
 
     def __init__(
-        self, group: HostGroup, wanted: Wanted, first: Answer[HttpBlob], retries: int
+        self,
+        group: HostGroup,
+        wanted: Wanted,
+        first: Answer[HttpBlob],
+        retries: int,
+        avoiding: frozenset[str] = frozenset(),
+        doubtful: frozenset[str] = frozenset(),
     ) -> None:
         self.size = first.value.size
         self._group = group
@@ -132,7 +139,8 @@ class ResumingBlob:
         self._known_size = self.size
         self._validators: dict[str, str | None] = {first.host.name: first.value.validator}
         self._whole: set[str] = set()
-        self._useless: set[str] = set()
+        self._useless: set[str] = set(avoiding)
+        self._doubtful = doubtful
 
     @property
     def hosts(self) -> frozenset[str]:
@@ -182,7 +190,7 @@ class ResumingBlob:
             hasty = 0 if moved >= AMPLE else hasty + 1
             stood_since = self._group.clock.seconds()
             # Whoever has let the body stand still once costs its readers as long the next time.
-            again = moved > 0 and not isinstance(error, TimedOut)
+            again = moved >= AMPLE and not isinstance(error, TimedOut)
             last = frozenset() if again else frozenset({answer.host.name})
             while True:
                 wait = self._group.wait(frozenset(self._useless))
@@ -194,8 +202,6 @@ class ResumingBlob:
                     await self._group.sleep(max(wait, pause_after(hasty, self._group.random)))
                     answer = await self._reopen(relay.position, last)
                     break
-                except NO:
-                    raise
                 except RegistryError as failed:
                     hasty, error = hasty + 1, failed
                     # Where nobody could be asked there was no attempt.
@@ -268,7 +274,7 @@ class ResumingBlob:
             patient=False,
             avoiding=frozenset(self._useless),
             finds_out=True,
-            last=last,
+            last=last | self._doubtful,
         )
         if self._known_size is None:
             self._known_size = answer.value.size

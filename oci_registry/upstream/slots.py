@@ -51,6 +51,7 @@ class Slots:
         }
         self._waiting = 0
         self._tell = waiting
+        self._handing_out = False
 
     def take(self, turn: Turn, repository: str) -> Deferred[Slot]:
         """Return a Deferred of a slot. Cancelling it leaves the queue.
@@ -77,9 +78,18 @@ class Slots:
 
     def _released(self, turn: Turn) -> None:
         self._used[turn] -= 1
-        for waiting in Turn:
-            while self._queues[waiting] and self._free(waiting):
+        if self._handing_out:
+            # Whoever was given a slot has released it at once: the loop below sees to the next.
+            return
+        self._handing_out = True
+        try:
+            while (waiting := self._next_turn()) is not None:
                 self._next(waiting).callback(self._give(waiting))
+        finally:
+            self._handing_out = False
+
+    def _next_turn(self) -> Turn | None:
+        return next((turn for turn in Turn if self._queues[turn] and self._free(turn)), None)
 
     def _next(self, turn: Turn) -> Deferred[Slot]:
         queues = self._queues[turn]

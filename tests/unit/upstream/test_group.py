@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionRefusedError as Refused
 
 from oci_registry.spec.digest import Digest
@@ -23,6 +23,7 @@ from oci_registry.upstream.group import FIRST_PAUSE, LONGEST_PAUSE, pause_after,
 from oci_registry.upstream.health import FAILURES, SHORTEST
 from oci_registry.upstream.host import PING_TIMEOUT
 from tests.support.fake_http import FakeResponse
+from tests.unit.upstream.bodies import Held
 from tests.unit.upstream.support import APP, A, B, HostsTestCase, manifest
 
 LATEST = Tag("latest")
@@ -151,7 +152,8 @@ class Verdicts(GroupTestCase):
         """A no is one only if nobody might know better."""
         no, denied, broken = ManifestUnknown("no"), Denied("no"), BadGateway("?")
         self.assertIs(no, verdict([denied, no]))
-        self.assertIs(denied, verdict([no, denied]))
+        self.assertIs(no, verdict([no, denied]))
+        self.assertIs(denied, verdict([denied, denied]))
         self.assertIs(broken, verdict([no, broken]))
         self.assertIs(broken, verdict([broken, no]))
 
@@ -303,6 +305,47 @@ class Queue(GroupTestCase):
         self.assertEqual(1, self.asked_of(A))
         self.error(self.start(self.upstream.blob(APP, Digest.of(b"x"))), BlobUnknown)
         self.clock.advance(self.settings.remember_not_found)
+        self.answer(A, manifest())
+        self.works()
+
+    def test_questions_that_are_refused(self) -> None:
+        """A host that does not like a question, or answers with nonsense, is not taken for broken."""
+        for answer in (FakeResponse(400), FakeResponse(405), FakeResponse(body=b"<html>")):
+            self.answer(A, answer)
+            for n in range(FAILURES + 1):
+                self.error(self.start(self.upstream.tags(APP, n + 1, None)), BadGateway)
+        self.answer(A, manifest())
+        self.works()
+
+    def test_ping_that_is_refused(self) -> None:
+        """A host that answers a ping with an error is not back, and one that asks for peace has it."""
+        self.answer(A, lambda _: Deferred())
+        asked = self.ask()
+        self.clock.advance(self.settings.response_timeout)
+        self.error(asked, GatewayTimeout)
+        self.clock.advance(SHORTEST)
+        self.answer(A, FakeResponse(503))
+        self.error(self.ask(), Unavailable)
+        self.assertGreater(self.group.hosts[0].health.wait, SHORTEST)
+        self.clock.advance(2 * SHORTEST)
+        self.answer(A, FakeResponse(429, headers={"Retry-After": "600"}))
+        self.error(self.ask(), RegistryError)
+        self.assertEqual(600, self.group.hosts[0].health.wait)
+
+    def test_cancelled_in_a_small_body(self) -> None:
+        """Who leaves in the middle of an answer says nothing about the host, and nobody else is asked."""
+        answer = Held(body=b"[", length=100)
+        self.answer(A, answer)
+        for _ in range(FAILURES):
+            asked = self.start(self.upstream.tags(APP, None, None))
+            asked.cancel()
+            self.failureResultOf(asked, CancelledError)
+        self.assertEqual((0, FAILURES), (self.group.hosts[0].health.wait, self.asked_of(A)))
+
+    def test_locked_blob(self) -> None:
+        """One blob that is locked away does not lock the repository."""
+        self.answer(A, FakeResponse(403))
+        self.error(self.start(self.upstream.blob(APP, Digest.of(b"x"))), Denied)
         self.answer(A, manifest())
         self.works()
 

@@ -41,6 +41,7 @@ class Broken(ResumeTestCase):
     def test_many_breaks(self) -> None:
         """As long as there is progress there is no end to patience, but there are pauses."""
         self.in_turn(A, *[lambda s: short(s, 1000)] * 20, blob_of(DATA))
+        self.answer(B, FakeResponse(500))
         sent = self.pump()
         self.clock.pump([15.0] * 21)
         self.whole(sent)
@@ -104,11 +105,22 @@ class Broken(ResumeTestCase):
         self.whole(sent)
 
     def test_gone_meanwhile(self) -> None:
-        """If no host has the blob any more, that is told at once."""
+        """A no in the middle is an attempt like any other: it may pass, as while a host is replaced."""
+        gone = FakeResponse(404)
+        self.in_turn(A, lambda s: short(s, AMPLE), lambda _: gone, lambda _: gone, blob_of(DATA))
+        self.answer(B, gone)
+        sent = self.pump()
+        self.clock.pump([15.0] * 3)
+        self.whole(sent)
+
+    def test_gone_for_good(self) -> None:
+        """If no host has the blob any more, that is told after so many attempts."""
         self.in_turn(A, lambda s: short(s, AMPLE), lambda _: FakeResponse(404))
         self.answer(B, FakeResponse(404))
-        self.fails(self.pump(), BlobUnknown)
-        self.assertEqual((2, 1), (self.asked_of(A), self.asked_of(B)))
+        sent = self.pump()
+        self.clock.pump([15.0] * 20)
+        self.fails(sent, BlobUnknown)
+        self.assertEqual(1 + self.settings.retries, self.asked_of(A))
 
     def test_unknown_length(self) -> None:
         """A body without a length goes on too, and the end that the rest tells is believed."""

@@ -11,6 +11,7 @@ from zope.interface.verify import verifyObject
 from oci_registry.spec.errors import (
     BadGateway,
     GatewayTimeout,
+    RegistryError,
 )
 from oci_registry.upstream.interfaces import NoHostLeft
 from oci_registry.upstream.resume import AMPLE, Relay
@@ -152,6 +153,17 @@ class Distrusted(ResumeTestCase):
         self.failureResultOf(
             self.start(self.upstream.blob(APP, BLOB, avoiding=everybody)), NoHostLeft
         )
+
+    def test_avoided_later_too(self) -> None:
+        """Nor are they asked to go on with a body that breaks."""
+        self.answer(B, lambda s: short(s, AMPLE) if "Range" not in s.headers else FakeResponse(500))
+        body = self.successResultOf(
+            self.start(self.upstream.blob(APP, BLOB, avoiding=frozenset({A})))
+        )
+        sent = body.pump(self.sink)
+        self.clock.pump([20.0] * 40)
+        self.failureResultOf(sent, RegistryError)
+        self.assertEqual(0, self.asked_of(A))
 
     def test_silent_breaker(self) -> None:
         """A silent first host is a timeout for the download, too, and then none."""

@@ -102,6 +102,24 @@ class SlotsTests(SynchronousTestCase):
         with self.assertRaises(TooManyRequests):
             self.slots.take(MANIFEST, "r")
 
+    def test_many_who_let_go_at_once(self) -> None:
+        """However many wait, and let go of what they are given at once, each has its turn."""
+        held = [self.taken(MANIFEST) for _ in range(4)]
+        got: list[Slot] = []
+
+        def take_and_leave(slot: Slot) -> None:
+            got.append(slot)
+            slot.release()
+
+        for number in range(slots_module.MAX_WAITING):
+            waiter = self.slots.take(MANIFEST, f"r{number % 7}")
+            waiter.addCallback(take_and_leave)
+        for slot in held:
+            slot.release()
+        self.assertEqual((slots_module.MAX_WAITING, 0), (len(got), self.waiting))
+        for _ in range(4):
+            self.taken(MANIFEST)
+
     def test_smallest(self) -> None:
         """Two connections are one for blobs and one for all else."""
         self.slots = Slots(2, self.tell)
