@@ -86,12 +86,13 @@ class Tokens(TokenTestCase):
     @running
     async def test_token_server_never_answers(self) -> None:
         """It is given up in time, and asked anew by the next who comes."""
-        self.patch(bearer, "TOKEN_TIMEOUT", 0.05)
+        short = self.patch(bearer, "TOKEN_TIMEOUT", 0.05)
         client = self.connect()
         for reply in (Reply(silent=True), Reply(body=b"{" * 100, hold=Deferred(), hold_at=10)):
             self.registry.script("/token", reply)
             message = await self.error(client.manifest(APP, LATEST), GatewayTimeout)
             self.assertIn("token server", message)
+        short.restore()
         self.registry.script("/token", self.tokens.honest)
         await client.manifest(APP, LATEST)
 
