@@ -29,6 +29,8 @@ EMPTY_EVERY = 20.0
 """Seconds after which all that is stored is removed."""
 REST = 5.0
 """Seconds after the last pull in which connections, files and memory are let go."""
+# The C library gives large pieces back as soon as they are free: what the process has is what it holds.
+_ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": "131072"}
 _NEARLY = 0.9
 _LOGS, _FAILURES = 20_000, 20
 _UPSTREAM = """\
@@ -76,6 +78,7 @@ class Soak:
             self._reactor,
             self._root,
             _UPSTREAM.format(hosts=", ".join(hosts)),
+            environment=_ALLOCATION,
         )
         try:
             await self._pull(daemon, await daemon.listening)

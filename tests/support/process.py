@@ -65,7 +65,7 @@ class DaemonProcess(ListeningProcess):
     """``python -m oci_registry`` on a free port.
 
     ``upstream`` is a host, or the whole upstream file. ``storage`` is what stands behind the options,
-    if not a directory; ``command`` is everything.
+    if not a directory; ``command`` is everything. ``environment`` is added to what it needs.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class DaemonProcess(ListeningProcess):
         upstream: str,
         *options: str,
         storage: Sequence[str] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         config = root.parent / f"{root.name}.yaml"
         if "\n" not in upstream:
@@ -83,4 +84,4 @@ class DaemonProcess(ListeningProcess):
         command = [sys.executable, "-m", "oci_registry", "--listen", "127.0.0.1:0"]
         command += ["--upstream-config-file", str(config), *options]
         command += storage or ["filesystem", "--root", str(root)]
-        super().__init__(reactor, command, {"PYTHONPATH": SOURCE})
+        super().__init__(reactor, command, {"PYTHONPATH": SOURCE, **(environment or {})})
