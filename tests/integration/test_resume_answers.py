@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 from attrs import evolve
 from twisted.internet.defer import Deferred
 
+from oci_registry.config.settings import Credentials
 from oci_registry.streams.growing import TAIL
 from tests.support.client import Response
 from tests.support.daemon import MirrorTestCase, running, until
@@ -196,3 +198,27 @@ class Rests(MirrorTestCase):
             await self.start()
             self.registry.script("/blobs/", in_turn(Reply(body=self.data, cut=at, reset=reset)))
             self.whole(await self.client.get(self.path), 2)
+
+    @running
+    async def test_redirected(self) -> None:
+        """The rest is asked of the registry, which may send us elsewhere, and its range goes along."""
+        cdn, signatures = self.another(), count(1)
+
+        def elsewhere(asked: Asked) -> Reply:
+            if asked.authorization is None:
+                return Reply(401, headers={"WWW-Authenticate": 'Basic realm="r"'})
+            location = f"http://{cdn.host}{self.path}?signature={next(signatures)}"
+            return Reply(307, headers={"Location": location})
+
+        cdn.add_blob(self.data)
+        cdn.script("/blobs/", in_turn(lambda asked: evolve(cdn.honest(asked), cut=AT)))
+        self.registry.script("/blobs/", elsewhere)
+        await self.start(self.upstream("docker.io", credentials=Credentials("pat", "pass")))
+        got = await self.client.get(self.path)
+        self.assertTrue(got.complete)
+        self.assertTrue(got.body == self.data, "the bytes differ")
+        first, rest = cdn.asked
+        self.assertEqual(("signature=1", "signature=2"), (first.query, rest.query))
+        self.assertEqual((None, AT), (first.first, rest.first))
+        self.assertEqual(f'"{self.digest}"', rest.headers["if-range"])
+        self.assertEqual([None, None], [first.authorization, rest.authorization])

@@ -1,4 +1,4 @@
-"""``python -m tests.soak [--minutes N] [--seed N]``: see the package's docstring."""
+"""``python -m tests.soak [--minutes N] [--seed N] [--log FILE]``: see the package's docstring."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EMPTY_EVERY = 20.0
 REST = 5.0
 """Seconds after the last pull in which connections, files and memory are let go."""
 _NEARLY = 0.9
-_LOGS = 20_000
+_LOGS, _FAILURES = 20_000, 20
 _UPSTREAM = """\
 - namespace: docker.io
   hosts: [{hosts}]
@@ -135,8 +135,11 @@ class Soak:
         remove_objects(self._root)
 
 
-async def soak(reactor: Any, seed: int, seconds: float) -> None:
-    """Run it and print what it has shown; exit with 1 if a bound is broken."""
+async def soak(reactor: Any, seed: int, seconds: float, log: Path | None) -> None:
+    """Run it and print what it has shown; exit with 1 if a bound is broken.
+
+    The daemon's log goes to *log*, its end to the screen if something is wrong.
+    """
     hosts = Hosts(seed)
     try:
         with tempfile.TemporaryDirectory(prefix="oci-registry-soak-") as work:
@@ -148,11 +151,13 @@ async def soak(reactor: Any, seed: int, seconds: float) -> None:
                 await run.run()
     finally:
         hosts.end()
+    if log is not None:
+        log.write_text(run.output)
     broken = run.figures.broken()
     if broken:
         print(run.output[-_LOGS:])
-        for failure in run.failures[:20]:
-            print(f"failed: {failure}")
+    for failure in run.failures[:_FAILURES]:
+        print(failure)
     print("\n".join(run.figures.lines()))
     for sentence in broken:
         print(f"BROKEN: {sentence}")
@@ -165,8 +170,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.soak")
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--log", type=Path, help="where to write the daemon's log")
     options = parser.parse_args()
-    react(lambda reactor: Deferred.fromCoroutine(soak(reactor, options.seed, options.minutes * 60)))
+
+    def begin(reactor: Any) -> Deferred[None]:
+        seconds = options.minutes * 60
+        return Deferred.fromCoroutine(soak(reactor, options.seed, seconds, options.log))
+
+    react(begin)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ RETRIES = 5
 PATIENCE = 120.0
 """Seconds until a response must have ended."""
 _PARALLEL = 3
+_WRONG = "wrong bytes"
 _RANGES = 0.1
 
 
@@ -68,7 +69,7 @@ class Puller:
                 await self._pull(order.pop())
             except PullFailed as error:
                 self._seen["failed pulls"] += 1
-                self.failures.append(str(error))
+                self.failures.append(f"failed: {error}")
             self._seen["pulls"] += 1
 
     async def _pull(self, image: Image) -> None:
@@ -120,8 +121,9 @@ class Puller:
                 self._seen[type(error).__name__] += 1
                 why = repr(error)
                 continue
-            status, whole = 206 if ranged else 200, end == len(content)
-            why = self._judge(response, method, body, end - have, status, whole=whole)
+            why = self._judge(response, method, body, end - have, 206 if ranged else 200)
+            if why == _WRONG:
+                self._note_wrong(response, f"{path} {headers}", whole=end == len(content))
             if not why:
                 self._seen["bytes"] += len(body)
                 return
@@ -147,20 +149,19 @@ class Puller:
             response.transport.loseConnection()
         return response
 
-    def _judge(
-        self,
-        response: Response,
-        method: str,
-        body: Compared,
-        length: int,
-        status: int,
-        *,
-        whole: bool,
-    ) -> str:
-        """Return what is wrong with a response; nothing if it is what was asked for.
+    def _note_wrong(self, response: Response, what: str, *, whole: bool) -> None:
+        """Count wrong bytes; *whole*: the end of the blob was among what was asked for."""
+        if not response.complete:
+            self._seen["wrong bytes, closed short"] += 1
+            return
+        # A part that does not reach the end is served before the blob is verified.
+        self._seen["wrong bytes" if whole else "wrong parts"] += 1
+        self.failures.append(f"{_WRONG}: {what}")
 
-        *whole*: it holds the blob's last byte.
-        """
+    def _judge(
+        self, response: Response, method: str, body: Compared, length: int, status: int
+    ) -> str:
+        """Return what is wrong with a response; nothing if it is what was asked for."""
         self._seen["connections reset"] += response.ended not in (None, "closed")
         if response.status != status:
             self._seen[f"status {response.status}"] += 1
@@ -171,14 +172,7 @@ class Puller:
         if method == "HEAD":
             return "" if response.complete else "cut"
         if not body.right:
-            if not response.complete:
-                self._seen["wrong bytes, closed short"] += 1
-            elif whole:
-                self._seen["wrong bytes"] += 1
-            else:
-                # A part that does not reach the end is served before the blob is verified.
-                self._seen["wrong parts"] += 1
-            return "wrong bytes"
+            return _WRONG
         if not response.complete:
             self._seen["closed short"] += 1
             return f"closed short after {len(body)} of {length} bytes"
