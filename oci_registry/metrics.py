@@ -23,6 +23,8 @@ from prometheus_client.registry import Collector
 
 MAX_NAMESPACES = 100
 """Values of the label ``namespace`` beside the configured ones."""
+ERRORS = ("reload", "stale", "store", "sweep", "transfer", "wrong")
+"""Kinds of things that go wrong."""
 _LATENCY = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 
 
@@ -196,6 +198,9 @@ class Metrics:
             ("kind",),
             registry=self.registry,
         )
+        for kind in ERRORS:
+            # To Prometheus the first of its kind is an increase only if there was a zero before.
+            self.errors.labels(kind)
         self.stale_served = Counter(
             "oci_registry_stale_served",
             "Manifests served by a tag that upstream did not confirm",

@@ -169,7 +169,7 @@ class Reloading(SynchronousTestCase):
             "changed c.example; removed d.example",
             told,
         )
-        self.assertIsNone(self.errors())
+        self.assertEqual(0, self.errors())
 
     def test_nothing_changed(self) -> None:
         """That nothing has changed is told too."""
