@@ -21,7 +21,7 @@ help:
 	@echo "make lint     ruff, the rules for imports between rooms, news fragments"
 	@echo "make format   what ruff can mend of that"
 	@echo "make types    mypy, strictly"
-	@echo "make docs     every link of the documentation leads somewhere"
+	@echo "make docs     the documentation as a site in build/docs; every link leads somewhere"
 	@echo "make e2e      real clients against real registries; see tests/e2e/README.md"
 	@echo "make soak     many clients, bad hosts and a full disk for a minute; ARGS=\"--minutes 10\""
 	@echo "make bench    what a hit and a miss cost"
@@ -49,8 +49,10 @@ format: $(VENV)/.installed-dev
 types: $(VENV)/.installed-dev
 	$(PY) -m mypy
 
-docs: $(VENV)/.installed
+docs: $(VENV)/.installed-dev
 	$(PY) tools/check_docs.py
+	$(PY) -m sphinx --fail-on-warning --nitpicky --quiet --fresh-env docs build/docs
+	$(PY) -m twisted.trial tests.docs
 
 e2e: $(VENV)/.installed-test
 	$(PY) -m tests.e2e $(ARGS)

@@ -10,12 +10,11 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
-from twisted.trial.unittest import TestCase
 
 from tests.support.client import Client, Response
 from tests.support.daemon import MirrorTestCase, reactor, running, until
-from tests.support.fake_registry import FakeRegistry, Reply
-from tests.support.process import DaemonProcess
+from tests.support.fake_registry import Reply
+from tests.support.process import DaemonProcess, ProcessTestCase
 
 
 class Watching(MirrorTestCase):
@@ -89,31 +88,8 @@ class Watching(MirrorTestCase):
         self.assertEqual(200, (await self.client.get("/readyz")).status)
 
 
-class Running(TestCase):
+class Running(ProcessTestCase):
     """The real daemon as a process."""
-
-    timeout = 60
-
-    def setUp(self) -> None:
-        self.registry = FakeRegistry()
-        self.registry.start(reactor)
-        self.addCleanup(lambda: Deferred.fromCoroutine(self.registry.stop()))
-        self.folder = Path(self.mktemp())
-        self.folder.mkdir()
-
-    def begin(self, *options: str) -> DaemonProcess:
-        daemon = DaemonProcess(reactor, self.folder / "root", self.registry.host, *options)
-        self.addCleanup(
-            lambda: None if daemon.ended.called else daemon.process.signalProcess("KILL")
-        )
-        return daemon
-
-    async def start(self, *options: str) -> tuple[DaemonProcess, Client]:
-        daemon = self.begin(*options)
-        client = Client(reactor, await daemon.listening)
-        self.addCleanup(client.close)
-        await until(lambda: b"serving on" in daemon.output)
-        return daemon, client
 
     async def stop(self, daemon: DaemonProcess, client: Client) -> list[str]:
         """End the daemon and return the lines of its log."""

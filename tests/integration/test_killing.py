@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from random import Random
 
 from twisted.internet.defer import Deferred
-from twisted.trial.unittest import TestCase
 
-from tests.support.client import Client
-from tests.support.daemon import reactor, running, until
-from tests.support.fake_registry import FakeRegistry, Reply
-from tests.support.process import DaemonProcess
+from tests.support.daemon import running, until
+from tests.support.fake_registry import Reply
+from tests.support.process import ProcessTestCase
 
 MIB = 1024 * 1024
 
 
-class Killing(TestCase):
-    """The real daemon as a process."""
-
-    timeout = 90
+class Killing(ProcessTestCase):
+    """A daemon that ends at some moment, and those who come after it."""
 
     def setUp(self) -> None:
-        self.registry = FakeRegistry()
-        self.registry.start(reactor)
-        self.addCleanup(lambda: Deferred.fromCoroutine(self.registry.stop()))
-        self.root = Path(self.mktemp())
+        super().setUp()
         self.data = Random(6).randbytes(3 * MIB)
         self.digest = self.registry.add_blob(self.data)
         self.path = f"/v2/library/app/blobs/{self.digest}"
-
-    async def start(self, *options: str) -> tuple[DaemonProcess, Client]:
-        daemon = DaemonProcess(reactor, self.root, self.registry.host, *options)
-        self.addCleanup(
-            lambda: None if daemon.ended.called else daemon.process.signalProcess("KILL")
-        )
-        client = Client(reactor, await daemon.listening)
-        self.addCleanup(client.close)
-        return daemon, client
 
     def files(self) -> set[str]:
         return {str(p.relative_to(self.root)) for p in self.root.rglob("*") if p.is_file()}

@@ -8,12 +8,10 @@ from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.trial.unittest import TestCase
 
-from tests.support.client import Client
-from tests.support.daemon import reactor, running, until
-from tests.support.fake_registry import FakeRegistry, Reply
-from tests.support.process import DaemonProcess
+from tests.support.daemon import running, until
+from tests.support.fake_registry import Reply
+from tests.support.process import DaemonProcess, ProcessTestCase
 
 MIB = 1024 * 1024
 SIZE = 64 * MIB
@@ -22,15 +20,10 @@ ALLOWED = 64 * MIB
 """By how much 50 clients of one cold blob of 64 MiB may make the process grow."""
 
 
-class Memory(TestCase):
+class Memory(ProcessTestCase):
     """The real daemon as a process, and many clients of one cold blob."""
 
     timeout = 120
-
-    def setUp(self) -> None:
-        self.registry = FakeRegistry()
-        self.registry.start(reactor)
-        self.addCleanup(lambda: Deferred.fromCoroutine(self.registry.stop()))
 
     def peak(self, daemon: DaemonProcess) -> int:
         """Return the most bytes of memory that the process has used so far."""
@@ -47,19 +40,17 @@ class Memory(TestCase):
         path = f"/v2/library/app/blobs/{digest}"
         gate: Deferred[None] = Deferred()
         self.registry.script("/blobs/", Reply(body=data, hold=gate, hold_at=SIZE // 2))
-        daemon = DaemonProcess(reactor, Path(self.mktemp()), self.registry.host)
-        self.client = Client(reactor, await daemon.listening)
-        self.addCleanup(self.client.close)
-        await self.client.get("/v2/")
+        daemon, client = await self.start()
+        await client.get("/v2/")
         before = self.peak(daemon)
 
-        slow = [await self.client.begin_hashed(path) for _ in range(5)]
+        slow = [await client.begin_hashed(path) for _ in range(5)]
         for response in slow:
             await response.got_headers
             response.pause()
-        early = [await self.client.begin_hashed(path) for _ in range(CLIENTS - 15)]
+        early = [await client.begin_hashed(path) for _ in range(CLIENTS - 15)]
         await until(lambda: all(len(r.body) >= SIZE // 4 for r in early))
-        late = [await self.client.begin_hashed(path) for _ in range(10)]
+        late = [await client.begin_hashed(path) for _ in range(10)]
         gate.callback(None)
         for response in (*early, *late):
             await response.done
@@ -72,7 +63,7 @@ class Memory(TestCase):
             self.assertEqual((200, SIZE), (response.status, len(body)))
             self.assertEqual(digest.encoded, body.sha256.hexdigest())
         grown = self.peak(daemon) - before
-        self.client.close()
+        client.close()
         await daemon.kill("TERM")
         self.assertEqual(1, self.registry.count("/blobs/"))
         self.assertLess(grown, ALLOWED, f"{grown / MIB:.1f} MiB")

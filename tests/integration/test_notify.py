@@ -42,7 +42,7 @@ class Notifying(TestCase):
         daemon = DaemonProcess(
             reactor, self.folder / "root", NOBODY, environment={"NOTIFY_SOCKET": address}
         )
-        self.addCleanup(lambda: None if daemon.ended.called else daemon.kill("KILL"))
+        self.addCleanup(daemon.end)
         return daemon
 
     @running

@@ -5,21 +5,18 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, globalLogPublisher
-from twisted.trial.unittest import TestCase
 
 from oci_registry.config.settings import FilesystemSettings, Settings, UpstreamSources
 from oci_registry.config.sources import reread_upstreams
-from tests.support.client import Client
-from tests.support.daemon import MirrorTestCase, reactor, running, until
+from tests.support.daemon import MirrorTestCase, running, until
 from tests.support.fake_registry import FakeRegistry
 from tests.support.fake_replies import Reply
 from tests.support.fake_tokens import FakeTokens
 from tests.support.patterns import pattern
-from tests.support.process import DaemonProcess
+from tests.support.process import ProcessTestCase
 
 SIZE = 700_000
 
@@ -146,31 +143,8 @@ class Reloading(MirrorTestCase):
         self.assertEqual(before, signal.getsignal(signal.SIGHUP))
 
 
-class Process(TestCase):
+class Process(ProcessTestCase):
     """The real daemon as a process."""
-
-    timeout = 60
-
-    def setUp(self) -> None:
-        self.registry = FakeRegistry()
-        self.registry.start(reactor)
-        self.addCleanup(lambda: Deferred.fromCoroutine(self.registry.stop()))
-        self.folder = Path(self.mktemp())
-        self.folder.mkdir()
-
-    async def start(self, *options: str) -> tuple[DaemonProcess, Client]:
-        daemon = DaemonProcess(reactor, self.folder / "root", self.registry.host, *options)
-        self.addCleanup(self.end, daemon)
-        client = Client(reactor, await daemon.listening)
-        self.addCleanup(client.close)
-        await until(lambda: b"serving on" in daemon.output)
-        return daemon, client
-
-    def end(self, daemon: DaemonProcess) -> Any:
-        if daemon.ended.called:
-            return None
-        daemon.process.signalProcess("KILL")
-        return daemon.ended
 
     @running
     async def test_signal(self) -> None:

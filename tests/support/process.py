@@ -10,6 +10,11 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ProcessProtocol
+from twisted.trial.unittest import TestCase
+
+from tests.support.client import Client
+from tests.support.daemon import reactor, until
+from tests.support.fake_registry import FakeRegistry
 
 SOURCE = str(Path(__file__).parents[2])
 """Where Python finds the project."""
@@ -86,3 +91,31 @@ class DaemonProcess(ListeningProcess):
         command += storage or ["filesystem", "--root", str(root)]
         variables = {"PYTHONPATH": SOURCE, **(environment or {})}
         super().__init__(reactor, command, variables)
+
+
+class ProcessTestCase(TestCase):
+    """A fake upstream for docker.io, daemons in processes of their own with `root`, and clients of them."""
+
+    timeout = 90
+
+    def setUp(self) -> None:
+        self.registry = FakeRegistry()
+        self.registry.start(reactor)
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.registry.stop()))
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+        self.root = self.folder / "root"
+
+    def begin(self, *options: str) -> DaemonProcess:
+        """Start a daemon, which is killed in the end if it has not ended by then."""
+        daemon = DaemonProcess(reactor, self.root, self.registry.host, *options)
+        self.addCleanup(daemon.end)
+        return daemon
+
+    async def start(self, *options: str) -> tuple[DaemonProcess, Client]:
+        """Start a daemon, wait until it serves, and return it with a client of it."""
+        daemon = self.begin(*options)
+        client = Client(reactor, await daemon.listening)
+        self.addCleanup(client.close)
+        await until(lambda: b"serving on" in daemon.output)
+        return daemon, client
