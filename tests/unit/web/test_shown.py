@@ -25,7 +25,7 @@ class Shown(SynchronousTestCase):
         ):
             self.assertEqual(expected or uri, without_secrets(uri))
 
-    def testshown(self) -> None:
+    def test_shown(self) -> None:
         """Nothing that a client sends can end a line, look like another field, or fill the disk."""
         self.assertEqual("/v2/a?n=1", shown(b"/v2/a?n=1"))
         self.assertEqual("a\\r\\nb", shown(b"a\r\nb"))
