@@ -140,7 +140,9 @@ class ReferrersRoute:
     ns: str | None
 
 
-Route = BaseRoute | ManifestRoute | BlobRoute | TagsRoute | ReferrersRoute
+NamedRoute = ManifestRoute | BlobRoute | TagsRoute | ReferrersRoute
+"""An endpoint of one repository."""
+Route = BaseRoute | NamedRoute
 """One endpoint with everything its path and query say."""
 
 

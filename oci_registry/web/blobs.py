@@ -14,10 +14,10 @@ from oci_registry.web.patience import Patience
 from oci_registry.web.respond import (
     not_modified,
     redirect,
+    resolve,
     send_bytes,
     send_source,
     set_content,
-    set_namespace,
 )
 from oci_registry.web.site import RegistryRequest
 
@@ -47,9 +47,7 @@ class BlobHandler:
 
     async def __call__(self, request: RegistryRequest, route: BlobRoute) -> None:
         """Answer the request; raises `RegistryError`."""
-        target = self._table.resolve(route.name, route.ns)
-        request.namespace = target.upstream.namespace
-        set_namespace(request, route.ns or target.upstream.namespace)
+        target = resolve(self._table, request, route)
         if request.method == b"HEAD":
             told = await self._blobs.size(target, route.digest)
             request.outcome = told.outcome

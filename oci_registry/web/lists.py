@@ -11,7 +11,7 @@ from oci_registry.spec.links import format_next_link
 from oci_registry.spec.mediatypes import OCI_INDEX
 from oci_registry.spec.routes import ReferrersRoute, TagsRoute
 from oci_registry.upstream.table import UpstreamTable
-from oci_registry.web.respond import send_bytes, set_content, set_namespace
+from oci_registry.web.respond import resolve, send_bytes, set_content
 from oci_registry.web.site import RegistryRequest
 
 
@@ -24,8 +24,7 @@ class TagsHandler:
 
     async def __call__(self, request: RegistryRequest, route: TagsRoute) -> None:
         """Answer the request; raises `RegistryError`."""
-        target = self._table.resolve(route.name, route.ns)
-        request.namespace = target.upstream.namespace
+        target = resolve(self._table, request, route)
         served = await self._lists.tags(target, route.n, route.last)
         page = served.page
         request.outcome = Outcome.STALE if served.from_store else Outcome.MISS
@@ -40,7 +39,6 @@ class TagsHandler:
             query = urlencode([(key, value) for key, value in known if value is not None])
             path = quote(f"/v2/{route.name.text}/tags/list", safe="/:[]")
             request.setHeader(b"Link", format_next_link(f"{path}?{query}").encode("ascii"))
-        set_namespace(request, route.ns or target.upstream.namespace)
         body = json.dumps({"name": route.name.text, "tags": list(page.tags)}).encode()
         set_content(request, "application/json", len(body))
         send_bytes(request, body)
@@ -55,11 +53,9 @@ class ReferrersHandler:
 
     async def __call__(self, request: RegistryRequest, route: ReferrersRoute) -> None:
         """Answer the request; raises `RegistryError`."""
-        target = self._table.resolve(route.name, route.ns)
-        request.namespace = target.upstream.namespace
+        target = resolve(self._table, request, route)
         served = await self._lists.referrers(target, route.digest, route.artifact_type)
         request.outcome = Outcome.MISS
-        set_namespace(request, route.ns or target.upstream.namespace)
         if served.filtered:
             request.setHeader(b"OCI-Filters-Applied", b"artifactType")
         set_content(request, OCI_INDEX, len(served.body))

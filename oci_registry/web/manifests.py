@@ -6,7 +6,7 @@ from oci_registry.pullthrough.manifests import ManifestCache
 from oci_registry.spec.durations import format_duration
 from oci_registry.spec.routes import ManifestRoute
 from oci_registry.upstream.table import UpstreamTable
-from oci_registry.web.respond import not_modified, send_bytes, set_content, set_namespace
+from oci_registry.web.respond import not_modified, resolve, send_bytes, set_content
 from oci_registry.web.site import RegistryRequest
 
 
@@ -19,12 +19,10 @@ class ManifestHandler:
 
     async def __call__(self, request: RegistryRequest, route: ManifestRoute) -> None:
         """Answer the request; raises `RegistryError`."""
-        target = self._table.resolve(route.name, route.ns)
-        request.namespace = target.upstream.namespace
+        target = resolve(self._table, request, route)
         served = await self._manifests.get(target, route.reference)
         request.outcome = served.outcome
         manifest = served.manifest
-        set_namespace(request, route.ns or target.upstream.namespace)
         if served.age is not None:
             age = int(served.age)
             request.setHeader(b"Age", b"%d" % age)

@@ -6,8 +6,10 @@ from twisted.internet.interfaces import IConsumer, IProducer
 from zope.interface import implementer
 
 from oci_registry.spec.digest import Digest
+from oci_registry.spec.routes import NamedRoute
 from oci_registry.streams.interfaces import Source
 from oci_registry.streams.send import Sender
+from oci_registry.upstream.table import Target, UpstreamTable
 from oci_registry.web.patience import Patience
 from oci_registry.web.site import RegistryRequest
 
@@ -26,9 +28,16 @@ def set_content(
         headers.setRawHeaders(b"ETag", [b'"' + text + b'"'])
 
 
-def set_namespace(request: RegistryRequest, source_host: str) -> None:
-    """Say which registry answers: the client's ``ns`` where it gave one (OCI-Namespace)."""
-    request.setHeader(b"OCI-Namespace", source_host.encode())
+def resolve(table: UpstreamTable, request: RegistryRequest, route: NamedRoute) -> Target:
+    """Return what a request means, and note that for the access log and the client.
+
+    The response says which registry it is about, an error too: the client's ``ns`` where it gave one
+    (OCI-Namespace). Raises `NameUnknown`.
+    """
+    target = table.resolve(route.name, route.ns)
+    request.namespace = target.upstream.namespace
+    request.setHeader(b"OCI-Namespace", (route.ns or request.namespace).encode())
+    return target
 
 
 def not_modified(request: RegistryRequest, digest: Digest) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred, succeed
 
 from oci_registry.pullthrough import far
+from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway
 from oci_registry.streams.growing import TAIL
 from tests.unit.web.handlers import HandlerTestCase
@@ -140,16 +141,26 @@ class Blobs(HandlerTestCase):
         self.assertEqual(502, self.get(self.path, "HEAD").status)
 
     def test_namespace(self) -> None:
-        """The client is told the namespace as it wrote it, or the one that was meant."""
+        """The client is told the namespace as it wrote it, or the one that was meant, by errors too."""
         self.get(self.path)
-        for path, expected in (
-            (f"/v2/a/b/{self.path}?ns=quay.io", "quay.io"),
-            (f"/v2/quay.io/a/b/{self.path}", "quay.io"),
-            (f"/v2/a/b/{self.path}?ns=registry-1.docker.io", "registry-1.docker.io"),
-            (f"/v2/a/b/{self.path}", "docker.io"),
+        none = Digest.of(b"none")
+        for tail, status in (
+            (self.path, 200),
+            *((tail, 404) for tail in (f"blobs/{none}", "manifests/none", f"manifests/{none}")),
         ):
-            answer = self.ask(path).answer()
-            self.assertEqual((200, expected), (answer.status, answer.headers["oci-namespace"]))
+            for path, expected in (
+                (f"/v2/a/b/{tail}?ns=quay.io", "quay.io"),
+                (f"/v2/quay.io/a/b/{tail}", "quay.io"),
+                (f"/v2/a/b/{tail}?ns=registry-1.docker.io", "registry-1.docker.io"),
+                (f"/v2/a/b/{tail}", "docker.io"),
+            ):
+                answer = self.ask(path).answer()
+                told = (answer.status, answer.headers["oci-namespace"])
+                self.assertEqual((status, expected), told, path)
+
+    def test_no_namespace(self) -> None:
+        """A registry that is not mirrored is not said to be the one that answers."""
+        self.assertNotIn("oci-namespace", self.ask("/v2/UPPER/blobs/x").answer().headers)
 
     def test_wrong_bytes(self) -> None:
         """A blob whose bytes are wrong is closed short, in order, without its tail."""

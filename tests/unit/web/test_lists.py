@@ -28,6 +28,13 @@ class Tags(HandlerTestCase):
             self.assertNotIn("link", answer.headers)
         self.assertEqual({"tags library/app None None"}, set(self.upstream.asked))
 
+    def test_namespace_of_errors(self) -> None:
+        """An error says which registry it is about."""
+        self.upstream.error = BadGateway("down")
+        for tail in ("tags/list", f"referrers/{Digest.of(b'x')}"):
+            answer = self.ask(f"/v2/library/app/{tail}").answer()
+            self.assertEqual((502, "docker.io"), (answer.status, answer.headers["oci-namespace"]))
+
     def test_pages(self) -> None:
         """The link leads back here, under the client's name, and asks for the same."""
         self.upstream.page = Page(("b",), "b")
