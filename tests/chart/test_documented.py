@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 from tests.chart.support import ChartTestCase
 from tests.docs.blocks import ROOT, shown_blocks
@@ -30,14 +31,23 @@ def as_template(words: list[str]) -> list[str]:
 
 
 class Documented(ChartTestCase):
-    """Every `helm install` and `helm upgrade` that is shown."""
+    """Every `helm install` and `helm upgrade` that is shown, and values for them."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        # A checkout with a file of the reader's own in it.
+        self.checkout = Path(self.mktemp()).absolute()
+        self.checkout.mkdir(parents=True)
+        (self.checkout / "charts").symlink_to(ROOT / "charts")
+        self.values = self.checkout / "values.yaml"
+        self.values.write_text("registry: {upstreams: any}\n", "utf-8")
 
     def test_renders(self) -> None:
         """Each command's chart and values are accepted, and make a workload."""
         found = commands()
         self.assertIn("docs/tutorials/cluster.md", {where.partition(":")[0] for where, _ in found})
         for where, words in found:
-            output = helm.run(*as_template(words), directory=ROOT)
+            output = helm.run(*as_template(words), directory=self.checkout)
             kinds = {each["kind"] for each in read_documents(output)}
             self.assertTrue(kinds & {"Deployment", "DaemonSet", "StatefulSet"}, where)
 
@@ -45,15 +55,23 @@ class Documented(ChartTestCase):
         """A value that the chart does not know is not accepted in a command."""
         wrong = ["helm", "install", "images", "charts/oci-registry", "--set", "replicsa=2"]
         with self.assertRaises(helm.HelmFailed):
-            helm.run(*as_template(wrong), directory=ROOT)
-        helm.run(*as_template([*wrong[:-1], "replicas=1"]), directory=ROOT)
+            helm.run(*as_template(wrong), directory=self.checkout)
+        helm.run(*as_template([*wrong[:-1], "replicas=1"]), directory=self.checkout)
+
+    def test_values(self) -> None:
+        """The values that the page of the chart shows are accepted by it."""
+        found = shown_blocks("yaml", page="charts/oci-registry/README.md")
+        self.assertTrue(found)
+        for block in found:
+            self.values.write_text(block.text, "utf-8")
+            self.assertTrue(helm.objects(self.values), block.where)
 
     def test_tutorial(self) -> None:
         """What the tutorial makes has the names, the image and the port that it goes on with."""
         (words,) = [w for where, w in commands() if where.startswith("docs/tutorials/cluster.md")]
         objects = {
             f"{each['kind']}/{each['metadata']['name']}": each
-            for each in read_documents(helm.run(*as_template(words), directory=ROOT))
+            for each in read_documents(helm.run(*as_template(words), directory=self.checkout))
         }
         page = (ROOT / "docs/tutorials/cluster.md").read_text("utf-8")
         pod = objects["Deployment/images-oci-registry"]["spec"]["template"]["spec"]

@@ -50,12 +50,16 @@ def blocks_of(page: str, text: str) -> list[Block]:
     ]
 
 
+def pages() -> list[Path]:
+    """Return the files of all pages."""
+    return sorted({path for each in PAGES for path in ROOT.glob(each)})
+
+
 def shown_blocks(*languages: str, page: str = "") -> list[Block]:
     """Return the blocks in these languages, of one page or of all."""
-    pages = [ROOT / page] if page else sorted({p for each in PAGES for p in ROOT.glob(each)})
     return [
         block
-        for path in pages
+        for path in ([ROOT / page] if page else pages())
         for block in blocks_of(str(path.relative_to(ROOT)), path.read_text("utf-8"))
         if block.language in languages
     ]
