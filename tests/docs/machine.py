@@ -22,9 +22,13 @@ from tests.support.daemon import reactor
 from tests.support.fake_registry import FakeRegistry
 from tests.support.process import SOURCE, ListeningProcess
 
+LAYER = b"layer" * 1000
+"""The only layer of the image that is pulled."""
 PROGRAMS = Path(sys.executable).parent
 # Directories of the machine that pages name, and the words that stand for one of the reader's.
-_PLACES = re.compile(r"(?<![\w./])(/var/lib/oci-registry|/etc/oci-registry|/etc/ssl|/media/disk|ROOT)\b")
+_PLACES = re.compile(
+    r"(?<![\w./])(/var/lib/oci-registry|/etc/oci-registry|/etc/ssl|/media/disk|ROOT)\b"
+)
 
 
 def free_port() -> int:
@@ -124,7 +128,7 @@ def busybox() -> FakeRegistry:
     registry = FakeRegistry()
     registry.start(reactor)
     for repository in ("library/busybox", "prometheus/busybox"):
-        digest, _ = registry.add_image(repository, "amd64", b"layer" * 1000)
+        digest, _ = registry.add_image(repository, "amd64", LAYER)
         manifest, media_type = registry.manifests[repository, "amd64"]
         described = (
             f'{{"mediaType":"{media_type}","digest":"{digest}","size":{len(manifest)},'
@@ -144,4 +148,4 @@ def upstream_file(registry: FakeRegistry) -> str:
 def blob_path(data: bytes) -> str:
     """Return where a store has a blob."""
     digest = Digest.of(data)
-    return f"blobs/{digest.algorithm}/{digest.hex[:2]}/{digest.hex[2:]}"
+    return f"blobs/{digest.algorithm}/{digest.encoded[:2]}/{digest.encoded[2:]}"

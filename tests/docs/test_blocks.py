@@ -72,7 +72,11 @@ class Blocks(SynchronousTestCase):
 
     def test_scripts_are_known(self) -> None:
         """Of each script it is said how it is known to work, page by page and in order."""
-        told = {(page, number): title for page in SCRIPTS for number, (title, _) in enumerate(SCRIPTS[page])}
+        told = {
+            (page, number): title
+            for page in SCRIPTS
+            for number, (title, _) in enumerate(SCRIPTS[page])
+        }
         found: dict[tuple[str, int], Block] = {}
         for block in shown_blocks(*SCRIPT_LANGUAGES):
             number = sum(page == block.page for page, _ in found)
@@ -105,9 +109,7 @@ class Blocks(SynchronousTestCase):
     def test_languages(self) -> None:
         """No block is in a language that is not looked at by mistake."""
         known = {*_PARSERS, *SCRIPT_LANGUAGES, *_ONLY_SHOWN}
-        fences = sum(
-            len(re.findall(r"^ *```", page.read_text("utf-8"), re.M)) for page in pages()
-        )
+        fences = sum(len(re.findall(r"^ *```", page.read_text("utf-8"), re.M)) for page in pages())
         self.assertEqual(fences, 2 * len(shown_blocks(*known)))
 
     def test_upstream_files(self) -> None:

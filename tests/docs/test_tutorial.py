@@ -14,8 +14,8 @@ from tests.docs.blocks import ROOT, shown_blocks
 from tests.docs.machine import Done, Machine, Terminal, busybox, upstream_file
 from tests.docs.shown import SCRIPTS, How
 from tests.docs.test_blocks import script_of
-from tests.support.daemon import reactor, running, until
 from tests.support.client import Client
+from tests.support.daemon import reactor, running, until
 
 PAGE = "docs/tutorials/first-mirror.md"
 _LINE = r'^[0-9T:.-]+Z info 127\.0\.0\.1 "HEAD {}" 200 0 [0-9.]+ "curl/[0-9.]+"\r?$'
