@@ -149,7 +149,7 @@ def _json_line(entry: AccessEntry, moment: str, millis: int) -> str:
         "uri": entry.uri,
         "status": entry.status,
         "sent": entry.sent,
-        "seconds": entry.seconds,
+        "seconds": round(entry.seconds, 6),
         "agent": entry.agent,
         "namespace": entry.namespace,
         "cache": entry.outcome,

@@ -40,19 +40,23 @@ def read_file(path: str) -> FileContent:
     """The whole file at ``path``, at most `MAX_FILE_SIZE` bytes.
 
     `ValueError` says why it cannot be used, without its name (the caller tells it) and without
-    anything out of it.
+    anything out of it. Only a regular file can be read again, and does not let us wait: a pipe is
+    none, though it may have something to say at the first time.
     """
     if not path:
         raise ValueError("the name of the file is empty")
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
             status = os.fstat(file.fileno())
-            data = file.read(MAX_FILE_SIZE + 1)
+            regular = stat.S_ISREG(status.st_mode)
+            data = file.read(MAX_FILE_SIZE + 1) if regular else b""
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror or type(error).__name__}") from None
     except ValueError:
         # A NUL in the name, which no file system knows.
         raise ValueError("is not the name of a file") from None
+    if not regular:
+        raise ValueError("is not a regular file")
     if len(data) > MAX_FILE_SIZE:
         raise ValueError(f"is longer than {MAX_FILE_SIZE} bytes")
     return FileContent(
@@ -61,6 +65,11 @@ def read_file(path: str) -> FileContent:
         # Root can read everything, whoever may.
         own=os.geteuid() in {0, status.st_uid},
     )
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    # A pipe would wait for somebody to write to it.
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def check_certificates(path: str) -> None:

@@ -107,7 +107,7 @@ class BlobCache:
         *head* bytes at *start* will be wanted at once, and none from *stop* on.
         """
         size = self._known_size(target, digest)
-        growing = self._transfers.running(digest, start)
+        growing = self._transfers.running(target, digest, start)
         joined = growing is not None
         if growing is None:
             stored = await self._stored(lambda: self._store.open(digest, head, size, start, stop))
@@ -115,7 +115,7 @@ class BlobCache:
                 self._metrics.hit("blob", target.upstream.namespace)
                 instead = self._instead(target, digest, stored.size)
                 return OpenBlob(digest, stored.size, Outcome.HIT, stored, instead)
-            joined = self._transfers.can_be_joined(digest, start)
+            joined = self._transfers.can_be_joined(target, digest, start)
             growing = await self._transfers.join(target, digest, size, start)
         growing = await _certainly(growing)
         part = None if stop is None else far_part(growing, start, stop)
@@ -147,7 +147,7 @@ class BlobCache:
 
     async def size(self, target: Target, digest: Digest) -> BlobSize:
         """Return a blob's size without downloading it. Raises upstream's `RegistryError`."""
-        growing = self._transfers.running(digest)
+        growing = self._transfers.running(target, digest)
         if growing is not None and growing.size is not None:
             return BlobSize(growing.size, Outcome.JOINED)
         known = self._known_size(target, digest)

@@ -1,4 +1,4 @@
-"""The downloads under way: at most one per digest, each followed by whoever wants the blob."""
+"""The downloads under way: one per digest, followed by whoever wants the blob and trusts its source."""
 
 from __future__ import annotations
 
@@ -18,10 +18,22 @@ from oci_registry.upstream.table import Target
 
 MAX_TRANSFERS = 512
 """Downloads at once; each may hold some MiB of memory and a few open files."""
+MAX_NAMED = 256
+"""Those among them that come from upstreams which clients have named."""
+ANYBODY = ""
+
+
+def _audience(target: Target) -> str:
+    """Return who may follow a transfer from there: anybody, or clients of that upstream alone."""
+    return ANYBODY if target.upstream.configured else target.upstream.namespace
 
 
 class Transfers:
-    """All transfers, by digest. *batches* runs their hashing and writing."""
+    """All transfers, by digest. *batches* runs their hashing and writing.
+
+    A transfer from a configured upstream serves everybody. One from an upstream that a client has named
+    serves those who have named it too: nobody else is at the mercy of a host that any client may choose.
+    """
 
     def __init__(
         self,
@@ -39,35 +51,44 @@ class Transfers:
         self.stopped = False
         self.commits = 0
         """How many blobs have been committed: who has looked in the store before a commit looks again."""
-        self._running: dict[Digest, Transfer] = {}
+        self._running: dict[Digest, dict[str, Transfer]] = {}
         self._all: set[Transfer] = set()
 
     def __contains__(self, digest: Digest) -> bool:
         return digest in self._running
 
-    def running(self, digest: Digest, position: int = 0) -> GrowingBlob | None:
+    def running(self, target: Target, digest: Digest, position: int = 0) -> GrowingBlob | None:
         """Return the growing blob of a transfer that can be joined now, by a reader at *position*."""
-        return self._running[digest].blob if self.can_be_joined(digest, position) else None
+        transfer = self._joinable(target, digest, position)
+        return None if transfer is None else transfer.blob
 
-    def can_be_joined(self, digest: Digest, position: int = 0) -> bool:
+    def can_be_joined(self, target: Target, digest: Digest, position: int = 0) -> bool:
         """Whether `join` would start nothing."""
-        transfer = self._running.get(digest)
-        return transfer is not None and transfer.can_be_joined(position)
+        return self._joinable(target, digest, position) is not None
+
+    def _joinable(self, target: Target, digest: Digest, position: int) -> Transfer | None:
+        transfers = self._running.get(digest, {})
+        for audience in (ANYBODY, _audience(target)):
+            transfer = transfers.get(audience)
+            if transfer is not None and transfer.can_be_joined(position):
+                return transfer
+        return None
 
     async def join(
         self, target: Target, digest: Digest, size: int | None, position: int = 0
     ) -> GrowingBlob:
-        """Return the growing blob of the one transfer of *digest*, which is started if need be.
+        """Return the growing blob of a transfer of *digest*, which is started if need be.
 
         *size*: its length in bytes if a manifest told it. Another one is started beside it if the bytes
         from *position* on are no longer to be had from it. Raises upstream's `RegistryError`; what
         another client's upstream answered is not held against this one's.
         """
         while True:
-            transfer = self._running.get(digest)
-            if transfer is None or not transfer.can_be_joined(position):
-                self._check()
-                transfer = self._running[digest] = Transfer(self, target, digest, size)
+            transfer = self._joinable(target, digest, position)
+            if transfer is None:
+                self._check(target)
+                transfer = Transfer(self, target, digest, size)
+                self._running.setdefault(digest, {})[_audience(target)] = transfer
                 self._start(transfer)
             try:
                 return await transfer.opened()
@@ -83,16 +104,20 @@ class Transfers:
         It is in memory only and keeps the pace of this reader, who cannot lose its place again; nobody
         joins it. *had*: what the reader has had; the transfer fails if it begins with other bytes.
         """
-        self._check()
+        self._check(target)
         transfer = Transfer(self, target, digest, size, stored=False, had=had)
         self._start(transfer)
         return await transfer.opened()
 
-    def _check(self) -> None:
+    def _check(self, target: Target) -> None:
         """Raise unless one more may be started."""
         if self.stopped:
             raise TransferFailed("the mirror is being stopped")
-        if len(self._all) >= MAX_TRANSFERS:
+        full = len(self._all) >= MAX_TRANSFERS
+        if not (full or target.upstream.configured):
+            named = sum(not transfer.target.upstream.configured for transfer in self._all)
+            full = named >= MAX_NAMED
+        if full:
             raise TooManyRequests.retry_after("the mirror has too many downloads under way", 5)
 
     def _start(self, transfer: Transfer) -> None:
@@ -107,8 +132,11 @@ class Transfers:
 
     def ended(self, transfer: Transfer) -> None:
         """A transfer has nothing more to give to newcomers."""
-        if self._running.get(transfer.digest) is transfer:
-            del self._running[transfer.digest]
+        transfers = self._running.get(transfer.digest, {})
+        if transfers.get(_audience(transfer.target)) is transfer:
+            del transfers[_audience(transfer.target)]
+            if not transfers:
+                del self._running[transfer.digest]
         self._all.discard(transfer)
         self.metrics.transfers.set(len(self._all))
 

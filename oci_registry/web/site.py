@@ -18,6 +18,7 @@ from twisted.web.server import Request, Site
 
 from oci_registry.logs import AccessEntry, AccessLog
 from oci_registry.pullthrough.outcome import Outcome
+from oci_registry.web.shown import shown, without_secrets
 
 IDLE_TIMEOUT = 120.0
 """Seconds a connection may be silent between requests, and that a whole request may take to arrive."""
@@ -282,13 +283,13 @@ class RegistrySite(Site):
         self._access_log.write(
             AccessEntry(
                 client=getattr(request.getClientAddress(), "host", None) or "-",
-                method=_shown(request.method),
-                uri=_shown(request.uri),
-                protocol=_shown(request.clientproto),
+                method=shown(request.method),
+                uri=shown(without_secrets(request.uri)),
+                protocol=shown(request.clientproto),
                 status=request.code,
                 sent=request.sentLength,
                 seconds=self.reactor.seconds() - ours.began,
-                agent=_shown(request.getHeader(b"user-agent") or b"-"),
+                agent=shown(request.getHeader(b"user-agent") or b"-"),
                 namespace=ours.namespace,
                 outcome=None if ours.outcome is None else ours.outcome.value,
             )
@@ -302,11 +303,3 @@ def _cancelling(cancel: Callable[[], None], active: Callable[[], bool]) -> Calla
         return result
 
     return done
-
-
-def _shown(raw: bytes) -> str:
-    """Return client-sent bytes as one printable line."""
-    text = raw[:512].decode("latin-1")
-    if text.isascii() and text.isprintable() and '"' not in text:
-        return text
-    return ascii(text)[1:-1].replace('"', "\\x22")

@@ -37,6 +37,18 @@ class Reading(ConfigTestCase):
         self.assertTrue(content.exposed)
         self.assertNotIn(SECRET, repr(content))
 
+    def test_not_regular(self) -> None:
+        """Pipes and devices, which might say nothing or never end, are not waited for."""
+        pipe = str(self.directory / "pipe")
+        os.mkfifo(pipe)
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        os.write(writing, b"[]")
+        os.close(writing)
+        for path in (pipe, "/dev/zero", "/dev/null", f"/dev/fd/{reading}"):
+            with self.assertRaisesRegex(ValueError, "is not a regular file"):
+                read_file(path)
+
     def test_private(self) -> None:
         """A file for its owner alone is not exposed."""
         self.assertFalse(read_file(self.write("a", "", 0o600)).exposed)

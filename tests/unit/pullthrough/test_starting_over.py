@@ -217,7 +217,7 @@ class StartingOver(CacheTestCase):
         self.follow()
         self.upstream.holding = True
         self.finish()
-        self.assertIsNone(self.transfers.running(self.digest))
+        self.assertIsNone(self.transfers.running(self.target, self.digest))
         waiting = [self.join(), self.join()]
         self.assertNoResult(waiting[0])
         self.upstream.release()

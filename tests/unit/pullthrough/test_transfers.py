@@ -118,11 +118,11 @@ class Good(TransferTestCase):
         self.on_commit(lambda: committing)
         self.joined()
         self.finish()
-        self.assertIsNotNone(self.transfers.running(self.digest))
+        self.assertIsNotNone(self.transfers.running(self.target, self.digest))
         late = self.read(self.joined())
         self.assertEqual(DATA, self.successResultOf(late))
         committing.callback(None)
-        self.assertIsNone(self.transfers.running(self.digest))
+        self.assertIsNone(self.transfers.running(self.target, self.digest))
         self.assertEqual(1, len(self.upstream.asked))
 
     def on_commit(self, commit: Callable[[], Deferred[None]]) -> None:
@@ -329,7 +329,7 @@ class BrokenStore(TransferTestCase):
             raise StoreError("cannot remove")
 
         self.upstream.bodies[0].send(DATA[:300_000])
-        self.patch(type(self.transfers._running[self.digest].blob._file), "cancel", fail)  # type: ignore[union-attr]
+        self.patch(type(self.transfers.running(self.target, self.digest)._file), "cancel", fail)  # type: ignore[union-attr]
         self.upstream.bodies[0].end(BadGateway("broken"))
         self.failureResultOf(reading, TransferFailed)
         self.nothing_left()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.interfaces import ISSLTransport
-from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import alsoProvides
 
 from oci_registry.pullthrough.outcome import Outcome
@@ -16,7 +15,6 @@ from oci_registry.web.site import (
     MAX_BODY,
     REFUSED,
     RegistryRequest,
-    _shown,
 )
 from tests.unit.web.support import WebTestCase
 
@@ -365,11 +363,11 @@ class Logging(SiteTestCase):
 
     def test_entry(self) -> None:
         """A response is logged with who asked, for what, and what came of it."""
-        self.ask("/later?a=b", User_Agent="podman/4")
+        self.ask("/later?n=1", User_Agent="podman/4")
         self.clock.advance(1.5)
         self.reply(self.requests[0], b"12345")
         (entry,) = self.log.entries
-        self.assertEqual(("GET", "/later?a=b", 200), (entry.method, entry.uri, entry.status))
+        self.assertEqual(("GET", "/later?n=1", 200), (entry.method, entry.uri, entry.status))
         self.assertEqual((5, 1.5, "podman/4"), (entry.sent, entry.seconds, entry.agent))
         self.assertEqual(("192.168.1.1", "HTTP/1.1"), (entry.client, entry.protocol))
         self.assertEqual((None, None), (entry.namespace, entry.outcome))
@@ -397,16 +395,3 @@ class Logging(SiteTestCase):
         """A client without a name is a dash."""
         self.ask("/")
         self.assertEqual("-", self.log.entries[0].agent)
-
-
-class Shown(SynchronousTestCase):
-    """What clients send, as it is logged."""
-
-    def test_shown(self) -> None:
-        """Nothing that a client sends can end a line, look like another field, or fill the disk."""
-        self.assertEqual("/v2/a?n=1", _shown(b"/v2/a?n=1"))
-        self.assertEqual("a\\r\\nb", _shown(b"a\r\nb"))
-        self.assertEqual("a\\x22 200", _shown(b'a" 200'))
-        self.assertEqual("\\x1b[2J", _shown(b"\x1b[2J"))
-        self.assertEqual("\\xe9", _shown(b"\xe9"))
-        self.assertEqual(512, len(_shown(b"x" * 10_000)))

@@ -1,0 +1,25 @@
+"""What clients have sent, as it may be shown to others."""
+
+from __future__ import annotations
+
+import re
+
+LONGEST = 512
+"""The most bytes that are shown of anything."""
+# As in http://USER:PASSWORD@HOST/, which is what proxies are asked.
+_USER = re.compile(rb"^([A-Za-z][A-Za-z0-9+.-]*://)[^/]*@")
+_UNKNOWN_FIELD = re.compile(rb"((?:^|&)(?!(?:ns|n|last|artifactType)=)[^=&]*=)[^&]+")
+
+
+def without_secrets(uri: bytes) -> bytes:
+    """Return a URI without what might be a secret: users, and fields that nobody here reads."""
+    path, mark, query = uri.partition(b"?")
+    return _USER.sub(rb"\1***@", path) + mark + _UNKNOWN_FIELD.sub(rb"\1***", query)
+
+
+def shown(raw: bytes) -> str:
+    """Return bytes as one line of printable ASCII without quotes."""
+    text = raw[:LONGEST].decode("latin-1")
+    if text.isascii() and text.isprintable() and '"' not in text:
+        return text
+    return ascii(text)[1:-1].replace('"', "\\x22")
