@@ -21,7 +21,7 @@ help:
 	@echo "make lint     ruff, the rules for imports between rooms, news fragments"
 	@echo "make format   what ruff can mend of that"
 	@echo "make types    mypy, strictly"
-	@echo "make docs     the documentation as a site in build/docs; every link leads somewhere"
+	@echo "make docs     the documentation as a site in build/docs; links lead somewhere, commands work"
 	@echo "make e2e      real clients against real registries; see tests/e2e/README.md"
 	@echo "make soak     many clients, bad hosts and a full disk for a minute; ARGS=\"--minutes 10\""
 	@echo "make bench    what a hit and a miss cost"

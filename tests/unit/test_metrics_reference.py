@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.metrics import Metrics
+from tests.support.tables import PROJECT, REFERENCE, Table, tables
 
-PROJECT = Path(__file__).parents[2]
-REFERENCE = PROJECT / "docs" / "reference" / "metrics.md"
 _KINDS = {"counter": "counter", "gauge": "gauge", "histogram": "histogram", "counts up": "unknown"}
 _CODE = re.compile(r"`([a-z_]+)`")
 
@@ -25,16 +23,9 @@ class Told:
     labels: frozenset[str]
 
 
-def rows(table: int) -> list[list[str]]:
+def rows(table: int) -> Table:
     """Return the cells of a table, without its head."""
-    lines = REFERENCE.read_text().splitlines()
-    tables: list[list[list[str]]] = []
-    for before, line in zip(["", *lines], lines, strict=False):
-        if line.startswith("|"):
-            if not before.startswith("|"):
-                tables.append([])
-            tables[-1].append([cell.strip() for cell in line.strip("|").split("|")])
-    return tables[table][2:]
+    return tables(REFERENCE / "metrics.md")[table]
 
 
 class Reference(SynchronousTestCase):

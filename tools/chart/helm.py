@@ -19,9 +19,10 @@ class HelmFailed(Exception):
     """helm said no; the message is what it said."""
 
 
-def _helm(*arguments: str) -> str:
+def run(*arguments: str, directory: Path | None = None) -> str:
+    """Return what a command of helm prints, in a *directory*; `HelmFailed` says why it does not."""
     command = [str(program(HELM)), *arguments]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=directory)  # noqa: S603
     if done.returncode:
         raise HelmFailed(done.stderr + done.stdout)
     return done.stdout
@@ -36,7 +37,7 @@ def _values(files: Sequence[Path], values: Mapping[str, object] | None) -> list[
 
 def lint(chart: Path, file: Path) -> None:
     """Look at the chart with a set of values, strictly."""
-    _helm("lint", "--strict", "--quiet", str(chart), f"--values={file}")
+    run("lint", "--strict", "--quiet", str(chart), f"--values={file}")
 
 
 def template(
@@ -47,7 +48,7 @@ def template(
 ) -> str:
     """Return all objects of the chart, as YAML; `HelmFailed` says why there are none."""
     arguments = ["template", release, str(chart), f"--namespace={NAMESPACE}"]
-    return _helm(*arguments, *_values(files, values))
+    return run(*arguments, *_values(files, values))
 
 
 def objects(
@@ -63,4 +64,4 @@ def objects(
 def notes(*files: Path, values: Mapping[str, object] | None = None) -> str:
     """Return what is said to who installs the chart; no cluster is asked."""
     arguments = ["install", "test", str(CHART), f"--namespace={NAMESPACE}", "--dry-run=client"]
-    return _helm(*arguments, *_values(files, values)).partition("\nNOTES:\n")[2]
+    return run(*arguments, *_values(files, values)).partition("\nNOTES:\n")[2]

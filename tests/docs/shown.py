@@ -1,0 +1,135 @@
+"""How each script of the documentation is known to work, or why it is not run."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class How(Enum):
+    """What is done about a script; all of them are at least parsed by a shell."""
+
+    RUN = "runs beside a mirror, in test_commands"
+    DAEMON = "starts a daemon, which test_commands asks and stops"
+    TUTORIAL = "is a step of the first tutorial, which test_tutorial follows"
+    STAGE = "is what stages of .ci/run do: they install the project and run its tests"
+    CLIENT = "needs a client of images and what it needs: root, an engine. tests/e2e has such pulls"
+    ENGINE = "needs an engine for containers"
+    CLUSTER = "needs a cluster; what helm makes of it is in tests/chart"
+    MACHINE = "changes the services of a machine, as root; tests.integration.test_contrib starts the units"
+    BUCKET = "needs AWS and its command"
+
+
+SCRIPTS: dict[str, list[tuple[str, How]]] = {
+    "README.md": [
+        ("make run    # installs", How.STAGE),
+        ("curl http://127.0.0.1:8080/v2/", How.RUN),
+        ("skopeo copy", How.CLIENT),
+        ("pip install .", How.STAGE),
+        ("docker compose", How.ENGINE),
+        ("export S3_ACCESS_KEY=", How.DAEMON),
+        ("oci-registry setup docker", How.RUN),
+    ],
+    "charts/oci-registry/README.md": [
+        ("docker build", How.ENGINE),
+        ("helm install", How.CLUSTER),
+        ("kubectl --namespace images create secret", How.CLUSTER),
+    ],
+    "docs/how-to/air-gapped.md": [
+        ("oci-registry --listen 127.0.0.1:8080", How.DAEMON),
+        ("while read -r image; do", How.CLIENT),
+        ("rsync -a ./warm/repositories", How.RUN),
+        ("rsync -a /media/disk/images/", How.RUN),
+        ("chmod -R u+w", How.RUN),
+        ("oci-registry --listen 0.0.0.0:8080 --upstreams configured", How.DAEMON),
+        ("while read -r image; do", How.CLIENT),
+    ],
+    "docs/how-to/behind-a-proxy.md": [("export HTTPS_PROXY=", How.DAEMON)],
+    "docs/how-to/containerd.md": [
+        ("oci-registry setup containerd", How.RUN),
+        ("ctr images pull", How.CLIENT),
+    ],
+    "docs/how-to/cri-o-and-podman.md": [
+        ("oci-registry setup podman", How.RUN),
+        ("podman pull", How.CLIENT),
+        ("skopeo list-tags", How.CLIENT),
+    ],
+    "docs/how-to/docker.md": [
+        ("oci-registry setup docker", How.RUN),
+        ("docker pull", How.CLIENT),
+    ],
+    "docs/how-to/k3s.md": [
+        ("oci-registry setup k3s", How.RUN),
+        ("k3s crictl pull", How.CLIENT),
+    ],
+    "docs/how-to/kubernetes.md": [
+        ("docker build", How.ENGINE),
+        ("helm install", How.CLUSTER),
+        ("helm install", How.CLUSTER),
+        ("helm get notes", How.CLUSTER),
+        ("oci-registry setup containerd", How.RUN),
+        ("crictl pull", How.CLUSTER),
+        ("kubectl --namespace images create secret", How.CLUSTER),
+        ("helm upgrade", How.CLUSTER),
+    ],
+    "docs/how-to/monitoring.md": [
+        ("journalctl --unit oci-registry", How.RUN),
+        ("for days in", How.RUN),
+    ],
+    "docs/how-to/operate.md": [
+        ("oci-registry --check-config", How.RUN),
+        ("oci-registry --listen 0.0.0.0:8080 --admin-listen", How.DAEMON),
+        ("jq -r", How.RUN),
+    ],
+    "docs/how-to/private-registries.md": [
+        ("chmod 600 upstreams.yaml", How.DAEMON),
+        ("export UPSTREAM_CREDENTIALS=", How.RUN),
+        ("export HTTPS_PROXY=", How.RUN),
+        ("oci-registry --upstreams configured", How.DAEMON),
+    ],
+    "docs/how-to/run-as-a-service.md": [
+        ("python3 -m venv", How.MACHINE),
+        ("LOG_FORMAT=json", How.RUN),
+        ("docker build", How.ENGINE),
+        ("docker compose", How.ENGINE),
+    ],
+    "docs/how-to/s3.md": [
+        ("export S3_ACCESS_KEY=", How.DAEMON),
+        ("oci-registry --listen 0.0.0.0:8080 s3", How.DAEMON),
+        ("oci-registry --listen 0.0.0.0:8080 s3 --bucket oci-registry --redirect", How.DAEMON),
+        ("aws s3 sync", How.BUCKET),
+    ],
+    "docs/how-to/take-over-a-directory.md": [("chmod -R u+rwX", How.RUN)],
+    "docs/how-to/tls.md": [
+        ("oci-registry", How.DAEMON),
+        ("oci-registry --listen 127.0.0.1:8080 --listen ssl:", How.DAEMON),
+        ("openssl req", How.RUN),
+        ("oci-registry --listen haproxy:", How.DAEMON),
+        ("curl -sI https://mirror.example/", How.RUN),
+    ],
+    "docs/how-to/upgrade-from-the-original.md": [
+        ("oci-registry --check-config", How.RUN),
+        ("helm install", How.CLUSTER),
+        ("chmod -R u+w", How.RUN),
+    ],
+    "docs/reference/store-layout.md": [("chmod -R u+w", How.RUN)],
+    "docs/tutorials/cluster.md": [
+        ("kind create cluster", How.CLUSTER),
+        ("helm install", How.CLUSTER),
+        ("address=$(kubectl", How.RUN),
+        ("kubectl run first", How.CLUSTER),
+        ("kubectl delete pod first", How.CLUSTER),
+        ("kubectl get --raw", How.CLUSTER),
+        ("kind delete cluster", How.CLUSTER),
+    ],
+    "docs/tutorials/first-mirror.md": [
+        ("make run", How.TUTORIAL),
+        ("$ curl http://127.0.0.1:8080/v2/", How.TUTORIAL),
+        ("curl -sI http://127.0.0.1:8080/v2/library/busybox", How.TUTORIAL),
+        ("curl -sI http://127.0.0.1:8080/v2/quay.io/", How.TUTORIAL),
+        ("skopeo copy", How.CLIENT),
+        ("podman pull", How.CLIENT),
+        ("ctr images pull", How.CLIENT),
+        ("$ find cache -type f", How.TUTORIAL),
+        ("curl -s http://127.0.0.1:8080/metrics", How.TUTORIAL),
+    ],
+}

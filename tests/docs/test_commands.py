@@ -1,0 +1,271 @@
+"""The scripts of the pages do what they are for."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SkipTest, TestCase
+
+from oci_registry.spec.digest import Digest
+from tests.docs.blocks import ROOT, Block, shown_blocks
+from tests.docs.machine import LAYER, Done, Machine, blob_path, busybox, upstream_file
+from tests.docs.shown import SCRIPTS, How
+from tests.docs.test_blocks import SCRIPT_LANGUAGES, is_upstream_file, write_upstream_file
+from tests.support import s3
+from tests.support.certificates import Certified
+from tests.support.client import Client
+from tests.support.daemon import reactor, running, until
+from tests.support.process import DaemonProcess
+
+BLOB = b"a blob of the store"
+_ASKED = ("curl", "jq", "openssl", "rsync")
+# With what curl asks at the first place where a daemon listens.
+_ASKING = {None: "http", "ssl": "--insecure https", "haproxy": "--haproxy-protocol http"}
+_UPSTREAMS = re.compile(r"--upstream-config-file (\S+)")
+
+
+def scripts(how: How) -> list[Block]:
+    """Return the scripts of which that is said."""
+    return [
+        block
+        for page, told in SCRIPTS.items()
+        for (_, said), block in zip(told, shown_blocks(*SCRIPT_LANGUAGES, page=page), strict=True)
+        if said is how
+    ]
+
+
+def upstreams_above(block: Block) -> str:
+    """Return the upstream file that a page shows last before a script, else the example."""
+    shown = [
+        each.text
+        for each in shown_blocks("yaml", page=block.page)
+        if each.line < block.line and is_upstream_file(each)
+    ]
+    return shown[-1] if shown else (ROOT / "example.yaml").read_text("utf-8")
+
+
+class Scripts(TestCase):
+    """A machine with what scripts expect to be there."""
+
+    timeout = 90
+
+    def setUp(self) -> None:
+        if shutil.which("curl") is None:
+            raise SkipTest("curl is not installed")
+
+    def need(self, block: Block) -> None:
+        """Skip a script that needs a program which is not there."""
+        for program in _ASKED:
+            if re.search(rf"\b{program} ", block.text) and shutil.which(program) is None:
+                raise SkipTest(f"{program} is not installed")
+
+    def prepare(self, block: Block, **environment: str) -> Machine:
+        """Return a machine with the files that a script names."""
+        machine = Machine.new(Path(self.mktemp()).absolute(), **environment)
+        for name in _UPSTREAMS.findall(block.text):
+            file = machine.place(name) if name.startswith("/") else machine.root / name
+            write_upstream_file(upstreams_above(block), file)
+        certified = Certified("localhost")
+        for folder in (machine.root, machine.place("/etc/oci-registry")):
+            folder.mkdir(parents=True, exist_ok=True)
+            if "openssl" not in block.text:
+                (folder / "tls.crt").write_bytes(certified.certificate)
+                (folder / "tls.key").write_bytes(certified.key)
+        ca = machine.place("/etc/ssl/example-ca.pem")
+        ca.parent.mkdir(parents=True)
+        ca.write_bytes(certified.certificate)
+        for store in ("/var/lib/oci-registry", "ROOT", "warm", "/media/disk/images"):
+            blob = machine.place(store) / blob_path(BLOB)
+            blob.parent.mkdir(parents=True)
+            blob.write_bytes(BLOB)
+            blob.chmod(0o444)
+            (machine.place(store) / "repositories").mkdir()
+        return machine
+
+
+class Daemons(Scripts):
+    """Scripts that end in a daemon."""
+
+    async def check(self, block: Block) -> None:
+        """Start it, ask it what every registry is asked, and stop it by Ctrl-C."""
+        environment = {}
+        script = block.text
+        if re.search(r"\bs3\b", script):
+            # The same bucket for all, on a server that takes any keys.
+            bucket = s3.new_bucket(self.mktemp())
+            script = script.replace("https://s3.example.com", bucket.endpoint or "")
+            script = script.replace("--bucket oci-registry", f"--bucket {bucket.bucket}")
+            environment = {
+                "S3_HOST": bucket.endpoint or "",
+                "S3_ACCESS_KEY": bucket.access_key or "",
+                "S3_SECRET_KEY": bucket.secret_key or "",
+            }
+        machine = self.prepare(block, **environment)
+        terminal = machine.start(machine.adapted(script))
+        self.addCleanup(terminal.end)
+        port = await terminal.listening
+        await until(lambda: b"serving on" in terminal.output)
+        first = re.search(r"--listen (ssl|haproxy)?", script)
+        asking = _ASKING[first and first[1]]
+        done = await machine.run(f"curl -sS {asking}://127.0.0.1:{port}/v2/")
+        self.assertEqual(("{}", 0), (done.output, done.status), f"{block.where}: {done}")
+        await terminal.interrupt()
+        said = terminal.output.decode()
+        for level in (" error ", " critical ", "Traceback"):
+            self.assertNotIn(level, said, block.where)
+
+
+class Commands(Scripts):
+    """Scripts that end by themselves, beside a mirror that has a little to tell."""
+
+    async def check(self, block: Block) -> None:
+        """Run it to its end and look at what has come of it."""
+        self.need(block)
+        machine = self.prepare(block)
+        registry = busybox()
+        self.addCleanup(lambda: Deferred.fromCoroutine(registry.stop()))
+        options = ("--log-format", "json", "--access-log", "json")
+        daemon = DaemonProcess(reactor, machine.root / "cache", upstream_file(registry), *options)
+        self.addCleanup(daemon.end)
+        port = await daemon.listening
+        client = Client(reactor, port)
+        for name in ("latest", "latest", "none"):
+            await client.get(f"/v2/library/busybox/manifests/{name}")
+        client.close()
+        await until(lambda: daemon.output.count(b'"access"') == 3)
+        log = machine.root / "access.log"
+        log.write_bytes(daemon.output)
+        self.stand_in(machine, "journalctl", f"cat {log}")
+        self.stand_in(machine, "kubectl", "echo 10.96.0.80")
+        self.stand_in(machine, "docker", 'echo "$@"')
+        # The user of the daemon is not there.
+        self.stand_in(machine, "chown", "true")
+        # A script that starts something leaves it to its terminal, which ends here.
+        script = f"exec <{log}; trap 'for job in $(jobs -p); do kill $job; done' EXIT\n{block.text}"
+        done = await machine.run(machine.adapted(script, port))
+        self.assertEqual(0, done.status, f"{block.where}: {done}")
+        outcome = [check for title, check in _OUTCOMES.items() if block.title.startswith(title)]
+        self.assertEqual(1, len(outcome), f"{block.where}: what shall come of it?")
+        outcome[0](self, block, machine, done)
+        await daemon.kill("TERM")
+
+    def stand_in(self, machine: Machine, name: str, script: str) -> None:
+        """Put a program there which cannot be had."""
+        program = machine.root / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\n{script}\n", "utf-8")
+        program.chmod(0o755)
+
+    def set_up(self, block: Block, machine: Machine, done: Done) -> None:
+        """The client has a file of ours, in the place where it looks."""
+        made = {
+            str(p)
+            for folder in ("containers", "containerd", "docker", "rancher")
+            for p in machine.place(f"/etc/{folder}").rglob("*.*")
+            if p.is_file()
+        }
+        self.assertTrue(made, block.where)
+        self.assertEqual(set(re.findall(r"^(/.*): written$", done.output, re.M)), made)
+
+    def copied(self, block: Block, machine: Machine, done: Done) -> None:
+        """The blob is there as it was, its mode with it."""
+        copy = machine.place(block.text.split()[-1]) / blob_path(BLOB)
+        self.assertEqual((BLOB, 0o444), (copy.read_bytes(), copy.stat().st_mode & 0o777))
+
+    def writable(self, block: Block, machine: Machine, done: Done) -> None:
+        """The blob is one that will be hashed, and no other store's is."""
+        stores = ("/var/lib/oci-registry", "ROOT", "warm")
+        changed = {s for s in stores if (machine.place(s) / blob_path(BLOB)).stat().st_mode & 0o200}
+        self.assertEqual({s for s in stores if s in block.text}, changed)
+
+    def registry_answers(self, block: Block, machine: Machine, done: Done) -> None:
+        """The registry says hello, and has the image."""
+        self.assertTrue(done.output.startswith("{}HTTP/1.1 200"), done.output)
+        self.assertIn("oci-namespace: docker.io", done.output.lower())
+
+    def image_through(self, block: Block, machine: Machine, done: Done) -> None:
+        """Headers come through, the blob has its digest, and a part of it is one."""
+        self.assertIn("docker-content-digest: sha256:", done.output.lower())
+        digest = re.findall(r"^([0-9a-f]{64})  -$", done.output, re.M)
+        self.assertEqual([Digest.of(LAYER).encoded], digest)
+        self.assertRegex(done.output, r"HTTP/1.1 206[^\n]*\r\n(?s:.*)bytes 100-199/")
+
+    def configuration(self, block: Block, machine: Machine, done: Done) -> None:
+        """The configuration is shown, as YAML, and nothing listens or is made."""
+        shown = yaml.safe_load(done.output)
+        self.assertTrue(shown["upstream-config-file"])
+        self.assertNotIn("hunter2", done.output)
+
+    def logged(self, block: Block, machine: Machine, done: Done) -> None:
+        """What is in the log is counted: a hit, a miss, and what was pulled in vain."""
+        self.assertRegex(done.output, r"(?m)^ *1 docker.io hit$")
+        self.assertRegex(done.output, r"(?m)^ *1 404 127.0.0.1 /v2/library/busybox/manifests/none$")
+
+    def in_vain(self, block: Block, machine: Machine, done: Done) -> None:
+        """What was pulled in vain is shown."""
+        self.assertEqual("404 docker.io /v2/library/busybox/manifests/none\n", done.output)
+
+    def unused(self, block: Block, machine: Machine, done: Done) -> None:
+        """There is a line for each number of days."""
+        days = re.findall(r"^ +0 MiB unused for more than (\d+) days$", done.output, re.M)
+        self.assertEqual(["0", "3", "7", "14"], days)
+
+    def greeted(self, block: Block, machine: Machine, done: Done) -> None:
+        """The registry says hello over TLS, with a certificate that is believed."""
+        self.assertIn("{}", done.output)
+
+    def for_the_node(self, block: Block, machine: Machine, done: Done) -> None:
+        """The files for the node are as they are shown, and are what is copied there."""
+        (shown,) = shown_blocks("toml", page=block.page)
+        made = machine.root / "nodes/etc/containerd/certs.d"
+        self.assertEqual(shown.text, (made / "docker.io/hosts.toml").read_text("utf-8"))
+        self.assertTrue((made / "_default/hosts.toml").is_file())
+        self.assertIn("cp nodes/etc/containerd/certs.d kind-control-plane:", done.output)
+
+    def nothing(self, block: Block, machine: Machine, done: Done) -> None:
+        """Variables are set, and nothing is said."""
+        self.assertEqual(("", ""), (done.output, done.errors))
+
+
+Outcome = Callable[[Commands, Block, Machine, Done], None]
+
+# By how a script begins.
+_OUTCOMES: dict[str, Outcome] = {
+    "oci-registry setup": Commands.set_up,
+    "rsync": Commands.copied,
+    "chmod -R": Commands.writable,
+    "curl http": Commands.registry_answers,
+    "curl -sI https://mirror.example": Commands.image_through,
+    "oci-registry --check-config": Commands.configuration,
+    "journalctl": Commands.logged,
+    "jq": Commands.in_vain,
+    "for days in": Commands.unused,
+    "openssl": Commands.greeted,
+    "address=": Commands.for_the_node,
+    "export": Commands.nothing,
+    "LOG_FORMAT=": Commands.nothing,
+}
+
+
+def _test(block: Block) -> Callable[[Any], Deferred[None]]:
+    async def test(self: Any) -> None:
+        await self.check(block)
+
+    test.__doc__ = f"{block.where} does what it is for."
+    return running(test)
+
+
+def _add_tests(case: type[Daemons | Commands], how: How) -> None:
+    for number, block in enumerate(scripts(how), 1):
+        page = re.sub(r"\W+", "_", block.page.removesuffix(".md").lower())
+        setattr(case, f"test_{number:02}_{page}", _test(block))
+
+
+_add_tests(Daemons, How.DAEMON)
+_add_tests(Commands, How.RUN)
