@@ -236,3 +236,37 @@ class Notes(ChartTestCase):
         self.assertNotIn(
             "No image is published", helm.notes(values={"image.repository": "a.example/cache"})
         )
+
+
+class Names(ChartTestCase):
+    """Names that others have chosen."""
+
+    def test_releases_that_look_like_values(self) -> None:
+        """A release may be called 123 or true; its labels are text all the same, and select its pods."""
+        for release in ("123", "true"):
+            for document in helm.objects(release=release):
+                labels = document["metadata"]["labels"]
+                self.assertEqual(release, labels["app.kubernetes.io/instance"])
+                selector = document["spec"].get("selector") if "spec" in document else None
+                if selector is not None:
+                    chosen = selector.get("matchLabels", selector)
+                    self.assertEqual(release, chosen["app.kubernetes.io/instance"])
+
+    def test_names_that_look_like_values(self) -> None:
+        """So it is with what was there before the chart, which a pod refers to."""
+        rendered = self.render(
+            registry__upstream__config__existingSecret="007",
+            registry__upstream__config__existingSecretKey="1",
+            registry__upstream__credentials__existingSecret="1e3",
+            registry__upstream__credentials__existingSecretKey="no",
+            persistence__existingClaim="123",
+            serviceAccount__create=False,
+            serviceAccount__name="456",
+        )
+        pod = workload(rendered)["spec"]["template"]["spec"]
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        for name, secret, key in (("upstream", "007", "1"), ("credentials", "1e3", "no")):
+            self.assertEqual(secret, volumes[name]["secret"]["secretName"])
+            self.assertEqual(key, volumes[name]["secret"]["items"][0]["key"])
+        self.assertEqual("123", volumes["data"]["persistentVolumeClaim"]["claimName"])
+        self.assertEqual("456", pod["serviceAccountName"])

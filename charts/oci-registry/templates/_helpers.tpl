@@ -14,10 +14,13 @@ and others here have words behind theirs.  A Service's begins with a letter.
 {{- regexReplaceAll "[^a-z0-9-]" ($full | lower) "-" | trunc 52 | trimSuffix "-" -}}
 {{- end }}
 
-{{/* What tells this release's pods from others.  It cannot be changed later, so nothing else is in it. */}}
+{{/*
+What tells this release's pods from others.  It cannot be changed later, so nothing else is in it.
+Quoted, as all names that others choose: 123 and true are names, too.
+*/}}
 {{- define "oci-registry.selectorLabels" -}}
-app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{/* Labels of an object: a list of the root and of a dictionary with more.  Ours cannot be replaced. */}}
@@ -38,8 +41,8 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{/* Another name than the cache's pods have, so that no Service sends pulls to a test. */}}
 {{- define "oci-registry.testLabels" -}}
-app.kubernetes.io/name: {{ printf "%s-test" (default .Chart.Name .Values.nameOverride | trunc 58 | trimSuffix "-") }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ printf "%s-test" (default .Chart.Name .Values.nameOverride | trunc 58 | trimSuffix "-") | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "oci-registry.image" -}}
@@ -92,7 +95,7 @@ storageClassName: {{ eq . "-" | ternary "" . | quote }}
 {{- end }}
 resources:
   requests:
-    storage: {{ .Values.persistence.size }}
+    storage: {{ .Values.persistence.size | quote }}
 {{- end }}
 
 {{- define "oci-registry.shared" -}}

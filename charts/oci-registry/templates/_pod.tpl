@@ -23,7 +23,7 @@ metadata:
     {{- toYaml . | nindent 4 }}
     {{- end }}
 spec:
-  serviceAccountName: {{ include "oci-registry.serviceAccountName" . }}
+  serviceAccountName: {{ include "oci-registry.serviceAccountName" . | quote }}
   automountServiceAccountToken: {{ .Values.serviceAccount.automountServiceAccountToken }}
   {{- /* The variables of other services could be taken for options. */}}
   enableServiceLinks: false
@@ -37,7 +37,7 @@ spec:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   {{- with .Values.priorityClassName }}
-  priorityClassName: {{ . }}
+  priorityClassName: {{ . | quote }}
   {{- end }}
   {{- with .Values.dnsPolicy }}
   dnsPolicy: {{ . }}
@@ -100,7 +100,7 @@ spec:
       {{- end }}
       volumeMounts:
         - name: data
-          mountPath: {{ $storage.filesystem.path }}
+          mountPath: {{ $storage.filesystem.path | quote }}
     {{- end }}
     {{- with .Values.extraInitContainers }}
     {{- toYaml . | nindent 4 }}
@@ -195,7 +195,7 @@ spec:
           mountPath: /tmp
         {{- if $filesystem }}
         - name: data
-          mountPath: {{ $storage.filesystem.path }}
+          mountPath: {{ $storage.filesystem.path | quote }}
         {{- else }}
         - name: spool
           mountPath: /spool
@@ -230,19 +230,19 @@ spec:
     {{- with $s3.ca.existingConfigMap }}
     - name: s3-ca
       configMap:
-        name: {{ . }}
+        name: {{ . | quote }}
         items:
-          - key: {{ $s3.ca.key }}
+          - key: {{ $s3.ca.key | quote }}
             path: ca.crt
     {{- end }}
     {{- else if include "oci-registry.claim" . }}
     - name: data
       persistentVolumeClaim:
-        claimName: {{ include "oci-registry.claim" . }}
+        claimName: {{ include "oci-registry.claim" . | quote }}
     {{- else if and $daemons .Values.daemonSet.hostPath }}
     - name: data
       hostPath:
-        path: {{ .Values.daemonSet.hostPath }}
+        path: {{ .Values.daemonSet.hostPath | quote }}
         type: DirectoryOrCreate
     {{- else if or $daemons (not .Values.persistence.enabled) }}
     - name: data
@@ -251,19 +251,19 @@ spec:
     {{- with include "oci-registry.upstreamSecret" . }}
     - name: upstream
       secret:
-        secretName: {{ . }}
+        secretName: {{ . | quote }}
         defaultMode: 0440
         items:
-          - key: {{ empty $registry.upstream.config.contents | ternary $registry.upstream.config.existingSecretKey "upstream.yaml" }}
+          - key: {{ empty $registry.upstream.config.contents | ternary $registry.upstream.config.existingSecretKey "upstream.yaml" | quote }}
             path: upstream.yaml
     {{- end }}
     {{- with $registry.upstream.credentials.existingSecret }}
     - name: credentials
       secret:
-        secretName: {{ . }}
+        secretName: {{ . | quote }}
         defaultMode: 0440
         items:
-          - key: {{ $registry.upstream.credentials.existingSecretKey }}
+          - key: {{ $registry.upstream.credentials.existingSecretKey | quote }}
             path: credentials.json
     {{- end }}
     {{- with .Values.extraVolumes }}
@@ -288,13 +288,13 @@ spec:
 - name: S3_ACCESS_KEY
   valueFrom:
     secretKeyRef:
-      name: {{ . }}
-      key: {{ empty $s3.accessKey | ternary $s3.existingSecretKeys.accessKey "access_key" }}
+      name: {{ . | quote }}
+      key: {{ empty $s3.accessKey | ternary $s3.existingSecretKeys.accessKey "access_key" | quote }}
 - name: S3_SECRET_KEY
   valueFrom:
     secretKeyRef:
-      name: {{ . }}
-      key: {{ empty $s3.accessKey | ternary $s3.existingSecretKeys.secretKey "secret_key" }}
+      name: {{ . | quote }}
+      key: {{ empty $s3.accessKey | ternary $s3.existingSecretKeys.secretKey "secret_key" | quote }}
 {{- end }}
 {{- if $s3.ca.existingConfigMap }}
 - name: S3_CA_FILE

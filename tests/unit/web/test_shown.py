@@ -21,7 +21,12 @@ class Shown(SynchronousTestCase):
             (b"/v2/?token=secret", b"/v2/?token=***"),
             (b"/v2/?ns=a&token=secret=&n=1&x=secret", b"/v2/?ns=a&token=***&n=1&x=***"),
             (b"/v2/?nsx=secret&NS=secret", b"/v2/?nsx=***&NS=***"),
-            (b"/v2/?=secret&flag&a=?secret", b"/v2/?=***&flag&a=***"),
+            (b"/v2/?=secret&a=?secret", b"/v2/?=***&a=***"),
+            (b"/v2/?secret&token%3Dsecret&n=1", b"/v2/?***&***&n=1"),
+            (b"/v2/?ns=me:secret@c&n=1", b"/v2/?ns=***@c&n=1"),
+            (b"/v2/?n=1&ns=https://me:secret%40c", b"/v2/?n=1&ns=***@c"),
+            (b"//me:secret@host/v2/", b"//***@host/v2/"),
+            (b"me:secret@host:443", b"***@host:443"),
         ):
             self.assertEqual(expected or uri, without_secrets(uri))
 
