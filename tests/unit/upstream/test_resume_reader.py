@@ -14,7 +14,8 @@ from oci_registry.spec.errors import (
     RegistryError,
 )
 from oci_registry.upstream.interfaces import NoHostLeft
-from oci_registry.upstream.resume import AMPLE, Relay
+from oci_registry.upstream.relay import Relay
+from oci_registry.upstream.resume import AMPLE
 from tests.support.fake_http import Answer, FakeResponse, Sent
 from tests.unit.upstream.bodies import BLOB, CUT, DATA, Held, ResumeTestCase, Sink, short
 from tests.unit.upstream.support import APP, A, B, blob_of
