@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TypeVar
 
 from attrs import frozen
@@ -27,6 +28,8 @@ LONGEST_STANDSTILL = 240.0
 """Seconds that a body may stand still altogether; clients give up after 300."""
 AMPLE = 256 * 1024
 """Bytes after which a broken connection is replaced at once; for less there are pauses."""
+ODD = 2
+"""Useless answers of a host to a range, in a row, after which it is asked for the whole, once."""
 
 
 @frozen
@@ -44,8 +47,9 @@ class ResumingBlob:
 
     A break, a stall or a short body costs a new request for the rest (``Range``, with ``If-Range``
     where the host has given a strong validator), to the same or to another host. *retries*: how many
-    such requests may fail in a row, without a single byte, before the body fails. The hosts *avoiding*
-    are not asked for it, those in *doubtful* last.
+    such requests may fail in a row, without a single byte, before the body fails. It fails earlier
+    where every host has sent nothing of use to a range and to the request for the whole. The hosts
+    *avoiding* are not asked for it, those in *doubtful* last.
     """
 
     _log = Logger()
@@ -67,8 +71,8 @@ class ResumingBlob:
         self._relay: Relay | None = None
         self._known_size = self.size
         self._validators: dict[str, str | None] = {first.host.name: first.value.validator}
-        self._whole: set[str] = set()
-        self._useless: set[str] = set(avoiding)
+        self._odd: Counter[str] = Counter()
+        self._avoiding = avoiding
         self._doubtful = doubtful
 
     @property
@@ -76,6 +80,12 @@ class ResumingBlob:
         """Which hosts have sent bytes so far; before the first byte, which one has answered."""
         senders = self._relay.senders if self._relay is not None else ()
         return frozenset(senders or {self._first.host.name})
+
+    @property
+    def _in_vain(self) -> bool:
+        """Whether no host has anything of use: each would send the same again."""
+        hosts = (host.name for host in self._group.hosts if host.name not in self._avoiding)
+        return all(self._odd[host] > ODD for host in hosts)
 
     def abandon(self) -> None:
         """The body is not wanted: close the connection."""
@@ -109,16 +119,19 @@ class ResumingBlob:
                 return
             moved = relay.position - began
             failures = 0 if moved else failures + 1
+            if moved:
+                self._odd.clear()
             hasty = 0 if moved >= AMPLE else hasty + 1
             stood_since = self._group.clock.seconds()
             # Whoever has let the body stand still once costs its readers as long the next time.
             again = moved >= AMPLE and not isinstance(error, TimedOut)
             last = frozenset() if again else frozenset({answer.host.name})
             while True:
-                wait = self._group.wait(frozenset(self._useless))
+                wait = self._group.wait(self._avoiding)
                 stood = self._group.clock.seconds() - stood_since
                 too_long = wait > LONGEST_WAIT or stood + wait > LONGEST_STANDSTILL
-                if relay.stopped or failures >= self._retries or too_long:
+                done_for = failures >= self._retries or too_long or self._in_vain
+                if relay.stopped or done_for:
                     raise error
                 try:
                     await self._group.sleep(max(wait, pause_after(hasty, self._group.random)))
@@ -158,34 +171,11 @@ class ResumingBlob:
         """Begin a body that holds the byte at *position*."""
 
         async def question(host: Host, within: float) -> HttpBlob:
-            ranged = host.name not in self._whole
             try:
-                body = await host.client.blob(
-                    self._wanted.repository,
-                    self._wanted.digest,
-                    position if ranged else 0,
-                    self._wanted.stop if ranged else None,
-                    self._validators.get(host.name),
-                    within,
-                )
+                body = await self._ask(host, position, within)
             except WrongAnswer:
-                # It may still know how to send the whole, unless only a part is wanted.
-                may_skip = ranged and not self._wanted.start
-                (self._whole if may_skip else self._useless).add(host.name)
+                self._odd[host.name] += 1
                 raise
-            if self._wanted.start and not body.partial:
-                body.abandon()
-                self._useless.add(host.name)
-                raise WrongAnswer(
-                    f"upstream {host.name} sends {self._wanted.digest} as a whole only"
-                )
-            if None not in (body.size, self._known_size) and body.size != self._known_size:
-                # Which of the two is right is not known yet: the host may be asked again.
-                body.abandon()
-                raise WrongAnswer(
-                    f"upstream {host.name} says that {self._wanted.digest} has {body.size} bytes "
-                    f"and not {self._known_size}"
-                )
             self._validators[host.name] = body.validator
             return body
 
@@ -194,10 +184,39 @@ class ResumingBlob:
             self._wanted.repository,
             question,
             patient=False,
-            avoiding=frozenset(self._useless),
+            avoiding=self._avoiding,
             finds_out=True,
             last=last | self._doubtful,
         )
         if self._known_size is None:
             self._known_size = answer.value.size
         return answer
+
+    async def _ask(self, host: Host, position: int, within: float) -> HttpBlob:
+        """Ask a host for the rest; raises `WrongAnswer` for a body that is of no use here."""
+        # It may still know how to send the whole, which is of no use where only a part is wanted.
+        ranged = self._odd[host.name] % (ODD + 1) < ODD or self._wanted.start > 0
+        body = await host.client.blob(
+            self._wanted.repository,
+            self._wanted.digest,
+            position if ranged else 0,
+            self._wanted.stop if ranged else None,
+            self._validators.get(host.name),
+            within,
+        )
+        wrong = self._unfit(host, body)
+        if wrong is not None:
+            body.abandon()
+            raise wrong
+        return body
+
+    def _unfit(self, host: Host, body: HttpBlob) -> WrongAnswer | None:
+        """Return why a body is of no use."""
+        if self._wanted.start and not body.partial:
+            return WrongAnswer(f"upstream {host.name} sends {self._wanted.digest} as a whole only")
+        if None not in (body.size, self._known_size) and body.size != self._known_size:
+            return WrongAnswer(
+                f"upstream {host.name} says that {self._wanted.digest} has {body.size} bytes "
+                f"and not {self._known_size}"
+            )
+        return None

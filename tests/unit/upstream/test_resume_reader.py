@@ -15,7 +15,7 @@ from oci_registry.spec.errors import (
 )
 from oci_registry.upstream.interfaces import NoHostLeft
 from oci_registry.upstream.relay import Relay
-from oci_registry.upstream.resume import AMPLE
+from oci_registry.upstream.resume import AMPLE, ODD
 from tests.support.fake_http import Answer, FakeResponse, Sent
 from tests.unit.upstream.bodies import BLOB, CUT, DATA, Held, ResumeTestCase, Sink, short
 from tests.unit.upstream.support import APP, A, B, blob_of
@@ -124,6 +124,16 @@ class Parts(ResumeTestCase):
         self.clock.pump([15.0] * 3)
         self.assertEqual(10, self.successResultOf(sent))
         self.assertEqual({A, B}, body.hosts)
+
+    def test_whole_for_good(self) -> None:
+        """Where every host sends the whole from now on, that is the end of it."""
+        self.answer(B, FakeResponse(body=DATA))
+        self.in_turn(A, lambda s: short(s, 5), lambda _: FakeResponse(body=DATA))
+        body = self.successResultOf(self.start(self.upstream.part(APP, BLOB, 10, 20)))
+        sent = body.pump(self.sink)
+        self.clock.pump([1.0] * 3)
+        self.assertIn("as a whole only", self.fails(sent, BadGateway))
+        self.assertEqual(["bytes=15-19"] * (ODD + 1), self.ranges()[1:])
 
 
 class Distrusted(ResumeTestCase):
