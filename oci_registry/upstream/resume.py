@@ -34,12 +34,13 @@ ODD = 2
 
 @frozen
 class Wanted:
-    """Bytes of a blob, from *start* up to *stop*, or to its end."""
+    """Bytes of a blob, from *start* up to *stop*, or to its end; *size*: of the whole, if it is known."""
 
     repository: str
     digest: Digest
     start: int = 0
     stop: int | None = None
+    size: int | None = None
 
 
 class ResumingBlob:
@@ -69,7 +70,7 @@ class ResumingBlob:
         self._first = first
         self._retries = retries
         self._relay: Relay | None = None
-        self._known_size = self.size
+        self._known_size = wanted.size if self.size is None else self.size
         self._validators: dict[str, str | None] = {first.host.name: first.value.validator}
         self._odd: Counter[str] = Counter()
         self._avoiding = avoiding
@@ -154,18 +155,22 @@ class ResumingBlob:
         """Let one body be sent; return why it is not all that was wanted, None if it is."""
         relay.expect(answer.host.name, answer.value.start)
         began = relay.position
+        error: RegistryError | None = None
         try:
             await answer.value.pump(relay)
-        except RegistryError as error:
-            if relay.position == began and not relay.stopped:
-                answer.host.health.failed(error, slow=isinstance(error, TimedOut))
-            return error
+        except RegistryError as failed:
+            error = failed
         finally:
             answer.slot.release()
         stop = self._wanted.stop if self._wanted.stop is not None else self._known_size
-        if stop is not None and relay.position < stop:
-            return BadGateway(f"upstream {answer.host.name} ended a body before its end")
-        return None
+        if stop is not None and not relay.stopped:
+            if relay.position >= stop:
+                # However it ended.
+                return None
+            error = error or BadGateway(f"upstream {answer.host.name} ended a body before its end")
+        if error is not None and relay.position == began and not relay.stopped:
+            answer.host.health.failed(error, slow=isinstance(error, TimedOut))
+        return error
 
     async def _reopen(self, position: int, last: frozenset[str]) -> Answer[HttpBlob]:
         """Begin a body that holds the byte at *position*."""
