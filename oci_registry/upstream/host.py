@@ -55,17 +55,23 @@ class Host:
         self._pinging: Deferred[None] | None = None
 
     async def ask(
-        self, turn: Turn, repository: str, ask: Callable[[float], Awaitable[T]], within: float
+        self,
+        turn: Turn,
+        repository: str,
+        ask: Callable[[float], Awaitable[T]],
+        within: float,
+        held: Slot | None = None,
     ) -> tuple[T, Slot]:
         """Wait for a turn, ask, and return the answer with the slot, which must be released.
 
-        *ask* gets the seconds that are left of *within*. Raises a `RegistryError`, without having
-        asked, when the host is left alone or too many are waiting for it.
+        *ask* gets the seconds that are left of *within*. *held*: a slot of this host that the caller
+        has and needs for nothing else; if it fails, it is still the caller's. Raises a `RegistryError`,
+        without having asked, when the host is left alone or too many are waiting for it.
         """
         if self.health.wait:
             self._be_admitted()
         began = self._clock.seconds()
-        slot = await self._slot(turn, repository, within)
+        slot = held or await self._slot(turn, repository, within)
         try:
             # Much may have happened to the host while others had their turn.
             self._be_admitted()
@@ -74,12 +80,13 @@ class Host:
             if left < min(waited, SHORTEST):
                 raise self._busy()
             try:
-                answer = await self._judged(ask(max(left, 0.1)))
+                answer = await self._judged(ask(max(left, 0.1)), hurried=left < waited)
             except BaseException:
                 self.health.undecided()
                 raise
         except BaseException:
-            slot.release()
+            if slot is not held:
+                slot.release()
             raise
         return answer, slot
 
@@ -97,10 +104,16 @@ class Host:
     def _busy(self) -> TooManyRequests:
         return TooManyRequests.retry_after(f"all connections to upstream {self.name} are in use", 5)
 
-    async def _judged(self, work: Awaitable[T]) -> T:
+    async def _judged(self, work: Awaitable[T], *, hurried: bool = False) -> T:
+        """Do something, and take from its outcome what it says about the host.
+
+        *hurried*: most of the time for it went by in the queue, so being late says nothing.
+        """
         try:
             answer = await work
         except RegistryError as error:
+            if hurried and isinstance(error, TimedOut):
+                raise self._busy() from error
             self._judge(error)
             raise
         self.health.worked()

@@ -50,7 +50,8 @@ class ResumingBlob:
     where the host has given a strong validator), to the same or to another host. *retries*: how many
     such requests may fail in a row, without a single byte, before the body fails. It fails earlier
     where every host has sent nothing of use to a range and to the request for the whole. The hosts
-    *avoiding* are not asked for it, those in *doubtful* last.
+    *avoiding* are not asked for it, those in *doubtful* last. The slot is kept over a break: who is half
+    served does not queue again at that host, and at others goes before those who have nothing yet.
     """
 
     _log = Logger()
@@ -67,7 +68,7 @@ class ResumingBlob:
         self.size = first.value.size
         self._group = group
         self._wanted = wanted
-        self._first = first
+        self._answer = first
         self._retries = retries
         self._relay: Relay | None = None
         self._known_size = wanted.size if self.size is None else self.size
@@ -80,7 +81,7 @@ class ResumingBlob:
     def hosts(self) -> frozenset[str]:
         """Which hosts have sent bytes so far; before the first byte, which one has answered."""
         senders = self._relay.senders if self._relay is not None else ()
-        return frozenset(senders or {self._first.host.name})
+        return frozenset(senders or {self._answer.host.name})
 
     @property
     def _in_vain(self) -> bool:
@@ -90,8 +91,8 @@ class ResumingBlob:
 
     def abandon(self) -> None:
         """The body is not wanted: close the connection."""
-        self._first.value.abandon()
-        self._first.slot.release()
+        self._answer.value.abandon()
+        self._answer.slot.release()
 
     def pump(self, consumer: IConsumer) -> Deferred[int]:
         """Write the body to *consumer*, at its pace; return the number of bytes."""
@@ -105,16 +106,16 @@ class ResumingBlob:
         return done
 
     def _over(self, result: T, consumer: IConsumer) -> T | Failure:
+        self._answer.slot.release()
         consumer.unregisterProducer()
         if isinstance(result, Failure) and isinstance(result.value, CancelledError):
             return Failure(BadGateway(f"{self._wanted.digest}: the download was given up"))
         return result
 
     async def _run(self, relay: Relay) -> None:
-        answer = self._first
         failures = hasty = 0
         while True:
-            began = relay.position
+            answer, began = self._answer, relay.position
             error = await self._send(answer, relay)
             if error is None:
                 return
@@ -136,18 +137,19 @@ class ResumingBlob:
                     raise error
                 try:
                     await self._group.sleep(max(wait, pause_after(hasty, self._group.random)))
-                    answer = await self._reopen(relay.position, last)
+                    await self._reopen(relay.position, last)
                     break
                 except RegistryError as failed:
                     hasty, error = hasty + 1, failed
                     # Where nobody could be asked there was no attempt.
                     failures += not isinstance(failed, TooManyRequests | Unavailable)
-            answer.host.metrics.resumed()
+            host = self._answer.host
+            host.metrics.resumed()
             self._log.info(
                 "{digest} goes on at {position} from {host}: {error}",
                 digest=str(self._wanted.digest),
                 position=relay.position,
-                host=answer.host.name,
+                host=host.name,
                 error=error.message,
             )
 
@@ -160,8 +162,6 @@ class ResumingBlob:
             await answer.value.pump(relay)
         except RegistryError as failed:
             error = failed
-        finally:
-            answer.slot.release()
         stop = self._wanted.stop if self._wanted.stop is not None else self._known_size
         if stop is not None and not relay.stopped:
             if relay.position >= stop:
@@ -172,8 +172,8 @@ class ResumingBlob:
             answer.host.health.failed(error, slow=isinstance(error, TimedOut))
         return error
 
-    async def _reopen(self, position: int, last: frozenset[str]) -> Answer[HttpBlob]:
-        """Begin a body that holds the byte at *position*."""
+    async def _reopen(self, position: int, last: frozenset[str]) -> None:
+        """Begin a body that holds the byte at *position*, with the slot of the one before or another."""
 
         async def question(host: Host, within: float) -> HttpBlob:
             try:
@@ -185,17 +185,20 @@ class ResumingBlob:
             return body
 
         answer = await self._group.ask(
-            Turn.BLOB,
+            Turn.REST,
             self._wanted.repository,
             question,
             patient=False,
             avoiding=self._avoiding,
             finds_out=True,
             last=last | self._doubtful,
+            held=self._answer,
         )
+        if answer.slot is not self._answer.slot:
+            self._answer.slot.release()
+        self._answer = answer
         if self._known_size is None:
             self._known_size = answer.value.size
-        return answer
 
     async def _ask(self, host: Host, position: int, within: float) -> HttpBlob:
         """Ask a host for the rest; raises `WrongAnswer` for a body that is of no use here."""

@@ -287,6 +287,34 @@ class Queue(GroupTestCase):
         first.abandon()
         self.successResultOf(self.start(self.upstream.blob(APP, digest))).abandon()
 
+    def test_late_after_the_queue(self) -> None:
+        """Nor is it one to be late when most of the time for the answer went by there."""
+        self.connect(max_connections=2, response_timeout=10.0)
+        self.answer(A, FakeResponse(body=b"x"))
+        digest = Digest.of(b"x")
+        first = self.successResultOf(self.start(self.upstream.blob(APP, digest)))
+        second = self.start(self.upstream.blob(APP, digest))
+        self.clock.advance(6.0)
+        self.answer(A, lambda _: Deferred())
+        first.abandon()
+        self.clock.advance(4.0)
+        self.error(second, TooManyRequests)
+        self.assertEqual((2, 0), (self.asked_of(A), self.group.hosts[0].health.wait))
+
+    def test_late_in_spite_of_it(self) -> None:
+        """But it is one if there was enough of it left."""
+        self.connect(max_connections=2, response_timeout=10.0)
+        self.answer(A, FakeResponse(body=b"x"))
+        digest = Digest.of(b"x")
+        first = self.successResultOf(self.start(self.upstream.blob(APP, digest)))
+        second = self.start(self.upstream.blob(APP, digest))
+        self.clock.advance(4.0)
+        self.answer(A, lambda _: Deferred())
+        first.abandon()
+        self.clock.advance(6.0)
+        self.error(second, GatewayTimeout)
+        self.assertGreater(self.group.hosts[0].health.wait, 0)
+
     def test_breaker_by_failures(self) -> None:
         """Failures in a row open the breaker; then nothing is sent."""
         self.answer(A, SERVER_ERROR)
