@@ -315,6 +315,20 @@ class Queue(GroupTestCase):
         self.error(second, GatewayTimeout)
         self.assertGreater(self.group.hosts[0].health.wait, 0)
 
+    def test_too_late_to_find_out(self) -> None:
+        """Who had its turn too late to ask does not keep others from finding out."""
+        self.connect(max_connections=2, response_timeout=10.0)
+        self.answer(A, FakeResponse(body=b"x"))
+        digest = Digest.of(b"x")
+        first = self.successResultOf(self.start(self.upstream.blob(APP, digest)))
+        second = self.start(self.upstream.blob(APP, digest))
+        self.group.hosts[0].health.failed(BadGateway("?"), slow=True)
+        self.clock.advance(9.7)
+        first.abandon()
+        self.error(second, TooManyRequests)
+        self.assertTrue(self.group.hosts[0].health.due)
+        self.successResultOf(self.start(self.upstream.blob(APP, digest))).abandon()
+
     def test_breaker_by_failures(self) -> None:
         """Failures in a row open the breaker; then nothing is sent."""
         self.answer(A, SERVER_ERROR)
