@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway, RegistryError, TooManyRequests, Unavailable
+from oci_registry.streams.body import SLOWEST
 from oci_registry.upstream.blob import HttpBlob
 from oci_registry.upstream.failures import TimedOut, WrongAnswer
 from oci_registry.upstream.group import Answer, HostGroup, pause_after
@@ -48,10 +49,11 @@ class ResumingBlob:
 
     A break, a stall or a short body costs a new request for the rest (``Range``, with ``If-Range``
     where the host has given a strong validator), to the same or to another host. *retries*: how many
-    such requests may fail in a row, without a single byte, before the body fails. It fails earlier
-    where every host has sent nothing of use to a range and to the request for the whole. The hosts
-    *avoiding* are not asked for it, those in *doubtful* last. The slot is kept over a break: who is half
-    served does not queue again at that host, and at others goes before those who have nothing yet.
+    such requests may fail in a row, with less than `SLOWEST` bytes together, before the body fails. It
+    fails earlier where every host has sent nothing of use, be it to a range or to the request for the
+    whole. The hosts *avoiding* are not asked for it, those in *doubtful* last. The slot is kept over a
+    break: who is half served does not queue again at that host, and at others goes before those who
+    have nothing yet.
     """
 
     _log = Logger()
@@ -113,15 +115,17 @@ class ResumingBlob:
         return result
 
     async def _run(self, relay: Relay) -> None:
-        failures = hasty = 0
+        # The first body is no attempt to go on.
+        failures, hasty, progress = -1, 0, relay.position
         while True:
             answer, began = self._answer, relay.position
             error = await self._send(answer, relay)
             if error is None:
                 return
             moved = relay.position - began
-            failures = 0 if moved else failures + 1
-            if moved:
+            failures += 1
+            if relay.position - progress >= SLOWEST:
+                failures, progress = 0, relay.position
                 self._odd.clear()
             hasty = 0 if moved >= AMPLE else hasty + 1
             stood_since = self._group.clock.seconds()

@@ -41,12 +41,30 @@ class Broken(ResumeTestCase):
 
     def test_many_breaks(self) -> None:
         """As long as there is progress there is no end to patience, but there are pauses."""
-        self.in_turn(A, *[lambda s: short(s, 1000)] * 20, blob_of(DATA))
+        self.in_turn(A, *[lambda s: short(s, SLOWEST // 4)] * 20, blob_of(DATA))
         self.answer(B, FakeResponse(500))
         sent = self.pump()
         self.clock.pump([15.0] * 21)
         self.whole(sent)
         self.assertEqual(21, self.asked_of(A))
+
+    def test_trickling_connections(self) -> None:
+        """Connections that bring next to nothing each are no progress, however many there are."""
+        self.answer(A, lambda s: short(s, 1))
+        self.answer(B, FakeResponse(500))
+        sent = self.pump()
+        self.clock.pump([15.0] * 20)
+        self.assertIn("connection broke", self.fails(sent, BadGateway))
+        attempts = 1 + self.settings.retries
+        self.assertEqual((attempts, DATA[:attempts]), (self.asked_of(A), self.sink.data))
+
+    def test_one_retry(self) -> None:
+        """A single attempt to go on is one, even with what has broken after some bytes."""
+        self.connect(retries=1)
+        self.in_turn(A, lambda s: short(s, 1), blob_of(DATA))
+        sent = self.pump()
+        self.clock.advance(1)
+        self.whole(sent)
 
     def test_no_progress(self) -> None:
         """Without a single byte more there is an end, and the other host was asked as well."""
