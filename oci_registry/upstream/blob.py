@@ -22,8 +22,9 @@ class HttpBlob:
     """A blob's answer, or a part's, whose body waits.
 
     *size*: the whole blob's length in bytes, None if it was not told. *start*: the position in the
-    blob of the first byte of this body. *partial*: it is a part, as was asked for. *validator*: what
-    ``If-Range`` can be asked with, a strong ``ETag`` (RFC 9110 section 13.1.5).
+    blob of the first byte of this body, *stop*: that after its last, if it was told. *partial*: it is
+    a part, as was asked for. *validator*: what ``If-Range`` can be asked with, a strong ``ETag`` (RFC
+    9110 section 13.1.5).
 
     A 416 that tells where the blob ends is the part without a byte that begins there.
     """
@@ -45,12 +46,14 @@ class HttpBlob:
             if not end:
                 raise WrongAnswer("there is no such part")
             self.start = self.size = end
+            self._length = 0
         elif self.partial:
             part = parse_content_range(header(response, "Content-Range"))
             # A length that is not the range's, or unknown since the body was decoded, fits no part.
             if part is None or part[1] - part[0] != self._length:
                 raise WrongAnswer("the range that was sent is not the one that was announced")
             self.start, _, self.size = part
+        self.stop = None if self._length is None else self.start + self._length
         self.validator = _strong(header(response, "ETag"))
         self._response = response
         self._clock = clock

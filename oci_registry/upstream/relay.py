@@ -14,7 +14,7 @@ class Relay:
     """The one producer that the consumer sees, whoever sends at the moment.
 
     *position* is where in the blob the consumer's next byte is. What a host sends from before that
-    is skipped, and what it sends from *stop* on is dropped.
+    is skipped. Who would go on sending from *stop* on is stopped there.
     """
 
     def __init__(self, consumer: IConsumer, position: int, stop: int | None) -> None:
@@ -26,6 +26,7 @@ class Relay:
         self._source: IPushProducer | None = None
         self._paused = False
         self._incoming = position
+        self._ends: int | None = None
         self._sender = ""
         self._running: Deferred[None] | None = None
 
@@ -33,10 +34,11 @@ class Relay:
         """*running* is what moves the bytes; it is cancelled when the consumer wants no more."""
         self._running = running
 
-    def expect(self, sender: str, start: int) -> None:
-        """The next bytes come from the host *sender* and begin at *start* of the blob."""
+    def expect(self, sender: str, start: int, end: int | None) -> None:
+        """The next bytes come from the host *sender*, from *start* to *end* of the blob if it is known."""
         self._sender = sender
         self._incoming = start
+        self._ends = end
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """Another connection begins to send."""
@@ -60,6 +62,9 @@ class Relay:
             self.position += len(data)
             self.senders.add(self._sender)
             self._consumer.write(data)
+        # A body that ends here by itself leaves a connection that can be used again.
+        if self.position == self._stop != self._ends and self._source is not None:
+            self._source.stopProducing()
 
     def pauseProducing(self) -> None:
         """The consumer has enough for now."""

@@ -159,7 +159,7 @@ class ResumingBlob:
 
     async def _send(self, answer: Answer[HttpBlob], relay: Relay) -> RegistryError | None:
         """Let one body be sent; return why it is not all that was wanted, None if it is."""
-        relay.expect(answer.host.name, answer.value.start)
+        relay.expect(answer.host.name, answer.value.start, answer.value.stop)
         began = relay.position
         error: RegistryError | None = None
         try:
