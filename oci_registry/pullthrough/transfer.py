@@ -115,7 +115,7 @@ class Transfer:
     async def run(self) -> None:
         """Do it; every failure is reported to the clients and logged here, none is raised."""
         try:
-            body = await self.target.upstream.blob(self.target.repository, self.digest)
+            body = await self._ask()
             while (wrong := await self._receive(body)) is not None:
                 body = await self._another(body, wrong)
             await self._keep()
@@ -123,6 +123,13 @@ class Transfer:
             self._failed(error)
         finally:
             await self._end()
+
+    async def _ask(self) -> UpstreamBlob:
+        """Begin a download, from a host that is not guilty."""
+        target = self.target
+        return await target.upstream.blob(
+            target.repository, self.digest, self._size, avoiding=self._guilty
+        )
 
     async def _receive(self, body: UpstreamBlob) -> RegistryError | None:
         """Take a body to its end; return what is wrong with the bytes, None if they are right."""
@@ -197,9 +204,7 @@ class Transfer:
         # Of several hosts nobody knows which one it was: they get a second chance, but no third.
         self._doubtful = self._doubtful or len(hosts) > 1
         try:
-            another = await upstream.blob(
-                self.target.repository, self.digest, avoiding=self._guilty
-            )
+            another = await self._ask()
         except RegistryError as error:
             raise wrong from error
         self._tell(LogLevel.warn, f"{wrong}; the download starts over")

@@ -15,6 +15,8 @@ _CONTENT_RANGE = re.compile(
     r"bytes[ \t]+([0-9]+)-([0-9]+)/(?:([0-9]+)|\*)", re.IGNORECASE | re.ASCII
 )
 
+_UNSATISFIED = re.compile(r"bytes[ \t]+\*/([0-9]+)", re.IGNORECASE | re.ASCII)
+
 
 @frozen
 class ByteRange:
@@ -93,3 +95,14 @@ def parse_content_range(header: str | None) -> tuple[int, int, int | None] | Non
     if stop <= start or (size is not None and stop > size):
         return None
     return start, stop, size
+
+
+def parse_unsatisfied(header: str | None) -> int | None:
+    """The whole size in the ``Content-Range`` of an upstream that has no byte of the range (416).
+
+    ``None`` if the header is missing or anything but ``bytes */1000``.
+    """
+    if header is None or len(header) > _MAX_HEADER:
+        return None
+    match = _UNSATISFIED.fullmatch(header.strip(" \t"))
+    return None if match is None else int(match[1])

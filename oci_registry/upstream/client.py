@@ -179,7 +179,7 @@ class RegistryClient:
                 raise WrongAnswer("it is not the range that was asked for")
         except WrongAnswer as error:
             abandon(response, self._clock, limit=0)
-            message = f"upstream {self._host} sent a part of {what}: {error.message}"
+            message = f"upstream {self._host}, asked for a part of {what}: {error.message}"
             raise WrongAnswer(message) from None
         return body
 
@@ -264,7 +264,9 @@ class RegistryClient:
         *,
         partial: bool = False,
     ) -> None:
-        """Raise unless the answer is a 200, or 206 if *partial*, in a form that can be used."""
+        """Raise unless the answer is a 200, or 206 or 416 if *partial*, in a form that can be used."""
+        if partial and response.code == 416:
+            return
         if response.code == 200 or (partial and response.code == 206):
             # What treq could decode it has decoded, and removed the header's value.
             encoding = header(response, "Content-Encoding")
@@ -273,8 +275,6 @@ class RegistryClient:
             error: RegistryError = WrongAnswer(
                 f"upstream {self._host} encodes {what} as {shown(encoding, 40)}"
             )
-        elif partial and response.code == 416:
-            error = WrongAnswer(f"upstream {self._host} does not have this part of {what}")
         else:
             error = refuse(response, self._host, unknown, what, self._clock.seconds())
         abandon(response, self._clock)

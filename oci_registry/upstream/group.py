@@ -78,13 +78,15 @@ class HostGroup:
         finds_out: bool | None = None,
         avoiding: frozenset[str] = frozenset(),
         last: frozenset[str] = frozenset(),
+        held: Answer[T] | None = None,
     ) -> Answer[T]:
         """Return the first answer, from none of the hosts *avoiding*, and from those in *last* last.
 
         *question* is put to a host, with the seconds in which it must be answered. *patient*: go round
         again if that may help. *finds_out*: wait for a host that was set aside and may be back, if no
-        other can be asked (as somebody patient does). Raises what `verdict` makes of all errors, or
-        `NoHostLeft`.
+        other can be asked (as somebody patient does). *held*: an earlier answer, which the caller is done
+        with but for the slot; the same host gives the next one in its place. Raises what `verdict`
+        makes of all errors, or `NoHostLeft`.
         """
         finds_out = patient if finds_out is None else finds_out
         deadline = self.clock.seconds() + self._timeout
@@ -102,6 +104,7 @@ class HostGroup:
                         repository,
                         lambda within, host=host: question(host, within),  # type: ignore[misc]
                         max(left, 0.1) / max(open_to_ask, 1),
+                        held.slot if held is not None and held.host is host else None,
                     )
                 except RegistryError as error:
                     errors.append(error)

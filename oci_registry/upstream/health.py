@@ -23,6 +23,10 @@ Random = Callable[[], float]
 """Returns a number from 0 up to 1, for jitter."""
 
 
+class Probe:
+    """The one request that finds out whether a host is back."""
+
+
 class HostHealth:
     """The circuit breaker of one host.
 
@@ -30,8 +34,9 @@ class HostHealth:
     through to find out (half open): if it works, the breaker closes, else it stays open for longer.
     Beside that the host may ask to be left alone until a moment, which is respected.
 
-    Whoever was let through by `refusal` tells how it went, by one of `worked`, `failed`, `held` and
-    `undecided`.
+    Whoever was let through by `admit` tells how it went, by one of `worked`, `failed`, `held` and
+    `undecided`, with the `Probe` that it got, if any. It alone decides; requests that began before the
+    breaker opened may fail later than that. But an answer is an answer, whoever gets it.
     """
 
     _log = Logger()
@@ -47,7 +52,7 @@ class HostHealth:
         self._pause = 0.0
         self._open_until: float | None = None
         self._held_until = 0.0
-        self._probing = False
+        self._probe: Probe | None = None
         self._reason = ""
         metrics.available(True)
 
@@ -56,7 +61,7 @@ class HostHealth:
         """Seconds until the host may be asked; 0 if it may be now."""
         left = max(self._left(self._held_until, LONGEST_HOLD), self._open_for)
         # Somebody is about to find out, and that will not take long.
-        return 1.0 if not left and self._probing and self._open_until is not None else left
+        return 1.0 if not left and self._probe and self._open_until is not None else left
 
     @property
     def _open_for(self) -> float:
@@ -81,7 +86,7 @@ class HostHealth:
         return self._open_until is not None and not self.wait
 
     def refusal(self) -> RegistryError | None:
-        """Return why the host must not be asked now; None lets the caller through."""
+        """Return why the host must not be asked now, None if it may be."""
         held = self._left(self._held_until, LONGEST_HOLD)
         if held:
             return TooManyRequests.retry_after(
@@ -90,30 +95,41 @@ class HostHealth:
         if self._open_until is None:
             return None
         left = self._open_for
-        if self._probing or left:
+        if self._probe or left:
             seconds = int(left) + 1
             return Unavailable(
                 f"upstream {self._host} is left alone for {seconds} s, because it failed: "
                 f"{self._reason}",
                 headers={"Retry-After": str(seconds)},
             )
-        self._probing = True
         return None
+
+    def admit(self) -> Probe | None:
+        """Let the caller through, with a `Probe` if it is the one that finds out.
+
+        Raises the `refusal`, if there is one.
+        """
+        refusal = self.refusal()
+        if refusal is not None:
+            raise refusal
+        if self._open_until is not None:
+            self._probe = Probe()
+        return self._probe
 
     def worked(self) -> None:
         """The host has given an answer, whichever."""
         self._failures = 0
-        self._probing = False
+        self._probe = None
         if self._open_until is not None:
             self._open_until = None
             self._pause = 0.0
             self._metrics.available(True)
             self._log.info("upstream {host} answers again", host=self._host)
 
-    def failed(self, error: RegistryError, *, slow: bool) -> None:
+    def failed(self, error: RegistryError, *, slow: bool, probe: Probe | None = None) -> None:
         """The host could not be asked, or failed; *slow*: and that has cost a timeout."""
         self._failures += 1
-        probed, self._probing = self._probing, False
+        probed = self._ended(probe)
         if self._open_until is not None and not probed:
             # It was asked before the breaker opened.
             return
@@ -134,9 +150,9 @@ class HostHealth:
                 error=error.message,
             )
 
-    def held(self, seconds: float) -> None:
+    def held(self, seconds: float, probe: Probe | None = None) -> None:
         """The host wants to be left alone for so long."""
-        self._probing = False
+        self._ended(probe)
         until = self._clock.seconds() + min(seconds, LONGEST_HOLD)
         if until > self._held_until:
             self._held_until = until
@@ -147,6 +163,13 @@ class HostHealth:
                 seconds=seconds,
             )
 
-    def undecided(self) -> None:
+    def undecided(self, probe: Probe | None = None) -> None:
         """The request ended without telling anything about the host."""
-        self._probing = False
+        self._ended(probe)
+
+    def _ended(self, probe: Probe | None) -> bool:
+        """Return whether this was the request that finds out; then another may."""
+        if probe is None or probe is not self._probe:
+            return False
+        self._probe = None
+        return True

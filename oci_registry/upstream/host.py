@@ -21,7 +21,7 @@ from oci_registry.spec.errors import (
 )
 from oci_registry.upstream.client import RegistryClient
 from oci_registry.upstream.failures import TimedOut, WrongAnswer
-from oci_registry.upstream.health import HostHealth, Random
+from oci_registry.upstream.health import HostHealth, Probe, Random
 from oci_registry.upstream.slots import Slot, Slots, Turn
 
 T = TypeVar("T")
@@ -55,38 +55,37 @@ class Host:
         self._pinging: Deferred[None] | None = None
 
     async def ask(
-        self, turn: Turn, repository: str, ask: Callable[[float], Awaitable[T]], within: float
+        self,
+        turn: Turn,
+        repository: str,
+        ask: Callable[[float], Awaitable[T]],
+        within: float,
+        held: Slot | None = None,
     ) -> tuple[T, Slot]:
         """Wait for a turn, ask, and return the answer with the slot, which must be released.
 
-        *ask* gets the seconds that are left of *within*. Raises a `RegistryError`, without having
-        asked, when the host is left alone or too many are waiting for it.
+        *ask* gets the seconds that are left of *within*. *held*: a slot of this host that the caller
+        has and needs for nothing else; if it fails, it is still the caller's. Raises a `RegistryError`,
+        without having asked, when the host is left alone or too many are waiting for it.
         """
-        if self.health.wait:
-            self._be_admitted()
+        refusal = self.health.refusal()
+        if refusal is not None:
+            raise refusal
         began = self._clock.seconds()
-        slot = await self._slot(turn, repository, within)
+        slot = held or await self._slot(turn, repository, within)
         try:
-            # Much may have happened to the host while others had their turn.
-            self._be_admitted()
             waited = self._clock.seconds() - began
             left = within - waited
             if left < min(waited, SHORTEST):
                 raise self._busy()
-            try:
-                answer = await self._judged(ask(max(left, 0.1)))
-            except BaseException:
-                self.health.undecided()
-                raise
+            # Much may have happened to the host while others had their turn.
+            probe = self.health.admit()
+            answer = await self._judged(ask(max(left, 0.1)), probe, hurried=left < waited)
         except BaseException:
-            slot.release()
+            if slot is not held:
+                slot.release()
             raise
         return answer, slot
-
-    def _be_admitted(self) -> None:
-        refusal = self.health.refusal()
-        if refusal is not None:
-            raise refusal
 
     async def _slot(self, turn: Turn, repository: str, within: float) -> Slot:
         try:
@@ -97,34 +96,42 @@ class Host:
     def _busy(self) -> TooManyRequests:
         return TooManyRequests.retry_after(f"all connections to upstream {self.name} are in use", 5)
 
-    async def _judged(self, work: Awaitable[T]) -> T:
+    async def _judged(self, work: Awaitable[T], probe: Probe | None, *, hurried: bool = False) -> T:
+        """Do something, and take from its outcome what it says about the host.
+
+        *hurried*: most of the time for it went by in the queue, so being late says nothing.
+        """
         try:
             answer = await work
         except RegistryError as error:
-            self._judge(error)
+            if hurried and isinstance(error, TimedOut):
+                raise self._busy() from error
+            self._judge(error, probe)
             raise
+        finally:
+            self.health.undecided(probe)
         self.health.worked()
         return answer
 
-    def _judge(self, error: RegistryError) -> None:
+    def _judge(self, error: RegistryError, probe: Probe | None) -> None:
         """Take from an error what it says about the host."""
         if isinstance(error, (*NO, WrongAnswer)):
             self.health.worked()
         elif isinstance(error, TooManyRequests | Unavailable):
-            self.health.held(float(error.headers.get("Retry-After", "1")))
+            self.health.held(float(error.headers.get("Retry-After", "1")), probe)
         else:
-            self.health.failed(error, slow=isinstance(error, TimedOut))
+            self.health.failed(error, slow=isinstance(error, TimedOut), probe=probe)
 
     def ping(self) -> None:
         """Find out in the background whether a host that was set aside is back."""
         if self._pinging is None and self.health.refusal() is None:
-            pinged = Deferred.fromCoroutine(self._judged(self.client.ping(PING_TIMEOUT)))
+            probe = self.health.admit()
+            pinged = Deferred.fromCoroutine(self._judged(self.client.ping(PING_TIMEOUT), probe))
             self._pinging = pinged
             pinged.addBoth(self._pinged)
 
     def _pinged(self, _result: object) -> None:
         self._pinging = None
-        self.health.undecided()
 
     async def close(self) -> None:
         """Ask no more, and close idle connections; what is under way goes on."""

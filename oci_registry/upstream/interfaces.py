@@ -97,11 +97,17 @@ class Upstream(Protocol):
         """Return the digest that upstream says a tag has (HEAD), None if it does not say."""
 
     async def blob(
-        self, repository: str, digest: Digest, *, avoiding: frozenset[str] = frozenset()
+        self,
+        repository: str,
+        digest: Digest,
+        size: int | None = None,
+        *,
+        avoiding: frozenset[str] = frozenset(),
     ) -> UpstreamBlob:
         """Begin to download a blob, from none of the hosts *avoiding*.
 
-        Raises `NoHostLeft` when these are all there are.
+        *size*: its length in bytes if it is known otherwise, so that a body of unannounced length is
+        not over before. Raises `NoHostLeft` when these are all there are.
         """
 
     async def part(self, repository: str, digest: Digest, start: int, stop: int) -> UpstreamBlob:

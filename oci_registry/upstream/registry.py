@@ -80,10 +80,15 @@ class RemoteRegistry:
         )
 
     async def blob(
-        self, repository: str, digest: Digest, *, avoiding: frozenset[str] = frozenset()
+        self,
+        repository: str,
+        digest: Digest,
+        size: int | None = None,
+        *,
+        avoiding: frozenset[str] = frozenset(),
     ) -> ResumingBlob:
-        """Begin to download a blob, from none of the hosts *avoiding*."""
-        wanted = Wanted(repository, digest)
+        """Begin to download a blob, of *size* bytes if that is known, from none of the hosts *avoiding*."""
+        wanted = Wanted(repository, digest, size=size)
         doubtful = self._doubtful(digest)
         answer = await self._open(wanted, avoiding, doubtful, patient=True)
         return ResumingBlob(self._group, wanted, answer, self._retries, avoiding, doubtful)

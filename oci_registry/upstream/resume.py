@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TypeVar, cast
+from collections import Counter
+from typing import TypeVar
 
 from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IConsumer, IProducer, IPushProducer
+from twisted.internet.interfaces import IConsumer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway, RegistryError, TooManyRequests, Unavailable
+from oci_registry.streams.body import SLOWEST
 from oci_registry.upstream.blob import HttpBlob
 from oci_registry.upstream.failures import TimedOut, WrongAnswer
 from oci_registry.upstream.group import Answer, HostGroup, pause_after
 from oci_registry.upstream.host import Host
+from oci_registry.upstream.relay import Relay
 from oci_registry.upstream.slots import Turn
 
 T = TypeVar("T")
@@ -27,89 +29,19 @@ LONGEST_STANDSTILL = 240.0
 """Seconds that a body may stand still altogether; clients give up after 300."""
 AMPLE = 256 * 1024
 """Bytes after which a broken connection is replaced at once; for less there are pauses."""
+ODD = 2
+"""Useless answers of a host to a range, in a row, after which it is asked for the whole, once."""
 
 
 @frozen
 class Wanted:
-    """Bytes of a blob, from *start* up to *stop*, or to its end."""
+    """Bytes of a blob, from *start* up to *stop*, or to its end; *size*: of the whole, if it is known."""
 
     repository: str
     digest: Digest
     start: int = 0
     stop: int | None = None
-
-
-@implementer(IConsumer, IPushProducer)
-class Relay:
-    """The one producer that the consumer sees, whoever sends at the moment.
-
-    *position* is where in the blob the consumer's next byte is. What a host sends from before that
-    is skipped, and what it sends from *stop* on is dropped.
-    """
-
-    def __init__(self, consumer: IConsumer, position: int, stop: int | None) -> None:
-        self.position = position
-        self.stopped = False
-        self.senders: set[str] = set()
-        self._stop = stop
-        self._consumer = consumer
-        self._source: IPushProducer | None = None
-        self._paused = False
-        self._incoming = position
-        self._sender = ""
-        self._running: Deferred[None] | None = None
-
-    def begin(self, running: Deferred[None]) -> None:
-        """*running* is what moves the bytes; it is cancelled when the consumer wants no more."""
-        self._running = running
-
-    def expect(self, sender: str, start: int) -> None:
-        """The next bytes come from the host *sender* and begin at *start* of the blob."""
-        self._sender = sender
-        self._incoming = start
-
-    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
-        """Another connection begins to send."""
-        self._source = cast(IPushProducer, producer)
-        if self._paused:
-            self._source.pauseProducing()
-
-    def unregisterProducer(self) -> None:
-        """It has ended."""
-        self._source = None
-
-    def write(self, data: bytes) -> None:
-        """Pass on what the consumer does not have yet."""
-        skipped = self.position - self._incoming
-        self._incoming += len(data)
-        if skipped > 0:
-            data = data[skipped:]
-        if self._stop is not None:
-            data = data[: self._stop - self.position]
-        if data:
-            self.position += len(data)
-            self.senders.add(self._sender)
-            self._consumer.write(data)
-
-    def pauseProducing(self) -> None:
-        """The consumer has enough for now."""
-        self._paused = True
-        if self._source is not None:
-            self._source.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        """The consumer wants more."""
-        self._paused = False
-        if self._source is not None:
-            self._source.resumeProducing()
-
-    def stopProducing(self) -> None:
-        """The consumer wants no more at all."""
-        self.stopped = True
-        if self._source is not None:
-            self._source.stopProducing()
-        elif self._running is not None:
-            self._running.cancel()
+    size: int | None = None
 
 
 class ResumingBlob:
@@ -117,8 +49,11 @@ class ResumingBlob:
 
     A break, a stall or a short body costs a new request for the rest (``Range``, with ``If-Range``
     where the host has given a strong validator), to the same or to another host. *retries*: how many
-    such requests may fail in a row, without a single byte, before the body fails. The hosts *avoiding*
-    are not asked for it, those in *doubtful* last.
+    such requests may fail in a row, with less than `SLOWEST` bytes together, before the body fails. It
+    fails earlier where every host has sent nothing of use, be it to a range or to the request for the
+    whole. The hosts *avoiding* are not asked for it, those in *doubtful* last. The slot is kept over a
+    break: who is half served does not queue again at that host, and at others goes before those who
+    have nothing yet.
     """
 
     _log = Logger()
@@ -135,25 +70,31 @@ class ResumingBlob:
         self.size = first.value.size
         self._group = group
         self._wanted = wanted
-        self._first = first
+        self._answer = first
         self._retries = retries
         self._relay: Relay | None = None
-        self._known_size = self.size
+        self._known_size = wanted.size if self.size is None else self.size
         self._validators: dict[str, str | None] = {first.host.name: first.value.validator}
-        self._whole: set[str] = set()
-        self._useless: set[str] = set(avoiding)
+        self._odd: Counter[str] = Counter()
+        self._avoiding = avoiding
         self._doubtful = doubtful
 
     @property
     def hosts(self) -> frozenset[str]:
         """Which hosts have sent bytes so far; before the first byte, which one has answered."""
         senders = self._relay.senders if self._relay is not None else ()
-        return frozenset(senders or {self._first.host.name})
+        return frozenset(senders or {self._answer.host.name})
+
+    @property
+    def _in_vain(self) -> bool:
+        """Whether no host has anything of use: each would send the same again."""
+        hosts = (host.name for host in self._group.hosts if host.name not in self._avoiding)
+        return all(self._odd[host] > ODD for host in hosts)
 
     def abandon(self) -> None:
         """The body is not wanted: close the connection."""
-        self._first.value.abandon()
-        self._first.slot.release()
+        self._answer.value.abandon()
+        self._answer.slot.release()
 
     def pump(self, consumer: IConsumer) -> Deferred[int]:
         """Write the body to *consumer*, at its pace; return the number of bytes."""
@@ -167,110 +108,127 @@ class ResumingBlob:
         return done
 
     def _over(self, result: T, consumer: IConsumer) -> T | Failure:
+        self._answer.slot.release()
         consumer.unregisterProducer()
         if isinstance(result, Failure) and isinstance(result.value, CancelledError):
             return Failure(BadGateway(f"{self._wanted.digest}: the download was given up"))
         return result
 
     async def _run(self, relay: Relay) -> None:
-        answer = self._first
-        failures = hasty = 0
+        # The first body is no attempt to go on.
+        failures, hasty, progress = -1, 0, relay.position
         while True:
-            began = relay.position
+            answer, began = self._answer, relay.position
             error = await self._send(answer, relay)
             if error is None:
                 return
             moved = relay.position - began
-            failures = 0 if moved else failures + 1
+            failures += 1
+            if relay.position - progress >= SLOWEST:
+                failures, progress = 0, relay.position
+                self._odd.clear()
             hasty = 0 if moved >= AMPLE else hasty + 1
             stood_since = self._group.clock.seconds()
             # Whoever has let the body stand still once costs its readers as long the next time.
             again = moved >= AMPLE and not isinstance(error, TimedOut)
             last = frozenset() if again else frozenset({answer.host.name})
             while True:
-                wait = self._group.wait(frozenset(self._useless))
+                wait = self._group.wait(self._avoiding)
                 stood = self._group.clock.seconds() - stood_since
                 too_long = wait > LONGEST_WAIT or stood + wait > LONGEST_STANDSTILL
-                if relay.stopped or failures >= self._retries or too_long:
+                done_for = failures >= self._retries or too_long or self._in_vain
+                if relay.stopped or done_for:
                     raise error
                 try:
                     await self._group.sleep(max(wait, pause_after(hasty, self._group.random)))
-                    answer = await self._reopen(relay.position, last)
+                    await self._reopen(relay.position, last)
                     break
                 except RegistryError as failed:
                     hasty, error = hasty + 1, failed
                     # Where nobody could be asked there was no attempt.
                     failures += not isinstance(failed, TooManyRequests | Unavailable)
-            answer.host.metrics.resumed()
+            host = self._answer.host
+            host.metrics.resumed()
             self._log.info(
                 "{digest} goes on at {position} from {host}: {error}",
                 digest=str(self._wanted.digest),
                 position=relay.position,
-                host=answer.host.name,
+                host=host.name,
                 error=error.message,
             )
 
     async def _send(self, answer: Answer[HttpBlob], relay: Relay) -> RegistryError | None:
         """Let one body be sent; return why it is not all that was wanted, None if it is."""
-        relay.expect(answer.host.name, answer.value.start)
+        relay.expect(answer.host.name, answer.value.start, answer.value.stop)
         began = relay.position
+        error: RegistryError | None = None
         try:
             await answer.value.pump(relay)
-        except RegistryError as error:
-            if relay.position == began and not relay.stopped:
-                answer.host.health.failed(error, slow=isinstance(error, TimedOut))
-            return error
-        finally:
-            answer.slot.release()
+        except RegistryError as failed:
+            error = failed
         stop = self._wanted.stop if self._wanted.stop is not None else self._known_size
-        if stop is not None and relay.position < stop:
-            return BadGateway(f"upstream {answer.host.name} ended a body before its end")
-        return None
+        if stop is not None and not relay.stopped:
+            if relay.position >= stop:
+                # However it ended.
+                return None
+            error = error or BadGateway(f"upstream {answer.host.name} ended a body before its end")
+        if error is not None and relay.position == began and not relay.stopped:
+            answer.host.health.failed(error, slow=isinstance(error, TimedOut))
+        return error
 
-    async def _reopen(self, position: int, last: frozenset[str]) -> Answer[HttpBlob]:
-        """Begin a body that holds the byte at *position*."""
+    async def _reopen(self, position: int, last: frozenset[str]) -> None:
+        """Begin a body that holds the byte at *position*, with the slot of the one before or another."""
 
         async def question(host: Host, within: float) -> HttpBlob:
-            ranged = host.name not in self._whole
             try:
-                body = await host.client.blob(
-                    self._wanted.repository,
-                    self._wanted.digest,
-                    position if ranged else 0,
-                    self._wanted.stop if ranged else None,
-                    self._validators.get(host.name),
-                    within,
-                )
+                body = await self._ask(host, position, within)
             except WrongAnswer:
-                # It may still know how to send the whole, unless only a part is wanted.
-                may_skip = ranged and not self._wanted.start
-                (self._whole if may_skip else self._useless).add(host.name)
+                self._odd[host.name] += 1
                 raise
-            if self._wanted.start and not body.partial:
-                body.abandon()
-                self._useless.add(host.name)
-                raise WrongAnswer(
-                    f"upstream {host.name} sends {self._wanted.digest} as a whole only"
-                )
-            if None not in (body.size, self._known_size) and body.size != self._known_size:
-                # Which of the two is right is not known yet: the host may be asked again.
-                body.abandon()
-                raise WrongAnswer(
-                    f"upstream {host.name} says that {self._wanted.digest} has {body.size} bytes "
-                    f"and not {self._known_size}"
-                )
             self._validators[host.name] = body.validator
             return body
 
         answer = await self._group.ask(
-            Turn.BLOB,
+            Turn.REST,
             self._wanted.repository,
             question,
             patient=False,
-            avoiding=frozenset(self._useless),
+            avoiding=self._avoiding,
             finds_out=True,
             last=last | self._doubtful,
+            held=self._answer,
         )
+        if answer.slot is not self._answer.slot:
+            self._answer.slot.release()
+        self._answer = answer
         if self._known_size is None:
             self._known_size = answer.value.size
-        return answer
+
+    async def _ask(self, host: Host, position: int, within: float) -> HttpBlob:
+        """Ask a host for the rest; raises `WrongAnswer` for a body that is of no use here."""
+        # It may still know how to send the whole, which is of no use where only a part is wanted.
+        ranged = self._odd[host.name] % (ODD + 1) < ODD or self._wanted.start > 0
+        body = await host.client.blob(
+            self._wanted.repository,
+            self._wanted.digest,
+            position if ranged else 0,
+            self._wanted.stop if ranged else None,
+            self._validators.get(host.name),
+            within,
+        )
+        wrong = self._unfit(host, body)
+        if wrong is not None:
+            body.abandon()
+            raise wrong
+        return body
+
+    def _unfit(self, host: Host, body: HttpBlob) -> WrongAnswer | None:
+        """Return why a body is of no use."""
+        if self._wanted.start and not body.partial:
+            return WrongAnswer(f"upstream {host.name} sends {self._wanted.digest} as a whole only")
+        if None not in (body.size, self._known_size) and body.size != self._known_size:
+            return WrongAnswer(
+                f"upstream {host.name} says that {self._wanted.digest} has {body.size} bytes "
+                f"and not {self._known_size}"
+            )
+        return None

@@ -18,7 +18,9 @@ class Turn(IntEnum):
     """What a request is for; the lower goes first."""
 
     MANIFEST = 0
-    BLOB = 1
+    REST = 1
+    """Of a blob whose readers have had the beginning."""
+    BLOB = 2
 
 
 class Slot:
@@ -37,9 +39,10 @@ class Slot:
 class Slots:
     """At most *limit* requests at once to one host.
 
-    Whoever finds none free waits. Manifests, and all that is as small, go first; among their like the
-    repositories take turns, so that an image of many layers does not keep the others waiting. Blobs
-    may take all slots but an eighth, so that a manifest never waits for the end of a blob.
+    Whoever finds none free waits. Manifests, and all that is as small, go first, then rests of blobs;
+    among their like the repositories take turns, so that an image of many layers does not keep the
+    others waiting. Blobs and rests may take all slots but an eighth, so that a manifest never waits
+    for the end of a blob.
     """
 
     def __init__(self, limit: int, waiting: Callable[[int], None]) -> None:
@@ -70,7 +73,8 @@ class Slots:
     def _free(self, turn: Turn) -> bool:
         if sum(self._used.values()) >= self._limit:
             return False
-        return turn is not Turn.BLOB or self._used[Turn.BLOB] < self._blob_limit
+        bodies = self._used[Turn.REST] + self._used[Turn.BLOB]
+        return turn is Turn.MANIFEST or bodies < self._blob_limit
 
     def _give(self, turn: Turn) -> Slot:
         self._used[turn] += 1

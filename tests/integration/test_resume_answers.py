@@ -183,6 +183,16 @@ class Rests(MirrorTestCase):
         self.assertEqual(2, self.registry.count("/blobs/"))
 
     @running
+    async def test_unannounced(self) -> None:
+        """A body that ends when its connection does goes on if the manifest says that there is more."""
+        _, (_, layer) = self.registry.add_image("library/app", "a", self.data)
+        await self.start()
+        await self.client.get("/v2/library/app/manifests/a")
+        self.registry.script("/blobs/", in_turn(Reply(body=self.data, length=None, cut=AT)))
+        self.whole(await self.client.get(f"/v2/library/app/blobs/{layer}"), 2)
+        self.assertEqual(AT, self.registry.asked[-1].first)
+
+    @running
     async def test_in_the_tail(self) -> None:
         """A break in the bytes that are held back is continued like any other."""
         await self.start()

@@ -159,7 +159,12 @@ class FakeUpstream:
         return digest if self.says_digest else None
 
     async def blob(
-        self, repository: str, digest: Digest, *, avoiding: frozenset[str] = frozenset()
+        self,
+        repository: str,
+        digest: Digest,
+        size: int | None = None,
+        *,
+        avoiding: frozenset[str] = frozenset(),
     ) -> FakeBody:
         await self._begin(f"GET {repository} {digest}")
         host = next((host for host in self.hosts if host not in avoiding), None)

@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.spec.errors import RangeInvalid
-from oci_registry.spec.ranges import ByteRange, expected_part, parse_content_range, parse_range
+from oci_registry.spec.ranges import (
+    ByteRange,
+    expected_part,
+    parse_content_range,
+    parse_range,
+    parse_unsatisfied,
+)
 
 SIZES = st.integers(0, 2**63 - 1)
 
@@ -184,6 +190,23 @@ class Answered(SynchronousTestCase):
             "bytes 0-" + "9" * 300 + "/*",
         ):
             self.assertIsNone(parse_content_range(header), header)
+
+    def test_nothing_there(self) -> None:
+        """Who has no byte of the range tells the size, in one form alone."""
+        for header, expected in {
+            "bytes */10": 10,
+            " Bytes  */0 ": 0,
+            None: None,
+            "": None,
+            "bytes */*": None,
+            "bytes */": None,
+            "bytes */-1": None,
+            "bytes 5-9/10": None,
+            "bytes=*/10": None,
+            "bytes */\u0665": None,
+            "bytes */" + "9" * 300: None,
+        }.items():
+            self.assertEqual(expected, parse_unsatisfied(header), header)
 
     @settings(deadline=None)
     @given(SIZES, SIZES, SIZES)

@@ -13,6 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from oci_registry.config.settings import HostSettings, UpstreamSettings
 from oci_registry.metrics import Metrics
 from oci_registry.spec.digest import Digest
+from oci_registry.spec.errors import RegistryError
+from oci_registry.spec.reference import Tag
 from oci_registry.upstream.client import RegistryClient
 from oci_registry.upstream.group import HostGroup
 from oci_registry.upstream.host import Host
@@ -22,6 +24,7 @@ from tests.support.fake_http import Answer, FakeHttp, FakeResponse, Sent
 NOW = 1_700_000_000.0
 APP = "library/app"
 A, B = "a.example", "b.example"
+LATEST = Tag("latest")
 
 
 def half() -> float:
@@ -80,6 +83,32 @@ class HostsTestCase(SynchronousTestCase):
     def counted(self, name: str, **labels: str) -> float | None:
         """Return the value of a metric."""
         return self.metrics.registry.get_sample_value(name, labels)
+
+
+class QuestionsTestCase(HostsTestCase):
+    """Questions about a tag."""
+
+    def ask(self, *, patient: bool = False) -> Deferred[Any]:
+        """Begin to ask for the manifest."""
+        return self.start(self.upstream.manifest(APP, LATEST, patient=patient))
+
+    def works(self) -> None:
+        """It is answered at once."""
+        self.successResultOf(self.ask())
+
+    def error(self, asked: Deferred[Any], kind: type[RegistryError]) -> RegistryError:
+        """Return the error of a question that has failed."""
+        error = self.failureResultOf(asked, kind).value
+        assert isinstance(error, RegistryError)
+        return error
+
+    def first_falls_silent(self) -> None:
+        """Let the first host cost one question its share of the time; the second answers it."""
+        self.answer(A, lambda _: Deferred())
+        self.answer(B, manifest())
+        asked = self.ask()
+        self.clock.advance(self.settings.response_timeout / 2)
+        self.successResultOf(asked)
 
 
 def manifest(raw: bytes = b'{"schemaVersion":2,"mediaType":"m/t"}') -> FakeResponse:

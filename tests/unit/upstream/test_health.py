@@ -13,6 +13,7 @@ from oci_registry.upstream.health import (
     LONGEST_HOLD,
     SHORTEST,
     HostHealth,
+    Probe,
 )
 
 HOST = "a.example"
@@ -37,11 +38,19 @@ class HealthTestCase(SynchronousTestCase):
         """Return the error that keeps a request from the host."""
         error = self.health.refusal()
         assert error is not None
+        self.assertRaises(kind, self.health.admit)
         self.assertIs(kind, type(error))
         return error
 
     def let_through(self) -> None:
-        self.assertIsNone(self.health.refusal())
+        """Let a request through of which nothing depends."""
+        self.assertIsNone(self.health.admit())
+
+    def finds_out(self) -> Probe:
+        """Let through the one that finds out."""
+        probe = self.health.admit()
+        assert probe is not None
+        return probe
 
 
 class Breaker(HealthTestCase):
@@ -78,7 +87,8 @@ class Breaker(HealthTestCase):
         self.assertFalse(self.health.due)
         self.clock.advance(SHORTEST)
         self.assertTrue(self.health.due)
-        self.let_through()
+        self.assertIsNone(self.health.refusal())
+        self.finds_out()
         self.refused()
         self.assertFalse(self.health.due)
         self.assertGreater(self.health.wait, 0)
@@ -94,12 +104,11 @@ class Breaker(HealthTestCase):
         for _ in range(8):
             pauses.append(self.health.wait)
             self.clock.advance(self.health.wait)
-            self.let_through()
-            self.health.failed(ERROR, slow=False)
+            self.health.failed(ERROR, slow=False, probe=self.finds_out())
         self.assertEqual([SHORTEST * 2**n for n in range(4)], pauses[:4])
         self.assertEqual([LONGEST] * 4, pauses[4:])
         self.clock.advance(LONGEST)
-        self.let_through()
+        self.finds_out()
         self.health.worked()
         self.health.failed(ERROR, slow=True)
         self.assertEqual(SHORTEST, self.health.wait)
@@ -108,9 +117,43 @@ class Breaker(HealthTestCase):
         """A request that ended without an answer lets the next one find out."""
         self.health.failed(ERROR, slow=True)
         self.clock.advance(SHORTEST)
-        self.let_through()
+        self.health.undecided(self.finds_out())
+        self.finds_out()
+
+    def test_bystanders(self) -> None:
+        """Requests that began before it opened leave the one that finds out to it, if they fail."""
+        self.health.failed(ERROR, slow=True)
+        self.clock.advance(SHORTEST)
+        probe = self.finds_out()
+        self.health.failed(ERROR, slow=True)
         self.health.undecided()
+        self.refused()
+        self.health.failed(ERROR, slow=False, probe=probe)
+        self.assertEqual(2 * SHORTEST, self.health.wait)
+        self.clock.advance(2 * SHORTEST)
+        probe = self.finds_out()
+        self.health.held(1)
+        self.clock.advance(1)
+        self.refused()
+        self.health.undecided(probe)
+        self.finds_out()
+
+    def test_bystanders_that_are_answered(self) -> None:
+        """An answer shows that the host is back, whoever gets it."""
+        self.health.failed(ERROR, slow=True)
+        self.clock.advance(SHORTEST)
+        late = self.finds_out()
+        self.health.worked()
         self.let_through()
+        # Who was to find out has one failure to tell like any other, and not of the next opening.
+        self.health.failed(ERROR, slow=False, probe=late)
+        self.assertEqual(0, self.health.wait)
+        self.health.failed(ERROR, slow=True)
+        self.clock.advance(SHORTEST)
+        self.finds_out()
+        self.health.failed(ERROR, slow=True, probe=late)
+        self.refused()
+        self.assertFalse(self.health.due)
 
     def test_late_failures(self) -> None:
         """Requests that were under way when it opened do not make it stay open for longer."""
@@ -125,7 +168,7 @@ class Breaker(HealthTestCase):
         self.health.held(10)
         self.clock.rightNow -= 10 * LONGEST_HOLD
         self.assertLessEqual(self.health.wait, LONGEST_HOLD)
-        self.let_through()
+        self.finds_out()
 
 
 class Held(HealthTestCase):

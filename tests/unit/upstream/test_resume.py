@@ -13,7 +13,8 @@ from oci_registry.spec.errors import (
     TooManyRequests,
 )
 from oci_registry.streams.body import SLOWEST
-from oci_registry.upstream.resume import AMPLE, LONGEST_STANDSTILL
+from oci_registry.upstream.group import FIRST_PAUSE
+from oci_registry.upstream.resume import AMPLE, LONGEST_STANDSTILL, ODD
 from tests.support.fake_http import Answer, FakeResponse, Sent
 from tests.unit.upstream.bodies import BLOB, CUT, DATA, Held, ResumeTestCase, short
 from tests.unit.upstream.support import APP, A, B, blob_of
@@ -40,12 +41,30 @@ class Broken(ResumeTestCase):
 
     def test_many_breaks(self) -> None:
         """As long as there is progress there is no end to patience, but there are pauses."""
-        self.in_turn(A, *[lambda s: short(s, 1000)] * 20, blob_of(DATA))
+        self.in_turn(A, *[lambda s: short(s, SLOWEST // 4)] * 20, blob_of(DATA))
         self.answer(B, FakeResponse(500))
         sent = self.pump()
         self.clock.pump([15.0] * 21)
         self.whole(sent)
         self.assertEqual(21, self.asked_of(A))
+
+    def test_trickling_connections(self) -> None:
+        """Connections that bring next to nothing each are no progress, however many there are."""
+        self.answer(A, lambda s: short(s, 1))
+        self.answer(B, FakeResponse(500))
+        sent = self.pump()
+        self.clock.pump([15.0] * 20)
+        self.assertIn("connection broke", self.fails(sent, BadGateway))
+        attempts = 1 + self.settings.retries
+        self.assertEqual((attempts, DATA[:attempts]), (self.asked_of(A), self.sink.data))
+
+    def test_one_retry(self) -> None:
+        """A single attempt to go on is one, even with what has broken after some bytes."""
+        self.connect(retries=1)
+        self.in_turn(A, lambda s: short(s, 1), blob_of(DATA))
+        sent = self.pump()
+        self.clock.advance(1)
+        self.whole(sent)
 
     def test_no_progress(self) -> None:
         """Without a single byte more there is an end, and the other host was asked as well."""
@@ -171,18 +190,54 @@ class OddAnswers(ResumeTestCase):
             (f"bytes {AMPLE - 1}-{end}/{len(DATA)}", b"x" + rest),
             (f"bytes {AMPLE}-{end}/{len(DATA)}", rest[:-1]),
             (f"bytes {AMPLE}-{end}/{len(DATA) - 1}", rest),
+            (f"bytes {AMPLE}-{AMPLE - 1}/{len(DATA)}", b""),
         ):
             self.setUp()
             self.whole(self.resumed(self.ranged(told, body)))
             self.assertIsNone(self.ranges()[-1])
 
     def test_another_size(self) -> None:
-        """Of a blob of another length no byte is taken, however often the host is asked again."""
-        told = f"bytes {AMPLE}-{len(DATA)}/{len(DATA) + 1}"
-        sent = self.resumed(self.ranged(told, DATA[AMPLE:] + b"x"), b=FakeResponse(500))
-        self.failureResultOf(sent, RegistryError)
+        """Of a blob of another length no byte is taken, neither of the rest nor of the whole."""
+
+        def longer(sent: Sent) -> Answer:
+            return blob_of(DATA + b"x")(sent)
+
+        sent = self.resumed(longer, b=FakeResponse(400))
+        self.assertIn("has 1048577 bytes", self.fails(sent, BadGateway))
         self.assertTrue(self.sink.data == DATA[:AMPLE])
-        self.assertEqual(1 + self.settings.retries, self.asked_of(A))
+
+    def test_one_odd_answer(self) -> None:
+        """One answer of no use costs one attempt: the host is asked for the rest again."""
+        self.whole(self.resumed(lambda _: FakeResponse(416), blob_of(DATA)))
+        self.assertEqual([None, f"bytes={AMPLE}-", f"bytes={AMPLE}-"], self.ranges())
+
+    def test_whole_once(self) -> None:
+        """A host that was asked for the whole is asked for a range again when that breaks."""
+        odd = FakeResponse(416)
+        self.whole(
+            self.resumed(lambda _: odd, lambda _: odd, lambda s: short(s, 2 * AMPLE), blob_of(DATA))
+        )
+        rest = f"bytes={AMPLE}-"
+        self.assertEqual([None, rest, rest, None, f"bytes={2 * AMPLE}-"], self.ranges())
+
+    def test_nothing_of_use(self) -> None:
+        """Where no host has anything of use it ends soon, with what was the matter."""
+        odd = [FakeResponse(416), FakeResponse(416), FakeResponse(400)]
+        self.in_turn(A, lambda s: short(s, AMPLE), *[lambda _, a=a: a for a in odd])
+        self.answer(B, lambda s: FakeResponse(416 if "Range" in s.headers else 400))
+        sent = self.pump()
+        self.clock.advance(FIRST_PAUSE)
+        self.clock.advance(2 * FIRST_PAUSE)
+        self.assertIn("answered 400", self.fails(sent, BadGateway))
+        self.assertEqual((1 + ODD + 1, ODD + 1), (self.asked_of(A), self.asked_of(B)))
+
+    def test_useful_again(self) -> None:
+        """As long as one host has trouble that may pass, the odd one is asked as well."""
+        odd = FakeResponse(416)
+        rests = [*[lambda _: odd] * 3, blob_of(DATA)]
+        self.whole(self.resumed(*rests, b=FakeResponse(500)))
+        rest = f"bytes={AMPLE}-"
+        self.assertEqual([None, rest, rest, None, rest], self.ranges())
 
     def test_part_of_the_rest(self) -> None:
         """Less than was asked for is taken, and the rest asked for again."""
@@ -197,7 +252,7 @@ class OddAnswers(ResumeTestCase):
         self.assertEqual(4, self.asked_of(A))
 
     def test_not_satisfiable(self) -> None:
-        """A 416 is no end: the whole is asked for."""
+        """A 416 is no end: the whole is asked for, where a range is refused again."""
 
         def refuses(sent: Sent) -> Answer:
             return FakeResponse(416) if "Range" in sent.headers else FakeResponse(body=DATA)

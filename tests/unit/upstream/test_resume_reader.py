@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer, IPushProducer
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
 from zope.interface.verify import verifyObject
 
 from oci_registry.spec.errors import (
@@ -14,7 +16,8 @@ from oci_registry.spec.errors import (
     RegistryError,
 )
 from oci_registry.upstream.interfaces import NoHostLeft
-from oci_registry.upstream.resume import AMPLE, Relay
+from oci_registry.upstream.relay import Relay
+from oci_registry.upstream.resume import AMPLE, ODD
 from tests.support.fake_http import Answer, FakeResponse, Sent
 from tests.unit.upstream.bodies import BLOB, CUT, DATA, Held, ResumeTestCase, Sink, short
 from tests.unit.upstream.support import APP, A, B, blob_of
@@ -112,6 +115,30 @@ class Parts(ResumeTestCase):
         )
         self.over()
 
+    def test_more_than_the_part(self) -> None:
+        """A host that would send more than was asked for is hung up on where the part ends."""
+        for more in (0, 1000):
+            sink = Sink()
+            told = {"Content-Range": f"bytes 10-{len(DATA) - 1}/{len(DATA)}"}
+            held = Held(206, DATA[10 : 20 + more], told, length=len(DATA) - 10)
+            self.answer(A, held)
+            body = self.successResultOf(self.start(self.upstream.part(APP, BLOB, 10, 20)))
+            self.assertEqual(10, self.successResultOf(body.pump(sink)))
+            self.assertTrue(held.transport.disconnecting or held.transport.disconnected)
+            self.assertEqual(DATA[10:20], sink.data)
+            self.over()
+
+    def test_the_part_alone(self) -> None:
+        """One that sends what was asked for keeps its connection."""
+        held = Held(206, DATA[10:20], {"Content-Range": f"bytes 10-19/{len(DATA)}"})
+        self.answer(A, held)
+        body = self.successResultOf(self.start(self.upstream.part(APP, BLOB, 10, 20)))
+        sent = body.pump(self.sink)
+        self.assertNoResult(sent)
+        held.protocol.connectionLost(Failure(ResponseDone()))
+        self.assertEqual(10, self.successResultOf(sent))
+        self.assertFalse(held.transport.disconnecting or held.transport.disconnected)
+
     def test_whole_is_refused(self) -> None:
         """A host that would send everything is not asked to, at first or later."""
         self.answer(A, FakeResponse(body=DATA))
@@ -123,6 +150,16 @@ class Parts(ResumeTestCase):
         self.clock.pump([15.0] * 3)
         self.assertEqual(10, self.successResultOf(sent))
         self.assertEqual({A, B}, body.hosts)
+
+    def test_whole_for_good(self) -> None:
+        """Where every host sends the whole from now on, that is the end of it."""
+        self.answer(B, FakeResponse(body=DATA))
+        self.in_turn(A, lambda s: short(s, 5), lambda _: FakeResponse(body=DATA))
+        body = self.successResultOf(self.start(self.upstream.part(APP, BLOB, 10, 20)))
+        sent = body.pump(self.sink)
+        self.clock.pump([1.0] * 3)
+        self.assertIn("as a whole only", self.fails(sent, BadGateway))
+        self.assertEqual(["bytes=15-19"] * (ODD + 1), self.ranges()[1:])
 
 
 class Distrusted(ResumeTestCase):

@@ -11,7 +11,7 @@ from oci_registry.spec.errors import TooManyRequests
 from oci_registry.upstream import slots as slots_module
 from oci_registry.upstream.slots import Slot, Slots, Turn
 
-BLOB, MANIFEST = Turn.BLOB, Turn.MANIFEST
+BLOB, MANIFEST, REST = Turn.BLOB, Turn.MANIFEST, Turn.REST
 
 
 class SlotsTests(SynchronousTestCase):
@@ -62,11 +62,26 @@ class SlotsTests(SynchronousTestCase):
         self.assertEqual(["manifest", "blob"], got)
         other.release()
 
+    def test_rests_before_blobs(self) -> None:
+        """What is left of a blob goes before blobs that have waited for longer, and after manifests."""
+        held = [self.taken(BLOB) for _ in range(3)]
+        other = self.taken(MANIFEST)
+        got: list[str] = []
+        for turn in (BLOB, REST, MANIFEST):
+            self.queued(turn, "r", got, turn.name)
+        held[0].release()
+        self.assertEqual(["MANIFEST"], got)
+        other.release()
+        self.assertEqual(["MANIFEST", "REST"], got)
+        self.last.release()
+        self.assertEqual(["MANIFEST", "REST", "BLOB"], got)
+
     def test_blobs_leave_room(self) -> None:
-        """Blobs alone do not take every slot, so that a manifest need not wait for one to end."""
-        for _ in range(3):
-            self.taken(BLOB)
+        """Blobs and rests do not take every slot, so that a manifest need not wait for one to end."""
+        for turn in (BLOB, REST, BLOB):
+            self.taken(turn)
         self.queued(BLOB, "r", [], "fourth")
+        self.queued(REST, "r", [], "fifth")
         self.taken(MANIFEST)
 
     def test_repositories_take_turns(self) -> None:
@@ -130,18 +145,19 @@ class SlotsTests(SynchronousTestCase):
     @given(
         st.lists(
             st.tuples(
-                st.sampled_from(["take", "release", "leave"]), st.booleans(), st.integers(0, 3)
+                st.sampled_from(["take", "release", "leave"]),
+                st.sampled_from(Turn),
+                st.integers(0, 3),
             )
         )
     )
-    def test_any_order(self, steps: list[tuple[str, bool, int]]) -> None:
+    def test_any_order(self, steps: list[tuple[str, Turn, int]]) -> None:
         """Whatever is done in whatever order, the bounds hold and nobody waits beside a free slot."""
         self.waiting = 0
         slots = Slots(4, self.tell)
         held: list[tuple[Turn, Slot]] = []
         waiting: list[tuple[Turn, Deferred[None]]] = []
-        for step, blob, number in steps:
-            turn = BLOB if blob else MANIFEST
+        for step, turn, number in steps:
             if step == "take":
 
                 def keep(slot: Slot, turn: Turn = turn) -> None:
@@ -156,7 +172,7 @@ class SlotsTests(SynchronousTestCase):
                 leaving.addErrback(lambda failure: failure.trap(CancelledError))
                 leaving.cancel()
             waiting = [(t, w) for t, w in waiting if not w.called]
-            blobs = sum(1 for t, _ in held if t is BLOB)
+            blobs = sum(1 for t, _ in held if t is not MANIFEST)
             self.assertLessEqual(len(held), 4)
             self.assertLessEqual(blobs, 3)
             self.assertEqual(len(waiting), self.waiting)

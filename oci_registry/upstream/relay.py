@@ -1,0 +1,87 @@
+"""One producer for a body's reader, whichever connection sends at the moment."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IConsumer, IProducer, IPushProducer
+from zope.interface import implementer
+
+
+@implementer(IConsumer, IPushProducer)
+class Relay:
+    """The one producer that the consumer sees, whoever sends at the moment.
+
+    *position* is where in the blob the consumer's next byte is. What a host sends from before that
+    is skipped. Who would go on sending from *stop* on is stopped there.
+    """
+
+    def __init__(self, consumer: IConsumer, position: int, stop: int | None) -> None:
+        self.position = position
+        self.stopped = False
+        self.senders: set[str] = set()
+        self._stop = stop
+        self._consumer = consumer
+        self._source: IPushProducer | None = None
+        self._paused = False
+        self._incoming = position
+        self._ends: int | None = None
+        self._sender = ""
+        self._running: Deferred[None] | None = None
+
+    def begin(self, running: Deferred[None]) -> None:
+        """*running* is what moves the bytes; it is cancelled when the consumer wants no more."""
+        self._running = running
+
+    def expect(self, sender: str, start: int, end: int | None) -> None:
+        """The next bytes come from the host *sender*, from *start* to *end* of the blob if it is known."""
+        self._sender = sender
+        self._incoming = start
+        self._ends = end
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        """Another connection begins to send."""
+        self._source = cast(IPushProducer, producer)
+        if self._paused:
+            self._source.pauseProducing()
+
+    def unregisterProducer(self) -> None:
+        """It has ended."""
+        self._source = None
+
+    def write(self, data: bytes) -> None:
+        """Pass on what the consumer does not have yet."""
+        skipped = self.position - self._incoming
+        self._incoming += len(data)
+        if skipped > 0:
+            data = data[skipped:]
+        if self._stop is not None:
+            data = data[: self._stop - self.position]
+        if data:
+            self.position += len(data)
+            self.senders.add(self._sender)
+            self._consumer.write(data)
+        # A body that ends here by itself leaves a connection that can be used again.
+        if self.position == self._stop != self._ends and self._source is not None:
+            self._source.stopProducing()
+
+    def pauseProducing(self) -> None:
+        """The consumer has enough for now."""
+        self._paused = True
+        if self._source is not None:
+            self._source.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """The consumer wants more."""
+        self._paused = False
+        if self._source is not None:
+            self._source.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """The consumer wants no more at all."""
+        self.stopped = True
+        if self._source is not None:
+            self._source.stopProducing()
+        elif self._running is not None:
+            self._running.cancel()

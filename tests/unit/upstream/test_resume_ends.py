@@ -1,0 +1,80 @@
+"""Where a body ends: as announced, as a manifest says, or as a host tells who asks beyond it."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+
+from oci_registry.spec.errors import BadGateway
+from oci_registry.upstream.resume import AMPLE, ODD
+from tests.support.fake_http import FakeResponse, Sent
+from tests.unit.upstream.bodies import BLOB, CUT, DATA, ResumeTestCase
+from tests.unit.upstream.support import APP, A, B, blob_of
+
+SIZE = len(DATA)
+
+
+def unsized(length: int, error: Exception | None = None) -> FakeResponse:
+    """Return so many bytes of a body of unannounced length, which then ends as if that were all."""
+    return FakeResponse(body=DATA[:length], sized=False, error=error)
+
+
+def beyond(end: int) -> FakeResponse:
+    """Return what is said to who asks for bytes behind the last; the body is not the blob's."""
+    return FakeResponse(416, b"no", {"Content-Range": f"bytes */{end}"})
+
+
+class Ends(ResumeTestCase):
+    """Bodies that do not say how long they are."""
+
+    def pumped(self, size: int | None) -> Deferred[int]:
+        """Begin to send the blob, of which a manifest may have said the size."""
+        self.body = self.successResultOf(self.start(self.upstream.blob(APP, BLOB, size)))
+        self.assertIsNone(self.body.size)
+        sent: Deferred[int] = self.body.pump(self.sink)
+        self.clock.pump([1.0] * 10)
+        return sent
+
+    def test_short_of_the_manifest(self) -> None:
+        """A body that ends before the size that is known was cut, and goes on."""
+        self.in_turn(A, lambda _: unsized(AMPLE), blob_of(DATA))
+        self.whole(self.pumped(SIZE))
+        self.assertEqual([None, f"bytes={AMPLE}-"], self.ranges())
+
+    def test_nobody_knows(self) -> None:
+        """Without such a size its end is the end: the digest decides."""
+        self.answer(A, unsized(AMPLE))
+        self.assertEqual(AMPLE, self.successResultOf(self.pumped(None)))
+        self.assertEqual(1, len(self.asked))
+        self.over()
+
+    def test_broken_after_the_last_byte(self) -> None:
+        """A connection that breaks when all that is known to come has come is as good as an end."""
+        self.answer(A, unsized(SIZE, CUT))
+        self.whole(self.pumped(SIZE))
+        self.assertEqual(1, len(self.asked))
+
+    def test_nothing_beyond(self) -> None:
+        """A host that has nothing from there on, and says so, has told that it was the end."""
+        self.in_turn(A, lambda _: unsized(SIZE, CUT), lambda _: beyond(SIZE))
+        self.whole(self.pumped(None))
+        self.assertEqual([None, f"bytes={SIZE}-"], self.ranges())
+
+    def test_end_elsewhere(self) -> None:
+        """One that says that the blob ends somewhere else has said nothing of use."""
+        for end in (0, AMPLE - 1, AMPLE + 1):
+            self.setUp()
+            self.in_turn(A, lambda _: unsized(AMPLE, CUT), lambda _, e=end: beyond(e))
+            self.answer(B, FakeResponse(400))
+            self.fails(self.pumped(None), BadGateway)
+            self.assertEqual(1 + ODD + 1, self.asked_of(A))
+
+    def test_host_with_less(self) -> None:
+        """What one host has too little of comes from another, if it is known how much it is."""
+
+        def less(sent: Sent) -> FakeResponse:
+            return beyond(AMPLE) if "Range" in sent.headers else unsized(AMPLE)
+
+        self.answer(A, less)
+        self.whole(self.pumped(SIZE))
+        self.assertEqual([f"bytes={AMPLE}-"], self.ranges(B))
+        self.assertEqual({A, B}, self.body.hosts)
