@@ -93,10 +93,10 @@ class HostGroup:
         done = 0
         while True:
             done += 1
-            hosts = self._order(avoiding, last, finds_out)
+            hosts = self._order(turn, avoiding, last, finds_out)
             errors: list[RegistryError] = []
             for number, host in enumerate(hosts):
-                open_to_ask = sum(1 for other in hosts[number:] if not other.health.wait)
+                open_to_ask = sum(1 for other in hosts[number:] if not other.health.wait(turn))
                 left = deadline - self.clock.seconds()
                 try:
                     value, slot = await host.ask(
@@ -110,30 +110,33 @@ class HostGroup:
                     errors.append(error)
                 else:
                     return Answer(host, value, slot)
-            pause = self._pause(done, hosts, errors) if patient else None
+            pause = self._pause(turn, done, hosts, errors) if patient else None
             if pause is None or self.clock.seconds() + pause >= deadline:
                 raise verdict(errors)
             await self.sleep(pause)
 
-    def _order(self, avoiding: frozenset[str], last: frozenset[str], finds_out: bool) -> list[Host]:
+    def _order(
+        self, turn: Turn, avoiding: frozenset[str], last: frozenset[str], finds_out: bool
+    ) -> list[Host]:
         hosts = [host for host in self.hosts if host.name not in avoiding]
         if not hosts:
             raise NoHostLeft("none of the upstream's hosts is left to be asked")
-        if not finds_out or any(not (host.health.wait or host.health.due) for host in hosts):
-            # Nobody needs to wait for the answer of one that may still be down.
+        if not finds_out or any(not (h.health.wait(turn) or h.health.due(turn)) for h in hosts):
+            # Nobody needs to wait for the answer of one that may still be down; but whether it can
+            # send blobs again is not told by a ping.
             for host in hosts:
-                if host.health.due:
+                if host.health.due(Turn.MANIFEST):
                     host.ping()
         return sorted(hosts, key=lambda host: host.name in last)
 
     def _pause(
-        self, done: int, hosts: Sequence[Host], errors: Sequence[RegistryError]
+        self, turn: Turn, done: int, hosts: Sequence[Host], errors: Sequence[RegistryError]
     ) -> float | None:
         """Return the seconds after which another round may help; None if it would not."""
         if done == ROUNDS:
             return None
-        held = [host.health.wait for host in hosts if host.health.on_hold]
-        if held and all(host.health.wait for host in hosts):
+        held = [host.health.wait(turn) for host in hosts if host.health.on_hold(turn)]
+        if held and all(host.health.wait(turn) for host in hosts):
             return min(held) if min(held) <= LONGEST_WAIT else None
         passing = [
             error
@@ -143,9 +146,9 @@ class HostGroup:
         ]
         return pause_after(done, self.random) if passing else None
 
-    def wait(self, avoiding: frozenset[str]) -> float:
+    def wait(self, turn: Turn, avoiding: frozenset[str]) -> float:
         """Return the seconds until one of the hosts may be asked."""
-        waits = [host.health.wait for host in self.hosts if host.name not in avoiding]
+        waits = [host.health.wait(turn) for host in self.hosts if host.name not in avoiding]
         return min(waits, default=0.0)
 
     async def sleep(self, seconds: float) -> None:

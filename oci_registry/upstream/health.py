@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 from oci_registry.metrics import HostMetrics
 from oci_registry.spec.errors import RegistryError, TooManyRequests, Unavailable
+from oci_registry.upstream.slots import Turn
 
 FAILURES = 5
 """Failures in a row after which a host is set aside. One is enough if it has cost a timeout."""
@@ -34,6 +35,8 @@ class HostHealth:
     through to find out (half open): if it works, the breaker closes, else it stays open for longer.
     Beside that the host may ask to be left alone until a moment, which is respected.
 
+    Where blobs failed, manifests are still asked for: most registries send blobs from somewhere else.
+
     Whoever was let through by `admit` tells how it went, by one of `worked`, `failed`, `held` and
     `undecided`, with the `Probe` that it got, if any. It alone decides; requests that began before the
     breaker opened may fail later than that. But an answer is an answer, whoever gets it.
@@ -51,21 +54,26 @@ class HostHealth:
         self._failures = 0
         self._pause = 0.0
         self._open_until: float | None = None
+        self._blobs_only = False
         self._held_until = 0.0
         self._probe: Probe | None = None
         self._reason = ""
         metrics.available(True)
 
-    @property
-    def wait(self) -> float:
-        """Seconds until the host may be asked; 0 if it may be now."""
-        left = max(self._left(self._held_until, LONGEST_HOLD), self._open_for)
+    def wait(self, turn: Turn) -> float:
+        """Return the seconds until the host may be asked; 0 if it may be now."""
+        left = max(self._left(self._held_until, LONGEST_HOLD), self._open_for(turn))
         # Somebody is about to find out, and that will not take long.
-        return 1.0 if not left and self._probe and self._open_until is not None else left
+        return 1.0 if not left and self._probe and self._is_open(turn) else left
 
-    @property
-    def _open_for(self) -> float:
-        return 0.0 if self._open_until is None else self._left(self._open_until, LONGEST)
+    def _is_open(self, turn: Turn) -> bool:
+        spared = self._blobs_only and turn is Turn.MANIFEST
+        return self._open_until is not None and not spared
+
+    def _open_for(self, turn: Turn) -> float:
+        if self._open_until is None or not self._is_open(turn):
+            return 0.0
+        return self._left(self._open_until, LONGEST)
 
     def _left(self, until: float, longest: float) -> float:
         """Return the seconds until a moment; 0 if it is farther off than any is set.
@@ -75,26 +83,24 @@ class HostHealth:
         left = until - self._clock.seconds()
         return left if 0 < left <= longest else 0.0
 
-    @property
-    def on_hold(self) -> bool:
+    def on_hold(self, turn: Turn) -> bool:
         """Whether the host has asked not to be asked, and is not out of order besides."""
-        return self._open_until is None and self.wait > 0
+        return not self._is_open(turn) and self.wait(turn) > 0
 
-    @property
-    def due(self) -> bool:
+    def due(self, turn: Turn) -> bool:
         """Whether the breaker is open and it is time to find out."""
-        return self._open_until is not None and not self.wait
+        return self._is_open(turn) and not self.wait(turn)
 
-    def refusal(self) -> RegistryError | None:
+    def refusal(self, turn: Turn) -> RegistryError | None:
         """Return why the host must not be asked now, None if it may be."""
         held = self._left(self._held_until, LONGEST_HOLD)
         if held:
             return TooManyRequests.retry_after(
                 f"upstream {self._host} limits the number of requests", int(held) + 1
             )
-        if self._open_until is None:
+        if not self._is_open(turn):
             return None
-        left = self._open_for
+        left = self._open_for(turn)
         if self._probe or left:
             seconds = int(left) + 1
             return Unavailable(
@@ -104,38 +110,42 @@ class HostHealth:
             )
         return None
 
-    def admit(self) -> Probe | None:
+    def admit(self, turn: Turn) -> Probe | None:
         """Let the caller through, with a `Probe` if it is the one that finds out.
 
         Raises the `refusal`, if there is one.
         """
-        refusal = self.refusal()
+        refusal = self.refusal(turn)
         if refusal is not None:
             raise refusal
-        if self._open_until is not None:
-            self._probe = Probe()
+        if not self._is_open(turn):
+            return None
+        self._probe = Probe()
         return self._probe
 
-    def worked(self) -> None:
+    def worked(self, turn: Turn) -> None:
         """The host has given an answer, whichever."""
         self._failures = 0
-        self._probe = None
-        if self._open_until is not None:
-            self._open_until = None
+        if self._is_open(turn):
+            self._probe = self._open_until = None
             self._pause = 0.0
             self._metrics.available(True)
             self._log.info("upstream {host} answers again", host=self._host)
 
-    def failed(self, error: RegistryError, *, slow: bool, probe: Probe | None = None) -> None:
+    def failed(
+        self, turn: Turn, error: RegistryError, *, slow: bool, probe: Probe | None = None
+    ) -> None:
         """The host could not be asked, or failed; *slow*: and that has cost a timeout."""
         self._failures += 1
         probed = self._ended(probe)
-        if self._open_until is not None and not probed:
+        if self._is_open(turn) and not probed:
             # It was asked before the breaker opened.
             return
         if not (probed or slow or self._failures >= FAILURES):
             return
-        first = self._open_until is None
+        first = not self._is_open(turn)
+        if first:
+            self._blobs_only = turn is not Turn.MANIFEST
         self._pause = min(LONGEST, self._pause * 2 or SHORTEST)
         # Not all hosts, nor all daemons, at the same moment; never longer than LONGEST.
         pause = self._pause * (0.8 + 0.2 * self._random())
@@ -144,8 +154,9 @@ class HostHealth:
         self._metrics.available(False)
         if first:
             self._log.warn(
-                "upstream {host} is left alone for {seconds:.0f} s: {error}",
+                "upstream {host} is {asked} for {seconds:.0f} s: {error}",
                 host=self._host,
+                asked="asked for no blob" if self._blobs_only else "left alone",
                 seconds=pause,
                 error=error.message,
             )

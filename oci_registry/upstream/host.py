@@ -68,7 +68,7 @@ class Host:
         has and needs for nothing else; if it fails, it is still the caller's. Raises a `RegistryError`,
         without having asked, when the host is left alone or too many are waiting for it.
         """
-        refusal = self.health.refusal()
+        refusal = self.health.refusal(turn)
         if refusal is not None:
             raise refusal
         began = self._clock.seconds()
@@ -79,8 +79,9 @@ class Host:
             if left < min(waited, SHORTEST):
                 raise self._busy()
             # Much may have happened to the host while others had their turn.
-            probe = self.health.admit()
-            answer = await self._judged(ask(max(left, 0.1)), probe, hurried=left < waited)
+            probe = self.health.admit(turn)
+            work = ask(max(left, 0.1))
+            answer = await self._judged(turn, work, probe, hurried=left < waited)
         except BaseException:
             if slot is not held:
                 slot.release()
@@ -96,7 +97,9 @@ class Host:
     def _busy(self) -> TooManyRequests:
         return TooManyRequests.retry_after(f"all connections to upstream {self.name} are in use", 5)
 
-    async def _judged(self, work: Awaitable[T], probe: Probe | None, *, hurried: bool = False) -> T:
+    async def _judged(
+        self, turn: Turn, work: Awaitable[T], probe: Probe | None, *, hurried: bool = False
+    ) -> T:
         """Do something, and take from its outcome what it says about the host.
 
         *hurried*: most of the time for it went by in the queue, so being late says nothing.
@@ -106,27 +109,29 @@ class Host:
         except RegistryError as error:
             if hurried and isinstance(error, TimedOut):
                 raise self._busy() from error
-            self._judge(error, probe)
+            self._judge(turn, error, probe)
             raise
         finally:
             self.health.undecided(probe)
-        self.health.worked()
+        self.health.worked(turn)
         return answer
 
-    def _judge(self, error: RegistryError, probe: Probe | None) -> None:
+    def _judge(self, turn: Turn, error: RegistryError, probe: Probe | None) -> None:
         """Take from an error what it says about the host."""
         if isinstance(error, (*NO, WrongAnswer)):
-            self.health.worked()
+            self.health.worked(turn)
         elif isinstance(error, TooManyRequests | Unavailable):
             self.health.held(float(error.headers.get("Retry-After", "1")), probe)
         else:
-            self.health.failed(error, slow=isinstance(error, TimedOut), probe=probe)
+            self.health.failed(turn, error, slow=isinstance(error, TimedOut), probe=probe)
 
     def ping(self) -> None:
         """Find out in the background whether a host that was set aside is back."""
-        if self._pinging is None and self.health.refusal() is None:
-            probe = self.health.admit()
-            pinged = Deferred.fromCoroutine(self._judged(self.client.ping(PING_TIMEOUT), probe))
+        turn = Turn.MANIFEST
+        if self._pinging is None and self.health.refusal(turn) is None:
+            probe = self.health.admit(turn)
+            work = self._judged(turn, self.client.ping(PING_TIMEOUT), probe)
+            pinged = Deferred.fromCoroutine(work)
             self._pinging = pinged
             pinged.addBoth(self._pinged)
 

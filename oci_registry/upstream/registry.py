@@ -124,6 +124,7 @@ class RemoteRegistry:
             repository,
             f"blob {digest}",
             lambda client, within: client.blob_size(repository, digest, within),
+            Turn.SIZE,
         )
 
     async def tags(self, repository: str, n: int | None, last: str | None) -> Page:
@@ -164,11 +165,12 @@ class RemoteRegistry:
         repository: str,
         what: str,
         question: Callable[[RegistryClient, float], Awaitable[T]],
+        turn: Turn = Turn.MANIFEST,
         *,
         patient: bool = True,
     ) -> T:
         """Ask for something that is there as a whole when it is answered."""
-        answer = await self._answer(repository, what, question, Turn.MANIFEST, patient=patient)
+        answer = await self._answer(repository, what, question, turn, patient=patient)
         answer.slot.release()
         return answer.value
 

@@ -133,7 +133,7 @@ class ResumingBlob:
             again = moved >= AMPLE and not isinstance(error, TimedOut)
             last = frozenset() if again else frozenset({answer.host.name})
             while True:
-                wait = self._group.wait(self._avoiding)
+                wait = self._group.wait(Turn.REST, self._avoiding)
                 stood = self._group.clock.seconds() - stood_since
                 too_long = wait > LONGEST_WAIT or stood + wait > LONGEST_STANDSTILL
                 done_for = failures >= self._retries or too_long or self._in_vain
@@ -173,7 +173,7 @@ class ResumingBlob:
                 return None
             error = error or BadGateway(f"upstream {answer.host.name} ended a body before its end")
         if error is not None and relay.position == began and not relay.stopped:
-            answer.host.health.failed(error, slow=isinstance(error, TimedOut))
+            answer.host.health.failed(Turn.REST, error, slow=isinstance(error, TimedOut))
         return error
 
     async def _reopen(self, position: int, last: frozenset[str]) -> None:

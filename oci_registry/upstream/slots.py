@@ -18,9 +18,12 @@ class Turn(IntEnum):
     """What a request is for; the lower goes first."""
 
     MANIFEST = 0
-    REST = 1
+    """Or a list, or whatever else the host itself answers."""
+    SIZE = 1
+    """Of a blob."""
+    REST = 2
     """Of a blob whose readers have had the beginning."""
-    BLOB = 2
+    BLOB = 3
 
 
 class Slot:
@@ -74,7 +77,7 @@ class Slots:
         if sum(self._used.values()) >= self._limit:
             return False
         bodies = self._used[Turn.REST] + self._used[Turn.BLOB]
-        return turn is Turn.MANIFEST or bodies < self._blob_limit
+        return turn < Turn.REST or bodies < self._blob_limit
 
     def _give(self, turn: Turn) -> Slot:
         self._used[turn] += 1

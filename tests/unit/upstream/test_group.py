@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError as Refused
 
+from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import (
     BadGateway,
     Denied,
@@ -17,8 +18,9 @@ from oci_registry.spec.errors import (
 from oci_registry.upstream.group import FIRST_PAUSE, LONGEST_PAUSE, pause_after, verdict
 from oci_registry.upstream.health import SHORTEST
 from oci_registry.upstream.host import PING_TIMEOUT
+from oci_registry.upstream.slots import Turn
 from tests.support.fake_http import FakeResponse
-from tests.unit.upstream.support import A, B, QuestionsTestCase, manifest
+from tests.unit.upstream.support import APP, A, B, QuestionsTestCase, manifest
 
 SERVER_ERROR = FakeResponse(500)
 
@@ -104,13 +106,30 @@ class Order(QuestionsTestCase):
         self.works()
         self.assertEqual(before, self.asked_of(B))
 
+    def test_no_ping_for_blobs(self) -> None:
+        """Whether blobs are back is found out by one of them, with the next host to fall back on."""
+        blob = Digest.of(b"x")
+        self.answer(A, lambda _: Deferred())
+        self.answer(B, FakeResponse(body=b"x"))
+        first = self.start(self.upstream.blob(APP, blob))
+        self.clock.advance(self.settings.response_timeout / 2)
+        self.successResultOf(first).abandon()
+        self.clock.advance(SHORTEST)
+        finding_out = self.start(self.upstream.blob(APP, blob))
+        self.assertNoResult(finding_out)
+        self.successResultOf(self.start(self.upstream.blob(APP, blob))).abandon()
+        self.clock.advance(self.settings.response_timeout / 2)
+        self.successResultOf(finding_out).abandon()
+        self.assertTrue(all("/blobs/" in sent.url for host, sent in self.asked if host == A))
+        self.assertEqual(2, self.asked_of(A))
+
     def test_not_back(self) -> None:
         """One that is still away costs nobody any time."""
         self.first_falls_silent()
         self.clock.advance(SHORTEST)
         self.works()
         self.clock.advance(PING_TIMEOUT)
-        self.assertGreater(self.group.hosts[0].health.wait, SHORTEST)
+        self.assertGreater(self.group.hosts[0].health.wait(Turn.MANIFEST), SHORTEST)
         self.works()
         self.assertEqual(2, self.asked_of(A))
 

@@ -17,7 +17,8 @@ from oci_registry.spec.errors import (
 )
 from oci_registry.spec.reference import Tag
 from oci_registry.upstream.health import FAILURES, SHORTEST
-from tests.support.fake_http import FakeResponse
+from oci_registry.upstream.slots import Turn
+from tests.support.fake_http import Answer, FakeResponse, Sent
 from tests.unit.upstream.bodies import Held
 from tests.unit.upstream.support import APP, LATEST, A, QuestionsTestCase, manifest
 
@@ -70,7 +71,7 @@ class Queue(QuestionsTestCase):
         second = self.start(self.upstream.blob(APP, digest))
         self.clock.advance(5.0)
         self.error(second, TooManyRequests)
-        self.assertEqual(0, self.group.hosts[0].health.wait)
+        self.assertEqual(0, self.group.hosts[0].health.wait(Turn.BLOB))
         first.abandon()
         self.successResultOf(self.start(self.upstream.blob(APP, digest))).abandon()
 
@@ -86,7 +87,7 @@ class Queue(QuestionsTestCase):
         first.abandon()
         self.clock.advance(4.0)
         self.error(second, TooManyRequests)
-        self.assertEqual((2, 0), (self.asked_of(A), self.group.hosts[0].health.wait))
+        self.assertEqual((2, 0), (self.asked_of(A), self.group.hosts[0].health.wait(Turn.BLOB)))
 
     def test_late_in_spite_of_it(self) -> None:
         """But it is one if there was enough of it left."""
@@ -100,13 +101,36 @@ class Queue(QuestionsTestCase):
         first.abandon()
         self.clock.advance(6.0)
         self.error(second, GatewayTimeout)
-        self.assertGreater(self.group.hosts[0].health.wait, 0)
+        self.assertGreater(self.group.hosts[0].health.wait(Turn.BLOB), 0)
 
 
 class Breaker(QuestionsTestCase):
     """What counts as a failure of the host."""
 
     names = (A,)
+
+    def test_blobs_come_from_elsewhere(self) -> None:
+        """Where a host sends us that is dead costs one timeout, and no manifest."""
+        path = f"/v2/{APP}/blobs/"
+
+        def answer(sent: Sent) -> Answer:
+            if sent.url.startswith("https://cdn.example/"):
+                return Deferred()
+            if path in sent.url:
+                return FakeResponse(307, headers={"Location": "https://cdn.example/b"})
+            return manifest()
+
+        self.answer(A, answer)
+        blob = Digest.of(b"x")
+        asked = self.start(self.upstream.blob(APP, blob))
+        self.clock.advance(self.settings.response_timeout)
+        self.error(asked, GatewayTimeout)
+        before = len(self.asked)
+        for question in (self.upstream.blob, self.upstream.blob_size):
+            self.error(self.start(question(APP, blob)), Unavailable)
+        self.assertEqual(before, len(self.asked))
+        self.works()
+        self.error(self.start(self.upstream.blob(APP, blob)), Unavailable)
 
     def test_too_late_to_find_out(self) -> None:
         """Who had its turn too late to ask does not keep others from finding out."""
@@ -115,11 +139,11 @@ class Breaker(QuestionsTestCase):
         digest = Digest.of(b"x")
         first = self.successResultOf(self.start(self.upstream.blob(APP, digest)))
         second = self.start(self.upstream.blob(APP, digest))
-        self.group.hosts[0].health.failed(BadGateway("?"), slow=True)
+        self.group.hosts[0].health.failed(Turn.MANIFEST, BadGateway("?"), slow=True)
         self.clock.advance(9.7)
         first.abandon()
         self.error(second, TooManyRequests)
-        self.assertTrue(self.group.hosts[0].health.due)
+        self.assertTrue(self.group.hosts[0].health.due(Turn.MANIFEST))
         self.successResultOf(self.start(self.upstream.blob(APP, digest))).abandon()
 
     def test_breaker_by_failures(self) -> None:
@@ -149,11 +173,11 @@ class Breaker(QuestionsTestCase):
         self.clock.advance(SHORTEST)
         self.answer(A, FakeResponse(503))
         self.error(self.ask(), Unavailable)
-        self.assertGreater(self.group.hosts[0].health.wait, SHORTEST)
+        self.assertGreater(self.group.hosts[0].health.wait(Turn.MANIFEST), SHORTEST)
         self.clock.advance(2 * SHORTEST)
         self.answer(A, FakeResponse(429, headers={"Retry-After": "600"}))
         self.error(self.ask(), RegistryError)
-        self.assertEqual(600, self.group.hosts[0].health.wait)
+        self.assertEqual(600, self.group.hosts[0].health.wait(Turn.MANIFEST))
 
     def test_cancelled_in_a_small_body(self) -> None:
         """Who leaves in the middle of an answer says nothing about the host, and nobody else is asked."""
@@ -163,7 +187,9 @@ class Breaker(QuestionsTestCase):
             asked = self.start(self.upstream.tags(APP, None, None))
             asked.cancel()
             self.failureResultOf(asked, CancelledError)
-        self.assertEqual((0, FAILURES), (self.group.hosts[0].health.wait, self.asked_of(A)))
+        self.assertEqual(
+            (0, FAILURES), (self.group.hosts[0].health.wait(Turn.MANIFEST), self.asked_of(A))
+        )
 
 
 class Remembered(QuestionsTestCase):
