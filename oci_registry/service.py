@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from oci_registry.config.settings import (
     DEFAULT_INVALIDATION_TIME,
+    Credentials,
     HostSettings,
     S3Settings,
     Settings,
@@ -42,12 +43,14 @@ from oci_registry.storage.tags import TagStore
 from oci_registry.storage.usage import Usage
 from oci_registry.streams.threads import Workers
 from oci_registry.upstream.agent import UpstreamHttp
-from oci_registry.upstream.client import RegistryClient
+from oci_registry.upstream.circuits import Circuits
 from oci_registry.upstream.group import HostGroup
 from oci_registry.upstream.guard import Lookups
 from oci_registry.upstream.host import Host
 from oci_registry.upstream.interfaces import Upstream
+from oci_registry.upstream.limits import RateLimit
 from oci_registry.upstream.registry import RemoteRegistry
+from oci_registry.upstream.session import Session, origin_of
 from oci_registry.upstream.table import UpstreamTable
 from oci_registry.web.blobs import BlobHandler
 from oci_registry.web.lists import ReferrersHandler, TagsHandler
@@ -203,8 +206,22 @@ class Daemon(MultiService):
     ) -> Host:
         reactor = self._reactor
         metrics = self.metrics.host(settings.namespace, host.host)
-        client = RegistryClient(settings, host, http, reactor, metrics)
-        return Host(host.host, client, settings.max_connections, reactor, self._random, metrics)
+        circuits = Circuits(host.host, reactor, self._random, metrics)
+        limit = RateLimit(reactor, metrics)
+        session = Session(
+            settings, host, http, reactor, circuits, limit, credentials_of=self._credentials_of
+        )
+        return Host(
+            session, circuits, limit, settings.max_connections, settings.body_timeout, metrics
+        )
+
+    def _credentials_of(self, origin: str) -> Credentials | None:
+        """Return the credentials that are configured for a host that another one has led to."""
+        for upstream in self._settings.upstreams:
+            for host in upstream.hosts:
+                if origin_of(f"{'https' if host.tls else 'http'}://{host.host}") == origin:
+                    return host.credentials
+        return None
 
     def sweep(self) -> Deferred[None]:
         """Remove what nobody uses; if it fails, the next sweep comes all the same."""

@@ -46,6 +46,12 @@ class RegistryError(Exception):
         self.detail = detail
         self.headers: Mapping[str, str] = MappingProxyType(dict(headers or {}))
 
+    def again(self) -> Self:
+        """The same error, to be raised elsewhere: each raise adds to an exception's traceback."""
+        other = type(self).__new__(type(self), *self.args)
+        other.__dict__.update(self.__dict__)
+        return other
+
     def as_json(self) -> bytes:
         """The body of the response: ``{"errors": [...]}``, ASCII only.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
+from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from oci_registry.config.settings import Credentials
@@ -11,6 +10,23 @@ from oci_registry.spec.challenge import parse_challenges
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.schemes.basic import basic_authorization
 from oci_registry.upstream.schemes.bearer import TokenSource
+
+
+@frozen
+class Refusal:
+    """An answer that may be one for lack of authorization."""
+
+    status: int
+    challenges: tuple[str, ...]
+    scope: str
+    sent: str | None
+
+
+@frozen
+class Retry:
+    """To be asked once more, with this ``Authorization`` or without any."""
+
+    authorization: str | None = field(repr=False)
 
 
 class Authenticator:
@@ -32,25 +48,20 @@ class Authenticator:
             return basic_authorization(self._credentials)
         return None
 
-    async def answer(
-        self, challenges: Iterable[str], scope: str, refused: str | None
-    ) -> str | None:
-        """Return the header value for a 401 with *challenges*, or None when nothing more can be said.
-
-        *refused*: the value that was sent and turned down. Raises `RegistryError` when a token server
-        does not give a token.
-        """
-        parsed = parse_challenges(challenges)
+    async def answer(self, refusal: Refusal) -> Retry | None:
+        """Return how to ask once more, None when nothing more can be said."""
+        parsed = parse_challenges(refusal.challenges)
+        refused = refusal.sent
         for challenge in parsed:
             if challenge.scheme == "bearer":
                 old = refused.removeprefix("Bearer ") if refused else None
-                token = await self._tokens.answer(challenge, scope, old)
-                return None if token == old else f"Bearer {token}"
+                token = await self._tokens.answer(challenge, refusal.scope, old)
+                return None if token == old else Retry(f"Bearer {token}")
         for challenge in parsed:
             if challenge.scheme == "basic" and self._credentials is not None:
                 value = basic_authorization(self._credentials)
                 if value == refused:
                     return None
                 self._basic = True
-                return value
+                return Retry(value)
         return None

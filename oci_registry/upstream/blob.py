@@ -13,7 +13,9 @@ from twisted.web.iweb import IResponse
 from oci_registry.spec.errors import RegistryError
 from oci_registry.spec.ranges import parse_content_range, parse_unsatisfied
 from oci_registry.streams.body import BodyPump, abandon
+from oci_registry.upstream.circuits import Area
 from oci_registry.upstream.failures import WrongAnswer, header
+from oci_registry.upstream.questions import Kind
 
 _ETAG = re.compile(r'"[\x21\x23-\x7e]{1,200}"')
 
@@ -24,7 +26,7 @@ class HttpBlob:
     *size*: the whole blob's length in bytes, None if it was not told. *start*: the position in the
     blob of the first byte of this body, *stop*: that after its last, if it was told. *partial*: it is
     a part, as was asked for. *validator*: what ``If-Range`` can be asked with, a strong ``ETag`` (RFC
-    9110 section 13.1.5).
+    9110 section 13.1.5). *area*: what fails if the body does.
 
     A 416 that tells where the blob ends is the part without a byte that begins there.
     """
@@ -35,7 +37,9 @@ class HttpBlob:
         clock: IReactorTime,
         idle: float,
         explained: Callable[[BaseException | None], RegistryError],
+        area: Area = Kind.BLOB,
     ) -> None:
+        self.area = area
         self._length: int | None = response.length if isinstance(response.length, int) else None
         self.size = self._length
         self.start = 0

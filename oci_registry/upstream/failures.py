@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
@@ -26,8 +27,12 @@ from twisted.web.iweb import IResponse
 
 from oci_registry.spec.errors import (
     BadGateway,
+    BlobUnknown,
     Denied,
     GatewayTimeout,
+    InternalError,
+    ManifestUnknown,
+    NameUnknown,
     RegistryError,
     TooManyRequests,
     Unavailable,
@@ -39,6 +44,8 @@ from oci_registry.upstream.proxies import CREDENTIALS_WANTED, ProxyFailed, Proxy
 DEFAULT_RETRY_AFTER = 30
 """Seconds to wait after a 429 that does not say how long."""
 MAX_RETRY_AFTER = 3600
+# Seconds that are no duration: some servers send the moment instead, since 1970.
+_EPOCH = 1_000_000_000
 
 _log = Logger()
 
@@ -47,8 +54,44 @@ class TimedOut(GatewayTimeout):
     """The host kept us waiting, which must not happen for every request."""
 
 
+class Unreachable(BadGateway):
+    """No connection to the host could be made, whatever it is asked."""
+
+
+class ConnectTimedOut(TimedOut, Unreachable):
+    """Nor refused: nobody answered."""
+
+
 class WrongAnswer(BadGateway):
     """The host works, but what it sent is of no use; it would send the same again."""
+
+
+class Limited(TooManyRequests):
+    """The host wants no such request for so many *seconds* (429, or 503 with ``Retry-After``)."""
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message, headers={"Retry-After": str(math.ceil(seconds))})
+        self.seconds = seconds
+
+
+class CircuitOpen(Unavailable):
+    """The host is not asked, because it failed a moment ago."""
+
+
+class LocalFailure(InternalError):
+    """A defect of ours, which says nothing about the host; it has been logged."""
+
+
+class TargetFailed(Exception):
+    """The host did its part, but the server that it led to failed with *error*."""
+
+    def __init__(self, error: RegistryError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+ANSWERS = (BlobUnknown, ManifestUnknown, NameUnknown, Denied)
+"""Errors that are answers to a question, and no failures of whoever gave them."""
 
 
 def _causes(error: BaseException) -> list[BaseException]:
@@ -80,8 +123,8 @@ def _by_proxy(error: ProxyFailed | ProxyRefused, host: str) -> RegistryError:
         return explain(error.reason, proxy)
     if error.status == CREDENTIALS_WANTED:
         told = "does not accept our credentials" if error.known else "wants credentials"
-        return BadGateway(f"upstream {proxy} {told} (it answered {error.status})")
-    kind = GatewayTimeout if error.status == GatewayTimeout.status else BadGateway
+        return Unreachable(f"upstream {proxy} {told} (it answered {error.status})")
+    kind = ConnectTimedOut if error.status == GatewayTimeout.status else Unreachable
     return kind(f"upstream {proxy} made no connection (it answered {error.status})")
 
 
@@ -90,7 +133,7 @@ def _telling(cause: BaseException, host: str) -> RegistryError | None:
     if isinstance(cause, RegistryError):
         return cause
     if isinstance(cause, SSL.Error):
-        return BadGateway(f"upstream {host}: TLS: {_tls_reason(cause)}")
+        return Unreachable(f"upstream {host}: TLS: {_tls_reason(cause)}")
     if isinstance(cause, ProxyFailed | ProxyRefused):
         return _by_proxy(cause, host)
     return None
@@ -98,50 +141,70 @@ def _telling(cause: BaseException, host: str) -> RegistryError | None:
 
 def explain(error: BaseException | None, host: str, *, public_only: bool = False) -> RegistryError:
     """Return the error to raise for *error*, which happened while talking to *host*."""
-    causes = _causes(error or BaseException())
+    if error is None:
+        return BadGateway(f"upstream {host} could not be asked")
+    causes = _causes(error)
     for cause in causes:
         told = _telling(cause, host)
         if told is not None:
             return told
-    cause = causes[0]
-    if isinstance(
-        cause,
-        DeferredTimeout
-        | ConnectTimeout
-        | TCPTimedOutError
-        | ConnectingCancelledError
-        | BodyStalled,
-    ):
-        return TimedOut(f"upstream {host} did not answer in time")
-    if isinstance(cause, CancelledError):
-        return GatewayTimeout(f"the request to upstream {host} was given up")
-    if isinstance(cause, DNSLookupError):
-        if public_only:
-            return BadGateway(
-                f"upstream {host}: no public address; a private registry must be configured"
-            )
-        return BadGateway(f"upstream {host}: its name could not be resolved")
-    if isinstance(cause, BadAddress | SchemeNotSupported):
-        return WrongAnswer(f"upstream {host} leads to an address that there cannot be")
-    if isinstance(cause, Refused):
-        return BadGateway(f"upstream {host} refused the connection")
-    if isinstance(cause, ConnectError):
-        return BadGateway(f"upstream {host} could not be reached: {cause.__doc__ or ''}".strip())
-    if isinstance(cause, ConnectionClosed):
-        return BadGateway(f"upstream {host} closed the connection without an answer")
-    if isinstance(cause, ParseError):
-        return BadGateway(f"upstream {host} answered with something that is not HTTP")
-    if isinstance(cause, BodyError):
-        return BadGateway(f"upstream {host}: {cause}")
-    _log.error("unexpected error from upstream {host}: {error!r}", host=host, error=cause)
-    return BadGateway(f"upstream {host} could not be asked")
+    received = isinstance(error, ResponseFailed)
+    return _explain_plain(causes[0], host, public_only=public_only, received=received)
 
 
-def too_late(_: object, seconds: float) -> Failure:
-    """Return the failure of work that `Deferred.addTimeout` has cancelled, whatever it ended with.
+_PLAIN: tuple[tuple[tuple[type[BaseException], ...], type[RegistryError], str], ...] = (
+    (
+        (ConnectTimeout, TCPTimedOutError, ConnectingCancelledError),
+        ConnectTimedOut,
+        "upstream {host} did not answer in time: no connection could be made",
+    ),
+    ((DeferredTimeout, BodyStalled), TimedOut, "upstream {host} did not answer in time"),
+    ((CancelledError,), GatewayTimeout, "the request to upstream {host} was given up"),
+    ((DNSLookupError,), Unreachable, "upstream {host}: its name could not be resolved"),
+    (
+        (BadAddress, SchemeNotSupported),
+        WrongAnswer,
+        "upstream {host} leads to an address that there cannot be",
+    ),
+    ((Refused,), Unreachable, "upstream {host} refused the connection"),
+    ((ConnectError,), Unreachable, "upstream {host} could not be reached: {doc}"),
+    ((ConnectionClosed,), BadGateway, "upstream {host} closed the connection without an answer"),
+    ((ParseError,), BadGateway, "upstream {host} answered with something that is not HTTP"),
+    ((BodyError,), BadGateway, "upstream {host}: {error}"),
+)
 
-    A body that is given up ends with an error of its own, which is not what happened.
+
+def _explain_plain(
+    cause: BaseException, host: str, *, public_only: bool, received: bool
+) -> RegistryError:
+    """Return the error for a cause of the kinds in `_PLAIN`, or for a defect of ours.
+
+    *received*: it came of reading an answer.
     """
+    if isinstance(cause, DNSLookupError) and public_only:
+        return Unreachable(
+            f"upstream {host}: no public address; a private registry must be configured"
+        )
+    for kinds, error, text in _PLAIN:
+        if isinstance(cause, kinds):
+            message = text.format(host=host, doc=cause.__doc__ or "", error=cause)
+            return error(message.strip().removesuffix(":"))
+    if received:
+        # Twisted's parser has no error of its own for some of what is no HTTP.
+        return BadGateway(f"upstream {host} answered with something that is not HTTP")
+    _log.failure("a request to upstream {host} crashed", Failure(cause), host=host)
+    return LocalFailure("the mirror failed; its log says why")
+
+
+def too_late(ended: object, seconds: float) -> Failure:
+    """Return the failure of work that `Deferred.addTimeout` has cancelled.
+
+    A body that is given up ends with an error of its own, which is not what happened. A connection
+    that was still being made is told apart: its host is out of reach, whatever it is asked.
+    """
+    causes = _causes(ended.value) if isinstance(ended, Failure) and ended.value is not None else []
+    if any(isinstance(cause, ConnectingCancelledError) for cause in causes):
+        return Failure(ConnectTimeout())
     return Failure(DeferredTimeout(seconds, "Deferred"))
 
 
@@ -151,7 +214,9 @@ def retry_after(value: str | None, now: float) -> int:
     if value is not None:
         value = value.strip()
         if value.isascii() and value.isdigit():
-            seconds = float(value[:9])
+            seconds = float(value[:12])
+            if seconds >= _EPOCH:
+                seconds -= now
         else:
             try:
                 moment = parsedate_to_datetime(value)
@@ -177,20 +242,16 @@ def refuse(
     code = response.code
     if code in (404, 410):
         return unknown(f"upstream {host} does not have {what}")
-    if code in (401, 403, 451):
+    if code in (401, 403, 412, 451):
+        # 412 is how Harbor refuses what a policy of the project blocks.
         return Denied(f"upstream {host} does not give access to {what} (it answered {code})")
+    seconds = header(response, "Retry-After")
     if code == 429:
-        return TooManyRequests.retry_after(
-            f"upstream {host} limits the number of requests",
-            retry_after(header(response, "Retry-After"), now),
-        )
-    if code == 503 and header(response, "Retry-After") is not None:
-        seconds = retry_after(header(response, "Retry-After"), now)
-        return Unavailable(
-            f"upstream {host} answered {code} for {what}", headers={"Retry-After": str(seconds)}
-        )
+        return Limited(f"upstream {host} limits the number of requests", retry_after(seconds, now))
+    if code == 503 and seconds is not None:
+        return Limited(f"upstream {host} answered {code} for {what}", retry_after(seconds, now))
     if code == 504:
         return GatewayTimeout(f"upstream {host} answered {code} for {what}")
     # What is wrong with a question is no fault of the host, except that it was too slow (408, 425).
-    kind = WrongAnswer if 400 <= code < 500 and code not in (408, 425) else BadGateway
+    kind = BadGateway if code >= 500 or code in (408, 425) else WrongAnswer
     return kind(f"upstream {host} answered {code} for {what}")

@@ -1,27 +1,34 @@
-"""The hosts of an upstream: whoever can answers, in order of preference."""
+"""The hosts of an upstream: the first that can answers, in order of preference."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from oci_registry.spec.errors import BadGateway, Denied, GatewayTimeout, RegistryError, Unavailable
-from oci_registry.upstream.failures import TimedOut, WrongAnswer
-from oci_registry.upstream.health import Random
-from oci_registry.upstream.host import NO, Host
+from oci_registry.spec.errors import BadGateway, Denied, GatewayTimeout, RegistryError
+from oci_registry.upstream.circuits import Random
+from oci_registry.upstream.failures import (
+    ANSWERS,
+    CircuitOpen,
+    LocalFailure,
+    TimedOut,
+    WrongAnswer,
+)
+from oci_registry.upstream.host import Host, Operation
 from oci_registry.upstream.interfaces import NoHostLeft
-from oci_registry.upstream.slots import Slot, Turn
+from oci_registry.upstream.limiter import Permit
+from oci_registry.upstream.questions import Kind, Question, Routing
 
 T = TypeVar("T")
 
-ROUNDS = 3
-"""How often all hosts are asked for somebody patient."""
+ROUNDS = 5
+"""How often all hosts are asked for a patient asker."""
 LONGEST_WAIT = 10.0
-"""Seconds that somebody patient waits for a host that has asked for so much (``Retry-After``)."""
+"""Seconds that a patient asker waits for a host that has asked for so much (``Retry-After``)."""
 FIRST_PAUSE = 0.25
 """Seconds before a second attempt, twice as many before each further one."""
 LONGEST_PAUSE = 15.0
@@ -29,11 +36,11 @@ LONGEST_PAUSE = 15.0
 
 @frozen
 class Answer(Generic[T]):
-    """What a host has answered. *slot* is its connection, to be released when it is needed no more."""
+    """What a host has answered. *permit* is its connection, to be released when it is needed no more."""
 
     host: Host
     value: T
-    slot: Slot
+    permit: Permit
 
 
 def pause_after(failures: int, random: Random) -> float:
@@ -45,13 +52,13 @@ def pause_after(failures: int, random: Random) -> float:
 
 
 def verdict(errors: Sequence[RegistryError]) -> RegistryError:
-    """Return the error that stands for what all hosts have said.
+    """Return the error that stands for what all hosts have answered.
 
-    It is a no only if every one of them has said no: one that could not be asked might know better.
-    What has happened now says more than that a host was left alone.
+    It is negative only if every one of them is: a host that could not be asked might know better. What
+    has happened now says more than that a circuit is open.
     """
-    failures = [error for error in errors if not isinstance(error, NO)]
-    asked = [error for error in failures if not isinstance(error, Unavailable)]
+    failures = [error for error in errors if not isinstance(error, ANSWERS)]
+    asked = [error for error in failures if not isinstance(error, CircuitOpen)]
     # One host may let us read what another does not have.
     missing = [error for error in errors if not isinstance(error, Denied)]
     return (asked or failures or missing or list(errors))[0]
@@ -70,85 +77,106 @@ class HostGroup:
 
     async def ask(
         self,
-        turn: Turn,
-        repository: str,
-        question: Callable[[Host, float], Awaitable[T]],
-        *,
-        patient: bool,
-        finds_out: bool | None = None,
-        avoiding: frozenset[str] = frozenset(),
-        last: frozenset[str] = frozenset(),
+        question: Question,
+        operation: Callable[[Host], Operation[T]],
+        routing: Routing,
         held: Answer[T] | None = None,
     ) -> Answer[T]:
-        """Return the first answer, from none of the hosts *avoiding*, and from those in *last* last.
+        """Return the first answer.
 
-        *question* is put to a host, with the seconds in which it must be answered. *patient*: go round
-        again if that may help. *finds_out*: wait for a host that was set aside and may be back, if no
-        other can be asked (as somebody patient does). *held*: an earlier answer, which the caller is done
-        with but for the slot; the same host gives the next one in its place. Raises what `verdict`
-        makes of all errors, or `NoHostLeft`.
+        *operation* makes what is asked of a host. *held*: an earlier answer, which the caller is done
+        with but for the permit; the same host gives the next one in its place. Raises what `verdict`
+        makes of all errors, `NoHostLeft`, or a `LocalFailure` at once.
         """
-        finds_out = patient if finds_out is None else finds_out
         deadline = self.clock.seconds() + self._timeout
         done = 0
         while True:
             done += 1
-            hosts = self._order(turn, avoiding, last, finds_out)
             errors: list[RegistryError] = []
+            hosts = self._order(question, operation, routing)
             for number, host in enumerate(hosts):
-                open_to_ask = sum(1 for other in hosts[number:] if not other.health.wait(turn))
                 left = deadline - self.clock.seconds()
+                if errors and left <= 0 and not question.kind.paged:
+                    break
+                rest = hosts[number:]
+                ready = sum(1 for other in rest if not self._wait(other, question))
+                within = max(left, 0.1) / (ready or len(rest))
+                if question.kind.paged:
+                    within = self._timeout
+                permit = held.permit if held is not None and held.host is host else None
                 try:
-                    value, slot = await host.ask(
-                        turn,
-                        repository,
-                        lambda within, host=host: question(host, within),  # type: ignore[misc]
-                        max(left, 0.1) / max(open_to_ask, 1),
-                        held.slot if held is not None and held.host is host else None,
+                    value, permit = await host.ask(
+                        question,
+                        operation(host),
+                        within,
+                        wait=routing.wait,
+                        priority=routing.priority,
+                        held=permit,
                     )
+                except LocalFailure:
+                    raise
                 except RegistryError as error:
                     errors.append(error)
                 else:
-                    return Answer(host, value, slot)
-            pause = self._pause(turn, done, hosts, errors) if patient else None
+                    return Answer(host, value, permit)
+            pause = self._pause(question, done, hosts, errors) if routing.patient else None
             if pause is None or self.clock.seconds() + pause >= deadline:
                 raise verdict(errors)
             await self.sleep(pause)
 
+    @staticmethod
+    def _wait(host: Host, question: Question) -> float:
+        return host.circuits.wait(question.kind, question)
+
     def _order(
-        self, turn: Turn, avoiding: frozenset[str], last: frozenset[str], finds_out: bool
+        self, question: Question, operation: Callable[[Host], Operation[T]], routing: Routing
     ) -> list[Host]:
-        hosts = [host for host in self.hosts if host.name not in avoiding]
+        """Return the hosts to ask, those with an open circuit last.
+
+        Where another can answer, or something stale can be shown, nobody waits for one that may still
+        be down: it is probed in the background. A blob is too large for that, and a probe itself.
+        """
+        hosts = [host for host in self.hosts if host.name not in routing.excluded]
         if not hosts:
             raise NoHostLeft("none of the upstream's hosts is left to be asked")
-        if not finds_out or any(not (h.health.wait(turn) or h.health.due(turn)) for h in hosts):
-            # Nobody needs to wait for the answer of one that may still be down; but whether it can
-            # send blobs again is not told by a ping.
-            for host in hosts:
-                if host.health.due(Turn.MANIFEST):
-                    host.ping()
-        return sorted(hosts, key=lambda host: host.name in last)
+        is_open = {host: host.circuits.is_open(question.kind, question) for host in hosts}
+        if question.kind is Kind.BLOB:
+            is_open = {
+                host: yes and self._wait(host, question) > 0 for host, yes in is_open.items()
+            }
+        elif not (routing.wait and all(is_open.values())):
+            for host, yes in is_open.items():
+                if yes:
+                    host.probe(question, operation(host))
+        return sorted(hosts, key=lambda host: (is_open[host], host.name in routing.last))
 
     def _pause(
-        self, turn: Turn, done: int, hosts: Sequence[Host], errors: Sequence[RegistryError]
+        self,
+        question: Question,
+        done: int,
+        hosts: Sequence[Host],
+        errors: Sequence[RegistryError],
     ) -> float | None:
         """Return the seconds after which another round may help; None if it would not."""
         if done == ROUNDS:
             return None
-        held = [host.health.wait(turn) for host in hosts if host.health.on_hold(turn)]
-        if held and all(host.health.wait(turn) for host in hosts):
-            return min(held) if min(held) <= LONGEST_WAIT else None
+        pauses = [host.circuits.pause(question.kind, question) for host in hosts]
+        if pauses and all(pauses):
+            return min(pauses) if min(pauses) <= LONGEST_WAIT else None
         passing = [
             error
             for error in errors
             if isinstance(error, BadGateway | GatewayTimeout)
             and not isinstance(error, WrongAnswer | TimedOut)
         ]
-        return pause_after(done, self.random) if passing else None
+        if passing:
+            return pause_after(done, self.random)
+        paused = [pause for pause in pauses if pause]
+        return min(paused) if paused and min(paused) <= LONGEST_WAIT else None
 
-    def wait(self, turn: Turn, avoiding: frozenset[str]) -> float:
+    def wait(self, question: Question, excluded: frozenset[str]) -> float:
         """Return the seconds until one of the hosts may be asked."""
-        waits = [host.health.wait(turn) for host in self.hosts if host.name not in avoiding]
+        waits = [self._wait(host, question) for host in self.hosts if host.name not in excluded]
         return min(waits, default=0.0)
 
     async def sleep(self, seconds: float) -> None:

@@ -1,146 +1,151 @@
-"""One host of an upstream, and what stands between it and those who ask: breaker and queue."""
+"""One host of an upstream, behind its circuit breakers and its connection limiter."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from oci_registry.metrics import HostMetrics
-from oci_registry.spec.errors import (
-    BlobUnknown,
-    Denied,
-    ManifestUnknown,
-    NameUnknown,
-    RegistryError,
-    TooManyRequests,
-    Unavailable,
-)
-from oci_registry.upstream.client import RegistryClient
-from oci_registry.upstream.failures import TimedOut, WrongAnswer
-from oci_registry.upstream.health import HostHealth, Probe, Random
-from oci_registry.upstream.slots import Slot, Slots, Turn
+from oci_registry.spec.errors import RegistryError, TooManyRequests
+from oci_registry.upstream.circuits import Admission, Circuits
+from oci_registry.upstream.exchange import Exchange
+from oci_registry.upstream.failures import TargetFailed, TimedOut
+from oci_registry.upstream.limiter import ConnectionLimiter, Permit
+from oci_registry.upstream.limits import RateLimit
+from oci_registry.upstream.questions import Priority, Question
+from oci_registry.upstream.session import Session
 
 T = TypeVar("T")
 
-NO = (BlobUnknown, ManifestUnknown, NameUnknown, Denied)
-"""Answers to a question, and no failures."""
 SHORTEST = 1.0
 """Seconds in which a host must not be expected to answer, after the rest went by in the queue."""
-PING_TIMEOUT = 10.0
-"""Seconds in which a host that was set aside has to show that it is back."""
+PROBE_TIMEOUT = 10.0
+"""Seconds in which a host has to answer in the background."""
+
+Operation = Callable[[Exchange], Coroutine[Any, Any, T]]
+"""Puts a question to a host by an exchange, and returns the answer."""
 
 
 class Host:
-    """A host: asked through here only, so that its breaker and its queue hold for everybody."""
+    """A host: asked through here only, so that its circuits and its limit hold for everybody.
+
+    *idle*: seconds that the body of a blob may stand still.
+    """
 
     def __init__(
         self,
-        name: str,
-        client: RegistryClient,
+        session: Session,
+        circuits: Circuits,
+        limit: RateLimit,
         max_connections: int,
-        clock: IReactorTime,
-        random: Random,
+        idle: float,
         metrics: HostMetrics,
     ) -> None:
-        self.name = name
-        self.client = client
+        self.name = session.host
+        self.circuits = circuits
+        self.limit = limit
         self.metrics = metrics
-        self.health = HostHealth(name, clock, random, metrics)
-        self._slots = Slots(max_connections, metrics.waiting)
-        self._clock = clock
-        self._pinging: Deferred[None] | None = None
+        self._session = session
+        self._idle = idle
+        self._limiter = ConnectionLimiter(max_connections, metrics.waiting)
+        self._clock: IReactorTime = session.clock
+        self._probing: set[Deferred[Any]] = set()
 
     async def ask(
         self,
-        turn: Turn,
-        repository: str,
-        ask: Callable[[float], Awaitable[T]],
+        question: Question,
+        operation: Operation[T],
         within: float,
-        held: Slot | None = None,
-    ) -> tuple[T, Slot]:
-        """Wait for a turn, ask, and return the answer with the slot, which must be released.
+        *,
+        wait: bool,
+        priority: Priority | None = None,
+        held: Permit | None = None,
+    ) -> tuple[T, Permit]:
+        """Ask when a connection is free; return the answer with the permit, which must be released.
 
-        *ask* gets the seconds that are left of *within*. *held*: a slot of this host that the caller
-        has and needs for nothing else; if it fails, it is still the caller's. Raises a `RegistryError`,
-        without having asked, when the host is left alone or too many are waiting for it.
+        There are *within* seconds, of which the operation gets what is left. *wait*: if a circuit is
+        open, wait for the outcome of a probe, or be one. *held*: a permit of this host that the caller
+        has and needs for nothing else; if this fails it is still the caller's.
         """
-        refusal = self.health.refusal(turn)
-        if refusal is not None:
-            raise refusal
-        began = self._clock.seconds()
-        slot = held or await self._slot(turn, repository, within)
+        deadline = self._clock.seconds() + within
+        priority = question.kind.priority if priority is None else priority
+        while True:
+            admission = await self._admit(question, deadline, wait=wait)
+            try:
+                waiting_since = self._clock.seconds()
+                permit = held or await self._permit(priority, question, deadline)
+                if admission.probed or not self.circuits.wait(question.kind, question):
+                    break
+                # Much has happened to the host while others had their turn.
+                if permit is not held:
+                    permit.release()
+            except BaseException:
+                admission.release()
+                raise
         try:
-            waited = self._clock.seconds() - began
-            left = within - waited
+            left, now = deadline - self._clock.seconds(), self._clock.seconds()
+            waited = now - waiting_since
             if left < min(waited, SHORTEST):
+                admission.release()
                 raise self._busy()
-            # Much may have happened to the host while others had their turn.
-            probe = self.health.admit(turn)
-            work = ask(max(left, 0.1))
-            answer = await self._judged(turn, work, probe, hurried=left < waited)
+            exchange = Exchange(self._session, question, max(left, 0.1), self._idle, wait=wait)
+            work = exchange.run(operation(exchange), self.metrics)
+            hurried = left < waited
+            answer = await admission.watch(self._unhurried(work) if hurried else work)
         except BaseException:
-            if slot is not held:
-                slot.release()
+            if permit is not held:
+                permit.release()
             raise
-        return answer, slot
+        return answer, permit
 
-    async def _slot(self, turn: Turn, repository: str, within: float) -> Slot:
+    async def _admit(self, question: Question, deadline: float, *, wait: bool) -> Admission:
+        left = max(deadline - self._clock.seconds(), 0.0)
+        return await self.circuits.admit(question.kind, question, left, wait=wait)
+
+    async def _permit(self, priority: Priority, question: Question, deadline: float) -> Permit:
+        left = max(deadline - self._clock.seconds(), 0.0)
+        taken = self._limiter.take(priority, question.repository)
         try:
-            return await self._slots.take(turn, repository).addTimeout(within, self._clock)
+            return await taken.addTimeout(left, self._clock)
         except DeferredTimeout:
             raise self._busy() from None
 
     def _busy(self) -> TooManyRequests:
         return TooManyRequests.retry_after(f"all connections to upstream {self.name} are in use", 5)
 
-    async def _judged(
-        self, turn: Turn, work: Awaitable[T], probe: Probe | None, *, hurried: bool = False
-    ) -> T:
-        """Do something, and take from its outcome what it says about the host.
-
-        *hurried*: most of the time for it went by in the queue, so being late says nothing.
-        """
+    async def _unhurried(self, work: Coroutine[Any, Any, T]) -> T:
+        """Most of the time for the answer went by in the queue, so a timeout says nothing."""
         try:
-            answer = await work
-        except RegistryError as error:
-            if hurried and isinstance(error, TimedOut):
-                raise self._busy() from error
-            self._judge(turn, error, probe)
+            return await work
+        except TimedOut as error:
+            raise self._busy() from error
+        except TargetFailed as failed:
+            if isinstance(failed.error, TimedOut):
+                raise self._busy() from failed.error
             raise
-        finally:
-            self.health.undecided(probe)
-        self.health.worked(turn)
-        return answer
 
-    def _judge(self, turn: Turn, error: RegistryError, probe: Probe | None) -> None:
-        """Take from an error what it says about the host."""
-        if isinstance(error, (*NO, WrongAnswer)):
-            self.health.worked(turn)
-        elif isinstance(error, TooManyRequests | Unavailable):
-            self.health.held(float(error.headers.get("Retry-After", "1")), probe)
-        else:
-            self.health.failed(turn, error, slow=isinstance(error, TimedOut), probe=probe)
+    def probe(self, question: Question, operation: Operation[Any]) -> None:
+        """Put a question in the background, if it is time to see whether a circuit can be closed."""
+        if self.circuits.wait(question.kind, question):
+            return
+        asked = self.ask(question, operation, PROBE_TIMEOUT, wait=False)
+        probing = Deferred.fromCoroutine(asked)
+        self._probing.add(probing)
+        probing.addCallbacks(lambda answer: answer[1].release(), self._probe_failed)
+        probing.addBoth(lambda _: self._probing.discard(probing))
 
-    def ping(self) -> None:
-        """Find out in the background whether a host that was set aside is back."""
-        turn = Turn.MANIFEST
-        if self._pinging is None and self.health.refusal(turn) is None:
-            probe = self.health.admit(turn)
-            work = self._judged(turn, self.client.ping(PING_TIMEOUT), probe)
-            pinged = Deferred.fromCoroutine(work)
-            self._pinging = pinged
-            pinged.addBoth(self._pinged)
-
-    def _pinged(self, _result: object) -> None:
-        self._pinging = None
+    def _probe_failed(self, failure: Failure) -> None:
+        # What it says about the host has been recorded.
+        failure.trap(RegistryError, CancelledError)
 
     async def close(self) -> None:
         """Ask no more, and close idle connections; what is under way goes on."""
         self.metrics.retire()
-        if self._pinging is not None:
-            self._pinging.cancel()
-        await self.client.close()
+        for probing in list(self._probing):
+            probing.cancel()
+        await self._session.close()

@@ -1,10 +1,10 @@
-"""A remote registry: all its hosts, what it has said no to, and who has sent wrong bytes."""
+"""A remote registry: all its hosts, its negative answers, and who has sent wrong bytes."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
@@ -13,23 +13,26 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway, RegistryError
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
+from oci_registry.upstream import operations
 from oci_registry.upstream.blob import HttpBlob
-from oci_registry.upstream.client import RegistryClient
+from oci_registry.upstream.exchange import Exchange
+from oci_registry.upstream.failures import ANSWERS
 from oci_registry.upstream.group import Answer, HostGroup
-from oci_registry.upstream.host import NO, Host
+from oci_registry.upstream.host import Operation
 from oci_registry.upstream.interfaces import Page, Referrers
-from oci_registry.upstream.noes import MANIFEST, Noes
+from oci_registry.upstream.lists import ReferrersLister, TagsLister
+from oci_registry.upstream.negative_cache import NegativeCache
+from oci_registry.upstream.questions import IMPATIENT, PATIENT, Kind, Question, Routing
 from oci_registry.upstream.resume import ResumingBlob, Wanted
-from oci_registry.upstream.slots import Turn
 
 T = TypeVar("T")
 
-DISTRUSTED = 600.0
+QUARANTINE = 600.0
 """Seconds that a host is asked last for what it has sent wrong."""
 STRETCH = 4.0
-"""How much longer tags are believed while little is left of a host's budget,"""
+"""How much longer the max age of tags is while little is left of a host's budget,"""
 STRETCHED = 600.0
-"""and the least seconds that they are then."""
+"""and the least seconds that it is then."""
 _REMEMBERED = 1024
 
 
@@ -43,40 +46,38 @@ class RemoteRegistry:
         self.stale_while_revalidate = settings.stale_while_revalidate
         self.stale_if_error = settings.stale_if_error
         self.believe_not_found = settings.believe_not_found
-        self._believed = settings.manifest_invalidation_time
+        self._max_age = settings.manifest_invalidation_time
         self._retries = settings.retries
         self._group = group
         self._clock = group.clock
-        self._noes = Noes(
+        self._negative = NegativeCache(
             group.clock, not_found=settings.remember_not_found, denied=settings.remember_denied
         )
-        self._distrusted: OrderedDict[tuple[Digest, str], float] = OrderedDict()
+        self._quarantined: OrderedDict[tuple[Digest, str], float] = OrderedDict()
 
     @property
     def manifest_invalidation_time(self) -> float:
-        """Seconds that a tag is believed; more while little is left of the first host's budget."""
-        if self._group.hosts[0].client.limit.low:
-            return max(self._believed * STRETCH, STRETCHED)
-        return self._believed
+        """The max age of tags in seconds; longer while little is left of the first host's budget."""
+        if self._group.hosts[0].limit.low:
+            return max(self._max_age * STRETCH, STRETCHED)
+        return self._max_age
 
     async def manifest(
         self, repository: str, reference: Tag | Digest, *, patient: bool = True
     ) -> Manifest:
         """Return a manifest whose bytes have been checked against its digest, asked for and claimed."""
         return await self._ask(
-            repository,
-            f"{MANIFEST}{reference}",
-            lambda client, within: client.manifest(repository, reference, within),
-            patient=patient,
+            Question(Kind.MANIFEST, repository, str(reference)),
+            lambda exchange: operations.fetch_manifest(exchange, repository, reference),
+            PATIENT if patient else IMPATIENT,
         )
 
     async def manifest_digest(self, repository: str, tag: Tag) -> Digest | None:
         """Return the digest that upstream says a tag has (HEAD), None if it does not say."""
         return await self._ask(
-            repository,
-            f"{MANIFEST}{tag}",
-            lambda client, within: client.manifest_digest(repository, tag, within),
-            patient=False,
+            Question(Kind.DIGEST, repository, str(tag)),
+            lambda exchange: operations.head_manifest(exchange, repository, tag),
+            IMPATIENT,
         )
 
     async def blob(
@@ -89,113 +90,100 @@ class RemoteRegistry:
     ) -> ResumingBlob:
         """Begin to download a blob, of *size* bytes if that is known, from none of the hosts *avoiding*."""
         wanted = Wanted(repository, digest, size=size)
-        doubtful = self._doubtful(digest)
-        answer = await self._open(wanted, avoiding, doubtful, patient=True)
-        return ResumingBlob(self._group, wanted, answer, self._retries, avoiding, doubtful)
+        last = self._suspects(digest)
+        routing = Routing(patient=True, wait=True, excluded=avoiding, last=last)
+        answer = await self._open(wanted, routing)
+        return ResumingBlob(self._group, wanted, answer, self._retries, avoiding, last)
 
     async def part(self, repository: str, digest: Digest, start: int, stop: int) -> ResumingBlob:
         """Begin to download the bytes from *start* to *stop* of a blob."""
         wanted = Wanted(repository, digest, start, stop)
-        answer = await self._open(wanted, frozenset(), self._doubtful(digest), patient=False)
+        answer = await self._open(wanted, Routing(last=self._suspects(digest)))
         body = ResumingBlob(self._group, wanted, answer, self._retries)
         if not answer.value.partial:
             body.abandon()
             raise BadGateway(f"upstream {answer.host.name} sends {digest} as a whole only")
         return body
 
-    async def _open(
-        self, wanted: Wanted, avoiding: frozenset[str], last: frozenset[str], *, patient: bool
-    ) -> Answer[HttpBlob]:
+    async def _open(self, wanted: Wanted, routing: Routing) -> Answer[HttpBlob]:
         return await self._answer(
-            wanted.repository,
-            f"blob {wanted.digest}",
-            lambda client, within: client.blob(
-                wanted.repository, wanted.digest, wanted.start, wanted.stop, None, within
+            wanted.question,
+            lambda exchange: operations.open_blob(
+                exchange, wanted.repository, wanted.digest, wanted.start, wanted.stop
             ),
-            Turn.BLOB,
-            patient=patient,
-            avoiding=avoiding,
-            last=last,
+            routing,
         )
 
     async def blob_size(self, repository: str, digest: Digest) -> int | None:
-        """Return a blob's size in bytes (HEAD), None if upstream does not say."""
-        return await self._ask(
-            repository,
-            f"blob {digest}",
-            lambda client, within: client.blob_size(repository, digest, within),
-            Turn.SIZE,
-        )
+        """Return a blob's size in bytes, None if upstream does not say.
+
+        What ``HEAD`` does not tell, the head of the answer to a ``GET`` may, whose body is dropped.
+        """
+        try:
+            size = await self._ask(
+                Question(Kind.SIZE, repository, str(digest)),
+                lambda exchange: operations.head_blob(exchange, repository, digest),
+                IMPATIENT,
+            )
+        except RegistryError:
+            size = None
+        if size:
+            return size
+        wanted = Wanted(repository, digest)
+        answer = await self._open(wanted, PATIENT)
+        answer.value.abandon()
+        answer.permit.release()
+        return answer.value.size
 
     async def tags(self, repository: str, n: int | None, last: str | None) -> Page:
         """Return tags of a repository, in upstream's order."""
-        return await self._ask(
-            repository,
-            f"tags {n} {last}",
-            lambda client, within: client.tags(repository, n, last, within),
-            patient=False,
-        )
+
+        def fetch(exchange: Exchange) -> Coroutine[Any, Any, Page]:
+            lister = TagsLister(exchange.host, self._clock, repository, exchange.url)
+            return lister.fetch(exchange.ask, n, last)
+
+        question = Question(Kind.TAGS, repository, f"{n} {last}")
+        return await self._ask(question, fetch, IMPATIENT)
 
     async def referrers(self, repository: str, digest: Digest) -> Referrers:
         """Return what refers to a manifest."""
-        return await self._ask(
-            repository,
-            f"referrers {digest}",
-            lambda client, within: client.referrers(repository, digest, within),
-        )
+
+        def fetch(exchange: Exchange) -> Coroutine[Any, Any, Referrers]:
+            lister = ReferrersLister(exchange.host, self._clock, repository, exchange.url)
+            return lister.fetch(exchange.ask, digest)
+
+        return await self._ask(Question(Kind.REFERRERS, repository, str(digest)), fetch, PATIENT)
 
     def distrust(self, digest: Digest, hosts: frozenset[str]) -> None:
         """These hosts have sent wrong bytes for *digest*: ask others first for a while."""
         for host in hosts:
-            self._distrusted[digest, host] = self._clock.seconds() + DISTRUSTED
-        while len(self._distrusted) > _REMEMBERED:
-            self._distrusted.popitem(last=False)
+            self._quarantined[digest, host] = self._clock.seconds() + QUARANTINE
+        while len(self._quarantined) > _REMEMBERED:
+            self._quarantined.popitem(last=False)
 
-    def _doubtful(self, digest: Digest) -> frozenset[str]:
+    def _suspects(self, digest: Digest) -> frozenset[str]:
         now = self._clock.seconds()
         names = (host.name for host in self._group.hosts)
-        return frozenset(n for n in names if self._distrusted.get((digest, n), 0.0) > now)
+        return frozenset(n for n in names if self._quarantined.get((digest, n), 0.0) > now)
 
     def close(self) -> Deferred[None]:
         """Close idle connections; what is under way goes on."""
         return Deferred.fromCoroutine(self._group.close())
 
-    async def _ask(
-        self,
-        repository: str,
-        what: str,
-        question: Callable[[RegistryClient, float], Awaitable[T]],
-        turn: Turn = Turn.MANIFEST,
-        *,
-        patient: bool = True,
-    ) -> T:
+    async def _ask(self, question: Question, operation: Operation[T], routing: Routing) -> T:
         """Ask for something that is there as a whole when it is answered."""
-        answer = await self._answer(repository, what, question, turn, patient=patient)
-        answer.slot.release()
+        answer = await self._answer(question, operation, routing)
+        answer.permit.release()
         return answer.value
 
     async def _answer(
-        self,
-        repository: str,
-        what: str,
-        question: Callable[[RegistryClient, float], Awaitable[T]],
-        turn: Turn,
-        *,
-        patient: bool,
-        avoiding: frozenset[str] = frozenset(),
-        last: frozenset[str] = frozenset(),
+        self, question: Question, operation: Operation[T], routing: Routing
     ) -> Answer[T]:
-        """Ask the hosts, unless they have said no to *what* a moment ago."""
-        self._noes.check(repository, what)
-
-        def put(host: Host, within: float) -> Awaitable[T]:
-            return question(host.client, within)
-
+        """Ask the hosts, unless they have given a negative answer a moment ago."""
+        self._negative.check(question)
         try:
-            return await self._group.ask(
-                turn, repository, put, patient=patient, avoiding=avoiding, last=last
-            )
+            return await self._group.ask(question, lambda _: operation, routing)
         except RegistryError as error:
-            if isinstance(error, NO) and not avoiding:
-                self._noes.remember(repository, what, error)
+            if isinstance(error, ANSWERS) and not routing.excluded:
+                self._negative.remember(question, error)
             raise

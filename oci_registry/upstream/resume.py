@@ -12,14 +12,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from oci_registry.spec.digest import Digest
-from oci_registry.spec.errors import BadGateway, RegistryError, TooManyRequests, Unavailable
+from oci_registry.spec.errors import BadGateway, RegistryError, TooManyRequests
 from oci_registry.streams.body import SLOWEST
 from oci_registry.upstream.blob import HttpBlob
-from oci_registry.upstream.failures import TimedOut, WrongAnswer
+from oci_registry.upstream.exchange import Exchange
+from oci_registry.upstream.failures import CircuitOpen, LocalFailure, TimedOut, WrongAnswer
 from oci_registry.upstream.group import Answer, HostGroup, pause_after
-from oci_registry.upstream.host import Host
+from oci_registry.upstream.host import Host, Operation
+from oci_registry.upstream.operations import open_blob
+from oci_registry.upstream.questions import Kind, Priority, Question, Routing
 from oci_registry.upstream.relay import Relay
-from oci_registry.upstream.slots import Turn
 
 T = TypeVar("T")
 
@@ -29,6 +31,8 @@ LONGEST_STANDSTILL = 240.0
 """Seconds that a body may stand still altogether; clients give up after 300."""
 AMPLE = 256 * 1024
 """Bytes after which a broken connection is replaced at once; for less there are pauses."""
+SMALLEST = 512
+"""Bytes of a part after which the next is asked for at once, if a server sends in parts."""
 ODD = 2
 """Useless answers of a host to a range, in a row, after which it is asked for the whole, once."""
 
@@ -43,6 +47,19 @@ class Wanted:
     stop: int | None = None
     size: int | None = None
 
+    @property
+    def question(self) -> Question:
+        """What hosts are asked."""
+        return Question(Kind.BLOB, self.repository, str(self.digest))
+
+
+class _EndOfPart(BadGateway):
+    """A host has sent all of the part that it had announced, which is smaller than what was asked."""
+
+
+class _EndOfUnannounced(BadGateway):
+    """A body of unannounced length has ended before the length that a manifest tells."""
+
 
 class ResumingBlob:
     """An `interfaces.UpstreamBlob`, sent by as many connections as it takes.
@@ -51,9 +68,12 @@ class ResumingBlob:
     where the host has given a strong validator), to the same or to another host. *retries*: how many
     such requests may fail in a row, with less than `SLOWEST` bytes together, before the body fails. It
     fails earlier where every host has sent nothing of use, be it to a range or to the request for the
-    whole. The hosts *avoiding* are not asked for it, those in *doubtful* last. The slot is kept over a
-    break: who is half served does not queue again at that host, and at others goes before those who
-    have nothing yet.
+    whole. The hosts *avoiding* are not asked for it, those in *suspects* last. The permit is kept over
+    a break: a body that is half served does not queue again at that host, and at others goes before
+    those that have nothing yet.
+
+    The length that a host announces counts. One that a manifest tells is a hint, by which a body that
+    has ended too early may be known.
     """
 
     _log = Logger()
@@ -65,7 +85,7 @@ class ResumingBlob:
         first: Answer[HttpBlob],
         retries: int,
         avoiding: frozenset[str] = frozenset(),
-        doubtful: frozenset[str] = frozenset(),
+        suspects: frozenset[str] = frozenset(),
     ) -> None:
         self.size = first.value.size
         self._group = group
@@ -73,11 +93,11 @@ class ResumingBlob:
         self._answer = first
         self._retries = retries
         self._relay: Relay | None = None
-        self._known_size = wanted.size if self.size is None else self.size
+        self._announced = self.size
         self._validators: dict[str, str | None] = {first.host.name: first.value.validator}
         self._odd: Counter[str] = Counter()
         self._avoiding = avoiding
-        self._doubtful = doubtful
+        self._suspects = suspects
 
     @property
     def hosts(self) -> frozenset[str]:
@@ -86,7 +106,7 @@ class ResumingBlob:
         return frozenset(senders or {self._answer.host.name})
 
     @property
-    def _in_vain(self) -> bool:
+    def _exhausted(self) -> bool:
         """Whether no host has anything of use: each would send the same again."""
         hosts = (host.name for host in self._group.hosts if host.name not in self._avoiding)
         return all(self._odd[host] > ODD for host in hosts)
@@ -94,7 +114,7 @@ class ResumingBlob:
     def abandon(self) -> None:
         """The body is not wanted: close the connection."""
         self._answer.value.abandon()
-        self._answer.slot.release()
+        self._answer.permit.release()
 
     def pump(self, consumer: IConsumer) -> Deferred[int]:
         """Write the body to *consumer*, at its pace; return the number of bytes."""
@@ -108,14 +128,14 @@ class ResumingBlob:
         return done
 
     def _over(self, result: T, consumer: IConsumer) -> T | Failure:
-        self._answer.slot.release()
+        self._answer.permit.release()
         consumer.unregisterProducer()
         if isinstance(result, Failure) and isinstance(result.value, CancelledError):
             return Failure(BadGateway(f"{self._wanted.digest}: the download was given up"))
         return result
 
     async def _run(self, relay: Relay) -> None:
-        # The first body is no attempt to go on.
+        # The first body is no attempt to resume.
         failures, hasty, progress = -1, 0, relay.position
         while True:
             answer, began = self._answer, relay.position
@@ -127,108 +147,150 @@ class ResumingBlob:
             if relay.position - progress >= SLOWEST:
                 failures, progress = 0, relay.position
                 self._odd.clear()
-            hasty = 0 if moved >= AMPLE else hasty + 1
-            stood_since = self._group.clock.seconds()
+            in_parts = isinstance(error, _EndOfPart) and moved >= SMALLEST
+            hasty = 0 if moved >= AMPLE or in_parts else hasty + 1
             # Whoever has let the body stand still once costs its readers as long the next time.
-            again = moved >= AMPLE and not isinstance(error, TimedOut)
+            again = in_parts or (moved >= AMPLE and not isinstance(error, TimedOut))
             last = frozenset() if again else frozenset({answer.host.name})
-            while True:
-                wait = self._group.wait(Turn.REST, self._avoiding)
-                stood = self._group.clock.seconds() - stood_since
-                too_long = wait > LONGEST_WAIT or stood + wait > LONGEST_STANDSTILL
-                done_for = failures >= self._retries or too_long or self._in_vain
-                if relay.stopped or done_for:
-                    raise error
-                try:
-                    await self._group.sleep(max(wait, pause_after(hasty, self._group.random)))
-                    await self._reopen(relay.position, last)
-                    break
-                except RegistryError as failed:
-                    hasty, error = hasty + 1, failed
-                    # Where nobody could be asked there was no attempt.
-                    failures += not isinstance(failed, TooManyRequests | Unavailable)
+            if isinstance(error, _EndOfUnannounced):
+                if not await self._has_more(relay.position, frozenset({answer.host.name})):
+                    return
+            else:
+                await self._resume(relay, error, last, failures, hasty)
             host = self._answer.host
-            host.metrics.resumed()
-            self._log.info(
-                "{digest} goes on at {position} from {host}: {error}",
-                digest=str(self._wanted.digest),
-                position=relay.position,
-                host=host.name,
-                error=error.message,
-            )
+            if not in_parts:
+                host.metrics.resumed()
+                self._log.info(
+                    "{digest} is resumed at {position} from {host}: {error}",
+                    digest=str(self._wanted.digest),
+                    position=relay.position,
+                    host=host.name,
+                    error=error.message,
+                )
+
+    async def _resume(
+        self,
+        relay: Relay,
+        error: RegistryError,
+        last: frozenset[str],
+        failures: int,
+        hasty: int,
+    ) -> None:
+        """Get another body for the rest; raises the last error when there is no use in going on."""
+        stood_since = self._group.clock.seconds()
+        while True:
+            wait = self._group.wait(self._wanted.question, self._avoiding)
+            stood = self._group.clock.seconds() - stood_since
+            too_long = wait > LONGEST_WAIT or stood + wait > LONGEST_STANDSTILL
+            if relay.stopped or failures >= self._retries or too_long or self._exhausted:
+                raise error
+            try:
+                await self._group.sleep(max(wait, pause_after(hasty, self._group.random)))
+                await self._reopen(relay.position, last)
+            except LocalFailure:
+                raise
+            except RegistryError as failed:
+                hasty, error = hasty + 1, failed
+                # Where no host could be asked there was no attempt.
+                failures += not isinstance(failed, TooManyRequests | CircuitOpen)
+            else:
+                return
+
+    async def _has_more(self, position: int, last: frozenset[str]) -> bool:
+        """Ask once for what should follow an end that may be the true one; the digest decides then."""
+        try:
+            await self._reopen(position, last)
+        except LocalFailure:
+            raise
+        except RegistryError:
+            return False
+        return self._announced is None or self._announced > position
 
     async def _send(self, answer: Answer[HttpBlob], relay: Relay) -> RegistryError | None:
         """Let one body be sent; return why it is not all that was wanted, None if it is."""
-        relay.expect(answer.host.name, answer.value.start, answer.value.stop)
+        body, name = answer.value, answer.host.name
+        relay.expect(name, body.start, body.stop)
         began = relay.position
         error: RegistryError | None = None
         try:
-            await answer.value.pump(relay)
+            await body.pump(relay)
+        except LocalFailure:
+            raise
         except RegistryError as failed:
             error = failed
-        stop = self._wanted.stop if self._wanted.stop is not None else self._known_size
-        if stop is not None and not relay.stopped:
-            if relay.position >= stop:
+        if relay.stopped:
+            return error or BadGateway(f"{self._wanted.digest}: the download was given up")
+        end = self._announced if self._wanted.stop is None else self._wanted.stop
+        if end is not None:
+            if relay.position >= end:
                 # However it ended.
                 return None
-            error = error or BadGateway(f"upstream {answer.host.name} ended a body before its end")
-        if error is not None and relay.position == began and not relay.stopped:
-            answer.host.health.failed(Turn.REST, error, slow=isinstance(error, TimedOut))
+            whole_part = body.partial and body.stop == relay.position
+            kind = _EndOfPart if whole_part else BadGateway
+            error = error or kind(f"upstream {name} ended a body before its end")
+        elif self._wanted.size is not None:
+            if relay.position == self._wanted.size:
+                return None
+            if relay.position < self._wanted.size and began < relay.position:
+                error = error or _EndOfUnannounced(f"upstream {name} ended a body early")
+        if error is not None and relay.position == began:
+            answer.host.circuits.record_failure(body.area, self._wanted.question, error)
         return error
 
     async def _reopen(self, position: int, last: frozenset[str]) -> None:
-        """Begin a body that holds the byte at *position*, with the slot of the one before or another."""
+        """Begin a body that holds the byte at *position*, with the permit of the one before or another."""
+        routing = Routing(
+            wait=True,
+            excluded=self._avoiding,
+            last=last | self._suspects,
+            priority=Priority.REST,
+        )
+        answer = await self._group.ask(
+            self._wanted.question,
+            lambda host: self._rest(host, position),
+            routing,
+            held=self._answer,
+        )
+        if answer.permit is not self._answer.permit:
+            self._answer.permit.release()
+        self._answer = answer
+        if self._announced is None:
+            self._announced = answer.value.size
 
-        async def question(host: Host, within: float) -> HttpBlob:
+    def _rest(self, host: Host, position: int) -> Operation[HttpBlob]:
+        """Return what is asked of a host: the rest, or the whole if it has no use for ranges."""
+        # It may still know how to send the whole, which is of no use where only a part is wanted.
+        ranged = self._odd[host.name] % (ODD + 1) < ODD or self._wanted.start > 0
+
+        async def operation(exchange: Exchange) -> HttpBlob:
             try:
-                body = await self._ask(host, position, within)
+                body = await open_blob(
+                    exchange,
+                    self._wanted.repository,
+                    self._wanted.digest,
+                    position if ranged else 0,
+                    self._wanted.stop if ranged else None,
+                    self._validators.get(host.name),
+                )
+                self._check(host, body)
             except WrongAnswer:
                 self._odd[host.name] += 1
                 raise
             self._validators[host.name] = body.validator
             return body
 
-        answer = await self._group.ask(
-            Turn.REST,
-            self._wanted.repository,
-            question,
-            patient=False,
-            avoiding=self._avoiding,
-            finds_out=True,
-            last=last | self._doubtful,
-            held=self._answer,
-        )
-        if answer.slot is not self._answer.slot:
-            self._answer.slot.release()
-        self._answer = answer
-        if self._known_size is None:
-            self._known_size = answer.value.size
+        return operation
 
-    async def _ask(self, host: Host, position: int, within: float) -> HttpBlob:
-        """Ask a host for the rest; raises `WrongAnswer` for a body that is of no use here."""
-        # It may still know how to send the whole, which is of no use where only a part is wanted.
-        ranged = self._odd[host.name] % (ODD + 1) < ODD or self._wanted.start > 0
-        body = await host.client.blob(
-            self._wanted.repository,
-            self._wanted.digest,
-            position if ranged else 0,
-            self._wanted.stop if ranged else None,
-            self._validators.get(host.name),
-            within,
-        )
-        wrong = self._unfit(host, body)
+    def _check(self, host: Host, body: HttpBlob) -> None:
+        """Raise `WrongAnswer`, and close the body, if it is of no use."""
+        wrong = None
+        if self._wanted.start and not body.partial:
+            wrong = f"upstream {host.name} sends {self._wanted.digest} as a whole only"
+        elif None not in (body.size, self._announced) and body.size != self._announced:
+            wrong = (
+                f"upstream {host.name} announces {body.size} bytes for {self._wanted.digest} "
+                f"and not {self._announced}"
+            )
         if wrong is not None:
             body.abandon()
-            raise wrong
-        return body
-
-    def _unfit(self, host: Host, body: HttpBlob) -> WrongAnswer | None:
-        """Return why a body is of no use."""
-        if self._wanted.start and not body.partial:
-            return WrongAnswer(f"upstream {host.name} sends {self._wanted.digest} as a whole only")
-        if None not in (body.size, self._known_size) and body.size != self._known_size:
-            return WrongAnswer(
-                f"upstream {host.name} says that {self._wanted.digest} has {body.size} bytes "
-                f"and not {self._known_size}"
-            )
-        return None
+            raise WrongAnswer(wrong)

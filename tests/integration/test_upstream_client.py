@@ -17,11 +17,10 @@ from oci_registry.spec.errors import (
 )
 from oci_registry.spec.mediatypes import MANIFEST_TYPES, OCI_MANIFEST
 from oci_registry.spec.reference import Tag
-from oci_registry.upstream.client import RegistryClient
 from oci_registry.upstream.interfaces import Page
 from tests.support.daemon import running, until
 from tests.support.fake_registry import Reply
-from tests.support.upstream_client import ClientTestCase, Talk, all_of, read
+from tests.support.upstream_client import Client, ClientTestCase, Talk, all_of, read
 
 DATA = bytes(range(256)) * 2000
 BLOB = Digest.of(DATA)
@@ -29,7 +28,7 @@ LATEST = Tag("latest")
 APP = "library/app"
 
 
-def every(client: RegistryClient) -> list[Any]:
+def every(client: Client) -> list[Any]:
     """Ask everything that can be asked."""
     return [
         client.manifest(APP, LATEST),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
@@ -13,13 +13,27 @@ from twisted.trial.unittest import TestCase
 
 from oci_registry.config.settings import EgressSettings
 from oci_registry.metrics import HostMetrics, Metrics
+from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RegistryError
+from oci_registry.spec.manifest import Manifest
+from oci_registry.spec.reference import Tag
+from oci_registry.upstream import operations
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.blob import HttpBlob
-from oci_registry.upstream.client import RegistryClient
+from oci_registry.upstream.circuits import Circuits
+from oci_registry.upstream.exchange import Exchange
+from oci_registry.upstream.failures import TargetFailed
+from oci_registry.upstream.host import Operation
+from oci_registry.upstream.interfaces import Page, Referrers
+from oci_registry.upstream.limits import RateLimit
+from oci_registry.upstream.lists import ReferrersLister, TagsLister
+from oci_registry.upstream.questions import Kind, Question
+from oci_registry.upstream.session import Session
 from tests.support.daemon import reactor, running, until
 from tests.support.fake_registry import FakeRegistry
 from tests.support.settings import upstream_settings
+
+T = TypeVar("T")
 
 
 class _Outcomes(HostMetrics):
@@ -36,6 +50,74 @@ class _Outcomes(HostMetrics):
 _DIRECT = EgressSettings()
 
 
+class Client:
+    """One host, asked one question at a time, without what a group of hosts does around it."""
+
+    def __init__(self, session: Session, metrics: HostMetrics, within: float, idle: float) -> None:
+        self.session = session
+        self._metrics = metrics
+        self._within = within
+        self._idle = idle
+
+    async def ask(self, kind: Kind, repository: str, subject: object, ask: Operation[T]) -> T:
+        """Put a question; raises the error of whoever failed."""
+        question = Question(kind, repository, str(subject))
+        exchange = Exchange(self.session, question, self._within, self._idle, wait=True)
+        try:
+            return await exchange.run(ask(exchange), self._metrics)
+        except TargetFailed as failed:
+            raise failed.error from None
+
+    async def manifest(self, repository: str, reference: Tag | Digest) -> Manifest:
+        return await self.ask(
+            Kind.MANIFEST,
+            repository,
+            reference,
+            lambda exchange: operations.fetch_manifest(exchange, repository, reference),
+        )
+
+    async def manifest_digest(self, repository: str, tag: Tag) -> Digest | None:
+        return await self.ask(
+            Kind.DIGEST,
+            repository,
+            tag,
+            lambda exchange: operations.head_manifest(exchange, repository, tag),
+        )
+
+    async def blob(self, repository: str, digest: Digest, *part: Any) -> HttpBlob:
+        return await self.ask(
+            Kind.BLOB,
+            repository,
+            digest,
+            lambda exchange: operations.open_blob(exchange, repository, digest, *part),
+        )
+
+    async def blob_size(self, repository: str, digest: Digest) -> int | None:
+        return await self.ask(
+            Kind.SIZE,
+            repository,
+            digest,
+            lambda exchange: operations.head_blob(exchange, repository, digest),
+        )
+
+    async def tags(self, repository: str, n: int | None, last: str | None) -> Page:
+        def fetch(exchange: Exchange) -> Any:
+            lister = TagsLister(exchange.host, reactor, repository, exchange.url)
+            return lister.fetch(exchange.ask, n, last)
+
+        return await self.ask(Kind.TAGS, repository, last, fetch)
+
+    async def referrers(self, repository: str, digest: Digest) -> Referrers:
+        def fetch(exchange: Exchange) -> Any:
+            lister = ReferrersLister(exchange.host, reactor, repository, exchange.url)
+            return lister.fetch(exchange.ask, digest)
+
+        return await self.ask(Kind.REFERRERS, repository, digest, fetch)
+
+    async def close(self) -> None:
+        await self.session.close()
+
+
 class ClientTestCase(TestCase):
     """A fake registry, and clients of it."""
 
@@ -44,12 +126,12 @@ class ClientTestCase(TestCase):
     def setUp(self) -> None:
         self.registry = FakeRegistry()
         self.registry.start(reactor)
-        self.clients: list[RegistryClient] = []
+        self.clients: list[Client] = []
         self.outcomes: list[str] = []
 
     def connect(
         self, *, on: Any = reactor, egress: EgressSettings = _DIRECT, **options: Any
-    ) -> RegistryClient:
+    ) -> Client:
         """Return a client; without options, of the fake registry over http. *on*: its reactor."""
         options.setdefault("host", self.registry.host)
         options.setdefault("tls", False)
@@ -62,7 +144,10 @@ class ClientTestCase(TestCase):
             egress=egress,
             connect_timeout=settings.connect_timeout,
         )
-        client = RegistryClient(settings, host, http, reactor, _Outcomes(self.outcomes))
+        metrics = _Outcomes(self.outcomes)
+        circuits = Circuits(host.host, reactor, lambda: 0.5, metrics)
+        session = Session(settings, host, http, reactor, circuits, RateLimit(reactor, metrics))
+        client = Client(session, metrics, settings.response_timeout, settings.body_timeout)
         self.clients.append(client)
         return client
 

@@ -100,7 +100,7 @@ class ResumeTestCase(HostsTestCase):
     def over(self) -> None:
         self.assertEqual([], self.clock.getDelayedCalls())
         for host in self.group.hosts:
-            self.assertEqual(0, sum(host._slots._used.values()))
+            self.assertEqual(0, host._limiter.used)
 
     def fails(self, sent: Deferred[int], kind: type[RegistryError]) -> str:
         error = self.failureResultOf(sent, kind).value

@@ -15,16 +15,24 @@ from oci_registry.metrics import Metrics
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RegistryError
 from oci_registry.spec.reference import Tag
-from oci_registry.upstream.client import RegistryClient
+from oci_registry.upstream.circuits import Circuits
 from oci_registry.upstream.group import HostGroup
 from oci_registry.upstream.host import Host
+from oci_registry.upstream.limits import RateLimit
+from oci_registry.upstream.questions import Kind, Question
 from oci_registry.upstream.registry import RemoteRegistry
+from oci_registry.upstream.session import Session
 from tests.support.fake_http import Answer, FakeHttp, FakeResponse, Sent
 
 NOW = 1_700_000_000.0
 APP = "library/app"
 A, B = "a.example", "b.example"
 LATEST = Tag("latest")
+
+
+A_TAG = Question(Kind.MANIFEST, APP, "latest")
+"""What `QuestionsTestCase.ask` asks."""
+OTHER = "library/other"
 
 
 def half() -> float:
@@ -64,9 +72,15 @@ class HostsTestCase(SynchronousTestCase):
 
         metrics = self.metrics.host("example.com", settings.host)
         http = FakeHttp(answer).as_http
-        client = RegistryClient(self.settings, settings, http, self.clock, metrics)
+        circuits = Circuits(settings.host, self.clock, half, metrics)
+        limit = RateLimit(self.clock, metrics)
+        session = Session(self.settings, settings, http, self.clock, circuits, limit)
         connections = self.settings.max_connections
-        return Host(settings.host, client, connections, self.clock, half, metrics)
+        return Host(session, circuits, limit, connections, self.settings.body_timeout, metrics)
+
+    def wait(self, question: Question, host: int = 0) -> float:
+        """Return the seconds until a host may be asked."""
+        return self.group.hosts[host].circuits.wait(question.kind, question)
 
     def answer(self, host: str, answer: Answer | Callable[[Sent], Answer]) -> None:
         """Let a host answer, always with the same or with what *answer* makes of the request."""

@@ -6,8 +6,8 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import DNSLookupError
+from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
@@ -168,7 +168,7 @@ class Connections(SynchronousTestCase):
             reactor.pump([0.1] * int(timeout * 10 - 1))
             self.assertNoResult(asked)
             reactor.pump([0.1] * 2)
-            self.failureResultOf(asked, DeferredTimeout)
+            self.failureResultOf(asked, ConnectTimeout)
 
     def test_no_secret_in_repr(self) -> None:
         """Settings and client tell no password."""

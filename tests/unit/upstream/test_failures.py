@@ -36,18 +36,22 @@ from oci_registry.spec.errors import (
     GatewayTimeout,
     ManifestUnknown,
     RegistryError,
-    TooManyRequests,
 )
 from oci_registry.streams.body import BodyError, BodyStalled, BodyTooLong
 from oci_registry.upstream.failures import (
     DEFAULT_RETRY_AFTER,
     MAX_RETRY_AFTER,
+    ConnectTimedOut,
+    Limited,
+    LocalFailure,
     TimedOut,
+    Unreachable,
     WrongAnswer,
     explain,
     header,
     refuse,
     retry_after,
+    too_late,
 )
 from oci_registry.upstream.places import BadAddress, Place
 from oci_registry.upstream.proxies import ProxyFailed, ProxyRefused
@@ -136,7 +140,7 @@ class Explained(SynchronousTestCase):
                 ResponseNeverReceived([Failure(ConnectionLost()), Failure(error)]),
             ):
                 explained = self.explain(wrapped, public_only=True)
-                self.assertIs(kind, type(explained), words)
+                self.assertIsInstance(explained, kind, words)
                 self.assertIn(named, explained.message)
                 self.assertIn(words, explained.message)
 
@@ -156,13 +160,42 @@ class Explained(SynchronousTestCase):
         self.assertIs(error, explain(error, HOST))
         self.assertIs(error, explain(ResponseFailed([Failure(error)], None), HOST))
 
-    def test_unexpected(self) -> None:
-        """What nobody thought of is a 502 that tells nothing, and is logged."""
-        for error in (RuntimeError("secret"), KeyError("secret"), ResponseFailed([], None)):
-            explained = self.explain(error)
-            self.assertIsInstance(explained, BadGateway)
+    def test_reach(self) -> None:
+        """Where there was no connection at all the host is out of reach, and else it is not."""
+        for error in (
+            Refused(),
+            NoRouteError(),
+            DNSLookupError(),
+            ConnectTimeout(),
+            tls("certificate verify failed"),
+            ProxyRefused(Place("proxy.example.com", 3128), 503, known=True),
+        ):
+            self.assertIsInstance(self.explain(error), Unreachable, error)
+        for error in (ConnectionLost(), DeferredTimeout(), ParseError("?", b"SSH"), BodyError("?")):
+            self.assertNotIsInstance(self.explain(error), Unreachable, error)
+
+    def test_defect(self) -> None:
+        """A defect of ours is a 500 that tells nothing, and its traceback is logged."""
+        for error in (RuntimeError("secret"), KeyError("secret")):
+            explained = explain(error, HOST)
+            self.assertIsInstance(explained, LocalFailure)
+            self.assertEqual(500, explained.status)
             self.assertNotIn("secret", explained.message)
+            self.assertEqual(1, len(self.flushLoggedErrors(type(error))))
+
+    def test_not_http(self) -> None:
+        """What Twisted's parser stumbles over is upstream's doing."""
+        for error in (ResponseFailed([Failure(ValueError("x"))], None), ResponseFailed([], None)):
+            self.assertIn("not HTTP", self.explain(error).message)
         self.assertIsInstance(self.explain(None), BadGateway)
+
+    def test_time_for_a_connection(self) -> None:
+        """Work that is cancelled while it connects has not got through to the host."""
+        connecting = Failure(ConnectingCancelledError(IPv4Address("TCP", "1.1.1.1", 443)))
+        self.assertIsInstance(explain(too_late(connecting, 1.0).value, HOST), ConnectTimedOut)
+        for other in (Failure(CancelledError()), Failure(BodyError("given up")), None):
+            explained = explain(too_late(other, 1.0).value, HOST)
+            self.assertIs(TimedOut, type(explained))
 
 
 class Statuses(SynchronousTestCase):
@@ -181,8 +214,9 @@ class Statuses(SynchronousTestCase):
             (410, BlobUnknown),
             (401, Denied),
             (403, Denied),
+            (412, Denied),
             (451, Denied),
-            (429, TooManyRequests),
+            (429, Limited),
             (504, GatewayTimeout),
             (500, BadGateway),
             (502, BadGateway),
@@ -190,8 +224,9 @@ class Statuses(SynchronousTestCase):
             (400, WrongAnswer),
             (406, WrongAnswer),
             (408, BadGateway),
-            (206, BadGateway),
-            (304, BadGateway),
+            (201, WrongAnswer),
+            (206, WrongAnswer),
+            (304, WrongAnswer),
             (999, BadGateway),
         ):
             self.assertIs(kind, type(self.refuse(code)), code)
@@ -208,6 +243,9 @@ class Statuses(SynchronousTestCase):
         error = self.refuse(429, **{"Retry-After": "7"})
         self.assertEqual((503, "7"), (error.status, error.headers["Retry-After"]))
         self.assertEqual(str(DEFAULT_RETRY_AFTER), self.refuse(429).headers["Retry-After"])
+        error = self.refuse(503, **{"Retry-After": "7"})
+        assert isinstance(error, Limited)
+        self.assertEqual((503, 7), (error.status, error.seconds))
 
 
 class RetryAfter(SynchronousTestCase):
@@ -232,6 +270,11 @@ class RetryAfter(SynchronousTestCase):
             for value in (format_datetime(moment, usegmt=True), format_datetime(moment)):
                 self.assertEqual(expected, retry_after(value, NOW), value)
         self.assertEqual(90, retry_after("Tue, 14 Nov 2023 22:14:50", NOW))
+
+    def test_moment(self) -> None:
+        """Some servers send the moment as seconds since 1970."""
+        self.assertEqual(90, retry_after(str(int(NOW) + 90), NOW))
+        self.assertEqual(1, retry_after(str(int(NOW) - 90), NOW))
 
     def test_garbage(self) -> None:
         """What is neither is as good as nothing."""

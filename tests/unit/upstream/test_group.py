@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.internet.error import TimeoutError as ConnectTimeout
 
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import (
     BadGateway,
     Denied,
     GatewayTimeout,
+    InternalError,
     ManifestUnknown,
     RegistryError,
     TooManyRequests,
-    Unavailable,
 )
-from oci_registry.upstream.group import FIRST_PAUSE, LONGEST_PAUSE, pause_after, verdict
-from oci_registry.upstream.health import SHORTEST
-from oci_registry.upstream.host import PING_TIMEOUT
-from oci_registry.upstream.slots import Turn
+from oci_registry.spec.reference import Tag
+from oci_registry.upstream.circuits import SHORTEST
+from oci_registry.upstream.failures import CircuitOpen
+from oci_registry.upstream.group import FIRST_PAUSE, LONGEST_PAUSE, ROUNDS, pause_after, verdict
+from oci_registry.upstream.host import PROBE_TIMEOUT
 from tests.support.fake_http import FakeResponse
-from tests.unit.upstream.support import APP, A, B, QuestionsTestCase, manifest
+from tests.unit.upstream.support import A_TAG, APP, LATEST, OTHER, A, B, QuestionsTestCase, manifest
 
 SERVER_ERROR = FakeResponse(500)
 
@@ -65,49 +67,44 @@ class Order(QuestionsTestCase):
         self.assertEqual((1, 4), (self.asked_of(A), self.asked_of(B)))
 
     def test_all_silent(self) -> None:
-        """All hosts together take no longer than one may; then nobody waits for them again."""
+        """All hosts together take no longer than one may; then nobody impatient waits for them again."""
         self.answer(A, lambda _: Deferred())
         self.answer(B, lambda _: Deferred())
         asked = self.ask(patient=True)
         self.clock.pump([self.settings.response_timeout / 2] * 2)
         self.error(asked, GatewayTimeout)
         for _ in range(3):
-            self.error(self.ask(), Unavailable)
+            self.error(self.ask(), CircuitOpen)
         self.assertEqual(1, self.asked_of(B))
 
-    def test_one_finds_out(self) -> None:
-        """Where no host can be asked one that has nothing else waits for it, and nobody else."""
+    def test_probe_for_the_patient(self) -> None:
+        """One that has nothing else waits for the probe that is under way, and nobody else does."""
         self.test_all_silent()
-        self.clock.advance(PING_TIMEOUT)
-        self.clock.advance(2 * SHORTEST)
-        before = self.asked_of(A)
-        finding_out = self.ask(patient=True)
-        self.assertEqual(before + 1, self.asked_of(A))
-        self.assertNoResult(finding_out)
-        self.error(self.ask(), Unavailable)
-        finding_out.cancel()
-        self.failureResultOf(finding_out)
+        self.answer(A, manifest())
+        self.answer(B, manifest())
+        patient = self.ask(patient=True)
+        self.assertNoResult(patient)
+        self.error(self.ask(), CircuitOpen)
+        self.clock.advance(PROBE_TIMEOUT)
+        self.successResultOf(patient)
 
     def test_back_again(self) -> None:
-        """A host that was set aside is tried in the background, and asked first when it is back."""
+        """A host with an open circuit is probed in the background, and first again when it answers."""
         self.first_falls_silent()
         self.clock.advance(SHORTEST)
-        ping: Deferred[FakeResponse] = Deferred()
-        self.answer(A, ping)
+        probe: Deferred[FakeResponse] = Deferred()
+        self.answer(A, probe)
         self.works()
         self.works()
         self.assertEqual(2, self.asked_of(A))
-        self.assertTrue(
-            self.asked[-2][1].url.endswith("/v2/") or self.asked[-3][1].url.endswith("/v2/")
-        )
         self.answer(A, manifest())
-        ping.callback(FakeResponse(401))
+        probe.callback(manifest())
         before = self.asked_of(B)
         self.works()
         self.assertEqual(before, self.asked_of(B))
 
-    def test_no_ping_for_blobs(self) -> None:
-        """Whether blobs are back is found out by one of them, with the next host to fall back on."""
+    def test_blobs_are_probes(self) -> None:
+        """Whether blobs are back is shown by one of them, with the next host to fall back on."""
         blob = Digest.of(b"x")
         self.answer(A, lambda _: Deferred())
         self.answer(B, FakeResponse(body=b"x"))
@@ -128,10 +125,20 @@ class Order(QuestionsTestCase):
         self.first_falls_silent()
         self.clock.advance(SHORTEST)
         self.works()
-        self.clock.advance(PING_TIMEOUT)
-        self.assertGreater(self.group.hosts[0].health.wait(Turn.MANIFEST), SHORTEST)
+        self.clock.advance(PROBE_TIMEOUT)
+        self.assertGreater(self.wait(A_TAG), SHORTEST)
         self.works()
         self.assertEqual(2, self.asked_of(A))
+
+    def test_last_resort(self) -> None:
+        """A host whose circuit is open is asked after the others, if those have nothing."""
+        self.answer(A, ConnectTimeout())
+        self.answer(B, manifest())
+        self.works()
+        self.answer(A, manifest())
+        self.answer(B, FakeResponse(404))
+        self.successResultOf(self.ask(patient=True))
+        self.assertEqual([A, B, B, A], [host for host, _ in self.asked])
 
 
 class Verdicts(QuestionsTestCase):
@@ -175,14 +182,63 @@ class Patience(QuestionsTestCase):
         self.error(self.ask(), BadGateway)
         self.assertEqual([], self.clock.getDelayedCalls())
 
+    def test_single_host(self) -> None:
+        """A single host that fails a few times and then works is not seen to have failed."""
+        self.names = (A,)
+        self.connect()
+        for status in (500, 502, 503, 504):
+            answers = [FakeResponse(status)] * 3 + [manifest()]
+            self.answer(A, lambda _, left=answers: left.pop(0))
+            asked = self.ask(patient=True)
+            self.clock.pump([0.5] * 6)
+            self.successResultOf(asked)
+
+    def test_circuit_open(self) -> None:
+        """With all circuits open somebody patient gets the real outcome, and not the reason of before."""
+        self.names = (A,)
+        self.connect()
+        self.answer(A, ConnectTimeout())
+        self.error(self.ask(), GatewayTimeout)
+        self.error(self.ask(), CircuitOpen)
+        self.answer(A, FakeResponse(404))
+        self.error(self.ask(patient=True), ManifestUnknown)
+        self.answer(A, manifest())
+        self.successResultOf(self.start(self.upstream.manifest(OTHER, LATEST)))
+
+    def test_waiting_together(self) -> None:
+        """They wait for one probe, and then each gets its own answer."""
+        self.names = (A,)
+        self.connect()
+        self.answer(A, ConnectTimeout())
+        self.error(self.ask(), GatewayTimeout)
+        held: Deferred[FakeResponse] = Deferred()
+        self.answer(A, held)
+        tags = [Tag(f"t{n}") for n in range(4)]
+        asked = [self.start(self.upstream.manifest(APP, tag)) for tag in tags]
+        self.assertEqual(2, self.asked_of(A))
+        self.answer(A, manifest())
+        held.callback(manifest())
+        for one in asked:
+            self.successResultOf(one)
+        self.assertEqual(5, self.asked_of(A))
+
     def test_not_for_ever(self) -> None:
         """Patience ends after some rounds."""
         for host in (A, B):
             self.answer(host, SERVER_ERROR)
         asked = self.ask(patient=True)
-        self.clock.pump([FIRST_PAUSE] * 8)
+        self.clock.pump([FIRST_PAUSE] * 20)
         self.error(asked, BadGateway)
-        self.assertEqual((3, 3), (self.asked_of(A), self.asked_of(B)))
+        self.assertEqual((ROUNDS, ROUNDS), (self.asked_of(A), self.asked_of(B)))
+
+    def test_defect(self) -> None:
+        """A defect of ours is told at once, with a traceback in the log, and says nothing of the host."""
+        self.answer(A, ZeroDivisionError("oops"))
+        self.answer(B, manifest())
+        for _ in range(10):
+            self.error(self.ask(patient=True), InternalError)
+        self.assertEqual(10, len(self.flushLoggedErrors(ZeroDivisionError)))
+        self.assertEqual((10, 0, 0.0), (self.asked_of(A), self.asked_of(B), self.wait(A_TAG)))
 
     def test_no_use(self) -> None:
         """Nobody waits for a no to become a yes, nor for nonsense to become sense."""
@@ -215,7 +271,7 @@ class Patience(QuestionsTestCase):
         self.assertEqual("300", error.headers["Retry-After"])
         self.clock.advance(100)
         error = self.error(self.ask(patient=True), TooManyRequests)
-        self.assertEqual(("201", 503), (error.headers["Retry-After"], error.status))
+        self.assertEqual(("200", 503), (error.headers["Retry-After"], error.status))
         self.assertEqual((1, 1), (self.asked_of(A), self.asked_of(B)))
 
     def test_pauses(self) -> None:

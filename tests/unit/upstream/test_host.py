@@ -1,6 +1,8 @@
-"""One host: how many ask it at once, when it is left alone, and what is remembered of it."""
+"""One host: how many ask it at once, when it is not asked, and what is remembered of it."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from twisted.internet.defer import CancelledError, Deferred
 
@@ -13,14 +15,22 @@ from oci_registry.spec.errors import (
     ManifestUnknown,
     RegistryError,
     TooManyRequests,
-    Unavailable,
 )
 from oci_registry.spec.reference import Tag
-from oci_registry.upstream.health import FAILURES, SHORTEST
-from oci_registry.upstream.slots import Turn
+from oci_registry.upstream.circuits import FAILURES
+from oci_registry.upstream.failures import CircuitOpen, TimedOut
+from oci_registry.upstream.questions import Kind, Question
 from tests.support.fake_http import Answer, FakeResponse, Sent
 from tests.unit.upstream.bodies import Held
-from tests.unit.upstream.support import APP, LATEST, A, QuestionsTestCase, manifest
+from tests.unit.upstream.support import (
+    APP,
+    LATEST,
+    OTHER,
+    A,
+    QuestionsTestCase,
+    blob_of,
+    manifest,
+)
 
 SERVER_ERROR = FakeResponse(500)
 
@@ -48,13 +58,18 @@ class Queue(QuestionsTestCase):
             self.successResultOf(one)
 
     def test_limited_while_waiting(self) -> None:
-        """Who has waited for a turn does not ask a host that has meanwhile asked for peace."""
+        """A request that has waited for a connection is not sent when its kind is limited meanwhile."""
         self.connect(max_connections=2)
         held: list[Deferred[FakeResponse]] = [Deferred() for _ in range(2)]
         answers = list(held)
         self.answer(A, lambda _: answers.pop(0))
-        asked = [self.start(self.upstream.manifest_digest(APP, Tag(f"t{n}"))) for n in range(3)]
-        held[0].callback(FakeResponse(429, headers={"Retry-After": "30"}))
+        repositories = (APP, OTHER, "library/third")
+        asked = [self.start(self.upstream.manifest_digest(r, LATEST)) for r in repositories]
+        limited = FakeResponse(429, headers={"Retry-After": "30"})
+        self.group.hosts[0].circuits.record_limit(
+            Kind.DIGEST, Question(Kind.DIGEST, OTHER, "x"), 30
+        )
+        held[0].callback(limited)
         self.error(asked[0], TooManyRequests)
         self.error(asked[2], TooManyRequests)
         self.assertEqual(2, self.asked_of(A))
@@ -71,7 +86,7 @@ class Queue(QuestionsTestCase):
         second = self.start(self.upstream.blob(APP, digest))
         self.clock.advance(5.0)
         self.error(second, TooManyRequests)
-        self.assertEqual(0, self.group.hosts[0].health.wait(Turn.BLOB))
+        self.assertEqual(0, self.wait(Question(Kind.BLOB, APP, str(digest))))
         first.abandon()
         self.successResultOf(self.start(self.upstream.blob(APP, digest))).abandon()
 
@@ -87,7 +102,9 @@ class Queue(QuestionsTestCase):
         first.abandon()
         self.clock.advance(4.0)
         self.error(second, TooManyRequests)
-        self.assertEqual((2, 0), (self.asked_of(A), self.group.hosts[0].health.wait(Turn.BLOB)))
+        self.assertEqual(
+            (2, 0), (self.asked_of(A), self.wait(Question(Kind.BLOB, APP, str(digest))))
+        )
 
     def test_late_in_spite_of_it(self) -> None:
         """But it is one if there was enough of it left."""
@@ -101,59 +118,113 @@ class Queue(QuestionsTestCase):
         first.abandon()
         self.clock.advance(6.0)
         self.error(second, GatewayTimeout)
-        self.assertGreater(self.group.hosts[0].health.wait(Turn.BLOB), 0)
+        self.assertGreater(self.wait(Question(Kind.BLOB, APP, str(digest))), 0)
 
 
-class Breaker(QuestionsTestCase):
-    """What counts as a failure of the host."""
+class Failures(QuestionsTestCase):
+    """What counts as a failure of the host, and for whom."""
 
     names = (A,)
 
-    def test_blobs_come_from_elsewhere(self) -> None:
-        """Where a host sends us that is dead costs one timeout, and no manifest."""
-        path = f"/v2/{APP}/blobs/"
+    def cdn(self, answer: Answer | Callable[[Sent], Answer], *kinds: str) -> None:
+        """Redirect questions of such kinds to another server, which answers so."""
 
-        def answer(sent: Sent) -> Answer:
+        def ask(sent: Sent) -> Answer:
             if sent.url.startswith("https://cdn.example/"):
-                return Deferred()
-            if path in sent.url:
+                return answer(sent) if callable(answer) else answer
+            if any(kind in sent.url for kind in kinds):
                 return FakeResponse(307, headers={"Location": "https://cdn.example/b"})
-            return manifest()
+            return blob_of(b"y")(sent) if "/blobs/" in sent.url else manifest()
 
-        self.answer(A, answer)
+        self.answer(A, ask)
+
+    def test_silent_target(self) -> None:
+        """Where a host sends us that is silent costs a timeout, and no manifest or other blob."""
         blob = Digest.of(b"x")
+        self.cdn(lambda _: Deferred(), f"/blobs/{blob}")
         asked = self.start(self.upstream.blob(APP, blob))
         self.clock.advance(self.settings.response_timeout)
-        self.error(asked, GatewayTimeout)
-        before = len(self.asked)
-        for question in (self.upstream.blob, self.upstream.blob_size):
-            self.error(self.start(question(APP, blob)), Unavailable)
-        self.assertEqual(before, len(self.asked))
+        message = self.error(asked, GatewayTimeout).message
+        self.assertIn("cdn.example", message)
         self.works()
-        self.error(self.start(self.upstream.blob(APP, blob)), Unavailable)
+        other = self.upstream.blob(APP, Digest.of(b"y"))
+        self.successResultOf(self.start(other)).abandon()
 
-    def test_too_late_to_find_out(self) -> None:
-        """Who had its turn too late to ask does not keep others from finding out."""
+    def test_limited_target(self) -> None:
+        """What a target answers says nothing about the registry: 429, 503, 500 or a refusal."""
+        for status in (429, 503, 500, 403):
+            self.connect()
+            self.cdn(FakeResponse(status, headers={"Retry-After": "120"}), f"/{APP}/blobs/")
+            for _ in range(2):
+                asked = self.start(self.upstream.blob(APP, Digest.of(b"x")))
+                self.clock.pump([1.0] * 20)
+                self.error(asked, RegistryError)
+            self.works()
+            other = self.upstream.blob(OTHER, Digest.of(b"y"))
+            self.successResultOf(self.start(other)).abandon()
+
+    def test_lists_and_sizes(self) -> None:
+        """Lists, referrers and sizes that fail leave manifests and blobs alone."""
+        failing = ("/tags/list", "/referrers/")
+
+        def answer(sent: Sent) -> Answer:
+            if sent.method == "HEAD" or any(path in sent.url for path in failing):
+                return FakeResponse(500)
+            return blob_of(b"y")(sent) if "/blobs/" in sent.url else manifest()
+
+        self.answer(A, answer)
+        blob = Digest.of(b"y")
+        for repository in (APP, OTHER, "library/third"):
+            for _ in range(FAILURES):
+                for question in (
+                    self.upstream.tags(repository, None, None),
+                    self.upstream.referrers(repository, blob),
+                    self.upstream.manifest_digest(repository, LATEST),
+                    self.upstream.blob_size(repository, blob),
+                ):
+                    self.start(question).addErrback(lambda failure: failure.trap(RegistryError))
+                    self.clock.pump([1.0] * 10)
+        self.works()
+        self.successResultOf(self.start(self.upstream.blob(APP, blob))).abandon()
+
+    def test_failures_in_a_row(self) -> None:
+        """Failures in a row open the circuit of a question; then nothing is sent by the impatient."""
+        self.answer(A, SERVER_ERROR)
+        for _ in range(FAILURES):
+            self.error(self.ask(), BadGateway)
+        self.error(self.ask(), CircuitOpen)
+        self.assertEqual(FAILURES, self.asked_of(A))
+        self.answer(A, manifest())
+        self.successResultOf(self.start(self.upstream.manifest(APP, Tag("other"))))
+
+    def test_blobs_fail_while_manifests_work(self) -> None:
+        """Blobs that fail open the circuit of blobs, however many manifests work between."""
+
+        def answer(sent: Sent) -> Answer:
+            return FakeResponse(500) if "/blobs/" in sent.url else manifest()
+
+        self.answer(A, answer)
+        for number in range(FAILURES):
+            repository = (APP, OTHER)[number % 2]
+            part = self.upstream.part(repository, Digest.of(b"%d" % number), 0, 1)
+            self.error(self.start(part), BadGateway)
+            self.works()
+        self.error(self.start(self.upstream.part("a", Digest.of(b"x"), 0, 1)), CircuitOpen)
+        self.works()
+
+    def test_too_late_to_probe(self) -> None:
+        """A request that had its turn too late to be sent leaves the probe to others."""
         self.connect(max_connections=2, response_timeout=10.0)
         self.answer(A, FakeResponse(body=b"x"))
         digest = Digest.of(b"x")
         first = self.successResultOf(self.start(self.upstream.blob(APP, digest)))
+        question = Question(Kind.BLOB, APP, str(digest))
+        self.group.hosts[0].circuits.record_failure(Kind.BLOB, question, TimedOut("?"))
         second = self.start(self.upstream.blob(APP, digest))
-        self.group.hosts[0].health.failed(Turn.MANIFEST, BadGateway("?"), slow=True)
         self.clock.advance(9.7)
         first.abandon()
         self.error(second, TooManyRequests)
-        self.assertTrue(self.group.hosts[0].health.due(Turn.MANIFEST))
         self.successResultOf(self.start(self.upstream.blob(APP, digest))).abandon()
-
-    def test_breaker_by_failures(self) -> None:
-        """Failures in a row open the breaker; then nothing is sent."""
-        self.answer(A, SERVER_ERROR)
-        for _ in range(FAILURES):
-            self.error(self.ask(), BadGateway)
-        self.error(self.ask(), Unavailable)
-        self.assertEqual(FAILURES, self.asked_of(A))
-        self.error(self.start(self.upstream.blob(APP, Digest.of(b"x"))), Unavailable)
 
     def test_questions_that_are_refused(self) -> None:
         """A host that does not like a question, or answers with nonsense, is not taken for broken."""
@@ -164,21 +235,6 @@ class Breaker(QuestionsTestCase):
         self.answer(A, manifest())
         self.works()
 
-    def test_ping_that_is_refused(self) -> None:
-        """A host that answers a ping with an error is not back, and one that asks for peace has it."""
-        self.answer(A, lambda _: Deferred())
-        asked = self.ask()
-        self.clock.advance(self.settings.response_timeout)
-        self.error(asked, GatewayTimeout)
-        self.clock.advance(SHORTEST)
-        self.answer(A, FakeResponse(503))
-        self.error(self.ask(), Unavailable)
-        self.assertGreater(self.group.hosts[0].health.wait(Turn.MANIFEST), SHORTEST)
-        self.clock.advance(2 * SHORTEST)
-        self.answer(A, FakeResponse(429, headers={"Retry-After": "600"}))
-        self.error(self.ask(), RegistryError)
-        self.assertEqual(600, self.group.hosts[0].health.wait(Turn.MANIFEST))
-
     def test_cancelled_in_a_small_body(self) -> None:
         """Who leaves in the middle of an answer says nothing about the host, and nobody else is asked."""
         answer = Held(body=b"[", length=100)
@@ -187,9 +243,8 @@ class Breaker(QuestionsTestCase):
             asked = self.start(self.upstream.tags(APP, None, None))
             asked.cancel()
             self.failureResultOf(asked, CancelledError)
-        self.assertEqual(
-            (0, FAILURES), (self.group.hosts[0].health.wait(Turn.MANIFEST), self.asked_of(A))
-        )
+        question = Question(Kind.TAGS, APP, "None None")
+        self.assertEqual((0, FAILURES), (self.wait(question), self.asked_of(A)))
 
 
 class Remembered(QuestionsTestCase):
@@ -197,13 +252,15 @@ class Remembered(QuestionsTestCase):
 
     names = (A,)
 
-    def test_noes_are_remembered(self) -> None:
-        """A no is not asked for again; HEAD and GET of a tag are one question."""
+    def test_negative_answers(self) -> None:
+        """A negative answer is not asked for again; HEAD and GET of a tag are two questions."""
         self.answer(A, FakeResponse(404))
-        self.error(self.ask(), ManifestUnknown)
-        self.error(self.ask(), ManifestUnknown)
-        self.error(self.start(self.upstream.manifest_digest(APP, LATEST)), ManifestUnknown)
+        for _ in range(2):
+            self.error(self.start(self.upstream.manifest_digest(APP, LATEST)), ManifestUnknown)
         self.assertEqual(1, self.asked_of(A))
+        for _ in range(2):
+            self.error(self.ask(), ManifestUnknown)
+        self.assertEqual(2, self.asked_of(A))
         self.error(self.start(self.upstream.blob(APP, Digest.of(b"x"))), BlobUnknown)
         self.clock.advance(self.settings.remember_not_found)
         self.answer(A, manifest())
@@ -216,15 +273,32 @@ class Remembered(QuestionsTestCase):
         self.answer(A, manifest())
         self.works()
 
-    def test_denied_is_remembered(self) -> None:
-        """Whoever may not read a repository does not try for each of its blobs."""
+    def test_denied(self) -> None:
+        """What is refused is not asked for again for a while, and refuses nothing else."""
         self.answer(A, FakeResponse(403))
-        self.error(self.ask(), Denied)
-        self.error(self.start(self.upstream.blob(APP, Digest.of(b"x"))), Denied)
+        for _ in range(2):
+            self.error(self.ask(), Denied)
         self.assertEqual(1, self.asked_of(A))
+        self.answer(A, manifest())
+        self.successResultOf(self.start(self.upstream.manifest(APP, Tag("other"))))
+
+    def test_size_without_head(self) -> None:
+        """Where HEAD of a blob fails, or tells nothing, the head of a GET tells its size."""
+        blob = Digest.of(b"y")
+        for head in (403, 404, 405, 500, 200):
+            self.connect()
+
+            def answer(sent: Sent, head: int = head) -> Answer:
+                return FakeResponse(head) if sent.method == "HEAD" else blob_of(b"y")(sent)
+
+            self.answer(A, answer)
+            self.assertEqual(
+                1, self.successResultOf(self.start(self.upstream.blob_size(APP, blob)))
+            )
+            self.assertEqual(0, self.group.hosts[0]._limiter.used)
 
     def test_low_budget(self) -> None:
-        """While little is left of the budget, tags are believed for longer."""
+        """While little is left of the budget, the max age of tags is longer."""
         self.connect(manifest_invalidation_time=1000.0)
         self.assertEqual(1000, self.upstream.manifest_invalidation_time)
         raw = manifest()

@@ -203,7 +203,7 @@ class OddAnswers(ResumeTestCase):
             return blob_of(DATA + b"x")(sent)
 
         sent = self.resumed(longer, b=FakeResponse(400))
-        self.assertIn("has 1048577 bytes", self.fails(sent, BadGateway))
+        self.assertIn("announces 1048577 bytes", self.fails(sent, BadGateway))
         self.assertTrue(self.sink.data == DATA[:AMPLE])
 
     def test_one_odd_answer(self) -> None:

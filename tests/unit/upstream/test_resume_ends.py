@@ -8,7 +8,7 @@ from oci_registry.spec.errors import BadGateway
 from oci_registry.upstream.resume import AMPLE, ODD
 from tests.support.fake_http import FakeResponse, Sent
 from tests.unit.upstream.bodies import BLOB, CUT, DATA, ResumeTestCase
-from tests.unit.upstream.support import APP, A, B, blob_of
+from tests.unit.upstream.support import APP, A, B
 
 SIZE = len(DATA)
 
@@ -35,10 +35,29 @@ class Ends(ResumeTestCase):
         return sent
 
     def test_short_of_the_manifest(self) -> None:
-        """A body that ends before the size that is known was cut, and goes on."""
-        self.in_turn(A, lambda _: unsized(AMPLE), blob_of(DATA))
+        """A body that ends before the size that a manifest tells may be cut: another host is asked."""
+        self.answer(A, unsized(AMPLE))
         self.whole(self.pumped(SIZE))
-        self.assertEqual([None, f"bytes={AMPLE}-"], self.ranges())
+        self.assertEqual(([None], [f"bytes={AMPLE}-"]), (self.ranges(), self.ranges(B)))
+
+    def test_manifest_that_tells_too_much(self) -> None:
+        """If no host has more, that was all, whatever the manifest tells; the digest decides."""
+        for more in (beyond(SIZE), FakeResponse(404), FakeResponse(500), unsized(SIZE)):
+            self.setUp()
+            self.answer(A, lambda s, m=more: m if "Range" in s.headers else unsized(SIZE))
+            self.answer(B, more)
+            sent = self.pumped(SIZE + 1)
+            self.clock.pump([10.0] * 10)
+            self.whole(sent)
+
+    def test_manifest_that_tells_too_little(self) -> None:
+        """What comes beyond the size that a manifest tells belongs to the blob, a break there too."""
+        self.answer(A, unsized(SIZE))
+        self.whole(self.pumped(SIZE - 1))
+        self.setUp()
+        self.answer(A, unsized(SIZE - 1, CUT))
+        self.whole(self.pumped(AMPLE))
+        self.assertEqual([f"bytes={SIZE - 1}-"], self.ranges(B))
 
     def test_nobody_knows(self) -> None:
         """Without such a size its end is the end: the digest decides."""
@@ -67,6 +86,24 @@ class Ends(ResumeTestCase):
             self.answer(B, FakeResponse(400))
             self.fails(self.pumped(None), BadGateway)
             self.assertEqual(1 + ODD + 1, self.asked_of(A))
+
+    def test_small_parts(self) -> None:
+        """A server that sends in parts smaller than asked is read on without a pause."""
+        part = 16 * 1024
+
+        def parts(sent: Sent) -> FakeResponse:
+            start = int((sent.headers.get("Range") or "bytes=0-")[6:-1])
+            if not start:
+                return FakeResponse(body=DATA[:part], error=CUT, length=SIZE)
+            stop = min(start + part, SIZE)
+            told = {"Content-Range": f"bytes {start}-{stop - 1}/{SIZE}"}
+            return FakeResponse(206, DATA[start:stop], told)
+
+        self.answer(A, parts)
+        self.answer(B, parts)
+        sent = self.successResultOf(self.start(self.upstream.blob(APP, BLOB))).pump(self.sink)
+        self.clock.advance(0.25)
+        self.whole(sent)
 
     def test_host_with_less(self) -> None:
         """What one host has too little of comes from another, if it is known how much it is."""

@@ -140,4 +140,4 @@ class Anything(ResumeTestCase):
             self.successResultOf(one)
         self.assertTrue(all(DATA.startswith(sink.data) for sink in sinks))
         for host in self.group.hosts:
-            self.assertEqual(0, sum(host._slots._used.values()))
+            self.assertEqual(0, host._limiter.used)

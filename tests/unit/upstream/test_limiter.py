@@ -8,38 +8,41 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.spec.errors import TooManyRequests
-from oci_registry.upstream import slots as slots_module
-from oci_registry.upstream.slots import Slot, Slots, Turn
+from oci_registry.upstream import limiter as limiter_module
+from oci_registry.upstream.limiter import ConnectionLimiter, Permit
+from oci_registry.upstream.questions import Priority
 
-BLOB, MANIFEST, REST = Turn.BLOB, Turn.MANIFEST, Turn.REST
+BLOB, MANIFEST, REST = Priority.BLOB, Priority.SMALL, Priority.REST
 
 
-class SlotsTests(SynchronousTestCase):
+class ConnectionLimiterTests(SynchronousTestCase):
     """The queue of one host."""
 
     def setUp(self) -> None:
         self.waiting = 0
-        self.slots = Slots(4, self.tell)
+        self.limiter = ConnectionLimiter(4, self.tell)
 
     def tell(self, count: int) -> None:
         self.waiting = count
 
-    def taken(self, turn: Turn, repository: str = "r") -> Slot:
-        """Take a slot that must be free."""
-        return self.successResultOf(self.slots.take(turn, repository))
+    def taken(self, priority: Priority, repository: str = "r") -> Permit:
+        """Take a permit that must be free."""
+        return self.successResultOf(self.limiter.take(priority, repository))
 
-    def queued(self, turn: Turn, repository: str, got: list[str], name: str) -> Deferred[None]:
-        """Wait for a slot, note that it came, and keep it."""
-        waiter = self.slots.take(turn, repository)
+    def queued(
+        self, priority: Priority, repository: str, got: list[str], name: str
+    ) -> Deferred[None]:
+        """Wait for a permit, note that it came, and keep it."""
+        waiter = self.limiter.take(priority, repository)
         self.assertNoResult(waiter)
-        return waiter.addCallback(lambda slot: self.keep(slot, got, name))
+        return waiter.addCallback(lambda permit: self.keep(permit, got, name))
 
-    def keep(self, slot: Slot, got: list[str], name: str) -> None:
+    def keep(self, permit: Permit, got: list[str], name: str) -> None:
         got.append(name)
-        self.last = slot
+        self.last = permit
 
     def test_bound(self) -> None:
-        """There are never more than the limit; a slot that is released goes to the next."""
+        """There are never more than the limit; a permit that is released goes to the next."""
         held = [self.taken(MANIFEST) for _ in range(4)]
         got: list[str] = []
         self.queued(MANIFEST, "r", got, "fifth")
@@ -67,19 +70,19 @@ class SlotsTests(SynchronousTestCase):
         held = [self.taken(BLOB) for _ in range(3)]
         other = self.taken(MANIFEST)
         got: list[str] = []
-        for turn in (BLOB, REST, MANIFEST):
-            self.queued(turn, "r", got, turn.name)
+        for priority in (BLOB, REST, MANIFEST):
+            self.queued(priority, "r", got, priority.name)
         held[0].release()
-        self.assertEqual(["MANIFEST"], got)
+        self.assertEqual(["SMALL"], got)
         other.release()
-        self.assertEqual(["MANIFEST", "REST"], got)
+        self.assertEqual(["SMALL", "REST"], got)
         self.last.release()
-        self.assertEqual(["MANIFEST", "REST", "BLOB"], got)
+        self.assertEqual(["SMALL", "REST", "BLOB"], got)
 
     def test_blobs_leave_room(self) -> None:
-        """Blobs and rests do not take every slot, so that a manifest need not wait for one to end."""
-        for turn in (BLOB, REST, BLOB):
-            self.taken(turn)
+        """Blobs and rests do not take every permit, so that a manifest need not wait for one to end."""
+        for priority in (BLOB, REST, BLOB):
+            self.taken(priority)
         self.queued(BLOB, "r", [], "fourth")
         self.queued(REST, "r", [], "fifth")
         self.taken(MANIFEST)
@@ -91,12 +94,12 @@ class SlotsTests(SynchronousTestCase):
         for number in range(4):
             self.queued(BLOB, "large", got, f"large {number}")
         self.queued(BLOB, "small", got, "small")
-        for slot in held:
-            slot.release()
+        for permit in held:
+            permit.release()
         self.assertEqual(["large 0", "small", "large 1"], got)
 
     def test_leaving(self) -> None:
-        """Who gives up waiting leaves the queue, and no slot is lost."""
+        """Who gives up waiting leaves the queue, and no permit is lost."""
         held = [self.taken(MANIFEST) for _ in range(4)]
         got: list[str] = []
         leaving = self.queued(MANIFEST, "r", got, "leaving")
@@ -109,35 +112,49 @@ class SlotsTests(SynchronousTestCase):
 
     def test_bounded_queue(self) -> None:
         """There is an end to how many may wait."""
-        self.patch(slots_module, "MAX_WAITING", 2)
+        self.patch(limiter_module, "MAX_WAITING", 2)
         for _ in range(4):
             self.taken(MANIFEST)
         for _ in range(2):
             self.queued(MANIFEST, "r", [], "waiting")
         with self.assertRaises(TooManyRequests):
-            self.slots.take(MANIFEST, "r")
+            self.limiter.take(MANIFEST, "r")
 
     def test_many_who_let_go_at_once(self) -> None:
         """However many wait, and let go of what they are given at once, each has its turn."""
         held = [self.taken(MANIFEST) for _ in range(4)]
-        got: list[Slot] = []
+        got: list[Permit] = []
 
-        def take_and_leave(slot: Slot) -> None:
-            got.append(slot)
-            slot.release()
+        def take_and_leave(permit: Permit) -> None:
+            got.append(permit)
+            permit.release()
 
-        for number in range(slots_module.MAX_WAITING):
-            waiter = self.slots.take(MANIFEST, f"r{number % 7}")
+        for number in range(limiter_module.MAX_WAITING):
+            waiter = self.limiter.take(MANIFEST, f"r{number % 7}")
             waiter.addCallback(take_and_leave)
-        for slot in held:
-            slot.release()
-        self.assertEqual((slots_module.MAX_WAITING, 0), (len(got), self.waiting))
+        for permit in held:
+            permit.release()
+        self.assertEqual((limiter_module.MAX_WAITING, 0), (len(got), self.waiting))
         for _ in range(4):
             self.taken(MANIFEST)
 
+    def test_share_of_a_repository(self) -> None:
+        """A repository that never answers leaves a quarter of many connections to the others."""
+        self.limiter = ConnectionLimiter(8, self.tell)
+        for _ in range(6):
+            self.taken(MANIFEST, "hanging")
+        got: list[str] = []
+        self.queued(MANIFEST, "hanging", got, "seventh")
+        self.queued(BLOB, "hanging", got, "blob")
+        first = self.taken(MANIFEST, "other")
+        self.taken(BLOB, "other")
+        self.queued(MANIFEST, "other", got, "third")
+        first.release()
+        self.assertEqual(["third"], got)
+
     def test_smallest(self) -> None:
         """Two connections are one for blobs and one for all else."""
-        self.slots = Slots(2, self.tell)
+        self.limiter = ConnectionLimiter(2, self.tell)
         self.taken(BLOB)
         self.queued(BLOB, "r", [], "second")
         self.taken(MANIFEST)
@@ -146,25 +163,25 @@ class SlotsTests(SynchronousTestCase):
         st.lists(
             st.tuples(
                 st.sampled_from(["take", "release", "leave"]),
-                st.sampled_from(Turn),
+                st.sampled_from(Priority),
                 st.integers(0, 3),
             )
         )
     )
-    def test_any_order(self, steps: list[tuple[str, Turn, int]]) -> None:
-        """Whatever is done in whatever order, the bounds hold and nobody waits beside a free slot."""
+    def test_any_order(self, steps: list[tuple[str, Priority, int]]) -> None:
+        """Whatever is done in whatever order, the bounds hold and nobody waits beside a free permit."""
         self.waiting = 0
-        slots = Slots(4, self.tell)
-        held: list[tuple[Turn, Slot]] = []
-        waiting: list[tuple[Turn, Deferred[None]]] = []
-        for step, turn, number in steps:
+        limiter = ConnectionLimiter(4, self.tell)
+        held: list[tuple[Priority, Permit]] = []
+        waiting: list[tuple[Priority, Deferred[None]]] = []
+        for step, priority, number in steps:
             if step == "take":
 
-                def keep(slot: Slot, turn: Turn = turn) -> None:
-                    held.append((turn, slot))
+                def keep(permit: Permit, priority: Priority = priority) -> None:
+                    held.append((priority, permit))
 
-                waiter = slots.take(turn, f"r{number}").addCallback(keep)
-                waiting.append((turn, waiter))
+                waiter = limiter.take(priority, f"r{number}").addCallback(keep)
+                waiting.append((priority, waiter))
             elif step == "release" and held:
                 held.pop(number % len(held))[1].release()
             elif step == "leave" and waiting:

@@ -1,0 +1,403 @@
+"""Circuit breakers and pauses of one host: by kind of question, repository and subject.
+
+What fails is kept apart from what works. A failure counts against its own question first; against the
+repository only if two of its subjects fail, against the whole kind only if two repositories do, or if
+no connection could be made at all. So do the pauses that a server asks for (``Retry-After``). The
+target of a redirect, and a token server, is an area of its own beside the kinds.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger, LogLevel
+
+from oci_registry.metrics import HostMetrics
+from oci_registry.spec.errors import RegistryError, TooManyRequests
+from oci_registry.upstream.failures import (
+    ANSWERS,
+    CircuitOpen,
+    Limited,
+    LocalFailure,
+    TargetFailed,
+    TimedOut,
+    Unreachable,
+    WrongAnswer,
+)
+from oci_registry.upstream.questions import Kind, Question
+
+T = TypeVar("T")
+
+FAILURES = 5
+"""Failures in a row that open a circuit. One is enough if it has cost a timeout."""
+SHORTEST = 5.0
+"""Seconds that a circuit is open at first; twice as long each time that a probe fails."""
+LONGEST = 60.0
+"""The most seconds that it is."""
+LONGEST_PAUSE = 3600.0
+"""The most seconds that a server can ask for (``Retry-After``)."""
+PROBES = 3
+"""Probes of an open circuit at once, each from another repository, or of another subject."""
+REMEMBERED = 1024
+"""Circuits of one host that are kept; the one unused longest makes room."""
+_AFTER_PROBE = 1.0
+"""Seconds after which a circuit may be closed while a probe is under way."""
+
+Random = Callable[[], float]
+"""Returns a number from 0 up to 1, for jitter."""
+Area = Kind | str
+"""What fails as one: a kind of question, or the origin of another server."""
+_Key = tuple[Area] | tuple[Area, str] | tuple[Area, str, str]
+
+
+@define(eq=False)
+class Circuit:
+    """A circuit breaker and a pause.
+
+    Closed, requests pass. Open, they do not, for a while. Then a probe decides (half-open): if it
+    succeeds the circuit closes, else it stays open for longer.
+    """
+
+    key: _Key
+    failures: int = 0
+    sources: set[str] = field(factory=set)
+    backoff: float = 0.0
+    open_until: float | None = None
+    reason: str = ""
+    paused_until: float = 0.0
+    paused_by: dict[str, float] = field(factory=dict)
+    probes: dict[Admission, str] = field(factory=dict)
+    waiting: list[Deferred[None]] = field(factory=list)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests are kept back because of failures."""
+        return self.open_until is not None
+
+    def add_source(self, source: str) -> None:
+        """Note who has failed; two are as good as many."""
+        if len(self.sources) < 2:
+            self.sources.add(source)
+
+    def has_evidence(self, *, conclusive: bool) -> bool:
+        """Whether the failures are the circuit's, and not those of one thing in it."""
+        return conclusive or len(self.key) == 3 or len(self.sources) > 1
+
+    def close(self) -> None:
+        """Let requests pass again."""
+        self.failures, self.backoff, self.open_until = 0, 0.0, None
+        self.sources.clear()
+        self.probes.clear()
+        self.wake(None)
+
+    def wake(self, error: RegistryError | None) -> None:
+        """Let those who wait for a probe go on, or fail as it did."""
+        waiting, self.waiting = self.waiting, []
+        for waiter in waiting:
+            if error is None:
+                waiter.callback(None)
+            else:
+                waiter.errback(error.again())
+
+    def wait(self) -> Deferred[None]:
+        """Return a Deferred of a probe's outcome; it can be cancelled."""
+        waiter: Deferred[None] = Deferred(self._forget)
+        self.waiting.append(waiter)
+        return waiter
+
+    def _forget(self, waiter: Deferred[None]) -> None:
+        if waiter in self.waiting:
+            self.waiting.remove(waiter)
+
+
+class Admission:
+    """A request that was let through; whoever got it says how it went, or that nothing was learnt."""
+
+    def __init__(self, circuits: Circuits, area: Area, question: Question) -> None:
+        self._circuits = circuits
+        self._area = area
+        self._question = question
+        self.probed: list[Circuit] = []
+
+    async def watch(self, work: Awaitable[T]) -> T:
+        """Wait for the request's outcome and record it; raises what *work* raises.
+
+        A `TargetFailed` is a success here, and its own error is raised.
+        """
+        try:
+            value = await work
+        except TargetFailed as failed:
+            self.record_success()
+            raise failed.error from None
+        except RegistryError as error:
+            self.record(error)
+            raise
+        finally:
+            self.release()
+        self.record_success()
+        return value
+
+    def record(self, error: RegistryError) -> None:
+        """Take from an error what it says about whoever was asked."""
+        if isinstance(error, Limited):
+            self._circuits.record_limit(self._area, self._question, error.seconds)
+        elif isinstance(error, (*ANSWERS, WrongAnswer)):
+            self.record_success()
+        elif not isinstance(error, LocalFailure | CircuitOpen | TooManyRequests):
+            self._circuits.record_failure(self._area, self._question, error, self)
+
+    def record_success(self) -> None:
+        """There was an answer, whichever."""
+        self._circuits.record_success(self._area, self._question)
+
+    def release(self) -> None:
+        """The request is over. Idempotent."""
+        for circuit in self.probed:
+            if circuit.probes.pop(self, None) is not None:
+                circuit.wake(None)
+        self.probed = []
+
+    def is_probe_of(self, circuit: Circuit) -> bool:
+        """Whether this request decides about a circuit."""
+        return self in circuit.probes
+
+
+class Circuits:
+    """All circuits of one host, and of where it leads."""
+
+    _log = Logger()
+
+    def __init__(
+        self, host: str, clock: IReactorTime, random: Random, metrics: HostMetrics
+    ) -> None:
+        self._host = host
+        self._clock = clock
+        self._random = random
+        self._metrics = metrics
+        self._circuits: OrderedDict[_Key, Circuit] = OrderedDict()
+        metrics.available(True)
+
+    def __len__(self) -> int:
+        return len(self._circuits)
+
+    # What may be asked now
+
+    def wait(self, area: Area, question: Question) -> float:
+        """Return the seconds until a question may be put; 0 if it may be now."""
+        waits = [0.0]
+        for circuit in self._path(area, question):
+            waits.append(self._left(circuit.paused_until, LONGEST_PAUSE))
+            if circuit.open_until is not None:
+                left = self._left(circuit.open_until, LONGEST)
+                waits.append(left or (_AFTER_PROBE if circuit.probes else 0.0))
+        return max(waits)
+
+    def pause(self, area: Area, question: Question) -> float:
+        """Return the seconds that are left of a pause which the server has asked for."""
+        return max((pause for pause, _ in self._pauses(area, question)), default=0.0)
+
+    def is_open(self, area: Area, question: Question) -> bool:
+        """Whether a circuit on the way of a question is open, or half-open."""
+        return any(circuit.is_open for circuit in self._path(area, question))
+
+    async def admit(
+        self, area: Area, question: Question, within: float, *, wait: bool
+    ) -> Admission:
+        """Let a question through, when no circuit on its way is open or it is to probe those that are.
+
+        Without *wait* there is a probe only when it is time for one, and one at once. With it, the
+        caller having no alternative, there is one as soon as somebody needs it; the others wait for
+        its outcome, *within* seconds, and fail as it does. Raises `CircuitOpen`, `Limited`,
+        `TimedOut`, or a probe's error.
+        """
+        deadline = self._clock.seconds() + within
+        while True:
+            self._check_pauses(area, question)
+            found = [circuit for circuit in self._path(area, question) if circuit.is_open]
+            taken = next((c for c in found if not self._may_probe(c, question, wait=wait)), None)
+            if taken is None:
+                admission = Admission(self, area, question)
+                for circuit in found:
+                    circuit.probes[admission] = _source(circuit.key, question)
+                admission.probed = found
+                return admission
+            if not wait:
+                raise self._refusal(taken)
+            await self._outcome(taken, deadline)
+
+    def _may_probe(self, circuit: Circuit, question: Question, *, wait: bool) -> bool:
+        if wait:
+            source = _source(circuit.key, question)
+            return len(circuit.probes) < PROBES and source not in circuit.probes.values()
+        assert circuit.open_until is not None
+        return not circuit.probes and not self._left(circuit.open_until, LONGEST)
+
+    async def _outcome(self, circuit: Circuit, deadline: float) -> None:
+        left = max(deadline - self._clock.seconds(), 0.0)
+        try:
+            await circuit.wait().addTimeout(left, self._clock)
+        except DeferredTimeout:
+            raise TimedOut(
+                f"upstream {self._host} did not answer in time; it failed before: {circuit.reason}"
+            ) from None
+
+    def _check_pauses(self, area: Area, question: Question) -> None:
+        for pause, circuit in self._pauses(area, question):
+            where = "" if isinstance(circuit.key[0], Kind) else f": {circuit.key[0]}"
+            raise Limited(f"upstream {self._host} limits the number of requests{where}", pause)
+
+    def _pauses(self, area: Area, question: Question) -> list[tuple[float, Circuit]]:
+        lefts = ((self._left(c.paused_until, LONGEST_PAUSE), c) for c in self._path(area, question))
+        return [(left, circuit) for left, circuit in lefts if left]
+
+    def _refusal(self, circuit: Circuit) -> CircuitOpen:
+        assert circuit.open_until is not None
+        seconds = int(self._left(circuit.open_until, LONGEST)) + 1
+        return CircuitOpen(
+            f"upstream {self._host} is not asked for {seconds} s, because it failed: "
+            f"{circuit.reason}",
+            headers={"Retry-After": str(seconds)},
+        )
+
+    # What has happened
+
+    def record_success(self, area: Area, question: Question) -> None:
+        """A question was answered."""
+        for circuit in self._path(area, question):
+            self._close(circuit)
+            if len(circuit.key) > 1 and circuit.paused_until <= self._clock.seconds():
+                self._circuits.pop(circuit.key, None)
+
+    def record_failure(
+        self,
+        area: Area,
+        question: Question,
+        error: RegistryError,
+        admission: Admission | None = None,
+    ) -> None:
+        """A question could not be put, or the answer was a failure.
+
+        One that began before a circuit opened does not keep it open for longer.
+        """
+        slow = isinstance(error, TimedOut)
+        conclusive = isinstance(error, Unreachable)
+        # Whoever cannot be reached has said nothing about a repository.
+        for key in _keys(area, question)[: 1 if conclusive else 3]:
+            circuit = self._circuit(key)
+            if circuit.is_open:
+                self._reopen(circuit, error, admission)
+                continue
+            circuit.failures += 1
+            circuit.add_source(_source(key, question))
+            enough = slow or circuit.failures >= FAILURES
+            if enough and circuit.has_evidence(conclusive=conclusive):
+                self._open(circuit, error)
+
+    def _reopen(self, circuit: Circuit, error: RegistryError, admission: Admission | None) -> None:
+        """Keep a circuit open for longer, if the request that failed was a probe of it."""
+        if admission is not None and circuit.probes.pop(admission, None) is not None:
+            self._open(circuit, error)
+            circuit.wake(error)
+
+    def record_limit(self, area: Area, question: Question, seconds: float) -> None:
+        """The server wants no such request for so many seconds."""
+        now = self._clock.seconds()
+        until = now + min(seconds, LONGEST_PAUSE)
+        for key in _keys(area, question):
+            circuit = self._circuit(key)
+            circuit.paused_by = {s: u for s, u in circuit.paused_by.items() if u > now}
+            source = _source(key, question)
+            if source in circuit.paused_by or len(circuit.paused_by) < 2:
+                circuit.paused_by[source] = until
+            if len(key) == 3 or len(circuit.paused_by) > 1:
+                self._pause(circuit, until)
+
+    def _pause(self, circuit: Circuit, until: float) -> None:
+        """Ask nothing that belongs to a circuit until a moment; an earlier one changes nothing."""
+        if until <= circuit.paused_until:
+            return
+        circuit.paused_until = until
+        seconds = until - self._clock.seconds()
+        self._tell(circuit, "rate limited, paused for {seconds:.0f} s", seconds=seconds)
+        if len(circuit.key) == 1 and isinstance(circuit.key[0], Kind):
+            self._metrics.held(until)
+
+    def _open(self, circuit: Circuit, error: RegistryError) -> None:
+        first = not circuit.is_open
+        circuit.backoff = min(LONGEST, circuit.backoff * 2 or SHORTEST)
+        # Not all hosts, nor all daemons, at the same moment; never longer than LONGEST.
+        seconds = circuit.backoff * (0.8 + 0.2 * self._random())
+        circuit.open_until = self._clock.seconds() + seconds
+        circuit.reason = error.message
+        if first:
+            text = "circuit open for {seconds:.0f} s: {error}"
+            self._tell(circuit, text, seconds=seconds, error=error.message)
+        self._show()
+
+    def _close(self, circuit: Circuit) -> None:
+        if circuit.is_open:
+            self._tell(circuit, "circuit closed: it answers again")
+        circuit.close()
+        self._show()
+
+    def _tell(self, circuit: Circuit, text: str, **fields: object) -> None:
+        # What concerns one repository or subject is told with each of its failures.
+        whole = len(circuit.key) == 1
+        level = (LogLevel.warn if "error" in fields else LogLevel.info) if whole else LogLevel.debug
+        area = circuit.key[0]
+        what = ", ".join((area.value if isinstance(area, Kind) else area, *circuit.key[1:]))
+        self._log.emit(
+            level, "upstream {host}, {what}: " + text, host=self._host, what=what, **fields
+        )
+
+    def _show(self) -> None:
+        open_kinds = any(c is not None and c.is_open for c in map(self._circuits.get, _KINDS))
+        self._metrics.available(not open_kinds)
+
+    # The table
+
+    def _path(self, area: Area, question: Question) -> list[Circuit]:
+        found = (self._circuits.get(key) for key in _keys(area, question))
+        return [circuit for circuit in found if circuit is not None]
+
+    def _circuit(self, key: _Key) -> Circuit:
+        circuit = self._circuits.get(key)
+        if circuit is None:
+            circuit = self._circuits[key] = Circuit(key)
+            if len(self._circuits) > REMEMBERED:
+                _, oldest = self._circuits.popitem(last=False)
+                oldest.wake(None)
+        else:
+            self._circuits.move_to_end(key)
+        return circuit
+
+    def _left(self, until: float, longest: float) -> float:
+        """Return the seconds until a moment; 0 if it is farther off than any is set.
+
+        Then the clock has been set back.
+        """
+        left = until - self._clock.seconds()
+        return left if 0 < left <= longest else 0.0
+
+
+_KINDS: tuple[_Key, ...] = tuple((kind,) for kind in Kind)
+
+
+def _keys(area: Area, question: Question) -> tuple[_Key, ...]:
+    """Return the keys of the circuits on a question's way, the widest first."""
+    return (
+        (area,),
+        (area, question.repository),
+        (area, question.repository, question.subject),
+    )
+
+
+def _source(key: _Key, question: Question) -> str:
+    """Return what a question is within a circuit, so that several failures can be told apart."""
+    return question.repository if len(key) == 1 else question.subject

@@ -1,0 +1,134 @@
+"""One question put to one host: everything that an operation needs to send requests and read answers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Coroutine, Mapping
+from typing import Any, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+from twisted.web.iweb import IResponse
+
+from oci_registry.metrics import HostMetrics
+from oci_registry.spec.errors import RegistryError
+from oci_registry.streams.body import BodyTooLong, abandon, collect
+from oci_registry.upstream.blob import HttpBlob
+from oci_registry.upstream.failures import TargetFailed, WrongAnswer, too_late, was_cancelled
+from oci_registry.upstream.questions import Question
+from oci_registry.upstream.session import Call, Reply, Session
+
+T = TypeVar("T")
+
+
+class Exchange:
+    """A question and the host that it is put to, with *within* seconds for the answer.
+
+    A question whose answer comes in pages has them for each page. *idle*: seconds that the body of a
+    blob may stand still.
+    """
+
+    def __init__(
+        self, session: Session, question: Question, within: float, idle: float, *, wait: bool
+    ) -> None:
+        self.host = session.host
+        self.url = session.url
+        self.question = question
+        self._session = session
+        self._within = within
+        self._idle = idle
+        self._wait = wait
+
+    async def send(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> Reply:
+        """Send a request; *path* is below ``/v2/``, or a URL of this host."""
+        deadline = self._session.clock.seconds() + self._within
+        call = Call(self.question, deadline, self._wait)
+        sent = self._session.send(call, method, path, headers)
+        if not self.question.kind.paged:
+            # The whole of it is bounded already.
+            return await sent
+        return await self._in_time(sent, self._within)
+
+    async def ask(
+        self, method: str, repository: str, path: str, headers: Mapping[str, str]
+    ) -> IResponse:
+        """Send a request for a page of a list (`lists.Ask`)."""
+        return (await self.send(method, path, headers)).response
+
+    async def read(self, reply: Reply, limit: int) -> bytes:
+        """Read a body of at most *limit* bytes."""
+        try:
+            return await collect(reply.response, limit, self._session.clock, self._within)
+        except BodyTooLong as error:
+            raise WrongAnswer(f"upstream {self.host}: {error}") from None
+        except Exception as error:
+            if reply.area is self.question.kind or was_cancelled(error):
+                raise
+            raise TargetFailed(self._session.explain(error)) from None
+
+    def blob(self, reply: Reply) -> HttpBlob:
+        """Return the blob of an answer, whose body waits."""
+        session = self._session
+        return HttpBlob(reply.response, session.clock, self._idle, session.explain, reply.area)
+
+    def refuse(self, reply: Reply, unknown: type[RegistryError], what: str) -> RegistryError:
+        """Return the error for an answer that is not the one hoped for; *unknown* stands for a 404."""
+        return self._session.refuse(reply.response, unknown, what)
+
+    def drop(self, reply: Reply) -> None:
+        """Get rid of an answer whose body is of no use."""
+        abandon(reply.response, self._session.clock)
+
+    async def run(self, operation: Coroutine[Any, Any, T], metrics: HostMetrics) -> T:
+        """Wait for an operation.
+
+        Every failure is a `RegistryError` or a `TargetFailed`, but a cancellation is itself.
+        """
+        try:
+            within = None if self.question.kind.paged else self._within
+            value = await self._in_time(operation, within)
+        except RegistryError as error:
+            metrics.answered(str(error.status))
+            raise
+        except TargetFailed as failed:
+            metrics.answered(str(failed.error.status))
+            raise
+        metrics.answered("ok")
+        return value
+
+    def _in_time(self, work: Coroutine[Any, Any, T], within: float | None) -> Awaitable[T]:
+        """Bound *work* in time, unless it bounds itself, and explain its failure."""
+        done: Deferred[T] = Deferred.fromCoroutine(self._explained(work))
+        cancelled = False
+
+        def cancel(_: object) -> None:
+            nonlocal cancelled
+            cancelled = True
+            done.cancel()
+
+        def as_asked(failure: Failure) -> Failure:
+            # A body that is given up ends with an error of its own, which would blame the host.
+            return Failure(CancelledError()) if cancelled else failure
+
+        def explained(failure: Failure) -> Failure:
+            if isinstance(failure.value, RegistryError | TargetFailed | CancelledError):
+                return failure
+            return Failure(self._session.explain(failure.value))
+
+        answer: Deferred[T] = Deferred(cancel)
+        if within is not None:
+            done.addTimeout(within, self._session.clock, too_late)
+        done.addErrback(as_asked)
+        done.addErrback(explained)
+        done.chainDeferred(answer)
+        return answer
+
+    async def _explained(self, work: Awaitable[T]) -> T:
+        try:
+            return await work
+        except (RegistryError, TargetFailed):
+            raise
+        except Exception as error:
+            if was_cancelled(error):
+                # As it is: whether a connection was being made shows whose fault a timeout is.
+                raise
+            raise self._session.explain(error) from None

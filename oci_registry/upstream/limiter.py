@@ -1,0 +1,133 @@
+"""How many requests a host gets at once, and which is next: by priority, repositories in turn."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred, succeed
+
+from oci_registry.spec.errors import TooManyRequests
+from oci_registry.upstream.questions import Priority
+
+MAX_WAITING = 4096
+"""Requests that may wait for one host."""
+
+
+class Permit:
+    """The right to use one connection, until it is released."""
+
+    def __init__(self, release: Callable[[], None]) -> None:
+        self._release: Callable[[], None] | None = release
+
+    def release(self) -> None:
+        """Give it to the next. Idempotent."""
+        release, self._release = self._release, None
+        if release is not None:
+            release()
+
+
+class ConnectionLimiter:
+    """At most *limit* requests at once to one host.
+
+    A request that finds no connection free waits. Manifests, and all that is as small, go first, then
+    the rests of blobs; within a priority the repositories take turns, so that an image of many layers
+    does not keep the others waiting. Blobs and rests get all connections but an eighth, so that a
+    manifest never waits for the end of a blob, and a single repository all but a quarter, so that one
+    that never answers leaves some to the others. *waiting* gets the number of requests that wait.
+    """
+
+    def __init__(self, limit: int, waiting: Callable[[int], None]) -> None:
+        self._limit = limit
+        self._blob_limit = max(1, limit - max(1, limit // 8))
+        # Of so few connections none is put aside.
+        self._share = limit if limit < 8 else limit - limit // 4
+        self._used = dict.fromkeys(Priority, 0)
+        self._used_by: Counter[str] = Counter()
+        self._queues: dict[Priority, OrderedDict[str, deque[Deferred[Permit]]]] = {
+            priority: OrderedDict() for priority in Priority
+        }
+        self._waiting = 0
+        self._report = waiting
+        self._handing_out = False
+
+    @property
+    def used(self) -> int:
+        """How many permits are given out."""
+        return sum(self._used.values())
+
+    def take(self, priority: Priority, repository: str) -> Deferred[Permit]:
+        """Return a Deferred of a permit. Cancelling it leaves the queue.
+
+        Raises `TooManyRequests` when too many are waiting already.
+        """
+        if self._next_queue(priority) is None and self._free(priority, repository):
+            return succeed(self._give(priority, repository))
+        if self._waiting >= MAX_WAITING:
+            raise TooManyRequests.retry_after("the mirror has too many requests waiting", 5)
+        waiter: Deferred[Permit] = Deferred(lambda d: self._leave(priority, repository, d))
+        self._queues[priority].setdefault(repository, deque()).append(waiter)
+        self._count(1)
+        return waiter
+
+    def _free(self, priority: Priority, repository: str) -> bool:
+        if self.used >= self._limit or self._used_by[repository] >= self._share:
+            return False
+        bodies = self._used[Priority.REST] + self._used[Priority.BLOB]
+        return priority < Priority.REST or bodies < self._blob_limit
+
+    def _give(self, priority: Priority, repository: str) -> Permit:
+        self._used[priority] += 1
+        self._used_by[repository] += 1
+        return Permit(lambda: self._released(priority, repository))
+
+    def _released(self, priority: Priority, repository: str) -> None:
+        self._used[priority] -= 1
+        self._used_by[repository] -= 1
+        if not self._used_by[repository]:
+            del self._used_by[repository]
+        if self._handing_out:
+            # A permit that was just given has been released at once: the loop below goes on.
+            return
+        self._handing_out = True
+        try:
+            while (waiting := self._next()) is not None:
+                priority, repository = waiting
+                self._pop(priority, repository).callback(self._give(priority, repository))
+        finally:
+            self._handing_out = False
+
+    def _next(self) -> tuple[Priority, str] | None:
+        """Return which queue is next, if a request in one may be sent now."""
+        for priority in Priority:
+            repository = self._next_queue(priority)
+            if repository is not None:
+                return priority, repository
+        return None
+
+    def _next_queue(self, priority: Priority) -> str | None:
+        queues = self._queues[priority]
+        return next((name for name in queues if self._free(priority, name)), None)
+
+    def _pop(self, priority: Priority, repository: str) -> Deferred[Permit]:
+        queues = self._queues[priority]
+        queue = queues.pop(repository)
+        waiter = queue.popleft()
+        if queue:
+            # Behind the others.
+            queues[repository] = queue
+        self._count(-1)
+        return waiter
+
+    def _leave(self, priority: Priority, repository: str, waiter: Deferred[Permit]) -> None:
+        queues = self._queues[priority]
+        queue = queues.get(repository)
+        if queue is not None and waiter in queue:
+            queue.remove(waiter)
+            if not queue:
+                del queues[repository]
+            self._count(-1)
+
+    def _count(self, more: int) -> None:
+        self._waiting += more
+        self._report(self._waiting)

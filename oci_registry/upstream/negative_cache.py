@@ -1,0 +1,59 @@
+"""What an upstream does not have, or does not give, remembered for a short while."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from attrs import frozen
+from twisted.internet.interfaces import IReactorTime
+
+from oci_registry.spec.errors import Denied, RegistryError
+from oci_registry.upstream.questions import Question
+
+REMEMBERED = 4096
+"""Negative entries of one upstream that are kept; the oldest make room."""
+
+
+@frozen
+class _Entry:
+    error: RegistryError
+    until: float
+
+
+class NegativeCache:
+    """The negative answers of one upstream, each for its very question.
+
+    That one tag is refused says nothing about another, nor does what ``HEAD`` gets about ``GET``.
+    *not_found* and *denied*: seconds that a 404, and a 401 or 403, is kept; 0 keeps none.
+    """
+
+    def __init__(self, clock: IReactorTime, *, not_found: float, denied: float) -> None:
+        self._clock = clock
+        self._not_found = not_found
+        self._denied = denied
+        self._entries: OrderedDict[Question, _Entry] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def check(self, question: Question) -> None:
+        """Raise the negative answer that *question* got, if one is kept."""
+        entry = self._entries.get(question)
+        if entry is None:
+            return
+        now = self._clock.seconds()
+        # An entry from the future is one from before the clock was set back.
+        if now < entry.until <= now + max(self._not_found, self._denied):
+            raise entry.error.again()
+        del self._entries[question]
+
+    def remember(self, question: Question, error: RegistryError) -> None:
+        """Keep the negative answer that upstream has given."""
+        lifetime = self._denied if isinstance(error, Denied) else self._not_found
+        if lifetime <= 0:
+            return
+        entry = _Entry(error.again(), self._clock.seconds() + lifetime)
+        self._entries[question] = entry
+        self._entries.move_to_end(question)
+        if len(self._entries) > REMEMBERED:
+            self._entries.popitem(last=False)

@@ -1,0 +1,135 @@
+"""The distribution API as a client of it: one function for each question, asked of one host.
+
+Each puts an `Exchange`'s question and returns the answer; it raises ...Unknown for a 404, `Denied` for
+a refusal, `WrongAnswer` for an answer that is of no use, and whatever the exchange raises.
+"""
+
+from __future__ import annotations
+
+from twisted.web.iweb import UNKNOWN_LENGTH
+
+from oci_registry.spec.digest import Digest
+from oci_registry.spec.errors import (
+    BlobUnknown,
+    ManifestInvalid,
+    ManifestUnknown,
+    RegistryError,
+)
+from oci_registry.spec.manifest import MAX_MANIFEST_SIZE, Manifest
+from oci_registry.spec.mediatypes import ACCEPT_MANIFESTS
+from oci_registry.spec.ranges import parse_content_range
+from oci_registry.spec.reference import Tag
+from oci_registry.upstream.blob import HttpBlob
+from oci_registry.upstream.exchange import Exchange
+from oci_registry.upstream.failures import WrongAnswer, header
+from oci_registry.upstream.session import Reply
+
+_WHOLE = (200, 203)
+"""Statuses of an answer in full: 203 is a 200 that somebody on the way has touched."""
+
+
+async def fetch_manifest(exchange: Exchange, repository: str, reference: Tag | Digest) -> Manifest:
+    """Return a manifest whose bytes have the digest that was asked for, and that is claimed."""
+    path, what = f"{repository}/manifests/{reference}", f"{repository}, {reference}"
+    reply = await exchange.send("GET", path, {"Accept": ACCEPT_MANIFESTS})
+    if not _is_whole(reply):
+        raise exchange.refuse(reply, ManifestUnknown, what)
+    raw = await exchange.read(reply, MAX_MANIFEST_SIZE)
+    claimed = _claimed_digest(reply)
+    algorithm = reference.algorithm if isinstance(reference, Digest) else "sha256"
+    if isinstance(reference, Tag) and claimed is not None:
+        algorithm = claimed.algorithm
+    digest = Digest.of(raw, algorithm)
+    host = exchange.host
+    if isinstance(reference, Digest) and digest != reference:
+        raise WrongAnswer(f"upstream {host} sent {digest} when asked for {reference}")
+    if claimed is not None and claimed.algorithm == algorithm and claimed != digest:
+        raise WrongAnswer(f"upstream {host} calls {digest} by the wrong digest {claimed}")
+    try:
+        return Manifest.read(raw, header(reply.response, "Content-Type"), digest)
+    except ManifestInvalid as error:
+        raise WrongAnswer(
+            f"upstream {host} sent no manifest for {reference}: {error.message}"
+        ) from None
+
+
+async def head_manifest(exchange: Exchange, repository: str, tag: Tag) -> Digest | None:
+    """Return the digest that the host says a tag has, None if it does not say."""
+    path, what = f"{repository}/manifests/{tag}", f"{repository}, {tag}"
+    reply = await exchange.send("HEAD", path, {"Accept": ACCEPT_MANIFESTS})
+    if reply.response.code in (405, 501):
+        # HEAD is not offered here, which says nothing about the tag.
+        exchange.drop(reply)
+        return None
+    if reply.response.code not in _WHOLE:
+        raise exchange.refuse(reply, ManifestUnknown, what)
+    return _claimed_digest(reply)
+
+
+async def open_blob(
+    exchange: Exchange,
+    repository: str,
+    digest: Digest,
+    start: int = 0,
+    stop: int | None = None,
+    validator: str | None = None,
+) -> HttpBlob:
+    """Begin to download a blob, or its bytes from *start* to *stop*; the host may send the whole instead.
+
+    *validator*: what this host's last answer had.
+    """
+    headers = {}
+    if start or stop is not None:
+        headers["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
+        if validator is not None:
+            headers["If-Range"] = validator
+    reply = await exchange.send("GET", f"{repository}/blobs/{digest}", headers)
+    what = f"{repository}, {digest}"
+    if not (_is_whole(reply) or (headers and reply.response.code in (206, 416))):
+        raise exchange.refuse(reply, BlobUnknown, what)
+    try:
+        body = exchange.blob(reply)
+    except WrongAnswer as error:
+        message = f"upstream {exchange.host}, asked for a part of {what}: {error.message}"
+        exchange.drop(reply)
+        raise WrongAnswer(message) from None
+    if body.start not in (0, start):
+        body.abandon()
+        raise WrongAnswer(
+            f"upstream {exchange.host} sent another part of {what} than was asked for"
+        )
+    return body
+
+
+async def head_blob(exchange: Exchange, repository: str, digest: Digest) -> int | None:
+    """Return a blob's size in bytes as HEAD tells it, None if it does not."""
+    reply = await exchange.send("HEAD", f"{repository}/blobs/{digest}")
+    response = reply.response
+    if response.code in (405, 501):
+        exchange.drop(reply)
+        return None
+    if response.code not in _WHOLE:
+        raise exchange.refuse(reply, BlobUnknown, f"{repository}, {digest}")
+    value = header(response, "Content-Length")
+    if response.length is UNKNOWN_LENGTH or header(response, "Content-Encoding"):
+        return None
+    return int(value) if value and value.isascii() and value.isdigit() and len(value) < 19 else None
+
+
+def _is_whole(reply: Reply) -> bool:
+    """Whether an answer has all of what was asked for; a 206 may, though nobody asked for a part."""
+    response = reply.response
+    if response.code != 206:
+        return response.code in _WHOLE
+    part = parse_content_range(header(response, "Content-Range"))
+    return part is not None and part[0] == 0 and part[1] == part[2]
+
+
+def _claimed_digest(reply: Reply) -> Digest | None:
+    claim = header(reply.response, "Docker-Content-Digest")
+    if claim is None:
+        return None
+    try:
+        return Digest.parse(claim.strip())
+    except RegistryError:
+        return None

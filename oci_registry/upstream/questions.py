@@ -1,0 +1,78 @@
+"""What an upstream can be asked, as values: they name circuits, priorities and negative entries."""
+
+from __future__ import annotations
+
+from enum import Enum, IntEnum
+
+from attrs import field, frozen
+
+
+class Priority(IntEnum):
+    """Which request gets a connection first; the lower goes first."""
+
+    SMALL = 0
+    """Manifests, lists, and whatever else the host itself answers."""
+    SIZE = 1
+    """The size of a blob."""
+    REST = 2
+    """The rest of a blob whose readers have had the beginning."""
+    BLOB = 3
+
+
+class Kind(Enum):
+    """The kinds of questions, which fail and are limited independently of each other.
+
+    The value is what logs call it.
+    """
+
+    MANIFEST = "manifests"
+    DIGEST = "digests of tags"
+    TAGS = "tag lists"
+    REFERRERS = "referrers"
+    SIZE = "sizes of blobs"
+    BLOB = "blobs"
+
+    @property
+    def priority(self) -> Priority:
+        """The priority of a question of this kind that has nothing yet."""
+        return _PRIORITIES.get(self, Priority.SMALL)
+
+    @property
+    def paged(self) -> bool:
+        """Whether the answer comes in pages, each with the time of a whole answer."""
+        return self in (Kind.TAGS, Kind.REFERRERS)
+
+
+_PRIORITIES = {Kind.SIZE: Priority.SIZE, Kind.BLOB: Priority.BLOB}
+
+
+@frozen
+class Question:
+    """A question about *subject* in *repository*: a reference, a digest, the page of a list."""
+
+    kind: Kind
+    repository: str
+    subject: str
+
+
+@frozen
+class Routing:
+    """How a question goes to the hosts of an upstream.
+
+    *patient*: the asker has nothing else to show, so hosts are asked again after a pause. *wait*: a
+    host whose circuit is open is waited for, rather than refused, where no other can answer.
+    *excluded* hosts are not asked at all, those in *last* after the others. *priority* is that of
+    the kind unless it is given.
+    """
+
+    patient: bool = False
+    wait: bool = False
+    excluded: frozenset[str] = field(default=frozenset())
+    last: frozenset[str] = field(default=frozenset())
+    priority: Priority | None = None
+
+
+PATIENT = Routing(patient=True, wait=True)
+"""For askers who have nothing else to show."""
+IMPATIENT = Routing()
+"""For askers who have."""

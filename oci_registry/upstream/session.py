@@ -1,0 +1,307 @@
+"""One host of an upstream over HTTP: authorization, redirects, and whose fault a failure is."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+from urllib.parse import SplitResult, urlencode, urljoin, urlsplit
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.iweb import IResponse
+
+from oci_registry.config.settings import Credentials, HostSettings, UpstreamSettings
+from oci_registry.spec.errors import BadGateway, Denied, NameUnknown, RegistryError
+from oci_registry.streams.body import abandon
+from oci_registry.upstream.agent import UpstreamHttp
+from oci_registry.upstream.authenticator import Authenticator, Refusal, Retry
+from oci_registry.upstream.circuits import Area, Circuits
+from oci_registry.upstream.failures import (
+    TargetFailed,
+    WrongAnswer,
+    explain,
+    header,
+    refuse,
+    too_late,
+    was_cancelled,
+)
+from oci_registry.upstream.limits import RateLimit
+from oci_registry.upstream.questions import Question
+
+T = TypeVar("T")
+
+MAX_REDIRECTS = 10
+MAX_CHALLENGES = 4
+"""Refusals of one request that are answered with other credentials."""
+MAX_TARGETS = 32
+"""Servers that a host has led to whose tokens are kept."""
+TOKEN_SERVER = "token server"  # noqa: S105 - the area of its failures
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# Answers to the field ns by servers that do not know it, rather than to the question.
+_NS_REFUSALS = frozenset({400, 405, 414, 422, 501})
+# A server that a host leads to has this much less time, so that its timeout is known as its own.
+_MARGIN = 0.05
+
+CredentialsOf = Callable[[str], Credentials | None]
+"""Returns what the operator has configured for the host at a URL."""
+
+
+@frozen
+class Call:
+    """A question that is put to a host, and answered before *deadline* on the reactor's clock.
+
+    *wait*: there is no alternative, so servers whose circuit is open are waited for.
+    """
+
+    question: Question
+    deadline: float
+    wait: bool
+
+
+@frozen
+class Reply:
+    """The head of an answer. *area*: the kind of the question, or the origin of another server."""
+
+    response: IResponse
+    area: Area
+
+
+class Session:
+    """One host of an upstream: requests are authorized, and redirects followed.
+
+    Credentials go to their own origin alone. The host's failures are what treq raises, to be turned
+    into a `RegistryError` by `explain`; a failure of a server that it leads to is a `TargetFailed`.
+
+    *ns*: the registry that is meant, where the host is another one that may know several. A host that
+    refuses the field is asked without it from then on.
+    """
+
+    def __init__(
+        self,
+        settings: UpstreamSettings,
+        host: HostSettings,
+        http: UpstreamHttp,
+        clock: IReactorTime,
+        circuits: Circuits,
+        limit: RateLimit,
+        *,
+        ns: str | None = None,
+        credentials_of: CredentialsOf = lambda _: None,
+    ) -> None:
+        self.host = host.host
+        self.clock = clock
+        self._public_only = not settings.configured
+        self.url = f"{'https' if host.tls else 'http'}://{host.host}"
+        self._origin = origin_of(self.url)
+        self._user_agent = settings.user_agent or "oci-registry"
+        self._http = http
+        self._circuits = circuits
+        self._limit = limit
+        self._auth = Authenticator(http, self.url, host.credentials, clock)
+        self._has_credentials = host.credentials is not None
+        self._ns = ns
+        self._credentials_of = credentials_of
+        self._others: OrderedDict[str, Authenticator] = OrderedDict()
+
+    async def close(self) -> None:
+        """Close idle connections; what is under way goes on."""
+        await self._http.close()
+
+    def explain(self, error: BaseException | None) -> RegistryError:
+        """Return the error to raise for what has happened to a request or to a body."""
+        return explain(error, self.host, public_only=self._public_only)
+
+    def refuse(self, response: IResponse, unknown: type[RegistryError], what: str) -> RegistryError:
+        """Return the error for an answer that is not the one hoped for, whose body is dropped."""
+        abandon(response, self.clock)
+        return refuse(response, self.host, unknown, what, self.clock.seconds())
+
+    async def send(
+        self, call: Call, method: str, path: str, headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        """Send a request and return the answer, whatever its status.
+
+        *path* is below ``/v2/``, or a URL of this host.
+        """
+        url = path if path.startswith(f"{self.url}/") else f"{self.url}/v2/{path}"
+        ns = self._ns
+        if ns is None:
+            return await self._authorized(call, method, url, headers or {})
+        reply = await self._authorized(call, method, _with_ns(url, ns), headers or {})
+        if reply.response.code not in _NS_REFUSALS or header(reply.response, "OCI-Namespace"):
+            return reply
+        abandon(reply.response, self.clock)
+        plain = await self._authorized(call, method, url, headers or {})
+        if plain.response.code not in _NS_REFUSALS:
+            self._ns = None
+        return plain
+
+    async def _authorized(
+        self, call: Call, method: str, url: str, headers: Mapping[str, str]
+    ) -> Reply:
+        """Send a request, and again as long as a refusal can be answered."""
+        authorization = self._auth.at_hand(self._scope(call))
+        for _ in range(MAX_CHALLENGES):
+            reply = await self._follow(call, method, url, headers, authorization)
+            response = reply.response
+            hidden = self._has_credentials and authorization is None and _may_hide(response)
+            own = reply.area is call.question.kind
+            if not hidden and not (own and response.code in (401, 403)):
+                return reply
+            retry = await self._retry(call, self._auth, response, authorization, own=own)
+            if retry is None:
+                return reply
+            abandon(response, self.clock)
+            authorization = retry.authorization
+        return await self._follow(call, method, url, headers, authorization)
+
+    def _scope(self, call: Call) -> str:
+        return f"repository:{call.question.repository}:pull"
+
+    def _headers(self, headers: Mapping[str, str], authorization: str | None) -> dict[str, str]:
+        own = {"User-Agent": self._user_agent, **headers}
+        return own if authorization is None else {**own, "Authorization": authorization}
+
+    async def _retry(
+        self,
+        call: Call,
+        auth: Authenticator,
+        response: IResponse,
+        sent: str | None,
+        *,
+        own: bool = True,
+    ) -> Retry | None:
+        """Return how to ask once more after a refusal; *own*: its challenges are for *auth*."""
+        challenges = response.headers.getRawHeaders(b"WWW-Authenticate") or [] if own else []
+        texts = tuple(challenge.decode("utf-8", "replace") for challenge in challenges)
+        refusal = Refusal(response.code, texts, self._scope(call), sent)
+        try:
+            return await self._of_another(call, TOKEN_SERVER, auth.answer(refusal))
+        except BaseException:
+            abandon(response, self.clock)
+            raise
+
+    async def _follow(
+        self,
+        call: Call,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        authorization: str | None,
+    ) -> Reply:
+        """Send a request and go where it is redirected, leaving the host's credentials behind."""
+        for _ in range(MAX_REDIRECTS + 1):
+            origin = origin_of(url)
+            area: Area = call.question.kind
+            if origin == self._origin:
+                response = await self._http.send(method, url, self._headers(headers, authorization))
+                self._limit.note(response)
+            else:
+                area = origin
+                asking = self._ask_other(call, origin, method, url, headers)
+                response = await self._of_another(call, origin, asking)
+            if response.code not in _REDIRECTS:
+                return Reply(response, area)
+            location = header(response, "Location") or ""
+            abandon(response, self.clock)
+            url = self._redirected(url, location)
+        raise WrongAnswer(f"upstream {self.host} redirects without end")
+
+    async def _ask_other(
+        self, call: Call, origin: str, method: str, url: str, headers: Mapping[str, str]
+    ) -> IResponse:
+        """Send a request to where the host has redirected it; raises what says that this failed."""
+        auth = self._others.get(origin)
+        if auth is None:
+            auth = self._others[origin] = Authenticator(
+                self._http, origin, self._credentials_of(origin), self.clock
+            )
+            if len(self._others) > MAX_TARGETS:
+                self._others.popitem(last=False)
+        authorization = auth.at_hand(self._scope(call))
+        for _ in range(MAX_CHALLENGES):
+            response = await self._http.send(method, url, self._headers(headers, authorization))
+            if response.code != 401:
+                break
+            retry = await self._retry(call, auth, response, authorization)
+            if retry is None:
+                break
+            abandon(response, self.clock)
+            authorization = retry.authorization
+        code = response.code
+        if code in (401, 403):
+            # Not a word about us: a signed link that has expired, or a store in trouble.
+            abandon(response, self.clock)
+            raise BadGateway(f"upstream {self._named(origin)} answered {code}")
+        if code >= 500 or code in (408, 425, 429):
+            abandon(response, self.clock)
+            named, now = self._named(origin), self.clock.seconds()
+            raise refuse(response, named, NameUnknown, call.question.subject, now)
+        return response
+
+    async def _of_another(self, call: Call, area: str, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for another server, whose failures are its own, within the time of the call."""
+        try:
+            left = call.deadline - self.clock.seconds() - _MARGIN
+            admission = await self._circuits.admit(area, call.question, left, wait=call.wait)
+            return await admission.watch(self._in_time(call, area, work))
+        except Denied:
+            # That is about the repository, whoever says it.
+            raise
+        except RegistryError as error:
+            raise TargetFailed(error) from None
+        finally:
+            work.close()
+
+    async def _in_time(self, call: Call, area: str, work: Coroutine[Any, Any, T]) -> T:
+        left = max(call.deadline - self.clock.seconds() - _MARGIN, 0.1)
+        try:
+            return await Deferred.fromCoroutine(work).addTimeout(left, self.clock, too_late)
+        except TargetFailed:
+            raise
+        except Exception as error:
+            if was_cancelled(error):
+                raise
+            public_only = self._public_only
+            raise explain(error, self._named(area), public_only=public_only) from None
+
+    def _named(self, area: str) -> str:
+        """Return how messages call another server."""
+        if area == TOKEN_SERVER:
+            return f"{self.host}: its token server"
+        return f"{self.host}, which redirects to {urlsplit(area).netloc},"
+
+    def _redirected(self, url: str, location: str) -> str:
+        """Return where a redirect leads (RFC 9110 section 10.2.2); never from https to http."""
+        try:
+            target = urlsplit(urljoin(url, location))
+            port = target.port
+        except ValueError:
+            target, port = urlsplit(""), None
+        if target.scheme not in ("http", "https") or not target.hostname or port == 0:
+            raise WrongAnswer(f"upstream {self.host} redirects to nowhere")
+        if urlsplit(url).scheme == "https" and target.scheme != "https":
+            raise WrongAnswer(f"upstream {self.host} redirects from https to http")
+        host = target.netloc.rpartition("@")[2]
+        return target._replace(netloc=host, fragment="").geturl()
+
+
+def origin_of(url: str) -> str:
+    """Return the origin of a URL, its port written out (RFC 6454 section 4)."""
+    parts: SplitResult = urlsplit(url)
+    port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+    host = parts.hostname or ""
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _with_ns(url: str, ns: str) -> str:
+    return f"{url}{'&' if urlsplit(url).query else '?'}{urlencode({'ns': ns})}"
+
+
+def _may_hide(response: IResponse) -> bool:
+    """Whether an answer may be what a registry gives to those who do not say who they are."""
+    if response.code == 200:
+        return (header(response, "Content-Type") or "").lower().startswith("text/html")
+    return response.code in (401, 403, 404)

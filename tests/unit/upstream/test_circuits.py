@@ -1,0 +1,405 @@
+"""Failures open a circuit, a probe closes it, and what works is kept apart from what fails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from oci_registry.metrics import Metrics
+from oci_registry.spec.errors import (
+    BadGateway,
+    GatewayTimeout,
+    ManifestUnknown,
+    RegistryError,
+    TooManyRequests,
+)
+from oci_registry.upstream import circuits as circuits_module
+from oci_registry.upstream.circuits import (
+    FAILURES,
+    LONGEST,
+    LONGEST_PAUSE,
+    PROBES,
+    SHORTEST,
+    Admission,
+    Circuits,
+)
+from oci_registry.upstream.failures import (
+    CircuitOpen,
+    ConnectTimedOut,
+    Limited,
+    LocalFailure,
+    TargetFailed,
+    TimedOut,
+    Unreachable,
+    WrongAnswer,
+)
+from oci_registry.upstream.questions import Kind, Question
+
+HOST = "a.example"
+ERROR = BadGateway("it is on fire")
+SLOW = TimedOut("too slow")
+DEAD = ConnectTimedOut("dead")
+CDN = "https://cdn.example:443"
+
+
+def about(repository: str, subject: str = "latest", kind: Kind = Kind.MANIFEST) -> Question:
+    """Return a question."""
+    return Question(kind, repository, subject)
+
+
+X, Y, Z = about("x"), about("y"), about("z")
+
+
+class CircuitsTestCase(SynchronousTestCase):
+    """The circuits of one host; chance always brings the longest time."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_700_000_000)
+        self.metrics = Metrics(["example.com"])
+        watch = self.metrics.host("example.com", HOST)
+        self.circuits = Circuits(HOST, self.clock, lambda: 1.0, watch)
+
+    def gauge(self, name: str) -> float | None:
+        labels = {"namespace": "example.com", "host": HOST}
+        return self.metrics.registry.get_sample_value(f"oci_registry_upstream_{name}", labels)
+
+    def admit(
+        self, question: Question, *, wait: bool = False, within: float = 20.0, area: Any = None
+    ) -> Deferred[Admission]:
+        area = question.kind if area is None else area
+        admitting = self.circuits.admit(area, question, within, wait=wait)
+        return Deferred.fromCoroutine(admitting)
+
+    def let(self, question: Question, *, wait: bool = False, area: Any = None) -> Admission:
+        """Let a question through at once."""
+        return self.successResultOf(self.admit(question, wait=wait, area=area))
+
+    def refused(self, question: Question, kind: type[RegistryError] = CircuitOpen) -> RegistryError:
+        """Return the error that keeps a question of somebody impatient back."""
+        error = self.failureResultOf(self.admit(question), kind).value
+        assert isinstance(error, RegistryError)
+        return error
+
+    def put(
+        self,
+        question: Question,
+        outcome: Exception | None = None,
+        *,
+        wait: bool = False,
+        area: Any = None,
+    ) -> None:
+        """Put a question, which ends so."""
+
+        async def work() -> None:
+            if outcome is not None:
+                raise outcome
+
+        admission = self.let(question, wait=wait, area=area)
+        done = Deferred.fromCoroutine(admission.watch(work()))
+        if outcome is None:
+            self.successResultOf(done)
+        else:
+            self.failureResultOf(done)
+
+    def wait(self, question: Question, area: Any = None) -> float:
+        return self.circuits.wait(question.kind if area is None else area, question)
+
+
+class Evidence(CircuitsTestCase):
+    """What a failure says, and about what."""
+
+    def test_one_question(self) -> None:
+        """A question that fails again and again keeps only itself back."""
+        for _ in range(FAILURES):
+            self.put(X, ERROR)
+        self.refused(X)
+        for other in (about("x", "other"), Y, about("x", kind=Kind.BLOB)):
+            self.assertEqual(0, self.wait(other), other)
+            self.put(other)
+        self.assertEqual(1, self.gauge("available"))
+
+    def test_one_timeout(self) -> None:
+        """One timeout is enough, for the question that has cost it."""
+        self.put(X, SLOW)
+        self.refused(X)
+        self.put(about("x", "other"))
+        self.put(Y)
+
+    def test_one_repository(self) -> None:
+        """Two subjects of a repository that time out keep the repository back, and no other."""
+        self.put(X, SLOW)
+        self.put(about("x", "other"), SLOW)
+        self.refused(about("x", "third"))
+        self.put(Y)
+        self.assertEqual(1, self.gauge("available"))
+
+    def test_two_repositories(self) -> None:
+        """Two repositories that time out with nothing that works between keep the kind back."""
+        self.put(X, SLOW)
+        self.put(Y, SLOW)
+        error = self.refused(Z)
+        self.assertIn("too slow", error.message)
+        self.assertEqual(str(int(SHORTEST) + 1), error.headers["Retry-After"])
+        self.assertEqual((SHORTEST, 0), (self.wait(Z), self.gauge("available")))
+        self.put(about("z", kind=Kind.BLOB))
+
+    def test_works_between(self) -> None:
+        """What works between shows that it is not the host."""
+        for _ in range(10):
+            self.put(X, SLOW, wait=True)
+            self.put(Z)
+            self.put(Y, SLOW, wait=True)
+            self.put(Z)
+        self.assertEqual((0, 1), (self.wait(Z), self.gauge("available")))
+
+    def test_many_failures(self) -> None:
+        """So do some quick failures in a row, of more than one repository."""
+        for number in range(FAILURES):
+            self.assertEqual(0, self.wait(Z))
+            self.put((X, Y)[number % 2], ERROR)
+        self.refused(Z)
+
+    def test_out_of_reach(self) -> None:
+        """Where no connection can be made it is the host, whatever it was asked."""
+        self.put(X, DEAD)
+        self.refused(Y)
+        self.setUp()
+        for _ in range(FAILURES):
+            self.put(X, Unreachable("refused"))
+        self.refused(Y)
+        self.assertEqual(1, len(self.circuits))
+
+    def test_no_failures(self) -> None:
+        """Negative and useless answers are answers; limits, and defects of ours, no failures."""
+        for outcome in (
+            ManifestUnknown("?"),
+            WrongAnswer("?"),
+            LocalFailure("?"),
+            CircuitOpen("?"),
+            TooManyRequests("our own queue"),
+            TargetFailed(SLOW),
+            ValueError("a defect"),
+        ):
+            for question in (X, Y) * FAILURES:
+                self.put(question, outcome)
+        self.assertEqual((0, 1), (self.wait(X), self.gauge("available")))
+
+    def test_targets(self) -> None:
+        """Where a host leads to fails by itself."""
+        self.put(X, DEAD, area=CDN)
+        self.failureResultOf(self.admit(Y, area=CDN), CircuitOpen)
+        self.put(X)
+        self.put(X, area="https://other.example:443")
+        self.assertEqual((0, 1), (self.wait(X), self.gauge("available")))
+
+    def test_bounded(self) -> None:
+        """However much fails, there is an end to what is kept of it."""
+        self.patch(circuits_module, "REMEMBERED", 10)
+        for number in range(100):
+            self.put(about(f"r{number}"), ERROR, wait=True)
+        self.assertLessEqual(len(self.circuits), 10)
+
+    def test_nothing_is_kept_of_what_works(self) -> None:
+        """An answer removes what was kept of a question."""
+        self.put(X, ERROR)
+        self.put(X)
+        self.assertLessEqual(len(self.circuits), 1)
+
+
+class Probing(CircuitsTestCase):
+    """How a circuit closes again."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.put(X, DEAD)
+
+    def test_when_it_is_due(self) -> None:
+        """After a while one request is let through, and the others are refused until it is answered."""
+        self.clock.advance(SHORTEST - 0.1)
+        self.refused(X)
+        self.clock.advance(0.1)
+        self.assertEqual(0, self.wait(X))
+        probe = self.let(X)
+        self.refused(Y)
+        self.assertGreater(self.wait(X), 0)
+        probe.record_success()
+        self.put(X)
+        self.put(Y)
+        self.assertEqual((0, 1), (self.wait(X), self.gauge("available")))
+
+    def test_longer_each_time(self) -> None:
+        """A host that does not come back is probed less and less often, down to a bound."""
+        waits = []
+        for _ in range(8):
+            waits.append(self.wait(X))
+            self.clock.advance(self.wait(X))
+            self.put(X, DEAD)
+        self.assertEqual([SHORTEST * 2**n for n in range(4)], waits[:4])
+        self.assertEqual([LONGEST] * 4, waits[4:])
+        self.clock.advance(LONGEST)
+        self.put(X)
+        self.put(X, DEAD)
+        self.assertEqual(SHORTEST, self.wait(X))
+
+    def test_released(self) -> None:
+        """A probe that ended without an answer lets the next request be one."""
+        self.clock.advance(SHORTEST)
+        self.let(X).release()
+        self.let(Y)
+
+    def test_late_failures(self) -> None:
+        """Requests from before it opened do not keep it open for longer, but close it if answered."""
+        for _ in range(10):
+            self.circuits.record_failure(Kind.MANIFEST, X, DEAD)
+        self.assertEqual(SHORTEST, self.wait(X))
+        self.circuits.record_success(Kind.MANIFEST, Y)
+        self.assertEqual(0, self.wait(X))
+
+    def test_probe_of_before(self) -> None:
+        """A probe that fails after the circuit has closed is a failure like any other."""
+        self.clock.advance(SHORTEST)
+        late = self.let(X)
+        self.circuits.record_success(Kind.MANIFEST, Y)
+        late.record(ERROR)
+        self.assertEqual(0, self.wait(Y))
+
+    def test_clock_set_back(self) -> None:
+        """A clock that is set back does not keep a circuit open for good."""
+        self.circuits.record_limit(Kind.MANIFEST, X, 10)
+        self.clock.rightNow -= 10 * LONGEST_PAUSE
+        self.assertEqual(0, self.wait(X))
+        self.let(X)
+
+
+class Waiting(CircuitsTestCase):
+    """Whoever has no alternative is not refused."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.put(X, SLOW)
+        self.put(Y, SLOW)
+
+    def test_probe_at_once(self) -> None:
+        """The first to need it is a probe, though it is not time for one."""
+        self.refused(Z)
+        probe = self.let(Z, wait=True)
+        probe.record_success()
+        self.put(Z)
+
+    def test_together(self) -> None:
+        """Others of the same repository wait for it, and are let through when it is answered."""
+        probe = self.let(Z, wait=True)
+        waiting = [self.admit(about("z", f"t{n}"), wait=True) for n in range(5)]
+        for one in waiting:
+            self.assertNoResult(one)
+        probe.record_success()
+        for one in waiting:
+            self.successResultOf(one)
+
+    def test_real_outcome(self) -> None:
+        """If it fails, they fail as it did, each with an error of its own."""
+        probe = self.let(Z, wait=True)
+        waiting = [self.admit(about("z", f"t{n}"), wait=True) for n in range(2)]
+        probe.record(BadGateway("still on fire"))
+        errors = [self.failureResultOf(one, BadGateway).value for one in waiting]
+        self.assertEqual(["still on fire"] * 2, [str(error) for error in errors])
+        self.assertIsNot(errors[0], errors[1])
+
+    def test_probe_that_leaves(self) -> None:
+        """If it ends without an answer, the next one is the probe."""
+        probe = self.let(Z, wait=True)
+        first, second = (self.admit(about("z", f"t{n}"), wait=True) for n in range(2))
+        probe.release()
+        self.successResultOf(first)
+        self.assertNoResult(second)
+
+    def test_hanging_probes(self) -> None:
+        """Another repository is a probe beside those that hang, up to some at once."""
+        for number in range(PROBES - 1):
+            self.let((X, Y)[number], wait=True)
+        probe = self.let(Z, wait=True)
+        more = self.admit(about("more"), wait=True)
+        self.assertNoResult(more)
+        probe.record_success()
+        self.successResultOf(more)
+
+    def test_not_for_ever(self) -> None:
+        """Nobody waits for longer than there is time."""
+        self.let(Z, wait=True)
+        waiting = self.admit(Z, wait=True, within=5.0)
+        self.clock.advance(5.0)
+        error = self.failureResultOf(waiting, GatewayTimeout).value
+        self.assertIn("too slow", str(error))
+
+    def test_leaving(self) -> None:
+        """Who leaves while waiting is forgotten."""
+        probe = self.let(Z, wait=True)
+        waiting = self.admit(Z, wait=True)
+        waiting.cancel()
+        self.failureResultOf(waiting)
+        probe.record_success()
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+
+class Limits(CircuitsTestCase):
+    """Servers that say when to come back."""
+
+    def limit(self, question: Question, seconds: float = 30.0) -> None:
+        self.put(question, Limited("slow down", seconds))
+
+    def test_one_question(self) -> None:
+        """A question is not asked again before its time, and others are."""
+        self.limit(X)
+        error = self.refused(X, Limited)
+        self.assertEqual(("30", 30), (error.headers["Retry-After"], self.wait(X)))
+        self.assertEqual(30, self.circuits.pause(Kind.MANIFEST, X))
+        self.put(Y)
+        self.put(about("x", kind=Kind.BLOB))
+        self.clock.advance(29.9)
+        self.refused(X, Limited)
+        self.failureResultOf(self.admit(X, wait=True), Limited)
+        self.clock.advance(0.1)
+        self.put(X)
+
+    def test_the_kind(self) -> None:
+        """When two repositories are limited, all questions of the kind are, and of no other."""
+        self.limit(X)
+        self.limit(Y)
+        self.refused(Z, Limited)
+        self.put(about("x", kind=Kind.BLOB))
+        self.assertEqual(self.clock.seconds() + 30, self.gauge("held_until_seconds"))
+        self.clock.advance(30)
+        self.put(Z)
+
+    def test_the_repository(self) -> None:
+        """When two of its tags are limited, a repository is."""
+        self.limit(X)
+        self.limit(about("x", "other"))
+        self.refused(about("x", "third"), Limited)
+        self.put(Y)
+
+    def test_one_after_the_other(self) -> None:
+        """Two limits of which one is over are not two."""
+        self.limit(X, 10)
+        self.clock.advance(10)
+        self.limit(Y, 10)
+        self.put(Z)
+
+    def test_later_word_does_not_shorten(self) -> None:
+        """Of several moments the latest counts, and none is farther off than a bound."""
+        self.circuits.record_limit(Kind.MANIFEST, X, 30)
+        self.circuits.record_limit(Kind.MANIFEST, X, 5)
+        self.assertEqual(30, self.wait(X))
+        self.circuits.record_limit(Kind.MANIFEST, X, 10 * LONGEST_PAUSE)
+        self.assertEqual(LONGEST_PAUSE, self.wait(X))
+
+    def test_not_broken(self) -> None:
+        """A host that limits us has not failed."""
+        self.limit(X)
+        self.limit(Y)
+        self.assertFalse(self.circuits.is_open(Kind.MANIFEST, Z))
+        self.assertEqual(1, self.gauge("available"))

@@ -1,0 +1,98 @@
+"""A negative answer is not asked for again for a while, and holds for its very question."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from oci_registry.spec.errors import BlobUnknown, Denied, ManifestUnknown, RegistryError
+from oci_registry.upstream import negative_cache
+from oci_registry.upstream.negative_cache import NegativeCache
+from oci_registry.upstream.questions import Kind, Question
+
+
+def manifest(subject: str, repository: str = "a") -> Question:
+    """Return a question about a manifest."""
+    return Question(Kind.MANIFEST, repository, subject)
+
+
+class NegativeCacheTests(SynchronousTestCase):
+    """What is kept, and for how long."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_700_000_000)
+        self.cache = NegativeCache(self.clock, not_found=10.0, denied=60.0)
+
+    def check(self, question: Question) -> type[RegistryError] | None:
+        try:
+            self.cache.check(question)
+        except RegistryError as error:
+            return type(error)
+        return None
+
+    def test_not_found(self) -> None:
+        """A 404 is good for its question alone, and for its time."""
+        self.cache.remember(manifest("x"), ManifestUnknown("no x"))
+        with self.assertRaisesRegex(ManifestUnknown, "no x"):
+            self.cache.check(manifest("x"))
+        self.assertIsNone(self.check(manifest("y")))
+        self.assertIsNone(self.check(manifest("x", "b")))
+        self.clock.advance(9.9)
+        self.assertIs(ManifestUnknown, self.check(manifest("x")))
+        self.clock.advance(0.1)
+        self.assertIsNone(self.check(manifest("x")))
+        self.assertEqual(0, len(self.cache))
+
+    def test_denied(self) -> None:
+        """A 403 of one tag refuses that one, for its own time, and no other tag, blob or list."""
+        self.cache.remember(manifest("x"), Denied("not for you"))
+        self.clock.advance(59.9)
+        self.assertIs(Denied, self.check(manifest("x")))
+        others = [manifest("y"), *(Question(kind, "a", "x") for kind in Kind)]
+        for other in others:
+            if other != manifest("x"):
+                self.assertIsNone(self.check(other))
+        self.clock.advance(0.1)
+        self.assertIsNone(self.check(manifest("x")))
+
+    def test_head_and_get(self) -> None:
+        """What HEAD got says nothing about GET."""
+        self.cache.remember(Question(Kind.DIGEST, "a", "x"), ManifestUnknown("no HEAD"))
+        self.cache.remember(Question(Kind.SIZE, "a", "y"), BlobUnknown("no HEAD"))
+        self.assertIsNone(self.check(manifest("x")))
+        self.assertIsNone(self.check(Question(Kind.BLOB, "a", "y")))
+
+    def test_off(self) -> None:
+        """With a time of 0 nothing is kept."""
+        self.cache = NegativeCache(self.clock, not_found=0.0, denied=0.0)
+        self.cache.remember(manifest("x"), BlobUnknown("no"))
+        self.cache.remember(manifest("x"), Denied("no"))
+        self.assertEqual(0, len(self.cache))
+
+    def test_clock_set_back(self) -> None:
+        """A clock that is set back does not make an entry last for good."""
+        self.cache.remember(manifest("x"), BlobUnknown("no"))
+        self.clock.rightNow -= 3600
+        self.assertIsNone(self.check(manifest("x")))
+
+    def test_own_error(self) -> None:
+        """Each asker gets an error of its own, so that tracebacks do not grow."""
+        self.cache.remember(manifest("x"), ManifestUnknown("no", detail="d"))
+        raised: list[RegistryError] = []
+        for _ in range(2):
+            try:
+                self.cache.check(manifest("x"))
+            except RegistryError as error:
+                raised.append(error)
+        first, second = raised
+        self.assertIsNot(first, second)
+        self.assertEqual(("no", "d"), (second.message, second.detail))
+
+    def test_bounded(self) -> None:
+        """Of too many entries the oldest are dropped."""
+        self.patch(negative_cache, "REMEMBERED", 2)
+        for name in "xyz":
+            self.cache.remember(manifest(name), BlobUnknown("no"))
+        found = [self.check(manifest(name)) for name in "xyz"]
+        self.assertEqual([None, BlobUnknown, BlobUnknown], found)
