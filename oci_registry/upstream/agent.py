@@ -21,7 +21,7 @@ from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResp
 from zope.interface import implementer
 
 from oci_registry.config.settings import EgressSettings, HostSettings, ProxySettings
-from oci_registry.upstream.failures import too_late
+from oci_registry.upstream.failures import no_connection
 from oci_registry.upstream.guard import GuardedReactor, Lookups, resolve_public
 from oci_registry.upstream.places import BadAddress, Place
 from oci_registry.upstream.proxies import Proxies
@@ -76,7 +76,7 @@ class _DirectEndpoint:
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """Connect; `DNSLookupError` also for a name that nothing can have."""
         connecting: Deferred[IProtocol] = self._endpoint.connect(protocolFactory)
-        connecting.addTimeout(self._timeout, self._reactor, too_late)
+        connecting.addTimeout(self._timeout, self._reactor, no_connection)
         return connecting.addErrback(self._no_such_name)
 
     def _no_such_name(self, failure: Failure) -> Failure:

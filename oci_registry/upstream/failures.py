@@ -208,6 +208,11 @@ def too_late(ended: object, seconds: float) -> Failure:
     return Failure(DeferredTimeout(seconds, "Deferred"))
 
 
+def no_connection(_: object, seconds: float) -> Failure:
+    """Return the failure of a connection that took too long to make."""
+    return Failure(ConnectTimeout(f"{seconds:g} s"))
+
+
 def retry_after(value: str | None, now: float) -> int:
     """Return the seconds of a ``Retry-After`` header (RFC 9110 section 10.2.3), within reason."""
     seconds = float(DEFAULT_RETRY_AFTER)

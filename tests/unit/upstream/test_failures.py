@@ -172,7 +172,7 @@ class Explained(SynchronousTestCase):
         ):
             self.assertIsInstance(self.explain(error), Unreachable, error)
         for error in (ConnectionLost(), DeferredTimeout(), ParseError("?", b"SSH"), BodyError("?")):
-            self.assertNotIsInstance(self.explain(error), Unreachable, error)
+            self.assertNotIsInstance(self.explain(error), Unreachable)
 
     def test_defect(self) -> None:
         """A defect of ours is a 500 that tells nothing, and its traceback is logged."""
