@@ -347,14 +347,14 @@ class Circuits:
         self._show()
 
     def _tell(self, circuit: Circuit, text: str, **fields: object) -> None:
-        # What concerns one repository or subject is told with each of its failures.
-        whole = len(circuit.key) == 1
-        level = (LogLevel.warn if "error" in fields else LogLevel.info) if whole else LogLevel.debug
+        if len(circuit.key) > 2:
+            # Of a single subject the failure itself is told.
+            return
         area = circuit.key[0]
         what = ", ".join((area.value if isinstance(area, Kind) else area, *circuit.key[1:]))
-        self._log.emit(
-            level, "upstream {host}, {what}: " + text, host=self._host, what=what, **fields
-        )
+        level = LogLevel.warn if "error" in fields else LogLevel.info
+        text = "upstream {host}, {what}: " + text
+        self._log.emit(level, text, host=self._host, what=what, **fields)
 
     def _show(self) -> None:
         open_kinds = any(c is not None and c.is_open for c in map(self._circuits.get, _KINDS))
