@@ -206,7 +206,8 @@ class Daemon(MultiService):
     ) -> Host:
         reactor = self._reactor
         metrics = self.metrics.host(settings.namespace, host.host)
-        circuits = Circuits(host.host, reactor, self._random, metrics)
+        alternatives = len(settings.hosts) > 1
+        circuits = Circuits(host.host, reactor, self._random, metrics, alternatives=alternatives)
         limit = RateLimit(reactor, metrics)
         session = Session(
             settings, host, http, reactor, circuits, limit, credentials_of=self._credentials_of

@@ -169,14 +169,25 @@ class Admission:
 
 
 class Circuits:
-    """All circuits of one host, and of where it leads."""
+    """All circuits of one host, and of where it leads.
+
+    *alternatives*: there are other hosts to ask. Then every failure counts against all that it may
+    concern: others answer meanwhile, and what they do not have is asked here all the same.
+    """
 
     _log = Logger()
 
     def __init__(
-        self, host: str, clock: IReactorTime, random: Random, metrics: HostMetrics
+        self,
+        host: str,
+        clock: IReactorTime,
+        random: Random,
+        metrics: HostMetrics,
+        *,
+        alternatives: bool = False,
     ) -> None:
         self._host = host
+        self._alternatives = alternatives
         self._clock = clock
         self._random = random
         self._metrics = metrics
@@ -296,7 +307,7 @@ class Circuits:
             circuit.failures += 1
             circuit.add_source(_source(key, question))
             enough = slow or circuit.failures >= FAILURES
-            if enough and circuit.has_evidence(conclusive=conclusive):
+            if enough and circuit.has_evidence(conclusive=conclusive or self._alternatives):
                 self._open(circuit, error)
 
     def _reopen(self, circuit: Circuit, error: RegistryError, admission: Admission | None) -> None:
