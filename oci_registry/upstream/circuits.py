@@ -44,7 +44,7 @@ LONGEST_PAUSE = 3600.0
 """The most seconds that a server can ask for (``Retry-After``)."""
 PROBES = 3
 """Probes of an open circuit at once, each from another repository, or of another subject."""
-REMEMBERED = 1024
+REMEMBERED = 256
 """Circuits of one host that are kept; the one unused longest makes room."""
 _AFTER_PROBE = 1.0
 """Seconds after which a circuit may be closed while a probe is under way."""
