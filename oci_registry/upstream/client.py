@@ -13,6 +13,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 
 from oci_registry.config.settings import HostSettings, UpstreamSettings
 from oci_registry.metrics import HostMetrics
+from oci_registry.spec.challenge import read_lines
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import (
     BadGateway,
@@ -28,7 +29,7 @@ from oci_registry.spec.mediatypes import ACCEPT_MANIFESTS
 from oci_registry.spec.reference import Tag
 from oci_registry.streams.body import BodyTooLong, abandon, collect
 from oci_registry.upstream.agent import UpstreamHttp
-from oci_registry.upstream.authenticator import Authenticator
+from oci_registry.upstream.authenticator import Authenticator, Refusal
 from oci_registry.upstream.blob import HttpBlob
 from oci_registry.upstream.failures import (
     WrongAnswer,
@@ -43,6 +44,8 @@ from oci_registry.upstream.limits import RateLimit
 from oci_registry.upstream.lists import ReferrersLister, TagsLister, url_of
 
 MAX_REDIRECTS = 5
+MAX_ANSWERS = 4
+"""How often one request is sent again with another authorization."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 T = TypeVar("T")
@@ -86,7 +89,10 @@ class RegistryClient:
         self._clock = clock
         self._metrics = metrics
         self.limit = RateLimit(clock, metrics)
-        self._auth = Authenticator(http, self._url, host.credentials, clock)
+        self._has_credentials = host.credentials is not None
+        self._auth = Authenticator(
+            http, self._url, host.credentials, clock, host.token_servers, self._user_agent
+        )
 
     async def ping(self, within: float | None = None) -> None:
         """Return when the host has given an answer, whichever, but that it cannot or will not."""
@@ -286,23 +292,35 @@ class RegistryClient:
     async def _ask(
         self, method: str, repository: str, path: str, headers: Mapping[str, str]
     ) -> IResponse:
-        """Ask with authorization, answering one challenge; *path* is relative to ``/v2/``."""
+        """Ask with authorization, answering challenges; *path* is relative to ``/v2/``."""
         url = url_of(self._url, path)
         scope = f"repository:{repository}:pull"
         authorization = self._auth.at_hand(scope)
         response = await self._follow(method, url, headers, authorization)
-        if response.code == 401:
-            challenges = response.headers.getRawHeaders(b"WWW-Authenticate") or []
-            texts = [c.decode("utf-8", "replace") for c in challenges]
+        for _ in range(MAX_ANSWERS):
+            if not self._may_be_refusal(response, authorization):
+                break
+            lines = read_lines(response.headers.getRawHeaders(b"WWW-Authenticate") or ())
             try:
-                answer = await self._auth.answer(texts, scope, authorization)
+                retry = await self._auth.answer(Refusal(response.code, lines, scope, authorization))
             except BaseException:
                 abandon(response, self._clock)
                 raise
-            if answer is not None:
-                abandon(response, self._clock)
-                response = await self._follow(method, url, headers, answer)
+            if retry is None:
+                break
+            abandon(response, self._clock)
+            authorization = retry.authorization
+            response = await self._follow(method, url, headers, authorization)
         return response
+
+    def _may_be_refusal(self, response: IResponse, sent: str | None) -> bool:
+        """Whether an answer may be one for lack of authorization."""
+        if response.code in (401, 403):
+            return True
+        if sent is not None or not self._has_credentials:
+            return False
+        kind = (header(response, "Content-Type") or "").lower()
+        return response.code == 404 or (response.code == 200 and kind.startswith("text/html"))
 
     async def _follow(
         self, method: str, url: str, headers: Mapping[str, str], authorization: str | None
