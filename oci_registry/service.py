@@ -16,7 +16,6 @@ from twisted.python.failure import Failure
 
 from oci_registry.config.settings import (
     DEFAULT_INVALIDATION_TIME,
-    Credentials,
     HostSettings,
     S3Settings,
     Settings,
@@ -210,18 +209,18 @@ class Daemon(MultiService):
         circuits = Circuits(host.host, reactor, self._random, metrics, alternatives=alternatives)
         limit = RateLimit(reactor, metrics)
         session = Session(
-            settings, host, http, reactor, circuits, limit, credentials_of=self._credentials_of
+            settings, host, http, reactor, circuits, limit, settings_of=self._settings_of
         )
         return Host(
             session, circuits, limit, settings.max_connections, settings.body_timeout, metrics
         )
 
-    def _credentials_of(self, origin: str) -> Credentials | None:
-        """Return the credentials that are configured for a host that another one has led to."""
+    def _settings_of(self, origin: str) -> HostSettings | None:
+        """Return what is configured for a host that another one has led to."""
         for upstream in self._settings.upstreams:
             for host in upstream.hosts:
                 if origin_of(f"{'https' if host.tls else 'http'}://{host.host}") == origin:
-                    return host.credentials
+                    return host
         return None
 
     def sweep(self) -> Deferred[None]:

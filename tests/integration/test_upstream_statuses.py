@@ -198,7 +198,7 @@ class Remembered(Statuses):
             for path in ("manifests/1", "manifests/2", f"blobs/{self.blob}"):
                 got = await self.client.get(f"/v2/{APP}/{path}")
                 self.assertEqual(403, got.status)
-            self.assertEqual(1, len(self.registry.asked), status)
+            self.assertEqual(1, self.registry.count(f"/v2/{APP}/"), status)
             self.assertEqual(200, (await self.tag("1", "library/open")).status)
             self.registry.unscript()
             self.assertEqual(403, (await self.tag()).status)
