@@ -40,9 +40,13 @@ from oci_registry.upstream.failures import (
 )
 from oci_registry.upstream.interfaces import Page, Referrers
 from oci_registry.upstream.limits import RateLimit
-from oci_registry.upstream.lists import ReferrersLister, TagsLister, url_of
+from oci_registry.upstream.lists import Ask, url_of
+from oci_registry.upstream.referrers import ReferrersLister
+from oci_registry.upstream.tags import TagsLister
 
 MAX_REDIRECTS = 5
+_LIST = 600.0
+"""Seconds for all pages of a list, each of which has a time of its own."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 T = TypeVar("T")
@@ -195,18 +199,32 @@ class RegistryClient:
         return _content_length(response)
 
     async def tags(
-        self, repository: str, n: int | None, last: str | None, within: float | None = None
+        self,
+        repository: str,
+        n: int | None,
+        last: str | None,
+        query: str | None = None,
+        within: float | None = None,
     ) -> Page:
-        """Return tags of a repository, in the host's order."""
-        lister = TagsLister(self._host, self._clock, repository, self._url)
-        return await self._in_time(lister.fetch(self._ask, n, last), within)
+        """Return tags of a repository, in the host's order; *within* holds for each page."""
+        lister = TagsLister(self._host, self._clock, repository)
+        return await self._in_time(lister.fetch(self._ask_within(within), n, last, query), _LIST)
 
     async def referrers(
         self, repository: str, digest: Digest, within: float | None = None
     ) -> Referrers:
         """Return what refers to a manifest, by the API or by the tag that stands in for it."""
-        lister = ReferrersLister(self._host, self._clock, repository, self._url)
-        return await self._in_time(lister.fetch(self._ask, digest), within)
+        lister = ReferrersLister(self._host, self._clock, repository)
+        return await self._in_time(lister.fetch(self._ask_within(within), digest), _LIST)
+
+    def _ask_within(self, within: float | None) -> Ask:
+        def ask(
+            method: str, repository: str, path: str, headers: Mapping[str, str]
+        ) -> Awaitable[IResponse]:
+            question = self._ask(method, repository, path, headers)
+            return self._in_time(question, within, counted=False)
+
+        return ask
 
     def close(self) -> Deferred[None]:
         """Close idle connections; what is under way goes on."""
@@ -215,7 +233,9 @@ class RegistryClient:
     def _explained(self, error: BaseException | None) -> RegistryError:
         return explain(error, self._host, public_only=self._public_only)
 
-    def _in_time(self, work: Coroutine[Any, Any, T], within: float | None) -> Awaitable[T]:
+    def _in_time(
+        self, work: Coroutine[Any, Any, T], within: float | None, *, counted: bool = True
+    ) -> Awaitable[T]:
         """Bound *work* in time; make every failure a `RegistryError`, but a cancellation itself."""
         done: Deferred[T] = Deferred.fromCoroutine(work)
         given_up = False
@@ -232,7 +252,10 @@ class RegistryClient:
         answer: Deferred[T] = Deferred(give_up)
         done.addTimeout(self._timeout if within is None else within, self._clock, too_late)
         done.addErrback(as_asked)
-        done.addCallbacks(self._succeeded, self._failed)
+        if counted:
+            done.addCallbacks(self._succeeded, self._failed)
+        else:
+            done.addErrback(self._as_error)
         done.chainDeferred(answer)
         return answer
 
@@ -241,11 +264,15 @@ class RegistryClient:
         return value
 
     def _failed(self, failure: Failure) -> Failure:
+        failure = self._as_error(failure)
+        if isinstance(failure.value, RegistryError):
+            self._metrics.answered(str(failure.value.status))
+        return failure
+
+    def _as_error(self, failure: Failure) -> Failure:
         if failure.value is not None and was_cancelled(failure.value):
             return Failure(CancelledError())
-        error = self._explained(failure.value)
-        self._metrics.answered(str(error.status))
-        return Failure(error)
+        return Failure(self._explained(failure.value))
 
     def _claimed_digest(self, response: IResponse) -> Digest | None:
         claim = header(response, "Docker-Content-Digest")

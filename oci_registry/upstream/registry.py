@@ -127,12 +127,14 @@ class RemoteRegistry:
             Turn.SIZE,
         )
 
-    async def tags(self, repository: str, n: int | None, last: str | None) -> Page:
+    async def tags(
+        self, repository: str, n: int | None, last: str | None, query: str | None = None
+    ) -> Page:
         """Return tags of a repository, in upstream's order."""
         return await self._ask(
             repository,
-            f"tags {n} {last}",
-            lambda client, within: client.tags(repository, n, last, within),
+            f"tags {n} {last} {query}",
+            lambda client, within: client.tags(repository, n, last, query, within),
             patient=False,
         )
 
