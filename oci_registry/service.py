@@ -27,8 +27,9 @@ from oci_registry.logs import build_access_log, observe_application
 from oci_registry.metrics import Metrics
 from oci_registry.notify import ServiceManager
 from oci_registry.pullthrough.blobs import BlobCache
-from oci_registry.pullthrough.lists import Lists
+from oci_registry.pullthrough.lists import TagLists
 from oci_registry.pullthrough.manifests import ManifestCache
+from oci_registry.pullthrough.referrers import ReferrersLists
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.pullthrough.trouble import StoreTrouble
@@ -38,6 +39,7 @@ from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.drivers import driver_class
 from oci_registry.storage.interfaces import IDriver
 from oci_registry.storage.manifests import ManifestStore
+from oci_registry.storage.referrers import ReferrersStore
 from oci_registry.storage.tags import TagStore
 from oci_registry.storage.usage import Usage
 from oci_registry.streams.threads import Workers
@@ -111,6 +113,7 @@ class Daemon(MultiService):
         usage = Usage(driver, reactor)
         blobs = BlobStore(driver, usage, self._keepers, check_always=settings.check_cache_digest)
         manifests, tags = ManifestStore(driver, usage), TagStore(driver)
+        referrers = ReferrersStore(driver, usage)
         table = UpstreamTable(
             settings.upstreams,
             self._connect,
@@ -121,7 +124,7 @@ class Daemon(MultiService):
         trouble = StoreTrouble(reactor, metrics)
         transfers = Transfers(blobs, self._fillers, reactor, trouble, metrics)
         patience = Patience(reactor)
-        lists = Lists(tags, trouble)
+        referrers_lists = ReferrersLists(referrers, manifests, reactor, trouble)
         manifest_cache = ManifestCache(manifests, tags, sizes, reactor, trouble, metrics)
         handlers: dict[type, Handler] = {
             ManifestRoute: ManifestHandler(table, manifest_cache),
@@ -133,8 +136,8 @@ class Daemon(MultiService):
                 redirect=isinstance(storage, S3Settings) and storage.redirect,
                 redirect_ranges=isinstance(storage, S3Settings) and storage.redirect_ranges,
             ),
-            TagsRoute: TagsHandler(table, lists),
-            ReferrersRoute: ReferrersHandler(table, lists),
+            TagsRoute: TagsHandler(table, TagLists(tags, trouble), patience),
+            ReferrersRoute: ReferrersHandler(table, referrers_lists),
         }
         v2 = V2(handlers, reactor, metrics)
         access_log = build_access_log(
@@ -150,6 +153,7 @@ class Daemon(MultiService):
             blobs,
             manifests,
             tags,
+            referrers,
             lifetimes_of(settings.upstreams, DEFAULT_INVALIDATION_TIME),
             driver.begin_sweep,
             transfers.__contains__,
@@ -159,6 +163,7 @@ class Daemon(MultiService):
         self._driver, self._transfers, self._patience = driver, transfers, patience
         self._table = table
         self._manifests = manifest_cache
+        self._referrers = referrers_lists
         self._sweep = sweep
         self._sweeping = LoopingCall(self.sweep)
         self._sweeping.clock = reactor
@@ -291,6 +296,7 @@ class Daemon(MultiService):
         await gatherResults([self._site.close(grace), self._admin_site.close(grace)])
         self._patience.stop()
         await self._manifests.stop()
+        await self._referrers.stop()
         await self._transfers.stop()
         await self._driver.stop()
         await self._table.close()

@@ -15,13 +15,14 @@ from twisted.web.iweb import IResponse
 
 from oci_registry.config.settings import HostSettings, UpstreamSettings
 from oci_registry.spec.challenge import read_lines
-from oci_registry.spec.errors import BadGateway, Denied, NameUnknown, RegistryError
+from oci_registry.spec.errors import Denied, NameUnknown, RegistryError
 from oci_registry.streams.body import abandon
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.authenticator import Authenticator, Refusal, Retry
 from oci_registry.upstream.circuits import Area, Circuits
 from oci_registry.upstream.failures import (
     TargetFailed,
+    TargetRefused,
     WrongAnswer,
     explain,
     header,
@@ -126,11 +127,8 @@ class Session:
     async def send(
         self, call: Call, method: str, path: str, headers: Mapping[str, str] | None = None
     ) -> Reply:
-        """Send a request and return the answer, whatever its status.
-
-        *path* is below ``/v2/``, or a URL of this host.
-        """
-        url = path if path.startswith(f"{self.url}/") else f"{self.url}/v2/{path}"
+        """Send a request and return the answer, whatever its status; *path* is below ``/v2/``."""
+        url = f"{self.url}/v2/{path}"
         ns = self._ns
         if ns is None:
             return await self._authorized(call, method, url, headers or {})
@@ -248,7 +246,7 @@ class Session:
         if code in (401, 403):
             # Not a word about us: a signed link that has expired, or a store in trouble.
             abandon(response, self.clock)
-            raise BadGateway(f"upstream {self._named(origin)} answered {code}")
+            raise TargetRefused(f"upstream {self._named(origin)} answered {code}")
         if code >= 500 or code in (408, 425, 429):
             abandon(response, self.clock)
             named, now = self._named(origin), self.clock.seconds()
