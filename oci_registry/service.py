@@ -202,9 +202,9 @@ class Daemon(MultiService):
         self, settings: UpstreamSettings, host: HostSettings, http: UpstreamHttp
     ) -> Host:
         reactor = self._reactor
-        metrics = self.metrics.host(settings.namespace, host.host)
+        metrics = self.metrics.host(settings.namespace, host.name)
         client = RegistryClient(settings, host, http, reactor, metrics)
-        return Host(host.host, client, settings.max_connections, reactor, self._random, metrics)
+        return Host(host.name, client, settings.max_connections, reactor, self._random, metrics)
 
     def sweep(self) -> Deferred[None]:
         """Remove what nobody uses; if it fails, the next sweep comes all the same."""

@@ -5,9 +5,14 @@
 ``repositories/HOST/REPOSITORY/_tags/TAG``            what a tag means
 
 A repository's components never begin with an underscore, so the marks cannot be mistaken.
+Where a repository has upper-case letters, ``!a`` stands for ``A``: no name has that, and names that
+differ in case alone stay apart where the file system does not tell cases apart.
 """
 
 from __future__ import annotations
+
+import re
+from functools import partial
 
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RegistryError
@@ -15,6 +20,8 @@ from oci_registry.spec.reference import parse_host, parse_repository, parse_tag
 
 BLOBS = "blobs"
 REPOSITORIES = "repositories"
+_UPPER = re.compile("[A-Z]")
+_ESCAPED = re.compile("!([a-z])")
 
 
 def check_key(key: str) -> str:
@@ -59,16 +66,23 @@ def parse_manifest_key(key: str) -> tuple[str, Digest] | None:
     if top != REPOSITORIES or len(parts) != 5 or parts[1] != "_manifests":
         return None
     digest = _parse_digest_path(parts[2:])
-    try:
-        host = parse_host(parts[0])
-    except RegistryError:
-        return None
-    # A host may be written in many ways, but there is one way in which it is written here.
-    return (host, digest) if digest is not None and host == parts[0] else None
+    return (parts[0], digest) if digest is not None and _is_namespace(parts[0]) else None
+
+
+def _is_namespace(text: str) -> bool:
+    """Whether this is how a registry is called: a host in lower case, or a single component."""
+    for parse in (parse_repository, partial(parse_host, lenient=True)):
+        try:
+            return "/" not in text and parse(text) == text
+        except RegistryError:
+            continue
+    return False
 
 
 def tags_prefix(host: str, repository: str) -> str:
     """Return the prefix of a repository's tags."""
+    if not repository.islower():
+        repository = _UPPER.sub(lambda letter: f"!{letter[0].lower()}", repository)
     return f"{REPOSITORIES}/{host}/{repository}/_tags"
 
 
@@ -82,8 +96,11 @@ def parse_tag_key(key: str) -> tuple[str, str, str] | None:
     top, *parts = key.split("/")
     if top != REPOSITORIES or len(parts) < 4 or parts[-2] != "_tags":
         return None
+    if not _is_namespace(parts[0]):
+        return None
+    written = _ESCAPED.sub(lambda escaped: escaped[1].upper(), "/".join(parts[1:-2]))
     try:
-        named = parse_host(parts[0]), parse_repository("/".join(parts[1:-2])), parse_tag(parts[-1])
+        named = parts[0], parse_repository(written, upper_case=True), parse_tag(parts[-1])
     except RegistryError:
         return None
     return named if tag_key(*named) == key else None

@@ -41,6 +41,7 @@ from oci_registry.upstream.failures import (
 from oci_registry.upstream.interfaces import Page, Referrers
 from oci_registry.upstream.limits import RateLimit
 from oci_registry.upstream.lists import ReferrersLister, TagsLister, url_of
+from oci_registry.upstream.naming import NsField
 
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -77,7 +78,9 @@ class RegistryClient:
         metrics: HostMetrics,
     ) -> None:
         self._public_only = not settings.configured
-        self._host = host.host
+        self._host = host.name
+        self._before = f"{host.path}/" if host.path else ""
+        self._ns = NsField(settings.namespace, host)
         self._url = f"{'https' if host.tls else 'http'}://{host.host}"
         self._user_agent = settings.user_agent or "oci-registry"
         self._timeout = settings.response_timeout
@@ -286,9 +289,31 @@ class RegistryClient:
     async def _ask(
         self, method: str, repository: str, path: str, headers: Mapping[str, str]
     ) -> IResponse:
-        """Ask with authorization, answering one challenge; *path* is relative to ``/v2/``."""
-        url = url_of(self._url, path)
-        scope = f"repository:{repository}:pull"
+        """Ask for *path*, which is relative to ``/v2/``, saying which registry is meant if need be.
+
+        A host that refuses to be told is asked without, from then on; but what it then says of another
+        registry is no answer.
+        """
+        url = url_of(self._url, path if path.startswith(f"{self._url}/") else self._before + path)
+        scope = f"repository:{self._before}{repository}:pull"
+        response = await self._ask_url(method, scope, self._ns.added_to(url), headers)
+        if not self._ns.doubtful(response.code):
+            return response
+        try:
+            plain = await self._ask_url(method, scope, url, headers)
+        except BaseException:
+            abandon(response, self._clock)
+            raise
+        used, other = plain, response
+        if not self._ns.replaces(plain.code, header(plain, "OCI-Namespace")):
+            used, other = response, plain
+        abandon(other, self._clock)
+        return used
+
+    async def _ask_url(
+        self, method: str, scope: str, url: str, headers: Mapping[str, str]
+    ) -> IResponse:
+        """Ask with authorization, answering one challenge."""
         authorization = self._auth.at_hand(scope)
         response = await self._follow(method, url, headers, authorization)
         if response.code == 401:

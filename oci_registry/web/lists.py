@@ -37,7 +37,7 @@ class TagsHandler:
         if page.last is not None:
             known = (("n", route.n), ("last", page.last), ("ns", route.ns))
             query = urlencode([(key, value) for key, value in known if value is not None])
-            path = quote(f"/v2/{route.name.text}/tags/list", safe="/:[]")
+            path = quote(f"{route.name.path}/tags/list", safe="/:[]")
             request.setHeader(b"Link", format_next_link(f"{path}?{query}").encode("ascii"))
         body = json.dumps({"name": route.name.text, "tags": list(page.tags)}).encode()
         set_content(request, "application/json", len(body))

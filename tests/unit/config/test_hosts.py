@@ -164,10 +164,12 @@ class Several(_Case):
             ("b.example", "'b.example:443'"),
             ("'b.example:443'", "b.example"),
             ("'b.example:80'", "{host: b.example, tls: false}"),
+            ("b.example.", "b.example"),
+            ("b.example/x", "'b.example:443/x/'"),
         ):
             self.load(f"  hosts:\n  - {one}\n  - c.example\n  - {other}\n")
             self.assert_problem("host 3 (b.example", "line 5: host: b.example", "is given twice")
-        self.load("  hosts: [b.example, 'b.example:80', 'b.example:5000', c.b.example]")
+        self.load("  hosts: [b.example, 'b.example:80', b.example/x, b.example/y, c.b.example]")
         self.assert_fine()
 
     def test_items(self) -> None:
@@ -178,8 +180,11 @@ class Several(_Case):
             ("~", "host: is required"),
             ("{tls: true}", "host: is required"),
             ("''", "host: is empty"),
-            (f"x:{SECRET}@c.example", "host: must be host[:port]; credentials belong"),
-            ("https://c.example", "host: must be host[:port] without a scheme"),
+            (
+                f"x:{SECRET}@c.example",
+                "host: must be host[:port] or host[:port]/path; credentials belong",
+            ),
+            ("https://c.example", "host: must be host[:port] or host[:port]/path without a scheme"),
         ):
             hosts = self.load(f"  hosts:\n  - b.example\n  - {item}\n")
             self.assertEqual(hosts, (HostSettings("b.example"),))
@@ -204,6 +209,40 @@ class Several(_Case):
             self.assert_fine()
         self.load("  hosts: [{host: b.example, password: ~, proxy: http://proxy}]", 0o644)
         self.assert_fine()
+
+
+class Locations(_Case):
+    """host."""
+
+    def test_path(self) -> None:
+        """What follows a slash stands before repositories; with it the host is named."""
+        host = self.host_at("harbor.example.com/dockerhub")
+        self.assertEqual(host, HostSettings("harbor.example.com", path="dockerhub"))
+        self.assertEqual(host.name, "harbor.example.com/dockerhub")
+        self.assert_fine()
+
+    def test_names_of_the_dns(self) -> None:
+        """A name may have underscores, and a dot at its end, which the look-up alone gets."""
+        self.assertEqual(self.host_at("my_registry:5000"), HostSettings("my_registry:5000"))
+        self.assertEqual(self.host_at("b.example."), HostSettings("b.example", absolute=True))
+        self.assert_fine()
+
+    def test_docker_hub(self) -> None:
+        """The name of Docker Hub is not where its API is: that is asked, and a warning tells so."""
+        for name in ("docker.io", "index.docker.io", "Docker.io:443", "registry.hub.docker.com."):
+            self.assertEqual(self.host_at(name).host, "registry-1.docker.io")
+            self.assert_fine(warnings=1)
+            self.assertIn("registry-1.docker.io, which is the host to", self.findings.warnings[0])
+        for name in ("registry-1.docker.io", "registry-1.docker.io:443", "docker.io:5000"):
+            self.assertEqual(self.host_at(name).host, name)
+            self.assert_fine()
+
+    def host_at(self, text: str) -> HostSettings:
+        """The host that is written so, in an entry or in its list of hosts."""
+        (one,) = self.load(f"  hosts: ['{text}']")
+        (other,) = self.load(f"  host: '{text}'")
+        self.assertEqual(one, other)
+        return other
 
 
 class ClientCertificates(_Case):
@@ -372,5 +411,5 @@ class Anything(_Case):
         findings = Findings()
         loaded = load_upstreams(self.write("any.yaml", document), findings)
         self.assertTrue(findings.problems or loaded)
-        names = [host.host for upstream in loaded for host in upstream.hosts]
+        names = [host.name for upstream in loaded for host in upstream.hosts]
         self.assertTrue(findings.problems or len(names) == len(set(names)))

@@ -13,6 +13,7 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import DigestInvalid, NameInvalid, ReferenceInvalid
 from oci_registry.spec.reference import (
     Tag,
+    canonical_host,
     looks_like_host,
     parse_host,
     parse_reference,
@@ -104,6 +105,29 @@ class Repositories(SynchronousTestCase):
         }.items():
             error = self.assertRaises(NameInvalid, parse_repository, text)
             self.assertIn(reason, error.message)
+
+    def test_upper_case(self) -> None:
+        """Upper-case letters are as good as others where they are allowed."""
+        for text in ("A", "bartowski/Llama-3.2-1B-Instruct-GGUF", "A_b/C.D--e", "A" * 255):
+            self.assertEqual(parse_repository(text, upper_case=True), text)
+            error = self.assertRaises(NameInvalid, parse_repository, text)
+            self.assertIn("it has upper-case letters", error.message)
+        for text in ("", "A..b", "_A", "A/", "A//B", "A:b", "\u00c4", "A" * 256):
+            self.assertRaises(NameInvalid, parse_repository, text, upper_case=True)
+
+    @settings(deadline=None)
+    @given(st.text(st.sampled_from("abAB0._-/ "), max_size=12))
+    def test_case_alone(self, text: str) -> None:
+        """With upper case allowed, a name is one exactly if it is one in lower case."""
+        outcomes = []
+        for one, upper_case in ((text, True), (text.lower(), False)):
+            try:
+                parse_repository(one, upper_case=upper_case)
+            except NameInvalid:
+                outcomes.append(False)
+            else:
+                outcomes.append(True)
+        self.assertEqual(outcomes[0], outcomes[1])
 
     def test_hostile_names_are_refused_at_once(self) -> None:
         """No name makes the grammar backtrack, neither a long one nor one of legal length."""
@@ -308,8 +332,8 @@ class Hosts(SynchronousTestCase):
             "[]": "no IPv6",
             "[1.2.3.4]": "no IPv6",
             "[quay.io]": "no IPv6",
-            "[fe80::1%eth0]": "no IPv6",
-            "[fe80::1%25eth0]": "no IPv6",
+            "[fe80::1%eth0]": "a zone",
+            "[fe80::1%25eth0]": "a zone",
             "[::1]]": "not closed",
             "[[::1]]": "not closed",
         }
@@ -352,6 +376,64 @@ class Hosts(SynchronousTestCase):
             self.assertEqual(parse_host(text), text)
 
 
+class LenientHosts(SynchronousTestCase):
+    """Hosts as the DNS has them."""
+
+    def test_accepted(self) -> None:
+        """Underscores inside a label and one dot at the end of a name are kept."""
+        for text in (
+            "a_b",
+            "docker_registry:5000",
+            "a__b.c_d.example",
+            "a.example.",
+            "a.example.:443",
+        ):
+            self.assertEqual(parse_host(text.upper(), lenient=True), text)
+            self.assertRaises(NameInvalid, parse_host, text)
+
+    def test_refused(self) -> None:
+        """What might be read as an address, or is malformed, is refused all the same."""
+        for text in (
+            *("127.1.", "2130706433.", "0x7f000001.", "1.2.3.4.5.", "a..", ".", "..", "", ":5000"),
+            *("_a", "a_", "_", "a._b", "-a", "a_:5000", "[::1].", "a.example.:0", "a/b", "a b"),
+        ):
+            self.assertRaises(NameInvalid, parse_host, text, lenient=True)
+
+    def test_canonical(self) -> None:
+        """The port of https and a dot at the end of a name say nothing."""
+        for text, host in {
+            "reg.test": "reg.test",
+            "reg.test.": "reg.test",
+            "reg.test:443": "reg.test",
+            "reg.test.:443": "reg.test",
+            "reg.test.:5000": "reg.test:5000",
+            "reg.test:80": "reg.test:80",
+            "reg.test:4443": "reg.test:4443",
+            "[::1]:443": "[::1]",
+            "[2001:db8::443]": "[2001:db8::443]",
+            "127.0.0.1.": "127.0.0.1",
+        }.items():
+            self.assertEqual(canonical_host(parse_host(text, lenient=True)), host)
+
+    @settings(deadline=None)
+    @given(st.text(st.sampled_from("a1_-.:[]%/@4x \u00e4"), max_size=14))
+    def test_any_text(self, text: str) -> None:
+        """Whatever is a host is one in its canonical form too, and strictly more is than otherwise."""
+        try:
+            strict = parse_host(text)
+        except NameInvalid:
+            strict = None
+        try:
+            host = parse_host(text, lenient=True)
+        except NameInvalid:
+            self.assertIsNone(strict)
+            return
+        self.assertIn(strict, (None, host))
+        canonical = canonical_host(host)
+        self.assertEqual(parse_host(canonical, lenient=True), canonical)
+        self.assertEqual(canonical_host(canonical), canonical)
+
+
 class Forms(SynchronousTestCase):
     """Which first components mean a host."""
 
@@ -367,6 +449,10 @@ class Forms(SynchronousTestCase):
             "127.0.0.1",
             "[::1]",
             "[::1]:5000",
+            "docker.io.",
+            "localhost.",
+            "a_b:5000",
+            "a_b.c:5000",
         ):
             self.assertTrue(looks_like_host(text), text)
 
@@ -380,7 +466,8 @@ class Forms(SynchronousTestCase):
             "a_b.c",
             "a__b",
             "1.2",
-            "docker.io.",
+            "mirror.",
+            "docker.io..",
             ".",
             "..",
             "a:b",
