@@ -117,7 +117,8 @@ class Root(Resource):
         """Return what answers a path whose first segment is *path*."""
         while not path and request.postpath:
             path = request.postpath.pop(0)
-        return super().getChildWithDefault(path, request)
+        child: Resource = super().getChildWithDefault(path, request)
+        return child
 
     def getChild(self, path: bytes, request: Any) -> Resource:
         """Return what answers a path that is not in the tree."""

@@ -40,11 +40,9 @@ class Chain(MirrorTestCase):
         """Start the first tier, the one whose client is `client`."""
         await self.start(*upstreams, storage=FilesystemSettings(self.mktemp()))
 
-    async def check(
-        self, name: str, path: str, query: str, *, client: Client | None = None
-    ) -> None:
+    async def check(self, name: str, path: str, query: str) -> None:
         """Pull an image as a whole; everything in it is that registry's."""
-        client = client or self.client
+        client = self.client
         manifest, blobs = self.images[name]
         got = await client.get(f"{path}/manifests/v1{query}")
         self.assertEqual((200, str(manifest)), (got.status, got.headers["docker-content-digest"]))
