@@ -65,7 +65,7 @@ def parse_repository(text: str, *, upper_case: bool = False) -> str:
     """``text`` itself if it is a repository name of at most 255 characters, else `NameInvalid`.
 
     The specification has lower case alone.  With *upper_case* there may be upper-case letters too,
-    which some registries have.
+    which some registries have; each counts as two characters, for that is what it takes to store it.
     """
     if not text:
         raise NameInvalid("a repository name must not be empty")
@@ -73,6 +73,13 @@ def parse_repository(text: str, *, upper_case: bool = False) -> str:
         raise NameInvalid(
             f"a repository name has at most {MAX_REPOSITORY} characters, not {len(text)}"
         )
+    if upper_case and text != text.lower():
+        length = len(text) + sum(letter.isupper() for letter in text)
+        if length > MAX_REPOSITORY:
+            raise NameInvalid(
+                f"a repository name has at most {MAX_REPOSITORY} characters, not {length}, "
+                "where an upper-case letter counts as two"
+            )
     if (_ANY_CASE if upper_case else _REPOSITORY).fullmatch(text) is None:
         if _ANY_CASE.fullmatch(text) is not None:
             raise NameInvalid(f"{shown(text)} is not a repository name: it has upper-case letters")

@@ -28,7 +28,7 @@ class NsField:
     """Whether one host is sent ``ns``, and what it has shown of that so far.
 
     Send `added_to` the URL; where the answer is `doubtful`, the URL as it is, and use that answer if
-    it `replaces` the first.
+    it `replaces` the first. Only answers of the host itself count, and none of where it redirects to.
     """
 
     def __init__(self, namespace: str, host: HostSettings) -> None:

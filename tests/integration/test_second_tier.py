@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import parse_qs
 
 from oci_registry.config.settings import FilesystemSettings, HostSettings, UpstreamSettings
 from tests.support.client import Response
 from tests.support.daemon import MirrorTestCase, running
 from tests.support.fake_registry import FakeRegistry
 from tests.support.fake_replies import Asked, Reply
+from tests.support.fake_tokens import FakeTokens
 
 REGISTRIES = ("docker.io", "quay.test", "port.test:5000")
 LIST = "application/vnd.oci.image.index.v1+json"
@@ -204,12 +206,41 @@ class Paths(MirrorTestCase):
         self.assertIn(b'["v3"]', got.body)
 
     @running
+    async def test_token(self) -> None:
+        """So it does in the scope of the token that is asked for."""
+        self.registry.add_image("dockerhub/library/app", "v1")
+        server = self.another()
+        tokens = FakeTokens(server)
+        tokens.protect(self.registry)
+        host = HostSettings(self.registry.host, tls=False, path="dockerhub")
+        await self.start(UpstreamSettings("docker.io", (host,)))
+        self.assertEqual(200, (await self.client.get("/v2/library/app/manifests/v1")).status)
+        (asked,) = server.asked
+        scope = parse_qs(asked.query)["scope"]
+        self.assertEqual(["repository:dockerhub/library/app:pull"], scope)
+
+    @running
     async def test_two_paths_of_one_host(self) -> None:
         """What is not below the first path is looked for below the next one of the same host."""
         self.registry.add_image("b/team/app", "v1")
         hosts = [HostSettings(self.registry.host, tls=False, path=path) for path in ("a", "b")]
         await self.start(UpstreamSettings("docker.io", tuple(hosts)))
         self.assertEqual(200, (await self.client.get("/v2/team/app/manifests/v1")).status)
+
+
+class Before(MirrorTestCase):
+    """A registry before /v2."""
+
+    @running
+    async def test_pages(self) -> None:
+        """The link to the next page leads to where the client has asked."""
+        for tag in ("v1", "v2", "v3"):
+            self.registry.add_image("team/app", tag)
+        await self.start(self.upstream("hub"), self.upstream("quay.test"))
+        got = await self.client.get("/hub/v2/team/app/tags/list?n=2&ns=quay.test")
+        self.assertIn(b'"name": "team/app"', got.body)
+        link = "</hub/v2/team/app/tags/list?n=2&last=v2&ns=quay.test>"
+        self.assertIn(link, got.headers["link"])
 
 
 class UpperCase(MirrorTestCase):
@@ -236,3 +267,17 @@ class UpperCase(MirrorTestCase):
         self.assertEqual(3, len({file.lower() for file in self.files() if "_tags" in file}))
         for registry in self.registries:
             registry.start(self.time)
+
+    @running
+    async def test_longest(self) -> None:
+        """The longest name there may be can be stored."""
+        name = "A" * 127
+        digest, _ = self.registry.add_image(name, "v1")
+        await self.start(self.upstream("hf.co", upper_case_names=True))
+        for end in ("manifests/v1", f"manifests/{digest}", "tags/list", "manifests/v1"):
+            got = await self.client.get(f"/v2/hf.co/{name}/{end}")
+            self.assertEqual(200, got.status, end)
+        await self.idle()
+        self.assertTrue([file for file in self.files() if "_tags" in file])
+        got = await self.client.get(f"/v2/hf.co/{name}A/manifests/v1")
+        self.assertEqual(400, got.status)

@@ -101,10 +101,13 @@ class Repositories(SynchronousTestCase):
 
     def test_upper_case(self) -> None:
         """Upper-case letters are as good as others where they are allowed."""
-        for text in ("A", "bartowski/Llama-3.2-1B-Instruct-GGUF", "A_b/C.D--e", "A" * 255):
+        for text in ("A", "bartowski/Llama-3.2-1B-Instruct-GGUF", "A_b/C.D--e", "A" * 127 + "a"):
             self.assertEqual(parse_repository(text, upper_case=True), text)
             error = self.assertRaises(NameInvalid, parse_repository, text)
             self.assertIn("it has upper-case letters", error.message)
+        for length, count in ((128, 256), (200, 400), (256, 256)):
+            error = self.assertRaises(NameInvalid, parse_repository, "A" * length, upper_case=True)
+            self.assertIn(f"at most 255 characters, not {count}", error.message)
         for text in ("", "A..b", "_A", "A/", "A//B", "A:b", "\u00c4", "A" * 256):
             self.assertRaises(NameInvalid, parse_repository, text, upper_case=True)
 
