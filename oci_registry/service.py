@@ -209,9 +209,9 @@ class Daemon(MultiService):
         self, settings: UpstreamSettings, host: HostSettings, http: UpstreamHttp
     ) -> Host:
         reactor = self._reactor
-        metrics = self.metrics.host(settings.namespace, host.host)
+        metrics = self.metrics.host(settings.namespace, host.name)
         alternatives = len(settings.hosts) > 1
-        circuits = Circuits(host.host, reactor, self._random, metrics, alternatives=alternatives)
+        circuits = Circuits(host.name, reactor, self._random, metrics, alternatives=alternatives)
         limit = RateLimit(reactor, metrics)
         session = Session(
             settings, host, http, reactor, circuits, limit, settings_of=self._settings_of

@@ -157,7 +157,7 @@ def warn_of_exposure(upstreams: Sequence[UpstreamSettings], findings: Findings) 
         for host in upstream.hosts:
             where = f"upstream {upstream.namespace}"
             if len(upstream.hosts) > 1:
-                where += f", host {host.host}"
+                where += f", host {host.name}"
             if host.credentials is not None and not host.tls:
                 findings.warning(where, "tls is false: its credentials are sent unencrypted")
             elif host.credentials is not None and host.accept_invalid_certs:

@@ -10,9 +10,14 @@ from oci_registry.config.credentials import make_credentials, parse_token_server
 from oci_registry.config.documents import Entry
 from oci_registry.config.fields import Fields, given_only
 from oci_registry.config.files import check_certificates, check_private_key, fingerprint, read_file
-from oci_registry.config.names import parse_registry_host, split_port
+from oci_registry.config.names import Location, fold_alias, parse_location, split_port
 from oci_registry.config.proxies import parse_proxy
-from oci_registry.config.settings import Credentials, HostSettings, ProxySettings
+from oci_registry.config.settings import (
+    BUILTIN_UPSTREAMS,
+    Credentials,
+    HostSettings,
+    ProxySettings,
+)
 
 #: Every key a host may have.
 HOST_KEYS = (
@@ -50,7 +55,7 @@ def read_hosts(fields: Fields, entry_keys: Collection[str]) -> tuple[HostSetting
         return _read_list(fields, entry_keys)
     if fields.given("host") is None:
         fields.problem("host", "is required, or a list of hosts")
-    host = _read_host(fields, fields.parsed("host", parse_registry_host), Way())
+    host = _read_host(fields, fields.parsed("host", parse_location), Way())
     return () if host is None else (host,)
 
 
@@ -81,28 +86,28 @@ def _read_list(fields: Fields, entry_keys: Collection[str]) -> tuple[HostSetting
         fields.problem("hosts", f"must be from 1 to {MAX_HOSTS} hosts, not {len(items)}")
         return ()
     hosts: list[HostSettings] = []
-    taken: set[str] = set()
+    taken: set[tuple[str, str]] = set()
     for number, item in enumerate(items, 1):
         # What is no mapping is the name of a host, without anything special about it.
         mapping = item if isinstance(item, Entry) else Entry(number, item.line, {"host": item})
         own = Fields(mapping, fields.path, fields.findings, f"{fields.where}, host {number}")
-        name = own.required("host", parse_registry_host)
-        if name is not None:
-            own.where += f" ({name})"
+        location = own.required("host", parse_location)
+        if location is not None:
+            own.where += f" ({location.host})"
         own.check_keys(HOST_KEYS, entry_keys)
-        host = _read_host(own, name, way)
+        host = _read_host(own, location, way)
         if host is None:
             continue
-        names = {host.host, _with_port(host)}
+        names = {(host.host, host.path), (_with_port(host), host.path)}
         if names & taken:
-            own.problem("host", f"{host.host} is given twice")
+            own.problem("host", f"{host.name} is given twice")
         taken |= names
         hosts.append(host)
     return tuple(hosts)
 
 
-def _read_host(fields: Fields, name: str | None, way: Way) -> HostSettings | None:
-    """The host ``name``, reached by ``way`` unless it has its own; ``None`` if the name is."""
+def _read_host(fields: Fields, location: Location | None, way: Way) -> HostSettings | None:
+    """The host at ``location``, reached by ``way`` unless it has its own; ``None`` if that is."""
     tls = fields.boolean("tls")
     accept_invalid_certs = fields.boolean("accept_invalid_certs")
     ca_file = fields.file("ca_file", check_certificates)
@@ -110,10 +115,12 @@ def _read_host(fields: Fields, name: str | None, way: Way) -> HostSettings | Non
     credentials = _credentials(fields)
     token_servers = fields.texts("token_servers", parse_token_server, MAX_TOKEN_SERVERS)
     way = fields.parsed("proxy", _parse_way) or way
-    if name is None:
+    if location is None:
         return None
     return HostSettings(
-        host=name,
+        host=_served_at(fields, location.host),
+        path=location.path,
+        absolute=location.absolute,
         ca_file=ca_file and ca_file[0],
         client_cert_file=certificate,
         client_key_file=key,
@@ -124,6 +131,16 @@ def _read_host(fields: Fields, name: str | None, way: Way) -> HostSettings | Non
         fingerprint=fingerprint(ca_file and ca_file[0], certificate, key),
         **given_only(tls=tls, accept_invalid_certs=accept_invalid_certs),
     )
+
+
+def _served_at(fields: Fields, host: str) -> str:
+    """Where the API is: a registry's name may lead to a web site, as that of Docker Hub does."""
+    for builtin in BUILTIN_UPSTREAMS:
+        own = builtin.hosts[0].host
+        if fold_alias(host) == builtin.namespace and host.removesuffix(":443") != own:
+            fields.warning("host", f"{host} is asked at {own}, which is the host to write here")
+            return own
+    return host
 
 
 def _with_port(host: HostSettings) -> str:

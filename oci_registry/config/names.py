@@ -2,43 +2,107 @@
 
 from __future__ import annotations
 
+from attrs import frozen
+
 from oci_registry.config.settings import ALIASES
 from oci_registry.spec.errors import NameInvalid, shown
-from oci_registry.spec.reference import parse_host, parse_repository
+from oci_registry.spec.reference import canonical_host, parse_host, parse_repository
+
+_NAME = "must be host[:port]"
+_LOCATION = f"{_NAME} or host[:port]/path"
 
 
-def parse_registry_host(text: str) -> str:
-    """The host of an upstream, ``host[:port]``, in lower case.
+@frozen
+class Location:
+    """Where an upstream is: ``host[:port]``, the path before its repositories, and how to look it up.
 
-    `ValueError` says what to write instead, and never repeats credentials written into it.
+    See `oci_registry.config.settings.HostSettings`.
+    """
+
+    host: str
+    path: str = ""
+    absolute: bool = False
+
+
+def parse_location(text: str) -> Location:
+    """Where an upstream is, ``host[:port][/path]``, the host in lower case.
+
+    The path is one or more components of repositories.  The name may have underscores, as those of
+    compose services do, and a dot at its end.  `ValueError` says what to write instead, and never
+    repeats credentials written into it.
     """
     stripped = text.strip()
-    if "@" in stripped:
-        raise ValueError("must be host[:port]; credentials belong into keys of their own")
-    scheme, separator, rest = stripped.partition("://")
-    if separator:
-        bare = rest.partition("/")[0]
-        hint = " and 'tls: false'" if scheme.lower() == "http" else ""
-        raise ValueError(f"must be host[:port] without a scheme: write {bare!r}{hint}")
+    _check_no_url(stripped, _LOCATION)
+    named, _, path = stripped.partition("/")
+    host = _registry_host(named)
+    path = path.removesuffix("/")
+    if path == "v2" or path.startswith("v2/") or path.endswith("/v2"):
+        raise ValueError(f"{_LOCATION}, and v2 is no part of it: write {_without_api(stripped)!r}")
     try:
-        return parse_host(stripped)
+        path = parse_repository(path) if path else ""
     except NameInvalid as error:
+        raise ValueError(f"the path behind the host: {error.message}") from None
+    name, colon, port = host.partition(":")
+    absolute = name.endswith(".")
+    return Location(f"{name.removesuffix('.')}{colon}{port}", path, absolute)
+
+
+def _check_no_url(text: str, accepted: str) -> None:
+    if "@" in text:
+        raise ValueError(f"{accepted}; credentials belong into keys of their own")
+    scheme, separator, rest = text.partition("://")
+    if separator:
+        hint = " and 'tls: false'" if scheme.lower() == "http" else ""
+        raise ValueError(f"{accepted} without a scheme: write {_without_api(rest)!r}{hint}")
+
+
+def _without_api(text: str) -> str:
+    """The location in a URL without its scheme, as far as it goes."""
+    host, _, path = text.partition("/")
+    path = path.strip("/").removeprefix("v2/").removesuffix("/v2")
+    return f"{host}/{path}" if path not in ("", "v2") else host
+
+
+def _registry_host(text: str) -> str:
+    """The registry host in ``text``, in lower case, with underscores and a dot at its end if it has.
+
+    `ValueError` with the reason otherwise.
+    """
+    try:
+        return parse_host(text, lenient=True)
+    except NameInvalid as error:
+        ascii_form = _in_ascii(text)
+        if ascii_form is not None:
+            raise ValueError(
+                f"{shown(text)} is not in ASCII: write {ascii_form!r} if that is what is meant"
+            ) from None
         raise ValueError(error.message) from None
 
 
+def _in_ascii(text: str) -> str | None:
+    """What stands for an international name in the DNS (RFC 3490), if it is one."""
+    if text.isascii():
+        return None
+    try:
+        return parse_host(text.encode("idna").decode("ascii"), lenient=True)
+    except (UnicodeError, NameInvalid):
+        return None
+
+
 def parse_namespace(text: str) -> str:
-    """The source host that ``text`` means: lower case, and one name for a registry with aliases.
+    """The source host that ``text`` means: lower case, and one name for a registry with several.
 
     Besides hosts, a single path component is a namespace too ("mirror", "my_mirror"), since
-    clients can put it first in a path.  `ValueError` otherwise, as `parse_registry_host`.
+    clients can put it first in a path.  `ValueError` otherwise, as `parse_location`.
     """
     lowered = text.strip().lower()
-    if "/" not in lowered:
-        try:
-            return fold_alias(parse_repository(lowered))
-        except NameInvalid:
-            pass
-    return fold_alias(parse_registry_host(lowered))
+    _check_no_url(lowered, _NAME)
+    if "/" in lowered:
+        raise ValueError(f"{_NAME} without a path")
+    try:
+        return fold_alias(parse_repository(lowered))
+    except NameInvalid:
+        return fold_alias(_registry_host(lowered))
 
 
 def parse_url(text: str) -> str:
@@ -76,5 +140,6 @@ def split_port(host: str) -> tuple[str, int | None]:
 
 
 def fold_alias(host: str) -> str:
-    """The one name of a registry that is known under several; other hosts as they are."""
-    return ALIASES.get(host, host)
+    """The one name of a registry that is known under several; other hosts in their canonical form."""
+    canonical = canonical_host(host)
+    return ALIASES.get(canonical, canonical)

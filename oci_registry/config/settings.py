@@ -12,8 +12,15 @@ DEFAULT_INVALIDATION_TIME = 14 * 86400.0
 
 #: Other names of one registry: each source host on the left means the one on the right.
 ALIASES: Mapping[str, str] = MappingProxyType(
-    {"index.docker.io": "docker.io", "registry-1.docker.io": "docker.io"}
+    {
+        "index.docker.io": "docker.io",
+        "registry-1.docker.io": "docker.io",
+        "registry.hub.docker.com": "docker.io",
+    }
 )
+
+#: Registries whose repositories may have upper-case letters, by their hosts.
+UPPER_CASE_REGISTRIES = frozenset({"hf.co", "huggingface.co"})
 
 
 class ConfigError(Exception):
@@ -79,6 +86,9 @@ class EgressSettings:
 class HostSettings:
     """One host of an upstream, ``host[:port]`` in lower case, and what is special about it.
 
+    ``path`` stands before the name of every repository there, in URLs and in scopes of tokens,
+    without a slash at either end; empty: nothing does.  With ``absolute`` the name is looked up with a
+    dot at its end, so that no search domain is tried; URLs, ``Host`` and TLS have it without.
     ``ca_file`` holds certificates to believe beside the system's, ``client_cert_file`` and
     ``client_key_file`` what we show to a server that asks who we are; ``fingerprint`` differs when
     there is something else in these files.  ``proxy`` is the way to this host and wins over
@@ -96,7 +106,14 @@ class HostSettings:
     token_servers: tuple[str, ...] = ()
     proxy: ProxySettings | None = None
     direct: bool = False
+    path: str = ""
+    absolute: bool = False
     fingerprint: str = field(default="", repr=False)
+
+    @property
+    def name(self) -> str:
+        """What tells this host from the others of its upstream, in logs, errors and metrics."""
+        return f"{self.host}/{self.path}" if self.path else self.host
 
 
 @frozen
@@ -117,7 +134,7 @@ class UpstreamSettings:
 
     ``believe_not_found`` is whether a 404 ends what was known of a tag.  ``retries`` is how many
     attempts to go on with a body may fail in a row, ``max_connections`` how many requests each host
-    gets at once.
+    gets at once.  With ``upper_case_names`` its repositories may have upper-case letters.
     """
 
     namespace: str
@@ -135,6 +152,7 @@ class UpstreamSettings:
     believe_not_found: bool = True
     retries: int = 8
     max_connections: int = 64
+    upper_case_names: bool = False
     configured: bool = True
 
     @classmethod
@@ -143,7 +161,12 @@ class UpstreamSettings:
 
         ``host`` must already have passed `oci_registry.spec.reference.parse_host`.
         """
-        return cls(namespace=host, hosts=(HostSettings(host),), configured=False)
+        return cls(
+            namespace=host,
+            hosts=(HostSettings(host),),
+            upper_case_names=host in UPPER_CASE_REGISTRIES,
+            configured=False,
+        )
 
 
 #: Registries whose host differs from their name; known without any configuration.

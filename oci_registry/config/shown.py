@@ -29,7 +29,7 @@ _TIMES = (
     "remember_not_found",
     "remember_denied",
 )
-_PLAIN = ("believe_not_found", "retries", "max_connections")
+_PLAIN = ("believe_not_found", "retries", "max_connections", "upper_case_names")
 
 
 def show(settings: Settings) -> str:
@@ -126,7 +126,7 @@ def _upstream(upstream: UpstreamSettings) -> dict[str, Any]:
 
 def _host(host: HostSettings) -> dict[str, Any]:
     fields = {
-        "host": host.host,
+        "host": _location(host),
         "tls": host.tls,
         "accept_invalid_certs": host.accept_invalid_certs,
         "ca_file": host.ca_file,
@@ -138,3 +138,11 @@ def _host(host: HostSettings) -> dict[str, Any]:
         "proxy": "none" if host.direct else _proxy(host.proxy),
     }
     return {key: value for key, value in fields.items() if value is not None}
+
+
+def _location(host: HostSettings) -> str:
+    """Where a host is, as it is written in the file."""
+    name, colon, port = host.host.partition(":")
+    dot = "." if host.absolute else ""
+    path = f"/{host.path}" if host.path else ""
+    return f"{name}{dot}{colon}{port}{path}"

@@ -8,7 +8,7 @@ from oci_registry.config.files import read_file
 from oci_registry.config.findings import Findings
 from oci_registry.config.hosts import HOST_KEYS, HOST_LISTS, holds_password, read_hosts
 from oci_registry.config.names import parse_namespace
-from oci_registry.config.settings import UpstreamSettings
+from oci_registry.config.settings import UPPER_CASE_REGISTRIES, UpstreamSettings
 
 #: Durations that an entry may have; those of the second kind cannot be nothing.
 TIMES = (
@@ -32,6 +32,7 @@ KEYS = (
     "believe_not_found",
     "retries",
     "max_connections",
+    "upper_case_names",
 )
 
 _MOST_RETRIES = 100
@@ -93,6 +94,7 @@ def _read_upstream(fields: Fields) -> UpstreamSettings | None:
         believe_not_found=fields.boolean("believe_not_found"),
         retries=fields.number("retries", 0, _MOST_RETRIES),
         max_connections=fields.number("max_connections", *_CONNECTIONS),
+        upper_case_names=fields.boolean("upper_case_names"),
         **{key: fields.duration(key) for key in TIMES},
         **{key: fields.duration(key, positive=True) for key in TIMEOUTS},
     )
@@ -100,6 +102,8 @@ def _read_upstream(fields: Fields) -> UpstreamSettings | None:
         fields.warning("response_timeout", "clients such as containerd wait for no more than 30s")
     if namespace is None or not hosts:
         return None
+    if not UPPER_CASE_REGISTRIES.isdisjoint({namespace, *(host.host for host in hosts)}):
+        options.setdefault("upper_case_names", True)
     return UpstreamSettings(namespace, hosts, **options)
 
 

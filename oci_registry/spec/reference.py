@@ -22,10 +22,12 @@ MAX_REPOSITORY = 255
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_ANY_CASE = re.compile(_REPOSITORY.pattern.replace("a-z", "a-zA-Z"))
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _MAX_TAG = 128
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
+_LENIENT_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _PRINTABLE = re.compile(r"[\x21-\x7e]*")
@@ -59,16 +61,27 @@ Reference = Tag | Digest
 """What follows ``/manifests/``."""
 
 
-def parse_repository(text: str) -> str:
-    """``text`` itself if it is a repository name of at most 255 characters, else `NameInvalid`."""
+def parse_repository(text: str, *, upper_case: bool = False) -> str:
+    """``text`` itself if it is a repository name of at most 255 characters, else `NameInvalid`.
+
+    The specification has lower case alone.  With *upper_case* there may be upper-case letters too,
+    which some registries have; each counts as two characters, for that is what it takes to store it.
+    """
     if not text:
         raise NameInvalid("a repository name must not be empty")
     if len(text) > MAX_REPOSITORY:
         raise NameInvalid(
             f"a repository name has at most {MAX_REPOSITORY} characters, not {len(text)}"
         )
-    if _REPOSITORY.fullmatch(text) is None:
-        if text != text.lower():
+    if upper_case and text != text.lower():
+        length = len(text) + sum(letter.isupper() for letter in text)
+        if length > MAX_REPOSITORY:
+            raise NameInvalid(
+                f"a repository name has at most {MAX_REPOSITORY} characters, not {length}, "
+                "where an upper-case letter counts as two"
+            )
+    if (_ANY_CASE if upper_case else _REPOSITORY).fullmatch(text) is None:
+        if _ANY_CASE.fullmatch(text) is not None:
             raise NameInvalid(f"{shown(text)} is not a repository name: it has upper-case letters")
         raise NameInvalid(
             f"{shown(text)} is not a repository name: components of a-z and 0-9, joined by one "
@@ -87,12 +100,15 @@ def parse_reference(text: str) -> Tag | Digest:
     return Digest.parse(text) if ":" in text else Tag(text)
 
 
-def parse_host(text: str) -> str:
+def parse_host(text: str, *, lenient: bool = False) -> str:
     """The registry host in ``text``, lower-cased; `NameInvalid` with the reason otherwise.
 
     A host is a domain name, an IPv4 address or an IPv6 address in brackets, with an optional
     port.  What resolvers would read as an address though it is not written as one (``127.1``,
     ``0x7f.0.0.1``, ``2130706433``) is refused, lest it slip past a check of addresses.
+
+    With *lenient* a name is one that the DNS may have (RFC 2181 section 11): there may be
+    underscores inside its labels and one dot at its end, which is part of the result.
     """
     if not text:
         raise NameInvalid("a registry host must not be empty")
@@ -115,34 +131,48 @@ def parse_host(text: str) -> str:
         port = port[1:] if port else "1"
     else:
         name, colon, port = lowered.partition(":")
-        _check_name(text, name)
+        _check_name(text, name.removesuffix(".") if lenient else name, lenient=lenient)
         port = port if colon else "1"
     if _PORT.fullmatch(port) is None or int(port) > 65535:
         raise _not_a_host(text, "the port is not a number from 1 to 65535")
     return lowered
 
 
+def canonical_host(host: str) -> str:
+    """The one way to write a host that `parse_host` has given: without what says nothing.
+
+    That is the port of https, with which registries are reached if nobody says otherwise, and
+    the dot at the end of a name.
+    """
+    host = host.removesuffix(":443")
+    name, colon, port = host.partition(":")
+    return host if host.startswith("[") else f"{name.removesuffix('.')}{colon}{port}"
+
+
 def looks_like_host(component: str) -> bool:
     """Whether the first component of an image name has the form of a registry host.
 
     It has if it is one and, besides, has a dot or a port or brackets, or is ``localhost``:
-    the rule by which clients tell ``quay.io/x`` from ``library/x``.
+    the rule by which clients tell ``quay.io/x`` from ``library/x``.  A dot at its end is none
+    of its dots, and what has an underscore but no port is taken for a repository.
     """
+    name, colon, _ = component.partition(":")
+    bare = name.removesuffix(".")
     if (
-        "." not in component
-        and ":" not in component
+        "." not in bare
+        and not colon
         and not component.startswith("[")
-        and component.lower() != "localhost"
+        and bare.lower() != "localhost"
     ):
         return False
     try:
-        parse_host(component)
+        parse_host(component, lenient=bool(colon) or bare != name)
     except NameInvalid:
         return False
     return True
 
 
-def _check_name(text: str, name: str) -> None:
+def _check_name(text: str, name: str, *, lenient: bool) -> None:
     if not name:
         raise _not_a_host(text, "the name is missing")
     if len(name) > _MAX_NAME:
@@ -155,8 +185,9 @@ def _check_name(text: str, name: str) -> None:
             raise _not_a_host(text, "there is nothing between two dots")
         if len(label) > _MAX_LABEL:
             raise _not_a_host(text, f"a label is longer than {_MAX_LABEL} characters")
-        if _LABEL.fullmatch(label) is None:
-            raise _not_a_host(text, "a label is made of letters, digits and, inside, hyphens")
+        if (_LENIENT_LABEL if lenient else _LABEL).fullmatch(label) is None:
+            inside = "hyphens and underscores" if lenient else "hyphens"
+            raise _not_a_host(text, f"a label is made of letters, digits and, inside, {inside}")
     if _NUMBER.fullmatch(labels[-1]) is not None:
         try:
             ipaddress.IPv4Address(name)
@@ -165,10 +196,10 @@ def _check_name(text: str, name: str) -> None:
 
 
 def _check_ipv6(text: str, address: str) -> None:
+    # A zone ("fe80::1%eth0") names a network card of this machine: not a client's business.
+    if "%" in address:
+        raise _not_a_host(text, "an address with a zone (%) is not supported")
     try:
-        # A zone ("fe80::1%eth0") names a network card of this machine: not a client's business.
-        if "%" in address:
-            raise ValueError("zone")
         ipaddress.IPv6Address(address)
     except ValueError:
         raise _not_a_host(text, "there is no IPv6 address between the brackets") from None

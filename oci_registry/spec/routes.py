@@ -48,6 +48,7 @@ MAX_PAGE = 10_000
 """The largest page of tags; whoever asks for more gets this many."""
 
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_SLASHES = re.compile(rb"/{2,}")
 _ODD_BYTE = re.compile(rb"[^\x20-\x7e]")
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 _DIGITS = re.compile(r"[0-9]+")
@@ -59,22 +60,28 @@ class Name:
 
     ``text`` is the name as the client wrote it.  ``host`` is its first component, lower-cased,
     if that has the form of a registry host and more components follow, else ``None``.  ``rest``
-    is what follows the host, the whole where there is none: always a valid repository.  With a
-    host, ``text`` may be a repository as well (``gcr.io/a``) or not (``localhost:5000/a``).
+    is what follows the host, the whole where there is none: always a valid repository, except
+    that there may be upper-case letters, which only some registries have.  With a host, ``text``
+    may be a repository as well (``gcr.io/a``) or not (``localhost:5000/a``).
+
+    ``before`` is a segment before ``/v2/``, lower-cased, which can only mean a registry:
+    clients that know nothing of hosts in names put the path of a mirror's address there.
     """
 
     host: str | None
     rest: str
     text: str
+    before: str | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str, before: str | None = None) -> Self:
         """The name in ``text``; `NameInvalid` if it is none, with or without a host."""
         head, slash, rest = text.partition("/")
-        # No repository has a colon or a bracket: such a component is meant as a host.
+        # No repository has a colon, a bracket or a dot at an end: such a component is meant as a host.
         if slash and (":" in head or "[" in head or looks_like_host(head)):
-            return cls(parse_host(head), parse_repository(rest), text)
-        return cls(None, parse_repository(text), text)
+            host = parse_host(head, lenient=True)
+            return cls(host, parse_repository(rest, upper_case=True), text, before)
+        return cls(None, parse_repository(text, upper_case=True), text, before)
 
     @property
     def first(self) -> str | None:
@@ -95,13 +102,21 @@ class Name:
         """The components after the first; empty if there is but one."""
         return self.text.partition("/")[2]
 
+    @property
+    def path(self) -> str:
+        """Where a client finds this name: the path up to the endpoint, decoded."""
+        return f"/v2/{self.text}" if self.before is None else f"/{self.before}/v2/{self.text}"
+
     def __str__(self) -> str:
         return self.text
 
 
 @frozen
 class BaseRoute:
-    """``/v2/`` or ``/v2``: is this a registry?  Its query means nothing and is not read."""
+    """``/v2/`` or ``/v2``: is this a registry?  Its query means nothing and is not read.
+
+    The same for ``/HOST/v2/``.
+    """
 
 
 @frozen
@@ -157,13 +172,16 @@ def parse_route(path: bytes, query: bytes) -> Route:
     """The route of a request.
 
     ``path`` is as it came, still percent-encoded and without the query; every segment is
-    decoded once, after the path is split.  `NameUnknown` for a path of no known shape;
-    `NameInvalid`, `DigestInvalid`, `ReferenceInvalid`, `PaginationInvalid` and `BadRequest` for
-    what is malformed in a known one.  Unknown fields of the query are passed over, but for a list
-    of tags, whose registry may have put them into its links; known ones
-    may come once, and an empty ``last`` or ``artifactType`` is as good as none.
+    decoded once, after the path is split.  Several slashes together are as good as one.
+    `NameUnknown` for a path of no known shape; `NameInvalid`, `DigestInvalid`, `ReferenceInvalid`,
+    `PaginationInvalid` and `BadRequest` for what is malformed in a known one.  Unknown fields of
+    the query are ignored, but for a list of tags, whose registry may have put them into its links;
+    known ones may come once, and an empty ``ns``, ``last`` or ``artifactType`` is as good as none.
     """
     segments = _segments(path)
+    before = _before(segments)
+    if before is not None:
+        del segments[0]
     if segments in (["v2"], ["v2", ""]):
         return BaseRoute()
     if segments[0] != "v2":
@@ -171,21 +189,22 @@ def parse_route(path: bytes, query: bytes) -> Route:
     if len(segments) < 4:
         raise _no_endpoint()
     marker, last = segments[-2:]
+    text = "/".join(segments[1:-2])
     if marker == "manifests":
-        name = _name(segments)
+        name = Name.parse(text, before)
         reference = parse_reference(last)
         return ManifestRoute(name, reference, _Fields(query).ns())
     if marker == "blobs":
-        name = _name(segments)
+        name = Name.parse(text, before)
         digest = Digest.parse(last)
         return BlobRoute(name, digest, _Fields(query).ns())
     if marker == "referrers":
-        name = _name(segments)
+        name = Name.parse(text, before)
         digest = Digest.parse(last)
         fields = _Fields(query)
         return ReferrersRoute(name, digest, fields.text("artifactType", BadRequest), fields.ns())
     if marker == "tags" and last == "list":
-        name = _name(segments)
+        name = Name.parse(text, before)
         fields = _Fields(query)
         last_tag = fields.text("last", PaginationInvalid, MAX_LAST)
         return TagsRoute(name, fields.n(), last_tag, fields.ns(), fields.opaque())
@@ -199,8 +218,14 @@ def _no_endpoint() -> NameUnknown:
     )
 
 
-def _name(segments: Sequence[str]) -> Name:
-    return Name.parse("/".join(segments[1:-2]))
+def _before(segments: Sequence[str]) -> str | None:
+    """The registry before ``/v2``, if what stands there may be one."""
+    if len(segments) < 2 or segments[0] == "v2" or segments[1] != "v2":
+        return None
+    try:
+        return parse_host(segments[0], lenient=True)
+    except NameInvalid:
+        return None
 
 
 def _segments(path: bytes) -> list[str]:
@@ -208,6 +233,7 @@ def _segments(path: bytes) -> list[str]:
         raise NameInvalid(f"a path has at most {MAX_PATH} bytes, not {len(path)}")
     if not path.startswith(b"/"):
         raise NameUnknown("a path starts with a slash")
+    path = _SLASHES.sub(b"/", path)
     if b"%" in path:
         if _BAD_ESCAPE.search(path) is not None:
             raise NameInvalid("the path has a malformed percent escape")
@@ -216,11 +242,10 @@ def _segments(path: bytes) -> list[str]:
             raise NameInvalid("the path has an encoded slash")
     else:
         segments = _text(path)[1:].split("/")
-    # One slash at the end is part of "/v2/" and of no other path.
-    whole = segments[:-1] if segments in ([""], ["v2", ""]) else segments
-    if "" in whole:
-        raise NameInvalid("the path has an empty segment")
-    if "." in whole or ".." in whole:
+    # A slash at the end is part of "/v2/" and of no other path.
+    if segments[-1] == "" and segments != [""] and segments[-2:] != ["v2", ""]:
+        raise NameInvalid("the path ends with a slash")
+    if "." in segments or ".." in segments:
         raise NameInvalid("the path has a segment '.' or '..'")
     return segments
 
@@ -258,10 +283,10 @@ class _Fields:
 
     def ns(self) -> str | None:
         value = self._single("ns", NameInvalid)
-        if value is None:
+        if not value:
             return None
         try:
-            return parse_host(value)
+            return parse_host(value, lenient=True)
         except NameInvalid as error:
             raise NameInvalid(f"the field ns: {error.message}") from None
 

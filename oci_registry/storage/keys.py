@@ -6,9 +6,14 @@
 ``repositories/HOST/REPOSITORY/_referrers/ALGORITHM/ab/REST``  what refers to a manifest
 
 A repository's components never begin with an underscore, so the marks cannot be mistaken.
+Where a repository has upper-case letters, ``!a`` stands for ``A``: no name has that, and names that
+differ in case alone stay apart where the file system does not tell cases apart.
 """
 
 from __future__ import annotations
+
+import re
+from functools import partial
 
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RegistryError
@@ -16,6 +21,8 @@ from oci_registry.spec.reference import parse_host, parse_repository, parse_tag
 
 BLOBS = "blobs"
 REPOSITORIES = "repositories"
+_UPPER = re.compile("[A-Z]")
+_ESCAPED = re.compile("!([a-z])")
 
 
 def check_key(key: str) -> str:
@@ -60,17 +67,39 @@ def parse_manifest_key(key: str) -> tuple[str, Digest] | None:
     if top != REPOSITORIES or len(parts) != 5 or parts[1] != "_manifests":
         return None
     digest = _parse_digest_path(parts[2:])
+    return (parts[0], digest) if digest is not None and _is_namespace(parts[0]) else None
+
+
+def _is_namespace(text: str) -> bool:
+    """Whether this is how a registry is called: a host in lower case, or a single component."""
+    for parse in (parse_repository, partial(parse_host, lenient=True)):
+        try:
+            return "/" not in text and parse(text) == text
+        except RegistryError:
+            continue
+    return False
+
+
+def _repository_prefix(host: str, repository: str) -> str:
+    if not repository.islower():
+        repository = _UPPER.sub(lambda letter: f"!{letter[0].lower()}", repository)
+    return f"{REPOSITORIES}/{host}/{repository}"
+
+
+def _parse_repository_parts(parts: list[str]) -> tuple[str, str] | None:
+    """Return the registry and the repository in the components of a `_repository_prefix`."""
+    if len(parts) < 2 or not _is_namespace(parts[0]):
+        return None
+    written = _ESCAPED.sub(lambda escaped: escaped[1].upper(), "/".join(parts[1:]))
     try:
-        host = parse_host(parts[0])
+        return parts[0], parse_repository(written, upper_case=True)
     except RegistryError:
         return None
-    # A host may be written in many ways, but there is one way in which it is written here.
-    return (host, digest) if digest is not None and host == parts[0] else None
 
 
 def tags_prefix(host: str, repository: str) -> str:
     """Return the prefix of a repository's tags."""
-    return f"{REPOSITORIES}/{host}/{repository}/_tags"
+    return f"{_repository_prefix(host, repository)}/_tags"
 
 
 def tag_key(host: str, repository: str, tag: str) -> str:
@@ -83,16 +112,17 @@ def parse_tag_key(key: str) -> tuple[str, str, str] | None:
     top, *parts = key.split("/")
     if top != REPOSITORIES or len(parts) < 4 or parts[-2] != "_tags":
         return None
+    named = _parse_repository_parts(parts[:-2])
     try:
-        named = parse_host(parts[0]), parse_repository("/".join(parts[1:-2])), parse_tag(parts[-1])
+        tag = parse_tag(parts[-1])
     except RegistryError:
         return None
-    return named if tag_key(*named) == key else None
+    return (*named, tag) if named is not None and tag_key(*named, tag) == key else None
 
 
 def referrers_key(host: str, repository: str, digest: Digest) -> str:
     """Return where the list of what refers to a manifest is."""
-    return f"{REPOSITORIES}/{host}/{repository}/_referrers/{_digest_path(digest)}"
+    return f"{_repository_prefix(host, repository)}/_referrers/{_digest_path(digest)}"
 
 
 def parse_referrers_key(key: str) -> tuple[str, str, Digest] | None:
@@ -100,11 +130,7 @@ def parse_referrers_key(key: str) -> tuple[str, str, Digest] | None:
     top, *parts = key.split("/")
     if top != REPOSITORIES or len(parts) < 6 or parts[-4] != "_referrers":
         return None
-    digest = _parse_digest_path(parts[-3:])
-    try:
-        host, repository = parse_host(parts[0]), parse_repository("/".join(parts[1:-4]))
-    except RegistryError:
+    named, digest = _parse_repository_parts(parts[:-4]), _parse_digest_path(parts[-3:])
+    if named is None or digest is None or referrers_key(*named, digest) != key:
         return None
-    if digest is None or referrers_key(host, repository, digest) != key:
-        return None
-    return host, repository, digest
+    return (*named, digest)

@@ -22,7 +22,7 @@ from zope.interface import implementer
 
 from oci_registry.config.settings import EgressSettings, HostSettings, ProxySettings
 from oci_registry.upstream.failures import no_connection
-from oci_registry.upstream.guard import GuardedReactor, Lookups, resolve_public
+from oci_registry.upstream.guard import GuardedReactor, Lookups, NamedReactor, resolve_public
 from oci_registry.upstream.places import BadAddress, Place
 from oci_registry.upstream.proxies import Proxies
 from oci_registry.upstream.tls import proxy_policy, tls_policy
@@ -68,9 +68,13 @@ class _DirectEndpoint:
     def __init__(self, reactor: Any, place: Place, timeout: float) -> None:
         self._reactor = reactor
         self._timeout = timeout
+        host = place.host
+        if "_" in host:
+            # The DNS has such names (RFC 2181 section 11), which HostnameEndpoint does not know.
+            reactor, host = NamedReactor(reactor, host), "named.invalid"
         # As text: bytes would be decoded for the resolver, and encoded again by an older standard.
         self._endpoint = HostnameEndpoint(
-            reactor, place.host, place.port, timeout=timeout, attemptDelay=ATTEMPT_DELAY
+            reactor, host, place.port, timeout=timeout, attemptDelay=ATTEMPT_DELAY
         )
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
@@ -103,6 +107,7 @@ class Endpoints:
         self._reactor = reactor
         self._guarded = guarded
         self._timeout = timeout
+        self._absolute = Place.of_upstream(settings) if settings.absolute else None
         self._policy = tls_policy(settings)
         self._proxy_policy = proxy_policy(settings)
         self._proxies = Proxies(settings, egress)
@@ -120,6 +125,8 @@ class Endpoints:
         return wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
 
     def _direct(self, place: Place) -> IStreamClientEndpoint:
+        if place == self._absolute:
+            place = Place(f"{place.host}.", place.port)
         return _DirectEndpoint(self._guarded or self._reactor, place, self._timeout)
 
     def _tunnel(self, place: Place, proxy: ProxySettings) -> IStreamClientEndpoint:
@@ -138,7 +145,7 @@ class Endpoints:
 
 
 class _AddressURL(EncodedURL):
-    """A URL with an IPv6 address for a host, which hyperlink would encode like a name, and fail."""
+    """A URL whose host is an IPv6 address or has an underscore, which hyperlink cannot encode."""
 
     def to_uri(self) -> EncodedURL:
         """Return the URL in ASCII."""
@@ -150,7 +157,7 @@ def _parse_url(url: str) -> EncodedURL:
     """Return a URL for treq; `BadAddress` for what is none."""
     try:
         parsed = EncodedURL.from_text(url)
-        if ":" in parsed.host:
+        if ":" in parsed.host or ("_" in parsed.host and parsed.host.isascii()):
             parsed = _AddressURL.from_text(url)
         # Treq will do the same, and has no error of its own for a name that cannot be encoded.
         parsed.to_uri()

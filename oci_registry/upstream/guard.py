@@ -197,6 +197,45 @@ class GuardedReactor:
         return getattr(self._reactor, name)
 
 
+@implementer(IHostnameResolver)
+@frozen
+class _NamedResolver:
+    resolver: IHostnameResolver
+    name: str
+
+    def resolveHostName(
+        self,
+        resolutionReceiver: IResolutionReceiver,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Sequence[type[IAddress]] | None = None,
+        transportSemantics: str = "TCP",
+    ) -> IHostResolution:
+        return self.resolver.resolveHostName(
+            resolutionReceiver, self.name, portNumber, addressTypes, transportSemantics
+        )
+
+
+class NamedReactor:
+    """A reactor whose name resolver finds *name*, whichever it is asked for; all else is the real one's.
+
+    For names that endpoints refuse to look up.
+    """
+
+    def __init__(self, reactor: Any, name: str) -> None:
+        self._reactor = reactor
+        self._name = name
+        directlyProvides(self, providedBy(reactor), IReactorPluggableNameResolver)
+
+    @property
+    def nameResolver(self) -> IHostnameResolver:
+        """The resolver of that name."""
+        return _NamedResolver(self._reactor.nameResolver, self._name)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+
 def resolve_public(reactor: GuardedReactor, host: str) -> Deferred[Sequence[str]]:
     """Return the public addresses of *host*; `DNSLookupError` if there are none."""
     found = _Found(host)

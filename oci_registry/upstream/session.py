@@ -6,7 +6,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
-from urllib.parse import SplitResult, urlencode, urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -31,6 +31,7 @@ from oci_registry.upstream.failures import (
     was_cancelled,
 )
 from oci_registry.upstream.limits import RateLimit
+from oci_registry.upstream.naming import NsField
 from oci_registry.upstream.questions import Question
 
 T = TypeVar("T")
@@ -43,8 +44,6 @@ MAX_TARGETS = 32
 TOKEN_SERVER = "token server"  # noqa: S105 - the area of its failures
 _NAME_IN_PATH = re.compile(r"/v2/([a-zA-Z0-9._/-]{1,255})/(?:manifests|blobs|tags|referrers)/")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-# Answers to the field ns by servers that do not know it, rather than to the question.
-_NS_REFUSALS = frozenset({400, 405, 414, 422, 501})
 # A server that a host leads to has this much less time, so that its timeout is known as its own.
 _MARGIN = 0.05
 
@@ -78,8 +77,7 @@ class Session:
     Credentials go to their own origin alone. The host's failures are what treq raises, to be turned
     into a `RegistryError` by `explain`; a failure of a server that it leads to is a `TargetFailed`.
 
-    *ns*: the registry that is meant, where the host is another one that may know several. A host that
-    refuses the field is asked without it from then on.
+    A host that may be a mirror of many registries gets the one that is meant as the field ``ns``.
     """
 
     def __init__(
@@ -91,10 +89,9 @@ class Session:
         circuits: Circuits,
         limit: RateLimit,
         *,
-        ns: str | None = None,
         settings_of: SettingsOf = lambda _: None,
     ) -> None:
-        self.host = host.host
+        self.host = host.name
         self.clock = clock
         self._public_only = not settings.configured
         self.url = f"{'https' if host.tls else 'http'}://{host.host}"
@@ -107,7 +104,8 @@ class Session:
             http, self.url, host.credentials, clock, host.token_servers, self._user_agent
         )
         self._has_credentials = host.credentials is not None
-        self._ns = ns
+        self._ns = NsField(settings.namespace, host)
+        self._prefix = f"{host.path}/" if host.path else ""
         self._settings_of = settings_of
         self._others: OrderedDict[str, Authenticator] = OrderedDict()
 
@@ -128,24 +126,25 @@ class Session:
         self, call: Call, method: str, path: str, headers: Mapping[str, str] | None = None
     ) -> Reply:
         """Send a request and return the answer, whatever its status; *path* is below ``/v2/``."""
-        url = f"{self.url}/v2/{path}"
-        ns = self._ns
-        if ns is None:
-            return await self._authorized(call, method, url, headers or {})
-        reply = await self._authorized(call, method, _with_ns(url, ns), headers or {})
-        if reply.response.code not in _NS_REFUSALS or header(reply.response, "OCI-Namespace"):
+        url = f"{self.url}/v2/{self._prefix}{path}"
+        reply = await self._authorized(call, method, self._ns.added_to(url), headers or {})
+        own = reply.area is call.question.kind
+        if not (own and self._ns.sent and self._ns.doubtful(reply.response.code)):
             return reply
-        abandon(reply.response, self.clock)
         plain = await self._authorized(call, method, url, headers or {})
-        if plain.response.code not in _NS_REFUSALS:
-            self._ns = None
-        return plain
+        response, other = reply.response, plain.response
+        if self._ns.replaces(other.code, header(other, "OCI-Namespace")):
+            reply, response = plain, reply.response
+        else:
+            response = other
+        abandon(response, self.clock)
+        return reply
 
     async def _authorized(
         self, call: Call, method: str, url: str, headers: Mapping[str, str]
     ) -> Reply:
         """Send a request, and again as long as a refusal can be answered."""
-        scope = f"repository:{call.question.repository}:pull"
+        scope = f"repository:{self._prefix}{call.question.repository}:pull"
         authorization = self._auth.at_hand(scope)
         for _ in range(MAX_CHALLENGES):
             reply = await self._follow(call, method, url, headers, authorization)
@@ -306,10 +305,6 @@ def origin_of(url: str) -> str:
     port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
     host = parts.hostname or ""
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
-
-
-def _with_ns(url: str, ns: str) -> str:
-    return f"{url}{'&' if urlsplit(url).query else '?'}{urlencode({'ns': ns})}"
 
 
 def _may_hide(response: IResponse) -> bool:

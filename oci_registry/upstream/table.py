@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 
 from attrs import frozen
 
-from oci_registry.config.settings import ALIASES, BUILTIN_UPSTREAMS, UpstreamSettings
+from oci_registry.config.names import fold_alias
+from oci_registry.config.settings import BUILTIN_UPSTREAMS, UpstreamSettings
 from oci_registry.spec.errors import NameUnknown
-from oci_registry.spec.reference import parse_repository
+from oci_registry.spec.reference import looks_like_host, parse_repository
 from oci_registry.spec.routes import Name
 from oci_registry.upstream.interfaces import Upstream
 
@@ -62,22 +63,70 @@ class UpstreamTable:
     def resolve(self, name: Name, ns: str | None) -> Target:
         """Return what a request means.
 
-        ``ns`` decides if it was given; else the first component of the name, if it is a configured
-        namespace or has the form of a registry host; else the default. Raises `NameInvalid` for a
-        name that no repository can have, `NameUnknown` for a registry that is not mirrored.
+        What stands before ``/v2/`` decides if there is something; else ``ns`` if it was given; else the
+        first component of the name, if it is a configured namespace or has the form of a registry
+        host; else the default. Raises `NameInvalid` for a name that no repository there can have,
+        `NameUnknown` for a registry that is not mirrored.
         """
-        if ns is not None:
-            host, repository = ns, parse_repository(name.text)
+        if name.before is not None:
+            host, repository = self._without_registry(self._before(name.before), name)
+        elif ns is not None:
+            host, repository = self._without_registry(fold_alias(ns), name)
         elif name.host is not None:
-            host, repository = name.host, name.rest
+            host, repository = fold_alias(name.host), name.rest
         elif name.first is not None and name.first in self._configured:
             host, repository = name.first, name.after_first
         else:
-            host, repository = self._default, name.rest
-        host = ALIASES.get(host, host)
+            host, repository = fold_alias(self._default), name.rest
+        has_upper_case = repository != repository.lower()
+        allowed = has_upper_case and self._settings_of(host).upper_case_names
+        parse_repository(repository, upper_case=allowed)
         if host == _DOCKER_HUB and "/" not in repository:
             repository = f"library/{repository}"
         return Target(self.upstream(host), repository)
+
+    def _before(self, text: str) -> str:
+        """Return the registry before ``/v2/``: one that is configured, or the name of a host."""
+        host = fold_alias(text)
+        if host not in self._configured and not looks_like_host(text):
+            raise NameUnknown(f"there is no registry {host}; the registry is below /v2/")
+        return host
+
+    def _without_registry(self, host: str, name: Name) -> tuple[str, str]:
+        """Return the registry and the repository of a name beside which *host* is given.
+
+        Clients that have a path in a mirror's address send the registry in both places, and those
+        that put ``/v2`` behind that path send ``v2`` once more. Only the registry that is meant is
+        left out, be it under another of its names; anything else is a part of the repository.
+        """
+        if name.host is not None:
+            first, rest = fold_alias(name.host), name.rest
+        else:
+            first, rest = name.first or "", name.after_first
+        if not rest or not self._same(first, host):
+            return host, name.text
+        head, slash, behind = rest.partition("/")
+        return first, behind if head == "v2" and slash else rest
+
+    def _same(self, first: str, host: str) -> bool:
+        """Whether *first* in a path means the registry *host*: the same name, or a name of ours for it.
+
+        A configured namespace that is no host's name means nothing to others: it is the registry that
+        is asked at the same place. Two names of hosts at one place may be two registries, behind a
+        mirror that has both.
+        """
+        if first == host:
+            return True
+        configured = self._settings.get(first)
+        if configured is None or looks_like_host(first):
+            return False
+        one, other = configured.hosts[0], self._settings_of(host).hosts[0]
+        return (one.host, one.path, one.tls) == (other.host, other.path, other.tls)
+
+    def _settings_of(self, host: str) -> UpstreamSettings:
+        """Return the settings with which a registry is asked, if it is."""
+        known = self._settings.get(host) or self._builtin.get(host)
+        return known or UpstreamSettings.dynamic(host)
 
     def upstream(self, host: str) -> Upstream:
         """Return the upstream for a source host; `NameUnknown` when there is none."""
@@ -88,8 +137,7 @@ class UpstreamTable:
             return known
         if not self._dynamic_allowed:
             raise NameUnknown(f"the registry {host} is not one that this mirror is configured for")
-        settings = self._builtin.get(host) or UpstreamSettings.dynamic(host)
-        upstream = self._dynamic[host] = self._connect(settings)
+        upstream = self._dynamic[host] = self._connect(self._settings_of(host))
         if len(self._dynamic) > MAX_DYNAMIC:
             _close([self._dynamic.popitem(last=False)[1]])
         return upstream

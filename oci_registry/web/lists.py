@@ -49,7 +49,7 @@ class TagsHandler:
             )
         query = _next_query(served.page, route)
         if query is not None:
-            path = quote(f"/v2/{route.name.text}/tags/list", safe="/:[]")
+            path = quote(f"{route.name.path}/tags/list", safe="/:[]")
             request.setHeader(b"Link", format_next_link(f"{path}?{query}").encode("ascii"))
         pieces = _pieces(route.name.text, served.page.tags)
         del served

@@ -93,7 +93,8 @@ class Ready(Text):
 class Root(Resource):
     """The tree: ``/``, ``/healthz``, ``/readyz``, and what is given; all else is not here.
 
-    *metrics* are at ``/metrics``, *v2* is at ``/v2``.
+    *metrics* are at ``/metrics``, *v2* is at ``/v2`` and at ``/HOST/v2``, whatever *HOST* is. Several
+    slashes together are as good as one.
     """
 
     def __init__(
@@ -109,11 +110,20 @@ class Root(Resource):
             self.putChild(b"metrics", Text(metrics.page, CONTENT_TYPE_LATEST))
         if v2 is not None:
             self.putChild(b"v2", v2)
+        self._v2 = v2
         self._nothing = _Nothing("; the registry is below /v2/" if v2 is not None else "")
+
+    def getChildWithDefault(self, path: bytes, request: Any) -> Resource:
+        """Return what answers a path whose first segment is *path*."""
+        while not path and request.postpath:
+            path = request.postpath.pop(0)
+        child: Resource = super().getChildWithDefault(path, request)
+        return child
 
     def getChild(self, path: bytes, request: Any) -> Resource:
         """Return what answers a path that is not in the tree."""
-        return self._nothing
+        behind = next((segment for segment in request.postpath if segment), b"")
+        return self._v2 if self._v2 is not None and behind == b"v2" else self._nothing
 
     def render(self, request: Any) -> int:
         """Answer for a path that ends here, which only an odd one does."""

@@ -27,7 +27,8 @@ class BadInput(MirrorTestCase):
         await self.start()
         for path, status, code in (
             ("/v2/UPPER/manifests/1", 400, "NAME_INVALID"),
-            ("/v2/a//b/manifests/1", 400, "NAME_INVALID"),
+            ("/v2/a/b/manifests/1/", 400, "NAME_INVALID"),
+            ("/v2/a//../b/manifests/1", 400, "NAME_INVALID"),
             ("/v2/../a/manifests/1", 400, "NAME_INVALID"),
             ("/v2/a/../../etc/manifests/1", 400, "NAME_INVALID"),
             ("/v2/a/%2e%2e/b/manifests/1", 400, "NAME_INVALID"),
@@ -51,7 +52,8 @@ class BadInput(MirrorTestCase):
             ("/v2/nothing", 404, "NAME_UNKNOWN"),
             ("/v2/a/uploads/1", 404, "NAME_UNKNOWN"),
             ("/somewhere", 404, "NAME_UNKNOWN"),
-            ("//v2/", 404, "NAME_UNKNOWN"),
+            ("/some/where/v2/", 404, "NAME_UNKNOWN"),
+            ("/somewhere/v2/a/manifests/1", 404, "NAME_UNKNOWN"),
         ):
             response = await self.client.get(path)
             got = (response.status, self.code(response))
@@ -73,7 +75,6 @@ class BadInput(MirrorTestCase):
             "docker.io:",
             "docker.io:99999",
             "[::1",
-            "",
             "..",
             "docker.io&ns=docker.io",
             "docker.io&ns=quay.io",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import parse_qs
 
 from twisted.internet.defer import Deferred
 
@@ -239,7 +240,7 @@ class ClientContract(MirrorTestCase):
         path = f"/v2/library/app/referrers/{subject}"
 
         def pages(asked: Asked) -> Reply:
-            number = int(asked.query.removeprefix("page=") or 0)
+            number = int(parse_qs(asked.query).get("page", ["0"])[0])
             types = ("sbom", "signature")
             manifests = [{"artifactType": types[number % 2], "digest": "d", "size": number}]
             headers = {"Content-Type": OCI_INDEX}

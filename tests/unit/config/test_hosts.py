@@ -142,10 +142,12 @@ class Several(_Case):
             ("b.example", "'b.example:443'"),
             ("'b.example:443'", "b.example"),
             ("'b.example:80'", "{host: b.example, tls: false}"),
+            ("b.example.", "b.example"),
+            ("b.example/x", "'b.example:443/x/'"),
         ):
             self.load(f"  hosts:\n  - {one}\n  - c.example\n  - {other}\n")
             self.assert_problem("host 3 (b.example", "line 5: host: b.example", "is given twice")
-        self.load("  hosts: [b.example, 'b.example:80', 'b.example:5000', c.b.example]")
+        self.load("  hosts: [b.example, 'b.example:80', b.example/x, b.example/y, c.b.example]")
         self.assert_fine()
 
     def test_items(self) -> None:
@@ -156,8 +158,11 @@ class Several(_Case):
             ("~", "host: is required"),
             ("{tls: true}", "host: is required"),
             ("''", "host: is empty"),
-            (f"x:{SECRET}@c.example", "host: must be host[:port]; credentials belong"),
-            ("https://c.example", "host: must be host[:port] without a scheme"),
+            (
+                f"x:{SECRET}@c.example",
+                "host: must be host[:port] or host[:port]/path; credentials belong",
+            ),
+            ("https://c.example", "host: must be host[:port] or host[:port]/path without a scheme"),
         ):
             hosts = self.load(f"  hosts:\n  - b.example\n  - {item}\n")
             self.assertEqual(hosts, (HostSettings("b.example"),))
@@ -350,5 +355,5 @@ class Anything(_Case):
         findings = Findings()
         loaded = load_upstreams(self.write("any.yaml", document), findings)
         self.assertTrue(findings.problems or loaded)
-        names = [host.host for upstream in loaded for host in upstream.hosts]
+        names = [host.name for upstream in loaded for host in upstream.hosts]
         self.assertTrue(findings.problems or len(names) == len(set(names)))

@@ -74,9 +74,13 @@ class Values(SynchronousTestCase):
         self.assertEqual(
             (upstream.namespace, upstream.hosts[0].host), ("docker.io", "registry-1.docker.io")
         )
-        self.assertEqual(
-            dict(ALIASES), {"index.docker.io": "docker.io", "registry-1.docker.io": "docker.io"}
-        )
+        names = ("index.docker.io", "registry-1.docker.io", "registry.hub.docker.com")
+        self.assertEqual(dict(ALIASES), dict.fromkeys(names, "docker.io"))
+
+    def test_upper_case(self) -> None:
+        """Hugging Face is known for the upper case of its repositories."""
+        for host, expected in {"hf.co": True, "huggingface.co": True, "ghcr.io": False}.items():
+            self.assertEqual(UpstreamSettings.dynamic(host).upper_case_names, expected)
 
 
 class Storages(SynchronousTestCase):

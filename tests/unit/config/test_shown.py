@@ -119,12 +119,13 @@ class Showing(ConfigTestCase):
         )
         upstream = UpstreamSettings(
             "corp.example",
-            (host, HostSettings("b.example", direct=True)),
+            (host, HostSettings("b.example:5000", direct=True, path="a/b", absolute=True)),
             "ua",
             *(float(seconds) for seconds in range(1, 10)),
             believe_not_found=False,
             retries=9,
             max_connections=17,
+            upper_case_names=True,
         )
         same = [f.name for f in fields(UpstreamSettings) if getattr(upstream, f.name) == f.default]
         self.assertEqual(same, ["configured"], "give the new one another value than its default")

@@ -251,11 +251,15 @@ class Problems(_Case):
             (
                 "a",
                 "https://quay.io/",
-                "host: must be host[:port] without a scheme: write 'quay.io'",
+                "host: must be host[:port] or host[:port]/path without a scheme: write 'quay.io'",
             ),
-            ("a", f"x:{SECRET}@quay.io", "host: must be host[:port]; credentials belong"),
+            (
+                "a",
+                f"x:{SECRET}@quay.io",
+                "host: must be host[:port] or host[:port]/path; credentials belong",
+            ),
             (f"x:{SECRET}@a", "a", "namespace: must be host[:port]; credentials belong"),
-            ("a", "quay.io/v2", "host: 'quay.io/v2' is not a registry host: it has a slash"),
+            ("a", "quay.io/v2", "v2 is no part of it: write 'quay.io'"),
             ("a", "quay.io:99999", "host: 'quay.io:99999' is not"),
         ):
             self.findings.problems.clear()

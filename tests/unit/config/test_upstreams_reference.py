@@ -86,7 +86,8 @@ class Reference(SynchronousTestCase):
                 parse = int if re.match(r"\d+ to \d+", kind) else kinds.get(kind, str)
                 self.assertEqual(parse(text), getattr(settings, name), name)
                 compared.add(name)
-        others = {"believe_not_found", "retries", "max_connections", "tls", "accept_invalid_certs"}
+        others = {"believe_not_found", "retries", "max_connections", "upper_case_names"}
+        others |= {"tls", "accept_invalid_certs"}
         self.assertEqual({*TIMES, *TIMEOUTS, *others}, compared)
 
     def test_types(self) -> None:

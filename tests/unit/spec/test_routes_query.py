@@ -47,6 +47,11 @@ class Queries(SynchronousTestCase):
             "ns=localhost:5000": "localhost:5000",
             "ns=%5B::1%5D:5000": "[::1]:5000",
             "x=y&ns=quay.io&z": "quay.io",
+            "ns=quay.io:443": "quay.io:443",
+            "ns=quay.io.": "quay.io.",
+            "ns=docker_registry:5000": "docker_registry:5000",
+            "ns=": None,
+            "ns": None,
             "&&ns=quay.io&&": "quay.io",
         }.items():
             for path in (
@@ -62,7 +67,6 @@ class Queries(SynchronousTestCase):
     def test_bad_ns(self) -> None:
         """A source host that is none is refused in every endpoint, and named."""
         for value in (
-            "",
             "quay.io/x",
             "quay.io%2Fx",
             "../etc",
@@ -77,7 +81,10 @@ class Queries(SynchronousTestCase):
             "quay.io%",
             "%ff",
             "qu%C3%A4y.io",
-            "quay.io.",
+            "quay.io..",
+            ".",
+            "_a.example",
+            "127.1.",
             "quay.io:0",
             "quay.io:99999",
             "127.1",

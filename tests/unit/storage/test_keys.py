@@ -25,9 +25,9 @@ DIGESTS = st.one_of(
     st.binary(max_size=8).map(lambda data: Digest.of(data, "sha512")),
 )
 HOSTS = st.sampled_from(
-    ["docker.io", "localhost", "localhost:5000", "[::1]:5000", "127.0.0.1:80", "a-b.example.com"]
+    ["docker.io", "localhost:5000", "[::1]:5000", "127.0.0.1:80", "a-b.example.com", "my__mirror"]
 )
-COMPONENT = st.from_regex(r"[a-z0-9]{1,5}((\.|_|__|-{1,2})[a-z0-9]{1,5}){0,2}", fullmatch=True)
+COMPONENT = st.from_regex(r"[a-zA-Z0-9]{1,5}((\.|_|__|-{1,2})[aA0]{1,5}){0,2}", fullmatch=True)
 REPOSITORIES = st.lists(COMPONENT, min_size=1, max_size=4).map("/".join)
 TAGS = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}", fullmatch=True)
 PARTS = (
@@ -56,6 +56,14 @@ class Keys(SynchronousTestCase):
         self.assertEqual(
             referrers_key("quay.io", "a/b", DIGEST), f"repositories/quay.io/a/b/_referrers/{path}"
         )
+        self.assertEqual(tag_key("hf.co", "Ab/cD", "V1"), "repositories/hf.co/!ab/c!d/_tags/V1")
+
+    def test_single_names(self) -> None:
+        """A namespace that is no host is found again as well."""
+        for namespace in ("mirror", "my_mirror", "a__b", "my_registry:5000"):
+            self.assertEqual((namespace, "a", "v1"), parse_tag_key(tag_key(namespace, "a", "v1")))
+            manifest = manifest_key(namespace, DIGEST)
+            self.assertEqual((namespace, DIGEST), parse_manifest_key(manifest))
 
     @given(DIGESTS, HOSTS, REPOSITORIES, TAGS)
     def test_round_trip(self, digest: Digest, host: str, repository: str, tag: str) -> None:
@@ -85,6 +93,9 @@ class Keys(SynchronousTestCase):
         """Different tags never share a place, nor does one lie in the way of another."""
         one, other = tag_key(*first), tag_key(*second)
         self.assertEqual(one == other, first == second)
+        # Nor do repositories share one where the file system knows no case.
+        folders = [tags_prefix(*which[:2]).lower() for which in (first, second)]
+        self.assertEqual(folders[0] == folders[1], first[:2] == second[:2])
         self.assertFalse(one.startswith(other + "/"))
 
     @given(JUNK)
@@ -117,6 +128,11 @@ class Keys(SynchronousTestCase):
             "repositories/docker.io/_tags/latest",
             "repositories/Docker.io/library/x/_tags/latest",
             "repositories/docker.io/UPPER/_tags/latest",
+            "repositories/docker.io/!/_tags/latest",
+            "repositories/docker.io/!A/_tags/latest",
+            "repositories/docker.io/a!/_tags/latest",
+            "repositories/docker.io/!0/_tags/latest",
+            "repositories/a/b/_manifests/_tags/latest",
             "repositories/docker.io/a/_tags/.hidden",
             "repositories/docker.io/a/_tags/b/c",
             "blobs/docker.io/a/_tags/latest",

@@ -135,6 +135,38 @@ class Connections(SynchronousTestCase):
                 reactor.advance(1)
                 self.assertEqual([("1.1.1.1", 80)], [c[:2] for c in reactor.tcpClients], name)
 
+    def test_underscores(self) -> None:
+        """A name with an underscore, which only the DNS knows, is looked up, and guarded, as others are."""
+        for name in ("docker_registry", "a_b.example.com"):
+            for guarded in (True, False):
+                reactor = resolving({name: ["10.0.0.1", "1.1.1.1"]})
+                http = UpstreamHttp(reactor, HostSettings("h"), guarded=guarded)
+                self.begin(http, f"http://{name}:5000/v2/é?ns=a")
+                reactor.advance(1)
+                addresses = [client[0] for client in reactor.tcpClients]
+                self.assertEqual(guarded, "10.0.0.1" not in addresses, name)
+                protocol = reactor.tcpClients[0][2].buildProtocol(None)
+                transport = StringTransport()
+                protocol.makeConnection(transport)
+                self.assertIn(f"Host: {name}:5000\r\n".encode(), transport.value())
+
+    def test_absolute_name(self) -> None:
+        """With a dot at its end a name is looked up, and nothing but looked up, and no other name is."""
+        names = {"reg.example.": ["1.1.1.1"], "other.example": ["2.2.2.2"]}
+        for url, address in (
+            ("http://reg.example:5000/", "1.1.1.1"),
+            ("http://other.example/", "2.2.2.2"),
+        ):
+            reactor = resolving(names)
+            http = UpstreamHttp(reactor, HostSettings("reg.example:5000", tls=False, absolute=True))
+            self.begin(http, url)
+            reactor.advance(1)
+            self.assertEqual([address], [client[0] for client in reactor.tcpClients])
+            protocol = reactor.tcpClients[0][2].buildProtocol(None)
+            transport = StringTransport()
+            protocol.makeConnection(transport)
+            self.assertIn(url.split("/")[2].encode() + b"\r\n", transport.value())
+
     def test_no_such_address(self) -> None:
         """A URL that leads to nowhere says so, wherever that is found out."""
         http = UpstreamHttp(MemoryReactorClock(), HostSettings("h"))
@@ -225,7 +257,7 @@ class ByProxy(SynchronousTestCase):
         """A proxy's name that only Twisted refuses could not be resolved."""
         http = UpstreamHttp(
             MemoryReactorClock(),
-            HostSettings("h", proxy=ProxySettings("under_score", 3128)),
+            HostSettings("h", proxy=ProxySettings("xn--a", 3128)),
         )
         asked = Deferred.fromCoroutine(http.send("GET", "https://h/", {}))
         error = self.failureResultOf(asked, ProxyFailed).value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionRefusedError as Refused
@@ -43,10 +44,17 @@ class SessionTestCase(SynchronousTestCase):
         self.http = FakeHttp(self.answer)
         self.session = self.connect()
 
-    def connect(self, *, credentials: Credentials | None = None, **options: Any) -> Session:
-        host = HostSettings(HOST, credentials=credentials)
-        settings = UpstreamSettings("reg.test", (host,))
-        metrics = Metrics(["reg.test"]).host("reg.test", HOST)
+    def connect(
+        self,
+        *,
+        credentials: Credentials | None = None,
+        namespace: str = HOST,
+        path: str = "",
+        **options: Any,
+    ) -> Session:
+        host = HostSettings(HOST, credentials=credentials, path=path)
+        settings = UpstreamSettings(namespace, (host,))
+        metrics = Metrics([namespace]).host(namespace, HOST)
         self.circuits = Circuits(HOST, self.clock, lambda: 1.0, metrics)
         limit = RateLimit(self.clock, metrics)
         http = self.http.as_http
@@ -280,7 +288,7 @@ class Namespaces(SessionTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.session = self.connect(ns="quay.io")
+        self.session = self.connect(namespace="quay.io")
 
     def test_sent(self) -> None:
         """It gets the name of the registry with each request."""
@@ -313,8 +321,28 @@ class Namespaces(SessionTestCase):
         self.assertEqual(4, len(self.urls))
 
     def test_understood(self) -> None:
-        """A host that says which registry it answers for has understood."""
-        answer = FakeResponse(400, headers={"OCI-Namespace": "quay.io"})
-        self.answers = {HOME: answer}
+        """A host that has answered a request with the field is not asked without it."""
+        self.answers = {HOME: FakeResponse(404)}
+        self.send()
+        self.answers = {HOME: FakeResponse(400)}
         self.assertEqual(400, self.send().response.code)
-        self.assertEqual(1, len(self.urls))
+        self.assertEqual(2, len(self.urls))
+
+    def test_another_registry(self) -> None:
+        """An answer without the field that is about another registry is not used."""
+        other = FakeResponse(200, headers={"OCI-Namespace": "docker.io"})
+        self.answers = {HOME: lambda sent: FakeResponse(400) if "ns=" in sent.url else other}
+        self.assertEqual(400, self.send().response.code)
+
+    def test_path(self) -> None:
+        """The path of a host stands before the repository, in URLs and in scopes."""
+        self.session = self.connect(path="proxy/hub")
+        challenge = f'Bearer realm="{HOME}/token",service="s"'
+        self.answers = {
+            HOME: FakeResponse(401, headers={"WWW-Authenticate": challenge}),
+            f"{HOME}/token": FakeResponse(body=b'{"token":"t"}'),
+        }
+        self.send()
+        self.assertEqual(f"{HOME}/v2/proxy/hub/{PATH}", self.urls[0])
+        scope = quote("repository:proxy/hub/team/app:pull", safe="")
+        self.assertTrue(any(f"scope={scope}" in url for url in self.urls), self.urls)

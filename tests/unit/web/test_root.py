@@ -76,12 +76,21 @@ class Tree(WebTestCase):
 
     def test_registry(self) -> None:
         """The registry is below /v2, with and without a slash."""
-        for path in ("/v2", "/v2/"):
+        for path in ("/v2", "/v2/", "//v2/", "/v2//", "/quay.io/v2/", "//quay.io//v2//", "/hub/v2"):
             self.assertEqual(b"{}", self.ask(path).answer().body)
 
     def test_nothing_here(self) -> None:
         """Everything else is a 404 in the form that registry clients read."""
-        for path in ("/v1/", "/v2x", "//", "//v2/", "/healthz/", "/metrics/x", "/..", "/%00"):
+        for path in (
+            "/v1/",
+            "/v2x",
+            "/a/b/v2/",
+            "/healthz/v2/",
+            "/healthz/",
+            "/metrics/x",
+            "/..",
+            "/%00",
+        ):
             answer = self.ask(path).answer()
             self.assertEqual((404, "NAME_UNKNOWN"), (answer.status, answer.code), path)
 

@@ -1,0 +1,92 @@
+"""How a host is told which registry is meant: the query field ``ns``.
+
+A host that is not the registry itself may be a mirror of many (another instance of this daemon, one
+of spegel): asked without ``ns`` it takes every name for one of its default registry, and answers with
+that one's image.  Registries pass over a field that they do not know; those that do not are asked
+again without it.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from oci_registry.config.names import fold_alias
+from oci_registry.config.settings import HostSettings
+from oci_registry.spec.reference import looks_like_host
+
+REFUSALS = frozenset({400, 405, 414, 422, 501})
+"""Statuses that may be about the query itself.
+
+Not 404: a mirror that does not have the registry answers so, and would have another one's image.
+Nor 401 and 403, which are about the client.
+"""
+_SETTLED = (404, 416)
+_LAST_GOOD = 399
+
+
+class NsField:
+    """Whether one host is sent ``ns``, and what it has shown of that so far.
+
+    Send `added_to` the URL; where the answer is `doubtful`, the URL as it is, and use that answer if
+    it `replaces` the first. Only answers of the host itself count, and none of where it redirects to.
+    """
+
+    def __init__(self, namespace: str, host: HostSettings) -> None:
+        self._namespace = namespace
+        self.sent = asks_with_ns(namespace, host)
+        self._settled = not self.sent
+
+    def added_to(self, url: str) -> str:
+        """Return *url* with the field, if this host is sent it."""
+        return with_ns(url, self._namespace) if self.sent else url
+
+    def doubtful(self, status: int) -> bool:
+        """Whether an answer to a request with the field may be a refusal of it.
+
+        Never once the host has answered such a request properly.
+        """
+        if status <= _LAST_GOOD or status in _SETTLED:
+            self._settled = True
+        return not self._settled and status in REFUSALS
+
+    def replaces(self, status: int, about: str | None) -> bool:
+        """Whether an answer without the field, with ``OCI-Namespace`` *about*, is to be used.
+
+        It is not if that is refused as well, or about another registry. After a good one the field is
+        not sent any more.
+        """
+        if status in REFUSALS or not is_about(self._namespace, about):
+            return False
+        if status <= _LAST_GOOD:
+            self.sent, self._settled = False, True
+        return True
+
+
+def asks_with_ns(namespace: str, host: HostSettings) -> bool:
+    """Whether *host* has to be told that *namespace* is meant: it is neither that nor an alias of it.
+
+    A namespace that is no host's name (``mirror``) is one of this daemon's own and means nothing to others.
+    """
+    return looks_like_host(namespace) and not is_registry_itself(namespace, host)
+
+
+def is_registry_itself(namespace: str, host: HostSettings) -> bool:
+    """Whether *host* is what *namespace* names, under that name or an alias, at its usual port."""
+    names = {fold_alias(name) for name in (namespace, host.host)}
+    if not host.tls:
+        names = {name.removesuffix(":80") for name in names}
+    return len(names) == 1
+
+
+def with_ns(url: str, namespace: str) -> str:
+    """Add ``ns`` to the query of *url*, unless it is there."""
+    query = urlsplit(url).query
+    if any(key == "ns" for key, _ in parse_qsl(query, keep_blank_values=True)):
+        return url
+    separator = "&" if query else "?"
+    return f"{url.removesuffix('?')}{separator}ns={quote(namespace, safe=':[]')}"
+
+
+def is_about(namespace: str, answered: str | None) -> bool:
+    """Whether an answer is about *namespace*, as far as its ``OCI-Namespace`` tells."""
+    return answered is None or fold_alias(answered.strip().lower()) == namespace
