@@ -40,6 +40,7 @@ from oci_registry.storage.interfaces import IDriver
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.tags import TagStore
 from oci_registry.storage.usage import Usage
+from oci_registry.streams.parsing import ManifestReader
 from oci_registry.streams.threads import Workers
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.client import RegistryClient
@@ -65,6 +66,8 @@ FILLERS = 4
 """Threads that hash and write downloads."""
 KEEPERS = 4
 """Threads for commits, listings, deletions and checks."""
+PARSERS = 2
+"""Threads that hash and parse large manifests, and do nothing that can hang."""
 CONFIGURERS = 1
 """Threads that read files of the configuration."""
 
@@ -97,8 +100,16 @@ class Daemon(MultiService):
         self._readers = Workers(reactor, "readers", readers)
         self._fillers = Workers(reactor, "fillers", FILLERS)
         self._keepers = Workers(reactor, "keepers", keepers)
+        self._parsers = Workers(reactor, "parsers", PARSERS)
+        self._manifest_reader = ManifestReader(self._parsers)
         self._configurers = Workers(reactor, "configurers", CONFIGURERS)
-        self._pools = (self._readers, self._fillers, self._keepers, self._configurers)
+        self._pools = (
+            self._readers,
+            self._fillers,
+            self._keepers,
+            self._parsers,
+            self._configurers,
+        )
         self.metrics = Metrics(upstream.namespace for upstream in settings.upstreams)
         self._build()
 
@@ -108,7 +119,8 @@ class Daemon(MultiService):
         driver = self._build_driver()
         usage = Usage(driver, reactor)
         blobs = BlobStore(driver, usage, self._keepers, check_always=settings.check_cache_digest)
-        manifests, tags = ManifestStore(driver, usage), TagStore(driver)
+        manifests = ManifestStore(driver, usage, self._manifest_reader)
+        tags = TagStore(driver)
         table = UpstreamTable(
             settings.upstreams,
             self._connect,
@@ -203,7 +215,7 @@ class Daemon(MultiService):
     ) -> Host:
         reactor = self._reactor
         metrics = self.metrics.host(settings.namespace, host.host)
-        client = RegistryClient(settings, host, http, reactor, metrics)
+        client = RegistryClient(settings, host, http, reactor, metrics, self._manifest_reader)
         return Host(host.host, client, settings.max_connections, reactor, self._random, metrics)
 
     def sweep(self) -> Deferred[None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import AsyncIterator
+from functools import partial
 
 from twisted.logger import Logger
 
@@ -18,11 +19,12 @@ from oci_registry.spec.manifest import MAX_MANIFEST_SIZE, Manifest
 from oci_registry.storage.interfaces import IDriver, ObjectInfo
 from oci_registry.storage.keys import REPOSITORIES, manifest_key, parse_manifest_key
 from oci_registry.storage.usage import Usage
+from oci_registry.streams.flight import SingleFlight
+from oci_registry.streams.parsing import ManifestReader
 
 MEMORY = 16 * 1024 * 1024
-"""Bytes of manifests kept in memory."""
+"""Bytes that the manifests kept in memory take there, about."""
 _LARGEST = MAX_MANIFEST_SIZE + 1024
-_OVERHEAD = 2048
 
 
 class ManifestStore:
@@ -30,9 +32,11 @@ class ManifestStore:
 
     _log = Logger()
 
-    def __init__(self, driver: IDriver, usage: Usage) -> None:
+    def __init__(self, driver: IDriver, usage: Usage, reader: ManifestReader) -> None:
         self._driver = driver
         self._usage = usage
+        self._reader = reader
+        self._reading: SingleFlight[str, Manifest | None] = SingleFlight()
         self._recent: OrderedDict[str, Manifest] = OrderedDict()
         self._recent_bytes = 0
 
@@ -49,17 +53,23 @@ class ManifestStore:
         """Return a stored manifest, or None; one whose bytes are wrong is removed."""
         manifest = self.recall(host, digest)
         if manifest is None:
-            manifest = await self._read(host, digest)
-            if manifest is not None:
-                key = manifest_key(host, digest)
-                self._remember(key, manifest)
-                self._usage.used(key)
+            key = manifest_key(host, digest)
+            # Many clients ask at once after a restart; a large one shall be in memory only once.
+            manifest = await self._reading.run(key, lambda: self._get(key, host, digest))
         return manifest
 
-    async def peek(self, host: str, digest: Digest) -> Manifest | None:
-        """As `get`, but without it counting as a use."""
+    async def _get(self, key: str, host: str, digest: Digest) -> Manifest | None:
+        manifest = await self._read(host, digest)
+        if manifest is not None:
+            self._remember(key, manifest)
+            self._usage.used(key)
+        return manifest
+
+    async def names(self, host: str, digest: Digest) -> frozenset[Digest]:
+        """Return all digests that a stored manifest names, none if it is gone. This is no use of it."""
         recent = self._recent.get(manifest_key(host, digest))
-        return recent if recent is not None else await self._read(host, digest)
+        manifest = recent if recent is not None else await self._read(host, digest)
+        return frozenset() if manifest is None else await self._reader.names(manifest)
 
     async def put(self, host: str, manifest: Manifest) -> None:
         """Keep a manifest; it is served from memory even if the medium fails."""
@@ -96,11 +106,8 @@ class ManifestStore:
         stored = await self._driver.get(manifest_key(host, digest), _LARGEST)
         if stored is None:
             return None
-        head, _, raw = stored.partition(b"\n")
         try:
-            if Digest.of(raw, digest.algorithm) != digest:
-                raise ValueError("its bytes do not have its digest")
-            return Manifest(raw, str(json.loads(head)["mediaType"]), digest)
+            return await self._reader.restore(stored, partial(_unpack, digest))
         except (RegistryError, ValueError, KeyError, TypeError, RecursionError) as error:
             self._log.warn(
                 "manifest {digest} of {host} in the store is unusable ({error}): removed",
@@ -114,11 +121,16 @@ class ManifestStore:
     def _remember(self, key: str, manifest: Manifest) -> None:
         self._forget(key)
         self._recent[key] = manifest
-        self._recent_bytes += len(manifest.raw) + _OVERHEAD
+        self._recent_bytes += manifest.memory
         while self._recent_bytes > MEMORY and len(self._recent) > 1:
             self._forget(next(iter(self._recent)))
 
     def _forget(self, key: str) -> None:
         manifest = self._recent.pop(key, None)
         if manifest is not None:
-            self._recent_bytes -= len(manifest.raw) + _OVERHEAD
+            self._recent_bytes -= manifest.memory
+
+
+def _unpack(digest: Digest, stored: bytes) -> Manifest:
+    head, _, raw = stored.partition(b"\n")
+    return Manifest.restore(raw, str(json.loads(head)["mediaType"]), digest)

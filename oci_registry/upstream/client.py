@@ -27,6 +27,7 @@ from oci_registry.spec.manifest import MAX_MANIFEST_SIZE, Manifest
 from oci_registry.spec.mediatypes import ACCEPT_MANIFESTS
 from oci_registry.spec.reference import Tag
 from oci_registry.streams.body import BodyTooLong, abandon, collect
+from oci_registry.streams.parsing import ManifestReader
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.authenticator import Authenticator
 from oci_registry.upstream.blob import HttpBlob
@@ -75,7 +76,9 @@ class RegistryClient:
         http: UpstreamHttp,
         clock: IReactorTime,
         metrics: HostMetrics,
+        reader: ManifestReader,
     ) -> None:
+        self._reader = reader
         self._public_only = not settings.configured
         self._host = host.host
         self._url = f"{'https' if host.tls else 'http'}://{host.host}"
@@ -110,16 +113,10 @@ class RegistryClient:
         self._expect(response, ManifestUnknown, f"{repository}, {reference}")
         raw = await self._collect(response)
         claimed = self._claimed_digest(response)
-        algorithm = reference.algorithm if isinstance(reference, Digest) else "sha256"
-        if isinstance(reference, Tag) and claimed is not None:
-            algorithm = claimed.algorithm
-        digest = Digest.of(raw, algorithm)
-        if isinstance(reference, Digest) and digest != reference:
-            raise WrongAnswer(f"upstream {self._host} sent {digest} when asked for {reference}")
-        if claimed is not None and claimed.algorithm == algorithm and claimed != digest:
-            raise WrongAnswer(f"upstream {self._host} calls {digest} by the wrong digest {claimed}")
+        asked = reference if isinstance(reference, Digest) else None
+        content_type = header(response, "Content-Type")
         try:
-            return Manifest.read(raw, header(response, "Content-Type"), digest)
+            return await self._reader.read(raw, content_type, asked, claimed)
         except ManifestInvalid as error:
             raise WrongAnswer(
                 f"upstream {self._host} sent no manifest for {reference}: {error.message}"

@@ -14,12 +14,14 @@ from twisted.trial.unittest import TestCase
 from oci_registry.config.settings import EgressSettings
 from oci_registry.metrics import HostMetrics, Metrics
 from oci_registry.spec.errors import RegistryError
+from oci_registry.streams.parsing import ManifestReader
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.blob import HttpBlob
 from oci_registry.upstream.client import RegistryClient
 from tests.support.daemon import reactor, running, until
 from tests.support.fake_registry import FakeRegistry
 from tests.support.settings import upstream_settings
+from tests.support.streams import run_at_once
 
 
 class _Outcomes(HostMetrics):
@@ -62,7 +64,14 @@ class ClientTestCase(TestCase):
             egress=egress,
             connect_timeout=settings.connect_timeout,
         )
-        client = RegistryClient(settings, host, http, reactor, _Outcomes(self.outcomes))
+        client = RegistryClient(
+            settings,
+            host,
+            http,
+            reactor,
+            _Outcomes(self.outcomes),
+            ManifestReader(run_at_once),
+        )
         self.clients.append(client)
         return client
 

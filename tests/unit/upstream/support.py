@@ -15,11 +15,13 @@ from oci_registry.metrics import Metrics
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RegistryError
 from oci_registry.spec.reference import Tag
+from oci_registry.streams.parsing import ManifestReader
 from oci_registry.upstream.client import RegistryClient
 from oci_registry.upstream.group import HostGroup
 from oci_registry.upstream.host import Host
 from oci_registry.upstream.registry import RemoteRegistry
 from tests.support.fake_http import Answer, FakeHttp, FakeResponse, Sent
+from tests.support.streams import run_at_once
 
 NOW = 1_700_000_000.0
 APP = "library/app"
@@ -64,7 +66,9 @@ class HostsTestCase(SynchronousTestCase):
 
         metrics = self.metrics.host("example.com", settings.host)
         http = FakeHttp(answer).as_http
-        client = RegistryClient(self.settings, settings, http, self.clock, metrics)
+        client = RegistryClient(
+            self.settings, settings, http, self.clock, metrics, ManifestReader(run_at_once)
+        )
         connections = self.settings.max_connections
         return Host(settings.host, client, connections, self.clock, half, metrics)
 
