@@ -40,6 +40,7 @@ from oci_registry.storage.interfaces import IDriver
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.tags import TagStore
 from oci_registry.storage.usage import Usage
+from oci_registry.streams.memory import return_large_blocks
 from oci_registry.streams.parsing import ManifestReader
 from oci_registry.streams.threads import Workers
 from oci_registry.upstream.agent import UpstreamHttp
@@ -134,7 +135,7 @@ class Daemon(MultiService):
         lists = Lists(tags, trouble)
         manifest_cache = ManifestCache(manifests, tags, sizes, reactor, trouble, metrics)
         handlers: dict[type, Handler] = {
-            ManifestRoute: ManifestHandler(table, manifest_cache),
+            ManifestRoute: ManifestHandler(table, manifest_cache, patience),
             BlobRoute: BlobHandler(
                 table,
                 BlobCache(blobs, transfers, sizes, trouble, metrics),
@@ -246,6 +247,7 @@ class Daemon(MultiService):
             # Not as a field called "warning": Twisted's observers take that for one of Python's.
             self._log.warn("{text}", text=warning)
         _raise_file_limit()
+        return_large_blocks()
         for pool in self._pools:
             pool.start()
         self._driver.start().addErrback(self._store_is_broken)

@@ -34,9 +34,9 @@ class ManifestReader:
         """Return the manifest in a registry's answer; see `Manifest.read`."""
         return await self._sized(len(raw), Manifest.read, raw, content_type, asked, claimed)
 
-    async def restore(self, stored: bytes, unpack: Callable[[bytes], Manifest]) -> Manifest:
-        """Return what *unpack* makes of a stored manifest."""
-        return await self._sized(len(stored), unpack, stored)
+    async def restore(self, size: int, unpack: Callable[..., Manifest], *args: object) -> Manifest:
+        """Return what *unpack* makes of a stored manifest of *size* bytes."""
+        return await self._sized(size, unpack, *args)
 
     async def names(self, manifest: Manifest) -> frozenset[Digest]:
         """Return the digests that a manifest names."""

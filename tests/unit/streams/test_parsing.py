@@ -62,7 +62,7 @@ class Reading(SynchronousTestCase):
         for raw in (SMALL, BIG):
             made = Manifest.read(raw, OCI_MANIFEST)
             reading = begin(
-                self.reader.restore(raw, lambda stored: Manifest.read(stored, OCI_MANIFEST))
+                self.reader.restore(len(raw), Manifest.restore, raw, OCI_MANIFEST, made.digest)
             )
             self.assertEqual(len(self.thread.waiting), int(raw is BIG))
             self.thread.step()

@@ -39,7 +39,7 @@ class HandlerTestCase(WebTestCase, CacheTestCase):
         lists = Lists(self.tag_store, self.trouble)
         patience = Patience(self.clock)
         handlers = {
-            ManifestRoute: ManifestHandler(table, self.manifests),
+            ManifestRoute: ManifestHandler(table, self.manifests, patience),
             BlobRoute: BlobHandler(table, self.blobs, patience, self.metrics, **options),
             TagsRoute: TagsHandler(table, lists),
             ReferrersRoute: ReferrersHandler(table, lists),
