@@ -1,8 +1,8 @@
 """The sweep: objects that nobody has used for too long are removed.
 
-A manifest stays while it is used, or while an index that is kept lists it. A blob stays while it is used
-or read, or while a manifest that is kept needs it. How long is too long is a matter of the registry: a
-blob that no manifest speaks of has the longest time of all.
+A manifest stays while it is used, or while another of its registry that is kept names it. A blob stays
+while it is used or read, or while a manifest that is kept names it, in whatever form. How long is too long
+is a matter of the registry: a blob that no manifest names has the longest time of all.
 """
 
 from __future__ import annotations

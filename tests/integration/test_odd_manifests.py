@@ -68,7 +68,13 @@ class OddManifests(MirrorTestCase):
     @running
     async def test_custom_type(self) -> None:
         """A type of the registry's own wins over what the document looks like."""
-        for document in (IMAGE, {**IMAGE, "mediaType": OCI_MANIFEST}, {"manifests": []}, {"a": 1}):
+        documents: list[object] = [
+            IMAGE,
+            {**IMAGE, "mediaType": OCI_MANIFEST},
+            {"manifests": []},
+            {"a": 1},
+        ]
+        for document in documents:
             raw = json.dumps(document).encode()
             for claimed in (Digest.of(raw), None):
                 await self.pulls(self.answer(raw, CUSTOM, claimed), Digest.of(raw), CUSTOM)

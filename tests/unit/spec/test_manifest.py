@@ -114,7 +114,8 @@ class Types(SynchronousTestCase):
 
     def test_verified(self) -> None:
         """What has the right digest keeps its type, whatever it is; without one it is just bytes."""
-        for document in (HTML, NESTED, b"", {}, {"errors": []}, b"\x80\x04."):
+        documents: list[object] = [HTML, NESTED, b"", {}, {"errors": []}, b"\x80\x04."]
+        for document in documents:
             for header in GENERIC:
                 found = verified(document, header)
                 self.assertEqual((header, bytes_of(document)), (found.media_type, found.raw))
