@@ -10,7 +10,7 @@ from oci_registry.spec.manifest import Manifest
 from oci_registry.streams.threads import RunInThread
 
 LARGE = 64 * 1024
-"""Bytes of a manifest up to which it is read in the reactor's thread, in two milliseconds at most."""
+"""Bytes of a manifest up to which it is read in the reactor's thread, in a few milliseconds at most."""
 
 T = TypeVar("T")
 
