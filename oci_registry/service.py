@@ -42,6 +42,8 @@ from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.referrers import ReferrersStore
 from oci_registry.storage.tags import TagStore
 from oci_registry.storage.usage import Usage
+from oci_registry.streams.memory import return_large_blocks
+from oci_registry.streams.parsing import ManifestReader
 from oci_registry.streams.threads import Workers
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.circuits import Circuits
@@ -69,6 +71,8 @@ FILLERS = 4
 """Threads that hash and write downloads."""
 KEEPERS = 4
 """Threads for commits, listings, deletions and checks."""
+PARSERS = 2
+"""Threads that hash and parse large manifests, and do nothing that can hang."""
 CONFIGURERS = 1
 """Threads that read files of the configuration."""
 
@@ -101,8 +105,16 @@ class Daemon(MultiService):
         self._readers = Workers(reactor, "readers", readers)
         self._fillers = Workers(reactor, "fillers", FILLERS)
         self._keepers = Workers(reactor, "keepers", keepers)
+        self._parsers = Workers(reactor, "parsers", PARSERS)
+        self._manifest_reader = ManifestReader(self._parsers)
         self._configurers = Workers(reactor, "configurers", CONFIGURERS)
-        self._pools = (self._readers, self._fillers, self._keepers, self._configurers)
+        self._pools = (
+            self._readers,
+            self._fillers,
+            self._keepers,
+            self._parsers,
+            self._configurers,
+        )
         self.metrics = Metrics(upstream.namespace for upstream in settings.upstreams)
         self._build()
 
@@ -112,7 +124,8 @@ class Daemon(MultiService):
         driver = self._build_driver()
         usage = Usage(driver, reactor)
         blobs = BlobStore(driver, usage, self._keepers, check_always=settings.check_cache_digest)
-        manifests, tags = ManifestStore(driver, usage), TagStore(driver)
+        manifests = ManifestStore(driver, usage, self._manifest_reader)
+        tags = TagStore(driver)
         referrers = ReferrersStore(driver, usage)
         table = UpstreamTable(
             settings.upstreams,
@@ -127,7 +140,7 @@ class Daemon(MultiService):
         referrers_lists = ReferrersLists(referrers, manifests, reactor, trouble)
         manifest_cache = ManifestCache(manifests, tags, sizes, reactor, trouble, metrics)
         handlers: dict[type, Handler] = {
-            ManifestRoute: ManifestHandler(table, manifest_cache),
+            ManifestRoute: ManifestHandler(table, manifest_cache, patience),
             BlobRoute: BlobHandler(
                 table,
                 BlobCache(blobs, transfers, sizes, trouble, metrics),
@@ -192,7 +205,7 @@ class Daemon(MultiService):
             for host, http in zip(settings.hosts, ways, strict=True)
         ]
         group = HostGroup(hosts, settings.response_timeout, self._reactor, self._random)
-        return RemoteRegistry(settings, group)
+        return RemoteRegistry(settings, group, self._manifest_reader)
 
     def _way_to(self, settings: UpstreamSettings, host: HostSettings) -> UpstreamHttp:
         egress = self._settings.egress
@@ -256,6 +269,7 @@ class Daemon(MultiService):
             # Not as a field called "warning": Twisted's observers take that for one of Python's.
             self._log.warn("{text}", text=warning)
         _raise_file_limit()
+        return_large_blocks()
         for pool in self._pools:
             pool.start()
         self._driver.start().addErrback(self._store_is_broken)

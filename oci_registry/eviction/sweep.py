@@ -1,8 +1,9 @@
 """The sweep: objects that nobody has used for too long are removed.
 
-A manifest stays while it is used, or while an index that is kept lists it. A blob stays while it is used
-or read, or while a manifest that is kept needs it. A list of referrers stays while it is used. How long
-is too long is a matter of the registry: a blob that no manifest speaks of has the longest time of all.
+A manifest stays while it is used, or while another of its registry that is kept names it. A blob stays
+while it is used or read, or while a manifest that is kept names it, in whatever form. A list of
+referrers stays while it is used. How long is too long is a matter of the registry: a blob that no
+manifest names has the longest time of all.
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ from twisted.logger import Logger
 
 from oci_registry.metrics import Metrics
 from oci_registry.spec.digest import Digest
-from oci_registry.spec.errors import ManifestInvalid
-from oci_registry.spec.manifest import Manifest
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.referrers import ReferrersStore
@@ -148,31 +147,26 @@ class Sweep:
     async def _keep_what_is_needed(
         self, kept: dict[_Key, float], expired: dict[_Key, float], idle: dict[Digest, _Idle]
     ) -> None:
-        """What a kept manifest needs counts as used when the manifest was."""
+        """What a kept manifest names counts as used when the manifest was."""
         waiting = list(kept.items())
         while waiting:
             (host, digest), used = waiting.pop()
-            manifest = await self._manifests.peek(host, digest)
-            if manifest is None:
-                continue
-            for child in _digests(manifest, children=True):
-                if (host, child) in expired:
-                    del expired[host, child]
-                    self._manifests.needed(host, child, used)
-                    waiting.append(((host, child), used))
-            for blob in _digests(manifest, children=False):
-                if blob in idle and idle.pop(blob).used < used:
-                    self._blobs.needed(blob, used)
+            # Whether a digest is that of a manifest or of a blob, the store knows better than what
+            # names it.
+            for named in await self._manifests.names(host, digest):
+                if (host, named) in expired:
+                    del expired[host, named]
+                    self._manifests.needed(host, named, used)
+                    waiting.append(((host, named), used))
+                if named in idle and idle.pop(named).used < used:
+                    self._blobs.needed(named, used)
 
     async def _claim(self, host: str, digest: Digest, idle: dict[Digest, _Idle]) -> None:
         """The blobs of a manifest that goes have the lifetime of its registry."""
-        manifest = await self._manifests.peek(host, digest)
-        if manifest is None:
-            return
         lifetime = self._lifetimes.of(host)
-        for blob in _digests(manifest, children=False):
-            if blob in idle:
-                idle[blob].lifetime = max(lifetime, idle[blob].lifetime or 0.0)
+        for named in await self._manifests.names(host, digest):
+            if named in idle:
+                idle[named].lifetime = max(lifetime, idle[named].lifetime or 0.0)
 
     async def _remove_blobs(self, idle: dict[Digest, _Idle], began: float) -> tuple[int, int]:
         count = size = 0
@@ -224,11 +218,3 @@ class Sweep:
                 count += await self._referrers.delete(host, repository, digest)
         self._metrics.swept.labels("referrers").inc(count)
         return count
-
-
-def _digests(manifest: Manifest, *, children: bool) -> list[Digest]:
-    try:
-        return [d.digest for d in (manifest.children if children else manifest.blobs)]
-    except ManifestInvalid:
-        # It was read as one when it came. Should it be none now, it must not stop every sweep.
-        return []

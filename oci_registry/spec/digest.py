@@ -6,6 +6,7 @@ OCI image spec, section "Digests"; of the registered algorithms both are known.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from typing import Self
 
@@ -16,6 +17,8 @@ from oci_registry.spec.errors import DigestInvalid, shown
 _HEX_LENGTH = {"sha256": 64, "sha512": 128}
 _NEW = {"sha256": hashlib.sha256, "sha512": hashlib.sha512}
 _HEX = re.compile(r"[0-9a-f]*")
+_WRITTEN = re.compile(rb"sha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})")
+_STEP = 256 * 1024
 
 
 @frozen
@@ -60,6 +63,43 @@ class Digest:
         """The digest of ``data``; `DigestInvalid` if the algorithm is not known."""
         new = _NEW.get(algorithm)
         return cls(algorithm, "" if new is None else new(data).hexdigest())
+
+
+def _escaped(text: bytes) -> bytes:
+    """A pattern of ``text`` in a JSON string, each character as it is or as ``\\u00XX``."""
+    return b"".join(b"(?:%c|\\\\u00(?i:%02x))" % (code, code) for code in text)
+
+
+_ESCAPED_HEX = rb"(?:[0-9a-f]|\\u00(?:3[0-9]|6[1-6]))"
+_ESCAPED = re.compile(
+    _escaped(b"sha")
+    + b"(?:"
+    + b"|".join(
+        _escaped(b"%d:" % (4 * length)) + _ESCAPED_HEX + b"{%d}" % length
+        for length in _HEX_LENGTH.values()
+    )
+    + b")"
+)
+_LONGEST_ESCAPED = 6 * len("sha512:") + 6 * _HEX_LENGTH["sha512"]
+
+
+def digests_in(document: bytes) -> frozenset[Digest]:
+    """Every digest that a JSON document names, wherever and in whatever form.
+
+    The bytes are searched, not parsed, in time linear to their length: what cannot be read, or
+    is too large to be read, has its digests found all the same.  Text that merely looks like a
+    digest is found too.
+    """
+    pattern = _ESCAPED if b"\\u00" in document else _WRITTEN
+    found: set[bytes] = set()
+    # In steps, for other threads get no turn during one search.
+    for start in range(0, len(document), _STEP):
+        found.update(pattern.findall(document, start, start + _STEP + _LONGEST_ESCAPED))
+    return frozenset(Digest.parse(_unescape(text)) for text in found)
+
+
+def _unescape(text: bytes) -> str:
+    return str(json.loads(b'"%s"' % text)) if b"\\" in text else text.decode("ascii")
 
 
 @frozen

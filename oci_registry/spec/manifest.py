@@ -1,172 +1,160 @@
-"""Manifests: the bytes as they came, and the facts a registry needs from them.
+"""Manifests: the bytes as they came, under the type and the digest they are served with.
 
 OCI image spec, sections "Image Manifest" and "Image Index", and their Docker counterparts.
-The bytes are never written anew: a digest names bytes, not meaning.
+The bytes are never written anew: a digest names bytes, not meaning.  A cache is no validator
+either: what has the right digest is passed on, whatever it is.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from functools import cached_property
-from types import MappingProxyType
-from typing import NoReturn, Self
+from collections.abc import Iterator, Mapping
+from typing import Self
 
 from attrs import field, frozen
 
+from oci_registry.spec import schema1
 from oci_registry.spec.descriptor import Descriptor
-from oci_registry.spec.digest import Digest
+from oci_registry.spec.digest import Digest, digests_in
+from oci_registry.spec.documents import read_object
 from oci_registry.spec.errors import ManifestInvalid
 from oci_registry.spec.mediatypes import (
-    MANIFEST_TYPES,
+    DOCKER_SCHEMA1,
+    DOCKER_SCHEMA1_SIGNED,
     OCI_INDEX,
     OCI_MANIFEST,
+    OCTET_STREAM,
     essence,
     is_media_type,
+    is_specific,
 )
 
 MAX_MANIFEST_SIZE = 4 * 1024 * 1024
 """The most bytes of a manifest; the distribution spec has registries accept at least these."""
+MAX_BLOBS = 2000
+"""Blobs of a manifest whose sizes are known; of one with more entries none is."""
+_OVERHEAD = 2048
+_BLOB_OVERHEAD = 512
 
 
 @frozen
-class _Facts:
-    children: tuple[Descriptor, ...]
-    blobs: tuple[Descriptor, ...]
-    subject: Descriptor | None
-    artifact_type: str | None
-    annotations: Mapping[str, str]
-
-
-@frozen(slots=False)
 class Manifest:
-    """A manifest or an index, under the type and the digest it is served with.
+    """A manifest or an index.
 
-    The facts are read from ``raw`` once, when the first of them is asked for, and the parsed
-    document is dropped again.  Malformed entries of a document are passed over; only bytes
-    that are no JSON object at all raise `ManifestInvalid`.
+    ``blobs`` are the config and the layers, as far as the document could be read: what it says of
+    their sizes is a hint.  Which content a manifest names, without exception, is told by `names`.
     """
 
     raw: bytes = field(repr=False)
     media_type: str
     digest: Digest
+    blobs: tuple[Descriptor, ...] = field(default=(), eq=False, repr=False)
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it takes in memory, about."""
+        return len(self.raw) + len(self.blobs) * _BLOB_OVERHEAD + _OVERHEAD
+
+    def names(self) -> frozenset[Digest]:
+        """The digests of all content that it names, in whatever field; some may name nothing."""
+        return digests_in(self.raw)
 
     @classmethod
-    def read(cls, raw: bytes, content_type: str | None, digest: Digest) -> Self:
-        """The manifest in ``raw``, with its media type decided.
+    def read(
+        cls,
+        raw: bytes,
+        content_type: str | None,
+        asked: Digest | None = None,
+        claimed: Digest | None = None,
+    ) -> Self:
+        """The manifest in a registry's answer; `ManifestInvalid` if there is none.
 
-        A manifest type in ``content_type`` (a header, parameters allowed) is believed; else
-        what the document says of itself; else its shape; else any other ``content_type``, if
-        at least there is a ``schemaVersion``.  `ManifestInvalid` if nothing of that applies or
-        ``raw`` is too long or no JSON object in UTF-8.  That ``digest`` is the digest of
-        ``raw`` is for the caller to have checked.
+        ``asked`` is the digest that was asked for, if it was no tag, and ``claimed`` the one in
+        ``Docker-Content-Digest``.  Each must be that of ``raw`` or, for a signed schema 1
+        manifest, that of what was signed; a claim in another algorithm than ``asked`` counts for
+        nothing.  With a digest that is right any bytes are a manifest.  Without one they must be
+        a JSON object, and something must say that it is a manifest.
+
+        The media type is that of ``content_type`` (a header, parameters allowed) if it is specific;
+        else what the document says of itself; else its shape; else whatever the header says.
         """
-        document = _parse(raw)
-        manifest = cls(raw, _decide_type(document, essence(content_type)), digest)
-        # What cached_property would store later, for the document is at hand now.
-        vars(manifest)["_facts"] = _read_facts(document)
-        return manifest
+        if len(raw) > MAX_MANIFEST_SIZE:
+            raise ManifestInvalid(
+                f"a manifest has at most {MAX_MANIFEST_SIZE} bytes, this one has {len(raw)}"
+            )
+        expected = asked or claimed
+        document = read_object(raw)
+        possible = list(_digests(raw, document, expected.algorithm if expected else "sha256"))
+        if expected is None:
+            digest = possible[-1]
+        else:
+            digest = expected
+            _expect(asked, possible, "asked for")
+            if claimed is not None and claimed.algorithm == expected.algorithm:
+                _expect(claimed, possible, "claimed")
+        if document is None and expected is None:
+            raise ManifestInvalid("it is not a JSON object")
+        media_type = _decide_type(document or {}, essence(content_type), expected is not None)
+        return cls(raw, media_type, digest, _read_blobs(document or {}))
 
-    @property
-    def descriptor(self) -> Descriptor:
-        """What an index would say of this manifest."""
-        return Descriptor(self.media_type, self.digest, len(self.raw))
-
-    @property
-    def children(self) -> tuple[Descriptor, ...]:
-        """The manifests that an index lists."""
-        return self._facts.children
-
-    @property
-    def blobs(self) -> tuple[Descriptor, ...]:
-        """The config and the layers, those included that may be had elsewhere (``urls``)."""
-        return self._facts.blobs
-
-    @property
-    def subject(self) -> Descriptor | None:
-        """The manifest that this one is about, if any."""
-        return self._facts.subject
-
-    @property
-    def artifact_type(self) -> str | None:
-        """The type under which this manifest is listed among its subject's referrers.
-
-        That is ``artifactType``, or the type of the config where there is none (distribution
-        spec, section "Listing Referrers").
-        """
-        return self._facts.artifact_type
-
-    @property
-    def annotations(self) -> Mapping[str, str]:
-        """The annotations of the manifest itself; read-only."""
-        return self._facts.annotations
-
-    @cached_property
-    def _facts(self) -> _Facts:
-        return _read_facts(_parse(self.raw))
+    @classmethod
+    def restore(cls, raw: bytes, media_type: str, digest: Digest) -> Self:
+        """The manifest whose bytes and type were kept; `ManifestInvalid` if they changed since."""
+        document = read_object(raw)
+        _expect(digest, list(_digests(raw, document, digest.algorithm)), "kept")
+        return cls(raw, media_type, digest, _read_blobs(document or {}))
 
 
-def _parse(raw: bytes) -> Mapping[str, object]:
-    if len(raw) > MAX_MANIFEST_SIZE:
-        raise ManifestInvalid(
-            f"a manifest has at most {MAX_MANIFEST_SIZE} bytes, this one has {len(raw)}"
-        )
-    try:
-        # Decoded here, because json.loads would take UTF-16 bytes as well.
-        document = json.loads(raw.decode("utf-8"), parse_constant=_refuse)
-    except RecursionError:
-        raise ManifestInvalid("the manifest is nested too deeply") from None
-    except ValueError:
-        raise ManifestInvalid("the manifest is not JSON in UTF-8") from None
-    if not isinstance(document, dict):
-        raise ManifestInvalid("the manifest is not a JSON object")
-    return document
+def _digests(raw: bytes, document: Mapping[str, object] | None, algorithm: str) -> Iterator[Digest]:
+    """The digests that a manifest may have; the last is the one by which registries know it."""
+    yield Digest.of(raw, algorithm)
+    signed = None if document is None else schema1.payload(raw, document)
+    if signed is not None:
+        yield Digest.of(signed, algorithm)
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
+def _expect(expected: Digest | None, possible: list[Digest], how: str) -> None:
+    if expected is not None and expected not in possible:
+        raise ManifestInvalid(f"it has the digest {possible[-1]}, not {expected} as {how}")
 
 
-def _decide_type(document: Mapping[str, object], served_as: str | None) -> str:
-    if served_as in MANIFEST_TYPES:
+def _decide_type(document: Mapping[str, object], served_as: str | None, verified: bool) -> str:
+    if served_as is not None and is_specific(served_as):
         return served_as
     own = document.get("mediaType")
     if isinstance(own, str) and is_media_type(own):
         return own
+    shape = _shape(document)
+    if shape is not None:
+        return shape
+    if served_as is not None and (verified or "schemaVersion" in document):
+        return served_as
+    if verified:
+        return OCTET_STREAM
+    raise ManifestInvalid(
+        "it is no manifest: neither a type, nor a mediaType, nor the shape of one"
+    )
+
+
+def _shape(document: Mapping[str, object]) -> str | None:
     if isinstance(document.get("manifests"), list):
         return OCI_INDEX
     if isinstance(document.get("config"), dict) and isinstance(document.get("layers"), list):
         return OCI_MANIFEST
-    if served_as is not None and "schemaVersion" in document:
-        return served_as
-    raise ManifestInvalid("the document is no manifest: neither a mediaType nor the shape of one")
+    if document.get("schemaVersion") == 1 and isinstance(document.get("fsLayers"), list):
+        return DOCKER_SCHEMA1_SIGNED if document.get("signatures") else DOCKER_SCHEMA1
+    return None
 
 
-def _read_facts(document: Mapping[str, object]) -> _Facts:
-    config = _descriptor(document.get("config"))
-    annotations = document.get("annotations")
-    if not isinstance(annotations, dict):
-        annotations = {}
-    return _Facts(
-        children=_descriptors(document.get("manifests")),
-        blobs=(
-            *(() if config is None else (config,)),
-            *_descriptors(document.get("layers")),
-            *_descriptors(document.get("blobs")),
-        ),
-        subject=_descriptor(document.get("subject")),
-        artifact_type=_artifact_type(document, config),
-        annotations=MappingProxyType(
-            {key: value for key, value in annotations.items() if isinstance(value, str)}
-        ),
-    )
-
-
-def _artifact_type(document: Mapping[str, object], config: Descriptor | None) -> str | None:
-    own = document.get("artifactType")
-    if isinstance(own, str) and own:
-        return own
-    return None if config is None else config.media_type
+def _read_blobs(document: Mapping[str, object]) -> tuple[Descriptor, ...]:
+    """The config and the layers, those included that may be had elsewhere (``urls``)."""
+    entries = [document.get("config")]
+    for key in ("layers", "blobs"):
+        values = document.get(key)
+        entries += values if isinstance(values, list) else ()
+    if len(entries) > MAX_BLOBS:
+        return ()
+    found = (_descriptor(entry) for entry in entries)
+    return tuple(descriptor for descriptor in found if descriptor is not None)
 
 
 def _descriptor(value: object) -> Descriptor | None:
@@ -174,10 +162,3 @@ def _descriptor(value: object) -> Descriptor | None:
         return Descriptor.from_json(value)
     except ManifestInvalid:
         return None
-
-
-def _descriptors(values: object) -> tuple[Descriptor, ...]:
-    if not isinstance(values, list):
-        return ()
-    found = (_descriptor(value) for value in values)
-    return tuple(descriptor for descriptor in found if descriptor is not None)

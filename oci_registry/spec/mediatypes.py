@@ -10,6 +10,8 @@ OCI_ARTIFACT = "application/vnd.oci.artifact.manifest.v1+json"
 OCI_EMPTY = "application/vnd.oci.empty.v1+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_SCHEMA1_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+DOCKER_SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+json"
 OCTET_STREAM = "application/octet-stream"
 
 MANIFEST_TYPES: tuple[str, ...] = (
@@ -18,6 +20,9 @@ MANIFEST_TYPES: tuple[str, ...] = (
     DOCKER_LIST,
     DOCKER_MANIFEST,
     OCI_ARTIFACT,
+    # After the others: a registry that has an image in both schemas must not choose the older one.
+    DOCKER_SCHEMA1_SIGNED,
+    DOCKER_SCHEMA1,
 )
 """Every kind of manifest that is understood, the preferred first."""
 
@@ -27,6 +32,15 @@ INDEX_TYPES: frozenset[str] = frozenset({OCI_INDEX, DOCKER_LIST})
 ACCEPT_MANIFESTS = ", ".join((*MANIFEST_TYPES, "*/*"))
 """The ``Accept`` under which an upstream hands out any manifest as it is, converting none."""
 
+_GENERIC = frozenset(
+    {
+        OCTET_STREAM,
+        "application/json",
+        "application/problem+json",
+        "application/xhtml+xml",
+        "application/xml",
+    }
+)
 _MAX_MEDIA_TYPE = 255
 _NAME = r"[a-zA-Z0-9][a-zA-Z0-9!#$&^_.+-]{0,126}"
 _MEDIA_TYPE = re.compile(f"{_NAME}/{_NAME}")
@@ -35,6 +49,11 @@ _MEDIA_TYPE = re.compile(f"{_NAME}/{_NAME}")
 def is_media_type(text: str) -> bool:
     """Whether ``text`` is ``type/subtype`` without parameters (RFC 6838 section 4.2)."""
     return len(text) <= _MAX_MEDIA_TYPE and _MEDIA_TYPE.fullmatch(text) is not None
+
+
+def is_specific(media_type: str) -> bool:
+    """Whether a type tells what kind of manifest it is: no text, image or mere JSON does."""
+    return media_type.startswith("application/") and media_type not in _GENERIC
 
 
 def essence(content_type: str | None) -> str | None:

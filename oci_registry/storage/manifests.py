@@ -7,7 +7,6 @@ checked each time it is read from the medium, so nothing else needs to be truste
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 
 from twisted.logger import Logger
@@ -17,12 +16,12 @@ from oci_registry.spec.errors import RegistryError
 from oci_registry.spec.manifest import MAX_MANIFEST_SIZE, Manifest
 from oci_registry.storage.interfaces import IDriver, ObjectInfo
 from oci_registry.storage.keys import REPOSITORIES, manifest_key, parse_manifest_key
+from oci_registry.storage.recent import RecentManifests
 from oci_registry.storage.usage import Usage
+from oci_registry.streams.flight import SingleFlight
+from oci_registry.streams.parsing import ManifestReader
 
-MEMORY = 16 * 1024 * 1024
-"""Bytes of manifests kept in memory."""
 _LARGEST = MAX_MANIFEST_SIZE + 1024
-_OVERHEAD = 2048
 
 
 class ManifestStore:
@@ -30,18 +29,18 @@ class ManifestStore:
 
     _log = Logger()
 
-    def __init__(self, driver: IDriver, usage: Usage) -> None:
+    def __init__(self, driver: IDriver, usage: Usage, reader: ManifestReader) -> None:
         self._driver = driver
         self._usage = usage
-        self._recent: OrderedDict[str, Manifest] = OrderedDict()
-        self._recent_bytes = 0
+        self._reader = reader
+        self._reading: SingleFlight[str, Manifest | None] = SingleFlight()
+        self._recent = RecentManifests()
 
     def recall(self, host: str, digest: Digest) -> Manifest | None:
         """Return a manifest if it is in memory."""
         key = manifest_key(host, digest)
-        manifest = self._recent.get(key)
+        manifest = self._recent.use(key)
         if manifest is not None:
-            self._recent.move_to_end(key)
             self._usage.used(key)
         return manifest
 
@@ -49,22 +48,32 @@ class ManifestStore:
         """Return a stored manifest, or None; one whose bytes are wrong is removed."""
         manifest = self.recall(host, digest)
         if manifest is None:
-            manifest = await self._read(host, digest)
-            if manifest is not None:
-                key = manifest_key(host, digest)
-                self._remember(key, manifest)
-                self._usage.used(key)
+            key = manifest_key(host, digest)
+            # Many clients ask at once after a restart; a large one shall be in memory only once.
+            manifest = await self._reading.run(key, lambda: self._get(key, host, digest))
+        return manifest
+
+    async def _get(self, key: str, host: str, digest: Digest) -> Manifest | None:
+        manifest = await self._read(host, digest)
+        if manifest is not None:
+            self._recent.add(key, manifest)
+            self._usage.used(key)
         return manifest
 
     async def peek(self, host: str, digest: Digest) -> Manifest | None:
-        """As `get`, but without it counting as a use."""
+        """Return a stored manifest, or None; this does not count as a use of it."""
         recent = self._recent.get(manifest_key(host, digest))
         return recent if recent is not None else await self._read(host, digest)
+
+    async def names(self, host: str, digest: Digest) -> frozenset[Digest]:
+        """Return all digests that a stored manifest names, none if it is gone. This is no use of it."""
+        manifest = await self.peek(host, digest)
+        return frozenset() if manifest is None else await self._reader.names(manifest)
 
     async def put(self, host: str, manifest: Manifest) -> None:
         """Keep a manifest; it is served from memory even if the medium fails."""
         key = manifest_key(host, manifest.digest)
-        self._remember(key, manifest)
+        self._recent.add(key, manifest)
         self._usage.used(key)
         head = json.dumps({"mediaType": manifest.media_type}).encode()
         await self._driver.put(key, head + b"\n" + manifest.raw)
@@ -72,7 +81,7 @@ class ManifestStore:
     async def delete(self, host: str, digest: Digest) -> bool:
         """Remove a manifest."""
         key = manifest_key(host, digest)
-        self._forget(key)
+        self._recent.forget(key)
         self._usage.forget(key)
         return await self._driver.delete(key)
 
@@ -96,11 +105,10 @@ class ManifestStore:
         stored = await self._driver.get(manifest_key(host, digest), _LARGEST)
         if stored is None:
             return None
-        head, _, raw = stored.partition(b"\n")
+        size, only = len(stored), [stored]
+        del stored
         try:
-            if Digest.of(raw, digest.algorithm) != digest:
-                raise ValueError("its bytes do not have its digest")
-            return Manifest(raw, str(json.loads(head)["mediaType"]), digest)
+            return await self._reader.restore(size, _unpack, digest, only)
         except (RegistryError, ValueError, KeyError, TypeError, RecursionError) as error:
             self._log.warn(
                 "manifest {digest} of {host} in the store is unusable ({error}): removed",
@@ -111,14 +119,8 @@ class ManifestStore:
             await self.delete(host, digest)
             return None
 
-    def _remember(self, key: str, manifest: Manifest) -> None:
-        self._forget(key)
-        self._recent[key] = manifest
-        self._recent_bytes += len(manifest.raw) + _OVERHEAD
-        while self._recent_bytes > MEMORY and len(self._recent) > 1:
-            self._forget(next(iter(self._recent)))
 
-    def _forget(self, key: str) -> None:
-        manifest = self._recent.pop(key, None)
-        if manifest is not None:
-            self._recent_bytes -= len(manifest.raw) + _OVERHEAD
+def _unpack(digest: Digest, only: list[bytes]) -> Manifest:
+    """Return what is stored; *only* is emptied, for nobody shall hold the bytes twice for long."""
+    head, _, raw = only.pop().partition(b"\n")
+    return Manifest.restore(raw, str(json.loads(head)["mediaType"]), digest)

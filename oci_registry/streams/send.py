@@ -13,6 +13,22 @@ CHUNK = 256 * 1024
 """Bytes per write: large enough that the cost per write does not count."""
 
 
+class BytesSource:
+    """Bytes that are at hand, as a `Source`; who sends them at a client's pace shares them."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._position = 0
+
+    def read(self, limit: int) -> bytes:
+        """Return the next bytes."""
+        start, self._position = self._position, self._position + limit
+        return self._data[start : self._position]
+
+    def close(self) -> None:
+        """There is nothing to give back."""
+
+
 class ConsumerGone(Exception):
     """The consumer stopped the producer: its client has left."""
 

@@ -19,6 +19,7 @@ from oci_registry.spec.manifest import MAX_MANIFEST_SIZE, Manifest
 from oci_registry.spec.mediatypes import ACCEPT_MANIFESTS
 from oci_registry.spec.ranges import parse_content_range
 from oci_registry.spec.reference import Tag
+from oci_registry.streams.parsing import ManifestReader
 from oci_registry.upstream.blob import HttpBlob
 from oci_registry.upstream.exchange import Exchange
 from oci_registry.upstream.failures import WrongAnswer, header
@@ -28,28 +29,22 @@ _WHOLE = (200, 203)
 """Statuses of an answer in full: 203 is a 200 that somebody on the way has touched."""
 
 
-async def fetch_manifest(exchange: Exchange, repository: str, reference: Tag | Digest) -> Manifest:
+async def fetch_manifest(
+    exchange: Exchange, repository: str, reference: Tag | Digest, reader: ManifestReader
+) -> Manifest:
     """Return a manifest whose bytes have the digest that was asked for, and that is claimed."""
     path, what = f"{repository}/manifests/{reference}", f"{repository}, {reference}"
     reply = await exchange.send("GET", path, {"Accept": ACCEPT_MANIFESTS})
     if not _is_whole(reply):
         raise exchange.refuse(reply, ManifestUnknown, what)
     raw = await exchange.read(reply, MAX_MANIFEST_SIZE)
-    claimed = _claimed_digest(reply)
-    algorithm = reference.algorithm if isinstance(reference, Digest) else "sha256"
-    if isinstance(reference, Tag) and claimed is not None:
-        algorithm = claimed.algorithm
-    digest = Digest.of(raw, algorithm)
-    host = exchange.host
-    if isinstance(reference, Digest) and digest != reference:
-        raise WrongAnswer(f"upstream {host} sent {digest} when asked for {reference}")
-    if claimed is not None and claimed.algorithm == algorithm and claimed != digest:
-        raise WrongAnswer(f"upstream {host} calls {digest} by the wrong digest {claimed}")
+    asked = reference if isinstance(reference, Digest) else None
+    content_type = header(reply.response, "Content-Type")
     try:
-        return Manifest.read(raw, header(reply.response, "Content-Type"), digest)
+        return await reader.read(raw, content_type, asked, _claimed_digest(reply))
     except ManifestInvalid as error:
         raise WrongAnswer(
-            f"upstream {host} sent no manifest for {reference}: {error.message}"
+            f"upstream {exchange.host} sent no manifest for {reference}: {error.message}"
         ) from None
 
 

@@ -13,6 +13,7 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway, RegistryError
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
+from oci_registry.streams.parsing import ManifestReader
 from oci_registry.upstream import operations
 from oci_registry.upstream.blob import HttpBlob
 from oci_registry.upstream.exchange import Exchange
@@ -40,7 +41,9 @@ _REMEMBERED = 1024
 class RemoteRegistry:
     """An `interfaces.Upstream` of one or more hosts."""
 
-    def __init__(self, settings: UpstreamSettings, group: HostGroup) -> None:
+    def __init__(
+        self, settings: UpstreamSettings, group: HostGroup, reader: ManifestReader
+    ) -> None:
         self.namespace = settings.namespace
         self.configured = settings.configured
         self.blob_invalidation_time = settings.blob_invalidation_time
@@ -50,6 +53,7 @@ class RemoteRegistry:
         self._max_age = settings.manifest_invalidation_time
         self._retries = settings.retries
         self._group = group
+        self._reader = reader
         self._clock = group.clock
         self._negative = NegativeCache(
             group.clock, not_found=settings.remember_not_found, denied=settings.remember_denied
@@ -69,7 +73,9 @@ class RemoteRegistry:
         """Return a manifest whose bytes have been checked against its digest, asked for and claimed."""
         return await self._ask(
             Question(Kind.MANIFEST, repository, str(reference)),
-            lambda exchange: operations.fetch_manifest(exchange, repository, reference),
+            lambda exchange: operations.fetch_manifest(
+                exchange, repository, reference, self._reader
+            ),
             PATIENT if patient else IMPATIENT,
         )
 

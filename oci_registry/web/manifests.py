@@ -5,17 +5,20 @@ from __future__ import annotations
 from oci_registry.pullthrough.manifests import ManifestCache
 from oci_registry.spec.durations import format_duration
 from oci_registry.spec.routes import ManifestRoute
+from oci_registry.streams.send import CHUNK, BytesSource
 from oci_registry.upstream.table import UpstreamTable
-from oci_registry.web.respond import not_modified, resolve, send_bytes, set_content
+from oci_registry.web.patience import Patience
+from oci_registry.web.respond import not_modified, resolve, send_bytes, send_source, set_content
 from oci_registry.web.site import RegistryRequest
 
 
 class ManifestHandler:
     """Serve manifests byte for byte, whatever the client says it accepts."""
 
-    def __init__(self, table: UpstreamTable, manifests: ManifestCache) -> None:
+    def __init__(self, table: UpstreamTable, manifests: ManifestCache, patience: Patience) -> None:
         self._table = table
         self._manifests = manifests
+        self._patience = patience
 
     async def __call__(self, request: RegistryRequest, route: ManifestRoute) -> None:
         """Answer the request; raises `RegistryError`."""
@@ -36,4 +39,9 @@ class ManifestHandler:
         if not_modified(request, manifest.digest):
             return
         set_content(request, manifest.media_type, len(manifest.raw), manifest.digest)
-        send_bytes(request, manifest.raw)
+        if request.method == b"HEAD" or len(manifest.raw) <= CHUNK:
+            send_bytes(request, manifest.raw)
+        else:
+            # Written at once, it would be copied for each client that is slow to take it.
+            source = BytesSource(manifest.raw)
+            await send_source(request, source, len(manifest.raw), self._patience)

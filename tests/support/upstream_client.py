@@ -17,6 +17,7 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RegistryError
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
+from oci_registry.streams.parsing import ManifestReader
 from oci_registry.upstream import operations
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.blob import HttpBlob
@@ -33,8 +34,10 @@ from oci_registry.upstream.tags import TagsLister
 from tests.support.daemon import reactor, running, until
 from tests.support.fake_registry import FakeRegistry
 from tests.support.settings import upstream_settings
+from tests.support.streams import run_at_once
 
 T = TypeVar("T")
+READER = ManifestReader(run_at_once)
 
 
 class _Outcomes(HostMetrics):
@@ -74,7 +77,7 @@ class Client:
             Kind.MANIFEST,
             repository,
             reference,
-            lambda exchange: operations.fetch_manifest(exchange, repository, reference),
+            lambda exchange: operations.fetch_manifest(exchange, repository, reference, READER),
         )
 
     async def manifest_digest(self, repository: str, tag: Tag) -> Digest | None:

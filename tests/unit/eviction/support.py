@@ -15,6 +15,7 @@ from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.referrers import KeptReferrers, ReferrersStore
 from oci_registry.storage.tags import TagRecord, TagStore
 from oci_registry.storage.usage import Usage
+from oci_registry.streams.parsing import ManifestReader
 from tests.support.streams import run_at_once
 from tests.unit.storage.support import StoreTestCase
 
@@ -43,7 +44,7 @@ class SweepTestCase(StoreTestCase):
         """Make everything anew that is not on the medium."""
         self.usage = Usage(self.driver, self.clock)
         self.blobs = BlobStore(self.driver, self.usage, run_at_once, check_always=False)
-        self.manifests = ManifestStore(self.driver, self.usage)
+        self.manifests = ManifestStore(self.driver, self.usage, ManifestReader(run_at_once))
         self.tags = TagStore(self.driver)
         self.referrers = ReferrersStore(self.driver, self.usage)
         self.sweep = Sweep(

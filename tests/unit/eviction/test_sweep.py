@@ -21,6 +21,7 @@ from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.referrers import ReferrersStore
 from oci_registry.storage.tags import TagRecord, TagStore
 from oci_registry.storage.usage import Usage
+from oci_registry.streams.parsing import ManifestReader
 
 DAY = 86400.0
 HUB, OWN = "docker.io", "example.com"
@@ -40,7 +41,7 @@ class Sweeping(SynchronousTestCase):
         """Make the stores anew, as a start of the daemon does."""
         self.usage = Usage(self.driver, self.clock)
         self.blobs = BlobStore(self.driver, self.usage, execute, check_always=False)
-        self.manifests = ManifestStore(self.driver, self.usage)
+        self.manifests = ManifestStore(self.driver, self.usage, ManifestReader(execute))
         self.tags = TagStore(self.driver)
         self.sweep = Sweep(
             self.blobs,
@@ -174,10 +175,10 @@ class Sweeping(SynchronousTestCase):
         blob = self.blob(b"layer")
         manifest = self.image(OWN, blob)
         self.clock.advance(2 * DAY)
-        really = self.manifests.peek
+        really = self.manifests.names
         once: list[None] = []
 
-        async def meanwhile(host: str, digest: Digest) -> Manifest | None:
+        async def meanwhile(host: str, digest: Digest) -> frozenset[Digest]:
             if not once:
                 once.append(None)
                 self.clock.advance(1)
@@ -187,7 +188,7 @@ class Sweeping(SynchronousTestCase):
                 opened.close()
             return await really(host, digest)
 
-        self.patch(self.manifests, "peek", meanwhile)
+        self.patch(self.manifests, "names", meanwhile)
         self.assertEqual(Swept(), self.run_sweep())
         self.assertTrue(self.has(blob))
 

@@ -231,15 +231,43 @@ class Manifests(SweepTestCase):
         self.assertEqual(names, {(HOST, "kept"), (OTHERS, "elsewhere")})
 
     def test_what_is_no_image(self) -> None:
-        """A stored manifest that cannot be read as one needs nothing, and holds up nothing."""
-        raw = b"\xff not JSON"
-        odd = Manifest(raw, OCI_MANIFEST, Digest.of(raw))
-        self.result(self.manifests.put(HOST, odd))
+        """A stored manifest that cannot be read as one holds up nothing."""
+        odd = self.stored(b"\xff not JSON")
         self.blob(b"data")
         self.clock.advance(10 * DAY)
         self.read(odd)
         self.assertEqual(self.swept(10), Swept(blobs=1, size=4))
         self.assertEqual(self.swept(10), Swept(manifests=1))
+
+    def test_every_digest_that_is_named(self) -> None:
+        """A manifest in use keeps every blob that it names, however it names it."""
+        digest = str(Digest.of(self.blob(b"layer")))
+        document = {"layers": [{"digest": digest}]}
+        signed = {"schemaVersion": 1, "fsLayers": [{"blobSum": digest}], "signatures": [{}]}
+        for raw in (
+            json.dumps(document).encode(),
+            json.dumps({"layers": [{"digest": digest, "mediaType": "?", "size": "1"}]}).encode(),
+            json.dumps({"layers": [{"digest": digest, "size": -1}]}).encode(),
+            json.dumps(signed).encode(),
+            json.dumps({"stages": {"a": {"of": [digest]}}}).encode(),
+            json.dumps({"by": "J\u00fcrgen", **document}, ensure_ascii=False).encode("latin-1"),
+            json.dumps(document).replace("sha256:", "\\u0073ha256\\u003a").encode(),
+            json.dumps({"layers": [[]] * 100_000, "more": digest}).encode(),
+            b'{"a":' + b"[" * 5000 + digest.encode(),
+            digest.encode(),
+        ):
+            odd = self.stored(raw)
+            self.clock.advance(20 * DAY)
+            self.read(odd)
+            self.restart()
+            self.assertEqual(self.swept().blobs, 0, raw[:100])
+            self.assertTrue(self.has(b"layer"))
+
+    def stored(self, raw: bytes) -> Manifest:
+        """Store bytes as a manifest."""
+        manifest = Manifest(raw, OCI_MANIFEST, Digest.of(raw))
+        self.result(self.manifests.put(HOST, manifest))
+        return manifest
 
 
 class Referrers(SweepTestCase):

@@ -23,8 +23,10 @@ from oci_registry.storage.referrers import ReferrersStore
 from oci_registry.storage.tags import TagStore
 from oci_registry.storage.usage import Usage
 from oci_registry.streams.growing import GrowingBlob
+from oci_registry.streams.parsing import ManifestReader
 from oci_registry.upstream.table import Target
 from tests.support.fake_upstream import FakeUpstream
+from tests.support.streams import run_at_once
 
 T = TypeVar("T")
 NOW = 1_700_000_000.0
@@ -53,7 +55,7 @@ class CacheTestCase(SynchronousTestCase):
         usage = Usage(self.driver, self.clock)
         self.sizes = KnownSizes()
         self.blob_store = BlobStore(self.driver, usage, at_once, check_always=False)
-        self.manifest_store = ManifestStore(self.driver, usage)
+        self.manifest_store = ManifestStore(self.driver, usage, ManifestReader(run_at_once))
         self.tag_store = TagStore(self.driver)
         self.referrers_store = ReferrersStore(self.driver, usage)
         self.trouble = StoreTrouble(self.clock, self.metrics)

@@ -215,7 +215,7 @@ class OneAtATime(ManifestTestCase):
             late = self.begin(reference)
             self.assertEqual([], self.asked())
             self.driver.get = MemoryDriver.get.__get__(self.driver)  # type: ignore[method-assign]
-            self.get(reference)
+            self.get(LATEST)
             looked.callback(None)
             self.assertEqual(self.one, self.successResultOf(late).manifest)
             self.assertEqual(["GET"], self.asked())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
 from attrs.exceptions import FrozenInstanceError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.spec.digest import Digest, Verifier
+from oci_registry.spec.digest import Digest, Verifier, digests_in
 from oci_registry.spec.errors import DigestInvalid
 
 EMPTY = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -145,3 +146,58 @@ class Verifying(SynchronousTestCase):
         verifier.update(memoryview(b"\0" * 8).cast("I"))
         self.assertEqual(verifier.length, 16)
         self.assertTrue(verifier.verified())
+
+
+A256 = "sha256:" + "0123456789abcdef" * 4
+A512 = "sha512:" + "0123456789abcdef" * 8
+
+
+class Named(SynchronousTestCase):
+    """The digests that a document names."""
+
+    def test_anywhere(self) -> None:
+        """Digests of both kinds are found wherever they are written, and in what is no JSON."""
+        for document in (
+            json.dumps({"layers": [{"digest": A256}, {"digest": A512}, A256]}),
+            json.dumps({A256: {"x": [[A512]]}}),
+            f"{A256}{A512}",
+            f"[[[{A256},,,<html>{A512}",
+        ):
+            self.assertEqual(
+                digests_in(document.encode()), {Digest.parse(A256), Digest.parse(A512)}, document
+            )
+            self.assertEqual(len(digests_in(b"\xff" + document.encode())), 2)
+
+    def test_none(self) -> None:
+        """What is no digest of ours is not found."""
+        for text in (A256.upper(), A256[:-1], A512[:-1], "sha256", "md5:" + "a" * 32, ""):
+            self.assertEqual(digests_in(text.encode()), frozenset())
+
+    def test_escaped(self) -> None:
+        """A digest that is written in JSON's escapes is found, in part or as a whole."""
+        for text in (A256, A512):
+            for form in (
+                "".join(f"\\u00{ord(c):02x}" for c in text),
+                "".join(f"\\u00{ord(c):02X}" for c in text),
+                text.replace(":", "\\u003A"),
+                "\\u0073" + text[1:],
+                text[:-1] + "\\u0066",
+            ):
+                self.assertEqual(json.loads(f'"{form}"'), text)
+                self.assertEqual(digests_in(form.encode()), {Digest.parse(text)})
+
+    def test_large(self) -> None:
+        """All are found in a large document, wherever it is cut into pieces for the search."""
+        digests = {Digest.of(b"%d" % number) for number in range(59_000)}
+        plain = "".join(str(digest) for digest in sorted(digests, key=str)).encode()
+        self.assertEqual(digests_in(plain), digests)
+        some = sorted(digests, key=str)[:9000]
+        escaped = b"".join(b"\\u0073%s" % str(digest)[1:].encode() for digest in some)
+        self.assertEqual(digests_in(b"x" * 100 + escaped), set(some))
+
+    @settings(deadline=None)
+    @given(st.binary(max_size=50), st.binary(max_size=50), st.binary(max_size=20))
+    def test_any_bytes(self, before: bytes, after: bytes, data: bytes) -> None:
+        """Whatever stands around a digest, it is found."""
+        digest = Digest.of(data)
+        self.assertIn(digest, digests_in(before + str(digest).encode() + after))

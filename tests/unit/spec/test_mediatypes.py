@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.spec import mediatypes
-from oci_registry.spec.mediatypes import essence, is_media_type
+from oci_registry.spec.mediatypes import essence, is_media_type, is_specific
 
 KNOWN = [
     value
@@ -20,8 +20,8 @@ class Constants(SynchronousTestCase):
     """The types known by name."""
 
     def test_in_the_grammar(self) -> None:
-        """Every type known by name is in the grammar, and there are seven."""
-        self.assertEqual(len(set(KNOWN)), 7)
+        """Every type known by name is in the grammar, and there are nine."""
+        self.assertEqual(len(set(KNOWN)), 9)
         for text in KNOWN:
             self.assertTrue(is_media_type(text), text)
 
@@ -34,6 +34,30 @@ class Constants(SynchronousTestCase):
         self.assertEqual(
             mediatypes.ACCEPT_MANIFESTS.split(", "), [*mediatypes.MANIFEST_TYPES, "*/*"]
         )
+        self.assertEqual(
+            mediatypes.MANIFEST_TYPES[-2:],
+            (mediatypes.DOCKER_SCHEMA1_SIGNED, mediatypes.DOCKER_SCHEMA1),
+        )
+
+    def test_specific(self) -> None:
+        """A manifest's type tells what it is, known or not; generic ones do not."""
+        for media_type in (
+            *mediatypes.MANIFEST_TYPES,
+            "application/vnd.cncf.foo+json",
+            "application/vnd.acme.manifest",
+            "application/cbor",
+        ):
+            self.assertTrue(is_specific(media_type), media_type)
+        for media_type in (
+            "text/plain",
+            "text/html",
+            "image/png",
+            "binary/octet-stream",
+            "application/octet-stream",
+            "application/json",
+            "application/problem+json",
+        ):
+            self.assertFalse(is_specific(media_type), media_type)
 
 
 class Grammar(SynchronousTestCase):

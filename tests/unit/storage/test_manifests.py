@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import capturedLogs
 
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import MAX_MANIFEST_SIZE, Manifest
-from oci_registry.spec.mediatypes import OCI_INDEX, OCI_MANIFEST
-from oci_registry.storage import manifests
+from oci_registry.spec.mediatypes import DOCKER_SCHEMA1_SIGNED, OCI_INDEX, OCI_MANIFEST
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.keys import manifest_key
 from oci_registry.storage.manifests import ManifestStore
+from oci_registry.streams.parsing import LARGE, ManifestReader
+from tests.support.streams import ManualThread, run_at_once
+from tests.unit.spec.signing import schema_1, signed
 from tests.unit.storage.support import HOST, NOW, StoreTestCase
 
 
@@ -34,7 +37,7 @@ class ManifestsTestCase(StoreTestCase):
 
     def fresh(self) -> ManifestStore:
         """Return a store that remembers nothing, as after a restart."""
-        return ManifestStore(self.driver, self.usage)
+        return ManifestStore(self.driver, self.usage, ManifestReader(run_at_once))
 
 
 class Kept(ManifestsTestCase):
@@ -49,7 +52,32 @@ class Kept(ManifestsTestCase):
             for store in (self.store, self.fresh()):
                 found = self.result(store.get(HOST, one.digest))
                 self.assertEqual(found, one)
-                self.assertEqual(self.result(store.peek(HOST, one.digest)), one)
+
+    def test_signed(self) -> None:
+        """A signed schema 1 manifest is kept under the digest of what was signed."""
+        raw = signed(schema_1(str(self.digest)))
+        one = Manifest.read(raw, DOCKER_SCHEMA1_SIGNED)
+        self.assertNotEqual(one.digest, Digest.of(raw))
+        self.result(self.store.put(HOST, one))
+        found = self.result(self.fresh().get(HOST, one.digest))
+        self.assertEqual(found, one)
+        self.assertEqual(self.result(self.fresh().names(HOST, one.digest)), {self.digest})
+
+    def test_no_json(self) -> None:
+        """What is no JSON is kept as it came, if that is what the digest says."""
+        for raw in (b"", b"\x80\n\x81", b"<html>\n", b"[" * 100_000):
+            one = Manifest.read(raw, "text/plain", Digest.of(raw))
+            self.result(self.store.put(HOST, one))
+            self.assertEqual(self.result(self.fresh().get(HOST, one.digest)), one)
+
+    def test_names(self) -> None:
+        """What a stored manifest names is known, from memory and from the medium."""
+        raw = json.dumps({"layers": [str(self.digest)]}).encode()
+        one = Manifest.read(raw, OCI_MANIFEST)
+        self.result(self.store.put(HOST, one))
+        for store in (self.store, self.fresh()):
+            self.assertEqual(self.result(store.names(HOST, one.digest)), {self.digest})
+            self.assertEqual(self.result(store.names(HOST, self.digest)), frozenset())
 
     def test_sha512(self) -> None:
         """A manifest may be known by its sha512 digest."""
@@ -99,8 +127,8 @@ class Kept(ManifestsTestCase):
             lambda: self.result(self.fresh().get(HOST, self.digest)),
         ):
             self.clock.advance(100)
-            self.result(self.store.peek(HOST, self.digest))
-            self.result(self.fresh().peek(HOST, self.digest))
+            self.result(self.store.names(HOST, self.digest))
+            self.result(self.fresh().names(HOST, self.digest))
             self.assertFalse(self.store.used_since(HOST, self.digest, self.clock.seconds() - 50))
             use()
             self.assertTrue(self.store.used_since(HOST, self.digest, self.clock.seconds() - 50))
@@ -109,6 +137,53 @@ class Kept(ManifestsTestCase):
         self.assertEqual(info.used, NOW + 300)
         self.store.needed(HOST, self.digest, NOW + 400)
         self.assertEqual(self.used(self.key), NOW + 400)
+
+
+class Large(ManifestsTestCase):
+    """Manifests that take their time to be hashed and read."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.thread = ManualThread()
+        self.manifest = manifest(0, LARGE)
+        self.digest = self.manifest.digest
+        self.result(self.store.put(HOST, self.manifest))
+        self.store = ManifestStore(self.driver, self.usage, ManifestReader(self.thread))
+
+    def begin(self) -> Deferred[Manifest | None]:
+        """Ask for the manifest."""
+        return Deferred.fromCoroutine(self.store.get(HOST, self.digest))
+
+    def test_in_a_thread(self) -> None:
+        """A large manifest is checked in a thread, once for all who ask meanwhile."""
+        first, second = self.begin(), self.begin()
+        self.assertNoResult(first)
+        self.assertTrue(self.thread.step())
+        for asked in (first, second, self.begin()):
+            self.assertEqual(self.successResultOf(asked), self.manifest)
+        self.assertFalse(self.thread.waiting)
+        names = Deferred.fromCoroutine(self.store.names(HOST, self.digest))
+        self.thread.step()
+        self.assertEqual(self.successResultOf(names), frozenset())
+
+    def test_who_leaves(self) -> None:
+        """A client that leaves meanwhile stops nothing for others."""
+        first, second = self.begin(), self.begin()
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.thread.step()
+        self.assertEqual(self.successResultOf(second), self.manifest)
+
+    def test_small_ones_wait_for_nobody(self) -> None:
+        """A small manifest is served while large ones are in the thread."""
+        waiting = self.begin()
+        small = manifest(1)
+        self.result(self.store.put(HOST, small))
+        store = ManifestStore(self.driver, self.usage, ManifestReader(self.thread))
+        self.assertEqual(self.result(store.get(HOST, small.digest)), small)
+        self.assertNoResult(waiting)
+        self.thread.step()
+        self.successResultOf(waiting)
 
 
 class Damaged(ManifestsTestCase):
@@ -133,10 +208,10 @@ class Damaged(ManifestsTestCase):
             b"\xff\xfe\n" + raw,
             raw,
         ):
-            for ask in (self.store.get, self.store.peek):
+            for ask in (self.store.get, self.store.names):
                 self.driver.place(self.key, data, sealed=True)
                 with capturedLogs() as logs:
-                    self.assertIsNone(self.result(ask(HOST, self.digest)), data)
+                    self.assertFalse(self.result(ask(HOST, self.digest)), data)
                 self.assertIn("unusable", logs[0]["log_format"])
                 self.assertIsNone(self.used(self.key))
 
@@ -157,44 +232,19 @@ class Damaged(ManifestsTestCase):
 class Remembered(ManifestsTestCase):
     """What is in memory."""
 
-    def put(self, number: int, size: int) -> Digest:
-        """Put a manifest of about a size."""
-        one = manifest(number, size)
-        self.result(self.store.put(HOST, one))
-        return one.digest
-
-    def test_bounded(self) -> None:
-        """The manifests in memory stay below 16 MiB, small ones counted with their overhead."""
-        for size, numbers in ((0, 10_000), (1 << 20, 30)):
-            digests = [self.put(n, size) for n in range(numbers)]
-            known = [d for d in digests if self.store.recall(HOST, d) is not None]
-            total = sum(len(m.raw) + manifests._OVERHEAD for m in self.store._recent.values())
-            self.assertLessEqual(total, manifests.MEMORY)
-            self.assertEqual(total, self.store._recent_bytes)
-            self.assertEqual(known, digests[-len(known) :])
-            self.assertGreater(total, manifests.MEMORY - size - 3000)
-
-    def test_least_recently_used_go_first(self) -> None:
-        """What is used stays."""
-        first = self.put(0, 4 << 19)
-        for number in range(1, 20):
-            self.put(number, 4 << 19)
-            self.assertIsNotNone(self.store.recall(HOST, first))
-        self.assertIsNone(self.store.recall(HOST, manifest(1, 4 << 19).digest))
-
     def test_put_twice(self) -> None:
-        """Putting a manifest again does not count it twice."""
+        """Putting a manifest again does not count it twice, and a removed one is not counted."""
         for _ in range(5):
-            self.put(0, 100)
-        self.assertEqual(self.store._recent_bytes, len(manifest(0, 100).raw) + manifests._OVERHEAD)
-        self.result(self.store.delete(HOST, manifest(0, 100).digest))
-        self.assertEqual(self.store._recent_bytes, 0)
+            self.result(self.store.put(HOST, self.manifest))
+        self.assertEqual(self.store._recent.memory, self.manifest.memory)
+        self.result(self.store.delete(HOST, self.digest))
+        self.assertEqual(self.store._recent.memory, 0)
 
     def test_read_is_remembered(self) -> None:
         """What was read from the medium once is in memory from then on; what was looked at is not."""
         self.result(self.store.put(HOST, self.manifest))
         store = self.fresh()
-        self.result(store.peek(HOST, self.digest))
+        self.result(store.names(HOST, self.digest))
         self.assertIsNone(store.recall(HOST, self.digest))
         self.result(store.get(HOST, self.digest))
         self.assertEqual(store.recall(HOST, self.digest), self.manifest)

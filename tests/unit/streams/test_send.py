@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from oci_registry.streams.send import CHUNK, ConsumerGone, Sender
+from oci_registry.streams.send import CHUNK, BytesSource, ConsumerGone, Sender
 from tests.support.streams import FakeConsumer
 
 DATA = bytes(range(256)) * 5 * 1024
@@ -222,3 +222,17 @@ class SenderTests(SynchronousTestCase):
             self.assertEqual(self.sender.sent, len(self.consumer.data))
         self.assertEqual(self.successResultOf(self.done), len(expected))
         self.check_over()
+
+
+class AtHand(SynchronousTestCase):
+    """Bytes as a source."""
+
+    @given(st.binary(max_size=50), st.lists(st.integers(1, 20), min_size=60, max_size=60))
+    def test_any_reads(self, data: bytes, limits: list[int]) -> None:
+        """They come in pieces as large as asked for, and then there are no more."""
+        source = BytesSource(data)
+        pieces = [source.read(limit) for limit in limits]
+        self.assertEqual(data, b"".join(pieces))
+        self.assertEqual(b"", source.read(1))
+        self.assertTrue(all(len(p) <= n for p, n in zip(pieces, limits, strict=True)))
+        source.close()

@@ -15,6 +15,7 @@ from oci_registry.metrics import Metrics
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RegistryError
 from oci_registry.spec.reference import Tag
+from oci_registry.streams.parsing import ManifestReader
 from oci_registry.upstream.circuits import Circuits
 from oci_registry.upstream.group import HostGroup
 from oci_registry.upstream.host import Host
@@ -23,6 +24,7 @@ from oci_registry.upstream.questions import Kind, Question
 from oci_registry.upstream.registry import RemoteRegistry
 from oci_registry.upstream.session import Session
 from tests.support.fake_http import Answer, FakeHttp, FakeResponse, Sent
+from tests.support.streams import run_at_once
 
 NOW = 1_700_000_000.0
 APP = "library/app"
@@ -63,7 +65,7 @@ class HostsTestCase(SynchronousTestCase):
             self.clock,
             half,
         )
-        self.upstream = RemoteRegistry(self.settings, self.group)
+        self.upstream = RemoteRegistry(self.settings, self.group, ManifestReader(run_at_once))
 
     def _host(self, settings: HostSettings) -> Host:
         def answer(sent: Sent) -> Answer:

@@ -39,7 +39,7 @@ class HandlerTestCase(WebTestCase, CacheTestCase):
         tags = TagLists(self.tag_store, self.trouble)
         patience = Patience(self.clock)
         handlers = {
-            ManifestRoute: ManifestHandler(table, self.manifests),
+            ManifestRoute: ManifestHandler(table, self.manifests, patience),
             BlobRoute: BlobHandler(table, self.blobs, patience, self.metrics, **options),
             TagsRoute: TagsHandler(table, tags, patience),
             ReferrersRoute: ReferrersHandler(table, self.referrers),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway, TooManyRequests
 from oci_registry.spec.mediatypes import OCI_MANIFEST
+from oci_registry.streams.send import CHUNK
 from tests.unit.web.handlers import HandlerTestCase
 
 RAW = b'{"schemaVersion": 2,\n "mediaType": "%b", "config": {}, "layers": [ ] }\n' % (
@@ -36,6 +37,19 @@ class Manifests(HandlerTestCase):
                 self.assertEqual(expected, {name: answer.headers.get(name) for name in expected})
                 self.assertNotIn("warning", answer.headers)
         self.assertEqual(["GET library/app 1"], self.upstream.asked)
+
+    def test_large(self) -> None:
+        """A large manifest looks like any other; a client that does not take it holds it up alone."""
+        raw = RAW + b" " * (4 * CHUNK)
+        large = self.upstream.add(raw, "large")
+        for reference in ("large", str(large.digest)):
+            for method, body in (("HEAD", b""), ("GET", raw)):
+                answer = self.get(f"manifests/{reference}", method)
+                self.assertEqual((200, body), (answer.status, answer.body))
+                self.assertEqual(str(len(raw)), answer.headers["content-length"])
+                self.assertEqual(str(large.digest), answer.headers["docker-content-digest"])
+        answer = self.get("manifests/large", If_None_Match=f'"{large.digest}"')
+        self.assertEqual((304, b""), (answer.status, answer.body))
 
     def test_not_modified(self) -> None:
         """A client that has the manifest already is not sent it again."""

@@ -1,0 +1,57 @@
+"""JSON objects from outside, read at a bounded cost."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import NoReturn
+
+MAX_VALUES = 50_000
+"""Values, about, of a document that is read: 4 MiB of nothing but brackets cost half a second."""
+_LONGEST_INTEGER = 20
+_SPACE = b" \t\r\n"
+_OPENING = re.compile(rb"[ \t\r\n]*\{")
+
+
+def read_object(raw: bytes) -> Mapping[str, object] | None:
+    """The JSON object in ``raw``; ``None`` if it holds none.
+
+    An object of more than about `MAX_VALUES` values, or nested too deeply, is taken for an empty
+    one: what looks like such an object is not read.  Bytes that are not UTF-8 become U+FFFD, as
+    in the clients' parsers.  Numbers that are no integers, or have more digits than any size, are
+    ``None``.
+    """
+    if _OPENING.match(raw) is None:
+        return None
+    # Each value but the first of its container follows a comma.
+    if raw.count(b",") + raw.count(b"{") + raw.count(b"[") > MAX_VALUES:
+        return _unread(raw)
+    try:
+        document = json.loads(
+            raw.decode("utf-8", "replace"),
+            parse_int=_integer,
+            parse_float=_no_number,
+            parse_constant=_refuse,
+        )
+    except RecursionError:
+        return _unread(raw)
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _unread(raw: bytes) -> Mapping[str, object] | None:
+    return {} if raw.rstrip(_SPACE).endswith(b"}") else None
+
+
+def _integer(digits: str) -> int | None:
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else None
+
+
+def _no_number(_: str) -> None:
+    return None
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")

@@ -1,0 +1,67 @@
+"""Signed schema 1 manifests of Docker, whose digest is that of what was signed.
+
+Such a manifest is a JSON object with ``signatures`` put into it (a "JSON Web Signature" as libtrust
+writes it).  The protected header of each signature tells how to undo that: the first
+``formatLength`` bytes, then the bytes in ``formatTail``.  Distribution's documentation, "Image
+Manifest Version 2, Schema 1".
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Mapping
+
+from oci_registry.spec.documents import read_object
+
+MAX_SIGNATURES = 64
+"""Signatures of a manifest; registries make one."""
+_MAX_PROTECTED = 4096
+_BASE64URL = bytes.maketrans(b"-_+/", b"+/!!")
+
+
+def payload(raw: bytes, document: Mapping[str, object]) -> bytes | None:
+    """What was signed of ``raw``, of which ``document`` was read; ``None`` if it is no such manifest.
+
+    It is one only if ``raw`` says what was signed and nothing else but ``signatures``: whatever
+    else is put into it is not covered by the digest.  Signatures are not verified; who trusts
+    which key is not for a cache to decide.
+    """
+    signatures = document.get("signatures")
+    if document.get("schemaVersion") != 1 or not isinstance(signatures, list):
+        return None
+    if len(signatures) > MAX_SIGNATURES:
+        return None
+    formats = {_format(signature) for signature in signatures}
+    found = formats.pop() if len(formats) == 1 else None
+    if found is None or found[0] > len(raw):
+        return None
+    length, tail = found
+    signed = raw[:length] + tail
+    said = {key: value for key, value in document.items() if key != "signatures"}
+    return signed if read_object(signed) == said else None
+
+
+def _format(signature: object) -> tuple[int, bytes] | None:
+    """``formatLength`` and ``formatTail`` of a signature."""
+    if not isinstance(signature, dict):
+        return None
+    protected = _decode(signature.get("protected"))
+    header = None if protected is None else read_object(protected)
+    if header is None:
+        return None
+    length, tail = header.get("formatLength"), _decode(header.get("formatTail"))
+    # True is an int to Python.
+    if not isinstance(length, int) or isinstance(length, bool) or length <= 0 or tail is None:
+        return None
+    return length, tail
+
+
+def _decode(text: object) -> bytes | None:
+    """The bytes in unpadded base64url (RFC 7515 section 2)."""
+    if not isinstance(text, str) or len(text) > _MAX_PROTECTED:
+        return None
+    encoded = text.encode("ascii", "replace").rstrip(b"=").translate(_BASE64URL)
+    try:
+        return binascii.a2b_base64(encoded + b"=" * (-len(encoded) % 4), strict_mode=True)
+    except binascii.Error:
+        return None
