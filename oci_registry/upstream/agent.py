@@ -14,7 +14,7 @@ from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.python.failure import Failure
-from twisted.web.client import URI, Agent, HTTPConnectionPool
+from twisted.web.client import URI, Agent
 from twisted.web.error import SchemeNotSupported
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResponse
@@ -27,6 +27,7 @@ from oci_registry.upstream.places import BadAddress, Place
 from oci_registry.upstream.proxies import Proxies
 from oci_registry.upstream.tls import proxy_policy, tls_policy
 from oci_registry.upstream.tunnel import TunnelEndpoint
+from oci_registry.upstream.wire import BoundedPool
 
 ATTEMPT_DELAY = 0.1
 """Seconds before the next address of a host is tried, and before a refusal is noticed (RFC 8305)."""
@@ -180,7 +181,7 @@ class UpstreamHttp:
         lookups: Lookups | None = None,
     ) -> None:
         self._reactor = reactor
-        self._pool = HTTPConnectionPool(reactor, persistent=True)
+        self._pool: Any = BoundedPool(reactor)  # type: ignore[no-untyped-call]
         self._pool.maxPersistentPerHost = POOLED
         reached = GuardedReactor(reactor, lookups or Lookups()) if guarded else None
         endpoints = Endpoints(reactor, settings, egress, guarded=reached, timeout=connect_timeout)

@@ -51,6 +51,13 @@ class WrongAnswer(BadGateway):
     """The host works, but what it sent is of no use; it would send the same again."""
 
 
+class Unusable(WrongAnswer):
+    """An answer of no use, told by somebody who does not know the host: ``sent too many headers``.
+
+    `explain` makes a sentence of it.
+    """
+
+
 def _causes(error: BaseException) -> list[BaseException]:
     """Unwrap the exceptions that HTTP clients wrap others in."""
     if isinstance(error, ResponseFailed | RequestTransmissionFailed):
@@ -87,6 +94,8 @@ def _by_proxy(error: ProxyFailed | ProxyRefused, host: str) -> RegistryError:
 
 def _telling(cause: BaseException, host: str) -> RegistryError | None:
     """Return the error for a cause that tells more than its consequences, which may come before it."""
+    if isinstance(cause, Unusable):
+        return WrongAnswer(f"upstream {host} {cause.message}")
     if isinstance(cause, RegistryError):
         return cause
     if isinstance(cause, SSL.Error):
