@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -21,16 +21,17 @@ from oci_registry.spec.errors import (
     ManifestUnknown,
     NameUnknown,
     RegistryError,
-    shown,
 )
 from oci_registry.spec.manifest import MAX_MANIFEST_SIZE, Manifest
 from oci_registry.spec.mediatypes import ACCEPT_MANIFESTS
 from oci_registry.spec.reference import Tag
-from oci_registry.streams.body import BodyTooLong, abandon, collect
+from oci_registry.streams.body import BodyTooLong, abandon
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.authenticator import Authenticator
 from oci_registry.upstream.blob import HttpBlob
+from oci_registry.upstream.encoding import Body, coding_of, read_body
 from oci_registry.upstream.failures import (
+    Unusable,
     WrongAnswer,
     explain,
     header,
@@ -53,9 +54,9 @@ def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
 
 
 def _content_length(response: IResponse) -> int | None:
-    """Return the length that a HEAD promises, None when it was compressed or is not there."""
+    """Return the length that a HEAD promises, None when it is that of an encoded body or is not there."""
     value = header(response, "Content-Length")
-    if response.length is UNKNOWN_LENGTH or header(response, "Content-Encoding"):
+    if response.length is UNKNOWN_LENGTH or coding_of(response) is not None:
         return None
     return int(value) if value and value.isascii() and value.isdigit() and len(value) < 19 else None
 
@@ -77,7 +78,7 @@ class RegistryClient:
         metrics: HostMetrics,
     ) -> None:
         self._public_only = not settings.configured
-        self._host = host.host
+        self.name = self._host = host.host
         self._url = f"{'https' if host.tls else 'http'}://{host.host}"
         self._user_agent = settings.user_agent or "oci-registry"
         self._timeout = settings.response_timeout
@@ -108,11 +109,12 @@ class RegistryClient:
         path = f"{repository}/manifests/{reference}"
         response = await self._ask("GET", repository, path, {"Accept": ACCEPT_MANIFESTS})
         self._expect(response, ManifestUnknown, f"{repository}, {reference}")
-        raw = await self._collect(response)
+        body = await self._read(response)
         claimed = self._claimed_digest(response)
         algorithm = reference.algorithm if isinstance(reference, Digest) else "sha256"
         if isinstance(reference, Tag) and claimed is not None:
             algorithm = claimed.algorithm
+        raw = self._choose(body, reference if isinstance(reference, Digest) else claimed)
         digest = Digest.of(raw, algorithm)
         if isinstance(reference, Digest) and digest != reference:
             raise WrongAnswer(f"upstream {self._host} sent {digest} when asked for {reference}")
@@ -125,9 +127,19 @@ class RegistryClient:
                 f"upstream {self._host} sent no manifest for {reference}: {error.message}"
             ) from None
 
-    async def _collect(self, response: IResponse) -> bytes:
+    async def _read(self, response: IResponse) -> Body:
         try:
-            return await collect(response, MAX_MANIFEST_SIZE, self._clock, self._timeout)
+            return await read_body(response, MAX_MANIFEST_SIZE, self._clock, self._timeout)
+        except BodyTooLong as error:
+            raise WrongAnswer(f"upstream {self._host}: {error}") from None
+
+    def _choose(self, body: Body, digest: Digest | None) -> bytes:
+        """Return the reading of a manifest that has the digest, else the one that may be a manifest."""
+        try:
+            for reading in body.readings():
+                if digest is not None and Digest.of(reading, digest.algorithm) == digest:
+                    return reading
+            return body.document()
         except BodyTooLong as error:
             raise WrongAnswer(f"upstream {self._host}: {error}") from None
 
@@ -155,15 +167,32 @@ class RegistryClient:
         stop: int | None = None,
         validator: str | None = None,
         within: float | None = None,
+        *,
+        size: int | None = None,
+        inflate: bool | None = None,
     ) -> HttpBlob:
         """Begin to download a blob, or its bytes from *start* to *stop*.
 
-        *validator*: what this host's last answer had. The host may send the whole instead.
+        *validator*: what this host's last answer had. The host may send the whole instead. *size*: the
+        blob's, if it is known; *inflate*: what to do where the body is encoded, see `HttpBlob`.
         """
-        return await self._in_time(self._blob(repository, digest, start, stop, validator), within)
+
+        def body_of(response: IResponse) -> HttpBlob:
+            return HttpBlob(
+                response, self._clock, self._idle, self._explained, known=size, inflate=inflate
+            )
+
+        work = self._blob(repository, digest, start, stop, validator, body_of)
+        return await self._in_time(work, within)
 
     async def _blob(
-        self, repository: str, digest: Digest, start: int, stop: int | None, validator: str | None
+        self,
+        repository: str,
+        digest: Digest,
+        start: int,
+        stop: int | None,
+        validator: str | None,
+        body_of: Callable[[IResponse], HttpBlob],
     ) -> HttpBlob:
         headers = {}
         if start or stop is not None:
@@ -174,11 +203,13 @@ class RegistryClient:
         what = f"{repository}, {digest}"
         self._expect(response, BlobUnknown, what, partial=bool(headers))
         try:
-            body = HttpBlob(response, self._clock, self._idle, self._explained)
+            body = body_of(response)
             if body.start not in (0, start):
                 raise WrongAnswer("it is not the range that was asked for")
         except WrongAnswer as error:
             abandon(response, self._clock, limit=0)
+            if isinstance(error, Unusable):
+                raise
             message = f"upstream {self._host}, asked for a part of {what}: {error.message}"
             raise WrongAnswer(message) from None
         return body
@@ -264,19 +295,12 @@ class RegistryClient:
         *,
         partial: bool = False,
     ) -> None:
-        """Raise unless the answer is a 200, or 206 or 416 if *partial*, in a form that can be used."""
+        """Raise unless the answer is a 200, or 206 or 416 if *partial*."""
         if partial and response.code == 416:
             return
         if response.code == 200 or (partial and response.code == 206):
-            # What treq could decode it has decoded, and removed the header's value.
-            encoding = header(response, "Content-Encoding")
-            if not encoding or encoding.lower() == "identity":
-                return
-            error: RegistryError = WrongAnswer(
-                f"upstream {self._host} encodes {what} as {shown(encoding, 40)}"
-            )
-        else:
-            error = refuse(response, self._host, unknown, what, self._clock.seconds())
+            return
+        error = refuse(response, self._host, unknown, what, self._clock.seconds())
         abandon(response, self._clock)
         raise error
 

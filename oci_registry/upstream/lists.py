@@ -15,7 +15,8 @@ from oci_registry.spec.errors import ManifestUnknown, NameUnknown, RegistryError
 from oci_registry.spec.links import parse_next_link
 from oci_registry.spec.mediatypes import OCI_INDEX
 from oci_registry.spec.reference import parse_tag
-from oci_registry.streams.body import abandon, collect
+from oci_registry.streams.body import abandon
+from oci_registry.upstream.encoding import read_document
 from oci_registry.upstream.failures import WrongAnswer, refuse
 from oci_registry.upstream.interfaces import Page, Referrers
 
@@ -60,7 +61,7 @@ class _Lister:
         if response.code != 200:
             abandon(response, self._clock)
             raise refuse(response, self._host, unknown, what, self._clock.seconds())
-        body = await collect(response, limit, self._clock, _PAGE_TIMEOUT)
+        body = await read_document(response, limit, self._clock, _PAGE_TIMEOUT)
         try:
             value = json.loads(body)
         except (ValueError, RecursionError):

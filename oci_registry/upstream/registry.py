@@ -19,6 +19,7 @@ from oci_registry.upstream.group import Answer, HostGroup
 from oci_registry.upstream.host import NO, Host
 from oci_registry.upstream.interfaces import Page, Referrers
 from oci_registry.upstream.noes import MANIFEST, Noes
+from oci_registry.upstream.readings import Readings
 from oci_registry.upstream.resume import ResumingBlob, Wanted
 from oci_registry.upstream.slots import Turn
 
@@ -51,6 +52,7 @@ class RemoteRegistry:
             group.clock, not_found=settings.remember_not_found, denied=settings.remember_denied
         )
         self._distrusted: OrderedDict[tuple[Digest, str], float] = OrderedDict()
+        self._readings = Readings()
 
     @property
     def manifest_invalidation_time(self) -> float:
@@ -91,13 +93,15 @@ class RemoteRegistry:
         wanted = Wanted(repository, digest, size=size)
         doubtful = self._doubtful(digest)
         answer = await self._open(wanted, avoiding, doubtful, patient=True)
-        return ResumingBlob(self._group, wanted, answer, self._retries, avoiding, doubtful)
+        return ResumingBlob(
+            self._group, wanted, answer, self._retries, self._readings, avoiding, doubtful
+        )
 
     async def part(self, repository: str, digest: Digest, start: int, stop: int) -> ResumingBlob:
         """Begin to download the bytes from *start* to *stop* of a blob."""
         wanted = Wanted(repository, digest, start, stop)
         answer = await self._open(wanted, frozenset(), self._doubtful(digest), patient=False)
-        body = ResumingBlob(self._group, wanted, answer, self._retries)
+        body = ResumingBlob(self._group, wanted, answer, self._retries, self._readings)
         if not answer.value.partial:
             body.abandon()
             raise BadGateway(f"upstream {answer.host.name} sends {digest} as a whole only")
@@ -110,7 +114,14 @@ class RemoteRegistry:
             wanted.repository,
             f"blob {wanted.digest}",
             lambda client, within: client.blob(
-                wanted.repository, wanted.digest, wanted.start, wanted.stop, None, within
+                wanted.repository,
+                wanted.digest,
+                wanted.start,
+                wanted.stop,
+                None,
+                within,
+                size=wanted.size,
+                inflate=self._readings.of(wanted.digest, client.name),
             ),
             Turn.BLOB,
             patient=patient,

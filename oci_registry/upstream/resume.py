@@ -18,6 +18,7 @@ from oci_registry.upstream.blob import HttpBlob
 from oci_registry.upstream.failures import TimedOut, WrongAnswer
 from oci_registry.upstream.group import Answer, HostGroup, pause_after
 from oci_registry.upstream.host import Host
+from oci_registry.upstream.readings import Readings
 from oci_registry.upstream.relay import Relay
 from oci_registry.upstream.slots import Turn
 
@@ -64,6 +65,7 @@ class ResumingBlob:
         wanted: Wanted,
         first: Answer[HttpBlob],
         retries: int,
+        readings: Readings,
         avoiding: frozenset[str] = frozenset(),
         doubtful: frozenset[str] = frozenset(),
     ) -> None:
@@ -75,6 +77,8 @@ class ResumingBlob:
         self._relay: Relay | None = None
         self._known_size = wanted.size if self.size is None else self.size
         self._validators: dict[str, str | None] = {first.host.name: first.value.validator}
+        self._readings = readings
+        self._inflated: dict[str, bool] = {}
         self._odd: Counter[str] = Counter()
         self._avoiding = avoiding
         self._doubtful = doubtful
@@ -95,6 +99,14 @@ class ResumingBlob:
         """The body is not wanted: close the connection."""
         self._answer.value.abandon()
         self._answer.slot.release()
+
+    def try_other_way(self) -> bool:
+        """Its bytes were wrong: return whether the same hosts' may be right the next time."""
+        possible = [
+            self._readings.other_way(self._wanted.digest, host, inflated)
+            for host, inflated in self._inflated.items()
+        ]
+        return any(possible)
 
     def pump(self, consumer: IConsumer) -> Deferred[int]:
         """Write the body to *consumer*, at its pace; return the number of bytes."""
@@ -166,10 +178,15 @@ class ResumingBlob:
             await answer.value.pump(relay)
         except RegistryError as failed:
             error = failed
+        if answer.value.encodable and answer.value.inflated is not None:
+            self._inflated[answer.host.name] = answer.value.inflated
         stop = self._wanted.stop if self._wanted.stop is not None else self._known_size
         if stop is not None and not relay.stopped:
             if relay.position >= stop:
                 # However it ended.
+                return None
+            if error is None and answer.value.encodable:
+                # What has an unexpected length may have been read the wrong way: the digest will tell.
                 return None
             error = error or BadGateway(f"upstream {answer.host.name} ended a body before its end")
         if error is not None and relay.position == began and not relay.stopped:
@@ -208,6 +225,11 @@ class ResumingBlob:
         """Ask a host for the rest; raises `WrongAnswer` for a body that is of no use here."""
         # It may still know how to send the whole, which is of no use where only a part is wanted.
         ranged = self._odd[host.name] % (ODD + 1) < ODD or self._wanted.start > 0
+        inflate = self._inflated.get(host.name)
+        if inflate is None:
+            inflate = self._readings.of(self._wanted.digest, host.name)
+        # A range is one of the bytes as they are sent.
+        ranged = ranged and not inflate
         body = await host.client.blob(
             self._wanted.repository,
             self._wanted.digest,
@@ -215,6 +237,8 @@ class ResumingBlob:
             self._wanted.stop if ranged else None,
             self._validators.get(host.name),
             within,
+            size=self._wanted.size,
+            inflate=inflate,
         )
         wrong = self._unfit(host, body)
         if wrong is not None:

@@ -20,9 +20,10 @@ from twisted.web.iweb import IResponse
 from oci_registry.config.settings import Credentials
 from oci_registry.spec.challenge import Challenge
 from oci_registry.spec.errors import BadGateway, Denied, TooManyRequests
-from oci_registry.streams.body import abandon, collect
+from oci_registry.streams.body import abandon
 from oci_registry.streams.flight import SingleFlight
 from oci_registry.upstream.agent import UpstreamHttp
+from oci_registry.upstream.encoding import read_document
 from oci_registry.upstream.failures import explain, header, retry_after, too_late
 from oci_registry.upstream.schemes.basic import basic_authorization
 from oci_registry.upstream.schemes.realms import realm_is_trusted
@@ -134,7 +135,7 @@ class TokenSource:
         if response.code != 200:
             abandon(response, self._clock)
             raise BadGateway(f"the token server of upstream {self._host} answered {response.code}")
-        token = self._read(await collect(response, _MAX_ANSWER, self._clock, idle=10.0))
+        token = self._read(await read_document(response, _MAX_ANSWER, self._clock, idle=10.0))
         self._tokens[key] = token
         if len(self._tokens) > _REMEMBERED:
             self._tokens.popitem(last=False)
