@@ -198,6 +198,9 @@ class Transfer:
         if self._around.stopped or self._attempts >= ATTEMPTS:
             raise wrong
         upstream, hosts = self.target.upstream, body.hosts
+        if body.try_other_way():
+            # They get the same chance as if it was the first.
+            hosts = frozenset()
         upstream.distrust(self.digest, hosts)
         if len(hosts) == 1 or self._doubtful:
             self._guilty |= hosts

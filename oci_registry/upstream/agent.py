@@ -13,8 +13,9 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.python.components import proxyForInterface
 from twisted.python.failure import Failure
-from twisted.web.client import URI, Agent, HTTPConnectionPool
+from twisted.web.client import URI, Agent
 from twisted.web.error import SchemeNotSupported
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResponse
@@ -27,19 +28,37 @@ from oci_registry.upstream.places import BadAddress, Place
 from oci_registry.upstream.proxies import Proxies
 from oci_registry.upstream.tls import proxy_policy, tls_policy
 from oci_registry.upstream.tunnel import TunnelEndpoint
+from oci_registry.upstream.wire import BoundedPool
 
 ATTEMPT_DELAY = 0.1
 """Seconds before the next address of a host is tried, and before a refusal is noticed (RFC 8305)."""
 POOLED = 16
 """Idle connections kept per host."""
+_HIDDEN = (b"Content-Encoding", b"Set-Cookie", b"Set-Cookie2")
+
+
+class Undecoded(proxyForInterface(IResponse)):  # type: ignore[misc]
+    """A response without the headers that treq acts on: decodes its body, to any length, or reads cookies."""
+
+    original: IResponse
+
+    def __init__(self, original: IResponse) -> None:
+        self.original = original
+        self._headers: Headers = original.headers.copy()
+        for name in _HIDDEN:
+            self._headers.removeHeader(name)
+
+    @property
+    def headers(self) -> Headers:
+        """All headers but those."""
+        return self._headers
 
 
 @implementer(IAgent)
 class IdentityAgent:
-    """Ask for bodies as they are.
+    """Ask for bodies as they are, and take them as they come.
 
-    It sits below treq, whose own decoding wrapper asks for gzip on every request; a server that
-    compresses all the same is decoded there.
+    It sits below treq, whose own wrapper asks for gzip on every request and decodes what comes.
     """
 
     def __init__(self, agent: IAgent) -> None:
@@ -52,10 +71,11 @@ class IdentityAgent:
         headers: Headers | None = None,
         bodyProducer: IBodyProducer | None = None,
     ) -> Deferred[IResponse]:
-        """Send the request with ``Accept-Encoding: identity``."""
+        """Send the request with ``Accept-Encoding: identity``; return an `Undecoded` response."""
         headers = Headers() if headers is None else headers.copy()
         headers.setRawHeaders(b"Accept-Encoding", [b"identity"])
-        return self._agent.request(method, uri, headers, bodyProducer)
+        answer: Deferred[IResponse] = self._agent.request(method, uri, headers, bodyProducer)
+        return answer.addCallback(Undecoded)
 
 
 @implementer(IStreamClientEndpoint)
@@ -171,9 +191,10 @@ def _parse_url(url: str) -> EncodedURL:
 class UpstreamHttp:
     """The HTTP client of one host of an upstream, and of whatever that leads to.
 
-    Answers come as they are: body unread, redirects not followed, cookies not kept. *guarded*:
-    reach public addresses only, which *lookups* finds. *egress*: how, unless the host has a way of
-    its own. *connect_timeout* in seconds. Raises what `tls_policy` raises.
+    Answers come as they are: body unread and encoded as it is, redirects not followed, cookies not
+    kept; their heads are bounded as `wire` says. *guarded*: reach public addresses only, which
+    *lookups* finds. *egress*: how, unless the host has a way of its own. *connect_timeout* in
+    seconds. Raises what `tls_policy` raises.
     """
 
     def __init__(
@@ -187,7 +208,7 @@ class UpstreamHttp:
         lookups: Lookups | None = None,
     ) -> None:
         self._reactor = reactor
-        self._pool = HTTPConnectionPool(reactor, persistent=True)
+        self._pool: Any = BoundedPool(reactor)  # type: ignore[no-untyped-call]
         self._pool.maxPersistentPerHost = POOLED
         reached = GuardedReactor(reactor, lookups or Lookups()) if guarded else None
         endpoints = Endpoints(reactor, settings, egress, guarded=reached, timeout=connect_timeout)
@@ -199,7 +220,7 @@ class UpstreamHttp:
         self, method: str, url: str, headers: Mapping[str, str], data: bytes | None = None
     ) -> IResponse:
         """Send a request and return the answer; raises whatever went wrong on the way."""
-        response: IResponse = await self._client.request(
+        response = await self._client.request(
             method,
             _parse_url(url),
             headers=Headers({name: [value] for name, value in headers.items()}),
@@ -208,7 +229,10 @@ class UpstreamHttp:
             unbuffered=True,
             reactor=self._reactor,
         )
-        return response
+        # What is in treq's wrapper and in ours has all its headers.
+        undecoded = response.original
+        assert isinstance(undecoded, Undecoded)
+        return undecoded.original
 
     def close(self) -> Deferred[None]:
         """Close idle connections; those in use are closed with their responses."""

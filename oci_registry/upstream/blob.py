@@ -13,7 +13,9 @@ from twisted.web.iweb import IResponse
 from oci_registry.spec.errors import RegistryError
 from oci_registry.spec.ranges import parse_content_range, parse_unsatisfied
 from oci_registry.streams.body import BodyPump, abandon
+from oci_registry.streams.inflate import UNDONE, InflatingPump
 from oci_registry.upstream.circuits import Area
+from oci_registry.upstream.encoding import coding_of
 from oci_registry.upstream.failures import WrongAnswer, header
 from oci_registry.upstream.questions import Kind
 
@@ -28,6 +30,12 @@ class HttpBlob:
     a part, as was asked for. *validator*: what ``If-Range`` can be asked with, a strong ``ETag`` (RFC
     9110 section 13.1.5). *area*: what fails if the body does.
 
+    Where the answer names a coding that can be undone (`encodable`), the blob may be its body as it
+    came, or what that is when it is inflated. *inflate* says which; None leaves it to *known*, the
+    blob's size if it is known otherwise, and then to a guess at the first bytes. The size is not
+    known until it is certain that nothing is inflated. A part is taken only with an *inflate* of
+    False.
+
     A 416 that tells where the blob ends is the part without a byte that begins there.
     """
 
@@ -38,6 +46,9 @@ class HttpBlob:
         idle: float,
         explained: Callable[[BaseException | None], RegistryError],
         area: Area = Kind.BLOB,
+        *,
+        known: int | None = None,
+        inflate: bool | None = None,
     ) -> None:
         self.area = area
         self._length: int | None = response.length if isinstance(response.length, int) else None
@@ -45,6 +56,9 @@ class HttpBlob:
         self.start = 0
         self.partial = response.code in (206, 416)
         self._nothing = response.code == 416
+        coding = coding_of(response)
+        self._coding = coding if coding in UNDONE else None
+        self.encodable = self._coding is not None
         if self._nothing:
             end = parse_unsatisfied(header(response, "Content-Range"))
             if not end:
@@ -52,17 +66,34 @@ class HttpBlob:
             self.start = self.size = end
             self._length = 0
         elif self.partial:
+            if self.encodable and inflate is not False:
+                raise WrongAnswer("nobody can tell of which bytes an encoded part is a part")
             part = parse_content_range(header(response, "Content-Range"))
-            # A length that is not the range's, or unknown since the body was decoded, fits no part.
-            if part is None or part[1] - part[0] != self._length:
+            if part is None or self._length not in (None, part[1] - part[0]):
                 raise WrongAnswer("the range that was sent is not the one that was announced")
-            self.start, _, self.size = part
-        self.stop = None if self._length is None else self.start + self._length
+            self.start, end, self.size = part
+            self._length = end - self.start
+        elif self.encodable and inflate is None and None not in (known, self._length):
+            inflate = known != self._length
+        undecided = self.encodable and not self.partial and inflate is not False
+        if undecided:
+            self.size = None
+        self.stop = None if undecided or self._length is None else self.start + self._length
         self.validator = _strong(header(response, "ETag"))
+        self._known = known
+        self._inflate = inflate
+        self._inflating: InflatingPump | None = None
         self._response = response
         self._clock = clock
         self._idle = idle
         self._explained = explained
+
+    @property
+    def inflated(self) -> bool | None:
+        """Whether the body is inflated; None while that is not settled."""
+        if self._coding is None or self._inflate is False:
+            return False
+        return None if self._inflating is None else self._inflating.inflating
 
     def pump(self, consumer: IConsumer) -> Deferred[int]:
         """Write the body to *consumer*; return its length in bytes.
@@ -73,8 +104,22 @@ class HttpBlob:
             # Its body is about the error.
             self.abandon()
             return succeed(0)
-        pump = BodyPump(consumer, self._clock, self._idle, self._length)
-        return pump.run(self._response).addErrback(self._failed)
+        done = self._pump(consumer).run(self._response)
+        return done.addErrback(self._failed)
+
+    def _pump(self, consumer: IConsumer) -> BodyPump | InflatingPump:
+        if self._coding is None or self._inflate is False:
+            return BodyPump(consumer, self._clock, self._idle, self._length)
+        self._inflating = InflatingPump(
+            consumer,
+            self._clock,
+            self._idle,
+            self._length,
+            self._coding,
+            inflate=self._inflate,
+            limit=self._known,
+        )
+        return self._inflating
 
     def _failed(self, failure: Failure) -> Failure:
         return Failure(self._explained(failure.value))

@@ -11,8 +11,9 @@ from twisted.web.iweb import IResponse
 
 from oci_registry.metrics import HostMetrics
 from oci_registry.spec.errors import RegistryError
-from oci_registry.streams.body import BodyTooLong, abandon, collect
+from oci_registry.streams.body import BodyTooLong, abandon
 from oci_registry.upstream.blob import HttpBlob
+from oci_registry.upstream.encoding import Body, read_body
 from oci_registry.upstream.failures import TargetFailed, WrongAnswer, too_late, was_cancelled
 from oci_registry.upstream.questions import Question
 from oci_registry.upstream.session import Call, Reply, Session
@@ -59,10 +60,10 @@ class Exchange:
             self._elsewhere = failed
             raise failed.error from None
 
-    async def read(self, reply: Reply, limit: int) -> bytes:
+    async def read(self, reply: Reply, limit: int) -> Body:
         """Read a body of at most *limit* bytes."""
         try:
-            return await collect(reply.response, limit, self._session.clock, self._within)
+            return await read_body(reply.response, limit, self._session.clock, self._within)
         except BodyTooLong as error:
             raise WrongAnswer(f"upstream {self.host}: {error}") from None
         except Exception as error:
@@ -70,10 +71,18 @@ class Exchange:
                 raise
             raise TargetFailed(self._session.explain(error)) from None
 
-    def blob(self, reply: Reply) -> HttpBlob:
-        """Return the blob of an answer, whose body waits."""
+    def blob(self, reply: Reply, size: int | None, *, inflate: bool | None) -> HttpBlob:
+        """Return the blob of an answer, whose body waits; *size*: a hint at its length."""
         session = self._session
-        return HttpBlob(reply.response, session.clock, self._idle, session.explain, reply.area)
+        return HttpBlob(
+            reply.response,
+            session.clock,
+            self._idle,
+            session.explain,
+            reply.area,
+            known=size,
+            inflate=inflate,
+        )
 
     def refuse(self, reply: Reply, unknown: type[RegistryError], what: str) -> RegistryError:
         """Return the error for an answer that is not the one hoped for; *unknown* stands for a 404."""
@@ -132,7 +141,7 @@ class Exchange:
     async def _explained(self, work: Awaitable[T]) -> T:
         try:
             return await work
-        except (RegistryError, TargetFailed):
+        except TargetFailed:
             raise
         except Exception as error:
             if was_cancelled(error):

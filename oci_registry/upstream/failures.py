@@ -66,6 +66,13 @@ class WrongAnswer(BadGateway):
     """The host works, but what it sent is of no use; it would send the same again."""
 
 
+class Unusable(WrongAnswer):
+    """An answer of no use, told by somebody who does not know the host: ``sent too many headers``.
+
+    `explain` makes a sentence of it.
+    """
+
+
 class Limited(TooManyRequests):
     """The host wants no such request for so many *seconds* (429, or 503 with ``Retry-After``)."""
 
@@ -134,6 +141,8 @@ def _by_proxy(error: ProxyFailed | ProxyRefused, host: str) -> RegistryError:
 
 def _telling(cause: BaseException, host: str) -> RegistryError | None:
     """Return the error for a cause that tells more than its consequences, which may come before it."""
+    if isinstance(cause, Unusable):
+        return WrongAnswer(f"upstream {host} {cause.message}")
     if isinstance(cause, RegistryError):
         return cause
     if isinstance(cause, SSL.Error):

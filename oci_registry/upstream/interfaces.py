@@ -36,6 +36,13 @@ class UpstreamBlob(Protocol):
     def abandon(self) -> None:
         """The body is not wanted: close the connection."""
 
+    def try_other_way(self) -> bool:
+        """Its bytes were wrong: return whether the same hosts' may be right the next time.
+
+        They may where a host has encoded its body, and that was inflated or was not; it is then done
+        the other way.
+        """
+
 
 @frozen
 class Page:

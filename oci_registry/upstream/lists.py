@@ -17,7 +17,8 @@ from oci_registry.spec.errors import RegistryError
 from oci_registry.spec.links import BadLink, parse_next_link
 from oci_registry.spec.mediatypes import OCI_INDEX
 from oci_registry.spec.paging import next_query, page_begin
-from oci_registry.streams.body import BodyError, BodyTooLong, abandon, collect
+from oci_registry.streams.body import BodyError, BodyTooLong, abandon
+from oci_registry.upstream.encoding import read_document
 from oci_registry.upstream.failures import WrongAnswer, explain, refuse, too_late
 from oci_registry.upstream.interfaces import IncompleteList
 
@@ -59,7 +60,7 @@ class Pages:
 
     async def read(self, response: IResponse, limit: int) -> bytes:
         """Return the body of a page. Raises `IncompleteList` if it has more than *limit* bytes."""
-        reading = Deferred.fromCoroutine(collect(response, limit, self.clock, IDLE_TIMEOUT))
+        reading = Deferred.fromCoroutine(read_document(response, limit, self.clock, IDLE_TIMEOUT))
         reading.addTimeout(BODY_TIMEOUT, self.clock, onTimeoutCancel=too_late)
         try:
             return await _cancellable(reading)

@@ -6,6 +6,7 @@ a refusal, `WrongAnswer` for an answer that is of no use, and whatever the excha
 
 from __future__ import annotations
 
+from attrs import frozen
 from twisted.web.iweb import UNKNOWN_LENGTH
 
 from oci_registry.spec.digest import Digest
@@ -19,10 +20,13 @@ from oci_registry.spec.manifest import MAX_MANIFEST_SIZE, Manifest
 from oci_registry.spec.mediatypes import ACCEPT_MANIFESTS
 from oci_registry.spec.ranges import parse_content_range
 from oci_registry.spec.reference import Tag
+from oci_registry.streams.body import BodyTooLong
 from oci_registry.streams.parsing import ManifestReader
 from oci_registry.upstream.blob import HttpBlob
+from oci_registry.upstream.encoding import coding_of
 from oci_registry.upstream.exchange import Exchange
-from oci_registry.upstream.failures import WrongAnswer, header
+from oci_registry.upstream.failures import Unusable, WrongAnswer, header
+from oci_registry.upstream.questions import Kind, Question
 from oci_registry.upstream.session import Reply
 
 _WHOLE = (200, 203)
@@ -37,15 +41,20 @@ async def fetch_manifest(
     reply = await exchange.send("GET", path, {"Accept": ACCEPT_MANIFESTS})
     if not _is_whole(reply):
         raise exchange.refuse(reply, ManifestUnknown, what)
-    raw = await exchange.read(reply, MAX_MANIFEST_SIZE)
+    body = await exchange.read(reply, MAX_MANIFEST_SIZE)
     asked = reference if isinstance(reference, Digest) else None
-    content_type = header(reply.response, "Content-Type")
+    claimed, content_type = _claimed_digest(reply), header(reply.response, "Content-Type")
+    error = ""
     try:
-        return await reader.read(raw, content_type, asked, _claimed_digest(reply))
-    except ManifestInvalid as error:
-        raise WrongAnswer(
-            f"upstream {exchange.host} sent no manifest for {reference}: {error.message}"
-        ) from None
+        # Without a digest to go by only one reading may be a manifest.
+        for raw in body.readings() if asked or claimed else (body.document(),):
+            try:
+                return await reader.read(raw, content_type, asked, claimed)
+            except ManifestInvalid as invalid:
+                error = error or invalid.message
+    except BodyTooLong as too_long:
+        error = error or str(too_long)
+    raise WrongAnswer(f"upstream {exchange.host} sent no manifest for {reference}: {error}")
 
 
 async def head_manifest(exchange: Exchange, repository: str, tag: Tag) -> Digest | None:
@@ -61,32 +70,50 @@ async def head_manifest(exchange: Exchange, repository: str, tag: Tag) -> Digest
     return _claimed_digest(reply)
 
 
+@frozen
+class Wanted:
+    """Bytes of a blob, from *start* up to *stop*, or to its end; *size*: of the whole, as a hint."""
+
+    repository: str
+    digest: Digest
+    start: int = 0
+    stop: int | None = None
+    size: int | None = None
+
+    @property
+    def question(self) -> Question:
+        """What hosts are asked."""
+        return Question(Kind.BLOB, self.repository, str(self.digest))
+
+
 async def open_blob(
     exchange: Exchange,
-    repository: str,
-    digest: Digest,
-    start: int = 0,
-    stop: int | None = None,
+    wanted: Wanted,
     validator: str | None = None,
+    *,
+    inflate: bool | None = None,
 ) -> HttpBlob:
-    """Begin to download a blob, or its bytes from *start* to *stop*; the host may send the whole instead.
+    """Begin to download a blob, or a part of it; the host may send the whole instead.
 
-    *validator*: what this host's last answer had.
+    *validator*: what this host's last answer had. *inflate*: whether to undo a coding, None to guess.
     """
     headers = {}
+    start, stop = wanted.start, wanted.stop
     if start or stop is not None:
         headers["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
         if validator is not None:
             headers["If-Range"] = validator
-    reply = await exchange.send("GET", f"{repository}/blobs/{digest}", headers)
-    what = f"{repository}, {digest}"
+    reply = await exchange.send("GET", f"{wanted.repository}/blobs/{wanted.digest}", headers)
+    what = f"{wanted.repository}, {wanted.digest}"
     if not (_is_whole(reply) or (headers and reply.response.code in (206, 416))):
         raise exchange.refuse(reply, BlobUnknown, what)
     try:
-        body = exchange.blob(reply)
+        body = exchange.blob(reply, wanted.size, inflate=inflate)
     except WrongAnswer as error:
-        message = f"upstream {exchange.host}, asked for a part of {what}: {error.message}"
         exchange.drop(reply)
+        if isinstance(error, Unusable):
+            raise
+        message = f"upstream {exchange.host}, asked for a part of {what}: {error.message}"
         raise WrongAnswer(message) from None
     if body.start not in (0, start):
         body.abandon()
@@ -106,7 +133,7 @@ async def head_blob(exchange: Exchange, repository: str, digest: Digest) -> int 
     if response.code not in _WHOLE:
         raise exchange.refuse(reply, BlobUnknown, f"{repository}, {digest}")
     value = header(response, "Content-Length")
-    if response.length is UNKNOWN_LENGTH or header(response, "Content-Encoding"):
+    if response.length is UNKNOWN_LENGTH or coding_of(response) is not None:
         return None
     return int(value) if value and value.isascii() and value.isdigit() and len(value) < 19 else None
 

@@ -22,9 +22,11 @@ from oci_registry.upstream.group import Answer, HostGroup
 from oci_registry.upstream.host import Operation
 from oci_registry.upstream.interfaces import Page, Referrers
 from oci_registry.upstream.negative_cache import NegativeCache
+from oci_registry.upstream.operations import Wanted
 from oci_registry.upstream.questions import IMPATIENT, PATIENT, Kind, Question, Routing
+from oci_registry.upstream.readings import Readings
 from oci_registry.upstream.referrers import ReferrersLister
-from oci_registry.upstream.resume import ResumingBlob, Wanted
+from oci_registry.upstream.resume import ResumingBlob
 from oci_registry.upstream.tags import TagsLister
 
 T = TypeVar("T")
@@ -58,6 +60,7 @@ class RemoteRegistry:
         self._negative = NegativeCache(
             group.clock, not_found=settings.remember_not_found, denied=settings.remember_denied
         )
+        self._readings = Readings()
         self._quarantined: OrderedDict[tuple[Digest, str], float] = OrderedDict()
 
     @property
@@ -100,26 +103,26 @@ class RemoteRegistry:
         last = self._suspects(digest)
         routing = Routing(patient=True, wait=True, excluded=avoiding, last=last)
         answer = await self._open(wanted, routing)
-        return ResumingBlob(self._group, wanted, answer, self._retries, avoiding, last)
+        return ResumingBlob(
+            self._group, wanted, answer, self._retries, self._readings, avoiding, last
+        )
 
     async def part(self, repository: str, digest: Digest, start: int, stop: int) -> ResumingBlob:
         """Begin to download the bytes from *start* to *stop* of a blob."""
         wanted = Wanted(repository, digest, start, stop)
         answer = await self._open(wanted, Routing(last=self._suspects(digest)))
-        body = ResumingBlob(self._group, wanted, answer, self._retries)
+        body = ResumingBlob(self._group, wanted, answer, self._retries, self._readings)
         if not answer.value.partial:
             body.abandon()
             raise BadGateway(f"upstream {answer.host.name} sends {digest} as a whole only")
         return body
 
     async def _open(self, wanted: Wanted, routing: Routing) -> Answer[HttpBlob]:
-        return await self._answer(
-            wanted.question,
-            lambda exchange: operations.open_blob(
-                exchange, wanted.repository, wanted.digest, wanted.start, wanted.stop
-            ),
-            routing,
-        )
+        def open_blob(exchange: Exchange) -> Coroutine[Any, Any, HttpBlob]:
+            inflate = self._readings.of(wanted.digest, exchange.host)
+            return operations.open_blob(exchange, wanted, inflate=inflate)
+
+        return await self._answer(wanted.question, open_blob, routing)
 
     async def blob_size(self, repository: str, digest: Digest) -> int | None:
         """Return a blob's size in bytes, None if upstream does not say.

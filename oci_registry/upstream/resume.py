@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import TypeVar
 
-from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IConsumer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway, RegistryError, TooManyRequests
 from oci_registry.streams.body import SLOWEST
 from oci_registry.upstream.blob import HttpBlob
@@ -19,8 +17,9 @@ from oci_registry.upstream.exchange import Exchange
 from oci_registry.upstream.failures import CircuitOpen, LocalFailure, TimedOut, WrongAnswer
 from oci_registry.upstream.group import Answer, HostGroup, pause_after
 from oci_registry.upstream.host import Host, Operation
-from oci_registry.upstream.operations import open_blob
-from oci_registry.upstream.questions import Kind, Priority, Question, Routing
+from oci_registry.upstream.operations import Wanted, open_blob
+from oci_registry.upstream.questions import Priority, Routing
+from oci_registry.upstream.readings import Readings
 from oci_registry.upstream.relay import Relay
 
 T = TypeVar("T")
@@ -35,22 +34,6 @@ SMALLEST = 512
 """Bytes of a part after which the next is asked for at once, if a server sends in parts."""
 ODD = 2
 """Useless answers of a host to a range, in a row, after which it is asked for the whole, once."""
-
-
-@frozen
-class Wanted:
-    """Bytes of a blob, from *start* up to *stop*, or to its end; *size*: of the whole, if it is known."""
-
-    repository: str
-    digest: Digest
-    start: int = 0
-    stop: int | None = None
-    size: int | None = None
-
-    @property
-    def question(self) -> Question:
-        """What hosts are asked."""
-        return Question(Kind.BLOB, self.repository, str(self.digest))
 
 
 class _EndOfPart(BadGateway):
@@ -84,6 +67,7 @@ class ResumingBlob:
         wanted: Wanted,
         first: Answer[HttpBlob],
         retries: int,
+        readings: Readings,
         avoiding: frozenset[str] = frozenset(),
         suspects: frozenset[str] = frozenset(),
     ) -> None:
@@ -95,6 +79,8 @@ class ResumingBlob:
         self._relay: Relay | None = None
         self._announced = self.size
         self._validators: dict[str, str | None] = {first.host.name: first.value.validator}
+        self._readings = readings
+        self._inflated: dict[str, bool] = {}
         self._odd: Counter[str] = Counter()
         self._avoiding = avoiding
         self._suspects = suspects
@@ -115,6 +101,14 @@ class ResumingBlob:
         """The body is not wanted: close the connection."""
         self._answer.value.abandon()
         self._answer.permit.release()
+
+    def try_other_way(self) -> bool:
+        """Its bytes were wrong: return whether the same hosts' may be right the next time."""
+        possible = [
+            self._readings.other_way(self._wanted.digest, host, inflated)
+            for host, inflated in self._inflated.items()
+        ]
+        return any(possible)
 
     def pump(self, consumer: IConsumer) -> Deferred[int]:
         """Write the body to *consumer*, at its pace; return the number of bytes."""
@@ -218,9 +212,14 @@ class ResumingBlob:
             raise
         except RegistryError as failed:
             error = failed
+        if body.encodable and body.inflated is not None:
+            self._inflated[name] = body.inflated
         if relay.stopped:
             return error or BadGateway(f"{self._wanted.digest}: the download was given up")
         end = self._announced if self._wanted.stop is None else self._wanted.stop
+        if error is None and body.encodable and not body.partial:
+            # Of an unexpected length it may have been read the wrong way: the digest decides.
+            return None
         if end is not None:
             if relay.position >= end:
                 # However it ended.
@@ -259,19 +258,26 @@ class ResumingBlob:
 
     def _rest(self, host: Host, position: int) -> Operation[HttpBlob]:
         """Return what is asked of a host: the rest, or the whole if it has no use for ranges."""
+        digest = self._wanted.digest
+        inflate = self._inflated.get(host.name)
+        if inflate is None:
+            inflate = self._readings.of(digest, host.name)
         # It may still know how to send the whole, which is of no use where only a part is wanted.
         ranged = self._odd[host.name] % (ODD + 1) < ODD or self._wanted.start > 0
+        # A range is one of the bytes as they are sent.
+        ranged = ranged and not inflate
+        part = Wanted(
+            self._wanted.repository,
+            digest,
+            position if ranged else 0,
+            self._wanted.stop if ranged else None,
+            self._wanted.size,
+        )
 
         async def operation(exchange: Exchange) -> HttpBlob:
+            validator = self._validators.get(host.name)
             try:
-                body = await open_blob(
-                    exchange,
-                    self._wanted.repository,
-                    self._wanted.digest,
-                    position if ranged else 0,
-                    self._wanted.stop if ranged else None,
-                    self._validators.get(host.name),
-                )
+                body = await open_blob(exchange, part, validator, inflate=inflate)
                 self._check(host, body)
             except WrongAnswer:
                 self._odd[host.name] += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 
 from twisted.internet.defer import Deferred
@@ -163,22 +162,6 @@ class BlobFaults(MirrorTestCase):
         self.registry.script("/blobs/", Reply(body=self.data, length=None))
         got = await self.client.get(self.path)
         self.assertEqual((self.data, True), (bytes(got.body), got.complete))
-
-    @running
-    async def test_compressed_in_spite_of_identity(self) -> None:
-        """An upstream that compresses all the same is undone: the client gets the blob."""
-        await self.start()
-        packed = Reply(body=gzip.compress(self.data), headers={"Content-Encoding": "gzip"})
-        self.registry.script("/blobs/", packed)
-        got = await self.client.get(self.path)
-        self.assertEqual(self.data, bytes(got.body))
-        self.assertNotIn("content-encoding", got.headers)
-        self.assertEqual("identity", self.registry.asked[-1].headers["accept-encoding"])
-
-    @running
-    async def test_unknown_encoding(self) -> None:
-        """An encoding that we do not know is refused."""
-        await self.refused(Reply(body=self.data, headers={"Content-Encoding": "br"}))
 
     @running
     async def test_length_that_contradicts_the_manifest(self) -> None:

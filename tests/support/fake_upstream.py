@@ -71,6 +71,10 @@ class FakeBody:
         """The body is not wanted."""
         self.abandoned = True
 
+    def try_other_way(self) -> bool:
+        """It is not encoded."""
+        return False
+
     def pauseProducing(self) -> None:
         self.paused = True
 

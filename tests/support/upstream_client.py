@@ -93,7 +93,9 @@ class Client:
             Kind.BLOB,
             repository,
             digest,
-            lambda exchange: operations.open_blob(exchange, repository, digest, *part),
+            lambda exchange: operations.open_blob(
+                exchange, operations.Wanted(repository, digest, *part)
+            ),
         )
 
     async def blob_size(self, repository: str, digest: Digest) -> int | None:

@@ -11,8 +11,9 @@ from twisted.web.iweb import IResponse
 
 from oci_registry.config.settings import Credentials
 from oci_registry.spec.errors import BadGateway, Denied, TooManyRequests
-from oci_registry.streams.body import abandon, collect
+from oci_registry.streams.body import abandon
 from oci_registry.upstream.agent import UpstreamHttp
+from oci_registry.upstream.encoding import read_document
 from oci_registry.upstream.failures import header, retry_after
 from oci_registry.upstream.schemes.basic import basic_authorization
 from oci_registry.upstream.schemes.realms import realm_is_trusted, server_of
@@ -79,7 +80,7 @@ class TokenServers:
         response = await self._ask(key)
         code = response.code
         if code in (200, 201):
-            body = await collect(response, _MAX_ANSWER, self._clock, idle=10.0)
+            body = await read_document(response, _MAX_ANSWER, self._clock, idle=10.0)
             token = read_token(body, self._clock.seconds())
             if token is None:
                 raise BadGateway(f"the token server of upstream {self._host} gave no token")

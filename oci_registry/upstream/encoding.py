@@ -1,0 +1,122 @@
+"""``Content-Encoding``: what it says of a body that was asked for as it is (RFC 9110 section 8.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attrs import frozen
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.web.iweb import IResponse
+
+from oci_registry.streams.body import BodyError, BodyTooLong, abandon, collect
+from oci_registry.streams.inflate import DEFLATE, GZIP, PIECE, UNDONE, Inflater
+from oci_registry.upstream.failures import Unusable
+
+_KNOWN = {
+    "gzip": GZIP,
+    "x-gzip": GZIP,
+    "deflate": DEFLATE,
+    "br": "br",
+    "zstd": "zstd",
+    "compress": "compress",
+    "x-compress": "compress",
+    "dcb": "dcb",
+    "dcz": "dcz",
+}
+"""The codings that change bytes, by what they are called in any case of letters."""
+
+
+def coding_of(response: IResponse) -> str | None:
+    """Return the coding of a body, None if the header is missing or means nothing.
+
+    It means nothing where it names no coding, as ``identity`` and what object stores keep of an
+    upload (``aws-chunked``, ``none``, ``utf-8``). Of a coding other than ``gzip`` and ``deflate``
+    the bytes may be right as they are. Raises `Unusable` for more than one coding: nobody encodes
+    twice what was to be encoded not at all, and inflating them costs without bound.
+    """
+    values = response.headers.getRawHeaders(b"Content-Encoding") or []
+    tokens = (
+        token.strip(b" \t").decode("ascii", "replace").lower()
+        for value in values
+        for token in value.split(b",")
+    )
+    codings = [_KNOWN[token] for token in tokens if token in _KNOWN]
+    if len(codings) > 1:
+        raise Unusable("sent an answer that is encoded more than once")
+    return codings[0] if codings else None
+
+
+@frozen
+class Body:
+    """A whole body as it came, *raw*, and what it is when its *coding* is undone, *inflated*.
+
+    *inflated* is None where that is impossible, and a `BodyTooLong` where it is beyond the limit.
+    """
+
+    raw: bytes
+    coding: str | None
+    inflated: bytes | BodyTooLong | None = None
+
+    def readings(self) -> Iterator[bytes]:
+        """Give the bytes as they came and then inflated; the caller takes the first that fits.
+
+        Raises `BodyTooLong` in place of the second if that is longer than was allowed.
+        """
+        yield self.raw
+        if isinstance(self.inflated, BodyTooLong):
+            raise self.inflated
+        if self.inflated is not None:
+            yield self.inflated
+
+    def document(self) -> bytes:
+        """Return the reading that looks like JSON, else the bytes as they came; raises `BodyTooLong`."""
+        return next((reading for reading in self.readings() if looks_like_json(reading)), self.raw)
+
+
+def looks_like_json(text: bytes) -> bool:
+    """Return whether *text* may be a JSON object or array."""
+    return text.lstrip(b" \t\r\n")[:1] in (b"{", b"[")
+
+
+async def read_body(response: IResponse, limit: int, clock: IReactorTime, idle: float) -> Body:
+    """Read a body of at most *limit* bytes, and inflate it to as many at most.
+
+    Raises `Unusable`, and `BodyError` as `collect` does. More than a little is inflated in several
+    rounds of the reactor.
+    """
+    try:
+        coding = coding_of(response)
+    except Unusable:
+        abandon(response, clock, limit=0)
+        raise
+    raw = await collect(response, limit, clock, idle)
+    if coding not in UNDONE:
+        return Body(raw, coding)
+    try:
+        return Body(raw, coding, await _inflate(raw, coding, limit, clock))
+    except BodyTooLong as error:
+        return Body(raw, coding, error)
+    except BodyError:
+        return Body(raw, coding)
+
+
+async def read_document(response: IResponse, limit: int, clock: IReactorTime, idle: float) -> bytes:
+    """Read a JSON document: the `Body.document` of `read_body`."""
+    return (await read_body(response, limit, clock, idle)).document()
+
+
+async def _inflate(raw: bytes, coding: str, limit: int, clock: IReactorTime) -> bytes:
+    inflater = Inflater(coding)
+    inflater.feed(raw)
+    pieces: list[bytes] = []
+    left = limit
+    while inflater.pending:
+        pieces.append(inflater.take(min(PIECE, left + 1)))
+        left -= len(pieces[-1])
+        if left < 0:
+            raise BodyTooLong(f"the body has more than {limit} bytes when it is inflated")
+        if inflater.pending:
+            await deferLater(clock, 0)
+    inflater.finish()
+    return b"".join(pieces)

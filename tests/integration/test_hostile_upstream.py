@@ -1,0 +1,167 @@
+"""An upstream that any client may name costs the others neither memory nor time."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import time
+from collections.abc import Iterator
+from itertools import repeat
+from pathlib import Path
+
+from twisted.internet.defer import Deferred, DeferredList
+
+from oci_registry.spec.digest import Digest
+from tests.support.client import Client, Response
+from tests.support.daemon import reactor, running, until
+from tests.support.flood import MIB, Flood, Words, bomb, encoded
+from tests.support.process import DaemonProcess, ProcessTestCase
+
+GROWTH = 96 * MIB
+"""Bytes by which the daemon's process may grow,"""
+PATIENCE = 1.0
+"""and seconds that others may wait, whatever an upstream sends."""
+AT_ONCE = 4
+"""Requests of each kind that are made at the same time."""
+BLOB = Digest.of(b"a blob that nobody has")
+PATHS = ("manifests/1", f"manifests/{BLOB}", "tags/list", f"blobs/{BLOB}")
+
+
+class Hostile(ProcessTestCase):
+    """The real daemon as a process, a good upstream and one that is not."""
+
+    timeout = 120
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.flood = Flood(reactor)
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.flood.stop()))
+        self.registry.add_image("library/app", "1")
+
+    async def start_both(self) -> None:
+        """Start the daemon, with a manifest in its store."""
+        upstreams = (
+            f'- {{namespace: docker.io, host: "{self.registry.host}", tls: false}}\n'
+            f'- {{namespace: evil.test, host: "{self.flood.host}", tls: false, retries: 1}}\n'
+        )
+        self.daemon = DaemonProcess(reactor, self.root, upstreams)
+        self.addCleanup(self.daemon.end)
+        self.client = Client(reactor, await self.daemon.listening)
+        self.addCleanup(self.client.close)
+        await until(lambda: b"serving on" in self.daemon.output)
+        for path in ("/v2/library/app/manifests/1", "/healthz"):
+            self.assertEqual(200, (await self.client.get(path)).status)
+
+    def memory(self, what: str) -> int:
+        """Return the process's memory in bytes: now (``VmRSS``), or at its most (``VmHWM``)."""
+        status = Path(f"/proc/{self.daemon.process.pid}/status").read_text()
+        found = re.search(rf"{what}:\s+(\d+) kB", status)
+        assert found is not None
+        return int(found[1]) * 1024
+
+    async def hung_up(self) -> None:
+        """The daemon has hung up on the hostile upstream."""
+        await until(lambda: not self.flood.connections)
+
+    async def withstands(self, words: Words, *paths: str, rounds: int = 2) -> None:
+        """Every request for *paths* fails, while others notice nothing and little memory is taken."""
+        self.flood.words = words
+        await self.start_both()
+        before = self.memory("VmRSS")
+        longest = 0.0
+        for _ in range(rounds):
+            asked = [
+                Deferred.fromCoroutine(self.client.get(f"/v2/evil.test/app/{path}"))
+                for path in paths or PATHS
+                for _ in range(AT_ONCE)
+            ]
+            answers: Deferred[list[tuple[bool, Response]]] = DeferredList(asked)
+            while not answers.called:
+                for path in ("/healthz", "/v2/library/app/manifests/1"):
+                    began = time.monotonic()
+                    self.assertEqual(200, (await self.client.get(path)).status)
+                    longest = max(longest, time.monotonic() - began)
+            for _, answer in await answers:
+                self.assertTrue(answer.status >= 400 or not answer.complete, answer.status)
+        grown = self.memory("VmHWM") - before
+        self.assertLess(grown, GROWTH, f"{grown / MIB:.0f} MiB")
+        self.assertLess(longest, PATIENCE, f"{longest:.2f} s")
+
+    @running
+    async def test_bomb(self) -> None:
+        """1 GiB in a gzip of 1 MB, as manifest, list and blob."""
+        answer = encoded(bomb(1024 * MIB), "gzip")
+        await self.withstands(lambda _: iter([answer]), rounds=1)
+
+    @running
+    async def test_nested_bomb(self) -> None:
+        """4 GiB in a few KB that are encoded twice."""
+        answer = encoded(gzip.compress(bomb(4096 * MIB)), "gzip, gzip")
+        await self.withstands(lambda _: iter([answer]))
+
+    @running
+    async def test_tokens(self) -> None:
+        """The same from a token server."""
+        single = encoded(bomb(128 * MIB), "gzip")
+        double = encoded(gzip.compress(bomb(4096 * MIB)), "gzip, gzip")
+        answers = [single, double]
+        challenge = (
+            "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n"
+            f'WWW-Authenticate: Bearer realm="http://{self.flood.host}/token",service="s"\r\n\r\n'
+        ).encode()
+
+        def words(request: bytes) -> Iterator[bytes]:
+            if not request.startswith(b"GET /token"):
+                return iter([challenge])
+            answers.reverse()
+            return iter([answers[0]])
+
+        await self.withstands(words)
+
+    @running
+    async def test_endless_head(self) -> None:
+        """Headers without end, and one header without end."""
+        header = b"X-Header: some value or other\r\n" * 1000
+
+        def words(request: bytes) -> Iterator[bytes]:
+            yield b"HTTP/1.1 200 OK\r\nX: "
+            yield from repeat(header if b"/manifests/" in request else b"x" * 30_000)
+
+        await self.withstands(words, rounds=3)
+        await self.hung_up()
+
+    @running
+    async def test_many_headers(self) -> None:
+        """200,000 headers."""
+        answer = b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200_000 + b"Content-Length: 0\r\n\r\n"
+        await self.withstands(lambda _: iter([answer]), rounds=3)
+
+    @running
+    async def test_endless_interim_answers(self) -> None:
+        """Interim answers without end."""
+        piece = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 1000
+        await self.withstands(lambda _: repeat(piece), rounds=3)
+        await self.hung_up()
+
+    @running
+    async def test_tiny_chunks(self) -> None:
+        """A body without end in chunks of a byte."""
+
+        def words(_: bytes) -> Iterator[bytes]:
+            yield b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+            yield from repeat(b"1\r\nx\r\n" * 10_000)
+
+        await self.withstands(words, rounds=1)
+        await self.hung_up()
+
+    @running
+    async def test_absurd_length(self) -> None:
+        """A length of thousands of digits is a 502 that says so, for every kind of question."""
+        answer = b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n"
+        self.flood.words = lambda _: iter([answer])
+        await self.start_both()
+        for path in PATHS:
+            got = await self.client.get(f"/v2/evil.test/app/{path}")
+            self.assertEqual(502, got.status)
+            self.assertIn("a Content-Length that is not a length", got.body.decode())
+        self.assertNotIn(b"Traceback", bytes(self.daemon.output))
