@@ -120,7 +120,7 @@ class Daemon(MultiService):
         )
         sizes = KnownSizes()
         trouble = StoreTrouble(reactor, metrics)
-        transfers = Transfers(blobs, self._fillers, reactor, trouble, metrics)
+        transfers = Transfers(blobs, self._fillers, reactor, trouble, sizes, metrics)
         patience = Patience(reactor)
         lists = Lists(tags, trouble)
         manifest_cache = ManifestCache(manifests, tags, sizes, reactor, trouble, metrics)

@@ -54,7 +54,9 @@ class CacheTestCase(SynchronousTestCase):
         self.manifest_store = ManifestStore(self.driver, usage)
         self.tag_store = TagStore(self.driver)
         self.trouble = StoreTrouble(self.clock, self.metrics)
-        self.transfers = Transfers(self.blob_store, at_once, self.clock, self.trouble, self.metrics)
+        self.transfers = Transfers(
+            self.blob_store, at_once, self.clock, self.trouble, self.sizes, self.metrics
+        )
         self.blobs = BlobCache(
             self.blob_store, self.transfers, self.sizes, self.trouble, self.metrics
         )
