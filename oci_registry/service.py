@@ -16,7 +16,6 @@ from twisted.python.failure import Failure
 
 from oci_registry.config.settings import (
     DEFAULT_INVALIDATION_TIME,
-    Credentials,
     HostSettings,
     S3Settings,
     Settings,
@@ -28,8 +27,9 @@ from oci_registry.logs import build_access_log, observe_application
 from oci_registry.metrics import Metrics
 from oci_registry.notify import ServiceManager
 from oci_registry.pullthrough.blobs import BlobCache
-from oci_registry.pullthrough.lists import Lists
+from oci_registry.pullthrough.lists import TagLists
 from oci_registry.pullthrough.manifests import ManifestCache
+from oci_registry.pullthrough.referrers import ReferrersLists
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.pullthrough.trouble import StoreTrouble
@@ -39,6 +39,7 @@ from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.drivers import driver_class
 from oci_registry.storage.interfaces import IDriver
 from oci_registry.storage.manifests import ManifestStore
+from oci_registry.storage.referrers import ReferrersStore
 from oci_registry.storage.tags import TagStore
 from oci_registry.storage.usage import Usage
 from oci_registry.streams.threads import Workers
@@ -112,6 +113,7 @@ class Daemon(MultiService):
         usage = Usage(driver, reactor)
         blobs = BlobStore(driver, usage, self._keepers, check_always=settings.check_cache_digest)
         manifests, tags = ManifestStore(driver, usage), TagStore(driver)
+        referrers = ReferrersStore(driver, usage)
         table = UpstreamTable(
             settings.upstreams,
             self._connect,
@@ -122,7 +124,7 @@ class Daemon(MultiService):
         trouble = StoreTrouble(reactor, metrics)
         transfers = Transfers(blobs, self._fillers, reactor, trouble, sizes, metrics)
         patience = Patience(reactor)
-        lists = Lists(tags, trouble)
+        referrers_lists = ReferrersLists(referrers, manifests, reactor, trouble)
         manifest_cache = ManifestCache(manifests, tags, sizes, reactor, trouble, metrics)
         handlers: dict[type, Handler] = {
             ManifestRoute: ManifestHandler(table, manifest_cache),
@@ -134,8 +136,8 @@ class Daemon(MultiService):
                 redirect=isinstance(storage, S3Settings) and storage.redirect,
                 redirect_ranges=isinstance(storage, S3Settings) and storage.redirect_ranges,
             ),
-            TagsRoute: TagsHandler(table, lists),
-            ReferrersRoute: ReferrersHandler(table, lists),
+            TagsRoute: TagsHandler(table, TagLists(tags, trouble), patience),
+            ReferrersRoute: ReferrersHandler(table, referrers_lists),
         }
         v2 = V2(handlers, reactor, metrics)
         access_log = build_access_log(
@@ -151,6 +153,7 @@ class Daemon(MultiService):
             blobs,
             manifests,
             tags,
+            referrers,
             lifetimes_of(settings.upstreams, DEFAULT_INVALIDATION_TIME),
             driver.begin_sweep,
             transfers.__contains__,
@@ -160,6 +163,7 @@ class Daemon(MultiService):
         self._driver, self._transfers, self._patience = driver, transfers, patience
         self._table = table
         self._manifests = manifest_cache
+        self._referrers = referrers_lists
         self._sweep = sweep
         self._sweeping = LoopingCall(self.sweep)
         self._sweeping.clock = reactor
@@ -206,21 +210,22 @@ class Daemon(MultiService):
     ) -> Host:
         reactor = self._reactor
         metrics = self.metrics.host(settings.namespace, host.host)
-        circuits = Circuits(host.host, reactor, self._random, metrics)
+        alternatives = len(settings.hosts) > 1
+        circuits = Circuits(host.host, reactor, self._random, metrics, alternatives=alternatives)
         limit = RateLimit(reactor, metrics)
         session = Session(
-            settings, host, http, reactor, circuits, limit, credentials_of=self._credentials_of
+            settings, host, http, reactor, circuits, limit, settings_of=self._settings_of
         )
         return Host(
             session, circuits, limit, settings.max_connections, settings.body_timeout, metrics
         )
 
-    def _credentials_of(self, origin: str) -> Credentials | None:
-        """Return the credentials that are configured for a host that another one has led to."""
+    def _settings_of(self, origin: str) -> HostSettings | None:
+        """Return what is configured for a host that another one has led to."""
         for upstream in self._settings.upstreams:
             for host in upstream.hosts:
                 if origin_of(f"{'https' if host.tls else 'http'}://{host.host}") == origin:
-                    return host.credentials
+                    return host
         return None
 
     def sweep(self) -> Deferred[None]:
@@ -291,6 +296,7 @@ class Daemon(MultiService):
         await gatherResults([self._site.close(grace), self._admin_site.close(grace)])
         self._patience.stop()
         await self._manifests.stop()
+        await self._referrers.stop()
         await self._transfers.stop()
         await self._driver.stop()
         await self._table.close()

@@ -19,8 +19,12 @@ from oci_registry.config.settings import (
     HostSettings,
     UpstreamSettings,
 )
+from oci_registry.spec.errors import NameInvalid
+from oci_registry.spec.reference import parse_host
 
 _KEYS = ("username", "password")
+# A key file that serves as a password is a document of several lines.
+_LAYOUT = "\t\n\r"
 
 
 @frozen
@@ -30,12 +34,20 @@ class _Object:
     pairs: tuple[tuple[str, object], ...]
 
 
-def make_credentials(username: str, password: str) -> Credentials:
-    """Credentials that can be sent by RFC 7617; `ValueError` says, without them, why not."""
-    for name, text in (("username", username), ("password", password)):
+def make_credentials(username: str, password: str, *, one_line: bool = False) -> Credentials:
+    """Credentials that can be sent by RFC 7617; `ValueError` says, without them, why not.
+
+    A password may have line ends and tabs, which the RFC forbids and Google's key files have, unless
+    it must be of ``one_line``.
+    """
+    layout = "" if one_line else _LAYOUT
+    for name, text, allowed in (("username", username, ""), ("password", password, layout)):
         if not text:
             raise ValueError(f"the {name} is empty")
-        if any(ord(character) < 0x20 or ord(character) == 0x7F for character in text):
+        if any(
+            (ord(character) < 0x20 or ord(character) == 0x7F) and character not in allowed
+            for character in text
+        ):
             raise ValueError(f"the {name} holds control characters")
         try:
             text.encode()
@@ -44,6 +56,17 @@ def make_credentials(username: str, password: str) -> Credentials:
     if ":" in username:
         raise ValueError("the username holds a colon")
     return Credentials(username=username, password=password)
+
+
+def parse_token_server(text: str) -> str:
+    """The token server ``host[:port]``, in lower case; `ValueError` says what to write instead."""
+    stripped = text.strip()
+    if "@" in stripped or "/" in stripped:
+        raise ValueError("must be host[:port], without a scheme, a user or a path")
+    try:
+        return parse_host(stripped)
+    except NameInvalid as error:
+        raise ValueError(error.message) from None
 
 
 def parse_credentials(

@@ -63,7 +63,7 @@ class Entry:
     """One mapping of a list: its number, counted from 1, its line, and its values by key.
 
     ``lists`` has the items of what is a list, at keys where one may be.  A mapping among them is an
-    entry too, one without lists.
+    entry too, whose own lists are of scalars alone.
     """
 
     number: int
@@ -73,17 +73,22 @@ class Entry:
 
 
 def read_entries(
-    data: bytes, source: str, findings: Findings, lists: Collection[str] = ()
+    data: bytes,
+    source: str,
+    findings: Findings,
+    lists: Collection[str] = (),
+    nested: Collection[str] = (),
 ) -> list[Entry]:
     """The entries of the document in ``data``; an empty document has none.
 
-    ``lists`` are the keys of an entry at which a list may be.  What is malformed goes to
+    ``lists`` are the keys of an entry at which a list may be, ``nested`` those of a mapping in such a
+    list.  What is malformed goes to
     ``findings`` as a problem of ``source``; the entries and values that can be read are returned
     all the same, so that they are checked too.
     """
     try:
         root = yaml.compose(data, Loader=yaml.SafeLoader)
-        return _Reader(source, findings, lists).entries(root)
+        return _Reader(source, findings, lists, nested).entries(root)
     except yaml.YAMLError as error:
         findings.problem(source, f"is not YAML: {explain(error)}")
     except RecursionError:
@@ -95,10 +100,18 @@ def read_entries(
 class _Reader:
     """Flattens mappings, each once, however often the document refers to it."""
 
-    def __init__(self, source: str, findings: Findings, lists: Collection[str]) -> None:
+    def __init__(
+        self,
+        source: str,
+        findings: Findings,
+        lists: Collection[str],
+        nested: Collection[str],
+    ) -> None:
         self._source = source
         self._findings = findings
         self._keys = lists
+        self._nested = nested
+        self._flat: dict[int, tuple[Scalar, ...]] = {}
         self._done: dict[int, dict[str, Scalar]] = {}
         self._open: set[int] = set()
         self._items: dict[int, tuple[Entry | Scalar, ...]] = {}
@@ -139,12 +152,25 @@ class _Reader:
         identity = id(node)
         if identity not in self._items:
             self._items[identity] = tuple(
-                Entry(position, _line(item), self._fields(number, item))
-                if isinstance(item, MappingNode)
-                else _scalar(item, _line(item))
-                for position, item in enumerate(node.value, 1)
+                self._item(number, position, item) for position, item in enumerate(node.value, 1)
             )
         return self._items[identity]
+
+    def _item(self, number: int, position: int, node: Node) -> Entry | Scalar:
+        if not isinstance(node, MappingNode):
+            return _scalar(node, _line(node))
+        fields = self._fields(number, node)
+        lists = {
+            key: self._scalars(fields[key].node)
+            for key in self._nested
+            if key in fields and isinstance(fields[key].node, SequenceNode)
+        }
+        return Entry(position, _line(node), fields, lists)
+
+    def _scalars(self, node: Node) -> tuple[Scalar, ...]:
+        if id(node) not in self._flat:
+            self._flat[id(node)] = tuple(_scalar(item, _line(item)) for item in node.value)
+        return self._flat[id(node)]
 
     def _fields(self, number: int, node: MappingNode) -> dict[str, Scalar]:
         identity = id(node)

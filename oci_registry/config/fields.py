@@ -87,6 +87,28 @@ class Fields:
             self.problem(key, "is required")
         return self.parsed(key, parse)
 
+    def texts(self, key: str, parse: Callable[[str], _T], most: int) -> tuple[_T, ...]:
+        """A list of at most ``most`` texts that ``parse`` understands; those it does not are left out."""
+        if self.given(key) is None:
+            return ()
+        items = self.entry.lists.get(key)
+        if items is None:
+            self.problem(key, "must be a list ([one, another])")
+            return ()
+        if len(items) > most:
+            self.problem(key, f"must have at most {most} items, not {len(items)}")
+            return ()
+        parsed = []
+        for number, item in enumerate(items, 1):
+            if not isinstance(item, Scalar) or not isinstance(item.value, str):
+                self.problem(key, f"item {number} must be text")
+                continue
+            try:
+                parsed.append(parse(item.value))
+            except ValueError as error:
+                self.problem(key, f"item {number}: {error}")
+        return tuple(parsed)
+
     def boolean(self, key: str) -> bool | None:
         """True or false."""
         scalar = self.given(key)

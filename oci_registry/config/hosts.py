@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from attrs import frozen
 
-from oci_registry.config.credentials import make_credentials
+from oci_registry.config.credentials import make_credentials, parse_token_server
 from oci_registry.config.documents import Entry
 from oci_registry.config.fields import Fields, given_only
 from oci_registry.config.files import check_certificates, check_private_key, fingerprint, read_file
@@ -25,10 +25,15 @@ HOST_KEYS = (
     "username",
     "password",
     "password_file",
+    "token_servers",
     "proxy",
 )
+#: Those at which a list may be.
+HOST_LISTS = ("token_servers",)
 #: The most hosts an upstream may have.
 MAX_HOSTS = 8
+#: The most token servers a host may have.
+MAX_TOKEN_SERVERS = 16
 
 
 @frozen
@@ -103,6 +108,7 @@ def _read_host(fields: Fields, name: str | None, way: Way) -> HostSettings | Non
     ca_file = fields.file("ca_file", check_certificates)
     certificate, key = _client_certificate(fields)
     credentials = _credentials(fields)
+    token_servers = fields.texts("token_servers", parse_token_server, MAX_TOKEN_SERVERS)
     way = fields.parsed("proxy", _parse_way) or way
     if name is None:
         return None
@@ -112,6 +118,7 @@ def _read_host(fields: Fields, name: str | None, way: Way) -> HostSettings | Non
         client_cert_file=certificate,
         client_key_file=key,
         credentials=credentials,
+        token_servers=token_servers,
         proxy=way.proxy,
         direct=way.direct,
         fingerprint=fingerprint(ca_file and ca_file[0], certificate, key),

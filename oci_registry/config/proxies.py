@@ -51,7 +51,9 @@ def _parse_userinfo(text: str) -> Credentials:
         raise ValueError(f"{_ACCEPTED}: a user name needs a password")
     try:
         return make_credentials(
-            unquote(username, errors="strict"), unquote(password, errors="strict")
+            unquote(username, errors="strict"),
+            unquote(password, errors="strict"),
+            one_line=True,
         )
     except UnicodeDecodeError:
         raise ValueError("user name and password are not UTF-8 once they are decoded") from None

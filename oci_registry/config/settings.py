@@ -82,7 +82,8 @@ class HostSettings:
     ``ca_file`` holds certificates to believe beside the system's, ``client_cert_file`` and
     ``client_key_file`` what we show to a server that asks who we are; ``fingerprint`` differs when
     there is something else in these files.  ``proxy`` is the way to this host and wins over
-    `EgressSettings`; with ``direct`` there is none.
+    `EgressSettings`; with ``direct`` there is none.  ``token_servers``, ``host[:port]``, are those in
+    other domains that may see the ``credentials``.
     """
 
     host: str
@@ -92,6 +93,7 @@ class HostSettings:
     client_cert_file: str | None = None
     client_key_file: str | None = None
     credentials: Credentials | None = None
+    token_servers: tuple[str, ...] = ()
     proxy: ProxySettings | None = None
     direct: bool = False
     fingerprint: str = field(default="", repr=False)

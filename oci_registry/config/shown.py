@@ -134,6 +134,7 @@ def _host(host: HostSettings) -> dict[str, Any]:
         "client_key_file": host.client_key_file,
         "username": host.credentials and host.credentials.username,
         "password": _masked(host.credentials),
+        "token_servers": list(host.token_servers) or None,
         "proxy": "none" if host.direct else _proxy(host.proxy),
     }
     return {key: value for key, value in fields.items() if value is not None}

@@ -6,7 +6,7 @@ from oci_registry.config.documents import read_entries
 from oci_registry.config.fields import Fields, given_only
 from oci_registry.config.files import read_file
 from oci_registry.config.findings import Findings
-from oci_registry.config.hosts import HOST_KEYS, holds_password, read_hosts
+from oci_registry.config.hosts import HOST_KEYS, HOST_LISTS, holds_password, read_hosts
 from oci_registry.config.names import parse_namespace
 from oci_registry.config.settings import UpstreamSettings
 
@@ -53,7 +53,7 @@ def load_upstreams(path: str, findings: Findings) -> tuple[UpstreamSettings, ...
         findings.problem(path or "the upstream configuration file", error)
         return ()
     known = len(findings.problems)
-    entries = read_entries(content.data, path, findings, ("hosts",))
+    entries = read_entries(content.data, path, findings, ("hosts", *HOST_LISTS), HOST_LISTS)
     if not entries and len(findings.problems) == known:
         findings.warning(path, "holds no upstream")
     if content.exposed and any(holds_password(entry) for entry in entries):

@@ -1,8 +1,8 @@
 """The sweep: objects that nobody has used for too long are removed.
 
 A manifest stays while it is used, or while an index that is kept lists it. A blob stays while it is used
-or read, or while a manifest that is kept needs it. How long is too long is a matter of the registry: a
-blob that no manifest speaks of has the longest time of all.
+or read, or while a manifest that is kept needs it. A list of referrers stays while it is used. How long
+is too long is a matter of the registry: a blob that no manifest speaks of has the longest time of all.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from oci_registry.spec.errors import ManifestInvalid
 from oci_registry.spec.manifest import Manifest
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.manifests import ManifestStore
+from oci_registry.storage.referrers import ReferrersStore
 from oci_registry.storage.tags import TagStore
 
 BATCH = 500
@@ -49,6 +50,7 @@ class Swept:
     size: int = 0
     manifests: int = 0
     tags: int = 0
+    referrers: int = 0
 
 
 @define
@@ -74,6 +76,7 @@ class Sweep:
         blobs: BlobStore,
         manifests: ManifestStore,
         tags: TagStore,
+        referrers: ReferrersStore,
         lifetimes: Lifetimes,
         begin: Callable[[float], Deferred[bool]],
         busy: Callable[[Digest], bool],
@@ -83,6 +86,7 @@ class Sweep:
         self._blobs = blobs
         self._manifests = manifests
         self._tags = tags
+        self._referrers = referrers
         self._lifetimes = self._next_lifetimes = lifetimes
         self._begin = begin
         self._busy = busy
@@ -111,14 +115,17 @@ class Sweep:
         # The tags first: were the sweep broken off after the manifests, nobody would look for them.
         tags = await self._remove_tags(going) if going else 0
         manifests = await self._remove_manifests(going, began)
-        swept = Swept(blobs, size, manifests, tags)
+        referrers = await self._remove_referrers(began)
+        swept = Swept(blobs, size, manifests, tags, referrers)
         if swept != Swept():
             self._log.info(
-                "swept {blobs} blobs ({size} bytes), {manifests} manifests and {tags} tags",
+                "swept {blobs} blobs ({size} bytes), {manifests} manifests, {tags} tags "
+                "and {referrers} lists of referrers",
                 blobs=blobs,
                 size=size,
                 manifests=manifests,
                 tags=tags,
+                referrers=referrers,
             )
         return swept
 
@@ -207,6 +214,15 @@ class Sweep:
             if record is not None and (host, record.digest) in going:
                 count += await self._tags.delete(host, repository, tag)
         self._metrics.swept.labels("tag").inc(count)
+        return count
+
+    async def _remove_referrers(self, began: float) -> int:
+        """Remove the lists of referrers that nobody has asked for."""
+        count = 0
+        async for host, repository, digest, info in self._referrers.list():
+            if began - info.used > self._lifetimes.of(host):
+                count += await self._referrers.delete(host, repository, digest)
+        self._metrics.swept.labels("referrers").inc(count)
         return count
 
 

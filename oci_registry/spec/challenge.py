@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from types import MappingProxyType
 
 from attrs import field, frozen
 
 MAX_VALUE = 8192
 """The most characters of one header line; a longer one is dropped."""
+MAX_LINES = 16
+"""The most lines of the header that are read."""
 
 _SKIP = re.compile(r"[ \t,]*+")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++")
@@ -20,6 +23,7 @@ _EQUALS = re.compile(r"[ \t]*+=[ \t]*+")
 _SPACE = re.compile(r"[ \t]++")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
 _TOKEN68 = re.compile(r"[0-9A-Za-z\-._~+/]++=*+(?=[ \t]*+(?:,|\Z))")
+_UNQUOTED = re.compile(r'[^\x00-\x20\x7f",]++')
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # Up to the next comma outside quotes; a quote that is never closed swallows the rest.
@@ -33,13 +37,26 @@ class Challenge:
     scheme: str
     params: Mapping[str, str] = field(hash=False)
 
+    def without(self, parameter: str) -> Challenge:
+        """The challenge without one of its parameters."""
+        rest = {name: value for name, value in self.params.items() if name != parameter}
+        return Challenge(self.scheme, MappingProxyType(rest))
+
+
+def read_lines(values: Iterable[bytes]) -> tuple[str, ...]:
+    """The lines of the header as text, at most `MAX_LINES` of them.
+
+    What is not UTF-8 becomes surrogates, so that a parameter can be sent on byte by byte.
+    """
+    return tuple(value.decode("utf-8", "surrogateescape") for value in islice(values, MAX_LINES))
+
 
 def parse_challenges(values: Iterable[str]) -> list[Challenge]:
     """The challenges in all lines of the header, in their order.
 
     What cannot be parsed is dropped, down to the single parameter.  Of a repeated parameter
-    the first counts.  A token68 (as Negotiate sends it) is read over, for no scheme spoken
-    here has one.
+    the first counts; a value that lacks its quotes ends before a space or a comma.  A token68
+    (as Negotiate sends it) is read over, for no scheme spoken here has one.
     """
     return [challenge for value in values for challenge in _parse_line(value)]
 
@@ -92,8 +109,11 @@ def _parse_value(value: str, position: int) -> tuple[str, int] | None:
     quoted = _QUOTED.match(value, equals.end())
     if quoted is not None:
         return _ESCAPED.sub(r"\1", quoted[1]), quoted.end()
-    token = _TOKEN.match(value, equals.end())
-    return None if token is None else (token.group(), token.end())
+    if _TOKEN.match(value, equals.end()) is None:
+        return None
+    # A URL or a scope is no token and should be in quotes, but some leave these out.
+    unquoted = _UNQUOTED.match(value, equals.end())
+    return None if unquoted is None else (unquoted.group(), unquoted.end())
 
 
 def _next_item(value: str, position: int) -> int:

@@ -6,11 +6,15 @@ import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
+from attrs import frozen
+
 MAX_VALUE = 8192
-"""The most characters of one header line; a longer one is dropped."""
+"""The most characters of one header line."""
 
 _SKIP = re.compile(r"[ \t,]*+")
 _TARGET = re.compile(r"<([^<>]*+)>")
+# Without brackets it ends where its parameters begin, or at a comma that is not inside of it.
+_BARE_TARGET = re.compile(r'[^ \t;,<>"]++(?:,++[^ \t;,<>"]++)*+')
 _PARAM = re.compile(
     r"[ \t]*+;[ \t]*+"
     r"(?:([!#$%&'*+\-.^_`|~0-9A-Za-z]++)"
@@ -19,20 +23,37 @@ _PARAM = re.compile(
 _ESCAPED = re.compile(r"\\(.)")
 # Up to the next comma outside quotes and brackets; what is never closed swallows the rest.
 _ITEM_REST = re.compile(r'(?:[^",<]|"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|<[^>]*+(?:>|\Z))*+')
-_URI = re.compile(r"[\x21-\x7e]++")
+_BLANK = re.compile(r"[\x00-\x20\x7f]")
 _URI_CHARACTERS = "!#$%&'()*+,-./:;=?@[]_~"
+
+
+class BadLink(ValueError):
+    """A link that is there and cannot be followed; the message says why."""
+
+
+@frozen
+class _Link:
+    """*target*: None when it is malformed. *relations*: empty when the link does not say."""
+
+    target: str | None
+    relations: tuple[str, ...] = ()
 
 
 def parse_next_link(values: Iterable[str]) -> str | None:
     """The target of the first link to the ``next`` page in all lines of the header.
 
-    The target is as it came: perhaps relative, and not to be trusted.  Malformed links are
-    passed over; ``None`` if no link is left.
+    A link without a relation counts as one to the next page if no other does: a list has no others
+    to offer. The target is as it came, perhaps relative, and not to be trusted; it has no blanks or
+    control characters. ``None`` if no link leads to a next page, `BadLink` if that is not certain.
     """
-    for value in values:
-        for target, relations in _parse_line(value):
-            if "next" in relations:
-                return target
+    links = [link for value in values for link in _parse_line(value)]
+    said = [link.target for link in links if "next" in link.relations]
+    unsaid = [link.target for link in links if not link.relations]
+    for target in (*said, *unsaid):
+        if target is not None:
+            return target
+    if any(link.target is None for link in links):
+        raise BadLink("its Link header is malformed")
     return None
 
 
@@ -41,30 +62,38 @@ def format_next_link(target: str) -> str:
     return f'<{quote(target, safe=_URI_CHARACTERS, errors="replace")}>; rel="next"'
 
 
-def _parse_line(value: str) -> Iterator[tuple[str, list[str]]]:
+def _parse_line(value: str) -> Iterator[_Link]:
     if len(value) > MAX_VALUE:
+        yield _Link(None)
         return
     position = _end(_SKIP.match(value))
     while position < len(value):
-        target = _TARGET.match(value, position)
-        if target is not None:
+        target = _TARGET.match(value, position) or _BARE_TARGET.match(value, position)
+        if target is None:
+            yield _Link(None)
+        else:
             relations, position = _parse_params(value, target.end())
-            if relations is not None and _URI.fullmatch(target[1]) is not None:
-                yield target[1], relations
+            yield _Link(_cleaned(target[target.lastindex or 0]), relations)
         position = _end(_SKIP.match(value, _end(_ITEM_REST.match(value, position))))
 
 
-def _parse_params(value: str, position: int) -> tuple[list[str] | None, int]:
+def _cleaned(target: str) -> str | None:
+    # Some write it as if it stood in HTML.
+    target = target.strip(" \t").replace("&amp;", "&")
+    return target if target and _BLANK.search(target) is None else None
+
+
+def _parse_params(value: str, position: int) -> tuple[tuple[str, ...], int]:
     """The relations in the parameters of a link, and where these end."""
-    relations: list[str] | None = None
+    relations: tuple[str, ...] | None = None
     while (match := _PARAM.match(value, position)) is not None:
         position = match.end()
         name, quoted, token = match.groups()
         # Of several "rel" the first counts (section 3.3).
         if name is not None and name.lower() == "rel" and relations is None:
             text = _ESCAPED.sub(r"\1", quoted) if quoted is not None else token or ""
-            relations = text.lower().split()
-    return relations, position
+            relations = tuple(text.lower().split())
+    return relations or (), position
 
 
 def _end(match: re.Match[str] | None) -> int:

@@ -22,6 +22,8 @@ from oci_registry.spec.errors import (
     RegistryError,
     shown,
 )
+from oci_registry.spec.links import BadLink
+from oci_registry.spec.paging import MAX_LAST, opaque_query
 from oci_registry.spec.reference import (
     Tag,
     looks_like_host,
@@ -40,7 +42,7 @@ MAX_FIELDS = 16
 """The most fields of a query."""
 
 MAX_VALUE = 255
-"""The most characters of ``last`` and of ``artifactType``."""
+"""The most characters of ``artifactType``."""
 
 MAX_PAGE = 10_000
 """The largest page of tags; whoever asks for more gets this many."""
@@ -122,12 +124,17 @@ class BlobRoute:
 
 @frozen
 class TagsRoute:
-    """``/v2/<name>/tags/list``: at most ``n`` tags, those after ``last``."""
+    """``/v2/<name>/tags/list``: at most ``n`` tags, those after ``last``.
+
+    ``query`` is the whole query but for ``ns``, if there are other fields than these two: those of a
+    link that the registry has made.
+    """
 
     name: Name
     n: int | None
     last: str | None
     ns: str | None
+    query: str | None = None
 
 
 @frozen
@@ -152,7 +159,8 @@ def parse_route(path: bytes, query: bytes) -> Route:
     ``path`` is as it came, still percent-encoded and without the query; every segment is
     decoded once, after the path is split.  `NameUnknown` for a path of no known shape;
     `NameInvalid`, `DigestInvalid`, `ReferenceInvalid`, `PaginationInvalid` and `BadRequest` for
-    what is malformed in a known one.  Unknown fields of the query are passed over, known ones
+    what is malformed in a known one.  Unknown fields of the query are passed over, but for a list
+    of tags, whose registry may have put them into its links; known ones
     may come once, and an empty ``last`` or ``artifactType`` is as good as none.
     """
     segments = _segments(path)
@@ -179,7 +187,8 @@ def parse_route(path: bytes, query: bytes) -> Route:
     if marker == "tags" and last == "list":
         name = _name(segments)
         fields = _Fields(query)
-        return TagsRoute(name, fields.n(), fields.text("last", PaginationInvalid), fields.ns())
+        last_tag = fields.text("last", PaginationInvalid, MAX_LAST)
+        return TagsRoute(name, fields.n(), last_tag, fields.ns(), fields.opaque())
     raise _no_endpoint()
 
 
@@ -227,6 +236,7 @@ class _Fields:
 
     def __init__(self, query: bytes) -> None:
         self._values: dict[str, list[str]] = {}
+        self._query = query
         if not query:
             return
         if len(query) > MAX_QUERY:
@@ -263,12 +273,19 @@ class _Fields:
             raise PaginationInvalid(f"the field n must be a number, not {shown(value)}")
         return min(int(value), MAX_PAGE)
 
-    def text(self, key: str, error: type[RegistryError]) -> str | None:
+    def opaque(self) -> str | None:
+        """The query without ``ns``, if there is more in it than ``n`` and ``last``."""
+        try:
+            return opaque_query(self._query.decode("ascii"))
+        except BadLink as error:
+            raise PaginationInvalid(str(error)) from None
+
+    def text(self, key: str, error: type[RegistryError], longest: int = MAX_VALUE) -> str | None:
         value = self._single(key, error)
         if value is None:
             return None
-        if len(value) > MAX_VALUE:
-            raise error(f"the field {key} has at most {MAX_VALUE} characters, not {len(value)}")
+        if len(value) > longest:
+            raise error(f"the field {key} has at most {longest} characters, not {len(value)}")
         if _PRINTABLE.fullmatch(value) is None:
             raise error(f"the field {key} holds control characters or non-ASCII")
         return value or None

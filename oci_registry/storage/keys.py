@@ -3,6 +3,7 @@
 ``blobs/ALGORITHM/ab/REST``                           a blob, by digest, shared by all registries
 ``repositories/HOST/_manifests/ALGORITHM/ab/REST``    a manifest of a registry, by digest
 ``repositories/HOST/REPOSITORY/_tags/TAG``            what a tag means
+``repositories/HOST/REPOSITORY/_referrers/ALGORITHM/ab/REST``  what refers to a manifest
 
 A repository's components never begin with an underscore, so the marks cannot be mistaken.
 """
@@ -87,3 +88,23 @@ def parse_tag_key(key: str) -> tuple[str, str, str] | None:
     except RegistryError:
         return None
     return named if tag_key(*named) == key else None
+
+
+def referrers_key(host: str, repository: str, digest: Digest) -> str:
+    """Return where the list of what refers to a manifest is."""
+    return f"{REPOSITORIES}/{host}/{repository}/_referrers/{_digest_path(digest)}"
+
+
+def parse_referrers_key(key: str) -> tuple[str, str, Digest] | None:
+    """Return the registry, the repository and the digest of the list at *key*, or None."""
+    top, *parts = key.split("/")
+    if top != REPOSITORIES or len(parts) < 6 or parts[-4] != "_referrers":
+        return None
+    digest = _parse_digest_path(parts[-3:])
+    try:
+        host, repository = parse_host(parts[0]), parse_repository("/".join(parts[1:-4]))
+    except RegistryError:
+        return None
+    if digest is None or referrers_key(host, repository, digest) != key:
+        return None
+    return host, repository, digest

@@ -2,66 +2,171 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
 from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from oci_registry.config.settings import Credentials
-from oci_registry.spec.challenge import parse_challenges
+from oci_registry.spec.challenge import Challenge, parse_challenges
+from oci_registry.spec.errors import BadGateway, RegistryError
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.schemes.basic import basic_authorization
 from oci_registry.upstream.schemes.bearer import TokenSource
+from oci_registry.upstream.schemes.recent import RecentTable
+from oci_registry.upstream.schemes.token_server import TokenKey
+from oci_registry.upstream.schemes.version_check import VersionCheck
+
+USELESS_FOR = 60.0
+"""Seconds for which a 403 is not answered with a new token, after one that had no other outcome."""
+_BEARER = "Bearer "
 
 
 @frozen
 class Refusal:
-    """An answer that may be one for lack of authorization."""
+    """An answer that may be one for lack of authorization.
+
+    *status*: 401, 403, 404, or 200 with a web page in place of what the API has. *challenges*: the
+    lines of ``WWW-Authenticate``. *scope*: what was asked for, ``repository:NAME:pull``. *sent*: the
+    ``Authorization`` that was sent, None for none.
+    """
 
     status: int
     challenges: tuple[str, ...]
     scope: str
-    sent: str | None
+    sent: str | None = field(repr=False)
 
 
 @frozen
 class Retry:
-    """To be asked once more, with this ``Authorization`` or without any."""
+    """Send the request again, with this ``Authorization`` (None: without any)."""
 
     authorization: str | None = field(repr=False)
 
 
 class Authenticator:
-    """Answer an upstream's challenges: Bearer first, then Basic if there are credentials."""
+    """Answer the challenges of the upstream at *url* (scheme and authority).
+
+    *credentials*: None for anonymous access. *token_servers*: ``host[:port]`` of the token servers
+    in other domains that may see them. *user_agent*: what token servers are sent.
+    """
 
     def __init__(
-        self, http: UpstreamHttp, url: str, credentials: Credentials | None, clock: IReactorTime
+        self,
+        http: UpstreamHttp,
+        url: str,
+        credentials: Credentials | None,
+        clock: IReactorTime,
+        token_servers: tuple[str, ...] = (),
+        user_agent: str = "oci-registry",
     ) -> None:
-        self._credentials = credentials
-        self._tokens = TokenSource(http, url, credentials, clock)
-        self._basic = False
+        self._host = urlsplit(url).netloc
+        self._clock = clock
+        self._basic = None if credentials is None else basic_authorization(credentials)
+        self._basic_works = False
+        self._tokens = TokenSource(http, url, credentials, clock, token_servers, user_agent)
+        self._version_check = VersionCheck(http, url, clock, user_agent)
+        self._useless: RecentTable[str, float] = RecentTable(1024, 1 << 20, lambda s, _: len(s))
 
     def at_hand(self, scope: str) -> str | None:
-        """Return the header value that worked before for *scope*, to be sent unasked."""
+        """Return the header value to send unasked for *scope*, None if there is none yet."""
         token = self._tokens.cached(scope)
         if token is not None:
-            return f"Bearer {token}"
-        if self._basic and self._credentials is not None:
-            return basic_authorization(self._credentials)
-        return None
+            return _BEARER + token
+        return self._basic if self._basic_works else None
 
     async def answer(self, refusal: Refusal) -> Retry | None:
-        """Return how to ask once more, None when nothing more can be said."""
-        parsed = parse_challenges(refusal.challenges)
-        refused = refusal.sent
-        for challenge in parsed:
-            if challenge.scheme == "bearer":
-                old = refused.removeprefix("Bearer ") if refused else None
-                token = await self._tokens.answer(challenge, refusal.scope, old)
-                return None if token == old else Retry(f"Bearer {token}")
-        for challenge in parsed:
-            if challenge.scheme == "basic" and self._credentials is not None:
-                value = basic_authorization(self._credentials)
-                if value == refused:
-                    return None
-                self._basic = True
-                return Retry(value)
-        return None
+        """Return how to send a refused request again, None when nothing more can be said.
+
+        Called again when that is refused too, it comes to an end: after a token that was kept it
+        tries none, after none what is asked for, and after what was got for this request nothing.
+        Raises `RegistryError` when a token server, or ``/v2/``, gives no answer.
+        """
+        offered = parse_challenges(refusal.challenges)
+        if refusal.sent is None:
+            return await self._introduce(refusal, offered)
+        if refusal.status not in (401, 403):
+            return None
+        if refusal.sent.startswith(_BEARER):
+            return await self._replace(refusal, offered, refusal.sent.removeprefix(_BEARER))
+        return await self._after_basic(refusal, offered)
+
+    async def _introduce(self, refusal: Refusal, offered: list[Challenge]) -> Retry | None:
+        """Answer for a request that showed nothing: the challenge here, else the one at /v2/."""
+        scope = refusal.scope
+        retry = await self._with_token(offered, scope) or self._with_basic(offered)
+        if retry is None and (self._basic is not None or refusal.status == 401):
+            elsewhere = await self._challenges_elsewhere()
+            retry = await self._with_token(elsewhere, scope) or self._with_basic(elsewhere)
+        if retry is None and any(challenge.scheme == "bearer" for challenge in offered):
+            # That it cannot be answered is what the operator needs to know.
+            raise BadGateway(f"upstream {self._host} names a token server that is not a URL")
+        return retry
+
+    async def _after_basic(self, refusal: Refusal, offered: list[Challenge]) -> Retry | None:
+        """Answer for a request whose credentials were turned down: they are not offered again."""
+        key = self._tokens.choose(offered, refusal.scope)
+        if refusal.status == 403 or key is None:
+            return None
+        self._basic_works = False
+        if self._tokens.is_refused(key):
+            # That has been tried before the credentials were.
+            return None
+        return Retry(_BEARER + await self._tokens.get(key, refusal.scope))
+
+    async def _challenges_elsewhere(self) -> tuple[Challenge, ...]:
+        """Return the challenges at /v2/; without credentials it is no matter if there is no answer."""
+        try:
+            return await self._version_check.challenges()
+        except RegistryError:
+            if self._basic is None:
+                return ()
+            raise
+
+    async def _replace(
+        self, refusal: Refusal, offered: list[Challenge], token: str
+    ) -> Retry | None:
+        """Answer for a request whose token was refused.
+
+        One that was got for this very request is as good as any, so it is not replaced by its like.
+        """
+        scope = refusal.scope
+        known = self._tokens.known(token)
+        new = known is not None and not known.reused
+        if refusal.status == 403:
+            if new:
+                self._useless.put(scope, self._clock.seconds() + USELESS_FOR)
+            if new or self._is_useless(scope):
+                return None
+        self._tokens.refuse(token)
+        key = self._tokens.choose(offered, scope)
+        if new:
+            if key is None or (known is not None and key == known.key):
+                return self._with_basic(offered)
+        elif key is None or (known is not None and _server(key) != _server(known.key)):
+            # It may be challenged otherwise for its bad token than it would be for none.
+            return Retry(None)
+        value = await self._tokens.get(key, scope)
+        if value == token:
+            self._tokens.refuse(token)
+            return None
+        return Retry(_BEARER + value)
+
+    def _is_useless(self, scope: str) -> bool:
+        until = self._useless.get(scope)
+        return until is not None and self._clock.seconds() < until
+
+    async def _with_token(self, offered: Iterable[Challenge], scope: str) -> Retry | None:
+        key = self._tokens.choose(offered, scope)
+        return None if key is None else Retry(_BEARER + await self._tokens.get(key, scope))
+
+    def _with_basic(self, offered: Iterable[Challenge]) -> Retry | None:
+        if self._basic is None or all(challenge.scheme != "basic" for challenge in offered):
+            return None
+        self._basic_works = True
+        return Retry(self._basic)
+
+
+def _server(key: TokenKey) -> tuple[str, str]:
+    return key.realm, key.service

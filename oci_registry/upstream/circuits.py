@@ -44,7 +44,7 @@ LONGEST_PAUSE = 3600.0
 """The most seconds that a server can ask for (``Retry-After``)."""
 PROBES = 3
 """Probes of an open circuit at once, each from another repository, or of another subject."""
-REMEMBERED = 1024
+REMEMBERED = 256
 """Circuits of one host that are kept; the one unused longest makes room."""
 _AFTER_PROBE = 1.0
 """Seconds after which a circuit may be closed while a probe is under way."""
@@ -169,14 +169,25 @@ class Admission:
 
 
 class Circuits:
-    """All circuits of one host, and of where it leads."""
+    """All circuits of one host, and of where it leads.
+
+    *alternatives*: there are other hosts to ask. Then every failure counts against all that it may
+    concern: others answer meanwhile, and what they do not have is asked here all the same.
+    """
 
     _log = Logger()
 
     def __init__(
-        self, host: str, clock: IReactorTime, random: Random, metrics: HostMetrics
+        self,
+        host: str,
+        clock: IReactorTime,
+        random: Random,
+        metrics: HostMetrics,
+        *,
+        alternatives: bool = False,
     ) -> None:
         self._host = host
+        self._alternatives = alternatives
         self._clock = clock
         self._random = random
         self._metrics = metrics
@@ -296,7 +307,7 @@ class Circuits:
             circuit.failures += 1
             circuit.add_source(_source(key, question))
             enough = slow or circuit.failures >= FAILURES
-            if enough and circuit.has_evidence(conclusive=conclusive):
+            if enough and circuit.has_evidence(conclusive=conclusive or self._alternatives):
                 self._open(circuit, error)
 
     def _reopen(self, circuit: Circuit, error: RegistryError, admission: Admission | None) -> None:
@@ -347,14 +358,14 @@ class Circuits:
         self._show()
 
     def _tell(self, circuit: Circuit, text: str, **fields: object) -> None:
-        # What concerns one repository or subject is told with each of its failures.
-        whole = len(circuit.key) == 1
-        level = (LogLevel.warn if "error" in fields else LogLevel.info) if whole else LogLevel.debug
+        if len(circuit.key) > 2:
+            # Of a single subject the failure itself is told.
+            return
         area = circuit.key[0]
         what = ", ".join((area.value if isinstance(area, Kind) else area, *circuit.key[1:]))
-        self._log.emit(
-            level, "upstream {host}, {what}: " + text, host=self._host, what=what, **fields
-        )
+        level = LogLevel.warn if "error" in fields else LogLevel.info
+        text = "upstream {host}, {what}: " + text
+        self._log.emit(level, text, host=self._host, what=what, **fields)
 
     def _show(self) -> None:
         open_kinds = any(c is not None and c.is_open for c in map(self._circuits.get, _KINDS))

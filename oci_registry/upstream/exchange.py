@@ -31,15 +31,15 @@ class Exchange:
         self, session: Session, question: Question, within: float, idle: float, *, wait: bool
     ) -> None:
         self.host = session.host
-        self.url = session.url
         self.question = question
         self._session = session
         self._within = within
         self._idle = idle
         self._wait = wait
+        self._elsewhere: TargetFailed | None = None
 
     async def send(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> Reply:
-        """Send a request; *path* is below ``/v2/``, or a URL of this host."""
+        """Send a request; *path* is below ``/v2/``."""
         deadline = self._session.clock.seconds() + self._within
         call = Call(self.question, deadline, self._wait)
         sent = self._session.send(call, method, path, headers)
@@ -51,8 +51,13 @@ class Exchange:
     async def ask(
         self, method: str, repository: str, path: str, headers: Mapping[str, str]
     ) -> IResponse:
-        """Send a request for a page of a list (`lists.Ask`)."""
-        return (await self.send(method, path, headers)).response
+        """Send a request for a page of a list (`lists.Ask`); every failure is a `RegistryError`."""
+        try:
+            return (await self.send(method, path, headers)).response
+        except TargetFailed as failed:
+            # The list may be had otherwise. If it is not, `run` knows whose fault that is.
+            self._elsewhere = failed
+            raise failed.error from None
 
     async def read(self, reply: Reply, limit: int) -> bytes:
         """Read a body of at most *limit* bytes."""
@@ -88,6 +93,8 @@ class Exchange:
             value = await self._in_time(operation, within)
         except RegistryError as error:
             metrics.answered(str(error.status))
+            if self._elsewhere is not None and error is self._elsewhere.error:
+                raise self._elsewhere from None
             raise
         except TargetFailed as failed:
             metrics.answered(str(failed.error.status))

@@ -82,6 +82,10 @@ class LocalFailure(InternalError):
     """A defect of ours, which says nothing about the host; it has been logged."""
 
 
+class TargetRefused(BadGateway):
+    """The server that the host led to has refused the request, which is not the host's refusal."""
+
+
 class TargetFailed(Exception):
     """The host did its part, but the server that it led to failed with *error*."""
 

@@ -96,7 +96,7 @@ class HostGroup:
             hosts = self._order(question, operation, routing)
             for number, host in enumerate(hosts):
                 left = deadline - self.clock.seconds()
-                if errors and left <= 0 and not question.kind.paged:
+                if errors and left <= 0 and host.circuits.is_open(question.kind, question):
                     break
                 rest = hosts[number:]
                 ready = sum(1 for other in rest if not self._wait(other, question))

@@ -12,6 +12,7 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
+from oci_registry.upstream.failures import WrongAnswer
 
 
 class UpstreamBlob(Protocol):
@@ -38,10 +39,14 @@ class UpstreamBlob(Protocol):
 
 @frozen
 class Page:
-    """A part of a list of tags, and where the next part begins (None: there is no more)."""
+    """A part of a list of tags, and where the next part begins: after the tag *last*, or by *query*.
+
+    *query* is that of upstream's link to it, clean and without ``ns``. There is no more if both are None.
+    """
 
     tags: tuple[str, ...]
     last: str | None
+    query: str | None = None
 
 
 @frozen
@@ -53,6 +58,10 @@ class Referrers:
 
 class NoHostLeft(BadGateway):
     """Every host has been tried for this."""
+
+
+class IncompleteList(WrongAnswer):
+    """There is more of a list than upstream shows a way to: what there is must not pass for all."""
 
 
 class Upstream(Protocol):
@@ -122,11 +131,24 @@ class Upstream(Protocol):
     async def blob_size(self, repository: str, digest: Digest) -> int | None:
         """Return a blob's size in bytes (HEAD), None if upstream does not say."""
 
-    async def tags(self, repository: str, n: int | None, last: str | None) -> Page:
-        """Return tags of a repository, in upstream's order."""
+    async def tags(
+        self,
+        repository: str,
+        n: int | None,
+        last: str | None,
+        query: str | None = None,
+        *,
+        wait: bool = False,
+    ) -> Page:
+        """Return tags of a repository, in upstream's order.
+
+        *query*: that of an earlier page's next one, in place of *n* and *last*. *wait*: the caller has
+        nothing else to show, so no host is refused because it failed a moment ago. Raises
+        `IncompleteList` when what comes after cannot be had.
+        """
 
     async def referrers(self, repository: str, digest: Digest) -> Referrers:
-        """Return what refers to a manifest."""
+        """Return what refers to a manifest; nothing where upstream keeps no such lists at all."""
 
     def close(self) -> Deferred[None]:
         """Close idle connections; what is under way goes on."""

@@ -20,10 +20,11 @@ from oci_registry.upstream.failures import ANSWERS
 from oci_registry.upstream.group import Answer, HostGroup
 from oci_registry.upstream.host import Operation
 from oci_registry.upstream.interfaces import Page, Referrers
-from oci_registry.upstream.lists import ReferrersLister, TagsLister
 from oci_registry.upstream.negative_cache import NegativeCache
 from oci_registry.upstream.questions import IMPATIENT, PATIENT, Kind, Question, Routing
+from oci_registry.upstream.referrers import ReferrersLister
 from oci_registry.upstream.resume import ResumingBlob, Wanted
+from oci_registry.upstream.tags import TagsLister
 
 T = TypeVar("T")
 
@@ -135,21 +136,29 @@ class RemoteRegistry:
         answer.permit.release()
         return answer.value.size
 
-    async def tags(self, repository: str, n: int | None, last: str | None) -> Page:
+    async def tags(
+        self,
+        repository: str,
+        n: int | None,
+        last: str | None,
+        query: str | None = None,
+        *,
+        wait: bool = False,
+    ) -> Page:
         """Return tags of a repository, in upstream's order."""
 
         def fetch(exchange: Exchange) -> Coroutine[Any, Any, Page]:
-            lister = TagsLister(exchange.host, self._clock, repository, exchange.url)
-            return lister.fetch(exchange.ask, n, last)
+            lister = TagsLister(exchange.host, self._clock, repository)
+            return lister.fetch(exchange.ask, n, last, query)
 
-        question = Question(Kind.TAGS, repository, f"{n} {last}")
-        return await self._ask(question, fetch, IMPATIENT)
+        question = Question(Kind.TAGS, repository, f"{n} {last} {query}")
+        return await self._ask(question, fetch, Routing(wait=wait))
 
     async def referrers(self, repository: str, digest: Digest) -> Referrers:
         """Return what refers to a manifest."""
 
         def fetch(exchange: Exchange) -> Coroutine[Any, Any, Referrers]:
-            lister = ReferrersLister(exchange.host, self._clock, repository, exchange.url)
+            lister = ReferrersLister(exchange.host, self._clock, repository)
             return lister.fetch(exchange.ask, digest)
 
         return await self._ask(Question(Kind.REFERRERS, repository, str(digest)), fetch, PATIENT)

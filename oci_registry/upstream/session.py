@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
@@ -12,14 +13,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IResponse
 
-from oci_registry.config.settings import Credentials, HostSettings, UpstreamSettings
-from oci_registry.spec.errors import BadGateway, Denied, NameUnknown, RegistryError
+from oci_registry.config.settings import HostSettings, UpstreamSettings
+from oci_registry.spec.challenge import read_lines
+from oci_registry.spec.errors import Denied, NameUnknown, RegistryError
 from oci_registry.streams.body import abandon
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.authenticator import Authenticator, Refusal, Retry
 from oci_registry.upstream.circuits import Area, Circuits
 from oci_registry.upstream.failures import (
     TargetFailed,
+    TargetRefused,
     WrongAnswer,
     explain,
     header,
@@ -38,14 +41,15 @@ MAX_CHALLENGES = 4
 MAX_TARGETS = 32
 """Servers that a host has led to whose tokens are kept."""
 TOKEN_SERVER = "token server"  # noqa: S105 - the area of its failures
+_NAME_IN_PATH = re.compile(r"/v2/([a-zA-Z0-9._/-]{1,255})/(?:manifests|blobs|tags|referrers)/")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Answers to the field ns by servers that do not know it, rather than to the question.
 _NS_REFUSALS = frozenset({400, 405, 414, 422, 501})
 # A server that a host leads to has this much less time, so that its timeout is known as its own.
 _MARGIN = 0.05
 
-CredentialsOf = Callable[[str], Credentials | None]
-"""Returns what the operator has configured for the host at a URL."""
+SettingsOf = Callable[[str], HostSettings | None]
+"""Returns what the operator has configured for the host with an origin, if anything."""
 
 
 @frozen
@@ -88,7 +92,7 @@ class Session:
         limit: RateLimit,
         *,
         ns: str | None = None,
-        credentials_of: CredentialsOf = lambda _: None,
+        settings_of: SettingsOf = lambda _: None,
     ) -> None:
         self.host = host.host
         self.clock = clock
@@ -99,10 +103,12 @@ class Session:
         self._http = http
         self._circuits = circuits
         self._limit = limit
-        self._auth = Authenticator(http, self.url, host.credentials, clock)
+        self._auth = Authenticator(
+            http, self.url, host.credentials, clock, host.token_servers, self._user_agent
+        )
         self._has_credentials = host.credentials is not None
         self._ns = ns
-        self._credentials_of = credentials_of
+        self._settings_of = settings_of
         self._others: OrderedDict[str, Authenticator] = OrderedDict()
 
     async def close(self) -> None:
@@ -121,11 +127,8 @@ class Session:
     async def send(
         self, call: Call, method: str, path: str, headers: Mapping[str, str] | None = None
     ) -> Reply:
-        """Send a request and return the answer, whatever its status.
-
-        *path* is below ``/v2/``, or a URL of this host.
-        """
-        url = path if path.startswith(f"{self.url}/") else f"{self.url}/v2/{path}"
+        """Send a request and return the answer, whatever its status; *path* is below ``/v2/``."""
+        url = f"{self.url}/v2/{path}"
         ns = self._ns
         if ns is None:
             return await self._authorized(call, method, url, headers or {})
@@ -142,7 +145,8 @@ class Session:
         self, call: Call, method: str, url: str, headers: Mapping[str, str]
     ) -> Reply:
         """Send a request, and again as long as a refusal can be answered."""
-        authorization = self._auth.at_hand(self._scope(call))
+        scope = f"repository:{call.question.repository}:pull"
+        authorization = self._auth.at_hand(scope)
         for _ in range(MAX_CHALLENGES):
             reply = await self._follow(call, method, url, headers, authorization)
             response = reply.response
@@ -150,15 +154,12 @@ class Session:
             own = reply.area is call.question.kind
             if not hidden and not (own and response.code in (401, 403)):
                 return reply
-            retry = await self._retry(call, self._auth, response, authorization, own=own)
+            retry = await self._retry(call, self._auth, scope, response, authorization, own=own)
             if retry is None:
                 return reply
             abandon(response, self.clock)
             authorization = retry.authorization
         return await self._follow(call, method, url, headers, authorization)
-
-    def _scope(self, call: Call) -> str:
-        return f"repository:{call.question.repository}:pull"
 
     def _headers(self, headers: Mapping[str, str], authorization: str | None) -> dict[str, str]:
         own = {"User-Agent": self._user_agent, **headers}
@@ -168,15 +169,15 @@ class Session:
         self,
         call: Call,
         auth: Authenticator,
+        scope: str,
         response: IResponse,
         sent: str | None,
         *,
         own: bool = True,
     ) -> Retry | None:
         """Return how to ask once more after a refusal; *own*: its challenges are for *auth*."""
-        challenges = response.headers.getRawHeaders(b"WWW-Authenticate") or [] if own else []
-        texts = tuple(challenge.decode("utf-8", "replace") for challenge in challenges)
-        refusal = Refusal(response.code, texts, self._scope(call), sent)
+        lines = response.headers.getRawHeaders(b"WWW-Authenticate") if own else None
+        refusal = Refusal(response.code, read_lines(lines or ()), scope, sent)
         try:
             return await self._of_another(call, TOKEN_SERVER, auth.answer(refusal))
         except BaseException:
@@ -215,17 +216,28 @@ class Session:
         """Send a request to where the host has redirected it; raises what says that this failed."""
         auth = self._others.get(origin)
         if auth is None:
+            # Anonymously, unless the operator has said who we are there.
+            host = self._settings_of(origin) or HostSettings(urlsplit(origin).netloc)
             auth = self._others[origin] = Authenticator(
-                self._http, origin, self._credentials_of(origin), self.clock
+                self._http,
+                origin,
+                host.credentials,
+                self.clock,
+                host.token_servers,
+                self._user_agent,
             )
             if len(self._others) > MAX_TARGETS:
                 self._others.popitem(last=False)
-        authorization = auth.at_hand(self._scope(call))
+        # Another registry may call the repository otherwise.
+        found = _NAME_IN_PATH.match(urlsplit(url).path)
+        repository = call.question.repository if found is None else found[1]
+        scope = f"repository:{repository}:pull"
+        authorization = auth.at_hand(scope)
         for _ in range(MAX_CHALLENGES):
             response = await self._http.send(method, url, self._headers(headers, authorization))
             if response.code != 401:
                 break
-            retry = await self._retry(call, auth, response, authorization)
+            retry = await self._retry(call, auth, scope, response, authorization)
             if retry is None:
                 break
             abandon(response, self.clock)
@@ -234,7 +246,7 @@ class Session:
         if code in (401, 403):
             # Not a word about us: a signed link that has expired, or a store in trouble.
             abandon(response, self.clock)
-            raise BadGateway(f"upstream {self._named(origin)} answered {code}")
+            raise TargetRefused(f"upstream {self._named(origin)} answered {code}")
         if code >= 500 or code in (408, 425, 429):
             abandon(response, self.clock)
             named, now = self._named(origin), self.clock.seconds()

@@ -121,7 +121,6 @@ class Dead(TwoHosts):
         waiting = await self.first_falls_silent()
         self.assertEqual(200, waiting.status)
         await self.served_without("b", "c", "d")
-        self.whole(await self.client.get(self.path))
         self.assertEqual(1, len(self.first.asked))
 
     @running

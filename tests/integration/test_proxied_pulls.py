@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from oci_registry.config.settings import Credentials, EgressSettings, ProxySettings
-from oci_registry.upstream import health
+from oci_registry.upstream import circuits
 from oci_registry.upstream.schemes.basic import basic_authorization
 from tests.support.client import Response
 from tests.support.daemon import MirrorTestCase, reactor, running, until
@@ -28,7 +28,7 @@ class WayOutTestCase(MirrorTestCase):
     def setUp(self) -> None:
         super().setUp()
         # A host that has cost a timeout is asked again soon.
-        self.patch(health, "SHORTEST", 0.02)
+        self.patch(circuits, "SHORTEST", 0.02)
         self.network = Network(reactor)
         for tag in ("1", "2", "3", "4"):
             self.registry.add_image(APP, tag)

@@ -171,8 +171,12 @@ class Refusals(ClientTestCase):
             for method in ("GET", "HEAD"):
                 self.registry.script("", Reply(status, b"" if status < 400 else b"why"), method)
             for question in every(client):
-                await self.error(question, kind)
-            self.assertEqual(str(kind.status), self.outcomes[-1])
+                if question.__name__ == "referrers" and status in (204, 206, 304, 418):
+                    # There is neither the API nor a tag that takes its place.
+                    self.assertEqual((), (await question).manifests)
+                else:
+                    await self.error(question, kind)
+                    self.assertEqual(str(kind.status), self.outcomes[-1])
 
     @running
     async def test_unknown(self) -> None:

@@ -36,22 +36,25 @@ class Limited(Statuses):
     """An upstream that answers 429."""
 
     async def not_before(self, retry_after: str, seconds: float, status: int) -> None:
-        """After a limit nothing at all is asked for so many seconds, and then everything works."""
+        """After a limit a tag is not asked for again in so many seconds, and then it works.
+
+        Blobs are not counted by such limits: they come all the same.
+        """
         limit = Reply(status, headers={"Retry-After": retry_after})
         self.registry.script("/manifests/", in_turn(limit))
         await self.start()
         for _ in range(3):
-            for got in (await self.tag(), await self.layer()):
-                self.assertEqual(503, got.status)
-                self.assertApproximates(seconds, int(got.headers["retry-after"]), 3)
+            got = await self.tag()
+            self.assertEqual(503, got.status)
+            self.assertApproximates(seconds, int(got.headers["retry-after"]), 3)
+        self.assertEqual(self.data, bytes((await self.layer()).body))
         # Shortly before the end of it clients would be let wait.
         self.time.forward(seconds - 15)
         self.assertEqual(503, (await self.tag()).status)
-        self.assertEqual(1, len(self.registry.asked))
+        self.assertEqual(1, self.registry.count("/manifests/"))
         self.time.forward(15)
         self.assertEqual(200, (await self.tag()).status)
-        self.assertEqual(self.data, bytes((await self.layer()).body))
-        self.assertEqual(3, len(self.registry.asked))
+        self.assertEqual(2, self.registry.count("/manifests/"))
 
     @running
     async def test_seconds(self) -> None:
@@ -67,6 +70,21 @@ class Limited(Statuses):
     async def test_unavailable(self) -> None:
         """A 503 may say it too."""
         await self.not_before("120", 120, 503)
+
+    @running
+    async def test_everywhere(self) -> None:
+        """When a second repository is limited, no manifest is asked for before its time."""
+        for name in "bcd":
+            self.registry.add_image(f"library/{name}", "1")
+        limit = Reply(429, headers={"Retry-After": "300"})
+        self.registry.script("/manifests/", in_turn(limit, limit))
+        await self.start()
+        for repository in (APP, "library/b", "library/c", "library/d"):
+            self.assertEqual(503, (await self.tag("1", repository)).status)
+        self.assertEqual(2, self.registry.count("/manifests/"))
+        self.assertEqual(self.data, bytes((await self.layer()).body))
+        self.time.forward(301)
+        self.assertEqual(200, (await self.tag("1", "library/d")).status)
 
     @running
     async def test_short(self) -> None:
@@ -189,21 +207,23 @@ class Remembered(Statuses):
 
     @running
     async def test_denied(self) -> None:
-        """A 401 or 403 holds for its repository, for a minute, and for no other repository."""
-        self.registry.add_image("library/open", "1")
-        for status in (401, 403):
-            await self.afresh()
-            self.registry.script(f"/v2/{APP}/", Reply(status))
-            await self.start()
-            for path in ("manifests/1", "manifests/2", f"blobs/{self.blob}"):
-                got = await self.client.get(f"/v2/{APP}/{path}")
-                self.assertEqual(403, got.status)
-            self.assertEqual(1, len(self.registry.asked), status)
-            self.assertEqual(200, (await self.tag("1", "library/open")).status)
-            self.registry.unscript()
-            self.assertEqual(403, (await self.tag()).status)
-            self.time.forward(61)
-            self.assertEqual(200, (await self.tag()).status)
+        """One refused tag or digest refuses that one for a minute, and no other, no layer and no list."""
+        for status in (401, 403, 412, 451):
+            for refused in ("1", str(self.manifest)):
+                await self.afresh()
+                self.registry.script(f"/manifests/{refused}", Reply(status))
+                await self.start()
+                for _ in range(2):
+                    self.assertEqual(403, (await self.tag(refused)).status)
+                self.assertEqual(1, self.registry.count("/manifests/"), status)
+                self.assertEqual(200, (await self.tag("2")).status)
+                self.assertEqual(self.data, bytes((await self.layer()).body))
+                listed = await self.client.get(f"/v2/{APP}/tags/list")
+                self.assertEqual(200, listed.status)
+                self.registry.unscript()
+                self.assertEqual(403, (await self.tag(refused)).status)
+                self.time.forward(61)
+                self.assertEqual(200, (await self.tag(refused)).status)
 
 
 class Queue(Statuses):

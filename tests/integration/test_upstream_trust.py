@@ -153,13 +153,13 @@ class Redirected(TokenTestCase):
     async def test_challenged_elsewhere(self) -> None:
         """A challenge from where we were sent gets nothing of ours."""
         self.redirect(f"http://{self.cdn.host}/there")
-        for challenge in (
-            'Basic realm="cdn"',
-            f'Bearer realm="http://{self.cdn.host}/token",service="x"',
+        for challenge, kind in (
+            ('Basic realm="cdn"', BadGateway),
+            (f'Bearer realm="http://{self.cdn.host}/token",service="x"', Denied),
         ):
             self.cdn.script("", Reply(401, headers={"WWW-Authenticate": challenge}))
             client = self.connect()
-            await self.error(client.blob(APP, self.digest), BadGateway)
+            await self.error(client.blob(APP, self.digest), kind, self.cdn.host)
         self.assertEqual({None}, {asked.authorization for asked in self.cdn.asked})
 
     @running

@@ -202,8 +202,17 @@ class FakeUpstream:
             return self.head_size
         return len(data) if self.says_size else None
 
-    async def tags(self, repository: str, n: int | None, last: str | None) -> Page:
-        await self._begin(f"tags {repository} {n} {last}")
+    async def tags(
+        self,
+        repository: str,
+        n: int | None,
+        last: str | None,
+        query: str | None = None,
+        *,
+        wait: bool = False,
+    ) -> Page:
+        asked = f"tags {repository} {n} {last}" + ("" if query is None else f" {query}")
+        await self._begin(asked + (" waiting" if wait else ""))
         return self.page
 
     async def referrers(self, repository: str, digest: Digest) -> Referrers:

@@ -26,9 +26,10 @@ from oci_registry.upstream.failures import TargetFailed
 from oci_registry.upstream.host import Operation
 from oci_registry.upstream.interfaces import Page, Referrers
 from oci_registry.upstream.limits import RateLimit
-from oci_registry.upstream.lists import ReferrersLister, TagsLister
 from oci_registry.upstream.questions import Kind, Question
+from oci_registry.upstream.referrers import ReferrersLister
 from oci_registry.upstream.session import Session
+from oci_registry.upstream.tags import TagsLister
 from tests.support.daemon import reactor, running, until
 from tests.support.fake_registry import FakeRegistry
 from tests.support.settings import upstream_settings
@@ -102,14 +103,14 @@ class Client:
 
     async def tags(self, repository: str, n: int | None, last: str | None) -> Page:
         def fetch(exchange: Exchange) -> Any:
-            lister = TagsLister(exchange.host, reactor, repository, exchange.url)
+            lister = TagsLister(exchange.host, reactor, repository)
             return lister.fetch(exchange.ask, n, last)
 
         return await self.ask(Kind.TAGS, repository, last, fetch)
 
     async def referrers(self, repository: str, digest: Digest) -> Referrers:
         def fetch(exchange: Exchange) -> Any:
-            lister = ReferrersLister(exchange.host, reactor, repository, exchange.url)
+            lister = ReferrersLister(exchange.host, reactor, repository)
             return lister.fetch(exchange.ask, digest)
 
         return await self.ask(Kind.REFERRERS, repository, digest, fetch)

@@ -16,7 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.config.findings import Findings
 from oci_registry.config.loader import load_settings
-from oci_registry.config.settings import ConfigError, Settings
+from oci_registry.config.settings import ConfigError, HostSettings, Settings
+from oci_registry.config.upstreams import load_upstreams
 
 #: What no message, warning or repr may ever hold.
 SECRET = "Tr0ub4dor"
@@ -111,3 +112,30 @@ class LoaderTestCase(ConfigTestCase):
     def one_problem(self, *args: object) -> str:
         (problem,) = self.problems(*args)
         return problem
+
+
+class HostTestCase(ConfigTestCase):
+    """Hosts of the one entry of an upstream file."""
+
+    def load(self, text: str, mode: int = 0o600) -> tuple[HostSettings, ...]:
+        """The hosts of an entry that has, besides its namespace, this text."""
+        self.findings.problems.clear()
+        self.findings.warnings.clear()
+        self.path = self.write("u.yaml", f"- namespace: a.example\n{text}\n", mode)
+        loaded = load_upstreams(self.path, self.findings)
+        return loaded[0].hosts if loaded else ()
+
+    def host(self, *lines: str) -> HostSettings:
+        """The one host of an entry with these lines, which is the same as an item of hosts."""
+        flat = self.load("\n".join(f"  {line}" for line in ("host: b.example", *lines)))
+        told = (self.findings.problems, self.findings.warnings)
+        counts = [len(findings) for findings in told]
+        item = "\n".join(f"    {line}" for line in lines)
+        self.assertEqual(self.load(f"  hosts:\n  - host: b.example\n{item}"), flat)
+        self.assertEqual([len(findings) for findings in told], counts)
+        return flat[0]
+
+    def assert_refused(self, *parts: str) -> None:
+        """One thing is wrong with the item that `host` has written, in its third line."""
+        where = f"{self.path}: entry 1 (a.example), host 1 (b.example), line "
+        self.assert_problem(where, *parts)

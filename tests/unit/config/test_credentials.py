@@ -11,6 +11,7 @@ from oci_registry.config.credentials import (
     apply_credentials,
     make_credentials,
     parse_credentials,
+    parse_token_server,
     warn_of_exposure,
 )
 from oci_registry.config.findings import Findings
@@ -26,6 +27,7 @@ from tests.support.settings import upstream_settings
 from .support import SECRET, ConfigTestCase
 
 ALICE = Credentials(username="alice", password=SECRET)
+KEY_FILE = json.dumps({"type": "service_account", "private_key": f"-----\n{SECRET}\n"}, indent=2)
 ALICE_JSON = json.dumps({"username": "alice", "password": SECRET})
 
 
@@ -37,6 +39,11 @@ class Making(ConfigTestCase):
         self.assertEqual(make_credentials("alice", SECRET), ALICE)
         self.assertEqual(make_credentials("a b", "ä:☃ ").password, "ä:☃ ")
 
+    def test_key_file(self) -> None:
+        """A password may be a document of several lines, as Google's key files are."""
+        for password in (KEY_FILE, f"{SECRET}\r\n\t{SECRET}"):
+            self.assertEqual(make_credentials("_json_key", password).password, password)
+
     def test_refused(self) -> None:
         """What it cannot carry is refused, without being repeated."""
         for username, password, reason in (
@@ -44,13 +51,44 @@ class Making(ConfigTestCase):
             ("alice", "", "password is empty"),
             (f"a:{SECRET}", SECRET, "username holds a colon"),
             (f"{SECRET}\n", SECRET, "username holds control"),
-            ("alice", f"{SECRET}\r\n", "password holds control"),
+            (f"{SECRET}\t", SECRET, "username holds control"),
+            ("alice", f"{SECRET}\x00", "password holds control"),
+            ("alice", f"{SECRET}\x1b[0m", "password holds control"),
             ("alice", f"{SECRET}\x7f", "password holds control"),
             ("alice", f"{SECRET}\ud800", "password cannot be written in UTF-8"),
         ):
             error = self.assertRaises(ValueError, make_credentials, username, password)
             self.assertIn(reason, str(error))
             self.assertNotIn(SECRET, str(error))
+
+
+class TokenServers(ConfigTestCase):
+    """parse_token_server."""
+
+    def test_server(self) -> None:
+        """A host is read, with a port or without, in lower case."""
+        for text, expected in {
+            "Auth.example.NET": "auth.example.net",
+            " auth:5001 ": "auth:5001",
+            "10.0.0.1": "10.0.0.1",
+            "[::1]:5001": "[::1]:5001",
+        }.items():
+            self.assertEqual(parse_token_server(text), expected)
+
+    def test_refused(self) -> None:
+        """Anything else is refused, and no password written into it is repeated."""
+        for text in ("", "https://auth", "auth/token", f"x:{SECRET}@auth", "*.example.net", "a b"):
+            error = self.assertRaises(ValueError, parse_token_server, text)
+            self.assertNotIn(SECRET, str(error))
+
+    @given(st.text())
+    def test_anything(self, text: str) -> None:
+        """Any text is a server, or refused, and a server is read as itself."""
+        try:
+            server = parse_token_server(text)
+        except ValueError:
+            return
+        self.assertEqual(parse_token_server(server), server)
 
 
 class Parsing(ConfigTestCase):
@@ -65,6 +103,12 @@ class Parsing(ConfigTestCase):
             f'{{"Quay.IO": {ALICE_JSON}, "index.docker.io": {ALICE_JSON}, "mirror": {ALICE_JSON}}}'
         )
         self.assertEqual(found, {"quay.io": ALICE, "docker.io": ALICE, "mirror": ALICE})
+        self.assert_fine()
+
+    def test_key_file(self) -> None:
+        """The text of a key file, line ends included, is a password like any other."""
+        document = json.dumps({"gcr.io": {"username": "_json_key", "password": KEY_FILE}})
+        self.assertEqual(self.parse(document), {"gcr.io": Credentials("_json_key", KEY_FILE)})
         self.assert_fine()
 
     def test_none(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,9 +15,9 @@ from .support import SECRET, ConfigTestCase
 
 
 class _Case(ConfigTestCase):
-    def read(self, text: str | bytes, *lists: str) -> list[Entry]:
+    def read(self, text: str | bytes, *lists: str, nested: Collection[str] = ()) -> list[Entry]:
         data = text.encode() if isinstance(text, str) else text
-        return read_entries(data, "f.yaml", self.findings, lists)
+        return read_entries(data, "f.yaml", self.findings, lists, nested)
 
     def values(self, text: str) -> list[dict[str, object]]:
         return [{k: s.value for k, s in entry.fields.items()} for entry in self.read(text)]
@@ -111,6 +113,25 @@ class Lists(_Case):
         (item,) = entry.lists["l"]
         self.assertEqual((item.lists, item.fields["l"].kind), ({}, "a list"))
         self.assert_fine()
+
+    def test_nested(self) -> None:
+        """A mapping in a list has lists of its own where they may be, of scalars alone."""
+        text = "- {l: [{m: &m [a, {b: 1}, [c]], l: [a]}, {m: *m}, {m: 5}], m: [d]}"
+        (entry,) = self.read(text, "l", "m", nested=["m"])
+        first, second, third = entry.lists["l"]
+        kinds = ["text", "a mapping", "a list"]
+        self.assertEqual([item.kind for item in first.lists["m"]], kinds)
+        self.assertEqual((list(first.lists), second.lists), (["m"], first.lists))
+        self.assertIs(first.lists["m"], second.lists["m"])
+        self.assertEqual((third.lists, [item.value for item in entry.lists["m"]]), ({}, ["d"]))
+        self.assert_fine()
+
+    def test_recursive(self) -> None:
+        """A list that holds itself, at any depth, ends."""
+        (entry,) = self.read("- {l: &l [{l: *l, m: &m [*m]}]}", "l", "m", nested=["l", "m"])
+        (item,) = entry.lists["l"]
+        self.assertEqual([one.kind for one in item.lists["l"]], ["a mapping"])
+        self.assertEqual([one.kind for one in item.lists["m"]], ["a list"])
 
     def test_merged(self) -> None:
         """A list can be merged in, and mappings into its items; the entry's own value wins."""

@@ -13,35 +13,11 @@ from oci_registry.config.hosts import HOST_KEYS, MAX_HOSTS
 from oci_registry.config.settings import Credentials, HostSettings, ProxySettings
 from oci_registry.config.upstreams import KEYS, load_upstreams
 
-from .support import SECRET, ConfigTestCase, pem
+from .support import SECRET, pem
+from .support import HostTestCase as _Case
 
 ALICE = Credentials("alice", SECRET)
 PROXY = ProxySettings("proxy", 3128)
-
-
-class _Case(ConfigTestCase):
-    def load(self, text: str, mode: int = 0o600) -> tuple[HostSettings, ...]:
-        """The hosts of an entry that has, besides its namespace, this text."""
-        self.findings.problems.clear()
-        self.findings.warnings.clear()
-        self.path = self.write("u.yaml", f"- namespace: a.example\n{text}\n", mode)
-        loaded = load_upstreams(self.path, self.findings)
-        return loaded[0].hosts if loaded else ()
-
-    def host(self, *lines: str) -> HostSettings:
-        """The one host of an entry with these lines, which is the same as an item of hosts."""
-        flat = self.load("\n".join(f"  {line}" for line in ("host: b.example", *lines)))
-        told = (self.findings.problems, self.findings.warnings)
-        counts = [len(findings) for findings in told]
-        item = "\n".join(f"    {line}" for line in lines)
-        self.assertEqual(self.load(f"  hosts:\n  - host: b.example\n{item}"), flat)
-        self.assertEqual([len(findings) for findings in told], counts)
-        return flat[0]
-
-    def assert_refused(self, *parts: str) -> None:
-        """One thing is wrong with the item that `host` has written, in its third line."""
-        where = f"{self.path}: entry 1 (a.example), host 1 (b.example), line "
-        self.assert_problem(where, *parts)
 
 
 class Several(_Case):
@@ -77,6 +53,7 @@ class Several(_Case):
             "    client_key_file: key.pem\n"
             "    username: alice\n"
             f"    password: {SECRET}\n"
+            "    token_servers: [auth.example.net]\n"
             "    proxy: http://proxy:3128\n"
         )
         self.assertEqual(
@@ -91,6 +68,7 @@ class Several(_Case):
                     client_cert_file=files[1],
                     client_key_file=files[2],
                     credentials=ALICE,
+                    token_servers=("auth.example.net",),
                     proxy=PROXY,
                     fingerprint=fingerprint(*files),
                 ),

@@ -114,6 +114,7 @@ class Showing(ConfigTestCase):
             client_cert_file=pair,
             client_key_file=pair,
             credentials=ALICE,
+            token_servers=("auth.example.net", "auth.lan:5001"),
             proxy=ProxySettings("proxy", 3128, credentials=ALICE),
         )
         upstream = UpstreamSettings(

@@ -80,7 +80,7 @@ class Reference(SynchronousTestCase):
                     continue
                 if name == "user_agent":
                     # What stands in for none is known to who sends it.
-                    client = (PROJECT / "oci_registry/upstream/client.py").read_text("utf-8")
+                    client = (PROJECT / "oci_registry/upstream/session.py").read_text("utf-8")
                     self.assertIn(f'settings.user_agent or "{text}"', client)
                     continue
                 parse = int if re.match(r"\d+ to \d+", kind) else kinds.get(kind, str)

@@ -12,6 +12,7 @@ from oci_registry.spec.mediatypes import OCI_INDEX, OCI_MANIFEST
 from oci_registry.storage.blobs import BlobStore, StoredBlob
 from oci_registry.storage.keys import blob_key, manifest_key
 from oci_registry.storage.manifests import ManifestStore
+from oci_registry.storage.referrers import KeptReferrers, ReferrersStore
 from oci_registry.storage.tags import TagRecord, TagStore
 from oci_registry.storage.usage import Usage
 from tests.support.streams import run_at_once
@@ -44,10 +45,12 @@ class SweepTestCase(StoreTestCase):
         self.blobs = BlobStore(self.driver, self.usage, run_at_once, check_always=False)
         self.manifests = ManifestStore(self.driver, self.usage)
         self.tags = TagStore(self.driver)
+        self.referrers = ReferrersStore(self.driver, self.usage)
         self.sweep = Sweep(
             self.blobs,
             self.manifests,
             self.tags,
+            self.referrers,
             Lifetimes(LIFETIMES if by_host is None else by_host, otherwise),
             self.driver.begin_sweep,
             self.downloading.__contains__,
@@ -80,6 +83,11 @@ class SweepTestCase(StoreTestCase):
         """Store a tag of a manifest."""
         record = TagRecord(manifest.digest, manifest.media_type, self.clock.seconds())
         self.result(self.tags.put(host, "library/app", tag, record))
+
+    def referred(self, subject: bytes, host: str = HOST) -> None:
+        """Store a list of what refers to a manifest."""
+        kept = KeptReferrers(b'{"manifests":[]}', self.clock.seconds())
+        self.result(self.referrers.put(host, "library/app", Digest.of(subject), kept))
 
     def swept(self, days: float = 0.0) -> Swept:
         """Sweep when so many days have passed."""

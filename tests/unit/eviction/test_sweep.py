@@ -18,6 +18,7 @@ from oci_registry.storage.drivers.memory import MemoryDriver
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.keys import blob_key
 from oci_registry.storage.manifests import ManifestStore
+from oci_registry.storage.referrers import ReferrersStore
 from oci_registry.storage.tags import TagRecord, TagStore
 from oci_registry.storage.usage import Usage
 
@@ -45,6 +46,7 @@ class Sweeping(SynchronousTestCase):
             self.blobs,
             self.manifests,
             self.tags,
+            ReferrersStore(self.driver, self.usage),
             Lifetimes({HUB: 10 * DAY, OWN: DAY}, otherwise=10 * DAY),
             self.driver.begin_sweep,
             self.busy.__contains__,

@@ -14,6 +14,7 @@ from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.mediatypes import OCI_INDEX, OCI_MANIFEST
 from oci_registry.storage.keys import blob_key
 from tests.unit.eviction.support import (
+    BRIEF,
     DAY,
     HOST,
     OTHERS,
@@ -239,3 +240,27 @@ class Manifests(SweepTestCase):
         self.read(odd)
         self.assertEqual(self.swept(10), Swept(blobs=1, size=4))
         self.assertEqual(self.swept(10), Swept(manifests=1))
+
+
+class Referrers(SweepTestCase):
+    """Lists of what refers to manifests."""
+
+    def test_unused(self) -> None:
+        """A list that nobody has asked for goes when the objects of its registry would."""
+        self.referred(b"subject")
+        self.referred(b"subject", BRIEF)
+        self.assertEqual(self.swept(2), Swept(referrers=1))
+        self.assertEqual(self.swept(12), Swept())
+        self.assertEqual(self.swept(1), Swept(referrers=1))
+        self.assertEqual(self.driver._objects, {})
+
+    def test_used(self) -> None:
+        """A list that is served now and then stays, across restarts too."""
+        self.referred(b"subject")
+        for _ in range(5):
+            self.clock.advance(10 * DAY)
+            self.assertIsNotNone(
+                self.result(self.referrers.get(HOST, "library/app", Digest.of(b"subject")))
+            )
+            self.assertEqual(self.swept(), Swept())
+            self.restart()

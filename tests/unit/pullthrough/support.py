@@ -12,12 +12,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.blobs import BlobCache
 from oci_registry.pullthrough.manifests import ManifestCache
+from oci_registry.pullthrough.referrers import ReferrersLists
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.pullthrough.trouble import StoreTrouble
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.drivers.memory import MemoryDriver
 from oci_registry.storage.manifests import ManifestStore
+from oci_registry.storage.referrers import ReferrersStore
 from oci_registry.storage.tags import TagStore
 from oci_registry.storage.usage import Usage
 from oci_registry.streams.growing import GrowingBlob
@@ -53,6 +55,7 @@ class CacheTestCase(SynchronousTestCase):
         self.blob_store = BlobStore(self.driver, usage, at_once, check_always=False)
         self.manifest_store = ManifestStore(self.driver, usage)
         self.tag_store = TagStore(self.driver)
+        self.referrers_store = ReferrersStore(self.driver, usage)
         self.trouble = StoreTrouble(self.clock, self.metrics)
         self.transfers = Transfers(
             self.blob_store, at_once, self.clock, self.trouble, self.sizes, self.metrics
@@ -67,6 +70,10 @@ class CacheTestCase(SynchronousTestCase):
             self.clock,
             self.trouble,
             self.metrics,
+        )
+
+        self.referrers = ReferrersLists(
+            self.referrers_store, self.manifest_store, self.clock, self.trouble
         )
 
     def start(self, work: Coroutine[Any, Any, T]) -> Deferred[T]:

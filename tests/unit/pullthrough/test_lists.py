@@ -1,22 +1,20 @@
-"""Lists of tags and of referrers, with and without the upstream."""
+"""Lists of tags, with and without the upstream."""
 
 from __future__ import annotations
 
-import json
-
-from oci_registry.pullthrough.lists import Lists, ServedPage
+from oci_registry.pullthrough.lists import ServedPage, TagLists
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import (
     BadGateway,
     Denied,
     GatewayTimeout,
-    ManifestUnknown,
     NameUnknown,
     TooManyRequests,
 )
 from oci_registry.spec.mediatypes import OCI_INDEX
 from oci_registry.storage.tags import TagRecord
-from oci_registry.upstream.interfaces import Page, Referrers
+from oci_registry.upstream.failures import CircuitOpen
+from oci_registry.upstream.interfaces import IncompleteList, Page
 from tests.unit.pullthrough.support import CacheTestCase
 
 DIGEST = Digest.of(b"subject")
@@ -27,7 +25,7 @@ class ListsTestCase(CacheTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.lists = Lists(self.tag_store, self.trouble)
+        self.lists = TagLists(self.tag_store, self.trouble)
 
     def keep(self, *tags: str, host: str = "example.com", repository: str = "library/app") -> None:
         """Have tags in the store."""
@@ -36,7 +34,7 @@ class ListsTestCase(CacheTestCase):
             self.now(self.tag_store.put(host, repository, tag, record))
 
     def tags(self, n: int | None = None, last: str | None = None) -> ServedPage:
-        return self.now(self.lists.tags(self.target, n, last))
+        return self.now(self.lists.get(self.target, n, last))
 
 
 class Tags(ListsTestCase):
@@ -75,22 +73,53 @@ class Tags(ListsTestCase):
             (2, "d", Page(("e",), None)),
             (5, None, Page(("a", "b", "c", "d", "e"), None)),
             (9, "b", Page(("c", "d", "e"), None)),
-            (None, "bb", Page(("c", "d", "e"), None)),
+            (None, "b", Page(("c", "d", "e"), None)),
             (2, "e", Page((), None)),
         ):
             self.assertEqual(ServedPage(expected, True), self.tags(n, last), (n, last))
 
+    def test_nothing_else_to_show(self) -> None:
+        """With nothing stored a host that failed a moment ago is asked all the same."""
+        self.upstream.error = CircuitOpen("not asked")
+        self.failed(self.lists.get(self.target, None, None), CircuitOpen)
+        self.assertEqual(
+            ["tags library/app None None", "tags library/app None None waiting"],
+            self.upstream.asked,
+        )
+        self.keep("a")
+        self.assertEqual(ServedPage(Page(("a",), None), True), self.tags())
+
+    def test_not_the_rest_of_upstreams(self) -> None:
+        """Who has had pages from upstream does not get the rest from the store: tags would be missing."""
+        self.keep("a", "b", "c")
+        self.upstream.error = GatewayTimeout("x")
+        self.fails(self.lists.get(self.target, 2, "bb"), GatewayTimeout)
+        self.fails(self.lists.get(self.target, 2, None, "page=2"), GatewayTimeout)
+
+    def test_part_of_a_list(self) -> None:
+        """A list whose rest cannot be had is an error, and no reason to list what is stored."""
+        self.keep("a")
+        self.upstream.error = IncompleteList("x")
+        self.fails(self.lists.get(self.target, None, None), IncompleteList)
+
+    def test_query_of_upstream(self) -> None:
+        """What upstream's link says is passed on, with a page size of none too."""
+        self.upstream.page = Page(("b",), None, "page=3")
+        served = self.now(self.lists.get(self.target, 0, None, "page=2&n=0"))
+        self.assertEqual(ServedPage(Page(("b",), None, "page=3"), False), served)
+        self.assertEqual(["tags library/app 0 None page=2&n=0"], self.upstream.asked)
+
     def test_nothing_stored(self) -> None:
         """If nothing is stored, upstream's error is the answer."""
         self.upstream.error = GatewayTimeout("x")
-        self.fails(self.lists.tags(self.target, None, None), GatewayTimeout)
+        self.fails(self.lists.get(self.target, None, None), GatewayTimeout)
 
     def test_nothing_may_be_stale(self) -> None:
         """Where no tag may be served stale, upstream's error is the answer."""
         self.keep("a")
         self.upstream.stale_if_error = 0.0
         self.upstream.error = GatewayTimeout("x")
-        self.fails(self.lists.tags(self.target, None, None), GatewayTimeout)
+        self.fails(self.lists.get(self.target, None, None), GatewayTimeout)
 
     def test_definite_answers(self) -> None:
         """A 404 and a 403 are answers: the store does not know better."""
@@ -99,58 +128,11 @@ class Tags(ListsTestCase):
             self.upstream.believe_not_found = believed
             for error in (NameUnknown("x"), Denied("x")):
                 self.upstream.error = error
-                self.fails(self.lists.tags(self.target, None, None), type(error))
+                self.fails(self.lists.get(self.target, None, None), type(error))
 
     def test_broken_store(self) -> None:
         """If the store fails as well, upstream's error is the answer."""
         self.keep("a")
         self.upstream.error = GatewayTimeout("x")
         self.driver.broken = "disk on fire"
-        self.fails(self.lists.tags(self.target, None, None), GatewayTimeout)
-
-
-class ReferrersTests(ListsTestCase):
-    """What refers to a manifest."""
-
-    def body(self, artifact_type: str | None = None) -> bytes:
-        served = self.now(self.lists.referrers(self.target, DIGEST, artifact_type))
-        self.assertEqual(artifact_type is not None, served.filtered)
-        return served.body
-
-    def test_index(self) -> None:
-        """Referrers are served as an image index, each as upstream described it."""
-        known: list[dict[str, object]] = [
-            {"digest": "d", "annotations": {"a": "ü"}, "size": 5},
-            {"artifactType": "x/y", "z": [1, None]},
-        ]
-        self.upstream.found = Referrers(tuple(known))
-        index = json.loads(self.body())
-        self.assertEqual((2, OCI_INDEX), (index["schemaVersion"], index["mediaType"]))
-        self.assertEqual(known, index["manifests"])
-
-    def test_filter(self) -> None:
-        """Only those of the artifact type asked for are served."""
-        kinds: list[object] = ["a/b", "c/d", None, "a/b", ["a/b"]]
-        found: list[dict[str, object]] = [{"artifactType": kind} for kind in kinds]
-        self.upstream.found = Referrers((*found, {}))
-        manifests = json.loads(self.body("a/b"))["manifests"]
-        self.assertEqual([{"artifactType": "a/b"}] * 2, manifests)
-        self.assertEqual([], json.loads(self.body("e/f"))["manifests"])
-
-    def test_none(self) -> None:
-        """No referrers are an empty list."""
-        self.assertEqual([], json.loads(self.body())["manifests"])
-
-    def test_not_longer_than_upstreams(self) -> None:
-        """What is served is not longer than what upstream sent: clients take only so much."""
-        found: list[dict[str, object]] = [{"annotations": {"a": "日本語" * 1000, "b": "\ud800"}}]
-        self.upstream.found = Referrers(tuple(found))
-        sent = len("日本語".encode()) * 1000
-        self.assertLess(len(self.body()), sent + 200)
-        json.loads(self.body())
-
-    def test_errors(self) -> None:
-        """Upstream's errors are passed on: there is nothing stored to fall back on."""
-        for error in (BadGateway("x"), Denied("x"), ManifestUnknown("x")):
-            self.upstream.error = error
-            self.fails(self.lists.referrers(self.target, DIGEST, None), type(error))
+        self.fails(self.lists.get(self.target, None, None), GatewayTimeout)

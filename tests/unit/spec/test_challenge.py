@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.spec.challenge import Challenge, parse_challenges
+from oci_registry.spec.challenge import Challenge, parse_challenges, read_lines
 
 TOKEN_CHARACTERS = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 TOKENS = st.text(st.sampled_from(TOKEN_CHARACTERS), min_size=1, max_size=10)
@@ -95,6 +95,34 @@ class Good(SynchronousTestCase):
             'Negotiate abc/def , Basic realm="x"',
         ):
             self.assertEqual(parse(header), [("negotiate", {}), ("basic", {"realm": "x"})], header)
+
+    def test_without_quotes(self) -> None:
+        """A URL or a scope that lacks its quotes is read up to a space or a comma."""
+        for header, params in {
+            "Bearer realm=https://a.example/t?x=y,service=s": {
+                "realm": "https://a.example/t?x=y",
+                "service": "s",
+            },
+            "Bearer scope=repository:a/b:pull , a=b": {"scope": "repository:a/b:pull", "a": "b"},
+            'Bearer realm=x"y", a=b': {"realm": "x", "a": "b"},
+            "Bearer realm=x\x00y, a=b": {"realm": "x", "a": "b"},
+        }.items():
+            self.assertEqual(parse(header), [("bearer", params)], header)
+
+    def test_lines(self) -> None:
+        """Lines are read from bytes, the first 16, and can be turned into them again."""
+        raw = [b"Basic realm=\xc3\xbc", b'Basic realm="\xfc"']
+        lines = read_lines(raw)
+        self.assertEqual([line.encode("utf-8", "surrogateescape") for line in lines], raw)
+        self.assertEqual(parse(*lines)[0], ("basic", {}))
+        self.assertEqual(parse(*lines)[1], ("basic", {"realm": "\udcfc"}))
+        self.assertEqual(16, len(read_lines([b"Basic"] * 1000)))
+
+    def test_without_a_parameter(self) -> None:
+        """A parameter can be left out, if it is there."""
+        (challenge,) = parse_challenges(["Bearer realm=x, scope=y"])
+        self.assertEqual(challenge.without("scope"), Challenge("bearer", {"realm": "x"}))
+        self.assertEqual(challenge.without("z"), challenge)
 
     def test_as_a_value(self) -> None:
         """A challenge is a value that cannot be changed."""

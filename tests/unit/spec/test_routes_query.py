@@ -157,12 +157,41 @@ class Queries(SynchronousTestCase):
             "last=%7f",
             "last=%C3%A9",
             "last=%ff",
-            "last=" + "x" * 256,
+            "last=" + "x" * 2049,
             "last=a&last=a",
         ):
             self.assertRaises(PaginationInvalid, parse, "/v2/a/tags/list", query)
             referrers = query.replace("last", "artifactType")
             self.assertRaises(BadRequest, parse, f"/v2/a/referrers/{DIGEST}", referrers)
+
+    def test_tokens(self) -> None:
+        """Where a page begins may be a long token; an artifact type is not that long."""
+        route = parse("/v2/a/tags/list", "last=" + "x" * 2048)
+        assert isinstance(route, TagsRoute)
+        self.assertEqual("x" * 2048, route.last)
+        self.assertRaises(
+            BadRequest, parse, f"/v2/a/referrers/{DIGEST}", "artifactType=" + "x" * 256
+        )
+
+    def test_fields_of_a_registry(self) -> None:
+        """What a registry has put into its link to a page is kept to the letter, but for ``ns``."""
+        for query, kept in {
+            "": None,
+            "n=5&last=a": None,
+            "n=5&last=a&ns=quay.io": None,
+            "&&=x&": None,
+            "page=2": "page=2",
+            "n=5&page=a%2Fb%3D%3D&last=": "n=5&page=a%2Fb%3D%3D&last=",
+            "next_page=x+y&ns=quay.io&n=5": "next_page=x+y&n=5",
+            "page=2&n%73=quay.io": "page=2",
+            'p="<%zz>': "p=%22%3C%25zz%3E",
+        }.items():
+            route = parse("/v2/a/tags/list", query)
+            assert isinstance(route, TagsRoute)
+            self.assertEqual(kept, route.query, query)
+        for query in ("x=" + "y" * 2047, "&".join(["x=y"] * 13)):
+            self.assertRaises(PaginationInvalid, parse, "/v2/a/tags/list", query)
+        self.assertRaises(PaginationInvalid, parse, "/v2/a/tags/list", "page=2&n=x")
 
     def test_unknown_fields(self) -> None:
         """Fields that mean nothing to an endpoint are passed over, malformed or not."""

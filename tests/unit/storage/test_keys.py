@@ -13,7 +13,9 @@ from oci_registry.storage.keys import (
     manifest_key,
     parse_blob_key,
     parse_manifest_key,
+    parse_referrers_key,
     parse_tag_key,
+    referrers_key,
     tag_key,
     tags_prefix,
 )
@@ -51,6 +53,9 @@ class Keys(SynchronousTestCase):
         self.assertEqual(manifest_key("quay.io", DIGEST), f"repositories/quay.io/_manifests/{path}")
         self.assertEqual(tag_key("quay.io", "a/b", "v1.0"), "repositories/quay.io/a/b/_tags/v1.0")
         self.assertEqual(tags_prefix("quay.io", "a/b"), "repositories/quay.io/a/b/_tags")
+        self.assertEqual(
+            referrers_key("quay.io", "a/b", DIGEST), f"repositories/quay.io/a/b/_referrers/{path}"
+        )
 
     @given(DIGESTS, HOSTS, REPOSITORIES, TAGS)
     def test_round_trip(self, digest: Digest, host: str, repository: str, tag: str) -> None:
@@ -60,14 +65,18 @@ class Keys(SynchronousTestCase):
         self.assertEqual(parse_blob_key(blob), digest)
         self.assertEqual(parse_manifest_key(manifest), (host, digest))
         self.assertEqual(parse_tag_key(named), (host, repository, tag))
-        for key in (blob, manifest, named):
+        referrers = referrers_key(host, repository, digest)
+        self.assertEqual(parse_referrers_key(referrers), (host, repository, digest))
+        for key in (blob, manifest, named, referrers):
             self.assertEqual(check_key(key), key)
-        for key in (manifest, named):
+        for key in (manifest, named, referrers):
             self.assertIsNone(parse_blob_key(key))
-        for key in (blob, named):
+        for key in (blob, named, referrers):
             self.assertIsNone(parse_manifest_key(key))
-        for key in (blob, manifest):
+        for key in (blob, manifest, referrers):
             self.assertIsNone(parse_tag_key(key))
+        for key in (blob, manifest, named):
+            self.assertIsNone(parse_referrers_key(key))
 
     @given(st.tuples(HOSTS, REPOSITORIES, TAGS), st.tuples(HOSTS, REPOSITORIES, TAGS))
     def test_one_place_each(

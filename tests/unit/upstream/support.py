@@ -72,7 +72,8 @@ class HostsTestCase(SynchronousTestCase):
 
         metrics = self.metrics.host("example.com", settings.host)
         http = FakeHttp(answer).as_http
-        circuits = Circuits(settings.host, self.clock, half, metrics)
+        alternatives = len(self.names) > 1
+        circuits = Circuits(settings.host, self.clock, half, metrics, alternatives=alternatives)
         limit = RateLimit(self.clock, metrics)
         session = Session(self.settings, settings, http, self.clock, circuits, limit)
         connections = self.settings.max_connections

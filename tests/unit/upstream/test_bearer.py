@@ -1,96 +1,20 @@
-"""Bearer tokens: fetched once, kept until shortly before they expire, never given to strangers."""
+"""Bearer tokens: fetched once, kept until shortly before they expire."""
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Iterator
-from itertools import count
 from urllib.parse import parse_qs, urlsplit
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.config.settings import Credentials
 from oci_registry.spec.challenge import Challenge
-from oci_registry.spec.errors import (
-    BadGateway,
-    Denied,
-    GatewayTimeout,
-    RegistryError,
-    TooManyRequests,
-)
+from oci_registry.spec.errors import BadGateway, GatewayTimeout
 from oci_registry.upstream.schemes import bearer
 from oci_registry.upstream.schemes.bearer import TokenSource
-from tests.support.fake_http import Answer, FakeHttp, FakeResponse, Sent
+from tests.support.fake_http import FakeResponse
 
-URL = "https://registry.example.com"
-REALM = "https://auth.example.com/token"
-SCOPE = "repository:library/app:pull"
-PAT = Credentials("pat", "s3cret")
-
-
-def challenge(realm: str = REALM, **params: str) -> Challenge:
-    """Return a challenge as a registry sends it."""
-    return Challenge("bearer", {"realm": realm, "service": "registry", "scope": SCOPE, **params})
-
-
-def given(**answer: object) -> FakeResponse:
-    """Return a token server's good answer."""
-    return FakeResponse(body=json.dumps(answer).encode())
-
-
-class TokenTestCase(SynchronousTestCase):
-    """A token server that gives t1, t2, ... with a life of 300 s."""
-
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.numbers: Iterator[int] = count(1)
-        self.http = FakeHttp(self.good)
-
-    def good(self, _: Sent) -> Answer:
-        return given(token=f"t{next(self.numbers)}", expires_in=300)
-
-    def source(self, credentials: Credentials | None = None, url: str = URL) -> TokenSource:
-        return TokenSource(self.http.as_http, url, credentials, self.clock)
-
-    def begin(
-        self,
-        source: TokenSource,
-        asked: Challenge | None = None,
-        scope: str = SCOPE,
-        refused: str | None = None,
-    ) -> Deferred[str]:
-        return Deferred.fromCoroutine(source.answer(asked or challenge(), scope, refused))
-
-    def token(
-        self,
-        source: TokenSource,
-        asked: Challenge | None = None,
-        scope: str = SCOPE,
-        refused: str | None = None,
-    ) -> str:
-        return self.successResultOf(self.begin(source, asked, scope, refused))
-
-    def error(
-        self,
-        answer: Answer,
-        kind: type[RegistryError],
-        credentials: Credentials | None = PAT,
-        asked: Challenge | None = None,
-    ) -> RegistryError:
-        """Return what comes of *answer*, which must not tell the password and not be kept."""
-        self.http.answer = lambda _: answer
-        source = self.source(credentials)
-        failure = self.failureResultOf(self.begin(source, asked), kind)
-        error = failure.value
-        assert isinstance(error, RegistryError)
-        self.assertIn("registry.example.com", error.message)
-        self.assertNotIn(PAT.password, error.message)
-        self.assertIsNone(source.cached(SCOPE))
-        return error
+from .token_case import PAT, REALM, SCOPE, URL, TokenTestCase, challenge, given
 
 
 class Kept(TokenTestCase):
@@ -156,17 +80,19 @@ class Kept(TokenTestCase):
         self.assertEqual("t2", self.token(source, challenge(service="other")))
         self.assertEqual("t3", self.token(source, challenge("https://registry.example.com/t")))
 
-    def test_one_wide_scope(self) -> None:
-        """A server that gives one token for everything is asked once for it."""
-        source = self.source()
-        wide = challenge(scope="*")
-        for number in range(3):
-            self.assertEqual("t1", self.token(source, wide, f"repository:r{number}:pull"))
-
-    def test_scope_not_said(self) -> None:
-        """A challenge without a scope is answered for what is wanted."""
-        self.token(self.source(), challenge(scope=""))
-        self.assertEqual([SCOPE], parse_qs(urlsplit(self.http.sent[0].url).query)["scope"])
+    def test_scopes(self) -> None:
+        """What is wanted is asked for, and what the challenge names beside it, once each."""
+        other = "repository:base/os:pull"
+        for challenged, expected in (
+            ("", [SCOPE]),
+            (SCOPE, [SCOPE]),
+            ("*", [SCOPE, "*"]),
+            (f"{other} {SCOPE} {other}", [SCOPE, other]),
+        ):
+            self.http.sent.clear()
+            self.token(self.source(), challenge(scope=challenged))
+            query = parse_qs(urlsplit(self.http.sent[0].url).query)
+            self.assertEqual(expected, query["scope"])
 
     def test_by_credential(self) -> None:
         """Two credentials share no token."""
@@ -183,6 +109,26 @@ class Kept(TokenTestCase):
             self.token(source, challenge(scope=scope), scope)
         self.assertIsNone(source.cached("repository:r0:pull"))
         self.assertIsNotNone(source.cached("repository:r1099:pull"))
+
+    def test_bounded_in_size(self) -> None:
+        """Nor do large tokens: they take 2 MiB at most, and the last one is still used."""
+        self.http.answer = lambda _: given(token=f"{next(self.numbers):05}" + "x" * 65_000)
+        source = self.source()
+        for number in range(100):
+            scope = f"repository:r{number}:pull"
+            self.token(source, challenge(scope=scope), scope)
+        kept = [source.cached(f"repository:r{number}:pull") for number in range(100)]
+        self.assertEqual(2 * 1024 * 1024 // 65_100, sum(token is not None for token in kept))
+        self.assertIsNotNone(kept[-1])
+
+    def test_used_last(self) -> None:
+        """A token that is used does not give way to others."""
+        source = self.source()
+        self.token(source)
+        for number in range(1500):
+            scope = f"repository:r{number}:pull"
+            self.token(source, challenge(scope=scope), scope)
+            self.assertEqual("t1", source.cached(SCOPE))
 
 
 class Refusals(TokenTestCase):
@@ -202,6 +148,30 @@ class Refusals(TokenTestCase):
         self.token(source, refused="t1")
         self.assertEqual("t2", self.token(source, refused="t1"))
         self.assertEqual(2, len(self.http.sent))
+
+    def test_for_every_scope(self) -> None:
+        """A token that is refused is used for none of the scopes that have it."""
+        self.http.answer = lambda _: given(token="same")
+        source = self.source()
+        other = "repository:library/other:pull"
+        self.token(source)
+        self.token(source, challenge(scope=other), other)
+        source.refuse("same")
+        self.assertEqual((None, None), (source.cached(SCOPE), source.cached(other)))
+
+    def test_known(self) -> None:
+        """Of a token is known what it is for and whether it was used again, refused or not."""
+        source = self.source()
+        self.token(source)
+        for reused in (False, True):
+            known = source.known("t1")
+            assert known is not None
+            self.assertEqual((reused, (SCOPE,)), (known.reused, known.key.scopes))
+            source.cached(SCOPE)
+        source.refuse("t1")
+        self.assertIsNotNone(source.known("t1"))
+        self.token(source)
+        self.assertIsNone(source.known("t1"))
 
     def test_many_refused_at_once(self) -> None:
         """All who are refused the same token wait for one fetch."""
@@ -265,135 +235,38 @@ class OneAtATime(TokenTestCase):
         self.assertEqual("t1", self.token(source))
 
 
-class Asked(TokenTestCase):
-    """What the token server is asked."""
+class Choice(TokenTestCase):
+    """Which of several challenges is answered."""
 
-    def test_anonymous(self) -> None:
-        """Without credentials the server gets none, wherever it is."""
-        self.token(self.source(), challenge("https://elsewhere.example.net/t?a=b"))
-        sent = self.http.sent[0]
-        self.assertEqual("GET", sent.method)
-        self.assertNotIn("Authorization", sent.headers)
-        self.assertEqual(
-            {"a": ["b"], "service": ["registry"], "scope": [SCOPE]},
-            parse_qs(urlsplit(sent.url).query),
-        )
+    def realm(self, *realms: str, credentials: Credentials | None = PAT) -> str | None:
+        """Return the realm that is chosen of these."""
+        challenges = [challenge(realm) for realm in realms]
+        key = self.source(credentials).choose(challenges, SCOPE)
+        return None if key is None else key.realm
 
-    def test_with_credentials(self) -> None:
-        """Credentials go as Basic, in UTF-8, not into the URL."""
-        self.token(self.source(Credentials("pät", "p:w")))
-        sent = self.http.sent[0]
-        expected = base64.b64encode("pät:p:w".encode()).decode()
-        self.assertEqual(f"Basic {expected}", sent.headers["Authorization"])
-        self.assertNotIn("p%3Aw", sent.url)
+    def test_first(self) -> None:
+        """The first is, unless its server may not see the credentials, or it names none."""
+        good, foreign = "https://auth.example.com/t", "https://auth.example.net/t"
+        self.assertEqual(good, self.realm(good, "https://registry.example.com/t"))
+        self.assertEqual(good, self.realm("", "nonsense", good))
+        self.assertEqual(good, self.realm(foreign, good))
+        self.assertEqual(foreign, self.realm(foreign, good, credentials=None))
+        self.assertEqual(foreign, self.realm(foreign))
 
-    def test_post_where_get_is_not_offered(self) -> None:
-        """A server that wants OAuth2's POST gets the same question as a form."""
-        for code in (405, 501):
-            self.http = FakeHttp(
-                lambda sent, code=code: (  # type: ignore[misc]
-                    FakeResponse(code) if sent.method == "GET" else given(access_token="a")
-                )
-            )
-            self.assertEqual("a", self.token(self.source(PAT)))
-            sent = self.http.sent[1]
-            assert sent.data is not None
-            self.assertEqual((REALM, "POST"), (sent.url, sent.method))
-            form = parse_qs(sent.data.decode())
-            self.assertEqual(["password"], form["grant_type"])
-            self.assertEqual((["pat"], ["s3cret"]), (form["username"], form["password"]))
-            self.assertEqual((["registry"], [SCOPE]), (form["service"], form["scope"]))
-            self.assertNotIn("Authorization", sent.headers)
+    def test_none(self) -> None:
+        """There is nothing to choose of other schemes, and of realms that are no URL."""
+        for realm in ("", "token", "ftp://auth.example.com/", "https://", "http://[::1", "'http"):
+            self.assertIsNone(self.realm(realm))
+        for realm in ("http://h:x/", "https://auth.example.com/ä", "https://a b/", "http"):
+            self.assertIsNone(self.realm(realm))
+        self.assertIsNone(self.source().choose([Challenge("basic", {"realm": REALM})], SCOPE))
 
-    def test_no_post_without_credentials(self) -> None:
-        """An anonymous client has nothing to post."""
-        self.error(FakeResponse(405), BadGateway, None)
-        self.assertEqual(["GET"], [sent.method for sent in self.http.sent])
+    def test_bounded(self) -> None:
+        """No more than eight are looked at."""
+        self.assertIsNone(self.realm(*[""] * 8, REALM))
+        self.assertEqual(REALM, self.realm(*[""] * 7, REALM))
 
-    def test_identity_token(self) -> None:
-        """The user ``<token>`` has a refresh token, which is posted at once."""
-        self.token(self.source(Credentials("<token>", "refresh me")))
-        (sent,) = self.http.sent
-        assert sent.data is not None
-        form = parse_qs(sent.data.decode())
-        self.assertEqual("POST", sent.method)
-        self.assertEqual(["refresh_token"], form["grant_type"])
-        self.assertEqual(["refresh me"], form["refresh_token"])
-
-    def test_not_to_strangers(self) -> None:
-        """Credentials are not sent to another domain, nor from https to http; nothing is."""
-        for credentials in (PAT, Credentials("<token>", PAT.password)):
-            for realm in ("https://evil.example.net/t", "http://auth.example.com/t"):
-                error = self.error(given(token="t"), Denied, credentials, challenge(realm))
-                self.assertIn(urlsplit(realm).hostname or "", error.message)
-                self.assertEqual([], self.http.sent)
-
-
-class BadAnswers(TokenTestCase):
-    """Token servers in trouble."""
-
-    def test_statuses(self) -> None:
-        """What the server answers becomes an error that names the upstream."""
-        for code, kind in (
-            (400, Denied),
-            (401, Denied),
-            (403, Denied),
-            (404, Denied),
-            (302, BadGateway),
-            (500, BadGateway),
-            (503, BadGateway),
-            (204, BadGateway),
-        ):
-            self.assertIn(str(code), self.error(FakeResponse(code, b"why"), kind).message)
-
-    def test_limited(self) -> None:
-        """A server that limits says for how long."""
-        answer = FakeResponse(429, headers={"Retry-After": "12"})
-        error = self.error(answer, TooManyRequests)
-        self.assertEqual("12", error.headers["Retry-After"])
-
-    def test_garbage(self) -> None:
-        """What is not a token is not used as one."""
-        for body in (
-            b"",
-            b"{",
-            b"[]",
-            b"null",
-            b'"t"',
-            b"{}",
-            b'{"token": ""}',
-            b'{"token": 1}',
-            b'{"token": ["t"]}',
-            b'{"token": "a b"}',
-            b'{"token": "a\\r\\nX: y"}',
-            b'{"token": "\xc3\xa9"}',
-            b'{"token": "\xff"}',
-            b"\xff\xfe",
-            b"[" * 100_000,
-            json.dumps({"token": "x" * 70_000}).encode(),
-        ):
-            self.error(FakeResponse(body=body), BadGateway)
-
-    def test_huge(self) -> None:
-        """A huge answer is not read, whether or not it says how long it is."""
-        for sized in (True, False):
-            self.error(FakeResponse(body=bytes(300_000), sized=sized), BadGateway)
-
-    def test_unreachable(self) -> None:
-        """A server that cannot be reached is named beside the upstream."""
-        error = self.error(Refused(), BadGateway)
-        self.assertIn("auth.example.com", error.message)
-        self.assertIn("refused", error.message)
-
-    def test_no_realm(self) -> None:
-        """A challenge whose realm is not an http URL cannot be answered."""
-        for realm in (
-            "",
-            "token",
-            "ftp://auth.example.com/",
-            "https://",
-            "http://[::1",
-            "http://h:x/",
-        ):
-            self.error(given(token="t"), BadGateway, None, challenge(realm))
-        self.assertEqual([], self.http.sent)
+    def test_relative(self) -> None:
+        """A path is one on the registry itself; a host without a scheme has the registry's."""
+        self.assertEqual("https://registry.example.com/token?a=b", self.realm("/token?a=b#c"))
+        self.assertEqual("https://auth.example.com/t", self.realm("//auth.example.com/t"))

@@ -188,6 +188,14 @@ class Evidence(CircuitsTestCase):
                 self.put(question, outcome)
         self.assertEqual((0, 1), (self.wait(X), self.gauge("available")))
 
+    def test_alternatives(self) -> None:
+        """Where other hosts can be asked, one timeout is enough for everything of its kind."""
+        watch = self.metrics.host("example.com", HOST)
+        self.circuits = Circuits(HOST, self.clock, lambda: 1.0, watch, alternatives=True)
+        self.put(X, SLOW)
+        self.refused(Y)
+        self.put(about("x", kind=Kind.BLOB))
+
     def test_targets(self) -> None:
         """Where a host leads to fails by itself."""
         self.put(X, DEAD, area=CDN)

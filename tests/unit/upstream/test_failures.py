@@ -171,8 +171,9 @@ class Explained(SynchronousTestCase):
             ProxyRefused(Place("proxy.example.com", 3128), 503, known=True),
         ):
             self.assertIsInstance(self.explain(error), Unreachable, error)
-        for error in (ConnectionLost(), DeferredTimeout(), ParseError("?", b"SSH"), BodyError("?")):
-            self.assertNotIsInstance(self.explain(error), Unreachable)
+        through = (ConnectionLost(), DeferredTimeout(), ParseError("?", b"SSH"), BodyError("?"))
+        for reached in through:
+            self.assertNotIsInstance(self.explain(reached), Unreachable)
 
     def test_defect(self) -> None:
         """A defect of ours is a 500 that tells nothing, and its traceback is logged."""

@@ -212,6 +212,17 @@ class Failures(QuestionsTestCase):
         self.error(self.start(self.upstream.part("a", Digest.of(b"x"), 0, 1)), CircuitOpen)
         self.works()
 
+    def test_hanging_repository(self) -> None:
+        """A repository that never answers keeps no question about another from its answer."""
+        self.answer(A, lambda s: Deferred() if "/team/dead/" in s.url else manifest())
+        for second in range(74):
+            tag = Tag(f"t{second}")
+            dead = self.start(self.upstream.manifest("team/dead", tag))
+            dead.addErrback(lambda failure: failure.trap(RegistryError))
+            self.successResultOf(self.start(self.upstream.manifest(APP, tag)))
+            self.clock.advance(1.0)
+        self.clock.advance(60.0)
+
     def test_too_late_to_probe(self) -> None:
         """A request that had its turn too late to be sent leaves the probe to others."""
         self.connect(max_connections=2, response_timeout=10.0)

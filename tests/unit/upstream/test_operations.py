@@ -69,7 +69,12 @@ class Manifests(OperationsTestCase):
 
     def test_errors(self) -> None:
         """A 404 is an unknown manifest, a refusal is one."""
-        for status, kind in ((404, ManifestUnknown), (403, Denied), (451, Denied), (500, BadGateway)):
+        for status, kind in (
+            (404, ManifestUnknown),
+            (403, Denied),
+            (451, Denied),
+            (500, BadGateway),
+        ):
             self.answer(A, FakeResponse(status))
             self.fails(self.manifest(), kind)
 
@@ -149,9 +154,11 @@ class Blobs(OperationsTestCase):
         for odd in ("-1", "x", "9" * 5000, "", "0"):
             self.answer(
                 A,
-                lambda sent, odd=odd: FakeResponse(headers={"Content-Length": odd})
-                if sent.method == "HEAD"
-                else FakeResponse(body=DATA),
+                lambda sent, odd=odd: (
+                    FakeResponse(headers={"Content-Length": odd})
+                    if sent.method == "HEAD"
+                    else FakeResponse(body=DATA)
+                ),
             )
             size = self.start(self.upstream.blob_size(APP, BLOB))
             self.assertEqual(len(DATA), self.successResultOf(size))

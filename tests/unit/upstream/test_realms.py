@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.upstream.schemes.realms import realm_is_trusted
+from oci_registry.upstream.schemes.realms import realm_is_trusted, resolve_realm, server_of
 
 HUB = "https://registry-1.docker.io"
 
@@ -82,6 +82,62 @@ class Realms(SynchronousTestCase):
         for realm in ("ftp://auth.docker.io/", "https://", "https://[::1", "https://[x]/", "\\"):
             self.assertFalse(realm_is_trusted(realm, HUB), realm)
 
+    def test_pairs(self) -> None:
+        """Public registries have the token server that they are documented to have, and no other."""
+        pairs = {
+            "docker.io": "auth.docker.io",
+            "index.docker.io": "auth.docker.io",
+            "registry-1.docker.io": "auth.docker.io",
+            "registry.hub.docker.com": "auth.docker.io",
+            "nvcr.io": "authn.nvidia.com",
+            "rg.fr-par.scw.cloud": "api.scaleway.com",
+            "rg.nl-ams.scw.cloud": "api.scaleway.com",
+            "registry.redhat.io": "sso.redhat.com",
+        }
+        for registry, server in pairs.items():
+            for other in set(pairs.values()):
+                trusted = realm_is_trusted(f"https://{other}/t", f"https://{registry}")
+                self.assertEqual(other == server, trusted, (registry, other))
+
+    def test_nearly_a_pair(self) -> None:
+        """Another host, port or scheme is no such pair."""
+        for realm, upstream in (
+            ("https://authn.nvidia.com/token", "https://nvcr.io.example.com"),
+            ("https://authn.nvidia.com/token", "https://x.nvcr.io"),
+            ("https://authn.nvidia.com/token", "https://xnvcr.io"),
+            ("https://authn.nvidia.com/token", "http://nvcr.io"),
+            ("https://authn.nvidia.com:8443/token", "https://nvcr.io"),
+            ("http://authn.nvidia.com/token", "https://nvcr.io"),
+            ("https://x.authn.nvidia.com/token", "https://nvcr.io"),
+            ("https://api.scaleway.com/t", "https://rg.evil.scw.cloud"),
+            ("https://api.scaleway.com/t", "https://s3.fr-par.scw.cloud"),
+        ):
+            self.assertFalse(realm_is_trusted(realm, upstream), (realm, upstream))
+
+    def test_allowed(self) -> None:
+        """A server that the operator has allowed is trusted, at its port, over https."""
+        for server, realm, expected in (
+            ("auth.example.net", "https://auth.example.net/t", True),
+            ("auth.example.net", "https://AUTH.example.net:443/t", True),
+            ("auth.example.net:443", "https://auth.example.net/t", True),
+            ("auth.example.net:5001", "https://auth.example.net:5001/t", True),
+            ("auth.example.net", "https://auth.example.net:5001/t", False),
+            ("auth.example.net:5001", "https://auth.example.net/t", False),
+            ("auth.example.net", "https://x.auth.example.net/t", False),
+            ("auth.example.net", "http://auth.example.net/t", False),
+            ("auth.example.net", "https://u@auth.example.net/t", False),
+            ("auth.lan", "https://auth.lan/t", True),
+            ("10.0.0.1:5001", "https://10.0.0.1:5001/t", True),
+            ("[::1]:5001", "https://[::1]:5001/t", True),
+        ):
+            self.assertEqual(expected, realm_is_trusted(realm, HUB, ["x.example", server]), realm)
+        self.assertTrue(realm_is_trusted("http://auth.lan/t", "http://registry.lan", ["auth.lan"]))
+
+    def test_as_the_key_has_it(self) -> None:
+        """What is told of a refused realm is what allows it."""
+        for realm in ("https://Auth.lan/t", "https://auth.lan:5001", "https://[::1]:5001/t"):
+            self.assertTrue(realm_is_trusted(realm, HUB, [server_of(realm)]), realm)
+
     @given(st.text() | st.text().map(lambda text: f"https://{text}") | st.just("https://.."))
     def test_any_text(self, realm: str) -> None:
         """Whatever a realm is, it does not raise, and none but the domain is trusted."""
@@ -89,3 +145,11 @@ class Realms(SynchronousTestCase):
             host = urlsplit(realm).hostname
             assert host is not None
             self.assertTrue(f".{host}".endswith(".docker.io"), realm)
+
+    @given(st.text() | st.text().map(lambda text: f"/{text}"))
+    def test_any_realm(self, realm: str) -> None:
+        """Whatever a challenge calls its realm, it is a URL of a server, or none."""
+        resolved = resolve_realm(realm, HUB)
+        if resolved is not None:
+            self.assertTrue(urlsplit(resolved).hostname)
+            self.assertEqual(resolved, resolve_realm(resolved, HUB))

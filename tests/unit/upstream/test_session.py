@@ -265,11 +265,11 @@ class VanityNames(SessionTestCase):
         """Unless there are credentials for it in the configuration."""
         asked: list[str] = []
 
-        def credentials_of(origin: str) -> Credentials:
+        def settings_of(origin: str) -> HostSettings:
             asked.append(origin)
-            return PAT
+            return HostSettings("cdn.example", credentials=PAT)
 
-        self.session = self.connect(credentials_of=credentials_of)
+        self.session = self.connect(settings_of=settings_of)
         self.send()
         self.assertEqual(["https://cdn.example:443"], asked)
         self.assertIn("Authorization", self.tokens[0].headers)

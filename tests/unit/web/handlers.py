@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from oci_registry.config.settings import UpstreamSettings
-from oci_registry.pullthrough.lists import Lists
+from oci_registry.pullthrough.lists import TagLists
 from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
 from oci_registry.upstream.table import UpstreamTable
 from oci_registry.web.blobs import BlobHandler
@@ -36,13 +36,13 @@ class HandlerTestCase(WebTestCase, CacheTestCase):
             default_namespace="docker.io",
             dynamic=True,
         )
-        lists = Lists(self.tag_store, self.trouble)
+        tags = TagLists(self.tag_store, self.trouble)
         patience = Patience(self.clock)
         handlers = {
             ManifestRoute: ManifestHandler(table, self.manifests),
             BlobRoute: BlobHandler(table, self.blobs, patience, self.metrics, **options),
-            TagsRoute: TagsHandler(table, lists),
-            ReferrersRoute: ReferrersHandler(table, lists),
+            TagsRoute: TagsHandler(table, tags, patience),
+            ReferrersRoute: ReferrersHandler(table, self.referrers),
         }
         self.serve(V2(handlers, self.clock, self.metrics))
 

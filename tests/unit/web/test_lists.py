@@ -9,6 +9,7 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway
 from oci_registry.spec.mediatypes import OCI_INDEX
 from oci_registry.upstream.interfaces import Page, Referrers
+from oci_registry.web import lists
 from tests.unit.web.handlers import HandlerTestCase
 
 RAW = b'{"schemaVersion": 2, "config": {}, "layers": []}'
@@ -63,6 +64,30 @@ class Tags(HandlerTestCase):
         self.assertEqual(
             {"last": [self.upstream.page.last]}, parse_qs(link.strip("<>").partition("?")[2])
         )
+
+    def test_opaque_pages(self) -> None:
+        """A query of the registry's own goes out in our link as it is, and comes back as it is."""
+        query = "next_page=a%2Fb%3D&n=1"
+        self.upstream.page = Page(("b",), None, query)
+        for ns in ("", "ns=docker.io"):
+            link, _, rel = self.get(f"tags/list?{ns}").headers["link"].partition("; ")
+            wanted = f"/v2/library/app/tags/list?{query}" + (f"&{ns}" if ns else "")
+            self.assertEqual(('rel="next"', f"<{wanted}>"), (rel, link))
+            self.upstream.asked.clear()
+            self.assertEqual(200, self.ask(wanted).answer().status)
+            self.assertEqual([f"tags library/app 1 None {query}"], self.upstream.asked)
+
+    def test_large(self) -> None:
+        """A long list is sent at the client's pace, and whole; so many of them at once are bounded."""
+        tags = tuple(f"{number:050}" for number in range(40_000))
+        self.upstream.page = Page(tags, None)
+        answer = self.get("tags/list")
+        self.assertEqual(list(tags), json.loads(answer.body)["tags"])
+        self.assertEqual(str(len(answer.body)), answer.headers["content-length"])
+        self.assertEqual(b"", self.get("tags/list", "HEAD").body)
+        self.patch(lists, "MAX_UNSENT", 1)
+        answer = self.get("tags/list")
+        self.assertEqual((503, "10"), (answer.status, answer.headers["retry-after"]))
 
     def test_from_the_store(self) -> None:
         """With upstream down the list is what is stored, and says so."""
@@ -135,6 +160,20 @@ class ReferrersOf(HandlerTestCase):
         self.assertEqual([0, 2], self.listed(answer.body))
         self.assertEqual("artifactType", answer.headers["oci-filters-applied"])
         self.assertEqual([], self.listed(self.get(f"{self.path}?artifactType=c").body))
+
+    def test_kept(self) -> None:
+        """With upstream down they are served from the store, with their age and a warning."""
+        self.get(self.path)
+        self.clock.advance(7260)
+        self.upstream.error = BadGateway("down")
+        answer = self.get(self.path)
+        self.assertEqual([0, 1, 2], self.listed(answer.body))
+        self.assertEqual("7260", answer.headers["age"])
+        warning = '299 - "docker.io cannot be asked; this list was given 2h 1m ago"'
+        self.assertEqual(warning, answer.headers["warning"])
+        answer = self.get(f"{self.path}?artifactType=b")
+        self.assertEqual([1], self.listed(answer.body))
+        self.assertEqual("artifactType", answer.headers["oci-filters-applied"])
 
     def test_upstream_down(self) -> None:
         """An upstream that is down is an error: an empty list would say that nothing is signed."""

@@ -1,0 +1,157 @@
+"""What refers to manifests: asked upstream each time, and kept for when it cannot be asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from oci_registry.pullthrough.freshness import usable_on_error
+from oci_registry.pullthrough.trouble import READ, WRITTEN, StoreTrouble
+from oci_registry.spec.digest import Digest
+from oci_registry.spec.errors import Denied, RegistryError
+from oci_registry.spec.mediatypes import OCI_INDEX
+from oci_registry.storage.manifests import ManifestStore
+from oci_registry.storage.referrers import KeptReferrers, ReferrersStore
+from oci_registry.upstream.interfaces import IncompleteList
+from oci_registry.upstream.table import Target
+
+MAX_WRITING = 32
+"""Lists that are being written at once; what comes while there are so many is not kept."""
+
+
+@frozen
+class ServedReferrers:
+    """An image index of referrers, as JSON. *filtered*: only those of the artifact type asked for.
+
+    *age*: None, or the seconds since upstream gave the list, which it cannot be asked for now.
+    """
+
+    body: bytes
+    filtered: bool
+    age: float | None = None
+
+
+class ReferrersLists:
+    """Referrers of every registry."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        kept: ReferrersStore,
+        manifests: ManifestStore,
+        clock: IReactorTime,
+        trouble: StoreTrouble,
+    ) -> None:
+        self._kept = kept
+        self._manifests = manifests
+        self._clock = clock
+        self._trouble = trouble
+        self._writing: set[Deferred[None]] = set()
+
+    async def get(
+        self, target: Target, digest: Digest, artifact_type: str | None
+    ) -> ServedReferrers:
+        """Return what refers to a manifest. Raises upstream's `RegistryError`.
+
+        If upstream cannot say, what it said before is served, for as long as a tag would be.
+        """
+        try:
+            found = await target.upstream.referrers(target.repository, digest)
+        except (Denied, IncompleteList):
+            raise
+        except RegistryError as error:
+            kept = await self._stale(target, digest)
+            if kept is None:
+                raise
+            self._log.warn(
+                "referrers of {digest} in {host}/{repository} are served stale: {error}",
+                digest=str(digest),
+                host=target.upstream.namespace,
+                repository=target.repository,
+                error=str(error),
+            )
+            age = max(0.0, self._clock.seconds() - kept.checked)
+            if artifact_type is None:
+                return ServedReferrers(kept.index, filtered=False, age=age)
+            body = _index(_of_type(_manifests_of(kept.index), artifact_type))
+            return ServedReferrers(body, filtered=True, age=age)
+        index = _index(found.manifests)
+        self._keep(target, digest, index, empty=not found.manifests)
+        if artifact_type is None:
+            return ServedReferrers(index, filtered=False)
+        return ServedReferrers(_index(_of_type(found.manifests, artifact_type)), filtered=True)
+
+    async def stop(self) -> None:
+        """Return when everything that was to be kept has been written."""
+        await DeferredList(list(self._writing))
+
+    async def _stale(self, target: Target, digest: Digest) -> KeptReferrers | None:
+        upstream = target.upstream
+        if upstream.stale_if_error <= 0:
+            return None
+        stored = self._kept.get(upstream.namespace, target.repository, digest)
+        kept = await self._trouble.despite(READ, stored, None)
+        if kept is None or not usable_on_error(
+            self._clock.seconds() - kept.checked,
+            upstream.manifest_invalidation_time,
+            upstream.stale_if_error,
+        ):
+            return None
+        return kept
+
+    def _keep(self, target: Target, digest: Digest, index: bytes, *, empty: bool) -> None:
+        """Write a list down in the background: nobody waits for that but `stop`."""
+        kept = KeptReferrers(index, self._clock.seconds())
+        host, repository = target.upstream.namespace, target.repository
+        if self._kept.is_kept(host, repository, digest, kept):
+            return
+        if len(self._writing) >= MAX_WRITING:
+            return
+        writing = Deferred.fromCoroutine(self._write(host, repository, digest, kept, empty=empty))
+        self._writing.add(writing)
+
+        def written(_: object) -> None:
+            self._writing.discard(writing)
+
+        writing.addErrback(self._not_written).addBoth(written)
+
+    async def _write(
+        self, host: str, repository: str, digest: Digest, kept: KeptReferrers, *, empty: bool
+    ) -> None:
+        # Anybody may ask for the referrers of what there is not: that must not fill the store.
+        if empty:
+            known = self._manifests.peek(host, digest)
+            if await self._trouble.despite(READ, known, None) is None:
+                return
+        put = self._kept.put(host, repository, digest, kept)
+        await self._trouble.despite(WRITTEN, put, None)
+
+    def _not_written(self, failure: Failure) -> None:
+        self._log.failure("a list of referrers could not be kept", failure)
+
+
+def _of_type(manifests: Iterable[dict[str, object]], kind: str) -> list[dict[str, object]]:
+    return [manifest for manifest in manifests if manifest.get("artifactType") == kind]
+
+
+def _manifests_of(index: bytes) -> list[dict[str, object]]:
+    """Return the entries of an index of ours."""
+    try:
+        manifests = json.loads(index)["manifests"]
+        return [manifest for manifest in manifests if isinstance(manifest, dict)]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []
+
+
+def _index(manifests: Iterable[dict[str, object]]) -> bytes:
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(manifests)}
+    # As short as upstream sent it: clients read only so many bytes.
+    text = json.dumps(index, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "replace")

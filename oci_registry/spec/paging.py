@@ -1,0 +1,78 @@
+"""The queries by which lists are paged: ``n``, ``last``, and what else an upstream puts into its links.
+
+Such a link's query is passed on to the client in a link of our own, and comes back with its next
+request, so nothing needs to be kept here from page to page. A field ``ns`` is never a part of it: it says
+whose list it is, and each server that the request passes sets its own.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote, unquote_plus
+
+from oci_registry.spec.links import BadLink
+
+MAX_PAGE_QUERY = 2048
+"""The most characters of a query that leads to a page."""
+MAX_PAGE_FIELDS = 12
+"""The most fields of it."""
+MAX_LAST = 2048
+"""The most characters of ``last``; of some registries it is no tag but a token."""
+
+_QUERY_CHARACTERS = "!$%&'()*+,-./:;=?@_~"
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+Fields = tuple[tuple[str, str], ...]
+
+
+def clean_query(query: str) -> str:
+    """``query`` without ``ns``, with what no query may hold percent-encoded (RFC 3986 section 3.4).
+
+    What is clean stays as it is, to the letter and in its order. Bytes that were no text come as
+    surrogates (``surrogateescape``). `BadLink` for one that is too long or has too many fields.
+    """
+    pieces = _pieces(query)
+    cleaned = "&".join(pieces)
+    if len(cleaned) > MAX_PAGE_QUERY or len(pieces) > MAX_PAGE_FIELDS:
+        raise BadLink(
+            f"the query of a page has at most {MAX_PAGE_QUERY} characters "
+            f"and {MAX_PAGE_FIELDS} fields"
+        )
+    return cleaned
+
+
+def opaque_query(query: str) -> str | None:
+    """``query`` cleaned, if it says more than ``n`` and ``last``."""
+    keys = {_key(piece) for piece in _pieces(query)}
+    return clean_query(query) if keys - {"n", "last", ""} else None
+
+
+def page_begin(query: str) -> Fields:
+    """The fields of a clean query that say where its page begins: all but ``n`` and empty ones."""
+    pairs = (piece.partition("=")[::2] for piece in query.split("&"))
+    fields = ((unquote_plus(key), unquote_plus(value)) for key, value in pairs)
+    return tuple(sorted((key, value) for key, value in fields if value and key != "n"))
+
+
+def next_query(target: str) -> str:
+    """The query of a link's ``target``, cleaned, without an ``n`` of 0. `BadLink` if it has none.
+
+    The rest of the target does not count: the next page is at the path of this one, on the host that
+    was asked, whatever name that host gives itself.
+    """
+    query = clean_query(target.partition("#")[0].partition("?")[2])
+    # That means "as many as you like" to those who write it, and "none" to others.
+    pieces = [piece for piece in query.split("&") if piece not in ("n=0", "n=")]
+    if not page_begin(query):
+        raise BadLink("the link to its next page does not say where that begins")
+    return "&".join(pieces)
+
+
+def _pieces(query: str) -> list[str]:
+    escaped = quote(query, safe=_QUERY_CHARACTERS, errors="surrogateescape")
+    escaped = _BAD_ESCAPE.sub("%25", escaped)
+    return [piece for piece in escaped.split("&") if piece and _key(piece) != "ns"]
+
+
+def _key(piece: str) -> str:
+    return unquote_plus(piece.partition("=")[0])

@@ -1,0 +1,99 @@
+"""What referred to manifests when upstream was last asked, for when it cannot be asked.
+
+A stored list is one line of JSON with the time at which upstream gave it, then an image index.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from math import isfinite
+
+from attrs import frozen
+
+from oci_registry.spec.digest import Digest
+from oci_registry.storage.interfaces import IDriver, ObjectInfo
+from oci_registry.storage.keys import REPOSITORIES, parse_referrers_key, referrers_key
+from oci_registry.storage.usage import Usage
+
+LARGEST = 5 * 1024 * 1024
+"""Bytes of a stored list."""
+REWRITTEN = 600.0
+"""Seconds after which a list that has not changed is written again, with its new time."""
+_REMEMBERED = 10_000
+
+
+@frozen
+class KeptReferrers:
+    """An image index, as JSON, and when upstream gave it (*checked*: seconds since the epoch)."""
+
+    index: bytes
+    checked: float
+
+
+class ReferrersStore:
+    """Lists by registry, repository and the manifest referred to. All methods may raise `StoreError`."""
+
+    def __init__(self, driver: IDriver, usage: Usage) -> None:
+        self._driver = driver
+        self._usage = usage
+        self._written: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
+
+    async def get(self, host: str, repository: str, digest: Digest) -> KeptReferrers | None:
+        """Return a list, or None; an unreadable one counts as none."""
+        key = referrers_key(host, repository, digest)
+        stored = await self._driver.get(key, LARGEST)
+        if stored is None:
+            return None
+        head, _, index = stored.partition(b"\n")
+        try:
+            checked = float(json.loads(head)["checked"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return None
+        if not isfinite(checked) or not index:
+            return None
+        self._usage.used(key)
+        return KeptReferrers(index, checked)
+
+    def is_kept(self, host: str, repository: str, digest: Digest, kept: KeptReferrers) -> bool:
+        """Whether this very list was written a short while ago; that counts as a use of it."""
+        key = referrers_key(host, repository, digest)
+        written = self._written.get(key)
+        if written is None or written[0] != _fingerprint(kept.index):
+            return False
+        self._usage.used(key)
+        return 0 <= kept.checked - written[1] < REWRITTEN
+
+    async def put(self, host: str, repository: str, digest: Digest, kept: KeptReferrers) -> None:
+        """Keep a list, in place of an older one. One that is too large is not kept."""
+        key = referrers_key(host, repository, digest)
+        head = json.dumps({"checked": kept.checked}).encode()
+        if len(head) + 1 + len(kept.index) > LARGEST:
+            return
+        await self._driver.put(key, head + b"\n" + kept.index)
+        self._usage.used(key)
+        self._written[key] = _fingerprint(kept.index), kept.checked
+        self._written.move_to_end(key)
+        if len(self._written) > _REMEMBERED:
+            self._written.popitem(last=False)
+
+    async def delete(self, host: str, repository: str, digest: Digest) -> bool:
+        """Remove a list."""
+        key = referrers_key(host, repository, digest)
+        self._written.pop(key, None)
+        self._usage.forget(key)
+        return await self._driver.delete(key)
+
+    async def list(self) -> AsyncIterator[tuple[str, str, Digest, ObjectInfo]]:
+        """Yield registry, repository, manifest and time of last use of every stored list."""
+        async for info in self._driver.list(REPOSITORIES):
+            parsed = parse_referrers_key(info.key)
+            if parsed is not None:
+                used = self._usage.last(info.key, info.used)
+                yield *parsed, ObjectInfo(info.key, info.size, used, info.sealed)
+
+
+def _fingerprint(index: bytes) -> bytes:
+    return hashlib.sha256(index).digest()

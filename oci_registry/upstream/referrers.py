@@ -1,0 +1,146 @@
+"""What refers to a manifest (OCI distribution spec, "Listing Referrers")."""
+
+from __future__ import annotations
+
+from attrs import frozen
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.iweb import IResponse
+
+from oci_registry.spec.digest import Digest
+from oci_registry.spec.elements import ArrayReader
+from oci_registry.spec.errors import Denied, GatewayTimeout, ManifestUnknown, RegistryError
+from oci_registry.spec.mediatypes import OCI_INDEX
+from oci_registry.upstream.failures import TargetRefused, WrongAnswer, header
+from oci_registry.upstream.interfaces import IncompleteList, Referrers
+from oci_registry.upstream.lists import Ask, Pages
+
+MAX_REFERRERS = 4 * 1024 * 1024
+"""Bytes of all referrers together; clients refuse more (containerd's limit)."""
+MAX_PAGES = 256
+"""Pages that are put together."""
+LONGEST = 120.0
+"""Seconds for all pages together."""
+
+_WHAT = "a list of referrers"
+_FINAL = (ManifestUnknown, Denied, WrongAnswer, TargetRefused)
+"""Answers that would be the same in a moment: this upstream has no such thing for us."""
+
+
+@frozen
+class _Page:
+    """A page of the API, its *length* in bytes and the query of the page *following* it."""
+
+    manifests: tuple[dict[str, object], ...]
+    length: int
+    following: str | None
+
+
+class ReferrersLister:
+    """All that refers to a manifest, by the API or, where that fails, by the referrers tag."""
+
+    def __init__(self, host: str, clock: IReactorTime, repository: str) -> None:
+        self._host = host
+        self._clock = clock
+        self._repository = repository
+
+    async def fetch(self, ask: Ask, digest: Digest) -> Referrers:
+        """Return all referrers; none where upstream has neither the API nor such a tag.
+
+        Raises the API's error where there is no tag and the API may know better in a while.
+        """
+        pages = Pages(self._host, self._clock, self._repository, ask)
+        try:
+            first = await self._page(pages, digest, "", MAX_REFERRERS)
+        except IncompleteList:
+            raise
+        except RegistryError as error:
+            return await self._from_tag(pages, digest, error)
+        return await self._with_the_rest(pages, digest, first)
+
+    async def _with_the_rest(self, pages: Pages, digest: Digest, first: _Page) -> Referrers:
+        """Put the pages together: clients do not follow their links (containerd)."""
+        manifests, page, left = list(first.manifests), first, MAX_REFERRERS - first.length
+        began, asked = self._clock.seconds(), {""}
+        while page.following is not None:
+            if page.following in asked or len(asked) == MAX_PAGES:
+                raise IncompleteList(f"upstream {self._host} has more referrers than are read")
+            if self._clock.seconds() - began > LONGEST:
+                raise GatewayTimeout(f"upstream {self._host} is too slow with its referrers")
+            asked.add(page.following)
+            try:
+                page = await self._page(pages, digest, page.following, left)
+            except RegistryError as error:
+                raise self._broken_off(error) from error
+            manifests.extend(page.manifests)
+            left -= page.length
+        return Referrers(tuple(manifests))
+
+    def _broken_off(self, error: RegistryError) -> RegistryError:
+        """Return the error for a page that is not the first: the API is there, so no tag replaces it."""
+        if isinstance(error, _FINAL):
+            return IncompleteList(f"a part of the referrers is missing: {error.message}")
+        return error
+
+    async def _page(self, pages: Pages, digest: Digest, query: str, limit: int) -> _Page:
+        response = await pages.get(f"referrers/{digest}", query)
+        if response.code != 200:
+            raise self._refuse(pages, response)
+        body = await pages.read(response, limit)
+        found = await pages.parse(body, "manifests", _WHAT)
+        if not found.present and not _is_index(found, header(response, "Content-Type")):
+            raise WrongAnswer(f"upstream {self._host} sent {_WHAT} without manifests")
+        following = pages.following(response, query, _WHAT)
+        return _Page(_descriptors(found), len(body), following)
+
+    def _refuse(self, pages: Pages, response: IResponse) -> RegistryError:
+        error = pages.refuse(response, ManifestUnknown, _WHAT)
+        if response.code < 400 or response.code == 501:
+            # That is no trouble that passes: there is no such API.
+            return WrongAnswer(error.message)
+        return error
+
+    async def _from_tag(self, pages: Pages, digest: Digest, error: RegistryError) -> Referrers:
+        """Read the referrers tag (OCI distribution spec, "Referrers Tag Schema").
+
+        *error*: why the API cannot be used; raised when there is no such tag but *error* may pass.
+        """
+        # The specification cuts the hex short, for tags end at 128 characters.
+        tag = f"{digest.algorithm}-{digest.encoded[:64]}"
+        final = isinstance(error, _FINAL)
+        try:
+            referrers = await self._tagged(pages, digest, tag)
+        except IncompleteList:
+            raise
+        except (ManifestUnknown, WrongAnswer):
+            referrers = None
+        except RegistryError:
+            if final:
+                raise
+            raise error from None
+        if referrers is None and not final:
+            raise error
+        return referrers or Referrers(())
+
+    async def _tagged(self, pages: Pages, digest: Digest, tag: str) -> Referrers | None:
+        """Return the referrers in an index; None for what is something else under such a name."""
+        response = await pages.get(f"manifests/{tag}")
+        if response.code != 200:
+            raise self._refuse(pages, response)
+        body = await pages.read(response, MAX_REFERRERS)
+        if Digest.of(body, digest.algorithm) == digest:
+            # Some take the tag for another way to write the digest (GitLab).
+            return None
+        found = await pages.parse(body, "manifests", _WHAT)
+        if not found.present and not _is_index(found, header(response, "Content-Type")):
+            return None
+        return Referrers(_descriptors(found))
+
+
+def _descriptors(found: ArrayReader) -> tuple[dict[str, object], ...]:
+    return tuple(item for item in found.elements or () if isinstance(item, dict))
+
+
+def _is_index(found: ArrayReader, content_type: str | None) -> bool:
+    """Whether an object without manifests is an index that has none."""
+    declared = found.media_type or (content_type or "").partition(";")[0].strip().lower()
+    return declared == OCI_INDEX

@@ -1,0 +1,204 @@
+"""How a token server is asked (distribution's token authentication, and its OAuth2 form)."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+from urllib.parse import urlencode, urljoin, urlsplit
+
+from attrs import frozen
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.iweb import IResponse
+
+from oci_registry.config.settings import Credentials
+from oci_registry.spec.errors import BadGateway, Denied, TooManyRequests
+from oci_registry.streams.body import abandon, collect
+from oci_registry.upstream.agent import UpstreamHttp
+from oci_registry.upstream.failures import header, retry_after
+from oci_registry.upstream.schemes.basic import basic_authorization
+from oci_registry.upstream.schemes.realms import realm_is_trusted, server_of
+from oci_registry.upstream.schemes.recent import RecentTable
+from oci_registry.upstream.schemes.tokens import Token, read_token
+
+MAX_REDIRECTS = 5
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_KEEP_METHOD = frozenset({307, 308})
+_MAX_ANSWER = 256 * 1024
+_MAX_PAUSES = 256
+_IDENTITY_TOKEN = "<token>"  # noqa: S105 - the name clients use for "the password is a refresh token"
+
+
+@frozen
+class TokenKey:
+    """What a token is for: the server that gives it, and what it opens."""
+
+    realm: str
+    service: str
+    scopes: tuple[str, ...]
+
+    @property
+    def weight(self) -> int:
+        """The characters in it."""
+        return len(self.realm) + len(self.service) + sum(map(len, self.scopes))
+
+
+class TokenServers:
+    """Fetch tokens for the upstream at *url*, with its credentials (None: anonymously).
+
+    *allowed*: ``host[:port]`` of the servers in other domains that may see these credentials. After a
+    429 a server is not asked for the same token again before the time is over that it said.
+    """
+
+    def __init__(
+        self,
+        http: UpstreamHttp,
+        url: str,
+        credentials: Credentials | None,
+        clock: IReactorTime,
+        allowed: tuple[str, ...],
+        user_agent: str,
+    ) -> None:
+        self._http = http
+        self._url = url
+        self._host = urlsplit(url).netloc
+        self._credentials = credentials
+        self._clock = clock
+        self._allowed = allowed
+        self._user_agent = user_agent
+        self._paused: RecentTable[TokenKey, float] = RecentTable(
+            _MAX_PAUSES, 256 * 1024, lambda key, _: key.weight
+        )
+
+    def may_be_asked(self, realm: str) -> bool:
+        """Whether the server at *realm* may see what we would show it."""
+        return self._credentials is None or realm_is_trusted(realm, self._url, self._allowed)
+
+    async def fetch(self, key: TokenKey) -> Token:
+        """Return a new token; `Denied`, `TooManyRequests` or `BadGateway` if the server gives none."""
+        self._check(key.realm)
+        self._check_pause(key)
+        response = await self._ask(key)
+        code = response.code
+        if code in (200, 201):
+            body = await collect(response, _MAX_ANSWER, self._clock, idle=10.0)
+            token = read_token(body, self._clock.seconds())
+            if token is None:
+                raise BadGateway(f"the token server of upstream {self._host} gave no token")
+            return token
+        abandon(response, self._clock)
+        if code == 429:
+            now = self._clock.seconds()
+            seconds = retry_after(header(response, "Retry-After"), now)
+            self._paused.put(key, now + seconds)
+            self._raise_limited(seconds)
+        if code in (400, 401, 403, 404):
+            raise Denied(f"the token server of upstream {self._host} refused (it answered {code})")
+        raise BadGateway(f"the token server of upstream {self._host} answered {code}")
+
+    def _check(self, realm: str) -> None:
+        """Raise `Denied` unless the server at *realm* may see what we would show it."""
+        if self.may_be_asked(realm):
+            return
+        server = server_of(realm)
+        if urlsplit(realm).scheme == "http" and urlsplit(self._url).scheme == "https":
+            raise Denied(
+                f"upstream {self._host} wants its credentials sent to {server} over plain http"
+            )
+        raise Denied(
+            f"upstream {self._host} wants its credentials sent to {server}, which is not part of its "
+            f"domain; if that is its token server, add it to token_servers of this upstream"
+        )
+
+    def _check_pause(self, key: TokenKey) -> None:
+        until = self._paused.get(key)
+        if until is None:
+            return
+        left = until - self._clock.seconds()
+        if left > 0:
+            self._raise_limited(max(1, round(left)))
+        self._paused.remove(key)
+
+    def _raise_limited(self, seconds: int) -> NoReturn:
+        raise TooManyRequests.retry_after(
+            f"the token server of upstream {self._host} limits the number of requests", seconds
+        )
+
+    async def _ask(self, key: TokenKey) -> IResponse:
+        """Ask with GET; with POST where the server wants that, or the credential needs it."""
+        credentials = self._credentials
+        if credentials is not None and credentials.username == _IDENTITY_TOKEN:
+            return await self._post(
+                key, {"grant_type": "refresh_token", "refresh_token": credentials.password}
+            )
+        headers = {}
+        if credentials is not None:
+            headers["Authorization"] = basic_authorization(credentials)
+        response = await self._send("GET", _with_query(key), headers)
+        if response.code in (405, 501) and credentials is not None:
+            abandon(response, self._clock)
+            return await self._post(
+                key,
+                {
+                    "grant_type": "password",
+                    "username": credentials.username,
+                    "password": credentials.password,
+                },
+            )
+        return response
+
+    async def _post(self, key: TokenKey, grant: dict[str, str]) -> IResponse:
+        # RFC 6749 section 3.3: one parameter, in which spaces separate the scopes.
+        form = {
+            "service": key.service,
+            "scope": " ".join(key.scopes),
+            "client_id": "oci-registry",
+            **grant,
+        }
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        data = urlencode(form, errors="surrogateescape").encode("ascii")
+        return await self._send("POST", key.realm, headers, data)
+
+    async def _send(
+        self, method: str, url: str, headers: dict[str, str], data: bytes | None = None
+    ) -> IResponse:
+        """Send a request and go where it is redirected, with the credentials or not at all."""
+        headers = {"User-Agent": self._user_agent, **headers}
+        for _ in range(MAX_REDIRECTS + 1):
+            response = await self._http.send(method, url, headers, data)
+            if response.code not in _REDIRECTS:
+                return response
+            abandon(response, self._clock)
+            url = self._redirected(url, response)
+            if method == "POST" and response.code not in _KEEP_METHOD:
+                method, data = "GET", None
+                headers.pop("Content-Type", None)
+        raise BadGateway(f"the token server of upstream {self._host} redirects without end")
+
+    def _redirected(self, url: str, response: IResponse) -> str:
+        """Return where a redirect leads (RFC 9110 section 10.2.2); never from https to http."""
+        location = header(response, "Location")
+        try:
+            target = urlsplit(urljoin(url, location or ""))
+            usable = bool(location and target.hostname) and target.port != 0
+        except ValueError:
+            usable = False
+        if not usable or target.scheme not in ("http", "https"):
+            raise BadGateway(
+                f"the token server of upstream {self._host} redirects to nowhere "
+                f"(it answered {response.code})"
+            )
+        if urlsplit(url).scheme == "https" and target.scheme != "https":
+            raise BadGateway(
+                f"the token server of upstream {self._host} redirects from https to http"
+            )
+        netloc = target.netloc.rpartition("@")[2]
+        found = target._replace(netloc=netloc, fragment="").geturl()
+        self._check(found)
+        return found
+
+
+def _with_query(key: TokenKey) -> str:
+    """Return the URL to GET a token at: the realm's own query, the service, and each scope."""
+    wanted = [("service", key.service), *(("scope", scope) for scope in key.scopes)]
+    ours = urlencode([pair for pair in wanted if pair[1]], errors="surrogateescape")
+    parts = urlsplit(key.realm)
+    return parts._replace(query="&".join(filter(None, (parts.query, ours)))).geturl()

@@ -1,0 +1,90 @@
+"""What a registry asks of who shows nothing at ``/v2/`` (the API version check).
+
+Some challenge there alone: for whoever shows nothing a private repository does not exist, is
+forbidden, or is a page to log in.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urljoin, urlsplit
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.iweb import IResponse
+
+from oci_registry.spec.challenge import Challenge, parse_challenges, read_lines
+from oci_registry.spec.errors import NameUnknown
+from oci_registry.streams.body import abandon
+from oci_registry.streams.flight import SingleFlight
+from oci_registry.upstream.agent import UpstreamHttp
+from oci_registry.upstream.failures import explain, header, refuse, too_late
+
+REMEMBERED = 300.0
+"""Seconds for which an answer is used, also one that challenges nobody."""
+CHECK_TIMEOUT = 15.0
+"""Seconds that ``/v2/`` has to answer."""
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MAX_REDIRECTS = 3
+
+
+class VersionCheck:
+    """The challenges at ``/v2/`` of the registry at *url* (scheme and authority), asked for once."""
+
+    def __init__(self, http: UpstreamHttp, url: str, clock: IReactorTime, user_agent: str) -> None:
+        self._http = http
+        self._url = f"{url}/v2/"
+        self._host = urlsplit(url).netloc
+        self._clock = clock
+        self._user_agent = user_agent
+        self._found: tuple[Challenge, ...] = ()
+        self._until: float | None = None
+        self._asking: SingleFlight[None, tuple[Challenge, ...]] = SingleFlight()
+
+    async def challenges(self) -> tuple[Challenge, ...]:
+        """Return what is asked for, without scopes; nothing if that is nothing.
+
+        A registry that cannot answer is asked again by the next who comes. Raises `RegistryError`.
+        """
+        if self._until is not None and self._clock.seconds() < self._until:
+            return self._found
+        return await self._asking.run(None, self._ask)
+
+    async def _ask(self) -> tuple[Challenge, ...]:
+        asked = Deferred.fromCoroutine(self._follow())
+        try:
+            found = await asked.addTimeout(CHECK_TIMEOUT, self._clock, too_late)
+        except Exception as error:
+            raise explain(error, self._host) from None
+        self._found, self._until = found, self._clock.seconds() + REMEMBERED
+        return found
+
+    async def _follow(self) -> tuple[Challenge, ...]:
+        url = self._url
+        for _ in range(_MAX_REDIRECTS + 1):
+            response = await self._http.send("GET", url, {"User-Agent": self._user_agent})
+            abandon(response, self._clock)
+            if response.code == 429 or response.code >= 500:
+                raise refuse(response, self._host, NameUnknown, "/v2/", self._clock.seconds())
+            if response.code == 401:
+                lines = read_lines(response.headers.getRawHeaders(b"WWW-Authenticate") or ())
+                # Some name a scope here, which is an example and nobody's question.
+                return tuple(challenge.without("scope") for challenge in parse_challenges(lines))
+            target = self._redirected(url, response)
+            if target is None:
+                break
+            url = target
+        return ()
+
+    def _redirected(self, url: str, response: IResponse) -> str | None:
+        """Return where a redirect leads, None if that is another origin, or it is no redirect."""
+        location = header(response, "Location")
+        if response.code not in _REDIRECTS or not location:
+            return None
+        try:
+            target = urlsplit(urljoin(url, location))
+        except ValueError:
+            return None
+        origin = urlsplit(self._url)
+        if (target.scheme, target.netloc) != (origin.scheme, origin.netloc):
+            return None
+        return target._replace(fragment="").geturl()

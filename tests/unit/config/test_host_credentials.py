@@ -1,0 +1,51 @@
+"""Passwords and token servers of a host."""
+
+from __future__ import annotations
+
+from oci_registry.config.settings import Credentials
+
+from .support import SECRET, HostTestCase
+
+
+class KeyFiles(HostTestCase):
+    """A key file as password_file."""
+
+    def test_key_file(self) -> None:
+        """A key file of several lines is a password as it is, but for the line ends at its end."""
+        document = f'{{\n  "type": "service_account",\n\t"private_key": "{SECRET}"\n}}'
+        self.write("key.json", document + "\r\n\n", 0o600)
+        host = self.host("username: _json_key", "password_file: key.json")
+        self.assertEqual(host.credentials, Credentials("_json_key", document))
+        self.assert_fine()
+
+
+class TokenServers(HostTestCase):
+    """token_servers."""
+
+    def test_servers(self) -> None:
+        """They are a list, in its order, in lower case."""
+        host = self.host("token_servers: [Auth.example.net, 'auth.lan:5001']")
+        self.assertEqual(host.token_servers, ("auth.example.net", "auth.lan:5001"))
+        self.assertEqual(self.host("token_servers: []").token_servers, ())
+        self.assert_fine()
+
+    def test_refused(self) -> None:
+        """What is no list of them is told."""
+        for value, *parts in (
+            ("auth.example.net", "must be a list"),
+            ("{auth.example.net: 1}", "must be a list"),
+            ("[5]", "item 1 must be text"),
+            ("[a, {b: c}]", "item 2 must be text"),
+            ("[a, [b]]", "item 2 must be text"),
+            ("[a, 'https://b']", "item 2: must be host[:port]"),
+            (f"['x:{SECRET}@b']", "item 1: must be host[:port]"),
+            (f"[{', '.join('a' * 17)}]", "at most 16 items, not 17"),
+        ):
+            self.host(f"token_servers: {value}")
+            self.assert_refused("token_servers: ", *parts)
+
+    def test_all_at_once(self) -> None:
+        """Every item that is wrong is told, and the others are read."""
+        hosts = self.load("  host: b.example\n  token_servers: [a/b, c, '', d]")
+        self.assertEqual(hosts[0].token_servers, ("c", "d"))
+        self.assertEqual(len(self.findings.problems), 2)
