@@ -81,7 +81,7 @@ class Tags(ListsTestCase):
     def test_nothing_else_to_show(self) -> None:
         """With nothing stored a host that failed a moment ago is asked all the same."""
         self.upstream.error = CircuitOpen("not asked")
-        self.failed(self.lists.get(self.target, None, None), CircuitOpen)
+        self.fails(self.lists.get(self.target, None, None), CircuitOpen)
         self.assertEqual(
             ["tags library/app None None", "tags library/app None None waiting"],
             self.upstream.asked,

@@ -21,7 +21,7 @@ from oci_registry.upstream.circuits import SHORTEST
 from oci_registry.upstream.failures import CircuitOpen
 from oci_registry.upstream.group import FIRST_PAUSE, LONGEST_PAUSE, ROUNDS, pause_after, verdict
 from oci_registry.upstream.host import PROBE_TIMEOUT
-from tests.support.fake_http import FakeResponse
+from tests.support.fake_http import FakeResponse, Sent
 from tests.unit.upstream.support import A_TAG, APP, LATEST, OTHER, A, B, QuestionsTestCase, manifest
 
 SERVER_ERROR = FakeResponse(500)
@@ -65,6 +65,33 @@ class Order(QuestionsTestCase):
         for _ in range(3):
             self.works()
         self.assertEqual((1, 4), (self.asked_of(A), self.asked_of(B)))
+
+    def test_pages(self) -> None:
+        """Each page of a list has a time of its own, and one of tags three times that of an answer."""
+        self.names = (A,)
+        self.connect()
+        held: list[Deferred[FakeResponse]] = []
+
+        def hold(_: Sent) -> Deferred[FakeResponse]:
+            held.append(Deferred())
+            return held[-1]
+
+        self.answer(A, hold)
+        whole = self.settings.response_timeout
+        asked = self.start(self.upstream.referrers(APP, Digest.of(b"x")))
+        for number in range(4):
+            self.clock.advance(whole - 0.1)
+            self.assertNoResult(asked)
+            more = {"Link": f'<?page={number}>; rel="next"'} if number < 3 else {}
+            held.pop().callback(FakeResponse(body=b'{"manifests":[]}', headers=more))
+            # Large pages are read in steps.
+            self.clock.pump([0.0] * 3)
+        self.successResultOf(asked)
+        asked = self.start(self.upstream.tags(APP, None, None))
+        self.clock.advance(3 * whole - 0.1)
+        self.assertNoResult(asked)
+        self.clock.advance(0.1)
+        self.error(asked, GatewayTimeout)
 
     def test_all_silent(self) -> None:
         """All hosts together take no longer than one may; then nobody impatient waits for them again."""
