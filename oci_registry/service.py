@@ -135,7 +135,7 @@ class Daemon(MultiService):
         )
         sizes = KnownSizes()
         trouble = StoreTrouble(reactor, metrics)
-        transfers = Transfers(blobs, self._fillers, reactor, trouble, metrics)
+        transfers = Transfers(blobs, self._fillers, reactor, trouble, sizes, metrics)
         patience = Patience(reactor)
         referrers_lists = ReferrersLists(referrers, manifests, reactor, trouble)
         manifest_cache = ManifestCache(manifests, tags, sizes, reactor, trouble, metrics)

@@ -6,22 +6,28 @@ from collections.abc import Awaitable, Callable
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
 
 from oci_registry.metrics import Metrics
-from oci_registry.pullthrough.far import FarRange, FarRanges, far_part
+from oci_registry.pullthrough.blob_size import ask_size
+from oci_registry.pullthrough.far import FarRange, FarRanges
 from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.pullthrough.rescue import Instead, RescuedSource
-from oci_registry.pullthrough.sizes import KnownSizes
+from oci_registry.pullthrough.sizes import KnownSizes, possible
 from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.pullthrough.trouble import READ, StoreTrouble
 from oci_registry.spec.digest import Digest
-from oci_registry.spec.errors import BadGateway
+from oci_registry.spec.errors import RangeInvalid
+from oci_registry.spec.ranges import ByteRange, RequestedRange
 from oci_registry.storage.blobs import BlobStore, StoredBlob
 from oci_registry.storage.interfaces import StoreError
-from oci_registry.streams.follower import LostPlace, TransferFailed
+from oci_registry.streams.follower import Follower, LostPlace, TransferFailed
 from oci_registry.streams.growing import GrowingBlob
 from oci_registry.streams.interfaces import Source
 from oci_registry.upstream.table import Target
+
+SETTLING = 3.0
+"""Seconds to wait for the length of a small blob that upstream does not announce."""
 
 
 @frozen
@@ -31,20 +37,39 @@ class OpenBlob:
     Take it before waiting for anything else: a transfer that is over keeps its bytes for those alone
     who follow it by then.
 
-    *size* in bytes; None while nobody knows it (upstream did not say).
+    *size* in bytes; None while nobody knows it (upstream did not say). *sure*: it is not just what a
+    manifest states.
     """
 
     digest: Digest
     size: int | None
+    sure: bool
     outcome: Outcome
     _blob: StoredBlob | GrowingBlob
     _instead: Instead
     _far: FarRange | None = None
+    _held: Follower | None = None
+    """Keeps a blob that cannot be stored from being given up before there is a source."""
 
     @property
     def cached(self) -> bool:
         """Whether it came from the store."""
         return self.outcome is Outcome.HIT
+
+    def part(self, asked: RequestedRange | None) -> ByteRange | None:
+        """Return the bytes to send to whoever asks for a range; None: the whole.
+
+        Raises `RangeInvalid`. A range of a blob whose length nobody knows may be ignored (RFC 9110
+        section 14.2).
+        """
+        if asked is None or self.size is None:
+            return None
+        try:
+            return asked.of(self.size)
+        except RangeInvalid:
+            if self.sure:
+                raise
+            return None
 
     def source(self, start: int, stop: int | None) -> Source:
         """Return the bytes from *start*; the source must be closed, and the blob then is."""
@@ -55,12 +80,17 @@ class OpenBlob:
         if isinstance(self._blob, StoredBlob):
             end = self._blob.size if stop is None else stop
             return RescuedSource(self._blob.source(start, end), start, end, self._instead)
-        return RescuedSource(self._blob.follow(start), start, stop, self._instead)
+        follower = self._blob.follow(start, self.size)
+        if self._held is not None:
+            self._held.close()
+        return RescuedSource(follower, start, stop, self._instead)
 
     def close(self) -> None:
         """No source will be taken."""
         if self._far is not None:
             self._far.close()
+        if self._held is not None:
+            self._held.close()
         if isinstance(self._blob, StoredBlob):
             self._blob.close()
 
@@ -93,42 +123,55 @@ class BlobCache:
 
     async def link(self, target: Target, digest: Digest) -> str | None:
         """Return a URL at which clients can fetch a blob that is stored, if the store has such."""
-        known = self._known_size(target, digest)
-        url = await self._trouble.despite(READ, self._store.link(digest, known), None)
+        hint = self._hint(target, digest)
+        url = await self._trouble.despite(READ, self._store.link(digest, hint), None)
         if url is not None:
             self._metrics.hit("blob", target.upstream.namespace)
         return url
 
     async def open(
-        self, target: Target, digest: Digest, head: int, start: int = 0, stop: int | None = None
+        self,
+        target: Target,
+        digest: Digest,
+        head: int,
+        asked: RequestedRange | None = None,
+        *,
+        beside: bool = True,
     ) -> OpenBlob:
         """Return the blob, its first bytes on the way. Raises upstream's `RegistryError`.
 
-        *head* bytes at *start* will be wanted at once, and none from *stop* on.
+        *asked*: the range that will be wanted, None for the whole; *head* bytes of it at once.
+        *beside*: it may be fetched beside the transfer.
         """
-        size = self._known_size(target, digest)
+        hint = self._hint(target, digest)
+        start, stop = (0, None) if asked is None else asked.expected
         growing = self._transfers.running(target, digest, start)
         joined = growing is not None
         if growing is None:
-            stored = await self._stored(lambda: self._store.open(digest, head, size, start, stop))
+            stored = await self._stored(lambda: self._store.open(digest, head, hint, start, stop))
             if stored is not None:
+                self._contradict(target, digest, stored.size)
                 self._metrics.hit("blob", target.upstream.namespace)
                 instead = self._instead(target, digest, stored.size)
-                return OpenBlob(digest, stored.size, Outcome.HIT, stored, instead)
+                return OpenBlob(digest, stored.size, True, Outcome.HIT, stored, instead)
             joined = self._transfers.can_be_joined(target, digest, start)
-            growing = await self._transfers.join(target, digest, size, start)
-        growing = await _certainly(growing)
-        part = None if stop is None else far_part(growing, start, stop)
-        far = None
-        if part is not None:
-            far = await self._far.fetch(target, digest, growing.size, part)
+            growing = await self._transfers.join(target, digest, hint, start)
+        far, held = None, None
+        if asked is not None and beside and self._far.wants(asked, growing, hint):
+            far = await self._far.fetch(target, digest, asked, growing, hint)
             if far is None:
                 # The transfer may have come to its end meanwhile.
-                return await self.open(target, digest, head, start)
+                return await self.open(target, digest, head, asked, beside=False)
+        else:
+            growing, held = await self._settled(growing, hint)
         self._metrics.miss("blob", target.upstream.namespace)
-        size = growing.size if far is None else far.size
+        told = growing.size if far is None else far.size
+        if told is not None:
+            self._contradict(target, digest, told)
+        size = hint if told is None else told
         outcome = Outcome.JOINED if joined and far is None else Outcome.MISS
-        return OpenBlob(digest, size, outcome, growing, self._instead(target, digest, size), far)
+        instead = self._instead(target, digest, size)
+        return OpenBlob(digest, size, told is not None, outcome, growing, instead, far, held)
 
     def _instead(self, target: Target, digest: Digest, size: int | None) -> Instead:
         """Return what finds another source for a reader, who has been told that there are *size* bytes."""
@@ -141,29 +184,58 @@ class BlobCache:
             else:
                 self._trouble.failed(READ, error)
                 growing = await self._transfers.join(target, digest, size, position)
-            return growing.follow(position)
+            return growing.follow(position, size)
 
         return instead
 
     async def size(self, target: Target, digest: Digest) -> BlobSize:
         """Return a blob's size without downloading it. Raises upstream's `RegistryError`."""
         growing = self._transfers.running(target, digest)
-        if growing is not None and growing.size is not None:
-            return BlobSize(growing.size, Outcome.JOINED)
-        known = self._known_size(target, digest)
-        stored = await self._trouble.despite(READ, self._store.size(digest, known), None)
+        under_way = None if growing is None else possible(digest, growing.size)
+        if under_way is not None:
+            return BlobSize(under_way, Outcome.JOINED)
+        hint = self._hint(target, digest)
+        stored = await self._trouble.despite(READ, self._store.size(digest, hint), None)
         if stored is not None:
+            self._contradict(target, digest, stored)
             self._metrics.hit("blob", target.upstream.namespace)
             return BlobSize(stored, Outcome.HIT)
         self._metrics.miss("blob", target.upstream.namespace)
-        size = await target.upstream.blob_size(target.repository, digest)
-        size = known if size is None else size
-        if size is None:
-            raise BadGateway(f"upstream does not say how long {digest} is")
+        size = await ask_size(target, digest, hint, self._transfers.clock)
+        self._contradict(target, digest, size)
         return BlobSize(size, Outcome.MISS)
 
-    def _known_size(self, target: Target, digest: Digest) -> int | None:
+    def _hint(self, target: Target, digest: Digest) -> int | None:
         return self._sizes.get(target.upstream.namespace, target.repository, digest)
+
+    def _contradict(self, target: Target, digest: Digest, size: int) -> None:
+        self._sizes.contradict(target.upstream.namespace, target.repository, digest, size)
+
+    async def _settled(
+        self, growing: GrowingBlob, hint: int | None
+    ) -> tuple[GrowingBlob, Follower | None]:
+        """Return the blob, or its successor, when what its clients are told of it is as sure as may be.
+
+        Nothing can be held back of an empty blob: its digest must be known before the headers leave. The
+        length of a small one that upstream did not announce is known before its first byte can leave.
+        The follower, if there is one, is to be closed when there is another.
+        """
+        while growing.size == 0 and not growing.verified:
+            growing = await _ended(growing)
+        if growing.size is not None or hint is None or growing.visible:
+            return growing, None
+        held = growing.follow()
+        try:
+            data = held.read(1)
+            if isinstance(data, Deferred):
+                await data.addTimeout(SETTLING, self._transfers.clock)
+        except (DeferredTimeout, TransferFailed):
+            # Whoever reads on will notice.
+            pass
+        except BaseException:
+            held.close()
+            raise
+        return _latest(growing), held
 
     async def _stored(self, look: Callable[[], Awaitable[StoredBlob | None]]) -> StoredBlob | None:
         """Look in the store, again if something was committed while we looked."""
@@ -174,23 +246,25 @@ class BlobCache:
                 return stored
 
 
-async def _certainly(growing: GrowingBlob) -> GrowingBlob:
-    """Return the blob, or what comes in its place if it is said to be empty and is not.
+async def _ended(growing: GrowingBlob) -> GrowingBlob:
+    """Wait for the end of a blob that is said to be empty; return it, or what came in its place.
 
-    Nothing can be held back of an empty blob: its digest must be known before the headers leave.
+    Raises `TransferFailed` if nothing did.
     """
-    while growing.size == 0:
-        follower = growing.follow()
-        try:
-            data = follower.read(1)
-            if isinstance(data, Deferred):
-                await data
-            break
-        except TransferFailed:
-            while growing.successor is not None:
-                growing = growing.successor
-            if growing.failure is not None:
-                raise
-        finally:
-            follower.close()
+    follower = growing.follow()
+    try:
+        data = follower.read(1)
+        if isinstance(data, Deferred):
+            await data
+    except TransferFailed:
+        if growing.successor is None:
+            raise
+    finally:
+        follower.close()
+    return _latest(growing)
+
+
+def _latest(growing: GrowingBlob) -> GrowingBlob:
+    while growing.successor is not None:
+        growing = growing.successor
     return growing

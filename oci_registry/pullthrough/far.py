@@ -6,6 +6,7 @@ Lazy pullers read a table of contents near the end of a layer, and then a file h
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
@@ -14,10 +15,9 @@ from twisted.python.failure import Failure
 
 from oci_registry.metrics import Metrics
 from oci_registry.spec.digest import Digest
-from oci_registry.spec.errors import RegistryError
-from oci_registry.spec.ranges import ByteRange
+from oci_registry.spec.errors import RangeInvalid, RegistryError
+from oci_registry.spec.ranges import ByteRange, RequestedRange
 from oci_registry.streams.follower import TransferFailed
-from oci_registry.streams.growing import GrowingBlob
 from oci_registry.streams.pipe import Pipe
 from oci_registry.upstream.interfaces import UpstreamBlob
 from oci_registry.upstream.table import Target
@@ -32,12 +32,49 @@ PATIENCE = 5.0
 """Seconds to wait for upstream to begin with one; the client has waited for the transfer already."""
 
 
-def far_part(growing: GrowingBlob, start: int, stop: int) -> ByteRange | None:
-    """Return the bytes from *start* to *stop* if it is not worth waiting for them."""
-    stop = stop if growing.size is None else min(stop, growing.size)
-    if start - growing.received <= FAR or not 0 < stop - start <= LONGEST:
+_FIRST = ByteRange(0, 1)
+"""What is asked for where only the blob's length is of interest."""
+
+
+def far_part(asked: RequestedRange, size: int | None, received: int) -> ByteRange | None:
+    """Return the bytes that are asked for if it is not worth waiting for them.
+
+    *size*: the blob's length in bytes, if it is known: without it the end of a blob cannot be found, and
+    the part returned is the first byte, with which upstream will tell the length. *received*: how many
+    bytes the transfer has.
+    """
+    if asked.suffix is None and asked.start - received <= FAR:
         return None
-    return ByteRange(start, stop)
+    if size is not None:
+        part = _clamped(asked, size)
+    elif asked.stop is not None:
+        part = ByteRange(asked.start, asked.stop)
+    else:
+        return _FIRST
+    if part is None or part.start - received <= FAR or part.length > LONGEST:
+        return None
+    return part
+
+
+def _clamped(asked: RequestedRange, size: int) -> ByteRange | None:
+    try:
+        return asked.of(size)
+    except RangeInvalid:
+        return None
+
+
+class Progress(Protocol):
+    """How far a transfer is: a `GrowingBlob`."""
+
+    size: int | None
+    received: int
+
+
+def _assumed(asked: RequestedRange, growing: Progress, hint: int | None) -> int | None:
+    """Return the blob's length to begin with; a range beyond a hint says that the hint is wrong."""
+    if growing.size is not None:
+        return growing.size
+    return None if hint is None or _clamped(asked, hint) is None else hint
 
 
 class FarRange:
@@ -91,36 +128,68 @@ class FarRanges:
         self._metrics = metrics
         self._fetching = 0
 
-    async def fetch(
-        self, target: Target, digest: Digest, size: int | None, part: ByteRange
-    ) -> FarRange | None:
-        """Return a part of a blob; None where it must be waited for.
+    def wants(self, asked: RequestedRange, growing: Progress, hint: int | None) -> bool:
+        """Whether a range is worth a request of its own, and there is room for one more.
 
-        *size*: the blob's length if it is known; upstream must give the same.
+        *growing*: the transfer, *hint*: the blob's length to begin with, if that does not know it.
         """
-        if self._fetching >= AT_ONCE:
-            return None
+        size = _assumed(asked, growing, hint)
+        return self._fetching < AT_ONCE and far_part(asked, size, growing.received) is not None
+
+    async def fetch(
+        self,
+        target: Target,
+        digest: Digest,
+        asked: RequestedRange,
+        growing: Progress,
+        hint: int | None,
+    ) -> FarRange | None:
+        """Return the part of a blob that is wanted; None where it must be waited for.
+
+        If the transfer knows the blob's length, upstream must give the same with the part.
+        """
+        size = _assumed(asked, growing, hint)
         self._count(1)
         far: FarRange | None = None
         try:
-            far = await self._ask(target, digest, size, part)
+            far = await self._ask(target, digest, asked, growing, size)
         finally:
             if far is None:
                 self._count(-1)
         return far
 
     async def _ask(
-        self, target: Target, digest: Digest, size: int | None, part: ByteRange
+        self,
+        target: Target,
+        digest: Digest,
+        asked: RequestedRange,
+        growing: Progress,
+        size: int | None,
     ) -> FarRange | None:
+        """Ask for the part, and once more if the length has turned out to be another one."""
+        for _ in range(2):
+            part = far_part(asked, size, growing.received)
+            body = None if part is None else await self._begin(target, digest, part)
+            if part is None or body is None:
+                return None
+            size = body.size
+            if size is None or growing.size not in (None, size):
+                body.abandon()
+                return None
+            if part != _FIRST and part == _clamped(asked, size):
+                return self._streamed(target, part, size, body)
+            body.abandon()
+        return None
+
+    async def _begin(self, target: Target, digest: Digest, part: ByteRange) -> UpstreamBlob | None:
         question = target.upstream.part(target.repository, digest, part.start, part.stop)
         try:
-            body = await Deferred.fromCoroutine(question).addTimeout(PATIENCE, self._clock)
+            return await Deferred.fromCoroutine(question).addTimeout(PATIENCE, self._clock)
         except (RegistryError, DeferredTimeout):
             # It will come with the transfer.
             return None
-        if body.size is None or size not in (None, body.size) or part.stop > body.size:
-            body.abandon()
-            return None
+
+    def _streamed(self, target: Target, part: ByteRange, size: int, body: UpstreamBlob) -> FarRange:
         self._metrics.far_ranges.inc()
 
         def over(received: int) -> None:
@@ -128,7 +197,7 @@ class FarRanges:
             self._metrics.upstream_bytes.labels(namespace).inc(received)
             self._count(-1)
 
-        return FarRange(part, body.size, body, over)
+        return FarRange(part, size, body, over)
 
     def _count(self, change: int) -> None:
         self._fetching += change

@@ -6,7 +6,6 @@ from collections import OrderedDict
 
 from twisted.internet.interfaces import IReactorTime
 
-from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.trouble import READ, WRITTEN, StoreTrouble
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest
@@ -25,13 +24,11 @@ class KnownManifests:
         self,
         manifests: ManifestStore,
         tags: TagStore,
-        sizes: KnownSizes,
         clock: IReactorTime,
         trouble: StoreTrouble,
     ) -> None:
         self._manifests = manifests
         self._tags = tags
-        self._sizes = sizes
         self._clock = clock
         self._trouble = trouble
         self._refused: OrderedDict[tuple[str, str, str], None] = OrderedDict()
@@ -46,15 +43,11 @@ class KnownManifests:
         if recent is not None:
             return recent
         stored = self._manifests.get(target.upstream.namespace, digest)
-        manifest = await self._trouble.despite(READ, stored, None)
-        if manifest is not None:
-            self._sizes.learn(target.upstream.namespace, target.repository, manifest)
-        return manifest
+        return await self._trouble.despite(READ, stored, None)
 
     async def keep(self, target: Target, manifest: Manifest) -> None:
         """Keep a manifest that has come from upstream."""
         host = target.upstream.namespace
-        self._sizes.learn(host, target.repository, manifest)
         await self._trouble.despite(WRITTEN, self._manifests.put(host, manifest), None)
 
     async def tag(self, target: Target, tag: Tag) -> TagRecord | None:

@@ -26,6 +26,7 @@ from oci_registry.spec.errors import (
     ManifestUnknown,
     NameUnknown,
     RegistryError,
+    TooManyRequests,
 )
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
@@ -88,7 +89,8 @@ class ManifestCache:
         trouble: StoreTrouble,
         metrics: Metrics,
     ) -> None:
-        self._known = KnownManifests(manifests, tags, sizes, clock, trouble)
+        self._known = KnownManifests(manifests, tags, clock, trouble)
+        self._sizes = sizes
         self._clock = clock
         self._metrics = metrics
         self._asking: SingleFlight[Question, ServedManifest] = SingleFlight()
@@ -109,6 +111,7 @@ class ManifestCache:
             served = await self._believed(target, reference)
         if served is None:
             served = await self._ask(target, reference)
+        self._sizes.learn(host, target.repository, served.manifest)
         if served.cached:
             self._metrics.hit("manifest", host)
         else:
@@ -226,17 +229,19 @@ class ManifestCache:
     ) -> ServedManifest:
         """Ask with HEAD, and with GET if what we have is not what the tag means.
 
-        *patient*: if HEAD fails, only GET can still help.
+        Whatever HEAD is answered but a digest, GET has the last word: there are registries that do not
+        offer HEAD, or not properly. Not where upstream limits requests or does not answer in time,
+        unless *patient*: then only GET can still help.
         """
         deadline = self._clock.seconds() + REVALIDATION_TIMEOUT
         upstream, repository = target.upstream, target.repository
         try:
             digest = await self._before(deadline, upstream.manifest_digest(repository, tag))
-        except (*_UNKNOWN, Denied):
-            raise
-        except RegistryError:
+        except (TooManyRequests, GatewayTimeout):
             if not patient:
                 raise
+            digest = None
+        except RegistryError:
             digest = None
         if digest is not None:
             current = (

@@ -6,14 +6,16 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from oci_registry.metrics import Metrics
+from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.trouble import WRITTEN, StoreTrouble
 from oci_registry.spec.digest import Digest, Prefix
-from oci_registry.spec.errors import BadGateway, BlobUnknown, Denied, RegistryError
+from oci_registry.spec.errors import BlobUnknown, Denied, RegistryError
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.interfaces import IObjectWriter, StoreError
 from oci_registry.streams.follower import TransferFailed
@@ -24,6 +26,8 @@ from oci_registry.upstream.table import Target
 
 ATTEMPTS = 4
 """Downloads of one blob until its bytes are right."""
+SECOND_OPINION = 5.0
+"""Seconds to wait for another host where the first announces another length than a manifest."""
 
 
 class Around(Protocol):
@@ -33,6 +37,7 @@ class Around(Protocol):
     batches: RunInThread
     clock: IReactorTime
     trouble: StoreTrouble
+    sizes: KnownSizes
     metrics: Metrics
     stopped: bool
 
@@ -48,8 +53,9 @@ class Transfer:
 
     It goes on when its clients leave. It ends with the blob committed, or with nothing of it left. If
     the bytes turn out to be wrong it starts over, with other hosts; its readers notice only if what
-    they have had was wrong. *size*: the length in bytes if it is known already. *stored*: whether the
-    blob is to be kept. *had*: what the reader has had of it from elsewhere.
+    they have had was wrong. *hint*: the length in bytes that a manifest states, if
+    any; upstream may contradict it. *stored*: whether the blob is to be kept. *had*: what the reader
+    has had of it from elsewhere.
     """
 
     _log = Logger()
@@ -59,7 +65,7 @@ class Transfer:
         around: Around,
         target: Target,
         digest: Digest,
-        size: int | None,
+        hint: int | None,
         *,
         stored: bool = True,
         had: Prefix | None = None,
@@ -71,7 +77,7 @@ class Transfer:
         self.ending = False
         self.done: Deferred[None] | None = None
         self._around = around
-        self._size = size
+        self._hint = hint
         self._stored = stored
         self._had = had
         self._error: Exception | None = None
@@ -125,28 +131,56 @@ class Transfer:
             await self._end()
 
     async def _ask(self) -> UpstreamBlob:
-        """Begin a download, from a host that is not guilty."""
+        """Begin a download, from a host that is not guilty.
+
+        One that announces another length than a manifest states may as well send an error page: other
+        hosts are asked before it is used.
+        """
+        body = await self._blob(self._guilty)
+        odd = body.hosts
+        if None in (self._hint, body.size) or body.size == self._hint:
+            return body
+        self._tell(LogLevel.info, f"it has {body.size} bytes, a manifest says {self._hint}")
+        try:
+            while (other := await self._other(odd)) is not None:
+                if other.size == self._hint:
+                    body.abandon()
+                    self.target.upstream.distrust(self.digest, odd)
+                    return other
+                other.abandon()
+                odd |= other.hosts
+        except BaseException:
+            body.abandon()
+            raise
+        return body
+
+    async def _other(self, odd: frozenset[str]) -> UpstreamBlob | None:
+        if len(odd) >= ATTEMPTS:
+            return None
+        asked = Deferred.fromCoroutine(self._blob(self._guilty | odd))
+        try:
+            return await asked.addTimeout(SECOND_OPINION, self._around.clock)
+        except (RegistryError, DeferredTimeout):
+            return None
+
+    async def _blob(self, avoiding: frozenset[str]) -> UpstreamBlob:
         target = self.target
         return await target.upstream.blob(
-            target.repository, self.digest, self._size, avoiding=self._guilty
+            target.repository, self.digest, self._hint, avoiding=avoiding
         )
 
     async def _receive(self, body: UpstreamBlob) -> RegistryError | None:
         """Take a body to its end; return what is wrong with the bytes, None if they are right."""
-        wrong = self._disagreement(body)
-        if wrong is not None:
-            body.abandon()
-            return wrong
-        size = self._size if body.size is None else body.size
         try:
-            self._writer = await self._create(size)
+            # Not what a manifest states: a store may write it down beside the bytes.
+            self._writer = await self._create(body.size)
         except BaseException:
             body.abandon()
             raise
         around = self._around
         blob = self.blob = GrowingBlob(
             self.digest,
-            size,
+            body.size,
             self._writer,
             around.batches,
             around.clock,
@@ -177,19 +211,13 @@ class Transfer:
             self._around.metrics.upstream_bytes.labels(namespace).inc(blob.received)
         self.received = True
         if await blob.finish():
+            if body.size is None:
+                self._around.sizes.verified(self.digest, blob.received)
             return True
         self.received = False
         if blob.wrong is None:
             raise blob.failure or TransferFailed("the download was given up")
         return False
-
-    def _disagreement(self, body: UpstreamBlob) -> RegistryError | None:
-        """Return what is wrong with the length that upstream announces."""
-        if None in (self._size, body.size) or self._size == body.size:
-            return None
-        return BadGateway(
-            f"upstream says that {self.digest} has {body.size} bytes, its manifest {self._size}"
-        )
 
     async def _another(self, body: UpstreamBlob, wrong: RegistryError) -> UpstreamBlob:
         """Begin another download, after one that was wrong; raises *wrong* if there cannot be one."""

@@ -6,6 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from oci_registry.metrics import Metrics
+from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.transfer import Transfer
 from oci_registry.pullthrough.trouble import StoreTrouble
 from oci_registry.spec.digest import Digest, Prefix
@@ -41,12 +42,14 @@ class Transfers:
         batches: RunInThread,
         clock: IReactorTime,
         trouble: StoreTrouble,
+        sizes: KnownSizes,
         metrics: Metrics,
     ) -> None:
         self.store = store
         self.batches = batches
         self.clock = clock
         self.trouble = trouble
+        self.sizes = sizes
         self.metrics = metrics
         self.stopped = False
         self.commits = 0
@@ -75,19 +78,19 @@ class Transfers:
         return None
 
     async def join(
-        self, target: Target, digest: Digest, size: int | None, position: int = 0
+        self, target: Target, digest: Digest, hint: int | None, position: int = 0
     ) -> GrowingBlob:
         """Return the growing blob of a transfer of *digest*, which is started if need be.
 
-        *size*: its length in bytes if a manifest told it. Another one is started beside it if the bytes
-        from *position* on are no longer to be had from it. Raises upstream's `RegistryError`; what
+        *hint*: its length in bytes according to a manifest, if any. Another one is started beside it
+        if the bytes from *position* on are no longer to be had from it. Raises upstream's `RegistryError`; what
         another client's upstream answered is not held against this one's.
         """
         while True:
             transfer = self._joinable(target, digest, position)
             if transfer is None:
                 self._check(target)
-                transfer = Transfer(self, target, digest, size)
+                transfer = Transfer(self, target, digest, hint)
                 self._running.setdefault(digest, {})[_audience(target)] = transfer
                 self._start(transfer)
             try:
@@ -97,7 +100,7 @@ class Transfers:
                     raise
 
     async def alone(
-        self, target: Target, digest: Digest, size: int | None, had: Prefix | None
+        self, target: Target, digest: Digest, hint: int | None, had: Prefix | None
     ) -> GrowingBlob:
         """Return the growing blob of a transfer for one reader, who has lost its place in another one.
 
@@ -105,7 +108,7 @@ class Transfers:
         joins it. *had*: what the reader has had; the transfer fails if it begins with other bytes.
         """
         self._check(target)
-        transfer = Transfer(self, target, digest, size, stored=False, had=had)
+        transfer = Transfer(self, target, digest, hint, stored=False, had=had)
         self._start(transfer)
         return await transfer.opened()
 

@@ -35,12 +35,45 @@ class ByteRange:
         return f"bytes {self.start}-{self.stop - 1}/{size}"
 
 
-def parse_range(header: str | None, size: int) -> ByteRange | None:
-    """The part of ``size`` bytes that a ``Range`` header asks for; ``None`` is the whole.
+@frozen
+class RequestedRange:
+    """What a ``Range`` header asks for, before anybody knows how many bytes there are.
+
+    From ``start`` up to but without ``stop`` (None: to the end); or the last ``suffix`` bytes, if that
+    is not None.
+    """
+
+    start: int = 0
+    stop: int | None = None
+    suffix: int | None = None
+
+    @property
+    def expected(self) -> tuple[int, int | None]:
+        """Where it begins and ends, for whoever reads ahead of the size.
+
+        ``(0, None)`` for the last bytes, and for a range farther off than anything is.
+        """
+        if self.suffix is not None or self.start > _FARTHEST:
+            return 0, None
+        return self.start, self.stop
+
+    def of(self, size: int) -> ByteRange:
+        """The part of ``size`` bytes that is meant; `RangeInvalid` if no byte of it exists.
+
+        An end beyond the last byte is clamped (some clients ask for one byte too many).
+        """
+        start = self.start if self.suffix is None else max(size - self.suffix, 0)
+        # True as well of the last no bytes, and of any part of nothing.
+        if start >= size:
+            raise RangeInvalid.beyond(size)
+        return ByteRange(start, size if self.stop is None else min(self.stop, size))
+
+
+def parse_range(header: str | None) -> RequestedRange | None:
+    """The range that a ``Range`` header asks for; ``None`` is the whole.
 
     What is malformed, absurdly long, in another unit or for several ranges is ignored, as
-    section 14.2 allows.  An end beyond the last byte is clamped (some clients ask for one byte
-    too many).  `RangeInvalid` if no byte of the range exists.
+    section 14.2 allows.
     """
     if header is None or len(header) > _MAX_HEADER:
         return None
@@ -49,34 +82,10 @@ def parse_range(header: str | None, size: int) -> ByteRange | None:
         return None
     first, last = match.groups()
     if first:
-        start = int(first)
-        stop = size
-        if last:
-            if int(last) < start:
-                return None
-            stop = min(int(last) + 1, size)
-    elif last:
-        start = max(size - int(last), 0)
-        stop = size
-    else:
-        return None
-    # True as well of the last no bytes, and of any part of nothing.
-    if start >= size:
-        raise RangeInvalid.beyond(size)
-    return ByteRange(start, stop)
-
-
-def expected_part(header: str | None) -> tuple[int, int | None]:
-    """Where a ``Range`` header begins and ends (exclusive), as far as that can be told without the size.
-
-    It is a guess for whoever reads ahead: of the whole, of a range from the end, of one farther off
-    than anything is, and of what `parse_range` would ignore, it is ``(0, None)``.
-    """
-    match = None if header is None else _RANGE.fullmatch(header[:_MAX_HEADER].strip(" \t"))
-    first, last = match.groups() if match is not None else ("", "")
-    if not first or int(first) > _FARTHEST or (last and int(last) < int(first)):
-        return 0, None
-    return int(first), int(last) + 1 if last else None
+        if last and int(last) < int(first):
+            return None
+        return RequestedRange(int(first), int(last) + 1 if last else None)
+    return RequestedRange(suffix=int(last)) if last else None
 
 
 def parse_content_range(header: str | None) -> tuple[int, int, int | None] | None:

@@ -29,6 +29,10 @@ class LostPlace(TransferFailed):
         self.cause = cause
 
 
+class WrongLength(TransferFailed):
+    """The blob is right, but it is not as long as this reader's client was told."""
+
+
 class Followed(Protocol):
     """What a follower asks of the blob that it reads: a `growing.GrowingBlob`."""
 
@@ -37,9 +41,8 @@ class Followed(Protocol):
     seen: Prefix | None
     """What followers may have had of it, all of them."""
 
-    @property
-    def visible(self) -> int:
-        """How many bytes followers may have by now."""
+    def visible_to(self, announced: int | None) -> int:
+        """How many bytes a follower may have by now whose client expects *announced* bytes in all."""
 
     def take(self, position: int, limit: int) -> bytes | Deferred[bytes] | None:
         """Return visible bytes at *position*; None if they are no longer to be had."""
@@ -55,10 +58,14 @@ class Followed(Protocol):
 
 
 class Follower:
-    """One reader of a growing blob: a `Source`. Not to be shared."""
+    """One reader of a growing blob: a `Source`. Not to be shared.
 
-    def __init__(self, blob: Followed, position: int) -> None:
+    *announced*: how many bytes its client expects the whole blob to have, None if it was not told.
+    """
+
+    def __init__(self, blob: Followed, position: int, announced: int | None = None) -> None:
         self.position = position
+        self.announced = announced
         self._start = position
         self._blob = blob
         self._waiting: Deferred[None] | None = None
@@ -75,8 +82,9 @@ class Follower:
             raise self._error
         if blob.failure is not None:
             raise TransferFailed(str(blob.failure))
-        if self.position < blob.visible:
-            data = blob.take(self.position, limit)
+        visible = blob.visible_to(self.announced)
+        if self.position < visible:
+            data = blob.take(self.position, min(limit, visible - self.position))
             if data is None:
                 self.drop()
                 return self.read(limit)
@@ -91,7 +99,7 @@ class Follower:
         return waiting.addCallback(lambda _: self.read(limit))
 
     def _came(self, data: bytes, blob: Followed, limit: int) -> bytes | Deferred[bytes]:
-        if blob is not self._blob or self.position >= blob.visible:
+        if blob is not self._blob or self.position >= blob.visible_to(self.announced):
             # They have turned out to be wrong meanwhile: others will come in their place.
             return self.read(limit)
         if not data:
@@ -129,10 +137,16 @@ class Follower:
             self._error is not None
             or self._blob.failure is not None
             or self._blob.verified
-            or self.position < self._blob.visible
+            or self.position < self._blob.visible_to(self.announced)
         ):
             waiting, self._waiting = self._waiting, None
             waiting.callback(None)
+
+    def check_length(self, size: int) -> None:
+        """The blob has *size* bytes: fail if the client expects another number."""
+        if self.announced not in (None, size):
+            error = f"the blob has {size} bytes, and not the {self.announced} that were announced"
+            self.fail(WrongLength(error))
 
     def move(self, blob: Followed) -> None:
         """Go on with another blob, which has the same bytes up to where this reader is, or will fail it."""

@@ -56,11 +56,11 @@ def _ignore(_: Exception) -> None:
 class GrowingBlob:
     """The one place where a download's bytes are, from the first to the commit.
 
-    *size* is the length that upstream announced, in bytes, or None. *file* is where they are stored;
-    if appending fails, *store_failed* is told why, and the blob goes on in memory alone, held to the
-    pace of its followers. *had*: what its only reader has had from elsewhere; the blob fails when it
-    does not begin so. Bytes become visible to followers when they are hashed; the last `TAIL` of them
-    only when the whole is verified (`finish`).
+    *size* is the length that upstream announced, in bytes, or None: the digest decides then. *file*
+    is where they are stored; if appending fails, *store_failed* is told why, and the blob goes on in
+    memory alone, held to the pace of its followers. *had*: what its only reader has had from elsewhere;
+    the blob fails when it does not begin so. Bytes become visible to followers when they are hashed;
+    the last `TAIL` of them only when the whole is verified (`finish`).
     """
 
     _log = Logger()
@@ -164,9 +164,8 @@ class GrowingBlob:
         for follower in followers:
             follower.move(self)
             self._readers.add(follower)
-        if earlier.size not in (None, self.size):
-            error = TransferFailed(f"{self.digest}: upstream has announced two different lengths")
-            self._readers.fail(followers, error)
+        if self.size is not None:
+            self._readers.check_length(self.size)
         self._fail_beyond(earlier.stored)
         if self._readers.had() and earlier._file is not None:
             had = self._readers.had()
@@ -176,12 +175,19 @@ class GrowingBlob:
 
     # -- the reading side
 
-    def follow(self, position: int = 0) -> Follower:
-        """Return a new reader that starts at *position*."""
+    def follow(self, position: int = 0, announced: int | None = None) -> Follower:
+        """Return a new reader that starts at *position*.
+
+        *announced*: how many bytes its client expects the whole to have, if that is not `size`. The
+        reader fails with `WrongLength`, before its client has had the last `TAIL` of them, if there
+        turn out to be more or fewer.
+        """
         if self.successor is not None:
-            return self.successor.follow(position)
-        follower = Follower(self, position)
+            return self.successor.follow(position, announced)
+        follower = Follower(self, position, self.size if announced is None else announced)
         self._readers.add(follower)
+        if self.size is not None:
+            follower.check_length(self.size)
         return follower
 
     def can_follow(self, position: int) -> bool:
@@ -199,12 +205,18 @@ class GrowingBlob:
     @property
     def visible(self) -> int:
         """How many bytes followers may have by now."""
+        return self.visible_to(None)
+
+    def visible_to(self, announced: int | None) -> int:
+        """How many bytes a follower may have by now whose client expects *announced* bytes in all."""
         if self.verified:
             return self.digested
         if self.wrong is not None:
             return 0
-        known = self.digested if self.size is None else self.size
-        return max(0, min(self.digested, known - TAIL))
+        if self.size is not None:
+            return max(0, min(self.digested, self.size - TAIL))
+        end = self.digested if announced is None else min(self.digested, announced)
+        return max(0, end - TAIL)
 
     def take(self, position: int, limit: int) -> bytes | Deferred[bytes] | None:
         """Return visible bytes at *position*, which must be below `visible`.
@@ -286,6 +298,7 @@ class GrowingBlob:
             self._fail_beyond(self.digested)
             self.verified = True
             self.size = self.received
+            self._readers.check_length(self.size)
         self._end(verified=self.verified)
 
     def _refuse(self, reason: str) -> None:

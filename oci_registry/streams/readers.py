@@ -58,6 +58,11 @@ class Readers:
         """Fail who has had bytes from *position* on: they were not the right ones."""
         self.fail([f for f in self._all if f.begun and f.position > position], error)
 
+    def check_length(self, size: int) -> None:
+        """Fail whose client expects another number of bytes than *size*."""
+        for follower in list(self._all):
+            follower.check_length(size)
+
     def fail(self, followers: Iterable[Follower], error: TransferFailed) -> None:
         """Fail some of them."""
         for follower in list(followers):

@@ -11,6 +11,9 @@ from oci_registry.streams.interfaces import Source
 
 CHUNK = 256 * 1024
 """Bytes per write: large enough that the cost per write does not count."""
+FRAMED = CHUNK - 16
+"""Bytes per write where the length is not known: with their frame (RFC 9112 section 7.1) no more than
+`CHUNK`, which Twisted sends in whole halves; a few bytes more would cost another call each time."""
 
 
 class BytesSource:
@@ -83,7 +86,7 @@ class Sender:
                 if self._left == 0:
                     self._end(None)
                     return
-                limit = CHUNK if self._left is None else min(CHUNK, self._left)
+                limit = FRAMED if self._left is None else min(CHUNK, self._left)
                 data = self._source.read(limit)
                 if isinstance(data, Deferred):
                     self._reading = data

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 
+FEW = 4096
+"""Bytes that are not worth a write of their own."""
+
 
 class Window:
     """A piece of a stream that moves on: bytes are added at its end and dropped at its start.
@@ -33,18 +36,27 @@ class Window:
         self.end += len(data)
 
     def get(self, position: int, limit: int) -> bytes | None:
-        """Return at most *limit* bytes at *position*, of one batch; None if they are not held."""
+        """Return at most *limit* bytes at *position*; None if they are not held.
+
+        They are of one batch, or of two where that would be but a few.
+        """
         start = self.start
         if position < start:
             return None
-        for batch in self._batches:
+        batches = iter(self._batches)
+        for batch in batches:
             end = start + len(batch)
             if position < end:
-                if position == start and len(batch) <= limit:
-                    return batch
-                return batch[position - start : position - start + limit]
+                break
             start = end
-        return None
+        else:
+            return None
+        if position == start and len(batch) <= limit:
+            return batch
+        piece = batch[position - start : position - start + limit]
+        if len(piece) < min(FEW, limit):
+            piece += next(batches, b"")[: limit - len(piece)]
+        return piece
 
     def shrink(self, limit: int) -> None:
         """Drop the oldest batches until no more than *limit* bytes are held."""

@@ -6,7 +6,7 @@ from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.blobs import BlobCache
 from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.spec.mediatypes import OCTET_STREAM
-from oci_registry.spec.ranges import expected_part, parse_range
+from oci_registry.spec.ranges import RequestedRange, parse_range
 from oci_registry.spec.routes import BlobRoute
 from oci_registry.streams.send import CHUNK
 from oci_registry.upstream.table import UpstreamTable
@@ -48,30 +48,34 @@ class BlobHandler:
     async def __call__(self, request: RegistryRequest, route: BlobRoute) -> None:
         """Answer the request; raises `RegistryError`."""
         target = resolve(self._table, request, route)
+        if not_modified(request, route.digest, exists=False):
+            # The client has these bytes, wherever it has them from: nobody need be asked.
+            return
         if request.method == b"HEAD":
             told = await self._blobs.size(target, route.digest)
             request.outcome = told.outcome
+            if not_modified(request, route.digest):
+                return
             request.setHeader(b"Accept-Ranges", b"bytes")
             set_content(request, OCTET_STREAM, told.size, route.digest)
             send_bytes(request, b"")
             return
-        asked = _range_asked(request, route)
+        asked = _requested_range(request, route)
         if self._redirect if asked is None else self._redirect_ranges:
             url = await self._blobs.link(target, route.digest)
             if url is not None:
                 request.outcome = Outcome.HIT
                 redirect(request, url, route.digest)
                 return
-        start, stop = expected_part(asked)
+        start, stop = (0, None) if asked is None else asked.expected
         head = CHUNK if stop is None else min(CHUNK, stop - start)
-        blob = await self._blobs.open(target, route.digest, head, start, stop)
+        blob = await self._blobs.open(target, route.digest, head, asked)
         request.outcome = blob.outcome
         try:
             if not_modified(request, route.digest):
                 blob.close()
                 return
-            # A range of a blob whose length nobody knows may be ignored (RFC 9110 section 14.2).
-            part = None if blob.size is None else parse_range(asked, blob.size)
+            part = blob.part(asked)
             request.setHeader(b"Accept-Ranges", b"bytes")
             if part is None:
                 set_content(request, OCTET_STREAM, blob.size, route.digest)
@@ -91,9 +95,9 @@ class BlobHandler:
             self._sent.inc(request.sentLength)
 
 
-def _range_asked(request: RegistryRequest, route: BlobRoute) -> str | None:
-    """Return the client's ``Range``, unless it is for another version (``If-Range``, section 13.1.5)."""
+def _requested_range(request: RegistryRequest, route: BlobRoute) -> RequestedRange | None:
+    """Return the range that is asked for, unless it is of another version (RFC 9110 section 13.1.5)."""
     condition = request.getHeader("if-range")
     if condition is not None and condition != f'"{route.digest}"':
         return None
-    return request.getHeader("range")
+    return parse_range(request.getHeader("range"))

@@ -40,16 +40,16 @@ def resolve(table: UpstreamTable, request: RegistryRequest, route: NamedRoute) -
     return target
 
 
-def not_modified(request: RegistryRequest, digest: Digest) -> bool:
+def not_modified(request: RegistryRequest, digest: Digest, *, exists: bool = True) -> bool:
     """Whether the client says that it has this content already (RFC 9110 section 13.1.2).
 
-    Then the response is made a 304.
+    Then the response is made a 304. *exists*: there is such content, which is all that ``*`` asks.
     """
     header = request.getHeader("if-none-match")
     if header is None:
         return False
     tags = {tag.strip().removeprefix("W/") for tag in header.split(",")}
-    if f'"{digest}"' not in tags and "*" not in tags:
+    if f'"{digest}"' not in tags and not (exists and "*" in tags):
         return False
     request.setResponseCode(304)
     request.responseHeaders.removeHeader(b"Content-Length")

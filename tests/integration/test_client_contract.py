@@ -283,7 +283,8 @@ class ClientContract(MirrorTestCase):
         await self.start(self.upstream("docker.io", manifest_invalidation_time=0.0))
         fresh = await self.client.get("/v2/library/app/manifests/1")
         self.assertNotIn("warning", fresh.headers)
-        self.registry.script("", Reply(503), method="HEAD")
+        for method in ("HEAD", "GET"):
+            self.registry.script("", Reply(503), method=method)
         stale = await self.client.get("/v2/library/app/manifests/1")
         self.assertEqual(200, stale.status)
         self.assertRegex(stale.headers["warning"], r'^299 - "[^"]+"$')

@@ -64,6 +64,51 @@ class FarRanges(MirrorTestCase):
         self.assertEqual(4, len(self.ranges()))
 
     @running
+    async def test_end(self) -> None:
+        """So does what is asked for from the end, or up to the end."""
+        await self.start()
+        for asked, start in (("-47", SIZE - 47), (f"{SIZE - 3 * MIB}-", SIZE - 3 * MIB)):
+            got = await self.client.get(self.path, Range=f"bytes={asked}")
+            place = f"bytes {start}-{SIZE - 1}/{SIZE}"
+            self.assertEqual((206, place), (got.status, got.headers["content-range"]))
+            self.assertTrue(got.body == self.data[start:])
+            self.assertEqual(f"bytes={start}-{SIZE - 1}", self.ranges()[-1])
+        self.assertEqual((3, 0), (len(self.ranges()), self.fetching()))
+        self.gate.callback(None)
+        await until(lambda: bool(self.files("blobs")))
+
+    @running
+    async def test_end_of_unknown_length(self) -> None:
+        """Where upstream does not announce the length either; it is asked for the first byte then."""
+
+        def chunked(asked: Asked) -> Reply | None:
+            reply = self.slowly(asked)
+            if reply is not None:
+                reply.chunked = True
+            return reply
+
+        self.registry.script("/blobs/", chunked)
+        await self.start()
+        got = await self.client.get(self.path, Range="bytes=-100")
+        place = f"bytes {SIZE - 100}-{SIZE - 1}/{SIZE}"
+        self.assertEqual((206, place), (got.status, got.headers["content-range"]))
+        self.assertTrue(got.body == self.data[-100:])
+        self.assertEqual([None, "bytes=0-0", f"bytes={SIZE - 100}-{SIZE - 1}"], self.ranges())
+        self.gate.callback(None)
+        await until(lambda: bool(self.files("blobs")))
+
+    @running
+    async def test_several(self) -> None:
+        """Who asks for several ranges gets the whole, which begins at once."""
+        await self.start()
+        whole = await self.client.begin(self.path, Range="bytes=0-9,-100")
+        await whole.got_headers
+        self.assertEqual((200, 1), (whole.status, len(self.ranges())))
+        self.gate.callback(None)
+        await whole.done
+        self.assertTrue(whole.body == self.data)
+
+    @running
     async def test_body_that_breaks(self) -> None:
         """A part that breaks off in the middle is gone on with, like everything."""
         start, stop = SIZE - 3 * MIB, SIZE - MIB

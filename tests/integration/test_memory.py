@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from tests.support.daemon import running, until
+from tests.support.daemon import reactor, running, until
 from tests.support.fake_registry import Reply
 from tests.support.process import DaemonProcess, ProcessTestCase
 
@@ -67,3 +67,33 @@ class Memory(ProcessTestCase):
         await daemon.kill("TERM")
         self.assertEqual(1, self.registry.count("/blobs/"))
         self.assertLess(grown, ALLOWED, f"{grown / MIB:.1f} MiB")
+
+    @running
+    async def test_three_hundred_clients_of_unknown_length(self) -> None:
+        """300 clients of a cold blob of unknown length are served in a minute, and others meanwhile."""
+        data = Random(9).randbytes(2 * MIB)
+        digest = self.registry.add_blob(data)
+        self.registry.add_image("library/app", "1")
+        self.registry.script("/blobs/", Reply(body=data, chunked=True))
+        daemon, client = await self.start()
+        await client.get("/v2/library/app/manifests/1")
+        before = self.peak(daemon)
+
+        began = reactor.seconds()
+        path = f"/v2/library/app/blobs/{digest}"
+        many = [await client.begin(path) for _ in range(300)]
+        longest = 0.0
+        while not all(response.done.called for response in many):
+            asked = reactor.seconds()
+            for other in ("/healthz", "/v2/library/app/manifests/1"):
+                self.assertEqual(200, (await client.get(other)).status)
+            longest = max(longest, reactor.seconds() - asked)
+        self.assertTrue(all(response.body == data for response in many))
+        self.assertLess(reactor.seconds() - began, 60)
+        self.assertLess(longest, 10)
+        grown = self.peak(daemon) - before
+        client.close()
+        await daemon.kill("TERM")
+        self.assertEqual(1, self.registry.count("/blobs/"))
+        # 256 KiB for each, and as much in the socket's buffer of the slow.
+        self.assertLess(grown, 200 * MIB, f"{grown / MIB:.1f} MiB")

@@ -107,12 +107,14 @@ class Pulling(MirrorTestCase):
         digest, _ = self.registry.add_image("library/app", "1")
         await self.start(self.upstream("docker.io", manifest_invalidation_time=0.0))
         await self.client.get("/v2/library/app/manifests/1")
-        self.registry.script("manifests", Reply(500), method="HEAD")
+        for method in ("HEAD", "GET"):
+            self.registry.script("manifests", Reply(500), method=method)
         stale = await self.client.get("/v2/library/app/manifests/1")
         self.assertEqual((200, str(digest)), (stale.status, stale.headers["docker-content-digest"]))
         self.assertTrue(stale.headers["warning"].startswith('299 - "docker.io'))
         self.assertEqual("0", stale.headers["age"])
-        self.registry.script("manifests", Reply(404), method="HEAD")
+        for method in ("HEAD", "GET"):
+            self.registry.script("manifests", Reply(404), method=method)
         gone = await self.client.get("/v2/library/app/manifests/1")
         self.assertEqual(404, gone.status)
         self.assertEqual("MANIFEST_UNKNOWN", json.loads(gone.body)["errors"][0]["code"])

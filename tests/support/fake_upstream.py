@@ -91,7 +91,8 @@ class FakeBody:
 class FakeUpstream:
     """An `oci_registry.upstream.interfaces.Upstream`.
 
-    *error* is raised by every question and *get_error* by GETs of manifests. With *holding* every
+    *error* is raised by every question, *get_error* by GETs of manifests and *head_error* by HEADs.
+    *head_size* is what a HEAD of a blob tells in place of its length. With *holding* every
     question waits for `release`. *says_digest* and *says_size*: whether upstream tells. `asked` is
     what was asked, one sentence each. Blobs come from the first of *hosts* that need not be avoided,
     and with the bytes in *wrong* where it has some for that host. *whole*: no parts are sent.
@@ -112,6 +113,8 @@ class FakeUpstream:
     blobs: dict[str, bytes] = Factory(dict)
     error: Exception | None = None
     get_error: RegistryError | None = None
+    head_error: RegistryError | None = None
+    head_size: int | None = None
     holding: bool = False
     says_digest: bool = True
     says_size: bool = True
@@ -159,6 +162,8 @@ class FakeUpstream:
 
     async def manifest_digest(self, repository: str, tag: Tag) -> Digest | None:
         await self._begin(f"HEAD {repository} {tag}")
+        if self.head_error is not None:
+            raise self.head_error
         digest = self._found(tag).digest
         return digest if self.says_digest else None
 
@@ -194,7 +199,11 @@ class FakeUpstream:
 
     async def blob_size(self, repository: str, digest: Digest) -> int | None:
         await self._begin(f"HEAD {repository} {digest}")
+        if self.head_error is not None:
+            raise self.head_error
         data = self._blob(digest)
+        if self.head_size is not None:
+            return self.head_size
         return len(data) if self.says_size else None
 
     async def tags(

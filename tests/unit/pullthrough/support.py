@@ -59,7 +59,9 @@ class CacheTestCase(SynchronousTestCase):
         self.tag_store = TagStore(self.driver)
         self.referrers_store = ReferrersStore(self.driver, usage)
         self.trouble = StoreTrouble(self.clock, self.metrics)
-        self.transfers = Transfers(self.blob_store, at_once, self.clock, self.trouble, self.metrics)
+        self.transfers = Transfers(
+            self.blob_store, at_once, self.clock, self.trouble, self.sizes, self.metrics
+        )
         self.blobs = BlobCache(
             self.blob_store, self.transfers, self.sizes, self.trouble, self.metrics
         )

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 from twisted.internet.defer import Deferred
 
 from oci_registry.pullthrough.blobs import OpenBlob
 from oci_registry.spec.digest import Digest
-from oci_registry.spec.errors import BadGateway, BlobUnknown
-from oci_registry.spec.reference import Tag
+from oci_registry.spec.errors import BlobUnknown
 from oci_registry.storage.blobs import StoredBlob
 from oci_registry.storage.keys import blob_key
 from oci_registry.streams.follower import TransferFailed
@@ -156,16 +153,6 @@ class Opened(BlobTestCase):
         self.finish()
         self.failureResultOf(opening, TransferFailed)
 
-    def test_size_of_a_manifest(self) -> None:
-        """What a manifest of the repository says about the length is used, and held against upstream."""
-        layer = {"mediaType": "a/b", "digest": str(self.digest), "size": len(DATA) + 5}
-        manifest = {"schemaVersion": 2, "config": {}, "layers": [layer]}
-        self.upstream.add(json.dumps(manifest).encode(), "latest")
-        self.now(self.manifests.get(self.target, Tag("latest")))
-        self.failureResultOf(self.begin(), BadGateway)
-        self.upstream.says_size = False
-        self.assertEqual(len(DATA) + 5, self.open().size)
-
     def test_closed_unread(self) -> None:
         """A blob that is opened and closed is not in use any more."""
         self.pulled()
@@ -194,58 +181,6 @@ class Opened(BlobTestCase):
         self.open().close()
         for name, expected in (("blob_cache_hits", 1), ("blob_cache_misses", 2)):
             self.assertEqual(expected, self.counted(name, namespace="example.com"))
-
-
-class Sizes(BlobTestCase):
-    """HEAD of blobs."""
-
-    def size(self, digest: Digest | None = None) -> int:
-        size: int = self.now(self.blobs.size(self.target, digest or self.digest)).size
-        return size
-
-    def test_cold(self) -> None:
-        """The size of a cold blob is asked upstream with HEAD, and nothing is downloaded."""
-        self.assertEqual(len(DATA), self.size())
-        self.assertEqual([f"HEAD library/app {self.digest}"], self.upstream.asked)
-        self.assertEqual(set(), self.stored())
-
-    def test_warm(self) -> None:
-        """The size of a stored blob is known."""
-        self.pulled()
-        self.assertEqual(len(DATA), self.size())
-        self.assertEqual([], self.upstream.asked)
-
-    def test_under_way(self) -> None:
-        """The size of a blob under way is known."""
-        self.open()
-        self.assertEqual(len(DATA), self.size())
-        self.assertEqual(1, len(self.upstream.asked))
-
-    def test_unknown(self) -> None:
-        """A blob that does not exist is a 404."""
-        self.fails(self.blobs.size(self.target, Digest.of(b"missing")), BlobUnknown)
-
-    def test_upstream_does_not_say(self) -> None:
-        """If upstream does not say, a manifest may; if none does, there is no answer."""
-        self.upstream.says_size = False
-        self.fails(self.blobs.size(self.target, self.digest), BadGateway)
-        layer = {"mediaType": "a/b", "digest": str(self.digest), "size": len(DATA)}
-        manifest = {"schemaVersion": 2, "config": {}, "layers": [layer]}
-        self.upstream.add(json.dumps(manifest).encode(), "latest")
-        self.now(self.manifests.get(self.target, Tag("latest")))
-        self.assertEqual(len(DATA), self.size())
-
-    def test_wrong_in_the_store(self) -> None:
-        """The size of a wrong blob in the store is not passed on."""
-        self.driver.place(blob_key(self.digest), b"wrong", sealed=False)
-        self.assertEqual(len(DATA), self.size())
-
-    def test_broken_store(self) -> None:
-        """A store that fails is passed over."""
-        self.pulled()
-        self.driver.broken = "disk on fire"
-        self.assertEqual(len(DATA), self.size())
-        self.assertEqual(1, len(self.upstream.asked))
 
 
 class Tail(BlobTestCase):

@@ -9,7 +9,8 @@ from twisted.internet.defer import Deferred
 from oci_registry.pullthrough import far
 from oci_registry.pullthrough.blobs import OpenBlob
 from oci_registry.pullthrough.far import AT_ONCE, FAR, LONGEST, PATIENCE
-from oci_registry.spec.errors import BadGateway, TooManyRequests
+from oci_registry.spec.errors import BadGateway, RangeInvalid, TooManyRequests
+from oci_registry.spec.ranges import ByteRange, RequestedRange
 from oci_registry.streams.follower import TransferFailed
 from oci_registry.streams.pipe import HIGH_WATER
 from tests.support.fake_upstream import FakeBody
@@ -31,7 +32,11 @@ class FarTestCase(CacheTestCase):
         self.upstream.manual = True
 
     def begin(self, start: int, stop: int | None) -> Deferred[OpenBlob]:
-        return self.start(self.blobs.open(self.target, self.digest, 0, start, stop))
+        return self.start(self.blobs.open(self.target, self.digest, 0, RequestedRange(start, stop)))
+
+    def ask(self, asked: RequestedRange) -> OpenBlob:
+        opening = self.start(self.blobs.open(self.target, self.digest, 0, asked))
+        return self.successResultOf(opening)
 
     def open(self, start: int = TOC[0], stop: int | None = TOC[1]) -> OpenBlob:
         return self.successResultOf(self.begin(start, stop))
@@ -86,6 +91,47 @@ class Far(FarTestCase):
             self.setUp()
             self.upstream.says_size = says_size
             self.assertEqual(SIZE, self.open().size)
+
+    def test_end(self) -> None:
+        """So are the last bytes, and all from a place near the end on."""
+        for asked, start in (
+            (RequestedRange(suffix=47), SIZE - 47),
+            (RequestedRange(suffix=MIB), SIZE - MIB),
+            (RequestedRange(SIZE - 100), SIZE - 100),
+            (RequestedRange(TOC[0]), TOC[0]),
+        ):
+            self.setUp()
+            blob = self.ask(asked)
+            self.assertEqual([f"{start}-{SIZE}"], self.parts())
+            self.assertEqual(ByteRange(start, SIZE), blob.part(asked))
+            reader = Reader(blob.source(start, SIZE))
+            reader.read()
+            part = self.upstream.bodies[1]
+            part.send(part.data)
+            part.end()
+            reader.read()
+            self.assertTrue(reader.got == DATA[start:])
+            reader.source.close()
+            self.assertEqual(0, self.fetching())
+
+    def test_end_of_unknown_length(self) -> None:
+        """If upstream announces no length, it tells it with one byte; a hint saves that request."""
+        for asked in (RequestedRange(suffix=100), RequestedRange(SIZE - 100)):
+            for hint in (None, SIZE, SIZE + 5, SIZE - 5, SIZE * 2, 1000):
+                if hint == 1000 and asked.suffix is not None:
+                    continue  # It would be near.
+                self.setUp()
+                self.upstream.says_size = False
+                if hint is not None:
+                    self.sizes._sizes["example.com", "library/app", self.digest] = hint
+                blob = self.ask(asked)
+                self.assertEqual((SIZE, True), (blob.size, blob.sure), hint)
+                self.assertEqual(f"{SIZE - 100}-{SIZE}", self.parts()[-1])
+                self.assertLessEqual(len(self.parts()), 1 if hint == SIZE else 2)
+                self.assertEqual(ByteRange(SIZE - 100, SIZE), blob.part(asked))
+                blob.close()
+                self.assertTrue(all(body.abandoned for body in self.upstream.bodies[1:]))
+                self.assertEqual(0, self.fetching())
 
     def test_clamped(self) -> None:
         """A range that goes beyond the end ends with the blob."""
@@ -175,6 +221,24 @@ class Near(FarTestCase):
         """A range that the transfer will soon have got to is waited for."""
         self.follows(FAR, FAR + 100)
         self.assertEqual([], self.parts())
+        self.patch(far, "LONGEST", SIZE)
+        for asked in (RequestedRange(FAR), RequestedRange(suffix=SIZE - FAR)):
+            self.ask(asked)
+            self.assertEqual([], self.parts())
+
+    def test_beyond_the_end(self) -> None:
+        """What lies beyond the end is nowhere."""
+        for asked in (RequestedRange(SIZE), RequestedRange(suffix=0)):
+            blob = self.ask(asked)
+            self.assertRaises(RangeInvalid, blob.part, asked)
+        self.assertEqual([], self.parts())
+
+    def test_unknown_length_and_near(self) -> None:
+        """If the length that upstream tells with one byte makes a range a near one, it is waited for."""
+        self.upstream.says_size = False
+        self.patch(far, "FAR", SIZE)
+        self.assertIsNone(self.ask(RequestedRange(suffix=100)).size)
+        self.assertEqual((["0-1"], 0), (self.parts(), self.fetching()))
 
     def test_transfer_has_come_closer(self) -> None:
         """It counts how much the transfer has received."""
@@ -185,7 +249,8 @@ class Near(FarTestCase):
         self.assertEqual([], self.parts())
 
     def test_open(self) -> None:
-        """A range without an end is not fetched: nobody knows how much of it is wanted."""
+        """A range without an end is not fetched far from it: nobody knows how much of it is wanted."""
+        self.patch(far, "LONGEST", SIZE - TOC[0] - 1)
         self.follows(TOC[0], None)
         self.assertEqual([], self.parts())
 

@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred, fail
 from oci_registry.pullthrough import transfers
 from oci_registry.spec.digest import Digest, Prefix
 from oci_registry.spec.errors import TooManyRequests
+from oci_registry.spec.ranges import RequestedRange
 from oci_registry.storage.drivers.memory import _MemoryWriter
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.keys import blob_key
@@ -134,7 +135,7 @@ class Rescued(BlobTestCase):
         reader.read()
         self.send(0, DATA[:100_000])
         reader.read()
-        opening = self.start(self.blobs.open(self.target, self.digest, 0, 250_000))
+        opening = self.start(self.blobs.open(self.target, self.digest, 0, RequestedRange(250_000)))
         beyond = Reader(self.successResultOf(opening).source(250_000, len(DATA)))
         beyond.read()
         self.assertEqual(1, len(self.upstream.asked))

@@ -32,8 +32,8 @@ class Sizes(SynchronousTestCase):
         """A size is known once a manifest of the same registry and repository told it."""
         known = KnownSizes()
         self.assertIsNone(known.get("h", "a/b", A))
-        known.learn("h", "a/b", describing((A, 5), (B, 0)))
-        self.assertEqual((5, 0), (known.get("h", "a/b", A), known.get("h", "a/b", B)))
+        known.learn("h", "a/b", describing((A, 5), (B, 7)))
+        self.assertEqual((5, 7), (known.get("h", "a/b", A), known.get("h", "a/b", B)))
 
     def test_not_elsewhere(self) -> None:
         """A manifest in one repository cannot spoil a blob that another needs."""
@@ -52,7 +52,7 @@ class Sizes(SynchronousTestCase):
     def test_malformed(self) -> None:
         """What is no size is not learned."""
         known = KnownSizes()
-        for size in (-1, "5", None, 5.5, True, 2**64):
+        for size in (-1, 0, "5", None, 5.5, True, 2**64):
             known.learn("h", "a/b", describing((A, size)))
             self.assertIsNone(known.get("h", "a/b", A))
 
@@ -65,3 +65,48 @@ class Sizes(SynchronousTestCase):
             known.learn("h", "a/b", describing((digest, 1)))
         found = [known.get("h", "a/b", digest) for digest in digests]
         self.assertEqual([None, None, 1, 1, 1], found)
+
+    def test_used(self) -> None:
+        """Those are forgotten that have not been used for longest: asked for, or served again."""
+        self.patch(sizes, "_REMEMBERED", 3)
+        for served in (True, False):
+            known = KnownSizes()
+            known.learn("h", "a/b", describing((A, 1)))
+            for n in range(5):
+                known.learn("h", "a/b", describing((Digest.of(bytes([n])), 1)))
+                if served:
+                    known.learn("h", "a/b", describing((A, 1)))
+                else:
+                    self.assertEqual(1, known.get("h", "a/b", A))
+            self.assertEqual(1, known.get("h", "a/b", A))
+
+    def test_of_one_manifest(self) -> None:
+        """A manifest with any number of blobs costs no more than one with many."""
+        self.patch(sizes, "_OF_ONE_MANIFEST", 1)
+        known = KnownSizes()
+        known.learn("h", "a/b", describing((A, 1), (B, 1)))
+        self.assertEqual((1, None), (known.get("h", "a/b", A), known.get("h", "a/b", B)))
+
+    def test_contradicted(self) -> None:
+        """A hint that is contradicted is forgotten, in that repository; the same manifest tells it anew."""
+        known = KnownSizes()
+        manifest = describing((A, 5))
+        for repository in ("a/b", "a/c"):
+            known.learn("h", repository, manifest)
+        known.contradict("h", "a/c", A, 5)
+        self.assertEqual(5, known.get("h", "a/c", A))
+        known.contradict("h", "a/c", A, 6)
+        known.contradict("h", "a/c", B, 6)
+        self.assertEqual((None, 5), (known.get("h", "a/c", A), known.get("h", "a/b", A)))
+        known.learn("h", "a/c", manifest)
+        self.assertEqual(5, known.get("h", "a/c", A))
+
+    def test_verified(self) -> None:
+        """What has been verified goes before what any manifest states; their number is bounded too."""
+        self.patch(sizes, "_VERIFIED", 1)
+        known = KnownSizes()
+        known.learn("h", "a/b", describing((A, 5)))
+        known.verified(A, 6)
+        self.assertEqual((6, 6), (known.get("h", "a/b", A), known.get("h", "a/c", A)))
+        known.verified(B, 7)
+        self.assertEqual((5, 7), (known.get("h", "a/b", A), known.get("h", "a/c", B)))

@@ -11,9 +11,11 @@ from oci_registry.spec.errors import (
     NameUnknown,
     RegistryError,
     TooManyRequests,
+    Unavailable,
 )
 from oci_registry.spec.reference import Tag
 from oci_registry.storage.keys import manifest_key, tag_key
+from oci_registry.upstream.failures import WrongAnswer
 from tests.unit.pullthrough.manifest_case import HOUR, ManifestTestCase, raw
 
 WEEK = 7 * 86400.0
@@ -132,7 +134,7 @@ class Unreachable(StaleTestCase):
         self.clock.rightNow -= 100 * HOUR
         self.upstream.error = BadGateway("down")
         self.assertEqual(0.0, self.stale())
-        self.assertEqual(["HEAD"], self.asked())
+        self.assertEqual(["HEAD", "GET once"], self.asked())
 
     def test_believed_for_longer(self) -> None:
         """An upstream that stretches the time of its tags stretches that of stale ones."""
@@ -143,6 +145,28 @@ class Unreachable(StaleTestCase):
         self.stale()
         self.clock.advance(1)
         self.refused(BadGateway)
+
+    def test_head_that_fails(self) -> None:
+        """Whatever HEAD is answered, it is GET that says whether there is a tag, and for whom."""
+        for error in (
+            BadGateway("500"),
+            WrongAnswer("400"),
+            Unavailable("503"),
+            ManifestUnknown("404"),
+            NameUnknown("404"),
+            Denied("403"),
+        ):
+            self.upstream.head_error = error
+            self.confirmed()
+            self.assertEqual(["HEAD", "GET once"], self.asked())
+            self.clock.advance(HOUR)
+
+    def test_head_that_is_limited(self) -> None:
+        """A HEAD that is refused because of too many requests, or late, is not followed by a GET."""
+        for error in (TooManyRequests("429"), GatewayTimeout("late")):
+            self.upstream.head_error = error
+            self.stale()
+            self.assertEqual(["HEAD"], self.asked())
 
     def test_slow_head_and_slow_get(self) -> None:
         """HEAD and GET together take no longer than a client waits."""
@@ -299,7 +323,7 @@ class NotFoundIsNotBelieved(StaleTestCase):
         self.upstream.error = ManifestUnknown("gone")
         self.refused(ManifestUnknown)
         self.assertNotIn(tag_key("example.com", "library/app", "latest"), self.stored())
-        self.assertEqual(["HEAD"], self.asked())
+        self.assertEqual(["HEAD", "GET"], self.asked())
 
     def test_cold(self) -> None:
         """A tag that is not known is still a 404."""

@@ -186,14 +186,23 @@ class StartingOver(CacheTestCase):
         self.assertEqual([True, True, False], [b.abandoned for b in self.upstream.bodies])
         self.finish()
         self.check(reader)
-        self.assertEqual(["a", "b"], [host for _, (host,) in self.upstream.distrusted])
+        self.assertEqual([(self.digest, {"a", "b"})], self.upstream.distrusted)
+
+    def test_length_against_every_host(self) -> None:
+        """If no host has a blob of that length it is the manifest that is wrong."""
+        reader = self.follow(len(DATA) + 1)
+        self.assertEqual([{"a"}, {"b"}, {"c"}], self.hosts())
+        self.assertEqual([False, True, True], [b.abandoned for b in self.upstream.bodies])
+        self.finish(0)
+        self.check(reader)
+        self.assertEqual([], self.upstream.distrusted)
 
     def test_two_lengths(self) -> None:
         """Where no manifest has told the length, who was told a wrong one fails, and the next does not."""
         self.upstream.wrong = {"a": b"<html>log in</html>"}
         told = self.follow()
         self.finish()
-        self.assertIn("two different lengths", self.check_failed(told))
+        self.assertIn("and not the 19 that were announced", self.check_failed(told))
         late = self.follow()
         self.finish()
         self.check(late)

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from oci_registry.pullthrough.blobs import OpenBlob
 from oci_registry.spec.digest import Digest
+from oci_registry.spec.ranges import RequestedRange
 from oci_registry.storage.drivers.memory import MemoryDriver, _MemoryWriter
 from oci_registry.storage.interfaces import IObjectWriter, StoreError
 from oci_registry.storage.keys import blob_key
@@ -114,7 +115,7 @@ class Stories(CacheTestCase):
 
     def open(self, start: int) -> None:
         """A client comes, for the bytes from *start* on."""
-        opening = self.start(self.blobs.open(self.target, self.digest, 0, start))
+        opening = self.start(self.blobs.open(self.target, self.digest, 0, RequestedRange(start)))
         opening.addCallbacks(lambda blob: self.opened(blob, start), self.is_refused)
 
     def opened(self, blob: OpenBlob, start: int) -> None:

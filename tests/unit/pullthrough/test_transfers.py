@@ -136,11 +136,6 @@ class Good(TransferTestCase):
 
         self.patch(self.blob_store, "create", created)
 
-    def test_size_from_the_manifest(self) -> None:
-        """If upstream does not say how long a blob is, what the manifest says counts."""
-        self.upstream.says_size = False
-        self.assertEqual(len(DATA), self.joined(None, None, len(DATA)).size)
-
     def test_size_unknown(self) -> None:
         """If nobody says, the length is known in the end."""
         self.upstream.says_size = False
@@ -207,13 +202,6 @@ class Bad(TransferTestCase):
             self.finish(sent)
             self.failed(reading, TransferFailed)
             self.again()
-
-    def test_length_against_the_manifest(self) -> None:
-        """A blob of another length than its manifest says is refused before it is read."""
-        error = self.failed(self.join(None, None, len(DATA) + 1), BadGateway)
-        self.assertIn("manifest", str(error))
-        self.assertTrue(self.upstream.bodies[0].abandoned)
-        self.again()
 
     def test_crash(self) -> None:
         """A defect is an error of ours to the clients, which tells them nothing."""

@@ -73,13 +73,23 @@ class SenderTests(SynchronousTestCase):
 
     def test_whole(self) -> None:
         """The whole source is written, in pieces of 256 KiB."""
-        self.begin()
+        self.begin(len(DATA))
         self.assertEqual(self.successResultOf(self.done), len(DATA))
         self.assertTrue(self.consumer.data == DATA)
         self.assertEqual({len(c) for c in self.consumer.chunks}, {CHUNK})
         self.assertEqual(CHUNK, 256 * 1024)
         self.check_over()
         verifyObject(IPushProducer, self.sender)
+
+    def test_unknown_length(self) -> None:
+        """Without a count all is written, in pieces that have 256 KiB with the frame of a chunk."""
+        self.begin()
+        self.assertEqual(self.successResultOf(self.done), len(DATA))
+        self.assertTrue(self.consumer.data == DATA)
+        for piece in self.consumer.chunks:
+            self.assertLessEqual(len(b"%x\r\n%b\r\n" % (len(piece), piece)), CHUNK)
+        self.assertGreater(len(self.consumer.chunks[0]), CHUNK - 20)
+        self.check_over()
 
     def test_count(self) -> None:
         """Exactly as many bytes as promised are written, and no more are read."""
@@ -99,7 +109,7 @@ class SenderTests(SynchronousTestCase):
 
     def test_pausing(self) -> None:
         """Nothing is written while the consumer has enough."""
-        self.begin(pause_every=1)
+        self.begin(len(DATA), pause_every=1)
         for written in range(1, len(DATA) // CHUNK + 1):
             self.assertEqual(len(self.consumer.chunks), written)
             self.assertTrue(self.sender.paused)
@@ -110,13 +120,12 @@ class SenderTests(SynchronousTestCase):
 
     def test_late_source(self) -> None:
         """A source that makes us wait is read once at a time, and what has arrived is written."""
-        self.begin(late=True)
+        self.begin(len(DATA), late=True)
         for arrived in range(len(DATA) // CHUNK):
+            self.assertNoResult(self.done)
             self.assertEqual(self.sender.sent, arrived * CHUNK)
             self.sender.resumeProducing()
             self.source.arrive()
-        self.assertNoResult(self.done)
-        self.source.arrive()
         self.assertEqual(self.successResultOf(self.done), len(DATA))
         self.check_over()
 

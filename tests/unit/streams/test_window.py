@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.streams.window import Window
+from oci_registry.streams.window import FEW, Window
 
 
 class WindowTests(SynchronousTestCase):
@@ -29,6 +29,18 @@ class WindowTests(SynchronousTestCase):
         data = bytes(range(10))
         window.append(data)
         self.assertIs(window.get(0, 10), data)
+
+    def test_few_bytes(self) -> None:
+        """A few bytes at the end of a batch come with the beginning of the next one."""
+        window = Window(4)
+        window.append(b"abcd")
+        window.append(b"efgh")
+        self.assertEqual(window.get(3, 4), b"defg")
+        self.assertEqual(window.get(3, 1), b"d")
+        self.assertEqual(window.get(7, 4), b"h")
+        window.append(bytes(FEW + 1))
+        window.append(b"z")
+        self.assertEqual(window.get(9, 2 * FEW), bytes(FEW))
 
     def test_batches_go_as_a_whole(self) -> None:
         """A batch is dropped when its last byte is no longer needed, and not before."""

@@ -60,6 +60,6 @@ class HandlerTestCase(WebTestCase, CacheTestCase):
     def finish(self) -> None:
         """Let the downloads under way go on to their end, as a network does: after the question."""
         for body in self.upstream.bodies:
-            if not body.done.called:
+            if not (body.done.called or body.abandoned):
                 body.send(body.data)
                 body.end()

@@ -106,10 +106,24 @@ class Blobs(HandlerTestCase):
 
     def test_not_modified(self) -> None:
         """A client that has the blob already is not sent it again, and nothing stays open."""
-        for _ in range(2):
-            answer = self.get(self.path, If_None_Match=f'"{self.digest}"')
+        etag = f'"{self.digest}"'
+        for method in ("GET", "HEAD"):
+            for value in (etag, f'"other", W/{etag}'):
+                answer = self.get(self.path, method, If_None_Match=value, Range="bytes=0-1")
+                self.assertEqual((304, b""), (answer.status, answer.body))
+                self.assertEqual(etag, answer.headers["etag"])
+        self.assertEqual([], self.upstream.asked)
+
+    def test_not_modified_if_it_exists(self) -> None:
+        """Who asks whether there is any such blob is told so once that is known."""
+        for method in ("HEAD", "GET", "GET", "HEAD"):
+            answer = self.get(self.path, method, If_None_Match="*")
             self.assertEqual((304, b""), (answer.status, answer.body))
-        self.assertFalse(self.blob_store.in_use(self.digest))
+            self.assertFalse(self.blob_store.in_use(self.digest))
+        self.assertEqual(2, len(self.upstream.asked))
+        for method in ("HEAD", "GET"):
+            missing = f"blobs/{Digest.of(b'none')}"
+            self.assertEqual(404, self.get(missing, method, If_None_Match="*").status)
 
     def test_nothing_stays_open(self) -> None:
         """However a request ends, the blob is given back."""
@@ -134,6 +148,51 @@ class Blobs(HandlerTestCase):
         self.assertIn(b"Transfer-Encoding: chunked", connection.got)
         self.assertTrue(connection.got.endswith(b"\r\n0\r\n\r\n"))
         self.assertTrue(self.told("GET", len(DATA)) == DATA)
+
+    def test_hint(self) -> None:
+        """A response whose length was a wrong hint is closed short; the next one is right."""
+        for hint in (len(DATA) - 1, len(DATA) + 1, 2 * len(DATA)):
+            self.setUp()
+            self.upstream.says_size = False
+            self.sizes._sizes["docker.io", "library/app", self.digest] = hint
+            connection = self.ask(f"/v2/library/app/{self.path}")
+            self.upstream.bodies[0].send(DATA[:-1])
+            self.clock.advance(1)
+            self.upstream.bodies[0].send(DATA[-1:])
+            self.upstream.bodies[0].end()
+            head, _, body = connection.got.partition(b"\r\n\r\n")
+            self.assertIn(b"Content-Length: %d" % hint, head)
+            self.assertLess(len(body), hint)
+            self.assertTrue(DATA.startswith(body))
+            self.assertTrue(connection.transport.disconnecting)
+            self.assertFalse(connection.transport.aborted)
+            self.assertTrue(self.told("GET", len(DATA)) == DATA)
+            self.assertEqual(1, len(self.upstream.bodies))
+
+    def test_end_far_ahead(self) -> None:
+        """The end of a blob that is not there yet comes beside the download."""
+        self.patch(far, "FAR", 1000)
+        for value in ("bytes=-100", f"bytes={len(DATA) - 100}-"):
+            self.setUp()
+            connection = self.ask(f"/v2/library/app/{self.path}", Range=value)
+            part = self.upstream.bodies[1]
+            part.send(part.data)
+            part.end()
+            answer = connection.answer()
+            self.assertEqual((206, DATA[-100:]), (answer.status, answer.body))
+            place = f"bytes {len(DATA) - 100}-{len(DATA) - 1}/{len(DATA)}"
+            self.assertEqual(place, answer.headers["content-range"])
+
+    def test_several_ranges_far_ahead(self) -> None:
+        """Who asks for several ranges gets the whole as it comes, without waiting for the last of them."""
+        self.patch(far, "FAR", 1000)
+        connection = self.ask(f"/v2/library/app/{self.path}", Range="bytes=0-99,-100")
+        self.upstream.bodies[0].send(DATA[: 2 * TAIL])
+        self.clock.advance(1)
+        head, _, body = connection.got.partition(b"\r\n\r\n")
+        self.assertIn(b"200 OK", head)
+        self.assertGreater(len(body), 0)
+        self.assertEqual(1, len(self.upstream.asked))
 
     def test_head_of_unknown_length(self) -> None:
         """A HEAD without a length would break clients: it is an error instead."""
