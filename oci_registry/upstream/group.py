@@ -102,13 +102,13 @@ class HostGroup:
                 ready = sum(1 for other in rest if not self._wait(other, question))
                 within = max(left, 0.1) / (ready or len(rest))
                 if question.kind.paged:
-                    within = self._timeout * question.kind.page_times
+                    within = self._timeout
                 permit = held.permit if held is not None and held.host is host else None
                 try:
                     value, permit = await host.ask(
                         question,
                         operation(host),
-                        within,
+                        within * question.kind.time,
                         wait=routing.wait,
                         priority=routing.priority,
                         held=permit,

@@ -40,16 +40,17 @@ class Kind(Enum):
     @property
     def paged(self) -> bool:
         """Whether the answer comes in pages, each with a time of its own."""
-        return self in _PAGE_TIMES
+        return self in (Kind.TAGS, Kind.REFERRERS)
 
     @property
-    def page_times(self) -> float:
-        """How many times that of a whole answer a page may take."""
-        return _PAGE_TIMES.get(self, 1.0)
+    def time(self) -> float:
+        """The part of the ``response_timeout`` in which an answer, or a page, has to come."""
+        return _TIMES.get(self, 1.0)
 
 
-# Some registries sort many thousands of tags first, and clients of tag lists wait for that.
-_PAGE_TIMES = {Kind.TAGS: 3.0, Kind.REFERRERS: 1.0}
+# Some registries sort many thousands of tags first, and clients of tag lists wait for that. A HEAD
+# leaves time for the GET that comes after it.
+_TIMES = {Kind.TAGS: 3.0, Kind.SIZE: 0.4}
 _PRIORITIES = {Kind.SIZE: Priority.SIZE, Kind.BLOB: Priority.BLOB}
 
 

@@ -17,7 +17,7 @@ from oci_registry.streams.parsing import ManifestReader
 from oci_registry.upstream import operations
 from oci_registry.upstream.blob import HttpBlob
 from oci_registry.upstream.exchange import Exchange
-from oci_registry.upstream.failures import ANSWERS
+from oci_registry.upstream.failures import ANSWERS, Limited, LocalFailure
 from oci_registry.upstream.group import Answer, HostGroup
 from oci_registry.upstream.host import Operation
 from oci_registry.upstream.interfaces import Page, Referrers
@@ -127,7 +127,8 @@ class RemoteRegistry:
     async def blob_size(self, repository: str, digest: Digest) -> int | None:
         """Return a blob's size in bytes, None if upstream does not say.
 
-        What ``HEAD`` does not tell, the head of the answer to a ``GET`` may, whose body is dropped.
+        What ``HEAD`` does not tell, the head of the answer to a ``GET`` may, whose body is dropped. A
+        host that limits us is not asked twice.
         """
         try:
             size = await self._ask(
@@ -135,6 +136,8 @@ class RemoteRegistry:
                 lambda exchange: operations.head_blob(exchange, repository, digest),
                 IMPATIENT,
             )
+        except (Limited, LocalFailure):
+            raise
         except RegistryError:
             size = None
         if size:

@@ -308,6 +308,19 @@ class Remembered(QuestionsTestCase):
             )
             self.assertEqual(0, self.group.hosts[0]._limiter.used)
 
+    def test_size_of_a_silent_head(self) -> None:
+        """A HEAD that is not answered leaves time for the GET; one that is limited is not followed."""
+        blob = Digest.of(b"y")
+        self.answer(A, lambda s: Deferred() if s.method == "HEAD" else blob_of(b"y")(s))
+        asked = self.start(self.upstream.blob_size(APP, blob))
+        self.clock.advance(self.settings.response_timeout / 2)
+        self.assertEqual(1, self.successResultOf(asked))
+        self.connect()
+        self.answer(A, FakeResponse(429, headers={"Retry-After": "60"}))
+        before = self.asked_of(A)
+        self.error(self.start(self.upstream.blob_size(APP, blob)), TooManyRequests)
+        self.assertEqual(before + 1, self.asked_of(A))
+
     def test_low_budget(self) -> None:
         """While little is left of the budget, the max age of tags is longer."""
         self.connect(manifest_invalidation_time=1000.0)
