@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -215,6 +216,7 @@ class UpstreamHttp:
         agent = Agent.usingEndpointFactory(reactor, endpoints, self._pool)
         no_cookies = IndexableCookieJar(DefaultCookiePolicy(allowed_domains=[]))
         self._client = HTTPClient(IdentityAgent(agent), cookiejar=no_cookies)
+        self._lent = False
 
     async def send(
         self, method: str, url: str, headers: Mapping[str, str], data: bytes | None = None
@@ -234,8 +236,16 @@ class UpstreamHttp:
         assert isinstance(undecoded, Undecoded)
         return undecoded.original
 
+    def lent(self) -> UpstreamHttp:
+        """Return this client for one of several who use it: to close that is left to who lends it."""
+        borrowed = copy(self)
+        borrowed._lent = True
+        return borrowed
+
     def close(self) -> Deferred[None]:
         """Close idle connections; those in use are closed with their responses."""
+        if self._lent:
+            return succeed(None)
         # What comes back to the pool from now on does not stay there.
         self._pool.cachedConnectionTimeout = 0
         closed: Deferred[None] = self._pool.closeCachedConnections()

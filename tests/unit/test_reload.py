@@ -16,7 +16,7 @@ from oci_registry.metrics import Metrics
 from oci_registry.notify import ServiceManager
 from oci_registry.reload import Following, Hangup, Reloader
 from oci_registry.upstream.table import Changes, UpstreamTable
-from tests.support.fake_upstream import FakeUpstream
+from tests.support.fake_upstream import FakeUpstream, no_catch_all
 from tests.support.settings import upstream_settings
 
 A = upstream_settings("a.example", "a.example", blob_invalidation_time=5.0)
@@ -83,7 +83,9 @@ class FollowingUpstreams(SynchronousTestCase):
         self.lifetimes: list[Lifetimes] = []
         self.broken = False
         self.labels: list[str] = []
-        table = UpstreamTable([A], self.connect, default_namespace="a.example", dynamic=True)
+        table = UpstreamTable(
+            [A], self.connect, no_catch_all, default_namespace="a.example", dynamic=True
+        )
         self.following = Following(table, self.metrics, self.lifetimes.append, 500.0)
 
     def connect(self, settings: UpstreamSettings) -> FakeUpstream:

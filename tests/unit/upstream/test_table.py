@@ -11,7 +11,7 @@ from oci_registry.config.settings import BUILTIN_UPSTREAMS, UpstreamSettings
 from oci_registry.spec.errors import NameInvalid, NameUnknown
 from oci_registry.spec.routes import ManifestRoute, parse_route
 from oci_registry.upstream.table import MAX_DYNAMIC, Target, UpstreamTable
-from tests.support.fake_upstream import FakeUpstream
+from tests.support.fake_upstream import FakeCatchAll, FakeUpstream
 from tests.support.settings import upstream_settings
 
 INTERNAL = upstream_settings(namespace="internal", host="registry.corp:5000")
@@ -36,7 +36,13 @@ class TableTestCase(SynchronousTestCase):
             return upstream
 
         chosen = configured or BUILTIN_UPSTREAMS
-        return UpstreamTable(chosen, connect, default_namespace=default, dynamic=dynamic)
+        return UpstreamTable(
+            chosen,
+            connect,
+            lambda settings: FakeCatchAll(connect, settings),
+            default_namespace=default,
+            dynamic=dynamic,
+        )
 
     def resolve(self, table: UpstreamTable, name: str, ns: str | None = None) -> Target:
         query = b"" if ns is None else b"ns=" + ns.encode()
@@ -161,7 +167,7 @@ class Upstreams(TableTestCase):
         self.assertEqual(("quay.io", "quay.io"), (settings.namespace, settings.hosts[0].host))
         self.assertTrue(settings.hosts[0].tls)
         self.assertFalse(settings.hosts[0].accept_invalid_certs)
-        self.assertFalse(settings.configured)
+        self.assertEqual((False, True), (settings.configured, settings.hosts[0].guarded))
         self.assertIsNone(settings.hosts[0].credentials)
 
     def test_docker_hub_unconfigured(self) -> None:

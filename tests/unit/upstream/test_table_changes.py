@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from oci_registry.config.settings import Credentials, UpstreamSettings
 from oci_registry.spec.errors import NameUnknown
 from oci_registry.upstream.table import Changes, UpstreamTable
-from tests.support.fake_upstream import FakeUpstream
+from tests.support.fake_upstream import FakeCatchAll, FakeUpstream
 from tests.support.settings import upstream_settings
 
 A = upstream_settings("a.example", "a.example")
@@ -21,11 +21,18 @@ class TableChanges(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.made: list[FakeUpstream] = []
+        self.shared: list[FakeCatchAll] = []
         self.broken: str | None = None
         self.table = self.make()
 
     def make(self, *, dynamic: bool = True) -> UpstreamTable:
-        return UpstreamTable([A, B], self.connect, default_namespace="a.example", dynamic=dynamic)
+        return UpstreamTable(
+            [A, B], self.connect, self.share, default_namespace="a.example", dynamic=dynamic
+        )
+
+    def share(self, settings: UpstreamSettings) -> FakeCatchAll:
+        self.shared.append(FakeCatchAll(self.connect, settings))
+        return self.shared[-1]
 
     def connect(self, settings: UpstreamSettings) -> FakeUpstream:
         if settings.namespace == self.broken:
