@@ -185,7 +185,9 @@ class UpstreamTable:
             for namespace, one in settings.items():
                 if namespace not in kept and one is not template:
                     made[namespace] = self._connect(one)
-            catch_all = self._catch_all if same else template and self._share(template)
+            catch_all = self._catch_all
+            if not same:
+                catch_all = None if template is None else self._share(template)
         except BaseException:
             _close(made.values())
             raise

@@ -14,7 +14,7 @@ from oci_registry.config.sources import Reread
 from oci_registry.eviction.sweep import Lifetimes
 from oci_registry.metrics import Metrics
 from oci_registry.notify import ServiceManager
-from oci_registry.reload import Following, Hangup, Reloader
+from oci_registry.reload import Following, Hangup, Reloader, lifetimes_of
 from oci_registry.upstream.table import Changes, UpstreamTable
 from tests.support.fake_upstream import FakeUpstream, no_catch_all
 from tests.support.settings import upstream_settings
@@ -109,6 +109,12 @@ class FollowingUpstreams(SynchronousTestCase):
         self.assertEqual({"b.example"}, self.metrics.configured)
         (lifetimes,) = self.lifetimes
         self.assertEqual((50.0, 500.0), (lifetimes.of("b.example"), lifetimes.of("a.example")))
+
+    def test_all_others(self) -> None:
+        """What an entry for all others says holds for the objects of registries without one."""
+        others = upstream_settings("*", "m.example", blob_invalidation_time=5.0)
+        lifetimes = lifetimes_of((A, others), 500.0)
+        self.assertEqual((5.0, 5.0), (lifetimes.of("b.example"), lifetimes.of("*")))
 
     def test_nothing(self) -> None:
         """If an upstream cannot be made, nothing changes."""
