@@ -203,9 +203,12 @@ def tls_policy(settings: HostSettings) -> TlsPolicy:
     cannot be used.
     """
     own = _identity(settings)
-    return TlsPolicy(Place.of_upstream(settings), own, evolve(own, client=None, key=None))
+    others = own if own.client is None else evolve(own, client=None, key=None)
+    return TlsPolicy(Place.of_upstream(settings), own, others)
 
 
 def proxy_policy(settings: HostSettings) -> TlsPolicy:
     """Return how proxies are verified for one host of an upstream: never without a certificate."""
-    return tls_policy(evolve(settings, accept_invalid_certs=False, client_cert_file=None))
+    if settings.accept_invalid_certs or settings.client_cert_file is not None:
+        settings = evolve(settings, accept_invalid_certs=False, client_cert_file=None)
+    return tls_policy(settings)
