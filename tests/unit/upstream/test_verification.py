@@ -130,7 +130,12 @@ class Sharing(PolicyTestCase):
         authority = Certified("authority")
         read: list[object] = []
         check = tls._Pem.certificates
-        self.patch(tls._Pem, "certificates", lambda pem: read.append(pem) or check(pem))
+
+        def note(pem: tls._Pem) -> object:
+            read.append(pem)
+            return check(pem)
+
+        self.patch(tls._Pem, "certificates", note)
         policies = [
             tls_policy(self.settings(ca_file=self.file(authority.certificate))) for _ in range(20)
         ]
@@ -162,7 +167,12 @@ class Sharing(PolicyTestCase):
         """No context is made before a connection is."""
         made: list[object] = []
         make = tls._new_context
-        self.patch(tls, "_new_context", lambda identity: made.append(identity) or make(identity))
+
+        def note(identity: tls._Identity) -> object:
+            made.append(identity)
+            return make(identity)
+
+        self.patch(tls, "_new_context", note)
         policy = tls_policy(self.settings(ca_file=self.file(Certified("a").certificate)))
         self.assertEqual([], made)
         self.context(policy)

@@ -28,10 +28,10 @@ class Turns(SynchronousTestCase):
         self.gone_on: list[int] = []
 
     def begin(self, *numbers: int) -> list[Deferred[None]]:
-        return [
-            self.pace.turn().addCallback(lambda _, n=number: self.gone_on.append(n))
-            for number in numbers
-        ]
+        return [self.pace.turn().addCallback(self.go_on, number) for number in numbers]
+
+    def go_on(self, _: None, number: int) -> None:
+        self.gone_on.append(number)
 
     def test_few(self) -> None:
         """A few go on at once, and leave nothing behind."""

@@ -168,7 +168,8 @@ class Dispatch(WebTestCase):
 
     def test_many_failures_at_once(self) -> None:
         """So are those that fail at one instant, however they came; others may leave meanwhile."""
-        self.waiting = waiting = Deferred()
+        waiting: Deferred[None] = Deferred()
+        self.waiting = waiting
         connections = []
         for number in range(AT_ONCE * 2):
             connections.append(self.ask(f"/v2/a/manifests/{number}"))
