@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -246,12 +247,16 @@ class UpstreamHttp:
         self._guarded = GuardedReactor(reactor, lookups or Lookups()) if guarded else None
         self._host = Place.of_upstream(settings).host
         self._answered = False
-        endpoints = Endpoints(
+        self._endpoints = Endpoints(
             reactor, settings, egress, guarded=self._guarded, timeout=connect_timeout
         )
-        agent = Agent.usingEndpointFactory(reactor, endpoints, self._pool)
+
+    @cached_property
+    def _client(self) -> HTTPClient:
+        """The client, made when it is needed: most hosts that clients name at random never are."""
+        agent = Agent.usingEndpointFactory(self._reactor, self._endpoints, self._pool)
         no_cookies = IndexableCookieJar(DefaultCookiePolicy(allowed_domains=[]))
-        self._client = HTTPClient(IdentityAgent(agent), cookiejar=no_cookies)
+        return HTTPClient(IdentityAgent(agent), cookiejar=no_cookies)
 
     async def send(
         self, method: str, url: str, headers: Mapping[str, str], data: bytes | None = None
