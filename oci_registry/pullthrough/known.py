@@ -50,13 +50,16 @@ class KnownManifests:
         host = target.upstream.namespace
         await self._trouble.despite(WRITTEN, self._manifests.put(host, manifest), None)
 
+    def recall_tag(self, target: Target, tag: Tag) -> TagRecord | None:
+        """Return what a tag meant if that is in memory."""
+        return self._tags.recall(*_key(target, tag))
+
     async def tag(self, target: Target, tag: Tag) -> TagRecord | None:
         """Return what a tag meant, None if that is not stored or cannot be read."""
-        key = _key(target, tag)
-        recent = self._tags.recall(*key)
+        recent = self.recall_tag(target, tag)
         if recent is not None:
             return recent
-        return await self._trouble.despite(READ, self._tags.get(*key), None)
+        return await self._trouble.despite(READ, self._tags.get(*_key(target, tag)), None)
 
     def refused(self, target: Target, tag: Tag) -> bool:
         """Whether upstream's last word on a tag that is known was no."""

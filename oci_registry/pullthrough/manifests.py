@@ -108,7 +108,8 @@ class ManifestCache:
             manifest = await self._known.manifest(target, reference)
             served = None if manifest is None else ServedManifest(manifest, cached=True)
         else:
-            served = await self._believed(target, reference)
+            record = await self._known.tag(target, reference)
+            served = None if record is None else await self._believed(target, reference, record)
         if served is None:
             served = await self._ask(target, reference)
         self._sizes.learn(host, target.repository, served.manifest)
@@ -131,11 +132,8 @@ class ManifestCache:
             return self._asking.run(question, lambda: self._obtain(target, reference))
         return self._asking.run(question, lambda: self._refresh(target, reference))
 
-    async def _believed(self, target: Target, tag: Tag) -> ServedManifest | None:
+    async def _believed(self, target: Target, tag: Tag, record: TagRecord) -> ServedManifest | None:
         """Return what a tag means if nobody needs to wait for upstream."""
-        record = await self._known.tag(target, tag)
-        if record is None:
-            return None
         freshness = self._judge(target, tag, record)
         if freshness is Freshness.REVALIDATE:
             return None
@@ -188,9 +186,12 @@ class ManifestCache:
         )
 
     async def _refresh(self, target: Target, tag: Tag) -> ServedManifest:
-        """Ask upstream what a tag means; if it cannot say, return what is known, if that may be."""
+        """Ask upstream what a tag means; if it cannot say, return what is known, if that may be.
+
+        What is stored of it has been read, and is in memory.
+        """
         upstream = target.upstream
-        record = await self._known.tag(target, tag)
+        record = self._known.recall_tag(target, tag)
         if record is None:
             return await self._fetch(target, tag)
         known = await self._known.manifest(target, record.digest)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from copy import copy
+from functools import cached_property
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 from hyperlink import EncodedURL
 from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
@@ -24,7 +26,13 @@ from zope.interface import implementer
 
 from oci_registry.config.settings import EgressSettings, HostSettings, ProxySettings
 from oci_registry.upstream.failures import no_connection
-from oci_registry.upstream.guard import GuardedReactor, Lookups, NamedReactor, resolve_public
+from oci_registry.upstream.guard import (
+    GuardedReactor,
+    Lookups,
+    NamedReactor,
+    TooManyLookups,
+    resolve_public,
+)
 from oci_registry.upstream.places import BadAddress, Place
 from oci_registry.upstream.proxies import Proxies
 from oci_registry.upstream.tls import proxy_policy, tls_policy
@@ -83,11 +91,15 @@ class IdentityAgent:
 class _DirectEndpoint:
     """Connects to the addresses of a place, the next one soon after the last.
 
-    All of it takes *timeout* seconds at most.
+    All of it takes *timeout* seconds at most. *guarded*: the reactor, if it is one that is.
     """
 
-    def __init__(self, reactor: Any, place: Place, timeout: float) -> None:
+    def __init__(
+        self, reactor: Any, place: Place, timeout: float, guarded: GuardedReactor | None = None
+    ) -> None:
         self._reactor = reactor
+        self._place = place
+        self._guarded = guarded
         self._timeout = timeout
         host = place.host
         if "_" in host:
@@ -99,7 +111,12 @@ class _DirectEndpoint:
         )
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Connect; `DNSLookupError` also for a name that nothing can have."""
+        """Connect; `DNSLookupError` also for a name that nothing can have, or `TooManyLookups`."""
+        if self._guarded is not None:
+            try:
+                self._guarded.check(self._place.host)
+            except (DNSLookupError, TooManyLookups):
+                return fail()
         connecting: Deferred[IProtocol] = self._endpoint.connect(protocolFactory)
         connecting.addTimeout(self._timeout, self._reactor, no_connection)
         return connecting.addErrback(self._no_such_name)
@@ -148,7 +165,8 @@ class Endpoints:
     def _direct(self, place: Place) -> IStreamClientEndpoint:
         if place == self._absolute:
             place = Place(f"{place.host}.", place.port)
-        return _DirectEndpoint(self._guarded or self._reactor, place, self._timeout)
+        reactor = self._guarded or self._reactor
+        return _DirectEndpoint(reactor, place, self._timeout, self._guarded)
 
     def _tunnel(self, place: Place, proxy: ProxySettings) -> IStreamClientEndpoint:
         at = Place.of_proxy(proxy)
@@ -165,6 +183,20 @@ class Endpoints:
         return TunnelEndpoint(self._reactor, proxy, way, find_hosts, place.port, self._timeout)
 
 
+_PLAIN_URL = re.compile(
+    r"https?://(?![^/]*xn--)[a-z0-9.-]+(?::[0-9]+)?/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-F]{2})*"
+    r"(?:\?(?:[A-Za-z0-9._~!$'()*,;:@/?&=-]|%[0-9A-F]{2})*)?"
+)
+
+
+class _PlainURL(EncodedURL):
+    """A URL that is in ASCII already, which most are; hyperlink would take long to find that out."""
+
+    def to_uri(self) -> EncodedURL:
+        """Return the URL in ASCII."""
+        return self
+
+
 class _AddressURL(EncodedURL):
     """A URL whose host is an IPv6 address or has an underscore, which hyperlink cannot encode."""
 
@@ -177,6 +209,8 @@ class _AddressURL(EncodedURL):
 def _parse_url(url: str) -> EncodedURL:
     """Return a URL for treq; `BadAddress` for what is none."""
     try:
+        if _PLAIN_URL.fullmatch(url) is not None:
+            return _PlainURL.from_text(url)
         parsed = EncodedURL.from_text(url)
         if ":" in parsed.host or ("_" in parsed.host and parsed.host.isascii()):
             parsed = _AddressURL.from_text(url)
@@ -211,17 +245,28 @@ class UpstreamHttp:
         self._reactor = reactor
         self._pool: Any = BoundedPool(reactor)  # type: ignore[no-untyped-call]
         self._pool.maxPersistentPerHost = POOLED
-        reached = GuardedReactor(reactor, lookups or Lookups()) if guarded else None
-        endpoints = Endpoints(reactor, settings, egress, guarded=reached, timeout=connect_timeout)
-        agent = Agent.usingEndpointFactory(reactor, endpoints, self._pool)
-        no_cookies = IndexableCookieJar(DefaultCookiePolicy(allowed_domains=[]))
-        self._client = HTTPClient(IdentityAgent(agent), cookiejar=no_cookies)
+        self._guarded = GuardedReactor(reactor, lookups or Lookups()) if guarded else None
+        self._host = Place.of_upstream(settings).host
+        self._answered = False
         self._lent = False
+        self._endpoints = Endpoints(
+            reactor, settings, egress, guarded=self._guarded, timeout=connect_timeout
+        )
+
+    @cached_property
+    def _client(self) -> HTTPClient:
+        """The client, made when it is needed: most hosts that clients name at random never are."""
+        agent = Agent.usingEndpointFactory(self._reactor, self._endpoints, self._pool)
+        no_cookies = IndexableCookieJar(DefaultCookiePolicy(allowed_domains=[]))
+        return HTTPClient(IdentityAgent(agent), cookiejar=no_cookies)
 
     async def send(
         self, method: str, url: str, headers: Mapping[str, str], data: bytes | None = None
     ) -> IResponse:
         """Send a request and return the answer; raises whatever went wrong on the way."""
+        if self._guarded is not None and not self._answered:
+            # There may be thousands of these at once, and all the rest costs a millisecond.
+            self._guarded.check(self._host)
         response = await self._client.request(
             method,
             _parse_url(url),
@@ -231,6 +276,7 @@ class UpstreamHttp:
             unbuffered=True,
             reactor=self._reactor,
         )
+        self._answered = True
         # What is in treq's wrapper and in ours has all its headers.
         undecoded = response.original
         assert isinstance(undecoded, Undecoded)

@@ -30,6 +30,7 @@ from oci_registry.upstream.failures import (
     Unreachable,
     WrongAnswer,
 )
+from oci_registry.upstream.guard import TooManyLookups
 from oci_registry.upstream.questions import Kind, Question
 
 T = TypeVar("T")
@@ -149,7 +150,7 @@ class Admission:
             self._circuits.record_limit(self._area, self._question, error.seconds)
         elif isinstance(error, (*ANSWERS, WrongAnswer)):
             self.record_success()
-        elif not isinstance(error, LocalFailure | CircuitOpen | TooManyRequests):
+        elif not isinstance(error, LocalFailure | CircuitOpen | TooManyRequests | TooManyLookups):
             self._circuits.record_failure(self._area, self._question, error, self)
 
     def record_success(self) -> None:

@@ -58,6 +58,10 @@ class Unreachable(BadGateway):
     """No connection to the host could be made, whatever it is asked."""
 
 
+class NoPublicAddress(Unreachable):
+    """A host that only a client named has no address that may be reached, and will have none."""
+
+
 class ConnectTimedOut(TimedOut, Unreachable):
     """Nor refused: nobody answered."""
 
@@ -195,7 +199,7 @@ def _explain_plain(
     *received*: it came of reading an answer.
     """
     if isinstance(cause, DNSLookupError) and public_only:
-        return Unreachable(
+        return NoPublicAddress(
             f"upstream {host}: no public address; a private registry must be configured"
         )
     for kinds, error, text in _PLAIN:

@@ -15,9 +15,11 @@ from oci_registry.upstream.failures import (
     ANSWERS,
     CircuitOpen,
     LocalFailure,
+    NoPublicAddress,
     TimedOut,
     WrongAnswer,
 )
+from oci_registry.upstream.guard import TooManyLookups
 from oci_registry.upstream.host import Host, Operation
 from oci_registry.upstream.interfaces import NoHostLeft
 from oci_registry.upstream.limiter import Permit
@@ -167,7 +169,7 @@ class HostGroup:
             error
             for error in errors
             if isinstance(error, BadGateway | GatewayTimeout)
-            and not isinstance(error, WrongAnswer | TimedOut)
+            and not isinstance(error, WrongAnswer | TimedOut | NoPublicAddress | TooManyLookups)
         ]
         if passing:
             return pause_after(done, self.random)

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Any
 
 from attrs import frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import (
     IAddress,
@@ -23,12 +23,15 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import directlyProvides, implementer, providedBy
 
+from oci_registry.spec.errors import BadGateway
+from oci_registry.upstream.places import address_of
+
 MAX_ADDRESSES = 8
 """Addresses of one host that are tried; whoever has its name can give it thousands."""
 AT_ONCE = 4
 """Names that are looked up at once; the reactor has ten threads for names."""
 WAITING = 64
-"""Names that wait for that; one more is as good as unknown."""
+"""Names that wait for that; one more is refused."""
 _NAT64 = IPv6Network("64:ff9b::/96")
 _UNICAST = IPv6Network("2000::/3")
 # Not for the Internet, but the ipaddress module knows it in part, in later versions only, or not; a
@@ -62,6 +65,10 @@ def is_public(text: str) -> bool:
     return address.is_global and not address.is_multicast
 
 
+class TooManyLookups(BadGateway):
+    """So many names wait to be looked up that one more does not; it says nothing about its host."""
+
+
 class Lookups:
     """Look up a few names at a time, let some more wait, and refuse the rest.
 
@@ -72,6 +79,11 @@ class Lookups:
     def __init__(self) -> None:
         self._running = 0
         self._waiting: deque[Callable[[], object]] = deque()
+
+    @property
+    def full(self) -> bool:
+        """Whether no name may wait any more."""
+        return self._running >= AT_ONCE and len(self._waiting) >= WAITING
 
     def begin(self, look_up: Callable[[], object]) -> bool:
         """Call *look_up* when it is its turn, after which `done` must be called; False: it never is."""
@@ -96,9 +108,9 @@ class Lookups:
 class _PublicOnly:
     """Pass on the addresses that are public, as many as will ever be tried, and no others."""
 
-    def __init__(self, receiver: IResolutionReceiver, lookups: Lookups) -> None:
+    def __init__(self, receiver: IResolutionReceiver, done: Callable[[], None]) -> None:
         self._receiver = receiver
-        self._lookups = lookups
+        self._done = done
         self._passed = 0
 
     def resolutionBegan(self, resolution: IHostResolution) -> None:
@@ -110,7 +122,7 @@ class _PublicOnly:
             self._receiver.addressResolved(address)
 
     def resolutionComplete(self) -> None:
-        self._lookups.done()
+        self._done()
         self._receiver.resolutionComplete()
 
 
@@ -161,9 +173,9 @@ class _GuardedResolver:
         addressTypes: Sequence[type[IAddress]] | None = None,
         transportSemantics: str = "TCP",
     ) -> IHostResolution:
-        def look_up() -> None:
+        def look_up(done: Callable[[], None] = self._lookups.done) -> None:
             self._resolver.resolveHostName(
-                _PublicOnly(resolutionReceiver, self._lookups),
+                _PublicOnly(resolutionReceiver, done),
                 hostName,
                 portNumber,
                 addressTypes,
@@ -171,7 +183,10 @@ class _GuardedResolver:
             )
 
         resolution = _Resolution(hostName)
-        if not self._lookups.begin(look_up):
+        if address_of(hostName) is not None and is_public(hostName):
+            # Nobody is asked for it.
+            look_up(lambda: None)
+        elif address_of(hostName) is not None or not self._lookups.begin(look_up):
             resolutionReceiver.resolutionBegan(resolution)
             resolutionReceiver.resolutionComplete()
         return resolution
@@ -192,6 +207,18 @@ class GuardedReactor:
     def nameResolver(self) -> IHostnameResolver:
         """The guarded resolver."""
         return _GuardedResolver(self._reactor.nameResolver, self._lookups)
+
+    def check(self, host: str) -> None:
+        """Raise at once what a connection to *host* would end with, if that is known by now.
+
+        `DNSLookupError` for an address that is not public, `TooManyLookups` for a name that may not
+        even wait.
+        """
+        if address_of(host) is not None:
+            if not is_public(host):
+                raise DNSLookupError(f"{host} is no public address")
+        elif self._lookups.full:
+            raise TooManyLookups(f"upstream {host}: too many names are being looked up; try again")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
@@ -237,7 +264,11 @@ class NamedReactor:
 
 
 def resolve_public(reactor: GuardedReactor, host: str) -> Deferred[Sequence[str]]:
-    """Return the public addresses of *host*; `DNSLookupError` if there are none."""
+    """Return the public addresses of *host*; `DNSLookupError` or `TooManyLookups` if there are none."""
+    try:
+        reactor.check(host)
+    except (DNSLookupError, TooManyLookups):
+        return fail()
     found = _Found(host)
     reactor.nameResolver.resolveHostName(found, host)
     return found.addresses

@@ -231,6 +231,7 @@ class Session:
             )
             if len(self._others) > MAX_TARGETS:
                 self._others.popitem(last=False)
+        self._others.move_to_end(origin)
         # Another registry may call the repository otherwise.
         found = _NAME_IN_PATH.match(urlsplit(url).path)
         repository = call.question.repository if found is None else found[1]

@@ -1,22 +1,23 @@
-"""Whom we believe over TLS, and to whom we show who we are."""
+"""Contexts for TLS: whom an upstream's hosts trust, and to whom they show who we are.
+
+There may be hundreds of upstreams, each with a certificate authority of its own. So what is in their
+files is checked at once, but contexts are made when a connection needs them, are shared by all who
+trust and show the same, and are forgotten when others are needed more.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
-from weakref import WeakKeyDictionary
+from typing import Any, Self
+from weakref import WeakValueDictionary
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
-from service_identity import VerificationError
-from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
-from service_identity.pyopenssl import extract_patterns
-from twisted.internet._sslverify import IOpenSSLTrustRoot  # what trustRoot is adapted to
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import (
     Certificate,
@@ -29,74 +30,49 @@ from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
 from oci_registry.config.settings import HostSettings
-from oci_registry.upstream.places import Place, address_of
+from oci_registry.upstream.places import Place
+from oci_registry.upstream.verification import TrustStore, VerifyingContext
 
-# Numbers of OpenSSL (x509_vfy.h), for what an operator is likely to meet.
-_REASONS = {
-    2: "its certificate is from an authority that we do not know",
-    9: "its certificate is not valid yet",
-    10: "its certificate has expired",
-    18: "its certificate is signed by nobody but itself",
-    19: "its certificate is from an authority that we do not know",
-    20: "its certificate is from an authority that we do not know",
-    21: "its certificate is from an authority that we do not know",
-}
+MAX_CONTEXTS = 32
+"""Contexts kept for further connections, beside those that connections have."""
 
 
-class CertificateRefused(SSL.Error):
-    """A server's certificate is not believed."""
+@frozen
+class _Pem:
+    """What is in a PEM file."""
 
-    def __init__(self, reason: str) -> None:
-        # In the form of OpenSSL's own errors, which others look into.
-        super().__init__([("certificate", "", reason)])
+    content: bytes = field(repr=False, eq=False)
+    digest: bytes = field(repr=False)
+
+    @classmethod
+    def read(cls, path: str) -> Self:
+        content = Path(path).read_bytes()
+        return cls(content, sha256(content).digest())
+
+    def certificates(self) -> list[x509.Certificate]:
+        """Return the certificates in it, of which there is at least one."""
+        return x509.load_pem_x509_certificates(self.content)
+
+    def key(self) -> Any:
+        """Return the private key, which is not encrypted: nobody is there to be asked."""
+        return load_pem_private_key(self.content, None)
 
 
-class _Context:
-    """Makes connections that are judged: by OpenSSL, and by the host that each is meant for.
+_checked: WeakValueDictionary[bytes, _Pem] = WeakValueDictionary()
+"""Files with certificates by their digests: one content is checked, and kept, once."""
 
-    With *verified* false everybody is believed.
-    """
 
-    def __init__(self, context: SSL.Context, *, verified: bool) -> None:
-        self._context = context
-        # Twisted keeps something of its own where OpenSSL would keep this for us.
-        self._hosts: WeakKeyDictionary[SSL.Connection, str] = WeakKeyDictionary()
-        if verified:
-            context.set_verify(SSL.VERIFY_PEER, self._verify)
+@frozen
+class _Identity:
+    """All that makes two contexts different: whom they trust, and what they show."""
 
-    def connect(self, host: str) -> SSL.Connection:
-        """Return a connection to *host*, a name in ASCII or an address."""
-        connection = SSL.Connection(self._context, None)
-        self._hosts[connection] = host
-        if address_of(host) is None:
-            connection.set_tlsext_host_name(host.encode("ascii"))
-        return connection
+    verified: bool = True
+    authorities: _Pem | None = None
+    client: _Pem | None = None
+    key: _Pem | None = None
 
-    def _verify(
-        self,
-        connection: SSL.Connection,
-        certificate: crypto.X509,
-        number: int,
-        depth: int,
-        good: int,
-    ) -> bool:
-        """Judge one certificate of a chain, after OpenSSL; the handshake ends with what is raised."""
-        if not good:
-            reason = _REASONS.get(
-                number, f"its certificate is not valid (OpenSSL's error {number})"
-            )
-            raise CertificateRefused(reason)
-        if depth > 0:
-            return True
-        try:
-            host = self._hosts[connection]
-            wanted = DNS_ID(host) if address_of(host) is None else IPAddress_ID(host)
-            verify_service_identity(extract_patterns(certificate), [wanted], [])
-        except VerificationError:
-            raise CertificateRefused("its certificate is for another host") from None
-        except Exception:
-            raise CertificateRefused("its certificate does not say for which host it is") from None
-        return True
+
+_PLAIN = _Identity()
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -104,21 +80,21 @@ class _Context:
 class _Connections:
     """Makes connections to one host."""
 
-    context: _Context
+    identity: _Identity
     host: str
 
     def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
-        return self.context.connect(self.host)
+        return _context(self.identity).connect(self.host)
 
 
 @implementer(IPolicyForHTTPS)
 @frozen
 class TlsPolicy:
-    """Contexts for connections: one for *own*, one for all other places."""
+    """What connections trust and show: those to *own*, and those to all other places."""
 
     own: Place
-    to_own: _Context
-    to_others: _Context
+    to_own: _Identity
+    to_others: _Identity
 
     def creatorForNetloc(self, hostname: bytes, port: int) -> IOpenSSLClientConnectionCreator:
         """Return what makes connections to a place."""
@@ -127,86 +103,112 @@ class TlsPolicy:
         return _Connections(self.to_own if to_own else self.to_others, host)
 
 
-@implementer(IOpenSSLTrustRoot)
-@frozen
-class _TrustRoots:
-    """Several trust roots: a registry of one's own may redirect to a public store."""
-
-    roots: Iterable[Any]
-
-    def _addCACertsToContext(self, context: SSL.Context) -> None:
-        for root in self.roots:
-            root._addCACertsToContext(context)
-
-
-def _read_certificates(path: str) -> list[x509.Certificate]:
-    """Return the certificates in a PEM file, of which there is at least one."""
+def _read_certificates(path: str) -> _Pem:
+    """Return a PEM file with certificates."""
+    pem = _Pem.read(path)
+    known = _checked.get(pem.digest)
+    if known is not None:
+        return known
     try:
-        return x509.load_pem_x509_certificates(Path(path).read_bytes())
+        pem.certificates()
     except ValueError:
         raise ValueError(f"{path} holds no certificate, or one that cannot be read") from None
+    _checked[pem.digest] = pem
+    return pem
 
 
-def _read_key(path: str) -> Any:
-    """Return the private key in a PEM file, which is not encrypted: nobody is there to be asked."""
+def _read_key(path: str) -> _Pem:
+    """Return a PEM file with a private key."""
+    pem = _Pem.read(path)
     try:
-        return load_pem_private_key(Path(path).read_bytes(), None)
+        pem.key()
     except (TypeError, ValueError, UnsupportedAlgorithm):
         raise ValueError(f"{path} holds no private key that can be read") from None
+    return pem
 
 
-def _context(settings: HostSettings) -> _Context:
-    """Return a context for connections to an upstream, or to where it leads."""
+def _identity(settings: HostSettings) -> _Identity:
+    """Return whom an upstream's host trusts, and what we show to it."""
+    verified = not settings.accept_invalid_certs
+    authorities = client = key = None
+    if verified and settings.ca_file is not None:
+        authorities = _read_certificates(settings.ca_file)
+    if settings.client_cert_file is not None:
+        client = _read_certificates(settings.client_cert_file)
+        key = _read_key(settings.client_key_file or settings.client_cert_file)
+    identity = _Identity(verified, authorities, client, key)
+    if client is not None:
+        try:
+            _new_context(identity)
+        except SSL.Error:
+            raise ValueError(
+                f"the key for {settings.client_cert_file} is another, or cannot be used"
+            ) from None
+    return identity
+
+
+def _new_context(identity: _Identity) -> VerifyingContext:
+    """Return a context; SSL.Error if key and certificate do not belong together."""
     options: dict[str, Any] = {}
-    if settings.accept_invalid_certs:
+    own: list[crypto.X509] = []
+    if not identity.verified:
         options |= {"verify": False, "insecurelyLowerMinimumTo": TLSVersion.TLSv1_0}
-    elif settings.ca_file is None:
+    elif identity == _PLAIN:
         options["trustRoot"] = platformTrust()
     else:
-        own = [
-            Certificate(crypto.X509.from_cryptography(certificate))
-            for certificate in _read_certificates(settings.ca_file)
-        ]
-        options["trustRoot"] = _TrustRoots((platformTrust(), trustRootFromCertificates(own)))
-    if settings.client_cert_file is not None:
-        certificate, *chain = _read_certificates(settings.client_cert_file)
+        certificates = identity.authorities.certificates() if identity.authorities else []
+        own = [crypto.X509.from_cryptography(certificate) for certificate in certificates]
+        options["trustRoot"] = trustRootFromCertificates([Certificate(one) for one in own])
+    if identity.client is not None and identity.key is not None:
+        certificate, *chain = identity.client.certificates()
         options |= {
             "certificate": certificate,
             "extraCertChain": chain,
-            "privateKey": _read_key(settings.client_key_file or settings.client_cert_file),
+            "privateKey": identity.key.key(),
         }
-    try:
-        context: SSL.Context = CertificateOptions(**options).getContext()
-    except SSL.Error:
-        raise ValueError(
-            f"the key for {settings.client_cert_file} is another, or cannot be used"
-        ) from None
-    return _Context(context, verified=not settings.accept_invalid_certs)
+    context: SSL.Context = CertificateOptions(**options).getContext()
+    # A registry of one's own may redirect to a public store.
+    others = "trustRoot" in options and identity != _PLAIN
+    store = TrustStore(_system_context(), own) if others else None
+    return VerifyingContext(context, verified=identity.verified, store=store)
 
 
 @cache
-def _plain_context() -> _Context:
-    """Return the context of whoever has nothing special; it is most of a megabyte."""
-    return _context(HostSettings(""))
+def _system_context() -> SSL.Context:
+    """Return a context that trusts whom the system trusts."""
+    context: SSL.Context = CertificateOptions(trustRoot=platformTrust()).getContext()
+    return context
 
 
-def _context_without_client(settings: HostSettings) -> _Context:
-    if settings.accept_invalid_certs or settings.ca_file is not None:
-        return _context(evolve(settings, client_cert_file=None))
-    return _plain_context()
+@cache
+def _plain_context() -> VerifyingContext:
+    """Return the context of whoever has nothing special."""
+    return VerifyingContext(_system_context(), verified=True)
+
+
+@lru_cache(MAX_CONTEXTS)
+def _special_context(identity: _Identity) -> VerifyingContext:
+    return _new_context(identity)
+
+
+def _context(identity: _Identity) -> VerifyingContext:
+    """Return the context for connections that trust and show this."""
+    return _plain_context() if identity == _PLAIN else _special_context(identity)
 
 
 def tls_policy(settings: HostSettings) -> TlsPolicy:
-    """Return how servers are judged for one host of an upstream, there and where it leads.
+    """Return how servers are verified for one host of an upstream, there and where it leads.
 
     The client certificate is shown to that host alone. Raises OSError or ValueError for a file that
     cannot be used.
     """
-    others = _context_without_client(settings)
-    own = others if settings.client_cert_file is None else _context(settings)
+    own = _identity(settings)
+    others = own if own.client is None else evolve(own, client=None, key=None)
     return TlsPolicy(Place.of_upstream(settings), own, others)
 
 
 def proxy_policy(settings: HostSettings) -> TlsPolicy:
-    """Return how proxies are judged for one host of an upstream: never without a certificate."""
-    return tls_policy(evolve(settings, accept_invalid_certs=False, client_cert_file=None))
+    """Return how proxies are verified for one host of an upstream: never without a certificate."""
+    if settings.accept_invalid_certs or settings.client_cert_file is not None:
+        settings = evolve(settings, accept_invalid_certs=False, client_cert_file=None)
+    return tls_policy(settings)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
@@ -21,6 +22,7 @@ from oci_registry.spec.routes import (
     parse_route,
 )
 from oci_registry.web.errors import respond_error
+from oci_registry.web.pace import Pace
 from oci_registry.web.respond import send_bytes, set_content
 from oci_registry.web.site import RegistryRequest
 
@@ -49,6 +51,7 @@ class V2(Resource):
         self._handlers: dict[type, Handler] = {BaseRoute: _base, **handlers}
         self._clock = clock
         self._metrics = metrics
+        self._pace = Pace(clock)
 
     def render(self, request: Any) -> int:
         """Answer a request, now or later."""
@@ -67,8 +70,12 @@ class V2(Resource):
             path, _, query = request.uri.partition(b"?")
             route = parse_route(path, query)
             label = _LABELS[type(route)]
+            await self._pace.turn()
             await self._handlers[type(route)](request, route)
         except Exception as error:
+            if not request.gone:
+                with suppress(CancelledError):
+                    await self._pace.turn()
             respond_error(request, error)
         finally:
             self._count(request, label)

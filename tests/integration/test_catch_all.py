@@ -29,7 +29,7 @@ class Fallback(MirrorTestCase):
         certified = Certified(NAMES[0], names=NAMES)
         file = Path(self.mktemp())
         file.write_bytes(certified.certificate)
-        context = tls._context(HostSettings("", ca_file=str(file)))
+        context = tls._new_context(tls._identity(HostSettings("", ca_file=str(file))))
         self.patch(tls, "_plain_context", lambda: context)
         self.itself = FakeRegistry()
         self.itself.start(reactor, certified.server())

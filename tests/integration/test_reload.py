@@ -11,6 +11,7 @@ from twisted.logger import LogEvent, globalLogPublisher
 
 from oci_registry.config.settings import FilesystemSettings, Settings, UpstreamSources
 from oci_registry.config.sources import reread_upstreams
+from tests.support.certificates import Certified, Changing
 from tests.support.daemon import MirrorTestCase, running, until
 from tests.support.fake_registry import FakeRegistry
 from tests.support.fake_replies import Reply
@@ -39,10 +40,12 @@ class Reloading(MirrorTestCase):
 
     def write(self, *entries: tuple[str, FakeRegistry, str]) -> None:
         """Write the upstream file: a namespace, its host, and further keys."""
-        lines = [
-            f'- {{namespace: {namespace}, host: "{registry.host}", tls: false{more}}}\n'
-            for namespace, registry, more in entries
-        ]
+        lines = []
+        for namespace, registry, more in entries:
+            tls = "true" if "ca_file" in more else "false"
+            lines.append(
+                f'- {{namespace: {namespace}, host: "{registry.host}", tls: {tls}{more}}}\n'
+            )
         self.file.write_text("".join(lines))
 
     async def start_with(self, *entries: tuple[str, FakeRegistry, str]) -> None:
@@ -119,6 +122,23 @@ class Reloading(MirrorTestCase):
         labels = f'{{host="{other.host}",namespace="a.example"}}'
         self.assertIn(f"oci_registry_upstream_available{labels} 1.0", page)
         self.assertNotIn(self.registry.host, page)
+
+    @running
+    async def test_renewed_authority(self) -> None:
+        """An authority that was renewed in its file is the one that is trusted from then on."""
+        old, new = Certified("127.0.0.1"), Certified("127.0.0.1")
+        shown, secure = Changing(new), FakeRegistry()
+        secure.start(self.time, shown)
+        self.registries.append(secure)
+        secure.add_image("team/app", "1")
+        authority = self.folder / "ca.pem"
+        authority.write_bytes(old.certificate)
+        await self.start_with(("a.example", secure, f', ca_file: "{authority.absolute()}"'))
+        path = "/v2/a.example/team/app/manifests/1"
+        self.assertEqual(502, (await self.client.get(path)).status)
+        authority.write_bytes(new.certificate)
+        self.assertIn("again: changed a.example", await self.reload())
+        self.assertEqual(200, (await self.client.get(path)).status)
 
     @running
     async def test_under_way(self) -> None:

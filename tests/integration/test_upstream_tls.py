@@ -107,13 +107,13 @@ class WrongCertificates(ClientTestCase, Files):
     async def test_self_signed(self) -> None:
         """So is one that nobody vouches for."""
         stranger = Certified("stranger", names=(OURS,))
-        await self.row(stranger, None, "its certificate is signed by nobody but itself")
+        await self.row(stranger, None, "its certificate is self-signed (set ca_file)")
 
     @running
     async def test_unknown_authority(self) -> None:
         """So is one from an authority other than those that we were told to believe."""
         leaf = Certified("registry.example.com", names=(OURS,), issuer=Certified("unknown"))
-        words = "its certificate is from an authority that we do not know"
+        words = "its certificate is from an unknown certificate authority (set ca_file)"
         await self.row(leaf, Certified("known"), words)
 
     @running

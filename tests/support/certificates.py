@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
-from twisted.internet.ssl import CertificateOptions
+from twisted.internet.ssl import Certificate, CertificateOptions
 from zope.interface import implementer
 
 
@@ -26,7 +26,8 @@ def _general(name: str) -> x509.GeneralName:
 class Certified:
     """A certificate for *name*, a host's name or an IP address, signed by *issuer* or by itself.
 
-    *names*: the hosts that it is for, if not the one that it is called by.
+    *names*: the hosts that it is for, if not the one that it is called by. *usage*: what it may be used
+    for, if not for everything. *authority*: whether it may sign others.
     """
 
     def __init__(
@@ -36,13 +37,15 @@ class Certified:
         names: Sequence[str] = (),
         days: int = 1,
         issuer: Certified | None = None,
+        usage: x509.ObjectIdentifier | None = None,
+        authority: bool = True,
     ) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
         known = [_general(host) for host in names or (name,)]
         end = datetime.now(UTC) + timedelta(days=days)
         signer = issuer or self
-        self._certificate = (
+        builder = (
             x509.CertificateBuilder()
             .subject_name(self._subject)
             .issuer_name(signer._subject)
@@ -51,9 +54,11 @@ class Certified:
             .not_valid_before(end - timedelta(days=30))
             .not_valid_after(end)
             .add_extension(x509.SubjectAlternativeName(known), critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(signer._key, hashes.SHA256())
+            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
         )
+        if usage is not None:
+            builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=True)
+        self._certificate = builder.sign(signer._key, hashes.SHA256())
         self.certificate: bytes = self._certificate.public_bytes(serialization.Encoding.PEM)
         self.key: bytes = self._key.private_bytes(
             serialization.Encoding.PEM,
@@ -61,10 +66,17 @@ class Certified:
             serialization.NoEncryption(),
         )
 
+    def as_trusted(self) -> Certificate:
+        """Return it as Twisted wants those that are trusted."""
+        return Certificate(crypto.X509.from_cryptography(self._certificate))
+
     def server(
-        self, *, clients: Certified | None = None, demanding: bool = True
+        self,
+        *chain: Certified,
+        clients: Certified | None = None,
+        demanding: bool = True,
     ) -> CertificateOptions:
-        """Return what a server that has this certificate listens with.
+        """Return what a server that has this certificate listens with; it sends *chain* behind it.
 
         *clients*: who vouches for clients, which are asked for a certificate; they are turned away
         without one if *demanding*.
@@ -76,7 +88,12 @@ class Certified:
                 "requireCertificate": demanding,
                 "caCerts": [crypto.X509.from_cryptography(clients._certificate)],
             }
-        return CertificateOptions(privateKey=self._key, certificate=self._certificate, **options)
+        return CertificateOptions(
+            privateKey=self._key,
+            certificate=self._certificate,
+            extraCertChain=[crypto.X509.from_cryptography(one._certificate) for one in chain],
+            **options,
+        )
 
 
 @implementer(IOpenSSLServerConnectionCreator)

@@ -126,7 +126,12 @@ class MirrorTestCase(TestCase):
     def files(self, folder: str = "") -> set[str]:
         """Return the files below the root, relative to it."""
         top = self.root / folder
-        return {str(p.relative_to(self.root)) for p in top.rglob("*") if p.is_file()}
+        while True:
+            try:
+                return {str(p.relative_to(self.root)) for p in top.rglob("*") if p.is_file()}
+            except FileNotFoundError:
+                # A directory went away meanwhile; then there is less to be seen the next time.
+                continue
 
 
 def _fired(value: Any) -> Deferred[Any]:

@@ -55,7 +55,7 @@ from oci_registry.upstream.failures import (
 )
 from oci_registry.upstream.places import BadAddress, Place
 from oci_registry.upstream.proxies import ProxyFailed, ProxyRefused
-from oci_registry.upstream.tls import CertificateRefused
+from oci_registry.upstream.verification import CertificateRefused
 from tests.support.fake_http import FakeResponse, as_response
 
 HOST = "registry.example.com:5000"

@@ -20,6 +20,7 @@ from oci_registry.upstream.guard import (
     WAITING,
     GuardedReactor,
     Lookups,
+    TooManyLookups,
     is_public,
     resolve_public,
 )
@@ -183,6 +184,21 @@ class Guarded(SynchronousTestCase):
         for host in ("inside", "nowhere"):
             self.failureResultOf(resolve_public(guarded, host), DNSLookupError)
 
+    def test_addresses(self) -> None:
+        """Who writes an address needs no look-up that others wait for, be it public or not."""
+        lookups = Lookups()
+        for _ in range(AT_ONCE + WAITING):
+            lookups.begin(lambda: None)
+        reactor = resolving({"1.1.1.1": ["1.1.1.1"], "10.0.0.1": ["10.0.0.1"]})
+        guarded = GuardedReactor(reactor, lookups)
+        self.assertEqual(["1.1.1.1"], self.successResultOf(resolve_public(guarded, "1.1.1.1")))
+        for address in ("10.0.0.1", "::1", "fe80::1%lo", "::ffff:127.0.0.1"):
+            self.failureResultOf(resolve_public(guarded, address), DNSLookupError)
+            self.assertRaises(DNSLookupError, guarded.check, address)
+            endpoint = HostnameEndpoint(guarded, address, 443)
+            self.failureResultOf(endpoint.connect(Factory.forProtocol(Protocol)), DNSLookupError)
+        self.assertEqual(["1.1.1.1"], reactor.nameResolver.asked)
+
     def test_interfaces(self) -> None:
         """The guarded reactor is a reactor with a resolver."""
         reactor = resolving({})
@@ -216,15 +232,19 @@ class FewAtATime(SynchronousTestCase):
         self.assertEqual("again", begun[-1])
 
     def test_refused(self) -> None:
-        """A name that may not even wait does not exist; the others are none the worse for it."""
+        """A name that may not even wait is refused; the others are none the worse for it."""
         names = {f"h{n}": None for n in range(AT_ONCE)} | {"late": ["1.1.1.1"]}
         reactor = resolving(names)
         guarded = GuardedReactor(reactor, Lookups())
         for host in names:
             late = resolve_public(guarded, host)
         for _ in range(WAITING - 1):
+            guarded.check("late")
             resolve_public(guarded, "late")
-        self.failureResultOf(resolve_public(guarded, "late"), DNSLookupError)
+        self.failureResultOf(resolve_public(guarded, "late"), TooManyLookups)
+        self.assertRaises(TooManyLookups, guarded.check, "late")
+        endpoint = HostnameEndpoint(guarded, "late", 443)
+        self.failureResultOf(endpoint.connect(Factory.forProtocol(Protocol)), DNSLookupError)
         self.assertNoResult(late)
         reactor.nameResolver.answer("h0", ["8.8.8.8"])
         self.assertEqual(["1.1.1.1"], self.successResultOf(late))

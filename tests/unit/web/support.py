@@ -152,3 +152,25 @@ class WebTestCase(SynchronousTestCase):
         connection = self.connect()
         connection.ask(path, method, **headers)
         return connection
+
+
+class SiteTestCase(WebTestCase):
+    """A site that answers ``ok``, or later, or never."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.requests: list[RegistryRequest] = []
+        self.serve(self.handle)
+
+    def handle(self, request: RegistryRequest) -> None:
+        self.requests.append(request)
+        if not request.uri.startswith(b"/later"):
+            self.reply(request)
+
+    def reply(self, request: RegistryRequest, body: bytes = b"ok") -> None:
+        request.setHeader(b"Content-Length", b"%d" % len(body))
+        request.write(body)
+        request.finish()
+
+    def uris(self) -> list[bytes]:
+        return [request.uri for request in self.requests]

@@ -97,13 +97,24 @@ class Tree(WebTestCase):
     def test_odd_targets(self) -> None:
         """Targets that are no path of ours get a clear answer."""
         for method, target, status in (
-            ("GET", "http://mirror/v2/", 404),
             ("CONNECT", "mirror:443", 405),
             ("OPTIONS", "*", 200),
             ("GET", "*", 405),
-            ("GET", "v2", 404),
+            ("GET", "v2", 400),
+            ("GET", "xhealthz", 400),
+            ("GET", "ftp://mirror/v2/", 400),
+            ("GET", "http:///v2/", 400),
         ):
             self.assertEqual(status, self.ask(target, method).answer().status, target)
+
+    def test_absolute_targets(self) -> None:
+        """A target in absolute form means its path here, whatever authority it names."""
+        for start in ("http://mirror:8080", "HTTPS://elsewhere.example", "http://u:p@[::1]:80"):
+            for path, body in (("/v2/", b"{}"), ("/healthz", b"oci-registry\n"), ("", None)):
+                answer = self.ask(start + path).answer()
+                self.assertEqual((200, body or answer.body), (answer.status, answer.body))
+            answer = self.ask(f"{start}/elsewhere").answer()
+            self.assertEqual((404, "NAME_UNKNOWN"), (answer.status, answer.code))
 
     def test_methods(self) -> None:
         """There is nothing to write here."""

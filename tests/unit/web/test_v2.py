@@ -11,6 +11,7 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BlobUnknown
 from oci_registry.spec.reference import Tag
 from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
+from oci_registry.web.pace import AT_ONCE
 from oci_registry.web.respond import send_bytes, set_content
 from oci_registry.web.site import RegistryRequest
 from oci_registry.web.v2 import V2
@@ -149,3 +150,36 @@ class Dispatch(WebTestCase):
         connection.leave()
         self.assertEqual(b"", connection.got)
         self.assertEqual([], self.flushLoggedErrors())
+
+    def test_many_at_once(self) -> None:
+        """More than go on in one turn of the reactor are answered in the next ones, in order."""
+        connections = [self.ask(f"/v2/a/manifests/{number}") for number in range(AT_ONCE + 3)]
+        self.assertEqual(AT_ONCE, len(self.routes))
+        connections[AT_ONCE].leave()
+        self.clock.advance(0)
+        self.assertEqual(
+            [str(n) for n in range(AT_ONCE)], [str(r.reference) for r in self.routes[:AT_ONCE]]
+        )
+        self.assertEqual(
+            [Tag(str(AT_ONCE + 1)), Tag(str(AT_ONCE + 2))],
+            [r.reference for r in self.routes[AT_ONCE:]],
+        )
+        self.assertEqual(200, connections[-1].answer().status)
+
+    def test_many_failures_at_once(self) -> None:
+        """So are those that fail at one instant, however they came; others may leave meanwhile."""
+        waiting: Deferred[None] = Deferred()
+        self.waiting = waiting
+        connections = []
+        for number in range(AT_ONCE * 2):
+            connections.append(self.ask(f"/v2/a/manifests/{number}"))
+            self.clock.advance(0)
+        self.error = BlobUnknown("there is none")
+        waiting.callback(None)
+        answered = [connection for connection in connections if connection.got]
+        self.assertLessEqual(len(answered), AT_ONCE)
+        connections[-1].leave()
+        self.clock.advance(0)
+        statuses = {connection.answer().status for connection in connections[:-1]}
+        self.assertEqual({404}, statuses)
+        self.assertEqual(1, self.counted("manifest", "GET", "gone"))

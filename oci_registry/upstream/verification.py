@@ -1,0 +1,127 @@
+"""Which servers are trusted over TLS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from weakref import WeakKeyDictionary
+
+from OpenSSL import SSL, crypto
+from service_identity import VerificationError
+from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
+from service_identity.pyopenssl import extract_patterns
+
+from oci_registry.upstream.places import address_of
+
+# Numbers of OpenSSL (x509_vfy.h), for what an operator is likely to meet.
+_UNKNOWN = "its certificate is from an unknown certificate authority (set ca_file)"
+_UNTRUSTED = {
+    2: _UNKNOWN,
+    18: "its certificate is self-signed (set ca_file)",
+    19: _UNKNOWN,
+    20: _UNKNOWN,
+    21: _UNKNOWN,
+}
+_UNTIMELY = {9: "its certificate is not valid yet", 10: "its certificate has expired"}
+_REASONS = _UNTRUSTED | _UNTIMELY
+
+
+class CertificateRefused(SSL.Error):
+    """A server's certificate is not trusted."""
+
+    def __init__(self, reason: str) -> None:
+        # In the form of OpenSSL's own errors, which others look into.
+        super().__init__([("certificate", "", reason)])
+
+
+class TrustStore:
+    """The certificates that a context trusts, and others that may lead to them.
+
+    A store of hundreds of certificates takes most of a megabyte, so that there is one of the system's,
+    which all who need it share.
+    """
+
+    def __init__(self, context: SSL.Context, others: Sequence[crypto.X509]) -> None:
+        store = context.get_cert_store()
+        assert store is not None
+        self._context = context  # has the store, which is gone with it
+        self._store = store
+        self._others = others
+
+    def verify(self, chain: Sequence[crypto.X509]) -> int:
+        """Verify a server's certificate with those that it sent behind it.
+
+        Returns 0 if they lead to one that is trusted, else OpenSSL's number of what is wrong.
+        """
+        between = [*chain[1:], *self._others]
+        try:
+            crypto.X509StoreContext(self._store, chain[0], between).verify_certificate()
+        except crypto.X509StoreContextError as error:
+            return int(error.errors[0])
+        return 0
+
+
+class VerifyingContext:
+    """Makes connections that are verified: by OpenSSL, and by the host that each is meant for.
+
+    With *verified* false everybody is trusted. *store*: whom to trust beside those that *context* does.
+    """
+
+    def __init__(
+        self, context: SSL.Context, *, verified: bool, store: TrustStore | None = None
+    ) -> None:
+        self._context = context
+        self._store = store
+        # Twisted keeps something of its own where OpenSSL would keep this for us.
+        self._hosts: WeakKeyDictionary[SSL.Connection, str] = WeakKeyDictionary()
+        if verified:
+            context.set_verify(SSL.VERIFY_PEER, self._verify)
+
+    def connect(self, host: str) -> SSL.Connection:
+        """Return a connection to *host*, a name in ASCII or an address."""
+        connection = SSL.Connection(self._context, None)
+        self._hosts[connection] = host
+        if address_of(host) is None:
+            connection.set_tlsext_host_name(host.encode("ascii"))
+        return connection
+
+    def _verify(
+        self,
+        connection: SSL.Connection,
+        certificate: crypto.X509,
+        number: int,
+        depth: int,
+        good: int,
+    ) -> bool:
+        """Verify one certificate of a chain, after OpenSSL; the handshake ends with what is raised."""
+        if not good:
+            number = self._verify_otherwise(connection, number)
+            if number:
+                reason = f"its certificate is not valid (OpenSSL's error {number})"
+                raise CertificateRefused(_REASONS.get(number, reason))
+        if depth == 0:
+            self._check_host(connection, certificate)
+        return True
+
+    def _verify_otherwise(self, connection: SSL.Connection, number: int) -> int:
+        """Return what is wrong with a chain that leads to nothing that the context trusts, or to what
+        has expired, if the other store is asked too; 0 for nothing.
+
+        That is a verification of its own, of the whole chain. What OpenSSL says of the chain in other
+        respects, such as what its certificates may be used for, counts as always.
+        """
+        chain = connection.get_peer_cert_chain()
+        if self._store is None or number not in _REASONS or not chain:
+            return number
+        other = self._store.verify(chain)
+        # Whichever of them knows the authority knows better what is wrong.
+        return number if other in _UNTRUSTED else other
+
+    def _check_host(self, connection: SSL.Connection, certificate: crypto.X509) -> None:
+        try:
+            host = self._hosts[connection]
+            wanted = DNS_ID(host) if address_of(host) is None else IPAddress_ID(host)
+            verify_service_identity(extract_patterns(certificate), [wanted], [])
+        except VerificationError:
+            raise CertificateRefused("its certificate is for another host") from None
+        except Exception:
+            raise CertificateRefused("its certificate does not say for which host it is") from None

@@ -1,0 +1,148 @@
+"""The head of a request: which of them are taken, and what its target means (RFC 9112)."""
+
+from __future__ import annotations
+
+import re
+
+from oci_registry.web.refusals import (
+    FIELDS_TOO_LARGE,
+    MALFORMED,
+    TARGET_TOO_LONG,
+    WRONG_FRAMING,
+    WRONG_HOST,
+    WRONG_VERSION,
+    Refused,
+)
+
+MAX_REQUEST_LINE = 16 * 1024
+"""The most bytes of a request line."""
+MAX_FIELDS_SIZE = 64 * 1024
+"""The most bytes of all header lines of a request together; one of them may have them all."""
+MAX_FIELDS = 500
+"""The most header lines of a request."""
+MAX_EMPTY_LINES = 8
+"""The most empty lines before a request (RFC 9112 section 2.2)."""
+
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_REQUEST_LINE = re.compile(rb"(%b) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])" % _TOKEN)
+_ABSOLUTE = re.compile(rb"https?://[^/?#]+", re.IGNORECASE)
+FIELD = re.compile(rb"(%b):([\t\x20-\x7e\x80-\xff]*)" % _TOKEN)
+"""A line of a header or a trailer: neither folded nor with white space before the colon."""
+_HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]*")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+# A carriage return may be the first half of the line's end.
+_NEVER_IN_LINES = re.compile(rb"[\x00-\x08\x0a-\x0c\x0e-\x1f\x7f]|\r(?!\Z)")
+_TRANSFER_ENCODING = b"transfer-encoding"
+_CONTENT_LENGTH = b"content-length"
+_JUDGED = frozenset((b"host", _TRANSFER_ENCODING, _CONTENT_LENGTH))
+
+
+def check_begun(part: bytes | bytearray) -> None:
+    """Raise `Refused` for what can never become a line, such as a line feed on its own."""
+    if _NEVER_IN_LINES.search(part) is not None:
+        raise Refused(MALFORMED)
+
+
+def origin_form(target: bytes) -> bytes:
+    """Return the path and query of a request's target (RFC 9112 section 3.2).
+
+    Whatever authority a target in absolute form names, it is us: we are no proxy for others.
+    """
+    match = _ABSOLUTE.match(target)
+    if match is None:
+        return target
+    rest = target[match.end() :]
+    return rest if rest.startswith(b"/") else b"/" + rest
+
+
+class RequestHead:
+    """Judge the heads of a connection's requests, line by line.
+
+    It is stricter than the RFC where those before or behind us might read the same bytes otherwise:
+    nothing is repaired, and a message has one length. All methods raise `Refused`.
+    """
+
+    def __init__(self) -> None:
+        self._empty_lines = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._version = b""
+        self._size = 0
+        self._count = 0
+        self._judged: list[tuple[bytes, bytes]] = []
+
+    def take(self, line: bytes) -> bool:
+        """Judge the next line, without its end; whether it belongs to a request."""
+        if not self._version:
+            return self._take_first(line)
+        if not line:
+            self._judge_whole()
+            self._begin()
+            return True
+        self._size += len(line) + 2
+        self._count += 1
+        if self._size > MAX_FIELDS_SIZE or self._count > MAX_FIELDS:
+            raise Refused(FIELDS_TOO_LARGE)
+        match = FIELD.fullmatch(line)
+        if match is None:
+            raise Refused(MALFORMED)
+        name = match[1].lower()
+        if name in _JUDGED:
+            self._judged.append((name, match[2].strip(b" \t")))
+        return True
+
+    def check_rest(self, part: bytes) -> None:
+        """Judge the beginning of a line whose end has not arrived."""
+        if not self._version:
+            if len(part) > MAX_REQUEST_LINE:
+                raise Refused(TARGET_TOO_LONG)
+        elif self._size + len(part) > MAX_FIELDS_SIZE:
+            raise Refused(FIELDS_TOO_LARGE)
+        check_begun(part)
+
+    def _take_first(self, line: bytes) -> bool:
+        if not line:
+            self._empty_lines += 1
+            if self._empty_lines > MAX_EMPTY_LINES:
+                raise Refused(MALFORMED)
+            return False
+        if len(line) > MAX_REQUEST_LINE:
+            raise Refused(TARGET_TOO_LONG)
+        match = _REQUEST_LINE.fullmatch(line)
+        if match is None:
+            raise Refused(MALFORMED)
+        method, target, major, minor = match.groups()
+        if major != b"1" or minor not in b"01":
+            raise Refused(WRONG_VERSION)
+        if not _is_target(method, target):
+            raise Refused(MALFORMED)
+        self._empty_lines = 0
+        self._version = b"1." + minor
+        return True
+
+    def _judge_whole(self) -> None:
+        """Judge what the lines say together."""
+        hosts = [value for name, value in self._judged if name == b"host"]
+        if len(hosts) > 1 or (not hosts and self._version == b"1.1"):
+            raise Refused(WRONG_HOST)
+        if hosts and _HOST.fullmatch(hosts[0]) is None:
+            raise Refused(WRONG_HOST)
+        framing = [(name, value) for name, value in self._judged if name != b"host"]
+        if not framing:
+            return
+        name, value = framing[0]
+        if len(framing) > 1:
+            raise Refused(WRONG_FRAMING)
+        if name == _CONTENT_LENGTH and _LENGTH.fullmatch(value) is None:
+            raise Refused(WRONG_FRAMING)
+        if name == _TRANSFER_ENCODING and (value.lower() != b"chunked" or self._version == b"1.0"):
+            raise Refused(WRONG_FRAMING)
+
+
+def _is_target(method: bytes, target: bytes) -> bool:
+    """Whether a request with this method may have this target (RFC 9112 section 3.2)."""
+    if target.startswith(b"/") or _ABSOLUTE.match(target) is not None:
+        return True
+    # Whatever these ask for, they are answered that there is nothing of the kind.
+    return method == b"CONNECT" or target == b"*"

@@ -1,0 +1,52 @@
+"""Hundreds of upstreams, each with a certificate authority of its own, cost little."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.support.certificates import Certified
+from tests.support.daemon import reactor, running, until
+from tests.support.process import DaemonProcess, ProcessTestCase
+
+MIB = 1024 * 1024
+UPSTREAMS = 500
+ALLOWED = 10 * MIB
+"""By how much the authorities may make the process larger."""
+SLOWER = 5.0
+"""Seconds that a start may take longer for them; on a busy machine most of them is noise."""
+
+
+class ManyAuthorities(ProcessTestCase):
+    """The real daemon as a process, with a large upstream file."""
+
+    timeout = 120
+
+    async def cost(self, line: str) -> tuple[int, float]:
+        """Return the bytes of memory and the seconds that a start with so many upstreams takes."""
+        lines = "".join(line.format(number=number) for number in range(UPSTREAMS))
+        began = reactor.seconds()
+        daemon = DaemonProcess(reactor, self.root, f"{lines}\n")
+        self.addCleanup(daemon.end)
+        await daemon.listening
+        await until(lambda: b"serving on" in daemon.output)
+        seconds = reactor.seconds() - began
+        status = Path(f"/proc/{daemon.process.pid}/status").read_text("ascii")
+        found = re.search(r"VmHWM:\s+(\d+) kB", status)
+        assert found is not None
+        await daemon.kill("TERM")
+        return int(found[1]) * 1024, seconds
+
+    @running
+    async def test_start(self) -> None:
+        """500 authorities, no two of them the same, cost less than 10 MiB and hardly any time."""
+        for number in range(UPSTREAMS):
+            authority = Certified(f"authority {number}").certificate
+            (self.folder / f"{number}.pem").write_bytes(authority)
+        start = "- {{namespace: r{number}.test, host: r{number}.test"
+        without = await self.cost(f"{start}}}}}\n")
+        ca_file = f"{self.folder.absolute()}/{{number}}.pem"
+        memory, seconds = await self.cost(f'{start}, ca_file: "{ca_file}"}}}}\n')
+        grown = memory - without[0]
+        self.assertLess(grown, ALLOWED, f"{grown / MIB:.1f} MiB")
+        self.assertLess(seconds - without[1], SLOWER)

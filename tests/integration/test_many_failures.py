@@ -1,0 +1,128 @@
+"""Thousands of requests that fail at one instant, and whoever asks for something else meanwhile."""
+
+from __future__ import annotations
+
+import re
+import resource
+import sys
+from collections import Counter
+from pathlib import Path
+from subprocess import PIPE, Popen
+
+from twisted.internet.defer import Deferred
+
+from tests.support.client import Client
+from tests.support.daemon import reactor, running, until
+from tests.support.fake_registry import FakeRegistry, Reply
+from tests.support.process import DaemonProcess, ProcessTestCase
+
+MIB = 1024 * 1024
+FAILURES = 1500
+SLOWEST = 2.5
+"""Seconds that anybody else may wait; on a busy machine most of them are the fault of others."""
+GROWTH = 96 * MIB
+FILES = 2 * FAILURES + 500
+
+
+WATCH = """
+import select, socket, sys, time
+slowest, statuses = 0.0, set()
+with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as connection:
+    while not select.select([sys.stdin], [], [], 0.01)[0]:
+        for path in sys.argv[2:]:
+            began = time.monotonic()
+            connection.sendall(f"GET {path} HTTP/1.1\\r\\nHost: m\\r\\n\\r\\n".encode())
+            statuses.add(int(connection.recv(65536)[9:12]))
+            slowest = max(slowest, time.monotonic() - began)
+print(slowest, *statuses)
+"""
+
+
+class Watch:
+    """A process that asks for small things again and again, and measures how long that takes."""
+
+    def __init__(self, port: int, *paths: str) -> None:
+        command = [sys.executable, "-c", WATCH, str(port), *paths]
+        self._process = Popen(command, stdin=PIPE, stdout=PIPE, text=True)
+
+    def stop(self) -> tuple[float, list[str]]:
+        """Return the seconds of the slowest answer, and which statuses there were."""
+        slowest, *statuses = self._process.communicate("\n", timeout=30)[0].split()
+        return float(slowest), statuses
+
+
+class ManyFailures(ProcessTestCase):
+    """The real daemon as a process, an upstream that is silent, and names that nobody has."""
+
+    timeout = 120
+
+    def setUp(self) -> None:
+        super().setUp()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if hard != resource.RLIM_INFINITY and hard < FILES:
+            self.skipTest("this takes more open files than are allowed")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, FILES), hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+
+    async def start_with_silent(self) -> tuple[DaemonProcess, Client, str]:
+        """Start a daemon with a silent upstream, and return the path of a manifest that it has."""
+        silent = FakeRegistry()
+        silent.start(reactor)
+        silent.script("", Reply(silent=True))
+        self.addCleanup(lambda: Deferred.fromCoroutine(silent.stop()))
+        upstreams = (
+            f'- {{namespace: docker.io, host: "{self.registry.host}", tls: false}}\n'
+            f'- {{namespace: silent.test, host: "{silent.host}", tls: false, response_timeout: 4s}}\n'
+        )
+        digest, _ = self.registry.add_image("library/app", "1")
+        daemon = DaemonProcess(reactor, self.root, upstreams)
+        self.addCleanup(daemon.end)
+        self.port = await daemon.listening
+        client = Client(reactor, self.port)
+        self.addCleanup(client.close)
+        await until(lambda: b"serving on" in daemon.output)
+        cached = f"/v2/library/app/manifests/{digest}"
+        self.assertEqual(200, (await client.get(cached)).status)
+        return daemon, client, cached
+
+    def memory(self, daemon: DaemonProcess) -> int:
+        """Return the most bytes of memory that the process has used so far."""
+        status = Path(f"/proc/{daemon.process.pid}/status").read_text("ascii")
+        found = re.search(r"VmHWM:\s+(\d+) kB", status)
+        assert found is not None
+        return int(found[1]) * 1024
+
+    async def check(self, path: str) -> Counter[int]:
+        """Ask for *path*, which has a number in it, by many at once; return how they are answered."""
+        daemon, client, cached = await self.start_with_silent()
+        before = self.memory(daemon)
+        asked = [await client.begin(path.format(n=number)) for number in range(FAILURES)]
+        watch = Watch(self.port, "/healthz", cached)
+        answers = Counter([(await response.done).status for response in asked])
+        slowest, watched = watch.stop()
+        grown = self.memory(daemon) - before
+        client.close()
+        await daemon.kill("TERM")
+        self.assertEqual(["200"], watched)
+        self.assertLess(slowest, SLOWEST)
+        self.assertLess(grown, GROWTH, f"{grown / MIB:.1f} MiB")
+        return answers
+
+    @running
+    async def test_timeouts(self) -> None:
+        """1,500 requests that wait for one silent host and give up together keep nobody else waiting."""
+        answers = await self.check("/v2/silent.test/r{n}/manifests/1")
+        self.assertEqual(FAILURES, answers[503] + answers[504])
+
+    @running
+    async def test_names(self) -> None:
+        """As many names that nobody has are refused, but for the few that are looked up."""
+        answers = await self.check("/v2/n{n}.invalid/app/manifests/1")
+        self.assertGreater(answers[502], FAILURES * 0.8)
+        self.assertEqual(FAILURES, answers[502] + answers[504])
+
+    @running
+    async def test_addresses(self) -> None:
+        """So are as many addresses inside."""
+        answers = await self.check("/v2/[fd00::{n}]:80/app/manifests/1")
+        self.assertEqual({502: FAILURES}, answers)
