@@ -16,7 +16,6 @@ from twisted.python.failure import Failure
 
 from oci_registry.config.settings import (
     DEFAULT_INVALIDATION_TIME,
-    HostSettings,
     S3Settings,
     Settings,
 )
@@ -45,7 +44,6 @@ from oci_registry.streams.memory import return_large_blocks
 from oci_registry.streams.parsing import ManifestReader
 from oci_registry.streams.threads import Workers
 from oci_registry.upstream.connecting import Connector
-from oci_registry.upstream.session import origin_of
 from oci_registry.upstream.table import UpstreamTable
 from oci_registry.web.blobs import BlobHandler
 from oci_registry.web.lists import ReferrersHandler, TagsHandler
@@ -123,9 +121,9 @@ class Daemon(MultiService):
             settings.egress,
             metrics,
             self._manifest_reader,
-            self._settings_of,
+            self._host_at,
         )
-        table = UpstreamTable(
+        table = self._table = UpstreamTable(
             settings.upstreams,
             connector.connect,
             connector.share,
@@ -173,7 +171,6 @@ class Daemon(MultiService):
             metrics,
         )
         self._driver, self._transfers, self._patience = driver, transfers, patience
-        self._table = table
         self._manifests = manifest_cache
         self._referrers = referrers_lists
         self._sweep = sweep
@@ -196,13 +193,9 @@ class Daemon(MultiService):
     def _reread(self) -> Deferred[Reread]:
         return self._configurers(reread_upstreams, self._settings)
 
-    def _settings_of(self, origin: str) -> HostSettings | None:
-        """Return what is configured for a host that another one has led to."""
-        for upstream in self._settings.upstreams:
-            for host in upstream.hosts:
-                if origin_of(f"{'https' if host.tls else 'http'}://{host.host}") == origin:
-                    return host
-        return None
+    def _host_at(self, origin: str) -> HostSettings | None:
+        # The table is made with what needs this.
+        return self._table.host_at(origin)
 
     def sweep(self) -> Deferred[None]:
         """Remove what nobody uses; if it fails, the next sweep comes all the same."""

@@ -11,11 +11,12 @@ from twisted.internet.defer import Deferred
 
 from oci_registry.config.catch_all import unlisted
 from oci_registry.config.names import fold_alias
-from oci_registry.config.settings import CATCH_ALL, UpstreamSettings
+from oci_registry.config.settings import CATCH_ALL, HostSettings, UpstreamSettings
 from oci_registry.spec.errors import NameUnknown
 from oci_registry.spec.reference import looks_like_host, parse_repository
 from oci_registry.spec.routes import Name
 from oci_registry.upstream.interfaces import Upstream
+from oci_registry.upstream.session import origin_of
 
 MAX_DYNAMIC = 256
 """Upstreams that clients named, kept at once; the one unused longest makes room."""
@@ -143,6 +144,11 @@ class UpstreamTable:
             other.tls,
         )
 
+    def host_at(self, origin: str) -> HostSettings | None:
+        """Return the settings of a configured host by its origin, None if there is none."""
+        hosts = (host for settings in self._settings.values() for host in settings.hosts)
+        return next((host for host in hosts if _origin(host) == origin), None)
+
     def _settings_of(self, host: str) -> UpstreamSettings:
         """Return the settings with which a registry is asked, if it is."""
         return self._settings.get(host) or unlisted(host, self._settings.get(CATCH_ALL))
@@ -226,3 +232,7 @@ def _close(upstreams: Iterable[Upstream]) -> None:
     """Close upstreams, whose idle connections nobody needs to wait for."""
     for upstream in upstreams:
         upstream.close()
+
+
+def _origin(host: HostSettings) -> str:
+    return origin_of(f"{'https' if host.tls else 'http'}://{host.host}")

@@ -137,6 +137,15 @@ class TableChanges(SynchronousTestCase):
         self.broken = None
         self.assertEqual(self.table.configure([A, B]), Changes())
 
+    def test_hosts(self) -> None:
+        """A host is found by its origin, as it is configured now."""
+        self.assertIs(self.table.host_at("https://a.example:443"), A.hosts[0])
+        for origin in ("http://a.example:80", "https://a.example:5000", "https://c.example:443"):
+            self.assertIsNone(self.table.host_at(origin))
+        self.table.configure([C])
+        self.assertIsNone(self.table.host_at("https://a.example:443"))
+        self.assertIs(self.table.host_at("https://c.example:443"), C.hosts[0])
+
     def test_closing(self) -> None:
         """In the end those that are there are closed, and no others a second time."""
         self.table.configure([A, C])
