@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from oci_registry.config.settings import (
     DEFAULT_INVALIDATION_TIME,
+    HostSettings,
     S3Settings,
     Settings,
 )
