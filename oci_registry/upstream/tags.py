@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from itertools import pairwise
 from urllib.parse import urlencode
 
@@ -12,7 +11,7 @@ from twisted.internet.task import deferLater
 from oci_registry.spec.errors import NameUnknown, RegistryError
 from oci_registry.spec.paging import page_begin
 from oci_registry.spec.reference import parse_tag
-from oci_registry.upstream.interfaces import IncompleteList, Page
+from oci_registry.upstream.interfaces import Page
 from oci_registry.upstream.lists import Ask, Pages
 
 MAX_LIST = 16 * 1024 * 1024
@@ -34,7 +33,10 @@ class TagsLister:
     async def fetch(
         self, ask: Ask, n: int | None, last: str | None, query: str | None = None
     ) -> Page:
-        """Return a page as the client asked for it, in upstream's order, with every tag once.
+        """Return a page as the client asked for it, with every tag once.
+
+        The order is upstream's. Where upstream sends all at once, and the client wants a part, that is
+        cut here in lexical order, as the specification has it: then a tag says where to go on.
 
         *query*: that of a link of this upstream, clean, in place of *n* and *last*. Raises
         `IncompleteList` when the rest of the list cannot be had.
@@ -73,21 +75,14 @@ class TagsLister:
     async def _after(self, pages: Pages, tags: list[str], n: int | None, last: str) -> list[str]:
         """Return what comes after *last* where upstream may have sent more, not knowing ``last``."""
         if last in tags:
-            return tags[tags.index(last) + 1 :]
+            return _beyond(tags, last)
         in_order = all(one < other for one, other in pairwise(tags))
         if in_order and tags[0] > last:
             return tags
         # There is no such tag any more, or upstream has an order of its own. With what it sends first it
         # tells which, for a list that begins after a tag does not begin as the whole list does.
         first, _ = await self._page(pages, _query(n, None))
-        if first[:1] != tags[:1]:
-            return tags
-        if in_order:
-            return tags[bisect_right(tags, last) :]
-        raise IncompleteList(
-            f"upstream {self._host} sends all of {self._what} at once, in an order of its own; "
-            "the tag after which the rest was asked for is not among them"
-        )
+        return _beyond(tags, last) if first[:1] == tags[:1] else tags
 
 
 def _query(n: int | None, last: str | None) -> str:
@@ -100,10 +95,16 @@ def _cut(tags: list[str], n: int | None) -> Page:
     """Return the first *n* of the tags, and where to go on."""
     if n is None or len(tags) <= n:
         return Page(tuple(tags), None)
+    tags = sorted(tags)
     # A client must be able to say where it wants to go on.
     stops = [*range(n, 0, -1), *range(n + 1, len(tags))]
     stop = next((stop for stop in stops if tags[stop - 1].isascii()), len(tags))
     return Page(tuple(tags[:stop]), tags[stop - 1] if stop < len(tags) else None)
+
+
+def _beyond(tags: list[str], last: str) -> list[str]:
+    """Return the tags after *last* in lexical order (OCI distribution spec, "Listing Tags")."""
+    return sorted(tag for tag in tags if tag > last)
 
 
 def _is_shown(text: str) -> bool:

@@ -112,20 +112,22 @@ class AtOnce(TagsTestCase):
                 self.pages["a/b/tags/list" + (f"?{query}" if query else "")] = tags(*names)
 
     def test_cut_out(self) -> None:
-        """The page asked for is cut out, in upstream's order."""
+        """The page asked for is cut out, in lexical order; without such a wish the order is kept."""
         self.everything("d", "a", "c", "b")
-        self.assertEqual(Page(("d", "a"), "a"), self.fetch(2))
-        self.assertEqual(Page(("c", "b"), None), self.fetch(2, "a"))
-        self.assertEqual(Page((), None), self.fetch(2, "b"))
-        self.assertEqual(Page(("b",), None), self.fetch(None, "c"))
+        self.assertEqual(Page(("a", "b"), "b"), self.fetch(2))
+        self.assertEqual(Page(("c", "d"), None), self.fetch(2, "b"))
+        self.assertEqual(Page((), None), self.fetch(2, "d"))
+        self.assertEqual(Page(("d",), None), self.fetch(None, "c"))
+        self.assertEqual(Page(("d", "a", "c", "b"), None), self.fetch())
+        self.assertEqual(Page(("d", "a", "c", "b"), None), self.fetch(4))
 
     def test_deleted_meanwhile(self) -> None:
-        """In a sorted list it goes on after where the last tag was; else that cannot be known."""
+        """It goes on after where the last tag was, in whatever order upstream sends."""
         self.everything("a", "b", "d", "e")
         self.assertEqual(Page(("d", "e"), None), self.fetch(2, "c"))
         self.assertEqual(Page((), None), self.fetch(2, "x"))
         self.everything("d", "a", "b")
-        self.failureResultOf(self.begin(2, "c"), IncompleteList)
+        self.assertEqual(Page(("d",), None), self.fetch(2, "c"))
 
     def test_an_order_of_its_own(self) -> None:
         """What an upstream that knows ``last`` sends after it is passed on, in whatever order."""
@@ -151,14 +153,14 @@ class AtOnce(TagsTestCase):
             if fetched.last is None:
                 break
             fetched = self.fetch(n, fetched.last)
-        self.assertEqual(list(dict.fromkeys(names)), found)
+        unique = list(dict.fromkeys(names))
+        self.assertEqual(sorted(unique) if len(unique) > n else unique, found)
 
     def test_odd_tags(self) -> None:
         """A page ends at a tag after which a client can ask for the next."""
         self.everything("a", "ü", "b", "é", "è")
-        self.assertEqual(Page(("a",), "a"), self.fetch(2))
-        self.assertEqual(Page(("ü", "b"), "b"), self.fetch(1, "a"))
-        self.assertEqual(Page(("é", "è"), None), self.fetch(1, "b"))
+        self.assertEqual(Page(("a", "b"), "b"), self.fetch(2))
+        self.assertEqual(Page(("è", "é", "ü"), None), self.fetch(1, "b"))
 
 
 class Odd(TagsTestCase):
