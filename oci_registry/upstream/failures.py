@@ -97,6 +97,10 @@ class TargetRefused(BadGateway):
     """The server that the host led to has refused the request, which is not the host's refusal."""
 
 
+class NoReferrers(ManifestUnknown):
+    """The host has no list of what refers to a manifest; another may have one."""
+
+
 class TargetFailed(Exception):
     """The host did its part, but the server that it led to failed with *error*."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer
 
@@ -58,9 +58,13 @@ class Page:
 
 @frozen
 class Referrers:
-    """The descriptors, as JSON objects, of all that refers to a manifest."""
+    """The descriptors, as JSON objects, of all that refers to a manifest.
+
+    *told*: they are from a list of referrers; a host that has none may be one that keeps no such lists.
+    """
 
     manifests: tuple[dict[str, object], ...]
+    told: bool = field(default=True, eq=False)
 
 
 class NoHostLeft(BadGateway):

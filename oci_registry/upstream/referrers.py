@@ -44,7 +44,7 @@ class ReferrersLister:
         self._repository = repository
 
     async def fetch(self, ask: Ask, digest: Digest) -> Referrers:
-        """Return all referrers; none where upstream has neither the API nor such a tag.
+        """Return all referrers; none, untold, where the host has neither the API nor such a tag.
 
         Raises the API's error where there is no tag and the API may know better in a while.
         """
@@ -119,7 +119,7 @@ class ReferrersLister:
             raise error from None
         if referrers is None and not final:
             raise error
-        return referrers or Referrers(())
+        return referrers or Referrers((), told=False)
 
     async def _tagged(self, pages: Pages, digest: Digest, tag: str) -> Referrers | None:
         """Return the referrers in an index; None for what is something else under such a name."""
