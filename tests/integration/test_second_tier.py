@@ -91,6 +91,14 @@ class Chain(MirrorTestCase):
             await self.check(name, "/v2/team/app", f"?ns={name}")
 
     @running
+    async def test_path_under_another_name(self) -> None:
+        """A path that names a registry is what counts there, whatever its namespace is here."""
+        second = await self.start_second(allow_dynamic_upstreams=False)
+        hosts = (HostSettings(second, tls=False, path="quay.test"),)
+        await self.start_first(UpstreamSettings("quay.corp.test", hosts))
+        await self.check("quay.test", "/v2/team/app", "?ns=quay.corp.test")
+
+    @running
     async def test_unknown(self) -> None:
         """What the second tier does not mirror is not found: never is it another registry's image."""
         second = await self.start_second(allow_dynamic_upstreams=False)
