@@ -85,6 +85,14 @@ class Limited(TooManyRequests):
         self.seconds = seconds
 
 
+class TokensLimited(TooManyRequests):
+    """The token server gives no such token for so many *seconds*, which limits nobody else."""
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message, headers={"Retry-After": str(math.ceil(seconds))})
+        self.seconds = seconds
+
+
 class CircuitOpen(Unavailable):
     """The host is not asked, because it failed a moment ago."""
 

@@ -180,7 +180,9 @@ class RemoteRegistry:
             return found
 
         try:
-            return await self._ask(Question(Kind.REFERRERS, repository, str(digest)), fetch, PATIENT)
+            return await self._ask(
+                Question(Kind.REFERRERS, repository, str(digest)), fetch, PATIENT
+            )
         except NoReferrers:
             return Referrers((), told=False)
 
