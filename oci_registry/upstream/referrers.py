@@ -12,7 +12,7 @@ from oci_registry.spec.errors import Denied, GatewayTimeout, ManifestUnknown, Re
 from oci_registry.spec.mediatypes import OCI_INDEX
 from oci_registry.upstream.failures import TargetRefused, WrongAnswer, header
 from oci_registry.upstream.interfaces import IncompleteList, Referrers
-from oci_registry.upstream.lists import Ask, Pages
+from oci_registry.upstream.lists import Ask, Pages, warning_of
 
 MAX_REFERRERS = 4 * 1024 * 1024
 """Bytes of all referrers together; clients refuse more (containerd's limit)."""
@@ -28,11 +28,12 @@ _FINAL = (ManifestUnknown, Denied, WrongAnswer, TargetRefused)
 
 @frozen
 class _Page:
-    """A page of the API, its *length* in bytes and the query of the page *following* it."""
+    """A page of the API, its *length* in bytes, the query of the page *following* it, and a *warning*."""
 
     manifests: tuple[dict[str, object], ...]
     length: int
     following: str | None
+    warning: str | None
 
 
 class ReferrersLister:
@@ -73,7 +74,7 @@ class ReferrersLister:
                 raise self._broken_off(error) from error
             manifests.extend(page.manifests)
             left -= page.length
-        return Referrers(tuple(manifests))
+        return Referrers(tuple(manifests), warning=first.warning)
 
     def _broken_off(self, error: RegistryError) -> RegistryError:
         """Return the error for a page that is not the first: the API is there, so no tag replaces it."""
@@ -90,7 +91,7 @@ class ReferrersLister:
         if not found.present and not _is_index(found, header(response, "Content-Type")):
             raise WrongAnswer(f"upstream {self._host} sent {_WHAT} without manifests")
         following = pages.following(response, query, _WHAT)
-        return _Page(_descriptors(found), len(body), following)
+        return _Page(_descriptors(found), len(body), following, warning_of(response))
 
     def _refuse(self, pages: Pages, response: IResponse) -> RegistryError:
         error = pages.refuse(response, ManifestUnknown, _WHAT)

@@ -61,6 +61,12 @@ class Api(ReferrersTestCase):
         self.pages[f"{self.api}?page=3"] = page({"manifests": [{"n": 3}]})
         self.assertEqual(Referrers(({"n": 1}, {"n": 2}, {"n": 3})), self.fetch())
 
+    def test_warning(self) -> None:
+        """What a mirror says about its list is passed on."""
+        body, headers = b'{"manifests": []}', {"Warning": '299 - "down"'}
+        self.pages[self.api] = FakeResponse(body=body, headers=headers)
+        self.assertEqual("down", self.fetch().warning)
+
     def test_circles(self) -> None:
         """Pages that lead in a circle, or on and on, are an error and not a short list."""
         self.pages[self.api] = page({"manifests": []}, "?page=1")
