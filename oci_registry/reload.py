@@ -9,7 +9,7 @@ from types import FrameType
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from oci_registry.config.settings import ConfigError, UpstreamSettings
+from oci_registry.config.settings import CATCH_ALL, ConfigError, UpstreamSettings
 from oci_registry.config.sources import Reread
 from oci_registry.eviction.sweep import Lifetimes
 from oci_registry.metrics import Metrics
@@ -75,8 +75,13 @@ class Following:
 
 
 def lifetimes_of(upstreams: tuple[UpstreamSettings, ...], otherwise: float) -> Lifetimes:
-    """Return how long objects of these upstreams may lie unused, *otherwise* being for all others."""
-    return Lifetimes({u.namespace: u.blob_invalidation_time for u in upstreams}, otherwise)
+    """Return how long objects of these upstreams may lie unused.
+
+    For all others it is what the entry for them says, *otherwise* if there is none.
+    """
+    lifetimes = {u.namespace: u.blob_invalidation_time for u in upstreams}
+    others = lifetimes.pop(CATCH_ALL, otherwise)
+    return Lifetimes(lifetimes, others)
 
 
 class Reloader:

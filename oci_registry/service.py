@@ -19,7 +19,6 @@ from oci_registry.config.settings import (
     HostSettings,
     S3Settings,
     Settings,
-    UpstreamSettings,
 )
 from oci_registry.config.sources import Reread, reread_upstreams
 from oci_registry.eviction.sweep import Sweep
@@ -45,15 +44,7 @@ from oci_registry.storage.usage import Usage
 from oci_registry.streams.memory import return_large_blocks
 from oci_registry.streams.parsing import ManifestReader
 from oci_registry.streams.threads import Workers
-from oci_registry.upstream.agent import UpstreamHttp
-from oci_registry.upstream.circuits import Circuits
-from oci_registry.upstream.group import HostGroup
-from oci_registry.upstream.guard import Lookups
-from oci_registry.upstream.host import Host
-from oci_registry.upstream.interfaces import Upstream
-from oci_registry.upstream.limits import RateLimit
-from oci_registry.upstream.registry import RemoteRegistry
-from oci_registry.upstream.session import Session, origin_of
+from oci_registry.upstream.connecting import Connector
 from oci_registry.upstream.table import UpstreamTable
 from oci_registry.web.blobs import BlobHandler
 from oci_registry.web.lists import ReferrersHandler, TagsHandler
@@ -95,8 +86,6 @@ class Daemon(MultiService):
         self._settings = settings
         self._keep_twistd_log = keep_twistd_log
         self._reactor = reactor
-        self._random = SystemRandom().random
-        self._lookups = Lookups()
         readers, keepers = READERS, KEEPERS
         if isinstance(settings.storage, S3Settings):
             # Each waits for an answer; together they are as many as there may be connections.
@@ -127,9 +116,18 @@ class Daemon(MultiService):
         manifests = ManifestStore(driver, usage, self._manifest_reader)
         tags = TagStore(driver)
         referrers = ReferrersStore(driver, usage)
-        table = UpstreamTable(
+        connector = Connector(
+            reactor,
+            SystemRandom().random,
+            settings.egress,
+            metrics,
+            self._manifest_reader,
+            self._host_at,
+        )
+        table = self._table = UpstreamTable(
             settings.upstreams,
-            self._connect,
+            connector.connect,
+            connector.share,
             default_namespace=settings.default_namespace,
             dynamic=settings.allow_dynamic_upstreams,
         )
@@ -174,7 +172,6 @@ class Daemon(MultiService):
             metrics,
         )
         self._driver, self._transfers, self._patience = driver, transfers, patience
-        self._table = table
         self._manifests = manifest_cache
         self._referrers = referrers_lists
         self._sweep = sweep
@@ -197,49 +194,9 @@ class Daemon(MultiService):
     def _reread(self) -> Deferred[Reread]:
         return self._configurers(reread_upstreams, self._settings)
 
-    def _connect(self, settings: UpstreamSettings) -> Upstream:
-        # What may fail comes before what is counted from when it is made.
-        ways = [self._way_to(settings, host) for host in settings.hosts]
-        hosts = [
-            self._connect_host(settings, host, http)
-            for host, http in zip(settings.hosts, ways, strict=True)
-        ]
-        group = HostGroup(hosts, settings.response_timeout, self._reactor, self._random)
-        return RemoteRegistry(settings, group, self._manifest_reader)
-
-    def _way_to(self, settings: UpstreamSettings, host: HostSettings) -> UpstreamHttp:
-        egress = self._settings.egress
-        return UpstreamHttp(
-            self._reactor,
-            host,
-            guarded=not (settings.configured or egress.allow_private),
-            egress=egress,
-            connect_timeout=settings.connect_timeout,
-            lookups=self._lookups,
-        )
-
-    def _connect_host(
-        self, settings: UpstreamSettings, host: HostSettings, http: UpstreamHttp
-    ) -> Host:
-        reactor = self._reactor
-        metrics = self.metrics.host(settings.namespace, host.name)
-        alternatives = len(settings.hosts) > 1
-        circuits = Circuits(host.name, reactor, self._random, metrics, alternatives=alternatives)
-        limit = RateLimit(reactor, metrics)
-        session = Session(
-            settings, host, http, reactor, circuits, limit, settings_of=self._settings_of
-        )
-        return Host(
-            session, circuits, limit, settings.max_connections, settings.body_timeout, metrics
-        )
-
-    def _settings_of(self, origin: str) -> HostSettings | None:
-        """Return what is configured for a host that another one has led to."""
-        for upstream in self._settings.upstreams:
-            for host in upstream.hosts:
-                if origin_of(f"{'https' if host.tls else 'http'}://{host.host}") == origin:
-                    return host
-        return None
+    def _host_at(self, origin: str) -> HostSettings | None:
+        # The table is made with what needs this.
+        return self._table.host_at(origin)
 
     def sweep(self) -> Deferred[None]:
         """Remove what nobody uses; if it fails, the next sweep comes all the same."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from attrs import evolve, frozen
 
+from oci_registry.config.catch_all import catch_all_of, unlisted
 from oci_registry.config.findings import Findings
 from oci_registry.config.names import fold_alias, parse_namespace
 from oci_registry.config.settings import (
@@ -20,7 +21,7 @@ from oci_registry.config.settings import (
     UpstreamSettings,
 )
 from oci_registry.spec.errors import NameInvalid
-from oci_registry.spec.reference import parse_host
+from oci_registry.spec.reference import looks_like_host, parse_host
 
 _KEYS = ("username", "password")
 # A key file that serves as a password is a document of several lines.
@@ -111,21 +112,25 @@ def apply_credentials(
 
     They are for the host of the namespace's own name, or for the only one: of several others nobody
     knows which is the registry itself, and a mirror must not learn the registry's password.
-    A built-in registry that is usable but not in ``upstreams`` is added with its credentials.
+    A registry that is usable but not in ``upstreams`` is added with its credentials: a built-in one,
+    or any that has a host of its own by the entry for all of them.
     Everything overridden or left unused is a warning.
     """
     result = {upstream.namespace: upstream for upstream in upstreams}
-    if allow_dynamic:
+    catch_all = catch_all_of(upstreams)
+    if allow_dynamic and catch_all is None:
         for builtin in BUILTIN_UPSTREAMS:
             if builtin.namespace in given:
                 result.setdefault(builtin.namespace, builtin)
     for namespace, credentials in given.items():
         upstream = result.get(namespace)
+        if upstream is None and catch_all is not None and looks_like_host(namespace):
+            upstream = _written_down(unlisted(namespace, catch_all))
         if upstream is None:
             findings.warning(source, f"credentials for unknown namespace {namespace} are not used")
             continue
         host = _own_host(upstream)
-        if host is None:
+        if host is None or host.shared:
             findings.warning(
                 source,
                 f"the credentials for {namespace} are not used: none of its hosts is {namespace} "
@@ -141,6 +146,12 @@ def apply_credentials(
         hosts = tuple(changed if other is host else other for other in upstream.hosts)
         result[namespace] = evolve(upstream, hosts=hosts)
     return tuple(result.values())
+
+
+def _written_down(upstream: UpstreamSettings) -> UpstreamSettings:
+    """The upstream as one that the operator has named."""
+    hosts = tuple(evolve(host, guarded=False) for host in upstream.hosts)
+    return evolve(upstream, hosts=hosts, configured=True)
 
 
 def _own_host(upstream: UpstreamSettings) -> HostSettings | None:

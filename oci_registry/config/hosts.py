@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from attrs import frozen
 
@@ -14,6 +14,7 @@ from oci_registry.config.names import Location, fold_alias, parse_location, spli
 from oci_registry.config.proxies import parse_proxy
 from oci_registry.config.settings import (
     BUILTIN_UPSTREAMS,
+    CATCH_ALL,
     Credentials,
     HostSettings,
     ProxySettings,
@@ -49,13 +50,19 @@ class Way:
     direct: bool = False
 
 
-def read_hosts(fields: Fields, entry_keys: Collection[str]) -> tuple[HostSettings, ...]:
-    """The hosts of an entry, which may have ``entry_keys``; what is wrong is a problem, and left out."""
+def read_hosts(
+    fields: Fields, entry_keys: Collection[str], *, catch_all: bool = False
+) -> tuple[HostSettings, ...]:
+    """The hosts of an entry, which may have ``entry_keys``; what is wrong is a problem, and left out.
+
+    ``catch_all``: the entry is for every registry that has none, so a host may be the registry itself.
+    """
+    parse = _parse_any if catch_all else _parse_named
     if fields.given("hosts") is not None:
-        return _read_list(fields, entry_keys)
+        return _read_list(fields, entry_keys, parse)
     if fields.given("host") is None:
         fields.problem("host", "is required, or a list of hosts")
-    host = _read_host(fields, fields.parsed("host", parse_location), Way())
+    host = _read_host(fields, fields.parsed("host", parse), Way())
     return () if host is None else (host,)
 
 
@@ -73,7 +80,19 @@ def _holds_password(mapping: Entry) -> bool:
     )
 
 
-def _read_list(fields: Fields, entry_keys: Collection[str]) -> tuple[HostSettings, ...]:
+def _parse_any(text: str) -> Location:
+    return Location(CATCH_ALL) if text.strip() == CATCH_ALL else parse_location(text)
+
+
+def _parse_named(text: str) -> Location:
+    if text.strip() == CATCH_ALL:
+        raise ValueError("the registry itself can be meant with namespace '*' only: write its host")
+    return parse_location(text)
+
+
+def _read_list(
+    fields: Fields, entry_keys: Collection[str], parse: Callable[[str], Location]
+) -> tuple[HostSettings, ...]:
     for key in HOST_KEYS:
         if fields.given(key) is not None and key != "proxy":
             fields.problem(key, "belongs into hosts, to each that it is meant for")
@@ -91,7 +110,7 @@ def _read_list(fields: Fields, entry_keys: Collection[str]) -> tuple[HostSetting
         # What is no mapping is the name of a host, without anything special about it.
         mapping = item if isinstance(item, Entry) else Entry(number, item.line, {"host": item})
         own = Fields(mapping, fields.path, fields.findings, f"{fields.where}, host {number}")
-        location = own.required("host", parse_location)
+        location = own.required("host", parse)
         if location is not None:
             own.where += f" ({location.host})"
         own.check_keys(HOST_KEYS, entry_keys)
@@ -108,6 +127,8 @@ def _read_list(fields: Fields, entry_keys: Collection[str]) -> tuple[HostSetting
 
 def _read_host(fields: Fields, location: Location | None, way: Way) -> HostSettings | None:
     """The host at ``location``, reached by ``way`` unless it has its own; ``None`` if that is."""
+    if location is not None and location.host == CATCH_ALL:
+        return _read_registry_itself(fields, way)
     tls = fields.boolean("tls")
     accept_invalid_certs = fields.boolean("accept_invalid_certs")
     ca_file = fields.file("ca_file", check_certificates)
@@ -131,6 +152,15 @@ def _read_host(fields: Fields, location: Location | None, way: Way) -> HostSetti
         fingerprint=fingerprint(ca_file and ca_file[0], certificate, key),
         **given_only(tls=tls, accept_invalid_certs=accept_invalid_certs),
     )
+
+
+def _read_registry_itself(fields: Fields, way: Way) -> HostSettings:
+    """The host that stands for whichever registry a client names: it is told no secret of ours."""
+    for key in HOST_KEYS:
+        if fields.given(key) is not None and key not in ("host", "proxy"):
+            fields.problem(key, "cannot be said of host '*', which any client can name")
+    way = fields.parsed("proxy", _parse_way) or way
+    return HostSettings(CATCH_ALL, proxy=way.proxy, direct=way.direct)
 
 
 def _served_at(fields: Fields, host: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from oci_registry.config.catch_all import catch_all_of
 from oci_registry.config.egress import load_egress
 from oci_registry.config.findings import Findings
 from oci_registry.config.listen import explain, parse_listen, same_place
@@ -173,7 +174,9 @@ def load_settings(
         default_namespace=default_namespace or DEFAULT_NAMESPACE,
         upstreams=upstreams,
         allow_dynamic_upstreams=allow_dynamic,
-        egress=load_egress(loader, allow_dynamic=allow_dynamic),
+        egress=load_egress(
+            loader, allow_dynamic=allow_dynamic or catch_all_of(upstreams) is not None
+        ),
         check_cache_digest=checking is not None,
         log_level=loader.choice("log-level", "LOG_LEVEL", LOG_LEVELS) or "info",
         log_format=loader.choice("log-format", "LOG_FORMAT", LOG_FORMATS) or "text",

@@ -22,6 +22,9 @@ ALIASES: Mapping[str, str] = MappingProxyType(
 #: Registries whose repositories may have upper-case letters, by their hosts.
 UPPER_CASE_REGISTRIES = frozenset({"hf.co", "huggingface.co"})
 
+#: As a namespace: every registry that has no entry of its own.  As a host of it: the registry itself.
+CATCH_ALL = "*"
+
 
 class ConfigError(Exception):
     """The configuration cannot be used.
@@ -94,6 +97,9 @@ class HostSettings:
     there is something else in these files.  ``proxy`` is the way to this host and wins over
     `EgressSettings`; with ``direct`` there is none.  ``token_servers``, ``host[:port]``, are those in
     other domains that may see the ``credentials``.
+
+    ``guarded``: a client has named this host, so it is reached at public addresses only.  ``shared``:
+    it is a host of the entry for all registries, which has to obey ``ns``.
     """
 
     host: str
@@ -108,6 +114,8 @@ class HostSettings:
     direct: bool = False
     path: str = ""
     absolute: bool = False
+    guarded: bool = False
+    shared: bool = False
     fingerprint: str = field(default="", repr=False)
 
     @property
@@ -121,8 +129,9 @@ class UpstreamSettings:
     """One remote registry: which source host it answers for, and how it is reached.
 
     ``namespace`` is the source host as clients name it, in lower case, and ``hosts`` are where it is
-    asked, in order of preference.  ``configured`` is false for an upstream that nobody wrote down.
-    All times are seconds:
+    asked, in order of preference.  ``configured`` is false for a namespace that only a client named,
+    be it asked at hosts that the operator chose (see `oci_registry.config.catch_all`): a client can
+    choose what such an upstream does.  All times are seconds:
 
     * ``manifest_invalidation_time``: how long a tag is believed before the upstream is asked again
       (0 asks every time); ``stale_while_revalidate``: how much longer it is served while it is asked
@@ -163,7 +172,7 @@ class UpstreamSettings:
         """
         return cls(
             namespace=host,
-            hosts=(HostSettings(host),),
+            hosts=(HostSettings(host, guarded=True),),
             upper_case_names=host in UPPER_CASE_REGISTRIES,
             configured=False,
         )

@@ -8,6 +8,7 @@ import yaml
 
 from oci_registry.config.process_title import MASK
 from oci_registry.config.settings import (
+    CATCH_ALL,
     EgressSettings,
     HostSettings,
     ProxySettings,
@@ -137,6 +138,9 @@ def _host(host: HostSettings) -> dict[str, Any]:
         "token_servers": list(host.token_servers) or None,
         "proxy": "none" if host.direct else _proxy(host.proxy),
     }
+    if host.host == CATCH_ALL:
+        # Nothing else can be said of it.
+        fields = {key: fields[key] for key in ("host", "proxy")}
     return {key: value for key, value in fields.items() if value is not None}
 
 

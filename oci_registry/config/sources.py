@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from attrs import evolve, frozen
 
+from oci_registry.config.catch_all import catch_all_of
 from oci_registry.config.credentials import (
     apply_credentials,
     parse_credentials,
@@ -87,7 +88,7 @@ def check_default(
     """Complain if nobody could be asked for what clients name without a registry."""
     if namespace in {upstream.namespace for upstream in upstreams}:
         return
-    if not allow_dynamic:
+    if not allow_dynamic and catch_all_of(upstreams) is None:
         findings.problem(
             "--default-namespace",
             f"{namespace} is not configured, and --upstreams is 'configured'",

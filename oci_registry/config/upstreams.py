@@ -8,7 +8,7 @@ from oci_registry.config.files import read_file
 from oci_registry.config.findings import Findings
 from oci_registry.config.hosts import HOST_KEYS, HOST_LISTS, holds_password, read_hosts
 from oci_registry.config.names import parse_namespace
-from oci_registry.config.settings import UPPER_CASE_REGISTRIES, UpstreamSettings
+from oci_registry.config.settings import CATCH_ALL, UPPER_CASE_REGISTRIES, UpstreamSettings
 
 #: Durations that an entry may have; those of the second kind cannot be nothing.
 TIMES = (
@@ -84,11 +84,11 @@ def load_upstreams(path: str, findings: Findings) -> tuple[UpstreamSettings, ...
 
 def _read_upstream(fields: Fields) -> UpstreamSettings | None:
     """The upstream; ``None`` if not even its namespace and a host are known."""
-    namespace = fields.required("namespace", parse_namespace)
+    namespace = fields.required("namespace", _parse_namespace)
     if namespace is not None:
         fields.where += f" ({namespace})"
     fields.check_keys(KEYS)
-    hosts = read_hosts(fields, KEYS)
+    hosts = read_hosts(fields, KEYS, catch_all=namespace == CATCH_ALL)
     options = given_only(
         user_agent=fields.parsed("user_agent", _parse_user_agent),
         believe_not_found=fields.boolean("believe_not_found"),
@@ -105,6 +105,10 @@ def _read_upstream(fields: Fields) -> UpstreamSettings | None:
     if not UPPER_CASE_REGISTRIES.isdisjoint({namespace, *(host.host for host in hosts)}):
         options.setdefault("upper_case_names", True)
     return UpstreamSettings(namespace, hosts, **options)
+
+
+def _parse_namespace(text: str) -> str:
+    return CATCH_ALL if text.strip() == CATCH_ALL else parse_namespace(text)
 
 
 def _parse_user_agent(text: str) -> str:

@@ -11,7 +11,7 @@ from attrs import frozen
 from oci_registry.config.findings import Findings
 from oci_registry.config.names import parse_namespace, parse_url
 from oci_registry.config.options import OptionReader
-from oci_registry.config.settings import BUILTIN_UPSTREAMS, UpstreamSettings
+from oci_registry.config.settings import BUILTIN_UPSTREAMS, CATCH_ALL, UpstreamSettings
 from oci_registry.config.upstreams import load_upstreams
 from oci_registry.setup.clients import CLIENTS
 from oci_registry.setup.nouns import (
@@ -117,7 +117,7 @@ def _read(
     generator = _client(options.client, findings)
     mirror = _mirror(reader)
     upstreams = _upstreams(reader)
-    names = _names(reader, upstreams)
+    names = _names(reader, upstreams, notes)
     write = reader.flag("write")
     if findings.problems or generator is None or mirror is None:
         return None
@@ -157,10 +157,19 @@ def _upstreams(reader: OptionReader) -> tuple[UpstreamSettings, ...]:
     return BUILTIN_UPSTREAMS if given is None else load_upstreams(given[1], reader.findings)
 
 
-def _names(reader: OptionReader, upstreams: Sequence[UpstreamSettings]) -> list[str]:
+def _names(
+    reader: OptionReader, upstreams: Sequence[UpstreamSettings], notes: list[str]
+) -> list[str]:
     given = reader.raw("namespace")
     if not isinstance(given, list):
-        return [upstream.namespace for upstream in upstreams]
+        written = [upstream.namespace for upstream in upstreams]
+        if CATCH_ALL in written:
+            written.remove(CATCH_ALL)
+            notes.append(
+                "registries that the upstream file does not name are left out: "
+                "name those that the client uses with --namespace"
+            )
+        return written
     names: list[str] = []
     for text in given:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -247,6 +248,7 @@ class UpstreamHttp:
         self._guarded = GuardedReactor(reactor, lookups or Lookups()) if guarded else None
         self._host = Place.of_upstream(settings).host
         self._answered = False
+        self._lent = False
         self._endpoints = Endpoints(
             reactor, settings, egress, guarded=self._guarded, timeout=connect_timeout
         )
@@ -280,8 +282,16 @@ class UpstreamHttp:
         assert isinstance(undecoded, Undecoded)
         return undecoded.original
 
+    def lent(self) -> UpstreamHttp:
+        """Return this client for one of several who use it: to close that is left to who lends it."""
+        borrowed = copy(self)
+        borrowed._lent = True
+        return borrowed
+
     def close(self) -> Deferred[None]:
         """Close idle connections; those in use are closed with their responses."""
+        if self._lent:
+            return succeed(None)
         # What comes back to the pool from now on does not stay there.
         self._pool.cachedConnectionTimeout = 0
         closed: Deferred[None] = self._pool.closeCachedConnections()

@@ -31,12 +31,16 @@ class NsField:
 
     Send `added_to` the URL; where the answer is `doubtful`, the URL as it is, and use that answer if
     it `replaces` the first. Only answers of the host itself count, and none of where it redirects to.
+
+    A host that is shared by registries without an entry is never asked without the field: it would
+    take every name for one of the same registry.
     """
 
     def __init__(self, namespace: str, host: HostSettings) -> None:
         self._namespace = registry_meant(namespace, host)
+        self._strict = host.shared
         self.sent = asks_with_ns(self._namespace, host)
-        self._settled = not self.sent
+        self._settled = host.shared or not self.sent
 
     def added_to(self, url: str) -> str:
         """Return *url* with the field, if this host is sent it."""
@@ -50,6 +54,13 @@ class NsField:
         if status <= _LAST_GOOD or status in _SETTLED:
             self._settled = True
         return not self._settled and status in REFUSALS
+
+    def is_another(self, status: int, about: str | None) -> bool:
+        """Whether a good answer, with ``OCI-Namespace`` *about*, shows that the field was ignored.
+
+        Whoever is asked for one registry may call it otherwise; a shared host must not.
+        """
+        return self._strict and status <= _LAST_GOOD and not is_about(self._namespace, about)
 
     def replaces(self, status: int, about: str | None) -> bool:
         """Whether an answer without the field, with ``OCI-Namespace`` *about*, is to be used.
@@ -65,16 +76,22 @@ class NsField:
 
 
 def registry_meant(namespace: str, host: HostSettings) -> str:
-    """Return the registry to name: *namespace*, unless the path of *host* begins with another."""
+    """Return the registry to name: *namespace*, unless the path of *host* begins with another.
+
+    The path of a host that registries share means none of them.
+    """
     first = host.path.partition("/")[0]
-    return fold_alias(first) if looks_like_host(first) else namespace
+    return fold_alias(first) if looks_like_host(first) and not host.shared else namespace
 
 
 def asks_with_ns(namespace: str, host: HostSettings) -> bool:
     """Whether *host* has to be told that *namespace* is meant: it is neither that nor an alias of it.
 
-    A namespace that is no host's name (``mirror``) is one of this daemon's own and means nothing to others.
+    A namespace that is no host's name (``mirror``) is one of this daemon's own and means nothing to
+    others, unless a client has named it, for a shared host to know.
     """
+    if host.shared:
+        return bool(host.path) or not is_registry_itself(namespace, host)
     return looks_like_host(namespace) and not is_registry_itself(namespace, host)
 
 

@@ -93,7 +93,7 @@ class Session:
     ) -> None:
         self.host = host.name
         self.clock = clock
-        self._public_only = not settings.configured
+        self._public_only = host.guarded
         self.url = f"{'https' if host.tls else 'http'}://{host.host}"
         self._origin = origin_of(self.url)
         self._user_agent = settings.user_agent or "oci-registry"
@@ -128,8 +128,12 @@ class Session:
         """Send a request and return the answer, whatever its status; *path* is below ``/v2/``."""
         url = f"{self.url}/v2/{self._prefix}{path}"
         reply = await self._authorized(call, method, self._ns.added_to(url), headers or {})
-        own = reply.area is call.question.kind
-        if not (own and self._ns.sent and self._ns.doubtful(reply.response.code)):
+        if reply.area is not call.question.kind or not self._ns.sent:
+            return reply
+        if self._ns.is_another(reply.response.code, header(reply.response, "OCI-Namespace")):
+            abandon(reply.response, self.clock)
+            raise WrongAnswer(f"upstream {self.host} answered for another registry")
+        if not self._ns.doubtful(reply.response.code):
             return reply
         plain = await self._authorized(call, method, url, headers or {})
         response, other = reply.response, plain.response

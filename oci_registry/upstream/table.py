@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from attrs import frozen
+from twisted.internet.defer import Deferred
 
+from oci_registry.config.catch_all import unlisted
 from oci_registry.config.names import fold_alias
-from oci_registry.config.settings import BUILTIN_UPSTREAMS, UpstreamSettings
+from oci_registry.config.settings import CATCH_ALL, HostSettings, UpstreamSettings
 from oci_registry.spec.errors import NameUnknown
 from oci_registry.spec.reference import looks_like_host, parse_repository
 from oci_registry.spec.routes import Name
 from oci_registry.upstream.interfaces import Upstream
+from oci_registry.upstream.session import origin_of
 
 MAX_DYNAMIC = 256
 """Upstreams that clients named, kept at once; the one unused longest makes room."""
@@ -27,9 +31,19 @@ class Target:
     repository: str
 
 
+class CatchAll(Protocol):
+    """The entry for every registry that has none of its own, ready to be asked for one."""
+
+    def connect(self, namespace: str) -> Upstream:
+        """Return the upstream for a registry, which is to be closed before this."""
+
+    def close(self) -> Deferred[None]:
+        """Close idle connections; what is under way goes on."""
+
+
 @frozen
 class Changes:
-    """Which configured upstreams have become others, by namespace."""
+    """Which configured upstreams have become others, by namespace; ``*`` is all that have no entry."""
 
     added: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
@@ -39,23 +53,26 @@ class Changes:
 class UpstreamTable:
     """All upstreams: the configured ones, and those that clients have named.
 
-    *connect* makes the upstream for given settings. With *dynamic* false only configured registries
-    are known.
+    *connect* makes the upstream for given settings, *share* those of all registries without an entry
+    of their own, if there is an entry for them (``*``): then every registry is known. Without it, and
+    with *dynamic* false, only configured ones are.
     """
 
     def __init__(
         self,
         configured: Iterable[UpstreamSettings],
         connect: Callable[[UpstreamSettings], Upstream],
+        share: Callable[[UpstreamSettings], CatchAll],
         *,
         default_namespace: str,
         dynamic: bool,
     ) -> None:
         self._connect = connect
+        self._share = share
         self._default = default_namespace
         self._dynamic_allowed = dynamic
-        self._builtin = {settings.namespace: settings for settings in BUILTIN_UPSTREAMS}
         self._settings: dict[str, UpstreamSettings] = {}
+        self._catch_all: CatchAll | None = None
         self._configured: dict[str, Upstream] = {}
         self._dynamic: OrderedDict[str, Upstream] = OrderedDict()
         self.configure(configured)
@@ -113,7 +130,7 @@ class UpstreamTable:
 
         A configured namespace that is no host's name means nothing to others: it is the registry that
         is asked at the same place. Two names of hosts at one place may be two registries, behind a
-        mirror that has both.
+        mirror that has both; and so is every registry asked that has no entry.
         """
         if first == host:
             return True
@@ -121,12 +138,20 @@ class UpstreamTable:
         if configured is None or looks_like_host(first):
             return False
         one, other = configured.hosts[0], self._settings_of(host).hosts[0]
-        return (one.host, one.path, one.tls) == (other.host, other.path, other.tls)
+        return not other.shared and (one.host, one.path, one.tls) == (
+            other.host,
+            other.path,
+            other.tls,
+        )
+
+    def host_at(self, origin: str) -> HostSettings | None:
+        """Return the settings of a configured host by its origin, None if there is none."""
+        hosts = (host for settings in self._settings.values() for host in settings.hosts)
+        return next((host for host in hosts if _origin(host) == origin), None)
 
     def _settings_of(self, host: str) -> UpstreamSettings:
         """Return the settings with which a registry is asked, if it is."""
-        known = self._settings.get(host) or self._builtin.get(host)
-        return known or UpstreamSettings.dynamic(host)
+        return self._settings.get(host) or unlisted(host, self._settings.get(CATCH_ALL))
 
     def upstream(self, host: str) -> Upstream:
         """Return the upstream for a source host; `NameUnknown` when there is none."""
@@ -135,9 +160,13 @@ class UpstreamTable:
             if host in self._dynamic:
                 self._dynamic.move_to_end(host)
             return known
-        if not self._dynamic_allowed:
+        if self._catch_all is not None:
+            upstream = self._catch_all.connect(host)
+        elif self._dynamic_allowed:
+            upstream = self._connect(self._settings_of(host))
+        else:
             raise NameUnknown(f"the registry {host} is not one that this mirror is configured for")
-        upstream = self._dynamic[host] = self._connect(self._settings_of(host))
+        self._dynamic[host] = upstream
         if len(self._dynamic) > MAX_DYNAMIC:
             _close([self._dynamic.popitem(last=False)[1]])
         return upstream
@@ -146,9 +175,12 @@ class UpstreamTable:
         """Have these upstreams configured from now on, and tell what that changes.
 
         Those whose settings are the same stay as they are. The others are closed, and what is under
-        way at them goes on. What *connect* raises leaves everything as it was.
+        way at them goes on. If the entry for all registries without one is another now, so are all
+        that clients have named. What *connect* and *share* raise leaves everything as it was.
         """
         settings = {s.namespace: s for s in configured}
+        template = settings.get(CATCH_ALL)
+        same = template == self._settings.get(CATCH_ALL)
         kept = {
             namespace: upstream
             for namespace, upstream in self._configured.items()
@@ -157,20 +189,34 @@ class UpstreamTable:
         made: dict[str, Upstream] = {}
         try:
             for namespace, one in settings.items():
-                if namespace not in kept:
+                if namespace not in kept and one is not template:
                     made[namespace] = self._connect(one)
+            catch_all = self._catch_all
+            if not same:
+                catch_all = None if template is None else self._share(template)
         except BaseException:
             _close(made.values())
             raise
         before, self._configured = self._configured, {**kept, **made}
-        self._settings = settings
         _close(upstream for namespace, upstream in before.items() if namespace not in kept)
         # Whoever was named by clients is now asked as configured.
-        named = [self._dynamic.pop(namespace, None) for namespace in made]
+        named = [self._dynamic.pop(name, None) for name in (made if same else [*self._dynamic])]
         _close(upstream for upstream in named if upstream is not None)
+        if self._catch_all is not None and not same:
+            self._catch_all.close()
+        self._catch_all = catch_all
+        return self._replace(settings)
+
+    def _replace(self, settings: dict[str, UpstreamSettings]) -> Changes:
+        """Have these settings from now on, and return how they differ from those before."""
+        before, self._settings = self._settings, settings
         return Changes(
-            added=tuple(sorted(made.keys() - before.keys())),
-            changed=tuple(sorted(made.keys() & before.keys())),
+            added=tuple(sorted(settings.keys() - before.keys())),
+            changed=tuple(
+                sorted(
+                    name for name in settings if before.get(name, settings[name]) != settings[name]
+                )
+            ),
             removed=tuple(sorted(before.keys() - settings.keys())),
         )
 
@@ -178,9 +224,15 @@ class UpstreamTable:
         """Close the idle connections to all upstreams."""
         for upstream in (*self._configured.values(), *self._dynamic.values()):
             await upstream.close()
+        if self._catch_all is not None:
+            await self._catch_all.close()
 
 
 def _close(upstreams: Iterable[Upstream]) -> None:
     """Close upstreams, whose idle connections nobody needs to wait for."""
     for upstream in upstreams:
         upstream.close()
+
+
+def _origin(host: HostSettings) -> str:
+    return origin_of(f"{'https' if host.tls else 'http'}://{host.host}")

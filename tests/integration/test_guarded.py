@@ -81,7 +81,12 @@ class GuardedTestCase(ClientTestCase):
 
     def guarded(self, host: str = HOST) -> Any:
         return self.connect(
-            on=self.network, host=host, tls=True, configured=False, ca_file=str(self.ca_file)
+            on=self.network,
+            host=host,
+            tls=True,
+            configured=False,
+            guarded=True,
+            ca_file=str(self.ca_file),
         )
 
 

@@ -152,7 +152,7 @@ class Guarded(ProxyTestCase):
             self.proxy.places[f"{host}:443"] = self.secure.host
 
     def guarded(self, host: str = HOST) -> Any:
-        return self.by_proxy(host=host, configured=False)
+        return self.by_proxy(host=host, guarded=True)
 
     @running
     async def test_addresses(self) -> None:

@@ -86,6 +86,26 @@ class Reloading(MirrorTestCase):
         await until(lambda: not other.channels)
 
     @running
+    async def test_all_others(self) -> None:
+        """The entry for all registries without one holds for those that clients have named before, too."""
+        before, after = self.another(), self.another()
+        stays = ("a.example", self.registry, "")
+        for registry in (before, after, self.registry):
+            registry.add_image("team/app", "1")
+            registry.add_image("team/app", "2")
+        await self.start_with(('"*"', before, ""), stays)
+        for tag, asked in (("1", before), ("2", after)):
+            for name in ("a.example", "b.example"):
+                got = await self.client.get(f"/v2/team/app/manifests/{tag}?ns={name}")
+                self.assertEqual(200, got.status)
+            self.assertEqual(["ns=b.example"], [one.query for one in asked.asked])
+            self.write(('"*"', after, ""), stays)
+            if asked is before:
+                self.assertIn("again: changed *", await self.reload())
+        await until(lambda: not before.channels)
+        self.assertEqual(1, self.registry.connections)
+
+    @running
     async def test_changed(self) -> None:
         """An upstream that changes is asked at its new place, and its noes are forgotten."""
         other = self.another()

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from oci_registry.config.settings import FilesystemSettings, HostSettings, UpstreamSettings
+from oci_registry.config.settings import (
+    CATCH_ALL,
+    FilesystemSettings,
+    HostSettings,
+    UpstreamSettings,
+)
 from tests.support.client import Response
 from tests.support.daemon import MirrorTestCase, running
 from tests.support.fake_registry import FakeRegistry
@@ -16,7 +22,7 @@ REGISTRIES = ("docker.io", "quay.test", "port.test:5000")
 LIST = "application/vnd.oci.image.index.v1+json"
 
 
-class Chain(MirrorTestCase):
+class ChainTestCase(MirrorTestCase):
     """A first tier whose registries are all at one second tier, which has them at their own hosts.
 
     Every registry has an image of its own under the same name.
@@ -59,6 +65,10 @@ class Chain(MirrorTestCase):
         self.assertIn(b'"v1"', got.body)
         got = await client.get(f"{path}/referrers/{manifest}{query}")
         self.assertEqual((200, LIST), (got.status, got.headers["content-type"]))
+
+
+class Chain(ChainTestCase):
+    """A first tier with an entry for each registry."""
 
     @running
     async def test_by_ns(self) -> None:
@@ -128,6 +138,87 @@ class Chain(MirrorTestCase):
         second = await self.start_second()
         await self.start_first(self.upstream("mirror", host=second))
         await self.check("docker.io", "/v2/mirror/team/app", "")
+
+
+class Unlisted(ChainTestCase):
+    """A first tier that has one entry, for every registry, and no list of them."""
+
+    async def start_both(self, **settings: Any) -> None:
+        """Start the second tier, and the first at it."""
+        second = await self.start_second(**settings)
+        await self.start_first(self.upstream(CATCH_ALL, host=second))
+
+    @running
+    async def test_by_ns(self) -> None:
+        """Clients that name the registry with ns get its image, and no other's, through both."""
+        await self.start_both()
+        for name in REGISTRIES:
+            await self.check(name, "/v2/team/app", f"?ns={name}")
+        await self.check("docker.io", "/v2/team/app", "")
+
+    @running
+    async def test_by_path(self) -> None:
+        """So do those that name it in the path, in both places, or before /v2."""
+        for number, (path, query) in enumerate(
+            (("/v2/{}/team/app", ""), ("/v2/{}/team/app", "?ns={}"), ("/{}/v2/team/app", "?ns={}"))
+        ):
+            if number:
+                await self.afresh()
+            await self.start_both()
+            for name in REGISTRIES:
+                await self.check(name, path.format(name), query.format(name))
+
+    @running
+    async def test_unknown(self) -> None:
+        """What the second tier does not mirror is not found: never is it another registry's image."""
+        await self.start_both(allow_dynamic_upstreams=False)
+        for name in ("unknown.test", "unknown", "10.0.0.1:5000"):
+            for end in ("manifests/v1", f"blobs/{self.images['docker.io'][1][0]}", "tags/list"):
+                got = await self.client.get(f"/v2/team/app/{end}?ns={name}")
+                self.assertEqual(404, got.status, f"{name}: {end}")
+        self.assertEqual(
+            [], [r for name in REGISTRIES for r in self.registries_by_name[name].asked]
+        )
+
+    @running
+    async def test_listed(self) -> None:
+        """A registry with an entry of its own is asked as that says."""
+        second = await self.start_second()
+        own = self.another()
+        self.images["quay.test"] = own.add_image("team/app", "v1", b"another quay.test")
+        await self.start_first(
+            self.upstream(CATCH_ALL, host=second), self.upstream("quay.test", host=own.host)
+        )
+        for name in REGISTRIES:
+            await self.check(name, "/v2/team/app", f"?ns={name}")
+
+    @running
+    async def test_configured_only(self) -> None:
+        """With it every registry is known, also to a first tier that has configured ones only."""
+        second = await self.start_second()
+        self.root = Path(self.mktemp())
+        await self.start(self.upstream(CATCH_ALL, host=second), allow_dynamic_upstreams=False)
+        await self.check("quay.test", "/v2/team/app", "?ns=quay.test")
+
+    @running
+    async def test_deaf(self) -> None:
+        """A host that does not know ns, or shows that it ignores it, is not believed."""
+        self.registry.add_image("team/app", "v1")
+        path = "/v2/team/app/manifests/v1?ns=quay.test"
+
+        def refusing(asked: Asked) -> Reply | None:
+            return Reply(400) if asked.query else None
+
+        def ignoring(asked: Asked) -> Reply | None:
+            reply = self.registry.honest(asked)
+            reply.headers["OCI-Namespace"] = "docker.io"
+            return reply
+
+        for guard in (refusing, ignoring):
+            self.registry.guard = guard
+            await self.start_first(self.upstream(CATCH_ALL))
+            self.assertEqual(502, (await self.client.get(path)).status)
+            self.assertEqual({"ns=quay.test"}, {asked.query for asked in self.registry.asked})
 
 
 class Telling(MirrorTestCase):

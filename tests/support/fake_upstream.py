@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from attrs import Factory, define
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IConsumer, IPushProducer
 from zope.interface import implementer
 
+from oci_registry.config.catch_all import unlisted
+from oci_registry.config.settings import UpstreamSettings
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway, BlobUnknown, ManifestUnknown, RegistryError
 from oci_registry.spec.manifest import Manifest
@@ -247,3 +251,24 @@ class FakeUpstream:
         if data is None:
             raise BlobUnknown(f"upstream {self.namespace} does not have {digest}")
         return data
+
+
+@define(eq=False)
+class FakeCatchAll:
+    """The entry for all registries without one, by which *make* makes them."""
+
+    make: Callable[[UpstreamSettings], FakeUpstream]
+    settings: UpstreamSettings
+    closed: int = 0
+
+    def connect(self, namespace: str) -> FakeUpstream:
+        return self.make(unlisted(namespace, self.settings))
+
+    def close(self) -> Deferred[None]:
+        self.closed += 1
+        return succeed(None)
+
+
+def no_catch_all(settings: UpstreamSettings) -> FakeCatchAll:
+    """There is no such entry."""
+    raise AssertionError(f"an entry for all registries was not expected: {settings}")

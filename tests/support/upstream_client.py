@@ -146,7 +146,7 @@ class ClientTestCase(TestCase):
         http = UpstreamHttp(
             on,
             host,
-            guarded=not settings.configured,
+            guarded=host.guarded,
             egress=egress,
             connect_timeout=settings.connect_timeout,
         )

@@ -14,9 +14,9 @@ from oci_registry.config.sources import Reread
 from oci_registry.eviction.sweep import Lifetimes
 from oci_registry.metrics import Metrics
 from oci_registry.notify import ServiceManager
-from oci_registry.reload import Following, Hangup, Reloader
+from oci_registry.reload import Following, Hangup, Reloader, lifetimes_of
 from oci_registry.upstream.table import Changes, UpstreamTable
-from tests.support.fake_upstream import FakeUpstream
+from tests.support.fake_upstream import FakeUpstream, no_catch_all
 from tests.support.settings import upstream_settings
 
 A = upstream_settings("a.example", "a.example", blob_invalidation_time=5.0)
@@ -83,7 +83,9 @@ class FollowingUpstreams(SynchronousTestCase):
         self.lifetimes: list[Lifetimes] = []
         self.broken = False
         self.labels: list[str] = []
-        table = UpstreamTable([A], self.connect, default_namespace="a.example", dynamic=True)
+        table = UpstreamTable(
+            [A], self.connect, no_catch_all, default_namespace="a.example", dynamic=True
+        )
         self.following = Following(table, self.metrics, self.lifetimes.append, 500.0)
 
     def connect(self, settings: UpstreamSettings) -> FakeUpstream:
@@ -107,6 +109,12 @@ class FollowingUpstreams(SynchronousTestCase):
         self.assertEqual({"b.example"}, self.metrics.configured)
         (lifetimes,) = self.lifetimes
         self.assertEqual((50.0, 500.0), (lifetimes.of("b.example"), lifetimes.of("a.example")))
+
+    def test_all_others(self) -> None:
+        """What an entry for all others says holds for the objects of registries without one."""
+        others = upstream_settings("*", "m.example", blob_invalidation_time=5.0)
+        lifetimes = lifetimes_of((A, others), 500.0)
+        self.assertEqual((5.0, 5.0), (lifetimes.of("b.example"), lifetimes.of("*")))
 
     def test_nothing(self) -> None:
         """If an upstream cannot be made, nothing changes."""

@@ -23,6 +23,7 @@ from oci_registry.notify import ServiceManager
 from oci_registry.service import Daemon, make_service
 from oci_registry.storage.drivers.memory import MemoryDriver
 from oci_registry.storage.interfaces import StoreError
+from oci_registry.upstream.connecting import Connector
 from oci_registry.web import root
 from oci_registry.web.root import READY_TIMEOUT
 from oci_registry.web.site import RegistrySite
@@ -292,15 +293,15 @@ class Rereading(ServiceTestCase):
     def test_broken_certificate(self) -> None:
         """Nor does one whose certificates change while they are looked at; what was made is undone."""
         made: list[str] = []
-        way_to = Daemon._way_to
+        way_to = Connector._way_to
 
-        def failing(daemon: Daemon, settings: Any, host: Any) -> Any:
+        def failing(connector: Connector, settings: Any, host: Any, shared: Any) -> Any:
             made.append(host.host)
             if host.host == "c.example":
                 raise ValueError("ca.pem holds no certificate")
-            return way_to(daemon, settings, host)
+            return way_to(connector, settings, host, shared)
 
-        self.patch(Daemon, "_way_to", failing)
+        self.patch(Connector, "_way_to", failing)
         self.write("a.example", "b.example", "c.example")
         self.signals[0].react()
         self.assertEqual(["b.example", "c.example"], made)

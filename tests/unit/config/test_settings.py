@@ -63,7 +63,8 @@ class Values(SynchronousTestCase):
         """An upstream that a client named is asked over https at its own name, with defaults."""
         upstream = UpstreamSettings.dynamic("ghcr.io")
         self.assertEqual(
-            upstream, upstream_settings(namespace="ghcr.io", host="ghcr.io", configured=False)
+            upstream,
+            upstream_settings(namespace="ghcr.io", host="ghcr.io", configured=False, guarded=True),
         )
         self.assertTrue(upstream.hosts[0].tls)
         self.assertEqual(upstream.manifest_invalidation_time, 14 * 86400)

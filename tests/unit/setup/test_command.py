@@ -110,6 +110,15 @@ class Registries(CommandTestCase):
         _, notes = self.run_command("podman", *MIRROR, UPSTREAM_CONFIG_FILE=path)
         self.assertEqual([note.split()[0] for note in notes], ["team"])
 
+    def test_catch_all(self) -> None:
+        """An entry for all others names none of them, which is told."""
+        path = self.upstream_file(
+            '- {namespace: quay.io, host: quay.io}\n- {namespace: "*", host: mirror.lan}\n'
+        )
+        self.assertEqual(self.names(UPSTREAM_CONFIG_FILE=path), ["quay.io"])
+        _, (note,) = self.run_command("podman", *MIRROR, UPSTREAM_CONFIG_FILE=path)
+        self.assertIn("with --namespace", note)
+
     def test_namespaces(self) -> None:
         """--namespace, given any number of times, wins over the file; aliases are one registry."""
         path = self.upstream_file("- {namespace: quay.io, host: quay.io}\n")

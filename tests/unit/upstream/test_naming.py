@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl, urlsplit
 
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -60,6 +61,14 @@ class Asking(SynchronousTestCase):
         for namespace in ("mirror", "my_mirror", "hub"):
             self.assertFalse(asks_with_ns(namespace, MIRROR))
 
+    def test_shared(self) -> None:
+        """A host of many registries is told every name, but for its own, words and paths included."""
+        mirror = evolve(MIRROR, shared=True)
+        for namespace in ("quay.io", "docker.io", "word"):
+            self.assertTrue(asks_with_ns(namespace, mirror), namespace)
+        self.assertFalse(asks_with_ns("mirror.example", mirror))
+        self.assertTrue(asks_with_ns("mirror.example", evolve(mirror, path="proxy")))
+
 
 class Paths(SynchronousTestCase):
     """registry_meant."""
@@ -79,6 +88,8 @@ class Paths(SynchronousTestCase):
         for path in ("", "dockerhub-proxy", "team/quay.io"):
             host = HostSettings("mirror.example", path=path)
             self.assertEqual("quay.io", registry_meant("quay.io", host))
+        shared = HostSettings("mirror.example", path="ghcr.io", shared=True)
+        self.assertEqual("quay.io", registry_meant("quay.io", shared))
 
 
 class Urls(SynchronousTestCase):
@@ -163,6 +174,21 @@ class Refusing(SynchronousTestCase):
         field = NsField("quay.io", HostSettings("quay.io"))
         self.assertEqual(field.added_to("http://m/"), "http://m/")
         self.assertFalse(field.doubtful(400))
+
+    def test_shared(self) -> None:
+        """A shared host is never asked without it, nor believed if it answers about another registry."""
+        shared, other = (NsField("quay.io", evolve(MIRROR, shared=yes)) for yes in (True, False))
+        for status in REFUSALS:
+            self.assertFalse(shared.doubtful(status))
+        for status, about, expected in (
+            (200, "docker.io", True),
+            (307, "docker.io", True),
+            (404, "docker.io", False),
+            (200, "quay.io", False),
+            (200, None, False),
+        ):
+            self.assertEqual(shared.is_another(status, about), expected, (status, about))
+            self.assertFalse(other.is_another(status, about))
 
     def test_about(self) -> None:
         """An answer is about a registry if it says so under any of its names, or says nothing."""

@@ -7,11 +7,16 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.config.settings import BUILTIN_UPSTREAMS, UpstreamSettings
+from oci_registry.config.settings import (
+    BUILTIN_UPSTREAMS,
+    CATCH_ALL,
+    HostSettings,
+    UpstreamSettings,
+)
 from oci_registry.spec.errors import NameInvalid, NameUnknown
 from oci_registry.spec.routes import ManifestRoute, parse_route
 from oci_registry.upstream.table import MAX_DYNAMIC, Target, UpstreamTable
-from tests.support.fake_upstream import FakeUpstream
+from tests.support.fake_upstream import FakeCatchAll, FakeUpstream
 from tests.support.settings import upstream_settings
 
 INTERNAL = upstream_settings(namespace="internal", host="registry.corp:5000")
@@ -36,7 +41,13 @@ class TableTestCase(SynchronousTestCase):
             return upstream
 
         chosen = configured or BUILTIN_UPSTREAMS
-        return UpstreamTable(chosen, connect, default_namespace=default, dynamic=dynamic)
+        return UpstreamTable(
+            chosen,
+            connect,
+            lambda settings: FakeCatchAll(connect, settings),
+            default_namespace=default,
+            dynamic=dynamic,
+        )
 
     def resolve(self, table: UpstreamTable, name: str, ns: str | None = None) -> Target:
         query = b"" if ns is None else b"ns=" + ns.encode()
@@ -161,7 +172,7 @@ class Upstreams(TableTestCase):
         self.assertEqual(("quay.io", "quay.io"), (settings.namespace, settings.hosts[0].host))
         self.assertTrue(settings.hosts[0].tls)
         self.assertFalse(settings.hosts[0].accept_invalid_certs)
-        self.assertFalse(settings.configured)
+        self.assertEqual((False, True), (settings.configured, settings.hosts[0].guarded))
         self.assertIsNone(settings.hosts[0].credentials)
 
     def test_docker_hub_unconfigured(self) -> None:
@@ -169,6 +180,35 @@ class Upstreams(TableTestCase):
         table = self.make(INTERNAL)
         self.leads(table, "busybox", None, "docker.io", "library/busybox")
         self.assertEqual("registry-1.docker.io", self.connected[-1].hosts[0].host)
+
+    def test_catch_all(self) -> None:
+        """With an entry for all registries each is asked as that says, and none is unknown."""
+        catch_all = upstream_settings(CATCH_ALL, "mirror.lan")
+        for dynamic in (True, False):
+            table = self.make(INTERNAL, catch_all, dynamic=dynamic)
+            self.assertEqual([INTERNAL], self.connected)
+            self.leads(table, "a/b", None, "docker.io", "a/b")
+            self.leads(table, "quay.io/a", None, "quay.io", "a")
+            self.leads(table, "a", "quay.io", "quay.io", "a")
+            self.leads(table, "internal/a", None, "internal", "a")
+            _, docker, quay = self.connected
+            for settings, configured in ((docker, True), (quay, False)):
+                self.assertEqual(configured, settings.configured)
+                self.assertEqual(HostSettings("mirror.lan", shared=True), settings.hosts[0])
+
+    def test_catch_all_is_no_name(self) -> None:
+        """Nobody can ask for the entry itself."""
+        table = self.make(upstream_settings(CATCH_ALL, "mirror.lan"))
+        for path, query in ((b"/v2/*/a/tags/list", b""), (b"/v2/a/tags/list", b"ns=*")):
+            self.assertRaises(NameInvalid, parse_route, path, query)
+        with self.assertRaises(NameUnknown):
+            table._before(CATCH_ALL)
+
+    def test_catch_all_beside_a_word(self) -> None:
+        """A namespace of ours at the same host is not what other registries are there."""
+        hub = upstream_settings("hub", "mirror.lan")
+        table = self.make(hub, upstream_settings(CATCH_ALL, "mirror.lan"))
+        self.leads(table, "hub/app", "quay.io", "quay.io", "hub/app")
 
     def test_bounded(self) -> None:
         """Only so many dynamic upstreams are kept; the one unused longest is closed and goes."""

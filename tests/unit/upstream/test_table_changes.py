@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from oci_registry.config.settings import Credentials, UpstreamSettings
 from oci_registry.spec.errors import NameUnknown
 from oci_registry.upstream.table import Changes, UpstreamTable
-from tests.support.fake_upstream import FakeUpstream
+from tests.support.fake_upstream import FakeCatchAll, FakeUpstream
 from tests.support.settings import upstream_settings
 
 A = upstream_settings("a.example", "a.example")
@@ -21,11 +21,18 @@ class TableChanges(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.made: list[FakeUpstream] = []
+        self.shared: list[FakeCatchAll] = []
         self.broken: str | None = None
         self.table = self.make()
 
     def make(self, *, dynamic: bool = True) -> UpstreamTable:
-        return UpstreamTable([A, B], self.connect, default_namespace="a.example", dynamic=dynamic)
+        return UpstreamTable(
+            [A, B], self.connect, self.share, default_namespace="a.example", dynamic=dynamic
+        )
+
+    def share(self, settings: UpstreamSettings) -> FakeCatchAll:
+        self.shared.append(FakeCatchAll(self.connect, settings))
+        return self.shared[-1]
 
     def connect(self, settings: UpstreamSettings) -> FakeUpstream:
         if settings.namespace == self.broken:
@@ -78,6 +85,46 @@ class TableChanges(SynchronousTestCase):
         self.table.configure([A])
         self.assertIs(self.table.upstream("c.example"), named)
 
+    def test_catch_all(self) -> None:
+        """An entry for all others, if it is new, changed or removed, holds for those named before."""
+        for host, changes in (
+            ("m.example", Changes(added=("*",))),
+            ("n.example", Changes(changed=("*",))),
+            (None, Changes(removed=("*",))),
+        ):
+            named = self.table.upstream("c.example")
+            entries = [] if host is None else [upstream_settings("*", host)]
+            self.assertEqual(self.table.configure([A, B, *entries]), changes)
+            self.assertEqual(self.closed()[-1:], [named])
+            self.assertIsNot(self.table.upstream("c.example"), named)
+            self.assertEqual([s.closed for s in self.shared[:-1]], [1] * len(self.shared[:-1]))
+        self.assertEqual([s.closed for s in self.shared], [1, 1])
+        self.assertEqual([u.closed for u in self.made[:2]], [0, 0])
+
+    def test_same_catch_all(self) -> None:
+        """While that entry is the same, what clients have named stays, but for what has an entry now."""
+        catch_all = upstream_settings("*", "m.example")
+        self.table.configure([A, B, catch_all])
+        c, d = (self.table.upstream(name) for name in ("c.example", "d.example"))
+        self.assertEqual(self.table.configure([A, B, C, catch_all]), Changes(added=("c.example",)))
+        self.assertEqual((self.closed(), len(self.shared)), ([c], 1))
+        self.assertIs(self.table.upstream("d.example"), d)
+        self.successResultOf(Deferred.fromCoroutine(self.table.close()))
+        self.assertEqual([s.closed for s in self.shared], [1])
+
+    def test_failing_catch_all(self) -> None:
+        """If what it needs cannot be made, everything is as before."""
+        named = self.table.upstream("d.example")
+
+        def share(settings: UpstreamSettings) -> FakeCatchAll:
+            raise ValueError("ca.pem holds no certificate")
+
+        self.table._share = share
+        self.assertRaises(ValueError, self.table.configure, [C, upstream_settings("*", "m")])
+        self.assertEqual(self.closed(), [self.made[-1]])
+        self.assertIs(self.table.upstream("d.example"), named)
+        self.assertEqual(self.table.configure([A, B]), Changes())
+
     def test_failing(self) -> None:
         """If one cannot be made, everything is as before, and those that could are closed."""
         before = [self.table.upstream(host) for host in ("a.example", "b.example")]
@@ -89,6 +136,15 @@ class TableChanges(SynchronousTestCase):
         self.assertEqual(self.closed(), [self.made[2]])
         self.broken = None
         self.assertEqual(self.table.configure([A, B]), Changes())
+
+    def test_hosts(self) -> None:
+        """A host is found by its origin, as it is configured now."""
+        self.assertIs(self.table.host_at("https://a.example:443"), A.hosts[0])
+        for origin in ("http://a.example:80", "https://a.example:5000", "https://c.example:443"):
+            self.assertIsNone(self.table.host_at(origin))
+        self.table.configure([C])
+        self.assertIsNone(self.table.host_at("https://a.example:443"))
+        self.assertIs(self.table.host_at("https://c.example:443"), C.hosts[0])
 
     def test_closing(self) -> None:
         """In the end those that are there are closed, and no others a second time."""

@@ -11,7 +11,7 @@ from oci_registry.web.lists import ReferrersHandler, TagsHandler
 from oci_registry.web.manifests import ManifestHandler
 from oci_registry.web.patience import Patience
 from oci_registry.web.v2 import V2
-from tests.support.fake_upstream import FakeUpstream
+from tests.support.fake_upstream import FakeUpstream, no_catch_all
 from tests.support.settings import upstream_settings
 from tests.unit.pullthrough.support import CacheTestCase
 from tests.unit.web.support import Answer, WebTestCase
@@ -33,6 +33,7 @@ class HandlerTestCase(WebTestCase, CacheTestCase):
         table = UpstreamTable(
             (upstream_settings("docker.io", "registry-1.docker.io"),),
             self.upstream_for,
+            no_catch_all,
             default_namespace="docker.io",
             dynamic=True,
         )

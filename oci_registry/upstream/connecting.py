@@ -1,0 +1,154 @@
+"""From the settings of an upstream to the upstream: hosts with their connections and circuits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, gatherResults
+
+from oci_registry.config.catch_all import unlisted
+from oci_registry.config.settings import CATCH_ALL, EgressSettings, HostSettings, UpstreamSettings
+from oci_registry.metrics import HostMetrics, Metrics
+from oci_registry.streams.parsing import ManifestReader
+from oci_registry.upstream.agent import UpstreamHttp
+from oci_registry.upstream.circuits import Circuits, Random
+from oci_registry.upstream.group import HostGroup
+from oci_registry.upstream.guard import Lookups
+from oci_registry.upstream.host import Host
+from oci_registry.upstream.limits import RateLimit
+from oci_registry.upstream.reach import SharedCircuits
+from oci_registry.upstream.registry import RemoteRegistry
+from oci_registry.upstream.session import Session, SettingsOf
+
+
+@frozen
+class _Shared:
+    """What the registries that are asked at one host have in common."""
+
+    http: UpstreamHttp
+    metrics: HostMetrics
+    reach: Circuits
+
+
+class Connector:
+    """Makes upstreams. *settings_of* tells what is configured for a host that another one leads to."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        random: Random,
+        egress: EgressSettings,
+        metrics: Metrics,
+        reader: ManifestReader,
+        settings_of: SettingsOf,
+    ) -> None:
+        self._reactor = reactor
+        self._random = random
+        self._egress = egress
+        self._metrics = metrics
+        self._reader = reader
+        self._settings_of = settings_of
+        self._lookups = Lookups()
+
+    def connect(self, settings: UpstreamSettings) -> RemoteRegistry:
+        """Return the upstream for *settings*. Raises what `tls_policy` raises."""
+        return self._connect(settings, {})
+
+    def share(self, settings: UpstreamSettings) -> CatchAll:
+        """Return what makes an upstream for any registry by these settings; raises as `connect` does."""
+        named = [host for host in settings.hosts if host.host != CATCH_ALL]
+        ways = [self._way_to(settings, host, {}) for host in named]
+        shared = {
+            host.name: self._share_host(settings, host, http)
+            for host, http in zip(named, ways, strict=True)
+        }
+        return CatchAll(self, settings, shared)
+
+    def _connect(self, settings: UpstreamSettings, shared: dict[str, _Shared]) -> RemoteRegistry:
+        # What may fail comes before what is counted from when it is made.
+        ways = [self._way_to(settings, host, shared) for host in settings.hosts]
+        hosts = [
+            self._connect_host(settings, host, http, shared)
+            for host, http in zip(settings.hosts, ways, strict=True)
+        ]
+        group = HostGroup(hosts, settings.response_timeout, self._reactor, self._random)
+        return RemoteRegistry(settings, group, self._reader)
+
+    def _way_to(
+        self, settings: UpstreamSettings, host: HostSettings, shared: dict[str, _Shared]
+    ) -> UpstreamHttp:
+        if host.shared and host.name in shared:
+            return shared[host.name].http.lent()
+        return UpstreamHttp(
+            self._reactor,
+            host,
+            guarded=host.guarded and not self._egress.allow_private,
+            egress=self._egress,
+            connect_timeout=settings.connect_timeout,
+            lookups=self._lookups,
+        )
+
+    def _connect_host(
+        self,
+        settings: UpstreamSettings,
+        host: HostSettings,
+        http: UpstreamHttp,
+        shared: dict[str, _Shared],
+    ) -> Host:
+        metrics = self._metrics.host(settings.namespace, host.name)
+        circuits = self._circuits(settings, host, metrics, shared)
+        limit = RateLimit(self._reactor, metrics)
+        session = Session(
+            settings, host, http, self._reactor, circuits, limit, settings_of=self._settings_of
+        )
+        return Host(
+            session, circuits, limit, settings.max_connections, settings.body_timeout, metrics
+        )
+
+    def _circuits(
+        self,
+        settings: UpstreamSettings,
+        host: HostSettings,
+        metrics: HostMetrics,
+        shared: dict[str, _Shared],
+    ) -> Circuits:
+        alternatives = len(settings.hosts) > 1
+        if host.shared and host.name in shared:
+            reach = shared[host.name].reach
+            return SharedCircuits(
+                host.name, self._reactor, self._random, metrics, reach, alternatives=alternatives
+            )
+        return Circuits(host.name, self._reactor, self._random, metrics, alternatives=alternatives)
+
+    def _share_host(
+        self, settings: UpstreamSettings, host: HostSettings, http: UpstreamHttp
+    ) -> _Shared:
+        metrics = self._metrics.host(settings.namespace, host.name)
+        return _Shared(http, metrics, self._circuits(settings, host, metrics, {}))
+
+
+class CatchAll:
+    """Makes the upstreams of registries that have no entry of their own, all at the hosts of one.
+
+    They share connections to these hosts, and whether they can be reached. What is limited, remembered
+    or refused at a host is that of one registry.
+    """
+
+    def __init__(
+        self, connector: Connector, settings: UpstreamSettings, shared: dict[str, _Shared]
+    ) -> None:
+        self._connector = connector
+        self._settings = settings
+        self._shared = shared
+
+    def connect(self, namespace: str) -> RemoteRegistry:
+        """Return the upstream for a registry. It must be closed before this is."""
+        return self._connector._connect(unlisted(namespace, self._settings), self._shared)
+
+    def close(self) -> Deferred[None]:
+        """Close idle connections to the hosts; what is under way goes on."""
+        for host in self._shared.values():
+            host.metrics.retire()
+        closing = gatherResults([host.http.close() for host in self._shared.values()])
+        return closing.addCallback(lambda _: None)
