@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
@@ -28,6 +28,8 @@ LONGEST = 64 * 1024 * 1024
 """Bytes of a range that is fetched beside the transfer; who wants more is soon caught up with."""
 AT_ONCE = 16
 """Far ranges that are fetched at once."""
+ROOM = 2.0
+"""Seconds to wait until one of them ends, where there are so many: most are small."""
 PATIENCE = 5.0
 """Seconds to wait for upstream to begin with one; the client has waited for the transfer already."""
 
@@ -127,14 +129,15 @@ class FarRanges:
         self._clock = clock
         self._metrics = metrics
         self._fetching = 0
+        self._room = DeferredSemaphore(AT_ONCE)
 
     def wants(self, asked: RequestedRange, growing: Progress, hint: int | None) -> bool:
-        """Whether a range is worth a request of its own, and there is room for one more.
+        """Whether a range is worth a request of its own.
 
         *growing*: the transfer, *hint*: the blob's length to begin with, if that does not know it.
         """
         size = _assumed(asked, growing, hint)
-        return self._fetching < AT_ONCE and far_part(asked, size, growing.received) is not None
+        return far_part(asked, size, growing.received) is not None
 
     async def fetch(
         self,
@@ -148,14 +151,18 @@ class FarRanges:
 
         If the transfer knows the blob's length, upstream must give the same with the part.
         """
-        size = _assumed(asked, growing, hint)
+        try:
+            await self._room.acquire().addTimeout(ROOM, self._clock)
+        except DeferredTimeout:
+            return None
         self._count(1)
         far: FarRange | None = None
         try:
+            size = _assumed(asked, growing, hint)
             far = await self._ask(target, digest, asked, growing, size)
         finally:
             if far is None:
-                self._count(-1)
+                self._over()
         return far
 
     async def _ask(
@@ -195,9 +202,13 @@ class FarRanges:
         def over(received: int) -> None:
             namespace = self._metrics.namespace(target.upstream.namespace)
             self._metrics.upstream_bytes.labels(namespace).inc(received)
-            self._count(-1)
+            self._over()
 
         return FarRange(part, size, body, over)
+
+    def _over(self) -> None:
+        self._count(-1)
+        self._room.release()
 
     def _count(self, change: int) -> None:
         self._fetching += change

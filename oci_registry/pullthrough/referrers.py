@@ -30,11 +30,13 @@ class ServedReferrers:
     """An image index of referrers, as JSON. *filtered*: only those of the artifact type asked for.
 
     *age*: None, or the seconds since upstream gave the list, which it cannot be asked for now.
+    *warning*: what upstream wants said about it.
     """
 
     body: bytes
     filtered: bool
     age: float | None = None
+    warning: str | None = None
 
 
 class ReferrersLists:
@@ -83,10 +85,13 @@ class ReferrersLists:
             body = _index(_of_type(_manifests_of(kept.index), artifact_type))
             return ServedReferrers(body, filtered=True, age=age)
         index = _index(found.manifests)
-        self._keep(target, digest, index, empty=not found.manifests)
+        if found.warning is None:
+            # What a mirror shows in its need is none the fresher for being asked here.
+            self._keep(target, digest, index, empty=not found.manifests)
         if artifact_type is None:
-            return ServedReferrers(index, filtered=False)
-        return ServedReferrers(_index(_of_type(found.manifests, artifact_type)), filtered=True)
+            return ServedReferrers(index, filtered=False, warning=found.warning)
+        body = _index(_of_type(found.manifests, artifact_type))
+        return ServedReferrers(body, filtered=True, warning=found.warning)
 
     async def stop(self) -> None:
         """Return when everything that was to be kept has been written."""

@@ -85,6 +85,14 @@ class Limited(TooManyRequests):
         self.seconds = seconds
 
 
+class TokensLimited(TooManyRequests):
+    """The token server gives no such token for so many *seconds*, which limits nobody else."""
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message, headers={"Retry-After": str(math.ceil(seconds))})
+        self.seconds = seconds
+
+
 class CircuitOpen(Unavailable):
     """The host is not asked, because it failed a moment ago."""
 
@@ -95,6 +103,10 @@ class LocalFailure(InternalError):
 
 class TargetRefused(BadGateway):
     """The server that the host led to has refused the request, which is not the host's refusal."""
+
+
+class NoReferrers(ManifestUnknown):
+    """The host has no list of what refers to a manifest; another may have one."""
 
 
 class TargetFailed(Exception):

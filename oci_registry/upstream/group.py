@@ -14,9 +14,11 @@ from oci_registry.upstream.circuits import Random
 from oci_registry.upstream.failures import (
     ANSWERS,
     CircuitOpen,
+    Limited,
     LocalFailure,
     NoPublicAddress,
     TimedOut,
+    TokensLimited,
     WrongAnswer,
 )
 from oci_registry.upstream.guard import TooManyLookups
@@ -173,7 +175,9 @@ class HostGroup:
         ]
         if passing:
             return pause_after(done, self.random)
-        paused = [pause for pause in pauses if pause]
+        # Where a host leads to, and its token server, may have asked for a pause as well.
+        asked = [error.seconds for error in errors if isinstance(error, Limited | TokensLimited)]
+        paused = [*asked, *(pause for pause in pauses if pause)]
         return min(paused) if paused and min(paused) <= LONGEST_WAIT else None
 
     def wait(self, question: Question, excluded: frozenset[str]) -> float:

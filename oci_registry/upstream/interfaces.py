@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer
 
@@ -49,18 +49,26 @@ class Page:
     """A part of a list of tags, and where the next part begins: after the tag *last*, or by *query*.
 
     *query* is that of upstream's link to it, clean and without ``ns``. There is no more if both are None.
+    *warning*: what upstream wants said about it, as a mirror does that lists what it has stored.
     """
 
     tags: tuple[str, ...]
     last: str | None
     query: str | None = None
+    warning: str | None = None
 
 
 @frozen
 class Referrers:
-    """The descriptors, as JSON objects, of all that refers to a manifest."""
+    """The descriptors, as JSON objects, of all that refers to a manifest.
+
+    *told*: they are from a list of referrers; a host that has none may be one that keeps no such lists.
+    *warning*: as of a `Page`.
+    """
 
     manifests: tuple[dict[str, object], ...]
+    told: bool = field(default=True, eq=False)
+    warning: str | None = None
 
 
 class NoHostLeft(BadGateway):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
@@ -19,7 +20,7 @@ from oci_registry.spec.mediatypes import OCI_INDEX
 from oci_registry.spec.paging import next_query, page_begin
 from oci_registry.streams.body import BodyError, BodyTooLong, abandon
 from oci_registry.upstream.encoding import read_document
-from oci_registry.upstream.failures import WrongAnswer, explain, refuse, too_late
+from oci_registry.upstream.failures import WrongAnswer, explain, header, refuse, too_late
 from oci_registry.upstream.interfaces import IncompleteList
 
 IDLE_TIMEOUT = 20.0
@@ -28,6 +29,9 @@ BODY_TIMEOUT = 60.0
 """Seconds in which the body of a page has to arrive."""
 
 _ACCEPT = {"Accept": f"{OCI_INDEX}, application/json"}
+
+
+_WARNING = re.compile(r'299 [!-~]{1,100} "([ !#-\[\]-~]{1,300})"')
 
 
 class Ask(Protocol):
@@ -99,6 +103,12 @@ class Pages:
                 f"upstream {self.host} sends a part of {what}, and no way to the rest: {error}"
             ) from None
         return query
+
+
+def warning_of(response: IResponse) -> str | None:
+    """Return the text of a ``Warning`` with the code 299, which mirrors send with what is stale."""
+    match = _WARNING.fullmatch(header(response, "Warning") or "")
+    return None if match is None else match[1]
 
 
 def _cancellable(reading: Deferred[bytes]) -> Deferred[bytes]:

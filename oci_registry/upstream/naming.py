@@ -4,6 +4,8 @@ A host that is not the registry itself may be a mirror of many (another instance
 of spegel): asked without ``ns`` it takes every name for one of its default registry, and answers with
 that one's image.  Registries pass over a field that they do not know; those that do not are asked
 again without it.
+
+A path before the repositories that begins with the name of a host says which registry is meant there.
 """
 
 from __future__ import annotations
@@ -35,9 +37,9 @@ class NsField:
     """
 
     def __init__(self, namespace: str, host: HostSettings) -> None:
-        self._namespace = namespace
+        self._namespace = registry_meant(namespace, host)
         self._strict = host.shared
-        self.sent = asks_with_ns(namespace, host)
+        self.sent = asks_with_ns(self._namespace, host)
         self._settled = host.shared or not self.sent
 
     def added_to(self, url: str) -> str:
@@ -71,6 +73,15 @@ class NsField:
         if status <= _LAST_GOOD:
             self.sent, self._settled = False, True
         return True
+
+
+def registry_meant(namespace: str, host: HostSettings) -> str:
+    """Return the registry to name: *namespace*, unless the path of *host* begins with another.
+
+    The path of a host that registries share means none of them.
+    """
+    first = host.path.partition("/")[0]
+    return fold_alias(first) if looks_like_host(first) and not host.shared else namespace
 
 
 def asks_with_ns(namespace: str, host: HostSettings) -> bool:

@@ -12,7 +12,7 @@ from oci_registry.spec.errors import Denied, GatewayTimeout, ManifestUnknown, Re
 from oci_registry.spec.mediatypes import OCI_INDEX
 from oci_registry.upstream.failures import TargetRefused, WrongAnswer, header
 from oci_registry.upstream.interfaces import IncompleteList, Referrers
-from oci_registry.upstream.lists import Ask, Pages
+from oci_registry.upstream.lists import Ask, Pages, warning_of
 
 MAX_REFERRERS = 4 * 1024 * 1024
 """Bytes of all referrers together; clients refuse more (containerd's limit)."""
@@ -28,11 +28,12 @@ _FINAL = (ManifestUnknown, Denied, WrongAnswer, TargetRefused)
 
 @frozen
 class _Page:
-    """A page of the API, its *length* in bytes and the query of the page *following* it."""
+    """A page of the API, its *length* in bytes, the query of the page *following* it, and a *warning*."""
 
     manifests: tuple[dict[str, object], ...]
     length: int
     following: str | None
+    warning: str | None
 
 
 class ReferrersLister:
@@ -44,7 +45,7 @@ class ReferrersLister:
         self._repository = repository
 
     async def fetch(self, ask: Ask, digest: Digest) -> Referrers:
-        """Return all referrers; none where upstream has neither the API nor such a tag.
+        """Return all referrers; none, untold, where the host has neither the API nor such a tag.
 
         Raises the API's error where there is no tag and the API may know better in a while.
         """
@@ -73,7 +74,7 @@ class ReferrersLister:
                 raise self._broken_off(error) from error
             manifests.extend(page.manifests)
             left -= page.length
-        return Referrers(tuple(manifests))
+        return Referrers(tuple(manifests), warning=first.warning)
 
     def _broken_off(self, error: RegistryError) -> RegistryError:
         """Return the error for a page that is not the first: the API is there, so no tag replaces it."""
@@ -90,7 +91,7 @@ class ReferrersLister:
         if not found.present and not _is_index(found, header(response, "Content-Type")):
             raise WrongAnswer(f"upstream {self._host} sent {_WHAT} without manifests")
         following = pages.following(response, query, _WHAT)
-        return _Page(_descriptors(found), len(body), following)
+        return _Page(_descriptors(found), len(body), following, warning_of(response))
 
     def _refuse(self, pages: Pages, response: IResponse) -> RegistryError:
         error = pages.refuse(response, ManifestUnknown, _WHAT)
@@ -119,7 +120,7 @@ class ReferrersLister:
             raise error from None
         if referrers is None and not final:
             raise error
-        return referrers or Referrers(())
+        return referrers or Referrers((), told=False)
 
     async def _tagged(self, pages: Pages, digest: Digest, tag: str) -> Referrers | None:
         """Return the referrers in an index; None for what is something else under such a name."""

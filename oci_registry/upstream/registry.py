@@ -17,7 +17,7 @@ from oci_registry.streams.parsing import ManifestReader
 from oci_registry.upstream import operations
 from oci_registry.upstream.blob import HttpBlob
 from oci_registry.upstream.exchange import Exchange
-from oci_registry.upstream.failures import ANSWERS, Limited, LocalFailure
+from oci_registry.upstream.failures import ANSWERS, Limited, LocalFailure, NoReferrers
 from oci_registry.upstream.group import Answer, HostGroup
 from oci_registry.upstream.host import Operation
 from oci_registry.upstream.interfaces import Page, Referrers
@@ -167,13 +167,24 @@ class RemoteRegistry:
         return await self._ask(question, fetch, Routing(wait=wait))
 
     async def referrers(self, repository: str, digest: Digest) -> Referrers:
-        """Return what refers to a manifest."""
+        """Return what refers to a manifest; nothing where no host has a list of that.
 
-        def fetch(exchange: Exchange) -> Coroutine[Any, Any, Referrers]:
+        Some mirrors have no such lists of what they mirror, so the next host is asked.
+        """
+
+        async def fetch(exchange: Exchange) -> Referrers:
             lister = ReferrersLister(exchange.host, self._clock, repository)
-            return lister.fetch(exchange.ask, digest)
+            found = await lister.fetch(exchange.ask, digest)
+            if not found.told:
+                raise NoReferrers(f"upstream {exchange.host} has no list of referrers of {digest}")
+            return found
 
-        return await self._ask(Question(Kind.REFERRERS, repository, str(digest)), fetch, PATIENT)
+        try:
+            return await self._ask(
+                Question(Kind.REFERRERS, repository, str(digest)), fetch, PATIENT
+            )
+        except NoReferrers:
+            return Referrers((), told=False)
 
     def distrust(self, digest: Digest, hosts: frozenset[str]) -> None:
         """These hosts have sent wrong bytes for *digest*: ask others first for a while."""
@@ -205,6 +216,7 @@ class RemoteRegistry:
         try:
             return await self._group.ask(question, lambda _: operation, routing)
         except RegistryError as error:
-            if isinstance(error, ANSWERS) and not routing.excluded:
+            lasting = isinstance(error, ANSWERS) and not isinstance(error, NoReferrers)
+            if lasting and not routing.excluded:
                 self._negative.remember(question, error)
             raise

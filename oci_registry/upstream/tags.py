@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from urllib.parse import urlencode
 
+from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
@@ -12,7 +13,7 @@ from oci_registry.spec.errors import NameUnknown, RegistryError
 from oci_registry.spec.paging import page_begin
 from oci_registry.spec.reference import parse_tag
 from oci_registry.upstream.interfaces import Page
-from oci_registry.upstream.lists import Ask, Pages
+from oci_registry.upstream.lists import Ask, Pages, warning_of
 
 MAX_LIST = 16 * 1024 * 1024
 """Bytes of a page of tags."""
@@ -29,6 +30,7 @@ class TagsLister:
         self._clock = clock
         self._repository = repository
         self._what = f"the tags of {repository}"
+        self._warning: str | None = None
 
     async def fetch(
         self, ask: Ask, n: int | None, last: str | None, query: str | None = None
@@ -41,6 +43,10 @@ class TagsLister:
         *query*: that of a link of this upstream, clean, in place of *n* and *last*. Raises
         `IncompleteList` when the rest of the list cannot be had.
         """
+        found = await self._fetch(ask, n, last, query)
+        return evolve(found, warning=self._warning)
+
+    async def _fetch(self, ask: Ask, n: int | None, last: str | None, query: str | None) -> Page:
         pages = Pages(self._host, self._clock, self._repository, ask)
         sent = _query(n, last) if query is None else query
         tags, following = await self._page(pages, sent)
@@ -60,6 +66,7 @@ class TagsLister:
         response = await pages.get("tags/list", query)
         if response.code != 200:
             raise pages.refuse(response, NameUnknown, self._what)
+        self._warning = warning_of(response) or self._warning
         body = await pages.read(response, MAX_LIST)
         found = await pages.parse(body, "tags", self._what)
         tags: dict[str, None] = {}

@@ -47,6 +47,8 @@ class TagsHandler:
                 f"{target.upstream.namespace} cannot be asked; "
                 "these are the tags that are stored here",
             )
+        elif served.page.warning is not None:
+            _warn(request, served.page.warning)
         query = _next_query(served.page, route)
         if query is not None:
             path = quote(f"{route.name.path}/tags/list", safe="/:[]")
@@ -92,6 +94,8 @@ class ReferrersHandler:
                 request,
                 f"{target.upstream.namespace} cannot be asked; this list was given {shown} ago",
             )
+        elif served.warning is not None:
+            _warn(request, served.warning)
         if served.filtered:
             request.setHeader(b"OCI-Filters-Applied", b"artifactType")
         set_content(request, OCI_INDEX, len(served.body))

@@ -79,6 +79,17 @@ class Chain(ChainTestCase):
             await self.check(name, "/v2/team/app", f"?ns={name}")
 
     @running
+    async def test_down(self) -> None:
+        """What the second tier lists from its store is told by the first one, too."""
+        second = await self.start_second()
+        await self.start_first(*(self.upstream(name, host=second) for name in REGISTRIES))
+        await self.check("quay.test", "/v2/team/app", "?ns=quay.test")
+        await self.registries_by_name["quay.test"].stop()
+        got = await self.client.get("/v2/team/app/tags/list?ns=quay.test")
+        self.assertEqual(200, got.status)
+        self.assertRegex(got.headers["warning"], "^299 - .quay.test cannot be asked")
+
+    @running
     async def test_by_path(self) -> None:
         """So do those that name it in the path, in both places, or before /v2."""
         for number, (path, query) in enumerate(
@@ -99,6 +110,14 @@ class Chain(ChainTestCase):
         await self.start_first(*(UpstreamSettings(name, hosts[name]) for name in hosts))
         for name in hosts:
             await self.check(name, "/v2/team/app", f"?ns={name}")
+
+    @running
+    async def test_path_under_another_name(self) -> None:
+        """A path that names a registry is what counts there, whatever its namespace is here."""
+        second = await self.start_second(allow_dynamic_upstreams=False)
+        hosts = (HostSettings(second, tls=False, path="quay.test"),)
+        await self.start_first(UpstreamSettings("quay.corp.test", hosts))
+        await self.check("quay.test", "/v2/team/app", "?ns=quay.corp.test")
 
     @running
     async def test_unknown(self) -> None:

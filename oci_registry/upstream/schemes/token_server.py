@@ -10,11 +10,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IResponse
 
 from oci_registry.config.settings import Credentials
-from oci_registry.spec.errors import BadGateway, Denied, TooManyRequests
+from oci_registry.spec.errors import BadGateway, Denied
 from oci_registry.streams.body import abandon
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.encoding import read_document
-from oci_registry.upstream.failures import header, retry_after
+from oci_registry.upstream.failures import TokensLimited, header, retry_after
 from oci_registry.upstream.schemes.basic import basic_authorization
 from oci_registry.upstream.schemes.realms import realm_is_trusted, server_of
 from oci_registry.upstream.schemes.recent import RecentTable
@@ -74,7 +74,7 @@ class TokenServers:
         return self._credentials is None or realm_is_trusted(realm, self._url, self._allowed)
 
     async def fetch(self, key: TokenKey) -> Token:
-        """Return a new token; `Denied`, `TooManyRequests` or `BadGateway` if the server gives none."""
+        """Return a new token; `Denied`, `TokensLimited` or `BadGateway` if the server gives none."""
         self._check(key.realm)
         self._check_pause(key)
         response = await self._ask(key)
@@ -115,11 +115,11 @@ class TokenServers:
             return
         left = until - self._clock.seconds()
         if left > 0:
-            self._raise_limited(max(1, round(left)))
+            self._raise_limited(left)
         self._paused.remove(key)
 
-    def _raise_limited(self, seconds: int) -> NoReturn:
-        raise TooManyRequests.retry_after(
+    def _raise_limited(self, seconds: float) -> NoReturn:
+        raise TokensLimited(
             f"the token server of upstream {self._host} limits the number of requests", seconds
         )
 

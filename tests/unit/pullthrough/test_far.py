@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from random import Random
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from oci_registry.pullthrough import far
 from oci_registry.pullthrough.blobs import OpenBlob
-from oci_registry.pullthrough.far import AT_ONCE, FAR, LONGEST, PATIENCE
+from oci_registry.pullthrough.far import AT_ONCE, FAR, LONGEST, PATIENCE, ROOM
 from oci_registry.spec.errors import BadGateway, RangeInvalid, TooManyRequests
 from oci_registry.spec.ranges import ByteRange, RequestedRange
 from oci_registry.streams.follower import TransferFailed
@@ -262,18 +262,40 @@ class Near(FarTestCase):
         self.assertEqual([], self.parts())
 
     def test_many(self) -> None:
-        """There are at most 16 at once; one that ends makes room."""
-        readers = [self.read() for _ in range(AT_ONCE)]
-        late = self.open()
+        """There are at most 16 at once; who comes too late for that waits for the transfer."""
+        for _ in range(AT_ONCE):
+            self.read()
+        late = self.begin(*TOC)
+        self.clock.advance(ROOM - 0.1)
+        self.assertNoResult(late)
+        self.clock.advance(0.1)
         self.assertEqual((AT_ONCE, AT_ONCE), (self.fetching(), len(self.parts())))
-        readers[0].source.close()
-        self.open()
-        self.assertEqual((AT_ONCE, AT_ONCE + 1), (self.fetching(), len(self.parts())))
-        reader = Reader(late.source(*TOC))
+        reader = Reader(self.successResultOf(late).source(*TOC))
         reader.read()
         self.whole()
         reader.read()
         self.assertTrue(DATA[slice(*TOC)] == reader.got[:MIB])
+
+    def test_room(self) -> None:
+        """One that ends makes room for the next, in the order in which they came."""
+        readers = [self.read() for _ in range(AT_ONCE)]
+        late = [self.begin(*TOC) for _ in range(3)]
+        late[1].cancel()
+        self.failureResultOf(late[1], CancelledError)
+        for number, opening in enumerate((late[0], late[2]), 1):
+            self.assertNoResult(opening)
+            readers[number].source.close()
+            self.successResultOf(opening)
+            self.assertEqual((AT_ONCE, AT_ONCE + number), (self.fetching(), len(self.parts())))
+
+    def test_room_too_late(self) -> None:
+        """If the transfer has come to its end meanwhile, the range comes from the store."""
+        readers = [self.read() for _ in range(AT_ONCE)]
+        late = self.begin(*TOC)
+        self.whole()
+        readers[0].source.close()
+        self.assertTrue(self.successResultOf(late).cached)
+        self.assertEqual(AT_ONCE, len(self.parts()))
 
     def test_refused(self) -> None:
         """If upstream sends no parts, or fails, it is waited for."""

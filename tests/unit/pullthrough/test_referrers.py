@@ -134,6 +134,15 @@ class Kept(ReferrersTestCase):
         self.upstream.error = BadGateway("x")
         self.assertEqual([], self.listed())
 
+    def test_stale_upstream(self) -> None:
+        """A list that a mirror has from its store is served with that warning, and is no later word."""
+        self.kept()
+        self.upstream.found = Referrers((), warning="down")
+        for artifact_type in (None, "a/b"):
+            self.assertEqual("down", self.get(artifact_type).warning)
+        self.upstream.error = BadGateway("x")
+        self.assertEqual(list(FOUND.manifests), self.listed())
+
     def test_of_nothing(self) -> None:
         """Asking for the referrers of what there is not leaves nothing in the store."""
         self.get(digest=Digest.of(b"x"))

@@ -290,6 +290,44 @@ class Patience(QuestionsTestCase):
         self.successResultOf(asked)
         self.assertEqual((2, 1), (self.asked_of(A), self.asked_of(B)))
 
+    def test_retry_after_elsewhere(self) -> None:
+        """So does where it leads to, and its token server."""
+        realm = f"https://{A}/token"
+        challenge = {"WWW-Authenticate": f'Bearer realm="{realm}",service="s"'}
+        target = "https://cdn.example/m"
+        for asking, place in (
+            (FakeResponse(401, headers=challenge), realm),
+            (FakeResponse(307, headers={"Location": target}), target),
+        ):
+            self.connect()
+            self.asked.clear()
+            good = FakeResponse(body=b'{"token": "t"}') if place == realm else manifest()
+            answers = [FakeResponse(429, headers={"Retry-After": "3"}), good]
+
+            def answer(
+                sent: Sent,
+                asking: FakeResponse = asking,
+                place: str = place,
+                answers: list[FakeResponse] = answers,
+            ) -> FakeResponse:
+                if sent.url.startswith(place):
+                    return answers.pop(0)
+                return manifest() if "Authorization" in sent.headers else asking
+
+            self.answer(A, answer)
+            self.answer(B, FakeResponse(429, headers={"Retry-After": "300"}))
+            asked = self.ask(patient=True)
+            self.clock.advance(2.9)
+            self.assertNoResult(asked)
+            self.assertEqual(1, len(answers))
+            self.clock.advance(0.2)
+            self.successResultOf(asked)
+            self.assertEqual((2, 1), (self.placed(place), self.asked_of(B)))
+
+    def placed(self, place: str) -> int:
+        """Return how often a server that is not a host was asked."""
+        return sum(1 for _, sent in self.asked if sent.url.startswith(place))
+
     def test_long_retry_after(self) -> None:
         """A host that asks for more is not waited for: the client is told until when."""
         for host in (A, B):

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.config.settings import BUILTIN_UPSTREAMS, HostSettings, UpstreamSettings
-from oci_registry.upstream.naming import REFUSALS, NsField, asks_with_ns, is_about, with_ns
+from oci_registry.upstream.naming import (
+    REFUSALS,
+    NsField,
+    asks_with_ns,
+    is_about,
+    registry_meant,
+    with_ns,
+)
 
 MIRROR = HostSettings("mirror.example")
 
@@ -61,6 +68,28 @@ class Asking(SynchronousTestCase):
             self.assertTrue(asks_with_ns(namespace, mirror), namespace)
         self.assertFalse(asks_with_ns("mirror.example", mirror))
         self.assertTrue(asks_with_ns("mirror.example", evolve(mirror, path="proxy")))
+
+
+class Paths(SynchronousTestCase):
+    """registry_meant."""
+
+    def test_named(self) -> None:
+        """A path that begins with a registry says what to name, whatever that is called here."""
+        for namespace in ("quay.io", "quay.corp.example", "mirror"):
+            for path in ("quay.io", "quay.io/team"):
+                host = HostSettings("mirror.example", path=path)
+                self.assertEqual("quay.io", registry_meant(namespace, host))
+                self.assertIn("?ns=quay.io", NsField(namespace, host).added_to("http://x/v2/a"))
+        hub = HostSettings("mirror.example", path="registry-1.docker.io")
+        self.assertEqual("docker.io", registry_meant("hub", hub))
+
+    def test_others(self) -> None:
+        """Any other path says nothing of that."""
+        for path in ("", "dockerhub-proxy", "team/quay.io"):
+            host = HostSettings("mirror.example", path=path)
+            self.assertEqual("quay.io", registry_meant("quay.io", host))
+        shared = HostSettings("mirror.example", path="ghcr.io", shared=True)
+        self.assertEqual("quay.io", registry_meant("quay.io", shared))
 
 
 class Urls(SynchronousTestCase):

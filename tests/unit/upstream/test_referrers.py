@@ -23,6 +23,7 @@ from oci_registry.upstream.interfaces import IncompleteList, Referrers
 from oci_registry.upstream.referrers import MAX_PAGES, MAX_REFERRERS, ReferrersLister
 from tests.support.fake_http import FakeResponse
 from tests.unit.upstream.listing import HOST, ListTestCase, page
+from tests.unit.upstream.support import A, B, HostsTestCase
 
 SUBJECT = json.dumps({"manifests": [{"digest": "child"}]}).encode()
 DIGEST = Digest.of(SUBJECT)
@@ -59,6 +60,12 @@ class Api(ReferrersTestCase):
         self.pages[f"{self.api}?page=2"] = page({"manifests": [{"n": 2}]}, "?page=3")
         self.pages[f"{self.api}?page=3"] = page({"manifests": [{"n": 3}]})
         self.assertEqual(Referrers(({"n": 1}, {"n": 2}, {"n": 3})), self.fetch())
+
+    def test_warning(self) -> None:
+        """What a mirror says about its list is passed on."""
+        body, headers = b'{"manifests": []}', {"Warning": '299 - "down"'}
+        self.pages[self.api] = FakeResponse(body=body, headers=headers)
+        self.assertEqual("down", self.fetch().warning)
 
     def test_circles(self) -> None:
         """Pages that lead in a circle, or on and on, are an error and not a short list."""
@@ -105,6 +112,7 @@ class Api(ReferrersTestCase):
         for value in EMPTY:
             self.pages[self.api] = page(value)
             self.assertEqual(Referrers(()), self.fetch())
+            self.assertTrue(self.fetch().told)
         self.pages[self.api] = FakeResponse(body=b"{}", headers={"Content-Type": OCI_INDEX})
         self.assertEqual(Referrers(()), self.fetch())
         self.assertNotIn(self.tag, self.asked)
@@ -143,6 +151,7 @@ class Without(ReferrersTestCase):
         for answer in FINAL:
             self.answers(answer)
             self.assertEqual(Referrers(()), self.fetch())
+            self.assertFalse(self.fetch().told)
 
     def test_not_known(self) -> None:
         """Where the API may come back and there is no tag, nobody knows: that is the API's error."""
@@ -196,6 +205,48 @@ class Without(ReferrersTestCase):
         digest = Digest.of(b"x", "sha512")
         self.pages[f"a/b/manifests/sha512-{digest.encoded[:64]}"] = page({"manifests": [ONE]})
         self.assertEqual((ONE,), self.fetch(digest).manifests)
+
+
+class Hosts(HostsTestCase):
+    """A mirror without lists of referrers, before a host that may have them."""
+
+    def ask(self) -> Deferred[Referrers]:
+        self.asked.clear()
+        return self.start(self.upstream.referrers("a/b", DIGEST))
+
+    def found(self) -> Referrers:
+        return self.successResultOf(self.ask())
+
+    def test_next(self) -> None:
+        """Where the first has neither the API nor the tag, the next is asked, each time."""
+        self.answer(A, FakeResponse(404))
+        self.answer(B, page({"manifests": [ONE]}))
+        for _ in range(2):
+            self.assertEqual((ONE,), self.found().manifests)
+            self.assertEqual((2, 1), (self.asked_of(A), self.asked_of(B)))
+
+    def test_empty(self) -> None:
+        """A list that is empty is one."""
+        self.answer(A, page({"manifests": []}))
+        self.assertEqual(Referrers(()), self.found())
+        self.assertEqual(0, self.asked_of(B))
+
+    def test_none(self) -> None:
+        """If none has a list there is nothing, which is not remembered."""
+        self.answer(A, FakeResponse(404))
+        for status in (404, 403):
+            self.answer(B, FakeResponse(status))
+            for _ in range(2):
+                self.assertEqual(Referrers(()), self.found())
+                self.assertEqual((2, 2), (self.asked_of(A), self.asked_of(B)))
+
+    def test_unknown(self) -> None:
+        """If the next cannot be asked nobody knows: signatures do not vanish with it."""
+        self.answer(A, FakeResponse(404))
+        self.answer(B, FakeResponse(500))
+        asked = self.ask()
+        self.clock.pump([1.0] * 30)
+        self.failureResultOf(asked, BadGateway)
 
 
 _PAUSES = (Unavailable, TooManyRequests)

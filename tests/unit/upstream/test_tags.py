@@ -44,6 +44,18 @@ class Paged(TagsTestCase):
         self.pages["a/b/tags/list?n=2&last=x"] = tags("y", "z")
         self.assertEqual(Page(("y", "z"), None), self.fetch(2, "x"))
 
+    def test_warning(self) -> None:
+        """What a mirror says about a list that is not upstream's own is passed on, if it can be."""
+        for value, text in (
+            ('299 - "quay.io cannot be asked"', "quay.io cannot be asked"),
+            ('299 mirror:5000 "x"', "x"),
+            *((value, None) for value in ("", "x", '110 - "x"', '299 - "a\x07b"', '299 - "\xe9"')),
+            ('299 - "' + "x" * 301 + '"', None),
+        ):
+            body = b'{"tags": ["a"]}'
+            self.pages["a/b/tags/list"] = FakeResponse(body=body, headers={"Warning": value})
+            self.assertEqual(Page(("a",), None, None, text), self.fetch(), value)
+
     def test_next_page(self) -> None:
         """The next page begins where the link says, wherever that leads; only this host is asked."""
         for link in (

@@ -36,6 +36,15 @@ class Tags(HandlerTestCase):
             answer = self.ask(f"/v2/library/app/{tail}").answer()
             self.assertEqual((502, "docker.io"), (answer.status, answer.headers["oci-namespace"]))
 
+    def test_warning(self) -> None:
+        """What the registry, a mirror, says about its list is told to the client."""
+        self.upstream.page = Page(("1",), None, warning="quay.io cannot be asked")
+        warning = self.get("tags/list").headers["warning"]
+        self.assertEqual('299 - "quay.io cannot be asked"', warning)
+        self.upstream.found = Referrers((), warning="down")
+        warning = self.get(f"referrers/{Digest.of(b'x')}").headers["warning"]
+        self.assertEqual('299 - "down"', warning)
+
     def test_pages(self) -> None:
         """The link leads back here, under the client's name, and asks for the same."""
         self.upstream.page = Page(("b",), "b")
