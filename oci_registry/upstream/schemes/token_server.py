@@ -10,11 +10,16 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IResponse
 
 from oci_registry.config.settings import Credentials
-from oci_registry.spec.errors import BadGateway, Denied, TooManyRequests
+from oci_registry.spec.errors import BadGateway, Denied
 from oci_registry.streams.body import abandon
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.encoding import read_document
-from oci_registry.upstream.failures import header, retry_after
+from oci_registry.upstream.failures import (
+    DEFAULT_RETRY_AFTER,
+    RateLimited,
+    header,
+    retry_after,
+)
 from oci_registry.upstream.schemes.basic import basic_authorization
 from oci_registry.upstream.schemes.realms import realm_is_trusted, server_of
 from oci_registry.upstream.schemes.recent import RecentTable
@@ -74,7 +79,7 @@ class TokenServers:
         return self._credentials is None or realm_is_trusted(realm, self._url, self._allowed)
 
     async def fetch(self, key: TokenKey) -> Token:
-        """Return a new token; `Denied`, `TooManyRequests` or `BadGateway` if the server gives none."""
+        """Return a new token; `Denied`, `RateLimited` or `BadGateway` if the server gives none."""
         self._check(key.realm)
         self._check_pause(key)
         response = await self._ask(key)
@@ -88,7 +93,7 @@ class TokenServers:
         abandon(response, self._clock)
         if code == 429:
             now = self._clock.seconds()
-            seconds = retry_after(header(response, "Retry-After"), now)
+            seconds = retry_after(header(response, "Retry-After"), now) or DEFAULT_RETRY_AFTER
             self._paused.put(key, now + seconds)
             self._raise_limited(seconds)
         if code in (400, 401, 403, 404):
@@ -119,7 +124,7 @@ class TokenServers:
         self._paused.remove(key)
 
     def _raise_limited(self, seconds: int) -> NoReturn:
-        raise TooManyRequests.retry_after(
+        raise RateLimited(
             f"the token server of upstream {self._host} limits the number of requests", seconds
         )
 
