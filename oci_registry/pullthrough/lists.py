@@ -8,12 +8,15 @@ from twisted.logger import Logger
 from oci_registry.pullthrough.trouble import READ, StoreTrouble
 from oci_registry.spec.errors import Denied, NameUnknown, RegistryError
 from oci_registry.storage.tags import TagStore
-from oci_registry.upstream.failures import CircuitOpen
+from oci_registry.upstream.failures import LocalFailure, TimedOut, WrongAnswer
 from oci_registry.upstream.interfaces import IncompleteList, Page
 from oci_registry.upstream.table import Target
 
 MAX_STORED_TAGS = 10_000
 """Tags of a repository that are listed from the store."""
+
+_FINAL = (TimedOut, WrongAnswer, LocalFailure)
+"""Failures that have taken all the time there was, or would be the same in a moment."""
 
 
 @frozen
@@ -52,9 +55,9 @@ class TagLists:
             stale = target.upstream.stale_if_error > 0 and query is None
             names = await self._stored(target) if stale else []
             if not names or (last is not None and last not in names):
-                if not isinstance(error, CircuitOpen):
+                if isinstance(error, _FINAL):
                     raise
-                # There is nothing else to show.
+                # There is nothing else to show, so that it is worth some more attempts.
                 page = await target.upstream.tags(target.repository, n, last, query, wait=True)
                 return ServedPage(page, from_store=False)
             self._log.warn(

@@ -18,7 +18,7 @@ from oci_registry.spec.digest import Digest, Prefix
 from oci_registry.spec.errors import BlobUnknown, Denied, RegistryError
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.interfaces import IObjectWriter, StoreError
-from oci_registry.streams.follower import TransferFailed
+from oci_registry.streams.follower import TransferCrashed, TransferFailed
 from oci_registry.streams.growing import GrowingBlob, Unwanted
 from oci_registry.streams.threads import RunInThread
 from oci_registry.upstream.interfaces import UpstreamBlob
@@ -280,7 +280,7 @@ class Transfer:
             error = TransferFailed("the mirror is being stopped")
         elif not isinstance(error, RegistryError):
             self._log.failure("{digest}: the transfer crashed", digest=str(self.digest))
-            error = TransferFailed(f"{self.digest}: the mirror failed")
+            error = TransferCrashed()
         if self.blob is not None and isinstance(self.blob.failure, RegistryError):
             # What the blob itself found wrong comes first; the broken-off body is its consequence.
             error = self.blob.failure

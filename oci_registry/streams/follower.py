@@ -8,11 +8,20 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from oci_registry.spec.digest import Prefix
-from oci_registry.spec.errors import BadGateway
+from oci_registry.spec.errors import BadGateway, InternalError
 
 
 class TransferFailed(BadGateway):
     """The blob cannot be completed: upstream failed, or its bytes were wrong."""
+
+
+class TransferCrashed(TransferFailed, InternalError):
+    """It cannot, by a defect of ours, which has been logged."""
+
+    code, status = InternalError.code, InternalError.status
+
+    def __init__(self) -> None:
+        super().__init__("the mirror failed; its log says why")
 
 
 class LostPlace(TransferFailed):
@@ -81,6 +90,8 @@ class Follower:
         if self._error is not None:
             raise self._error
         if blob.failure is not None:
+            if isinstance(blob.failure, InternalError):
+                raise TransferCrashed
             raise TransferFailed(str(blob.failure))
         visible = blob.visible_to(self.announced)
         if self.position < visible:

@@ -25,7 +25,7 @@ from zope.interface import implementer
 from oci_registry.spec.digest import Digest, Prefix
 from oci_registry.streams.batches import BATCH, Batches
 from oci_registry.streams.comparison import Comparison
-from oci_registry.streams.follower import Follower, TransferFailed
+from oci_registry.streams.follower import Follower, TransferCrashed, TransferFailed
 from oci_registry.streams.interfaces import GrowingFile
 from oci_registry.streams.readers import Readers
 from oci_registry.streams.recorder import Batch, Recorder
@@ -283,7 +283,7 @@ class GrowingBlob:
     def _rested(self, crashed: Failure | None) -> None:
         if crashed is not None:
             self._log.failure("hashing {digest} failed", crashed, digest=str(self.digest))
-            self.fail(TransferFailed("the mirror failed while hashing this blob"))
+            self.fail(TransferCrashed())
         self._close_if_unused()
         if self._finished is not None:
             self._complete()

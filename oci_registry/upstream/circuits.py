@@ -281,10 +281,14 @@ class Circuits:
 
     def record_success(self, area: Area, question: Question) -> None:
         """A question was answered."""
+        now = self._clock.seconds()
         for circuit in self._path(area, question):
             self._close(circuit)
-            if len(circuit.key) > 1 and circuit.paused_until <= self._clock.seconds():
-                self._circuits.pop(circuit.key, None)
+            if circuit.paused_until <= now:
+                # Whoever is limited is so alone.
+                circuit.paused_by.clear()
+                if len(circuit.key) > 1:
+                    self._circuits.pop(circuit.key, None)
 
     def record_failure(
         self,

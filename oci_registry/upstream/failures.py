@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
@@ -46,6 +47,7 @@ DEFAULT_RETRY_AFTER = 30
 MAX_RETRY_AFTER = 3600
 # Seconds that are no duration: some servers send the moment instead, since 1970.
 _EPOCH = 1_000_000_000
+_SECONDS = re.compile(r"([0-9]+)(?:\.([0-9]{1,20}))?", re.ASCII)
 
 _log = Logger()
 
@@ -77,20 +79,16 @@ class Unusable(WrongAnswer):
     """
 
 
-class Limited(TooManyRequests):
-    """The host wants no such request for so many *seconds* (429, or 503 with ``Retry-After``)."""
+class RateLimited(TooManyRequests):
+    """Somebody upstream wants no such request for so many *seconds*."""
 
     def __init__(self, message: str, seconds: float) -> None:
         super().__init__(message, headers={"Retry-After": str(math.ceil(seconds))})
         self.seconds = seconds
 
 
-class TokensLimited(TooManyRequests):
-    """The token server gives no such token for so many *seconds*, which limits nobody else."""
-
-    def __init__(self, message: str, seconds: float) -> None:
-        super().__init__(message, headers={"Retry-After": str(math.ceil(seconds))})
-        self.seconds = seconds
+class Limited(RateLimited):
+    """The host does (429, or 503 with ``Retry-After``)."""
 
 
 class CircuitOpen(Unavailable):
@@ -242,24 +240,26 @@ def no_connection(_: object, seconds: float) -> Failure:
     return Failure(ConnectTimeout(f"{seconds:g} s"))
 
 
-def retry_after(value: str | None, now: float) -> int:
-    """Return the seconds of a ``Retry-After`` header (RFC 9110 section 10.2.3), within reason."""
-    seconds = float(DEFAULT_RETRY_AFTER)
-    if value is not None:
-        value = value.strip()
-        if value.isascii() and value.isdigit():
-            seconds = float(value[:12])
-            if seconds >= _EPOCH:
-                seconds -= now
-        else:
-            try:
-                moment = parsedate_to_datetime(value)
-            except (ValueError, OverflowError):
-                moment = None
-            if moment is not None:
-                if moment.tzinfo is None:
-                    moment = moment.replace(tzinfo=UTC)
-                seconds = moment.timestamp() - now
+def retry_after(value: str | None, now: float) -> int | None:
+    """Return the seconds of a ``Retry-After`` header (RFC 9110 section 10.2.3), within reason.
+
+    None for a header that is not there, or means nothing. Fractions are rounded up.
+    """
+    number = _SECONDS.fullmatch((value or "").strip())
+    if value is None:
+        return None
+    if number is not None:
+        seconds = float(number[1][:12]) + bool((number[2] or "").strip("0"))
+        if seconds >= _EPOCH:
+            seconds -= now
+    else:
+        try:
+            moment = parsedate_to_datetime(value.strip())
+        except (ValueError, OverflowError):
+            return None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        seconds = moment.timestamp() - now
     return int(min(max(seconds, 1), MAX_RETRY_AFTER))
 
 
@@ -279,11 +279,12 @@ def refuse(
     if code in (401, 403, 412, 451):
         # 412 is how Harbor refuses what a policy of the project blocks.
         return Denied(f"upstream {host} does not give access to {what} (it answered {code})")
-    seconds = header(response, "Retry-After")
+    seconds = retry_after(header(response, "Retry-After"), now)
     if code == 429:
-        return Limited(f"upstream {host} limits the number of requests", retry_after(seconds, now))
+        limited = f"upstream {host} limits the number of requests"
+        return Limited(limited, seconds or DEFAULT_RETRY_AFTER)
     if code == 503 and seconds is not None:
-        return Limited(f"upstream {host} answered {code} for {what}", retry_after(seconds, now))
+        return Limited(f"upstream {host} answered {code} for {what}", seconds)
     if code == 504:
         return GatewayTimeout(f"upstream {host} answered {code} for {what}")
     # What is wrong with a question is no fault of the host, except that it was too slow (408, 425).

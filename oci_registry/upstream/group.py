@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from typing import Generic, TypeVar
 
 from attrs import frozen
@@ -14,11 +15,10 @@ from oci_registry.upstream.circuits import Random
 from oci_registry.upstream.failures import (
     ANSWERS,
     CircuitOpen,
-    Limited,
     LocalFailure,
     NoPublicAddress,
+    RateLimited,
     TimedOut,
-    TokensLimited,
     WrongAnswer,
 )
 from oci_registry.upstream.guard import TooManyLookups
@@ -59,13 +59,14 @@ def verdict(errors: Sequence[RegistryError]) -> RegistryError:
     """Return the error that stands for what all hosts have answered.
 
     It is negative only if every one of them is: a host that could not be asked might know better. What
-    has happened now says more than that a circuit is open.
+    has happened now says more than that a circuit is open, but an answer of no use does not.
     """
     failures = [error for error in errors if not isinstance(error, ANSWERS)]
-    asked = [error for error in failures if not isinstance(error, CircuitOpen)]
+    passing = [e for e in failures if not isinstance(e, CircuitOpen | WrongAnswer)]
+    circuits = [error for error in failures if isinstance(error, CircuitOpen)]
     # One host may let us read what another does not have.
     missing = [error for error in errors if not isinstance(error, Denied)]
-    return (asked or failures or missing or list(errors))[0]
+    return (passing or circuits or failures or missing or list(errors))[0]
 
 
 class HostGroup:
@@ -164,7 +165,14 @@ class HostGroup:
         """Return the seconds after which another round may help; None if it would not."""
         if done == ROUNDS:
             return None
-        pauses = [host.circuits.pause(question.kind, question) for host in hosts]
+        pauses = [
+            max(
+                host.circuits.pause(question.kind, question),
+                # A server that the host has led to wants a pause as well.
+                error.seconds if isinstance(error, RateLimited) else 0.0,
+            )
+            for host, error in zip_longest(hosts, errors)
+        ]
         if pauses and all(pauses):
             return min(pauses) if min(pauses) <= LONGEST_WAIT else None
         passing = [
@@ -175,9 +183,7 @@ class HostGroup:
         ]
         if passing:
             return pause_after(done, self.random)
-        # Where a host leads to, and its token server, may have asked for a pause as well.
-        asked = [error.seconds for error in errors if isinstance(error, Limited | TokensLimited)]
-        paused = [*asked, *(pause for pause in pauses if pause)]
+        paused = [pause for pause in pauses if pause]
         return min(paused) if paused and min(paused) <= LONGEST_WAIT else None
 
     def wait(self, question: Question, excluded: frozenset[str]) -> float:

@@ -158,8 +158,8 @@ class Upstream(Protocol):
         """Return tags of a repository, in upstream's order.
 
         *query*: that of an earlier page's next one, in place of *n* and *last*. *wait*: the caller has
-        nothing else to show, so no host is refused because it failed a moment ago. Raises
-        `IncompleteList` when what comes after cannot be had.
+        nothing else to show, so no host is refused because it failed a moment ago, and one that
+        fails is asked again. Raises `IncompleteList` when what comes after cannot be had.
         """
 
     async def referrers(self, repository: str, digest: Digest) -> Referrers:

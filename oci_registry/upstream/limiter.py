@@ -12,6 +12,8 @@ from oci_registry.upstream.questions import Priority
 
 MAX_WAITING = 4096
 """Requests that may wait for one host."""
+FEW = 8
+"""Connections of which none is put aside for repositories that have none yet: fewer than these."""
 
 
 class Permit:
@@ -33,15 +35,14 @@ class ConnectionLimiter:
     A request that finds no connection free waits. Manifests, and all that is as small, go first, then
     the rests of blobs; within a priority the repositories take turns, so that an image of many layers
     does not keep the others waiting. Blobs and rests get all connections but an eighth, so that a
-    manifest never waits for the end of a blob, and a single repository all but a quarter, so that one
-    that never answers leaves some to the others. *waiting* gets the number of requests that wait.
+    manifest never waits for the end of a blob. No repository has more of them than are left: one
+    alone has half, and several that never answer leave something to the others. *waiting* gets the
+    number of requests that wait.
     """
 
     def __init__(self, limit: int, waiting: Callable[[int], None]) -> None:
         self._limit = limit
         self._blob_limit = max(1, limit - max(1, limit // 8))
-        # Of so few connections none is put aside.
-        self._share = limit if limit < 8 else limit - limit // 4
         self._used = dict.fromkeys(Priority, 0)
         self._used_by: Counter[str] = Counter()
         self._queues: dict[Priority, OrderedDict[str, deque[Deferred[Permit]]]] = {
@@ -71,7 +72,10 @@ class ConnectionLimiter:
         return waiter
 
     def _free(self, priority: Priority, repository: str) -> bool:
-        if self.used >= self._limit or self._used_by[repository] >= self._share:
+        left = self._limit - self.used
+        if left <= 0:
+            return False
+        if self._limit >= FEW and self._used_by[repository] >= left:
             return False
         bodies = self._used[Priority.REST] + self._used[Priority.BLOB]
         return priority < Priority.REST or bodies < self._blob_limit
@@ -107,6 +111,8 @@ class ConnectionLimiter:
 
     def _next_queue(self, priority: Priority) -> str | None:
         queues = self._queues[priority]
+        if self.used >= self._limit:
+            return None
         return next((name for name in queues if self._free(priority, name)), None)
 
     def _pop(self, priority: Priority, repository: str) -> Deferred[Permit]:

@@ -164,7 +164,7 @@ class RemoteRegistry:
             return lister.fetch(exchange.ask, n, last, query)
 
         question = Question(Kind.TAGS, repository, f"{n} {last} {query}")
-        return await self._ask(question, fetch, Routing(wait=wait))
+        return await self._ask(question, fetch, PATIENT if wait else IMPATIENT)
 
     async def referrers(self, repository: str, digest: Digest) -> Referrers:
         """Return what refers to a manifest; nothing where no host has a list of that.

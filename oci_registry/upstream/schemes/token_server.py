@@ -14,7 +14,13 @@ from oci_registry.spec.errors import BadGateway, Denied
 from oci_registry.streams.body import abandon
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.encoding import read_document
-from oci_registry.upstream.failures import TokensLimited, header, retry_after
+from oci_registry.upstream.failures import (
+    DEFAULT_RETRY_AFTER,
+    RateLimited,
+    WrongAnswer,
+    header,
+    retry_after,
+)
 from oci_registry.upstream.schemes.basic import basic_authorization
 from oci_registry.upstream.schemes.realms import realm_is_trusted, server_of
 from oci_registry.upstream.schemes.recent import RecentTable
@@ -46,7 +52,7 @@ class TokenServers:
     """Fetch tokens for the upstream at *url*, with its credentials (None: anonymously).
 
     *allowed*: ``host[:port]`` of the servers in other domains that may see these credentials. After a
-    429 a server is not asked for the same token again before the time is over that it said.
+    429, or a 503 and a time, a server is not asked for the same token again before that is over.
     """
 
     def __init__(
@@ -74,7 +80,7 @@ class TokenServers:
         return self._credentials is None or realm_is_trusted(realm, self._url, self._allowed)
 
     async def fetch(self, key: TokenKey) -> Token:
-        """Return a new token; `Denied`, `TokensLimited` or `BadGateway` if the server gives none."""
+        """Return a new token; `Denied`, `RateLimited` or `BadGateway` if the server gives none."""
         self._check(key.realm)
         self._check_pause(key)
         response = await self._ask(key)
@@ -83,12 +89,13 @@ class TokenServers:
             body = await read_document(response, _MAX_ANSWER, self._clock, idle=10.0)
             token = read_token(body, self._clock.seconds())
             if token is None:
-                raise BadGateway(f"the token server of upstream {self._host} gave no token")
+                raise WrongAnswer(f"the token server of upstream {self._host} gave no token")
             return token
         abandon(response, self._clock)
-        if code == 429:
-            now = self._clock.seconds()
-            seconds = retry_after(header(response, "Retry-After"), now)
+        now = self._clock.seconds()
+        seconds = retry_after(header(response, "Retry-After"), now)
+        if code == 429 or (code == 503 and seconds is not None):
+            seconds = seconds or DEFAULT_RETRY_AFTER
             self._paused.put(key, now + seconds)
             self._raise_limited(seconds)
         if code in (400, 401, 403, 404):
@@ -119,7 +126,7 @@ class TokenServers:
         self._paused.remove(key)
 
     def _raise_limited(self, seconds: float) -> NoReturn:
-        raise TokensLimited(
+        raise RateLimited(
             f"the token server of upstream {self._host} limits the number of requests", seconds
         )
 

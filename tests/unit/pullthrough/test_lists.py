@@ -13,7 +13,7 @@ from oci_registry.spec.errors import (
 )
 from oci_registry.spec.mediatypes import OCI_INDEX
 from oci_registry.storage.tags import TagRecord
-from oci_registry.upstream.failures import CircuitOpen
+from oci_registry.upstream.failures import CircuitOpen, LocalFailure, TimedOut, WrongAnswer
 from oci_registry.upstream.interfaces import IncompleteList, Page
 from tests.unit.pullthrough.support import CacheTestCase
 
@@ -79,15 +79,24 @@ class Tags(ListsTestCase):
             self.assertEqual(ServedPage(expected, True), self.tags(n, last), (n, last))
 
     def test_nothing_else_to_show(self) -> None:
-        """With nothing stored a host that failed a moment ago is asked all the same."""
-        self.upstream.error = CircuitOpen("not asked")
-        self.fails(self.lists.get(self.target, None, None), CircuitOpen)
-        self.assertEqual(
-            ["tags library/app None None", "tags library/app None None waiting"],
-            self.upstream.asked,
-        )
+        """With nothing stored a host that fails, or has failed a moment ago, is asked once more."""
+        for error in (CircuitOpen("not asked"), BadGateway("x"), TooManyRequests("x")):
+            self.upstream.asked.clear()
+            self.upstream.error = error
+            self.fails(self.lists.get(self.target, None, None), type(error))
+            self.assertEqual(
+                ["tags library/app None None", "tags library/app None None waiting"],
+                self.upstream.asked,
+            )
         self.keep("a")
         self.assertEqual(ServedPage(Page(("a",), None), True), self.tags())
+
+    def test_no_use(self) -> None:
+        """A host that was too slow, or answers nonsense, is not asked again at once, nor after a defect."""
+        for error in (TimedOut("x"), WrongAnswer("x"), LocalFailure("x")):
+            self.upstream.error = error
+            self.fails(self.lists.get(self.target, None, None), type(error))
+        self.assertEqual(["tags library/app None None"] * 3, self.upstream.asked)
 
     def test_not_the_rest_of_upstreams(self) -> None:
         """Who has had pages from upstream does not get the rest from the store: tags would be missing."""

@@ -9,11 +9,17 @@ from twisted.internet.defer import Deferred
 
 from oci_registry.pullthrough import transfers
 from oci_registry.spec.digest import Digest
-from oci_registry.spec.errors import BadGateway, BlobUnknown, RegistryError, TooManyRequests
+from oci_registry.spec.errors import (
+    BadGateway,
+    BlobUnknown,
+    InternalError,
+    TooManyRequests,
+)
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.keys import blob_key
 from oci_registry.streams.follower import TransferFailed
 from oci_registry.streams.growing import TAIL, GrowingBlob
+from oci_registry.upstream.failures import LocalFailure
 from oci_registry.upstream.table import Target
 from tests.support.fake_upstream import FakeUpstream
 from tests.unit.pullthrough.support import CacheTestCase
@@ -206,11 +212,19 @@ class Bad(TransferTestCase):
     def test_crash(self) -> None:
         """A defect is an error of ours to the clients, which tells them nothing."""
         self.upstream.error = ZeroDivisionError("secret")
-        error = self.failed(self.join(), RegistryError)
+        error = self.failed(self.join(), InternalError)
         self.upstream.error = None
         self.assertNotIn("secret", str(error))
+        self.assertEqual(500, error.status)
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
         self.again()
+
+    def test_crash_below(self) -> None:
+        """A defect in the middle of the body is one, too, and not upstream's failure."""
+        reading = self.read(self.joined())
+        self.upstream.bodies[-1].end(LocalFailure("the mirror failed"))
+        error = self.failed(reading, TransferFailed)
+        self.assertEqual((500, "UNKNOWN"), (error.status, error.code))
 
     def test_logged_once(self) -> None:
         """A failed transfer is counted once, however many clients it had."""

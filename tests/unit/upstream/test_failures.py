@@ -244,6 +244,7 @@ class Statuses(SynchronousTestCase):
         error = self.refuse(429, **{"Retry-After": "7"})
         self.assertEqual((503, "7"), (error.status, error.headers["Retry-After"]))
         self.assertEqual(str(DEFAULT_RETRY_AFTER), self.refuse(429).headers["Retry-After"])
+        self.assertIs(BadGateway, type(self.refuse(503, **{"Retry-After": "soon"})))
         error = self.refuse(503, **{"Retry-After": "7"})
         assert isinstance(error, Limited)
         self.assertEqual((503, 7), (error.status, error.seconds))
@@ -253,12 +254,15 @@ class RetryAfter(SynchronousTestCase):
     """The header ``Retry-After``."""
 
     def test_seconds(self) -> None:
-        """Seconds are taken as they are, within reason."""
+        """Seconds are taken as they are, within reason, and fractions rounded up."""
         for value, expected in (
             ("1", 1),
             (" 17 ", 17),
             ("0", 1),
             ("3600", 3600),
+            ("2.0", 2),
+            ("1.5", 2),
+            ("0.25", 1),
             ("86400", MAX_RETRY_AFTER),
             ("9" * 400, MAX_RETRY_AFTER),
         ):
@@ -278,14 +282,25 @@ class RetryAfter(SynchronousTestCase):
         self.assertEqual(1, retry_after(str(int(NOW) - 90), NOW))
 
     def test_garbage(self) -> None:
-        """What is neither is as good as nothing."""
-        for value in (None, "", "soon", "-5", "1.5", "0x10", "٣", "Tue, 99 Nov 2023 22:14:50 GMT"):
-            self.assertEqual(DEFAULT_RETRY_AFTER, retry_after(value, NOW), value)
+        """What is neither means nothing."""
+        for value in (
+            None,
+            "",
+            "soon",
+            "-5",
+            "1.5.5",
+            "1e3",
+            "0x10",
+            "٣",
+            "Tue, 99 Nov 2023 22:14:50 GMT",
+        ):
+            self.assertIsNone(retry_after(value, NOW), value)
 
     @given(st.text() | st.integers().map(str) | st.datetimes().map(format_datetime))
     def test_any_text(self, value: str) -> None:
-        """Whatever is sent, the answer is a sensible number of seconds."""
-        self.assertTrue(1 <= retry_after(value, NOW) <= MAX_RETRY_AFTER)
+        """Whatever is sent, the answer is a sensible number of seconds, or none."""
+        seconds = retry_after(value, NOW)
+        self.assertTrue(seconds is None or 1 <= seconds <= MAX_RETRY_AFTER)
 
 
 class Header(SynchronousTestCase):

@@ -18,7 +18,7 @@ from oci_registry.spec.errors import (
 )
 from oci_registry.spec.reference import Tag
 from oci_registry.upstream.circuits import SHORTEST
-from oci_registry.upstream.failures import CircuitOpen
+from oci_registry.upstream.failures import CircuitOpen, WrongAnswer
 from oci_registry.upstream.group import FIRST_PAUSE, LONGEST_PAUSE, ROUNDS, pause_after, verdict
 from oci_registry.upstream.host import PROBE_TIMEOUT
 from tests.support.fake_http import FakeResponse, Sent
@@ -179,6 +179,10 @@ class Verdicts(QuestionsTestCase):
         self.assertIs(denied, verdict([denied, denied]))
         self.assertIs(broken, verdict([no, broken]))
         self.assertIs(broken, verdict([broken, no]))
+        not_asked, nonsense = CircuitOpen("x"), WrongAnswer("x")
+        for errors in ([not_asked, nonsense], [nonsense, not_asked]):
+            self.assertIs(not_asked, verdict(errors))
+        self.assertIs(broken, verdict([not_asked, nonsense, broken]))
 
     def test_mirror_without_it(self) -> None:
         """What the first host does not have, and the second cannot say, is not missing."""

@@ -139,18 +139,28 @@ class ConnectionLimiterTests(SynchronousTestCase):
             self.taken(MANIFEST)
 
     def test_share_of_a_repository(self) -> None:
-        """A repository that never answers leaves a quarter of many connections to the others."""
+        """A repository that never answers leaves half of many connections to the others."""
         self.limiter = ConnectionLimiter(8, self.tell)
-        for _ in range(6):
+        for _ in range(4):
             self.taken(MANIFEST, "hanging")
         got: list[str] = []
-        self.queued(MANIFEST, "hanging", got, "seventh")
+        self.queued(MANIFEST, "hanging", got, "fifth")
         self.queued(BLOB, "hanging", got, "blob")
         first = self.taken(MANIFEST, "other")
         self.taken(BLOB, "other")
         self.queued(MANIFEST, "other", got, "third")
         first.release()
         self.assertEqual(["third"], got)
+
+    def test_share_of_repositories(self) -> None:
+        """Several repositories that never answer leave connections to the others, too."""
+        self.limiter = ConnectionLimiter(64, self.tell)
+        for number in range(4):
+            for _ in range(64):
+                self.limiter.take(MANIFEST, f"hanging {number}")
+        self.assertEqual(60, self.limiter.used)
+        self.taken(MANIFEST, "other")
+        self.taken(MANIFEST, "another")
 
     def test_smallest(self) -> None:
         """Two connections are one for blobs and one for all else."""

@@ -238,9 +238,10 @@ class BadAnswers(TokenTestCase):
 
     def test_limited(self) -> None:
         """A server that limits says for how long."""
-        answer = FakeResponse(429, headers={"Retry-After": "12"})
-        error = self.error(answer, TooManyRequests)
-        self.assertEqual("12", error.headers["Retry-After"])
+        for status in (429, 503):
+            answer = FakeResponse(status, headers={"Retry-After": "12"})
+            error = self.error(answer, TooManyRequests)
+            self.assertEqual("12", error.headers["Retry-After"])
 
     def test_limited_for_a_while(self) -> None:
         """Until that time is over it is not asked for the same token, but for others."""
