@@ -12,14 +12,13 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from attrs import define, field
-from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 
 from oci_registry.metrics import HostMetrics
 from oci_registry.spec.errors import RegistryError, TooManyRequests
+from oci_registry.upstream.circuit import Area, Circuit, Key
 from oci_registry.upstream.failures import (
     ANSWERS,
     CircuitOpen,
@@ -52,69 +51,6 @@ _AFTER_PROBE = 1.0
 
 Random = Callable[[], float]
 """Returns a number from 0 up to 1, for jitter."""
-Area = Kind | str
-"""What fails as one: a kind of question, or the origin of another server."""
-_Key = tuple[Area] | tuple[Area, str] | tuple[Area, str, str]
-
-
-@define(eq=False)
-class Circuit:
-    """A circuit breaker and a pause.
-
-    Closed, requests pass. Open, they do not, for a while. Then a probe decides (half-open): if it
-    succeeds the circuit closes, else it stays open for longer.
-    """
-
-    key: _Key
-    failures: int = 0
-    sources: set[str] = field(factory=set)
-    backoff: float = 0.0
-    open_until: float | None = None
-    reason: str = ""
-    paused_until: float = 0.0
-    paused_by: dict[str, float] = field(factory=dict)
-    probes: dict[Admission, str] = field(factory=dict)
-    waiting: list[Deferred[None]] = field(factory=list)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether requests are kept back because of failures."""
-        return self.open_until is not None
-
-    def add_source(self, source: str) -> None:
-        """Note who has failed; two are as good as many."""
-        if len(self.sources) < 2:
-            self.sources.add(source)
-
-    def has_evidence(self, *, conclusive: bool) -> bool:
-        """Whether the failures are the circuit's, and not those of one thing in it."""
-        return conclusive or len(self.key) == 3 or len(self.sources) > 1
-
-    def close(self) -> None:
-        """Let requests pass again."""
-        self.failures, self.backoff, self.open_until = 0, 0.0, None
-        self.sources.clear()
-        self.probes.clear()
-        self.wake(None)
-
-    def wake(self, error: RegistryError | None) -> None:
-        """Let those who wait for a probe go on, or fail as it did."""
-        waiting, self.waiting = self.waiting, []
-        for waiter in waiting:
-            if error is None:
-                waiter.callback(None)
-            else:
-                waiter.errback(error.again())
-
-    def wait(self) -> Deferred[None]:
-        """Return a Deferred of a probe's outcome; it can be cancelled."""
-        waiter: Deferred[None] = Deferred(self._forget)
-        self.waiting.append(waiter)
-        return waiter
-
-    def _forget(self, waiter: Deferred[None]) -> None:
-        if waiter in self.waiting:
-            self.waiting.remove(waiter)
 
 
 class Admission:
@@ -192,7 +128,7 @@ class Circuits:
         self._clock = clock
         self._random = random
         self._metrics = metrics
-        self._circuits: OrderedDict[_Key, Circuit] = OrderedDict()
+        self._circuits: OrderedDict[Key, Circuit] = OrderedDict()
         metrics.available(True)
 
     def __len__(self) -> int:
@@ -382,7 +318,7 @@ class Circuits:
         found = (self._circuits.get(key) for key in _keys(area, question))
         return [circuit for circuit in found if circuit is not None]
 
-    def _circuit(self, key: _Key) -> Circuit:
+    def _circuit(self, key: Key) -> Circuit:
         circuit = self._circuits.get(key)
         if circuit is None:
             circuit = self._circuits[key] = Circuit(key)
@@ -402,10 +338,10 @@ class Circuits:
         return left if 0 < left <= longest else 0.0
 
 
-_KINDS: tuple[_Key, ...] = tuple((kind,) for kind in Kind)
+_KINDS: tuple[Key, ...] = tuple((kind,) for kind in Kind)
 
 
-def _keys(area: Area, question: Question) -> tuple[_Key, ...]:
+def _keys(area: Area, question: Question) -> tuple[Key, ...]:
     """Return the keys of the circuits on a question's way, the widest first."""
     return (
         (area,),
@@ -414,6 +350,6 @@ def _keys(area: Area, question: Question) -> tuple[_Key, ...]:
     )
 
 
-def _source(key: _Key, question: Question) -> str:
+def _source(key: Key, question: Question) -> str:
     """Return what a question is within a circuit, so that several failures can be told apart."""
     return question.repository if len(key) == 1 else question.subject

@@ -6,7 +6,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from oci_registry.metrics import HostMetrics
 from oci_registry.spec.errors import RegistryError
-from oci_registry.upstream.circuits import Admission, Area, Circuit, Circuits, Random
+from oci_registry.upstream.circuit import Area, Circuit
+from oci_registry.upstream.circuits import Admission, Circuits, Random
 from oci_registry.upstream.failures import Unreachable
 from oci_registry.upstream.questions import Kind, Question
 

@@ -19,7 +19,8 @@ from oci_registry.spec.errors import Denied, NameUnknown, RegistryError
 from oci_registry.streams.body import abandon
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.authenticator import Authenticator, Refusal, Retry
-from oci_registry.upstream.circuits import Area, Circuits
+from oci_registry.upstream.circuit import Area
+from oci_registry.upstream.circuits import Circuits
 from oci_registry.upstream.failures import (
     TargetFailed,
     TargetRefused,

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
-
-from oci_registry.metrics import Metrics
 from oci_registry.spec.errors import (
     BadGateway,
     GatewayTimeout,
     ManifestUnknown,
-    RegistryError,
     TooManyRequests,
 )
 from oci_registry.upstream import circuits as circuits_module
@@ -23,90 +15,28 @@ from oci_registry.upstream.circuits import (
     LONGEST_PAUSE,
     PROBES,
     SHORTEST,
-    Admission,
     Circuits,
 )
 from oci_registry.upstream.failures import (
     CircuitOpen,
-    ConnectTimedOut,
-    Limited,
     LocalFailure,
     TargetFailed,
-    TimedOut,
     Unreachable,
     WrongAnswer,
 )
-from oci_registry.upstream.questions import Kind, Question
-
-HOST = "a.example"
-ERROR = BadGateway("it is on fire")
-SLOW = TimedOut("too slow")
-DEAD = ConnectTimedOut("dead")
-CDN = "https://cdn.example:443"
-
-
-def about(repository: str, subject: str = "latest", kind: Kind = Kind.MANIFEST) -> Question:
-    """Return a question."""
-    return Question(kind, repository, subject)
-
-
-X, Y, Z = about("x"), about("y"), about("z")
-
-
-class CircuitsTestCase(SynchronousTestCase):
-    """The circuits of one host; chance always brings the longest time."""
-
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.clock.advance(1_700_000_000)
-        self.metrics = Metrics(["example.com"])
-        watch = self.metrics.host("example.com", HOST)
-        self.circuits = Circuits(HOST, self.clock, lambda: 1.0, watch)
-
-    def gauge(self, name: str) -> float | None:
-        labels = {"namespace": "example.com", "host": HOST}
-        return self.metrics.registry.get_sample_value(f"oci_registry_upstream_{name}", labels)
-
-    def admit(
-        self, question: Question, *, wait: bool = False, within: float = 20.0, area: Any = None
-    ) -> Deferred[Admission]:
-        area = question.kind if area is None else area
-        admitting = self.circuits.admit(area, question, within, wait=wait)
-        return Deferred.fromCoroutine(admitting)
-
-    def let(self, question: Question, *, wait: bool = False, area: Any = None) -> Admission:
-        """Let a question through at once."""
-        return self.successResultOf(self.admit(question, wait=wait, area=area))
-
-    def refused(self, question: Question, kind: type[RegistryError] = CircuitOpen) -> RegistryError:
-        """Return the error that keeps a question of somebody impatient back."""
-        error = self.failureResultOf(self.admit(question), kind).value
-        assert isinstance(error, RegistryError)
-        return error
-
-    def put(
-        self,
-        question: Question,
-        outcome: Exception | None = None,
-        *,
-        wait: bool = False,
-        area: Any = None,
-    ) -> None:
-        """Put a question, which ends so."""
-
-        async def work() -> None:
-            if outcome is not None:
-                raise outcome
-
-        admission = self.let(question, wait=wait, area=area)
-        done = Deferred.fromCoroutine(admission.watch(work()))
-        if outcome is None:
-            self.successResultOf(done)
-        else:
-            self.failureResultOf(done)
-
-    def wait(self, question: Question, area: Any = None) -> float:
-        return self.circuits.wait(question.kind if area is None else area, question)
+from oci_registry.upstream.questions import Kind
+from tests.unit.upstream.circuits_case import (
+    CDN,
+    DEAD,
+    ERROR,
+    HOST,
+    SLOW,
+    CircuitsTestCase,
+    X,
+    Y,
+    Z,
+    about,
+)
 
 
 class Evidence(CircuitsTestCase):
@@ -351,63 +281,3 @@ class Waiting(CircuitsTestCase):
         self.failureResultOf(waiting)
         probe.record_success()
         self.assertEqual([], self.clock.getDelayedCalls())
-
-
-class Limits(CircuitsTestCase):
-    """Servers that say when to come back."""
-
-    def limit(self, question: Question, seconds: float = 30.0) -> None:
-        self.put(question, Limited("slow down", seconds))
-
-    def test_one_question(self) -> None:
-        """A question is not asked again before its time, and others are."""
-        self.limit(X)
-        error = self.refused(X, Limited)
-        self.assertEqual(("30", 30), (error.headers["Retry-After"], self.wait(X)))
-        self.assertEqual(30, self.circuits.pause(Kind.MANIFEST, X))
-        self.put(Y)
-        self.put(about("x", kind=Kind.BLOB))
-        self.clock.advance(29.9)
-        self.refused(X, Limited)
-        self.failureResultOf(self.admit(X, wait=True), Limited)
-        self.clock.advance(0.1)
-        self.put(X)
-
-    def test_the_kind(self) -> None:
-        """When two repositories are limited, all questions of the kind are, and of no other."""
-        self.limit(X)
-        self.limit(Y)
-        self.refused(Z, Limited)
-        self.put(about("x", kind=Kind.BLOB))
-        self.assertEqual(self.clock.seconds() + 30, self.gauge("held_until_seconds"))
-        self.clock.advance(30)
-        self.put(Z)
-
-    def test_the_repository(self) -> None:
-        """When two of its tags are limited, a repository is."""
-        self.limit(X)
-        self.limit(about("x", "other"))
-        self.refused(about("x", "third"), Limited)
-        self.put(Y)
-
-    def test_one_after_the_other(self) -> None:
-        """Two limits of which one is over are not two."""
-        self.limit(X, 10)
-        self.clock.advance(10)
-        self.limit(Y, 10)
-        self.put(Z)
-
-    def test_later_word_does_not_shorten(self) -> None:
-        """Of several moments the latest counts, and none is farther off than a bound."""
-        self.circuits.record_limit(Kind.MANIFEST, X, 30)
-        self.circuits.record_limit(Kind.MANIFEST, X, 5)
-        self.assertEqual(30, self.wait(X))
-        self.circuits.record_limit(Kind.MANIFEST, X, 10 * LONGEST_PAUSE)
-        self.assertEqual(LONGEST_PAUSE, self.wait(X))
-
-    def test_not_broken(self) -> None:
-        """A host that limits us has not failed."""
-        self.limit(X)
-        self.limit(Y)
-        self.assertFalse(self.circuits.is_open(Kind.MANIFEST, Z))
-        self.assertEqual(1, self.gauge("available"))
