@@ -13,8 +13,9 @@ from oci_registry.metrics import HostMetrics
 from oci_registry.spec.errors import RegistryError
 from oci_registry.streams.body import BodyTooLong, abandon
 from oci_registry.upstream.blob import HttpBlob
+from oci_registry.upstream.deadline import in_time
 from oci_registry.upstream.encoding import Body, read_body
-from oci_registry.upstream.failures import TargetFailed, WrongAnswer, too_late, was_cancelled
+from oci_registry.upstream.failures import TargetFailed, WrongAnswer, was_cancelled
 from oci_registry.upstream.questions import Question
 from oci_registry.upstream.session import Call, Reply, Session
 
@@ -113,30 +114,14 @@ class Exchange:
 
     def _in_time(self, work: Coroutine[Any, Any, T], within: float | None) -> Awaitable[T]:
         """Bound *work* in time, unless it bounds itself, and explain its failure."""
-        done: Deferred[T] = Deferred.fromCoroutine(self._explained(work))
-        cancelled = False
-
-        def cancel(_: object) -> None:
-            nonlocal cancelled
-            cancelled = True
-            done.cancel()
-
-        def as_asked(failure: Failure) -> Failure:
-            # A body that is given up ends with an error of its own, which would blame the host.
-            return Failure(CancelledError()) if cancelled else failure
 
         def explained(failure: Failure) -> Failure:
             if isinstance(failure.value, RegistryError | TargetFailed | CancelledError):
                 return failure
             return Failure(self._session.explain(failure.value))
 
-        answer: Deferred[T] = Deferred(cancel)
-        if within is not None:
-            done.addTimeout(within, self._session.clock, too_late)
-        done.addErrback(as_asked)
-        done.addErrback(explained)
-        done.chainDeferred(answer)
-        return answer
+        done = Deferred.fromCoroutine(self._explained(work))
+        return in_time(done, within, self._session.clock).addErrback(explained)
 
     async def _explained(self, work: Awaitable[T]) -> T:
         try:

@@ -6,11 +6,10 @@ import re
 from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
-from twisted.python.failure import Failure
 from twisted.web.iweb import IResponse
 
 from oci_registry.spec.elements import ArrayReader
@@ -19,8 +18,9 @@ from oci_registry.spec.links import BadLink, parse_next_link
 from oci_registry.spec.mediatypes import OCI_INDEX
 from oci_registry.spec.paging import next_query, page_begin
 from oci_registry.streams.body import BodyError, BodyTooLong, abandon
+from oci_registry.upstream.deadline import in_time
 from oci_registry.upstream.encoding import read_document
-from oci_registry.upstream.failures import WrongAnswer, explain, header, refuse, too_late
+from oci_registry.upstream.failures import WrongAnswer, explain, header, refuse
 from oci_registry.upstream.interfaces import IncompleteList
 
 IDLE_TIMEOUT = 20.0
@@ -65,9 +65,8 @@ class Pages:
     async def read(self, response: IResponse, limit: int) -> bytes:
         """Return the body of a page. Raises `IncompleteList` if it has more than *limit* bytes."""
         reading = Deferred.fromCoroutine(read_document(response, limit, self.clock, IDLE_TIMEOUT))
-        reading.addTimeout(BODY_TIMEOUT, self.clock, onTimeoutCancel=too_late)
         try:
-            return await _cancellable(reading)
+            return await in_time(reading, BODY_TIMEOUT, self.clock)
         except BodyTooLong as error:
             raise IncompleteList(f"upstream {self.host}: {error}") from None
         except (BodyError, DeferredTimeout) as error:
@@ -109,24 +108,3 @@ def warning_of(response: IResponse) -> str | None:
     """Return the text of a ``Warning`` with the code 299, which mirrors send with what is stale."""
     match = _WARNING.fullmatch(header(response, "Warning") or "")
     return None if match is None else match[1]
-
-
-def _cancellable(reading: Deferred[bytes]) -> Deferred[bytes]:
-    """Return *reading* so that it ends with a CancelledError when the caller gives it up.
-
-    The body has an error of its own for that, which would blame the host.
-    """
-    given_up = False
-
-    def give_up(_: object) -> None:
-        nonlocal given_up
-        given_up = True
-        reading.cancel()
-
-    def as_asked(failure: Failure) -> Failure:
-        return Failure(CancelledError()) if given_up else failure
-
-    answer: Deferred[bytes] = Deferred(give_up)
-    reading.addErrback(as_asked)
-    reading.chainDeferred(answer)
-    return answer

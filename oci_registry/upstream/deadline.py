@@ -1,0 +1,37 @@
+"""Work that is bounded in time, and ends as a cancellation when its caller cancels it."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from oci_registry.upstream.failures import too_late
+
+T = TypeVar("T")
+
+
+def in_time(work: Deferred[T], seconds: float | None, clock: IReactorTime) -> Deferred[T]:
+    """Return *work*, which is given *seconds* (None: it bounds itself).
+
+    After that it fails as `too_late` says. A body that is given up ends with an error of its own, which
+    would blame the host: cancelled, the result fails with CancelledError instead.
+    """
+    cancelled = False
+
+    def cancel(_: object) -> None:
+        nonlocal cancelled
+        cancelled = True
+        work.cancel()
+
+    def as_asked(failure: Failure) -> Failure:
+        return Failure(CancelledError()) if cancelled else failure
+
+    answer: Deferred[T] = Deferred(cancel)
+    if seconds is not None:
+        work.addTimeout(seconds, clock, too_late)
+    work.addErrback(as_asked)
+    work.chainDeferred(answer)
+    return answer
