@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -142,8 +143,16 @@ class RemoteRegistry:
             size = None
         if size:
             return size
-        wanted = Wanted(repository, digest)
-        answer = await self._open(wanted, PATIENT)
+        size = await self._announced(Wanted(repository, digest), PATIENT)
+        if size is None:
+            # The answer to a range names the length of the whole, even where others have none.
+            with suppress(RegistryError):
+                size = await self._announced(Wanted(repository, digest, 0, 1), IMPATIENT)
+        return size
+
+    async def _announced(self, wanted: Wanted, routing: Routing) -> int | None:
+        """Return the length of a blob that an answer to ``GET`` announces."""
+        answer = await self._open(wanted, routing)
         answer.value.abandon()
         answer.permit.release()
         return answer.value.size

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway, BlobUnknown, Denied, ManifestUnknown, RegistryError
 from oci_registry.upstream.failures import WrongAnswer
-from tests.support.fake_http import FakeResponse
+from tests.support.fake_http import FakeResponse, Sent
 from tests.unit.upstream.bodies import Sink
 from tests.unit.upstream.support import APP, LATEST, A, HostsTestCase
 
@@ -162,3 +162,17 @@ class Blobs(OperationsTestCase):
             )
             size = self.start(self.upstream.blob_size(APP, BLOB))
             self.assertEqual(len(DATA), self.successResultOf(size))
+
+    def test_size_of_the_unannounced(self) -> None:
+        """Where no whole answer has a length, that to a range names it; if there is none, nobody knows."""
+
+        def answer(sent: Sent) -> FakeResponse:
+            if sent.headers.get("Range") == "bytes=0-0":
+                return part(0, 1)
+            return FakeResponse(body=b"" if sent.method == "HEAD" else DATA, sized=False)
+
+        self.answer(A, answer)
+        size = self.start(self.upstream.blob_size(APP, BLOB))
+        self.assertEqual(len(DATA), self.successResultOf(size))
+        self.answer(A, lambda sent: FakeResponse(body=DATA, sized=False))
+        self.assertIsNone(self.successResultOf(self.start(self.upstream.blob_size(APP, BLOB))))
