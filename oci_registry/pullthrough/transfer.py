@@ -86,8 +86,8 @@ class Transfer:
         self._cancelling: list[Deferred[None]] = []
         self._earlier: GrowingBlob | None = None
         self._attempts = 0
-        self._doubtful = False
-        self._guilty: frozenset[str] = frozenset()
+        self._several_blamed = False
+        self._excluded: frozenset[str] = frozenset()
 
     def opened(self) -> Deferred[GrowingBlob]:
         """Return a Deferred of the growing blob, once upstream has begun to send it.
@@ -131,12 +131,12 @@ class Transfer:
             await self._end()
 
     async def _ask(self) -> UpstreamBlob:
-        """Begin a download, from a host that is not guilty.
+        """Begin a download, from a host that is not excluded.
 
         One that announces another length than a manifest states may as well send an error page: other
         hosts are asked before it is used.
         """
-        body = await self._blob(self._guilty)
+        body = await self._blob(self._excluded)
         odd = body.hosts
         if None in (self._hint, body.size) or body.size == self._hint:
             return body
@@ -157,7 +157,7 @@ class Transfer:
     async def _other(self, odd: frozenset[str]) -> UpstreamBlob | None:
         if len(odd) >= ATTEMPTS:
             return None
-        asked = Deferred.fromCoroutine(self._blob(self._guilty | odd))
+        asked = Deferred.fromCoroutine(self._blob(self._excluded | odd))
         try:
             return await asked.addTimeout(SECOND_OPINION, self._around.clock)
         except (RegistryError, DeferredTimeout):
@@ -230,10 +230,10 @@ class Transfer:
             # They get the same chance as if it was the first.
             hosts = frozenset()
         upstream.distrust(self.digest, hosts)
-        if len(hosts) == 1 or self._doubtful:
-            self._guilty |= hosts
+        if len(hosts) == 1 or self._several_blamed:
+            self._excluded |= hosts
         # Of several hosts nobody knows which one it was: they get a second chance, but no third.
-        self._doubtful = self._doubtful or len(hosts) > 1
+        self._several_blamed = self._several_blamed or len(hosts) > 1
         try:
             another = await self._ask()
         except RegistryError as error:

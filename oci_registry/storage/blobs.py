@@ -132,7 +132,7 @@ class BlobStore:
         info: ObjectInfo | None = await self._driver.stat(key)
         if info is None:
             return None
-        if self._is_doubtful(digest, info, expected) and not await self._verified(digest):
+        if self._needs_check(digest, info, expected) and not await self._verified(digest):
             return None
         self._usage.used(key)
         return info.size
@@ -155,7 +155,7 @@ class BlobStore:
         if stored is None:
             return None
         blob = StoredBlob(digest, stored, self._readers, start)
-        if self._check_always or self._is_doubtful(digest, stored.info, expected):
+        if self._check_always or self._needs_check(digest, stored.info, expected):
             try:
                 right = await self._verified(digest)
             except BaseException:
@@ -167,7 +167,7 @@ class BlobStore:
         self._usage.used(key)
         return blob
 
-    def _is_doubtful(self, digest: Digest, info: ObjectInfo, expected: int | None) -> bool:
+    def _needs_check(self, digest: Digest, info: ObjectInfo, expected: int | None) -> bool:
         if not info.sealed:
             return True
         # A manifest may be wrong about a size, but not twice at the price of a hash.

@@ -300,7 +300,7 @@ class Circuits:
 
     def _tell(self, circuit: Circuit, text: str, **fields: object) -> None:
         if len(circuit.key) > 2:
-            # Of a single subject the failure itself is told.
+            # The failure of a single subject is reported with the request.
             return
         area = circuit.key[0]
         what = ", ".join((area.value if isinstance(area, Kind) else area, *circuit.key[1:]))

@@ -29,8 +29,8 @@ _LAST_GOOD = 399
 class NsField:
     """Whether one host is sent ``ns``, and what it has shown of that so far.
 
-    Send `added_to` the URL; where the answer is `doubtful`, the URL as it is, and use that answer if
-    it `replaces` the first. Only answers of the host itself count, and none of where it redirects to.
+    Send `added_to` the URL; where the answer `may_refuse` the field, the URL as it is, and use that
+    answer if it `replaces` the first. Only answers of the host itself count, and none of where it redirects to.
 
     A host that is shared by registries without an entry is never asked without the field: it would
     take every name for one of the same registry.
@@ -46,7 +46,7 @@ class NsField:
         """Return *url* with the field, if this host is sent it."""
         return with_ns(url, self._namespace) if self.sent else url
 
-    def doubtful(self, status: int) -> bool:
+    def may_refuse(self, status: int) -> bool:
         """Whether an answer to a request with the field may be a refusal of it.
 
         Never once the host has answered such a request properly.

@@ -134,7 +134,7 @@ class Session:
         if self._ns.is_another(reply.response.code, header(reply.response, "OCI-Namespace")):
             abandon(reply.response, self.clock)
             raise WrongAnswer(f"upstream {self.host} answered for another registry")
-        if not self._ns.doubtful(reply.response.code):
+        if not self._ns.may_refuse(reply.response.code):
             return reply
         plain = await self._authorized(call, method, url, headers or {})
         response, other = reply.response, plain.response

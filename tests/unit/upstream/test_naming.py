@@ -130,26 +130,26 @@ class Refusing(SynchronousTestCase):
         for status in REFUSALS:
             self.setUp()
             self.assertTrue(self.sends())
-            self.assertTrue(self.field.doubtful(status))
+            self.assertTrue(self.field.may_refuse(status))
             self.assertTrue(self.field.replaces(200, None))
             self.assertFalse(self.sends())
-            self.assertFalse(self.field.doubtful(status))
+            self.assertFalse(self.field.may_refuse(status))
 
     def test_no_refusal(self) -> None:
         """What is not there, or not for us, is not asked for without the field."""
         for status in (200, 206, 304, 307, 401, 403, 404, 416, 429, 500, 503):
-            self.assertFalse(NsField("quay.io", MIRROR).doubtful(status))
+            self.assertFalse(NsField("quay.io", MIRROR).may_refuse(status))
 
     def test_understood(self) -> None:
         """A host that has answered a request with the field has nothing against it."""
         for status in (200, 307, 404, 416):
             self.setUp()
-            self.field.doubtful(status)
-            self.assertFalse(self.field.doubtful(400))
+            self.field.may_refuse(status)
+            self.assertFalse(self.field.may_refuse(400))
         self.setUp()
         for status in (401, 429, 500):
-            self.field.doubtful(status)
-        self.assertTrue(self.field.doubtful(400))
+            self.field.may_refuse(status)
+        self.assertTrue(self.field.may_refuse(400))
 
     def test_refused_anyway(self) -> None:
         """What is refused without the field too says nothing of it."""
@@ -173,13 +173,13 @@ class Refusing(SynchronousTestCase):
         """Where the field is not sent nothing is refused for it."""
         field = NsField("quay.io", HostSettings("quay.io"))
         self.assertEqual(field.added_to("http://m/"), "http://m/")
-        self.assertFalse(field.doubtful(400))
+        self.assertFalse(field.may_refuse(400))
 
     def test_shared(self) -> None:
         """A shared host is never asked without it, nor believed if it answers about another registry."""
         shared, other = (NsField("quay.io", evolve(MIRROR, shared=yes)) for yes in (True, False))
         for status in REFUSALS:
-            self.assertFalse(shared.doubtful(status))
+            self.assertFalse(shared.may_refuse(status))
         for status, about, expected in (
             (200, "docker.io", True),
             (307, "docker.io", True),
