@@ -10,6 +10,7 @@ from twisted.application.service import IService, MultiService
 from twisted.application.strports import service as listening
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -83,6 +84,7 @@ class Daemon(MultiService):
     ) -> None:
         super().__init__()
         self._manager = ServiceManager(notify_socket)
+        self._announcing: IDelayedCall | None = None
         self._settings = settings
         self._keep_twistd_log = keep_twistd_log
         self._reactor = reactor
@@ -243,7 +245,8 @@ class Daemon(MultiService):
             self._log.info(
                 "metrics are served on {listen} only", listen=", ".join(self._settings.admin_listen)
             )
-        self._manager.ready()
+        # Not before the reactor runs, which takes the signals by which the daemon is stopped.
+        self._announcing = self._reactor.callLater(0, self._manager.ready)
 
     def _store_is_broken(self, failure: Failure) -> None:
         self.metrics.error("store")
@@ -258,6 +261,8 @@ class Daemon(MultiService):
 
     async def _stop(self) -> None:
         self._log.info("stopping")
+        if self._announcing is not None and self._announcing.active():
+            self._announcing.cancel()
         self._manager.stopping()
         self._reloader.stop()
         await super().stopService()

@@ -191,7 +191,7 @@ class Starting(ServiceTestCase):
         self.assertIn("/nowhere", self.events[2])
 
     def test_service_manager(self) -> None:
-        """Whoever started the daemon is told that it is ready once it listens, and first that it stops."""
+        """It is told that the daemon is ready once the reactor runs, and first of all that it stops."""
         told: list[tuple[str, int, str]] = []
         test = self
 
@@ -201,9 +201,13 @@ class Starting(ServiceTestCase):
 
         self.patch(service, "ServiceManager", Manager)
         daemon = self.start()
+        self.reactor.advance(0)
         self.assertEqual([("READY=1", 1, "serving")], told)
         self.successResultOf(daemon.stopService())
         self.assertEqual([("STOPPING=1", 1, "stopping")], told[1:])
+        self.successResultOf(self.start().stopService())
+        self.reactor.advance(0)
+        self.assertEqual(["STOPPING=1"], [state for state, *_ in told[2:]])
 
     def test_broken_store(self) -> None:
         """A store that cannot be prepared is logged, and the daemon serves all the same."""
