@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -392,16 +391,3 @@ class Stopping(ServiceTestCase):
         """A daemon can be made and stopped again on the same settings."""
         for _ in range(2):
             self.successResultOf(self.start().stopService())
-
-
-class FileLimit(SynchronousTestCase):
-    """One or two open files are needed per client."""
-
-    def test_raised(self) -> None:
-        """The limit is raised to what the system allows, and left alone where it is there already."""
-        for soft, hard, expected in ((1024, 4096, [(4096, 4096)]), (4096, 4096, [])):
-            changed: list[tuple[int, int]] = []
-            self.patch(resource, "getrlimit", lambda kind, limits=(soft, hard): limits)
-            self.patch(resource, "setrlimit", lambda kind, limits, to=changed: to.append(limits))
-            service._raise_file_limit()
-            self.assertEqual(expected, changed)
