@@ -44,7 +44,7 @@ from oci_registry.storage.tags import TagStore
 from oci_registry.storage.usage import Usage
 from oci_registry.streams.memory import return_large_blocks
 from oci_registry.streams.parsing import ManifestReader
-from oci_registry.streams.threads import Workers
+from oci_registry.streams.threads import Lanes, Workers
 from oci_registry.upstream.connecting import Connector
 from oci_registry.upstream.table import UpstreamTable
 from oci_registry.web.blobs import BlobHandler
@@ -57,12 +57,14 @@ from oci_registry.web.v2 import V2, Handler
 
 BACKLOG = 1024
 """Connections that may wait to be accepted; Twisted's own default is 50."""
-READERS = 8
-"""Threads for what a client waits for on a hit: look-ups, and reads past the page cache."""
-FILLERS = 4
-"""Threads that hash and write downloads."""
-KEEPERS = 4
-"""Threads for commits, listings, deletions and checks."""
+LOOKUP = 8
+"""Threads for what a client waits for in the store."""
+INGEST = 4
+"""Threads that hash and append downloads."""
+COMMIT = 4
+"""Threads that put objects in their place, which with some disks takes seconds."""
+HOUSEKEEPING = 2
+"""Threads for listings, deletions and checks."""
 PARSERS = 2
 """Threads that hash and parse large manifests, and do nothing that can hang."""
 CONFIGURERS = 1
@@ -88,21 +90,25 @@ class Daemon(MultiService):
         self._settings = settings
         self._keep_twistd_log = keep_twistd_log
         self._reactor = reactor
-        readers, keepers = READERS, KEEPERS
+        lookup, commit, housekeeping = LOOKUP, COMMIT, HOUSEKEEPING
         if isinstance(settings.storage, S3Settings):
             # Each waits for an answer; together they are as many as there may be connections.
-            keepers = settings.storage.connections // 2
-            readers = settings.storage.connections - keepers
-        self._readers = Workers(reactor, "readers", readers)
-        self._fillers = Workers(reactor, "fillers", FILLERS)
-        self._keepers = Workers(reactor, "keepers", keepers)
+            connections = settings.storage.connections
+            housekeeping = max(1, connections // 8)
+            commit = max(1, connections * 3 // 8)
+            lookup = max(1, connections - commit - housekeeping)
+        lanes = [
+            Workers(reactor, "lookup", lookup),
+            Workers(reactor, "ingest", INGEST),
+            Workers(reactor, "commit", commit),
+            Workers(reactor, "housekeeping", housekeeping),
+        ]
+        self._lanes = Lanes(*lanes)
         self._parsers = Workers(reactor, "parsers", PARSERS)
         self._manifest_reader = ManifestReader(self._parsers)
         self._configurers = Workers(reactor, "configurers", CONFIGURERS)
         self._pools = (
-            self._readers,
-            self._fillers,
-            self._keepers,
+            *lanes,
             self._parsers,
             self._configurers,
         )
@@ -114,7 +120,9 @@ class Daemon(MultiService):
         storage = settings.storage
         driver = self._build_driver()
         usage = Usage(driver, reactor)
-        blobs = BlobStore(driver, usage, self._keepers, check_always=settings.check_cache_digest)
+        blobs = BlobStore(
+            driver, usage, self._lanes.housekeeping, check_always=settings.check_cache_digest
+        )
         manifests = ManifestStore(driver, usage, self._manifest_reader)
         tags = TagStore(driver)
         referrers = ReferrersStore(driver, usage)
@@ -135,7 +143,7 @@ class Daemon(MultiService):
         )
         sizes = KnownSizes()
         trouble = StoreTrouble(reactor, metrics)
-        transfers = Transfers(blobs, self._fillers, reactor, trouble, sizes, metrics)
+        transfers = Transfers(blobs, self._lanes.ingest, reactor, trouble, sizes, metrics)
         patience = Patience(reactor)
         referrers_lists = ReferrersLists(referrers, manifests, reactor, trouble)
         manifest_cache = ManifestCache(manifests, tags, sizes, reactor, trouble, metrics)
@@ -190,8 +198,8 @@ class Daemon(MultiService):
     def _build_driver(self) -> IDriver:
         storage, reactor = self._settings.storage, self._reactor
         if isinstance(storage, S3Settings):
-            return driver_class("s3")(storage, self._readers, self._keepers, self._fillers, reactor)
-        return driver_class("filesystem")(storage.root, self._readers, self._keepers, reactor)
+            return driver_class("s3")(storage, self._lanes, reactor)
+        return driver_class("filesystem")(storage.root, self._lanes, reactor)
 
     def _reread(self) -> Deferred[Reread]:
         return self._configurers(reread_upstreams, self._settings)

@@ -116,11 +116,11 @@ class BlobStore:
     _log = Logger()
 
     def __init__(
-        self, driver: IDriver, usage: Usage, upkeep: RunInThread, *, check_always: bool
+        self, driver: IDriver, usage: Usage, hashing: RunInThread, *, check_always: bool
     ) -> None:
         self._driver = driver
         self._usage = usage
-        self._upkeep = upkeep
+        self._hashing = hashing
         self._check_always = check_always
         self._verifying: SingleFlight[Digest, bool] = SingleFlight()
         self._readers: Counter[Digest] = Counter()
@@ -244,7 +244,7 @@ class BlobStore:
         try:
             offset = 0
             while data := await stored.read(offset, _VERIFIED_AT_ONCE):
-                await self._upkeep(verifier.update, data)
+                await self._hashing(verifier.update, data)
                 offset += len(data)
         finally:
             stored.close()

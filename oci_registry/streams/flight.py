@@ -8,6 +8,8 @@ from typing import Any, Generic, TypeVar
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
+from oci_registry.streams.waiters import Waiters
+
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
@@ -20,55 +22,33 @@ class SingleFlight(Generic[K, V]):
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[K, list[Deferred[V]]] = {}
+        self._waiters: dict[K, Waiters[V]] = {}
         self._work: dict[K, Deferred[V]] = {}
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiters)
 
     def run(self, key: K, start: Callable[[], Coroutine[Any, Any, V]]) -> Deferred[V]:
         """Return a Deferred of what ``start()`` gives, starting it only if no one has yet."""
-        if key in self._waiting:
-            return self._join(key)
-        self._waiting[key] = []
-        mine = self._join(key)
+        if key in self._waiters:
+            return self._waiters[key].wait()
+        waiters = self._waiters[key] = Waiters()
+        mine = waiters.wait()
         work = self._work[key] = Deferred.fromCoroutine(start())
-        work.addCallbacks(
-            lambda value: self._land(key, value), lambda failure: self._crash(key, failure)
-        )
+        work.addBoth(self._end, key)
+        work.addCallbacks(waiters.fire, waiters.fail)
         return mine
+
+    def _end(self, result: V | Failure, key: K) -> V | Failure:
+        del self._work[key], self._waiters[key]
+        return result
 
     async def stop(self) -> None:
         """Cancel all that is being worked on, and wait until it has ended.
 
         Whoever waits for it gets what it then comes to.
         """
-        ended = [self._join(key) for key in self._work]
+        ended = [self._waiters[key].wait() for key in self._work]
         for work in list(self._work.values()):
             work.cancel()
         await DeferredList(ended, consumeErrors=True)
-
-    def _join(self, key: K) -> Deferred[V]:
-        waiter: Deferred[V] = Deferred(lambda d: self._leave(key, d))
-        self._waiting[key].append(waiter)
-        return waiter
-
-    def _leave(self, key: K, waiter: Deferred[V]) -> None:
-        waiters = self._waiting.get(key, [])
-        if waiter in waiters:
-            waiters.remove(waiter)
-
-    def _land(self, key: K, value: V) -> None:
-        for waiter in self._end(key):
-            if not waiter.called:
-                waiter.callback(value)
-
-    def _crash(self, key: K, failure: Failure) -> None:
-        for waiter in self._end(key):
-            if not waiter.called:
-                waiter.errback(failure)
-
-    def _end(self, key: K) -> list[Deferred[V]]:
-        """Forget the work; some of the waiters may leave while others are told."""
-        del self._work[key]
-        return self._waiting.pop(key)

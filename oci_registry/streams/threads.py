@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
@@ -41,3 +42,19 @@ class Workers:
 
     def __call__(self, call: Callable[..., T], *args: object) -> Deferred[T]:
         return deferToThreadPool(self._reactor, self._pool, call, *args)
+
+
+@frozen
+class Lanes:
+    """The threads that a store works in, one pool for each kind of work, so that none waits for another.
+
+    *lookup*: what a client waits for: look-ups, opening and reading objects, beginning new ones,
+    readiness. *ingest*: hashing and appending what is downloaded. *commit*: what puts an object in its
+    place: fsync, rename, the end of an upload, small records. *housekeeping*: listing, deletion, times
+    of use, verification of what others put there.
+    """
+
+    lookup: RunInThread
+    ingest: RunInThread
+    commit: RunInThread
+    housekeeping: RunInThread

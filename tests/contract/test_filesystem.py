@@ -10,7 +10,7 @@ from pathlib import Path
 from twisted.internet.task import Clock
 
 from oci_registry.storage.drivers.filesystem import FilesystemDriver
-from oci_registry.streams.threads import Workers
+from oci_registry.streams.threads import Lanes, Workers
 from tests.contract import base, driver
 from tests.support.daemon import reactor
 from tests.support.streams import run_at_once
@@ -22,7 +22,7 @@ class Filesystem(driver.DriverContract):
     def make(self, clock: Clock) -> FilesystemDriver:
         """Return one on a new directory, whose work is done at once."""
         self.root = Path(self.mktemp())
-        return FilesystemDriver(str(self.root), run_at_once, run_at_once, clock)
+        return FilesystemDriver(str(self.root), Lanes(*[run_at_once] * 4), clock)
 
     def plant(self, key: str, data: bytes) -> None:
         """Write a file as any program would, last changed when the clock says."""
@@ -47,10 +47,12 @@ class FilesystemInThreads(Filesystem):
     """The contract on a directory, with the thread pools of the daemon."""
 
     def make(self, clock: Clock) -> FilesystemDriver:
-        """Return one on a new directory, with two pools of its own."""
+        """Return one on a new directory, with pools of its own."""
         self.root = Path(self.mktemp())
-        pools = [Workers(reactor, name, 4) for name in ("reads", "upkeep")]
+        pools = [
+            Workers(reactor, name, 4) for name in ("lookup", "ingest", "commit", "housekeeping")
+        ]
         for pool in pools:
             pool.start()
             self.addCleanup(pool.stop)
-        return FilesystemDriver(str(self.root), pools[0], pools[1], clock)
+        return FilesystemDriver(str(self.root), Lanes(*pools), clock)

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.task import Clock
 
 from oci_registry.storage.drivers.s3.driver import CHECKED, S3Driver
-from oci_registry.streams.threads import Workers
+from oci_registry.streams.threads import Lanes, Workers
 from tests.contract import base, driver
 from tests.support import s3
 from tests.support.daemon import reactor
@@ -35,7 +35,9 @@ class Bucket(driver.DriverContract):
         """Return one on a new bucket, whose work is done at once."""
         self.settings = s3.new_bucket(str(Path(self.mktemp())), prefix=self.prefix)
         run: Any = run_at_once
-        return S3Driver(self.settings, run, run, run, _Reactor(clock, lambda call: call()))
+        return S3Driver(
+            self.settings, Lanes(run, run, run, run), _Reactor(clock, lambda call: call())
+        )
 
     def plant(self, key: str, data: bytes) -> None:
         """Put an object there as any client would; that it was now is what a journal says."""
@@ -74,11 +76,10 @@ class BelowAPrefixInThreads(Bucket):
     def make(self, clock: Clock) -> S3Driver:
         """Return one on a new bucket, with pools of its own."""
         self.settings = s3.new_bucket(str(Path(self.mktemp())), prefix=self.prefix)
-        pools = [Workers(reactor, name, 4) for name in ("reads", "upkeep", "local")]
+        pools = [
+            Workers(reactor, name, 4) for name in ("lookup", "ingest", "commit", "housekeeping")
+        ]
         for pool in pools:
             pool.start()
             self.addCleanup(pool.stop)
-        reads, upkeep, local = pools
-        return S3Driver(
-            self.settings, reads, upkeep, local, _Reactor(clock, reactor.callFromThread)
-        )
+        return S3Driver(self.settings, Lanes(*pools), _Reactor(clock, reactor.callFromThread))

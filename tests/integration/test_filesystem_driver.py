@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from oci_registry.storage.drivers import driver_class, files, filesystem
 from oci_registry.storage.drivers.filesystem import FilesystemDriver
 from oci_registry.storage.interfaces import StoreError
+from oci_registry.streams.threads import Lanes
 from tests.contract.base import KEY, NOW, OTHER, collect
 from tests.support.streams import ManualThread, run_at_once
 
@@ -29,9 +30,10 @@ import sys
 from twisted.internet.defer import execute
 from twisted.internet.task import Clock
 from oci_registry.storage.drivers.filesystem import FilesystemDriver
+from oci_registry.streams.threads import Lanes
 run = lambda call, *args: execute(call, *args)
 found = []
-FilesystemDriver(sys.argv[1], run, run, Clock()).create(sys.argv[2]).addCallback(found.append)
+FilesystemDriver(sys.argv[1], Lanes(*[run] * 4), Clock()).create(sys.argv[2]).addCallback(found.append)
 found[0].append(b"half of it")
 print("holding", flush=True)
 sys.stdin.read()
@@ -46,7 +48,7 @@ class DriverTestCase(SynchronousTestCase):
         self.transfers = self.root / "transfers"
         self.clock = Clock()
         self.clock.advance(NOW)
-        self.driver = FilesystemDriver(str(self.root), run_at_once, run_at_once, self.clock)
+        self.driver = FilesystemDriver(str(self.root), Lanes(*[run_at_once] * 4), self.clock)
         self.start()
 
     def start(self) -> None:
@@ -227,7 +229,7 @@ class Descriptors(DriverTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.thread = ManualThread()
-        self.late = FilesystemDriver(str(self.root), self.thread, self.thread, self.clock)
+        self.late = FilesystemDriver(str(self.root), Lanes(*[self.thread] * 4), self.clock)
         self.opened = len(os.listdir("/proc/self/fd"))
 
     def check_closed(self) -> None:

@@ -100,7 +100,7 @@ class ServiceTestCase(SynchronousTestCase):
         self.pools.append(Pool(*args))
         return self.pools[-1]
 
-    def driver(self, root: str, reads: object, upkeep: object, clock: IReactorTime) -> MemoryDriver:
+    def driver(self, root: str, lanes: object, clock: IReactorTime) -> MemoryDriver:
         self.store = MemoryDriver(clock)
         self.patch(self.store, "start", lambda: self.starting)
         return self.store

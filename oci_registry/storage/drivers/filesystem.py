@@ -37,7 +37,7 @@ from oci_registry.storage.interfaces import (
     StoreError,
 )
 from oci_registry.storage.keys import check_key
-from oci_registry.streams.threads import RunInThread
+from oci_registry.streams.threads import Lanes
 
 TRANSFERS = "transfers"
 """Where objects grow; what is in it belongs to nobody once its lock is free."""
@@ -71,7 +71,7 @@ class _FileWriter:
         self._driver = driver
         self._target = driver.path(key)
         self._path = path
-        self._descriptor = Descriptor(descriptor, driver.upkeep)
+        self._descriptor = Descriptor(descriptor, driver.lanes.lookup)
         # Commit and cancel run in threads; who stops while a commit is under way cancels beside it.
         self._lock = Lock()
         self._ended = False
@@ -89,7 +89,7 @@ class _FileWriter:
         return self._descriptor.read_soon(offset, length)
 
     def commit(self) -> Deferred[None]:
-        return self._descriptor.hold(self._driver.upkeep(as_store_error, self._commit))
+        return self._descriptor.hold(self._driver.lanes.commit(as_store_error, self._commit))
 
     def _commit(self) -> None:
         with self._lock:
@@ -102,7 +102,7 @@ class _FileWriter:
                 self._ended = True
 
     def cancel(self) -> Deferred[None]:
-        return self._driver.upkeep(as_store_error, self._cancel)
+        return self._driver.lanes.housekeeping(as_store_error, self._cancel)
 
     def _cancel(self) -> None:
         with self._lock:
@@ -117,18 +117,12 @@ class _FileWriter:
 
 @implementer(IDriver)
 class FilesystemDriver:
-    """Bytes at keys below *root*.
-
-    *reads* runs what a client waits for; *upkeep* runs the rest: commits, listings, deletions.
-    """
+    """Bytes at keys below *root*; *lanes* are the threads it works in."""
 
     sweep_interval = 300.0
 
-    def __init__(
-        self, root: str, reads: RunInThread, upkeep: RunInThread, clock: IReactorTime
-    ) -> None:
-        self.reads = reads
-        self.upkeep = upkeep
+    def __init__(self, root: str, lanes: Lanes, clock: IReactorTime) -> None:
+        self.lanes = lanes
         self.clock = clock
         self._root = Path(root)
         self._transfers = self._root / TRANSFERS
@@ -138,7 +132,7 @@ class FilesystemDriver:
         return self._root / check_key(key)
 
     def start(self) -> Deferred[None]:
-        return self.upkeep(as_store_error, self._remove_leftovers)
+        return self.lanes.housekeeping(as_store_error, self._remove_leftovers)
 
     def stop(self) -> Deferred[None]:
         return succeed(None)
@@ -175,7 +169,7 @@ class FilesystemDriver:
                     os.close(descriptor)
 
     def check(self) -> Deferred[None]:
-        return self.upkeep(as_store_error, self._check)
+        return self.lanes.lookup(as_store_error, self._check)
 
     def _check(self) -> None:
         path, descriptor = self._grow(None)
@@ -214,7 +208,7 @@ class FilesystemDriver:
         place(path, target)
 
     def stat(self, key: str) -> Deferred[ObjectInfo | None]:
-        return self.reads(as_store_error, self._stat, key)
+        return self.lanes.lookup(as_store_error, self._stat, key)
 
     def _stat(self, key: str) -> ObjectInfo | None:
         try:
@@ -226,13 +220,13 @@ class FilesystemDriver:
     def open(
         self, key: str, head: int = 0, start: int = 0, stop: int | None = None
     ) -> Deferred[IStoredObject | None]:
-        return self.reads(as_store_error, self._open, key, head, start)
+        return self.lanes.lookup(as_store_error, self._open, key, head, start)
 
     def _open(self, key: str, head: int, start: int) -> IStoredObject | None:
         opened = open_file(self.path(key))
         if opened is None:
             return None
-        descriptor = Descriptor(opened[0], self.reads)
+        descriptor = Descriptor(opened[0], self.lanes.lookup)
         try:
             first = os.pread(descriptor.number, head, start) if head else b""
         except BaseException:
@@ -241,7 +235,7 @@ class FilesystemDriver:
         return _StoredFile(_info(key, opened[1]), first, descriptor)
 
     def get(self, key: str, limit: int) -> Deferred[bytes | None]:
-        return self.reads(as_store_error, self._get, key, limit)
+        return self.lanes.lookup(as_store_error, self._get, key, limit)
 
     def _get(self, key: str, limit: int) -> bytes | None:
         opened = open_file(self.path(key))
@@ -252,7 +246,7 @@ class FilesystemDriver:
         return data if len(data) <= limit else None
 
     def put(self, key: str, data: bytes) -> Deferred[None]:
-        return self.upkeep(as_store_error, self._put, key, data)
+        return self.lanes.commit(as_store_error, self._put, key, data)
 
     def _put(self, key: str, data: bytes) -> None:
         target = self.path(key)
@@ -268,7 +262,7 @@ class FilesystemDriver:
             os.close(descriptor)
 
     def create(self, key: str, size: int | None = None) -> Deferred[IObjectWriter]:
-        return self.upkeep(as_store_error, self._create, key)
+        return self.lanes.lookup(as_store_error, self._create, key)
 
     def _create(self, key: str) -> IObjectWriter:
         self.path(key)
@@ -278,7 +272,7 @@ class FilesystemDriver:
         return _FileWriter(self, key, path, descriptor)
 
     def seal(self, key: str) -> Deferred[None]:
-        return self.upkeep(as_store_error, self._seal, key)
+        return self.lanes.housekeeping(as_store_error, self._seal, key)
 
     def _seal(self, key: str) -> None:
         opened = open_file(self.path(key))
@@ -289,14 +283,14 @@ class FilesystemDriver:
                 os.close(opened[0])
 
     def touch(self, key: str, used: float) -> Deferred[None]:
-        return self.upkeep(as_store_error, self._touch, key, used)
+        return self.lanes.housekeeping(as_store_error, self._touch, key, used)
 
     def _touch(self, key: str, used: float) -> None:
         with suppress(FileNotFoundError, NotADirectoryError):
             os.utime(self.path(key), (used, used), follow_symlinks=False)
 
     def delete(self, key: str) -> Deferred[bool]:
-        return self.upkeep(as_store_error, self._delete, key)
+        return self.lanes.housekeeping(as_store_error, self._delete, key)
 
     def _delete(self, key: str) -> bool:
         path = self.path(key)
@@ -308,7 +302,9 @@ class FilesystemDriver:
         return True
 
     def delete_many(self, keys: Sequence[str]) -> Deferred[Sequence[str]]:
-        return self.upkeep(as_store_error, lambda: [key for key in keys if self._delete(key)])
+        return self.lanes.housekeeping(
+            as_store_error, lambda: [key for key in keys if self._delete(key)]
+        )
 
     def link(self, key: str) -> Deferred[str | None]:
         self.path(key)
@@ -323,7 +319,9 @@ class FilesystemDriver:
 
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         walk = self._walk(prefix)
-        while batch := await self.upkeep(as_store_error, list, islice(walk, _LISTED_AT_ONCE)):
+        while batch := await self.lanes.housekeeping(
+            as_store_error, list, islice(walk, _LISTED_AT_ONCE)
+        ):
             for info in batch:
                 yield info
 

@@ -35,7 +35,7 @@ from oci_registry.storage.interfaces import (
 )
 from oci_registry.storage.keys import check_key
 from oci_registry.streams.flight import SingleFlight
-from oci_registry.streams.threads import RunInThread
+from oci_registry.streams.threads import Lanes
 
 BEGAN = "usage/began"
 """Written when the bucket is first used by us: what is older counts as used then."""
@@ -79,8 +79,7 @@ class _StoredObject:
 class S3Driver:
     """Bytes at keys of a bucket; new objects grow in a local directory, the spool.
 
-    *reads* runs what a client waits for and *upkeep* the rest of what goes to the bucket, *local* what
-    reads and writes files. *reactor* tells the time and is called from threads.
+    *lanes* are the threads it works in. *reactor* tells the time and is called from threads.
     """
 
     sweep_interval = 3600.0
@@ -90,20 +89,21 @@ class S3Driver:
     def __init__(
         self,
         settings: S3Settings,
-        reads: RunInThread,
-        upkeep: RunInThread,
-        local: RunInThread,
+        lanes: Lanes,
         reactor: Any,
     ) -> None:
         clock: IReactorTime = reactor
         self.bucket = bucket = Bucket(Connection(settings, clock.seconds))
         self._spool = settings.spool
-        self._reads = reads = sensible(reads, settings.description)
-        self._upkeep = upkeep = sensible(upkeep, settings.description)
-        self._local = local
+        place = settings.description
+        self._lookup = sensible(lanes.lookup, place)
+        self._commit = sensible(lanes.commit, place)
+        self._housekeeping = housekeeping = sensible(lanes.housekeeping, place)
+        # Files: what they raise is not the server's answer.
+        self._local_lookup, self._local_ingest = lanes.lookup, lanes.ingest
         self._clock = clock
         self._from_thread: FromThread = reactor.callFromThread
-        self._journal = Journal(bucket, upkeep, clock)
+        self._journal = Journal(bucket, housekeeping, clock)
         self._pieces = Pieces()
         self._opening: SingleFlight[tuple[str, int, int | None], OpenObject | None] = SingleFlight()
         self._began: float | None = None
@@ -117,7 +117,7 @@ class S3Driver:
     def check(self) -> Deferred[None]:
         if self._checked is not None and self._clock.seconds() - self._checked < CHECKED:
             return succeed(None)
-        return self._upkeep(self._check).addCallback(self._was_checked)
+        return self._lookup(self._check).addCallback(self._was_checked)
 
     def _check(self) -> float:
         """In a thread: read, write and remove something, and look for what is not there."""
@@ -167,7 +167,7 @@ class S3Driver:
         return ObjectInfo(key, found.size, self._journal.last(key, found.modified), found.sealed)
 
     def stat(self, key: str) -> Deferred[ObjectInfo | None]:
-        return self._unless_absent(self._reads(self.bucket.head, check_key(key))).addCallback(
+        return self._unless_absent(self._lookup(self.bucket.head, check_key(key))).addCallback(
             lambda found: None if found is None else self._info(key, found)
         )
 
@@ -196,7 +196,7 @@ class S3Driver:
         try:
             end = start + self._pieces.share
             end = end if stop is None else min(end, stop)
-            found = await self._unless_absent(self._reads(self.bucket.read, key, start, end))
+            found = await self._unless_absent(self._lookup(self.bucket.read, key, start, end))
         finally:
             self._pieces.opening -= 1
         if found is None:
@@ -206,7 +206,7 @@ class S3Driver:
         etag = found.etag
 
         def fetch(first: int, last: int) -> Deferred[bytes]:
-            return self._reads(self._fetch, key, first, last, etag)
+            return self._lookup(self._fetch, key, first, last, etag)
 
         return OpenObject(self._pieces, self._info(key, found), fetch, start, found.data)
 
@@ -218,7 +218,7 @@ class S3Driver:
         return data
 
     def get(self, key: str, limit: int) -> Deferred[bytes | None]:
-        return self._unless_absent(self._reads(self.bucket.get, check_key(key), limit))
+        return self._unless_absent(self._lookup(self.bucket.get, check_key(key), limit))
 
     def _unless_absent(self, work: Deferred[T]) -> Deferred[T | None]:
         def absent(failure: Failure) -> None:
@@ -233,7 +233,7 @@ class S3Driver:
             self.bucket.put(key, data, len(data), replace=True)
 
         check_key(key)
-        return self._upkeep(put).addCallback(lambda _: self._written(key))
+        return self._commit(put).addCallback(lambda _: self._written(key))
 
     def _written(self, key: str) -> None:
         self._pieces.forget(key)
@@ -241,14 +241,14 @@ class S3Driver:
 
     def create(self, key: str, size: int | None = None) -> Deferred[IObjectWriter]:
         check_key(key)
-        return self._local(as_store_error, open_spool, self._spool).addCallback(
+        return self._local_lookup(as_store_error, open_spool, self._spool).addCallback(
             lambda spool: S3Writer(
                 self.bucket,
                 key,
                 size,
                 spool,
-                self._upkeep,
-                self._local,
+                self._commit,
+                self._local_ingest,
                 self._from_thread,
                 lambda: self._written(key),
             )
@@ -256,14 +256,14 @@ class S3Driver:
 
     def seal(self, key: str) -> Deferred[None]:
         check_key(key)
-        return self._unless_absent(self._upkeep(self.bucket.seal, key))
+        return self._unless_absent(self._housekeeping(self.bucket.seal, key))
 
     def touch(self, key: str, used: float) -> Deferred[None]:
         self._journal.note(check_key(key), used)
         return succeed(None)
 
     def delete(self, key: str) -> Deferred[bool]:
-        return self._upkeep(self._delete, check_key(key)).addCallback(self._removed, key)
+        return self._housekeeping(self._delete, check_key(key)).addCallback(self._removed, key)
 
     def _delete(self, key: str) -> bool:
         try:
@@ -282,12 +282,12 @@ class S3Driver:
         def removed(gone: list[str]) -> Sequence[str]:
             return [key for key in gone if self._removed(True, key)]
 
-        return self._upkeep(self.bucket.delete_many, [check_key(key) for key in keys]).addCallback(
-            removed
-        )
+        return self._housekeeping(
+            self.bucket.delete_many, [check_key(key) for key in keys]
+        ).addCallback(removed)
 
     def link(self, key: str) -> Deferred[str | None]:
-        return self._reads(self.bucket.link, check_key(key))
+        return self._lookup(self.bucket.link, check_key(key))
 
     # -- sweeping
 
@@ -296,11 +296,11 @@ class S3Driver:
 
     async def _begin_sweep(self, oldest: float) -> bool:
         if self._began is None:
-            self._began = await self._upkeep(self._find_beginning)
+            self._began = await self._housekeeping(self._find_beginning)
         # A little less than the interval, or this replica would find its own last claim too young.
-        if not await self._upkeep(self.bucket.claim, SWEEPER, self.sweep_interval * 0.9):
+        if not await self._housekeeping(self.bucket.claim, SWEEPER, self.sweep_interval * 0.9):
             return False
-        aborted = await self._upkeep(self._abort_abandoned)
+        aborted = await self._housekeeping(self._abort_abandoned)
         if aborted:
             self._log.info("removed {count} uploads that nobody completed", count=aborted)
         await self._journal.gather(oldest)
@@ -318,7 +318,7 @@ class S3Driver:
         check_key(prefix)
         token: str | None = None
         while True:
-            page, token = await self._upkeep(self.bucket.page, prefix, token)
+            page, token = await self._housekeeping(self.bucket.page, prefix, token)
             for listed in page:
                 used = self._journal.last(listed.key, max(listed.modified, self._began or 0.0))
                 yield ObjectInfo(listed.key, listed.size, used, True)

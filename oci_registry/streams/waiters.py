@@ -1,0 +1,50 @@
+"""Deferreds that wait for one event, and are fired together when it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+T = TypeVar("T")
+
+
+class Waiters(Generic[T]):
+    """Everyone who waits for the same event.
+
+    A waiter may be cancelled: it leaves, and the others go on waiting. Whoever begins to wait while the
+    others are fired waits for the next event.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[Deferred[T]] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def wait(self) -> Deferred[T]:
+        """Return a Deferred of the next event."""
+        waiter: Deferred[T] = Deferred(self._leave)
+        self._waiting.append(waiter)
+        return waiter
+
+    def _leave(self, waiter: Deferred[T]) -> None:
+        if waiter in self._waiting:
+            self._waiting.remove(waiter)
+
+    def fire(self, value: T) -> None:
+        """The event has come: everyone gets *value*."""
+        self._end(lambda waiter: waiter.callback(value))
+
+    def fail(self, error: Exception | Failure) -> None:
+        """The event will not come: everyone gets *error*."""
+        self._end(lambda waiter: waiter.errback(error))
+
+    def _end(self, answer: Callable[[Deferred[T]], None]) -> None:
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            # One of those before may have cancelled it.
+            if not waiter.called:
+                answer(waiter)
