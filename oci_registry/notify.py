@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable
 
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 Send = Callable[[str, bytes], None]
@@ -62,3 +63,25 @@ class ServiceManager:
                 state=state.partition("\n")[0],
                 error=str(error),
             )
+
+
+class Announcement:
+    """Tells the service manager that the daemon serves as soon as the reactor runs, and when it stops.
+
+    Not before the reactor runs: it takes the signals by which the daemon is stopped in order.
+    """
+
+    def __init__(self, manager: ServiceManager, clock: IReactorTime) -> None:
+        self._manager = manager
+        self._clock = clock
+        self._ready: IDelayedCall | None = None
+
+    def start(self) -> None:
+        """The daemon has been started."""
+        self._ready = self._clock.callLater(0, self._manager.ready)
+
+    def stop(self) -> None:
+        """The daemon is being stopped."""
+        if self._ready is not None and self._ready.active():
+            self._ready.cancel()
+        self._manager.stopping()

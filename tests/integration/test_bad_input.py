@@ -185,7 +185,7 @@ class BadInput(MirrorTestCase):
         for cut in range(1, len(request), 7):
             response = await self.client.send(request[:cut])
             response.close()
-        await until(lambda: daemon._site.connection_count() == 0)
+        await until(lambda: daemon.parts.site.connection_count() == 0)
         self.assertEqual(200, (await self.client.get("/v2/")).status)
 
     @running
@@ -224,5 +224,5 @@ class BadInput(MirrorTestCase):
         for _ in range(50):
             response = await self.client.send(b"GET /v2/")
             response.close()
-        await until(lambda: daemon._site.connection_count() == 0)
+        await until(lambda: daemon.parts.site.connection_count() == 0)
         self.assertEqual(200, (await self.client.get("/healthz")).status)

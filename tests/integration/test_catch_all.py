@@ -76,7 +76,7 @@ class Fallback(MirrorTestCase):
         for name in NAMES:
             self.assertEqual(200, (await self.pull(name)).status)
         self.assertEqual(FAILURES, self.dialled())
-        page = self.daemons[-1].metrics.page().decode()
+        page = self.daemons[-1].parts.metrics.page().decode()
         labels = f'{{host="{self.registry.host}",namespace="*"}}'
         self.assertIn(f"oci_registry_upstream_available{labels} 0.0", page)
         self.registry.start(self.time)

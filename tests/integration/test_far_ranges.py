@@ -38,7 +38,7 @@ class FarRanges(MirrorTestCase):
 
     def fetching(self) -> float | None:
         name = "oci_registry_far_ranges_in_flight"
-        value: float | None = self.daemons[-1].metrics.registry.get_sample_value(name)
+        value: float | None = self.daemons[-1].parts.metrics.registry.get_sample_value(name)
         return value
 
     @running

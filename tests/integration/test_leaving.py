@@ -49,14 +49,14 @@ class Leaving(MirrorTestCase):
             response.close()
         for response in self.client.responses:
             response.close()
-        await until(lambda: daemon._site.connection_count() == 0)
+        await until(lambda: daemon.parts.site.connection_count() == 0)
         for path, blob in zip(paths, blobs, strict=False):
             got = await self.client.get(path)
             self.assertTrue(bytes(got.body) == blob)
         await until(lambda: len(self.files("blobs")) == 4 and not self.files("transfers"))
         for response in self.client.responses:
             response.close()
-        await until(lambda: daemon._site.connection_count() == 0)
+        await until(lambda: daemon.parts.site.connection_count() == 0)
         root = str(self.root.resolve())
         self.assertEqual(set(), {path for path in open_files() if path.startswith(root)})
         page = await self.client.get("/metrics")

@@ -77,10 +77,10 @@ class Signed(MirrorTestCase):
         """Lists go with the sweep when nobody has asked for them for as long as objects may lie unused."""
         daemon = await self.start()
         await self.verify()
-        await daemon._referrers.stop()
+        await daemon.parts.referrers.stop()
         self.assertEqual(1, sum("_referrers" in name for name in self.files()))
         self.time.forward(15 * DAY)
-        await daemon.sweep()
+        await daemon.parts.sweep.run()
         self.assertEqual(0, sum("_referrers" in name for name in self.files()))
 
     @running

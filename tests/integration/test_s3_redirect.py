@@ -124,5 +124,5 @@ class Redirect(BucketTestCase):
         daemon = await self.start()
         self.clock.ahead += 20 * 86400
         self.assertEqual(307, (await self.client.get(self.path)).status)
-        await daemon.sweep()
+        await daemon.parts.sweep.run()
         self.assertTrue(self.has(self.layer))

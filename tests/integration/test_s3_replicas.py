@@ -82,7 +82,7 @@ class Replicas(BucketTestCase):
         digest = self.registry.add_blob(b"more" * 1000)
         self.registry.unscript()
         await self.client.get(f"/v2/library/app/blobs/{digest}")
-        await until(lambda: self.has(digest) and not daemon._transfers._all)
+        await until(lambda: self.has(digest) and not daemon.parts.transfers._all)
         self.assertEqual(before, sum("if-none-match" in a.headers for a in self.proxy.asked))
 
     @running
@@ -98,7 +98,7 @@ class Replicas(BucketTestCase):
         self.place(digest, data[:-1])
         gate.callback(None)
         await response.done
-        await until(lambda: not self.daemons[0]._transfers._all)
+        await until(lambda: not self.daemons[0].parts.transfers._all)
         self.assertTrue(self.content(digest) == data)
 
     @running

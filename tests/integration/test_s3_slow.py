@@ -30,11 +30,11 @@ class Slow(BucketTestCase):
 
     async def quiet(self, daemon: Daemon) -> None:
         """Wait until no thread asks the bucket for more."""
-        await until(lambda: not daemon._readers._pool.working)
+        await until(lambda: not daemon.parts.lanes.lookup._pool.working)
 
     def held(self, daemon: Daemon) -> int:
         """Return the bytes that are in memory, and check that they are counted right."""
-        kept = daemon._driver._pieces
+        kept = daemon.parts.driver._pieces
         counted = sum(piece.stop - piece.start for piece in kept._recent)
         self.assertEqual(counted, kept.held)
         return int(counted)
@@ -55,7 +55,7 @@ class Slow(BucketTestCase):
         response.resume()
         await response.done
         self.assertEqual(digest.encoded, response.body.sha256.hexdigest())
-        await until(lambda: not daemon._driver._pieces.held)
+        await until(lambda: not daemon.parts.driver._pieces.held)
 
     @running
     async def test_twenty(self) -> None:
@@ -74,7 +74,7 @@ class Slow(BucketTestCase):
         for digest, response in stalled:
             await response.done
             self.assertEqual(digest.encoded, response.body.sha256.hexdigest())
-        await until(lambda: not daemon._driver._pieces.held)
+        await until(lambda: not daemon.parts.driver._pieces.held)
         self.assertEqual(0, self.registry.count("/blobs/"))
 
     @running
@@ -84,9 +84,9 @@ class Slow(BucketTestCase):
         for seed in range(5):
             _, response = await self.stalled(20 * MIB, seed)
             response.close()
-        await until(lambda: not daemon._driver._pieces.held)
-        self.assertEqual({}, daemon._driver._pieces._objects)
-        self.assertEqual(0, daemon._driver._pieces._count)
+        await until(lambda: not daemon.parts.driver._pieces.held)
+        self.assertEqual({}, daemon.parts.driver._pieces._objects)
+        self.assertEqual(0, daemon.parts.driver._pieces._count)
 
     @running
     async def test_a_slow_one_beside_a_fast_one(self) -> None:

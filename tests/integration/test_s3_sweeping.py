@@ -36,7 +36,7 @@ class Sweeping(BucketTestCase):
     async def sweep(self, daemon: Daemon) -> None:
         """Sweep, as if the last time were long ago."""
         self.bucket.delete_object(Bucket=self.direct.bucket, Key=driver.SWEEPER)
-        await daemon.sweep()
+        await daemon.parts.sweep.run()
 
     @running
     async def test_unused_blobs_go(self) -> None:
@@ -76,7 +76,7 @@ class Sweeping(BucketTestCase):
         second = await self.start()
         self.clock.ahead += DEFAULT_INVALIDATION_TIME - 3600
         await self.pull(path)
-        await second._driver._journal.flush()
+        await second.parts.driver._journal.flush()
         self.clock.ahead += 7200
         await self.sweep(first)
         self.assertEqual({self.key(used)}, self.keys("blobs"))
@@ -107,15 +107,15 @@ class Sweeping(BucketTestCase):
         """Of two daemons that want to sweep one does so, and none again before the interval is over."""
         daemons = [await self.start(), await self.start()]
         self.proxy.asked.clear()
-        await gatherResults([daemon.sweep() for daemon in daemons])
+        await gatherResults([daemon.parts.sweep.run() for daemon in daemons])
         self.assertEqual(1, self.proxy.count("UPLOADS"))
         for daemon in daemons:
-            await daemon.sweep()
+            await daemon.parts.sweep.run()
         self.assertEqual(1, self.proxy.count("UPLOADS"))
 
     def list_five_at_once(self) -> None:
         """Let a page of the first daemon's listings hold five objects."""
-        self.daemons[0]._driver.bucket.connection.writing.meta.events.register(
+        self.daemons[0].parts.driver.bucket.connection.writing.meta.events.register(
             "provide-client-params.s3.ListObjectsV2",
             lambda params, **_: {**params, "MaxKeys": 5},
         )
@@ -184,7 +184,7 @@ class Sweeping(BucketTestCase):
         for name in ("ours/blobs/x", "oursnot/blobs/x", "theirs"):
             self.bucket.create_multipart_upload(Bucket=self.direct.bucket, Key=name)
         self.clock.ahead += driver.ABANDONED + 60
-        await daemon.sweep()
+        await daemon.parts.sweep.run()
         keys = {upload["Key"] for upload in self.uploads()}
         self.assertEqual({"oursnot/blobs/x", "theirs"}, keys)
 

@@ -131,5 +131,5 @@ class Trust(BucketTestCase):
             self.bucket.put_object(Bucket=self.direct.bucket, Key=name, Body=b"foreign")
         daemon = await self.start()
         self.clock.ahead += 10 * 365 * 86400
-        await daemon.sweep()
+        await daemon.parts.sweep.run()
         self.assertLessEqual(names, self.keys())

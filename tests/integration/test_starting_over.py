@@ -119,5 +119,5 @@ class StartingOver(MirrorTestCase):
 
     async def second_under_way(self) -> None:
         """Wait until the second host has sent what it sends before its gate."""
-        (transfer,) = self.daemons[-1]._transfers._all
+        (transfer,) = self.daemons[-1].parts.transfers._all
         await until(lambda: transfer.blob is not None and transfer.blob.received >= 10 * MIB)

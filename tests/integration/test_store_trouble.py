@@ -59,7 +59,7 @@ class TroubleTestCase(MirrorTestCase):
 
     def value(self, name: str, **labels: str) -> float | None:
         """Return a metric."""
-        metrics = self.daemons[-1].metrics
+        metrics = self.daemons[-1].parts.metrics
         value: float | None = metrics.registry.get_sample_value(f"oci_registry_{name}", labels)
         return value
 

@@ -85,9 +85,9 @@ class MirrorTestCase(TestCase):
         self.daemons.append(daemon)
         daemon.privilegedStartService()
         daemon.startService()
-        port = await daemon.services[0]._waitingForPort  # type: ignore[attr-defined]
-        daemon.services[0]._waitingForPort.addErrback(lambda _: None)  # type: ignore[attr-defined]
-        daemon.services[0]._waitingForPort = _fired(port)  # type: ignore[attr-defined]
+        port = await daemon.parts.ports.services[0]._waitingForPort  # type: ignore[attr-defined]
+        daemon.parts.ports.services[0]._waitingForPort.addErrback(lambda _: None)  # type: ignore[attr-defined]
+        daemon.parts.ports.services[0]._waitingForPort = _fired(port)  # type: ignore[attr-defined]
         self.client = Client(reactor, port.getHost().port)
         self.addCleanup(self.client.close)
         return daemon
@@ -108,7 +108,7 @@ class MirrorTestCase(TestCase):
 
     async def idle(self) -> None:
         """Wait until no transfer of any daemon is under way."""
-        await until(lambda: not any(daemon._transfers._all for daemon in self.daemons))
+        await until(lambda: not any(daemon.parts.transfers._all for daemon in self.daemons))
 
     @running
     async def tearDown(self) -> None:

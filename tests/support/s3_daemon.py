@@ -55,7 +55,7 @@ class BucketTestCase(MirrorTestCase):
         settings = {"storage": self.storage, "on": self.clock, **settings}
         daemon = await super().start(*upstreams, grace=grace, **settings)
         if self.working:
-            await until(lambda: daemon._driver._checked is not None)
+            await until(lambda: daemon.parts.driver._checked is not None)
         return daemon
 
     working = True
@@ -67,7 +67,10 @@ class BucketTestCase(MirrorTestCase):
         self.proxy.closing = False
         # The daemon ends its threads in the reactor's, where the proxy could answer none of them.
         self.proxy.hang_up()
-        pools = [pool for d in self.daemons for pool in (d._readers, d._keepers)]
+        lanes = [daemon.parts.lanes for daemon in self.daemons]
+        pools: list[Any] = [
+            pool for lane in lanes for pool in (lane.lookup, lane.commit, lane.housekeeping)
+        ]
         await until(lambda: not any(pool._pool.working for pool in pools))
         await MirrorTestCase.tearDown(self)
         await self.proxy.down()
@@ -113,5 +116,5 @@ class BucketTestCase(MirrorTestCase):
 
     def metric(self, daemon: Daemon, name: str, **labels: str) -> float | None:
         """Return the value of a metric."""
-        value: float | None = daemon.metrics.registry.get_sample_value(name, labels)
+        value: float | None = daemon.parts.metrics.registry.get_sample_value(name, labels)
         return value

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import re
+import resource
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import evolve
-from twisted.application.service import Application
+from twisted.application.service import Application, MultiService
 from twisted.internet.defer import Deferred, execute, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry import service
+from oci_registry.build import Makers
 from oci_registry.config.settings import FilesystemSettings, Settings, UpstreamSources
 from oci_registry.config.sources import reread_upstreams
+from oci_registry.eviction.periodic import PeriodicSweep
+from oci_registry.lifecycle import STOP_TIMEOUT
 from oci_registry.notify import ServiceManager
+from oci_registry.pullthrough.manifests import ManifestCache
+from oci_registry.pullthrough.referrers import ReferrersLists
+from oci_registry.pullthrough.transfers import Transfers
+from oci_registry.reload import Reloader
 from oci_registry.service import Daemon, make_service
 from oci_registry.storage.drivers.memory import MemoryDriver
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.upstream.connecting import Connector
+from oci_registry.upstream.table import UpstreamTable
 from oci_registry.web import root
+from oci_registry.web.patience import Patience
 from oci_registry.web.root import READY_TIMEOUT
 from oci_registry.web.site import RegistrySite
 from tests.support.settings import upstream_settings
@@ -84,11 +93,15 @@ class ServiceTestCase(SynchronousTestCase):
         self.pools: list[Pool] = []
         self.events: list[str] = []
         self.starting: Deferred[None] = succeed(None)
-        self.patch(service, "Workers", self.pool)
-        self.patch(service, "Hangup", self.signal)
-        self.patch(service, "driver_class", lambda name: self.driver)
-        self.patch(service, "_raise_file_limit", lambda: None)
-        self.patch(service, "build_access_log", lambda *args: Silent())
+        self.makers = Makers(
+            pool=self.pool,
+            driver=self.driver,
+            access_log=lambda settings, reactor: Silent(),
+            hangup=self.signal,
+        )
+        self.limits: list[tuple[int, int]] = []
+        self.patch(resource, "getrlimit", lambda kind: (1024, 4096))
+        self.patch(resource, "setrlimit", lambda kind, limits: self.limits.append(limits))
         globalLogPublisher.addObserver(self.observe)
         self.addCleanup(globalLogPublisher.removeObserver, self.observe)
 
@@ -100,7 +113,7 @@ class ServiceTestCase(SynchronousTestCase):
         self.pools.append(Pool(*args))
         return self.pools[-1]
 
-    def driver(self, root: str, lanes: object, clock: IReactorTime) -> MemoryDriver:
+    def driver(self, settings: Settings, lanes: object, clock: IReactorTime) -> MemoryDriver:
         self.store = MemoryDriver(clock)
         self.patch(self.store, "start", lambda: self.starting)
         return self.store
@@ -111,9 +124,7 @@ class ServiceTestCase(SynchronousTestCase):
             self.events.append(f"{level} {event['log_format'].format_map(event)}")
 
     def make(self, settings: Settings = SETTINGS) -> Daemon:
-        daemon = make_service(self.reactor, settings)
-        assert isinstance(daemon, Daemon)
-        return daemon
+        return Daemon(self.reactor, settings, makers=self.makers)
 
     def start(self, settings: Settings = SETTINGS) -> Daemon:
         daemon = self.make(settings)
@@ -189,6 +200,17 @@ class Starting(ServiceTestCase):
         self.assertEqual(["warn mind {this}", "warn two"], self.events[:2])
         self.assertIn("/nowhere", self.events[2])
 
+    def test_file_limit(self) -> None:
+        """It may have as many open files as the system allows: one or two are needed per client."""
+        self.start()
+        self.assertEqual([(4096, 4096)], self.limits)
+
+    def test_file_limit_reached(self) -> None:
+        """A limit that is as high as it may be stays."""
+        self.patch(resource, "getrlimit", lambda kind: (4096, 4096))
+        self.start()
+        self.assertEqual([], self.limits)
+
     def test_service_manager(self) -> None:
         """It is told that the daemon is ready once the reactor runs, and first of all that it stops."""
         told: list[tuple[str, int, str]] = []
@@ -198,7 +220,7 @@ class Starting(ServiceTestCase):
             def _tell(self, state: str) -> None:
                 told.append((state, len(test.reactor.tcpServers), test.events[-1].split()[1]))
 
-        self.patch(service, "ServiceManager", Manager)
+        self.makers = evolve(self.makers, manager=Manager)
         daemon = self.start()
         self.reactor.advance(0)
         self.assertEqual([("READY=1", 1, "serving")], told)
@@ -220,7 +242,7 @@ class Starting(ServiceTestCase):
         connection.leave()
 
     def errors(self, daemon: Daemon, kind: str) -> float | None:
-        registry = daemon.metrics.registry
+        registry = daemon.parts.metrics.registry
         return registry.get_sample_value("oci_registry_errors_total", {"kind": kind})
 
     def test_sweeps(self) -> None:
@@ -251,8 +273,8 @@ class Starting(ServiceTestCase):
         upstream = upstream_settings("mine.example.com", "mine.example.com")
         daemon = self.make(Settings(("tcp:1",), FilesystemSettings("/x"), upstreams=(upstream,)))
         for n in range(200):
-            daemon.metrics.namespace(f"h{n}.example.com")
-        self.assertEqual("mine.example.com", daemon.metrics.namespace("mine.example.com"))
+            daemon.parts.metrics.namespace(f"h{n}.example.com")
+        self.assertEqual("mine.example.com", daemon.parts.metrics.namespace("mine.example.com"))
 
 
 class Rereading(ServiceTestCase):
@@ -275,7 +297,7 @@ class Rereading(ServiceTestCase):
 
     def hosts(self) -> set[str]:
         """The hosts that are exported."""
-        page = self.running.metrics.page().decode()
+        page = self.running.parts.metrics.page().decode()
         return set(re.findall(r'upstream_available\{host="([^"]+)"', page))
 
     def test_reread(self) -> None:
@@ -391,3 +413,62 @@ class Stopping(ServiceTestCase):
         """A daemon can be made and stopped again on the same settings."""
         for _ in range(2):
             self.successResultOf(self.start().stopService())
+
+    def noting(self, owner: type, name: str, *, failing: bool) -> None:
+        """Note in `stopped` whose method is called; it fails if *failing*."""
+        original = getattr(owner, name)
+
+        def noted(part: Any, *arguments: Any) -> Any:
+            self.stopped.append(owner.__name__)
+            if failing:
+                raise OSError(owner.__name__)
+            return original(part, *arguments)
+
+        self.patch(owner, name, noted)
+
+    ORDER: ClassVar[list[tuple[type, str]]] = [
+        (Reloader, "stop"),
+        (MultiService, "stopService"),
+        (PeriodicSweep, "stop"),
+        (RegistrySite, "close"),
+        (Patience, "stop"),
+        (ManifestCache, "stop"),
+        (ReferrersLists, "stop"),
+        (Transfers, "stop"),
+        (MemoryDriver, "stop"),
+        (UpstreamTable, "close"),
+        (Pool, "stop"),
+        (Signal, "remove"),
+    ]
+
+    def stop_noting(self, *, failing: bool) -> list[str]:
+        """Return the kinds of parts that are stopped, in order."""
+        self.stopped: list[str] = []
+        for owner, name in self.ORDER:
+            self.noting(owner, name, failing=failing)
+        self.successResultOf(self.start().stopService())
+        return list(dict.fromkeys(self.stopped))
+
+    def test_order(self) -> None:
+        """Each part outlives those that need it: the driver the transfers, the threads the driver."""
+        self.assertEqual(
+            [owner.__name__ for owner, _ in self.ORDER], self.stop_noting(failing=False)
+        )
+        self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def test_faults(self) -> None:
+        """Whatever fails keeps no other part from being stopped."""
+        expected = [owner.__name__ for owner, _ in self.ORDER]
+        self.assertEqual(expected, self.stop_noting(failing=True))
+        self.assertTrue(self.flushLoggedErrors(OSError))
+        self.assertEqual("info stopped", self.events[-1])
+
+    def test_hanging_part(self) -> None:
+        """A part that does not end is given up after its time, and named."""
+        self.patch(MemoryDriver, "stop", lambda _: Deferred())
+        stopped = self.start().stopService()
+        self.assertNoResult(stopped)
+        self.reactor.advance(STOP_TIMEOUT)
+        self.successResultOf(stopped)
+        self.assertTrue([event for event in self.events if "stopping the store" in event])
+        self.assertFalse(any(pool.running for pool in self.pools))

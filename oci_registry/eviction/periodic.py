@@ -1,0 +1,54 @@
+"""The sweep, again and again."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from oci_registry.eviction.sweep import Sweep
+from oci_registry.metrics import Metrics
+
+
+class PeriodicSweep:
+    """Sweeps every *interval* seconds; one that fails does not end the others."""
+
+    _log = Logger()
+
+    def __init__(
+        self, sweep: Sweep, interval: float, clock: IReactorTime, metrics: Metrics
+    ) -> None:
+        self._sweep = sweep
+        self._interval = interval
+        self._metrics = metrics
+        self._looping = LoopingCall(self.run)
+        self._looping.clock = clock
+        self._running: Deferred[object] | None = None
+
+    def start(self) -> None:
+        """Sweep for the first time after one interval."""
+        self._looping.start(self._interval, now=False)
+
+    def stop(self) -> None:
+        """Break off the sweep under way, if there is one, and begin none."""
+        if self._looping.running:
+            self._looping.stop()
+        if self._running is not None:
+            self._running.cancel()
+
+    def run(self) -> Deferred[None]:
+        """Sweep now; failures are logged and counted."""
+        running: Deferred[object] = Deferred.fromCoroutine(self._sweep.run())
+        self._running = running
+        return running.addCallbacks(lambda _: None, self._failed).addBoth(self._ended)
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            return
+        self._metrics.error("sweep")
+        self._log.error("the sweep failed: {error}", error=failure.getErrorMessage())
+
+    def _ended(self, _: object) -> None:
+        self._running = None

@@ -1,0 +1,63 @@
+"""Parts that are started one after the other, and stopped in the opposite order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+STOP_TIMEOUT = 10.0
+"""Seconds that stopping one part may take, unless its step says otherwise."""
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+@frozen
+class Step:
+    """How one part of the daemon starts and stops.
+
+    *start* returns at once. *stop* may return a Deferred or a coroutine; it is waited for, up to
+    *stop_timeout* seconds.
+    """
+
+    name: str
+    start: Callable[[], object] = _nothing
+    stop: Callable[[], Coroutine[Any, Any, object] | Deferred[Any] | None] = _nothing
+    stop_timeout: float = STOP_TIMEOUT
+
+
+class Lifecycle:
+    """Starts the parts of a daemon in order, and stops them in the opposite order."""
+
+    _log = Logger()
+
+    def __init__(self, steps: Sequence[Step], clock: IReactorTime) -> None:
+        self._steps = steps
+        self._clock = clock
+
+    def start(self) -> None:
+        """Start every part; an error ends it."""
+        for step in self._steps:
+            step.start()
+
+    async def stop(self) -> None:
+        """Stop every part; one that fails, or does not end in time, is logged and keeps no other from it."""
+        for step in reversed(self._steps):
+            stopping = maybeDeferred(step.stop)
+            try:
+                await stopping.addTimeout(step.stop_timeout, self._clock)
+            except DeferredTimeout:
+                self._log.error(
+                    "stopping the {name} has not ended in {seconds:g} s: going on without it",
+                    name=step.name,
+                    seconds=step.stop_timeout,
+                )
+            except Exception:
+                self._log.failure("stopping the {name} failed", name=step.name)
