@@ -27,8 +27,10 @@ from oci_registry.logs import build_access_log, observe_application
 from oci_registry.metrics import Metrics
 from oci_registry.notify import ServiceManager
 from oci_registry.pullthrough.blobs import BlobCache
+from oci_registry.pullthrough.known import KnownManifests
 from oci_registry.pullthrough.lists import TagLists
 from oci_registry.pullthrough.manifests import ManifestCache
+from oci_registry.pullthrough.records import RecordWriter
 from oci_registry.pullthrough.referrers import ReferrersLists
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.transfers import Transfers
@@ -145,8 +147,10 @@ class Daemon(MultiService):
         trouble = StoreTrouble(reactor, metrics)
         transfers = Transfers(blobs, self._lanes.ingest, reactor, trouble, sizes, metrics)
         patience = Patience(reactor)
-        referrers_lists = ReferrersLists(referrers, manifests, reactor, trouble)
-        manifest_cache = ManifestCache(manifests, tags, sizes, reactor, trouble, metrics)
+        self._records = RecordWriter(reactor, trouble)
+        referrers_lists = ReferrersLists(referrers, manifests, self._records, reactor, trouble)
+        known = KnownManifests(manifests, tags, self._records, reactor, trouble)
+        manifest_cache = ManifestCache(known, sizes, reactor, metrics)
         handlers: dict[type, Handler] = {
             ManifestRoute: ManifestHandler(table, manifest_cache, patience),
             BlobRoute: BlobHandler(
@@ -183,7 +187,6 @@ class Daemon(MultiService):
         )
         self._driver, self._transfers, self._patience = driver, transfers, patience
         self._manifests = manifest_cache
-        self._referrers = referrers_lists
         self._sweep = sweep
         self._sweeping = LoopingCall(self.sweep)
         self._sweeping.clock = reactor
@@ -280,8 +283,8 @@ class Daemon(MultiService):
         await gatherResults([self._site.close(grace), self._admin_site.close(grace)])
         self._patience.stop()
         await self._manifests.stop()
-        await self._referrers.stop()
         await self._transfers.stop()
+        await self._records.stop()
         await self._driver.stop()
         await self._table.close()
         for pool in self._pools:

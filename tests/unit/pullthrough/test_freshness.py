@@ -34,10 +34,10 @@ class Judged(SynchronousTestCase):
         """For a while after that a tag may be served while it is asked, but not from the future."""
         for age, believed, expected in (
             (59.9, 60.0, Freshness.FRESH),
-            (60.0, 60.0, Freshness.USABLE),
-            (69.9, 60.0, Freshness.USABLE),
+            (60.0, 60.0, Freshness.STALE),
+            (69.9, 60.0, Freshness.STALE),
             (70.0, 60.0, Freshness.REVALIDATE),
-            (0.0, 0.0, Freshness.USABLE),
+            (0.0, 0.0, Freshness.STALE),
             (-1.0, 60.0, Freshness.REVALIDATE),
         ):
             self.assertIs(expected, judge(age, believed, 10.0), (age, believed))
