@@ -30,7 +30,7 @@ class Slow(BucketTestCase):
 
     async def quiet(self, daemon: Daemon) -> None:
         """Wait until no thread asks the bucket for more."""
-        await until(lambda: not daemon._readers._pool.working)
+        await until(lambda: not any(pool._pool.working for pool in daemon._pools))
 
     def held(self, daemon: Daemon) -> int:
         """Return the bytes that are in memory, and check that they are counted right."""

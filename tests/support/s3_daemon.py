@@ -67,7 +67,7 @@ class BucketTestCase(MirrorTestCase):
         self.proxy.closing = False
         # The daemon ends its threads in the reactor's, where the proxy could answer none of them.
         self.proxy.hang_up()
-        pools = [pool for d in self.daemons for pool in (d._readers, d._keepers)]
+        pools = [pool for d in self.daemons for pool in d._pools]
         await until(lambda: not any(pool._pool.working for pool in pools))
         await MirrorTestCase.tearDown(self)
         await self.proxy.down()
