@@ -24,7 +24,7 @@ def judge(age: float, max_age: float, stale_while_revalidate: float) -> Freshnes
     return Freshness.FRESH if age < max_age else Freshness.STALE
 
 
-def usable_on_error(age: float, max_age: float, stale_if_error: float) -> bool:
+def may_serve_on_error(age: float, max_age: float, stale_if_error: float) -> bool:
     """Return whether a tag may be served, with a warning, should upstream not confirm it now.
 
     As in RFC 5861, section 4; with a *stale_if_error* of 0 it may never be, not even when the clock was

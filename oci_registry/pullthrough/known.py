@@ -67,7 +67,7 @@ class KnownManifests:
         """Return what a tag meant, None if that is not stored or cannot be read."""
         return await self._trouble.despite(READ, self._tags.get(*_names(target, tag)), None)
 
-    def refused(self, target: Target, tag: Tag) -> bool:
+    def is_negative(self, target: Target, tag: Tag) -> bool:
         """Whether upstream has refused the tag since it was last confirmed."""
         return tag_key(*_names(target, tag)) in self._negative
 
@@ -87,7 +87,7 @@ class KnownManifests:
                 after=manifest_key(target.upstream.namespace, manifest.digest),
             )
 
-    def refuse(self, target: Target, tag: Tag, *, gone: bool) -> None:
+    def set_negative(self, target: Target, tag: Tag, *, gone: bool) -> None:
         """Upstream has just refused a tag that is known; *gone*: because it does not exist any more."""
         names = _names(target, tag)
         self._negative[tag_key(*names)] = True

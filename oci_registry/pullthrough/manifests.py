@@ -1,4 +1,4 @@
-"""Manifests and tags: what is stored, kept true by asking upstream when it may have changed."""
+"""Manifests and tags: from the store while they are fresh, revalidated with upstream when they are not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from oci_registry.metrics import Metrics
-from oci_registry.pullthrough.freshness import Freshness, judge, usable_on_error
+from oci_registry.pullthrough.freshness import Freshness, judge, may_serve_on_error
 from oci_registry.pullthrough.known import KnownManifests
 from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.pullthrough.sizes import KnownSizes
@@ -56,8 +56,8 @@ class Doubt(Enum):
 class ServedManifest:
     """A manifest to serve, with *cached*: it did not have to come from upstream.
 
-    *age*: None, or the seconds since upstream confirmed what the tag means, if that is longer than it
-    is believed. *doubt*: what has come of asking again, None if that is not known yet.
+    *age*: None, or the seconds since upstream confirmed what the tag means, if it is stale. *doubt*: what
+    has come of asking again, None if that is not known yet.
     """
 
     manifest: Manifest
@@ -140,7 +140,7 @@ class ManifestCache:
 
     def _judge(self, target: Target, tag: Tag, record: TagRecord) -> Freshness:
         upstream = target.upstream
-        if self._known.refused(target, tag):
+        if self._known.is_negative(target, tag):
             return Freshness.REVALIDATE
         return judge(
             self._clock.seconds() - record.checked,
@@ -192,7 +192,7 @@ class ManifestCache:
         if known is not None and self._judge(target, tag, record) is Freshness.FRESH:
             # Somebody else has asked while we looked in the store.
             return ServedManifest(known, cached=True)
-        usable = known is not None and usable_on_error(
+        may_be_stale = known is not None and may_serve_on_error(
             self._clock.seconds() - record.checked,
             upstream.manifest_invalidation_time,
             upstream.stale_if_error,
@@ -200,13 +200,13 @@ class ManifestCache:
         try:
             if known is None:
                 return await self._fetch(target, tag)
-            return await self._revalidate(target, tag, known, patient=not usable)
+            return await self._revalidate(target, tag, known, patient=not may_be_stale)
         except RegistryError as error:
             unknown = isinstance(error, _UNKNOWN)
             final = isinstance(error, Denied) or (unknown and upstream.believe_not_found)
-            if known is None or not usable or final:
+            if known is None or not may_be_stale or final:
                 if unknown or final:
-                    self._known.refuse(target, tag, gone=unknown)
+                    self._known.set_negative(target, tag, gone=unknown)
                 raise
             self._log.warn(
                 "{host}/{repository}:{tag} is served stale: {error}",

@@ -9,7 +9,7 @@ from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from oci_registry.pullthrough.freshness import usable_on_error
+from oci_registry.pullthrough.freshness import may_serve_on_error
 from oci_registry.pullthrough.records import RecordWriter
 from oci_registry.pullthrough.trouble import READ, StoreTrouble
 from oci_registry.spec.digest import Digest
@@ -97,7 +97,7 @@ class ReferrersLists:
             return None
         stored = self._kept.get(upstream.namespace, target.repository, digest)
         kept = await self._trouble.despite(READ, stored, None)
-        if kept is None or not usable_on_error(
+        if kept is None or not may_serve_on_error(
             self._clock.seconds() - kept.checked,
             upstream.manifest_invalidation_time,
             upstream.stale_if_error,

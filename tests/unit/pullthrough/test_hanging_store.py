@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -28,7 +29,7 @@ class WritingTestCase(ManifestTestCase):
         for name in ("put", "delete"):
             self.patch(self.driver, name, self.watched(name, getattr(self.driver, name)))
 
-    def watched(self, name: str, call: Any) -> Any:
+    def watched(self, name: str, call: Callable[..., Deferred[Any]]) -> Any:
         def watched(key: str, *data: bytes) -> Deferred[Any]:
             kind = TAG if "_tags" in key else MANIFEST
             self.written.append(f"{name} {kind}")
