@@ -27,8 +27,10 @@ from oci_registry.logs import build_access_log
 from oci_registry.metrics import Metrics
 from oci_registry.notify import Announcement, ServiceManager
 from oci_registry.pullthrough.blobs import BlobCache
+from oci_registry.pullthrough.known import KnownManifests
 from oci_registry.pullthrough.lists import TagLists
 from oci_registry.pullthrough.manifests import ManifestCache
+from oci_registry.pullthrough.records import RecordWriter
 from oci_registry.pullthrough.referrers import ReferrersLists
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.transfers import Transfers
@@ -60,6 +62,9 @@ SHORTEST_STOP = 5.0
 """Seconds beyond the grace period in which connections that were cut off must be gone."""
 LAST_COMMITS = 60.0
 """Seconds in which downloads that have arrived whole are committed when the daemon stops."""
+
+LAST_RECORDS = 15.0
+"""Seconds in which the records of manifests and tags are written; their writer gives up before."""
 
 
 class Pool(RunInThread, Protocol):
@@ -132,7 +137,7 @@ class Parts:
     driver: IDriver
     lanes: Lanes
     transfers: Transfers
-    referrers: ReferrersLists
+    records: RecordWriter
     sweep: PeriodicSweep
     site: RegistrySite
     ports: MultiService
@@ -154,6 +159,7 @@ class _Store:
 class _PullThrough:
     """What a mirror does: one class for each kind of content."""
 
+    records: RecordWriter
     transfers: Transfers
     blobs: BlobCache
     manifests: ManifestCache
@@ -228,12 +234,15 @@ class _Builder:
         clock, metrics, sizes = self.reactor, self.metrics, KnownSizes()
         trouble = StoreTrouble(clock, metrics)
         transfers = Transfers(store.blobs, store.lanes.ingest, clock, trouble, sizes, metrics)
+        records = RecordWriter(clock, trouble)
+        known = KnownManifests(store.manifests, store.tags, records, clock, trouble)
         return _PullThrough(
+            records,
             transfers,
             BlobCache(store.blobs, transfers, sizes, trouble, metrics),
-            ManifestCache(store.manifests, store.tags, sizes, clock, trouble, metrics),
+            ManifestCache(known, sizes, clock, metrics),
             TagLists(store.tags, trouble),
-            ReferrersLists(store.referrers, store.manifests, clock, trouble),
+            ReferrersLists(store.referrers, store.manifests, records, clock, trouble),
         )
 
     def v2(self, table: UpstreamTable, pull: _PullThrough, patience: Patience) -> V2:
@@ -352,8 +361,8 @@ def build(
         Step("upstreams", stop=table.close),
         # Whoever stores something comes after it, and so ends before it.
         Step("store", lambda: builder.start_driver(store.driver), store.driver.stop),
+        Step("writing of records", stop=pull.records.stop, stop_timeout=LAST_RECORDS),
         Step("transfers", stop=pull.transfers.stop, stop_timeout=LAST_COMMITS),
-        Step("lists of referrers", stop=pull.referrers.stop),
         Step("manifests", stop=pull.manifests.stop),
         Step("watch over slow clients", patience.start, patience.stop),
         Step(
@@ -372,7 +381,7 @@ def build(
         store.driver,
         store.lanes,
         pull.transfers,
-        pull.referrers,
+        pull.records,
         periodic,
         site,
         ports,

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
+from cachetools import LRUCache
 from twisted.internet.interfaces import IReactorTime
 
-from oci_registry.pullthrough.trouble import READ, WRITTEN, StoreTrouble
+from oci_registry.pullthrough.records import RecordWriter
+from oci_registry.pullthrough.trouble import READ, StoreTrouble
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
+from oci_registry.storage.keys import manifest_key, tag_key
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.tags import TagRecord, TagStore
 from oci_registry.upstream.table import Target
 
-_REMEMBERED = 10_000
+NEGATIVE_TAGS = 10_000
+"""Known tags of which we remember that upstream has refused them."""
 
 
 class KnownManifests:
-    """The stores of manifests and tags, for whoever goes on when they fail: no method raises."""
+    """The stores of manifests and tags, in which nobody waits for a write, and no method raises."""
 
     def __init__(
         self,
         manifests: ManifestStore,
         tags: TagStore,
+        writer: RecordWriter,
         clock: IReactorTime,
         trouble: StoreTrouble,
     ) -> None:
         self._manifests = manifests
         self._tags = tags
+        self._writer = writer
         self._clock = clock
         self._trouble = trouble
-        self._refused: OrderedDict[tuple[str, str, str], None] = OrderedDict()
+        self._negative: LRUCache[str, bool] = LRUCache(NEGATIVE_TAGS)
 
     def recall(self, target: Target, digest: Digest) -> Manifest | None:
         """Return a manifest if it is in memory."""
@@ -45,42 +49,52 @@ class KnownManifests:
         stored = self._manifests.get(target.upstream.namespace, digest)
         return await self._trouble.despite(READ, stored, None)
 
-    async def keep(self, target: Target, manifest: Manifest) -> None:
-        """Keep a manifest that has come from upstream."""
+    def keep(self, target: Target, manifest: Manifest) -> None:
+        """Keep a manifest that has come from upstream: in memory now, and soon in the store."""
         host = target.upstream.namespace
-        await self._trouble.despite(WRITTEN, self._manifests.put(host, manifest), None)
+        self._manifests.remember(host, manifest)
+        self._writer.write(
+            manifest_key(host, manifest.digest),
+            lambda: self._manifests.put(host, manifest),
+            size=len(manifest.raw),
+        )
 
     def recall_tag(self, target: Target, tag: Tag) -> TagRecord | None:
         """Return what a tag meant if that is in memory."""
-        return self._tags.recall(*_key(target, tag))
+        return self._tags.recall(*_names(target, tag))
 
     async def tag(self, target: Target, tag: Tag) -> TagRecord | None:
         """Return what a tag meant, None if that is not stored or cannot be read."""
-        recent = self.recall_tag(target, tag)
-        if recent is not None:
-            return recent
-        return await self._trouble.despite(READ, self._tags.get(*_key(target, tag)), None)
+        return await self._trouble.despite(READ, self._tags.get(*_names(target, tag)), None)
 
-    def refused(self, target: Target, tag: Tag) -> bool:
-        """Whether upstream's last word on a tag that is known was no."""
-        return _key(target, tag) in self._refused
+    def is_negative(self, target: Target, tag: Tag) -> bool:
+        """Whether upstream has refused the tag since it was last confirmed."""
+        return tag_key(*_names(target, tag)) in self._negative
 
-    async def confirm(self, target: Target, tag: Tag, manifest: Manifest) -> None:
-        """Upstream has just said that a tag means this manifest."""
-        key = _key(target, tag)
-        self._refused.pop(key, None)
+    def confirm(self, target: Target, tag: Tag, manifest: Manifest) -> None:
+        """Upstream has just said that a tag means this manifest.
+
+        Its record is written after the manifest, and not for its time alone if that is nearly right.
+        """
+        names = _names(target, tag)
         record = TagRecord(manifest.digest, manifest.media_type, self._clock.seconds())
-        await self._trouble.despite(WRITTEN, self._tags.put(*key, record), None)
+        self._negative.pop(tag_key(*names), None)
+        self._tags.remember(*names, record)
+        if not self._tags.is_stored(*names, record):
+            self._writer.write(
+                tag_key(*names),
+                lambda: self._tags.put(*names, record),
+                after=manifest_key(target.upstream.namespace, manifest.digest),
+            )
 
-    async def refuse(self, target: Target, tag: Tag, *, gone: bool) -> None:
-        """Upstream has just said no to a tag that is known; *gone*: because there is none any more."""
-        key = _key(target, tag)
-        self._refused[key] = None
-        if len(self._refused) > _REMEMBERED:
-            self._refused.popitem(last=False)
+    def set_negative(self, target: Target, tag: Tag, *, gone: bool) -> None:
+        """Upstream has just refused a tag that is known; *gone*: because it does not exist any more."""
+        names = _names(target, tag)
+        self._negative[tag_key(*names)] = True
         if gone:
-            await self._trouble.despite(WRITTEN, self._tags.delete(*key), False)
+            self._tags.forget(*names)
+            self._writer.write(tag_key(*names), lambda: self._tags.delete(*names), important=True)
 
 
-def _key(target: Target, tag: Tag) -> tuple[str, str, str]:
+def _names(target: Target, tag: Tag) -> tuple[str, str, str]:
     return target.upstream.namespace, target.repository, tag.name

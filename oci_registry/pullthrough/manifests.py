@@ -1,4 +1,4 @@
-"""Manifests and tags: what is stored, kept true by asking upstream when it may have changed."""
+"""Manifests and tags: from the store while they are fresh, revalidated with upstream when they are not."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from oci_registry.metrics import Metrics
-from oci_registry.pullthrough.freshness import Freshness, judge, usable_on_error
+from oci_registry.pullthrough.freshness import Freshness, judge, may_serve_on_error
 from oci_registry.pullthrough.known import KnownManifests
 from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.pullthrough.sizes import KnownSizes
-from oci_registry.pullthrough.trouble import StoreTrouble
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import (
     Denied,
@@ -30,8 +29,7 @@ from oci_registry.spec.errors import (
 )
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
-from oci_registry.storage.manifests import ManifestStore
-from oci_registry.storage.tags import TagRecord, TagStore
+from oci_registry.storage.tags import TagRecord
 from oci_registry.streams.flight import SingleFlight
 from oci_registry.upstream.table import Target
 
@@ -58,8 +56,8 @@ class Doubt(Enum):
 class ServedManifest:
     """A manifest to serve, with *cached*: it did not have to come from upstream.
 
-    *age*: None, or the seconds since upstream confirmed what the tag means, if that is longer than it
-    is believed. *doubt*: what has come of asking again, None if that is not known yet.
+    *age*: None, or the seconds since upstream confirmed what the tag means, if it is stale. *doubt*: what
+    has come of asking again, None if that is not known yet.
     """
 
     manifest: Manifest
@@ -81,15 +79,9 @@ class ManifestCache:
     _log = Logger()
 
     def __init__(
-        self,
-        manifests: ManifestStore,
-        tags: TagStore,
-        sizes: KnownSizes,
-        clock: IReactorTime,
-        trouble: StoreTrouble,
-        metrics: Metrics,
+        self, known: KnownManifests, sizes: KnownSizes, clock: IReactorTime, metrics: Metrics
     ) -> None:
-        self._known = KnownManifests(manifests, tags, clock, trouble)
+        self._known = known
         self._sizes = sizes
         self._clock = clock
         self._metrics = metrics
@@ -105,13 +97,9 @@ class ManifestCache:
         """
         host = target.upstream.namespace
         if isinstance(reference, Digest):
-            manifest = await self._known.manifest(target, reference)
-            served = None if manifest is None else ServedManifest(manifest, cached=True)
+            served = await self._by_digest(target, reference)
         else:
-            record = await self._known.tag(target, reference)
-            served = None if record is None else await self._believed(target, reference, record)
-        if served is None:
-            served = await self._ask(target, reference)
+            served = await self._by_tag(target, reference)
         self._sizes.learn(host, target.repository, served.manifest)
         if served.cached:
             self._metrics.hit("manifest", host)
@@ -126,28 +114,33 @@ class ManifestCache:
         self._stopped = True
         await self._asking.stop()
 
-    def _ask(self, target: Target, reference: Tag | Digest) -> Deferred[ServedManifest]:
-        question = _question(target, reference)
-        if isinstance(reference, Digest):
-            return self._asking.run(question, lambda: self._obtain(target, reference))
-        return self._asking.run(question, lambda: self._refresh(target, reference))
-
-    async def _believed(self, target: Target, tag: Tag, record: TagRecord) -> ServedManifest | None:
-        """Return what a tag means if nobody needs to wait for upstream."""
-        freshness = self._judge(target, tag, record)
-        if freshness is Freshness.REVALIDATE:
-            return None
-        manifest = await self._known.manifest(target, record.digest)
-        if manifest is None:
-            return None
-        if freshness is Freshness.FRESH:
+    async def _by_digest(self, target: Target, digest: Digest) -> ServedManifest:
+        manifest = await self._known.manifest(target, digest)
+        if manifest is not None:
             return ServedManifest(manifest, cached=True)
-        self._ask_in_background(target, tag)
-        return ServedManifest(manifest, cached=True, age=self._age(record))
+        question = _question(target, digest)
+        return await self._asking.run(question, lambda: self._obtain(target, digest))
+
+    async def _by_tag(self, target: Target, tag: Tag) -> ServedManifest:
+        """Return what a tag means: from the store if it is fresh or stale, else as upstream says."""
+        record = await self._known.tag(target, tag)
+        known = None if record is None else await self._known.manifest(target, record.digest)
+        if record is not None and known is not None:
+            freshness = self._judge(target, tag, record)
+            if freshness is Freshness.FRESH:
+                return ServedManifest(known, cached=True)
+            if freshness is Freshness.STALE:
+                self._ask_in_background(target, tag, known)
+                return ServedManifest(known, cached=True, age=self._age(record))
+        return await self._ask(target, tag, known)
+
+    def _ask(self, target: Target, tag: Tag, known: Manifest | None) -> Deferred[ServedManifest]:
+        question = _question(target, tag)
+        return self._asking.run(question, lambda: self._refresh(target, tag, known))
 
     def _judge(self, target: Target, tag: Tag, record: TagRecord) -> Freshness:
         upstream = target.upstream
-        if self._known.refused(target, tag):
+        if self._known.is_negative(target, tag):
             return Freshness.REVALIDATE
         return judge(
             self._clock.seconds() - record.checked,
@@ -158,7 +151,7 @@ class ManifestCache:
     def _age(self, record: TagRecord) -> float:
         return max(0.0, self._clock.seconds() - record.checked)
 
-    def _ask_in_background(self, target: Target, tag: Tag) -> None:
+    def _ask_in_background(self, target: Target, tag: Tag, known: Manifest) -> None:
         """Ask what a tag means for those who come later, unless that or too much is asked already."""
         question = _question(target, tag)
         if question in self._background or len(self._background) >= MAX_BACKGROUND:
@@ -168,7 +161,7 @@ class ManifestCache:
         def over(_: object) -> None:
             self._background.discard(question)
 
-        asked = self._ask(target, tag).addErrback(self._not_confirmed, target, tag)
+        asked = self._ask(target, tag, known).addErrback(self._not_confirmed, target, tag)
         asked.addBoth(over)
 
     def _not_confirmed(self, failure: Failure, target: Target, tag: Tag) -> None:
@@ -185,20 +178,21 @@ class ManifestCache:
             error=failure.getErrorMessage(),
         )
 
-    async def _refresh(self, target: Target, tag: Tag) -> ServedManifest:
+    async def _refresh(self, target: Target, tag: Tag, known: Manifest | None) -> ServedManifest:
         """Ask upstream what a tag means; if it cannot say, return what is known, if that may be.
 
-        What is stored of it has been read, and is in memory.
+        *known*: the manifest that was found in the store. The record of the tag is in memory.
         """
         upstream = target.upstream
         record = self._known.recall_tag(target, tag)
         if record is None:
             return await self._fetch(target, tag)
-        known = await self._known.manifest(target, record.digest)
+        if known is None or known.digest != record.digest:
+            known = self._known.recall(target, record.digest)
         if known is not None and self._judge(target, tag, record) is Freshness.FRESH:
             # Somebody else has asked while we looked in the store.
             return ServedManifest(known, cached=True)
-        usable = known is not None and usable_on_error(
+        may_be_stale = known is not None and may_serve_on_error(
             self._clock.seconds() - record.checked,
             upstream.manifest_invalidation_time,
             upstream.stale_if_error,
@@ -206,13 +200,13 @@ class ManifestCache:
         try:
             if known is None:
                 return await self._fetch(target, tag)
-            return await self._revalidate(target, tag, known, patient=not usable)
+            return await self._revalidate(target, tag, known, patient=not may_be_stale)
         except RegistryError as error:
             unknown = isinstance(error, _UNKNOWN)
             final = isinstance(error, Denied) or (unknown and upstream.believe_not_found)
-            if known is None or not usable or final:
+            if known is None or not may_be_stale or final:
                 if unknown or final:
-                    await self._known.refuse(target, tag, gone=unknown)
+                    self._known.set_negative(target, tag, gone=unknown)
                 raise
             self._log.warn(
                 "{host}/{repository}:{tag} is served stale: {error}",
@@ -249,7 +243,7 @@ class ManifestCache:
                 known if digest == known.digest else await self._known.manifest(target, digest)
             )
             if current is not None:
-                await self._known.confirm(target, tag, current)
+                self._known.confirm(target, tag, current)
                 return ServedManifest(current, cached=True)
         return await self._before(deadline, self._fetch(target, tag, patient=patient))
 
@@ -277,9 +271,9 @@ class ManifestCache:
         self, target: Target, reference: Tag | Digest, *, patient: bool = True
     ) -> ServedManifest:
         manifest = await target.upstream.manifest(target.repository, reference, patient=patient)
-        await self._known.keep(target, manifest)
+        self._known.keep(target, manifest)
         if isinstance(reference, Tag):
-            await self._known.confirm(target, reference, manifest)
+            self._known.confirm(target, reference, manifest)
         return ServedManifest(manifest, cached=False)
 
 

@@ -6,23 +6,20 @@ import json
 from collections.abc import Iterable
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
-from oci_registry.pullthrough.freshness import usable_on_error
-from oci_registry.pullthrough.trouble import READ, WRITTEN, StoreTrouble
+from oci_registry.pullthrough.freshness import may_serve_on_error
+from oci_registry.pullthrough.records import RecordWriter
+from oci_registry.pullthrough.trouble import READ, StoreTrouble
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import Denied, RegistryError
 from oci_registry.spec.mediatypes import OCI_INDEX
+from oci_registry.storage.keys import referrers_key
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.referrers import KeptReferrers, ReferrersStore
 from oci_registry.upstream.interfaces import IncompleteList
 from oci_registry.upstream.table import Target
-
-MAX_WRITING = 32
-"""Lists that are being written at once; what comes while there are so many is not kept."""
 
 
 @frozen
@@ -48,14 +45,15 @@ class ReferrersLists:
         self,
         kept: ReferrersStore,
         manifests: ManifestStore,
+        writer: RecordWriter,
         clock: IReactorTime,
         trouble: StoreTrouble,
     ) -> None:
         self._kept = kept
         self._manifests = manifests
+        self._writer = writer
         self._clock = clock
         self._trouble = trouble
-        self._writing: set[Deferred[None]] = set()
 
     async def get(
         self, target: Target, digest: Digest, artifact_type: str | None
@@ -93,17 +91,13 @@ class ReferrersLists:
         body = _index(_of_type(found.manifests, artifact_type))
         return ServedReferrers(body, filtered=True, warning=found.warning)
 
-    async def stop(self) -> None:
-        """Return when everything that was to be kept has been written."""
-        await DeferredList(list(self._writing))
-
     async def _stale(self, target: Target, digest: Digest) -> KeptReferrers | None:
         upstream = target.upstream
         if upstream.stale_if_error <= 0:
             return None
         stored = self._kept.get(upstream.namespace, target.repository, digest)
         kept = await self._trouble.despite(READ, stored, None)
-        if kept is None or not usable_on_error(
+        if kept is None or not may_serve_on_error(
             self._clock.seconds() - kept.checked,
             upstream.manifest_invalidation_time,
             upstream.stale_if_error,
@@ -112,34 +106,23 @@ class ReferrersLists:
         return kept
 
     def _keep(self, target: Target, digest: Digest, index: bytes, *, empty: bool) -> None:
-        """Write a list down in the background: nobody waits for that but `stop`."""
+        """Write a list in the background."""
         kept = KeptReferrers(index, self._clock.seconds())
         host, repository = target.upstream.namespace, target.repository
         if self._kept.is_kept(host, repository, digest, kept):
             return
-        if len(self._writing) >= MAX_WRITING:
-            return
-        writing = Deferred.fromCoroutine(self._write(host, repository, digest, kept, empty=empty))
-        self._writing.add(writing)
 
-        def written(_: object) -> None:
-            self._writing.discard(writing)
-
-        writing.addErrback(self._not_written).addBoth(written)
-
-    async def _write(
-        self, host: str, repository: str, digest: Digest, kept: KeptReferrers, *, empty: bool
-    ) -> None:
-        # Anybody may ask for the referrers of what there is not: that must not fill the store.
-        if empty:
+        async def subject_is_stored() -> bool:
             known = self._manifests.peek(host, digest)
-            if await self._trouble.despite(READ, known, None) is None:
-                return
-        put = self._kept.put(host, repository, digest, kept)
-        await self._trouble.despite(WRITTEN, put, None)
+            return await self._trouble.despite(READ, known, None) is not None
 
-    def _not_written(self, failure: Failure) -> None:
-        self._log.failure("a list of referrers could not be kept", failure)
+        self._writer.write(
+            referrers_key(host, repository, digest),
+            lambda: self._kept.put(host, repository, digest, kept),
+            size=len(index),
+            # Anybody may ask for the referrers of what there is not: that must not fill the store.
+            when=subject_is_stored if empty else None,
+        )
 
 
 def _of_type(manifests: Iterable[dict[str, object]], kind: str) -> list[dict[str, object]]:

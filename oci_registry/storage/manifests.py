@@ -25,7 +25,7 @@ _LARGEST = MAX_MANIFEST_SIZE + 1024
 
 
 class ManifestStore:
-    """What the registry room keeps manifests in. All methods may raise `StoreError`."""
+    """Manifests by registry and digest. What waits for the medium may raise `StoreError`."""
 
     _log = Logger()
 
@@ -70,12 +70,16 @@ class ManifestStore:
         manifest = await self.peek(host, digest)
         return frozenset() if manifest is None else await self._reader.names(manifest)
 
-    async def put(self, host: str, manifest: Manifest) -> None:
-        """Keep a manifest; it is served from memory even if the medium fails."""
+    def remember(self, host: str, manifest: Manifest) -> None:
+        """Keep a manifest in memory, where it is served from whatever the medium does."""
         key = manifest_key(host, manifest.digest)
         self._recent.add(key, manifest)
         self._usage.used(key)
+
+    async def put(self, host: str, manifest: Manifest) -> None:
+        """Write a manifest to the medium."""
         head = json.dumps({"mediaType": manifest.media_type}).encode()
+        key = manifest_key(host, manifest.digest)
         await self._driver.put(key, head + b"\n" + manifest.raw)
 
     async def delete(self, host: str, digest: Digest) -> bool:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from math import isfinite
 
 from attrs import frozen
+from cachetools import LRUCache
 
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.interfaces import IDriver, ObjectInfo
@@ -22,7 +22,6 @@ LARGEST = 5 * 1024 * 1024
 """Bytes of a stored list."""
 REWRITTEN = 600.0
 """Seconds after which a list that has not changed is written again, with its new time."""
-_REMEMBERED = 10_000
 
 
 @frozen
@@ -34,12 +33,15 @@ class KeptReferrers:
 
 
 class ReferrersStore:
-    """Lists by registry, repository and the manifest referred to. All methods may raise `StoreError`."""
+    """Lists by registry, repository and the manifest referred to. What waits may raise `StoreError`.
 
-    def __init__(self, driver: IDriver, usage: Usage) -> None:
+    *remembered*: how many lists are known as written, and not written again.
+    """
+
+    def __init__(self, driver: IDriver, usage: Usage, remembered: int = 10_000) -> None:
         self._driver = driver
         self._usage = usage
-        self._written: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
+        self._written: LRUCache[str, tuple[bytes, float]] = LRUCache(remembered)
 
     async def get(self, host: str, repository: str, digest: Digest) -> KeptReferrers | None:
         """Return a list, or None; an unreadable one counts as none."""
@@ -75,9 +77,6 @@ class ReferrersStore:
         await self._driver.put(key, head + b"\n" + kept.index)
         self._usage.used(key)
         self._written[key] = _fingerprint(kept.index), kept.checked
-        self._written.move_to_end(key)
-        if len(self._written) > _REMEMBERED:
-            self._written.popitem(last=False)
 
     async def delete(self, host: str, repository: str, digest: Digest) -> bool:
         """Remove a list."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from math import isfinite
 
 from attrs import frozen
+from cachetools import LRUCache
 
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RegistryError
 from oci_registry.storage.interfaces import IDriver, ObjectInfo
 from oci_registry.storage.keys import REPOSITORIES, parse_tag_key, tag_key, tags_prefix
+from oci_registry.streams.flight import SingleFlight
 
-_REMEMBERED = 10_000
+REWRITTEN = 600.0
+"""Seconds after which a record is written again that has changed in its time alone."""
 _LARGEST = 4096
 
 
@@ -51,11 +53,17 @@ class TagRecord:
 
 
 class TagStore:
-    """What the registry room keeps tags in. All methods but `recall` may raise `StoreError`."""
+    """Records by registry, repository and tag. What waits for the medium may raise `StoreError`.
 
-    def __init__(self, driver: IDriver) -> None:
+    *remembered*: how many records are in memory.
+    """
+
+    def __init__(self, driver: IDriver, remembered: int = 10_000) -> None:
         self._driver = driver
-        self._recent: OrderedDict[str, TagRecord] = OrderedDict()
+        # None: the tag is gone, whatever the medium still has.
+        self._recent: LRUCache[str, TagRecord | None] = LRUCache(remembered)
+        self._stored: LRUCache[str, TagRecord] = LRUCache(remembered)
+        self._reading: SingleFlight[str, TagRecord | None] = SingleFlight()
 
     def recall(self, host: str, repository: str, tag: str) -> TagRecord | None:
         """Return a record if it is in memory."""
@@ -64,23 +72,52 @@ class TagStore:
     async def get(self, host: str, repository: str, tag: str) -> TagRecord | None:
         """Return the record of a tag, or None; an unreadable one counts as none."""
         key = tag_key(host, repository, tag)
-        record = self._recent.get(key)
-        if record is None:
-            record = await self._read(key)
-            if record is not None:
-                self._remember(key, record)
+        if key in self._recent:
+            return self._recent[key]
+        return await self._reading.run(key, lambda: self._get(key))
+
+    async def _get(self, key: str) -> TagRecord | None:
+        record = await self._read(key)
+        if key in self._recent:
+            # Upstream has been asked meanwhile, and knows better.
+            return self._recent[key]
+        if record is not None:
+            self._recent[key] = self._stored[key] = record
         return record
 
-    async def put(self, host: str, repository: str, tag: str, record: TagRecord) -> None:
-        """Keep a record; it holds in memory even if the medium fails."""
+    def remember(self, host: str, repository: str, tag: str, record: TagRecord) -> None:
+        """Keep a record in memory, where it holds whatever the medium does."""
+        self._recent[tag_key(host, repository, tag)] = record
+
+    def forget(self, host: str, repository: str, tag: str) -> None:
+        """The tag is gone, even before its record is removed from the medium."""
         key = tag_key(host, repository, tag)
-        self._remember(key, record)
+        self._recent[key] = None
+        self._stored.pop(key, None)
+
+    def is_stored(self, host: str, repository: str, tag: str, record: TagRecord) -> bool:
+        """Whether the medium has this record, with a time that is at most `REWRITTEN` earlier."""
+        stored = self._stored.get(tag_key(host, repository, tag))
+        return (
+            stored is not None
+            and (stored.digest, stored.media_type) == (record.digest, record.media_type)
+            and 0 <= record.checked - stored.checked < REWRITTEN
+        )
+
+    async def put(self, host: str, repository: str, tag: str, record: TagRecord) -> None:
+        """Write a record to the medium."""
+        key = tag_key(host, repository, tag)
+        self._stored.pop(key, None)
         await self._driver.put(key, record.to_json())
+        if key not in self._recent or self._recent[key] is not None:
+            self._stored[key] = record
 
     async def delete(self, host: str, repository: str, tag: str) -> bool:
         """Remove a record."""
         key = tag_key(host, repository, tag)
-        self._recent.pop(key, None)
+        self._stored.pop(key, None)
+        if self._recent.get(key) is not None:
+            del self._recent[key]
         return await self._driver.delete(key)
 
     async def names(self, host: str, repository: str, limit: int) -> list[str]:
@@ -104,7 +141,7 @@ class TagStore:
     async def peek(self, host: str, repository: str, tag: str) -> TagRecord | None:
         """As `get`, without taking the record into memory."""
         key = tag_key(host, repository, tag)
-        return self._recent.get(key) or await self._read(key)
+        return self._recent[key] if key in self._recent else await self._read(key)
 
     async def _read(self, key: str) -> TagRecord | None:
         stored = await self._driver.get(key, _LARGEST)
@@ -114,9 +151,3 @@ class TagStore:
             return TagRecord.from_json(stored)
         except ValueError:
             return None
-
-    def _remember(self, key: str, record: TagRecord) -> None:
-        self._recent[key] = record
-        self._recent.move_to_end(key)
-        if len(self._recent) > _REMEMBERED:
-            self._recent.popitem(last=False)

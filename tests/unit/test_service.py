@@ -23,7 +23,7 @@ from oci_registry.eviction.periodic import PeriodicSweep
 from oci_registry.lifecycle import STOP_TIMEOUT
 from oci_registry.notify import ServiceManager
 from oci_registry.pullthrough.manifests import ManifestCache
-from oci_registry.pullthrough.referrers import ReferrersLists
+from oci_registry.pullthrough.records import RecordWriter
 from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.reload import Reloader
 from oci_registry.service import Daemon, make_service
@@ -433,8 +433,8 @@ class Stopping(ServiceTestCase):
         (RegistrySite, "close"),
         (Patience, "stop"),
         (ManifestCache, "stop"),
-        (ReferrersLists, "stop"),
         (Transfers, "stop"),
+        (RecordWriter, "stop"),
         (MemoryDriver, "stop"),
         (UpstreamTable, "close"),
         (Pool, "stop"),

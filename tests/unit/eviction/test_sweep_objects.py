@@ -172,6 +172,7 @@ class Manifests(SweepTestCase):
         }
         for digest, document in circle.items():
             raw = json.dumps(document).encode()
+            self.manifests.remember(HOST, Manifest(raw, OCI_INDEX, digest))
             self.result(self.manifests.put(HOST, Manifest(raw, OCI_INDEX, digest)))
         self.clock.advance(10 * DAY)
         self.read(index)

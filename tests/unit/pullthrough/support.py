@@ -11,7 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.blobs import BlobCache
+from oci_registry.pullthrough.known import KnownManifests
 from oci_registry.pullthrough.manifests import ManifestCache
+from oci_registry.pullthrough.records import RecordWriter
 from oci_registry.pullthrough.referrers import ReferrersLists
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.transfers import Transfers
@@ -65,17 +67,13 @@ class CacheTestCase(SynchronousTestCase):
         self.blobs = BlobCache(
             self.blob_store, self.transfers, self.sizes, self.trouble, self.metrics
         )
-        self.manifests = ManifestCache(
-            self.manifest_store,
-            self.tag_store,
-            self.sizes,
-            self.clock,
-            self.trouble,
-            self.metrics,
+        self.writer = RecordWriter(self.clock, self.trouble)
+        known = KnownManifests(
+            self.manifest_store, self.tag_store, self.writer, self.clock, self.trouble
         )
-
+        self.manifests = ManifestCache(known, self.sizes, self.clock, self.metrics)
         self.referrers = ReferrersLists(
-            self.referrers_store, self.manifest_store, self.clock, self.trouble
+            self.referrers_store, self.manifest_store, self.writer, self.clock, self.trouble
         )
 
     def start(self, work: Coroutine[Any, Any, T]) -> Deferred[T]:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.pullthrough.freshness import Freshness, judge, usable_on_error
+from oci_registry.pullthrough.freshness import Freshness, judge, may_serve_on_error
 
 DAY = 86400.0
 SECONDS = st.floats(-1e10, 1e10)
@@ -18,7 +18,7 @@ class Judged(SynchronousTestCase):
 
     def test_table(self) -> None:
         """A tag is fresh within its time, not at its end, and never with a time of nothing."""
-        for age, believed, expected in (
+        for age, max_age, expected in (
             (0.0, 60.0, Freshness.FRESH),
             (59.9, 60.0, Freshness.FRESH),
             (60.0, 60.0, Freshness.REVALIDATE),
@@ -28,33 +28,33 @@ class Judged(SynchronousTestCase):
             (-1.0, 60.0, Freshness.REVALIDATE),
             (-1.0, 0.0, Freshness.REVALIDATE),
         ):
-            self.assertIs(expected, judge(age, believed, 0.0), (age, believed))
+            self.assertIs(expected, judge(age, max_age, 0.0), (age, max_age))
 
     def test_beyond_its_time(self) -> None:
         """For a while after that a tag may be served while it is asked, but not from the future."""
-        for age, believed, expected in (
+        for age, max_age, expected in (
             (59.9, 60.0, Freshness.FRESH),
-            (60.0, 60.0, Freshness.USABLE),
-            (69.9, 60.0, Freshness.USABLE),
+            (60.0, 60.0, Freshness.STALE),
+            (69.9, 60.0, Freshness.STALE),
             (70.0, 60.0, Freshness.REVALIDATE),
-            (0.0, 0.0, Freshness.USABLE),
+            (0.0, 0.0, Freshness.STALE),
             (-1.0, 60.0, Freshness.REVALIDATE),
         ):
-            self.assertIs(expected, judge(age, believed, 10.0), (age, believed))
+            self.assertIs(expected, judge(age, max_age, 10.0), (age, max_age))
 
     @given(SECONDS, TIMES, TIMES)
-    def test_fresh_only_within_its_time(self, age: float, believed: float, more: float) -> None:
-        """Fresh is what was confirmed in the past, and not longer ago than it is believed."""
-        fresh = judge(age, believed, more) is Freshness.FRESH
-        self.assertEqual(fresh, age >= 0 and age < believed)
+    def test_fresh_only_within_its_time(self, age: float, max_age: float, more: float) -> None:
+        """Fresh is what was confirmed in the past, and not longer ago than its max age."""
+        fresh = judge(age, max_age, more) is Freshness.FRESH
+        self.assertEqual(fresh, age >= 0 and age < max_age)
 
     @given(TIMES, TIMES, TIMES, TIMES)
     def test_only_grows_older(
-        self, age: float, more: float, believed: float, while_revalidate: float
+        self, age: float, more: float, max_age: float, while_revalidate: float
     ) -> None:
         """Nothing becomes fresher by waiting."""
         order = list(Freshness)
-        now, later = (judge(a, believed, while_revalidate) for a in (age, age + more))
+        now, later = (judge(a, max_age, while_revalidate) for a in (age, age + more))
         self.assertLessEqual(order.index(now), order.index(later))
 
 
@@ -73,9 +73,9 @@ class OnError(SynchronousTestCase):
             (5.0, 0.0, False),
             (DAY, 0.0, False),
         ):
-            self.assertIs(expected, usable_on_error(age, DAY, if_error), (age, if_error))
+            self.assertIs(expected, may_serve_on_error(age, DAY, if_error), (age, if_error))
 
     @given(SECONDS, TIMES)
-    def test_off(self, age: float, believed: float) -> None:
+    def test_off(self, age: float, max_age: float) -> None:
         """With a time of nothing it is off, whatever the clock says."""
-        self.assertFalse(usable_on_error(age, believed, 0.0))
+        self.assertFalse(may_serve_on_error(age, max_age, 0.0))

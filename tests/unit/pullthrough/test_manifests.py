@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 from twisted.internet.defer import Deferred
 
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway, ManifestUnknown
 from oci_registry.spec.reference import Tag
-from oci_registry.storage.drivers.memory import MemoryDriver
 from oci_registry.storage.keys import manifest_key, tag_key
 from oci_registry.upstream.table import Target
 from tests.support.fake_upstream import FakeUpstream
@@ -206,19 +207,42 @@ class OneAtATime(ManifestTestCase):
         self.successResultOf(second)
         self.assertTrue(self.get().cached)
 
-    def test_stored_while_we_looked(self) -> None:
+    def test_fetched_while_we_looked(self) -> None:
         """Who looked in the store a moment too early does not ask upstream a second time."""
+        looked: Deferred[bytes | None] = Deferred()
+        with patch.object(self.driver, "get", return_value=looked):
+            late = self.begin(self.one.digest)
+        self.assertEqual([], self.asked())
+        self.get()
+        looked.callback(None)
+        self.assertEqual(self.one, self.successResultOf(late).manifest)
+        self.assertEqual(["GET"], self.asked())
+
+    def test_one_look(self) -> None:
+        """Clients that want the same look in the store once: for a digest, and for a tag."""
         for reference in (self.one.digest, LATEST):
-            self.setUp()
+            self.restart()
             looked: Deferred[bytes | None] = Deferred()
-            self.patch(self.driver, "get", lambda key, limit: looked)  # noqa: B023
-            late = self.begin(reference)
-            self.assertEqual([], self.asked())
-            self.driver.get = MemoryDriver.get.__get__(self.driver)  # type: ignore[method-assign]
-            self.get(LATEST)
-            looked.callback(None)
-            self.assertEqual(self.one, self.successResultOf(late).manifest)
+            with patch.object(self.driver, "get", return_value=looked) as look:
+                waiting = [self.begin(reference) for _ in range(20)]
+                looked.callback(None)
+            self.assertEqual(1, look.call_count)
+            self.assertEqual([self.one] * 20, [self.successResultOf(w).manifest for w in waiting])
             self.assertEqual(["GET"], self.asked())
+            self.driver._objects.clear()
+
+    def test_looks(self) -> None:
+        """Each pull reads a record once at most, cold, after a restart and where the manifest is lost."""
+        manifest = manifest_key("example.com", self.one.digest)
+        tag = tag_key("example.com", "library/app", "latest")
+        for keys in ([tag], [], [tag, manifest], [tag, manifest]):
+            with patch.object(self.driver, "get", wraps=self.driver.get) as look:
+                self.get()
+            self.assertEqual(keys, [call.args[0] for call in look.call_args_list])
+            if keys != [tag]:
+                self.restart()
+            if look.call_count == 2:
+                del self.driver._objects[manifest]
 
     def test_other_tags_do_not_wait(self) -> None:
         """One tag's slow answer holds up no other."""

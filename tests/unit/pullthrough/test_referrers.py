@@ -7,7 +7,6 @@ from unittest.mock import patch
 
 from twisted.internet.defer import Deferred
 
-from oci_registry.pullthrough import referrers
 from oci_registry.pullthrough.referrers import ServedReferrers
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import (
@@ -154,20 +153,10 @@ class Kept(ReferrersTestCase):
         gate: Deferred[None] = Deferred()
         with patch.object(self.driver, "put", return_value=gate):
             self.get()
-        stopped = self.start(self.referrers.stop())
+        stopped = self.start(self.writer.stop())
         self.assertNoResult(stopped)
         gate.callback(None)
         self.successResultOf(stopped)
-        self.successResultOf(self.start(self.referrers.stop()))
-
-    def test_much_at_once(self) -> None:
-        """So many lists at once are written; the others are served and not kept."""
-        self.patch(referrers, "MAX_WRITING", 2)
-        self.upstream.found = FOUND
-        with patch.object(self.driver, "put", side_effect=lambda *_: Deferred()) as put:
-            for number in range(5):
-                self.get(digest=Digest.of(b"%d" % number))
-        self.assertEqual(2, put.call_count)
 
     def test_broken_store(self) -> None:
         """A store that fails costs nobody an answer, and upstream's error is the answer if both do."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest.mock import patch
 
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 
 from oci_registry.spec.digest import Digest
-from oci_registry.storage import tags
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.keys import tag_key
-from oci_registry.storage.tags import TagRecord, TagStore
+from oci_registry.storage.tags import REWRITTEN, TagRecord, TagStore
 from tests.unit.storage.support import HOST, StoreTestCase
 
 RECORD = TagRecord(Digest.of(b"x"), "application/json", 1.5)
@@ -27,7 +29,8 @@ class Tags(StoreTestCase):
         self.store = TagStore(self.driver)
 
     def put(self, repository: str, tag: str, record: TagRecord = RECORD) -> None:
-        """Put a record."""
+        """Put a record, in memory and on the medium."""
+        self.store.remember(HOST, repository, tag, record)
         self.result(self.store.put(HOST, repository, tag, record))
 
     def get(self, repository: str, tag: str, store: TagStore | None = None) -> TagRecord | None:
@@ -124,9 +127,67 @@ class Tags(StoreTestCase):
         listed = {(host, name, tag) for host, name, tag, _ in self.listed(self.store.list())}
         self.assertEqual(listed, {(HOST, "a", "v1"), (HOST, "a/b", "v1")})
 
-    def test_medium_fails(self) -> None:
-        """When the medium fails, what is in memory holds, and what is put is kept there."""
+    def test_gone(self) -> None:
+        """A tag that is gone stays so while the medium still has its record, until it is put again."""
+        self.put("a", "v1")
+        self.store.forget(HOST, "a", "v1")
+        for _ in range(2):
+            self.assertIsNone(self.store.recall(HOST, "a", "v1"))
+            self.assertIsNone(self.get("a", "v1"))
+            self.assertIsNone(self.result(self.store.peek(HOST, "a", "v1")))
+            self.assertFalse(self.store.is_stored(HOST, "a", "v1", RECORD))
+            self.result(self.store.delete(HOST, "a", "v1"))
+        self.put("a", "v1", OTHER)
+        self.assertEqual(self.get("a", "v1"), OTHER)
+
+    def test_gone_while_it_is_written(self) -> None:
+        """The same if its record was still being written when upstream said that it is gone."""
+        gate: Deferred[None] = Deferred()
+        with patch.object(self.driver, "put", return_value=gate):
+            writing = Deferred.fromCoroutine(self.store.put(HOST, "a", "v1", RECORD))
+        self.store.forget(HOST, "a", "v1")
+        gate.callback(None)
+        self.successResultOf(writing)
+        self.assertFalse(self.store.is_stored(HOST, "a", "v1", RECORD))
+
+    def test_is_stored(self) -> None:
+        """The medium has a record if nothing but its time has changed since, and that by little."""
+
+        def is_stored(record: TagRecord, store: TagStore = self.store) -> bool:
+            return store.is_stored(HOST, "a", "v1", record)
+
+        self.assertFalse(is_stored(RECORD))
+        self.put("a", "v1")
+        again = TagStore(self.driver)
+        self.get("a", "v1", again)
+        for store in (self.store, again):
+            self.assertTrue(is_stored(evolve(RECORD, checked=REWRITTEN), store))
+            self.assertFalse(is_stored(evolve(RECORD, checked=1.5 + REWRITTEN), store))
+            self.assertFalse(is_stored(evolve(RECORD, checked=1.0), store))
+            self.assertFalse(is_stored(evolve(RECORD, media_type="text/plain"), store))
+            self.assertFalse(is_stored(evolve(RECORD, digest=OTHER.digest), store))
+        self.result(self.store.delete(HOST, "a", "v1"))
+        self.assertFalse(is_stored(RECORD))
         self.driver.broken = "I/O error"
+        self.fails(self.store.put(HOST, "a", "v1", RECORD), StoreError)
+        self.assertFalse(is_stored(RECORD))
+
+    def test_read_once(self) -> None:
+        """Who asks while a record is read waits for that; what upstream says meanwhile is later."""
+        for said in (None, OTHER):
+            store, gate = TagStore(self.driver), Deferred[bytes]()
+            with patch.object(self.driver, "get", return_value=gate) as read:
+                asked = [Deferred.fromCoroutine(store.get(HOST, "a", "v1")) for _ in range(20)]
+            self.assertEqual(1, read.call_count)
+            if said is not None:
+                store.remember(HOST, "a", "v1", said)
+            gate.callback(RECORD.to_json())
+            self.assertEqual([said or RECORD] * 20, [self.successResultOf(one) for one in asked])
+
+    def test_medium_fails(self) -> None:
+        """When the medium fails, what is in memory holds."""
+        self.driver.broken = "I/O error"
+        self.store.remember(HOST, "a", "v1", RECORD)
         work = self.store.put(HOST, "a", "v1", RECORD)
         self.assertEqual(self.fails(work, StoreError), "I/O error")
         self.assertEqual(self.get("a", "v1"), RECORD)
@@ -134,7 +195,7 @@ class Tags(StoreTestCase):
 
     def test_bounded(self) -> None:
         """No more than so many records are in memory; the oldest go first."""
-        self.patch(tags, "_REMEMBERED", 3)
+        self.store = TagStore(self.driver, remembered=3)
         for number in range(5):
             self.put("a", f"v{number}")
         known = [n for n in range(5) if self.store.recall(HOST, "a", f"v{n}")]

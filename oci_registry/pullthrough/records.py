@@ -1,0 +1,165 @@
+"""Small records that are written to the store in the background, so that no client waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from attrs import field, frozen
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from oci_registry.pullthrough.trouble import WRITTEN, StoreTrouble
+from oci_registry.storage.interfaces import StoreError
+from oci_registry.streams.waiters import Waiters
+
+
+@frozen
+class RecordLimits:
+    """How much may be written at once, and wait to be; times are in seconds.
+
+    *waiting*, *waiting_size*: records, and bytes of these, that wait. *slow*: a write that takes longer
+    counts as a failure of the store; it is waited for all the same. *stopping*: how long the end of the
+    daemon waits for what is not written yet.
+    """
+
+    parallel: int = 8
+    waiting: int = 1000
+    waiting_size: int = 16 * 1024 * 1024
+    slow: float = 30.0
+    stopping: float = 10.0
+
+
+@frozen
+class _Record:
+    """A write that waits: *after* the one at another key, and only *when* that is still wanted."""
+
+    key: str
+    work: Callable[[], Awaitable[object]] = field(repr=False)
+    size: int
+    after: str | None
+    when: Callable[[], Awaitable[bool]] | None = field(repr=False)
+    important: bool
+
+
+class RecordWriter:
+    """Writes records in the background: at each key one at a time, and then the newest that waits.
+
+    What does not fit in the limits is dropped, the oldest first, and what is important last. That, and
+    every write that fails or is slow, counts as a failure of the store; nobody else learns of it.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, clock: IReactorTime, trouble: StoreTrouble, limits: RecordLimits | None = None
+    ) -> None:
+        self._clock = clock
+        self._trouble = trouble
+        self._limits = limits or RecordLimits()
+        self._waiting: dict[str, _Record] = {}
+        self._waiting_size = 0
+        self._under_way: dict[str, Deferred[None]] = {}
+        self._idle: Waiters[None] = Waiters()
+        self._stopped = False
+
+    def __len__(self) -> int:
+        """Return how many records are not written yet."""
+        return len(self._waiting) + len(self._under_way)
+
+    def write(
+        self,
+        key: str,
+        work: Callable[[], Awaitable[object]],
+        *,
+        size: int = 0,
+        after: str | None = None,
+        when: Callable[[], Awaitable[bool]] | None = None,
+        important: bool = False,
+    ) -> None:
+        """Do *work*, which writes *size* bytes at *key* or deletes what is there, in place of what waits.
+
+        It begins when nothing is to be written at *after* any more, whatever has come of that. *when*,
+        if given, is asked then whether to write at all.
+        """
+        if self._stopped:
+            return
+        self._take(key)
+        self._waiting[key] = _Record(key, work, size, after, when, important)
+        self._waiting_size += size
+        self._begin()
+        while (
+            len(self._waiting) > self._limits.waiting
+            or self._waiting_size > self._limits.waiting_size
+        ):
+            self._drop()
+
+    async def stop(self) -> None:
+        """Accept no more, and wait until all is written, or for so long; then give up."""
+        self._stopped = True
+        if self._under_way:
+            try:
+                await self._idle.wait().addTimeout(self._limits.stopping, self._clock)
+            except DeferredTimeout:
+                self._log.error(
+                    "gave up on {records} records that the store has not written after {seconds:g} s",
+                    records=len(self),
+                    seconds=self._limits.stopping,
+                )
+                self._waiting.clear()
+                for writing in list(self._under_way.values()):
+                    writing.cancel()
+
+    def _take(self, key: str) -> None:
+        record = self._waiting.pop(key, None)
+        if record is not None:
+            self._waiting_size -= record.size
+
+    def _drop(self) -> None:
+        """Give up the record that is missed least."""
+        records = self._waiting.values()
+        oldest = next((record for record in records if not record.important), next(iter(records)))
+        self._take(oldest.key)
+        self._trouble.failed(WRITTEN, StoreError("it is slower than records come"))
+
+    def _begin(self) -> None:
+        while len(self._under_way) < self._limits.parallel:
+            record = next(filter(self._may_begin, self._waiting.values()), None)
+            if record is None:
+                return
+            self._take(record.key)
+            writing = Deferred.fromCoroutine(self._write(record))
+            self._under_way[record.key] = writing
+            writing.addErrback(self._crashed).addCallback(self._ended, record.key)
+
+    def _may_begin(self, record: _Record) -> bool:
+        return not (
+            record.key in self._under_way
+            or record.after in self._under_way
+            or record.after in self._waiting
+        )
+
+    async def _write(self, record: _Record) -> None:
+        slow = self._clock.callLater(self._limits.slow, self._is_slow)
+        try:
+            if record.when is None or await record.when():
+                await self._trouble.despite(WRITTEN, record.work(), None)
+        finally:
+            if slow.active():
+                slow.cancel()
+
+    def _is_slow(self) -> None:
+        error = StoreError(f"a record has not been written in {self._limits.slow:g} s")
+        self._trouble.failed(WRITTEN, error)
+
+    def _crashed(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self._log.failure("a record could not be written", failure)
+
+    def _ended(self, _: None, key: str) -> None:
+        del self._under_way[key]
+        self._begin()
+        if not self._under_way:
+            self._idle.fire(None)
