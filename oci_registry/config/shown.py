@@ -17,20 +17,8 @@ from oci_registry.config.settings import (
     StorageSettings,
     UpstreamSettings,
 )
+from oci_registry.config.upstreams import OPTIONS
 from oci_registry.spec.durations import format_duration
-
-_TIMES = (
-    "manifest_invalidation_time",
-    "stale_while_revalidate",
-    "stale_if_error",
-    "blob_invalidation_time",
-    "connect_timeout",
-    "response_timeout",
-    "body_timeout",
-    "remember_not_found",
-    "remember_denied",
-)
-_PLAIN = ("believe_not_found", "retries", "max_connections", "upper_case_names")
 
 
 def show(settings: Settings) -> str:
@@ -117,10 +105,10 @@ def _proxy(proxy: ProxySettings | None) -> str | None:
 
 def _upstream(upstream: UpstreamSettings) -> dict[str, Any]:
     fields: dict[str, Any] = {"namespace": upstream.namespace}
-    if upstream.user_agent is not None:
-        fields["user_agent"] = upstream.user_agent
-    fields |= {name: format_duration(getattr(upstream, name)) for name in _TIMES}
-    fields |= {name: getattr(upstream, name) for name in _PLAIN}
+    for name in OPTIONS:
+        value = getattr(upstream, name)
+        if value is not None:
+            fields[name] = format_duration(value) if isinstance(value, float) else value
     fields["hosts"] = [_host(host) for host in upstream.hosts]
     return fields
 
