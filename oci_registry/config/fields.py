@@ -116,10 +116,7 @@ class Fields:
     def warn_if_exposed(self, key: str, path: str, content: FileContent) -> None:
         """Warn of a file with a secret that is not its owner's alone."""
         if content.exposed:
-            self.warning(
-                key,
-                f"{path} is open to others than its owner (mode {content.mode:04o}): chmod 600",
-            )
+            self.warning(key, f"{path} {content.exposure}: chmod 600")
 
 
 def text(value: Value) -> str:

@@ -35,6 +35,11 @@ class FileContent:
         """
         return bool(self.mode & (0o077 if self.own else 0o037))
 
+    @property
+    def exposure(self) -> str:
+        """How it is exposed, in words that go well behind the name of the file."""
+        return f"is open to others than its owner (mode {self.mode:04o})"
+
 
 def read_file(path: str) -> FileContent:
     """The whole file at ``path``, at most `MAX_FILE_SIZE` bytes.

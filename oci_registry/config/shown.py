@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import yaml
+from attrs import asdict
 
 from oci_registry.config.process_title import MASK
 from oci_registry.config.settings import (
@@ -19,6 +20,13 @@ from oci_registry.config.settings import (
 )
 from oci_registry.config.upstreams import OPTIONS
 from oci_registry.spec.durations import format_duration
+
+# Flags that are called otherwise than what they become.
+_S3_FLAGS = {
+    "endpoint": "host",
+    "redirect_endpoint": "redirect_host",
+    "connections": "s3_connections",
+}
 
 
 def show(settings: Settings) -> str:
@@ -67,22 +75,8 @@ def _masked(secret: object) -> str | None:
 def _storage(storage: StorageSettings) -> dict[str, Any]:
     if not isinstance(storage, S3Settings):
         return {"filesystem": {"root": storage.root}}
-    fields = _given(
-        bucket=storage.bucket,
-        host=storage.endpoint,
-        access_key=storage.access_key,
-        secret_key=_masked(storage.secret_key),
-        region=storage.region,
-        prefix=storage.prefix,
-        addressing=storage.addressing,
-        ca_file=storage.ca_file,
-        spool=storage.spool,
-        redirect=storage.redirect,
-        redirect_ranges=storage.redirect_ranges,
-        redirect_host=storage.redirect_endpoint,
-        s3_connections=storage.connections,
-    )
-    return {"s3": fields}
+    values = asdict(storage) | {"secret_key": _masked(storage.secret_key)}
+    return {"s3": _given(**{_S3_FLAGS.get(name, name): value for name, value in values.items()})}
 
 
 def _proxies(egress: EgressSettings) -> dict[str, Any]:

@@ -77,8 +77,7 @@ def load_upstreams(path: str, findings: Findings) -> tuple[UpstreamSettings, ...
     if content.exposed and any(holds_password(entry) for entry in entries):
         findings.warning(
             path,
-            f"holds a password and is open to others than its owner (mode {content.mode:04o}): "
-            "use password_file, or chmod 600",
+            f"holds a password and {content.exposure}: use password_file, or chmod 600",
         )
     upstreams: dict[str, UpstreamSettings] = {}
     first: dict[str, int] = {}
