@@ -10,7 +10,7 @@ from oci_registry.config.credentials import make_credentials, parse_token_server
 from oci_registry.config.documents import Entry, Value
 from oci_registry.config.fields import Fields, boolean, text
 from oci_registry.config.files import check_certificates, check_private_key, fingerprint, read_file
-from oci_registry.config.names import Location, fold_alias, parse_location, split_port
+from oci_registry.config.names import Location, fold_alias, parse_location
 from oci_registry.config.proxies import parse_proxy
 from oci_registry.config.settings import (
     BUILTIN_UPSTREAMS,
@@ -19,6 +19,7 @@ from oci_registry.config.settings import (
     HostSettings,
     ProxySettings,
 )
+from oci_registry.spec.urls import PORTS, authority, split_authority
 
 #: Every key a host may have.
 HOST_KEYS = (
@@ -178,8 +179,8 @@ def _served_at(fields: Fields, host: str) -> str:
 
 
 def _with_port(host: HostSettings) -> str:
-    _, port = split_port(host.host)
-    return host.host if port is not None else f"{host.host}:{443 if host.tls else 80}"
+    name, port = split_authority(host.host)
+    return authority(name, port or PORTS[host.scheme])
 
 
 def _parse_way(url: str) -> Way:

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 
 from oci_registry.config.files import check_certificates, check_directory, read_file
 from oci_registry.config.findings import Findings
-from oci_registry.config.names import parse_url, split_port
+from oci_registry.config.names import parse_url
 from oci_registry.config.options import OptionReader
 from oci_registry.config.settings import S3Settings
 from oci_registry.spec.buckets import is_host_name, parse_bucket, parse_prefix
+from oci_registry.spec.urls import Url
 
 ADDRESSING = ("path", "virtual", "auto")
 DEFAULT_REGION = "us-east-1"
@@ -223,7 +224,7 @@ def _is_key(text: str) -> bool:
 
 
 def _is_loopback(url: str) -> bool:
-    name, _ = split_port(url.partition("://")[2])
+    name = Url.parse(url).host
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:

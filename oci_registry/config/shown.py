@@ -20,6 +20,7 @@ from oci_registry.config.settings import (
 )
 from oci_registry.config.upstreams import OPTIONS
 from oci_registry.spec.durations import format_duration
+from oci_registry.spec.urls import authority
 
 # Flags that are called otherwise than what they become.
 _S3_FLAGS = {
@@ -92,9 +93,8 @@ def _proxy(proxy: ProxySettings | None) -> str | None:
     if proxy is None:
         return None
     scheme = "https" if proxy.tls else "http"
-    host = f"[{proxy.host}]" if ":" in proxy.host else proxy.host
     credentials = "" if proxy.credentials is None else f"{MASK}:{MASK}@"
-    return f"{scheme}://{credentials}{host}:{proxy.port}"
+    return f"{scheme}://{credentials}{authority(proxy.host, proxy.port)}"
 
 
 def _upstream(upstream: UpstreamSettings) -> dict[str, Any]:

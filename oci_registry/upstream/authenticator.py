@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTime
@@ -11,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from oci_registry.config.settings import Credentials
 from oci_registry.spec.challenge import Challenge, parse_challenges
 from oci_registry.spec.errors import BadGateway, RegistryError
+from oci_registry.spec.urls import Url
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.schemes.basic import basic_authorization
 from oci_registry.upstream.schemes.bearer import TokenSource
@@ -61,7 +61,7 @@ class Authenticator:
         token_servers: tuple[str, ...] = (),
         user_agent: str = "oci-registry",
     ) -> None:
-        self._host = urlsplit(url).netloc
+        self._host = Url.parse(url).authority
         self._clock = clock
         self._basic = None if credentials is None else basic_authorization(credentials)
         self._basic_works = False

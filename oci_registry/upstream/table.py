@@ -15,8 +15,8 @@ from oci_registry.config.settings import CATCH_ALL, HostSettings, UpstreamSettin
 from oci_registry.spec.errors import NameUnknown
 from oci_registry.spec.reference import looks_like_host, parse_repository
 from oci_registry.spec.routes import Name
+from oci_registry.spec.urls import Url
 from oci_registry.upstream.interfaces import Upstream
-from oci_registry.upstream.session import origin_of
 
 MAX_DYNAMIC = 256
 """Upstreams that clients named, kept at once; the one unused longest makes room."""
@@ -235,4 +235,4 @@ def _close(upstreams: Iterable[Upstream]) -> None:
 
 
 def _origin(host: HostSettings) -> str:
-    return origin_of(f"{'https' if host.tls else 'http'}://{host.host}")
+    return Url.parse(host.url).origin
