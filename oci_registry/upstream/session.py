@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from attrs import frozen
+from cachetools import LRUCache
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IResponse
@@ -108,7 +108,7 @@ class Session:
         self._ns = NsField(settings.namespace, host)
         self._prefix = f"{host.path}/" if host.path else ""
         self._settings_of = settings_of
-        self._others: OrderedDict[str, Authenticator] = OrderedDict()
+        self._others: LRUCache[str, Authenticator] = LRUCache(MAX_TARGETS)
 
     async def close(self) -> None:
         """Close idle connections; what is under way goes on."""
@@ -235,9 +235,6 @@ class Session:
                 host.token_servers,
                 self._user_agent,
             )
-            if len(self._others) > MAX_TARGETS:
-                self._others.popitem(last=False)
-        self._others.move_to_end(origin)
         # Another registry may call the repository otherwise.
         found = _NAME_IN_PATH.match(at.path)
         repository = call.question.repository if found is None else found[1]
