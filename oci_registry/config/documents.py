@@ -107,7 +107,7 @@ def read_entries(data: bytes, source: str, findings: Findings) -> list[Entry]:
 class _Loader(yaml.SafeLoader):
     """Makes lists and mappings of `Value`, and keeps what is wrong, with the node where it is."""
 
-    yaml_constructors: ClassVar[dict[None, Any]] = {}
+    yaml_constructors: ClassVar[dict[str | None, Any]] = {}
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)

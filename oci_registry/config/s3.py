@@ -15,6 +15,7 @@ from oci_registry.config.names import parse_url
 from oci_registry.config.options import OptionReader
 from oci_registry.config.settings import S3Settings
 from oci_registry.spec.buckets import is_host_name, parse_bucket, parse_prefix
+from oci_registry.spec.errors import system_reason
 from oci_registry.spec.urls import Url
 
 ADDRESSING = ("path", "virtual", "auto")
@@ -210,7 +211,7 @@ def _check_ours(path: str) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}") from None
+        raise ValueError(f"{path}: {system_reason(error)}") from None
     mode = stat.S_IMODE(found.st_mode)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or mode & 0o022:
         raise ValueError(
