@@ -1,16 +1,17 @@
 """A YAML list of mappings, read with line numbers.
 
 The semantics are those of YAML 1.1 (scalars, anchors, merge keys), as ``yaml.safe_load`` has them,
-except that a key given twice in one mapping is a problem, and that values must be scalars or, at
-keys that are named, lists of scalars and flat mappings.  The node graph is walked as it is, so
-aliases cost nothing: nothing is ever expanded.  No message repeats a value, nor a key beyond the
-characters of a plain word, since a slip of the pen can turn a password into either.
+except that a key given twice in one mapping is a problem.  An alias is the object it refers to, so
+nothing is ever expanded.  No message repeats a value, nor a key beyond the characters of a plain
+word, since a slip of the pen can turn a password into either.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from bisect import bisect
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
 import yaml
 from attrs import field, frozen
@@ -29,7 +30,6 @@ _KINDS = {
     "timestamp": "a date",
 }
 _READABLE = frozenset({"str", "int", "bool", "null"})
-_MERGE = _PREFIX + "merge"
 _TOKEN = re.compile(r"'(?:<[a-z ]+>|[],}:])'")
 _HINTS = {
     "found undefined alias": "undefined alias (a value that begins with * needs quotes)",
@@ -40,17 +40,17 @@ _WORD = re.compile(r"[A-Za-z0-9_-]{0,40}")
 
 
 @frozen
-class Scalar:
-    """One value of an entry, and the node it was read from.
+class Value:
+    """One value, and the line of its key, or of the item of a list that it is.
 
-    ``value`` is a `str`, an `int`, a `bool` or ``None`` (nothing written); for anything else it is
-    ``None`` too and ``kind``, which says in words what was written, tells the difference.
+    ``value`` is a `str`, an `int`, a `bool`, ``None`` (nothing written), a list of values or a
+    mapping of keys to values; for anything else it is ``None`` too.  ``kind`` says in words what was
+    written.
     """
 
-    value: str | int | bool | None = field(repr=False)
+    value: Any = field(repr=False)
     kind: str
     line: int
-    node: Node = field(repr=False, eq=False)
 
     @property
     def unset(self) -> bool:
@@ -60,156 +60,123 @@ class Scalar:
 
 @frozen
 class Entry:
-    """One mapping of a list: its number, counted from 1, its line, and its values by key.
-
-    ``lists`` has the items of what is a list, at keys where one may be.  A mapping among them is an
-    entry too, whose own lists are of scalars alone.
-    """
+    """One mapping of a list: its number, counted from 1, its line, and its values by key."""
 
     number: int
     line: int
-    fields: Mapping[str, Scalar]
-    lists: Mapping[str, tuple[Entry | Scalar, ...]] = field(factory=dict)
+    fields: Mapping[str, Value]
 
 
-def read_entries(
-    data: bytes,
-    source: str,
-    findings: Findings,
-    lists: Collection[str] = (),
-    nested: Collection[str] = (),
-) -> list[Entry]:
+def read_entries(data: bytes, source: str, findings: Findings) -> list[Entry]:
     """The entries of the document in ``data``; an empty document has none.
 
-    ``lists`` are the keys of an entry at which a list may be, ``nested`` those of a mapping in such a
-    list.  What is malformed goes to
-    ``findings`` as a problem of ``source``; the entries and values that can be read are returned
-    all the same, so that they are checked too.
+    What is malformed goes to ``findings`` as a problem of ``source``; the entries and values that can
+    be read are returned all the same, so that they are checked too.
     """
     try:
-        root = yaml.compose(data, Loader=yaml.SafeLoader)
-        return _Reader(source, findings, lists, nested).entries(root)
+        loader = _Loader(data)
+        root = loader.get_single_node()
+        if root is None or _kind(root) == _KINDS["null"]:
+            return []
+        if not isinstance(root, SequenceNode):
+            wanted = "must be a list of upstreams ('- namespace: ...')"
+            findings.problem(source, f"{wanted}, not {_kind(root)}")
+            return []
+        items: list[Value] = loader.construct_document(root)
     except yaml.YAMLError as error:
         findings.problem(source, f"is not YAML: {explain(error)}")
+        return []
     except RecursionError:
         # While it is parsed, or from one merged mapping to the next.
         findings.problem(source, "is not usable: it is nested too deeply")
-    return []
+        return []
+    starts = [node.start_mark.index for node in root.value]
+    for node, reason in sorted(loader.problems, key=lambda problem: problem[0].start_mark.index):
+        number = bisect(starts, node.start_mark.index)
+        findings.problem(f"{source}: entry {number}, line {_line(node)}", reason)
+    entries = []
+    for number, item in enumerate(items, 1):
+        if isinstance(item.value, dict):
+            entries.append(Entry(number, item.line, item.value))
+        else:
+            where = f"{source}: entry {number}, line {item.line}"
+            findings.problem(where, f"must be a mapping of keys to values, not {item.kind}")
+    return entries
 
 
-class _Reader:
-    """Flattens mappings, each once, however often the document refers to it."""
+class _Loader(yaml.SafeLoader):
+    """Makes lists and mappings of `Value`, and keeps what is wrong, with the node where it is."""
 
-    def __init__(
-        self,
-        source: str,
-        findings: Findings,
-        lists: Collection[str],
-        nested: Collection[str],
-    ) -> None:
-        self._source = source
-        self._findings = findings
-        self._keys = lists
-        self._nested = nested
-        self._flat: dict[int, tuple[Scalar, ...]] = {}
-        self._done: dict[int, dict[str, Scalar]] = {}
-        self._open: set[int] = set()
-        self._items: dict[int, tuple[Entry | Scalar, ...]] = {}
+    yaml_constructors: ClassVar[dict[str | None, Any]] = {}
 
-    def entries(self, root: Node | None) -> list[Entry]:
-        if root is None or (isinstance(root, ScalarNode) and root.tag == _PREFIX + "null"):
-            return []
-        if not isinstance(root, SequenceNode):
-            self._findings.problem(
-                self._source,
-                f"must be a list of upstreams ('- namespace: ...'), not {_kind(root)}",
-            )
-            return []
-        entries = []
-        for number, node in enumerate(root.value, 1):
-            if isinstance(node, MappingNode):
-                fields = self._fields(number, node)
-                entries.append(Entry(number, _line(node), fields, self._lists(number, fields)))
-            else:
-                reason = f"must be a mapping of keys to values, not {_kind(node)}"
-                self._problem(number, _line(node), reason)
-        return entries
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.problems: list[tuple[Node, str]] = []
+        self._merged: dict[Node, dict[str, Value]] = {}
+        self._open: set[Node] = set()
 
-    def _problem(self, number: int, line: int, reason: str) -> None:
-        self._findings.problem(f"{self._source}: entry {number}, line {line}", reason)
+    def fill(self, node: Node) -> Iterator[object]:
+        """Yield a list or mapping that is still empty, so that it can hold itself, and fill it."""
+        if isinstance(node, MappingNode):
+            mapping: dict[str, Value] = {}
+            yield mapping
+            mapping.update(self._mapping(node))
+        else:
+            items: list[Value] = []
+            yield items
+            items.extend(self._value(item, item) for item in node.value)
 
-    def _lists(
-        self, number: int, fields: Mapping[str, Scalar]
-    ) -> dict[str, tuple[Entry | Scalar, ...]]:
-        nodes = {key: fields[key].node for key in self._keys if key in fields}
-        return {
-            key: self._list(number, node)
-            for key, node in nodes.items()
-            if isinstance(node, SequenceNode)
-        }
+    def _value(self, node: Node, at: Node) -> Value:
+        kind = _kind(node)
+        value: object = None
+        name = node.tag.removeprefix(_PREFIX)
+        if not isinstance(node, ScalarNode):
+            value = self.construct_object(node)
+        elif name in _READABLE:
+            try:
+                value = SafeConstructor.yaml_constructors[node.tag](self, node)
+            except (ValueError, KeyError):
+                # An explicit tag on something else, such as "!!int x".
+                kind = f"a malformed {name}"
+        return Value(value, kind, _line(at))
 
-    def _list(self, number: int, node: SequenceNode) -> tuple[Entry | Scalar, ...]:
-        identity = id(node)
-        if identity not in self._items:
-            self._items[identity] = tuple(
-                self._item(number, position, item) for position, item in enumerate(node.value, 1)
-            )
-        return self._items[identity]
-
-    def _item(self, number: int, position: int, node: Node) -> Entry | Scalar:
-        if not isinstance(node, MappingNode):
-            return _scalar(node, _line(node))
-        fields = self._fields(number, node)
-        lists = {
-            key: self._scalars(fields[key].node)
-            for key in self._nested
-            if key in fields and isinstance(fields[key].node, SequenceNode)
-        }
-        return Entry(position, _line(node), fields, lists)
-
-    def _scalars(self, node: Node) -> tuple[Scalar, ...]:
-        if id(node) not in self._flat:
-            self._flat[id(node)] = tuple(_scalar(item, _line(item)) for item in node.value)
-        return self._flat[id(node)]
-
-    def _fields(self, number: int, node: MappingNode) -> dict[str, Scalar]:
-        identity = id(node)
-        if identity in self._done:
-            return self._done[identity]
-        if identity in self._open:
-            self._problem(number, _line(node), "the mapping is merged into itself")
+    def _mapping(self, node: MappingNode) -> dict[str, Value]:
+        if node in self._merged:
+            return self._merged[node]
+        if node in self._open:
+            self.problems.append((node, "the mapping is merged into itself"))
             return {}
-        self._open.add(identity)
-        own: dict[str, Scalar] = {}
-        merged: dict[str, Scalar] = {}
+        self._open.add(node)
+        own: dict[str, Value] = {}
+        merged: dict[str, Value] = {}
         for key, value in node.value:
-            if key.tag == _MERGE:
-                for other in self._merged(number, value):
+            if key.tag == _PREFIX + "merge":
+                for other in self._others(value):
                     # Of several merged mappings the first one wins, and the entry's own keys
                     # win over all of them.
-                    merged = {**self._fields(number, other), **merged}
-                continue
-            name = key.value if isinstance(key, ScalarNode) else None
-            if name is None or key.tag != _PREFIX + "str":
-                self._problem(number, _line(key), f"a key must be a word, not {_kind(key)}")
-            elif name in own:
-                self._problem(
-                    number,
-                    _line(key),
-                    f"the key {word(name)} is given twice, first in line {own[name].line}",
-                )
+                    merged = {**self._mapping(other), **merged}
+            elif key.tag != _PREFIX + "str" or not isinstance(key, ScalarNode):
+                self.problems.append((key, f"a key must be a word, not {_kind(key)}"))
+            elif key.value in own:
+                first = own[key.value].line
+                reason = f"the key {word(key.value)} is given twice, first in line {first}"
+                self.problems.append((key, reason))
             else:
-                own[name] = _scalar(value, _line(key))
-        self._open.discard(identity)
-        self._done[identity] = {**merged, **own}
-        return self._done[identity]
+                own[key.value] = self._value(value, key)
+        self._open.discard(node)
+        self._merged[node] = {**merged, **own}
+        return self._merged[node]
 
-    def _merged(self, number: int, value: Node) -> list[MappingNode]:
+    def _others(self, value: Node) -> list[MappingNode]:
         nodes = value.value if isinstance(value, SequenceNode) else [value]
         mappings = [node for node in nodes if isinstance(node, MappingNode)]
         if len(mappings) != len(nodes):
-            self._problem(number, _line(value), "only mappings can be merged with <<")
+            self.problems.append((value, "only mappings can be merged with <<"))
         return mappings
+
+
+# One for every tag: whatever its tag, a list is a list.
+_Loader.yaml_constructors[None] = _Loader.fill
 
 
 def word(text: str) -> str:
@@ -217,30 +184,6 @@ def word(text: str) -> str:
     match = _WORD.match(text)
     start = match.group() if match else ""
     return repr(start) if start == text else repr(start + "...")
-
-
-def _scalar(node: Node, line: int) -> Scalar:
-    value: object = None
-    kind = _kind(node)
-    short = node.tag.removeprefix(_PREFIX)
-    if isinstance(node, ScalarNode) and short in _READABLE:
-        try:
-            value = _construct(node, short)
-        except (ValueError, KeyError):
-            # An explicit tag on something else, such as "!!int x".
-            return Scalar(value=None, kind=f"a malformed {short}", line=line, node=node)
-    if not isinstance(value, str | int | None):
-        value = None
-    return Scalar(value=value, kind=kind, line=line, node=node)
-
-
-def _construct(node: ScalarNode, short: str) -> object:
-    constructor = SafeConstructor()
-    if short == "int":
-        return constructor.construct_yaml_int(node)
-    if short == "bool":
-        return constructor.construct_yaml_bool(node)
-    return None if short == "null" else node.value
 
 
 def _kind(node: Node) -> str:
@@ -262,9 +205,7 @@ def explain(error: yaml.YAMLError) -> str:
     if not isinstance(error, yaml.MarkedYAMLError):
         return "it cannot be parsed"
     problem = error.problem or ""
-    for start, hint in _HINTS.items():
-        if problem.startswith(start):
-            problem = hint
+    problem = next((hint for start, hint in _HINTS.items() if problem.startswith(start)), problem)
     if re.search(r"['\"]", _TOKEN.sub("", problem)):
         # What is quoted now is out of the document.
         problem = re.split(r",? ?(?:but (?:found|got) )?['\"]", problem)[0]

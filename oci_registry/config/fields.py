@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
-from oci_registry.config.documents import Entry, Scalar, word
+from oci_registry.config.documents import Entry, Value, word
 from oci_registry.config.files import FileContent
 from oci_registry.config.findings import Findings, nearest
 from oci_registry.spec.durations import parse_duration
 
 _T = TypeVar("_T")
+
+Reader = Callable[[Value], _T]
+"""Makes of a value what its key stands for; `ValueError` says why that cannot be."""
 
 
 class Fields:
@@ -36,8 +39,8 @@ class Fields:
         self.findings.warning(self._source(key, key), reason)
 
     def _source(self, key: str, shown: str) -> str:
-        scalar = self.entry.fields.get(key)
-        line = self.entry.line if scalar is None else scalar.line
+        value = self.entry.fields.get(key)
+        line = self.entry.line if value is None else value.line
         return f"{self.path}: {self.where}, line {line}: {shown}"
 
     def check_keys(self, known: Collection[str], of_the_entry: Collection[str] = ()) -> None:
@@ -51,35 +54,30 @@ class Fields:
                 reason = f"unknown key; {nearest(key, known)}"
                 self.findings.problem(self._source(key, word(key)), reason)
 
-    def given(self, key: str) -> Scalar | None:
+    def given(self, key: str) -> Value | None:
         """What was written at ``key``; a key without a value is not given."""
-        scalar = self.entry.fields.get(key)
-        return None if scalar is None or scalar.unset else scalar
+        value = self.entry.fields.get(key)
+        return None if value is None or value.unset else value
 
-    def text(self, key: str) -> str | None:
-        """Text that is not empty."""
-        scalar = self.given(key)
-        if scalar is None:
-            return None
-        if not isinstance(scalar.value, str):
-            quotes = "" if scalar.kind in ("a list", "a mapping") else ": put it into quotes"
-            self.problem(key, f"must be text, not {scalar.kind}{quotes}")
-            return None
-        if not scalar.value:
-            self.problem(key, "is empty")
-            return None
-        return scalar.value
-
-    def parsed(self, key: str, parse: Callable[[str], _T]) -> _T | None:
-        """Text that ``parse`` understands, which raises `ValueError` with a reason otherwise."""
-        text = self.text(key)
-        if text is None:
+    def read(self, key: str, reader: Reader[_T]) -> _T | None:
+        """What ``reader`` makes of the value."""
+        value = self.given(key)
+        if value is None:
             return None
         try:
-            return parse(text)
+            return reader(value)
         except ValueError as error:
             self.problem(key, error)
             return None
+
+    def read_all(self, readers: Mapping[str, Reader[Any]]) -> dict[str, Any]:
+        """What was given of several keys: for the others the settings have defaults."""
+        found = {key: self.read(key, reader) for key, reader in readers.items()}
+        return {key: value for key, value in found.items() if value is not None}
+
+    def parsed(self, key: str, parse: Callable[[str], _T]) -> _T | None:
+        """Text that ``parse`` understands, which raises `ValueError` with a reason otherwise."""
+        return self.read(key, lambda value: parse(text(value)))
 
     def required(self, key: str, parse: Callable[[str], _T]) -> _T | None:
         """As `parsed`, and a problem if it is not given."""
@@ -89,74 +87,23 @@ class Fields:
 
     def texts(self, key: str, parse: Callable[[str], _T], most: int) -> tuple[_T, ...]:
         """A list of at most ``most`` texts that ``parse`` understands; those it does not are left out."""
-        if self.given(key) is None:
-            return ()
-        items = self.entry.lists.get(key)
-        if items is None:
-            self.problem(key, "must be a list ([one, another])")
-            return ()
-        if len(items) > most:
-            self.problem(key, f"must have at most {most} items, not {len(items)}")
-            return ()
         parsed = []
-        for number, item in enumerate(items, 1):
-            if not isinstance(item, Scalar) or not isinstance(item.value, str):
-                self.problem(key, f"item {number} must be text")
+        for position, item in enumerate(self.read(key, lambda value: _items(value, most)) or (), 1):
+            if not isinstance(item.value, str):
+                self.problem(key, f"item {position} must be text")
                 continue
             try:
                 parsed.append(parse(item.value))
             except ValueError as error:
-                self.problem(key, f"item {number}: {error}")
+                self.problem(key, f"item {position}: {error}")
         return tuple(parsed)
-
-    def boolean(self, key: str) -> bool | None:
-        """True or false."""
-        scalar = self.given(key)
-        if scalar is None:
-            return None
-        if not isinstance(scalar.value, bool):
-            self.problem(key, f"must be true or false, not {scalar.kind}")
-            return None
-        return scalar.value
-
-    def duration(self, key: str, *, positive: bool = False) -> float | None:
-        """Seconds; if ``positive``, more than none."""
-        scalar = self.given(key)
-        if scalar is None:
-            return None
-        if isinstance(scalar.value, bool) or not isinstance(scalar.value, str | int):
-            self.problem(key, f"must be a duration such as 14d, not {scalar.kind}")
-            return None
-        try:
-            seconds = parse_duration(scalar.value)
-        except ValueError as error:
-            self.problem(key, error)
-            return None
-        if positive and not seconds:
-            self.problem(key, "must be longer than 0s")
-            return None
-        return seconds
-
-    def number(self, key: str, least: int, most: int) -> int | None:
-        """A whole number between two others, which are allowed too."""
-        scalar = self.given(key)
-        if scalar is None:
-            return None
-        wanted = f"must be a whole number from {least} to {most}"
-        if isinstance(scalar.value, bool) or not isinstance(scalar.value, int):
-            self.problem(key, f"{wanted}, not {scalar.kind}")
-            return None
-        if not least <= scalar.value <= most:
-            self.problem(key, wanted)
-            return None
-        return scalar.value
 
     def file(self, key: str, check: Callable[[str], _T]) -> tuple[str, _T] | None:
         """The path of a file, relative ones being beside the upstream file, and what ``check`` says.
 
         ``check`` raises `ValueError` with a reason that goes well behind the name of the file.
         """
-        name = self.text(key)
+        name = self.read(key, text)
         if name is None:
             return None
         path = os.path.join(os.path.dirname(os.path.abspath(self.path)), name)
@@ -169,12 +116,58 @@ class Fields:
     def warn_if_exposed(self, key: str, path: str, content: FileContent) -> None:
         """Warn of a file with a secret that is not its owner's alone."""
         if content.exposed:
-            self.warning(
-                key,
-                f"{path} is open to others than its owner (mode {content.mode:04o}): chmod 600",
-            )
+            self.warning(key, f"{path} {content.exposure}: chmod 600")
 
 
-def given_only(**options: object) -> dict[str, Any]:
-    """The options that are not ``None``: for the others the settings have defaults."""
-    return {name: value for name, value in options.items() if value is not None}
+def text(value: Value) -> str:
+    """Text that is not empty."""
+    if not isinstance(value.value, str):
+        quotes = "" if isinstance(value.value, list | dict) else ": put it into quotes"
+        raise ValueError(f"must be text, not {value.kind}{quotes}")
+    if not value.value:
+        raise ValueError("is empty")
+    return value.value
+
+
+def boolean(value: Value) -> bool:
+    """True or false."""
+    if not isinstance(value.value, bool):
+        raise ValueError(f"must be true or false, not {value.kind}")
+    return value.value
+
+
+def duration(value: Value) -> float:
+    """Seconds, perhaps none."""
+    if isinstance(value.value, bool) or not isinstance(value.value, str | int):
+        raise ValueError(f"must be a duration such as 14d, not {value.kind}")
+    return parse_duration(value.value)
+
+
+def timeout(value: Value) -> float:
+    """Seconds, more than none."""
+    seconds = duration(value)
+    if not seconds:
+        raise ValueError("must be longer than 0s")
+    return seconds
+
+
+def number(least: int, most: int) -> Reader[int]:
+    """A whole number between two others, which are allowed too."""
+
+    def read(value: Value) -> int:
+        wanted = f"must be a whole number from {least} to {most}"
+        if isinstance(value.value, bool) or not isinstance(value.value, int):
+            raise ValueError(f"{wanted}, not {value.kind}")
+        if not least <= value.value <= most:
+            raise ValueError(wanted)
+        return value.value
+
+    return read
+
+
+def _items(value: Value, most: int) -> list[Value]:
+    if not isinstance(value.value, list):
+        raise ValueError("must be a list ([one, another])")
+    if len(value.value) > most:
+        raise ValueError(f"must have at most {most} items, not {len(value.value)}")
+    return value.value

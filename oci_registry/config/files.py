@@ -10,6 +10,8 @@ import stat
 
 from attrs import field, frozen
 
+from oci_registry.spec.errors import system_reason
+
 #: No configuration file is longer than this many bytes.
 MAX_FILE_SIZE = 1024 * 1024
 
@@ -35,6 +37,11 @@ class FileContent:
         """
         return bool(self.mode & (0o077 if self.own else 0o037))
 
+    @property
+    def exposure(self) -> str:
+        """How it is exposed, in words that go well behind the name of the file."""
+        return f"is open to others than its owner (mode {self.mode:04o})"
+
 
 def read_file(path: str) -> FileContent:
     """The whole file at ``path``, at most `MAX_FILE_SIZE` bytes.
@@ -51,7 +58,7 @@ def read_file(path: str) -> FileContent:
             regular = stat.S_ISREG(status.st_mode)
             data = file.read(MAX_FILE_SIZE + 1) if regular else b""
     except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror or type(error).__name__}") from None
+        raise ValueError(f"cannot be read: {system_reason(error)}") from None
     except ValueError:
         # A NUL in the name, which no file system knows.
         raise ValueError("is not the name of a file") from None

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from attrs import frozen
 
 from oci_registry.config.credentials import make_credentials, parse_token_server
-from oci_registry.config.documents import Entry
-from oci_registry.config.fields import Fields, given_only
+from oci_registry.config.documents import Entry, Value
+from oci_registry.config.fields import Fields, boolean, text
 from oci_registry.config.files import check_certificates, check_private_key, fingerprint, read_file
-from oci_registry.config.names import Location, fold_alias, parse_location, split_port
+from oci_registry.config.names import Location, fold_alias, parse_location
 from oci_registry.config.proxies import parse_proxy
 from oci_registry.config.settings import (
     BUILTIN_UPSTREAMS,
@@ -19,6 +19,7 @@ from oci_registry.config.settings import (
     HostSettings,
     ProxySettings,
 )
+from oci_registry.spec.urls import PORTS, authority, split_authority
 
 #: Every key a host may have.
 HOST_KEYS = (
@@ -34,8 +35,6 @@ HOST_KEYS = (
     "token_servers",
     "proxy",
 )
-#: Those at which a list may be.
-HOST_LISTS = ("token_servers",)
 #: The most hosts an upstream may have.
 MAX_HOSTS = 8
 #: The most token servers a host may have.
@@ -68,26 +67,27 @@ def read_hosts(
 
 def holds_password(entry: Entry) -> bool:
     """Whether there is a password in the entry itself, or in one of its hosts."""
-    hosts = entry.lists.get("hosts", ())[:MAX_HOSTS]
-    mappings = (entry, *(item for item in hosts if isinstance(item, Entry)))
+    hosts = entry.fields.get("hosts")
+    items = hosts.value[:MAX_HOSTS] if hosts is not None and isinstance(hosts.value, list) else ()
+    mappings = (entry.fields, *(item.value for item in items if isinstance(item.value, dict)))
     return any(_holds_password(mapping) for mapping in mappings)
 
 
-def _holds_password(mapping: Entry) -> bool:
-    password, proxy = mapping.fields.get("password"), mapping.fields.get("proxy")
+def _holds_password(mapping: Mapping[str, Value]) -> bool:
+    password, proxy = mapping.get("password"), mapping.get("proxy")
     return (password is not None and not password.unset) or (
-        proxy is not None and "@" in str(proxy.value)
+        proxy is not None and isinstance(proxy.value, str) and "@" in proxy.value
     )
 
 
-def _parse_any(text: str) -> Location:
-    return Location(CATCH_ALL) if text.strip() == CATCH_ALL else parse_location(text)
+def _parse_any(name: str) -> Location:
+    return Location(CATCH_ALL) if name.strip() == CATCH_ALL else parse_location(name)
 
 
-def _parse_named(text: str) -> Location:
-    if text.strip() == CATCH_ALL:
+def _parse_named(name: str) -> Location:
+    if name.strip() == CATCH_ALL:
         raise ValueError("the registry itself can be meant with namespace '*' only: write its host")
-    return parse_location(text)
+    return parse_location(name)
 
 
 def _read_list(
@@ -97,19 +97,17 @@ def _read_list(
         if fields.given(key) is not None and key != "proxy":
             fields.problem(key, "belongs into hosts, to each that it is meant for")
     way = fields.parsed("proxy", _parse_way) or Way()
-    items = fields.entry.lists.get("hosts")
-    if items is None:
-        fields.problem("hosts", "must be a list of hosts ('- host: ...')")
-        return ()
-    if not 1 <= len(items) <= MAX_HOSTS:
-        fields.problem("hosts", f"must be from 1 to {MAX_HOSTS} hosts, not {len(items)}")
-        return ()
     hosts: list[HostSettings] = []
     taken: set[tuple[str, str]] = set()
-    for number, item in enumerate(items, 1):
+    for number, item in enumerate(fields.read("hosts", _items) or (), 1):
         # What is no mapping is the name of a host, without anything special about it.
-        mapping = item if isinstance(item, Entry) else Entry(number, item.line, {"host": item})
-        own = Fields(mapping, fields.path, fields.findings, f"{fields.where}, host {number}")
+        mapping = item.value if isinstance(item.value, dict) else {"host": item}
+        own = Fields(
+            Entry(number, item.line, mapping),
+            fields.path,
+            fields.findings,
+            f"{fields.where}, host {number}",
+        )
         location = own.required("host", parse)
         if location is not None:
             own.where += f" ({location.host})"
@@ -125,12 +123,19 @@ def _read_list(
     return tuple(hosts)
 
 
+def _items(value: Value) -> list[Value]:
+    if not isinstance(value.value, list):
+        raise ValueError("must be a list of hosts ('- host: ...')")
+    if not 1 <= len(value.value) <= MAX_HOSTS:
+        raise ValueError(f"must be from 1 to {MAX_HOSTS} hosts, not {len(value.value)}")
+    return value.value
+
+
 def _read_host(fields: Fields, location: Location | None, way: Way) -> HostSettings | None:
     """The host at ``location``, reached by ``way`` unless it has its own; ``None`` if that is."""
     if location is not None and location.host == CATCH_ALL:
         return _read_registry_itself(fields, way)
-    tls = fields.boolean("tls")
-    accept_invalid_certs = fields.boolean("accept_invalid_certs")
+    switches = fields.read_all({"tls": boolean, "accept_invalid_certs": boolean})
     ca_file = fields.file("ca_file", check_certificates)
     certificate, key = _client_certificate(fields)
     credentials = _credentials(fields)
@@ -150,7 +155,7 @@ def _read_host(fields: Fields, location: Location | None, way: Way) -> HostSetti
         proxy=way.proxy,
         direct=way.direct,
         fingerprint=fingerprint(ca_file and ca_file[0], certificate, key),
-        **given_only(tls=tls, accept_invalid_certs=accept_invalid_certs),
+        **switches,
     )
 
 
@@ -174,15 +179,15 @@ def _served_at(fields: Fields, host: str) -> str:
 
 
 def _with_port(host: HostSettings) -> str:
-    _, port = split_port(host.host)
-    return host.host if port is not None else f"{host.host}:{443 if host.tls else 80}"
+    name, port = split_authority(host.host)
+    return authority(name, port or PORTS[host.scheme])
 
 
-def _parse_way(text: str) -> Way:
-    if text.strip().lower() == "none":
+def _parse_way(url: str) -> Way:
+    if url.strip().lower() == "none":
         return Way(direct=True)
     try:
-        return Way(parse_proxy(text))
+        return Way(parse_proxy(url))
     except ValueError as error:
         raise ValueError(f"{error}; for no proxy at all write none") from None
 
@@ -207,7 +212,7 @@ def _client_certificate(fields: Fields) -> tuple[str | None, str | None]:
 
 
 def _credentials(fields: Fields) -> Credentials | None:
-    username = fields.text("username")
+    username = fields.read("username", text)
     password = _password(fields)
     if fields.given("username") is None:
         for key in ("password", "password_file"):
@@ -227,7 +232,7 @@ def _credentials(fields: Fields) -> Credentials | None:
 
 def _password(fields: Fields) -> str | None:
     if fields.given("password_file") is None:
-        return fields.text("password")
+        return fields.read("password", text)
     if fields.given("password") is not None:
         fields.problem("password_file", "is given together with password: keep one of them")
         return None

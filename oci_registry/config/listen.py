@@ -9,7 +9,7 @@ from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IStreamServerEndpointStringParser
 from twisted.plugin import getPlugins
 
-from oci_registry.spec.errors import NameInvalid
+from oci_registry.spec.errors import NameInvalid, system_reason
 from oci_registry.spec.reference import parse_host
 
 _BUILT_IN = frozenset({"tcp", "unix", "ssl"})
@@ -92,8 +92,8 @@ def _address(endpoint: str) -> tuple[str, str, str] | None:
 def explain(error: Exception) -> str:
     """Return why an endpoint could not be made of its description, for people."""
     match error:
-        case OSError(filename=str(name), strerror=str(reason)):
-            return f"{name}: {reason}"
+        case OSError(filename=str(name), strerror=str()):
+            return f"{name}: {system_reason(error)}"
         case TypeError():
             # As in "_parseTCP() got an unexpected keyword argument 'x'".
             return re.sub(r"^[\w.<>]+\(\) ", "the endpoint ", str(error))

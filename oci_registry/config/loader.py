@@ -32,47 +32,26 @@ DEFAULT_GRACE = 30.0
 class _Loader(OptionReader):
     """Reads one option after the other and keeps what is wrong."""
 
-    def grace(self) -> float:
-        """Return ``--shutdown-grace`` in seconds."""
-        given = self.given("shutdown-grace", "SHUTDOWN_GRACE")
-        if given is None:
-            return DEFAULT_GRACE
-        try:
-            return parse_duration(given[1])
-        except ValueError as error:
-            self.findings.problem(given[0], error)
-            return DEFAULT_GRACE
-
     def listen(self, check: Callable[[str], None]) -> tuple[str, ...]:
         """Return the endpoints to listen at; *check* raises for one that cannot be made."""
-        flagged = self._flags.get("listen")
-        places: list[tuple[str, str]] = []
-        if isinstance(flagged, list) and flagged:
-            places = [("--listen", str(place)) for place in flagged]
-            if self._flags.get("port") is not None:
+        places = self._places("listen", "LISTEN")
+        if self.flagged("port"):
+            if self.raw("listen"):
                 self.findings.problem("--port", "cannot be given together with --listen")
-        elif self._flags.get("port") is not None:
-            places = [("--port", f"0.0.0.0:{self._flags['port']}")]
-        elif self.environ.get("LISTEN", "").strip():
-            places = [("LISTEN", place) for place in self.environ["LISTEN"].split()]
-        elif self.environ.get("PORT", "").strip():
-            places = [("PORT", f"0.0.0.0:{self.environ['PORT'].strip()}")]
-        found = (
-            self._endpoint(source, place, check)
-            for source, place in places or [("--listen", DEFAULT_LISTEN)]
-        )
+            else:
+                places = [("--port", f"0.0.0.0:{self.raw('port')}")]
+        elif not places:
+            port = self.variable("PORT")
+            places = [
+                ("--listen", DEFAULT_LISTEN) if port is None else ("PORT", f"0.0.0.0:{port[1]}")
+            ]
+        found = (self._endpoint(source, place, check) for source, place in places)
         return tuple(endpoint for endpoint in found if endpoint is not None)
 
     def admin_listen(self, check: Callable[[str], None], taken: Sequence[str]) -> tuple[str, ...]:
         """Return the endpoints for those who watch the daemon, at none of which are *taken*."""
-        flagged = self._flags.get("admin-listen")
-        if isinstance(flagged, list) and flagged:
-            places = [("--admin-listen", str(place)) for place in flagged]
-        else:
-            variable = self.environ.get("ADMIN_LISTEN", "")
-            places = [("ADMIN_LISTEN", place) for place in variable.split()]
         endpoints: list[str] = []
-        for source, place in places:
+        for source, place in self._places("admin-listen", "ADMIN_LISTEN"):
             endpoint = self._endpoint(source, place, check)
             if endpoint is None:
                 continue
@@ -80,6 +59,13 @@ class _Loader(OptionReader):
                 self.findings.problem(source, f"{place[:80]!a}: clients are served there")
             endpoints.append(endpoint)
         return tuple(endpoints)
+
+    def _places(self, flag: str, variable: str) -> list[tuple[str, str]]:
+        """Return every place that was given, each with where it was."""
+        flagged = self.raw(flag)
+        if isinstance(flagged, list) and flagged:
+            return [(f"--{flag}", str(place)) for place in flagged]
+        return [(variable, place) for place in self.environ.get(variable, "").split()]
 
     def _endpoint(self, source: str, place: str, check: Callable[[str], None]) -> str | None:
         try:
@@ -121,8 +107,8 @@ class _Loader(OptionReader):
 
     def _credentials(self) -> CredentialsSource | None:
         """Return where the credentials are that are given beside the file."""
-        text = self._flags.get("upstream-credentials")
-        path = self._flags.get("upstream-credentials-file")
+        text = self.raw("upstream-credentials")
+        path = self.raw("upstream-credentials-file")
         variable = self.environ.get("UPSTREAM_CREDENTIALS", "")
         if text is not None and path is not None:
             self.findings.problem(
@@ -181,7 +167,9 @@ def load_settings(
         log_level=loader.choice("log-level", "LOG_LEVEL", LOG_LEVELS) or "info",
         log_format=loader.choice("log-format", "LOG_FORMAT", LOG_FORMATS) or "text",
         access_log=loader.choice("access-log", "ACCESS_LOG", ACCESS_LOGS),
-        shutdown_grace=loader.grace(),
+        shutdown_grace=loader.parsed(
+            "shutdown-grace", "SHUTDOWN_GRACE", parse_duration, DEFAULT_GRACE
+        ),
         warnings=tuple(findings.warnings),
         sources=pinned(sources),
     )

@@ -7,6 +7,7 @@ from attrs import frozen
 from oci_registry.config.settings import ALIASES
 from oci_registry.spec.errors import NameInvalid, shown
 from oci_registry.spec.reference import canonical_host, parse_host, parse_repository
+from oci_registry.spec.urls import PORTS
 
 _NAME = "must be host[:port]"
 _LOCATION = f"{_NAME} or host[:port]/path"
@@ -115,7 +116,7 @@ def parse_url(text: str) -> str:
     scheme = scheme.lower() if separator else "https"
     host = rest.removesuffix("/")
     accepted = "must be http://HOST[:PORT] or https://HOST[:PORT]"
-    if scheme not in ("http", "https"):
+    if scheme not in PORTS:
         raise ValueError(accepted)
     if "@" in host:
         raise ValueError(f"{accepted}; credentials belong into options of their own")
@@ -125,18 +126,6 @@ def parse_url(text: str) -> str:
         return f"{scheme}://{parse_host(host)}"
     except NameInvalid:
         raise ValueError(f"{accepted}: {shown(host)} is not HOST[:PORT]") from None
-
-
-def split_port(host: str) -> tuple[str, int | None]:
-    """The name or address in ``host``, without brackets, and its port, if it has one.
-
-    ``host`` must have passed `oci_registry.spec.reference.parse_host`.
-    """
-    if host.startswith("["):
-        name, _, port = host[1:].partition("]")
-        return name, int(port[1:]) if port else None
-    name, colon, port = host.partition(":")
-    return name, int(port) if colon else None
 
 
 def fold_alias(host: str) -> str:

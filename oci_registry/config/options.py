@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from oci_registry.config.findings import Findings, nearest
 
@@ -10,6 +11,9 @@ _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
 
 Flags = Mapping[str, object]
+
+_T = TypeVar("_T")
+_D = TypeVar("_D")
 
 
 class OptionReader:
@@ -35,6 +39,16 @@ class OptionReader:
         """Return what a flag was given, as it is; None when it was not given."""
         return self._flags.get(flag)
 
+    def source(self, flag: str, variable: str) -> str:
+        """Return how the place is called where an option was given; empty when it was not."""
+        if self.flagged(flag):
+            return f"{self._before}{flag}"
+        return variable if self.environ.get(variable, "").strip() else ""
+
+    def flagged(self, *flags: str) -> bool:
+        """Whether any of the flags was given, be it empty."""
+        return any(self._flags.get(flag) is not None for flag in flags)
+
     def flag(self, flag: str) -> tuple[str, str] | None:
         """Return how a flag is told and its value; None when it was not given, or is empty.
 
@@ -43,9 +57,9 @@ class OptionReader:
         value = self._flags.get(flag)
         if value is None:
             return None
-        source = f"{self._before}{flag}"
-        if str(value).strip():
-            return source, str(value).strip()
+        source, text = f"{self._before}{flag}", str(value).strip()
+        if text:
+            return source, text
         self.findings.problem(source, "is empty")
         return None
 
@@ -62,20 +76,31 @@ class OptionReader:
 
         An empty variable is an unset one; an empty flag is a problem.
         """
-        if self._flags.get(flag) is not None:
-            return self.flag(flag)
-        return self.variable(variable)
+        return self.flag(flag) if self.flagged(flag) else self.variable(variable)
+
+    def parsed(self, flag: str, variable: str, parse: Callable[[str], _T], default: _D) -> _T | _D:
+        """Return what *parse* makes of an option; *default* when it was not given, or is a problem.
+
+        *parse* raises `ValueError` with the problem.
+        """
+        given = self.given(flag, variable)
+        if given is None:
+            return default
+        try:
+            return parse(given[1])
+        except ValueError as error:
+            self.findings.problem(given[0], error)
+            return default
 
     def choice(self, flag: str, variable: str, choices: Sequence[str]) -> str | None:
         """Return an option that must be one of *choices*."""
-        given = self.given(flag, variable)
-        if given is None:
-            return None
-        source, value = given
-        if value.lower() in choices:
-            return value.lower()
-        self.findings.problem(source, f"{value[:40]!a} is not known; {nearest(value, choices)}")
-        return None
+
+        def parse(value: str) -> str:
+            if value.lower() in choices:
+                return value.lower()
+            raise ValueError(f"{value[:40]!a} is not known; {nearest(value, choices)}")
+
+        return self.parsed(flag, variable, parse, None)
 
     def switch(self, flag: str, variable: str) -> str | None:
         """Return where a switch was turned on; None when it is off, as it is by default."""

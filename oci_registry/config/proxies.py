@@ -6,12 +6,11 @@ import ipaddress
 from urllib.parse import unquote
 
 from oci_registry.config.credentials import make_credentials
-from oci_registry.config.names import split_port
 from oci_registry.config.settings import Credentials, ProxySettings
 from oci_registry.spec.errors import NameInvalid
 from oci_registry.spec.reference import parse_host
+from oci_registry.spec.urls import PORTS, split_authority
 
-_PORTS = {"http": 80, "https": 443}
 _ACCEPTED = "must be http://[USER:PASSWORD@]HOST[:PORT] or https://..."
 
 
@@ -25,17 +24,17 @@ def parse_proxy(text: str) -> ProxySettings:
     scheme = scheme.lower()
     if separator and scheme.startswith("socks"):
         raise ValueError(f"SOCKS proxies are not supported: {_ACCEPTED}")
-    if not separator or scheme not in _PORTS:
+    if not separator or scheme not in PORTS:
         raise ValueError(_ACCEPTED)
     userinfo, at, host = rest.rpartition("@")
     credentials = _parse_userinfo(userinfo) if at else None
     try:
-        name, port = split_port(parse_host(host.removesuffix("/")))
+        name, port = split_authority(parse_host(host.removesuffix("/")))
     except NameInvalid:
         raise ValueError(f"{_ACCEPTED}: there is no HOST[:PORT] in it, or more behind it") from None
     return ProxySettings(
         host=name,
-        port=_PORTS[scheme] if port is None else port,
+        port=PORTS[scheme] if port is None else port,
         tls=scheme == "https",
         credentials=credentials,
     )

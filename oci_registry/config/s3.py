@@ -10,10 +10,13 @@ import tempfile
 from collections.abc import Mapping
 
 from oci_registry.config.files import check_certificates, check_directory, read_file
-from oci_registry.config.names import parse_url, split_port
+from oci_registry.config.findings import Findings
+from oci_registry.config.names import parse_url
 from oci_registry.config.options import OptionReader
 from oci_registry.config.settings import S3Settings
 from oci_registry.spec.buckets import is_host_name, parse_bucket, parse_prefix
+from oci_registry.spec.errors import system_reason
+from oci_registry.spec.urls import Url
 
 ADDRESSING = ("path", "virtual", "auto")
 DEFAULT_REGION = "us-east-1"
@@ -31,231 +34,166 @@ _SPOOL = "oci-registry-spool"
 
 def load_s3(options: OptionReader) -> S3Settings:
     """The settings of a storage in a bucket; what is wrong becomes a problem."""
-    reader = _S3Reader(options)
-    endpoint = reader.host()
-    bucket = reader.bucket()
-    access_key, secret_key = reader.credentials()
+    endpoint = _host(options)
+    bucket = options.parsed("bucket", "S3_BUCKET", parse_bucket, "")
+    if not options.source("bucket", "S3_BUCKET"):
+        options.findings.problem("s3", "--bucket or S3_BUCKET is required")
+    access_key, secret_key = _credentials(options)
     redirect = options.switch("redirect", "S3_REDIRECT")
+    ranges = options.switch("redirect-ranges", "S3_REDIRECT_RANGES")
+    for source in (ranges, options.source("redirect-host", "S3_REDIRECT_HOST")):
+        if source and redirect is None:
+            options.findings.problem(source, "is of no use without --redirect or S3_REDIRECT")
     return S3Settings(
         bucket=bucket,
         endpoint=endpoint,
         access_key=access_key,
         secret_key=secret_key,
-        region=reader.region(),
-        prefix=reader.prefix(),
-        addressing=reader.addressing(bucket, endpoint),
-        ca_file=reader.ca_file(endpoint),
-        spool=reader.spool(),
+        region=options.parsed("region", "S3_REGION", _parse_region, DEFAULT_REGION),
+        prefix=options.parsed("prefix", "S3_PREFIX", parse_prefix, ""),
+        addressing=_addressing(options, bucket, endpoint),
+        ca_file=_ca_file(options, endpoint),
+        spool=_spool(options),
         redirect=redirect is not None,
-        redirect_ranges=reader.redirect_ranges(redirect),
-        redirect_endpoint=reader.redirect_host(redirect),
-        connections=reader.connections(),
+        redirect_ranges=ranges is not None,
+        redirect_endpoint=options.parsed("redirect-host", "S3_REDIRECT_HOST", parse_url, None),
+        connections=options.parsed(
+            "s3-connections", "S3_CONNECTIONS", _parse_connections, DEFAULT_CONNECTIONS
+        ),
     )
 
 
-class _S3Reader:
-    """Reads one option after the other and keeps what is wrong."""
-
-    def __init__(self, options: OptionReader) -> None:
-        self._options = options
-        self._findings = options.findings
-
-    def host(self) -> str | None:
-        """The server's URL; None for AWS."""
-        if self._flagged("host") and not str(self._options.raw("host")).strip():
-            # Unlike other flags this one has a use when empty: against a variable that is set.
-            return None
-        given = self._options.given("host", "S3_HOST")
-        if given is None:
-            return None
-        source, text = given
-        try:
-            endpoint = parse_url(text)
-        except ValueError as error:
-            self._findings.problem(source, error)
-            return None
-        if endpoint.startswith("http:") and not _is_loopback(endpoint):
-            self._findings.warning(
-                source,
-                "is reached by http: neither objects nor credentials are safe from those on the way",
-            )
-        return endpoint
-
-    def bucket(self) -> str:
-        """The bucket; empty if there is none to use."""
-        given = self._options.given("bucket", "S3_BUCKET")
-        if given is None:
-            if not self._flagged("bucket"):
-                self._findings.problem("s3", "--bucket or S3_BUCKET is required")
-            return ""
-        try:
-            return parse_bucket(given[1])
-        except ValueError as error:
-            self._findings.problem(given[0], error)
-            return ""
-
-    def credentials(self) -> tuple[str | None, str | None]:
-        """Access key and secret key; both None if the SDK shall look for them."""
-        access = self._options.given("access-key", "S3_ACCESS_KEY")
-        secret = self._secret()
-        if access is not None and secret is None and not self._flagged(*_SECRET_FLAGS):
-            self._findings.problem(
-                access[0],
-                "is of no use without --secret-key-file, S3_SECRET_KEY_FILE or S3_SECRET_KEY",
-            )
-        if secret is not None and access is None and not self._flagged("access-key"):
-            self._findings.problem(secret[0], "is of no use without --access-key or S3_ACCESS_KEY")
-        for given in (access, secret):
-            if given is not None and not _is_key(given[1]):
-                self._findings.problem(
-                    given[0],
-                    f"is not a key: at most {_MAX_KEY} printable ASCII characters are allowed, "
-                    "and no spaces",
-                )
-        return (access and access[1], secret and secret[1])
-
-    def _flagged(self, *flags: str) -> bool:
-        """Whether any of the flags was given, be it empty."""
-        return any(self._options.raw(flag) is not None for flag in flags)
-
-    def _secret(self) -> tuple[str, str] | None:
-        flags = tuple(self._options.flag(flag) for flag in _SECRET_FLAGS)
-        variables = (
-            self._options.variable("S3_SECRET_KEY"),
-            self._options.variable("S3_SECRET_KEY_FILE"),
+def _host(options: OptionReader) -> str | None:
+    """The server's URL; None for AWS."""
+    if options.flagged("host") and not str(options.raw("host")).strip():
+        # Unlike other flags this one has a use when empty: against a variable that is set.
+        return None
+    endpoint = options.parsed("host", "S3_HOST", parse_url, None)
+    if endpoint is not None and endpoint.startswith("http:") and not _is_loopback(endpoint):
+        options.findings.warning(
+            options.source("host", "S3_HOST"),
+            "is reached by http: neither objects nor credentials are safe from those on the way",
         )
-        text, file = flags if self._flagged(*_SECRET_FLAGS) else variables
-        if text is not None and file is not None:
-            self._findings.problem(text[0], f"cannot be given together with {file[0]}")
-        if flags[0] is not None:
-            self._findings.warning(
-                flags[0][0],
-                "the secret is visible in the process list while the daemon starts, and stays in "
-                "the shell's history: use --secret-key-file or S3_SECRET_KEY",
-            )
-        if text is not None or file is None:
-            return text
-        return file[0], self._read_secret(*file)
+    return endpoint
 
-    def _read_secret(self, source: str, path: str) -> str:
-        # Who takes the one flag for the other gives us the secret as a name: it is not repeated.
-        try:
-            content = read_file(path)
-            secret = content.data.decode().strip()
-        except UnicodeDecodeError:
-            self._findings.problem(source, "the file is not UTF-8")
-            return ""
-        except ValueError as error:
-            self._findings.problem(source, f"the file {error}")
-            return ""
-        if not secret:
-            self._findings.problem(source, "the file is empty")
-        if content.exposed:
-            self._findings.warning(
-                source,
-                f"the file is open to others than its owner (mode {content.mode:04o}): chmod 600",
-            )
-        return secret
 
-    def region(self) -> str:
-        """The region of AWS, or what another server calls so."""
-        given = self._options.given("region", "S3_REGION")
-        if given is None:
-            return DEFAULT_REGION
-        if _REGION.fullmatch(given[1]) is None:
-            self._findings.problem(
+def _credentials(options: OptionReader) -> tuple[str | None, str | None]:
+    """Access key and secret key; both None if the SDK shall look for them."""
+    findings = options.findings
+    access = options.given("access-key", "S3_ACCESS_KEY")
+    secret = _secret(options)
+    if access is not None and secret is None and not options.flagged(*_SECRET_FLAGS):
+        findings.problem(
+            access[0],
+            "is of no use without --secret-key-file, S3_SECRET_KEY_FILE or S3_SECRET_KEY",
+        )
+    if secret is not None and access is None and not options.flagged("access-key"):
+        findings.problem(secret[0], "is of no use without --access-key or S3_ACCESS_KEY")
+    for given in (access, secret):
+        if given is not None and not _is_key(given[1]):
+            findings.problem(
                 given[0],
-                f"{given[1][:40]!a} is not a region: at most 64 letters, digits, '-' and '_' are "
-                "allowed",
+                f"is not a key: at most {_MAX_KEY} printable ASCII characters are allowed, "
+                "and no spaces",
             )
-        return given[1]
+    return (access and access[1], secret and secret[1])
 
-    def prefix(self) -> str:
-        """What stands before every key."""
-        given = self._options.given("prefix", "S3_PREFIX")
+
+def _secret(options: OptionReader) -> tuple[str, str] | None:
+    flags = tuple(options.flag(flag) for flag in _SECRET_FLAGS)
+    variables = (options.variable("S3_SECRET_KEY"), options.variable("S3_SECRET_KEY_FILE"))
+    text, file = flags if options.flagged(*_SECRET_FLAGS) else variables
+    if text is not None and file is not None:
+        options.findings.problem(text[0], f"cannot be given together with {file[0]}")
+    if flags[0] is not None:
+        options.findings.warning(
+            flags[0][0],
+            "the secret is visible in the process list while the daemon starts, and stays in "
+            "the shell's history: use --secret-key-file or S3_SECRET_KEY",
+        )
+    if text is not None or file is None:
+        return text
+    return file[0], _read_secret(options.findings, *file)
+
+
+def _read_secret(findings: Findings, source: str, path: str) -> str:
+    # Who takes the one flag for the other gives us the secret as a name: it is not repeated.
+    try:
+        content = read_file(path)
+        secret = content.data.decode().strip()
+    except UnicodeDecodeError:
+        findings.problem(source, "the file is not UTF-8")
+        return ""
+    except ValueError as error:
+        findings.problem(source, f"the file {error}")
+        return ""
+    if not secret:
+        findings.problem(source, "the file is empty")
+    if content.exposed:
+        findings.warning(source, f"the file {content.exposure}: chmod 600")
+    return secret
+
+
+def _addressing(options: OptionReader, bucket: str, endpoint: str | None) -> str:
+    """Where a URL has the bucket: few servers but AWS know it as a part of the host."""
+    chosen = options.choice("addressing", "S3_ADDRESSING", ADDRESSING)
+    if chosen == "virtual" and bucket and not is_host_name(bucket):
+        options.findings.problem(
+            "s3",
+            f"the bucket {bucket} cannot be a part of the host, as addressing 'virtual' "
+            "wants it: it has upper case or underscores",
+        )
+    return chosen or ("auto" if endpoint is None else "path")
+
+
+def _ca_file(options: OptionReader, endpoint: str | None) -> str | None:
+    """The file with the certificates to trust in."""
+    path = options.parsed("ca-file", "S3_CA_FILE", _parse_certificates, None)
+    if path is not None and endpoint is not None and endpoint.startswith("http:"):
+        source = options.source("ca-file", "S3_CA_FILE")
+        options.findings.warning(source, "is of no use: the server is reached by http")
+    return path
+
+
+def _spool(options: OptionReader) -> str:
+    """The directory for blobs that are not in the bucket yet."""
+    given = options.given("spool", "S3_SPOOL")
+    if given is None:
+        source, path = "s3 --spool", default_spool(options.environ)
+    else:
+        source, path = given[0], os.path.abspath(given[1])
+    try:
+        check_directory(path)
         if given is None:
-            return ""
-        try:
-            return parse_prefix(given[1])
-        except ValueError as error:
-            self._findings.problem(given[0], error)
-            return ""
+            _check_ours(path)
+    except ValueError as error:
+        options.findings.problem(source, error)
+    return path
 
-    def addressing(self, bucket: str, endpoint: str | None) -> str:
-        """Where a URL has the bucket: few servers but AWS know it as a part of the host."""
-        chosen = self._options.choice("addressing", "S3_ADDRESSING", ADDRESSING)
-        if chosen == "virtual" and bucket and not is_host_name(bucket):
-            self._findings.problem(
-                "s3",
-                f"the bucket {bucket} cannot be a part of the host, as addressing 'virtual' "
-                "wants it: it has upper case or underscores",
-            )
-        return chosen or ("auto" if endpoint is None else "path")
 
-    def ca_file(self, endpoint: str | None) -> str | None:
-        """The file with the certificates to trust in."""
-        given = self._options.given("ca-file", "S3_CA_FILE")
-        if given is None:
-            return None
-        source, name = given
-        path = os.path.abspath(name)
-        try:
-            check_certificates(path)
-        except ValueError as error:
-            self._findings.problem(source, f"{path} {error}")
-            return None
-        if endpoint is not None and endpoint.startswith("http:"):
-            self._findings.warning(source, "is of no use: the server is reached by http")
-        return path
+def _parse_region(text: str) -> str:
+    if _REGION.fullmatch(text) is None:
+        raise ValueError(
+            f"{text[:40]!a} is not a region: at most 64 letters, digits, '-' and '_' are allowed"
+        )
+    return text
 
-    def spool(self) -> str:
-        """The directory for blobs that are not in the bucket yet."""
-        given = self._options.given("spool", "S3_SPOOL")
-        if given is None:
-            source, path = "s3 --spool", default_spool(self._options.environ)
-        else:
-            source, path = given[0], os.path.abspath(given[1])
-        try:
-            check_directory(path)
-            if given is None:
-                _check_ours(path)
-        except ValueError as error:
-            self._findings.problem(source, error)
-        return path
 
-    def redirect_ranges(self, redirect: str | None) -> bool:
-        """Whether clients that want a part of a blob are sent to the bucket too."""
-        source = self._options.switch("redirect-ranges", "S3_REDIRECT_RANGES")
-        if source is not None and redirect is None:
-            self._findings.problem(source, "is of no use without --redirect or S3_REDIRECT")
-        return source is not None
+def _parse_certificates(name: str) -> str:
+    path = os.path.abspath(name)
+    try:
+        check_certificates(path)
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from None
+    return path
 
-    def redirect_host(self, redirect: str | None) -> str | None:
-        """The URL under which clients reach the server, if it is not ours."""
-        given = self._options.given("redirect-host", "S3_REDIRECT_HOST")
-        if given is None:
-            return None
-        if redirect is None:
-            self._findings.problem(given[0], "is of no use without --redirect or S3_REDIRECT")
-        try:
-            return parse_url(given[1])
-        except ValueError as error:
-            self._findings.problem(given[0], error)
-            return None
 
-    def connections(self) -> int:
-        """How many connections to the server there are at most."""
-        given = self._options.given("s3-connections", "S3_CONNECTIONS")
-        if given is None:
-            return DEFAULT_CONNECTIONS
-        source, text = given
-        if _NUMBER.fullmatch(text) is None or not MIN_CONNECTIONS <= int(text) <= MAX_CONNECTIONS:
-            self._findings.problem(
-                source,
-                f"must be a number from {MIN_CONNECTIONS} to {MAX_CONNECTIONS}, not {text[:40]!a}",
-            )
-            return DEFAULT_CONNECTIONS
-        return int(text)
+def _parse_connections(text: str) -> int:
+    if _NUMBER.fullmatch(text) is None or not MIN_CONNECTIONS <= int(text) <= MAX_CONNECTIONS:
+        raise ValueError(
+            f"must be a number from {MIN_CONNECTIONS} to {MAX_CONNECTIONS}, not {text[:40]!a}"
+        )
+    return int(text)
 
 
 def default_spool(environ: Mapping[str, str]) -> str:
@@ -273,7 +211,7 @@ def _check_ours(path: str) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}") from None
+        raise ValueError(f"{path}: {system_reason(error)}") from None
     mode = stat.S_IMODE(found.st_mode)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or mode & 0o022:
         raise ValueError(
@@ -287,7 +225,7 @@ def _is_key(text: str) -> bool:
 
 
 def _is_loopback(url: str) -> bool:
-    name, _ = split_port(url.partition("://")[2])
+    name = Url.parse(url).host
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:

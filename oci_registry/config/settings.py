@@ -119,6 +119,16 @@ class HostSettings:
     fingerprint: str = field(default="", repr=False)
 
     @property
+    def scheme(self) -> str:
+        """The scheme of its URL."""
+        return "https" if self.tls else "http"
+
+    @property
+    def url(self) -> str:
+        """The URL of the server itself: scheme and authority."""
+        return f"{self.scheme}://{self.host}"
+
+    @property
     def name(self) -> str:
         """What tells this host from the others of its upstream, in logs, errors and metrics."""
         return f"{self.host}/{self.path}" if self.path else self.host

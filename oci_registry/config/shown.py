@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import yaml
+from attrs import asdict
 
 from oci_registry.config.process_title import MASK
 from oci_registry.config.settings import (
@@ -17,20 +18,16 @@ from oci_registry.config.settings import (
     StorageSettings,
     UpstreamSettings,
 )
+from oci_registry.config.upstreams import OPTIONS
 from oci_registry.spec.durations import format_duration
+from oci_registry.spec.urls import authority
 
-_TIMES = (
-    "manifest_invalidation_time",
-    "stale_while_revalidate",
-    "stale_if_error",
-    "blob_invalidation_time",
-    "connect_timeout",
-    "response_timeout",
-    "body_timeout",
-    "remember_not_found",
-    "remember_denied",
-)
-_PLAIN = ("believe_not_found", "retries", "max_connections", "upper_case_names")
+# Flags that are called otherwise than what they become.
+_S3_FLAGS = {
+    "endpoint": "host",
+    "redirect_endpoint": "redirect_host",
+    "connections": "s3_connections",
+}
 
 
 def show(settings: Settings) -> str:
@@ -79,22 +76,8 @@ def _masked(secret: object) -> str | None:
 def _storage(storage: StorageSettings) -> dict[str, Any]:
     if not isinstance(storage, S3Settings):
         return {"filesystem": {"root": storage.root}}
-    fields = _given(
-        bucket=storage.bucket,
-        host=storage.endpoint,
-        access_key=storage.access_key,
-        secret_key=_masked(storage.secret_key),
-        region=storage.region,
-        prefix=storage.prefix,
-        addressing=storage.addressing,
-        ca_file=storage.ca_file,
-        spool=storage.spool,
-        redirect=storage.redirect,
-        redirect_ranges=storage.redirect_ranges,
-        redirect_host=storage.redirect_endpoint,
-        s3_connections=storage.connections,
-    )
-    return {"s3": fields}
+    values = asdict(storage) | {"secret_key": _masked(storage.secret_key)}
+    return {"s3": _given(**{_S3_FLAGS.get(name, name): value for name, value in values.items()})}
 
 
 def _proxies(egress: EgressSettings) -> dict[str, Any]:
@@ -110,17 +93,16 @@ def _proxy(proxy: ProxySettings | None) -> str | None:
     if proxy is None:
         return None
     scheme = "https" if proxy.tls else "http"
-    host = f"[{proxy.host}]" if ":" in proxy.host else proxy.host
     credentials = "" if proxy.credentials is None else f"{MASK}:{MASK}@"
-    return f"{scheme}://{credentials}{host}:{proxy.port}"
+    return f"{scheme}://{credentials}{authority(proxy.host, proxy.port)}"
 
 
 def _upstream(upstream: UpstreamSettings) -> dict[str, Any]:
     fields: dict[str, Any] = {"namespace": upstream.namespace}
-    if upstream.user_agent is not None:
-        fields["user_agent"] = upstream.user_agent
-    fields |= {name: format_duration(getattr(upstream, name)) for name in _TIMES}
-    fields |= {name: getattr(upstream, name) for name in _PLAIN}
+    for name in OPTIONS:
+        value = getattr(upstream, name)
+        if value is not None:
+            fields[name] = format_duration(value) if isinstance(value, float) else value
     fields["hosts"] = [_host(host) for host in upstream.hosts]
     return fields
 

@@ -68,10 +68,7 @@ def _with_credentials(
             return tuple(upstreams)
         document = content.data
         if content.exposed:
-            findings.warning(
-                given.source,
-                f"is open to others than its owner (mode {content.mode:04o}): chmod 600",
-            )
+            findings.warning(given.source, f"{content.exposure}: chmod 600")
     credentials = parse_credentials(document, given.source, findings)
     return apply_credentials(
         upstreams, credentials, given.source, findings, allow_dynamic=allow_dynamic

@@ -2,41 +2,58 @@
 
 from __future__ import annotations
 
-from oci_registry.config.documents import read_entries
-from oci_registry.config.fields import Fields, given_only
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from oci_registry.config.documents import Value, read_entries
+from oci_registry.config.fields import (
+    Fields,
+    Reader,
+    boolean,
+    duration,
+    number,
+    text,
+    timeout,
+)
 from oci_registry.config.files import read_file
 from oci_registry.config.findings import Findings
-from oci_registry.config.hosts import HOST_KEYS, HOST_LISTS, holds_password, read_hosts
+from oci_registry.config.hosts import HOST_KEYS, holds_password, read_hosts
 from oci_registry.config.names import parse_namespace
 from oci_registry.config.settings import CATCH_ALL, UPPER_CASE_REGISTRIES, UpstreamSettings
 
-#: Durations that an entry may have; those of the second kind cannot be nothing.
-TIMES = (
-    "manifest_invalidation_time",
-    "stale_while_revalidate",
-    "stale_if_error",
-    "blob_invalidation_time",
-    "remember_not_found",
-    "remember_denied",
+
+def _user_agent(value: Value) -> str:
+    agent = text(value)
+    if not (agent.isascii() and agent.isprintable()):
+        # It goes into a header as it is.
+        raise ValueError("must be printable ASCII on one line")
+    return agent
+
+
+#: What an entry may have besides its namespace and its hosts: fields of `UpstreamSettings`.
+OPTIONS: Mapping[str, Reader[Any]] = MappingProxyType(
+    {
+        "user_agent": _user_agent,
+        "manifest_invalidation_time": duration,
+        "stale_while_revalidate": duration,
+        "stale_if_error": duration,
+        "blob_invalidation_time": duration,
+        "connect_timeout": timeout,
+        "response_timeout": timeout,
+        "body_timeout": timeout,
+        "remember_not_found": duration,
+        "remember_denied": duration,
+        "believe_not_found": boolean,
+        "retries": number(0, 100),
+        "max_connections": number(2, 10_000),
+        "upper_case_names": boolean,
+    }
 )
-TIMEOUTS = ("connect_timeout", "response_timeout", "body_timeout")
 
 #: Every key an entry may have.
-KEYS = (
-    "namespace",
-    "hosts",
-    *HOST_KEYS,
-    "user_agent",
-    *TIMES,
-    *TIMEOUTS,
-    "believe_not_found",
-    "retries",
-    "max_connections",
-    "upper_case_names",
-)
+KEYS = ("namespace", "hosts", *HOST_KEYS, *OPTIONS)
 
-_MOST_RETRIES = 100
-_CONNECTIONS = (2, 10_000)
 # Clients that wait for the headers of an answer give up then; containerd is one of them.
 _PATIENCE = 30.0
 
@@ -54,14 +71,13 @@ def load_upstreams(path: str, findings: Findings) -> tuple[UpstreamSettings, ...
         findings.problem(path or "the upstream configuration file", error)
         return ()
     known = len(findings.problems)
-    entries = read_entries(content.data, path, findings, ("hosts", *HOST_LISTS), HOST_LISTS)
+    entries = read_entries(content.data, path, findings)
     if not entries and len(findings.problems) == known:
         findings.warning(path, "holds no upstream")
     if content.exposed and any(holds_password(entry) for entry in entries):
         findings.warning(
             path,
-            f"holds a password and is open to others than its owner (mode {content.mode:04o}): "
-            "use password_file, or chmod 600",
+            f"holds a password and {content.exposure}: use password_file, or chmod 600",
         )
     upstreams: dict[str, UpstreamSettings] = {}
     first: dict[str, int] = {}
@@ -89,15 +105,7 @@ def _read_upstream(fields: Fields) -> UpstreamSettings | None:
         fields.where += f" ({namespace})"
     fields.check_keys(KEYS)
     hosts = read_hosts(fields, KEYS, catch_all=namespace == CATCH_ALL)
-    options = given_only(
-        user_agent=fields.parsed("user_agent", _parse_user_agent),
-        believe_not_found=fields.boolean("believe_not_found"),
-        retries=fields.number("retries", 0, _MOST_RETRIES),
-        max_connections=fields.number("max_connections", *_CONNECTIONS),
-        upper_case_names=fields.boolean("upper_case_names"),
-        **{key: fields.duration(key) for key in TIMES},
-        **{key: fields.duration(key, positive=True) for key in TIMEOUTS},
-    )
+    options = fields.read_all(OPTIONS)
     if options.get("response_timeout", 0.0) >= _PATIENCE:
         fields.warning("response_timeout", "clients such as containerd wait for no more than 30s")
     if namespace is None or not hosts:
@@ -107,12 +115,5 @@ def _read_upstream(fields: Fields) -> UpstreamSettings | None:
     return UpstreamSettings(namespace, hosts, **options)
 
 
-def _parse_namespace(text: str) -> str:
-    return CATCH_ALL if text.strip() == CATCH_ALL else parse_namespace(text)
-
-
-def _parse_user_agent(text: str) -> str:
-    if not (text.isascii() and text.isprintable()):
-        # It goes into a header as it is.
-        raise ValueError("must be printable ASCII on one line")
-    return text
+def _parse_namespace(name: str) -> str:
+    return CATCH_ALL if name.strip() == CATCH_ALL else parse_namespace(name)

@@ -8,6 +8,7 @@ from attrs import field, frozen
 
 from oci_registry.config.settings import BUILTIN_UPSTREAMS, UpstreamSettings
 from oci_registry.spec.reference import looks_like_host
+from oci_registry.spec.urls import Url
 
 # Where clients look for a registry whose name in images is not its host.
 _SERVERS = {upstream.namespace: upstream.hosts[0].host for upstream in BUILTIN_UPSTREAMS}
@@ -38,7 +39,7 @@ class Mirror:
     @property
     def host(self) -> str:
         """The host with its port, if it has one."""
-        return self.url.partition("://")[2]
+        return Url.parse(self.url).authority
 
     @property
     def insecure(self) -> bool:

@@ -17,6 +17,7 @@ from attrs import frozen
 
 from oci_registry.config.files import MAX_FILE_SIZE
 from oci_registry.setup.nouns import Unusable
+from oci_registry.spec.errors import system_reason
 
 _FILE_MODE = 0o644
 _FOLDER_MODE = 0o755
@@ -127,7 +128,7 @@ def _telling(path: str) -> Iterator[None]:
     except _RefusedError as error:
         raise Unusable(path, str(error)) from None
     except OSError as error:
-        raise Unusable(path, error.strerror or type(error).__name__) from None
+        raise Unusable(path, system_reason(error)) from None
 
 
 class _RefusedError(Exception):

@@ -24,6 +24,11 @@ def shown(text: str, limit: int = 80) -> str:
     return ascii(text if len(text) <= limit else text[:limit] + "...")
 
 
+def system_reason(error: OSError) -> str:
+    """What the system has said, without the name of a file: ``No such file or directory``."""
+    return error.strerror or type(error).__name__
+
+
 class RegistryError(Exception):
     """What went wrong, in the words of the distribution API.
 

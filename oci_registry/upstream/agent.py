@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import cached_property
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
-from hyperlink import EncodedURL
 from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import Deferred, fail, succeed
@@ -25,6 +23,7 @@ from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResp
 from zope.interface import implementer
 
 from oci_registry.config.settings import EgressSettings, HostSettings, ProxySettings
+from oci_registry.spec.urls import encoded
 from oci_registry.upstream.failures import no_connection
 from oci_registry.upstream.guard import (
     GuardedReactor,
@@ -33,7 +32,7 @@ from oci_registry.upstream.guard import (
     TooManyLookups,
     resolve_public,
 )
-from oci_registry.upstream.places import BadAddress, Place
+from oci_registry.upstream.places import Place
 from oci_registry.upstream.proxies import Proxies
 from oci_registry.upstream.tls import proxy_policy, tls_policy
 from oci_registry.upstream.tunnel import TunnelEndpoint
@@ -183,46 +182,6 @@ class Endpoints:
         return TunnelEndpoint(self._reactor, proxy, way, find_hosts, place.port, self._timeout)
 
 
-_PLAIN_URL = re.compile(
-    r"https?://(?![^/]*xn--)[a-z0-9.-]+(?::[0-9]+)?/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-F]{2})*"
-    r"(?:\?(?:[A-Za-z0-9._~!$'()*,;:@/?&=-]|%[0-9A-F]{2})*)?"
-)
-
-
-class _PlainURL(EncodedURL):
-    """A URL that is in ASCII already, which most are; hyperlink would take long to find that out."""
-
-    def to_uri(self) -> EncodedURL:
-        """Return the URL in ASCII."""
-        return self
-
-
-class _AddressURL(EncodedURL):
-    """A URL whose host is an IPv6 address or has an underscore, which hyperlink cannot encode."""
-
-    def to_uri(self) -> EncodedURL:
-        """Return the URL in ASCII."""
-        plain = EncodedURL.from_text(self.replace(host="address").to_text()).to_uri()
-        return plain.replace(host=self.host)
-
-
-def _parse_url(url: str) -> EncodedURL:
-    """Return a URL for treq; `BadAddress` for what is none."""
-    try:
-        if _PLAIN_URL.fullmatch(url) is not None:
-            return _PlainURL.from_text(url)
-        parsed = EncodedURL.from_text(url)
-        if ":" in parsed.host or ("_" in parsed.host and parsed.host.isascii()):
-            parsed = _AddressURL.from_text(url)
-        # Treq will do the same, and has no error of its own for a name that cannot be encoded.
-        parsed.to_uri()
-    except ValueError as error:
-        raise BadAddress(str(error)) from None
-    if not parsed.host:
-        raise BadAddress("there is no host in it")
-    return parsed
-
-
 class UpstreamHttp:
     """The HTTP client of one host of an upstream, and of whatever that leads to.
 
@@ -269,7 +228,7 @@ class UpstreamHttp:
             self._guarded.check(self._host)
         response = await self._client.request(
             method,
-            _parse_url(url),
+            encoded(url),
             headers=Headers({name: [value] for name, value in headers.items()}),
             data=data,
             allow_redirects=False,

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from attrs import field, frozen
+from cachetools import TTLCache
 from twisted.internet.interfaces import IReactorTime
 
 from oci_registry.config.settings import Credentials
 from oci_registry.spec.challenge import Challenge, parse_challenges
 from oci_registry.spec.errors import BadGateway, RegistryError
+from oci_registry.spec.urls import Url
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.schemes.basic import basic_authorization
 from oci_registry.upstream.schemes.bearer import TokenSource
-from oci_registry.upstream.schemes.recent import RecentTable
 from oci_registry.upstream.schemes.token_server import TokenKey
 from oci_registry.upstream.schemes.version_check import VersionCheck
 
@@ -61,13 +61,12 @@ class Authenticator:
         token_servers: tuple[str, ...] = (),
         user_agent: str = "oci-registry",
     ) -> None:
-        self._host = urlsplit(url).netloc
-        self._clock = clock
+        self._host = Url.parse(url).authority
         self._basic = None if credentials is None else basic_authorization(credentials)
         self._basic_works = False
         self._tokens = TokenSource(http, url, credentials, clock, token_servers, user_agent)
         self._version_check = VersionCheck(http, url, clock, user_agent)
-        self._useless: RecentTable[str, float] = RecentTable(1024, 1 << 20, lambda s, _: len(s))
+        self._useless: TTLCache[str, None] = TTLCache(1024, USELESS_FOR, timer=clock.seconds)
 
     def at_hand(self, scope: str) -> str | None:
         """Return the header value to send unasked for *scope*, None if there is none yet."""
@@ -136,8 +135,8 @@ class Authenticator:
         new = known is not None and not known.reused
         if refusal.status == 403:
             if new:
-                self._useless.put(scope, self._clock.seconds() + USELESS_FOR)
-            if new or self._is_useless(scope):
+                self._useless[scope] = None
+            if new or scope in self._useless:
                 return None
         self._tokens.refuse(token)
         key = self._tokens.choose(offered, scope)
@@ -152,10 +151,6 @@ class Authenticator:
             self._tokens.refuse(token)
             return None
         return Retry(_BEARER + value)
-
-    def _is_useless(self, scope: str) -> bool:
-        until = self._useless.get(scope)
-        return until is not None and self._clock.seconds() < until
 
     async def _with_token(self, offered: Iterable[Challenge], scope: str) -> Retry | None:
         key = self._tokens.choose(offered, scope)

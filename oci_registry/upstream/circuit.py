@@ -18,14 +18,15 @@ class Circuit:
     """A circuit breaker and a pause.
 
     Closed, requests pass. Open, they do not, for a while. Then a probe decides (half-open): if it
-    succeeds the circuit closes, else it stays open for longer. *sources* are the repositories, or the
-    subjects, that have failed since the last success, *probes* the requests that decide, by theirs.
+    succeeds the circuit closes, else it stays open for longer: it has been *opened* so often in a row.
+    *sources* are the repositories, or the subjects, that have failed since the last success, *probes*
+    the requests that decide, by theirs.
     """
 
     key: Key
     failures: int = 0
     sources: set[str] = field(factory=set)
-    backoff: float = 0.0
+    opened: int = 0
     open_until: float | None = None
     reason: str = ""
     paused_until: float = 0.0
@@ -49,7 +50,7 @@ class Circuit:
 
     def close(self) -> None:
         """Let requests pass again."""
-        self.failures, self.backoff, self.open_until = 0, 0.0, None
+        self.failures, self.opened, self.open_until = 0, 0, None
         self.sources.clear()
         self.probes.clear()
         self.wake(None)

@@ -8,10 +8,11 @@ target of a redirect, and a token server, is an area of its own beside the kinds
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from cachetools import LRUCache
+from twisted.application.internet import backoffPolicy
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
@@ -45,7 +46,7 @@ LONGEST_PAUSE = 3600.0
 PROBES = 3
 """Probes of an open circuit at once, each from another repository, or of another subject."""
 REMEMBERED = 256
-"""Circuits of one host that are kept; the one unused longest makes room."""
+"""Circuits of one host that are kept."""
 _AFTER_PROBE = 1.0
 """Seconds after which a circuit may be closed while a probe is under way."""
 
@@ -105,11 +106,22 @@ class Admission:
         return self in circuit.probes
 
 
+class _Table(LRUCache[Key, Circuit]):
+    """The circuits of one host that were used last; nobody waits for one that makes room."""
+
+    def popitem(self) -> tuple[Key, Circuit]:
+        """Let those who wait for the circuit unused longest go on, and return it."""
+        key, circuit = super().popitem()
+        circuit.wake(None)
+        return key, circuit
+
+
 class Circuits:
     """All circuits of one host, and of where it leads.
 
     *alternatives*: there are other hosts to ask. Then every failure counts against all that it may
     concern: others answer meanwhile, and what they do not have is asked here all the same.
+    *remembered* circuits are kept; the one unused longest makes room.
     """
 
     _log = Logger()
@@ -122,13 +134,16 @@ class Circuits:
         metrics: HostMetrics,
         *,
         alternatives: bool = False,
+        remembered: int = REMEMBERED,
     ) -> None:
         self._host = host
         self._alternatives = alternatives
         self._clock = clock
         self._random = random
         self._metrics = metrics
-        self._circuits: OrderedDict[Key, Circuit] = OrderedDict()
+        self._circuits = _Table(remembered)
+        # The jitter here is a share of the time, and not added to it.
+        self._backoff = backoffPolicy(SHORTEST, LONGEST, 2.0, jitter=lambda: 0.0)
         metrics.available(True)
 
     def __len__(self) -> int:
@@ -282,9 +297,9 @@ class Circuits:
 
     def _open(self, circuit: Circuit, error: RegistryError) -> None:
         first = not circuit.is_open
-        circuit.backoff = min(LONGEST, circuit.backoff * 2 or SHORTEST)
         # Not all hosts, nor all daemons, at the same moment; never longer than LONGEST.
-        seconds = circuit.backoff * (0.8 + 0.2 * self._random())
+        seconds = self._backoff(circuit.opened) * (0.8 + 0.2 * self._random())
+        circuit.opened += 1
         circuit.open_until = self._clock.seconds() + seconds
         circuit.reason = error.message
         if first:
@@ -322,11 +337,6 @@ class Circuits:
         circuit = self._circuits.get(key)
         if circuit is None:
             circuit = self._circuits[key] = Circuit(key)
-            if len(self._circuits) > REMEMBERED:
-                _, oldest = self._circuits.popitem(last=False)
-                oldest.wake(None)
-        else:
-            self._circuits.move_to_end(key)
         return circuit
 
     def _left(self, until: float, longest: float) -> float:

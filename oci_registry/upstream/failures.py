@@ -38,8 +38,8 @@ from oci_registry.spec.errors import (
     TooManyRequests,
     Unavailable,
 )
+from oci_registry.spec.urls import BadAddress
 from oci_registry.streams.body import BodyError, BodyStalled
-from oci_registry.upstream.places import BadAddress
 from oci_registry.upstream.proxies import CREDENTIALS_WANTED, ProxyFailed, ProxyRefused
 
 DEFAULT_RETRY_AFTER = 30

@@ -7,6 +7,7 @@ from itertools import zip_longest
 from typing import Generic, TypeVar
 
 from attrs import frozen
+from twisted.application.internet import backoffPolicy
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
@@ -36,6 +37,8 @@ LONGEST_WAIT = 10.0
 FIRST_PAUSE = 0.25
 """Seconds before a second attempt, twice as many before each further one."""
 LONGEST_PAUSE = 15.0
+# The jitter here is a share of the pause, and not added to it.
+_backoff = backoffPolicy(FIRST_PAUSE, LONGEST_PAUSE, 2.0, jitter=lambda: 0.0)
 
 
 @frozen
@@ -51,8 +54,7 @@ def pause_after(failures: int, random: Random) -> float:
     """Return how many seconds to wait after so many failures in a row; none after none."""
     if failures <= 0:
         return 0.0
-    pause: float = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures - 1, 20))
-    return pause * (0.5 + 0.5 * random())
+    return _backoff(failures - 1) * (0.5 + 0.5 * random())
 
 
 def verdict(errors: Sequence[RegistryError]) -> RegistryError:

@@ -37,10 +37,12 @@ class ConnectionLimiter:
     does not keep the others waiting. Blobs and rests get all connections but an eighth, so that a
     manifest never waits for the end of a blob. No repository has more of them than are left: one
     alone has half, and several that never answer leave something to the others. *waiting* gets the
-    number of requests that wait.
+    number of requests that wait, which are *most_waiting* at most.
     """
 
-    def __init__(self, limit: int, waiting: Callable[[int], None]) -> None:
+    def __init__(
+        self, limit: int, waiting: Callable[[int], None], *, most_waiting: int = MAX_WAITING
+    ) -> None:
         self._limit = limit
         self._blob_limit = max(1, limit - max(1, limit // 8))
         self._used = dict.fromkeys(Priority, 0)
@@ -48,6 +50,7 @@ class ConnectionLimiter:
         self._queues: dict[Priority, OrderedDict[str, deque[Deferred[Permit]]]] = {
             priority: OrderedDict() for priority in Priority
         }
+        self._most_waiting = most_waiting
         self._waiting = 0
         self._report = waiting
         self._handing_out = False
@@ -64,7 +67,7 @@ class ConnectionLimiter:
         """
         if self._next_queue(priority) is None and self._free(priority, repository):
             return succeed(self._give(priority, repository))
-        if self._waiting >= MAX_WAITING:
+        if self._waiting >= self._most_waiting:
             raise TooManyRequests.retry_after("the mirror has too many requests waiting", 5)
         waiter: Deferred[Permit] = Deferred(lambda d: self._leave(priority, repository, d))
         self._queues[priority].setdefault(repository, deque()).append(waiter)

@@ -10,11 +10,12 @@ A path before the repositories that begins with the name of a host says which re
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote
 
 from oci_registry.config.names import fold_alias
 from oci_registry.config.settings import HostSettings
 from oci_registry.spec.reference import looks_like_host
+from oci_registry.spec.urls import query_of, with_query
 
 REFUSALS = frozenset({400, 405, 414, 422, 501})
 """Statuses that may be about the query itself.
@@ -105,11 +106,9 @@ def is_registry_itself(namespace: str, host: HostSettings) -> bool:
 
 def with_ns(url: str, namespace: str) -> str:
     """Add ``ns`` to the query of *url*, unless it is there."""
-    query = urlsplit(url).query
-    if any(key == "ns" for key, _ in parse_qsl(query, keep_blank_values=True)):
+    if any(key == "ns" for key, _ in parse_qsl(query_of(url), keep_blank_values=True)):
         return url
-    separator = "&" if query else "?"
-    return f"{url.removesuffix('?')}{separator}ns={quote(namespace, safe=':[]')}"
+    return with_query(url, f"ns={quote(namespace, safe=':[]')}")
 
 
 def is_about(namespace: str, answered: str | None) -> bool:

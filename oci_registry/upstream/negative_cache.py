@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from attrs import frozen
+from cachetools import FIFOCache
 from twisted.internet.interfaces import IReactorTime
 
 from oci_registry.spec.errors import Denied, RegistryError
 from oci_registry.upstream.questions import Question
-
-REMEMBERED = 4096
-"""Negative entries of one upstream that are kept; the oldest make room."""
 
 
 @frozen
@@ -24,14 +20,17 @@ class NegativeCache:
     """The negative answers of one upstream, each for its very question.
 
     That one tag is refused says nothing about another, nor does what ``HEAD`` gets about ``GET``.
-    *not_found* and *denied*: seconds that a 404, and a 401 or 403, is kept; 0 keeps none.
+    *not_found* and *denied*: seconds that a 404, and a 401 or 403, is kept; 0 keeps none. Of more than
+    so many *entries* the oldest are dropped.
     """
 
-    def __init__(self, clock: IReactorTime, *, not_found: float, denied: float) -> None:
+    def __init__(
+        self, clock: IReactorTime, *, not_found: float, denied: float, entries: int = 4096
+    ) -> None:
         self._clock = clock
         self._not_found = not_found
         self._denied = denied
-        self._entries: OrderedDict[Question, _Entry] = OrderedDict()
+        self._entries: FIFOCache[Question, _Entry] = FIFOCache(entries)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -52,8 +51,4 @@ class NegativeCache:
         lifetime = self._denied if isinstance(error, Denied) else self._not_found
         if lifetime <= 0:
             return
-        entry = _Entry(error.again(), self._clock.seconds() + lifetime)
-        self._entries[question] = entry
-        self._entries.move_to_end(question)
-        if len(self._entries) > REMEMBERED:
-            self._entries.popitem(last=False)
+        self._entries[question] = _Entry(error.again(), self._clock.seconds() + lifetime)

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from urllib.parse import urlsplit
 
 from attrs import frozen
 from twisted.web.client import URI
 
 from oci_registry.config.settings import HostSettings, ProxySettings
+from oci_registry.spec.urls import PORTS, BadAddress, authority, split_authority
 
 _NAME = re.compile(r"(?=.{1,254}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?")
-
-
-class BadAddress(ValueError):
-    """A URL is none, or leads to a host that there cannot be."""
 
 
 def address_of(host: str) -> IPv4Address | IPv6Address | None:
@@ -38,8 +34,8 @@ class Place:
     @classmethod
     def of_upstream(cls, settings: HostSettings) -> Place:
         """Where an upstream's own host is."""
-        parts = urlsplit(f"//{settings.host}")
-        return cls(parts.hostname or "", parts.port or (443 if settings.tls else 80))
+        host, port = split_authority(settings.host)
+        return cls(host, port or PORTS[settings.scheme])
 
     @classmethod
     def of_uri(cls, uri: URI) -> Place:
@@ -58,4 +54,4 @@ class Place:
 
     def __str__(self) -> str:
         """Write it as the authority of a URL (RFC 3986 section 3.2)."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return authority(self.host, self.port)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from cachetools import FIFOCache
 
 from oci_registry.spec.digest import Digest
 
@@ -13,7 +13,7 @@ class Readings:
     """What to do with the bodies of some blobs at some hosts: inflate them, or not."""
 
     def __init__(self) -> None:
-        self._inflate: OrderedDict[tuple[Digest, str], bool] = OrderedDict()
+        self._inflate: FIFOCache[tuple[Digest, str], bool] = FIFOCache(_REMEMBERED)
 
     def of(self, digest: Digest, host: str) -> bool | None:
         """Return whether to inflate a blob; None leaves it to a guess."""
@@ -27,6 +27,4 @@ class Readings:
         if self._inflate.pop((digest, host), None) is not None:
             return False
         self._inflate[digest, host] = not inflated
-        if len(self._inflate) > _REMEMBERED:
-            self._inflate.popitem(last=False)
         return True

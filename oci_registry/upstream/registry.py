@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from cachetools import TTLCache
 from twisted.internet.defer import Deferred
 
 from oci_registry.config.settings import UpstreamSettings
@@ -62,7 +62,9 @@ class RemoteRegistry:
             group.clock, not_found=settings.remember_not_found, denied=settings.remember_denied
         )
         self._readings = Readings()
-        self._quarantined: OrderedDict[tuple[Digest, str], float] = OrderedDict()
+        self._quarantined: TTLCache[tuple[Digest, str], None] = TTLCache(
+            _REMEMBERED, QUARANTINE, timer=group.clock.seconds
+        )
 
     @property
     def manifest_invalidation_time(self) -> float:
@@ -198,14 +200,11 @@ class RemoteRegistry:
     def distrust(self, digest: Digest, hosts: frozenset[str]) -> None:
         """These hosts have sent wrong bytes for *digest*: ask others first for a while."""
         for host in hosts:
-            self._quarantined[digest, host] = self._clock.seconds() + QUARANTINE
-        while len(self._quarantined) > _REMEMBERED:
-            self._quarantined.popitem(last=False)
+            self._quarantined[digest, host] = None
 
     def _suspects(self, digest: Digest) -> frozenset[str]:
-        now = self._clock.seconds()
         names = (host.name for host in self._group.hosts)
-        return frozenset(n for n in names if self._quarantined.get((digest, n), 0.0) > now)
+        return frozenset(name for name in names if (digest, name) in self._quarantined)
 
     def close(self) -> Deferred[None]:
         """Close idle connections; what is under way goes on."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
-from urllib.parse import SplitResult, urljoin, urlsplit
 
 from attrs import frozen
+from cachetools import LRUCache
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IResponse
@@ -16,6 +15,7 @@ from twisted.web.iweb import IResponse
 from oci_registry.config.settings import HostSettings, UpstreamSettings
 from oci_registry.spec.challenge import read_lines
 from oci_registry.spec.errors import Denied, NameUnknown, RegistryError
+from oci_registry.spec.urls import BadRedirect, Url
 from oci_registry.streams.body import abandon
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.authenticator import Authenticator, Refusal, Retry
@@ -95,8 +95,8 @@ class Session:
         self.host = host.name
         self.clock = clock
         self._public_only = host.guarded
-        self.url = f"{'https' if host.tls else 'http'}://{host.host}"
-        self._origin = origin_of(self.url)
+        self.url = host.url
+        self._origin = Url.parse(self.url).origin
         self._user_agent = settings.user_agent or "oci-registry"
         self._http = http
         self._circuits = circuits
@@ -108,7 +108,7 @@ class Session:
         self._ns = NsField(settings.namespace, host)
         self._prefix = f"{host.path}/" if host.path else ""
         self._settings_of = settings_of
-        self._others: OrderedDict[str, Authenticator] = OrderedDict()
+        self._others: LRUCache[str, Authenticator] = LRUCache(MAX_TARGETS)
 
     async def close(self) -> None:
         """Close idle connections; what is under way goes on."""
@@ -197,31 +197,36 @@ class Session:
         authorization: str | None,
     ) -> Reply:
         """Send a request and go where it is redirected, leaving the host's credentials behind."""
+        at = Url.parse(url)
         for _ in range(MAX_REDIRECTS + 1):
-            origin = origin_of(url)
+            origin = at.origin
             area: Area = call.question.kind
             if origin == self._origin:
-                response = await self._http.send(method, url, self._headers(headers, authorization))
+                sent = self._headers(headers, authorization)
+                response = await self._http.send(method, at.text, sent)
                 self._limit.note(response)
             else:
                 area = origin
-                asking = self._ask_other(call, origin, method, url, headers)
+                asking = self._ask_other(call, at, method, headers)
                 response = await self._of_another(call, origin, asking)
             if response.code not in _REDIRECTS:
                 return Reply(response, area)
-            location = header(response, "Location") or ""
             abandon(response, self.clock)
-            url = self._redirected(url, location)
+            try:
+                at = at.redirected(header(response, "Location"))
+            except BadRedirect as error:
+                raise WrongAnswer(f"upstream {self.host} {error}") from None
         raise WrongAnswer(f"upstream {self.host} redirects without end")
 
     async def _ask_other(
-        self, call: Call, origin: str, method: str, url: str, headers: Mapping[str, str]
+        self, call: Call, at: Url, method: str, headers: Mapping[str, str]
     ) -> IResponse:
         """Send a request to where the host has redirected it; raises what says that this failed."""
+        origin = at.origin
         auth = self._others.get(origin)
         if auth is None:
             # Anonymously, unless the operator has said who we are there.
-            host = self._settings_of(origin) or HostSettings(urlsplit(origin).netloc)
+            host = self._settings_of(origin) or HostSettings(at.authority)
             auth = self._others[origin] = Authenticator(
                 self._http,
                 origin,
@@ -230,16 +235,14 @@ class Session:
                 host.token_servers,
                 self._user_agent,
             )
-            if len(self._others) > MAX_TARGETS:
-                self._others.popitem(last=False)
-        self._others.move_to_end(origin)
         # Another registry may call the repository otherwise.
-        found = _NAME_IN_PATH.match(urlsplit(url).path)
+        found = _NAME_IN_PATH.match(at.path)
         repository = call.question.repository if found is None else found[1]
         scope = f"repository:{repository}:pull"
         authorization = auth.at_hand(scope)
         for _ in range(MAX_CHALLENGES):
-            response = await self._http.send(method, url, self._headers(headers, authorization))
+            sent = self._headers(headers, authorization)
+            response = await self._http.send(method, at.text, sent)
             if response.code != 401:
                 break
             retry = await self._retry(call, auth, scope, response, authorization)
@@ -288,29 +291,7 @@ class Session:
         """Return how messages call another server."""
         if area == TOKEN_SERVER:
             return f"{self.host}: its token server"
-        return f"{self.host}, which redirects to {urlsplit(area).netloc},"
-
-    def _redirected(self, url: str, location: str) -> str:
-        """Return where a redirect leads (RFC 9110 section 10.2.2); never from https to http."""
-        try:
-            target = urlsplit(urljoin(url, location))
-            port = target.port
-        except ValueError:
-            target, port = urlsplit(""), None
-        if target.scheme not in ("http", "https") or not target.hostname or port == 0:
-            raise WrongAnswer(f"upstream {self.host} redirects to nowhere")
-        if urlsplit(url).scheme == "https" and target.scheme != "https":
-            raise WrongAnswer(f"upstream {self.host} redirects from https to http")
-        host = target.netloc.rpartition("@")[2]
-        return target._replace(netloc=host, fragment="").geturl()
-
-
-def origin_of(url: str) -> str:
-    """Return the origin of a URL, its port written out (RFC 6454 section 4)."""
-    parts: SplitResult = urlsplit(url)
-    port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
-    host = parts.hostname or ""
-    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        return f"{self.host}, which redirects to {Url.parse(area).authority},"
 
 
 def _may_hide(response: IResponse) -> bool:

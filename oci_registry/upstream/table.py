@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from attrs import frozen
+from cachetools import LRUCache
 from twisted.internet.defer import Deferred
 
 from oci_registry.config.catch_all import unlisted
@@ -15,8 +15,8 @@ from oci_registry.config.settings import CATCH_ALL, HostSettings, UpstreamSettin
 from oci_registry.spec.errors import NameUnknown
 from oci_registry.spec.reference import looks_like_host, parse_repository
 from oci_registry.spec.routes import Name
+from oci_registry.spec.urls import Url
 from oci_registry.upstream.interfaces import Upstream
-from oci_registry.upstream.session import origin_of
 
 MAX_DYNAMIC = 256
 """Upstreams that clients named, kept at once; the one unused longest makes room."""
@@ -50,6 +50,16 @@ class Changes:
     removed: tuple[str, ...] = ()
 
 
+class _Dynamic(LRUCache[str, Upstream]):
+    """Upstreams that clients named; the one that makes room for another is closed."""
+
+    def popitem(self) -> tuple[str, Upstream]:
+        """Close the one unused longest, and return it."""
+        namespace, upstream = super().popitem()
+        upstream.close()
+        return namespace, upstream
+
+
 class UpstreamTable:
     """All upstreams: the configured ones, and those that clients have named.
 
@@ -74,7 +84,7 @@ class UpstreamTable:
         self._settings: dict[str, UpstreamSettings] = {}
         self._catch_all: CatchAll | None = None
         self._configured: dict[str, Upstream] = {}
-        self._dynamic: OrderedDict[str, Upstream] = OrderedDict()
+        self._dynamic = _Dynamic(MAX_DYNAMIC)
         self.configure(configured)
 
     def resolve(self, name: Name, ns: str | None) -> Target:
@@ -157,8 +167,6 @@ class UpstreamTable:
         """Return the upstream for a source host; `NameUnknown` when there is none."""
         known = self._configured.get(host) or self._dynamic.get(host)
         if known is not None:
-            if host in self._dynamic:
-                self._dynamic.move_to_end(host)
             return known
         if self._catch_all is not None:
             upstream = self._catch_all.connect(host)
@@ -167,8 +175,6 @@ class UpstreamTable:
         else:
             raise NameUnknown(f"the registry {host} is not one that this mirror is configured for")
         self._dynamic[host] = upstream
-        if len(self._dynamic) > MAX_DYNAMIC:
-            _close([self._dynamic.popitem(last=False)[1]])
         return upstream
 
     def configure(self, configured: Iterable[UpstreamSettings]) -> Changes:
@@ -235,4 +241,4 @@ def _close(upstreams: Iterable[Upstream]) -> None:
 
 
 def _origin(host: HostSettings) -> str:
-    return origin_of(f"{'https' if host.tls else 'http'}://{host.host}")
+    return Url.parse(host.url).origin

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice
-from urllib.parse import urlsplit
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -16,10 +15,11 @@ from twisted.internet.interfaces import IReactorTime
 
 from oci_registry.config.settings import Credentials
 from oci_registry.spec.challenge import Challenge
+from oci_registry.spec.urls import Url
 from oci_registry.streams.flight import SingleFlight
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.failures import explain, too_late
-from oci_registry.upstream.schemes.realms import resolve_realm, server_of
+from oci_registry.upstream.schemes.realms import resolve_realm
 from oci_registry.upstream.schemes.recent import RecentTable
 from oci_registry.upstream.schemes.scopes import merge_scopes
 from oci_registry.upstream.schemes.token_server import TokenKey, TokenServers
@@ -134,7 +134,7 @@ class TokenSource:
         try:
             token = await fetched.addTimeout(TOKEN_TIMEOUT, self._clock, too_late)
         except Exception as error:
-            host = urlsplit(self._url).netloc
-            raise explain(error, f"{host}: its token server {server_of(key.realm)}") from None
+            host, server = (Url.parse(url).authority for url in (self._url, key.realm))
+            raise explain(error, f"{host}: its token server {server.lower()}") from None
         self._tokens.put(key, token)
         return token

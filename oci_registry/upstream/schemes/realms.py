@@ -11,11 +11,11 @@ import re
 from collections.abc import Collection
 from functools import cache
 from ipaddress import ip_address
-from urllib.parse import SplitResult, urljoin, urlsplit
 
 from publicsuffixlist import PublicSuffixList
 
-_PORTS = {"https": 443, "http": 80}
+from oci_registry.spec.urls import PORTS, BadAddress, Url, split_authority
+
 _PRINTABLE = re.compile(r"[\x21-\x7e]+")
 
 # Public registries whose token server is in another domain, and that server, at its default port.
@@ -54,18 +54,16 @@ def resolve_realm(realm: str, upstream_url: str) -> str | None:
     if not _PRINTABLE.fullmatch(realm):
         return None
     try:
-        target = urlsplit(urljoin(upstream_url, realm) if realm.startswith("/") else realm)
-        usable = bool(target.hostname) and target.port != 0
-    except ValueError:
+        return (
+            Url.parse(upstream_url).join(realm) if realm.startswith("/") else Url.parse(realm)
+        ).text
+    except BadAddress:
         return None
-    if target.scheme not in _PORTS or not usable:
-        return None
-    return target._replace(fragment="").geturl()
 
 
 def server_of(realm: str) -> str:
     """Return the token server of a realm as ``host[:port]``, as the key ``token_servers`` has it."""
-    return urlsplit(realm).netloc.rpartition("@")[2].lower()
+    return Url.parse(realm).authority.lower()
 
 
 def realm_is_trusted(realm: str, upstream_url: str, token_servers: Collection[str] = ()) -> bool:
@@ -75,39 +73,35 @@ def realm_is_trusted(realm: str, upstream_url: str, token_servers: Collection[st
     the scheme's own is meant. Never from https to plain http, never to a URL with its own credentials.
     """
     try:
-        target, origin = urlsplit(realm), urlsplit(upstream_url)
-        target_host, origin_host = target.hostname, origin.hostname
-        allowed = _is_allowed(target, token_servers)
-    except ValueError:
+        target, origin = Url.parse(realm), Url.parse(upstream_url)
+    except BadAddress:
         return False
-    if not target_host or not origin_host or target.username is not None:
+    if target.user or (origin.scheme, target.scheme) == ("https", "http"):
         return False
-    if target.scheme not in _PORTS or (origin.scheme == "https" and target.scheme != "https"):
-        return False
-    if allowed or target_host == origin_host or _is_known_pair(target, origin):
+    if target.host == origin.host or _is_allowed(target, token_servers):
         return True
-    if _is_address(target_host) or _is_address(origin_host):
+    if _is_known_pair(target, origin):
+        return True
+    if _is_address(target.host) or _is_address(origin.host):
         return False
     suffixes = _suffixes()
-    domain = suffixes.privatesuffix(origin_host)
-    return domain is not None and domain == suffixes.privatesuffix(target_host)
+    domain = suffixes.privatesuffix(origin.host)
+    return domain is not None and domain == suffixes.privatesuffix(target.host)
 
 
-def _is_allowed(target: SplitResult, token_servers: Collection[str]) -> bool:
-    place = (target.hostname, target.port or _PORTS.get(target.scheme))
+def _is_allowed(target: Url, token_servers: Collection[str]) -> bool:
     for server in token_servers:
-        one = urlsplit(f"//{server}")
-        if (one.hostname, one.port or _PORTS.get(target.scheme)) == place:
+        host, port = split_authority(server)
+        if (host, port or PORTS[target.scheme]) == (target.host, target.port):
             return True
     return False
 
 
-def _is_known_pair(target: SplitResult, origin: SplitResult) -> bool:
+def _is_known_pair(target: Url, origin: Url) -> bool:
     """Whether both are of a public registry, as it is documented: over https, at the default port."""
-    if {target.scheme, origin.scheme} != {"https"} or {target.port, origin.port} - {None, 443}:
+    if {(url.scheme, url.port) for url in (target, origin)} != {("https", 443)}:
         return False
-    host = origin.hostname or ""
     return any(
-        target.hostname == server and registry.fullmatch(host) is not None
+        target.host == server and registry.fullmatch(origin.host) is not None
         for registry, server in _KNOWN_PAIRS
     )

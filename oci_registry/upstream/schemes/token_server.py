@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import NoReturn
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode
 
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
@@ -11,6 +11,7 @@ from twisted.web.iweb import IResponse
 
 from oci_registry.config.settings import Credentials
 from oci_registry.spec.errors import BadGateway, Denied
+from oci_registry.spec.urls import BadRedirect, Url, with_query
 from oci_registry.streams.body import abandon
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.encoding import read_document
@@ -66,7 +67,7 @@ class TokenServers:
     ) -> None:
         self._http = http
         self._url = url
-        self._host = urlsplit(url).netloc
+        self._host = Url.parse(url).authority
         self._credentials = credentials
         self._clock = clock
         self._allowed = allowed
@@ -107,7 +108,7 @@ class TokenServers:
         if self.may_be_asked(realm):
             return
         server = server_of(realm)
-        if urlsplit(realm).scheme == "http" and urlsplit(self._url).scheme == "https":
+        if (Url.parse(self._url).scheme, Url.parse(realm).scheme) == ("https", "http"):
             raise Denied(
                 f"upstream {self._host} wants its credentials sent to {server} over plain http"
             )
@@ -183,23 +184,12 @@ class TokenServers:
 
     def _redirected(self, url: str, response: IResponse) -> str:
         """Return where a redirect leads (RFC 9110 section 10.2.2); never from https to http."""
-        location = header(response, "Location")
         try:
-            target = urlsplit(urljoin(url, location or ""))
-            usable = bool(location and target.hostname) and target.port != 0
-        except ValueError:
-            usable = False
-        if not usable or target.scheme not in ("http", "https"):
+            found = Url.parse(url).redirected(header(response, "Location")).text
+        except BadRedirect as error:
             raise BadGateway(
-                f"the token server of upstream {self._host} redirects to nowhere "
-                f"(it answered {response.code})"
-            )
-        if urlsplit(url).scheme == "https" and target.scheme != "https":
-            raise BadGateway(
-                f"the token server of upstream {self._host} redirects from https to http"
-            )
-        netloc = target.netloc.rpartition("@")[2]
-        found = target._replace(netloc=netloc, fragment="").geturl()
+                f"the token server of upstream {self._host} {error} (it answered {response.code})"
+            ) from None
         self._check(found)
         return found
 
@@ -208,5 +198,4 @@ def _with_query(key: TokenKey) -> str:
     """Return the URL to GET a token at: the realm's own query, the service, and each scope."""
     wanted = [("service", key.service), *(("scope", scope) for scope in key.scopes)]
     ours = urlencode([pair for pair in wanted if pair[1]], errors="surrogateescape")
-    parts = urlsplit(key.realm)
-    return parts._replace(query="&".join(filter(None, (parts.query, ours)))).geturl()
+    return with_query(key.realm, ours)

@@ -6,14 +6,13 @@ forbidden, or is a page to log in.
 
 from __future__ import annotations
 
-from urllib.parse import urljoin, urlsplit
-
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IResponse
 
 from oci_registry.spec.challenge import Challenge, parse_challenges, read_lines
 from oci_registry.spec.errors import NameUnknown
+from oci_registry.spec.urls import BadRedirect, Url
 from oci_registry.streams.body import abandon
 from oci_registry.streams.flight import SingleFlight
 from oci_registry.upstream.agent import UpstreamHttp
@@ -32,8 +31,8 @@ class VersionCheck:
 
     def __init__(self, http: UpstreamHttp, url: str, clock: IReactorTime, user_agent: str) -> None:
         self._http = http
-        self._url = f"{url}/v2/"
-        self._host = urlsplit(url).netloc
+        self._at = Url.parse(f"{url}/v2/")
+        self._host = self._at.authority
         self._clock = clock
         self._user_agent = user_agent
         self._found: tuple[Challenge, ...] = ()
@@ -59,9 +58,9 @@ class VersionCheck:
         return found
 
     async def _follow(self) -> tuple[Challenge, ...]:
-        url = self._url
+        at = self._at
         for _ in range(_MAX_REDIRECTS + 1):
-            response = await self._http.send("GET", url, {"User-Agent": self._user_agent})
+            response = await self._http.send("GET", at.text, {"User-Agent": self._user_agent})
             abandon(response, self._clock)
             if response.code == 429 or response.code >= 500:
                 raise refuse(response, self._host, NameUnknown, "/v2/", self._clock.seconds())
@@ -69,22 +68,18 @@ class VersionCheck:
                 lines = read_lines(response.headers.getRawHeaders(b"WWW-Authenticate") or ())
                 # Some name a scope here, which is an example and nobody's question.
                 return tuple(challenge.without("scope") for challenge in parse_challenges(lines))
-            target = self._redirected(url, response)
-            if target is None:
+            target = _redirected(at, response)
+            if target is None or target.origin != at.origin:
                 break
-            url = target
+            at = target
         return ()
 
-    def _redirected(self, url: str, response: IResponse) -> str | None:
-        """Return where a redirect leads, None if that is another origin, or it is no redirect."""
-        location = header(response, "Location")
-        if response.code not in _REDIRECTS or not location:
-            return None
-        try:
-            target = urlsplit(urljoin(url, location))
-        except ValueError:
-            return None
-        origin = urlsplit(self._url)
-        if (target.scheme, target.netloc) != (origin.scheme, origin.netloc):
-            return None
-        return target._replace(fragment="").geturl()
+
+def _redirected(at: Url, response: IResponse) -> Url | None:
+    """Return where a redirect leads, None if that is nowhere, or it is no redirect."""
+    if response.code not in _REDIRECTS:
+        return None
+    try:
+        return at.redirected(header(response, "Location"))
+    except BadRedirect:
+        return None

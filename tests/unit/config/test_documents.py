@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,9 +13,9 @@ from .support import SECRET, ConfigTestCase
 
 
 class _Case(ConfigTestCase):
-    def read(self, text: str | bytes, *lists: str, nested: Collection[str] = ()) -> list[Entry]:
+    def read(self, text: str | bytes) -> list[Entry]:
         data = text.encode() if isinstance(text, str) else text
-        return read_entries(data, "f.yaml", self.findings, lists, nested)
+        return read_entries(data, "f.yaml", self.findings)
 
     def values(self, text: str) -> list[dict[str, object]]:
         return [{k: s.value for k, s in entry.fields.items()} for entry in self.read(text)]
@@ -56,7 +54,8 @@ class Reading(_Case):
                 "g": "nothing",
             },
         )
-        self.assertEqual({scalar.value for scalar in entry.fields.values()}, {None})
+        scalars = {key for key in kinds if key not in "cd"}
+        self.assertEqual({entry.fields[key].value for key in scalars}, {None})
         self.assertEqual([k for k, s in entry.fields.items() if s.unset], ["g"])
 
     def test_values_are_not_shown(self) -> None:
@@ -77,95 +76,92 @@ class Reading(_Case):
 
 
 class Lists(_Case):
-    """Lists at keys that may have one."""
+    """Lists of values and of mappings."""
 
     def items(self, text: str) -> list[object]:
-        """What is at ``l`` in the one entry: values, and mappings of values."""
-        (entry,) = self.read(text, "l")
+        """What is at ``l`` in the one entry, mappings as dictionaries of what is in them."""
+        (entry,) = self.read(text)
         return [
-            {key: scalar.value for key, scalar in item.fields.items()}
-            if isinstance(item, Entry)
+            {key: inner.value for key, inner in item.value.items()}
+            if isinstance(item.value, dict)
             else item.value
-            for item in entry.lists["l"]
+            for item in entry.fields["l"].value
         ]
 
     def test_items(self) -> None:
-        """Scalars and mappings come in order, with their kinds."""
-        text = "- {l: [a, {b: 1, c: yes}, ~, [x], 5, {}]}"
-        self.assertEqual(self.items(text), ["a", {"b": 1, "c": True}, None, None, 5, {}])
+        """Scalars, mappings and lists come in order, with their kinds."""
+        text = "- {l: [a, {b: 1, c: yes}, ~, [], 5, {}]}"
+        self.assertEqual(self.items(text), ["a", {"b": 1, "c": True}, None, [], 5, {}])
         self.assert_fine()
-        (entry,) = self.read(text, "l")
+        (entry,) = self.read(text)
         self.assertEqual(entry.fields["l"].kind, "a list")
-        self.assertEqual(entry.lists["l"][3].kind, "a list")
+        self.assertEqual(entry.fields["l"].value[3].kind, "a list")
         self.assertEqual(self.items("- {l: []}"), [])
 
     def test_lines(self) -> None:
-        """Items are counted from 1, and know their line as entries do."""
-        (entry,) = self.read("- a: b\n  l:\n  - x\n  - y: 1\n    z: 2\n", "l")
-        first, second = entry.lists["l"]
+        """Items know their line as entries do."""
+        (entry,) = self.read("- a: b\n  l:\n  - x\n  - y: 1\n    z: 2\n")
+        first, second = entry.fields["l"].value
         self.assertEqual(first.line, 3)
-        self.assertEqual((second.number, second.line, second.fields["z"].line), (2, 4, 5))
+        self.assertEqual((second.line, second.value["z"].line), (4, 5))
 
-    def test_only_where_they_may_be(self) -> None:
-        """A list at another key, or deeper, has no items; what is no list has none either."""
-        (entry,) = self.read("- {l: [{l: [a]}], m: [a], n: a, o: {l: [a]}}", "l", "n", "x")
-        self.assertEqual(list(entry.lists), ["l"])
-        (item,) = entry.lists["l"]
-        self.assertEqual((item.lists, item.fields["l"].kind), ({}, "a list"))
-        self.assert_fine()
-
-    def test_nested(self) -> None:
-        """A mapping in a list has lists of its own where they may be, of scalars alone."""
-        text = "- {l: [{m: &m [a, {b: 1}, [c]], l: [a]}, {m: *m}, {m: 5}], m: [d]}"
-        (entry,) = self.read(text, "l", "m", nested=["m"])
-        first, second, third = entry.lists["l"]
-        kinds = ["text", "a mapping", "a list"]
-        self.assertEqual([item.kind for item in first.lists["m"]], kinds)
-        self.assertEqual((list(first.lists), second.lists), (["m"], first.lists))
-        self.assertIs(first.lists["m"], second.lists["m"])
-        self.assertEqual((third.lists, [item.value for item in entry.lists["m"]]), ({}, ["d"]))
+    def test_shared(self) -> None:
+        """An alias of a list is that list."""
+        (entry,) = self.read("- {l: &l [a, {b: 1}], m: *l}")
+        self.assertIs(entry.fields["l"].value, entry.fields["m"].value)
         self.assert_fine()
 
     def test_recursive(self) -> None:
         """A list that holds itself, at any depth, ends."""
-        (entry,) = self.read("- {l: &l [{l: *l, m: &m [*m]}]}", "l", "m", nested=["l", "m"])
-        (item,) = entry.lists["l"]
-        self.assertEqual([one.kind for one in item.lists["l"]], ["a mapping"])
-        self.assertEqual([one.kind for one in item.lists["m"]], ["a list"])
+        (entry,) = self.read("- {l: &l [{l: *l, m: &m [*m]}]}")
+        items = entry.fields["l"].value
+        self.assertIs(items[0].value["l"].value, items)
+        inner = items[0].value["m"].value
+        self.assertIs(inner[0].value, inner)
+        self.assert_fine()
 
     def test_merged(self) -> None:
         """A list can be merged in, and mappings into its items; the entry's own value wins."""
-        entries = self.read(
-            "- &a {l: [&x {b: 1}, {<<: *x, c: 2}]}\n- {<<: *a}\n- {<<: *a, l: 5}\n", "l"
-        )
-        self.assertEqual(entries[0].lists, entries[1].lists)
-        self.assertEqual(
-            {k: s.value for k, s in entries[1].lists["l"][1].fields.items()}, {"b": 1, "c": 2}
-        )
-        self.assertEqual(entries[2].lists, {})
+        entries = self.read("- &a {l: [&x {b: 1}, {<<: *x, c: 2}]}\n- {<<: *a}\n- {<<: *a, l: 5}\n")
+        self.assertEqual(entries[0].fields, entries[1].fields)
+        merged = entries[1].fields["l"].value[1].value
+        self.assertEqual({key: value.value for key, value in merged.items()}, {"b": 1, "c": 2})
+        self.assertEqual(entries[2].fields["l"].value, 5)
         self.assert_fine()
 
     def test_problems(self) -> None:
         """What is malformed in an item is told with its entry and line, once for all aliases."""
-        self.read("- l: &l\n  - a: 1\n    a: 2\n  - {<<: x}\n- {l: *l}\n", "l")
+        self.read("- l: &l\n  - a: 1\n    a: 2\n  - {<<: x}\n- {l: *l}\n")
         first, second = self.findings.problems
         self.assertEqual(
             first, "f.yaml: entry 1, line 3: the key 'a' is given twice, first in line 2"
         )
         self.assertEqual(second, "f.yaml: entry 1, line 4: only mappings can be merged with <<")
 
-    def test_into_itself(self) -> None:
-        """A list that holds itself, or the mapping it belongs to, ends there."""
-        self.assertEqual(self.items("- &e {a: 1, l: &l [*l, *e]}"), [None, {"a": 1, "l": None}])
+    def test_mapping_in_itself(self) -> None:
+        """A mapping that a list of its own holds, or merges, ends there."""
+        (entry,) = self.read("- &e {a: 1, l: [*e, {<<: *e, a: 2}]}")
+        first, second = entry.fields["l"].value
+        self.assertIs(first.value["l"].value, entry.fields["l"].value)
+        self.assertEqual((first.value["a"].value, second.value["a"].value), (1, 2))
         self.assert_fine()
 
     def test_bomb(self) -> None:
         """Lists of aliases to lists cost nothing."""
         lines = ["- {l: &a0 [{x: 1}, {x: 1}]}"]
         lines += [f"- {{l: &a{n} [*a{n - 1}, *a{n - 1}]}}" for n in range(1, 60)]
-        entries = self.read("\n".join(lines), "l")
-        self.assertEqual([item.kind for item in entries[-1].lists["l"]], ["a list", "a list"])
+        entries = self.read("\n".join(lines))
+        kinds = [item.kind for item in entries[-1].fields["l"].value]
+        self.assertEqual(kinds, ["a list", "a list"])
         self.assert_fine()
+
+    def test_deep_items(self) -> None:
+        """What is malformed at any depth is told, in the order of its lines."""
+        self.read("- a: {b: [{c: 1, c: 2}]}\n- {x: {y: 1,\n  y: 2}, x: 3}\n")
+        first, second, third = self.findings.problems
+        self.assertIn("entry 1, line 1: the key 'c' is given twice", first)
+        self.assertIn("entry 2, line 3: the key 'y' is given twice", second)
+        self.assertIn("entry 2, line 3: the key 'x' is given twice", third)
 
 
 class Merging(_Case):
@@ -295,7 +291,7 @@ class Problems(_Case):
             f"- {{l: [{{? [{SECRET}] : {SECRET}}}]}}",
         ):
             self.findings.problems.clear()
-            self.read(text, "l")
+            self.read(text)
             self.assertTrue(self.findings.problems, text)
             self.assert_discreet()
 
@@ -303,7 +299,7 @@ class Problems(_Case):
     def test_anything(self, text: str) -> None:
         """Any text is read or refused, and a document that loads gives the same values."""
         findings = Findings()
-        entries = read_entries(text.encode(), "f", findings, ("a", "b"))
+        entries = read_entries(text.encode(), "f", findings)
         if findings.problems:
             return
         try:
@@ -312,11 +308,11 @@ class Problems(_Case):
             # Tags of one's own: a matter of whoever asks for the value.
             return
         for entry, value in zip(entries, loaded or [], strict=True):
-            for key, scalar in entry.fields.items():
-                if isinstance(scalar.value, str | int):
-                    self.assertEqual(scalar.value, value[key])
-            for key, items in entry.lists.items():
-                self.assertEqual(len(items), len(value[key]))
+            for key, found in entry.fields.items():
+                if isinstance(found.value, str | int):
+                    self.assertEqual(found.value, value[key])
+                elif isinstance(found.value, list):
+                    self.assertEqual(len(found.value), len(value[key]))
 
 
 class Words(_Case):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from oci_registry.config.documents import read_entries
-from oci_registry.config.fields import Fields, given_only
+from oci_registry.config.fields import Fields, boolean, duration, number, text, timeout
 from oci_registry.config.files import read_file
 
 from .support import SECRET, ConfigTestCase
@@ -18,10 +18,10 @@ def _upper(text: str) -> str:
 
 
 class _Case(ConfigTestCase):
-    def fields(self, text: str) -> Fields:
+    def fields(self, line: str) -> Fields:
         """The fields of a mapping that is written in one line."""
         self.findings.problems.clear()
-        (entry,) = read_entries(f"- {{{text}}}".encode(), "f.yaml", self.findings)
+        (entry,) = read_entries(f"- {{{line}}}".encode(), "f.yaml", self.findings)
         path = str(self.directory / "f.yaml")
         return Fields(entry, path, self.findings, "entry 1")
 
@@ -35,15 +35,15 @@ class Values(_Case):
 
     def test_not_given(self) -> None:
         """A key that is not there, or has no value, is not given, which is no problem."""
-        for text in ("", "k: null", "k: ~", "k:"):
-            fields = self.fields(text)
+        for line in ("", "k: null", "k: ~", "k:"):
+            fields = self.fields(line)
             for found in (
                 fields.given("k"),
-                fields.text("k"),
+                fields.read("k", text),
                 fields.parsed("k", _upper),
-                fields.boolean("k"),
-                fields.duration("k", positive=True),
-                fields.number("k", 1, 2),
+                fields.read("k", boolean),
+                fields.read("k", timeout),
+                fields.read("k", number(1, 2)),
                 fields.file("k", read_file),
             ):
                 self.assertIsNone(found)
@@ -53,7 +53,7 @@ class Values(_Case):
 
     def test_text(self) -> None:
         """Text is not empty and of no other type."""
-        self.assertEqual(self.fields("k: a").text("k"), "a")
+        self.assertEqual(self.fields("k: a").read("k", text), "a")
         self.assert_fine()
         for value, reason in {
             "''": "is empty",
@@ -61,7 +61,7 @@ class Values(_Case):
             "yes": "must be text, not true or false: put it into quotes",
             "[a]": "must be text, not a list",
         }.items():
-            self.assertIsNone(self.fields(f"k: {value}").text("k"))
+            self.assertIsNone(self.fields(f"k: {value}").read("k", text))
             self.assert_refused(reason)
 
     def test_parsed(self) -> None:
@@ -76,17 +76,17 @@ class Values(_Case):
     def test_boolean(self) -> None:
         """True and false are what YAML takes for them."""
         for value, expected in {"true": True, "no": False, "On": True}.items():
-            self.assertIs(self.fields(f"k: {value}").boolean("k"), expected)
+            self.assertIs(self.fields(f"k: {value}").read("k", boolean), expected)
         self.assert_fine()
         for value in ("'true'", "1", "[]"):
-            self.assertIsNone(self.fields(f"k: {value}").boolean("k"))
+            self.assertIsNone(self.fields(f"k: {value}").read("k", boolean))
             self.assert_refused("must be true or false, not ")
 
     def test_duration(self) -> None:
         """A duration has units, but for 0, and may have to be longer than that."""
         for value, seconds in {"1h 30m": 5400.0, "0": 0.0, "0s": 0.0, "5ms": 0.005}.items():
-            self.assertEqual(self.fields(f"k: {value}").duration("k"), seconds)
-        self.assertEqual(self.fields("k: 1ms").duration("k", positive=True), 0.001)
+            self.assertEqual(self.fields(f"k: {value}").read("k", duration), seconds)
+        self.assertEqual(self.fields("k: 1ms").read("k", timeout), 0.001)
         self.assert_fine()
         for value, reason in {
             "5": "needs a unit",
@@ -95,16 +95,16 @@ class Values(_Case):
             "1.5": "not a number",
             "[1s]": "not a list",
         }.items():
-            self.assertIsNone(self.fields(f"k: {value}").duration("k"))
+            self.assertIsNone(self.fields(f"k: {value}").read("k", duration))
             self.assert_refused(reason)
         for value in ("0", "0s", "0d 0h"):
-            self.assertIsNone(self.fields(f"k: {value}").duration("k", positive=True))
+            self.assertIsNone(self.fields(f"k: {value}").read("k", timeout))
             self.assert_refused("must be longer than 0s")
 
     def test_number(self) -> None:
         """A number lies between two others, or is one of them."""
-        for number in (2, 3, 5):
-            self.assertEqual(self.fields(f"k: {number}").number("k", 2, 5), number)
+        for count in (2, 3, 5):
+            self.assertEqual(self.fields(f"k: {count}").read("k", number(2, 5)), count)
         self.assert_fine()
         for value, reason in {
             "1": "must be a whole number from 2 to 5",
@@ -115,14 +115,15 @@ class Values(_Case):
             "true": "not true or false",
             "9" * 5000: "not a malformed int",
         }.items():
-            self.assertIsNone(self.fields(f"k: {value}").number("k", 2, 5))
+            self.assertIsNone(self.fields(f"k: {value}").read("k", number(2, 5)))
             self.assert_refused(reason)
 
     def test_zero_and_false_are_given(self) -> None:
         """Nothing but None is left to the defaults of the settings."""
-        self.assertEqual(
-            given_only(a=None, b=0, c=False, d="", e=()), {"b": 0, "c": False, "d": "", "e": ()}
-        )
+        fields = self.fields("a: , b: 0, c: no")
+        readers = {"a": duration, "b": duration, "c": boolean, "d": text}
+        self.assertEqual(fields.read_all(readers), {"b": 0, "c": False})
+        self.assert_fine()
 
 
 class Files(_Case):
@@ -178,5 +179,5 @@ class Keys(_Case):
         """What is found out about a mapping appears in what is said later."""
         fields = self.fields("k: 5")
         fields.where += " (quay.io)"
-        fields.text("k")
+        fields.read("k", text)
         self.assert_problem("f.yaml: entry 1 (quay.io), line 1: k: must be text")

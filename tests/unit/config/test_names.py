@@ -13,7 +13,6 @@ from oci_registry.config.names import (
     parse_location,
     parse_namespace,
     parse_url,
-    split_port,
 )
 
 from .support import SECRET
@@ -122,21 +121,6 @@ class Hosts(SynchronousTestCase):
         self.assertEqual(
             parse_location(f"{location.host}/{location.path}"), evolve(location, absolute=False)
         )
-
-
-class Ports(SynchronousTestCase):
-    """split_port."""
-
-    def test_split(self) -> None:
-        """Names and addresses lose port and brackets."""
-        for host, parts in {
-            "quay.io": ("quay.io", None),
-            "quay.io:443": ("quay.io", 443),
-            "127.0.0.1:80": ("127.0.0.1", 80),
-            "[::1]": ("::1", None),
-            "[::1]:5000": ("::1", 5000),
-        }.items():
-            self.assertEqual(split_port(host), parts)
 
 
 class Namespaces(SynchronousTestCase):

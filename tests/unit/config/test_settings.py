@@ -6,7 +6,7 @@ from attrs import evolve
 from attrs.exceptions import FrozenInstanceError
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.config import (
+from oci_registry.config.settings import (
     ALIASES,
     BUILTIN_UPSTREAMS,
     ConfigError,

@@ -13,7 +13,8 @@ from oci_registry.spec.links import BadLink, format_next_link, parse_next_link
 
 TARGET = "/v2/a/tags/list?last=b&n=2"
 URIS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1).filter(
-    lambda text: not set(text) & set('<>"\\^`{|}')
+    # "&amp;" is read as "&", since some registries write it so.
+    lambda text: not set(text) & set('<>"\\^`{|}') and "&amp;" not in text
 )
 
 

@@ -46,8 +46,11 @@ class CircuitsTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(1_700_000_000)
         self.metrics = Metrics(["example.com"])
+        self.circuits = self.make()
+
+    def make(self, **options: Any) -> Circuits:
         watch = self.metrics.host("example.com", HOST)
-        self.circuits = Circuits(HOST, self.clock, lambda: 1.0, watch)
+        return Circuits(HOST, self.clock, lambda: 1.0, watch, **options)
 
     def gauge(self, name: str) -> float | None:
         labels = {"namespace": "example.com", "host": HOST}

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from hyperlink import EncodedURL
-from hypothesis import given
-from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import DNSLookupError
@@ -22,7 +19,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from oci_registry.config.settings import Credentials, EgressSettings, HostSettings, ProxySettings
-from oci_registry.upstream.agent import Endpoints, IdentityAgent, UpstreamHttp, _parse_url
+from oci_registry.upstream.agent import Endpoints, IdentityAgent, UpstreamHttp
 from oci_registry.upstream.failures import explain
 from oci_registry.upstream.guard import AT_ONCE, WAITING, Lookups, TooManyLookups
 from oci_registry.upstream.proxies import ProxyFailed
@@ -151,20 +148,6 @@ class Connections(SynchronousTestCase):
             )
             asked = Deferred.fromCoroutine(elsewhere.send("GET", f"https://{host}/v2/", {}))
             self.failureResultOf(asked, error)
-
-    @given(
-        st.from_regex(
-            r"https?://[a-z0-9]{1,9}(\.[a-z]{1,5}){0,2}(:[1-9][0-9]{0,3})?/", fullmatch=True
-        ),
-        st.text(st.sampled_from("aZ09/%2F.-_~!$&'()*+,;=:@?éü\" {}[]^|\\<>`#"), max_size=30),
-    )
-    def test_plain_urls(self, start: str, rest: str) -> None:
-        """A URL that needs no encoding is what it would be if it was encoded all the same."""
-        try:
-            slow = EncodedURL.from_text(start + rest).to_uri().to_text()
-        except ValueError:
-            return
-        self.assertEqual(slow, _parse_url(start + rest).to_uri().to_text())
 
     def test_names(self) -> None:
         """A name is looked up as it is written: decoded, it would be another, or never be answered."""

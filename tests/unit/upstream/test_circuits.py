@@ -8,7 +8,6 @@ from oci_registry.spec.errors import (
     ManifestUnknown,
     TooManyRequests,
 )
-from oci_registry.upstream import circuits as circuits_module
 from oci_registry.upstream.circuits import (
     FAILURES,
     LONGEST,
@@ -136,7 +135,7 @@ class Evidence(CircuitsTestCase):
 
     def test_bounded(self) -> None:
         """However much fails, there is an end to what is kept of it."""
-        self.patch(circuits_module, "REMEMBERED", 10)
+        self.circuits = self.make(remembered=10)
         for number in range(100):
             self.put(about(f"r{number}"), ERROR, wait=True)
         self.assertLessEqual(len(self.circuits), 10)

@@ -37,6 +37,7 @@ from oci_registry.spec.errors import (
     ManifestUnknown,
     RegistryError,
 )
+from oci_registry.spec.urls import BadAddress
 from oci_registry.streams.body import BodyError, BodyStalled, BodyTooLong
 from oci_registry.upstream.failures import (
     DEFAULT_RETRY_AFTER,
@@ -53,7 +54,7 @@ from oci_registry.upstream.failures import (
     retry_after,
     too_late,
 )
-from oci_registry.upstream.places import BadAddress, Place
+from oci_registry.upstream.places import Place
 from oci_registry.upstream.proxies import ProxyFailed, ProxyRefused
 from oci_registry.upstream.verification import CertificateRefused
 from tests.support.fake_http import FakeResponse, as_response

@@ -112,7 +112,7 @@ class ConnectionLimiterTests(SynchronousTestCase):
 
     def test_bounded_queue(self) -> None:
         """There is an end to how many may wait."""
-        self.patch(limiter_module, "MAX_WAITING", 2)
+        self.limiter = ConnectionLimiter(4, self.tell, most_waiting=2)
         for _ in range(4):
             self.taken(MANIFEST)
         for _ in range(2):

@@ -6,7 +6,6 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.spec.errors import BlobUnknown, Denied, ManifestUnknown, RegistryError
-from oci_registry.upstream import negative_cache
 from oci_registry.upstream.negative_cache import NegativeCache
 from oci_registry.upstream.questions import Kind, Question
 
@@ -91,7 +90,7 @@ class NegativeCacheTests(SynchronousTestCase):
 
     def test_bounded(self) -> None:
         """Of too many entries the oldest are dropped."""
-        self.patch(negative_cache, "REMEMBERED", 2)
+        self.cache = NegativeCache(self.clock, not_found=10, denied=60, entries=2)
         for name in "xyz":
             self.cache.remember(manifest(name), BlobUnknown("no"))
         found = [self.check(manifest(name)) for name in "xyz"]

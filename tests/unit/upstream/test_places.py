@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import URI
 
 from oci_registry.config.settings import HostSettings, ProxySettings
-from oci_registry.upstream.places import BadAddress, Place, address_of
+from oci_registry.spec.urls import BadAddress
+from oci_registry.upstream.places import Place, address_of
 
 
 class Addresses(SynchronousTestCase):

@@ -18,7 +18,7 @@ from oci_registry.upstream.circuits import Circuits
 from oci_registry.upstream.failures import Limited, TargetFailed, TimedOut, WrongAnswer
 from oci_registry.upstream.limits import RateLimit
 from oci_registry.upstream.questions import Kind, Question
-from oci_registry.upstream.session import MAX_REDIRECTS, Call, Reply, Session, origin_of
+from oci_registry.upstream.session import MAX_REDIRECTS, Call, Reply, Session
 from tests.support.fake_http import Answer, FakeHttp, FakeResponse, Sent
 
 HOST = "reg.example"
@@ -165,15 +165,6 @@ class Redirects(SessionTestCase):
         """What the target does not have is for the asker to judge."""
         self.answers = {HOME: moved(f"{CDN}/b"), CDN: FakeResponse(404)}
         self.assertEqual(404, self.send().response.code)
-
-    def test_origins(self) -> None:
-        """An origin has its port, and an address its brackets."""
-        for url, origin in (
-            ("https://h/a", "https://h:443"),
-            ("http://H:80/a?b", "http://h:80"),
-            ("https://[::1]:5/a", "https://[::1]:5"),
-        ):
-            self.assertEqual(origin, origin_of(url))
 
 
 class Faults(SessionTestCase):

@@ -1,0 +1,169 @@
+"""URLs of servers (RFC 3986): their parts, where they lead, and the form in which treq takes them.
+
+They are split and joined by urllib, which leaves every byte of path and query as it is: a signed URL
+must be passed on unchanged.  What is then sent is what hyperlink makes of it, which encodes what
+cannot stand in a request and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from urllib.parse import urljoin, urlsplit
+
+from attrs import frozen
+from hyperlink import EncodedURL
+
+PORTS: Mapping[str, int] = MappingProxyType({"https": 443, "http": 80})
+"""The schemes there are, and the port of each where a URL has none."""
+
+
+class BadAddress(ValueError):
+    """A URL is none, or leads to a host that there cannot be."""
+
+
+class BadRedirect(BadAddress):
+    """A redirect that is not followed; the text says why: ``redirects to nowhere``."""
+
+
+@frozen
+class Url:
+    """An absolute URL of http or https, without a fragment.
+
+    ``authority`` is ``host[:port]`` as it is written, ``host`` is in lower case and without the
+    brackets of an IPv6 address, and ``port`` is that of the scheme if none is written.  ``user`` is
+    whether there is a user name in it.
+    """
+
+    text: str
+    scheme: str
+    authority: str
+    host: str
+    port: int
+    path: str
+    query: str
+    user: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Url:
+        """The parts of a URL; `BadAddress` for what is none, or is of another scheme."""
+        try:
+            parts = urlsplit(text)
+            host, port = parts.hostname, parts.port
+        except ValueError as error:
+            raise BadAddress(str(error)) from None
+        if parts.scheme not in PORTS:
+            raise BadAddress("its scheme is neither http nor https")
+        if not host:
+            raise BadAddress("there is no host in it")
+        if port is None:
+            port = PORTS[parts.scheme]
+        elif port == 0:
+            raise BadAddress("there is no such port")
+        _, at, authority = parts.netloc.rpartition("@")
+        if parts.fragment:
+            parts = parts._replace(fragment="")
+        return cls(
+            parts.geturl(), parts.scheme, authority, host, port, parts.path, parts.query, bool(at)
+        )
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port, the latter written out (RFC 6454 section 4)."""
+        return f"{self.scheme}://{authority(self.host, self.port)}"
+
+    def join(self, reference: str) -> Url:
+        """Where a reference leads from here (RFC 3986 section 5); `BadAddress` if that is nowhere."""
+        try:
+            return Url.parse(urljoin(self.text, reference))
+        except ValueError as error:
+            raise BadAddress(str(error)) from None
+
+    def redirected(self, location: str | None) -> Url:
+        """Where a redirect with this ``Location`` leads (RFC 9110 section 10.2.2).
+
+        Credentials in it are dropped.  Raises `BadRedirect`; from https to http too.
+        """
+        try:
+            if not location:
+                raise BadAddress("there is no location")
+            target = self.join(location)
+        except BadAddress:
+            raise BadRedirect("redirects to nowhere") from None
+        if (self.scheme, target.scheme) == ("https", "http"):
+            raise BadRedirect("redirects from https to http")
+        return target.without_user() if target.user else target
+
+    def without_user(self) -> Url:
+        """The same URL without the credentials that are in it."""
+        return Url.parse(urlsplit(self.text)._replace(netloc=self.authority).geturl())
+
+
+def authority(host: str, port: int) -> str:
+    """A host and a port as the authority of a URL (RFC 3986 section 3.2)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split_authority(text: str) -> tuple[str, int | None]:
+    """The name or address in ``host[:port]``, without brackets, and its port, if it has one.
+
+    ``text`` must have passed `oci_registry.spec.reference.parse_host`.
+    """
+    if text.startswith("["):
+        host, _, port = text[1:].partition("]")
+        return host, int(port[1:]) if port else None
+    host, colon, port = text.partition(":")
+    return host, int(port) if colon else None
+
+
+def query_of(url: str) -> str:
+    """The query of a URL that `Url.parse` has understood."""
+    return urlsplit(url).query
+
+
+def with_query(url: str, fields: str) -> str:
+    """A URL with more fields at the end of its query, if there are any to add."""
+    if not fields:
+        return url
+    return f"{url.removesuffix('?')}{'&' if query_of(url) else '?'}{fields}"
+
+
+_PLAIN = re.compile(
+    r"https?://(?![^/]*xn--)[a-z0-9.-]+(?::[0-9]+)?/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-F]{2})*"
+    r"(?:\?(?:[A-Za-z0-9._~!$'()*,;:@/?&=-]|%[0-9A-F]{2})*)?"
+)
+
+
+class _PlainURL(EncodedURL):
+    """A URL that is in ASCII already, which most are; hyperlink would take long to find that out."""
+
+    def to_uri(self) -> EncodedURL:
+        """Return the URL in ASCII."""
+        return self
+
+
+class _AddressURL(EncodedURL):
+    """A URL whose host is an IPv6 address or has an underscore, which hyperlink cannot encode."""
+
+    def to_uri(self) -> EncodedURL:
+        """Return the URL in ASCII."""
+        plain = EncodedURL.from_text(self.replace(host="address").to_text()).to_uri()
+        return plain.replace(host=self.host)
+
+
+def encoded(url: str) -> EncodedURL:
+    """A URL as treq takes it; `BadAddress` for what is none."""
+    try:
+        if _PLAIN.fullmatch(url) is not None:
+            return _PlainURL.from_text(url)
+        parsed = EncodedURL.from_text(url)
+        if ":" in parsed.host or ("_" in parsed.host and parsed.host.isascii()):
+            parsed = _AddressURL.from_text(url)
+        # Treq will do the same, and has no error of its own for a name that cannot be encoded.
+        parsed.to_uri()
+    except ValueError as error:
+        raise BadAddress(str(error)) from None
+    if not parsed.host:
+        raise BadAddress("there is no host in it")
+    return parsed
