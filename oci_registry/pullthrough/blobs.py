@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -10,9 +11,9 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.blob_size import ask_size
-from oci_registry.pullthrough.far import FarRange, FarRanges
+from oci_registry.pullthrough.fallback import Fallback, FallbackSource
+from oci_registry.pullthrough.far import FarLimits, FarRange, FarRanges
 from oci_registry.pullthrough.outcome import Outcome
-from oci_registry.pullthrough.rescue import Instead, RescuedSource
 from oci_registry.pullthrough.sizes import KnownSizes, possible
 from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.pullthrough.trouble import READ, StoreTrouble
@@ -25,6 +26,8 @@ from oci_registry.streams.follower import Follower, LostPlace, TransferFailed
 from oci_registry.streams.growing import GrowingBlob
 from oci_registry.streams.interfaces import Source
 from oci_registry.upstream.table import Target
+
+T = TypeVar("T")
 
 SETTLING = 3.0
 """Seconds to wait for the length of a small blob that upstream does not announce."""
@@ -46,7 +49,7 @@ class OpenBlob:
     sure: bool
     outcome: Outcome
     _blob: StoredBlob | GrowingBlob
-    _instead: Instead
+    _fallback: Fallback
     _far: FarRange | None = None
     _held: Follower | None = None
     """Keeps a blob that cannot be stored from being given up before there is a source."""
@@ -79,11 +82,11 @@ class OpenBlob:
             self._far.close()
         if isinstance(self._blob, StoredBlob):
             end = self._blob.size if stop is None else stop
-            return RescuedSource(self._blob.source(start, end), start, end, self._instead)
+            return FallbackSource(self._blob.source(start, end), start, end, self._fallback)
         follower = self._blob.follow(start, self.size)
         if self._held is not None:
             self._held.close()
-        return RescuedSource(follower, start, stop, self._instead)
+        return FallbackSource(follower, start, stop, self._fallback)
 
     def close(self) -> None:
         """No source will be taken."""
@@ -113,13 +116,14 @@ class BlobCache:
         sizes: KnownSizes,
         trouble: StoreTrouble,
         metrics: Metrics,
+        far: FarLimits = FarLimits(),  # noqa: B008 - frozen
     ) -> None:
         self._store = store
         self._transfers = transfers
         self._sizes = sizes
         self._trouble = trouble
         self._metrics = metrics
-        self._far = FarRanges(transfers.clock, metrics)
+        self._far = FarRanges(transfers.clock, metrics, far)
 
     async def link(self, target: Target, digest: Digest) -> str | None:
         """Return a URL at which clients can fetch a blob that is stored, if the store has such."""
@@ -148,12 +152,14 @@ class BlobCache:
         growing = self._transfers.running(target, digest, start)
         joined = growing is not None
         if growing is None:
-            stored = await self._stored(lambda: self._store.open(digest, head, hint, start, stop))
+            stored = await self._look(
+                digest, lambda: self._store.open(digest, head, hint, start, stop)
+            )
             if stored is not None:
                 self._contradict(target, digest, stored.size)
                 self._metrics.hit("blob", target.upstream.namespace)
-                instead = self._instead(target, digest, stored.size)
-                return OpenBlob(digest, stored.size, True, Outcome.HIT, stored, instead)
+                fallback = self._fallback(target, digest, stored.size)
+                return OpenBlob(digest, stored.size, True, Outcome.HIT, stored, fallback)
             joined = self._transfers.can_be_joined(target, digest, start)
             growing = await self._transfers.join(target, digest, hint, start)
         far, held = None, None
@@ -165,28 +171,28 @@ class BlobCache:
         else:
             growing, held = await self._settled(growing, hint)
         self._metrics.miss("blob", target.upstream.namespace)
-        told = growing.size if far is None else far.size
-        if told is not None:
-            self._contradict(target, digest, told)
-        size = hint if told is None else told
+        announced = growing.size if far is None else far.size
+        if announced is not None:
+            self._contradict(target, digest, announced)
+        size = hint if announced is None else announced
         outcome = Outcome.JOINED if joined and far is None else Outcome.MISS
-        instead = self._instead(target, digest, size)
-        return OpenBlob(digest, size, told is not None, outcome, growing, instead, far, held)
+        fallback = self._fallback(target, digest, size)
+        return OpenBlob(digest, size, announced is not None, outcome, growing, fallback, far, held)
 
-    def _instead(self, target: Target, digest: Digest, size: int | None) -> Instead:
+    def _fallback(self, target: Target, digest: Digest, size: int | None) -> Fallback:
         """Return what finds another source for a reader, who has been told that there are *size* bytes."""
 
-        async def instead(error: StoreError | LostPlace, position: int) -> Source:
+        async def fallback(error: StoreError | LostPlace, position: int) -> Source:
             if isinstance(error, LostPlace):
                 if error.cause is not None:
                     self._trouble.failed(READ, error.cause)
-                growing = await self._transfers.alone(target, digest, size, error.had)
+                growing = await self._transfers.private(target, digest, size, error.had)
             else:
                 self._trouble.failed(READ, error)
                 growing = await self._transfers.join(target, digest, size, position)
             return growing.follow(position, size)
 
-        return instead
+        return fallback
 
     async def size(self, target: Target, digest: Digest) -> BlobSize:
         """Return a blob's size without downloading it. Raises upstream's `RegistryError`."""
@@ -195,7 +201,7 @@ class BlobCache:
         if under_way is not None:
             return BlobSize(under_way, Outcome.JOINED)
         hint = self._hint(target, digest)
-        stored = await self._trouble.despite(READ, self._store.size(digest, hint), None)
+        stored = await self._look(digest, lambda: self._store.size(digest, hint))
         if stored is not None:
             self._contradict(target, digest, stored)
             self._metrics.hit("blob", target.upstream.namespace)
@@ -237,13 +243,13 @@ class BlobCache:
             raise
         return _latest(growing), held
 
-    async def _stored(self, look: Callable[[], Awaitable[StoredBlob | None]]) -> StoredBlob | None:
-        """Look in the store, again if something was committed while we looked."""
-        while True:
-            commits = self._transfers.commits
+    async def _look(self, digest: Digest, look: Callable[[], Awaitable[T | None]]) -> T | None:
+        """Look in the store, and once more if this blob was committed while we looked."""
+        before = self._transfers.last_commit(digest)
+        stored = await self._trouble.despite(READ, look(), None)
+        if stored is None and self._transfers.last_commit(digest) is not before:
             stored = await self._trouble.despite(READ, look(), None)
-            if stored is not None or commits == self._transfers.commits:
-                return stored
+        return stored
 
 
 async def _ended(growing: GrowingBlob) -> GrowingBlob:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
@@ -22,30 +23,38 @@ from oci_registry.streams.pipe import Pipe
 from oci_registry.upstream.interfaces import UpstreamBlob
 from oci_registry.upstream.table import Target
 
-FAR = 16 * 1024 * 1024
-"""Bytes that a transfer may lack for a range without its being far; seconds of a fast line."""
-LONGEST = 64 * 1024 * 1024
-"""Bytes of a range that is fetched beside the transfer; who wants more is soon caught up with."""
-AT_ONCE = 16
-"""Far ranges that are fetched at once."""
-ROOM = 2.0
-"""Seconds to wait until one of them ends, where there are so many: most are small."""
-PATIENCE = 5.0
-"""Seconds to wait for upstream to begin with one; the client has waited for the transfer already."""
-
-
 _FIRST = ByteRange(0, 1)
 """What is asked for where only the blob's length is of interest."""
 
 
-def far_part(asked: RequestedRange, size: int | None, received: int) -> ByteRange | None:
+@frozen
+class FarLimits:
+    """Which ranges are fetched beside a transfer, and how many.
+
+    *distance*: bytes that a transfer may lack for a range without its being far; seconds of a fast
+    line. *longest*: bytes of such a range; whoever wants more is soon caught up with. *at_once*: those
+    fetched at the same time. *permit_timeout*: seconds to wait until one of them ends, where there are
+    so many: most are small. *answer_timeout*: seconds to wait for upstream to begin with one; the
+    client has waited for the transfer already.
+    """
+
+    distance: int = 16 * 1024 * 1024
+    longest: int = 64 * 1024 * 1024
+    at_once: int = 16
+    permit_timeout: float = 2.0
+    answer_timeout: float = 5.0
+
+
+def far_part(
+    asked: RequestedRange, size: int | None, received: int, limits: FarLimits
+) -> ByteRange | None:
     """Return the bytes that are asked for if it is not worth waiting for them.
 
     *size*: the blob's length in bytes, if it is known: without it the end of a blob cannot be found, and
     the part returned is the first byte, with which upstream will tell the length. *received*: how many
     bytes the transfer has.
     """
-    if asked.suffix is None and asked.start - received <= FAR:
+    if asked.suffix is None and asked.start - received <= limits.distance:
         return None
     if size is not None:
         part = _clamped(asked, size)
@@ -53,7 +62,7 @@ def far_part(asked: RequestedRange, size: int | None, received: int) -> ByteRang
         part = ByteRange(asked.start, asked.stop)
     else:
         return _FIRST
-    if part is None or part.start - received <= FAR or part.length > LONGEST:
+    if part is None or part.start - received <= limits.distance or part.length > limits.longest:
         return None
     return part
 
@@ -125,11 +134,12 @@ class FarRange:
 class FarRanges:
     """All far ranges that are fetched now."""
 
-    def __init__(self, clock: IReactorTime, metrics: Metrics) -> None:
+    def __init__(self, clock: IReactorTime, metrics: Metrics, limits: FarLimits) -> None:
         self._clock = clock
         self._metrics = metrics
+        self._limits = limits
         self._fetching = 0
-        self._room = DeferredSemaphore(AT_ONCE)
+        self._permits = DeferredSemaphore(limits.at_once)
 
     def wants(self, asked: RequestedRange, growing: Progress, hint: int | None) -> bool:
         """Whether a range is worth a request of its own.
@@ -137,7 +147,7 @@ class FarRanges:
         *growing*: the transfer, *hint*: the blob's length to begin with, if that does not know it.
         """
         size = _assumed(asked, growing, hint)
-        return far_part(asked, size, growing.received) is not None
+        return far_part(asked, size, growing.received, self._limits) is not None
 
     async def fetch(
         self,
@@ -152,7 +162,7 @@ class FarRanges:
         If the transfer knows the blob's length, upstream must give the same with the part.
         """
         try:
-            await self._room.acquire().addTimeout(ROOM, self._clock)
+            await self._permits.acquire().addTimeout(self._limits.permit_timeout, self._clock)
         except DeferredTimeout:
             return None
         self._count(1)
@@ -175,7 +185,7 @@ class FarRanges:
     ) -> FarRange | None:
         """Ask for the part, and once more if the length has turned out to be another one."""
         for _ in range(2):
-            part = far_part(asked, size, growing.received)
+            part = far_part(asked, size, growing.received, self._limits)
             body = None if part is None else await self._begin(target, digest, part)
             if part is None or body is None:
                 return None
@@ -191,7 +201,9 @@ class FarRanges:
     async def _begin(self, target: Target, digest: Digest, part: ByteRange) -> UpstreamBlob | None:
         question = target.upstream.part(target.repository, digest, part.start, part.stop)
         try:
-            return await Deferred.fromCoroutine(question).addTimeout(PATIENCE, self._clock)
+            return await Deferred.fromCoroutine(question).addTimeout(
+                self._limits.answer_timeout, self._clock
+            )
         except (RegistryError, DeferredTimeout):
             # It will come with the transfer.
             return None
@@ -208,7 +220,7 @@ class FarRanges:
 
     def _over(self) -> None:
         self._count(-1)
-        self._room.release()
+        self._permits.release()
 
     def _count(self, change: int) -> None:
         self._fetching += change

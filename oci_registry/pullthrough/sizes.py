@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from itertools import islice
+
+from attrs import frozen
+from cachetools import LRUCache
 
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest
 
-_REMEMBERED = 20_000
-_OF_ONE_MANIFEST = 1_000
-"""Blobs of one manifest whose sizes are kept; real images have at most 127 layers."""
-_VERIFIED = 5_000
+
+@frozen
+class SizeLimits:
+    """How many sizes are kept.
+
+    *hints*: those that manifests state. *of_one_manifest*: those of the blobs of one manifest; real
+    images have at most 127 layers. *verified*: those of blobs that have been downloaded.
+    """
+
+    hints: int = 20_000
+    of_one_manifest: int = 1_000
+    verified: int = 5_000
 
 
 def possible(digest: Digest, size: int | None) -> int | None:
@@ -28,9 +38,10 @@ class KnownSizes:
     that was served last counts. Those that have not been used for longest are dropped.
     """
 
-    def __init__(self) -> None:
-        self._sizes: OrderedDict[tuple[str, str, Digest], int] = OrderedDict()
-        self._verified: OrderedDict[Digest, int] = OrderedDict()
+    def __init__(self, limits: SizeLimits = SizeLimits()) -> None:
+        self._of_one_manifest = limits.of_one_manifest
+        self._hints: LRUCache[tuple[str, str, Digest], int] = LRUCache(limits.hints)
+        self._verified: LRUCache[Digest, int] = LRUCache(limits.verified)
         self._last: tuple[str, str, Digest] | None = None
 
     def learn(self, host: str, repository: str, manifest: Manifest) -> None:
@@ -39,35 +50,23 @@ class KnownSizes:
         if this == self._last:
             return
         self._last = this
-        for blob in islice(manifest.blobs, _OF_ONE_MANIFEST):
+        for blob in islice(manifest.blobs, self._of_one_manifest):
             size = possible(blob.digest, blob.size)
             if size is not None:
-                key = (host, repository, blob.digest)
-                self._sizes[key] = size
-                self._sizes.move_to_end(key)
-        while len(self._sizes) > _REMEMBERED:
-            self._sizes.popitem(last=False)
+                self._hints[host, repository, blob.digest] = size
 
     def get(self, host: str, repository: str, digest: Digest) -> int | None:
         """Return a blob's size if it was verified, or a manifest of the same repository states it."""
-        if digest in self._verified:
-            return self._verified[digest]
-        key = (host, repository, digest)
-        size = self._sizes.get(key)
-        if size is not None:
-            self._sizes.move_to_end(key)
-        return size
+        verified: int | None = self._verified.get(digest)
+        return self._hints.get((host, repository, digest)) if verified is None else verified
 
     def contradict(self, host: str, repository: str, digest: Digest, size: int) -> None:
         """Upstream, or the store, says that a blob has *size* bytes: forget a hint that differs."""
         key = (host, repository, digest)
-        if self._sizes.get(key, size) != size:
-            del self._sizes[key]
+        if self._hints.get(key, size) != size:
+            del self._hints[key]
             self._last = None
 
     def verified(self, digest: Digest, size: int) -> None:
         """Content with this digest has been seen to have *size* bytes, though upstream announced none."""
         self._verified[digest] = size
-        self._verified.move_to_end(digest)
-        while len(self._verified) > _VERIFIED:
-            self._verified.popitem(last=False)

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
+from cachetools import LRUCache
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger, LogLevel
 
 from oci_registry.metrics import Metrics
+from oci_registry.pullthrough.download import Downloader, Removals
 from oci_registry.pullthrough.sizes import KnownSizes
-from oci_registry.pullthrough.transfer import Transfer
+from oci_registry.pullthrough.transfer import Phase, Transfer, TransferLimits, Wanted
 from oci_registry.pullthrough.trouble import StoreTrouble
 from oci_registry.spec.digest import Digest, Prefix
-from oci_registry.spec.errors import RegistryError, TooManyRequests
+from oci_registry.spec.errors import BlobUnknown, Denied, RegistryError, TooManyRequests
 from oci_registry.storage.blobs import BlobStore
-from oci_registry.streams.follower import TransferFailed
-from oci_registry.streams.growing import GrowingBlob
+from oci_registry.streams.follower import TransferCrashed, TransferFailed
+from oci_registry.streams.growing import GrowingBlob, Unwanted
 from oci_registry.streams.threads import RunInThread
 from oci_registry.upstream.table import Target
 
-MAX_TRANSFERS = 512
-"""Downloads at once; each may hold some MiB of memory and a few open files."""
-MAX_NAMED = 256
-"""Those among them that come from upstreams which clients have named."""
 ANYBODY = ""
+_COMMITS = 10_000
+"""Commits that are remembered: far more than there are while somebody looks in the store."""
 
 
 def _audience(target: Target) -> str:
@@ -30,47 +31,52 @@ def _audience(target: Target) -> str:
 
 
 class Transfers:
-    """All transfers, by digest. *batches* runs their hashing and writing.
+    """The table of all transfers, by digest; it starts downloads, and draws the conclusions of their end.
 
-    A transfer from a configured upstream serves everybody. One from an upstream that a client has named
-    serves those who have named it too: nobody else is at the mercy of a host that any client may choose.
+    *ingest* runs their hashing and writing. A transfer from a configured upstream serves everybody. One
+    from an upstream that a client has named serves those who have named it too: nobody else is at the
+    mercy of a host that any client may choose.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
         store: BlobStore,
-        batches: RunInThread,
+        ingest: RunInThread,
         clock: IReactorTime,
         trouble: StoreTrouble,
         sizes: KnownSizes,
         metrics: Metrics,
+        limits: TransferLimits = TransferLimits(),  # noqa: B008 - frozen
     ) -> None:
-        self.store = store
-        self.batches = batches
         self.clock = clock
-        self.trouble = trouble
-        self.sizes = sizes
-        self.metrics = metrics
-        self.stopped = False
-        self.commits = 0
-        """How many blobs have been committed: who has looked in the store before a commit looks again."""
-        self._running: dict[Digest, dict[str, Transfer]] = {}
+        self._store = store
+        self._metrics = metrics
+        self._limits = limits
+        self._downloader = Downloader(store, ingest, clock, trouble, sizes, metrics, limits)
+        self._shared: dict[Digest, dict[str, Transfer]] = {}
         self._all: set[Transfer] = set()
+        self._commits: LRUCache[Digest, object] = LRUCache(_COMMITS)
 
     def __contains__(self, digest: Digest) -> bool:
-        return digest in self._running
+        return digest in self._shared
+
+    def last_commit(self, digest: Digest) -> object:
+        """Return something that is another object after each commit of this blob."""
+        return self._commits.get(digest)
 
     def running(self, target: Target, digest: Digest, position: int = 0) -> GrowingBlob | None:
         """Return the growing blob of a transfer that can be joined now, by a reader at *position*."""
         transfer = self._joinable(target, digest, position)
-        return None if transfer is None else transfer.blob
+        return None if transfer is None else transfer.joinable
 
     def can_be_joined(self, target: Target, digest: Digest, position: int = 0) -> bool:
         """Whether `join` would start nothing."""
         return self._joinable(target, digest, position) is not None
 
     def _joinable(self, target: Target, digest: Digest, position: int) -> Transfer | None:
-        transfers = self._running.get(digest, {})
+        transfers = self._shared.get(digest, {})
         for audience in (ANYBODY, _audience(target)):
             transfer = transfers.get(audience)
             if transfer is not None and transfer.can_be_joined(position):
@@ -90,16 +96,16 @@ class Transfers:
             transfer = self._joinable(target, digest, position)
             if transfer is None:
                 self._check(target)
-                transfer = Transfer(self, target, digest, hint)
-                self._running.setdefault(digest, {})[_audience(target)] = transfer
+                transfer = Transfer(Wanted(target, digest, hint))
+                self._shared.setdefault(digest, {})[_audience(target)] = transfer
                 self._start(transfer)
             try:
                 return await transfer.opened()
             except RegistryError:
-                if transfer.target == target:
+                if transfer.wanted.target == target:
                     raise
 
-    async def alone(
+    async def private(
         self, target: Target, digest: Digest, hint: int | None, had: Prefix | None
     ) -> GrowingBlob:
         """Return the growing blob of a transfer for one reader, who has lost its place in another one.
@@ -108,47 +114,86 @@ class Transfers:
         joins it. *had*: what the reader has had; the transfer fails if it begins with other bytes.
         """
         self._check(target)
-        transfer = Transfer(self, target, digest, hint, stored=False, had=had)
+        transfer = Transfer(Wanted(target, digest, hint, stored=False, had=had))
         self._start(transfer)
         return await transfer.opened()
 
     def _check(self, target: Target) -> None:
         """Raise unless one more may be started."""
-        if self.stopped:
+        if self._downloader.stopping:
             raise TransferFailed("the mirror is being stopped")
-        full = len(self._all) >= MAX_TRANSFERS
+        full = len(self._all) >= self._limits.most
         if not (full or target.upstream.configured):
-            named = sum(not transfer.target.upstream.configured for transfer in self._all)
-            full = named >= MAX_NAMED
+            named = sum(not one.wanted.target.upstream.configured for one in self._all)
+            full = named >= self._limits.named
         if full:
             raise TooManyRequests.retry_after("the mirror has too many downloads under way", 5)
 
     def _start(self, transfer: Transfer) -> None:
         self._all.add(transfer)
-        self.metrics.transfers.set(len(self._all))
-        transfer.done = Deferred.fromCoroutine(transfer.run())
+        self._metrics.transfers.set(len(self._all))
+        transfer.done = Deferred.fromCoroutine(self._run(transfer))
 
-    def committed(self, digest: Digest) -> None:
-        """A blob is in the store."""
-        self.commits += 1
-        self.store.committed(digest)
+    async def _run(self, transfer: Transfer) -> None:
+        """Download a blob, and draw the conclusions."""
+        removals: Removals = []
+        try:
+            if await self._downloader.download(transfer, removals):
+                self._committed(transfer.wanted.digest)
+        except Exception as error:
+            self._failed(transfer, error)
+        transfer.phase = Phase.ENDED
+        try:
+            for removed in removals:
+                await removed
+        finally:
+            # Not before: whoever stops the daemon waits until nothing is left of it.
+            self._remove(transfer)
+            if transfer.blob is not None:
+                transfer.blob.release()
 
-    def ended(self, transfer: Transfer) -> None:
-        """A transfer has nothing more to give to newcomers."""
-        transfers = self._running.get(transfer.digest, {})
-        if transfers.get(_audience(transfer.target)) is transfer:
-            del transfers[_audience(transfer.target)]
+    def _committed(self, digest: Digest) -> None:
+        self._commits[digest] = object()
+        self._store.committed(digest)
+
+    def _failed(self, transfer: Transfer, error: Exception) -> None:
+        """Report the end of a transfer to its clients, to the metrics and to the log."""
+        blob, asking = transfer.blob, transfer.phase is Phase.ASKING
+        if isinstance(error, CancelledError):
+            error = TransferFailed("the mirror is being stopped")
+        elif not isinstance(error, RegistryError):
+            digest = str(transfer.wanted.digest)
+            self._log.failure("{digest}: the transfer crashed", digest=digest)
+            error = TransferCrashed()
+        if not asking and blob is not None and isinstance(blob.failure, RegistryError):
+            # What the blob itself found wrong comes first; the broken-off body is its consequence.
+            error = blob.failure
+        # A blob that upstream says it does not have, or not for us, is an answer and not a fault; nor
+        # is it one that the last client has left.
+        answered = asking and isinstance(error, BlobUnknown | Denied)
+        if answered or isinstance(error, Unwanted):
+            transfer.log(LogLevel.info, str(error))
+        else:
+            self._metrics.error("transfer")
+            transfer.log(LogLevel.warn, str(error))
+        transfer.fail(error)
+
+    def _remove(self, transfer: Transfer) -> None:
+        digest, audience = transfer.wanted.digest, _audience(transfer.wanted.target)
+        transfers = self._shared.get(digest, {})
+        if transfers.get(audience) is transfer:
+            del transfers[audience]
             if not transfers:
-                del self._running[transfer.digest]
+                del self._shared[digest]
         self._all.discard(transfer)
-        self.metrics.transfers.set(len(self._all))
+        self._metrics.transfers.set(len(self._all))
 
     async def stop(self) -> None:
         """Start nothing more; finish what has been received, break off the rest without a trace."""
-        self.stopped = True
+        self._downloader.stopping = True
         ending = [(t, t.done) for t in self._all if t.done is not None]
         for transfer, done in ending:
-            if not (transfer.received or transfer.ending):
+            if transfer.phase in (Phase.ASKING, Phase.RECEIVING):
                 done.cancel()
         for _, done in ending:
             await done

@@ -18,6 +18,10 @@ class StoreError(Exception):
     """The medium failed (full, read-only, broken, gone); the message says how."""
 
 
+class AlreadyStored(StoreError):
+    """The object is there already: there is nothing to write."""
+
+
 @frozen
 class ObjectInfo:
     """What is known of a stored object without reading it.

@@ -11,11 +11,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.blobs import BlobCache
+from oci_registry.pullthrough.far import FarLimits
 from oci_registry.pullthrough.known import KnownManifests
 from oci_registry.pullthrough.manifests import ManifestCache
 from oci_registry.pullthrough.records import RecordWriter
 from oci_registry.pullthrough.referrers import ReferrersLists
 from oci_registry.pullthrough.sizes import KnownSizes
+from oci_registry.pullthrough.transfer import TransferLimits
 from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.pullthrough.trouble import StoreTrouble
 from oci_registry.storage.blobs import BlobStore
@@ -43,6 +45,9 @@ def at_once(call: Callable[..., T], *args: object) -> Deferred[T]:
 class CacheTestCase(SynchronousTestCase):
     """All of the registry room above a store in memory and one upstream."""
 
+    transfer_limits = TransferLimits()
+    far_limits = FarLimits()
+
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(NOW)
@@ -62,10 +67,21 @@ class CacheTestCase(SynchronousTestCase):
         self.referrers_store = ReferrersStore(self.driver, usage)
         self.trouble = StoreTrouble(self.clock, self.metrics)
         self.transfers = Transfers(
-            self.blob_store, at_once, self.clock, self.trouble, self.sizes, self.metrics
+            self.blob_store,
+            at_once,
+            self.clock,
+            self.trouble,
+            self.sizes,
+            self.metrics,
+            self.transfer_limits,
         )
         self.blobs = BlobCache(
-            self.blob_store, self.transfers, self.sizes, self.trouble, self.metrics
+            self.blob_store,
+            self.transfers,
+            self.sizes,
+            self.trouble,
+            self.metrics,
+            self.far_limits,
         )
         self.writer = RecordWriter(self.clock, self.trouble)
         known = KnownManifests(
@@ -75,6 +91,12 @@ class CacheTestCase(SynchronousTestCase):
         self.referrers = ReferrersLists(
             self.referrers_store, self.manifest_store, self.writer, self.clock, self.trouble
         )
+
+    def limit(self, transfers: TransferLimits | None = None, far: FarLimits | None = None) -> None:
+        """Begin again with other limits."""
+        self.transfer_limits = transfers or self.transfer_limits
+        self.far_limits = far or self.far_limits
+        self.restart()
 
     def start(self, work: Coroutine[Any, Any, T]) -> Deferred[T]:
         """Begin some work."""

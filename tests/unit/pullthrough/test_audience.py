@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oci_registry.pullthrough import transfers
+from oci_registry.pullthrough.transfer import TransferLimits
 from oci_registry.spec.errors import TooManyRequests
 from oci_registry.storage.keys import blob_key
 from oci_registry.streams.growing import GrowingBlob
@@ -97,7 +97,7 @@ class Audience(AudienceTestCase):
 
     def test_named_leave_room(self) -> None:
         """Downloads from named upstreams are limited so that those from configured ones find room."""
-        self.patch(transfers, "MAX_NAMED", 1)
+        self.limit(TransferLimits(named=1))
         self.join(self.named)
         self.join(self.named)
         also = Target(self.upstreams[2], "library/app")

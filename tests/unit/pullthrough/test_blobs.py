@@ -7,7 +7,6 @@ from twisted.internet.defer import Deferred
 from oci_registry.pullthrough.blobs import OpenBlob
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BlobUnknown
-from oci_registry.storage.blobs import StoredBlob
 from oci_registry.storage.keys import blob_key
 from oci_registry.streams.follower import TransferFailed
 from oci_registry.streams.growing import TAIL
@@ -104,28 +103,6 @@ class Opened(BlobTestCase):
         """What upstream does not have is a 404."""
         missing = Digest.of(b"missing")
         self.failureResultOf(self.begin(missing), BlobUnknown)
-
-    def test_committed_while_we_looked(self) -> None:
-        """Who looked in the store just before a commit looks again, and asks upstream for nothing."""
-        looked: Deferred[None] = Deferred()
-        really = self.blob_store.open
-
-        async def slow(digest: Digest, *how: int | None) -> StoredBlob | None:
-            found = await really(digest, *how)
-            if not looked.called:
-                await looked
-            return found
-
-        self.patch(self.blob_store, "open", slow)
-        late = self.begin()
-        self.assertNoResult(late)
-        joined = self.start(self.transfers.join(self.target, self.digest, None))
-        self.successResultOf(joined)
-        self.finish()
-        self.assertIn(blob_key(self.digest), self.stored())
-        looked.callback(None)
-        self.assertEqual(DATA, self.drain(self.successResultOf(late).source(0, None)))
-        self.assertEqual(1, len(self.upstream.asked))
 
     def test_wrong_in_the_store(self) -> None:
         """A wrong blob that somebody put into the store is replaced from upstream."""

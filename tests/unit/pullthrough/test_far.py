@@ -6,9 +6,8 @@ from random import Random
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from oci_registry.pullthrough import far
 from oci_registry.pullthrough.blobs import OpenBlob
-from oci_registry.pullthrough.far import AT_ONCE, FAR, LONGEST, PATIENCE, ROOM
+from oci_registry.pullthrough.far import FarLimits
 from oci_registry.spec.errors import BadGateway, RangeInvalid, TooManyRequests
 from oci_registry.spec.ranges import ByteRange, RequestedRange
 from oci_registry.streams.follower import TransferFailed
@@ -17,6 +16,7 @@ from tests.support.fake_upstream import FakeBody
 from tests.support.streams import Reader
 from tests.unit.pullthrough.support import CacheTestCase
 
+LIMITS = FarLimits()
 MIB = 1024 * 1024
 SIZE = 20 * MIB
 DATA = Random(7).randbytes(SIZE)
@@ -123,7 +123,7 @@ class Far(FarTestCase):
                 self.setUp()
                 self.upstream.says_size = False
                 if hint is not None:
-                    self.sizes._sizes["example.com", "library/app", self.digest] = hint
+                    self.sizes._hints["example.com", "library/app", self.digest] = hint
                 blob = self.ask(asked)
                 self.assertEqual((SIZE, True), (blob.size, blob.sure), hint)
                 self.assertEqual(f"{SIZE - 100}-{SIZE}", self.parts()[-1])
@@ -219,10 +219,13 @@ class Near(FarTestCase):
 
     def test_near(self) -> None:
         """A range that the transfer will soon have got to is waited for."""
-        self.follows(FAR, FAR + 100)
+        self.follows(LIMITS.distance, LIMITS.distance + 100)
         self.assertEqual([], self.parts())
-        self.patch(far, "LONGEST", SIZE)
-        for asked in (RequestedRange(FAR), RequestedRange(suffix=SIZE - FAR)):
+        self.limit(far=FarLimits(longest=SIZE))
+        for asked in (
+            RequestedRange(LIMITS.distance),
+            RequestedRange(suffix=SIZE - LIMITS.distance),
+        ):
             self.ask(asked)
             self.assertEqual([], self.parts())
 
@@ -236,7 +239,7 @@ class Near(FarTestCase):
     def test_unknown_length_and_near(self) -> None:
         """If the length that upstream tells with one byte makes a range a near one, it is waited for."""
         self.upstream.says_size = False
-        self.patch(far, "FAR", SIZE)
+        self.limit(far=FarLimits(distance=SIZE))
         self.assertIsNone(self.ask(RequestedRange(suffix=100)).size)
         self.assertEqual((["0-1"], 0), (self.parts(), self.fetching()))
 
@@ -250,26 +253,26 @@ class Near(FarTestCase):
 
     def test_open(self) -> None:
         """A range without an end is not fetched far from it: nobody knows how much of it is wanted."""
-        self.patch(far, "LONGEST", SIZE - TOC[0] - 1)
+        self.limit(far=FarLimits(longest=SIZE - TOC[0] - 1))
         self.follows(TOC[0], None)
         self.assertEqual([], self.parts())
 
     def test_long(self) -> None:
         """Nor is one that is very long."""
-        self.patch(far, "LONGEST", MIB - 1)
-        self.assertLess(FAR, LONGEST)
+        self.assertLess(LIMITS.distance, LIMITS.longest)
+        self.limit(far=FarLimits(longest=MIB - 1))
         self.follows(*TOC)
         self.assertEqual([], self.parts())
 
     def test_many(self) -> None:
         """There are at most 16 at once; who comes too late for that waits for the transfer."""
-        for _ in range(AT_ONCE):
+        for _ in range(LIMITS.at_once):
             self.read()
         late = self.begin(*TOC)
-        self.clock.advance(ROOM - 0.1)
+        self.clock.advance(LIMITS.permit_timeout - 0.1)
         self.assertNoResult(late)
         self.clock.advance(0.1)
-        self.assertEqual((AT_ONCE, AT_ONCE), (self.fetching(), len(self.parts())))
+        self.assertEqual((LIMITS.at_once, LIMITS.at_once), (self.fetching(), len(self.parts())))
         reader = Reader(self.successResultOf(late).source(*TOC))
         reader.read()
         self.whole()
@@ -278,7 +281,7 @@ class Near(FarTestCase):
 
     def test_room(self) -> None:
         """One that ends makes room for the next, in the order in which they came."""
-        readers = [self.read() for _ in range(AT_ONCE)]
+        readers = [self.read() for _ in range(LIMITS.at_once)]
         late = [self.begin(*TOC) for _ in range(3)]
         late[1].cancel()
         self.failureResultOf(late[1], CancelledError)
@@ -286,16 +289,18 @@ class Near(FarTestCase):
             self.assertNoResult(opening)
             readers[number].source.close()
             self.successResultOf(opening)
-            self.assertEqual((AT_ONCE, AT_ONCE + number), (self.fetching(), len(self.parts())))
+            self.assertEqual(
+                (LIMITS.at_once, LIMITS.at_once + number), (self.fetching(), len(self.parts()))
+            )
 
     def test_room_too_late(self) -> None:
         """If the transfer has come to its end meanwhile, the range comes from the store."""
-        readers = [self.read() for _ in range(AT_ONCE)]
+        readers = [self.read() for _ in range(LIMITS.at_once)]
         late = self.begin(*TOC)
         self.whole()
         readers[0].source.close()
         self.assertTrue(self.successResultOf(late).cached)
-        self.assertEqual(AT_ONCE, len(self.parts()))
+        self.assertEqual(LIMITS.at_once, len(self.parts()))
 
     def test_refused(self) -> None:
         """If upstream sends no parts, or fails, it is waited for."""
@@ -318,7 +323,7 @@ class Near(FarTestCase):
         self.open(0, None)
         self.upstream.holding = True
         opening = self.begin(*TOC)
-        self.clock.advance(PATIENCE - 0.1)
+        self.clock.advance(LIMITS.answer_timeout - 0.1)
         self.assertNoResult(opening)
         self.clock.advance(0.1)
         self.assertEqual(SIZE, self.successResultOf(opening).size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred, fail
 
-from oci_registry.pullthrough import transfers
+from oci_registry.pullthrough.transfer import TransferLimits
 from oci_registry.spec.digest import Digest, Prefix
 from oci_registry.spec.errors import TooManyRequests
 from oci_registry.spec.ranges import RequestedRange
@@ -19,7 +19,7 @@ from tests.unit.pullthrough.test_blobs import DATA, BlobTestCase
 from tests.unit.pullthrough.test_transfers import TransferTestCase
 
 
-class Rescued(BlobTestCase):
+class Fallbacks(BlobTestCase):
     """Readers of a transfer whose store fails."""
 
     def setUp(self) -> None:
@@ -89,7 +89,7 @@ class Rescued(BlobTestCase):
         self.assertTrue(body.stopped)
 
     def test_range(self) -> None:
-        """A range is rescued like the whole."""
+        """A range falls back like the whole."""
         stop = 150_000
         reader = Reader(self.open().source(5000, stop), 1000)
         reader.read()
@@ -150,17 +150,17 @@ class Rescued(BlobTestCase):
         self.assertTrue(beyond.got == DATA[250_000:])
 
 
-class Alone(TransferTestCase):
+class Private(TransferTestCase):
     """A transfer for one reader that has lost its place in another one."""
 
-    def alone(self, had: Prefix | None = None) -> GrowingBlob:
-        begun = self.start(self.transfers.alone(self.target, self.digest, len(DATA), had))
+    def begin_private(self, had: Prefix | None = None) -> GrowingBlob:
+        begun = self.start(self.transfers.private(self.target, self.digest, len(DATA), had))
         return self.successResultOf(begun)
 
     def test_beside(self) -> None:
         """It is another download, not stored, which nobody joins."""
         joined = self.joined()
-        blob = self.alone()
+        blob = self.begin_private()
         self.assertIsNot(joined, blob)
         self.assertIs(joined, self.joined())
         self.assertEqual(2, self.counted("oci_registry_transfers_in_flight"))
@@ -174,7 +174,7 @@ class Alone(TransferTestCase):
 
     def test_other_bytes(self) -> None:
         """It fails if the reader has had other bytes."""
-        reading = self.read(self.alone(Prefix(1000, Digest.of(bytes(1000)))))
+        reading = self.read(self.begin_private(Prefix(1000, Digest.of(bytes(1000)))))
         self.finish()
         self.failureResultOf(reading, TransferFailed)
         self.nothing_left()
@@ -183,14 +183,14 @@ class Alone(TransferTestCase):
         """A host that announces another length than the reader was told is passed over."""
         self.upstream.hosts = ("a", "b")
         self.upstream.wrong = {"a": b"login page"}
-        reading = self.read(self.alone())
+        reading = self.read(self.begin_private())
         self.upstream.bodies[1].send(DATA)
         self.upstream.bodies[1].end()
         self.assertEqual(DATA, self.successResultOf(reading))
 
     def test_reader_leaves(self) -> None:
         """When the reader leaves it ends, and that is not counted as an error."""
-        follower = self.alone().follow()
+        follower = self.begin_private().follow()
         self.upstream.bodies[0].send(DATA[:1000])
         follower.close()
         self.assertTrue(self.upstream.bodies[0].stopped)
@@ -199,12 +199,12 @@ class Alone(TransferTestCase):
 
     def test_limits(self) -> None:
         """It counts among all downloads, and ends with the daemon."""
-        self.patch(transfers, "MAX_TRANSFERS", 1)
-        reading = self.read(self.alone())
-        another = self.start(self.transfers.alone(self.target, self.digest, None, None))
+        self.limit(TransferLimits(most=1))
+        reading = self.read(self.begin_private())
+        another = self.start(self.transfers.private(self.target, self.digest, None, None))
         self.failureResultOf(another, TooManyRequests)
         self.now(self.transfers.stop())
         self.failureResultOf(reading, TransferFailed)
-        another = self.start(self.transfers.alone(self.target, self.digest, None, None))
+        another = self.start(self.transfers.private(self.target, self.digest, None, None))
         self.failureResultOf(another, TransferFailed)
         self.nothing_left()

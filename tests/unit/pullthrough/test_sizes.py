@@ -6,8 +6,7 @@ import json
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.pullthrough import sizes
-from oci_registry.pullthrough.sizes import KnownSizes
+from oci_registry.pullthrough.sizes import KnownSizes, SizeLimits
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest
 from tests.support.fake_upstream import manifest_of
@@ -58,8 +57,7 @@ class Sizes(SynchronousTestCase):
 
     def test_bounded(self) -> None:
         """The number of sizes is bounded; the oldest are forgotten."""
-        self.patch(sizes, "_REMEMBERED", 3)
-        known = KnownSizes()
+        known = KnownSizes(SizeLimits(hints=3))
         digests = [Digest.of(bytes([n])) for n in range(5)]
         for digest in digests:
             known.learn("h", "a/b", describing((digest, 1)))
@@ -68,9 +66,8 @@ class Sizes(SynchronousTestCase):
 
     def test_used(self) -> None:
         """Those are forgotten that have not been used for longest: asked for, or served again."""
-        self.patch(sizes, "_REMEMBERED", 3)
         for served in (True, False):
-            known = KnownSizes()
+            known = KnownSizes(SizeLimits(hints=3))
             known.learn("h", "a/b", describing((A, 1)))
             for n in range(5):
                 known.learn("h", "a/b", describing((Digest.of(bytes([n])), 1)))
@@ -82,8 +79,7 @@ class Sizes(SynchronousTestCase):
 
     def test_of_one_manifest(self) -> None:
         """A manifest with any number of blobs costs no more than one with many."""
-        self.patch(sizes, "_OF_ONE_MANIFEST", 1)
-        known = KnownSizes()
+        known = KnownSizes(SizeLimits(of_one_manifest=1))
         known.learn("h", "a/b", describing((A, 1), (B, 1)))
         self.assertEqual((1, None), (known.get("h", "a/b", A), known.get("h", "a/b", B)))
 
@@ -103,8 +99,7 @@ class Sizes(SynchronousTestCase):
 
     def test_verified(self) -> None:
         """What has been verified goes before what any manifest states; their number is bounded too."""
-        self.patch(sizes, "_VERIFIED", 1)
-        known = KnownSizes()
+        known = KnownSizes(SizeLimits(verified=1))
         known.learn("h", "a/b", describing((A, 5)))
         known.verified(A, 6)
         self.assertEqual((6, 6), (known.get("h", "a/b", A), known.get("h", "a/c", A)))

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from oci_registry.pullthrough.transfer import ATTEMPTS
+from oci_registry.pullthrough.transfer import TransferLimits
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway
 from oci_registry.storage.interfaces import IObjectWriter
@@ -18,6 +18,7 @@ from tests.support.streams import Reader
 from tests.unit.pullthrough.support import CacheTestCase
 
 DATA = bytes(range(256)) * 1200
+ATTEMPTS = TransferLimits().attempts
 
 
 def wrong_at(position: int) -> bytes:
@@ -336,7 +337,7 @@ class StartingOver(CacheTestCase):
         """A download that turns out to be wrong when the daemon stops is the last one."""
         self.upstream.wrong = {"a": wrong_at(5)}
         reader = self.follow()
-        self.transfers.stopped = True
+        self.transfers._downloader.stopping = True
         self.finish()
         self.check_failed(reader)
         self.assertEqual(1, len(self.upstream.bodies))

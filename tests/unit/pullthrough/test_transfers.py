@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from oci_registry.pullthrough import transfers
+from oci_registry.pullthrough.transfer import TransferLimits
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import (
     BadGateway,
@@ -365,7 +365,7 @@ class Limits(TransferTestCase):
 
     def test_bounded(self) -> None:
         """There is a limit to downloads at once; joining one is always possible."""
-        self.patch(transfers, "MAX_TRANSFERS", 2)
+        self.limit(TransferLimits(most=2))
         others = [self.upstream.add_blob(bytes([n])) for n in range(2)]
         self.joined()
         self.joined(self.target, others[0])

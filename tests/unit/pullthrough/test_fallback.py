@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.pullthrough.rescue import RescuedSource
+from oci_registry.pullthrough.fallback import FallbackSource
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.streams.follower import LostPlace, TransferFailed
 from oci_registry.streams.interfaces import Source
@@ -44,20 +44,20 @@ class FakeSource:
         self.closed += 1
 
 
-class Rescue(SynchronousTestCase):
+class Fallbacks(SynchronousTestCase):
     """One blob of 100 bytes."""
 
     def setUp(self) -> None:
         self.asked: list[tuple[str, int]] = []
         self.second: Source | Deferred[Source] | None = None
 
-    async def instead(self, error: StoreError | LostPlace, position: int) -> Source:
-        """Be the other source."""
+    async def fallback(self, error: StoreError | LostPlace, position: int) -> Source:
+        """Return the other source."""
         self.asked.append((str(error), position))
         assert self.second is not None
         return await self.second if isinstance(self.second, Deferred) else self.second
 
-    def drain(self, source: RescuedSource, limit: int) -> bytes:
+    def drain(self, source: FallbackSource, limit: int) -> bytes:
         """Read all there is."""
         got = b""
         while True:
@@ -86,7 +86,7 @@ class Rescue(SynchronousTestCase):
 
         first = FakeSource(start, min(most, 100 - start), end, late)
         second = self.second = FakeSource(start + most, 100, lambda: b"", second_late)
-        source = RescuedSource(first, start, 100, self.instead)
+        source = FallbackSource(first, start, 100, self.fallback)
         broken = start + most < 100 or not ends
         self.assertEqual(self.drain(source, limit), DATA[start:])
         said = "an object ended before its end" if ends else "reset"
@@ -101,13 +101,13 @@ class Rescue(SynchronousTestCase):
             self.setUp()
             self.second = FakeSource(10, most, lambda: fail(StoreError("two")), True)
             first = FakeSource(0, 10, lambda: fail(StoreError("one")), True)
-            source = RescuedSource(first, 0, 100, self.instead)
+            source = FallbackSource(first, 0, 100, self.fallback)
             with self.assertRaises(StoreError) as raised:
                 self.failing(source)
             self.assertEqual(str(raised.exception), "two")
             self.assertEqual(self.asked, [("one", 10), ("two", 10 + most)])
 
-    def failing(self, source: RescuedSource) -> None:
+    def failing(self, source: FallbackSource) -> None:
         """Read until it fails; raise its error."""
         while True:
             reading = source.read(10)
@@ -127,28 +127,28 @@ class Rescue(SynchronousTestCase):
         for end in (at_once, lambda: fail(lost)):
             self.setUp()
             self.second = FakeSource(30, 100, lambda: b"", False)
-            source = RescuedSource(FakeSource(0, 30, end, False), 0, None, self.instead)
+            source = FallbackSource(FakeSource(0, 30, end, False), 0, None, self.fallback)
             self.assertEqual(self.drain(source, 7), DATA)
             self.assertEqual(self.asked, [(str(lost), 30)])
             self.assertIn("bad sector", str(lost))
 
     def test_end_that_nobody_knows(self) -> None:
         """Where nobody knows the length, the end is the end."""
-        source = RescuedSource(FakeSource(0, 30, lambda: b"", True), 0, None, self.instead)
+        source = FallbackSource(FakeSource(0, 30, lambda: b"", True), 0, None, self.fallback)
         self.assertEqual(self.drain(source, 7), DATA[:30])
         self.assertEqual(self.asked, [])
 
     def test_failed_transfer(self) -> None:
         """A transfer that has failed has failed for all its readers: there is nothing to go over to."""
         first = FakeSource(0, 10, lambda: fail(TransferFailed("wrong")), False)
-        source = RescuedSource(first, 0, 100, self.instead)
+        source = FallbackSource(first, 0, 100, self.fallback)
         self.assertRaises(TransferFailed, self.failing, source)
         self.assertEqual(self.asked, [])
 
     def test_other_errors(self) -> None:
         """What is not the store's failure is passed on."""
-        source = RescuedSource(
-            FakeSource(0, 0, lambda: fail(KeyError("x")), True), 0, 100, self.instead
+        source = FallbackSource(
+            FakeSource(0, 0, lambda: fail(KeyError("x")), True), 0, 100, self.fallback
         )
         reading = source.read(10)
         assert isinstance(reading, Deferred)
@@ -160,7 +160,7 @@ class Rescue(SynchronousTestCase):
         arriving: Deferred[Source] = Deferred()
         self.second = arriving
         first = FakeSource(0, 0, lambda: fail(StoreError("reset")), True)
-        source = RescuedSource(first, 0, 100, self.instead)
+        source = FallbackSource(first, 0, 100, self.fallback)
         reading = source.read(10)
         assert isinstance(reading, Deferred)
         source.close()

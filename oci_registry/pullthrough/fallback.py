@@ -11,26 +11,26 @@ from oci_registry.storage.interfaces import StoreError
 from oci_registry.streams.follower import LostPlace
 from oci_registry.streams.interfaces import Source
 
-Instead = Callable[[StoreError | LostPlace, int], Awaitable[Source]]
+Fallback = Callable[[StoreError | LostPlace, int], Awaitable[Source]]
 
-RESCUES = 2
-"""How often a reader is helped: out of the store into a transfer, and out of that into one of its own."""
+MAX_FALLBACKS = 2
+"""Fallbacks of one reader: from the store to a transfer, and from that to one of its own."""
 
 
-class RescuedSource:
+class FallbackSource:
     """The bytes of *source* from *start* to *stop*; once it fails or ends early, those of another.
 
     What counts is the store's failure, `StoreError`, and a transfer that has lost the reader's place,
-    `LostPlace`. *instead* returns the other source, for an error and a position. *stop* is None if
-    nobody knows where the end is.
+    `LostPlace`. *fallback* returns the other source, for an error and a position. *stop* is None if
+    the end is not known.
     """
 
-    def __init__(self, source: Source, start: int, stop: int | None, instead: Instead) -> None:
+    def __init__(self, source: Source, start: int, stop: int | None, fallback: Fallback) -> None:
         self._source = source
         self._position = start
         self._stop = stop
-        self._instead = instead
-        self._rescues = RESCUES
+        self._fallback = fallback
+        self._left = MAX_FALLBACKS
         self._closed = False
 
     def read(self, limit: int) -> bytes | Deferred[bytes]:
@@ -38,7 +38,7 @@ class RescuedSource:
         try:
             data = self._source.read(limit)
         except (StoreError, LostPlace) as error:
-            return self._rescue(error, limit)
+            return self._fall_back(error, limit)
         if isinstance(data, Deferred):
             return data.addCallbacks(self._take, self._failed, (limit,), errbackArgs=(limit,))
         return self._take(data, limit)
@@ -47,22 +47,22 @@ class RescuedSource:
         if data or self._stop is None or self._position >= self._stop:
             self._position += len(data)
             return data
-        return self._rescue(StoreError("an object ended before its end"), limit)
+        return self._fall_back(StoreError("an object ended before its end"), limit)
 
     def _failed(self, failure: Failure, limit: int) -> Failure | Deferred[bytes]:
         if isinstance(failure.value, StoreError | LostPlace):
-            return self._rescue(failure.value, limit)
+            return self._fall_back(failure.value, limit)
         return failure
 
-    def _rescue(self, error: StoreError | LostPlace, limit: int) -> Deferred[bytes]:
-        return Deferred.fromCoroutine(self._go_on(error, limit))
+    def _fall_back(self, error: StoreError | LostPlace, limit: int) -> Deferred[bytes]:
+        return Deferred.fromCoroutine(self._read_fallback(error, limit))
 
-    async def _go_on(self, error: StoreError | LostPlace, limit: int) -> bytes:
+    async def _read_fallback(self, error: StoreError | LostPlace, limit: int) -> bytes:
         self._source.close()
-        if not self._rescues or self._gone():
+        if not self._left or self._gone():
             raise error
-        self._rescues -= 1
-        self._source = await self._instead(error, self._position)
+        self._left -= 1
+        self._source = await self._fallback(error, self._position)
         if self._gone():
             self._source.close()
             raise error

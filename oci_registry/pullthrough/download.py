@@ -1,0 +1,208 @@
+"""The download of one blob from upstream into the store: a coroutine, from the question to the commit."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import LogLevel
+
+from oci_registry.metrics import Metrics
+from oci_registry.pullthrough.sizes import KnownSizes
+from oci_registry.pullthrough.transfer import Phase, Transfer, TransferLimits, Wanted
+from oci_registry.pullthrough.trouble import WRITTEN, StoreTrouble
+from oci_registry.spec.errors import RegistryError
+from oci_registry.storage.blobs import BlobStore
+from oci_registry.storage.interfaces import AlreadyStored, IObjectWriter, StoreError
+from oci_registry.streams.follower import TransferFailed
+from oci_registry.streams.growing import GrowingBlob
+from oci_registry.streams.threads import RunInThread
+from oci_registry.upstream.interfaces import UpstreamBlob
+
+Removals = list[Deferred[None]]
+
+
+class Downloader:
+    """What every download needs: the store, threads to hash and write in, a clock, and what is counted.
+
+    *stopping*: set it when the daemon stops, and no download starts over.
+    """
+
+    def __init__(
+        self,
+        store: BlobStore,
+        ingest: RunInThread,
+        clock: IReactorTime,
+        trouble: StoreTrouble,
+        sizes: KnownSizes,
+        metrics: Metrics,
+        limits: TransferLimits,
+    ) -> None:
+        self.stopping = False
+        self._store = store
+        self._ingest = ingest
+        self._clock = clock
+        self._trouble = trouble
+        self._sizes = sizes
+        self._metrics = metrics
+        self._limits = limits
+
+    async def download(self, transfer: Transfer, removals: Removals) -> bool:
+        """Bring a blob; return whether it is in the store now, and raise if there is none.
+
+        If the bytes turn out to be wrong it starts over, with other hosts; readers notice only if what
+        they have had was wrong. What it has written and does not keep is being removed when it
+        returns; it adds a Deferred of the end of that to *removals*.
+        """
+        upstream, digest = transfer.wanted.target.upstream, transfer.wanted.digest
+        excluded: frozenset[str] = frozenset()
+        several_suspected = False
+        earlier: GrowingBlob | None = None
+        body = await self._ask(transfer, excluded)
+        attempts = 0
+        while True:
+            attempts += 1
+            writer = await self._create(transfer.wanted, body)
+            blob = self._growing(transfer.wanted, body.size, writer)
+            try:
+                transfer.receive(blob)
+                if earlier is not None:
+                    blob.take_over(earlier)
+                if await self._receive(transfer, blob, body):
+                    return await self._commit(transfer, blob, writer)
+            finally:
+                if writer is not None:
+                    removals.append(Deferred.fromCoroutine(self._cancel(writer)))
+            if blob.wrong is None:
+                raise blob.failure or TransferFailed("the download was given up")
+            self._metrics.error("wrong")
+            if self.stopping or attempts >= self._limits.attempts:
+                raise blob.wrong
+            suspected = body.hosts
+            if body.try_other_way():
+                # They get the same chance as if it was the first.
+                suspected = frozenset()
+            upstream.distrust(digest, suspected)
+            if len(suspected) == 1 or several_suspected:
+                excluded |= suspected
+            # Of several hosts nobody knows which one it was: they get a second chance, but no third.
+            several_suspected = several_suspected or len(suspected) > 1
+            transfer.phase, earlier = Phase.ASKING, blob
+            try:
+                body = await self._ask(transfer, excluded)
+            except RegistryError as error:
+                raise blob.wrong from error
+            transfer.log(LogLevel.warn, f"{blob.wrong}; the download starts over")
+
+    async def _ask(self, transfer: Transfer, excluded: frozenset[str]) -> UpstreamBlob:
+        """Begin a download, from a host that is not excluded.
+
+        One that announces another length than a manifest states may as well send an error page: other
+        hosts are asked before it is used.
+        """
+        wanted = transfer.wanted
+        body = await _begin(wanted, excluded)
+        if None in (wanted.hint, body.size) or body.size == wanted.hint:
+            return body
+        transfer.log(LogLevel.info, f"it has {body.size} bytes, a manifest says {wanted.hint}")
+        unexpected = body.hosts
+        try:
+            while len(unexpected) < self._limits.attempts:
+                other = await self._ask_other(wanted, excluded | unexpected)
+                if other is None:
+                    break
+                if other.size == wanted.hint:
+                    body.abandon()
+                    wanted.target.upstream.distrust(wanted.digest, unexpected)
+                    return other
+                other.abandon()
+                unexpected |= other.hosts
+        except BaseException:
+            body.abandon()
+            raise
+        return body
+
+    async def _ask_other(self, wanted: Wanted, excluded: frozenset[str]) -> UpstreamBlob | None:
+        asked = Deferred.fromCoroutine(_begin(wanted, excluded))
+        try:
+            return await asked.addTimeout(self._limits.second_opinion, self._clock)
+        except (RegistryError, DeferredTimeout):
+            return None
+
+    async def _create(self, wanted: Wanted, body: UpstreamBlob) -> IObjectWriter | None:
+        """Return where to store a body; None if it cannot be stored, which is no reason to fail."""
+        if not wanted.stored:
+            return None
+        try:
+            # Not what a manifest states: a store may write it down beside the bytes.
+            return await self._store.create(wanted.digest, body.size)
+        except AlreadyStored:
+            return None
+        except StoreError as error:
+            self._trouble.failed(WRITTEN, error)
+            return None
+        except BaseException:
+            body.abandon()
+            raise
+
+    def _growing(
+        self, wanted: Wanted, size: int | None, writer: IObjectWriter | None
+    ) -> GrowingBlob:
+        return GrowingBlob(
+            wanted.digest,
+            size,
+            writer,
+            self._ingest,
+            self._clock,
+            lambda error: self._trouble.failed(WRITTEN, error),
+            wanted.had,
+        )
+
+    async def _receive(self, transfer: Transfer, blob: GrowingBlob, body: UpstreamBlob) -> bool:
+        """Pump a body into a blob; return whether the bytes are right."""
+        if blob.failure is not None:
+            body.abandon()
+            raise blob.failure
+        try:
+            await body.pump(blob)
+        except RegistryError:
+            # What is wrong with the bytes comes first; the broken-off body is its consequence.
+            if blob.wrong is None:
+                raise
+        finally:
+            namespace = self._metrics.namespace(transfer.wanted.target.upstream.namespace)
+            self._metrics.upstream_bytes.labels(namespace).inc(blob.received)
+        transfer.phase = Phase.VERIFYING
+        verified = await blob.finish()
+        if verified and body.size is None:
+            self._sizes.verified(blob.digest, blob.received)
+        return verified
+
+    async def _commit(
+        self, transfer: Transfer, blob: GrowingBlob, writer: IObjectWriter | None
+    ) -> bool:
+        """Put what is right into the store; return whether it is there now."""
+        if writer is None or blob.store_error is not None:
+            return False
+        transfer.phase = Phase.COMMITTING
+        try:
+            await writer.commit()
+        except StoreError as error:
+            self._trouble.failed(WRITTEN, error)
+            return False
+        self._trouble.worked(WRITTEN)
+        return True
+
+    async def _cancel(self, writer: IObjectWriter) -> None:
+        """Leave no trace of what is not committed; what was written can still be read."""
+        try:
+            await writer.cancel()
+        except StoreError as error:
+            self._trouble.failed(WRITTEN, error)
+
+
+async def _begin(wanted: Wanted, excluded: frozenset[str]) -> UpstreamBlob:
+    target = wanted.target
+    return await target.upstream.blob(
+        target.repository, wanted.digest, wanted.hint, avoiding=excluded
+    )
