@@ -37,6 +37,7 @@ from oci_registry.reload import Following, Hangup, Reloader, lifetimes_of
 from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.drivers import driver_class
+from oci_registry.storage.guard import GuardedDriver
 from oci_registry.storage.interfaces import IDriver
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.referrers import ReferrersStore
@@ -59,6 +60,8 @@ BACKLOG = 1024
 """Connections that may wait to be accepted; Twisted's own default is 50."""
 LOOKUP = 8
 """Threads for what a client waits for in the store."""
+BEGIN = 2
+"""Threads that begin new objects in the store."""
 INGEST = 4
 """Threads that hash and append downloads."""
 COMMIT = 4
@@ -102,6 +105,7 @@ class Daemon(MultiService):
             Workers(reactor, "ingest", INGEST),
             Workers(reactor, "commit", commit),
             Workers(reactor, "housekeeping", housekeeping),
+            Workers(reactor, "begin", BEGIN),
         ]
         self._lanes = Lanes(*lanes)
         self._parsers = Workers(reactor, "parsers", PARSERS)
@@ -118,7 +122,8 @@ class Daemon(MultiService):
     def _build(self) -> None:
         settings, reactor, metrics = self._settings, self._reactor, self.metrics
         storage = settings.storage
-        driver = self._build_driver()
+        medium = self._build_driver()
+        driver = GuardedDriver(medium, storage.description, reactor)
         usage = Usage(driver, reactor)
         blobs = BlobStore(
             driver, usage, self._lanes.housekeeping, check_always=settings.check_cache_digest
@@ -181,7 +186,8 @@ class Daemon(MultiService):
             reactor.seconds,
             metrics,
         )
-        self._driver, self._transfers, self._patience = driver, transfers, patience
+        self._driver, self._guard = medium, driver
+        self._transfers, self._patience = transfers, patience
         self._manifests = manifest_cache
         self._referrers = referrers_lists
         self._sweep = sweep
@@ -282,7 +288,7 @@ class Daemon(MultiService):
         await self._manifests.stop()
         await self._referrers.stop()
         await self._transfers.stop()
-        await self._driver.stop()
+        await self._guard.stop()
         await self._table.close()
         for pool in self._pools:
             pool.stop()
