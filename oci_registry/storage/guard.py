@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred, FirstError, fail, gatherResults
@@ -135,7 +135,7 @@ class _Direction:
         self._name = name
         self._place = place
         self._clock = clock
-        self._calls: set[_Call[object]] = set()
+        self._calls: set[_Call[Any]] = set()
         self.breaker = Breaker(clock, probe, self._opened, self._closed, limits)
 
     def ask(
@@ -362,9 +362,8 @@ class GuardedDriver:
 
 
 def _first(failure: Failure) -> Failure:
-    failure.trap(FirstError)
-    first: Failure = failure.value.subFailure
-    return first
+    error = failure.value
+    return error.subFailure if isinstance(error, FirstError) else failure
 
 
 def _close(stored: IStoredObject | None) -> None:

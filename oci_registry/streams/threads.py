@@ -34,7 +34,7 @@ class Workers:
         self._reactor = reactor
         self._pool = ThreadPool(minthreads=0, maxthreads=threads, name=name)
         # A thread that hangs in a dead file system must not keep the process from ending.
-        self._pool.threadFactory = partial(Thread, daemon=True)
+        self._pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
 
     def start(self) -> None:
         """Accept work."""

@@ -256,11 +256,12 @@ class FilesystemDriver:
     def _grow(self, name: str | None) -> tuple[str, int]:
         """Open and lock an empty file to write to, called *name* if nobody holds that."""
         self._transfers.mkdir(parents=True, exist_ok=True)
-        for attempt in (name, uuid4().hex, uuid4().hex):
+        other = uuid4().hex
+        # Whether one that is there is free, only its lock tells: not every volume has locks.
+        for attempt, new in ((name, os.O_EXCL), (name, 0), (other, os.O_EXCL)):
             if attempt is None:
                 continue
             path = str(self._transfers / attempt)
-            new = 0 if attempt == name else os.O_EXCL
             try:
                 descriptor = open_locked(path, os.O_RDWR | os.O_CREAT | new)
             except OSError:
