@@ -39,6 +39,7 @@ from oci_registry.reload import Following, Hangup, Reloader, lifetimes_of
 from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.drivers import driver_class
+from oci_registry.storage.guard import GuardedDriver
 from oci_registry.storage.interfaces import IDriver
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.referrers import ReferrersStore
@@ -73,21 +74,22 @@ class Pool(RunInThread, Protocol):
     def start(self) -> None:
         """Accept work."""
 
-    def stop(self) -> None:
-        """Finish what was submitted, and end the threads."""
+    def stop(self) -> bool:
+        """Finish what was submitted, and end the threads; return whether they are gone."""
 
 
 @frozen
 class Sizes:
     """How many threads each pool has.
 
-    *lookup*: for what a client waits for in the store. *ingest*: hash and append downloads. *commit*:
-    put objects in their place, which on some disks takes seconds. *housekeeping*: listings, deletions
-    and checks. *parsers*: hash and parse large manifests, and do nothing that can hang. *configuration*:
-    read files of the configuration.
+    *lookup*: for what a client waits for in the store. *begin*: begin new objects. *ingest*: hash and
+    append downloads. *commit*: put objects in their place, which on some disks takes seconds.
+    *housekeeping*: listings, deletions and checks. *parsers*: hash and parse large manifests, and do
+    nothing that can hang. *configuration*: read files of the configuration.
     """
 
     lookup: int = 8
+    begin: int = 2
     ingest: int = 4
     commit: int = 4
     housekeeping: int = 2
@@ -130,6 +132,7 @@ class Parts:
     """What a daemon is made of.
 
     *steps* start and stop all of it, in order. *ports* listen before privileges are given up.
+    *driver* is the one that reaches the medium, without deadlines around it.
     """
 
     steps: Sequence[Step]
@@ -147,7 +150,8 @@ class Parts:
 class _Store:
     """Everything that is kept, and the threads that keep it."""
 
-    driver: IDriver
+    medium: IDriver
+    driver: GuardedDriver
     lanes: Lanes
     blobs: BlobStore
     manifests: ManifestStore
@@ -191,11 +195,14 @@ class _Builder:
             ingest=self.pool("ingest", sizes.ingest),
             commit=self.pool("commit", sizes.commit),
             housekeeping=self.pool("housekeeping", sizes.housekeeping),
+            begin=self.pool("begin", sizes.begin),
         )
-        driver = self.makers.driver(self.settings, lanes, self.reactor)
+        medium = self.makers.driver(self.settings, lanes, self.reactor)
+        driver = GuardedDriver(medium, self.settings.storage.description, self.reactor)
         usage = Usage(driver, self.reactor)
         check_always = self.settings.check_cache_digest
         return _Store(
+            medium,
             driver,
             lanes,
             BlobStore(driver, usage, lanes.housekeeping, check_always=check_always),
@@ -310,6 +317,17 @@ class _Builder:
 
         return Reloader(reread, following.configure, self.metrics, manager)
 
+    def start_pools(self) -> None:
+        """Start all threads."""
+        for pool in self.pools:
+            pool.start()
+
+    def stop_pools(self) -> None:
+        """End all threads, but those that hang in the store."""
+        hanging = sum(not pool.stop() for pool in self.pools)
+        if hanging:
+            self._log.warn("threads that hang are left behind, in {pools} pools", pools=hanging)
+
     def start_driver(self, driver: IDriver) -> None:
         """Prepare the store. It may be broken or empty: pulls then go on uncached."""
         driver.start().addErrback(self._store_is_broken)
@@ -357,7 +375,7 @@ def build(
         # First, so that it is removed last: left to the system, the signal would end what is being
         # ended in order.
         Step("reaction to SIGHUP", hangup.install, hangup.remove),
-        *[Step("threads", pool.start, pool.stop) for pool in builder.pools],
+        Step("threads", builder.start_pools, builder.stop_pools),
         Step("upstreams", stop=table.close),
         # Whoever stores something comes after it, and so ends before it.
         Step("store", lambda: builder.start_driver(store.driver), store.driver.stop),
@@ -378,7 +396,7 @@ def build(
     return Parts(
         steps,
         metrics,
-        store.driver,
+        store.medium,
         store.lanes,
         pull.transfers,
         pull.records,

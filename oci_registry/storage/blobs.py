@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
+from cachetools import LRUCache
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
@@ -21,7 +22,7 @@ from oci_registry.storage.usage import Usage
 from oci_registry.streams.flight import SingleFlight
 from oci_registry.streams.threads import RunInThread
 
-_VERIFIED_AT_ONCE = 4 * 1024 * 1024
+_VERIFIED_AT_ONCE = 1024 * 1024
 _REMEMBERED = 1000
 
 
@@ -124,7 +125,7 @@ class BlobStore:
         self._check_always = check_always
         self._verifying: SingleFlight[Digest, bool] = SingleFlight()
         self._readers: Counter[Digest] = Counter()
-        self._hashed: OrderedDict[Digest, int] = OrderedDict()
+        self._hashed: LRUCache[Digest, int] = LRUCache(_REMEMBERED)
 
     async def size(self, digest: Digest, expected: int | None = None) -> int | None:
         """Return the size of a stored blob in bytes, or None. *expected*: as for `open`."""
@@ -250,8 +251,6 @@ class BlobStore:
             stored.close()
         if verifier.verified():
             self._hashed[digest] = verifier.length
-            if len(self._hashed) > _REMEMBERED:
-                self._hashed.popitem(last=False)
             if not stored.info.sealed:
                 self._log.info("{digest} was found in the store and is right", digest=str(digest))
                 await self._seal(key)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from threading import Thread
 from typing import Protocol, TypeVar
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
@@ -31,14 +33,23 @@ class Workers:
     def __init__(self, reactor: IReactorFromThreads, name: str, threads: int) -> None:
         self._reactor = reactor
         self._pool = ThreadPool(minthreads=0, maxthreads=threads, name=name)
+        # A thread that hangs in a dead file system must not keep the process from ending.
+        self._pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
 
     def start(self) -> None:
         """Accept work."""
         self._pool.start()
 
-    def stop(self) -> None:
-        """Finish what was submitted, then end the threads; blocks until they are gone."""
-        self._pool.stop()
+    def stop(self, seconds: float = 2.0) -> bool:
+        """Finish what was submitted, then end the threads; return whether they are gone.
+
+        Blocks until then, but no longer than *seconds*. Threads that hang are left behind, and end
+        with the process.
+        """
+        stopping = Thread(target=self._pool.stop, daemon=True)
+        stopping.start()
+        stopping.join(seconds)
+        return not stopping.is_alive()
 
     def __call__(self, call: Callable[..., T], *args: object) -> Deferred[T]:
         return deferToThreadPool(self._reactor, self._pool, call, *args)
@@ -48,8 +59,9 @@ class Workers:
 class Lanes:
     """The threads that a store works in, one pool for each kind of work, so that none waits for another.
 
-    *lookup*: what a client waits for: look-ups, opening and reading objects, beginning new ones,
-    readiness. *ingest*: hashing and appending what is downloaded. *commit*: what puts an object in its
+    *lookup*: what a client waits for: look-ups, opening and reading objects, readiness. *begin*:
+    beginning new objects, and trying whether one can be begun; where writes hang, reads still have their
+    threads. *ingest*: hashing and appending what is downloaded. *commit*: what puts an object in its
     place: fsync, rename, the end of an upload, small records. *housekeeping*: listing, deletion, times
     of use, verification of what others put there.
     """
@@ -58,3 +70,8 @@ class Lanes:
     ingest: RunInThread
     commit: RunInThread
     housekeeping: RunInThread
+    begin: RunInThread = field()
+
+    @begin.default
+    def _with_lookup(self) -> RunInThread:
+        return self.lookup

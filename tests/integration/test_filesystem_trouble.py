@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from attrs import evolve
 from twisted.internet.defer import Deferred, execute
 
 from oci_registry.storage.drivers import files, filesystem
@@ -191,7 +192,8 @@ class Troubles(base.DriverTestCase):
         """A long listing is fetched piece by piece, so that it holds no thread for long."""
         for n in range(7):
             self.store(f"blobs/{n}", b"")
-        self.driver.upkeep = thread = ManualThread()
+        thread = ManualThread()
+        self.driver.lanes = evolve(self.driver.lanes, housekeeping=thread)
         with patch.object(filesystem, "_LISTED_AT_ONCE", 3):
             listing = Deferred.fromCoroutine(base.collect(self.driver.list("blobs")))
             pieces = 0

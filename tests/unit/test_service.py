@@ -55,8 +55,9 @@ class Pool:
     def start(self) -> None:
         self.running = True
 
-    def stop(self) -> None:
+    def stop(self) -> bool:
         self.running = False
+        return True
 
     def __call__(self, call: Callable[..., Any], *args: object) -> Deferred[Any]:
         return execute(call, *args)
@@ -465,10 +466,10 @@ class Stopping(ServiceTestCase):
 
     def test_hanging_part(self) -> None:
         """A part that does not end is given up after its time, and named."""
-        self.patch(MemoryDriver, "stop", lambda _: Deferred())
+        self.patch(UpstreamTable, "close", lambda _: Deferred())
         stopped = self.start().stopService()
         self.assertNoResult(stopped)
         self.reactor.advance(STOP_TIMEOUT)
         self.successResultOf(stopped)
-        self.assertTrue([event for event in self.events if "stopping the store" in event])
+        self.assertTrue([event for event in self.events if "stopping the upstreams" in event])
         self.assertFalse(any(pool.running for pool in self.pools))

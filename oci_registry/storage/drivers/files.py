@@ -24,6 +24,9 @@ _PLAIN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _SCRATCH = bytearray(256 * 1024)
 _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
 
+# What a volume answers that does not know how, or lets only the owner: SMB, vfat, some NFS and FUSE.
+_NOT_KNOWN = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+
 T = TypeVar("T")
 
 
@@ -59,10 +62,16 @@ def open_file(path: Path) -> tuple[int, os.stat_result] | None:
 
 
 def open_locked(path: str, flags: int) -> int | None:
-    """Open and lock the file at *path*; None when another process or transfer holds it."""
+    """Open and lock the file at *path*; None when another process or transfer holds it.
+
+    On a volume without locks, who made a file with O_EXCL has it, and any other may be held.
+    """
     descriptor = os.open(path, flags | _PLAIN, WRITABLE)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not _lock(descriptor):
+            if flags & os.O_EXCL:
+                return descriptor
+            raise BlockingIOError
         # It may have been renamed or removed between open and lock: only what is still at the path
         # is ours.
         if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
@@ -74,6 +83,40 @@ def open_locked(path: str, flags: int) -> int | None:
         raise
     os.close(descriptor)
     return None
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a file; return whether the volume knows locks. Raises BlockingIOError if another holds it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _NOT_KNOWN:
+            raise
+        return False
+    return True
+
+
+def sync(descriptor: int) -> None:
+    """Flush a file to the disk, where the volume knows how."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_KNOWN:
+            raise
+
+
+def make_read_only(descriptor: int) -> bool:
+    """Remove all write permissions from a file; return whether the volume says that they are gone."""
+    try:
+        os.fchmod(descriptor, SEALED)
+        return is_read_only(os.fstat(descriptor))
+    except OSError:
+        return False
+
+
+def is_read_only(status: os.stat_result) -> bool:
+    """Whether nobody may write to a file."""
+    return not status.st_mode & 0o222
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -88,11 +131,20 @@ def place(source: str, target: Path) -> None:
     for attempt in range(3):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.replace(source, target)
+            _replace(source, target)
             return
         except FileNotFoundError:
             if attempt == 2:
                 raise
+
+
+def _replace(source: str, target: Path) -> None:
+    try:
+        os.replace(source, target)
+    except FileExistsError:
+        # Some volumes do not rename over what is there.
+        os.unlink(target)
+        os.replace(source, target)
 
 
 class Descriptor:

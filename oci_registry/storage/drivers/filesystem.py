@@ -2,7 +2,8 @@
 
 A new object grows in ``transfers/`` on the same volume, under a lock that dies with its process, and is
 renamed into place when it is complete and on the disk. What is in place through us is read-only: that
-is how our own files are told from files that somebody else put there, without a second look-up.
+is how our own files are told from files that somebody else put there, without a second look-up. Where
+the volume has no permissions, `VerifiedFiles` remembers them.
 """
 
 from __future__ import annotations
@@ -14,21 +15,27 @@ from itertools import islice
 from pathlib import Path
 from stat import S_ISREG
 from threading import Lock
+from typing import TypeVar
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from oci_registry.storage.drivers.files import (
-    SEALED,
     Descriptor,
     as_store_error,
+    is_read_only,
+    make_read_only,
     open_file,
     open_locked,
     place,
+    sync,
     write_all,
 )
+from oci_registry.storage.drivers.verified import VerifiedFiles
 from oci_registry.storage.interfaces import (
     IDriver,
     IObjectWriter,
@@ -39,13 +46,15 @@ from oci_registry.storage.interfaces import (
 from oci_registry.storage.keys import check_key
 from oci_registry.streams.threads import Lanes
 
+T = TypeVar("T")
+
 TRANSFERS = "transfers"
 """Where objects grow; what is in it belongs to nobody once its lock is free."""
+VERIFIED = "verified"
+"""Which files are ours, where permissions do not tell."""
+ABANDONED = 86400.0
+"""Seconds after which a growing file is nobody's, on a volume without locks."""
 _LISTED_AT_ONCE = 500
-
-
-def _info(key: str, status: os.stat_result) -> ObjectInfo:
-    return ObjectInfo(key, status.st_size, status.st_mtime, not status.st_mode & 0o222)
 
 
 @implementer(IStoredObject)
@@ -69,7 +78,7 @@ class _StoredFile:
 class _FileWriter:
     def __init__(self, driver: FilesystemDriver, key: str, path: str, descriptor: int) -> None:
         self._driver = driver
-        self._target = driver.path(key)
+        self._key = key
         self._path = path
         self._descriptor = Descriptor(descriptor, driver.lanes.lookup)
         # Commit and cancel run in threads; who stops while a commit is under way cancels beside it.
@@ -89,7 +98,8 @@ class _FileWriter:
         return self._descriptor.read_soon(offset, length)
 
     def commit(self) -> Deferred[None]:
-        return self._descriptor.hold(self._driver.lanes.commit(as_store_error, self._commit))
+        committing = self._driver.lanes.commit(as_store_error, self._commit)
+        return self._descriptor.hold(committing.addCallback(self._driver.remember))
 
     def _commit(self) -> None:
         with self._lock:
@@ -97,7 +107,8 @@ class _FileWriter:
                 raise StoreError(f"cannot commit what was cancelled or is incomplete: {self._path}")
             if not self._ended:
                 self._failed = True
-                self._driver.publish(self._descriptor.number, self._path, self._target, sync=True)
+                sync(self._descriptor.number)
+                self._driver.publish(self._descriptor.number, self._path, self._key, verified=True)
                 self._failed = False
                 self._ended = True
 
@@ -121,24 +132,71 @@ class FilesystemDriver:
 
     sweep_interval = 300.0
 
+    _log = Logger()
+
     def __init__(self, root: str, lanes: Lanes, clock: IReactorTime) -> None:
         self.lanes = lanes
         self.clock = clock
         self._root = Path(root)
         self._transfers = self._root / TRANSFERS
+        self._verified = VerifiedFiles(self._root / VERIFIED)
+        self._permissions: bool | None = None
+        """Whether permissions tell what is ours; None while that is not known."""
 
     def path(self, key: str) -> Path:
         """Return the file of *key*; ValueError for a key that could leave the root."""
         return self._root / check_key(key)
 
     def start(self) -> Deferred[None]:
-        return self.lanes.housekeeping(as_store_error, self._remove_leftovers)
+        return self.lanes.housekeeping(as_store_error, self._start)
 
     def stop(self) -> Deferred[None]:
-        return succeed(None)
+        return (
+            self.lanes.housekeeping(self._verified.write)
+            if self._verified.unwritten
+            else succeed(None)
+        )
 
     def begin_sweep(self, oldest: float) -> Deferred[bool]:
         return self.start().addCallback(lambda _: True)
+
+    def _start(self) -> None:
+        if self._permissions is None:
+            self._verified.load()
+            self._permissions = self._has_permissions()
+            if not self._permissions:
+                self._log.warn(
+                    "{root} is on a volume without permissions: verified blobs are listed in {list}",
+                    root=str(self._root),
+                    list=str(self._root / VERIFIED),
+                )
+        self._remove_leftovers()
+
+    def _has_permissions(self) -> bool:
+        """Try whether a file can be written to first, and be read-only then."""
+        path, descriptor = self._grow(None)
+        try:
+            before = is_read_only(os.fstat(descriptor))
+            return not before and make_read_only(descriptor) and is_read_only(os.lstat(path))
+        finally:
+            os.close(descriptor)
+            os.unlink(path)
+
+    def info(self, key: str, status: os.stat_result) -> ObjectInfo:
+        """Return what is known of the file of *key*."""
+        by_permissions = self._permissions is not False and is_read_only(status)
+        sealed = by_permissions or self._verified.has(key, status)
+        return ObjectInfo(key, status.st_size, status.st_mtime, sealed)
+
+    def remember(self, result: T) -> T:
+        """Write down, in the background, what has become known of files; return *result*."""
+        if self._verified.unwritten:
+            self.lanes.housekeeping(self._verified.write).addErrback(self._not_written)
+        return result
+
+    def _not_written(self, failure: Failure) -> None:
+        # They are in memory; what is not written down is hashed once after a restart.
+        self._log.warn("verified blobs are not listed: {error}", error=failure.getErrorMessage())
 
     def _remove_leftovers(self) -> None:
         self._transfers.mkdir(parents=True, exist_ok=True)
@@ -162,16 +220,32 @@ class FilesystemDriver:
                 return
             # For reading only: one that was about to be renamed is read-only already.
             descriptor = open_locked(entry.path, os.O_RDONLY)
-            if descriptor is not None:
-                try:
+            if descriptor is None:
+                # Without locks, time alone tells.
+                if self.clock.seconds() - entry.stat(follow_symlinks=False).st_mtime > ABANDONED:
                     os.unlink(entry.path)
-                finally:
-                    os.close(descriptor)
+                return
+            try:
+                os.unlink(entry.path)
+            finally:
+                os.close(descriptor)
 
     def check(self) -> Deferred[None]:
-        return self.lanes.lookup(as_store_error, self._check)
+        return self.check_writing().addCallback(lambda _: self.check_reading())
 
-    def _check(self) -> None:
+    def check_reading(self) -> Deferred[None]:
+        return self.lanes.lookup(as_store_error, self._check_reading)
+
+    def _check_reading(self) -> None:
+        # An empty store can be read, even before its folder is made.
+        with suppress(FileNotFoundError), os.scandir(self._root) as entries:
+            for entry in entries:
+                entry.stat(follow_symlinks=False)
+
+    def check_writing(self) -> Deferred[None]:
+        return self.lanes.begin(as_store_error, self._check_writing)
+
+    def _check_writing(self) -> None:
         path, descriptor = self._grow(None)
         try:
             write_all(descriptor, b"probe")
@@ -182,30 +256,38 @@ class FilesystemDriver:
     def _grow(self, name: str | None) -> tuple[str, int]:
         """Open and lock an empty file to write to, called *name* if nobody holds that."""
         self._transfers.mkdir(parents=True, exist_ok=True)
-        for attempt in (name, uuid4().hex, uuid4().hex):
+        other = uuid4().hex
+        # Whether one that is there is free, only its lock tells: not every volume has locks.
+        for attempt, new in ((name, os.O_EXCL), (name, 0), (other, os.O_EXCL)):
             if attempt is None:
                 continue
             path = str(self._transfers / attempt)
             try:
-                descriptor = open_locked(path, os.O_RDWR | os.O_CREAT)
+                descriptor = open_locked(path, os.O_RDWR | os.O_CREAT | new)
             except OSError:
                 # What cannot be opened there is not ours; under another name it must work.
                 if attempt != name:
                     raise
                 continue
             if descriptor is not None:
-                os.ftruncate(descriptor, 0)
+                try:
+                    os.ftruncate(descriptor, 0)
+                except BaseException:
+                    os.close(descriptor)
+                    raise
                 return path, descriptor
         raise StoreError(f"cannot create a file in {self._transfers}")
 
-    def publish(self, descriptor: int, path: str, target: Path, *, sync: bool) -> None:
-        """Seal the file at *path* and rename it to *target*; on the disk first, if *sync*."""
-        if sync:
-            os.fsync(descriptor)
+    def publish(self, descriptor: int, path: str, key: str, *, verified: bool) -> None:
+        """Seal the file at *path* and rename it to that of *key*; remember it, if it is *verified*."""
         now = self.clock.seconds()
-        os.utime(descriptor, (now, now))
-        os.fchmod(descriptor, SEALED)
-        place(path, target)
+        with suppress(OSError):
+            # Else the time is the volume's own, of the last write.
+            os.utime(descriptor, (now, now))
+        read_only = make_read_only(descriptor)
+        place(path, self.path(key))
+        if verified and not (read_only and self._permissions is not False):
+            self._verified.add(key, os.fstat(descriptor))
 
     def stat(self, key: str) -> Deferred[ObjectInfo | None]:
         return self.lanes.lookup(as_store_error, self._stat, key)
@@ -215,7 +297,7 @@ class FilesystemDriver:
             status = os.lstat(self.path(key))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return _info(key, status) if S_ISREG(status.st_mode) else None
+        return self.info(key, status) if S_ISREG(status.st_mode) else None
 
     def open(
         self, key: str, head: int = 0, start: int = 0, stop: int | None = None
@@ -232,7 +314,7 @@ class FilesystemDriver:
         except BaseException:
             descriptor.close()
             raise
-        return _StoredFile(_info(key, opened[1]), first, descriptor)
+        return _StoredFile(self.info(key, opened[1]), first, descriptor)
 
     def get(self, key: str, limit: int) -> Deferred[bytes | None]:
         return self.lanes.lookup(as_store_error, self._get, key, limit)
@@ -241,19 +323,23 @@ class FilesystemDriver:
         opened = open_file(self.path(key))
         if opened is None:
             return None
-        with open(opened[0], "rb") as file:
-            data = file.read(limit + 1)
+        try:
+            with open(opened[0], "rb", closefd=False) as file:
+                data = file.read(limit + 1)
+        finally:
+            os.close(opened[0])
         return data if len(data) <= limit else None
 
     def put(self, key: str, data: bytes) -> Deferred[None]:
         return self.lanes.commit(as_store_error, self._put, key, data)
 
     def _put(self, key: str, data: bytes) -> None:
-        target = self.path(key)
+        self.path(key)
         path, descriptor = self._grow(None)
         try:
             write_all(descriptor, data)
-            self.publish(descriptor, path, target, sync=False)
+            # Small objects are compared with their digest, or cannot be wrong.
+            self.publish(descriptor, path, key, verified=False)
         except BaseException:
             with suppress(OSError):
                 os.unlink(path)
@@ -262,7 +348,7 @@ class FilesystemDriver:
             os.close(descriptor)
 
     def create(self, key: str, size: int | None = None) -> Deferred[IObjectWriter]:
-        return self.lanes.lookup(as_store_error, self._create, key)
+        return self.lanes.begin(as_store_error, self._create, key)
 
     def _create(self, key: str) -> IObjectWriter:
         self.path(key)
@@ -272,22 +358,30 @@ class FilesystemDriver:
         return _FileWriter(self, key, path, descriptor)
 
     def seal(self, key: str) -> Deferred[None]:
-        return self.lanes.housekeeping(as_store_error, self._seal, key)
+        sealing = self.lanes.housekeeping(as_store_error, self._seal, key)
+        return sealing.addCallback(self.remember)
 
     def _seal(self, key: str) -> None:
         opened = open_file(self.path(key))
         if opened is not None:
+            descriptor, status = opened
             try:
-                os.fchmod(opened[0], SEALED)
+                if not (make_read_only(descriptor) and self._permissions is not False):
+                    self._verified.add(key, status)
             finally:
-                os.close(opened[0])
+                os.close(descriptor)
 
     def touch(self, key: str, used: float) -> Deferred[None]:
-        return self.lanes.housekeeping(as_store_error, self._touch, key, used)
+        touching = self.lanes.housekeeping(as_store_error, self._touch, key, used)
+        return touching.addCallback(self.remember)
 
     def _touch(self, key: str, used: float) -> None:
-        with suppress(FileNotFoundError, NotADirectoryError):
-            os.utime(self.path(key), (used, used), follow_symlinks=False)
+        path = self.path(key)
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            before = os.lstat(path)
+            os.utime(path, (used, used), follow_symlinks=False)
+            if self._verified.has(key, before):
+                self._verified.add(key, os.lstat(path))
 
     def delete(self, key: str) -> Deferred[bool]:
         return self.lanes.housekeeping(as_store_error, self._delete, key)
@@ -298,6 +392,7 @@ class FilesystemDriver:
             os.unlink(path)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return False
+        self._verified.forget(key)
         self._tidy(path.parent)
         return True
 
@@ -341,4 +436,4 @@ class FilesystemDriver:
                         if entry.is_dir(follow_symlinks=False):
                             folders.append(key)
                         elif entry.is_file(follow_symlinks=False):
-                            yield _info(key, entry.stat(follow_symlinks=False))
+                            yield self.info(key, entry.stat(follow_symlinks=False))

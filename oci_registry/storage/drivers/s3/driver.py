@@ -119,6 +119,12 @@ class S3Driver:
             return succeed(None)
         return self._lookup(self._check).addCallback(self._was_checked)
 
+    def check_reading(self) -> Deferred[None]:
+        return self.check()
+
+    def check_writing(self) -> Deferred[None]:
+        return self.check()
+
     def _check(self) -> float:
         """In a thread: read, write and remove something, and look for what is not there."""
         bucket = self.bucket

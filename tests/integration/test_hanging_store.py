@@ -1,0 +1,143 @@
+"""A directory whose calls hang, or take seconds: nobody waits for it for long."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from threading import Event
+from time import monotonic
+from typing import Any
+
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
+
+from tests.support.client import Client
+from tests.support.daemon import MirrorTestCase, running, until
+from tests.support.disk import failing
+from tests.support.process import DaemonProcess, ProcessTestCase, reactor
+
+HANGING = """
+import os, sys, time
+root, real = sys.argv.pop(1), os.open
+def hang(path, *args, **more):
+    if isinstance(path, (str, os.PathLike)) and os.fspath(path).startswith(root + "/blobs"):
+        time.sleep(1000)
+    return real(path, *args, **more)
+os.open = hang
+from oci_registry.__main__ import main
+sys.exit(main())
+"""
+
+
+class SlowDisk(MirrorTestCase):
+    """Eight commits whose fsync takes as long as the test."""
+
+    @running
+    async def test_commits_delay_nobody(self) -> None:
+        """Readiness and the first byte of a cold blob do not wait for them."""
+        await self.start()
+        gate, syncing = Event(), []
+        self.addCleanup(gate.set)
+
+        def sync(descriptor: int, *_: object) -> None:
+            syncing.append(descriptor)
+            gate.wait(60)
+
+        digests = [self.registry.add_blob(b"%d" % n * 1000) for n in range(9)]
+        with failing(self.root, fsync=sync):
+            for digest in digests[:8]:
+                await self.client.get(f"/v2/library/app/blobs/{digest}")
+            await until(lambda: len(syncing) == 4)
+            began = monotonic()
+            for path in (
+                "/readyz",
+                f"/v2/library/app/blobs/{digests[8]}",
+            ):
+                response = await self.client.get(path)
+                self.assertEqual(response.status, 200, path)
+            self.assertLess(monotonic() - began, 2)
+            self.assertEqual(len(syncing), 4)
+            gate.set()
+            await self.idle()
+
+
+class DeadDirectory(MirrorTestCase):
+    """A directory on a server that is gone: whatever touches it hangs."""
+
+    timeout = 120
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.gate = Event()
+        self.logged: list[dict[str, Any]] = []
+        globalLogPublisher.addObserver(self.logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.logged.append)
+        self.addCleanup(self.gate.set)
+
+    def hang(self, *_: object) -> None:
+        """Wait until the server is back."""
+        self.gate.wait(60)
+
+    def errors(self) -> list[str]:
+        """Return what was logged as an error."""
+        return [formatEvent(e) for e in self.logged if e.get("log_level") is LogLevel.error]
+
+    @running
+    async def test_pulls_go_on(self) -> None:
+        """What is stored and what is not come from upstream, and each direction is logged once."""
+        await self.start()
+        cached, *cold = [self.registry.add_blob(b"%d" % n * 1000) for n in range(8)]
+        await self.client.get(f"/v2/library/app/blobs/{cached}")
+        await self.idle()
+        with failing(self.root, open=self.hang, lstat=self.hang, scandir=self.hang):
+            for digest in (cached, *cold, *cold):
+                began = monotonic()
+                response = await self.client.get(f"/v2/library/app/blobs/{digest}")
+                self.assertEqual(response.status, 200)
+                self.assertLess(monotonic() - began, 15)
+            # The circuits are open by now: that takes no time any more.
+            self.assertLess(monotonic() - began, 1)
+            ready = await self.client.get("/readyz")
+            self.assertEqual(ready.status, 503)
+            said = [line for line in self.errors() if "pulls go on uncached" in line]
+            self.assertLessEqual(len(said), 2, said)
+            self.assertIn(f"the store at {self.root} did not answer within 3 s", said[0])
+            self.gate.set()
+        await self.idle()
+
+
+class Ending(ProcessTestCase):
+    """A daemon whose threads hang."""
+
+    @running
+    async def test_ends(self) -> None:
+        """SIGTERM ends it all the same, within a few seconds."""
+        script = self.folder / "hanging.py"
+        Path(script).write_text(HANGING)
+        config = self.folder / "upstream.yaml"
+        config.write_text(f'- {{namespace: docker.io, host: "{self.registry.host}", tls: false}}\n')
+        daemon = _Hanging(reactor, script, self.root, config)
+        self.addCleanup(daemon.end)
+        client = Client(reactor, await daemon.listening)
+        self.addCleanup(client.close)
+        await until(lambda: b"serving on" in daemon.output)
+        digest = self.registry.add_blob(b"data")
+        response = await client.get(f"/v2/library/app/blobs/{digest}")
+        self.assertEqual(response.status, 200)
+        began = monotonic()
+        daemon.process.signalProcess(signal.SIGTERM)
+        await daemon.ended
+        self.assertLess(monotonic() - began, 20)
+        self.assertIn(b"stopped", daemon.output)
+        self.assertEqual(daemon.signal, signal.SIGTERM)
+
+
+class _Hanging(DaemonProcess):
+    def __init__(self, reactor: Any, script: Path, root: Path, config: Path) -> None:
+        command = [sys.executable, str(script), os.path.abspath(root), "--listen", "127.0.0.1:0"]
+        command += ["--upstream-config-file", str(config), "--shutdown-grace", "1s"]
+        command += ["filesystem", "--root", os.path.abspath(root)]
+        super(DaemonProcess, self).__init__(
+            reactor, command, {"PYTHONPATH": str(Path(__file__).parents[2])}
+        )
