@@ -18,6 +18,10 @@ class StoreError(Exception):
     """The medium failed (full, read-only, broken, gone); the message says how."""
 
 
+class StoreUnavailable(StoreError):
+    """The medium did not answer in time, or could not cope; the message says how."""
+
+
 @frozen
 class ObjectInfo:
     """What is known of a stored object without reading it.
@@ -91,6 +95,12 @@ class IDriver(Interface):
 
     def check() -> Deferred[None]:
         """Fail with StoreError, in a sentence, unless the medium can be read and written."""
+
+    def check_reading() -> Deferred[None]:
+        """Fail with StoreError unless the medium can be read."""
+
+    def check_writing() -> Deferred[None]:
+        """Fail with StoreError unless the medium can be written."""
 
     def stat(key: str) -> Deferred[ObjectInfo | None]:
         """Return what is known of an object."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from attrs import evolve
+from attrs import astuple, evolve
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from zope.interface import directlyProvides, providedBy
 
+from oci_registry import service
 from oci_registry.config.settings import UpstreamSettings
 from oci_registry.service import Daemon
 from oci_registry.spec.digest import Digest
+from oci_registry.storage.drivers.s3.driver import S3Driver
+from oci_registry.storage.drivers.s3.limits import S3Limits
 from oci_registry.storage.keys import blob_key
 from tests.support import s3
 from tests.support.daemon import MirrorTestCase, reactor, running, until
@@ -36,6 +40,8 @@ class Later:
 class BucketTestCase(MirrorTestCase):
     """A bucket that is new and empty, looked at directly, while daemons reach it by a proxy."""
 
+    limits = S3Limits()
+
     def setUp(self) -> None:
         super().setUp()
         self.direct = s3.new_bucket(str(self.root))
@@ -53,6 +59,7 @@ class BucketTestCase(MirrorTestCase):
     ) -> Daemon:
         """Start a daemon (one more); `client` then talks to it. The first look at the bucket is over."""
         settings = {"storage": self.storage, "on": self.clock, **settings}
+        self.patch(service, "driver_class", lambda _: partial(S3Driver, limits=self.limits))
         daemon = await super().start(*upstreams, grace=grace, **settings)
         if self.working:
             await until(lambda: daemon._driver._checked is not None)
@@ -67,7 +74,7 @@ class BucketTestCase(MirrorTestCase):
         self.proxy.closing = False
         # The daemon ends its threads in the reactor's, where the proxy could answer none of them.
         self.proxy.hang_up()
-        pools = [pool for d in self.daemons for pool in (d._readers, d._keepers)]
+        pools = [pool for d in self.daemons for pool in astuple(d._lanes, recurse=False)]
         await until(lambda: not any(pool._pool.working for pool in pools))
         await MirrorTestCase.tearDown(self)
         await self.proxy.down()

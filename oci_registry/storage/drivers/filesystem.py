@@ -171,6 +171,12 @@ class FilesystemDriver:
     def check(self) -> Deferred[None]:
         return self.lanes.lookup(as_store_error, self._check)
 
+    def check_reading(self) -> Deferred[None]:
+        return self.check()
+
+    def check_writing(self) -> Deferred[None]:
+        return self.check()
+
     def _check(self) -> None:
         path, descriptor = self._grow(None)
         try:
