@@ -27,16 +27,17 @@ from oci_registry.storage.drivers.s3.reading import Retries
 
 # Seconds. A client waits while we read, and `Retries` asks again; nobody waits while we write, and a
 # server that has to put a large object together may take a while.
-_READING = {"connect_timeout": 2, "read_timeout": 5, "retries": {"total_max_attempts": 1}}
-_WRITING = {"connect_timeout": 5, "read_timeout": 60, "retries": {"total_max_attempts": 4}}
+_READING = {"connect_timeout": 2, "read_timeout": 5}
+_WRITING = {"connect_timeout": 5, "read_timeout": 60}
 _TROUBLE = (ClientError, BotoCoreError, HTTPError, OSError)
 
 T = TypeVar("T")
 Json = dict[str, Any]
 
 
-def _client(settings: S3Settings, endpoint: str | None, session: Any, limits: Json) -> Any:
-    limits = {**limits, "retries": {**limits["retries"], "mode": "standard"}}
+def _client(
+    settings: S3Settings, endpoint: str | None, session: Any, timeouts: Json, attempts: int = 1
+) -> Any:
     return session.client(
         "s3",
         endpoint_url=endpoint,
@@ -52,7 +53,8 @@ def _client(settings: S3Settings, endpoint: str | None, session: Any, limits: Js
             response_checksum_validation="when_required",
             # Our own in place of boto3's, which is put together anew for each request, at a tenth of its cost.
             user_agent="oci-registry",
-            **limits,
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            **timeouts,
         ),
     )
 
@@ -69,7 +71,9 @@ class Connection:
         self.prefix = f"{settings.prefix}/" if settings.prefix else ""
         self.reading = _client(settings, settings.endpoint, session, _READING)
         """The client for what somebody waits for: it gives up soon."""
-        self.writing = _client(settings, settings.endpoint, session, _WRITING)
+        self.writing = _client(
+            settings, settings.endpoint, session, _WRITING, limits.write_attempts
+        )
         """The client for the rest."""
         public = settings.redirect_endpoint or settings.endpoint
         self.public = _client(settings, public, session, _READING) if settings.redirect else None

@@ -20,19 +20,20 @@ class S3Limits:
     *attempts* times, with pauses that begin with *pause* and double, one that breaks off twice; none
     begins when *patience* is over.
 
-    Writing: objects of more than *part* are uploaded in parts, *uploads* of one object at a time. After a
-    read that failed, new objects are looked for during *unsure* before they are uploaded.
+    Writing: objects of more than *part* are uploaded in parts, *uploads* of one object at a time. Each
+    request is made *write_attempts* times. For *unsure* after a read that failed, objects are looked
+    for before they are uploaded.
 
     Uses: *uses* are remembered; a *journal* has so many bytes at most.
     """
 
     budget: int = 64 * MIB
-    first: int = 512 * KIB
+    first: int = 256 * KIB
     largest: int = 8 * MIB
     smallest: int = 256 * KIB
     piece_time: float = 2.0
     deadline: float = 20.0
-    first_deadline: float = 4.0
+    first_deadline: float = 2.5
     least_rate: int = 16 * KIB
     rate_window: float = 5.0
     attempts: int = 5
@@ -40,6 +41,7 @@ class S3Limits:
     patience: float = 3.0
     part: int = 16 * MIB
     uploads: int = 2
+    write_attempts: int = 4
     unsure: float = 60.0
     uses: int = 100_000
     journal: int = 64 * MIB

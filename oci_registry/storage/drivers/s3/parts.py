@@ -66,10 +66,6 @@ class PartsUpload:
         self._lanes = 0
         self._idle: Waiters[None] = Waiters()
 
-    def __bool__(self) -> bool:
-        """Whether there are parts."""
-        return bool(self._added)
-
     def add(self, start: int, length: int, size: int) -> None:
         """Upload the next part, which is in the spool, of an object that will have *size* bytes."""
         self._added += 1

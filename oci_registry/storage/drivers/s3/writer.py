@@ -64,10 +64,11 @@ class S3Writer:
 
     def _add_parts(self) -> None:
         """Have the parts that are complete uploaded."""
-        while self._written - self._cut >= self._part and not self._cancelled:
-            if not (self._parts or self._uploads.multipart.supported):
-                return
+        while self._written - self._cut >= self._part and self._can_add():
             self._add_part(self._part)
+
+    def _can_add(self) -> bool:
+        return self._uploads.multipart.supported and not self._cancelled
 
     def _add_part(self, length: int) -> None:
         start, self._cut = self._cut, self._cut + length
@@ -94,7 +95,7 @@ class S3Writer:
             self._part = self._uploads.multipart.part_size(self._written)
         if await self._is_stored(self._written, surely=self._parts.skipped):
             await self._parts.abort()
-        elif self._parts or (self._written > self._part and self._uploads.multipart.supported):
+        elif self._uploads.multipart.supported and self._written > self._part:
             await self._commit_parts()
         else:
             await self._commit_whole()
@@ -104,7 +105,7 @@ class S3Writer:
 
     async def _commit_parts(self) -> None:
         self._add_parts()
-        if self._written > self._cut and not self._cancelled:
+        if self._written > self._cut and self._can_add():
             self._add_part(self._written - self._cut)
         try:
             await self._parts.finish(self._written)
@@ -120,6 +121,7 @@ class S3Writer:
         if self._written > MAX_SINGLE:
             raise StoreError("the server knows no uploads in parts, and no other way takes so much")
         await self._publish(self._put_whole)
+        await self._parts.abort()
 
     async def _publish(self, write: Callable[[bool], None]) -> None:
         """Put the object in its place, unless the same has been put there by another replica."""

@@ -193,7 +193,8 @@ class Growing(PiecesTestCase):
     def lengths(self, seconds: float, size: int = 100 * MIB) -> list[int]:
         """Read an object whose pieces take so long each; return their lengths after the first."""
         opened = self.opened(size, data=content(0, MIB // 2))
-        made, position = [], MIB // 2
+        made: list[int] = []
+        position = MIB // 2
         while position < size and len(made) < 40:
             reading = opened.read(position, 4, size)
             made += [stop - start for start, stop in self.asked()]
