@@ -13,7 +13,7 @@ from oci_registry.pullthrough.transfer import Phase, Transfer, TransferLimits, W
 from oci_registry.pullthrough.trouble import WRITTEN, StoreTrouble
 from oci_registry.spec.errors import RegistryError
 from oci_registry.storage.blobs import BlobStore
-from oci_registry.storage.interfaces import AlreadyStored, IObjectWriter, StoreError
+from oci_registry.storage.interfaces import IObjectWriter, StoreError
 from oci_registry.streams.follower import TransferFailed
 from oci_registry.streams.growing import GrowingBlob
 from oci_registry.streams.threads import RunInThread
@@ -136,8 +136,6 @@ class Downloader:
         try:
             # Not what a manifest states: a store may write it down beside the bytes.
             return await self._store.create(wanted.digest, body.size)
-        except AlreadyStored:
-            return None
         except StoreError as error:
             self._trouble.failed(WRITTEN, error)
             return None

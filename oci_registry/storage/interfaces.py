@@ -18,10 +18,6 @@ class StoreError(Exception):
     """The medium failed (full, read-only, broken, gone); the message says how."""
 
 
-class AlreadyStored(StoreError):
-    """The object is there already: there is nothing to write."""
-
-
 class StoreUnavailable(StoreError):
     """The medium did not answer in time, or could not cope; the message says how."""
 

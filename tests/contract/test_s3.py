@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from oci_registry.storage.drivers.s3.driver import CHECKED, S3Driver
+from oci_registry.storage.interfaces import StoreError
 from oci_registry.streams.threads import Lanes, Workers
 from tests.contract import base, driver
 from tests.support import s3
-from tests.support.daemon import reactor
+from tests.support.daemon import reactor, until
 from tests.support.streams import run_at_once
 
 
@@ -83,3 +86,33 @@ class BelowAPrefixInThreads(Bucket):
             pool.start()
             self.addCleanup(pool.stop)
         return S3Driver(self.settings, Lanes(*pools), _Reactor(clock, reactor.callFromThread))
+
+    def test_nobody_waits_for_a_new_object(self) -> Deferred[None]:
+        """The spooled file of an object that nobody waits for any longer is closed."""
+
+        async def leave() -> None:
+            before = len(os.listdir("/proc/self/fd"))
+            for _ in range(20):
+                begun = self.driver.create("blobs/x").addErrback(lambda _: None)
+                begun.cancel()
+            await self.driver.stat("blobs/x")
+            await until(lambda: len(os.listdir("/proc/self/fd")) <= before + 2)
+
+        return Deferred.fromCoroutine(leave())
+
+    def test_directions(self) -> Deferred[None]:
+        """Reading and writing are checked apart: a server that refuses writes can be read."""
+
+        async def check() -> None:
+            await self.driver.check()
+            with s3.refusing(self.driver.bucket.connection, 403, "QuotaExceeded"):
+                await self.driver.check_reading()
+                try:
+                    await self.driver.check_writing()
+                except StoreError as error:
+                    self.assertIn("No space left", str(error))
+                else:
+                    self.fail("a server that refuses writes can be written to")
+            await self.driver.check_writing()
+
+        return Deferred.fromCoroutine(check())

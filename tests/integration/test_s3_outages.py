@@ -11,7 +11,7 @@ from twisted.logger import LogLevel
 from oci_registry.service import Daemon
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.drivers.s3.driver import CHECKED
-from oci_registry.storage.drivers.s3.failures import ASIDE
+from oci_registry.storage.drivers.s3.limits import S3Limits
 from tests.support.daemon import running, until
 from tests.support.fake_registry import Reply
 from tests.support.s3_daemon import MIB, BucketTestCase
@@ -19,7 +19,9 @@ from tests.support.s3_proxy import Forward, Script, closed, cut, held, refusal
 
 
 class OutageTestCase(BucketTestCase):
-    """An image that upstream has, and pulls of it."""
+    """An image that upstream has, and pulls of it; the bucket is asked again without long pauses."""
+
+    limits = S3Limits(pause=0.01, write_attempts=1)
 
     def setUp(self) -> None:
         super().setUp()
@@ -50,10 +52,10 @@ class OutageTestCase(BucketTestCase):
         }
 
     async def recovers(self, daemon: Daemon) -> None:
-        """It is used again, by itself, once it was left alone for long enough."""
-        self.clock.ahead += max(ASIDE, CHECKED) + 1
+        """It is used again, by itself."""
+        self.clock.ahead += CHECKED + 1
         await self.pull()
-        self.clock.ahead += ASIDE + 1
+        self.clock.ahead += CHECKED + 1
         await self.pull()
         for blob in self.blobs:
             self.assertTrue(self.has(blob))
@@ -92,25 +94,6 @@ class Outages(OutageTestCase):
         self.assertEqual(2, len(again), again)
 
     @running
-    async def test_few_attempts(self) -> None:
-        """A server that hangs up is left alone: the attempts do not grow with the pulls."""
-        self.proxy.closing = True
-        self.working = False
-        daemon = await self.start()
-        await until(lambda: "store" in str(self.said(LogLevel.error)))
-        await self.pull()
-        before = self.proxy.connections
-        for _ in range(20):
-            await self.pull()
-        self.assertEqual(before, self.proxy.connections)
-        self.clock.ahead += ASIDE + 1
-        for _ in range(20):
-            await self.pull()
-        self.assertLessEqual(self.proxy.connections - before, 4)
-        self.proxy.closing = False
-        await self.recovers(daemon)
-
-    @running
     async def test_answers_that_are_refusals(self) -> None:
         """Storms, wrong credentials, a bucket that is not there: pulls go on, the reason is told."""
         daemon = await self.start()
@@ -126,7 +109,7 @@ class Outages(OutageTestCase):
             # What another pull has left is of no help now.
             for key in self.keys("blobs"):
                 self.bucket.delete_object(Bucket=self.direct.bucket, Key=key)
-            self.clock.ahead += max(ASIDE, CHECKED) + 1
+            self.clock.ahead += CHECKED + 1
             await self.survives(daemon)
             self.assertIn(reason, " ".join(self.errors()), code)
             self.assertLessEqual(len(self.errors()), 2, self.errors())
@@ -180,7 +163,7 @@ class Outages(OutageTestCase):
             self.proxy.script("*", script)
             await self.pull()
             await self.ready()
-            self.clock.ahead += max(ASIDE, CHECKED) + 1
+            self.clock.ahead += CHECKED + 1
         everything = str(self.logged)
         self.assertNotIn("s3cr3t", everything)
         self.assertNotIn("Signature=", everything)
@@ -216,7 +199,7 @@ class Midway(OutageTestCase):
             self.assertIn("read", self.failing(daemon))
             await self.idle()
             self.proxy.unscript()
-            self.clock.ahead += ASIDE + 1
+            self.clock.ahead += CHECKED + 1
             self.assertTrue((await self.client.get(path)).body == data)
             self.assertEqual(1, self.registry.count(str(digest)))
             self.assertNotIn("read", self.failing(daemon))

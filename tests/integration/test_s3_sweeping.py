@@ -12,7 +12,7 @@ from twisted.logger import LogLevel
 from oci_registry.config.settings import DEFAULT_INVALIDATION_TIME
 from oci_registry.service import Daemon
 from oci_registry.spec.digest import Digest
-from oci_registry.storage.drivers.s3 import driver
+from oci_registry.storage.drivers.s3 import driver, leftovers
 from tests.support.daemon import running
 from tests.support.fake_registry import Reply
 from tests.support.s3_daemon import BucketTestCase
@@ -172,7 +172,7 @@ class Sweeping(BucketTestCase):
             self.bucket.create_multipart_upload(Bucket=self.direct.bucket, Key=name)
         await self.sweep(daemon)
         self.assertEqual(2, len(self.uploads()))
-        self.clock.ahead += driver.ABANDONED + 60
+        self.clock.ahead += leftovers.ABANDONED + 60
         await self.sweep(daemon)
         self.assertEqual([], self.uploads())
         self.assertIn("removed 2 uploads that nobody completed", self.said(LogLevel.info))
@@ -183,7 +183,7 @@ class Sweeping(BucketTestCase):
         daemon = await self.start(storage=evolve(self.storage, prefix="ours"))
         for name in ("ours/blobs/x", "oursnot/blobs/x", "theirs"):
             self.bucket.create_multipart_upload(Bucket=self.direct.bucket, Key=name)
-        self.clock.ahead += driver.ABANDONED + 60
+        self.clock.ahead += leftovers.ABANDONED + 60
         await daemon.parts.sweep.run()
         keys = {upload["Key"] for upload in self.uploads()}
         self.assertEqual({"oursnot/blobs/x", "theirs"}, keys)

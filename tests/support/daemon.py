@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from oci_registry.build import Makers
 from oci_registry.config.settings import FilesystemSettings, Settings, UpstreamSettings
 from oci_registry.service import Daemon
 from tests.support.client import Client
@@ -67,7 +68,12 @@ class MirrorTestCase(TestCase):
         return upstream_settings(namespace=namespace, tls=False, **settings)
 
     async def start(
-        self, *upstreams: UpstreamSettings, grace: float = 5.0, on: Any = None, **settings: Any
+        self,
+        *upstreams: UpstreamSettings,
+        grace: float = 5.0,
+        on: Any = None,
+        makers: Makers = Makers(),  # noqa: B008 - it is frozen
+        **settings: Any,
     ) -> Daemon:
         """Start the daemon (again); `client` then talks to it. *on*: its reactor, if not `time`."""
         chosen = upstreams or (self.upstream("docker.io"), self.upstream("example.com"))
@@ -81,6 +87,7 @@ class MirrorTestCase(TestCase):
                 log_level="critical",
                 **settings,
             ),
+            makers=makers,
         )
         self.daemons.append(daemon)
         daemon.privilegedStartService()

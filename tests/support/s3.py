@@ -58,13 +58,13 @@ def client(settings: S3Settings) -> Any:
     wanted = (settings.endpoint, settings.access_key, settings.secret_key, settings.addressing)
     if wanted not in _clients:
         # To make one takes longer than many a test.
-        _clients[wanted] = Connection(settings, lambda: 0.0).writing
+        _clients[wanted] = Connection(settings).writing
     return _clients[wanted]
 
 
-def bucket(settings: S3Settings, now: Any = lambda: 0.0) -> Bucket:
+def bucket(settings: S3Settings) -> Bucket:
     """Return the bucket as the driver uses it."""
-    return Bucket(Connection(settings, now))
+    return Bucket(Connection(settings))
 
 
 class _Raw(BytesIO):
@@ -83,9 +83,11 @@ def refusing(connection: Connection, status: int, code: str, message: str = "") 
             return None
         return AWSResponse(request.url, status, {}, _Raw(body))
 
-    events = connection.writing.meta.events
-    events.register("before-send.s3", refuse)
+    clients = (connection.reading, connection.writing)
+    for one in clients:
+        one.meta.events.register("before-send.s3", refuse)
     try:
         yield
     finally:
-        events.unregister("before-send.s3", refuse)
+        for one in clients:
+            one.meta.events.unregister("before-send.s3", refuse)

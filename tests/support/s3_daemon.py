@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import evolve
+from attrs import astuple, evolve
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from zope.interface import directlyProvides, providedBy
 
-from oci_registry.config.settings import UpstreamSettings
+from oci_registry.build import Makers
+from oci_registry.config.settings import S3Settings, Settings, UpstreamSettings
 from oci_registry.service import Daemon
 from oci_registry.spec.digest import Digest
+from oci_registry.storage.drivers.s3.driver import S3Driver
+from oci_registry.storage.drivers.s3.limits import S3Limits
 from oci_registry.storage.keys import blob_key
+from oci_registry.streams.threads import Lanes
 from tests.support import s3
 from tests.support.daemon import MirrorTestCase, reactor, running, until
 from tests.support.s3_proxy import S3Proxy
@@ -36,6 +40,8 @@ class Later:
 class BucketTestCase(MirrorTestCase):
     """A bucket that is new and empty, looked at directly, while daemons reach it by a proxy."""
 
+    limits = S3Limits()
+
     def setUp(self) -> None:
         super().setUp()
         self.direct = s3.new_bucket(str(self.root))
@@ -53,10 +59,16 @@ class BucketTestCase(MirrorTestCase):
     ) -> Daemon:
         """Start a daemon (one more); `client` then talks to it. The first look at the bucket is over."""
         settings = {"storage": self.storage, "on": self.clock, **settings}
-        daemon = await super().start(*upstreams, grace=grace, **settings)
+        makers = Makers(driver=self.driver)
+        daemon = await super().start(*upstreams, grace=grace, makers=makers, **settings)
         if self.working:
             await until(lambda: daemon.parts.driver._checked is not None)
         return daemon
+
+    def driver(self, settings: Settings, lanes: Lanes, on: Any) -> S3Driver:
+        """Make the driver of a daemon."""
+        assert isinstance(settings.storage, S3Settings)
+        return S3Driver(settings.storage, lanes, on, limits=self.limits)
 
     working = True
     """Whether the server is expected to work when a daemon starts."""
@@ -67,10 +79,7 @@ class BucketTestCase(MirrorTestCase):
         self.proxy.closing = False
         # The daemon ends its threads in the reactor's, where the proxy could answer none of them.
         self.proxy.hang_up()
-        lanes = [daemon.parts.lanes for daemon in self.daemons]
-        pools: list[Any] = [
-            pool for lane in lanes for pool in (lane.lookup, lane.commit, lane.housekeeping)
-        ]
+        pools = [pool for d in self.daemons for pool in astuple(d.parts.lanes, recurse=False)]
         await until(lambda: not any(pool._pool.working for pool in pools))
         await MirrorTestCase.tearDown(self)
         await self.proxy.down()

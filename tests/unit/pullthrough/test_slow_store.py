@@ -11,7 +11,7 @@ from oci_registry.pullthrough.transfer import Phase
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway
 from oci_registry.storage.drivers.memory import _MemoryWriter
-from oci_registry.storage.interfaces import AlreadyStored, StoreError
+from oci_registry.storage.interfaces import StoreError
 from oci_registry.streams.follower import TransferFailed
 from tests.unit.pullthrough.test_transfers import DATA, TransferTestCase
 
@@ -84,19 +84,6 @@ class SlowStore(TransferTestCase):
         self.finish()
         self.assertEqual(DATA, self.successResultOf(reading))
         self.assertEqual((1, 0), self.errors())
-        self.nothing_left()
-
-    def test_stored_already(self) -> None:
-        """What the store has already is not written again, and that is no failure."""
-
-        async def create() -> Any:
-            raise AlreadyStored("it is there")
-
-        self.creates(create)
-        reading = self.read(self.joined())
-        self.finish()
-        self.assertEqual(DATA, self.successResultOf(reading))
-        self.assertEqual((0, 0), self.errors())
         self.nothing_left()
 
     def test_removal_hangs(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 
 from attrs import frozen
@@ -13,13 +14,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from oci_registry.spec.mediatypes import OCTET_STREAM
 from oci_registry.spec.ranges import parse_content_range
-from oci_registry.storage.drivers.s3.connection import UNSUPPORTED, Connection
+from oci_registry.storage.drivers.s3.connection import Connection
 from oci_registry.storage.drivers.s3.failures import (
+    UNSUPPORTED,
     Absent,
     code_of,
     explain,
+    is_unsupported,
     status_of,
 )
+from oci_registry.storage.drivers.s3.reading import read_body
 from oci_registry.storage.interfaces import StoreError
 
 LINK_LIFETIME = 900
@@ -90,17 +94,30 @@ class Bucket:
 
     def head(self, key: str) -> Found:
         """Return what is known of an object, without its bytes. Raises `Absent`."""
+        return self.connection.retries.run(self._head, key)
+
+    def _head(self, key: str) -> Found:
         answer = self.connection.about(self.connection.reading.head_object, key)
         return _found(answer, b"", int(answer["ContentLength"]))
 
-    def read(self, key: str, start: int, stop: int, etag: str | None = None) -> Found:
+    def read(
+        self,
+        key: str,
+        start: int,
+        stop: int,
+        etag: str | None = None,
+        deadline: float | None = None,
+    ) -> Found:
         """Return the bytes of an object from *start* to *stop* (exclusive), fewer at its end.
 
-        *etag*: of the version that it must be. Raises `Absent`.
+        *etag*: of the version that it must be. *deadline*: seconds, if not the usual. Raises `Absent`.
         """
-        return self.connection.twice(self._read, key, start, stop, etag)
+        return self.connection.retries.run(self._read, key, start, stop, etag, deadline)
 
-    def _read(self, key: str, start: int, stop: int, etag: str | None) -> Found:
+    def _read(
+        self, key: str, start: int, stop: int, etag: str | None, deadline: float | None
+    ) -> Found:
+        pace = self.connection.retries.pace(deadline)
         condition = {} if etag is None else {"IfMatch": etag}
         try:
             answer = self.connection.about(
@@ -113,31 +130,35 @@ class Bucket:
             if status_of(error.__cause__) != 416:
                 raise
             # It has no such bytes: it is empty, or shorter than somebody thought.
-            return self.head(key)
+            return self._head(key)
         body = answer["Body"]
         part = parse_content_range(answer.get("ContentRange"))
         if part is None:
             # The server sends the whole, whatever was asked for.
             size = int(answer["ContentLength"])
-            data = self.connection.body(body, min(stop, size))
+            data = read_body(body, min(stop, size), pace, self._place)
             return _found(answer, data[start:], size)
         first, end, whole = part
         if first != start or end > stop or whole is None:
             body.close()
             raise StoreError(f"{self._place}: the server sent another range than it was asked for")
-        return _found(answer, self.connection.body(body, end - first), whole)
+        return _found(answer, read_body(body, end - first, pace, self._place), whole)
 
-    def get(self, key: str, limit: int) -> bytes:
-        """Return a whole object. Raises `Absent`, also for one of more than *limit* bytes."""
-        return self.connection.twice(self._get, key, limit)
+    def get(self, key: str, limit: int, deadline: float | None = None) -> bytes:
+        """Return a whole object. Raises `Absent`, also for one of more than *limit* bytes.
 
-    def _get(self, key: str, limit: int) -> bytes:
+        *deadline*: seconds, if not the usual.
+        """
+        return self.connection.retries.run(self._get, key, limit, deadline)
+
+    def _get(self, key: str, limit: int, deadline: float | None) -> bytes:
+        pace = self.connection.retries.pace(deadline)
         answer = self.connection.about(self.connection.reading.get_object, key)
         size = int(answer["ContentLength"])
         if size > limit:
             answer["Body"].close()
             raise Absent(key)
-        return self.connection.body(answer["Body"], size)
+        return read_body(answer["Body"], size, pace, self._place)
 
     # -- writing
 
@@ -155,6 +176,16 @@ class Bucket:
             ContentType=OCTET_STREAM,
             Metadata=seal_of(size),
         )
+
+    def probe(self, key: str) -> None:
+        """Write a small object and remove it, with the patience of a reader."""
+        quick = self.connection.reading
+        for operation, arguments in (
+            (quick.put_object, {"Body": b"probe"}),
+            (quick.delete_object, {}),
+        ):
+            ask = partial(self.connection.about, operation, key, **arguments)
+            self.connection.retries.run(ask)
 
     def seal(self, key: str) -> None:
         """Mark an object as verified, by copying it onto itself. Raises `Absent`."""
@@ -196,7 +227,7 @@ class Bucket:
             if status_of(error) in (404, 409, 412):
                 return False
             if code_of(error) not in UNSUPPORTED:
-                raise self.connection.refused(error) from error
+                raise explain(error, self._place) from error
             self.connection.about(writing.put_object, key, Body=b"")
         return True
 
@@ -227,8 +258,8 @@ class Bucket:
         try:
             answer = self.connection.ask(delete, Delete={"Objects": objects, "Quiet": True})
         except ClientError as error:
-            if code_of(error) not in UNSUPPORTED and status_of(error) != 405:
-                raise self.connection.refused(error) from error
+            if not is_unsupported(error):
+                raise explain(error, self._place) from error
             self._batches = False
             return None
         errors = answer.get("Errors", ())

@@ -7,6 +7,7 @@ ones from truncated ones.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, TypeVar
 
@@ -17,15 +18,19 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from oci_registry.config.settings import S3Settings
-from oci_registry.storage.drivers.files import as_store_error
+from oci_registry.storage.drivers.files import Descriptor, as_store_error
 from oci_registry.storage.drivers.s3.bucket import Bucket, Found
 from oci_registry.storage.drivers.s3.connection import Connection
-from oci_registry.storage.drivers.s3.failures import Absent, sensible
+from oci_registry.storage.drivers.s3.failures import Absent, is_denied, sensible
 from oci_registry.storage.drivers.s3.journal import Journal
+from oci_registry.storage.drivers.s3.leftovers import Leftovers
+from oci_registry.storage.drivers.s3.limits import DEFAULTS, S3Limits
 from oci_registry.storage.drivers.s3.multipart import Multipart
-from oci_registry.storage.drivers.s3.pieces import OpenObject, Pieces
+from oci_registry.storage.drivers.s3.parts import Uploads
+from oci_registry.storage.drivers.s3.pieces import Fetched, OpenObject, Pieces
+from oci_registry.storage.drivers.s3.reading import ReadHistory
 from oci_registry.storage.drivers.s3.spool import open_spool, probe_spool
-from oci_registry.storage.drivers.s3.writer import FromThread, S3Writer
+from oci_registry.storage.drivers.s3.writer import S3Writer
 from oci_registry.storage.interfaces import (
     IDriver,
     IObjectWriter,
@@ -42,10 +47,12 @@ BEGAN = "usage/began"
 SWEEPER = "usage/sweeper"
 """Written by whoever sweeps."""
 PROBE = "usage/probe"
+MISSING = "usage/probe/missing"
+"""What nobody ever writes."""
 CHECKED = 30.0
 """Seconds for which a check that went well counts."""
-ABANDONED = 86400.0
-"""Seconds after which an upload in parts is nobody's any more."""
+LINK_CHECKED = 60.0
+"""Seconds after a successful read for which links are given without another."""
 
 T = TypeVar("T")
 
@@ -91,9 +98,11 @@ class S3Driver:
         settings: S3Settings,
         lanes: Lanes,
         reactor: Any,
+        limits: S3Limits = DEFAULTS,
     ) -> None:
         clock: IReactorTime = reactor
-        self.bucket = bucket = Bucket(Connection(settings, clock.seconds))
+        self.bucket = bucket = Bucket(Connection(settings, limits))
+        self._limits = limits
         self._spool = settings.spool
         place = settings.description
         self._lookup = sensible(lanes.lookup, place)
@@ -102,55 +111,73 @@ class S3Driver:
         # Files: what they raise is not the server's answer.
         self._local_lookup, self._local_ingest = lanes.lookup, lanes.ingest
         self._clock = clock
-        self._from_thread: FromThread = reactor.callFromThread
-        self._journal = Journal(bucket, housekeeping, clock)
-        self._pieces = Pieces()
+        self._journal = Journal(bucket, housekeeping, clock, limits)
+        self._pieces = Pieces(limits)
         self._opening: SingleFlight[tuple[str, int, int | None], OpenObject | None] = SingleFlight()
+        self._reads = reads = ReadHistory(clock.seconds)
+        multipart = Multipart(bucket.connection, limits.part)
+        self._uploads = Uploads(
+            bucket,
+            multipart,
+            self._commit,
+            reactor.callFromThread,
+            lambda: reads.failed_within(limits.unsure),
+            limits,
+        )
+        self._leftovers = Leftovers(multipart, housekeeping)
         self._began: float | None = None
         self._checked: float | None = None
 
     # -- life
 
     def start(self) -> Deferred[None]:
-        return self.check()
+        return Deferred.fromCoroutine(self._start())
+
+    async def _start(self) -> None:
+        await self.check_writing()
+        await self.check_reading()
+        await self._leftovers.check()
+        self._checked = self._clock.seconds()
 
     def check(self) -> Deferred[None]:
         if self._checked is not None and self._clock.seconds() - self._checked < CHECKED:
             return succeed(None)
-        return self._lookup(self._check).addCallback(self._was_checked)
+        return Deferred.fromCoroutine(self._check())
+
+    async def _check(self) -> None:
+        await self.check_writing()
+        await self.check_reading()
+        self._checked = self._clock.seconds()
 
     def check_reading(self) -> Deferred[None]:
-        return self.check()
+        return self._reading(self._lookup(self._check_reading))
+
+    def _check_reading(self) -> None:
+        """In a thread: read what we wrote, and look for what is not there."""
+        for key in (BEGAN, MISSING):
+            try:
+                self.bucket.read(key, 0, 1, None, self._limits.first_deadline)
+            except Absent:
+                pass
+            except StoreError as error:
+                if not is_denied(error.__cause__):
+                    raise
+                raise StoreError(
+                    f"{error}; without the permission to list the bucket, what is missing cannot be "
+                    "told from what is forbidden"
+                ) from error
 
     def check_writing(self) -> Deferred[None]:
-        return self.check()
+        return self._lookup(self._check_writing).addCallback(self._set_began)
 
-    def _check(self) -> float:
-        """In a thread: read, write and remove something, and look for what is not there."""
-        bucket = self.bucket
-        bucket.put(PROBE, b"probe", 5, replace=True)
-        try:
-            if bucket.get(PROBE, 5) != b"probe":
-                raise StoreError(f"{bucket.connection.place}: what is written is not what is read")
-        except Absent:
-            # Another replica has just done the same.
-            pass
-        bucket.delete(PROBE)
-        try:
-            bucket.get(f"{PROBE}/missing", 5)
-        except Absent:
-            pass
-        except StoreError as error:
-            raise StoreError(
-                f"{error}; without the permission to list the bucket, what is missing cannot be told "
-                "from what is forbidden"
-            ) from error
+    def _check_writing(self) -> float:
+        """In a thread: write and remove something, here and there."""
+        self.bucket.probe(PROBE)
         as_store_error(probe_spool, self._spool)
         return self._find_beginning()
 
-    def _was_checked(self, began: float) -> None:
+    def _set_began(self, began: float) -> None:
         self._began = began
-        self._checked = self._clock.seconds()
 
     def _find_beginning(self) -> float:
         try:
@@ -173,7 +200,7 @@ class S3Driver:
         return ObjectInfo(key, found.size, self._journal.last(key, found.modified), found.sealed)
 
     def stat(self, key: str) -> Deferred[ObjectInfo | None]:
-        return self._unless_absent(self._lookup(self.bucket.head, check_key(key))).addCallback(
+        return self._found(self._lookup(self.bucket.head, check_key(key))).addCallback(
             lambda found: None if found is None else self._info(key, found)
         )
 
@@ -200,31 +227,48 @@ class S3Driver:
         """Fetch the first piece that is wanted, and with it what is known of the object."""
         self._pieces.opening += 1
         try:
-            end = start + self._pieces.share
+            end = start + min(self._limits.first, self._pieces.share)
             end = end if stop is None else min(end, stop)
-            found = await self._unless_absent(self._lookup(self.bucket.read, key, start, end))
+            opened = await self._found(self._lookup(self._read_first, key, start, end))
         finally:
             self._pieces.opening -= 1
-        if found is None:
+        if opened is None:
             return None
-
+        self._reads.worked()
         # Not the whole of what was found: its bytes are to go when their piece goes.
-        etag = found.etag
+        found, first = opened
+        etag, info = found.etag, self._info(key, found)
 
-        def fetch(first: int, last: int) -> Deferred[bytes]:
-            return self._lookup(self._fetch, key, first, last, etag)
+        def fetch(begin: int, end: int) -> Deferred[Fetched]:
+            return self._reading(self._lookup(self._read_next, key, begin, end, etag))
 
-        return OpenObject(self._pieces, self._info(key, found), fetch, start, found.data)
+        return OpenObject(self._pieces, info, fetch, start, first)
 
-    def _fetch(self, key: str, start: int, stop: int, etag: str) -> bytes:
+    def _read_first(self, key: str, start: int, stop: int) -> tuple[Found, Fetched]:
+        """In a thread: return what is known of an object, and its first bytes."""
+        began = time.monotonic()
+        found = self.bucket.read(key, start, stop, None, self._limits.first_deadline)
+        return found, Fetched(found.data, time.monotonic() - began)
+
+    def _read_next(self, key: str, start: int, stop: int, etag: str) -> Fetched:
         """In a thread: return the bytes of one version of an object."""
+        began = time.monotonic()
         data = self.bucket.read(key, start, stop, etag).data
         if len(data) != stop - start:
             raise StoreError(f"{self.bucket.connection.place}: {key} is not as long as it was")
-        return data
+        return Fetched(data, time.monotonic() - began)
 
     def get(self, key: str, limit: int) -> Deferred[bytes | None]:
-        return self._unless_absent(self._lookup(self.bucket.get, check_key(key), limit))
+        deadline = self._limits.first_deadline
+        return self._found(self._lookup(self.bucket.get, check_key(key), limit, deadline))
+
+    def _reading(self, work: Deferred[T]) -> Deferred[T]:
+        """Note it if a read fails."""
+        return work.addErrback(self._reads.failed)
+
+    def _found(self, work: Deferred[T]) -> Deferred[T | None]:
+        """Note it if a read fails; what is not there is None."""
+        return self._unless_absent(self._reading(work))
 
     def _unless_absent(self, work: Deferred[T]) -> Deferred[T | None]:
         def absent(failure: Failure) -> None:
@@ -247,18 +291,13 @@ class S3Driver:
 
     def create(self, key: str, size: int | None = None) -> Deferred[IObjectWriter]:
         check_key(key)
-        return self._local_lookup(as_store_error, open_spool, self._spool).addCallback(
-            lambda spool: S3Writer(
-                self.bucket,
-                key,
-                size,
-                spool,
-                self._commit,
-                self._local_ingest,
-                self._from_thread,
-                lambda: self._written(key),
-            )
+        return self._local_lookup(self._open_spool).addCallback(
+            lambda spool: S3Writer(self._uploads, key, size, spool, lambda: self._written(key))
         )
+
+    def _open_spool(self) -> Descriptor:
+        """In a thread: the file closes itself if nobody waits for it any longer."""
+        return Descriptor(as_store_error(open_spool, self._spool), self._local_ingest)
 
     def seal(self, key: str) -> Deferred[None]:
         check_key(key)
@@ -293,7 +332,20 @@ class S3Driver:
         ).addCallback(removed)
 
     def link(self, key: str) -> Deferred[str | None]:
-        return self._lookup(self.bucket.link, check_key(key))
+        check_key(key)
+        if self.bucket.connection.public is None:
+            return succeed(None)
+        return Deferred.fromCoroutine(self._link(key))
+
+    async def _link(self, key: str) -> str | None:
+        if not self._reads.worked_within(LINK_CHECKED):
+            # Who may see an object may not be allowed to read it.
+            deadline = self._limits.first_deadline
+            read = self._lookup(self.bucket.read, key, 0, 1, None, deadline)
+            if await self._found(read) is None:
+                return None
+            self._reads.worked()
+        return await self._lookup(self.bucket.link, key)
 
     # -- sweeping
 
@@ -306,19 +358,9 @@ class S3Driver:
         # A little less than the interval, or this replica would find its own last claim too young.
         if not await self._housekeeping(self.bucket.claim, SWEEPER, self.sweep_interval * 0.9):
             return False
-        aborted = await self._housekeeping(self._abort_abandoned)
-        if aborted:
-            self._log.info("removed {count} uploads that nobody completed", count=aborted)
+        await self._leftovers.remove(self._clock.seconds())
         await self._journal.gather(oldest)
         return True
-
-    def _abort_abandoned(self) -> int:
-        multipart = Multipart(self.bucket.connection)
-        uploads = list(multipart.unfinished())
-        abandoned = [u for u in uploads if self._clock.seconds() - u[2] > ABANDONED]
-        for key, upload, _ in abandoned:
-            multipart.abort(key, upload)
-        return len(abandoned)
 
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         check_key(prefix)

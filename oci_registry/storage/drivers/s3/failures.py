@@ -1,9 +1,8 @@
-"""What can go wrong with a bucket, in a sentence, and when not to ask it again for a while."""
+"""What can go wrong with a bucket, in a sentence."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Lock
 from typing import TypeVar
 
 from botocore.exceptions import (
@@ -23,16 +22,21 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 from twisted.internet.defer import Deferred
+from urllib3.exceptions import HTTPError
+from urllib3.exceptions import ReadTimeoutError as SocketTimeout
 
 from oci_registry.spec.errors import shown
-from oci_registry.storage.interfaces import StoreError
+from oci_registry.storage.interfaces import StoreError, StoreUnavailable
 from oci_registry.streams.threads import RunInThread
 
 T = TypeVar("T")
 
-ASIDE = 10.0
-"""Seconds that a server which did not answer, or not well, is left alone."""
-
+UNSUPPORTED = frozenset(
+    {"NotImplemented", "InvalidRequest", "InvalidArgument", "MissingContentMD5"}
+)
+"""Codes with which servers refuse what they have not learnt yet."""
+_ABSENT = frozenset({"NoSuchKey", "NoSuchUpload", "NotFound", "404"})
+_OVERLOADED = frozenset({429, 500, 502, 503, 504})
 _UNREACHED = (
     ConnectionClosedError,
     ConnectTimeoutError,
@@ -66,8 +70,16 @@ class Absent(StoreError):
     """There is no such object, or no such upload."""
 
 
-class BrokenOff(StoreError):
+class BrokenOff(StoreUnavailable):
     """The server has broken off in the middle of an answer."""
+
+
+class Busy(StoreError):
+    """The server answers, but could not cope with this request; it may with the next."""
+
+
+class Unsupported(StoreError):
+    """The server does not know such requests."""
 
 
 class AlreadyThere(Exception):
@@ -88,9 +100,14 @@ def code_of(error: BaseException | None) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def is_outage(error: BaseException) -> bool:
-    """Whether the server could not be reached, or could not cope."""
-    return isinstance(error, _UNREACHED) or status_of(error) in (500, 502, 503, 504)
+def is_unsupported(error: BaseException | None) -> bool:
+    """Whether a server has answered that it does not know such requests."""
+    return code_of(error) in UNSUPPORTED or status_of(error) in (405, 501)
+
+
+def is_denied(error: BaseException | None) -> bool:
+    """Whether a server has answered that these credentials lack a permission."""
+    return code_of(error) == "AccessDenied"
 
 
 def _refusal(error: ClientError) -> str:
@@ -106,24 +123,37 @@ def _refusal(error: ClientError) -> str:
 
 
 def explain(error: BaseException, place: str) -> StoreError:
-    """Return the `StoreError` for *error*, which happened with the bucket that *place* describes."""
+    """Return the `StoreError` for *error*, which happened with the bucket that *place* describes.
+
+    `Absent`: there is no such thing. `Busy`: the server could not cope. StoreUnavailable: it could not
+    be reached, or did not answer.
+    """
     if isinstance(error, StoreError):
         return error
+    kind: type[StoreError] = StoreError
     if isinstance(error, ClientError):
         reason = _refusal(error)
+        if code_of(error) in _ABSENT:
+            kind = Absent
+        elif status_of(error) in _OVERLOADED:
+            kind = Busy
     elif isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
         reason = "there are no credentials: give an access key, or a role"
     elif isinstance(error, SSLError):
         reason = "the TLS certificate of the server is not trusted, or there is no TLS there"
-    elif isinstance(error, ConnectTimeoutError | ReadTimeoutError):
-        reason = "the server does not answer in time"
-    elif isinstance(error, EndpointConnectionError | ProxyConnectionError):
-        reason = "the server cannot be reached"
-    elif isinstance(error, _UNREACHED):
-        reason = "the server broke off the connection"
+    elif isinstance(error, (*_UNREACHED, HTTPError, OSError)):
+        kind, reason = StoreUnavailable, _no_answer(error)
     else:
         reason = f"the request failed ({type(error).__name__})"
-    return StoreError(f"{place}: {reason}")
+    return kind(f"{place}: {reason}")
+
+
+def _no_answer(error: BaseException) -> str:
+    if isinstance(error, ConnectTimeoutError | ReadTimeoutError | TimeoutError | SocketTimeout):
+        return "the server does not answer in time"
+    if isinstance(error, EndpointConnectionError | ProxyConnectionError):
+        return "the server cannot be reached"
+    return "the server broke off the connection"
 
 
 def sensible(run: RunInThread, place: str) -> RunInThread:
@@ -143,39 +173,3 @@ def sensible(run: RunInThread, place: str) -> RunInThread:
         return run(make_sense, call, *args)
 
     return run_sensibly
-
-
-class Outage:
-    """Remembers that the server fails, so that not each request waits for it to fail again.
-
-    After `ASIDE` seconds one request is let through; the others wait for how it ends. To be called
-    in threads. *now*: seconds since the epoch.
-    """
-
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
-        self._lock = Lock()
-        self._until = 0.0
-        self._reason: StoreError | None = None
-
-    def check(self) -> None:
-        """Raise StoreError if the server is to be left alone now."""
-        with self._lock:
-            if self._reason is None:
-                return
-            if self._now() < self._until:
-                raise StoreError(f"{self._reason} (a moment ago; it is left alone for a while)")
-            # This one is to find out; the others keep away meanwhile.
-            self._until = self._now() + ASIDE
-
-    def ended(self) -> None:
-        """The server has answered."""
-        with self._lock:
-            self._reason = None
-
-    def began(self, reason: StoreError) -> StoreError:
-        """The server has failed; return why."""
-        with self._lock:
-            self._until = self._now() + ASIDE
-            self._reason = reason
-        return reason

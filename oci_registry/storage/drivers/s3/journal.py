@@ -11,10 +11,10 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections import OrderedDict
 from collections.abc import Sequence
 from uuid import uuid4
 
+from cachetools import LRUCache
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -22,13 +22,12 @@ from twisted.python.failure import Failure
 
 from oci_registry.storage.drivers.s3.bucket import Bucket
 from oci_registry.storage.drivers.s3.failures import Absent
+from oci_registry.storage.drivers.s3.limits import DEFAULTS, S3Limits
 from oci_registry.streams.threads import RunInThread
 
 LOG = "usage/log"
 INTERVAL = 300.0
 """Seconds from the first use that is not written down to its being so."""
-_REMEMBERED = 100_000
-_LARGEST = 64 * 1024 * 1024
 
 
 def encode(uses: dict[str, float]) -> bytes:
@@ -36,11 +35,11 @@ def encode(uses: dict[str, float]) -> bytes:
     return gzip.compress(json.dumps(uses, separators=(",", ":")).encode(), 5)
 
 
-def decode(data: bytes) -> dict[str, float]:
-    """Read the stored form; ValueError when it is not one."""
+def decode(data: bytes, limit: int = DEFAULTS.journal) -> dict[str, float]:
+    """Read the stored form; ValueError when it is not one, or has more than *limit* bytes."""
     unpacker = zlib.decompressobj(31)
     try:
-        text = unpacker.decompress(data, _LARGEST)
+        text = unpacker.decompress(data, limit)
         uses = json.loads(text)
         return {str(key): float(used) for key, used in uses.items()}
     except (zlib.error, AttributeError, TypeError, RecursionError) as error:
@@ -52,14 +51,21 @@ class Journal:
 
     _log = Logger()
 
-    def __init__(self, bucket: Bucket, run: RunInThread, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        bucket: Bucket,
+        run: RunInThread,
+        clock: IReactorTime,
+        limits: S3Limits = DEFAULTS,
+    ) -> None:
+        self._limits = limits
         self._bucket = bucket
         self._run = run
         self._clock = clock
         self._name = uuid4().hex[:12]
         self._written = 0
         # Our own uses: all of late, and of these the ones that nobody else can know of yet.
-        self._recent: OrderedDict[str, float] = OrderedDict()
+        self._recent: LRUCache[str, float] = LRUCache(limits.uses)
         self._pending: dict[str, float] = {}
         self._gathered: dict[str, float] = {}
         self._failing = False
@@ -69,12 +75,9 @@ class Journal:
     def note(self, key: str, used: float) -> None:
         """An object was used, at *used* seconds since the epoch."""
         self._recent[key] = self._pending[key] = used
-        self._recent.move_to_end(key)
-        if len(self._recent) > _REMEMBERED:
-            self._recent.popitem(last=False)
         if self._timer is None and not self._stopped:
             self._timer = self._clock.callLater(INTERVAL, self._write_down)
-        if len(self._pending) > _REMEMBERED:
+        if len(self._pending) > self._limits.uses:
             if self._failing or self._timer is None:
                 # There is nowhere to write them: the oldest are lost.
                 del self._pending[next(iter(self._pending))]
@@ -156,7 +159,7 @@ class Journal:
 
     def _read(self, key: str) -> dict[str, float]:
         try:
-            return decode(self._bucket.get(key, _LARGEST))
+            return decode(self._bucket.get(key, self._limits.journal), self._limits.journal)
         except Absent:
             # Somebody else has put it together with others; theirs is listed, or will be next time.
             return {}

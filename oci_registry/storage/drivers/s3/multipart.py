@@ -7,36 +7,47 @@ from collections.abc import Iterator, Sequence
 from oci_registry.spec.mediatypes import OCTET_STREAM
 from oci_registry.storage.drivers.s3.bucket import seal_of
 from oci_registry.storage.drivers.s3.connection import Connection
-from oci_registry.storage.drivers.s3.failures import Absent
+from oci_registry.storage.drivers.s3.failures import Absent, Unsupported, is_unsupported
+from oci_registry.storage.drivers.s3.limits import DEFAULTS, MIB
+from oci_registry.storage.interfaces import StoreError
 
-MIB = 1024 * 1024
-PART = 16 * MIB
-"""Bytes of a part, and what is uploaded in one request if it is the whole."""
 MAX_PARTS = 10_000
 """Parts that an object can have; a part has at most 5 GiB."""
-
-
-def part_size(size: int) -> int:
-    """Return the bytes per part, in whole MiB, of an object of *size* bytes: the same for all of them."""
-    least = -(-size // MAX_PARTS)
-    return max(PART, -(-least // MIB) * MIB)
+MAX_SINGLE = 5 * 1024**3
+"""Bytes that S3 takes in one request."""
 
 
 class Multipart:
-    """Uploads in parts to one bucket. Everything blocks and raises `StoreError`."""
+    """Uploads in parts to one bucket. Everything that asks the server blocks and raises `StoreError`.
 
-    def __init__(self, connection: Connection) -> None:
+    *part*: the usual bytes of a part.
+    """
+
+    def __init__(self, connection: Connection, part: int = DEFAULTS.part) -> None:
+        self.supported = True
+        """Whether the server knows uploads in parts, as far as we know."""
         self._connection = connection
         self._client = connection.writing
+        self._part = part
+
+    def part_size(self, size: int) -> int:
+        """Return the bytes per part, in whole MiB, of an object of *size* bytes: the same for all of them."""
+        least = -(-size // MAX_PARTS)
+        return max(self._part, -(-least // MIB) * MIB)
 
     def begin(self, key: str, size: int) -> str:
-        """Begin an upload of an object of *size* bytes; return its identifier."""
-        answer = self._connection.about(
-            self._client.create_multipart_upload,
-            key,
-            ContentType=OCTET_STREAM,
-            Metadata=seal_of(size),
-        )
+        """Begin an upload of an object of *size* bytes; return its identifier. Raises `Unsupported`."""
+        try:
+            answer = self._connection.about(
+                self._client.create_multipart_upload,
+                key,
+                ContentType=OCTET_STREAM,
+                Metadata=seal_of(size),
+            )
+        except StoreError as error:
+            if not is_unsupported(error.__cause__):
+                raise
+            raise Unsupported(str(error)) from error
         return str(answer["UploadId"])
 
     def put(self, key: str, upload: str, number: int, body: object, size: int) -> str:

@@ -1,9 +1,11 @@
 """Pieces of objects in memory: fetched a few MiB at a time, one ahead, shared by all who read them.
 
 A read from a bucket costs a request, so a reader's next bytes come together; and they come into memory
-whole, so that a slow client holds neither a thread nor a connection. What is held in memory is bounded
-by `BUDGET`, whatever the number of readers: the more objects are open, the smaller are their pieces, and
-what nobody has looked at for longest is dropped, to be fetched again when it is wanted after all.
+whole, so that a slow client holds neither a thread nor a connection. The first piece is small, since a
+client waits for the whole of it; the next ones are as large as the server is fast. What is held in
+memory is bounded by a budget, whatever the number of readers: the more objects are open, the smaller are
+their pieces, and what nobody has looked at for longest is dropped, to be fetched again when it is wanted
+after all.
 """
 
 from __future__ import annotations
@@ -11,51 +13,54 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
+from attrs import frozen
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
+from oci_registry.storage.drivers.s3.limits import DEFAULTS, S3Limits
 from oci_registry.storage.interfaces import ObjectInfo
+from oci_registry.streams.waiters import Waiters
 
-KIB = 1024
-BUDGET = 64 * KIB * KIB
-"""Bytes of all pieces in memory."""
-LARGEST = 8 * KIB * KIB
-"""Bytes of a piece while few objects are open."""
-SMALLEST = 256 * KIB
-"""Bytes of a piece when there are too many to read ahead: what is asked for at once."""
+_GROWTH = 4.0
+"""How much larger than a piece the next one is at most."""
 
-Fetch = Callable[[int, int], Deferred[bytes]]
+
+@frozen
+class Fetched:
+    """Bytes from the bucket, and how many *seconds* it took to get them."""
+
+    data: bytes
+    seconds: float = 0.0
+
+
+Fetch = Callable[[int, int], Deferred[Fetched]]
 
 
 class _Piece:
     """The bytes of an object from *start* to *stop*, or those who wait for them."""
 
-    def __init__(self, start: int, stop: int) -> None:
+    def __init__(self, start: int, stop: int, data: bytes | None = None) -> None:
         self.start = start
         self.stop = stop
-        self.data: bytes | None = None
+        self.data = data
         self.failure: Failure | None = None
-        self.waiting: list[tuple[Deferred[bytes], int, int]] = []
+        self.waiting: Waiters[_Piece] = Waiters()
 
     def cut(self, offset: int, length: int) -> bytes:
         """Return at most *length* bytes at *offset*."""
         assert self.data is not None
         return self.data[offset - self.start : offset - self.start + length]
 
-    def forget(self, waiter: Deferred[bytes]) -> None:
-        """Somebody has stopped waiting."""
-        self.waiting = [entry for entry in self.waiting if entry[0] is not waiter]
-
 
 class OpenObject:
     """One version of an object, open for at least one reader.
 
     *fetch* returns the bytes between two offsets; it may fail, and then so do the reads that wait.
-    *data*: bytes at *start* that have been fetched already.
+    *first*: what has been fetched already, at *start*.
     """
 
     def __init__(
-        self, pieces: Pieces, info: ObjectInfo, fetch: Fetch, start: int, data: bytes
+        self, pieces: Pieces, info: ObjectInfo, fetch: Fetch, start: int, first: Fetched
     ) -> None:
         self.info = info
         self.size = info.size
@@ -63,8 +68,9 @@ class OpenObject:
         self._pieces = pieces
         self._fetch = fetch
         self._held: dict[int, _Piece] = {}
-        self._first: _Piece | None = _Piece(start, start + len(data))
-        self._first.data = data
+        self._first: _Piece | None = _Piece(start, start + len(first.data), first.data)
+        self._length = pieces.limits.first
+        self._adapt(first)
 
     def at_hand(self, offset: int, length: int, stop: int) -> bytes | None:
         """Return at most *length* bytes at *offset*, if they are in memory."""
@@ -87,9 +93,7 @@ class OpenObject:
             return succeed(piece.cut(offset, length))
         if piece.failure is not None:
             return fail(piece.failure)
-        waiter: Deferred[bytes] = Deferred(piece.forget)
-        piece.waiting.append((waiter, offset, length))
-        return waiter
+        return piece.waiting.wait().addCallback(lambda arrived: arrived.cut(offset, length))
 
     def begin(self) -> None:
         """Somebody reads it: keep what has been fetched already."""
@@ -122,40 +126,47 @@ class OpenObject:
         if self.readers == 1:
             for passed in [p for p in self._held.values() if p.stop <= piece.start and p.data]:
                 self.drop(passed)
-        room = self._pieces.share > SMALLEST
+        room = self._pieces.share > self._pieces.limits.smallest
         if room and piece.stop < min(stop, self.size) and self._find(piece.stop) is None:
             self._begin(piece.stop, stop)
 
     def _begin(self, start: int, stop: int) -> _Piece:
         """Start to fetch a piece, which ends where the next one begins."""
-        stop = min(stop, self.size, start + self._pieces.share)
+        stop = min(stop, self.size, start + min(self._length, self._pieces.share))
         stop = min([stop, *(p.start for p in self._held.values() if p.start > start)])
         piece = self._held[start] = _Piece(start, stop)
         self._pieces.hold(self, piece)
         self._fetch(start, stop).addCallbacks(
-            lambda data: self._arrived(data, piece), lambda failure: self._failed(failure, piece)
+            self._arrived, self._failed, (piece,), errbackArgs=(piece,)
         )
         return piece
 
-    def _arrived(self, data: bytes, piece: _Piece) -> None:
-        piece.data = data
-        waiting, piece.waiting = piece.waiting, []
-        for waiter, offset, length in waiting:
-            waiter.callback(piece.cut(offset, length))
+    def _adapt(self, fetched: Fetched) -> None:
+        """Choose the length of the next piece by how fast the last one came."""
+        limits = self._pieces.limits
+        slow = fetched.seconds > limits.piece_time
+        if slow or len(fetched.data) >= self._length:
+            growth = min(_GROWTH, limits.piece_time / max(fetched.seconds, 0.001))
+            length = int(len(fetched.data) * growth)
+            self._length = min(limits.largest, max(limits.smallest, length))
+
+    def _arrived(self, fetched: Fetched, piece: _Piece) -> None:
+        self._adapt(fetched)
+        piece.data = fetched.data
+        piece.waiting.fire(piece)
         self._pieces.shrink()
 
     def _failed(self, failure: Failure, piece: _Piece) -> None:
         self.drop(piece)
         piece.failure = failure
-        waiting, piece.waiting = piece.waiting, []
-        for waiter, _, _ in waiting:
-            waiter.errback(failure)
+        piece.waiting.fail(failure)
 
 
 class Pieces:
     """The pieces of all open objects."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: S3Limits = DEFAULTS) -> None:
+        self.limits = limits
         self.held = 0
         """Bytes of the pieces in memory and on their way there."""
         self.opening = 0
@@ -167,8 +178,10 @@ class Pieces:
     @property
     def share(self) -> int:
         """How many bytes to fetch at once: for each open object there are two pieces in the budget."""
-        each = BUDGET // (2 * max(1, self._count + self.opening))
-        return min(LARGEST, max(SMALLEST, each // SMALLEST * SMALLEST))
+        limits = self.limits
+        each = limits.budget // (2 * max(1, self._count + self.opening))
+        whole = each // limits.smallest * limits.smallest
+        return min(limits.largest, max(limits.smallest, whole))
 
     def current(self, key: str) -> OpenObject | None:
         """Return an object that is open already, unless it has been replaced or removed."""
@@ -212,10 +225,10 @@ class Pieces:
 
     def shrink(self) -> None:
         """Drop what nobody has looked at for longest, until the rest is within the budget."""
-        if self.held <= BUDGET:
+        if self.held <= self.limits.budget:
             return
         for piece, opened in list(self._recent.items())[:-1]:
             if piece.data is not None:
                 opened.drop(piece)
-                if self.held <= BUDGET:
+                if self.held <= self.limits.budget:
                     return

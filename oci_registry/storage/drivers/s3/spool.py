@@ -6,7 +6,7 @@ import os
 import tempfile
 from io import RawIOBase
 
-BLOCK = 256 * 1024
+_BLOCK = 256 * 1024
 """Bytes that a read returns at least, if they are there."""
 
 
@@ -25,7 +25,7 @@ def probe_spool(folder: str) -> None:
 class Slice(RawIOBase):
     """A part of a spooled file: seekable, and read from a place of its own by each who has one.
 
-    A read returns up to `BLOCK` bytes where fewer are asked for, which the HTTP client below boto3 does
+    A read returns up to `_BLOCK` bytes where fewer are asked for, which the HTTP client below boto3 does
     not mind: it asks for 16 KiB at a time, and goes through all its layers for each.
     """
 
@@ -57,7 +57,7 @@ class Slice(RawIOBase):
     def read(self, size: int | None = -1) -> bytes:
         """Return the next bytes; ``b""`` at the end of the part."""
         left = max(0, self._size - self._position)
-        length = left if size is None or size < 0 else min(left, max(size, BLOCK))
+        length = left if size is None or size < 0 else min(left, max(size, _BLOCK))
         data = os.pread(self._descriptor, length, self._start + self._position)
         if length and not data:
             raise OSError("the spooled file is shorter than it was")

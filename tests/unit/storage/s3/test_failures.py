@@ -1,4 +1,4 @@
-"""Sentences for what goes wrong with a bucket, and when it is left alone."""
+"""Sentences for what goes wrong with a bucket."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from typing import Any, cast
 from botocore import exceptions
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.storage.drivers.s3.failures import (
-    ASIDE,
     Absent,
-    Outage,
+    Busy,
     code_of,
     explain,
-    is_outage,
+    is_denied,
+    is_unsupported,
     sensible,
     status_of,
 )
-from oci_registry.storage.interfaces import StoreError
+from oci_registry.storage.interfaces import StoreError, StoreUnavailable
 from tests.support.streams import run_at_once
 
 URL = {"endpoint_url": "http://user:secret@host/"}
@@ -88,61 +87,30 @@ class Sentences(SynchronousTestCase):
         for error in (None, ValueError(), ClientError({}, "GetObject")):
             self.assertEqual((status_of(error), code_of(error)), (0, ""))
 
-    def test_outages(self) -> None:
-        """A server that is down or overloaded is an outage; one that says no is not."""
-        for error in (
-            answered(500),
-            answered(503, "SlowDown"),
-            exceptions.ConnectTimeoutError(**URL),
-            exceptions.EndpointConnectionError(**URL),
-            exceptions.ReadTimeoutError(**URL),
+    def test_kinds(self) -> None:
+        """A server that cannot be reached, one that cannot cope and one that refuses are told apart."""
+        for error, kind in (
+            (answered(500), Busy),
+            (answered(429), Busy),
+            (answered(503, "SlowDown"), Busy),
+            (exceptions.ConnectTimeoutError(**URL), StoreUnavailable),
+            (exceptions.EndpointConnectionError(**URL), StoreUnavailable),
+            (exceptions.ReadTimeoutError(**URL), StoreUnavailable),
+            (answered(404, "NoSuchKey"), Absent),
+            (answered(404, "NoSuchBucket"), StoreError),
+            (answered(403), StoreError),
+            (answered(507), StoreError),
+            (exceptions.NoCredentialsError(), StoreError),
         ):
-            self.assertTrue(is_outage(error), error)
-        for other in (answered(403), answered(404), answered(507), exceptions.NoCredentialsError()):
-            self.assertFalse(is_outage(other), other)
+            self.assertIs(kind, type(explain(error, "bucket b")), error)
 
-
-class Breaker(SynchronousTestCase):
-    """A server that fails is left alone for a while."""
-
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.outage = Outage(self.clock.seconds)
-
-    def is_open(self) -> bool:
-        """Whether a request is let through."""
-        try:
-            self.outage.check()
-        except StoreError as error:
-            self.assertIn("reset", str(error))
-            return False
-        return True
-
-    def test_left_alone(self) -> None:
-        """After a failure nobody asks, until one request finds out; if it fails, all over again."""
-        self.assertTrue(self.is_open())
-        self.outage.began(StoreError("reset"))
-        for _ in range(3):
-            self.assertFalse(self.is_open())
-            self.clock.advance(ASIDE)
-            self.assertEqual([self.is_open() for _ in range(3)], [True, False, False])
-            self.outage.began(StoreError("reset"))
-
-    def test_recovered(self) -> None:
-        """An answer opens it for all."""
-        self.outage.began(StoreError("reset"))
-        self.clock.advance(ASIDE)
-        self.assertTrue(self.is_open())
-        self.outage.ended()
-        self.assertTrue(self.is_open())
-
-    def test_no_answer_to_the_probe(self) -> None:
-        """If nothing is heard of the one that is to find out, another one is let through."""
-        self.outage.began(StoreError("reset"))
-        self.clock.advance(ASIDE)
-        self.assertTrue(self.is_open())
-        self.clock.advance(ASIDE)
-        self.assertTrue(self.is_open())
+    def test_unsupported(self) -> None:
+        """What a server has not learnt yet is told from what it forbids."""
+        for error in (answered(501), answered(405), answered(400, "NotImplemented")):
+            self.assertTrue(is_unsupported(error))
+        self.assertFalse(is_unsupported(answered(403, "AccessDenied")))
+        self.assertTrue(is_denied(answered(403, "AccessDenied")))
+        self.assertFalse(is_denied(answered(403, "InvalidAccessKeyId")))
 
 
 class Sense(SynchronousTestCase):

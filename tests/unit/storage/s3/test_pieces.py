@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.storage.drivers.s3 import pieces
-from oci_registry.storage.drivers.s3.pieces import LARGEST, SMALLEST, OpenObject, Pieces
+from oci_registry.storage.drivers.s3.limits import MIB, S3Limits
+from oci_registry.storage.drivers.s3.pieces import Fetched, OpenObject, Pieces
 from oci_registry.storage.interfaces import ObjectInfo, StoreError
 
-MIB = 1024 * 1024
+LARGEST = 8 * MIB
+SMALLEST = 256 * 1024
+TINY = S3Limits(first=64, largest=64, smallest=8, budget=256)
 
 
 def content(start: int, stop: int) -> bytes:
@@ -24,20 +27,26 @@ def content(start: int, stop: int) -> bytes:
 class PiecesTestCase(SynchronousTestCase):
     """Objects whose bytes come when the test says so."""
 
+    limits = S3Limits(first=LARGEST)
+
     def setUp(self) -> None:
-        self.pieces = Pieces()
-        self.fetches: list[tuple[int, int, Deferred[bytes]]] = []
+        self.use(self.limits)
+
+    def use(self, limits: S3Limits) -> None:
+        """Begin with nothing."""
+        self.pieces = Pieces(limits)
+        self.fetches: list[tuple[int, int, Deferred[Fetched]]] = []
 
     def opened(self, size: int, key: str = "key", start: int = 0, data: bytes = b"") -> OpenObject:
         """Return an object that is open for one reader."""
 
-        def fetch(first: int, last: int) -> Deferred[bytes]:
-            arriving: Deferred[bytes] = Deferred()
+        def fetch(first: int, last: int) -> Deferred[Fetched]:
+            arriving: Deferred[Fetched] = Deferred()
             self.fetches.append((first, last, arriving))
             return arriving
 
         info = ObjectInfo(key, size, 0.0, True)
-        opened = OpenObject(self.pieces, info, fetch, start, data)
+        opened = OpenObject(self.pieces, info, fetch, start, Fetched(data))
         self.pieces.enter(opened)
         return opened
 
@@ -45,11 +54,11 @@ class PiecesTestCase(SynchronousTestCase):
         """Return what is being fetched."""
         return [(start, stop) for start, stop, _ in self.fetches]
 
-    def arrive(self) -> None:
-        """Let everything that is being fetched arrive."""
+    def arrive(self, seconds: float = 0.0) -> None:
+        """Let everything that is being fetched arrive, after so long."""
         arriving, self.fetches = self.fetches, []
         for start, stop, waiter in arriving:
-            waiter.callback(content(start, stop))
+            waiter.callback(Fetched(content(start, stop), seconds))
 
     def get(self, opened: OpenObject, offset: int, length: int, stop: int) -> bytes:
         """Read, letting everything arrive."""
@@ -131,7 +140,7 @@ class Reading(PiecesTestCase):
     def test_fails_at_once(self) -> None:
         """A fetch may fail before it has begun."""
         opened = self.opened(1000)
-        self.patch(opened, "_fetch", lambda *_: fail(StoreError("set aside")))
+        self.patch(opened, "_fetch", lambda *_: fail(StoreError("down")))
         self.failureResultOf(opened.read(0, 10, 1000), StoreError)
 
     def test_leaving(self) -> None:
@@ -154,10 +163,11 @@ class Reading(PiecesTestCase):
     @given(st.data())
     def test_any_order(self, data: st.DataObject) -> None:
         """Whoever reads what, in whichever order, gets the bytes of that place."""
-        self.setUp()
-        self.patch(pieces, "LARGEST", 64)
-        self.patch(pieces, "SMALLEST", 8)
-        self.patch(pieces, "BUDGET", data.draw(st.sampled_from([16, 128, 1024])))
+        first, budget = (
+            data.draw(st.sampled_from([8, 64])),
+            data.draw(st.sampled_from([16, 128, 1024])),
+        )
+        self.use(evolve(TINY, first=first, budget=budget))
         size = data.draw(st.integers(1, 500))
         objects = [self.opened(size, str(n)) for n in range(data.draw(st.integers(1, 4)))]
         for _ in range(data.draw(st.integers(1, 30))):
@@ -173,6 +183,53 @@ class Reading(PiecesTestCase):
         for opened in objects:
             self.pieces.leave(opened)
         self.assertEqual(self.pieces.held, 0)
+
+
+class Growing(PiecesTestCase):
+    """The first piece is small, the next ones are as large as the server is fast."""
+
+    limits = S3Limits(first=MIB // 2, piece_time=2.0)
+
+    def lengths(self, seconds: float, size: int = 100 * MIB) -> list[int]:
+        """Read an object whose pieces take so long each; return their lengths after the first."""
+        opened = self.opened(size, data=content(0, MIB // 2))
+        made: list[int] = []
+        position = MIB // 2
+        while position < size and len(made) < 40:
+            reading = opened.read(position, 4, size)
+            made += [stop - start for start, stop in self.asked()]
+            position += sum(stop - start for start, stop in self.asked())
+            self.arrive(seconds)
+            self.successResultOf(reading)
+        return made
+
+    def test_fast(self) -> None:
+        """From a fast server 100 MiB come in 16 pieces, no more than three of them small."""
+        lengths = self.lengths(0.1)
+        self.assertEqual(lengths[:2], [2 * MIB, 2 * MIB])
+        self.assertEqual(lengths[2], 8 * MIB)
+        self.assertLessEqual(1 + len(lengths), 16)
+
+    def test_slow(self) -> None:
+        """From a slow one they become smaller until each takes no longer than it should."""
+        opened = self.opened(20 * MIB, data=content(0, MIB // 2))
+        reading = opened.read(4 * MIB, 4, 20 * MIB)
+        before = self.asked()[0]
+        self.arrive(8.0)
+        self.successResultOf(reading)
+        opened.read(15 * MIB, 4, 20 * MIB)
+        after = self.asked()[0]
+        self.assertEqual((before[1] - before[0]) // 4, after[1] - after[0])
+
+    def test_never_smaller_than_the_smallest(self) -> None:
+        """Nor do they become smaller than what is asked for at once."""
+        opened = self.opened(20 * MIB)
+        reading = opened.read(4 * MIB, 4, 20 * MIB)
+        self.arrive(1000.0)
+        self.successResultOf(reading)
+        opened.read(15 * MIB, 4, 20 * MIB)
+        start, stop = self.asked()[0]
+        self.assertEqual(stop - start, SMALLEST)
 
 
 class Budget(PiecesTestCase):
@@ -194,9 +251,7 @@ class Budget(PiecesTestCase):
 
     def test_bounded(self) -> None:
         """However many read, however slowly, no more than the budget is held."""
-        self.patch(pieces, "LARGEST", 64)
-        self.patch(pieces, "SMALLEST", 8)
-        self.patch(pieces, "BUDGET", 256)
+        self.use(TINY)
         objects = [self.opened(10_000, str(n)) for n in range(50)]
         for offset in range(0, 200, 8):
             for opened in objects:
@@ -206,7 +261,7 @@ class Budget(PiecesTestCase):
 
     def test_the_longest_unseen_goes(self) -> None:
         """What goes is what nobody has looked at for longest; its reader fetches it again."""
-        self.patch(pieces, "BUDGET", 300)
+        self.use(S3Limits(budget=300))
         objects = [self.opened(100, str(n), data=content(0, 100)) for n in range(3)]
         self.assertEqual(objects[0].at_hand(0, 4, 100), content(0, 4))
         self.opened(100, "new", data=content(0, 100))

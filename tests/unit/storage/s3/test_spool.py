@@ -46,7 +46,7 @@ class Slices(SynchronousTestCase):
         self.descriptor = open_spool(self.mktemp())
         self.addCleanup(os.close, self.descriptor)
         os.write(self.descriptor, self.data)
-        self.patch(spool, "BLOCK", 16)
+        self.patch(spool, "_BLOCK", 16)
 
     @given(st.integers(0, 100), st.integers(0, 100), st.lists(st.integers(1, 60)))
     def test_read(self, start: int, stop: int, sizes: list[int]) -> None:

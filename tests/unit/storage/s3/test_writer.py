@@ -2,145 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred, execute
+from twisted.internet.defer import execute
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.storage.drivers.s3 import multipart, writer
-from oci_registry.storage.drivers.s3.bucket import Bucket, Found
-from oci_registry.storage.drivers.s3.failures import Absent, AlreadyThere
-from oci_registry.storage.drivers.s3.spool import Slice, open_spool
-from oci_registry.storage.drivers.s3.writer import LANES, S3Writer
+from oci_registry.storage.drivers.s3.limits import DEFAULTS, MIB
+from oci_registry.storage.drivers.s3.multipart import Multipart
+from oci_registry.storage.drivers.s3.writer import S3Writer
 from oci_registry.storage.interfaces import StoreError
-from tests.support.streams import ManualThread, run_at_once
-
-PART = multipart.MIB
-KEY = "blobs/x"
-
-
-def content(size: int) -> bytes:
-    """Return bytes of which each part is another."""
-    return b"".join(bytes([n]) * PART for n in range(-(-size // PART)))[:size]
-
-
-class FakeServer:
-    """A bucket and its uploads in parts, in memory."""
-
-    def __init__(self) -> None:
-        self.connection = SimpleNamespace(place="the bucket")
-        self.objects: dict[str, tuple[bytes, bool]] = {}
-        self.uploads: dict[str, dict[int, bytes]] = {}
-        self.calls: list[str] = []
-        self.failing: Callable[[str], Exception | None] = lambda call: None
-
-    def _call(self, call: str) -> None:
-        self.calls.append(call)
-        error = self.failing(call)
-        if error is not None:
-            raise error
-
-    def head(self, key: str) -> Found:
-        """Return what is known."""
-        self._call("head")
-        if key not in self.objects:
-            raise Absent(key)
-        data, sealed = self.objects[key]
-        return Found(b"", len(data), "etag", 0.0, sealed)
-
-    def put_object(self, key: str, body: Slice, size: int, *, replace: bool) -> None:
-        """Write at once."""
-        self._call(f"put {size}{' over' * replace}")
-        self._place(key, body.read(), replace)
-
-    def _place(self, key: str, data: bytes, replace: bool) -> None:
-        if key in self.objects and not replace:
-            raise AlreadyThere(key)
-        self.objects[key] = data, True
-
-    def begin(self, key: str, size: int) -> str:
-        """Begin an upload."""
-        self._call(f"begin {size}")
-        upload = f"upload-{len(self.calls)}"
-        self.uploads[upload] = {}
-        return upload
-
-    def put(self, key: str, upload: str, number: int, body: Slice, size: int) -> str:
-        """Take a part."""
-        self._call(f"part {number}")
-        if upload not in self.uploads:
-            raise Absent(key)
-        data = body.read()
-        assert len(data) == size
-        self.uploads[upload][number] = data
-        return f"etag-{number}"
-
-    def complete(self, key: str, upload: str, etags: Sequence[str], *, replace: bool) -> None:
-        """Make it an object."""
-        self._call(f"complete{' over' * replace}")
-        if upload not in self.uploads:
-            raise Absent(key)
-        assert list(etags) == [f"etag-{number}" for number in range(1, len(etags) + 1)]
-        parts = self.uploads[upload]
-        self._place(key, b"".join(parts[n] for n in sorted(parts)), replace)
-        del self.uploads[upload]
-
-    def abort(self, key: str, upload: str) -> None:
-        """Give up."""
-        self._call("abort")
-        self.uploads.pop(upload, None)
-
-
-class WriterTestCase(SynchronousTestCase):
-    """A writer whose uploads go on one by one, when the test says so."""
-
-    def setUp(self) -> None:
-        self.patch(multipart, "PART", PART)
-        self.patch(writer, "PART", PART)
-        self.server = FakeServer()
-        self.thread = ManualThread()
-        self.committed: list[str] = []
-        self.patch(writer, "Multipart", lambda _: self.server)
-        self.spool = self.mktemp()
-
-    def writer(self, size: int | None) -> S3Writer:
-        """Return a new one."""
-        bucket = SimpleNamespace(
-            connection=self.server.connection, head=self.server.head, put=self.server.put_object
-        )
-        made = S3Writer(
-            cast(Bucket, bucket),
-            KEY,
-            size,
-            open_spool(self.spool),
-            cast(Any, self.thread),
-            cast(Any, run_at_once),
-            lambda call: call(),
-            lambda: self.committed.append(KEY),
-        )
-        self.addCleanup(made.close)
-        return made
-
-    def commit(self, made: S3Writer) -> Deferred[None]:
-        """Commit, as far as that goes."""
-        work = made.commit()
-        self.thread.run()
-        return work
-
-    def full(self, size: int) -> S3Writer:
-        """Return a writer to which everything has been written."""
-        made = self.writer(size)
-        made.append(content(size))
-        return made
-
-    def is_stored(self, size: int) -> None:
-        """Check that the whole is there, once, and nothing else is."""
-        self.assertTrue(self.server.objects[KEY] == (content(size), True))
-        self.assertEqual(self.server.uploads, {})
-        self.assertEqual(self.committed, [KEY])
+from tests.unit.storage.s3.writer_case import KEY, LIMITS, PART, WriterTestCase, content
 
 
 class Good(WriterTestCase):
@@ -181,7 +55,7 @@ class Good(WriterTestCase):
         self.assertEqual(len(self.thread.waiting), 1)
         self.thread.step()
         while self.thread.waiting:
-            self.assertLessEqual(len(self.thread.waiting), LANES)
+            self.assertLessEqual(len(self.thread.waiting), LIMITS.uploads)
             self.thread.step()
         self.successResultOf(self.commit(made))
         self.is_stored(10 * PART)
@@ -352,12 +226,13 @@ class Parts(SynchronousTestCase):
 
     def test_sizes(self) -> None:
         """There are at most ten thousand parts, of 16 MiB or whole MiB above."""
-        gib = 1024 * multipart.MIB
+        gib = 1024 * MIB
+        part_size = Multipart(cast(Any, SimpleNamespace(writing=None))).part_size
         for size, part in (
-            (0, multipart.PART),
-            (10_000 * multipart.PART, multipart.PART),
-            (10_000 * multipart.PART + 1, multipart.PART + multipart.MIB),
-            (5 * 1024 * gib, 525 * multipart.MIB),
+            (0, DEFAULTS.part),
+            (10_000 * DEFAULTS.part, DEFAULTS.part),
+            (10_000 * DEFAULTS.part + 1, DEFAULTS.part + MIB),
+            (5 * 1024 * gib, 525 * MIB),
         ):
-            self.assertEqual(multipart.part_size(size), part)
+            self.assertEqual(part_size(size), part)
             self.assertLessEqual(-(-size // part), multipart.MAX_PARTS)

@@ -1,0 +1,161 @@
+"""One object on its way into the bucket in parts, a few at a time, while it grows."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from oci_registry.storage.drivers.files import Descriptor
+from oci_registry.storage.drivers.s3.bucket import Bucket
+from oci_registry.storage.drivers.s3.failures import Unsupported
+from oci_registry.storage.drivers.s3.limits import DEFAULTS, S3Limits
+from oci_registry.storage.drivers.s3.multipart import Multipart
+from oci_registry.storage.drivers.s3.spool import Slice
+from oci_registry.storage.interfaces import StoreError
+from oci_registry.streams.threads import RunInThread
+from oci_registry.streams.waiters import Waiters
+
+
+@frozen
+class Uploads:
+    """What all new objects of a driver share.
+
+    *run* runs what goes to the bucket; *from_thread* calls something in the reactor's thread;
+    *reads_failed* tells whether objects may be there although they could not be read.
+    """
+
+    bucket: Bucket
+    multipart: Multipart
+    run: RunInThread
+    from_thread: Callable[..., object]
+    reads_failed: Callable[[], bool]
+    limits: S3Limits = DEFAULTS
+
+
+class PartsUpload:
+    """Uploads the parts of one spooled object of *size* bytes, in whichever order they end.
+
+    *is_there* tells before the first part whether to upload nothing. What fails stops the upload until
+    `finish` tries it once more.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        uploads: Uploads,
+        key: str,
+        file: Descriptor,
+        is_there: Callable[[], Awaitable[bool]],
+    ) -> None:
+        self.skipped = False
+        """Whether nothing was uploaded because the object was there."""
+        self._uploads = uploads
+        self._key = key
+        self._file = file
+        self._is_there = is_there
+        self._id: str | None = None
+        self._etags: dict[int, str] = {}
+        self._waiting: deque[tuple[int, int, int]] = deque()
+        self._added = 0
+        self._stopped: StoreError | None = None
+        self._lanes = 0
+        self._idle: Waiters[None] = Waiters()
+
+    def add(self, start: int, length: int, size: int) -> None:
+        """Upload the next part, which is in the spool, of an object that will have *size* bytes."""
+        self._added += 1
+        self._waiting.append((self._added, start, length))
+        self._advance(size)
+
+    def _advance(self, size: int) -> None:
+        # As long as nothing is begun, one lane is enough to begin it.
+        most = 1 if self._id is None else self._uploads.limits.uploads
+        while self._lanes < most and self._has_work():
+            self._lanes += 1
+            self._file.hold(Deferred.fromCoroutine(self._lane(size)))
+
+    def _has_work(self) -> bool:
+        return bool(self._waiting) and self._stopped is None and not self.skipped
+
+    async def _lane(self, size: int) -> None:
+        """Upload one part after the other; keep what goes wrong for the commit."""
+        try:
+            if self._id is None:
+                await self._begin(size)
+                self._advance(size)
+            while self._has_work():
+                await self._put_next()
+        except StoreError as error:
+            self._stopped = self._stopped or error
+        finally:
+            self._lanes -= 1
+            if not self._lanes:
+                self._idle.fire(None)
+
+    async def _begin(self, size: int) -> None:
+        multipart = self._uploads.multipart
+        if await self._is_there():
+            self.skipped = True
+            return
+        try:
+            self._id = await self._uploads.run(multipart.begin, self._key, size)
+        except Unsupported as error:
+            if multipart.supported:
+                multipart.supported = False
+                self._log.warn(
+                    "large blobs are uploaded in one request each, after their download, since the "
+                    "server knows no uploads in parts: {error}",
+                    error=str(error),
+                )
+            raise
+
+    async def _put_next(self) -> None:
+        number, start, length = part = self._waiting.popleft()
+        body = Slice(self._file.number, start, length)
+        try:
+            self._etags[number] = await self._uploads.run(
+                self._uploads.multipart.put, self._key, self._id, number, body, length
+            )
+        except BaseException:
+            self._waiting.append(part)
+            raise
+
+    async def idle(self) -> None:
+        """Wait until no part is being uploaded."""
+        while self._lanes:
+            await self._idle.wait()
+
+    async def finish(self, size: int) -> None:
+        """Upload what is missing of *size* bytes; raises StoreError."""
+        await self.idle()
+        self._stopped, self.skipped = None, False
+        self._advance(size)
+        await self.idle()
+        if self._stopped is not None:
+            raise self._stopped
+
+    def complete(self, replace: bool) -> None:
+        """In a thread: make the parts an object. Raises as `Multipart.complete`."""
+        assert self._id is not None
+        etags = [self._etags[number] for number in range(1, len(self._etags) + 1)]
+        self._uploads.multipart.complete(self._key, self._id, etags, replace=replace)
+
+    def stop(self) -> None:
+        """Begin with no further part."""
+        self._stopped = StoreError("cannot commit what was cancelled")
+
+    def completed(self) -> None:
+        """The upload is no more: it has become an object."""
+        self._id = None
+
+    async def abort(self) -> None:
+        """Give up what was uploaded, once nothing is under way."""
+        await self.idle()
+        upload, self._id = self._id, None
+        if upload is not None:
+            await self._uploads.run(self._uploads.multipart.abort, self._key, upload)
