@@ -51,9 +51,10 @@ from oci_registry.web.blobs import BlobHandler
 from oci_registry.web.lists import ReferrersHandler, TagsHandler
 from oci_registry.web.manifests import ManifestHandler
 from oci_registry.web.patience import Patience
+from oci_registry.web.reply import Handler
 from oci_registry.web.root import Ready, Root
 from oci_registry.web.site import RegistrySite
-from oci_registry.web.v2 import V2, Handler
+from oci_registry.web.v2 import V2
 
 BACKLOG = 1024
 """Connections that may wait to be accepted; Twisted's own default is 50."""
@@ -148,19 +149,16 @@ class Daemon(MultiService):
         referrers_lists = ReferrersLists(referrers, manifests, reactor, trouble)
         manifest_cache = ManifestCache(manifests, tags, sizes, reactor, trouble, metrics)
         handlers: dict[type, Handler] = {
-            ManifestRoute: ManifestHandler(table, manifest_cache, patience),
+            ManifestRoute: ManifestHandler(manifest_cache),
             BlobRoute: BlobHandler(
-                table,
                 BlobCache(blobs, transfers, sizes, trouble, metrics),
-                patience,
-                metrics,
                 redirect=isinstance(storage, S3Settings) and storage.redirect,
                 redirect_ranges=isinstance(storage, S3Settings) and storage.redirect_ranges,
             ),
-            TagsRoute: TagsHandler(table, TagLists(tags, trouble), patience),
-            ReferrersRoute: ReferrersHandler(table, referrers_lists),
+            TagsRoute: TagsHandler(TagLists(tags, trouble)),
+            ReferrersRoute: ReferrersHandler(referrers_lists),
         }
-        v2 = V2(handlers, reactor, metrics)
+        v2 = V2(handlers, table, patience, reactor, metrics)
         access_log = build_access_log(
             settings.log_level, settings.log_format, settings.access_log, reactor
         )
