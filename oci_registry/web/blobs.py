@@ -7,6 +7,7 @@ from attrs import evolve
 from oci_registry.pullthrough.blobs import BlobCache
 from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.spec.digest import Digest
+from oci_registry.spec.errors import RangeInvalid
 from oci_registry.spec.mediatypes import OCTET_STREAM
 from oci_registry.spec.ranges import RequestedRange, parse_range
 from oci_registry.spec.routes import BlobRoute
@@ -18,6 +19,7 @@ from oci_registry.web.reply import (
     Stream,
     conditional,
     content,
+    error_reply,
     matches,
     partial,
     redirect,
@@ -71,6 +73,9 @@ class BlobHandler:
                 return evolve(whole, body=Stream(blob.source(0, blob.size), blob.size))
             body = Stream(blob.source(part.start, part.stop), part.length)
             return evolve(partial(whole, part, blob.size or 0), body=body)
+        except RangeInvalid as error:
+            blob.close()
+            return error_reply(error, blob.outcome)
         except BaseException:
             blob.close()
             raise

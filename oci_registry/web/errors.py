@@ -8,17 +8,11 @@ from twisted.logger import Logger
 from oci_registry.spec.errors import InternalError, RegistryError
 from oci_registry.streams.follower import TransferFailed
 from oci_registry.streams.send import ConsumerGone
-from oci_registry.web.reply import Reply, content
+from oci_registry.web.reply import error_reply
 from oci_registry.web.respond import write
 from oci_registry.web.site import RegistryRequest
 
 _log = Logger()
-
-
-def error_reply(error: RegistryError) -> Reply:
-    """Return an error as a reply: its status, its JSON, and the headers that it brings."""
-    body = error.as_json()
-    return Reply(error.status, {**error.headers, **content("application/json", len(body))}, body)
 
 
 def respond_error(request: RegistryRequest, error: Exception) -> None:

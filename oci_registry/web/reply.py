@@ -10,6 +10,7 @@ from attrs import evolve, frozen
 from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.durations import format_duration
+from oci_registry.spec.errors import RegistryError
 from oci_registry.spec.ranges import ByteRange
 from oci_registry.streams.interfaces import Source
 from oci_registry.streams.send import CHUNK, BytesSource
@@ -97,6 +98,13 @@ def partial(reply: Reply, part: ByteRange, size: int) -> Reply:
     """Return the 206 with a part of the *size* bytes that *reply* is about (RFC 9110 section 15.3.7)."""
     place = {"Content-Range": part.content_range(size), "Content-Length": str(part.length)}
     return evolve(reply, status=206, headers={**reply.headers, **place})
+
+
+def error_reply(error: RegistryError, outcome: Outcome | None = None) -> Reply:
+    """Return an error as a reply: its status, its JSON, and the headers that it brings."""
+    body = error.as_json()
+    headers = {**error.headers, **content("application/json", len(body))}
+    return Reply(error.status, headers, body, outcome)
 
 
 def redirect(url: str, digest: Digest) -> Reply:

@@ -49,7 +49,8 @@ def write(request: RegistryRequest, reply: Reply) -> None:
 
 
 def _set_head(request: RegistryRequest, reply: Reply) -> None:
-    request.setResponseCode(reply.status)
+    if reply.status != request.code:
+        request.setResponseCode(reply.status)
     headers = request.responseHeaders
     for name, value in reply.headers.items():
         # Some values come from upstream; what ends a line in them is taken out by Twisted.

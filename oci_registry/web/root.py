@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -26,6 +27,7 @@ READY_TIMEOUT = 5.0
 """Seconds that the store has to show that it works."""
 _LONGEST = 1000
 """The most characters of a reason that are shown."""
+_PATH = re.compile(r"(?<![\w/])/[^\s:,;\"']+")
 _NOTHING = "there is nothing here"
 
 
@@ -69,7 +71,9 @@ class Ready:
         reason = await self._checking.run("store", self._find_reason)
         if reason is None:
             return _text(b"ready\n")
-        return _text(f"not ready: {reason}\n".encode("ascii", "backslashreplace"), status=503)
+        # Anybody may ask: where the store is on this machine is for the log alone.
+        told = _PATH.sub("...", reason)
+        return _text(f"not ready: {told}\n".encode("ascii", "backslashreplace"), status=503)
 
     async def _find_reason(self) -> str | None:
         """Return why the store cannot be used, None if it can; log that when it has changed."""

@@ -15,7 +15,6 @@ from oci_registry.spec.routes import (
     ManifestRoute,
     NamedRoute,
     ReferrersRoute,
-    Route,
     TagsRoute,
     parse_route,
 )
@@ -25,7 +24,7 @@ from oci_registry.web.errors import respond_error
 from oci_registry.web.pace import Pace
 from oci_registry.web.patience import Patience
 from oci_registry.web.reply import Handler, Reply, RequestInfo, content
-from oci_registry.web.respond import respond
+from oci_registry.web.respond import respond, write
 from oci_registry.web.site import RegistryRequest
 
 _LABELS = {
@@ -69,9 +68,17 @@ class V2(Answering):
             route = parse_route(path, query)
             label = _LABELS[type(route)]
             await self._pace.turn()
-            reply = await self._reply(request, route)
+            if isinstance(route, BaseRoute):
+                reply = _BASE
+            else:
+                target = self._resolve(request, route)
+                info = RequestInfo(request.method == b"HEAD", request.getHeader)
+                reply = await self._handlers[type(route)](target, route, info)
             request.outcome = reply.outcome
-            await respond(request, reply, self._patience)
+            if isinstance(reply.body, bytes):
+                write(request, reply)
+            else:
+                await respond(request, reply, self._patience)
         except Exception as error:
             if not request.gone:
                 with suppress(CancelledError):
@@ -79,14 +86,6 @@ class V2(Answering):
             respond_error(request, error)
         finally:
             self._count(request, label)
-
-    async def _reply(self, request: RegistryRequest, route: Route) -> Reply:
-        """Return what the handler of this type of route answers; raises `RegistryError`."""
-        if isinstance(route, BaseRoute):
-            return _BASE
-        target = self._resolve(request, route)
-        info = RequestInfo(request.method == b"HEAD", request.getHeader)
-        return await self._handlers[type(route)](target, route, info)
 
     def _resolve(self, request: RegistryRequest, route: NamedRoute) -> Target:
         """Return what a request means, and note that for the access log and the client.
