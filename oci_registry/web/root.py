@@ -27,7 +27,7 @@ READY_TIMEOUT = 5.0
 """Seconds that the store has to show that it works."""
 _LONGEST = 1000
 """The most characters of a reason that are shown."""
-_PATH = re.compile(r"(?<![\w/])/[^\s:,;\"']+")
+_PATH = re.compile(r"[^\s:,;\"']*/[^\s:,;\"']*")
 _NOTHING = "there is nothing here"
 
 

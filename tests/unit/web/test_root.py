@@ -154,7 +154,7 @@ class Tree(WebTestCase):
         return lines
 
     def test_not_ready(self) -> None:
-        """A store that fails is a 503 that says why, in words and without paths; the log says it once, and when it is over."""
+        """A store that fails is a 503 that says why, without paths; the log says it once, and its end."""
         lines = self.logged()
         for _ in range(3):
             self.result = fail(StoreError("the disk is full:\r\n\x1b /srv/cache"))
