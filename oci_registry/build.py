@@ -53,9 +53,10 @@ from oci_registry.web.blobs import BlobHandler
 from oci_registry.web.lists import ReferrersHandler, TagsHandler
 from oci_registry.web.manifests import ManifestHandler
 from oci_registry.web.patience import Patience
+from oci_registry.web.reply import Handler
 from oci_registry.web.root import Ready, Root
 from oci_registry.web.site import RegistrySite
-from oci_registry.web.v2 import V2, Handler
+from oci_registry.web.v2 import V2
 
 BACKLOG = 1024
 """Connections that may wait to be accepted; Twisted's own default is 50."""
@@ -256,19 +257,16 @@ class _Builder:
         """Make the distribution API."""
         storage = self.settings.storage
         handlers: dict[type, Handler] = {
-            ManifestRoute: ManifestHandler(table, pull.manifests, patience),
+            ManifestRoute: ManifestHandler(pull.manifests),
             BlobRoute: BlobHandler(
-                table,
                 pull.blobs,
-                patience,
-                self.metrics,
                 redirect=isinstance(storage, S3Settings) and storage.redirect,
                 redirect_ranges=isinstance(storage, S3Settings) and storage.redirect_ranges,
             ),
-            TagsRoute: TagsHandler(table, pull.tag_lists, patience),
-            ReferrersRoute: ReferrersHandler(table, pull.referrers),
+            TagsRoute: TagsHandler(pull.tag_lists),
+            ReferrersRoute: ReferrersHandler(pull.referrers),
         }
-        return V2(handlers, self.reactor, self.metrics)
+        return V2(handlers, table, patience, self.reactor, self.metrics)
 
     def sites(self, v2: V2, store: _Store) -> tuple[RegistrySite, RegistrySite]:
         """Make what answers connections: of clients, and of those who watch the daemon."""

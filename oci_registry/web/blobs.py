@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from oci_registry.metrics import Metrics
+from attrs import evolve
+
 from oci_registry.pullthrough.blobs import BlobCache
 from oci_registry.pullthrough.outcome import Outcome
+from oci_registry.spec.digest import Digest
+from oci_registry.spec.errors import RangeInvalid
 from oci_registry.spec.mediatypes import OCTET_STREAM
 from oci_registry.spec.ranges import RequestedRange, parse_range
 from oci_registry.spec.routes import BlobRoute
 from oci_registry.streams.send import CHUNK
-from oci_registry.upstream.table import UpstreamTable
-from oci_registry.web.patience import Patience
-from oci_registry.web.respond import (
-    not_modified,
+from oci_registry.upstream.table import Target
+from oci_registry.web.reply import (
+    Reply,
+    RequestInfo,
+    Stream,
+    conditional,
+    content,
+    error_reply,
+    matches,
+    partial,
     redirect,
-    resolve,
-    send_bytes,
-    send_source,
-    set_content,
 )
-from oci_registry.web.site import RegistryRequest
 
 
 class BlobHandler:
@@ -29,75 +33,63 @@ class BlobHandler:
     """
 
     def __init__(
-        self,
-        table: UpstreamTable,
-        blobs: BlobCache,
-        patience: Patience,
-        metrics: Metrics,
-        *,
-        redirect: bool = False,
-        redirect_ranges: bool = False,
+        self, blobs: BlobCache, *, redirect: bool = False, redirect_ranges: bool = False
     ) -> None:
-        self._table = table
         self._blobs = blobs
-        self._patience = patience
         self._redirect = redirect
         self._redirect_ranges = redirect_ranges
-        self._sent = metrics.client_bytes.labels("blob")
 
-    async def __call__(self, request: RegistryRequest, route: BlobRoute) -> None:
-        """Answer the request; raises `RegistryError`."""
-        target = resolve(self._table, request, route)
-        if not_modified(request, route.digest, exists=False):
+    async def __call__(self, target: Target, route: BlobRoute, request: RequestInfo) -> Reply:
+        """Return the blob, or what is asked for of it; raises `RegistryError`."""
+        digest = route.digest
+        unless = request.header("if-none-match")
+        if matches(unless, f'"{digest}"', exists=False):
             # The client has these bytes, wherever it has them from: nobody need be asked.
-            return
-        if request.method == b"HEAD":
-            told = await self._blobs.size(target, route.digest)
-            request.outcome = told.outcome
-            if not_modified(request, route.digest):
-                return
-            request.setHeader(b"Accept-Ranges", b"bytes")
-            set_content(request, OCTET_STREAM, told.size, route.digest)
-            send_bytes(request, b"")
-            return
-        asked = _requested_range(request, route)
+            return conditional(_about(digest, None), unless)
+        if request.head:
+            told = await self._blobs.size(target, digest)
+            return conditional(_about(digest, told.size, told.outcome), unless)
+        asked = _requested_range(request, digest)
         if self._redirect if asked is None else self._redirect_ranges:
-            url = await self._blobs.link(target, route.digest)
+            url = await self._blobs.link(target, digest)
             if url is not None:
-                request.outcome = Outcome.HIT
-                redirect(request, url, route.digest)
-                return
+                return redirect(url, digest)
+        return await self._open(target, digest, asked, unless)
+
+    async def _open(
+        self, target: Target, digest: Digest, asked: RequestedRange | None, unless: str | None
+    ) -> Reply:
+        """Return the blob or a part of it, with a source of its bytes."""
         start, stop = (0, None) if asked is None else asked.expected
         head = CHUNK if stop is None else min(CHUNK, stop - start)
-        blob = await self._blobs.open(target, route.digest, head, asked)
-        request.outcome = blob.outcome
+        blob = await self._blobs.open(target, digest, head, asked)
         try:
-            if not_modified(request, route.digest):
+            whole = conditional(_about(digest, blob.size, blob.outcome), unless)
+            if whole.status == 304:
                 blob.close()
-                return
+                return whole
             part = blob.part(asked)
-            request.setHeader(b"Accept-Ranges", b"bytes")
             if part is None:
-                set_content(request, OCTET_STREAM, blob.size, route.digest)
-                source, count = blob.source(0, blob.size), blob.size
-            else:
-                request.setResponseCode(206)
-                content_range = part.content_range(blob.size or 0)
-                request.setHeader(b"Content-Range", content_range.encode())
-                set_content(request, OCTET_STREAM, part.length, route.digest)
-                source, count = blob.source(part.start, part.stop), part.length
+                return evolve(whole, body=Stream(blob.source(0, blob.size), blob.size))
+            body = Stream(blob.source(part.start, part.stop), part.length)
+            return evolve(partial(whole, part, blob.size or 0), body=body)
+        except RangeInvalid as error:
+            blob.close()
+            return error_reply(error, blob.outcome)
         except BaseException:
             blob.close()
             raise
-        try:
-            await send_source(request, source, count, self._patience)
-        finally:
-            self._sent.inc(request.sentLength)
 
 
-def _requested_range(request: RegistryRequest, route: BlobRoute) -> RequestedRange | None:
+def _about(digest: Digest, size: int | None, outcome: Outcome | None = None) -> Reply:
+    """Return a reply that tells of a blob, without its bytes."""
+    headers = {"Accept-Ranges": "bytes", **content(OCTET_STREAM, size, digest)}
+    return Reply(200, headers, outcome=outcome)
+
+
+def _requested_range(request: RequestInfo, digest: Digest) -> RequestedRange | None:
     """Return the range that is asked for, unless it is of another version (RFC 9110 section 13.1.5)."""
-    condition = request.getHeader("if-range")
-    if condition is not None and condition != f'"{route.digest}"':
+    condition = request.header("if-range")
+    if condition is not None and condition != f'"{digest}"':
         return None
-    return parse_range(request.getHeader("range"))
+    return parse_range(request.header("range"))

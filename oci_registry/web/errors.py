@@ -8,6 +8,8 @@ from twisted.logger import Logger
 from oci_registry.spec.errors import InternalError, RegistryError
 from oci_registry.streams.follower import TransferFailed
 from oci_registry.streams.send import ConsumerGone
+from oci_registry.web.reply import error_reply
+from oci_registry.web.respond import write
 from oci_registry.web.site import RegistryRequest
 
 _log = Logger()
@@ -16,9 +18,9 @@ _log = Logger()
 def respond_error(request: RegistryRequest, error: Exception) -> None:
     """Answer a request with an error.
 
-    Before the headers are out that is the error's status and its JSON body; after that all that can
-    be done is to close the connection short of what was announced. What is our own fault is logged,
-    and the client learns nothing of it.
+    Before the headers are out that is `error_reply`; after that all that can be done is to close the
+    connection short of what was announced. What is our own fault is logged, and the client learns
+    nothing of it.
     """
     if isinstance(error, CancelledError | ConsumerGone) or request.gone:
         return
@@ -31,13 +33,4 @@ def respond_error(request: RegistryRequest, error: Exception) -> None:
     if not isinstance(error, RegistryError):
         _log.failure("{method} {uri!r} failed", method=request.method, uri=request.uri[:512])
         error = InternalError("the mirror failed; its log says why")
-    body = error.as_json()
-    request.setResponseCode(error.status)
-    for name in (b"Accept-Ranges", b"Content-Range", b"Docker-Content-Digest", b"ETag"):
-        request.responseHeaders.removeHeader(name)
-    for header, value in error.headers.items():
-        request.setHeader(header.encode("ascii"), value.encode("latin-1", "replace"))
-    request.setHeader(b"Content-Type", b"application/json")
-    request.setHeader(b"Content-Length", b"%d" % len(body))
-    request.write(body)
-    request.finish()
+    write(request, error_reply(error))

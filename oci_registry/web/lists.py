@@ -3,107 +3,102 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import quote, urlencode
+
+from attrs import frozen
 
 from oci_registry.pullthrough.lists import TagLists
 from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.pullthrough.referrers import ReferrersLists
-from oci_registry.spec.durations import format_duration
 from oci_registry.spec.errors import Unavailable
 from oci_registry.spec.links import format_next_link
 from oci_registry.spec.mediatypes import OCI_INDEX
 from oci_registry.spec.routes import ReferrersRoute, TagsRoute
 from oci_registry.upstream.interfaces import Page
-from oci_registry.upstream.table import UpstreamTable
-from oci_registry.web.patience import Patience
-from oci_registry.web.respond import resolve, send_bytes, send_source, set_content
-from oci_registry.web.site import RegistryRequest
+from oci_registry.upstream.table import Target
+from oci_registry.web.reply import Reply, RequestInfo, Stream, age_shown, content, warning
 
-LARGE = 1024 * 1024
-"""Bytes of a list beyond which it is sent at the client's pace."""
-MAX_UNSENT = 256 * 1024 * 1024
-"""Bytes of such lists that clients may be taking at once."""
 _PIECE = 5000
+
+
+@frozen
+class ListLimits:
+    """Bytes: *large*, beyond which a list is sent at the client's pace, and *unsent* of all such lists."""
+
+    large: int = 1024 * 1024
+    unsent: int = 256 * 1024 * 1024
 
 
 class TagsHandler:
     """List tags under the name that the client used, with links that lead back here."""
 
-    def __init__(self, table: UpstreamTable, lists: TagLists, patience: Patience) -> None:
-        self._table = table
+    def __init__(
+        self,
+        lists: TagLists,
+        limits: ListLimits = ListLimits(),
+    ) -> None:
         self._lists = lists
-        self._patience = patience
+        self._limits = limits
         self._unsent = 0
 
-    async def __call__(self, request: RegistryRequest, route: TagsRoute) -> None:
-        """Answer the request; raises `RegistryError`."""
-        target = resolve(self._table, request, route)
+    async def __call__(self, target: Target, route: TagsRoute, request: RequestInfo) -> Reply:
+        """Return the list; raises `RegistryError`."""
         served = await self._lists.get(target, route.n, route.last, route.query)
-        request.outcome = Outcome.STALE if served.from_store else Outcome.MISS
+        headers: dict[str, str] = {}
         if served.from_store:
-            _warn(
-                request,
+            headers |= warning(
                 f"{target.upstream.namespace} cannot be asked; "
-                "these are the tags that are stored here",
+                "these are the tags that are stored here"
             )
         elif served.page.warning is not None:
-            _warn(request, served.page.warning)
+            headers |= warning(served.page.warning)
         query = _next_query(served.page, route)
         if query is not None:
             path = quote(f"{route.name.path}/tags/list", safe="/:[]")
-            request.setHeader(b"Link", format_next_link(f"{path}?{query}").encode("ascii"))
+            headers["Link"] = format_next_link(f"{path}?{query}")
         pieces = _pieces(route.name.text, served.page.tags)
-        del served
-        await self._send(request, pieces)
-
-    async def _send(self, request: RegistryRequest, pieces: list[bytes]) -> None:
         length = sum(map(len, pieces))
-        set_content(request, "application/json", length)
-        if length <= LARGE or request.method == b"HEAD":
-            send_bytes(request, b"".join(pieces))
-            return
-        if self._unsent + length > MAX_UNSENT:
+        headers |= content("application/json", length)
+        outcome = Outcome.STALE if served.from_store else Outcome.MISS
+        if request.head:
+            return Reply(200, headers, outcome=outcome)
+        return Reply(200, headers, self._body(pieces, length), outcome)
+
+    def _body(self, pieces: list[bytes], length: int) -> bytes | Stream:
+        if length <= self._limits.large:
+            return b"".join(pieces)
+        if self._unsent + length > self._limits.unsent:
             raise Unavailable(
                 "too many long lists of tags are being sent", headers={"Retry-After": "10"}
             )
         self._unsent += length
-        try:
-            await send_source(request, _Pieces(pieces), length, self._patience)
-        finally:
-            self._unsent -= length
+        return Stream(_Pieces(pieces, lambda: self._sent(length)), length)
+
+    def _sent(self, length: int) -> None:
+        self._unsent -= length
 
 
 class ReferrersHandler:
     """List what refers to a manifest."""
 
-    def __init__(self, table: UpstreamTable, lists: ReferrersLists) -> None:
-        self._table = table
+    def __init__(self, lists: ReferrersLists) -> None:
         self._lists = lists
 
-    async def __call__(self, request: RegistryRequest, route: ReferrersRoute) -> None:
-        """Answer the request; raises `RegistryError`."""
-        target = resolve(self._table, request, route)
+    async def __call__(self, target: Target, route: ReferrersRoute, _request: RequestInfo) -> Reply:
+        """Return the list; raises `RegistryError`."""
         served = await self._lists.get(target, route.digest, route.artifact_type)
-        request.outcome = Outcome.MISS if served.age is None else Outcome.STALE
+        headers = content(OCI_INDEX, len(served.body))
         if served.age is not None:
-            age = int(served.age)
-            shown = format_duration(age - age % 60 if age >= 60 else age)
-            request.setHeader(b"Age", b"%d" % age)
-            _warn(
-                request,
-                f"{target.upstream.namespace} cannot be asked; this list was given {shown} ago",
-            )
+            why = f"{target.upstream.namespace} cannot be asked"
+            headers["Age"] = str(int(served.age))
+            headers |= warning(f"{why}; this list was given {age_shown(served.age)} ago")
         elif served.warning is not None:
-            _warn(request, served.warning)
+            headers |= warning(served.warning)
         if served.filtered:
-            request.setHeader(b"OCI-Filters-Applied", b"artifactType")
-        set_content(request, OCI_INDEX, len(served.body))
-        send_bytes(request, served.body)
-
-
-def _warn(request: RegistryRequest, text: str) -> None:
-    request.setHeader(b"Warning", f'299 - "{text}"'.encode("ascii", "replace"))
+            headers["OCI-Filters-Applied"] = "artifactType"
+        outcome = Outcome.MISS if served.age is None else Outcome.STALE
+        return Reply(200, headers, served.body, outcome)
 
 
 def _next_query(page: Page, route: TagsRoute) -> str | None:
@@ -126,10 +121,14 @@ def _pieces(name: str, tags: Sequence[str]) -> list[bytes]:
 
 
 class _Pieces:
-    """Pieces of a body as a `Source`; each is given back when it has been read."""
+    """Pieces of a body as a `Source`; each is given back when it has been read.
 
-    def __init__(self, pieces: list[bytes]) -> None:
+    *closed* is called once, when nothing more is read.
+    """
+
+    def __init__(self, pieces: list[bytes], closed: Callable[[], None]) -> None:
         self._pieces = pieces[::-1]
+        self._closed: Callable[[], None] | None = closed
 
     def read(self, limit: int) -> bytes:
         """Return the next bytes."""
@@ -143,3 +142,6 @@ class _Pieces:
     def close(self) -> None:
         """Give back what is left."""
         self._pieces.clear()
+        closed, self._closed = self._closed, None
+        if closed is not None:
+            closed()

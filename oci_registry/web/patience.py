@@ -1,10 +1,11 @@
-"""Clients that stop reading without leaving: they are let go after a while."""
+"""Responses that do not go on: headers that leave without a body, clients that read nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -12,26 +13,37 @@ from twisted.logger import Logger
 from oci_registry.streams.send import Sender
 from oci_registry.web.site import RegistryRequest
 
-HEADERS_WITHIN = 5.0
-"""Seconds after which the headers of a response leave without a body; containerd waits 30 in all."""
-LIMIT = 300.0
-"""Seconds without a byte taken after which a client is let go."""
+
+@frozen
+class PatienceLimits:
+    """Seconds until the headers of a response leave without a body, and that a client may read nothing.
+
+    containerd waits 30 s for headers in all.
+    """
+
+    headers: float = 5.0
+    reading: float = 300.0
 
 
 class Patience:
-    """Look at all running responses now and then, instead of a timer for each."""
+    """Ends what clients and we wait for: looks at all running responses now and then."""
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        limits: PatienceLimits = PatienceLimits(),
+    ) -> None:
         self._clock = clock
+        self._limits = limits
         self._watched: dict[Sender, tuple[RegistryRequest, int]] = {}
         self._loop = LoopingCall(self.look)
         self._loop.clock = clock
 
     def start(self) -> None:
         """Begin to look."""
-        self._loop.start(LIMIT, now=False)
+        self._loop.start(self._limits.reading, now=False)
 
     def stop(self) -> None:
         """Look no more."""
@@ -46,7 +58,7 @@ class Patience:
         but not later than clients wait for them.
         """
         self._watched[sender] = (request, -1)
-        headers = self._clock.callLater(HEADERS_WITHIN, self._send_headers, request)
+        headers = self._clock.callLater(self._limits.headers, self._send_headers, request)
         try:
             yield
         finally:
@@ -59,10 +71,10 @@ class Patience:
             request.write(b"")
 
     def look(self) -> None:
-        """Let go of the clients that have taken nothing since the last look."""
+        """Close the connections of clients that have taken nothing since the last look."""
         for sender, (request, sent) in list(self._watched.items()):
             if sender.paused and sender.sent == sent:
-                self._log.info("a client that has stopped reading is let go")
+                self._log.info("a client has stopped reading; its connection is closed")
                 request.abort()
             else:
                 self._watched[sender] = (request, sender.sent)

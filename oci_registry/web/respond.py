@@ -1,79 +1,70 @@
-"""What every response has in common, and how bodies are sent."""
+"""Replies as responses: the one place that writes to a request."""
 
 from __future__ import annotations
 
 from twisted.internet.interfaces import IConsumer, IProducer
 from zope.interface import implementer
 
-from oci_registry.spec.digest import Digest
-from oci_registry.spec.routes import NamedRoute
-from oci_registry.streams.interfaces import Source
 from oci_registry.streams.send import Sender
-from oci_registry.upstream.table import Target, UpstreamTable
 from oci_registry.web.patience import Patience
+from oci_registry.web.reply import Reply, Stream
 from oci_registry.web.site import RegistryRequest
 
 
-def set_content(
-    request: RegistryRequest, media_type: str, length: int | None, digest: Digest | None = None
-) -> None:
-    """Set the headers that say what the body is. Without *length* it will be sent in chunks."""
+async def respond(request: RegistryRequest, reply: Reply, patience: Patience) -> None:
+    """Write a reply whose body may have to be waited for; return when it is finished.
+
+    A HEAD, and a 304, get its headers only. Nobody is written to who has left. The headers leave with
+    the first byte of the body, or when *patience* ends; what fails before that can still be answered
+    with an error. Raises what the source raises, and `ConsumerGone` when the client leaves. The source
+    is closed, whatever happens.
+    """
+    if not isinstance(reply.body, Stream):
+        write(request, reply)
+        return
+    try:
+        if request.method == b"HEAD" or reply.status == 304:
+            write(request, reply)
+        elif not request.gone:
+            _set_head(request, reply)
+            await _send(request, reply.body, patience)
+    except BaseException:
+        if not request.startedWriting:
+            for name in reply.headers:
+                request.responseHeaders.removeHeader(name)
+        raise
+    finally:
+        reply.body.source.close()
+
+
+def write(request: RegistryRequest, reply: Reply) -> None:
+    """Write a reply whose body is at hand, unless the client has left."""
+    if request.gone:
+        return
+    _set_head(request, reply)
+    if isinstance(reply.body, bytes):
+        # Of a HEAD and a 304 the request itself sends the headers only.
+        request.write(reply.body)
+    request.finish()
+
+
+def _set_head(request: RegistryRequest, reply: Reply) -> None:
+    if reply.status != request.code:
+        request.setResponseCode(reply.status)
     headers = request.responseHeaders
-    headers.setRawHeaders(b"Content-Type", [media_type.encode("latin-1", "replace")])
-    if length is not None:
-        headers.setRawHeaders(b"Content-Length", [b"%d" % length])
-    if digest is not None:
-        text = str(digest).encode("ascii")
-        headers.setRawHeaders(b"Docker-Content-Digest", [text])
-        headers.setRawHeaders(b"ETag", [b'"' + text + b'"'])
+    for name, value in reply.headers.items():
+        # Some values come from upstream; what ends a line in them is taken out by Twisted.
+        headers.setRawHeaders(name, [value.encode("latin-1", "replace")])
 
 
-def resolve(table: UpstreamTable, request: RegistryRequest, route: NamedRoute) -> Target:
-    """Return what a request means, and note that for the access log and the client.
-
-    The response says which registry it is about, an error too: the client's ``ns`` where it gave one
-    (OCI-Namespace). Raises `NameUnknown`.
-    """
-    target = table.resolve(route.name, route.ns)
-    request.namespace = target.upstream.namespace
-    request.setHeader(b"OCI-Namespace", (route.ns or request.namespace).encode())
-    return target
-
-
-def not_modified(request: RegistryRequest, digest: Digest, *, exists: bool = True) -> bool:
-    """Whether the client says that it has this content already (RFC 9110 section 13.1.2).
-
-    Then the response is made a 304. *exists*: there is such content, which is all that ``*`` asks.
-    """
-    header = request.getHeader("if-none-match")
-    if header is None:
-        return False
-    tags = {tag.strip().removeprefix("W/") for tag in header.split(",")}
-    if f'"{digest}"' not in tags and not (exists and "*" in tags):
-        return False
-    request.setResponseCode(304)
-    request.responseHeaders.removeHeader(b"Content-Length")
-    request.responseHeaders.removeHeader(b"Content-Type")
-    request.setHeader(b"ETag", f'"{digest}"'.encode("ascii"))
-    request.finish()
-    return True
-
-
-def redirect(request: RegistryRequest, url: str, digest: Digest) -> None:
-    """Send the client elsewhere for this one time (RFC 9110 section 15.4.8)."""
-    request.setResponseCode(307)
-    request.setHeader(b"Location", url.encode("ascii"))
-    request.setHeader(b"Docker-Content-Digest", str(digest).encode("ascii"))
-    # The link holds a signature, which is good for some minutes only.
-    request.setHeader(b"Cache-Control", b"no-store")
-    request.setHeader(b"Content-Length", b"0")
-    request.responseHeaders.removeHeader(b"Content-Type")
-    request.finish()
-
-
-def send_bytes(request: RegistryRequest, body: bytes) -> None:
-    """Send a body that is at hand; headers only for a HEAD."""
-    request.write(body)
+async def _send(request: RegistryRequest, body: Stream, patience: Patience) -> None:
+    sender = Sender(body.source, _GuardedRequest(request), body.length)
+    done = sender.start()
+    if done.called:
+        await done
+    else:
+        with patience.watching(sender, request):
+            await done
     request.finish()
 
 
@@ -99,20 +90,3 @@ class _GuardedRequest:
 
     def write(self, data: bytes) -> None:
         self._request.write(data)
-
-
-async def send_source(
-    request: RegistryRequest, source: Source, count: int | None, patience: Patience
-) -> None:
-    """Send *count* bytes of *source* as the response's body and finish it.
-
-    Raises what the source raises, and `ConsumerGone` when the client leaves; the source is closed.
-    """
-    sender = Sender(source, _GuardedRequest(request), count)
-    done = sender.start()
-    if not done.called:
-        with patience.watching(sender, request):
-            await done
-    else:
-        await done
-    request.finish()

@@ -2,92 +2,106 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET
 
 from oci_registry.metrics import Metrics
-from oci_registry.spec.errors import NameUnknown, Unavailable, Unsupported
+from oci_registry.spec.errors import NameUnknown
+from oci_registry.storage.interfaces import StoreError
+from oci_registry.streams.flight import SingleFlight
+from oci_registry.web.answering import Answering, check_method
 from oci_registry.web.errors import respond_error
-from oci_registry.web.respond import send_bytes, set_content
+from oci_registry.web.reply import Reply, content
+from oci_registry.web.respond import write
 from oci_registry.web.site import RegistryRequest
-from oci_registry.web.v2 import ALLOWED
 
 READY_TIMEOUT = 5.0
 """Seconds that the store has to show that it works."""
+_LONGEST = 1000
+"""The most characters of a reason that are shown."""
+_PATH = re.compile(r"[^\s:,;\"']*/[^\s:,;\"']*")
 _NOTHING = "there is nothing here"
 
 
-class Text(Resource):
+class Page(Answering):
     """A small page, made anew for each request."""
 
-    isLeaf = True
-
-    def __init__(self, page: Callable[[], bytes], media_type: str = "text/plain") -> None:
+    def __init__(self, make: Callable[[], Awaitable[Reply]]) -> None:
         super().__init__()
-        self._page = page
-        self._media_type = media_type
+        self._make = make
 
-    def render(self, request: Any) -> int:
+    async def answer(self, request: RegistryRequest) -> None:
         """Answer with the page."""
-        if request.method.decode("latin-1") not in ALLOWED:
-            error = Unsupported.for_method(request.method.decode("latin-1"), ALLOWED)
+        try:
+            check_method(request)
+            if request.postpath:
+                raise NameUnknown(_NOTHING)
+            write(request, await self._make())
+        except Exception as error:
             respond_error(request, error)
-        elif request.postpath:
-            respond_error(request, NameUnknown(_NOTHING))
-        else:
-            self.answer(request)
-        return NOT_DONE_YET
-
-    def answer(self, request: RegistryRequest) -> None:
-        """Send the page."""
-        body = self._page()
-        set_content(request, self._media_type, len(body))
-        send_bytes(request, body)
 
 
-class Ready(Text):
-    """``/readyz``: 200 when the store can be read and written, else 503 with the reason in the log."""
+class Ready:
+    """Tells whether the store can be read and written, within *within* seconds; if not, why."""
 
     _log = Logger()
 
-    def __init__(self, check: Callable[[], Deferred[None]], clock: IReactorTime) -> None:
-        super().__init__(lambda: b"ready\n")
+    def __init__(
+        self,
+        check: Callable[[], Deferred[None]],
+        clock: IReactorTime,
+        within: float = READY_TIMEOUT,
+    ) -> None:
         self._check = check
         self._clock = clock
-        self._checking: Deferred[None] | None = None
-        self._waiting: list[RegistryRequest] = []
+        self._within = within
+        self._checking: SingleFlight[str, str | None] = SingleFlight()
+        self._reason: str | None = None
 
-    def answer(self, request: RegistryRequest) -> None:
-        """Try the store, once for all who ask at the same time."""
-        request.notifyFinish().addErrback(lambda _: self._forget(request))
-        self._waiting.append(request)
-        if self._checking is None:
-            self._checking = self._check().addTimeout(READY_TIMEOUT, self._clock)
-            self._checking.addBoth(self._checked)
+    async def __call__(self) -> Reply:
+        """Try the store, once for all who ask at the same time; 200, or 503 with the reason."""
+        reason = await self._checking.run("store", self._find_reason)
+        if reason is None:
+            return _text(b"ready\n")
+        # Anybody may ask: where the store is on this machine is for the log alone.
+        told = _PATH.sub("...", reason)
+        return _text(f"not ready: {told}\n".encode("ascii", "backslashreplace"), status=503)
 
-    def _forget(self, request: RegistryRequest) -> None:
-        if request in self._waiting:
-            self._waiting.remove(request)
+    async def _find_reason(self) -> str | None:
+        """Return why the store cannot be used, None if it can; log that when it has changed."""
+        try:
+            await self._check().addTimeout(self._within, self._clock)
+            reason = None
+        except DeferredTimeout:
+            reason = f"the store did not answer within {self._within:g} s"
+        except StoreError as error:
+            reason = _one_line(str(error))
+        except Exception:
+            self._log.failure("the check of the store failed")
+            reason = "the store could not be checked; the log says why"
+        before, self._reason = self._reason, reason
+        if reason is not None and reason != before:
+            self._log.error("the store is not usable: {reason}", reason=reason)
+        elif reason is None and before is not None:
+            self._log.info("the store is usable again")
+        return reason
 
-    def _checked(self, result: object) -> None:
-        self._checking = None
-        waiting, self._waiting = self._waiting, []
-        failed = isinstance(result, Failure)
-        if isinstance(result, Failure):
-            self._log.error("the store is not usable: {error}", error=result.getErrorMessage())
-        for request in waiting:
-            if failed:
-                respond_error(request, Unavailable("the store is not usable; the log says why"))
-            else:
-                super().answer(request)
+
+def _one_line(text: str) -> str:
+    """Return a text, some of which may come from a server, as one line of bounded length."""
+    return "".join(c if c.isprintable() else " " for c in text[:_LONGEST])
+
+
+def _text(body: bytes, media_type: str = "text/plain", status: int = 200) -> Reply:
+    return Reply(status, content(media_type, len(body)), body)
 
 
 class Root(Resource):
@@ -101,17 +115,24 @@ class Root(Resource):
         self, ready: Ready, *, metrics: Metrics | None = None, v2: Resource | None = None
     ) -> None:
         super().__init__()
-        alive = Text(lambda: b"oci-registry\n")
+
+        async def is_alive() -> Reply:
+            return _text(b"oci-registry\n")
+
+        async def nothing() -> Reply:
+            raise NameUnknown(_NOTHING + ("" if v2 is None else "; the registry is below /v2/"))
+
+        alive = Page(is_alive)
         self.putChild(b"", alive)
         for name in (b"healthz", b"health"):
             self.putChild(name, alive)
-        self.putChild(b"readyz", ready)
+        self.putChild(b"readyz", Page(ready))
         if metrics is not None:
-            self.putChild(b"metrics", Text(metrics.page, CONTENT_TYPE_LATEST))
+            self.putChild(b"metrics", Page(_metrics_page(metrics)))
         if v2 is not None:
             self.putChild(b"v2", v2)
         self._v2 = v2
-        self._nothing = _Nothing("; the registry is below /v2/" if v2 is not None else "")
+        self._nothing = Page(nothing)
 
     def getChildWithDefault(self, path: bytes, request: Any) -> Resource:
         """Return what answers a path whose first segment is *path*."""
@@ -130,12 +151,8 @@ class Root(Resource):
         return self._nothing.render(request)
 
 
-class _Nothing(Text):
-    """Says that there is nothing, and *instead* where there is something."""
+def _metrics_page(metrics: Metrics) -> Callable[[], Awaitable[Reply]]:
+    async def page() -> Reply:
+        return _text(metrics.page(), CONTENT_TYPE_LATEST)
 
-    def __init__(self, instead: str) -> None:
-        super().__init__(lambda: b"")
-        self._instead = instead
-
-    def answer(self, request: RegistryRequest) -> None:
-        respond_error(request, NameUnknown(_NOTHING + self._instead))
+    return page

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from io import BytesIO
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -17,6 +16,7 @@ from twisted.web.server import Request, Site
 
 from oci_registry.logs import AccessEntry, AccessLog
 from oci_registry.pullthrough.outcome import Outcome
+from oci_registry.streams.waiters import Waiters
 from oci_registry.web.channel import RegistryChannel
 from oci_registry.web.head import origin_form
 from oci_registry.web.shown import shown, without_secrets
@@ -99,7 +99,7 @@ class RegistrySite(Site):
         self._channels: set[RegistryChannel] = set()
         self.closing = False
         """Whether no further request is taken."""
-        self._empty: list[Deferred[None]] = []
+        self._empty: Waiters[None] = Waiters()
 
     def connection_count(self) -> int:
         """Return how many connections are open."""
@@ -117,9 +117,7 @@ class RegistrySite(Site):
         """A connection is gone."""
         self._channels.discard(channel)
         if not self._channels:
-            waiting, self._empty = self._empty, []
-            for waiter in waiting:
-                waiter.callback(None)
+            self._empty.fire(None)
 
     def close(self, grace: float) -> Deferred[None]:
         """End idle connections now, busy ones after their response, and all after *grace* seconds.
@@ -127,15 +125,18 @@ class RegistrySite(Site):
         Fires when there is none left.
         """
         self.closing = True
-        done: Deferred[None] = Deferred()
         if not self._channels:
-            done.callback(None)
-            return done
-        self._empty.append(done)
+            return succeed(None)
         late = self.reactor.callLater(grace, self._abort_all)
+
+        def closed(_: None) -> None:
+            if late.active():
+                late.cancel()
+
+        done = self._empty.wait().addCallback(closed)
         for channel in list(self._channels):
             channel.close_when_idle()
-        return done.addBoth(_cancelling(late.cancel, late.active))
+        return done
 
     def _abort_all(self) -> None:
         self._log.warn(
@@ -164,12 +165,3 @@ class RegistrySite(Site):
                 outcome=None if ours.outcome is None else ours.outcome.value,
             )
         )
-
-
-def _cancelling(cancel: Callable[[], None], active: Callable[[], bool]) -> Callable[[Any], Any]:
-    def done(result: Any) -> Any:
-        if active():
-            cancel()
-        return result
-
-    return done

@@ -1,33 +1,32 @@
-"""Everything below ``/v2``: parse once, dispatch by the type of the route."""
+"""Everything below ``/v2``: parse once, resolve, dispatch by the type of the route, write the reply."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET
 
 from oci_registry.metrics import Metrics
-from oci_registry.spec.errors import Unsupported
 from oci_registry.spec.routes import (
     BaseRoute,
     BlobRoute,
     ManifestRoute,
+    NamedRoute,
     ReferrersRoute,
     TagsRoute,
     parse_route,
 )
+from oci_registry.upstream.table import Target, UpstreamTable
+from oci_registry.web.answering import METHODS, Answering, check_method
 from oci_registry.web.errors import respond_error
 from oci_registry.web.pace import Pace
-from oci_registry.web.respond import send_bytes, set_content
+from oci_registry.web.patience import Patience
+from oci_registry.web.reply import Handler, Reply, RequestInfo, content
+from oci_registry.web.respond import respond, write
 from oci_registry.web.site import RegistryRequest
 
-ALLOWED = ("GET", "HEAD")
-_METHODS = frozenset(method.encode() for method in ALLOWED)
 _LABELS = {
     BaseRoute: "base",
     ManifestRoute: "manifest",
@@ -35,43 +34,51 @@ _LABELS = {
     TagsRoute: "tags",
     ReferrersRoute: "referrers",
 }
+_BASE = Reply(200, content("application/json", 2), b"{}")
+"""``/v2/``: this is a registry, whatever the upstreams do."""
 
-Handler = Callable[[RegistryRequest, Any], Awaitable[None]]
 
-
-class V2(Resource):
+class V2(Answering):
     """The distribution API. *handlers*: who answers each type of route but the base."""
 
-    isLeaf = True
-
     def __init__(
-        self, handlers: dict[type, Handler], clock: IReactorTime, metrics: Metrics
+        self,
+        handlers: Mapping[type, Handler],
+        table: UpstreamTable,
+        patience: Patience,
+        clock: IReactorTime,
+        metrics: Metrics,
     ) -> None:
         super().__init__()
-        self._handlers: dict[type, Handler] = {BaseRoute: _base, **handlers}
+        self._handlers = handlers
+        self._table = table
+        self._patience = patience
         self._clock = clock
         self._metrics = metrics
+        self._blob_bytes = metrics.client_bytes.labels("blob")
         self._pace = Pace(clock)
 
-    def render(self, request: Any) -> int:
-        """Answer a request, now or later."""
-        answering = Deferred.fromCoroutine(self._answer(request))
-        if not answering.called:
-            # The client may leave before there is an answer: what it waited for goes on without it.
-            request.notifyFinish().addErrback(lambda _: answering.cancel())
-        return NOT_DONE_YET
-
-    async def _answer(self, request: RegistryRequest) -> None:
+    async def answer(self, request: RegistryRequest) -> None:
+        """Answer a request with a reply or an error, and count it."""
         request.setHeader(b"Docker-Distribution-Api-Version", b"registry/2.0")
         label = "none"
         try:
-            if request.method not in _METHODS:
-                raise Unsupported.for_method(request.method.decode("latin-1"), ALLOWED)
+            check_method(request)
             path, _, query = request.uri.partition(b"?")
             route = parse_route(path, query)
             label = _LABELS[type(route)]
             await self._pace.turn()
-            await self._handlers[type(route)](request, route)
+            if isinstance(route, BaseRoute):
+                reply = _BASE
+            else:
+                target = self._resolve(request, route)
+                info = RequestInfo(request.method == b"HEAD", request.getHeader)
+                reply = await self._handlers[type(route)](target, route, info)
+            request.outcome = reply.outcome
+            if isinstance(reply.body, bytes):
+                write(request, reply)
+            else:
+                await respond(request, reply, self._patience)
         except Exception as error:
             if not request.gone:
                 with suppress(CancelledError):
@@ -80,13 +87,20 @@ class V2(Resource):
         finally:
             self._count(request, label)
 
+    def _resolve(self, request: RegistryRequest, route: NamedRoute) -> Target:
+        """Return what a request means, and note that for the access log and the client.
+
+        The response says which registry it is about, an error too: the client's ``ns`` where it gave
+        one (OCI-Namespace). Raises `NameUnknown`.
+        """
+        target = self._table.resolve(route.name, route.ns)
+        request.namespace = target.upstream.namespace
+        request.setHeader(b"OCI-Namespace", (route.ns or request.namespace).encode())
+        return target
+
     def _count(self, request: RegistryRequest, label: str) -> None:
-        method = request.method.decode() if request.method in _METHODS else "other"
+        method = request.method.decode() if request.method in METHODS else "other"
         status = str(request.code) if request.finished else "gone"
         self._metrics.response(label, method, status, self._clock.seconds() - request.began)
-
-
-async def _base(request: RegistryRequest, _route: BaseRoute) -> None:
-    """``/v2/``: this is a registry, whatever the upstreams do."""
-    set_content(request, "application/json", 2)
-    send_bytes(request, b"{}")
+        if label == "blob" and request.code < 300:
+            self._blob_bytes.inc(request.sentLength)

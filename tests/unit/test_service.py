@@ -31,7 +31,6 @@ from oci_registry.storage.drivers.memory import MemoryDriver
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.upstream.connecting import Connector
 from oci_registry.upstream.table import UpstreamTable
-from oci_registry.web import root
 from oci_registry.web.patience import Patience
 from oci_registry.web.root import READY_TIMEOUT
 from oci_registry.web.site import RegistrySite
@@ -393,19 +392,21 @@ class Stopping(ServiceTestCase):
 
     def test_grace(self) -> None:
         """A response that does not end is cut off after the grace period."""
-        self.patch(root, "READY_TIMEOUT", 1000.0)
-        connection, stopped = self.stop_with_a_response_under_way()
-        self.reactor.advance(29)
+        settings = evolve(SETTINGS, shutdown_grace=READY_TIMEOUT - 1)
+        connection, stopped = self.stop_with_a_response_under_way(settings)
+        self.reactor.advance(READY_TIMEOUT - 2)
         self.assertFalse(connection.transport.aborted)
-        self.reactor.advance(2)
+        self.reactor.advance(1)
         self.assertTrue(connection.transport.aborted)
         connection.leave()
         self.successResultOf(stopped)
         self.assertFalse(any(pool.running for pool in self.pools))
 
-    def stop_with_a_response_under_way(self) -> tuple[Connection, Deferred[Any]]:
+    def stop_with_a_response_under_way(
+        self, settings: Settings = SETTINGS
+    ) -> tuple[Connection, Deferred[Any]]:
         self.patch(MemoryDriver, "check", lambda _: Deferred())
-        daemon = self.start()
+        daemon = self.start(settings)
         connection = Connection(self.site())
         connection.ask("/readyz")
         return connection, daemon.stopService()

@@ -7,9 +7,10 @@ from oci_registry.pullthrough.lists import TagLists
 from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
 from oci_registry.upstream.table import UpstreamTable
 from oci_registry.web.blobs import BlobHandler
-from oci_registry.web.lists import ReferrersHandler, TagsHandler
+from oci_registry.web.lists import ListLimits, ReferrersHandler, TagsHandler
 from oci_registry.web.manifests import ManifestHandler
 from oci_registry.web.patience import Patience
+from oci_registry.web.reply import Handler
 from oci_registry.web.v2 import V2
 from tests.support.fake_upstream import FakeUpstream, no_catch_all
 from tests.support.settings import upstream_settings
@@ -19,6 +20,8 @@ from tests.unit.web.support import Answer, WebTestCase
 
 class HandlerTestCase(WebTestCase, CacheTestCase):
     """Requests to a mirror whose default registry is `upstream`, docker.io."""
+
+    list_limits = ListLimits()
 
     def setUp(self) -> None:
         WebTestCase.setUp(self)
@@ -38,14 +41,13 @@ class HandlerTestCase(WebTestCase, CacheTestCase):
             dynamic=True,
         )
         tags = TagLists(self.tag_store, self.trouble)
-        patience = Patience(self.clock)
-        handlers = {
-            ManifestRoute: ManifestHandler(table, self.manifests, patience),
-            BlobRoute: BlobHandler(table, self.blobs, patience, self.metrics, **options),
-            TagsRoute: TagsHandler(table, tags, patience),
-            ReferrersRoute: ReferrersHandler(table, self.referrers),
+        handlers: dict[type, Handler] = {
+            ManifestRoute: ManifestHandler(self.manifests),
+            BlobRoute: BlobHandler(self.blobs, **options),
+            TagsRoute: TagsHandler(tags, self.list_limits),
+            ReferrersRoute: ReferrersHandler(self.referrers),
         }
-        self.serve(V2(handlers, self.clock, self.metrics))
+        self.serve(V2(handlers, table, Patience(self.clock), self.clock, self.metrics))
 
     def upstream_for(self, settings: UpstreamSettings) -> FakeUpstream:
         if settings.namespace == "docker.io":

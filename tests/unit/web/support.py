@@ -16,7 +16,10 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 
 from oci_registry.logs import AccessEntry, AccessLog
+from oci_registry.upstream.table import UpstreamTable
 from oci_registry.web.site import RegistryRequest, RegistrySite
+from tests.support.fake_upstream import FakeUpstream, no_catch_all
+from tests.support.settings import upstream_settings
 
 
 class Transport(StringTransport):
@@ -152,6 +155,17 @@ class WebTestCase(SynchronousTestCase):
         connection = self.connect()
         connection.ask(path, method, **headers)
         return connection
+
+
+def docker_hub() -> UpstreamTable:
+    """Return a table of Docker Hub, and of whatever registries clients name."""
+    return UpstreamTable(
+        (upstream_settings("docker.io", "registry-1.docker.io"),),
+        lambda settings: FakeUpstream(settings.namespace),
+        no_catch_all,
+        default_namespace="docker.io",
+        dynamic=True,
+    )
 
 
 class SiteTestCase(WebTestCase):

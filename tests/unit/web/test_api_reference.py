@@ -18,9 +18,11 @@ from tests.support.tables import PROJECT, REFERENCE, table_below, tables
 
 PAGE = REFERENCE / "http-api.md"
 _CODE = re.compile(r"`([^`]+)`")
-_SET = re.compile(r'set(?:Header|RawHeaders)\(\s*b"([A-Za-z-]+)"')
+_SET = re.compile(
+    r'set(?:Header|RawHeaders)\(\s*b"([A-Za-z-]+)"|"((?:[A-Z][A-Za-z]*-?)+)"(?:: |\] = )'
+)
 _OF_ERRORS = re.compile(r'headers=\{"([A-Za-z-]+)"')
-_READ = re.compile(r'getHeader\(b?"([a-z-]+)"\)')
+_READ = re.compile(r'(?:getHeader|\.header)\(b?"([a-z-]+)"\)')
 DIGEST = f"sha256:{'a' * 64}"
 
 
@@ -59,7 +61,7 @@ class Api(SynchronousTestCase):
 
     def test_headers_of_responses(self) -> None:
         """Every header that is sent is there, and no other."""
-        sent = {name.lower() for name in _SET.findall(source("web"))}
+        sent = {"".join(names).lower() for names in _SET.findall(source("web"))}
         sent |= {name.lower() for name in _OF_ERRORS.findall(source("spec/errors.py"))}
         self.assertEqual(sent, first_words("Headers of responses"))
 

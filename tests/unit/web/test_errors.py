@@ -60,25 +60,11 @@ class Errors(WebTestCase):
         self.assertNotEqual("0", answer.headers["content-length"])
 
     def test_headers_of_the_error(self) -> None:
-        """The error brings headers of its own."""
+        """The error brings headers of its own, beside those that the request has already."""
         self.assertEqual(
             "17", self.fail(TooManyRequests.retry_after("no", 17)).headers["retry-after"]
         )
         self.assertEqual("bytes */9", self.fail(RangeInvalid.beyond(9)).headers["content-range"])
-
-    def test_headers_of_the_response_that_was_not_to_be(self) -> None:
-        """What was to be said of the content is not said of the error."""
-        connection = self.ask("/x")
-        for name in ("Accept-Ranges", "Content-Range", "Docker-Content-Digest", "ETag"):
-            self.requests[0].setHeader(name.encode(), b"x")
-        self.requests[0].setHeader(b"Content-Length", b"12345")
-        self.requests[0].setHeader(b"OCI-Namespace", b"docker.io")
-        respond_error(self.requests[0], BlobUnknown("no"))
-        headers = connection.answer().headers
-        for name in ("accept-ranges", "content-range", "docker-content-digest", "etag"):
-            self.assertNotIn(name, headers)
-        self.assertEqual("docker.io", headers["oci-namespace"])
-        self.assertNotEqual("12345", headers["content-length"])
 
     def test_our_own_fault(self) -> None:
         """A defect is a 500 that says nothing about it; the log says all."""

@@ -9,7 +9,7 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway
 from oci_registry.spec.mediatypes import OCI_INDEX
 from oci_registry.upstream.interfaces import Page, Referrers
-from oci_registry.web import lists
+from oci_registry.web.lists import ListLimits
 from tests.unit.web.handlers import HandlerTestCase
 
 RAW = b'{"schemaVersion": 2, "config": {}, "layers": []}'
@@ -94,7 +94,8 @@ class Tags(HandlerTestCase):
         self.assertEqual(list(tags), json.loads(answer.body)["tags"])
         self.assertEqual(str(len(answer.body)), answer.headers["content-length"])
         self.assertEqual(b"", self.get("tags/list", "HEAD").body)
-        self.patch(lists, "MAX_UNSENT", 1)
+        self.list_limits = ListLimits(unsent=1)
+        self.serve_all()
         answer = self.get("tags/list")
         self.assertEqual((503, "10"), (answer.status, answer.headers["retry-after"]))
 

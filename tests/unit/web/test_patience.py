@@ -7,9 +7,11 @@ from contextlib import ExitStack, contextmanager
 
 from attrs import define
 
-from oci_registry.web.patience import HEADERS_WITHIN, LIMIT, Patience
+from oci_registry.web.patience import Patience, PatienceLimits
 from oci_registry.web.site import RegistryRequest
 from tests.unit.web.support import Connection, WebTestCase
+
+LIMITS = PatienceLimits()
 
 
 @define(eq=False)
@@ -47,24 +49,24 @@ class Watching(WebTestCase):
         with self.watched() as (sender, connection):
             sender.paused = True
             for _ in range(20):
-                self.clock.advance(LIMIT)
+                self.clock.advance(LIMITS.reading)
                 sender.sent += 1
             self.assertFalse(connection.transport.aborted)
 
     def test_client_that_does_not_read(self) -> None:
-        """A client that takes nothing for one whole round is let go."""
+        """A client that takes nothing for one whole round is cut off."""
         with self.watched() as (sender, connection):
             sender.paused, sender.sent = True, 1000
-            self.clock.advance(LIMIT)
+            self.clock.advance(LIMITS.reading)
             self.assertFalse(connection.transport.aborted)
-            self.clock.advance(LIMIT)
+            self.clock.advance(LIMITS.reading)
             self.assertTrue(connection.transport.aborted)
 
     def test_client_that_waits_for_us(self) -> None:
         """A client that has taken all there is, and waits for more, is not to blame."""
         with self.watched() as (sender, connection):
             sender.sent = 1000
-            self.clock.advance(LIMIT * 5)
+            self.clock.advance(LIMITS.reading * 5)
             self.assertFalse(connection.transport.aborted)
 
     def test_only_while_it_lasts(self) -> None:
@@ -72,7 +74,7 @@ class Watching(WebTestCase):
         with self.watched() as (sender, connection):
             sender.paused = True
         for _ in range(3):
-            self.clock.advance(LIMIT)
+            self.clock.advance(LIMITS.reading)
         self.assertFalse(connection.transport.aborted)
 
     def test_many(self) -> None:
@@ -80,20 +82,20 @@ class Watching(WebTestCase):
         with ExitStack() as stack:
             watched = [stack.enter_context(self.watched()) for _ in range(3)]
             watched[1][0].paused = True
-            self.clock.advance(LIMIT)
-            self.clock.advance(LIMIT)
+            self.clock.advance(LIMITS.reading)
+            self.clock.advance(LIMITS.reading)
             aborted = [connection.transport.aborted for _, connection in watched]
         self.assertEqual([False, True, False], aborted)
 
     def test_headers(self) -> None:
         """Headers leave after a moment, once, without a body."""
         with self.watched() as (_, connection):
-            self.clock.advance(HEADERS_WITHIN - 1)
+            self.clock.advance(LIMITS.headers - 1)
             self.assertEqual(b"", connection.got)
             self.clock.advance(2)
             self.assertTrue(connection.got.endswith(b"\r\n\r\n"))
             got = connection.got
-            self.clock.advance(HEADERS_WITHIN * 3)
+            self.clock.advance(LIMITS.headers * 3)
             self.assertEqual(got, connection.got)
 
     def test_headers_that_are_out(self) -> None:
@@ -101,21 +103,21 @@ class Watching(WebTestCase):
         with self.watched() as (_, connection):
             self.requests[0].setHeader(b"Content-Length", b"100")
             self.requests[0].write(b"body")
-            self.clock.advance(HEADERS_WITHIN + 1)
+            self.clock.advance(LIMITS.headers + 1)
             self.assertTrue(connection.got.endswith(b"\r\n\r\nbody"))
 
     def test_headers_of_an_early_end(self) -> None:
         """What ended before its first byte has no headers to send."""
         with self.watched() as (_, connection):
             pass
-        self.clock.advance(HEADERS_WITHIN + 1)
+        self.clock.advance(LIMITS.headers + 1)
         self.assertEqual(b"", connection.got)
 
     def test_headers_without_client(self) -> None:
         """Nobody is sent headers who has left."""
         with self.watched() as (_, connection):
             connection.leave()
-            self.clock.advance(HEADERS_WITHIN + 1)
+            self.clock.advance(LIMITS.headers + 1)
         self.assertEqual(b"", connection.got)
 
     def test_stop(self) -> None:

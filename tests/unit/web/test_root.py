@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from oci_registry.metrics import Metrics
 from oci_registry.storage.interfaces import StoreError
+from oci_registry.web.patience import Patience
 from oci_registry.web.root import READY_TIMEOUT, Ready, Root
 from oci_registry.web.v2 import V2
-from tests.unit.web.support import WebTestCase
+from tests.unit.web.support import WebTestCase, docker_hub
 
 
 class Apart(WebTestCase):
@@ -32,7 +34,11 @@ class Apart(WebTestCase):
 
     def test_for_clients(self) -> None:
         """They get the registry, and may ask whether the daemon is alive and ready."""
-        self.serve(Root(self.ready, v2=V2({}, self.clock, self.metrics)))
+        self.serve(
+            Root(
+                self.ready, v2=V2({}, docker_hub(), Patience(self.clock), self.clock, self.metrics)
+            )
+        )
         found = {"/": 200, "/healthz": 200, "/health": 200, "/readyz": 200, "/v2/": 200}
         statuses = self.statuses()
         self.assertEqual(500, statuses.pop("/v2/a/tags/list"))
@@ -48,7 +54,7 @@ class Tree(WebTestCase):
         self.metrics = Metrics()
         self.checks: list[Deferred[None]] = []
         self.result: Deferred[None] | None = None
-        v2 = V2({}, self.clock, self.metrics)
+        v2 = V2({}, docker_hub(), Patience(self.clock), self.clock, self.metrics)
         self.serve(Root(Ready(self.check, self.clock), metrics=self.metrics, v2=v2))
 
     def check(self) -> Deferred[None]:
@@ -135,21 +141,48 @@ class Tree(WebTestCase):
         answer = self.ask("/readyz", method).answer(method)
         return answer.status, answer.body
 
+    def logged(self) -> list[str]:
+        """Return what the log says of the store from now on."""
+        lines: list[str] = []
+
+        def observe(event: LogEvent) -> None:
+            if event.get("log_namespace", "").startswith("oci_registry.web"):
+                lines.append(formatEvent(event))
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        return lines
+
     def test_not_ready(self) -> None:
-        """A store that fails is a 503 that leaves the paths of this machine in the log."""
-        self.result = fail(StoreError("No space left on device: /var/secret"))
-        status, body = self.ready()
-        self.assertEqual(503, status)
-        self.assertNotIn(b"secret", body)
-        self.result = succeed(None)
-        self.assertEqual(200, self.ready()[0])
+        """A store that fails is a 503 that says why, without paths; the log says it once, and its end."""
+        lines = self.logged()
+        for _ in range(3):
+            self.result = fail(StoreError("the disk is full:\r\n\x1b /srv/cache"))
+            answer = self.ask("/readyz").answer()
+            self.assertEqual((503, "text/plain"), (answer.status, answer.headers["content-type"]))
+            self.assertEqual(b"not ready: the disk is full:    ...\n", answer.body)
+        self.assertEqual(["the store is not usable: the disk is full:    /srv/cache"], lines)
+        for _ in range(2):
+            self.result = succeed(None)
+            self.assertEqual(200, self.ready()[0])
+        self.assertEqual(["the store is usable again"], lines[1:])
+
+    def test_defect(self) -> None:
+        """A check that crashes is a 503 that leaves the details in the log."""
+        self.result = fail(ZeroDivisionError("secret"))
+        self.assertEqual(
+            (503, b"not ready: the store could not be checked; the log says why\n"), self.ready()
+        )
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
 
     def test_store_that_hangs(self) -> None:
-        """A store that does not answer is not usable."""
+        """A store that does not answer is not usable, and that is the reason."""
         connection = self.ask("/readyz")
         self.assertEqual(b"", connection.got)
         self.clock.advance(READY_TIMEOUT + 1)
-        self.assertEqual(503, connection.answer().status)
+        answer = connection.answer()
+        self.assertEqual(503, answer.status)
+        self.assertEqual(b"not ready: the store did not answer within 5 s\n", answer.body)
 
     def test_asked_by_many(self) -> None:
         """Many who ask at the same time cost one check."""

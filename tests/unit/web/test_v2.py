@@ -11,11 +11,12 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BlobUnknown
 from oci_registry.spec.reference import Tag
 from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
+from oci_registry.upstream.table import Target
 from oci_registry.web.pace import AT_ONCE
-from oci_registry.web.respond import send_bytes, set_content
-from oci_registry.web.site import RegistryRequest
+from oci_registry.web.patience import Patience
+from oci_registry.web.reply import Handler, Reply, RequestInfo, content
 from oci_registry.web.v2 import V2
-from tests.unit.web.support import WebTestCase
+from tests.unit.web.support import WebTestCase, docker_hub
 
 DIGEST = Digest.of(b"x")
 
@@ -30,16 +31,17 @@ class Dispatch(WebTestCase):
         self.waiting: Deferred[None] | None = None
         self.error: Exception | None = None
         kinds: tuple[type, ...] = (ManifestRoute, BlobRoute, TagsRoute, ReferrersRoute)
-        self.serve(V2(dict.fromkeys(kinds, self.handle), self.clock, self.metrics))
+        handlers: dict[type, Handler] = dict.fromkeys(kinds, self.handle)
+        table, patience = docker_hub(), Patience(self.clock)
+        self.serve(V2(handlers, table, patience, self.clock, self.metrics))
 
-    async def handle(self, request: RegistryRequest, route: Any) -> None:
+    async def handle(self, target: Target, route: Any, request: RequestInfo) -> Reply:
         self.routes.append(route)
         if self.waiting is not None:
             await self.waiting
         if self.error is not None:
             raise self.error
-        set_content(request, "a/b", 2)
-        send_bytes(request, b"ok")
+        return Reply(200, content("a/b", 2), b"ok")
 
     def counted(self, route: str, method: str, status: str) -> float | None:
         labels = {"route": route, "method": method, "status": status}

@@ -1,0 +1,39 @@
+"""Resources whose answers are coroutines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+
+from oci_registry.spec.errors import Unsupported
+from oci_registry.web.site import RegistryRequest
+
+ALLOWED = ("GET", "HEAD")
+METHODS = frozenset(method.encode() for method in ALLOWED)
+
+
+class Answering(Resource):
+    """A leaf that answers now or later, and stops waiting when the client leaves."""
+
+    isLeaf = True
+
+    def render(self, request: Any) -> int:
+        """Begin to answer."""
+        answering = Deferred.fromCoroutine(self.answer(request))
+        if not answering.called:
+            # What the client waited for goes on without it, if others may want it.
+            request.notifyFinish().addErrback(lambda _: answering.cancel())
+        return NOT_DONE_YET
+
+    async def answer(self, request: RegistryRequest) -> None:
+        """Answer a request, whatever happens; cancelled when the client has left."""
+        raise NotImplementedError
+
+
+def check_method(request: RegistryRequest) -> None:
+    """Raise `Unsupported` for a method that is not offered."""
+    if request.method not in METHODS:
+        raise Unsupported.for_method(request.method.decode("latin-1"), ALLOWED)

@@ -1,0 +1,130 @@
+"""What a request is answered, as a value: handlers make it, and know nothing of requests and Twisted."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from attrs import evolve, frozen
+
+from oci_registry.pullthrough.outcome import Outcome
+from oci_registry.spec.digest import Digest
+from oci_registry.spec.durations import format_duration
+from oci_registry.spec.errors import RegistryError
+from oci_registry.spec.ranges import ByteRange
+from oci_registry.streams.interfaces import Source
+from oci_registry.streams.send import CHUNK, BytesSource
+from oci_registry.upstream.table import Target
+
+_OF_CONTENT = frozenset(
+    ("Content-Type", "Content-Length", "Docker-Content-Digest", "Accept-Ranges", "Content-Range")
+)
+
+
+@frozen
+class Stream:
+    """A body that is sent at the client's pace: *length* bytes of *source*, None for all there are."""
+
+    source: Source
+    length: int | None
+
+
+@frozen
+class Reply:
+    """Status, headers and body of a response, and what the cache was good for.
+
+    The headers say what the body is, its length too; without a length it is sent in chunks. Whoever
+    writes the reply closes the source of its body, whether it is sent or not.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes | Stream = b""
+    outcome: Outcome | None = None
+
+
+@frozen
+class RequestInfo:
+    """What handlers are told of a request beside its route: whether it is a HEAD, and its headers."""
+
+    head: bool
+    header: Callable[[str], str | None]
+
+
+Handler = Callable[[Target, Any, RequestInfo], Awaitable[Reply]]
+"""Answers requests for one type of route; raises `RegistryError`."""
+
+
+def content(media_type: str, length: int | None, digest: Digest | None = None) -> dict[str, str]:
+    """Return the headers that say what a body is. Without *length* it will be sent in chunks."""
+    headers = {"Content-Type": media_type}
+    if length is not None:
+        headers["Content-Length"] = str(length)
+    if digest is not None:
+        text = str(digest)
+        headers["Docker-Content-Digest"] = text
+        headers["ETag"] = f'"{text}"'
+    return headers
+
+
+def paced(body: bytes) -> bytes | Stream:
+    """Return a body so that a client which is slow to take it holds up itself alone.
+
+    A large one, written at once, would be copied for each client.
+    """
+    return body if len(body) <= CHUNK else Stream(BytesSource(body), len(body))
+
+
+def matches(if_none_match: str | None, etag: str, *, exists: bool = True) -> bool:
+    """Whether the client has the content with this tag already (RFC 9110 section 13.1.2).
+
+    *exists*: there is such content, which is all that ``*`` asks.
+    """
+    if if_none_match is None:
+        return False
+    tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
+    return etag in tags or (exists and "*" in tags)
+
+
+def conditional(reply: Reply, if_none_match: str | None) -> Reply:
+    """Return *reply*, or the 304 in its place if the client has the content already."""
+    if not matches(if_none_match, reply.headers["ETag"]):
+        return reply
+    headers = {name: value for name, value in reply.headers.items() if name not in _OF_CONTENT}
+    return evolve(reply, status=304, headers=headers)
+
+
+def partial(reply: Reply, part: ByteRange, size: int) -> Reply:
+    """Return the 206 with a part of the *size* bytes that *reply* is about (RFC 9110 section 15.3.7)."""
+    place = {"Content-Range": part.content_range(size), "Content-Length": str(part.length)}
+    return evolve(reply, status=206, headers={**reply.headers, **place})
+
+
+def error_reply(error: RegistryError, outcome: Outcome | None = None) -> Reply:
+    """Return an error as a reply: its status, its JSON, and the headers that it brings."""
+    body = error.as_json()
+    headers = {**error.headers, **content("application/json", len(body))}
+    return Reply(error.status, headers, body, outcome)
+
+
+def redirect(url: str, digest: Digest) -> Reply:
+    """Return the reply that sends a client elsewhere for this one time (RFC 9110 section 15.4.8)."""
+    headers = {
+        "Location": url,
+        "Docker-Content-Digest": str(digest),
+        # The link holds a signature, which is good for some minutes only.
+        "Cache-Control": "no-store",
+        "Content-Length": "0",
+    }
+    return Reply(307, headers, outcome=Outcome.HIT)
+
+
+def warning(text: str) -> dict[str, str]:
+    """Return the header that warns whoever uses the content (RFC 7234 section 5.5)."""
+    return {"Warning": f'299 - "{text}"'.encode("ascii", "replace").decode("ascii")}
+
+
+def age_shown(age: float) -> str:
+    """Return for people how old something is that is *age* seconds old: in minutes, if there are any."""
+    seconds = int(age)
+    return format_duration(seconds - seconds % 60 if seconds >= 60 else seconds)
