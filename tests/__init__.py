@@ -8,6 +8,7 @@ The tests; generated examples are the same on every run and every machine, unles
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import hypothesis
 from hypothesis import core
@@ -26,4 +27,5 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 if "HYPOTHESIS_SEED" in os.environ:
-    core.global_force_seed = int(os.environ["HYPOTHESIS_SEED"])
+    forced: Any = core
+    forced.global_force_seed = int(os.environ["HYPOTHESIS_SEED"])
