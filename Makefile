@@ -4,20 +4,26 @@ PYTHON ?= python3
 # What "make run" listens on and where it keeps its objects; ARGS are further options.
 LISTEN ?= 127.0.0.1:8080
 ROOT ?= ./cache
-# What "make test" runs: any names trial understands.
+# What "make test" runs: any names trial understands; so many of them at a time; ARGS are for trial.
 TESTS ?= tests.unit tests.contract tests.integration
+JOBS ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+# What it runs after those, one at a time, since it measures memory and time.
+ALONE ?= $(if $(filter file,$(origin TESTS)),tests.bounds)
+# What "make fuzz" runs: where examples are generated.
+FUZZED = $(if $(filter file,$(origin TESTS)),$(subst /,.,$(basename $(shell grep -rl --include='test_*.py' '^from hypothesis' tests/unit))),$(TESTS))
 
 VENV := .venv
 PY := $(VENV)/bin/python
 # What was installed from these has to be installed again when they change.
 METADATA := pyproject.toml setup.py oci_registry/_version.py
 
-.PHONY: help run test lint format types e2e soak bench chart image-root lock docs clean
+.PHONY: help run test fuzz lint format types e2e soak bench chart image-root lock docs clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run      the daemon on $(LISTEN), with its objects in $(ROOT)"
-	@echo "make test     unit, contract and integration tests"
+	@echo "make test     unit, contract and integration tests, on $(JOBS) processors; TESTS=\"tests.unit.web\""
+	@echo "make fuzz     generated tests with other and more examples; TESTS, ARGS, SEED=1 to repeat"
 	@echo "make lint     ruff, the rules for imports between rooms, news fragments"
 	@echo "make format   what ruff can mend of that"
 	@echo "make types    mypy, strictly"
@@ -34,7 +40,15 @@ run: $(VENV)/.installed
 	$(PY) -m oci_registry --listen "$(LISTEN)" $(ARGS) filesystem --root "$(ROOT)"
 
 test: $(VENV)/.installed-test
-	$(PY) -m twisted.trial $(TESTS)
+	$(PY) -m twisted.trial --jobs=$(JOBS) $(ARGS) $(TESTS)
+	$(if $(ALONE),$(PY) -m twisted.trial $(ARGS) $(ALONE))
+
+# The seed is shown first: with it, and the same TESTS, the examples are the same.
+fuzz: $(VENV)/.installed-test
+	@seed=$${SEED:-$$($(PY) -c 'import secrets; print(secrets.randbits(32))')}; \
+	echo "to repeat this: make fuzz SEED=$$seed"; \
+	HYPOTHESIS_PROFILE=fuzz HYPOTHESIS_SEED=$$seed \
+		$(PY) -m twisted.trial --jobs=$(JOBS) $(ARGS) $(FUZZED)
 
 lint: $(VENV)/.installed-dev
 	$(PY) -m ruff check .

@@ -1,10 +1,31 @@
-"""The tests; generated examples are the same on every run and every machine."""
+"""
+The tests; generated examples are the same on every run and every machine, unless asked otherwise.
+
+``HYPOTHESIS_PROFILE=fuzz`` generates twenty times as many, others on every run. They follow from
+``HYPOTHESIS_SEED``, where it is set.
+"""
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 import hypothesis
+from hypothesis import core
 
 hypothesis.settings.register_profile(
-    "ci", derandomize=True, deadline=None, max_examples=100, database=None
+    "default", derandomize=True, deadline=None, max_examples=100, database=None
 )
-hypothesis.settings.load_profile("ci")
+hypothesis.settings.register_profile(
+    "fuzz",
+    derandomize=False,
+    deadline=None,
+    max_examples=2000,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+if "HYPOTHESIS_SEED" in os.environ:
+    forced: Any = core
+    forced.global_force_seed = int(os.environ["HYPOTHESIS_SEED"])

@@ -161,7 +161,7 @@ class ClientContract(MirrorTestCase):
         gate: Deferred[None] = Deferred()
         broken = Reply(body=data, hold=gate, hold_at=300_000, cut=400_000, reset=True)
         self.registry.script("/blobs/", broken)
-        await self.start()
+        await self.start(self.upstream("docker.io", retries=1))
         got = await self.client.begin(f"/v2/library/app/blobs/{digest}")
         await got.got_headers
         gate.callback(None)

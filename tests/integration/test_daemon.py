@@ -62,7 +62,7 @@ class Watching(MirrorTestCase):
         gate: Deferred[None] = Deferred()
         broken = Reply(body=bytes(200_000), hold=gate, hold_at=100_000, cut=150_000)
         self.registry.script("/blobs/", broken)
-        await self.start()
+        await self.start(self.upstream("docker.io", retries=1))
         response = await self.client.begin(f"/v2/library/app/blobs/{digest}")
         await until(lambda: self.registry.count("/blobs/") == 1)
         self.assertEqual(1, (await self.metrics())["oci_registry_transfers_in_flight",])

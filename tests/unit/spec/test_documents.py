@@ -95,7 +95,10 @@ class Read(SynchronousTestCase):
             st.text(),
             st.recursive(
                 st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text(),
-                lambda values: st.lists(values) | st.dictionaries(st.text(), values),
+                lambda values: (
+                    st.lists(values, max_size=5) | st.dictionaries(st.text(), values, max_size=5)
+                ),
+                max_leaves=20,
             ),
         )
     )

@@ -1,0 +1,1 @@
+"""What memory and time the daemon takes, measured while no other test runs."""
