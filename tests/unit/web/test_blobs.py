@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred, succeed
 
-from oci_registry.pullthrough import far
+from oci_registry.pullthrough.far import FarLimits
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway
 from oci_registry.streams.growing import TAIL
@@ -89,7 +89,8 @@ class Blobs(HandlerTestCase):
 
     def test_range_far_ahead(self) -> None:
         """A range that lies far ahead of the download looks like any other, and comes beside it."""
-        self.patch(far, "FAR", 1000)
+        self.limit(far=FarLimits(distance=1000))
+        self.serve_all()
         body = self.told("GET", 5000, 206, Range="bytes=200000-204999")
         self.assertTrue(body == DATA[200_000:205_000])
         whole, part = self.upstream.asked
@@ -99,7 +100,8 @@ class Blobs(HandlerTestCase):
 
     def test_range_that_is_not_wanted(self) -> None:
         """Nothing is fetched beside the download for a client that gets the whole, or nothing."""
-        self.patch(far, "FAR", 1000)
+        self.limit(far=FarLimits(distance=1000))
+        self.serve_all()
         how = {"Range": "bytes=200000-204999"}
         self.told("GET", len(DATA), 200, If_Range='"other"', **how)
         self.assertEqual(1, len(self.upstream.asked))
@@ -154,7 +156,7 @@ class Blobs(HandlerTestCase):
         for hint in (len(DATA) - 1, len(DATA) + 1, 2 * len(DATA)):
             self.setUp()
             self.upstream.says_size = False
-            self.sizes._sizes["docker.io", "library/app", self.digest] = hint
+            self.sizes._hints["docker.io", "library/app", self.digest] = hint
             connection = self.ask(f"/v2/library/app/{self.path}")
             self.upstream.bodies[0].send(DATA[:-1])
             self.clock.advance(1)
@@ -171,7 +173,7 @@ class Blobs(HandlerTestCase):
 
     def test_end_far_ahead(self) -> None:
         """The end of a blob that is not there yet comes beside the download."""
-        self.patch(far, "FAR", 1000)
+        self.far_limits = FarLimits(distance=1000)
         for value in ("bytes=-100", f"bytes={len(DATA) - 100}-"):
             self.setUp()
             connection = self.ask(f"/v2/library/app/{self.path}", Range=value)
@@ -185,7 +187,8 @@ class Blobs(HandlerTestCase):
 
     def test_several_ranges_far_ahead(self) -> None:
         """Who asks for several ranges gets the whole as it comes, without waiting for the last of them."""
-        self.patch(far, "FAR", 1000)
+        self.limit(far=FarLimits(distance=1000))
+        self.serve_all()
         connection = self.ask(f"/v2/library/app/{self.path}", Range="bytes=0-99,-100")
         self.upstream.bodies[0].send(DATA[: 2 * TAIL])
         self.clock.advance(1)
