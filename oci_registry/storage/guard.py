@@ -36,13 +36,14 @@ WRITE = "write"
 class StoreLimits:
     """Seconds after which a call of the store is given up.
 
+    A pull makes a look-up and begins a new object before its headers, which leave within 5 s.
     *lookup*: look-ups, opening with the first bytes, the check of `/readyz`; *begin*: a new object;
     *read*: each MiB of a read, or less; *record*: a small object written as a whole; *commit*: the end
     of a new object; *cleanup*: what stopping and giving up wait for.
     """
 
-    lookup: float = 3.0
-    begin: float = 3.0
+    lookup: float = 2.0
+    begin: float = 2.0
     read: float = 10.0
     record: float = 10.0
     commit: float = 600.0

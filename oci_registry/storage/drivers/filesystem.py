@@ -14,7 +14,6 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from stat import S_ISREG
-from threading import Lock
 from typing import TypeVar
 from uuid import uuid4
 
@@ -32,9 +31,9 @@ from oci_registry.storage.drivers.files import (
     open_file,
     open_locked,
     place,
-    sync,
     write_all,
 )
+from oci_registry.storage.drivers.objects import FileWriter, StoredFile
 from oci_registry.storage.drivers.verified import VerifiedFiles
 from oci_registry.storage.interfaces import (
     IDriver,
@@ -55,75 +54,6 @@ VERIFIED = "verified"
 ABANDONED = 86400.0
 """Seconds after which a growing file is nobody's, on a volume without locks."""
 _LISTED_AT_ONCE = 500
-
-
-@implementer(IStoredObject)
-class _StoredFile:
-    def __init__(self, info: ObjectInfo, head: bytes, descriptor: Descriptor) -> None:
-        self.info = info
-        self.head = head
-        self._descriptor = descriptor
-
-    def read(self, offset: int, length: int) -> Deferred[bytes]:
-        return self._descriptor.read(offset, length)
-
-    def read_now(self, offset: int, length: int) -> bytes | None:
-        return self._descriptor.read_now(offset, length)
-
-    def close(self) -> None:
-        self._descriptor.close()
-
-
-@implementer(IObjectWriter)
-class _FileWriter:
-    def __init__(self, driver: FilesystemDriver, key: str, path: str, descriptor: int) -> None:
-        self._driver = driver
-        self._key = key
-        self._path = path
-        self._descriptor = Descriptor(descriptor, driver.lanes.lookup)
-        # Commit and cancel run in threads; who stops while a commit is under way cancels beside it.
-        self._lock = Lock()
-        self._ended = False
-        self._failed = False
-
-    def append(self, data: bytes) -> None:
-        try:
-            as_store_error(write_all, self._descriptor.number, data)
-        except StoreError:
-            # Part of it may have been written.
-            self._failed = True
-            raise
-
-    def read(self, offset: int, length: int) -> Deferred[bytes]:
-        return self._descriptor.read_soon(offset, length)
-
-    def commit(self) -> Deferred[None]:
-        committing = self._driver.lanes.commit(as_store_error, self._commit)
-        return self._descriptor.hold(committing.addCallback(self._driver.remember))
-
-    def _commit(self) -> None:
-        with self._lock:
-            if self._failed:
-                raise StoreError(f"cannot commit what was cancelled or is incomplete: {self._path}")
-            if not self._ended:
-                self._failed = True
-                sync(self._descriptor.number)
-                self._driver.publish(self._descriptor.number, self._path, self._key, verified=True)
-                self._failed = False
-                self._ended = True
-
-    def cancel(self) -> Deferred[None]:
-        return self._driver.lanes.housekeeping(as_store_error, self._cancel)
-
-    def _cancel(self) -> None:
-        with self._lock:
-            if not self._ended:
-                self._ended = self._failed = True
-                with suppress(FileNotFoundError):
-                    os.unlink(self._path)
-
-    def close(self) -> None:
-        self._descriptor.close()
 
 
 @implementer(IDriver)
@@ -314,7 +244,7 @@ class FilesystemDriver:
         except BaseException:
             descriptor.close()
             raise
-        return _StoredFile(self.info(key, opened[1]), first, descriptor)
+        return StoredFile(self.info(key, opened[1]), first, descriptor)
 
     def get(self, key: str, limit: int) -> Deferred[bytes | None]:
         return self.lanes.lookup(as_store_error, self._get, key, limit)
@@ -355,7 +285,7 @@ class FilesystemDriver:
         # The place follows from the key, so that another process can find the transfer; if one is
         # at it already, this one goes on beside it and the commits replace each other.
         path, descriptor = self._grow(key.replace("/", "-"))
-        return _FileWriter(self, key, path, descriptor)
+        return FileWriter(self, key, path, descriptor)
 
     def seal(self, key: str) -> Deferred[None]:
         sealing = self.lanes.housekeeping(as_store_error, self._seal, key)

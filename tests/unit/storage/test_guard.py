@@ -191,7 +191,7 @@ class Circuits(GuardTestCase):
         self.open_reads()
         said = str(self.failureResultOf(self.guard.get(KEY, 1), StoreUnavailable).value)
         self.assertEqual(
-            said, "the store at /x did not answer within 3 s (read) (circuit breaker open)"
+            said, "the store at /x did not answer within 2 s (read) (circuit breaker open)"
         )
         self.assertEqual(len(self.logged), 1)
         self.assertIn("circuit breaker open for reads", self.logged[0])

@@ -1,0 +1,90 @@
+"""Objects of the filesystem driver: one that is read, and one that grows."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from oci_registry.storage.drivers.files import Descriptor, as_store_error, sync, write_all
+from oci_registry.storage.interfaces import IObjectWriter, IStoredObject, ObjectInfo, StoreError
+
+if TYPE_CHECKING:
+    from oci_registry.storage.drivers.filesystem import FilesystemDriver
+
+
+@implementer(IStoredObject)
+class StoredFile:
+    """An object that is open for reading."""
+
+    def __init__(self, info: ObjectInfo, head: bytes, descriptor: Descriptor) -> None:
+        self.info = info
+        self.head = head
+        self._descriptor = descriptor
+
+    def read(self, offset: int, length: int) -> Deferred[bytes]:
+        return self._descriptor.read(offset, length)
+
+    def read_now(self, offset: int, length: int) -> bytes | None:
+        return self._descriptor.read_now(offset, length)
+
+    def close(self) -> None:
+        self._descriptor.close()
+
+
+@implementer(IObjectWriter)
+class FileWriter:
+    """A new object that grows at *path* until it is committed or cancelled."""
+
+    def __init__(self, driver: FilesystemDriver, key: str, path: str, descriptor: int) -> None:
+        self._driver = driver
+        self._key = key
+        self._path = path
+        self._descriptor = Descriptor(descriptor, driver.lanes.lookup)
+        # Commit and cancel run in threads; who stops while a commit is under way cancels beside it.
+        self._lock = Lock()
+        self._ended = False
+        self._failed = False
+
+    def append(self, data: bytes) -> None:
+        try:
+            as_store_error(write_all, self._descriptor.number, data)
+        except StoreError:
+            # Part of it may have been written.
+            self._failed = True
+            raise
+
+    def read(self, offset: int, length: int) -> Deferred[bytes]:
+        return self._descriptor.read_soon(offset, length)
+
+    def commit(self) -> Deferred[None]:
+        committing = self._driver.lanes.commit(as_store_error, self._commit)
+        return self._descriptor.hold(committing.addCallback(self._driver.remember))
+
+    def _commit(self) -> None:
+        with self._lock:
+            if self._failed:
+                raise StoreError(f"cannot commit what was cancelled or is incomplete: {self._path}")
+            if not self._ended:
+                self._failed = True
+                sync(self._descriptor.number)
+                self._driver.publish(self._descriptor.number, self._path, self._key, verified=True)
+                self._failed = False
+                self._ended = True
+
+    def cancel(self) -> Deferred[None]:
+        return self._driver.lanes.housekeeping(as_store_error, self._cancel)
+
+    def _cancel(self) -> None:
+        with self._lock:
+            if not self._ended:
+                self._ended = self._failed = True
+                with suppress(FileNotFoundError):
+                    os.unlink(self._path)
+
+    def close(self) -> None:
+        self._descriptor.close()
