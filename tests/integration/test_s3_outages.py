@@ -90,7 +90,7 @@ class Outages(OutageTestCase):
         self.assertEqual(2, len(self.errors()), self.errors())
         self.proxy.up()
         await self.recovers(daemon)
-        again = [text for text in self.said(LogLevel.info) if "again" in text]
+        again = [text for text in self.said(LogLevel.info) if "store can be" in text]
         self.assertEqual(2, len(again), again)
 
     @running
