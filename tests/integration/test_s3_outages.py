@@ -52,7 +52,8 @@ class OutageTestCase(BucketTestCase):
         }
 
     async def recovers(self, daemon: Daemon) -> None:
-        """It is used again, by itself."""
+        """It is used again, by itself, as soon as a probe finds out that it answers."""
+        await self.usable()
         self.clock.ahead += CHECKED + 1
         await self.pull()
         self.clock.ahead += CHECKED + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from random import Random
+from typing import Any
 
 from attrs import evolve
 from twisted.internet.defer import Deferred, gatherResults
@@ -11,7 +12,7 @@ from twisted.logger import LogLevel
 
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.drivers.s3.limits import S3Limits
-from tests.support.daemon import reactor, running
+from tests.support.daemon import reactor, running, until
 from tests.support.fake_replies import Asked, Reply, Trickle
 from tests.support.s3_daemon import MIB, BucketTestCase
 from tests.support.s3_proxy import Forward, Script, kind_of, refusal
@@ -132,7 +133,8 @@ class Slow(SlowdownTestCase):
         self.assertLess(reactor.seconds() - began, 12.0)
         self.assertEqual(1, self.registry.count(str(digest)))
         await self.idle()
-        self.assertEqual([], daemon.parts.lanes.lookup._pool.working)
+        lookup: Any = daemon.parts.lanes.lookup
+        await until(lambda: not lookup._pool.working)
 
     @running
     async def test_two_megabits(self) -> None:

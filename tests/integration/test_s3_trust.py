@@ -6,7 +6,7 @@ from random import Random
 
 from oci_registry.spec.digest import Digest, Verifier
 from oci_registry.storage import blobs as blob_store
-from tests.support.daemon import running
+from tests.support.daemon import running, until
 from tests.support.s3_daemon import MIB, BucketTestCase
 from tests.support.s3_proxy import refusal
 
@@ -110,9 +110,10 @@ class Trust(BucketTestCase):
     async def test_wrong_manifests(self) -> None:
         """A manifest or a tag that is not what it should be is fetched again."""
         manifest, _ = self.registry.add_image("library/app", "1", b"layer")
-        await self.start()
+        daemon = await self.start()
         for path in ("manifests/1", f"manifests/{manifest}"):
             await self.client.get(f"/v2/library/app/{path}")
+        await until(lambda: not len(daemon.parts.records))
         keys = self.keys("repositories")
         self.assertEqual(2, len(keys))
         for wrong in (b"", b"{}", b"x" * 1000, b'{"mediaType": 1}\n{}'):

@@ -214,6 +214,7 @@ class Uploading(UploadingTestCase):
             self.assertFalse(self.has(digest), kind)
             self.clock.ahead += 60
         self.proxy.unscript()
+        await self.usable()
         self.assertTrue((await self.client.get(path)).body == data)
         await self.idle()
         self.assertTrue(self.content(digest) == data)

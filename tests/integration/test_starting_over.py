@@ -120,4 +120,6 @@ class StartingOver(MirrorTestCase):
     async def second_under_way(self) -> None:
         """Wait until the second host has sent what it sends before its gate."""
         (transfer,) = self.daemons[-1].parts.transfers._all
-        await until(lambda: transfer.blob is not None and transfer.blob.received >= 10 * MIB)
+        await until(
+            lambda: transfer.joinable is not None and transfer.joinable.received >= 10 * MIB
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from attrs import astuple, evolve
+from twisted.internet.task import deferLater
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from zope.interface import directlyProvides, providedBy
 
@@ -84,6 +85,11 @@ class BucketTestCase(MirrorTestCase):
         await MirrorTestCase.tearDown(self)
         await self.proxy.down()
         await until(lambda: not self.proxy.channels and not self.proxy.forwarding)
+
+    async def usable(self) -> None:
+        """Wait until the daemon that was started last uses the bucket again."""
+        while (await self.client.get("/readyz")).status != 200:
+            await deferLater(reactor, 0.05)
 
     # -- what is there
 
