@@ -113,7 +113,9 @@ class _Call(Generic[T]):
 
     def _end(self, error: Exception | None) -> None:
         self.forget()
-        if not self.over:
+        if not self.over or error is None:
+            # An answer that comes too late still shows that the medium answers: it is busy, and the
+            # calls wait for each other.
             self.over = True
             self._ended(self, error)
 
@@ -291,6 +293,8 @@ class GuardedDriver:
         self, driver: IDriver, place: str, clock: IReactorTime, limits: StoreLimits | None = None
     ) -> None:
         self.sweep_interval: float = driver.sweep_interval
+        self.check_interval: float = driver.check_interval
+        self._checked_until = 0.0
         self._driver = driver
         self._clock = clock
         self._limits = limits = limits or StoreLimits()
@@ -317,8 +321,15 @@ class GuardedDriver:
     # -- checks
 
     def check(self) -> Deferred[None]:
+        """Check both directions, unless that went well less than `check_interval` ago."""
+        closed = self._reads.breaker.reason is None and self._writes.breaker.reason is None
+        if closed and self._checked_until > self._clock.seconds():
+            return succeed(None)
         both = gatherResults([self.check_reading(), self.check_writing()], consumeErrors=True)
-        return both.addCallbacks(lambda _: None, _first)
+        return both.addCallbacks(self._was_checked, _first)
+
+    def _was_checked(self, _: object) -> None:
+        self._checked_until = self._clock.seconds() + self.check_interval
 
     def check_reading(self) -> Deferred[None]:
         return self._reads.ask(self._limits.lookup, self._driver.check_reading)

@@ -86,6 +86,7 @@ class IDriver(Interface):
     """Bytes at keys."""
 
     sweep_interval: float = Attribute("seconds between two sweeps that the medium can well bear")
+    check_interval: float = Attribute("seconds for which a check that went well counts")
 
     def start() -> Deferred[None]:
         """Prepare the medium; fails as `check` does."""

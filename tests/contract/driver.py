@@ -151,6 +151,7 @@ class DriverContract(writing.WritingContract):
             await collect(self.driver.list("blobs")), [ObjectInfo(KEY, 4, NOW + 5, True)]
         )
         self.assertGreater(self.driver.sweep_interval, 0)
+        self.assertGreaterEqual(self.driver.check_interval, 0)
 
     @running
     async def test_stopping(self) -> None:

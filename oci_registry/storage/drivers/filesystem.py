@@ -61,6 +61,7 @@ class FilesystemDriver:
     """Bytes at keys below *root*; *lanes* are the threads it works in."""
 
     sweep_interval = 300.0
+    check_interval = 0.0
 
     _log = Logger()
 

@@ -79,6 +79,7 @@ class MemoryDriver:
     """Bytes at keys in a dictionary. Set `broken` to a sentence to make every call fail with it."""
 
     sweep_interval = 300.0
+    check_interval = 0.0
 
     def __init__(self, clock: IReactorTime) -> None:
         self.broken: str | None = None

@@ -33,6 +33,7 @@ class Slow:
         )
 
     sweep_interval = 300.0
+    check_interval = 0.0
 
     def _call(self, name: str, args: tuple[Any, ...]) -> Any:
         if name not in self.hanging:
@@ -204,6 +205,14 @@ class Circuits(GuardTestCase):
             answered = self.guard.stat(KEY)
             self.slow.calls[-1][1].callback(None)
             self.successResultOf(answered)
+        self.assertEqual(self.logged, [])
+
+    def test_not_by_a_busy_medium(self) -> None:
+        """Calls that wait for each other are answered too late, but they are answered."""
+        self.slow.hanging = {"stat"}
+        for _ in range(5):
+            self.misses(lambda: self.guard.stat(KEY), LIMITS.lookup)
+            self.slow.calls[-1][1].callback(None)
         self.assertEqual(self.logged, [])
 
     def test_not_by_cheap_failures(self) -> None:

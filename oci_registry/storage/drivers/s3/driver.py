@@ -90,6 +90,7 @@ class S3Driver:
     """
 
     sweep_interval = 3600.0
+    check_interval = CHECKED
 
     _log = Logger()
 
@@ -106,10 +107,11 @@ class S3Driver:
         self._spool = settings.spool
         place = settings.description
         self._lookup = sensible(lanes.lookup, place)
+        self._begin_lane = sensible(lanes.begin, place)
         self._commit = sensible(lanes.commit, place)
         self._housekeeping = housekeeping = sensible(lanes.housekeeping, place)
         # Files: what they raise is not the server's answer.
-        self._local_lookup, self._local_ingest = lanes.lookup, lanes.ingest
+        self._local_begin, self._local_ingest = lanes.begin, lanes.ingest
         self._clock = clock
         self._journal = Journal(bucket, housekeeping, clock, limits)
         self._pieces = Pieces(limits)
@@ -140,8 +142,6 @@ class S3Driver:
         self._checked = self._clock.seconds()
 
     def check(self) -> Deferred[None]:
-        if self._checked is not None and self._clock.seconds() - self._checked < CHECKED:
-            return succeed(None)
         return Deferred.fromCoroutine(self._check())
 
     async def _check(self) -> None:
@@ -168,7 +168,7 @@ class S3Driver:
                 ) from error
 
     def check_writing(self) -> Deferred[None]:
-        return self._lookup(self._check_writing).addCallback(self._set_began)
+        return self._begin_lane(self._check_writing).addCallback(self._set_began)
 
     def _check_writing(self) -> float:
         """In a thread: write and remove something, here and there."""
@@ -291,7 +291,7 @@ class S3Driver:
 
     def create(self, key: str, size: int | None = None) -> Deferred[IObjectWriter]:
         check_key(key)
-        return self._local_lookup(self._open_spool).addCallback(
+        return self._local_begin(self._open_spool).addCallback(
             lambda spool: S3Writer(self._uploads, key, size, spool, lambda: self._written(key))
         )
 

@@ -18,7 +18,7 @@ class S3Limits:
     Reading: *deadline* for each answer, *first_deadline* for one that a client's headers wait for, and
     *least_rate* in bytes per second, averaged over *rate_window*. A server that cannot cope is asked
     *attempts* times, with pauses that begin with *pause* and double, one that breaks off twice; none
-    begins when *patience* is over.
+    begins when *patience* is over. These are shorter than the deadlines around the driver.
 
     Writing: objects of more than *part* are uploaded in parts, *uploads* of one object at a time. Each
     request is made *write_attempts* times. For *unsure* after a read that failed, objects are looked
@@ -32,13 +32,13 @@ class S3Limits:
     largest: int = 8 * MIB
     smallest: int = 256 * KIB
     piece_time: float = 2.0
-    deadline: float = 20.0
-    first_deadline: float = 2.5
+    deadline: float = 9.0
+    first_deadline: float = 1.8
     least_rate: int = 16 * KIB
     rate_window: float = 5.0
     attempts: int = 5
     pause: float = 0.1
-    patience: float = 3.0
+    patience: float = 1.5
     part: int = 16 * MIB
     uploads: int = 2
     write_attempts: int = 4
