@@ -241,7 +241,7 @@ class UpstreamHttp:
         assert isinstance(undecoded, Undecoded)
         return undecoded.original
 
-    def lent(self) -> UpstreamHttp:
+    def shared(self) -> UpstreamHttp:
         """Return this client for one of several who use it: to close that is left to who lends it."""
         borrowed = copy(self)
         borrowed._lent = True

@@ -291,9 +291,9 @@ class Circuits:
             return
         circuit.paused_until = until
         seconds = until - self._clock.seconds()
-        self._tell(circuit, "rate limited, paused for {seconds:.0f} s", seconds=seconds)
+        self._log_change(circuit, "rate limited, paused for {seconds:.0f} s", seconds=seconds)
         if len(circuit.key) == 1 and isinstance(circuit.key[0], Kind):
-            self._metrics.held(until)
+            self._metrics.paused(until)
 
     def _open(self, circuit: Circuit, error: RegistryError) -> None:
         first = not circuit.is_open
@@ -304,16 +304,16 @@ class Circuits:
         circuit.reason = error.message
         if first:
             text = "circuit open for {seconds:.0f} s: {error}"
-            self._tell(circuit, text, seconds=seconds, error=error.message)
+            self._log_change(circuit, text, seconds=seconds, error=error.message)
         self._show()
 
     def _close(self, circuit: Circuit) -> None:
         if circuit.is_open:
-            self._tell(circuit, "circuit closed: it answers again")
+            self._log_change(circuit, "circuit closed: it answers again")
         circuit.close()
         self._show()
 
-    def _tell(self, circuit: Circuit, text: str, **fields: object) -> None:
+    def _log_change(self, circuit: Circuit, text: str, **fields: object) -> None:
         if len(circuit.key) > 2:
             # The failure of a single subject is reported with the request.
             return

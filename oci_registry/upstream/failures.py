@@ -153,7 +153,7 @@ def _by_proxy(error: ProxyFailed | ProxyRefused, host: str) -> RegistryError:
     return kind(f"upstream {proxy} made no connection (it answered {error.status})")
 
 
-def _telling(cause: BaseException, host: str) -> RegistryError | None:
+def _specific(cause: BaseException, host: str) -> RegistryError | None:
     """Return the error for a cause that tells more than its consequences, which may come before it."""
     if isinstance(cause, Unusable):
         return WrongAnswer(f"upstream {host} {cause.message}")
@@ -172,7 +172,7 @@ def explain(error: BaseException | None, host: str, *, public_only: bool = False
         return BadGateway(f"upstream {host} could not be asked")
     causes = _causes(error)
     for cause in causes:
-        told = _telling(cause, host)
+        told = _specific(cause, host)
         if told is not None:
             return told
     received = isinstance(error, ResponseFailed)

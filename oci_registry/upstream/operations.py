@@ -47,7 +47,7 @@ async def fetch_manifest(
     error = ""
     try:
         # Without a digest to go by only one reading may be a manifest.
-        for raw in body.readings() if asked or claimed else (body.document(),):
+        for raw in body.candidates() if asked or claimed else (body.document(),):
             try:
                 return await reader.read(raw, content_type, asked, claimed)
             except ManifestInvalid as invalid:

@@ -120,7 +120,7 @@ class ReferrersLister:
             raise error from None
         if referrers is None and not final:
             raise error
-        return referrers or Referrers((), told=False)
+        return referrers or Referrers((), listed=False)
 
     async def _tagged(self, pages: Pages, digest: Digest, tag: str) -> Referrers | None:
         """Return the referrers in an index; None for what is something else under such a name."""

@@ -112,7 +112,7 @@ class Api(ReferrersTestCase):
         for value in EMPTY:
             self.pages[self.api] = page(value)
             self.assertEqual(Referrers(()), self.fetch())
-            self.assertTrue(self.fetch().told)
+            self.assertTrue(self.fetch().listed)
         self.pages[self.api] = FakeResponse(body=b"{}", headers={"Content-Type": OCI_INDEX})
         self.assertEqual(Referrers(()), self.fetch())
         self.assertNotIn(self.tag, self.asked)
@@ -151,7 +151,7 @@ class Without(ReferrersTestCase):
         for answer in FINAL:
             self.answers(answer)
             self.assertEqual(Referrers(()), self.fetch())
-            self.assertFalse(self.fetch().told)
+            self.assertFalse(self.fetch().listed)
 
     def test_not_known(self) -> None:
         """Where the API may come back and there is no tag, nobody knows: that is the API's error."""
