@@ -59,7 +59,7 @@ class ServiceManager:
             self._send(self._address, state.encode("ascii"))
         except (OSError, ValueError) as error:
             self._log.warn(
-                "the service manager could not be told {state}: {error}",
+                "could not send {state} to the service manager: {error}",
                 state=state.partition("\n")[0],
                 error=str(error),
             )

@@ -111,7 +111,7 @@ class Reloader:
     def reload(self) -> None:
         """Read again, now or after the reading under way, which may have missed what is new."""
         if self._stopped:
-            self._log.info("the upstreams are not read again: the daemon is stopping")
+            self._log.info("reload skipped: the daemon is stopping")
         elif self._running:
             self._again = True
         else:
@@ -149,14 +149,16 @@ class Reloader:
             self._keep([str(error)])
         except Exception:
             self._metrics.error("reload")
-            self._log.failure("the upstreams could not be read again and stay as they are")
+            self._log.failure("reload failed with an internal error, the upstreams are unchanged")
         else:
             self._report(changes, reread.warnings)
 
     def _keep(self, problems: Iterable[str]) -> None:
         self._metrics.error("reload")
         for problem in problems:
-            self._log.error("the upstreams stay as they are: {problem}", problem=problem)
+            self._log.error(
+                "reload failed, the upstreams are unchanged: {problem}", problem=problem
+            )
 
     def _report(self, changes: Changes, warnings: tuple[str, ...]) -> None:
         for warning in warnings:
@@ -171,6 +173,6 @@ class Reloader:
             if names
         ]
         self._log.info(
-            "the upstreams have been read again: {changes}",
+            "reloaded the upstreams: {changes}",
             changes="; ".join(said) or "nothing has changed",
         )

@@ -213,7 +213,7 @@ class Circuits:
     def _check_pauses(self, area: Area, question: Question) -> None:
         for pause, circuit in self._pauses(area, question):
             where = "" if isinstance(circuit.key[0], Kind) else f": {circuit.key[0]}"
-            raise Limited(f"upstream {self._host} limits the number of requests{where}", pause)
+            raise Limited(f"upstream {self._host} rate limits requests{where}", pause)
 
     def _pauses(self, area: Area, question: Question) -> list[tuple[float, Circuit]]:
         lefts = ((self._left(c.paused_until, LONGEST_PAUSE), c) for c in self._path(area, question))
@@ -223,8 +223,7 @@ class Circuits:
         assert circuit.open_until is not None
         seconds = int(self._left(circuit.open_until, LONGEST)) + 1
         return CircuitOpen(
-            f"upstream {self._host} is not asked for {seconds} s, because it failed: "
-            f"{circuit.reason}",
+            f"upstream {self._host}: the circuit breaker is open for {seconds} s: {circuit.reason}",
             headers={"Retry-After": str(seconds)},
         )
 

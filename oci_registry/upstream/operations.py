@@ -117,9 +117,7 @@ async def open_blob(
         raise WrongAnswer(message) from None
     if body.start not in (0, start):
         body.abandon()
-        raise WrongAnswer(
-            f"upstream {exchange.host} sent another part of {what} than was asked for"
-        )
+        raise WrongAnswer(f"upstream {exchange.host} sent the wrong range of {what}")
     return body
 
 

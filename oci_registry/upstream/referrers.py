@@ -64,9 +64,11 @@ class ReferrersLister:
         began, asked = self._clock.seconds(), {""}
         while page.following is not None:
             if page.following in asked or len(asked) == MAX_PAGES:
-                raise IncompleteList(f"upstream {self._host} has more referrers than are read")
+                raise IncompleteList(
+                    f"upstream {self._host} has more referrers than the mirror reads"
+                )
             if self._clock.seconds() - began > LONGEST:
-                raise GatewayTimeout(f"upstream {self._host} is too slow with its referrers")
+                raise GatewayTimeout(f"upstream {self._host} did not send its referrers in time")
             asked.add(page.following)
             try:
                 page = await self._page(pages, digest, page.following, left)

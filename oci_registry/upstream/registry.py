@@ -117,7 +117,7 @@ class RemoteRegistry:
         body = ResumingBlob(self._group, wanted, answer, self._retries, self._decodings)
         if not answer.value.partial:
             body.abandon()
-            raise BadGateway(f"upstream {answer.host.name} sends {digest} as a whole only")
+            raise BadGateway(f"upstream {answer.host.name} does not support ranges for {digest}")
         return body
 
     async def _open(self, wanted: Wanted, routing: Routing) -> Answer[HttpBlob]:

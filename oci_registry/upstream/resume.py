@@ -125,7 +125,7 @@ class ResumingBlob:
         self._answer.permit.release()
         consumer.unregisterProducer()
         if isinstance(result, Failure) and isinstance(result.value, CancelledError):
-            return Failure(BadGateway(f"{self._wanted.digest}: the download was given up"))
+            return Failure(BadGateway(f"{self._wanted.digest}: the download was cancelled"))
         return result
 
     async def _run(self, relay: Relay) -> None:
@@ -215,7 +215,7 @@ class ResumingBlob:
         if body.encodable and body.inflated is not None:
             self._inflated[name] = body.inflated
         if relay.stopped:
-            return error or BadGateway(f"{self._wanted.digest}: the download was given up")
+            return error or BadGateway(f"{self._wanted.digest}: the download was cancelled")
         end = self._announced if self._wanted.stop is None else self._wanted.stop
         if error is None and body.encodable and not body.partial:
             # Of an unexpected length it may have been read the wrong way: the digest decides.
@@ -291,7 +291,7 @@ class ResumingBlob:
         """Raise `WrongAnswer`, and close the body, if it is of no use."""
         wrong = None
         if self._wanted.start and not body.partial:
-            wrong = f"upstream {host.name} sends {self._wanted.digest} as a whole only"
+            wrong = f"upstream {host.name} does not support ranges for {self._wanted.digest}"
         elif None not in (body.size, self._announced) and body.size != self._announced:
             wrong = (
                 f"upstream {host.name} announces {body.size} bytes for {self._wanted.digest} "

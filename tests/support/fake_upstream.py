@@ -88,7 +88,7 @@ class FakeBody:
     def stopProducing(self) -> None:
         if not self.stopped:
             self.stopped = True
-            self.end(TransferFailed("the download was given up"))
+            self.end(TransferFailed("the download was cancelled"))
 
 
 @define(eq=False)

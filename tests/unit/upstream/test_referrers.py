@@ -122,7 +122,7 @@ FINAL: tuple[FakeResponse | RegistryError, ...] = (
     *(FakeResponse(code) for code in (204, 304, 400, 401, 403, 404, 405, 406, 410, 415, 451, 501)),
     *(FakeResponse(body=body) for body in (b"<html>", b"", b"[]", b"null", b"{}", b"\xff")),
     FakeResponse(body=b"<html>" * 20_000),
-    *(ManifestUnknown("x"), Denied("x"), WrongAnswer("redirects to nowhere")),
+    *(ManifestUnknown("x"), Denied("x"), WrongAnswer("sent a redirect without a valid Location")),
 )
 PASSING: tuple[FakeResponse | RegistryError, ...] = (
     *(FakeResponse(code) for code in (408, 429, 500, 502, 503, 504)),
