@@ -71,15 +71,16 @@ class HostMetrics:
         self._metrics.upstream_requests.labels(self._namespace, outcome).inc()
 
     def resumed(self) -> None:
-        """A body that broke is gone on with."""
+        """A body that broke off is resumed."""
         self._metrics.upstream_resumes.labels(self._namespace).inc()
 
     def available(self, yes: bool) -> None:
         """Whether the host is asked at all."""
         self._set(self._metrics.host_available, int(yes))
 
-    def held(self, until: float) -> None:
-        """The host wants no request before *until*, in seconds since the epoch."""
+    def paused(self, until: float) -> None:
+        """The host is rate limited: it is paused until *until*, in seconds since the epoch."""
+        self._set(self._metrics.host_paused_until, until)
         self._set(self._metrics.host_held_until, until)
 
     def waiting(self, count: int) -> None:
@@ -162,15 +163,20 @@ class Metrics:
         )
         self.upstream_resumes = Counter(
             "oci_registry_upstream_resumes",
-            "Bodies from upstream that broke and were gone on with",
+            "Bodies from upstream that broke off and were resumed",
             ("namespace",),
             registry=self.registry,
         )
         self.host_available = self._of_hosts(
-            "available", "1 while a host is asked, 0 while it is left alone because it failed"
+            "available", "1, or 0 while a circuit breaker of the host is open because it failed"
         )
+        self.host_paused_until = self._of_hosts(
+            "paused_until_seconds",
+            "Until when a rate limited host is paused (Retry-After), in seconds since the epoch",
+        )
+        # The name that it had before, for dashboards and alerts that have not moved yet.
         self.host_held_until = self._of_hosts(
-            "held_until_seconds", "Until when a host wants no request, in seconds since the epoch"
+            "held_until_seconds", "Deprecated: use oci_registry_upstream_paused_until_seconds"
         )
         self.host_waiting = self._of_hosts("waiting_requests", "Requests that wait for a host")
         self.host_limit = self._of_hosts("ratelimit_limit", "Requests that a host grants")
@@ -203,7 +209,7 @@ class Metrics:
             self.errors.labels(kind)
         self.stale_served = Counter(
             "oci_registry_stale_served",
-            "Manifests served by a tag that upstream did not confirm",
+            "Manifests served by a tag that upstream did not revalidate",
             ("namespace",),
             registry=self.registry,
         )
@@ -268,7 +274,7 @@ class Metrics:
         self._plain.increment(f"{kind}_cache_misses", self.namespace(host))
 
     def stale(self, host: str) -> None:
-        """A manifest was served by a tag that upstream did not confirm."""
+        """A manifest was served by a tag that upstream did not revalidate."""
         self.stale_served.labels(self.namespace(host)).inc()
 
     def response(self, route: str, method: str, status: str, seconds: float) -> None:

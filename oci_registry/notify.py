@@ -42,24 +42,24 @@ class ServiceManager:
 
     def ready(self) -> None:
         """The daemon serves, with the configuration that holds from now on."""
-        self._tell("READY=1")
+        self._send_state("READY=1")
 
     def reloading(self) -> None:
         """The daemon begins to read its files again; `ready` follows."""
-        self._tell(f"RELOADING=1\nMONOTONIC_USEC={self._monotonic() // 1000}")
+        self._send_state(f"RELOADING=1\nMONOTONIC_USEC={self._monotonic() // 1000}")
 
     def stopping(self) -> None:
         """The daemon begins to stop."""
-        self._tell("STOPPING=1")
+        self._send_state("STOPPING=1")
 
-    def _tell(self, state: str) -> None:
+    def _send_state(self, state: str) -> None:
         if not self._address:
             return
         try:
             self._send(self._address, state.encode("ascii"))
         except (OSError, ValueError) as error:
             self._log.warn(
-                "the service manager could not be told {state}: {error}",
+                "could not send {state} to the service manager: {error}",
                 state=state.partition("\n")[0],
                 error=str(error),
             )

@@ -53,12 +53,12 @@ class Following:
         table: UpstreamTable,
         metrics: Metrics,
         follow: Callable[[Lifetimes], None],
-        otherwise: float,
+        default: float,
     ) -> None:
         self._table = table
         self._metrics = metrics
         self._follow = follow
-        self._otherwise = otherwise
+        self._default = default
 
     def configure(self, upstreams: tuple[UpstreamSettings, ...]) -> Changes:
         """Go by these upstreams. What is raised has changed nothing."""
@@ -70,17 +70,17 @@ class Following:
         except BaseException:
             self._metrics.configure(before)
             raise
-        self._follow(lifetimes_of(upstreams, self._otherwise))
+        self._follow(lifetimes_of(upstreams, self._default))
         return changes
 
 
-def lifetimes_of(upstreams: tuple[UpstreamSettings, ...], otherwise: float) -> Lifetimes:
+def lifetimes_of(upstreams: tuple[UpstreamSettings, ...], default: float) -> Lifetimes:
     """Return how long objects of these upstreams may lie unused.
 
-    For all others it is what the entry for them says, *otherwise* if there is none.
+    For all others it is what the entry for them says, *default* if there is none.
     """
     lifetimes = {u.namespace: u.blob_invalidation_time for u in upstreams}
-    others = lifetimes.pop(CATCH_ALL, otherwise)
+    others = lifetimes.pop(CATCH_ALL, default)
     return Lifetimes(lifetimes, others)
 
 
@@ -111,7 +111,7 @@ class Reloader:
     def reload(self) -> None:
         """Read again, now or after the reading under way, which may have missed what is new."""
         if self._stopped:
-            self._log.info("the upstreams are not read again: the daemon is stopping")
+            self._log.info("reload skipped: the daemon is stopping")
         elif self._running:
             self._again = True
         else:
@@ -149,16 +149,18 @@ class Reloader:
             self._keep([str(error)])
         except Exception:
             self._metrics.error("reload")
-            self._log.failure("the upstreams could not be read again and stay as they are")
+            self._log.failure("reload failed with an internal error, the upstreams are unchanged")
         else:
-            self._tell(changes, reread.warnings)
+            self._report(changes, reread.warnings)
 
     def _keep(self, problems: Iterable[str]) -> None:
         self._metrics.error("reload")
         for problem in problems:
-            self._log.error("the upstreams stay as they are: {problem}", problem=problem)
+            self._log.error(
+                "reload failed, the upstreams are unchanged: {problem}", problem=problem
+            )
 
-    def _tell(self, changes: Changes, warnings: tuple[str, ...]) -> None:
+    def _report(self, changes: Changes, warnings: tuple[str, ...]) -> None:
         for warning in warnings:
             self._log.warn("{text}", text=warning)
         said = [
@@ -171,6 +173,6 @@ class Reloader:
             if names
         ]
         self._log.info(
-            "the upstreams have been read again: {changes}",
+            "reloaded the upstreams: {changes}",
             changes="; ".join(said) or "nothing has changed",
         )

@@ -135,14 +135,14 @@ class S3Options(_StorageOptions):
 
 
 class Options(_Options):
-    """What the daemon can be told; `settings` holds the outcome once it is parsed."""
+    """The options of the daemon; `settings` holds the outcome once it is parsed."""
 
     synopsis = "[options] {filesystem --root DIRECTORY | s3 --bucket BUCKET [options]}"
     longdesc = (
         "A pull-through cache for container images: point any container runtime at it. "
         "The environment variable in parentheses stands in for an option that is not given. "
         "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY are honoured. "
-        "What clients have to be told comes from 'oci-registry setup'; see its --help."
+        "To configure clients run 'oci-registry setup'; see its --help."
     )
     optFlags: ClassVar[list[list[object]]] = [
         [

@@ -174,7 +174,7 @@ def warn_of_exposure(upstreams: Sequence[UpstreamSettings], findings: Findings) 
             elif host.credentials is not None and host.accept_invalid_certs:
                 findings.warning(
                     where,
-                    "accept_invalid_certs is true: its credentials are sent to whoever answers",
+                    "accept_invalid_certs is true: credentials are sent to a host that is not verified",
                 )
             if host.proxy is not None and host.proxy.exposed:
                 findings.warning(

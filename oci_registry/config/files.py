@@ -99,7 +99,7 @@ def check_private_key(path: str, certificate: str) -> FileContent:
     if _KEY.search(content.data) is None:
         raise ValueError("holds no private key in PEM form")
     if _ENCRYPTED.search(content.data) is not None:
-        raise ValueError("holds a private key that is encrypted, and nobody is here to decrypt it")
+        raise ValueError("holds an encrypted private key; store it without a passphrase")
     try:
         # The password keeps OpenSSL from asking for one at the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, path, password="")

@@ -196,7 +196,7 @@ def _client_certificate(fields: Fields) -> tuple[str | None, str | None]:
     """The files with certificate and key, which may be one."""
     if fields.given("client_cert_file") is None:
         if fields.given("client_key_file") is not None:
-            fields.problem("client_key_file", "is of no use without client_cert_file")
+            fields.problem("client_key_file", "requires client_cert_file")
         return None, None
     certificate = fields.file("client_cert_file", check_certificates)
     if certificate is None:
@@ -217,10 +217,10 @@ def _credentials(fields: Fields) -> Credentials | None:
     if fields.given("username") is None:
         for key in ("password", "password_file"):
             if fields.given(key) is not None:
-                fields.problem(key, "is of no use without username")
+                fields.problem(key, "requires username")
         return None
     if fields.given("password") is None and fields.given("password_file") is None:
-        fields.problem("username", "is of no use without password or password_file")
+        fields.problem("username", "requires password or password_file")
     if username is None or password is None:
         return None
     try:

@@ -43,7 +43,7 @@ def load_s3(options: OptionReader) -> S3Settings:
     ranges = options.switch("redirect-ranges", "S3_REDIRECT_RANGES")
     for source in (ranges, options.source("redirect-host", "S3_REDIRECT_HOST")):
         if source and redirect is None:
-            options.findings.problem(source, "is of no use without --redirect or S3_REDIRECT")
+            options.findings.problem(source, "requires --redirect or S3_REDIRECT")
     return S3Settings(
         bucket=bucket,
         endpoint=endpoint,
@@ -72,7 +72,7 @@ def _host(options: OptionReader) -> str | None:
     if endpoint is not None and endpoint.startswith("http:") and not _is_loopback(endpoint):
         options.findings.warning(
             options.source("host", "S3_HOST"),
-            "is reached by http: neither objects nor credentials are safe from those on the way",
+            "uses plain http: objects and credentials are sent unencrypted",
         )
     return endpoint
 
@@ -85,10 +85,10 @@ def _credentials(options: OptionReader) -> tuple[str | None, str | None]:
     if access is not None and secret is None and not options.flagged(*_SECRET_FLAGS):
         findings.problem(
             access[0],
-            "is of no use without --secret-key-file, S3_SECRET_KEY_FILE or S3_SECRET_KEY",
+            "requires --secret-key-file, S3_SECRET_KEY_FILE or S3_SECRET_KEY",
         )
     if secret is not None and access is None and not options.flagged("access-key"):
-        findings.problem(secret[0], "is of no use without --access-key or S3_ACCESS_KEY")
+        findings.problem(secret[0], "requires --access-key or S3_ACCESS_KEY")
     for given in (access, secret):
         if given is not None and not _is_key(given[1]):
             findings.problem(

@@ -37,7 +37,7 @@ def load_storage(
         findings.problem(
             checking,
             "cannot be combined with --redirect: a client that is sent to the bucket gets bytes "
-            "that nobody checked",
+            "that are not verified",
         )
     return settings
 

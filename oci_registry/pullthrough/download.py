@@ -79,10 +79,10 @@ class Downloader:
             if self.stopping or attempts >= self._limits.attempts:
                 raise blob.wrong
             suspected = body.hosts
-            if body.try_other_way():
+            if body.switch_decoding():
                 # They get the same chance as if it was the first.
                 suspected = frozenset()
-            upstream.distrust(digest, suspected)
+            upstream.quarantine(digest, suspected)
             if len(suspected) == 1 or several_suspected:
                 excluded |= suspected
             # Of several hosts nobody knows which one it was: they get a second chance, but no third.
@@ -113,7 +113,7 @@ class Downloader:
                     break
                 if other.size == wanted.hint:
                     body.abandon()
-                    wanted.target.upstream.distrust(wanted.digest, unexpected)
+                    wanted.target.upstream.quarantine(wanted.digest, unexpected)
                     return other
                 other.abandon()
                 unexpected |= other.hosts
@@ -202,5 +202,5 @@ class Downloader:
 async def _begin(wanted: Wanted, excluded: frozenset[str]) -> UpstreamBlob:
     target = wanted.target
     return await target.upstream.blob(
-        target.repository, wanted.digest, wanted.hint, avoiding=excluded
+        target.repository, wanted.digest, wanted.hint, excluded=excluded
     )

@@ -73,7 +73,7 @@ def _parser() -> _Parser:
     parser = _Parser(
         prog=NAME,
         allow_abbrev=False,
-        description="Print what a client has to be told so that it pulls through the mirror, "
+        description="Print the configuration that makes a client pull through the mirror, "
         "or write it to the client's files.",
     )
     parser.add_argument("client", nargs="?", help=", ".join(CLIENTS))
@@ -92,7 +92,7 @@ def _parser() -> _Parser:
         "--namespace",
         metavar="NAME",
         action="append",
-        help="a registry to mirror instead of those of the file; repeatable",
+        help="a registry to mirror, in place of those of the file; repeatable",
     )
     parser.add_argument(
         "--write",

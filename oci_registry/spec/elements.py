@@ -48,7 +48,7 @@ class ArrayReader:
         self._began: int | None = None
 
     def steps(self) -> Iterator[None]:
-        """Read on with each step. Raises ValueError when it is no JSON object, or beyond the limits."""
+        """Read on with each step. Raises ValueError when it is not a JSON object, or beyond the limits."""
         if len(self._body) <= SMALL:
             self._read_at_once()
         else:
@@ -59,7 +59,7 @@ class ArrayReader:
     def _read_at_once(self) -> None:
         value = _loads(self._body)
         if not isinstance(value, dict):
-            raise ValueError("it is no JSON object")
+            raise ValueError("it is not a JSON object")
         media_type, array = value.get("mediaType"), value.get(self._key)
         self.present = self._key in value
         self.media_type = media_type if isinstance(media_type, str) else None
@@ -68,7 +68,7 @@ class ArrayReader:
 
     def _read_in_steps(self) -> Iterator[None]:
         if _BEGIN.match(self._body) is None:
-            raise ValueError("it is no JSON object")
+            raise ValueError("it is not a JSON object")
         tokens, count = _tokens(self._body, 0), 0
         while (token := next(tokens, None)) is not None:
             start, stop = token
@@ -87,9 +87,9 @@ class ArrayReader:
                     tokens = _tokens(self._body, stop)
             elif self._close(stop):
                 if self._body[stop:].strip(b" \t\r\n"):
-                    raise ValueError("there is something after the JSON object")
+                    raise ValueError("there is data after the JSON object")
                 return
-        raise ValueError("the JSON object has no end")
+        raise ValueError("the JSON object is incomplete")
 
     def _take_string(self, start: int, stop: int) -> None:
         if self._depth == 2 and self._found is not None:
@@ -164,7 +164,7 @@ def _tokens(body: bytes, at: int) -> Iterator[tuple[int, int]]:
         if following > at:
             window = WINDOW
         elif window >= MAX_STRING or at + window >= len(body):
-            raise ValueError("a string in it is too long, or has no end")
+            raise ValueError("a string in it is too long, or incomplete")
         else:
             window *= 2
         at = following

@@ -130,9 +130,7 @@ def _decide_type(document: Mapping[str, object], served_as: str | None, verified
         return served_as
     if verified:
         return OCTET_STREAM
-    raise ManifestInvalid(
-        "it is no manifest: neither a type, nor a mediaType, nor the shape of one"
-    )
+    raise ManifestInvalid("it is not a manifest: neither its media type nor its fields say so")
 
 
 def _shape(document: Mapping[str, object]) -> str | None:

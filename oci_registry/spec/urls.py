@@ -24,7 +24,7 @@ class BadAddress(ValueError):
 
 
 class BadRedirect(BadAddress):
-    """A redirect that is not followed; the text says why: ``redirects to nowhere``."""
+    """A redirect that is not followed; the text says why: ``sent a redirect without a valid Location``."""
 
 
 @frozen
@@ -56,11 +56,11 @@ class Url:
         if parts.scheme not in PORTS:
             raise BadAddress("its scheme is neither http nor https")
         if not host:
-            raise BadAddress("there is no host in it")
+            raise BadAddress("it has no host")
         if port is None:
             port = PORTS[parts.scheme]
         elif port == 0:
-            raise BadAddress("there is no such port")
+            raise BadAddress("the port is invalid")
         _, at, authority = parts.netloc.rpartition("@")
         if parts.fragment:
             parts = parts._replace(fragment="")
@@ -87,10 +87,10 @@ class Url:
         """
         try:
             if not location:
-                raise BadAddress("there is no location")
+                raise BadAddress("it has no Location")
             target = self.join(location)
         except BadAddress:
-            raise BadRedirect("redirects to nowhere") from None
+            raise BadRedirect("sent a redirect without a valid Location") from None
         if (self.scheme, target.scheme) == ("https", "http"):
             raise BadRedirect("redirects from https to http")
         return target.without_user() if target.user else target
@@ -165,5 +165,5 @@ def encoded(url: str) -> EncodedURL:
     except ValueError as error:
         raise BadAddress(str(error)) from None
     if not parsed.host:
-        raise BadAddress("there is no host in it")
+        raise BadAddress("it has no host")
     return parsed

@@ -153,7 +153,7 @@ class Endpoints:
         """Return the endpoint; SchemeNotSupported for anything but http and https, or `BadAddress`."""
         scheme = uri.scheme.decode("ascii", "replace")
         if scheme not in ("http", "https"):
-            raise SchemeNotSupported(f"{scheme!r} is not a scheme to fetch from")
+            raise SchemeNotSupported(f"{scheme!r} is not a supported URL scheme")
         place = Place.of_uri(uri)
         proxy = self._proxies.choose(scheme, place)
         endpoint = self._direct(place) if proxy is None else self._tunnel(place, proxy)
@@ -241,7 +241,7 @@ class UpstreamHttp:
         assert isinstance(undecoded, Undecoded)
         return undecoded.original
 
-    def lent(self) -> UpstreamHttp:
+    def shared(self) -> UpstreamHttp:
         """Return this client for one of several who use it: to close that is left to who lends it."""
         borrowed = copy(self)
         borrowed._lent = True

@@ -62,15 +62,15 @@ class HttpBlob:
         if self._nothing:
             end = parse_unsatisfied(header(response, "Content-Range"))
             if not end:
-                raise WrongAnswer("there is no such part")
+                raise WrongAnswer("the range is not satisfiable")
             self.start = self.size = end
             self._length = 0
         elif self.partial:
             if self.encodable and inflate is not False:
-                raise WrongAnswer("nobody can tell of which bytes an encoded part is a part")
+                raise WrongAnswer("the range of an encoded body is ambiguous")
             part = parse_content_range(header(response, "Content-Range"))
             if part is None or self._length not in (None, part[1] - part[0]):
-                raise WrongAnswer("the range that was sent is not the one that was announced")
+                raise WrongAnswer("the Content-Range does not match the body")
             self.start, end, self.size = part
             self._length = end - self.start
         elif self.encodable and inflate is None and None not in (known, self._length):

@@ -213,7 +213,7 @@ class Circuits:
     def _check_pauses(self, area: Area, question: Question) -> None:
         for pause, circuit in self._pauses(area, question):
             where = "" if isinstance(circuit.key[0], Kind) else f": {circuit.key[0]}"
-            raise Limited(f"upstream {self._host} limits the number of requests{where}", pause)
+            raise Limited(f"upstream {self._host} rate limits requests{where}", pause)
 
     def _pauses(self, area: Area, question: Question) -> list[tuple[float, Circuit]]:
         lefts = ((self._left(c.paused_until, LONGEST_PAUSE), c) for c in self._path(area, question))
@@ -223,8 +223,7 @@ class Circuits:
         assert circuit.open_until is not None
         seconds = int(self._left(circuit.open_until, LONGEST)) + 1
         return CircuitOpen(
-            f"upstream {self._host} is not asked for {seconds} s, because it failed: "
-            f"{circuit.reason}",
+            f"upstream {self._host}: the circuit breaker is open for {seconds} s: {circuit.reason}",
             headers={"Retry-After": str(seconds)},
         )
 
@@ -291,9 +290,9 @@ class Circuits:
             return
         circuit.paused_until = until
         seconds = until - self._clock.seconds()
-        self._tell(circuit, "rate limited, paused for {seconds:.0f} s", seconds=seconds)
+        self._log_change(circuit, "rate limited, paused for {seconds:.0f} s", seconds=seconds)
         if len(circuit.key) == 1 and isinstance(circuit.key[0], Kind):
-            self._metrics.held(until)
+            self._metrics.paused(until)
 
     def _open(self, circuit: Circuit, error: RegistryError) -> None:
         first = not circuit.is_open
@@ -304,16 +303,16 @@ class Circuits:
         circuit.reason = error.message
         if first:
             text = "circuit open for {seconds:.0f} s: {error}"
-            self._tell(circuit, text, seconds=seconds, error=error.message)
+            self._log_change(circuit, text, seconds=seconds, error=error.message)
         self._show()
 
     def _close(self, circuit: Circuit) -> None:
         if circuit.is_open:
-            self._tell(circuit, "circuit closed: it answers again")
+            self._log_change(circuit, "circuit closed: it answers again")
         circuit.close()
         self._show()
 
-    def _tell(self, circuit: Circuit, text: str, **fields: object) -> None:
+    def _log_change(self, circuit: Circuit, text: str, **fields: object) -> None:
         if len(circuit.key) > 2:
             # The failure of a single subject is reported with the request.
             return

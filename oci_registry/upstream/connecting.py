@@ -79,7 +79,7 @@ class Connector:
         self, settings: UpstreamSettings, host: HostSettings, shared: dict[str, _Shared]
     ) -> UpstreamHttp:
         if host.shared and host.name in shared:
-            return shared[host.name].http.lent()
+            return shared[host.name].http.shared()
         return UpstreamHttp(
             self._reactor,
             host,

@@ -58,7 +58,7 @@ class Body:
     coding: str | None
     inflated: bytes | BodyTooLong | None = None
 
-    def readings(self) -> Iterator[bytes]:
+    def candidates(self) -> Iterator[bytes]:
         """Give the bytes as they came and then inflated; the caller takes the first that fits.
 
         Raises `BodyTooLong` in place of the second if that is longer than was allowed.
@@ -71,7 +71,9 @@ class Body:
 
     def document(self) -> bytes:
         """Return the reading that looks like JSON, else the bytes as they came; raises `BodyTooLong`."""
-        return next((reading for reading in self.readings() if looks_like_json(reading)), self.raw)
+        return next(
+            (reading for reading in self.candidates() if looks_like_json(reading)), self.raw
+        )
 
 
 def looks_like_json(text: bytes) -> bool:

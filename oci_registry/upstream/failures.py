@@ -147,13 +147,13 @@ def _by_proxy(error: ProxyFailed | ProxyRefused, host: str) -> RegistryError:
     if isinstance(error, ProxyFailed):
         return explain(error.reason, proxy)
     if error.status == CREDENTIALS_WANTED:
-        told = "does not accept our credentials" if error.known else "wants credentials"
-        return Unreachable(f"upstream {proxy} {told} (it answered {error.status})")
+        told = "rejected our credentials" if error.known else "requires credentials"
+        return Unreachable(f"upstream {proxy} {told} (status {error.status})")
     kind = ConnectTimedOut if error.status == GatewayTimeout.status else Unreachable
-    return kind(f"upstream {proxy} made no connection (it answered {error.status})")
+    return kind(f"upstream {proxy} could not connect (status {error.status})")
 
 
-def _telling(cause: BaseException, host: str) -> RegistryError | None:
+def _specific(cause: BaseException, host: str) -> RegistryError | None:
     """Return the error for a cause that tells more than its consequences, which may come before it."""
     if isinstance(cause, Unusable):
         return WrongAnswer(f"upstream {host} {cause.message}")
@@ -169,10 +169,10 @@ def _telling(cause: BaseException, host: str) -> RegistryError | None:
 def explain(error: BaseException | None, host: str, *, public_only: bool = False) -> RegistryError:
     """Return the error to raise for *error*, which happened while talking to *host*."""
     if error is None:
-        return BadGateway(f"upstream {host} could not be asked")
+        return BadGateway(f"upstream {host} failed without an error")
     causes = _causes(error)
     for cause in causes:
-        told = _telling(cause, host)
+        told = _specific(cause, host)
         if told is not None:
             return told
     received = isinstance(error, ResponseFailed)
@@ -186,17 +186,17 @@ _PLAIN: tuple[tuple[tuple[type[BaseException], ...], type[RegistryError], str], 
         "upstream {host} did not answer in time: no connection could be made",
     ),
     ((DeferredTimeout, BodyStalled), TimedOut, "upstream {host} did not answer in time"),
-    ((CancelledError,), GatewayTimeout, "the request to upstream {host} was given up"),
+    ((CancelledError,), GatewayTimeout, "the request to upstream {host} was cancelled"),
     ((DNSLookupError,), Unreachable, "upstream {host}: its name could not be resolved"),
     (
         (BadAddress, SchemeNotSupported),
         WrongAnswer,
-        "upstream {host} leads to an address that there cannot be",
+        "upstream {host} sent an invalid address",
     ),
     ((Refused,), Unreachable, "upstream {host} refused the connection"),
     ((ConnectError,), Unreachable, "upstream {host} could not be reached: {doc}"),
     ((ConnectionClosed,), BadGateway, "upstream {host} closed the connection without an answer"),
-    ((ParseError,), BadGateway, "upstream {host} answered with something that is not HTTP"),
+    ((ParseError,), BadGateway, "upstream {host} sent a malformed HTTP response"),
     ((BodyError,), BadGateway, "upstream {host}: {error}"),
 )
 
@@ -210,7 +210,7 @@ def _explain_plain(
     """
     if isinstance(cause, DNSLookupError) and public_only:
         return NoPublicAddress(
-            f"upstream {host}: no public address; a private registry must be configured"
+            f"upstream {host}: it has no public address; private registries must be configured"
         )
     for kinds, error, text in _PLAIN:
         if isinstance(cause, kinds):
@@ -218,9 +218,9 @@ def _explain_plain(
             return error(message.strip().removesuffix(":"))
     if received:
         # Twisted's parser has no error of its own for some of what is no HTTP.
-        return BadGateway(f"upstream {host} answered with something that is not HTTP")
+        return BadGateway(f"upstream {host} sent a malformed HTTP response")
     _log.failure("a request to upstream {host} crashed", Failure(cause), host=host)
-    return LocalFailure("the mirror failed; its log says why")
+    return LocalFailure("internal error of the mirror; see its log")
 
 
 def too_late(ended: object, seconds: float) -> Failure:
@@ -278,10 +278,10 @@ def refuse(
         return unknown(f"upstream {host} does not have {what}")
     if code in (401, 403, 412, 451):
         # 412 is how Harbor refuses what a policy of the project blocks.
-        return Denied(f"upstream {host} does not give access to {what} (it answered {code})")
+        return Denied(f"upstream {host} denied access to {what} (status {code})")
     seconds = retry_after(header(response, "Retry-After"), now)
     if code == 429:
-        limited = f"upstream {host} limits the number of requests"
+        limited = f"upstream {host} rate limits requests"
         return Limited(limited, seconds or DEFAULT_RETRY_AFTER)
     if code == 503 and seconds is not None:
         return Limited(f"upstream {host} answered {code} for {what}", seconds)

@@ -145,7 +145,7 @@ class HostGroup:
         """
         hosts = [host for host in self.hosts if host.name not in routing.excluded]
         if not hosts:
-            raise NoHostLeft("none of the upstream's hosts is left to be asked")
+            raise NoHostLeft("all hosts of the upstream have been tried")
         is_open = {host: host.circuits.is_open(question.kind, question) for host in hosts}
         if question.kind is Kind.BLOB:
             is_open = {

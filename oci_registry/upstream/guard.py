@@ -216,7 +216,7 @@ class GuardedReactor:
         """
         if address_of(host) is not None:
             if not is_public(host):
-                raise DNSLookupError(f"{host} is no public address")
+                raise DNSLookupError(f"{host} is not a public address")
         elif self._lookups.full:
             raise TooManyLookups(f"upstream {host}: too many names are being looked up; try again")
 

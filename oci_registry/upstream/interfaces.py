@@ -36,7 +36,7 @@ class UpstreamBlob(Protocol):
     def abandon(self) -> None:
         """The body is not wanted: close the connection."""
 
-    def try_other_way(self) -> bool:
+    def switch_decoding(self) -> bool:
         """Its bytes were wrong: return whether the same hosts' may be right the next time.
 
         They may where a host has encoded its body, and that was inflated or was not; it is then done
@@ -62,12 +62,12 @@ class Page:
 class Referrers:
     """The descriptors, as JSON objects, of all that refers to a manifest.
 
-    *told*: they are from a list of referrers; a host that has none may be one that keeps no such lists.
+    *listed*: they are from a list of referrers; a host that has none may be one that keeps no such lists.
     *warning*: as of a `Page`.
     """
 
     manifests: tuple[dict[str, object], ...]
-    told: bool = field(default=True, eq=False)
+    listed: bool = field(default=True, eq=False)
     warning: str | None = None
 
 
@@ -126,9 +126,9 @@ class Upstream(Protocol):
         digest: Digest,
         size: int | None = None,
         *,
-        avoiding: frozenset[str] = frozenset(),
+        excluded: frozenset[str] = frozenset(),
     ) -> UpstreamBlob:
-        """Begin to download a blob, from none of the hosts *avoiding*.
+        """Begin to download a blob, from none of the hosts *excluded*.
 
         *size*: its length in bytes if it is known otherwise, so that a body of unannounced length is
         not over before. Raises `NoHostLeft` when these are all there are.
@@ -140,7 +140,7 @@ class Upstream(Protocol):
         Raises `BadGateway` when upstream would send the whole.
         """
 
-    def distrust(self, digest: Digest, hosts: frozenset[str]) -> None:
+    def quarantine(self, digest: Digest, hosts: frozenset[str]) -> None:
         """These hosts have sent wrong bytes for *digest*: ask others first for a while."""
 
     async def blob_size(self, repository: str, digest: Digest) -> int | None:

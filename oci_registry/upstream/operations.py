@@ -47,7 +47,7 @@ async def fetch_manifest(
     error = ""
     try:
         # Without a digest to go by only one reading may be a manifest.
-        for raw in body.readings() if asked or claimed else (body.document(),):
+        for raw in body.candidates() if asked or claimed else (body.document(),):
             try:
                 return await reader.read(raw, content_type, asked, claimed)
             except ManifestInvalid as invalid:
@@ -117,9 +117,7 @@ async def open_blob(
         raise WrongAnswer(message) from None
     if body.start not in (0, start):
         body.abandon()
-        raise WrongAnswer(
-            f"upstream {exchange.host} sent another part of {what} than was asked for"
-        )
+        raise WrongAnswer(f"upstream {exchange.host} sent the wrong range of {what}")
     return body
 
 

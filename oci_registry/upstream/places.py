@@ -42,9 +42,9 @@ class Place:
         """Where a URI leads; `BadAddress` unless that can be a name (in ASCII) or an address."""
         host = uri.host.decode("ascii", "replace").lower()
         if address_of(host) is None and _NAME.fullmatch(host) is None:
-            raise BadAddress("there is no such host")
+            raise BadAddress("the host is invalid")
         if not 0 < uri.port < 65536:
-            raise BadAddress("there is no such port")
+            raise BadAddress("the port is invalid")
         return cls(host, uri.port)
 
     @classmethod

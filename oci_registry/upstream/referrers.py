@@ -64,9 +64,11 @@ class ReferrersLister:
         began, asked = self._clock.seconds(), {""}
         while page.following is not None:
             if page.following in asked or len(asked) == MAX_PAGES:
-                raise IncompleteList(f"upstream {self._host} has more referrers than are read")
+                raise IncompleteList(
+                    f"upstream {self._host} has more referrers than the mirror reads"
+                )
             if self._clock.seconds() - began > LONGEST:
-                raise GatewayTimeout(f"upstream {self._host} is too slow with its referrers")
+                raise GatewayTimeout(f"upstream {self._host} did not send its referrers in time")
             asked.add(page.following)
             try:
                 page = await self._page(pages, digest, page.following, left)
@@ -120,7 +122,7 @@ class ReferrersLister:
             raise error from None
         if referrers is None and not final:
             raise error
-        return referrers or Referrers((), told=False)
+        return referrers or Referrers((), listed=False)
 
     async def _tagged(self, pages: Pages, digest: Digest, tag: str) -> Referrers | None:
         """Return the referrers in an index; None for what is something else under such a name."""

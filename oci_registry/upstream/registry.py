@@ -17,6 +17,7 @@ from oci_registry.spec.reference import Tag
 from oci_registry.streams.parsing import ManifestReader
 from oci_registry.upstream import operations
 from oci_registry.upstream.blob import HttpBlob
+from oci_registry.upstream.decodings import Decodings
 from oci_registry.upstream.exchange import Exchange
 from oci_registry.upstream.failures import ANSWERS, Limited, LocalFailure, NoReferrers
 from oci_registry.upstream.group import Answer, HostGroup
@@ -25,7 +26,6 @@ from oci_registry.upstream.interfaces import Page, Referrers
 from oci_registry.upstream.negative_cache import NegativeCache
 from oci_registry.upstream.operations import Wanted
 from oci_registry.upstream.questions import IMPATIENT, PATIENT, Kind, Question, Routing
-from oci_registry.upstream.readings import Readings
 from oci_registry.upstream.referrers import ReferrersLister
 from oci_registry.upstream.resume import ResumingBlob
 from oci_registry.upstream.tags import TagsLister
@@ -61,7 +61,7 @@ class RemoteRegistry:
         self._negative = NegativeCache(
             group.clock, not_found=settings.remember_not_found, denied=settings.remember_denied
         )
-        self._readings = Readings()
+        self._decodings = Decodings()
         self._quarantined: TTLCache[tuple[Digest, str], None] = TTLCache(
             _REMEMBERED, QUARANTINE, timer=group.clock.seconds
         )
@@ -99,30 +99,30 @@ class RemoteRegistry:
         digest: Digest,
         size: int | None = None,
         *,
-        avoiding: frozenset[str] = frozenset(),
+        excluded: frozenset[str] = frozenset(),
     ) -> ResumingBlob:
-        """Begin to download a blob, of *size* bytes if that is known, from none of the hosts *avoiding*."""
+        """Begin to download a blob, of *size* bytes if that is known, from none of the hosts *excluded*."""
         wanted = Wanted(repository, digest, size=size)
         last = self._suspects(digest)
-        routing = Routing(patient=True, wait=True, excluded=avoiding, last=last)
+        routing = Routing(patient=True, wait=True, excluded=excluded, last=last)
         answer = await self._open(wanted, routing)
         return ResumingBlob(
-            self._group, wanted, answer, self._retries, self._readings, avoiding, last
+            self._group, wanted, answer, self._retries, self._decodings, excluded, last
         )
 
     async def part(self, repository: str, digest: Digest, start: int, stop: int) -> ResumingBlob:
         """Begin to download the bytes from *start* to *stop* of a blob."""
         wanted = Wanted(repository, digest, start, stop)
         answer = await self._open(wanted, Routing(last=self._suspects(digest)))
-        body = ResumingBlob(self._group, wanted, answer, self._retries, self._readings)
+        body = ResumingBlob(self._group, wanted, answer, self._retries, self._decodings)
         if not answer.value.partial:
             body.abandon()
-            raise BadGateway(f"upstream {answer.host.name} sends {digest} as a whole only")
+            raise BadGateway(f"upstream {answer.host.name} does not support ranges for {digest}")
         return body
 
     async def _open(self, wanted: Wanted, routing: Routing) -> Answer[HttpBlob]:
         def open_blob(exchange: Exchange) -> Coroutine[Any, Any, HttpBlob]:
-            inflate = self._readings.of(wanted.digest, exchange.host)
+            inflate = self._decodings.get(wanted.digest, exchange.host)
             return operations.open_blob(exchange, wanted, inflate=inflate)
 
         return await self._answer(wanted.question, open_blob, routing)
@@ -186,7 +186,7 @@ class RemoteRegistry:
         async def fetch(exchange: Exchange) -> Referrers:
             lister = ReferrersLister(exchange.host, self._clock, repository)
             found = await lister.fetch(exchange.ask, digest)
-            if not found.told:
+            if not found.listed:
                 raise NoReferrers(f"upstream {exchange.host} has no list of referrers of {digest}")
             return found
 
@@ -195,9 +195,9 @@ class RemoteRegistry:
                 Question(Kind.REFERRERS, repository, str(digest)), fetch, PATIENT
             )
         except NoReferrers:
-            return Referrers((), told=False)
+            return Referrers((), listed=False)
 
-    def distrust(self, digest: Digest, hosts: frozenset[str]) -> None:
+    def quarantine(self, digest: Digest, hosts: frozenset[str]) -> None:
         """These hosts have sent wrong bytes for *digest*: ask others first for a while."""
         for host in hosts:
             self._quarantined[digest, host] = None

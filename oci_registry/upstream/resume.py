@@ -13,13 +13,13 @@ from twisted.python.failure import Failure
 from oci_registry.spec.errors import BadGateway, RegistryError, TooManyRequests
 from oci_registry.streams.body import SLOWEST
 from oci_registry.upstream.blob import HttpBlob
+from oci_registry.upstream.decodings import Decodings
 from oci_registry.upstream.exchange import Exchange
 from oci_registry.upstream.failures import CircuitOpen, LocalFailure, TimedOut, WrongAnswer
 from oci_registry.upstream.group import Answer, HostGroup, pause_after
 from oci_registry.upstream.host import Host, Operation
 from oci_registry.upstream.operations import Wanted, open_blob
 from oci_registry.upstream.questions import Priority, Routing
-from oci_registry.upstream.readings import Readings
 from oci_registry.upstream.relay import Relay
 
 T = TypeVar("T")
@@ -51,7 +51,7 @@ class ResumingBlob:
     where the host has given a strong validator), to the same or to another host. *retries*: how many
     such requests may fail in a row, with less than `SLOWEST` bytes together, before the body fails. It
     fails earlier where every host has sent nothing of use, be it to a range or to the request for the
-    whole. The hosts *avoiding* are not asked for it, those in *suspects* last. The permit is kept over
+    whole. The hosts *excluded* are not asked for it, those in *suspects* last. The permit is kept over
     a break: a body that is half served does not queue again at that host, and at others goes before
     those that have nothing yet.
 
@@ -67,8 +67,8 @@ class ResumingBlob:
         wanted: Wanted,
         first: Answer[HttpBlob],
         retries: int,
-        readings: Readings,
-        avoiding: frozenset[str] = frozenset(),
+        decodings: Decodings,
+        excluded: frozenset[str] = frozenset(),
         suspects: frozenset[str] = frozenset(),
     ) -> None:
         self.size = first.value.size
@@ -79,10 +79,10 @@ class ResumingBlob:
         self._relay: Relay | None = None
         self._announced = self.size
         self._validators: dict[str, str | None] = {first.host.name: first.value.validator}
-        self._readings = readings
+        self._decodings = decodings
         self._inflated: dict[str, bool] = {}
         self._odd: Counter[str] = Counter()
-        self._avoiding = avoiding
+        self._excluded = excluded
         self._suspects = suspects
 
     @property
@@ -94,7 +94,7 @@ class ResumingBlob:
     @property
     def _exhausted(self) -> bool:
         """Whether no host has anything of use: each would send the same again."""
-        hosts = (host.name for host in self._group.hosts if host.name not in self._avoiding)
+        hosts = (host.name for host in self._group.hosts if host.name not in self._excluded)
         return all(self._odd[host] > ODD for host in hosts)
 
     def abandon(self) -> None:
@@ -102,10 +102,10 @@ class ResumingBlob:
         self._answer.value.abandon()
         self._answer.permit.release()
 
-    def try_other_way(self) -> bool:
+    def switch_decoding(self) -> bool:
         """Its bytes were wrong: return whether the same hosts' may be right the next time."""
         possible = [
-            self._readings.other_way(self._wanted.digest, host, inflated)
+            self._decodings.switch(self._wanted.digest, host, inflated)
             for host, inflated in self._inflated.items()
         ]
         return any(possible)
@@ -125,7 +125,7 @@ class ResumingBlob:
         self._answer.permit.release()
         consumer.unregisterProducer()
         if isinstance(result, Failure) and isinstance(result.value, CancelledError):
-            return Failure(BadGateway(f"{self._wanted.digest}: the download was given up"))
+            return Failure(BadGateway(f"{self._wanted.digest}: the download was cancelled"))
         return result
 
     async def _run(self, relay: Relay) -> None:
@@ -173,7 +173,7 @@ class ResumingBlob:
         """Get another body for the rest; raises the last error when there is no use in going on."""
         stood_since = self._group.clock.seconds()
         while True:
-            wait = self._group.wait(self._wanted.question, self._avoiding)
+            wait = self._group.wait(self._wanted.question, self._excluded)
             stood = self._group.clock.seconds() - stood_since
             too_long = wait > LONGEST_WAIT or stood + wait > LONGEST_STANDSTILL
             if relay.stopped or failures >= self._retries or too_long or self._exhausted:
@@ -215,7 +215,7 @@ class ResumingBlob:
         if body.encodable and body.inflated is not None:
             self._inflated[name] = body.inflated
         if relay.stopped:
-            return error or BadGateway(f"{self._wanted.digest}: the download was given up")
+            return error or BadGateway(f"{self._wanted.digest}: the download was cancelled")
         end = self._announced if self._wanted.stop is None else self._wanted.stop
         if error is None and body.encodable and not body.partial:
             # Of an unexpected length it may have been read the wrong way: the digest decides.
@@ -240,7 +240,7 @@ class ResumingBlob:
         """Begin a body that holds the byte at *position*, with the permit of the one before or another."""
         routing = Routing(
             wait=True,
-            excluded=self._avoiding,
+            excluded=self._excluded,
             last=last | self._suspects,
             priority=Priority.REST,
         )
@@ -261,7 +261,7 @@ class ResumingBlob:
         digest = self._wanted.digest
         inflate = self._inflated.get(host.name)
         if inflate is None:
-            inflate = self._readings.of(digest, host.name)
+            inflate = self._decodings.get(digest, host.name)
         # It may still know how to send the whole, which is of no use where only a part is wanted.
         ranged = self._odd[host.name] % (ODD + 1) < ODD or self._wanted.start > 0
         # A range is one of the bytes as they are sent.
@@ -291,7 +291,7 @@ class ResumingBlob:
         """Raise `WrongAnswer`, and close the body, if it is of no use."""
         wrong = None
         if self._wanted.start and not body.partial:
-            wrong = f"upstream {host.name} sends {self._wanted.digest} as a whole only"
+            wrong = f"upstream {host.name} does not support ranges for {self._wanted.digest}"
         elif None not in (body.size, self._announced) and body.size != self._announced:
             wrong = (
                 f"upstream {host.name} announces {body.size} bytes for {self._wanted.digest} "

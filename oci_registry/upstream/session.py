@@ -216,7 +216,7 @@ class Session:
                 at = at.redirected(header(response, "Location"))
             except BadRedirect as error:
                 raise WrongAnswer(f"upstream {self.host} {error}") from None
-        raise WrongAnswer(f"upstream {self.host} redirects without end")
+        raise WrongAnswer(f"upstream {self.host} redirects too many times")
 
     async def _ask_other(
         self, call: Call, at: Url, method: str, headers: Mapping[str, str]

@@ -173,7 +173,7 @@ class UpstreamTable:
         elif self._dynamic_allowed:
             upstream = self._connect(self._settings_of(host))
         else:
-            raise NameUnknown(f"the registry {host} is not one that this mirror is configured for")
+            raise NameUnknown(f"the registry {host} is not configured in this mirror")
         self._dynamic[host] = upstream
         return upstream
 

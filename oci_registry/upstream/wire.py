@@ -121,10 +121,10 @@ def check_lengths(head: bytes) -> None:
         for number in value.split(b","):
             digits = number.strip(b" \t\r")
             if continued or not digits.isdigit() or len(digits.lstrip(b"0")) > MAX_DIGITS:
-                raise Unusable("sent a Content-Length that is not a length")
+                raise Unusable("sent an invalid Content-Length")
             lengths.add(int(digits[-MAX_DIGITS:]))
     if len(lengths) > 1:
-        raise Unusable("sent Content-Lengths that contradict each other")
+        raise Unusable("sent conflicting Content-Length headers")
 
 
 class _Chunks(_ChunkedTransferDecoder):

@@ -163,5 +163,5 @@ class Hostile(ProcessTestCase):
         for path in PATHS:
             got = await self.client.get(f"/v2/evil.test/app/{path}")
             self.assertEqual(502, got.status)
-            self.assertIn("a Content-Length that is not a length", got.body.decode())
+            self.assertIn("an invalid Content-Length", got.body.decode())
         self.assertNotIn(b"Traceback", bytes(self.daemon.output))

@@ -58,7 +58,7 @@ class Refusals(ChartTestCase):
             ({**s3, "registry__storage__s3__accessKey": "a", "registry__storage__s3__secretKey": "b",
               "registry__storage__s3__existingSecret": "c"}, "or existingSecret, not both"),
             ({**s3, "registry__storage__s3__redirect__enabled": True,
-              "registry__checkCacheDigest": True}, "bytes that nobody checked"),
+              "registry__checkCacheDigest": True}, "bytes that are not verified"),
             ({"kind": "DaemonSet", "autoscaling__enabled": True}, "one pod on every node"),
             ({"kind": "DaemonSet", "podDisruptionBudget__enabled": True}, "draining a node"),
             ({"kind": "StatefulSet", "persistence__existingClaim": "a"}, "each replica makes its own"),

@@ -87,6 +87,6 @@ class Notifying(TestCase):
         """A socket that is not there keeps the daemon from nothing."""
         daemon = self.start(str(self.folder / "nobody"))
         await daemon.listening
-        await until(lambda: b"could not be told READY=1" in daemon.output)
+        await until(lambda: b"could not send READY=1" in daemon.output)
         await daemon.kill("TERM")
         self.assertIn(b"stopped", daemon.output)

@@ -88,7 +88,7 @@ class ByProxy(WayOutTestCase):
         self.proxy.wants = basic_authorization(Credentials("other", "one"))
         response = await self.manifest("1")
         self.assertEqual(502, response.status)
-        self.assertIn("does not accept our credentials", self.told(response))
+        self.assertIn("rejected our credentials", self.told(response))
         self.proxy.wants = basic_authorization(ME)
         self.assertEqual(200, (await self.manifest("1")).status)
 

@@ -231,13 +231,13 @@ class Trouble(ProxyTestCase):
         """What the proxy answers is told, and no sooner done with than it answers otherwise."""
         client = self.by_proxy()
         for script, kind, words in (
-            (refusing(403), BadGateway, "made no connection (it answered 403)"),
-            (refusing(502), BadGateway, "made no connection (it answered 502)"),
-            (refusing(504), GatewayTimeout, "made no connection (it answered 504)"),
+            (refusing(403), BadGateway, "could not connect (status 403)"),
+            (refusing(502), BadGateway, "could not connect (status 502)"),
+            (refusing(504), GatewayTimeout, "could not connect (status 504)"),
             (saying(b""), BadGateway, "closed the connection"),
             (saying(OPENED[:20]), BadGateway, "closed the connection"),
-            (saying(b"SSH-2.0-x\r\n"), BadGateway, "answered with something that is not HTTP"),
-            (saying(b"HTTP/1.1 200 " + b"x" * 20000), BadGateway, "is not HTTP"),
+            (saying(b"SSH-2.0-x\r\n"), BadGateway, "sent a malformed HTTP response"),
+            (saying(b"HTTP/1.1 200 " + b"x" * 20000), BadGateway, "a malformed HTTP response"),
         ):
             self.proxy.script = script
             message = await self.error(client.manifest(APP, LATEST), kind, HOST)
@@ -252,8 +252,8 @@ class Trouble(ProxyTestCase):
         """A proxy that wants credentials, or others, says so until it is content."""
         unknown, known = self.by_proxy(), self.by_proxy(self.settings(credentials=ME))
         self.proxy.wants = basic_authorization(PAT)
-        await self.failing(unknown, BadGateway, "wants credentials (it answered 407)")
-        await self.failing(known, BadGateway, "does not accept our credentials")
+        await self.failing(unknown, BadGateway, "requires credentials (status 407)")
+        await self.failing(known, BadGateway, "rejected our credentials")
         self.proxy.wants = basic_authorization(ME)
         await self.works(known)
         self.proxy.wants = None

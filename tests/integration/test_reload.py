@@ -197,11 +197,13 @@ class Process(ProcessTestCase):
         good = file.read_text()
         file.write_text("- {namespace: docker.io, hots: x, password: Tr0ub4dor}\n")
         daemon.process.signalProcess("HUP")
-        await until(lambda: daemon.output.count(b"error the upstreams stay as they are") == 3)
+        await until(
+            lambda: daemon.output.count(b"error reload failed, the upstreams are unchanged") == 3
+        )
         entry = f'host: "{self.registry.host}", tls: false, username: u, password: Tr0ub4dor'
         file.write_text(f"{good}- {{namespace: corp.example, {entry}}}\n")
         daemon.process.signalProcess("HUP")
-        await until(lambda: b"info the upstreams have been read again: added" in daemon.output)
+        await until(lambda: b"info reloaded the upstreams: added" in daemon.output)
         self.assertIn(b"warn upstream corp.example", daemon.output)
         self.assertEqual(200, (await client.get(path)).status)
         client.close()

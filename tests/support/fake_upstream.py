@@ -75,7 +75,7 @@ class FakeBody:
         """The body is not wanted."""
         self.abandoned = True
 
-    def try_other_way(self) -> bool:
+    def switch_decoding(self) -> bool:
         """It is not encoded."""
         return False
 
@@ -88,7 +88,7 @@ class FakeBody:
     def stopProducing(self) -> None:
         if not self.stopped:
             self.stopped = True
-            self.end(TransferFailed("the download was given up"))
+            self.end(TransferFailed("the download was cancelled"))
 
 
 @define(eq=False)
@@ -112,7 +112,7 @@ class FakeUpstream:
     hosts: tuple[str, ...] = ("a.example",)
     wrong: dict[str, bytes] = Factory(dict)
     whole: bool = False
-    distrusted: list[tuple[Digest, frozenset[str]]] = Factory(list)
+    quarantined: list[tuple[Digest, frozenset[str]]] = Factory(list)
     manifests: dict[str, Manifest] = Factory(dict)
     blobs: dict[str, bytes] = Factory(dict)
     error: Exception | None = None
@@ -177,10 +177,10 @@ class FakeUpstream:
         digest: Digest,
         size: int | None = None,
         *,
-        avoiding: frozenset[str] = frozenset(),
+        excluded: frozenset[str] = frozenset(),
     ) -> FakeBody:
         await self._begin(f"GET {repository} {digest}")
-        host = next((host for host in self.hosts if host not in avoiding), None)
+        host = next((host for host in self.hosts if host not in excluded), None)
         if host is None:
             raise NoHostLeft(f"no host of {self.namespace} is left for {digest}")
         data = self.wrong.get(host, self._blob(digest))
@@ -198,8 +198,8 @@ class FakeUpstream:
         self.bodies.append(body)
         return body
 
-    def distrust(self, digest: Digest, hosts: frozenset[str]) -> None:
-        self.distrusted.append((digest, hosts))
+    def quarantine(self, digest: Digest, hosts: frozenset[str]) -> None:
+        self.quarantined.append((digest, hosts))
 
     async def blob_size(self, repository: str, digest: Digest) -> int | None:
         await self._begin(f"HEAD {repository} {digest}")

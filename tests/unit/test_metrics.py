@@ -155,10 +155,11 @@ class Hosts(PageTestCase):
         new = self.metrics.host("docker.io", "a.example")
         new.available(True)
         new.waiting(1)
-        old.held(5.0)
+        old.paused(5.0)
         new.retire()
         self.assertEqual(0, self.host_value("available"))
-        self.assertEqual(5, self.host_value("held_until_seconds"))
+        for name in ("paused_until_seconds", "held_until_seconds"):
+            self.assertEqual(5, self.host_value(name))
         self.assertIsNone(self.host_value("waiting_requests"))
 
     def test_without_a_label(self) -> None:

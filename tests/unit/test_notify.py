@@ -55,7 +55,7 @@ class Telling(SynchronousTestCase):
             self.broken = error
             self.manager().reloading()
         texts = [e["log_format"].format_map(e) for e in events if "manager" in e["log_format"]]
-        told = "the service manager could not be told RELOADING=1: "
+        told = "could not send RELOADING=1 to the service manager: "
         self.assertEqual(
             [f"{told}[Errno 111] Connection refused", f"{told}embedded null byte"], texts
         )

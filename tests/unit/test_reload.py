@@ -173,7 +173,7 @@ class Reloading(SynchronousTestCase):
         said, told = self.events
         self.assertEqual("warn mind {this}", said)
         self.assertEqual(
-            "info the upstreams have been read again: added a.example, b.example; "
+            "info reloaded the upstreams: added a.example, b.example; "
             "changed c.example; removed d.example",
             told,
         )
@@ -183,9 +183,7 @@ class Reloading(SynchronousTestCase):
         """That nothing has changed is told too."""
         self.reloader.reload()
         self.readings[0].callback(Reread((A,), ()))
-        self.assertEqual(
-            ["info the upstreams have been read again: nothing has changed"], self.events
-        )
+        self.assertEqual(["info reloaded the upstreams: nothing has changed"], self.events)
 
     def test_bad(self) -> None:
         """Of what cannot be used every problem is told, nothing changes, and it is an error."""
@@ -194,8 +192,8 @@ class Reloading(SynchronousTestCase):
         self.assertEqual([], self.configured)
         self.assertEqual(
             [
-                "error the upstreams stay as they are: u.yaml: line 1: {bad}",
-                "error the upstreams stay as they are: u.yaml: line 2: worse",
+                "error reload failed, the upstreams are unchanged: u.yaml: line 1: {bad}",
+                "error reload failed, the upstreams are unchanged: u.yaml: line 2: worse",
             ],
             self.events,
         )
@@ -211,7 +209,8 @@ class Reloading(SynchronousTestCase):
         self.reloader.reload()
         self.readings[0].callback(Reread((A,), ("not to be told",)))
         self.assertEqual(
-            ["error the upstreams stay as they are: ca.pem holds no certificate"], self.events
+            ["error reload failed, the upstreams are unchanged: ca.pem holds no certificate"],
+            self.events,
         )
         self.assertEqual(1, self.errors())
 
@@ -246,6 +245,4 @@ class Reloading(SynchronousTestCase):
         self.reloader.reload()
         self.assertEqual((1, []), (len(self.readings), self.configured))
         self.assertEqual(1, len(self.told), "it is not ready any more")
-        self.assertEqual(
-            ["info the upstreams are not read again: the daemon is stopping"], self.events
-        )
+        self.assertEqual(["info reload skipped: the daemon is stopping"], self.events)

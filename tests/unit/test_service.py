@@ -217,7 +217,7 @@ class Starting(ServiceTestCase):
         test = self
 
         class Manager(ServiceManager):
-            def _tell(self, state: str) -> None:
+            def _send_state(self, state: str) -> None:
                 told.append((state, len(test.reactor.tcpServers), test.events[-1].split()[1]))
 
         self.makers = evolve(self.makers, manager=Manager)
@@ -312,7 +312,7 @@ class Rereading(ServiceTestCase):
         """A file that cannot be used changes nothing."""
         self.file.write_text("- {namespace: b.example}\n- 5")
         self.signals[0].react()
-        self.assertEqual(2, len([e for e in self.events if "stay as they are" in e]))
+        self.assertEqual(2, len([e for e in self.events if "upstreams are unchanged" in e]))
         self.assertEqual({"a.example"}, self.hosts())
 
     def test_broken_certificate(self) -> None:

@@ -90,7 +90,7 @@ class TokenServers:
             body = await read_document(response, _MAX_ANSWER, self._clock, idle=10.0)
             token = read_token(body, self._clock.seconds())
             if token is None:
-                raise WrongAnswer(f"the token server of upstream {self._host} gave no token")
+                raise WrongAnswer(f"the token server of upstream {self._host} sent no token")
             return token
         abandon(response, self._clock)
         now = self._clock.seconds()
@@ -100,7 +100,9 @@ class TokenServers:
             self._paused.put(key, now + seconds)
             self._raise_limited(seconds)
         if code in (400, 401, 403, 404):
-            raise Denied(f"the token server of upstream {self._host} refused (it answered {code})")
+            raise Denied(
+                f"the token server of upstream {self._host} refused the request (status {code})"
+            )
         raise BadGateway(f"the token server of upstream {self._host} answered {code}")
 
     def _check(self, realm: str) -> None:
@@ -110,10 +112,10 @@ class TokenServers:
         server = server_of(realm)
         if (Url.parse(self._url).scheme, Url.parse(realm).scheme) == ("https", "http"):
             raise Denied(
-                f"upstream {self._host} wants its credentials sent to {server} over plain http"
+                f"upstream {self._host} asks for its credentials to be sent to {server} over plain http"
             )
         raise Denied(
-            f"upstream {self._host} wants its credentials sent to {server}, which is not part of its "
+            f"upstream {self._host} asks for its credentials to be sent to {server}, which is not part of its "
             f"domain; if that is its token server, add it to token_servers of this upstream"
         )
 
@@ -128,7 +130,7 @@ class TokenServers:
 
     def _raise_limited(self, seconds: float) -> NoReturn:
         raise RateLimited(
-            f"the token server of upstream {self._host} limits the number of requests", seconds
+            f"the token server of upstream {self._host} rate limits requests", seconds
         )
 
     async def _ask(self, key: TokenKey) -> IResponse:
@@ -180,7 +182,7 @@ class TokenServers:
             if method == "POST" and response.code not in _KEEP_METHOD:
                 method, data = "GET", None
                 headers.pop("Content-Type", None)
-        raise BadGateway(f"the token server of upstream {self._host} redirects without end")
+        raise BadGateway(f"the token server of upstream {self._host} redirects too many times")
 
     def _redirected(self, url: str, response: IResponse) -> str:
         """Return where a redirect leads (RFC 9110 section 10.2.2); never from https to http."""
@@ -188,7 +190,7 @@ class TokenServers:
             found = Url.parse(url).redirected(header(response, "Location")).text
         except BadRedirect as error:
             raise BadGateway(
-                f"the token server of upstream {self._host} {error} (it answered {response.code})"
+                f"the token server of upstream {self._host} {error} (status {response.code})"
             ) from None
         self._check(found)
         return found

@@ -170,7 +170,7 @@ class Keys(ConfigTestCase):
         key = load_pem_private_key(self.key, None)
         for form in (PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL):
             content = key.private_bytes(Encoding.PEM, form, BestAvailableEncryption(b"x"))
-            self.assertIn("is encrypted", self.refusal(content))
+            self.assertIn("an encrypted private key", self.refusal(content))
 
     def test_weak(self) -> None:
         """A key that TLS does not take is refused in the words of OpenSSL."""

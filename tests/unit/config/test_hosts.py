@@ -245,7 +245,7 @@ class ClientCertificates(_Case):
         self.write("other.pem", pem()[1])
         self.write("broken.pem", self.certificate[:100])
         for lines, *parts in (
-            (["client_key_file: key.pem"], "client_key_file: is of no use without client_cert"),
+            (["client_key_file: key.pem"], "client_key_file: requires client_cert"),
             (["client_cert_file: cert.pem"], "client_cert_file: ", "cert.pem holds no private key"),
             (["client_cert_file: missing"], "client_cert_file: ", "missing cannot be read"),
             (["client_cert_file: key.pem"], "client_cert_file: ", "key.pem holds no certificate"),

@@ -167,7 +167,7 @@ class Server(S3TestCase):
         """A server reached by http is warned of, unless it is on the same machine."""
         for host in ("http://minio:9000", "http://10.0.0.1", "http://[fd00::1]:9000"):
             self.assertEqual(self.fine(1, host=host).endpoint, host)
-            self.assertIn("s3 --host: is reached by http", self.findings.warnings[0])
+            self.assertIn("s3 --host: uses plain http", self.findings.warnings[0])
         for host in (
             *("https://minio:9000", "http://localhost:9000", "http://s3.localhost"),
             *("http://127.0.0.2:9000", "http://[::1]:9000", "http://[::1]"),
@@ -195,9 +195,9 @@ class Server(S3TestCase):
             self.assertLess(len(problem), 200)
 
     def test_redirect(self) -> None:
-        """What is about sending clients to the bucket is of no use without doing so."""
+        """Options for sending clients to the bucket require --redirect."""
         for values in ({"redirect_ranges": 1}, {"redirect_host": "https://s3"}):
-            self.assertIn("is of no use without --redirect or S3_REDIRECT", self.problem(**values))
+            self.assertIn("requires --redirect or S3_REDIRECT", self.problem(**values))
             self.fine(redirect=1, **values)
 
 

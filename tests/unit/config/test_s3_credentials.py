@@ -49,9 +49,11 @@ class Credentials(S3TestCase):
 
     def test_one_alone(self) -> None:
         """One of the two keys is of no use."""
-        self.assertIn("s3 --access-key: is of no use", self.problem(access_key="alice"))
+        self.assertIn(
+            "s3 --access-key: requires --secret-key-file", self.problem(access_key="alice")
+        )
         self.load({}, {"S3_SECRET_KEY": SECRET})
-        self.assert_problem("S3_SECRET_KEY: is of no use without --access-key or S3_ACCESS_KEY")
+        self.assert_problem("S3_SECRET_KEY: requires --access-key or S3_ACCESS_KEY")
 
     def test_two_secrets(self) -> None:
         """A secret and a file with one, given in the same way, contradict each other."""

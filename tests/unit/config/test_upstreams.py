@@ -175,7 +175,7 @@ class Problems(_Case):
             ("blob_invalidation_time: 1.5", "must be a duration such as 14d, not a number"),
             ("blob_invalidation_time: true", "must be a duration"),
             ("ca_file: missing.pem", "ca_file:", "missing.pem cannot be read: No such file"),
-            ("username: alice", "username: is of no use without password"),
+            ("username: alice", "username: requires password"),
             ("username: 'a:b'\n  password: x", "the username holds a colon"),
             ("connect_timeout: 0s", "connect_timeout: must be longer than 0s"),
             ("response_timeout: 0", "response_timeout: must be longer than 0s"),
@@ -204,8 +204,8 @@ class Problems(_Case):
         self.write("binary", b"\xff")
         self.write("secret", SECRET)
         for lines, *parts in (
-            ([f"password: {SECRET}"], "password: is of no use without username"),
-            (["password_file: secret"], "password_file: is of no use without username"),
+            ([f"password: {SECRET}"], "password: requires username"),
+            (["password_file: secret"], "password_file: requires username"),
             (["username: 12345", f"password: {SECRET}"], "username: must be text"),
             (["username: a", "password: 12345"], "password: must be text", "put it into quotes"),
             (["username: a", f"password: [{SECRET}]"], "password: must be text, not a list"),

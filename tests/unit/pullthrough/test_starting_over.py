@@ -82,7 +82,7 @@ class StartingOver(CacheTestCase):
         return self.counted("oci_registry_errors_total", kind=kind)
 
     def test_next_host(self) -> None:
-        """The next host is asked, readers get the right bytes, and the first is distrusted."""
+        """The next host is asked, readers get the right bytes, and the first is quarantined."""
         for data in (wrong_at(0), wrong_at(len(DATA) - 1), b"", DATA + b"more", DATA[:-1]):
             self.setUp()
             self.upstream.wrong = {"a": data}
@@ -93,7 +93,7 @@ class StartingOver(CacheTestCase):
             self.assertEqual([{"a"}, {"b"}], self.hosts())
             self.finish()
             self.check(early, late)
-            self.assertEqual([(self.digest, frozenset({"a"}))], self.upstream.distrusted)
+            self.assertEqual([(self.digest, frozenset({"a"}))], self.upstream.quarantined)
             self.assertEqual((1, 0), (self.errors("wrong"), self.errors("transfer")))
 
     def test_who_has_had_all_but_the_tail(self) -> None:
@@ -187,7 +187,7 @@ class StartingOver(CacheTestCase):
         self.assertEqual([True, True, False], [b.abandoned for b in self.upstream.bodies])
         self.finish()
         self.check(reader)
-        self.assertEqual([(self.digest, {"a", "b"})], self.upstream.distrusted)
+        self.assertEqual([(self.digest, {"a", "b"})], self.upstream.quarantined)
 
     def test_length_against_every_host(self) -> None:
         """If no host has a blob of that length it is the manifest that is wrong."""
@@ -196,7 +196,7 @@ class StartingOver(CacheTestCase):
         self.assertEqual([False, True, True], [b.abandoned for b in self.upstream.bodies])
         self.finish(0)
         self.check(reader)
-        self.assertEqual([], self.upstream.distrusted)
+        self.assertEqual([], self.upstream.quarantined)
 
     def test_two_lengths(self) -> None:
         """Where no manifest has told the length, who was told a wrong one fails, and the next does not."""

@@ -107,7 +107,7 @@ class Docker(GeneratorTestCase):
             ("[]", "must be an object of keys and values"),
             ("null", "must be an object of keys and values"),
             ('{"a": {"s3cret": 1, "s3cret": 2}}', "a key is given twice in one object"),
-            ('{"a": NaN}', "NaN is no JSON"),
+            ('{"a": NaN}', "NaN is not JSON"),
             ('{"a": 1e999}', "a number is too large"),
             ("[" * 100_000, "it is nested too deeply"),
             ('{"registry-mirrors": "s3cret"}', "registry-mirrors must be a list of texts"),

@@ -108,7 +108,7 @@ class Redirects(SynchronousTestCase):
     def test_not_followed(self) -> None:
         """To nowhere, and from https to http, nothing is followed."""
         for location in (None, "", "ftp://x/", "http://", "https://[::1/", "http://h:0/"):
-            with self.assertRaisesRegex(BadRedirect, "^redirects to nowhere$"):
+            with self.assertRaisesRegex(BadRedirect, "^sent a redirect without a valid Location$"):
                 self.to(location)
         with self.assertRaisesRegex(BadRedirect, "^redirects from https to http$"):
             self.to("http://reg.example/")

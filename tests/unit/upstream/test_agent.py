@@ -211,7 +211,7 @@ class Connections(SynchronousTestCase):
             asked = self.begin(http, url)
             error = self.failureResultOf(asked).value
             message = explain(error, "registry.example.com").message
-            self.assertIn("an address that there cannot be", message, url)
+            self.assertIn("an invalid address", message, url)
         self.assertEqual([], self.flushLoggedErrors())
 
     def test_connect_timeout(self) -> None:

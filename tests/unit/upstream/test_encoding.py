@@ -119,7 +119,7 @@ class Bodies(SynchronousTestCase):
         """A body without a coding is what it is, even if it could be inflated."""
         packed = gzip.compress(DOCUMENT)
         for coding in ("identity", "br", "none"):
-            self.assertEqual([packed], list(self.read(packed, coding).readings()))
+            self.assertEqual([packed], list(self.read(packed, coding).candidates()))
         self.assertEqual("br", self.read(packed, "br").coding)
 
     def test_encoded(self) -> None:
@@ -129,26 +129,26 @@ class Bodies(SynchronousTestCase):
             ("deflate", zlib.compress(DOCUMENT)),
         ):
             body = self.read(packed, coding)
-            self.assertEqual([packed, DOCUMENT], list(body.readings()))
+            self.assertEqual([packed, DOCUMENT], list(body.candidates()))
             self.assertEqual(DOCUMENT, body.document())
 
     def test_not_encoded(self) -> None:
         """A body that is not encoded, whatever its header says, is what came."""
         for coding in ("gzip", "deflate"):
             body = self.read(DOCUMENT, coding)
-            self.assertEqual([DOCUMENT], list(body.readings()))
+            self.assertEqual([DOCUMENT], list(body.candidates()))
             self.assertEqual(DOCUMENT, body.document())
         self.assertEqual(b"", self.read(b"", "gzip").document())
 
     def test_incomplete(self) -> None:
         """A body that is not encoded to its end is what came."""
         packed = gzip.compress(DOCUMENT)[:-3]
-        self.assertEqual([packed], list(self.read(packed, "gzip").readings()))
+        self.assertEqual([packed], list(self.read(packed, "gzip").candidates()))
 
     def test_bomb(self) -> None:
         """What inflates beyond the limit is given up; what came may still be right."""
         bomb = gzip.compress(bytes(64 * 1024 * 1024))
-        readings = self.read(bomb, "gzip").readings()
+        readings = self.read(bomb, "gzip").candidates()
         self.assertEqual(bomb, next(readings))
         self.assertRaises(BodyTooLong, next, readings)
         self.failureResultOf(self.document(bomb, "gzip"), BodyTooLong)

@@ -98,15 +98,15 @@ class Explained(SynchronousTestCase):
             (ConnectionDone(), "closed"),
             (ConnectionLost(), "closed"),
             (DNSLookupError("no such host"), "resolved"),
-            (ParseError("no status line", b"SSH-2.0"), "not HTTP"),
+            (ParseError("no status line", b"SSH-2.0"), "a malformed HTTP response"),
             (BodyError("upstream sent 3 of 4 bytes"), "3 of 4"),
             (BodyTooLong("the body has more than 4 bytes"), "more than 4"),
             (tls("certificate verify failed"), "TLS: certificate verify failed"),
             (SSL.Error(), "TLS: the handshake failed"),
             (SSL.Error([]), "TLS: the handshake failed"),
             (CertificateRefused("its certificate has expired"), "TLS: its certificate has expired"),
-            (BadAddress("no host"), "an address that there cannot be"),
-            (SchemeNotSupported("ftp"), "an address that there cannot be"),
+            (BadAddress("no host"), "an invalid address"),
+            (SchemeNotSupported("ftp"), "an invalid address"),
         ):
             for wrapped in (
                 error,
@@ -126,15 +126,19 @@ class Explained(SynchronousTestCase):
         for error, kind, words in (
             (ProxyFailed(proxy, Refused()), BadGateway, "refused the connection"),
             (ProxyFailed(proxy, ConnectionDone()), BadGateway, "closed the connection"),
-            (ProxyFailed(proxy, ParseError("what", b"SSH")), BadGateway, "is not HTTP"),
+            (
+                ProxyFailed(proxy, ParseError("what", b"SSH")),
+                BadGateway,
+                "a malformed HTTP response",
+            ),
             (ProxyFailed(proxy, tls("bad thing")), BadGateway, "TLS: bad thing"),
             (ProxyFailed(proxy, DNSLookupError()), BadGateway, "could not be resolved"),
             (ProxyFailed(proxy, DeferredTimeout()), TimedOut, "did not answer in time"),
             (ProxyRefused(proxy, 403, known=False), BadGateway, "it answered 403"),
             (ProxyRefused(proxy, 503, known=True), BadGateway, "it answered 503"),
             (ProxyRefused(proxy, 504, known=False), GatewayTimeout, "it answered 504"),
-            (ProxyRefused(proxy, 407, known=False), BadGateway, "wants credentials"),
-            (ProxyRefused(proxy, 407, known=True), BadGateway, "does not accept our credentials"),
+            (ProxyRefused(proxy, 407, known=False), BadGateway, "requires credentials"),
+            (ProxyRefused(proxy, 407, known=True), BadGateway, "rejected our credentials"),
         ):
             for wrapped in (
                 error,
@@ -188,7 +192,7 @@ class Explained(SynchronousTestCase):
     def test_not_http(self) -> None:
         """What Twisted's parser stumbles over is upstream's doing."""
         for error in (ResponseFailed([Failure(ValueError("x"))], None), ResponseFailed([], None)):
-            self.assertIn("not HTTP", self.explain(error).message)
+            self.assertIn("a malformed HTTP response", self.explain(error).message)
         self.assertIsInstance(self.explain(None), BadGateway)
 
     def test_time_for_a_connection(self) -> None:

@@ -44,7 +44,7 @@ class Limits(CircuitsTestCase):
         self.limit(Y)
         self.refused(Z, Limited)
         self.put(about("x", kind=Kind.BLOB))
-        self.assertEqual(self.clock.seconds() + 30, self.gauge("held_until_seconds"))
+        self.assertEqual(self.clock.seconds() + 30, self.gauge("paused_until_seconds"))
         self.clock.advance(30)
         self.put(Z)
 

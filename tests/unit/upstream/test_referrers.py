@@ -112,7 +112,7 @@ class Api(ReferrersTestCase):
         for value in EMPTY:
             self.pages[self.api] = page(value)
             self.assertEqual(Referrers(()), self.fetch())
-            self.assertTrue(self.fetch().told)
+            self.assertTrue(self.fetch().listed)
         self.pages[self.api] = FakeResponse(body=b"{}", headers={"Content-Type": OCI_INDEX})
         self.assertEqual(Referrers(()), self.fetch())
         self.assertNotIn(self.tag, self.asked)
@@ -122,7 +122,7 @@ FINAL: tuple[FakeResponse | RegistryError, ...] = (
     *(FakeResponse(code) for code in (204, 304, 400, 401, 403, 404, 405, 406, 410, 415, 451, 501)),
     *(FakeResponse(body=body) for body in (b"<html>", b"", b"[]", b"null", b"{}", b"\xff")),
     FakeResponse(body=b"<html>" * 20_000),
-    *(ManifestUnknown("x"), Denied("x"), WrongAnswer("redirects to nowhere")),
+    *(ManifestUnknown("x"), Denied("x"), WrongAnswer("sent a redirect without a valid Location")),
 )
 PASSING: tuple[FakeResponse | RegistryError, ...] = (
     *(FakeResponse(code) for code in (408, 429, 500, 502, 503, 504)),
@@ -151,7 +151,7 @@ class Without(ReferrersTestCase):
         for answer in FINAL:
             self.answers(answer)
             self.assertEqual(Referrers(()), self.fetch())
-            self.assertFalse(self.fetch().told)
+            self.assertFalse(self.fetch().listed)
 
     def test_not_known(self) -> None:
         """Where the API may come back and there is no tag, nobody knows: that is the API's error."""

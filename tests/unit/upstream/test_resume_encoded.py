@@ -76,10 +76,10 @@ class Encoded(ResumeTestCase):
         packed = gzip.compress(tar(DATA))
         self.answer(A, labelled(packed))
         self.arrived(self.pump_layer(), packed)
-        self.assertTrue(self.body.try_other_way())
+        self.assertTrue(self.body.switch_decoding())
         self.sink.data = b""
         self.arrived(self.pump_layer(), tar(DATA))
-        self.assertFalse(self.body.try_other_way())
+        self.assertFalse(self.body.switch_decoding())
 
     def test_unexpected_length(self) -> None:
         """What was read the wrong way ends where it ends: that it is too short is no break."""
@@ -91,17 +91,17 @@ class Encoded(ResumeTestCase):
         self.answer(A, chunked)
         self.arrived(self.pump_layer(len(tar(DATA))), packed)
         self.assertEqual(1, self.asked_of(A))
-        self.assertTrue(self.body.try_other_way())
+        self.assertTrue(self.body.switch_decoding())
 
     def test_more_than_was_known(self) -> None:
         """What inflates to more than the blob has bytes ends there: it may be right the other way."""
         self.answer(A, labelled(LAYER))
         self.arrived(self.pump_layer(1000), tar(DATA)[:1000])
         self.assertEqual(1, self.asked_of(A))
-        self.assertTrue(self.body.try_other_way())
+        self.assertTrue(self.body.switch_decoding())
 
     def test_without_a_coding(self) -> None:
         """A body that was sent as it is has no other way."""
         self.answer(A, blob_of(LAYER))
         self.arrived(self.pump_layer())
-        self.assertFalse(self.body.try_other_way())
+        self.assertFalse(self.body.switch_decoding())

@@ -1,4 +1,4 @@
-"""What the reader of a resuming body can do: pause it, stop it, want a part, distrust a host."""
+"""What the reader of a resuming body can do: pause it, stop it, want a part, quarantine a host."""
 
 from __future__ import annotations
 
@@ -158,16 +158,16 @@ class Parts(ResumeTestCase):
         body = self.successResultOf(self.start(self.upstream.part(APP, BLOB, 10, 20)))
         sent = body.pump(self.sink)
         self.clock.pump([1.0] * 3)
-        self.assertIn("as a whole only", self.fails(sent, BadGateway))
+        self.assertIn("does not support ranges", self.fails(sent, BadGateway))
         self.assertEqual(["bytes=15-19"] * (ODD + 1), self.ranges()[1:])
 
 
-class Distrusted(ResumeTestCase):
+class Quarantined(ResumeTestCase):
     """Hosts that have sent wrong bytes."""
 
     def test_asked_last(self) -> None:
         """Who has sent wrong bytes for a digest is asked last for it, and first for others."""
-        self.upstream.distrust(BLOB, frozenset({A}))
+        self.upstream.quarantine(BLOB, frozenset({A}))
         self.whole(self.pump())
         self.assertEqual((0, 1), (self.asked_of(A), self.asked_of(B)))
         self.answer(B, FakeResponse(404))
@@ -182,20 +182,20 @@ class Distrusted(ResumeTestCase):
     def test_avoided(self) -> None:
         """Hosts to avoid are not asked at all; without others there is nobody left."""
         body = self.successResultOf(
-            self.start(self.upstream.blob(APP, BLOB, avoiding=frozenset({A})))
+            self.start(self.upstream.blob(APP, BLOB, excluded=frozenset({A})))
         )
         body.abandon()
         self.assertEqual((0, 1), (self.asked_of(A), self.asked_of(B)))
         everybody = frozenset({A, B})
         self.failureResultOf(
-            self.start(self.upstream.blob(APP, BLOB, avoiding=everybody)), NoHostLeft
+            self.start(self.upstream.blob(APP, BLOB, excluded=everybody)), NoHostLeft
         )
 
     def test_avoided_later_too(self) -> None:
         """Nor are they asked to go on with a body that breaks."""
         self.answer(B, lambda s: short(s, AMPLE) if "Range" not in s.headers else FakeResponse(500))
         body = self.successResultOf(
-            self.start(self.upstream.blob(APP, BLOB, avoiding=frozenset({A})))
+            self.start(self.upstream.blob(APP, BLOB, excluded=frozenset({A})))
         )
         sent = body.pump(self.sink)
         self.clock.pump([20.0] * 40)

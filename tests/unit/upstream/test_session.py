@@ -207,7 +207,7 @@ class Faults(SessionTestCase):
         self.clock.advance(19.96)
         self.fails(TimedOut, asked)
         asked = self.begin(wait=False)
-        self.assertIn("not asked", self.fails(RegistryError, asked))
+        self.assertIn("the circuit breaker is open", self.fails(RegistryError, asked))
 
     def test_leaving(self) -> None:
         """Who leaves meanwhile has not made it fail."""

@@ -125,11 +125,11 @@ class Heads(SynchronousTestCase):
             "\u0665",
             "5\0",
         ):
-            self.refused(lengths(value), "Content-Length that is not a length")
+            self.refused(lengths(value), "an invalid Content-Length")
         for digits in (19, 4299, 4301, 60_000):
-            self.refused(lengths("9" * digits), "Content-Length that is not a length")
-        self.refused(lengths("5", "6"), "contradict each other")
-        self.refused(lengths("5, 6"), "contradict each other")
+            self.refused(lengths("9" * digits), "an invalid Content-Length")
+        self.refused(lengths("5", "6"), "conflicting Content-Length")
+        self.refused(lengths("5, 6"), "conflicting Content-Length")
 
     def test_length_that_frames_nothing(self) -> None:
         """Beside chunks, and in answer to HEAD, a length is not looked at."""
