@@ -10,10 +10,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
-from oci_registry.build import Makers, build
+from oci_registry.build import build
 from oci_registry.config.settings import Settings
 from oci_registry.lifecycle import Lifecycle
 from oci_registry.logs import observe_application
+from oci_registry.makers import Makers
 from oci_registry.streams.memory import return_large_blocks
 
 

@@ -15,8 +15,8 @@ from oci_registry.pullthrough.fallback import Fallback, FallbackSource
 from oci_registry.pullthrough.far import FarLimits, FarRange, FarRanges
 from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.pullthrough.sizes import KnownSizes, possible
+from oci_registry.pullthrough.store_health import READ, StoreHealth
 from oci_registry.pullthrough.transfers import Transfers
-from oci_registry.pullthrough.trouble import READ, StoreTrouble
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RangeInvalid
 from oci_registry.spec.ranges import ByteRange, RequestedRange
@@ -114,21 +114,21 @@ class BlobCache:
         store: BlobStore,
         transfers: Transfers,
         sizes: KnownSizes,
-        trouble: StoreTrouble,
+        health: StoreHealth,
         metrics: Metrics,
         far: FarLimits = FarLimits(),  # noqa: B008 - frozen
     ) -> None:
         self._store = store
         self._transfers = transfers
         self._sizes = sizes
-        self._trouble = trouble
+        self._health = health
         self._metrics = metrics
         self._far = FarRanges(transfers.clock, metrics, far)
 
     async def link(self, target: Target, digest: Digest) -> str | None:
         """Return a URL at which clients can fetch a blob that is stored, if the store has such."""
         hint = self._hint(target, digest)
-        url = await self._trouble.despite(READ, self._store.link(digest, hint), None)
+        url = await self._health.or_default(READ, self._store.link(digest, hint), None)
         if url is not None:
             self._metrics.hit("blob", target.upstream.namespace)
         return url
@@ -185,10 +185,10 @@ class BlobCache:
         async def fallback(error: StoreError | LostPlace, position: int) -> Source:
             if isinstance(error, LostPlace):
                 if error.cause is not None:
-                    self._trouble.failed(READ, error.cause)
+                    self._health.record_failure(READ, error.cause)
                 growing = await self._transfers.private(target, digest, size, error.had)
             else:
-                self._trouble.failed(READ, error)
+                self._health.record_failure(READ, error)
                 growing = await self._transfers.join(target, digest, size, position)
             return growing.follow(position, size)
 
@@ -246,9 +246,9 @@ class BlobCache:
     async def _look(self, digest: Digest, look: Callable[[], Awaitable[T | None]]) -> T | None:
         """Look in the store, and once more if this blob was committed while we looked."""
         before = self._transfers.last_commit(digest)
-        stored = await self._trouble.despite(READ, look(), None)
+        stored = await self._health.or_default(READ, look(), None)
         if stored is None and self._transfers.last_commit(digest) is not before:
-            stored = await self._trouble.despite(READ, look(), None)
+            stored = await self._health.or_default(READ, look(), None)
         return stored
 
 

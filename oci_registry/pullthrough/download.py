@@ -9,8 +9,8 @@ from twisted.logger import LogLevel
 
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.sizes import KnownSizes
+from oci_registry.pullthrough.store_health import WRITTEN, StoreHealth
 from oci_registry.pullthrough.transfer import Phase, Transfer, TransferLimits, Wanted
-from oci_registry.pullthrough.trouble import WRITTEN, StoreTrouble
 from oci_registry.spec.errors import RegistryError
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.interfaces import IObjectWriter, StoreError
@@ -33,7 +33,7 @@ class Downloader:
         store: BlobStore,
         ingest: RunInThread,
         clock: IReactorTime,
-        trouble: StoreTrouble,
+        health: StoreHealth,
         sizes: KnownSizes,
         metrics: Metrics,
         limits: TransferLimits,
@@ -42,7 +42,7 @@ class Downloader:
         self._store = store
         self._ingest = ingest
         self._clock = clock
-        self._trouble = trouble
+        self._health = health
         self._sizes = sizes
         self._metrics = metrics
         self._limits = limits
@@ -137,7 +137,7 @@ class Downloader:
             # Not what a manifest states: a store may write it down beside the bytes.
             return await self._store.create(wanted.digest, body.size)
         except StoreError as error:
-            self._trouble.failed(WRITTEN, error)
+            self._health.record_failure(WRITTEN, error)
             return None
         except BaseException:
             body.abandon()
@@ -152,7 +152,7 @@ class Downloader:
             writer,
             self._ingest,
             self._clock,
-            lambda error: self._trouble.failed(WRITTEN, error),
+            lambda error: self._health.record_failure(WRITTEN, error),
             wanted.had,
         )
 
@@ -186,9 +186,9 @@ class Downloader:
         try:
             await writer.commit()
         except StoreError as error:
-            self._trouble.failed(WRITTEN, error)
+            self._health.record_failure(WRITTEN, error)
             return False
-        self._trouble.worked(WRITTEN)
+        self._health.record_success(WRITTEN)
         return True
 
     async def _cancel(self, writer: IObjectWriter) -> None:
@@ -196,7 +196,7 @@ class Downloader:
         try:
             await writer.cancel()
         except StoreError as error:
-            self._trouble.failed(WRITTEN, error)
+            self._health.record_failure(WRITTEN, error)
 
 
 async def _begin(wanted: Wanted, excluded: frozenset[str]) -> UpstreamBlob:

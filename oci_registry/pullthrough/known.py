@@ -6,7 +6,7 @@ from cachetools import LRUCache
 from twisted.internet.interfaces import IReactorTime
 
 from oci_registry.pullthrough.records import RecordWriter
-from oci_registry.pullthrough.trouble import READ, StoreTrouble
+from oci_registry.pullthrough.store_health import READ, StoreHealth
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
@@ -28,13 +28,13 @@ class KnownManifests:
         tags: TagStore,
         writer: RecordWriter,
         clock: IReactorTime,
-        trouble: StoreTrouble,
+        health: StoreHealth,
     ) -> None:
         self._manifests = manifests
         self._tags = tags
         self._writer = writer
         self._clock = clock
-        self._trouble = trouble
+        self._health = health
         self._negative: LRUCache[str, bool] = LRUCache(NEGATIVE_TAGS)
 
     def recall(self, target: Target, digest: Digest) -> Manifest | None:
@@ -47,7 +47,7 @@ class KnownManifests:
         if recent is not None:
             return recent
         stored = self._manifests.get(target.upstream.namespace, digest)
-        return await self._trouble.despite(READ, stored, None)
+        return await self._health.or_default(READ, stored, None)
 
     def keep(self, target: Target, manifest: Manifest) -> None:
         """Keep a manifest that has come from upstream: in memory now, and soon in the store."""
@@ -65,7 +65,7 @@ class KnownManifests:
 
     async def tag(self, target: Target, tag: Tag) -> TagRecord | None:
         """Return what a tag meant, None if that is not stored or cannot be read."""
-        return await self._trouble.despite(READ, self._tags.get(*_names(target, tag)), None)
+        return await self._health.or_default(READ, self._tags.get(*_names(target, tag)), None)
 
     def is_negative(self, target: Target, tag: Tag) -> bool:
         """Whether upstream has refused the tag since it was last confirmed."""

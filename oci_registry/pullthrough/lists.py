@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import frozen
 from twisted.logger import Logger
 
-from oci_registry.pullthrough.trouble import READ, StoreTrouble
+from oci_registry.pullthrough.store_health import READ, StoreHealth
 from oci_registry.spec.errors import Denied, NameUnknown, RegistryError
 from oci_registry.storage.tags import TagStore
 from oci_registry.upstream.failures import LocalFailure, TimedOut, WrongAnswer
@@ -32,9 +32,9 @@ class TagLists:
 
     _log = Logger()
 
-    def __init__(self, tags: TagStore, trouble: StoreTrouble) -> None:
+    def __init__(self, tags: TagStore, health: StoreHealth) -> None:
         self._tags = tags
-        self._trouble = trouble
+        self._health = health
 
     async def get(
         self, target: Target, n: int | None, last: str | None, query: str | None = None
@@ -75,4 +75,4 @@ class TagLists:
     async def _stored(self, target: Target) -> list[str]:
         host = target.upstream.namespace
         names = self._tags.names(host, target.repository, MAX_STORED_TAGS)
-        return await self._trouble.despite(READ, names, [])
+        return await self._health.or_default(READ, names, [])

@@ -45,7 +45,7 @@ MAX_BACKGROUND = 64
 _UNKNOWN = (ManifestUnknown, NameUnknown)
 
 
-class Doubt(Enum):
+class StaleReason(Enum):
     """Why a tag is served that upstream has not confirmed."""
 
     UNREACHABLE = "cannot be asked"
@@ -56,14 +56,14 @@ class Doubt(Enum):
 class ServedManifest:
     """A manifest to serve, with *cached*: it did not have to come from upstream.
 
-    *age*: None, or the seconds since upstream confirmed what the tag means, if it is stale. *doubt*: what
-    has come of asking again, None if that is not known yet.
+    *age*: None, or the seconds since upstream confirmed what the tag means, if it is stale.
+    *stale_reason*: why upstream has not confirmed it again; None while a revalidation is under way.
     """
 
     manifest: Manifest
     cached: bool
     age: float | None = None
-    doubt: Doubt | None = None
+    stale_reason: StaleReason | None = None
 
     @property
     def outcome(self) -> Outcome:
@@ -105,7 +105,7 @@ class ManifestCache:
             self._metrics.hit("manifest", host)
         else:
             self._metrics.miss("manifest", host)
-        if served.doubt is not None:
+        if served.stale_reason is not None:
             self._metrics.stale(host)
         return served
 
@@ -216,8 +216,8 @@ class ManifestCache:
                 error=str(error),
             )
             self._metrics.error("stale")
-            doubt = Doubt.UNKNOWN if unknown else Doubt.UNREACHABLE
-            return ServedManifest(known, cached=True, age=self._age(record), doubt=doubt)
+            reason = StaleReason.UNKNOWN if unknown else StaleReason.UNREACHABLE
+            return ServedManifest(known, cached=True, age=self._age(record), stale_reason=reason)
 
     async def _revalidate(
         self, target: Target, tag: Tag, known: Manifest, *, patient: bool

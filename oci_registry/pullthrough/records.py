@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from oci_registry.pullthrough.trouble import WRITTEN, StoreTrouble
+from oci_registry.pullthrough.store_health import WRITTEN, StoreHealth
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.streams.waiters import Waiters
 
@@ -54,10 +54,10 @@ class RecordWriter:
     _log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, trouble: StoreTrouble, limits: RecordLimits | None = None
+        self, clock: IReactorTime, health: StoreHealth, limits: RecordLimits | None = None
     ) -> None:
         self._clock = clock
-        self._trouble = trouble
+        self._health = health
         self._limits = limits or RecordLimits()
         self._waiting: dict[str, _Record] = {}
         self._waiting_size = 0
@@ -122,7 +122,7 @@ class RecordWriter:
         records = self._waiting.values()
         oldest = next((record for record in records if not record.important), next(iter(records)))
         self._take(oldest.key)
-        self._trouble.failed(WRITTEN, StoreError("it is slower than records come"))
+        self._health.record_failure(WRITTEN, StoreError("it is slower than records come"))
 
     def _begin(self) -> None:
         while len(self._under_way) < self._limits.parallel:
@@ -145,14 +145,14 @@ class RecordWriter:
         slow = self._clock.callLater(self._limits.slow, self._is_slow)
         try:
             if record.when is None or await record.when():
-                await self._trouble.despite(WRITTEN, record.work(), None)
+                await self._health.or_default(WRITTEN, record.work(), None)
         finally:
             if slow.active():
                 slow.cancel()
 
     def _is_slow(self) -> None:
         error = StoreError(f"a record has not been written in {self._limits.slow:g} s")
-        self._trouble.failed(WRITTEN, error)
+        self._health.record_failure(WRITTEN, error)
 
     def _crashed(self, failure: Failure) -> None:
         if not failure.check(CancelledError):

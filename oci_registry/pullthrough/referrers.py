@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from oci_registry.pullthrough.freshness import may_serve_on_error
 from oci_registry.pullthrough.records import RecordWriter
-from oci_registry.pullthrough.trouble import READ, StoreTrouble
+from oci_registry.pullthrough.store_health import READ, StoreHealth
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import Denied, RegistryError
 from oci_registry.spec.mediatypes import OCI_INDEX
@@ -47,13 +47,13 @@ class ReferrersLists:
         manifests: ManifestStore,
         writer: RecordWriter,
         clock: IReactorTime,
-        trouble: StoreTrouble,
+        health: StoreHealth,
     ) -> None:
         self._kept = kept
         self._manifests = manifests
         self._writer = writer
         self._clock = clock
-        self._trouble = trouble
+        self._health = health
 
     async def get(
         self, target: Target, digest: Digest, artifact_type: str | None
@@ -96,7 +96,7 @@ class ReferrersLists:
         if upstream.stale_if_error <= 0:
             return None
         stored = self._kept.get(upstream.namespace, target.repository, digest)
-        kept = await self._trouble.despite(READ, stored, None)
+        kept = await self._health.or_default(READ, stored, None)
         if kept is None or not may_serve_on_error(
             self._clock.seconds() - kept.checked,
             upstream.manifest_invalidation_time,
@@ -114,7 +114,7 @@ class ReferrersLists:
 
         async def subject_is_stored() -> bool:
             known = self._manifests.peek(host, digest)
-            return await self._trouble.despite(READ, known, None) is not None
+            return await self._health.or_default(READ, known, None) is not None
 
         self._writer.write(
             referrers_key(host, repository, digest),

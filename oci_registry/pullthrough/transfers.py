@@ -10,8 +10,8 @@ from twisted.logger import Logger, LogLevel
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.download import Downloader, Removals
 from oci_registry.pullthrough.sizes import KnownSizes
+from oci_registry.pullthrough.store_health import StoreHealth
 from oci_registry.pullthrough.transfer import Phase, Transfer, TransferLimits, Wanted
-from oci_registry.pullthrough.trouble import StoreTrouble
 from oci_registry.spec.digest import Digest, Prefix
 from oci_registry.spec.errors import BlobUnknown, Denied, RegistryError, TooManyRequests
 from oci_registry.storage.blobs import BlobStore
@@ -45,7 +45,7 @@ class Transfers:
         store: BlobStore,
         ingest: RunInThread,
         clock: IReactorTime,
-        trouble: StoreTrouble,
+        health: StoreHealth,
         sizes: KnownSizes,
         metrics: Metrics,
         limits: TransferLimits = TransferLimits(),  # noqa: B008 - frozen
@@ -54,7 +54,7 @@ class Transfers:
         self._store = store
         self._metrics = metrics
         self._limits = limits
-        self._downloader = Downloader(store, ingest, clock, trouble, sizes, metrics, limits)
+        self._downloader = Downloader(store, ingest, clock, health, sizes, metrics, limits)
         self._shared: dict[Digest, dict[str, Transfer]] = {}
         self._all: set[Transfer] = set()
         self._commits: LRUCache[Digest, object] = LRUCache(_COMMITS)
