@@ -1,4 +1,4 @@
-"""Lists of tags: upstream's, and what the store knows when upstream cannot be asked."""
+"""Lists of tags: from upstream, and from the store if upstream fails."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ MAX_STORED_TAGS = 10_000
 """Tags of a repository that are listed from the store."""
 
 _FINAL = (TimedOut, WrongAnswer, LocalFailure)
-"""Failures that have taken all the time there was, or would be the same in a moment."""
+"""Failures after which another attempt is pointless: no time is left, or it would fail again."""
 
 
 @frozen
 class ServedPage:
-    """A page of tags. *from_store*: it is only what has passed through here."""
+    """A page of tags. *from_store*: it has only the tags that were pulled through this mirror."""
 
     page: Page
     from_store: bool
 
 
 class TagLists:
-    """Tags of every registry."""
+    """The lists of tags of all registries."""
 
     _log = Logger()
 
@@ -41,9 +41,9 @@ class TagLists:
     ) -> ServedPage:
         """Return tags as upstream lists them. Raises upstream's `RegistryError`.
 
-        *query*: that of an earlier page's next one. If upstream cannot be asked, the tags that are stored
-        are listed, in lexical order; unless nothing may be stale, or the client has had the pages before
-        from upstream, of whose list they are not the rest.
+        *query*: the one that an earlier page gave for its next page. If upstream fails, the stored tags
+        are listed in lexical order. They are not if stale content is switched off, or if the client has
+        earlier pages from upstream: its list may be another one.
         """
         if n == 0 and query is None:
             return ServedPage(Page((), None), from_store=False)
@@ -57,7 +57,7 @@ class TagLists:
             if not names or (last is not None and last not in names):
                 if isinstance(error, _FINAL):
                     raise
-                # There is nothing else to show, so that it is worth some more attempts.
+                # There is no fallback, so more attempts are worth their time.
                 page = await target.upstream.tags(target.repository, n, last, query, wait=True)
                 return ServedPage(page, from_store=False)
             self._log.warn(

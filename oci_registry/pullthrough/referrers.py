@@ -1,4 +1,4 @@
-"""What refers to manifests: asked upstream each time, and kept for when it cannot be asked."""
+"""Lists of referrers: from upstream each time, and from the store if upstream fails."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from oci_registry.upstream.table import Target
 class ServedReferrers:
     """An image index of referrers, as JSON. *filtered*: only those of the artifact type asked for.
 
-    *age*: None, or the seconds since upstream gave the list, which it cannot be asked for now.
-    *warning*: what upstream wants said about it.
+    *age*: the seconds since upstream gave the list, if it is served stale; else None. *warning*: the
+    text of upstream's Warning header.
     """
 
     body: bytes
@@ -37,7 +37,7 @@ class ServedReferrers:
 
 
 class ReferrersLists:
-    """Referrers of every registry."""
+    """The lists of referrers of all registries."""
 
     _log = Logger()
 
@@ -60,7 +60,7 @@ class ReferrersLists:
     ) -> ServedReferrers:
         """Return what refers to a manifest. Raises upstream's `RegistryError`.
 
-        If upstream cannot say, what it said before is served, for as long as a tag would be.
+        If upstream fails, its last list is served, for as long as a tag would be.
         """
         try:
             found = await target.upstream.referrers(target.repository, digest)
@@ -84,7 +84,7 @@ class ReferrersLists:
             return ServedReferrers(body, filtered=True, age=age)
         index = _index(found.manifests)
         if found.warning is None:
-            # What a mirror shows in its need is none the fresher for being asked here.
+            # A list with a warning is stale already: it must not be stored as fresh.
             self._keep(target, digest, index, empty=not found.manifests)
         if artifact_type is None:
             return ServedReferrers(index, filtered=False, warning=found.warning)
@@ -106,7 +106,7 @@ class ReferrersLists:
         return kept
 
     def _keep(self, target: Target, digest: Digest, index: bytes, *, empty: bool) -> None:
-        """Write a list in the background."""
+        """Store a list in the background."""
         kept = KeptReferrers(index, self._clock.seconds())
         host, repository = target.upstream.namespace, target.repository
         if self._kept.is_kept(host, repository, digest, kept):
@@ -120,7 +120,7 @@ class ReferrersLists:
             referrers_key(host, repository, digest),
             lambda: self._kept.put(host, repository, digest, kept),
             size=len(index),
-            # Anybody may ask for the referrers of what there is not: that must not fill the store.
+            # Clients may ask for the referrers of any digest: empty lists must not fill the store.
             when=subject_is_stored if empty else None,
         )
 

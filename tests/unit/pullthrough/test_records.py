@@ -121,7 +121,9 @@ class Bounded(RecordsTestCase):
         self.assertEqual(4, self.failures())
         self.end("a", "f", "g")
         self.assertEqual(["a", "f", "g"], self.begun)
-        said = "the store cannot be written, pulls go on uncached: it is slower than records come"
+        said = (
+            "the store cannot be written, pulls go on uncached: too many records wait to be written"
+        )
         self.assertEqual([said], self.lines)
 
     def test_size(self) -> None:
