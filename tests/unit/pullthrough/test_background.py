@@ -135,7 +135,7 @@ class Failed(BackgroundTestCase):
         self.upstream.stale_if_error = 0.0
         self.upstream.error = BadGateway("it is down")
         self.served_at_once()
-        said = "example.com/library/app:latest is not confirmed: it is down"
+        said = "example.com/library/app:latest could not be revalidated: it is down"
         self.assertEqual([said], self.log)
         self.assertEqual(["HEAD", "GET"], self.asked())
         self.served_at_once()
