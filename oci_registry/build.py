@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from random import SystemRandom
-from typing import Any, Protocol
+from typing import Any
 
 from attrs import field, frozen
 from twisted.application.service import MultiService
@@ -23,7 +23,7 @@ from oci_registry.config.sources import Reread, reread_upstreams
 from oci_registry.eviction.periodic import PeriodicSweep
 from oci_registry.eviction.sweep import Sweep
 from oci_registry.lifecycle import Step
-from oci_registry.logs import build_access_log
+from oci_registry.makers import Makers, Pool, Sizes
 from oci_registry.metrics import Metrics
 from oci_registry.notify import Announcement, ServiceManager
 from oci_registry.pullthrough.blobs import BlobCache
@@ -34,11 +34,9 @@ from oci_registry.pullthrough.records import RecordWriter
 from oci_registry.pullthrough.referrers import ReferrersLists
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.transfers import Transfers
-from oci_registry.pullthrough.trouble import StoreTrouble
-from oci_registry.reload import Following, Hangup, Reloader, lifetimes_of
+from oci_registry.reload import Following, Reloader, lifetimes_of
 from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
 from oci_registry.storage.blobs import BlobStore
-from oci_registry.storage.drivers import driver_class
 from oci_registry.storage.guard import GuardedDriver
 from oci_registry.storage.interfaces import IDriver
 from oci_registry.storage.manifests import ManifestStore
@@ -46,13 +44,13 @@ from oci_registry.storage.referrers import ReferrersStore
 from oci_registry.storage.tags import TagStore
 from oci_registry.storage.usage import Usage
 from oci_registry.streams.parsing import ManifestReader
-from oci_registry.streams.threads import Lanes, RunInThread, Workers
+from oci_registry.streams.threads import Lanes, RunInThread
 from oci_registry.upstream.connecting import Connector
 from oci_registry.upstream.table import UpstreamTable
 from oci_registry.web.blobs import BlobHandler
+from oci_registry.web.client_watch import ClientWatch
 from oci_registry.web.lists import ReferrersHandler, TagsHandler
 from oci_registry.web.manifests import ManifestHandler
-from oci_registry.web.patience import Patience
 from oci_registry.web.reply import Handler
 from oci_registry.web.root import Ready, Root
 from oci_registry.web.site import RegistrySite
@@ -61,79 +59,19 @@ from oci_registry.web.v2 import V2
 BACKLOG = 1024
 """Connections that may wait to be accepted; Twisted's own default is 50."""
 SHORTEST_STOP = 5.0
-"""Seconds beyond the grace period in which connections that were cut off must be gone."""
+"""Seconds after the grace period in which aborted connections must have closed."""
 LAST_COMMITS = 60.0
-"""Seconds in which downloads that have arrived whole are committed when the daemon stops."""
-
+"""Seconds in which complete downloads are committed when the daemon stops."""
 LAST_RECORDS = 15.0
-"""Seconds in which the records of manifests and tags are written; their writer gives up before."""
-
-
-class Pool(RunInThread, Protocol):
-    """Threads that are started and stopped."""
-
-    def start(self) -> None:
-        """Accept work."""
-
-    def stop(self) -> bool:
-        """Finish what was submitted, and end the threads; return whether they are gone."""
-
-
-@frozen
-class Sizes:
-    """How many threads each pool has.
-
-    *lookup*: for what a client waits for in the store. *begin*: begin new objects. *ingest*: hash and
-    append downloads. *commit*: put objects in their place, which on some disks takes seconds.
-    *housekeeping*: listings, deletions and checks. *parsers*: hash and parse large manifests, and do
-    nothing that can hang. *configuration*: read files of the configuration.
-    """
-
-    lookup: int = 8
-    begin: int = 2
-    ingest: int = 4
-    commit: int = 4
-    housekeeping: int = 2
-    parsers: int = 2
-    configuration: int = 1
-
-    @classmethod
-    def for_connections(cls, connections: int) -> Sizes:
-        """Return as many threads as there may be connections to a bucket: each waits for an answer."""
-        housekeeping = max(1, connections // 8)
-        commit = max(1, connections * 3 // 8)
-        lookup = max(1, connections - commit - housekeeping)
-        return cls(lookup=lookup, commit=commit, housekeeping=housekeeping)
-
-
-def _make_driver(settings: Settings, lanes: Lanes, reactor: Any) -> IDriver:
-    storage = settings.storage
-    if isinstance(storage, S3Settings):
-        return driver_class("s3")(storage, lanes, reactor)
-    return driver_class("filesystem")(storage.root, lanes, reactor)
-
-
-def _make_access_log(settings: Settings, reactor: Any) -> Any:
-    return build_access_log(settings.log_level, settings.log_format, settings.access_log, reactor)
-
-
-@frozen
-class Makers:
-    """How the parts are made that reach out of the process: tests make others."""
-
-    pool: Callable[[Any, str, int], Pool] = Workers
-    driver: Callable[[Settings, Lanes, Any], IDriver] = _make_driver
-    access_log: Callable[[Settings, Any], Any] = _make_access_log
-    hangup: Callable[[Callable[..., object], Callable[[], None]], Any] = Hangup
-    manager: Callable[[str | None], ServiceManager] = ServiceManager
+"""Seconds in which records of manifests and tags are written; their writer gives up earlier."""
 
 
 @frozen
 class Parts:
-    """What a daemon is made of.
+    """The parts of a daemon.
 
-    *steps* start and stop all of it, in order. *ports* listen before privileges are given up.
-    *driver* is the one that reaches the medium, without deadlines around it.
+    *steps* start and stop all of them, in order. *ports* listen before privileges are dropped.
+    *driver* is the driver itself, without the deadlines of `GuardedDriver`.
     """
 
     steps: Sequence[Step]
@@ -149,7 +87,7 @@ class Parts:
 
 @frozen
 class _Store:
-    """Everything that is kept, and the threads that keep it."""
+    """The stores of all content, their driver, and its threads."""
 
     medium: IDriver
     driver: GuardedDriver
@@ -162,7 +100,7 @@ class _Store:
 
 @frozen
 class _PullThrough:
-    """What a mirror does: one class for each kind of content."""
+    """The caches, one for each kind of content, and their background work."""
 
     records: RecordWriter
     transfers: Transfers
@@ -185,12 +123,12 @@ class _Builder:
     _log = Logger()
 
     def pool(self, name: str, threads: int) -> Pool:
-        """Make a pool of threads, to be started and stopped with the daemon."""
+        """Make a pool of threads that is started and stopped with the daemon."""
         self.pools.append(self.makers.pool(self.reactor, name, threads))
         return self.pools[-1]
 
     def store(self, sizes: Sizes, reader: ManifestReader) -> _Store:
-        """Make what keeps content."""
+        """Make the stores."""
         lanes = Lanes(
             lookup=self.pool("lookup", sizes.lookup),
             ingest=self.pool("ingest", sizes.ingest),
@@ -213,11 +151,11 @@ class _Builder:
         )
 
     def table(self, reader: ManifestReader) -> UpstreamTable:
-        """Make the table of upstreams, which makes each upstream when it is first needed."""
+        """Make the table of upstreams, which makes an upstream when it is first used."""
         settings = self.settings
 
         def host_at(origin: str) -> HostSettings | None:
-            # The table is made with the connector, which asks it.
+            # The table and the connector need each other.
             return table.host_at(origin)
 
         connector = Connector(
@@ -238,22 +176,22 @@ class _Builder:
         return table
 
     def pull_through(self, store: _Store) -> _PullThrough:
-        """Make what downloads, revalidates and serves."""
+        """Make the caches."""
         clock, metrics, sizes = self.reactor, self.metrics, KnownSizes()
-        trouble = StoreTrouble(clock, metrics)
-        transfers = Transfers(store.blobs, store.lanes.ingest, clock, trouble, sizes, metrics)
-        records = RecordWriter(clock, trouble)
-        known = KnownManifests(store.manifests, store.tags, records, clock, trouble)
+        health = self.makers.store_health(clock, metrics)
+        transfers = Transfers(store.blobs, store.lanes.ingest, clock, health, sizes, metrics)
+        records = RecordWriter(clock, health)
+        known = KnownManifests(store.manifests, store.tags, records, clock, health)
         return _PullThrough(
             records,
             transfers,
-            BlobCache(store.blobs, transfers, sizes, trouble, metrics),
+            BlobCache(store.blobs, transfers, sizes, health, metrics),
             ManifestCache(known, sizes, clock, metrics),
-            TagLists(store.tags, trouble),
-            ReferrersLists(store.referrers, store.manifests, records, clock, trouble),
+            TagLists(store.tags, health),
+            ReferrersLists(store.referrers, store.manifests, records, clock, health),
         )
 
-    def v2(self, table: UpstreamTable, pull: _PullThrough, patience: Patience) -> V2:
+    def v2(self, table: UpstreamTable, pull: _PullThrough, watch: ClientWatch) -> V2:
         """Make the distribution API."""
         storage = self.settings.storage
         handlers: dict[type, Handler] = {
@@ -266,10 +204,10 @@ class _Builder:
             TagsRoute: TagsHandler(pull.tag_lists),
             ReferrersRoute: ReferrersHandler(pull.referrers),
         }
-        return V2(handlers, table, patience, self.reactor, self.metrics)
+        return V2(handlers, table, watch, self.reactor, self.metrics)
 
     def sites(self, v2: V2, store: _Store) -> tuple[RegistrySite, RegistrySite]:
-        """Make what answers connections: of clients, and of those who watch the daemon."""
+        """Make the sites for clients and for monitoring."""
         settings, metrics = self.settings, self.metrics
         access_log = self.makers.access_log(settings, self.reactor)
         ready = Ready(store.driver.check, self.reactor)
@@ -291,7 +229,7 @@ class _Builder:
         return ports
 
     def sweep(self, store: _Store, transfers: Transfers) -> Sweep:
-        """Make what removes content that is no longer used."""
+        """Make the sweep, which evicts content that is no longer used."""
         return Sweep(
             store.blobs,
             store.manifests,
@@ -307,7 +245,7 @@ class _Builder:
     def reloader(
         self, table: UpstreamTable, sweep: Sweep, reading: RunInThread, manager: ServiceManager
     ) -> Reloader:
-        """Make what reads the upstreams again."""
+        """Make the reloader of the upstreams."""
         following = Following(table, self.metrics, sweep.follow, DEFAULT_INVALIDATION_TIME)
 
         def reread() -> Deferred[Reread]:
@@ -321,13 +259,13 @@ class _Builder:
             pool.start()
 
     def stop_pools(self) -> None:
-        """End all threads, but those that hang in the store."""
+        """Stop all threads except those that hang in the store."""
         hanging = sum(not pool.stop() for pool in self.pools)
         if hanging:
-            self._log.warn("threads that hang are left behind, in {pools} pools", pools=hanging)
+            self._log.warn("threads of {pools} pools hang and were not stopped", pools=hanging)
 
     def start_driver(self, driver: IDriver) -> None:
-        """Prepare the store. It may be broken or empty: pulls then go on uncached."""
+        """Prepare the store; if it is broken, pulls go on uncached."""
         driver.start().addErrback(self._store_is_broken)
 
     def _store_is_broken(self, failure: Failure) -> None:
@@ -343,7 +281,7 @@ def build(
     reactor: Any,
     *,
     notify_socket: str | None = None,
-    makers: Makers = Makers(),
+    makers: Makers = Makers(),  # noqa: B008 - it is frozen
 ) -> Parts:
     """Return the parts of a daemon for *settings*; nothing happens before they are started.
 
@@ -359,8 +297,8 @@ def build(
     store = builder.store(sizes, reader)
     table = builder.table(reader)
     pull = builder.pull_through(store)
-    patience = Patience(reactor)
-    site, admin_site = builder.sites(builder.v2(table, pull, patience), store)
+    watch = ClientWatch(reactor)
+    site, admin_site = builder.sites(builder.v2(table, pull, watch), store)
     ports = builder.ports(site, admin_site)
     sweep = builder.sweep(store, pull.transfers)
     periodic = PeriodicSweep(sweep, store.driver.sweep_interval, reactor, metrics)
@@ -370,17 +308,16 @@ def build(
     announcement = Announcement(manager, reactor)
     grace = settings.shutdown_grace
     steps = [
-        # First, so that it is removed last: left to the system, the signal would end what is being
-        # ended in order.
+        # First, so that it is removed last: without it a SIGHUP would kill the process while it stops.
         Step("reaction to SIGHUP", hangup.install, hangup.remove),
         Step("threads", builder.start_pools, builder.stop_pools),
         Step("upstreams", stop=table.close),
-        # Whoever stores something comes after it, and so ends before it.
+        # Everything that uses the store comes after it, and so stops before it.
         Step("store", lambda: builder.start_driver(store.driver), store.driver.stop),
         Step("writing of records", stop=pull.records.stop, stop_timeout=LAST_RECORDS),
         Step("transfers", stop=pull.transfers.stop, stop_timeout=LAST_COMMITS),
         Step("manifests", stop=pull.manifests.stop),
-        Step("watch over slow clients", patience.start, patience.stop),
+        Step("watch over slow clients", watch.start, watch.stop),
         Step(
             "connections",
             stop=lambda: gatherResults([site.close(grace), admin_site.close(grace)]),
@@ -405,7 +342,7 @@ def build(
 
 
 def _with_backlog(endpoint: str) -> str:
-    """Let as many connections wait as a cluster makes when all of it pulls at once."""
+    """Add a backlog that is long enough for a cluster whose nodes all pull at once."""
     takes_backlog = endpoint.partition(":")[0] in ("tcp", "tcp6", "ssl")
     return (
         f"{endpoint}:backlog={BACKLOG}"

@@ -43,19 +43,19 @@ class Lifecycle:
         self._clock = clock
 
     def start(self) -> None:
-        """Start every part; an error ends it."""
+        """Start every part; stop at the first error and raise it."""
         for step in self._steps:
             step.start()
 
     async def stop(self) -> None:
-        """Stop every part; one that fails, or does not end in time, is logged and keeps no other from it."""
+        """Stop every part; log those that fail or time out, and go on with the others."""
         for step in reversed(self._steps):
             stopping = maybeDeferred(step.stop)
             try:
                 await stopping.addTimeout(step.stop_timeout, self._clock)
             except DeferredTimeout:
                 self._log.error(
-                    "stopping the {name} has not ended in {seconds:g} s: going on without it",
+                    "stopping the {name} timed out after {seconds:g} s: going on without it",
                     name=step.name,
                     seconds=step.stop_timeout,
                 )

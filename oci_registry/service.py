@@ -10,15 +10,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
-from oci_registry.build import Makers, build
+from oci_registry.build import build
 from oci_registry.config.settings import Settings
 from oci_registry.lifecycle import Lifecycle
 from oci_registry.logs import observe_application
+from oci_registry.makers import Makers
 from oci_registry.streams.memory import return_large_blocks
 
 
 class Daemon(Service):
-    """Starts and stops the parts of a daemon, and says so in the log."""
+    """Starts and stops the parts of a daemon, and logs that."""
 
     _log = Logger()
 
@@ -43,18 +44,18 @@ class Daemon(Service):
             observe_application(parent, self._settings.log_level, self._settings.log_format)
 
     def privilegedStartService(self) -> None:
-        """Listen; a port that cannot be had is named in a sentence."""
+        """Listen; exit with a message if a port is not available."""
         try:
             self.parts.ports.privilegedStartService()
         except (CannotListenError, OSError) as error:
             raise SystemExit(f"oci-registry: {error}") from None
 
     def startService(self) -> None:
-        """Start to serve."""
+        """Start all parts."""
         super().startService()
         settings = self._settings
         for warning in settings.warnings:
-            # Not as a field called "warning": Twisted's observers take that for one of Python's.
+            # Not in a field called "warning": Twisted's observers take that for a Python warning.
             self._log.warn("{text}", text=warning)
         _raise_file_limit()
         return_large_blocks()
@@ -70,7 +71,7 @@ class Daemon(Service):
             )
 
     def stopService(self) -> Deferred[None]:
-        """Stop in order: accept nothing, let responses finish, break off the rest, leave no trace."""
+        """Stop accepting connections, let responses finish, cancel the rest, and stop all parts."""
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
@@ -81,7 +82,7 @@ class Daemon(Service):
 
 
 def _raise_file_limit() -> None:
-    """Allow as many open files as the system lets us have: one or two are needed per client."""
+    """Raise the soft limit of open files to the hard one: each client needs one or two."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

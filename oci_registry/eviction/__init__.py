@@ -1,1 +1,1 @@
-"""What is removed, and when."""
+"""Eviction of content that is no longer used."""

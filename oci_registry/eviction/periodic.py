@@ -1,4 +1,4 @@
-"""The sweep, again and again."""
+"""Sweeps at regular intervals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oci_registry.metrics import Metrics
 
 
 class PeriodicSweep:
-    """Sweeps every *interval* seconds; one that fails does not end the others."""
+    """Runs a sweep every *interval* seconds, also after one has failed."""
 
     _log = Logger()
 
@@ -32,14 +32,14 @@ class PeriodicSweep:
         self._looping.start(self._interval, now=False)
 
     def stop(self) -> None:
-        """Break off the sweep under way, if there is one, and begin none."""
+        """Cancel the running sweep, if there is one, and start no more."""
         if self._looping.running:
             self._looping.stop()
         if self._running is not None:
             self._running.cancel()
 
     def run(self) -> Deferred[None]:
-        """Sweep now; failures are logged and counted."""
+        """Run a sweep now; failures are logged and counted."""
         running: Deferred[object] = Deferred.fromCoroutine(self._sweep.run())
         self._running = running
         return running.addCallbacks(lambda _: None, self._failed).addBoth(self._ended)

@@ -1,9 +1,9 @@
-"""The sweep: objects that nobody has used for too long are removed.
+"""The sweep, which evicts objects that have not been used within their lifetime.
 
-A manifest stays while it is used, or while another of its registry that is kept names it. A blob stays
-while it is used or read, or while a manifest that is kept names it, in whatever form. A list of
-referrers stays while it is used. How long is too long is a matter of the registry: a blob that no
-manifest names has the longest time of all.
+Each registry has its own lifetime. A manifest is kept while it is used, or while another manifest of
+its registry that is kept refers to it. A blob is kept while it is used or being read, or while a
+manifest that is kept refers to it in any way. A list of referrers is kept while it is used. A blob that
+no manifest refers to has the longest of all lifetimes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _Key = tuple[str, Digest]
 
 
 class Lifetimes:
-    """How many seconds an object of a registry may lie unused."""
+    """How many seconds an unused object of each registry is kept."""
 
     def __init__(self, by_host: dict[str, float], otherwise: float) -> None:
         self._by_host = by_host
@@ -43,7 +43,7 @@ class Lifetimes:
 
 @frozen
 class Swept:
-    """What a sweep removed; *size* is in bytes of blobs."""
+    """What a sweep has evicted; *size* is that of the blobs, in bytes."""
 
     blobs: int = 0
     size: int = 0
@@ -54,7 +54,7 @@ class Swept:
 
 @define
 class _Idle:
-    """A blob that may have to go: its size, its last use, and the longest time that anyone gives it."""
+    """A blob that may expire: its size in bytes, its last use, and its lifetime if a manifest gives it one."""
 
     size: int
     used: float
@@ -62,10 +62,10 @@ class _Idle:
 
 
 class Sweep:
-    """One pass over the store at a time; `run` it regularly.
+    """Evicts expired objects; each `run` is one pass over the store.
 
-    *begin*: the store's preparation, given the oldest use that still counts; it tells whether this
-    process is to sweep. *busy*: whether a blob is being downloaded. *now*: the time in seconds since the epoch.
+    *begin*: prepares the store, given the oldest use that matters, and returns whether this process is
+    to sweep. *busy*: whether a blob is being downloaded. *now*: the time in seconds since the epoch.
     """
 
     _log = Logger()
@@ -93,11 +93,11 @@ class Sweep:
         self._metrics = metrics
 
     def follow(self, lifetimes: Lifetimes) -> None:
-        """Go by other lifetimes, from the next sweep on."""
+        """Use other lifetimes, from the next sweep on."""
         self._next_lifetimes = lifetimes
 
     async def run(self) -> Swept:
-        """Remove what is too old. Raises `StoreError`; what was removed by then stays removed."""
+        """Evict what has expired. Raises `StoreError`; what was evicted before that stays evicted."""
         self._lifetimes = self._next_lifetimes
         began = self._now()
         if not await self._begin(began - self._lifetimes.longest):
@@ -105,15 +105,15 @@ class Sweep:
         kept, expired = await self._sort_manifests(began)
         idle = await self._idle_blobs(began)
         if expired or idle:
-            # Reading every manifest is worth it only when something might have to go.
-            await self._keep_what_is_needed(kept, expired, idle)
+            # All manifests are read only if something may expire.
+            await self._keep_referenced(kept, expired, idle)
             for host, digest in expired:
-                await self._claim(host, digest, idle)
+                await self._set_lifetimes(host, digest, idle)
         blobs, size = await self._remove_blobs(idle, began)
-        going = {key for key in expired if not self._manifests.used_since(*key, began)}
-        # The tags first: were the sweep broken off after the manifests, nobody would look for them.
-        tags = await self._remove_tags(going) if going else 0
-        manifests = await self._remove_manifests(going, began)
+        unused = {key for key in expired if not self._manifests.used_since(*key, began)}
+        # The tags first: if the sweep ended after the manifests, the next one would not find them.
+        tags = await self._remove_tags(unused) if unused else 0
+        manifests = await self._remove_manifests(unused, began)
         referrers = await self._remove_referrers(began)
         swept = Swept(blobs, size, manifests, tags, referrers)
         if swept != Swept():
@@ -144,15 +144,14 @@ class Sweep:
                 idle[digest] = _Idle(info.size, info.used)
         return idle
 
-    async def _keep_what_is_needed(
+    async def _keep_referenced(
         self, kept: dict[_Key, float], expired: dict[_Key, float], idle: dict[Digest, _Idle]
     ) -> None:
-        """What a kept manifest names counts as used when the manifest was."""
+        """Count everything that a kept manifest refers to as used when the manifest was."""
         waiting = list(kept.items())
         while waiting:
             (host, digest), used = waiting.pop()
-            # Whether a digest is that of a manifest or of a blob, the store knows better than what
-            # names it.
+            # The digest may be of a manifest or of a blob: the store knows that better than the manifest.
             for named in await self._manifests.names(host, digest):
                 if (host, named) in expired:
                     del expired[host, named]
@@ -161,8 +160,8 @@ class Sweep:
                 if named in idle and idle.pop(named).used < used:
                     self._blobs.needed(named, used)
 
-    async def _claim(self, host: str, digest: Digest, idle: dict[Digest, _Idle]) -> None:
-        """The blobs of a manifest that goes have the lifetime of its registry."""
+    async def _set_lifetimes(self, host: str, digest: Digest, idle: dict[Digest, _Idle]) -> None:
+        """Give the blobs of an expired manifest the lifetime of its registry."""
         lifetime = self._lifetimes.of(host)
         for named in await self._manifests.names(host, digest):
             if named in idle:
@@ -170,11 +169,11 @@ class Sweep:
 
     async def _remove_blobs(self, idle: dict[Digest, _Idle], began: float) -> tuple[int, int]:
         count = size = 0
-        doomed = [digest for digest, blob in idle.items() if self._is_too_old(blob, began)]
-        while doomed:
-            batch, doomed = doomed[:BATCH], doomed[BATCH:]
-            # Asked as late as can be: somebody may have come for one while others were removed.
-            unused = [digest for digest in batch if not self._is_wanted(digest, began)]
+        old = [digest for digest, blob in idle.items() if self._is_too_old(blob, began)]
+        while old:
+            batch, old = old[:BATCH], old[BATCH:]
+            # Checked as late as possible: a client may have used one while others were removed.
+            unused = [digest for digest in batch if not self._is_used(digest, began)]
             removed = await self._blobs.discard_many(unused)
             count += len(removed)
             size += sum(idle[digest].size for digest in removed)
@@ -185,33 +184,33 @@ class Sweep:
         lifetime = self._lifetimes.longest if blob.lifetime is None else blob.lifetime
         return began - blob.used > lifetime
 
-    def _is_wanted(self, digest: Digest, began: float) -> bool:
+    def _is_used(self, digest: Digest, began: float) -> bool:
         return (
             self._busy(digest)
             or self._blobs.in_use(digest)
             or self._blobs.used_since(digest, began)
         )
 
-    async def _remove_manifests(self, going: Iterable[_Key], began: float) -> int:
+    async def _remove_manifests(self, keys: Iterable[_Key], began: float) -> int:
         count = 0
-        for host, digest in going:
+        for host, digest in keys:
             if not self._manifests.used_since(host, digest, began):
                 count += await self._manifests.delete(host, digest)
         self._metrics.swept.labels("manifest").inc(count)
         return count
 
-    async def _remove_tags(self, going: set[_Key]) -> int:
-        """Remove the tags that name a manifest which is about to go."""
+    async def _remove_tags(self, manifests: set[_Key]) -> int:
+        """Remove the tags of manifests that are about to be removed."""
         count = 0
         async for host, repository, tag, _ in self._tags.list():
             record = await self._tags.peek(host, repository, tag)
-            if record is not None and (host, record.digest) in going:
+            if record is not None and (host, record.digest) in manifests:
                 count += await self._tags.delete(host, repository, tag)
         self._metrics.swept.labels("tag").inc(count)
         return count
 
     async def _remove_referrers(self, began: float) -> int:
-        """Remove the lists of referrers that nobody has asked for."""
+        """Remove the lists of referrers that have expired."""
         count = 0
         async for host, repository, digest, info in self._referrers.list():
             if began - info.used > self._lifetimes.of(host):

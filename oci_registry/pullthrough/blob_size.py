@@ -1,4 +1,4 @@
-"""How long a blob is that is not stored: upstream is asked, and what a manifest states is weighed."""
+"""The size of a blob that is not stored, from upstream and from the manifest."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from oci_registry.upstream.table import Target
 T = TypeVar("T")
 
 SIZE_TIMEOUT = 20.0
-"""Seconds for upstream to say how long a blob is;"""
+"""Seconds that upstream has to answer the first request for a size."""
 CHECK_TIMEOUT = 5.0
-"""and for a second question, where a manifest states another size: clients wait 30 for the answer."""
+"""Seconds for the second request, made if a manifest states another size; clients wait 30 in all."""
 
 _REFUSALS = (BlobUnknown, NameUnknown, Denied)
 
@@ -34,9 +34,9 @@ _REFUSALS = (BlobUnknown, NameUnknown, Denied)
 async def ask_size(target: Target, digest: Digest, hint: int | None, clock: IReactorTime) -> int:
     """Return a blob's size in bytes. Raises upstream's `RegistryError`.
 
-    *hint*: the size that a manifest states. It is the answer where upstream has none, but not where
-    upstream says that there is no such blob, or not for us. Where the two differ upstream is right; but
-    some answer ``HEAD`` wrongly, so the head of the answer to a ``GET`` decides, whose body is dropped.
+    *hint*: the size that a manifest states. It is returned if upstream gives no size, but not if
+    upstream says that the blob does not exist or is forbidden. If the two differ, upstream is right.
+    Since some registries answer ``HEAD`` wrongly, a ``GET`` decides then; its body is dropped.
     """
     upstream, repository = target.upstream, target.repository
     said: int | None = None

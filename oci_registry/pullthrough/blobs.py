@@ -1,4 +1,4 @@
-"""Blobs: from the store, from a transfer under way, or from a transfer that is started."""
+"""Blobs: from the store, from a running transfer, or from a new one."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from oci_registry.pullthrough.fallback import Fallback, FallbackSource
 from oci_registry.pullthrough.far import FarLimits, FarRange, FarRanges
 from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.pullthrough.sizes import KnownSizes, possible
+from oci_registry.pullthrough.store_health import READ, StoreHealth
 from oci_registry.pullthrough.transfers import Transfers
-from oci_registry.pullthrough.trouble import READ, StoreTrouble
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RangeInvalid
 from oci_registry.spec.ranges import ByteRange, RequestedRange
@@ -30,18 +30,17 @@ from oci_registry.upstream.table import Target
 T = TypeVar("T")
 
 SETTLING = 3.0
-"""Seconds to wait for the length of a small blob that upstream does not announce."""
+"""Seconds to wait for the size of a small blob that upstream does not announce."""
 
 
 @frozen
 class OpenBlob:
     """A blob that can be read: take one source from it, or close it.
 
-    Take it before waiting for anything else: a transfer that is over keeps its bytes for those alone
-    who follow it by then.
+    Take the source before waiting for anything else: a transfer that has ended keeps its bytes only for
+    readers that follow it by then.
 
-    *size* in bytes; None while nobody knows it (upstream did not say). *sure*: it is not just what a
-    manifest states.
+    *size* in bytes; None if upstream did not announce it. *sure*: the size is not only a manifest's.
     """
 
     digest: Digest
@@ -52,7 +51,7 @@ class OpenBlob:
     _fallback: Fallback
     _far: FarRange | None = None
     _held: Follower | None = None
-    """Keeps a blob that cannot be stored from being given up before there is a source."""
+    """A follower that keeps a blob alive which cannot be stored, until there is a source."""
 
     @property
     def cached(self) -> bool:
@@ -60,10 +59,9 @@ class OpenBlob:
         return self.outcome is Outcome.HIT
 
     def part(self, asked: RequestedRange | None) -> ByteRange | None:
-        """Return the bytes to send to whoever asks for a range; None: the whole.
+        """Return the part of the blob for a requested range; None means the whole.
 
-        Raises `RangeInvalid`. A range of a blob whose length nobody knows may be ignored (RFC 9110
-        section 14.2).
+        Raises `RangeInvalid`. A range may be ignored if the size is not known (RFC 9110 section 14.2).
         """
         if asked is None or self.size is None:
             return None
@@ -100,35 +98,35 @@ class OpenBlob:
 
 @frozen
 class BlobSize:
-    """How many bytes a blob has, and where that was found."""
+    """The size of a blob in bytes, and where it was found."""
 
     size: int
     outcome: Outcome
 
 
 class BlobCache:
-    """Every blob of every registry, downloaded when it is first wanted."""
+    """The blobs of all registries, downloaded when they are first requested."""
 
     def __init__(
         self,
         store: BlobStore,
         transfers: Transfers,
         sizes: KnownSizes,
-        trouble: StoreTrouble,
+        health: StoreHealth,
         metrics: Metrics,
         far: FarLimits = FarLimits(),  # noqa: B008 - frozen
     ) -> None:
         self._store = store
         self._transfers = transfers
         self._sizes = sizes
-        self._trouble = trouble
+        self._health = health
         self._metrics = metrics
         self._far = FarRanges(transfers.clock, metrics, far)
 
     async def link(self, target: Target, digest: Digest) -> str | None:
-        """Return a URL at which clients can fetch a blob that is stored, if the store has such."""
+        """Return a URL at which clients can fetch a stored blob; None if it or such URLs do not exist."""
         hint = self._hint(target, digest)
-        url = await self._trouble.despite(READ, self._store.link(digest, hint), None)
+        url = await self._health.or_default(READ, self._store.link(digest, hint), None)
         if url is not None:
             self._metrics.hit("blob", target.upstream.namespace)
         return url
@@ -142,10 +140,10 @@ class BlobCache:
         *,
         beside: bool = True,
     ) -> OpenBlob:
-        """Return the blob, its first bytes on the way. Raises upstream's `RegistryError`.
+        """Return the blob, while its first bytes are being fetched. Raises upstream's `RegistryError`.
 
-        *asked*: the range that will be wanted, None for the whole; *head* bytes of it at once.
-        *beside*: it may be fetched beside the transfer.
+        *asked*: the requested range, None for the whole. *head*: how many bytes of it to read on opening.
+        *beside*: whether the range may be fetched separately from the transfer.
         """
         hint = self._hint(target, digest)
         start, stop = (0, None) if asked is None else asked.expected
@@ -166,7 +164,7 @@ class BlobCache:
         if asked is not None and beside and self._far.wants(asked, growing, hint):
             far = await self._far.fetch(target, digest, asked, growing, hint)
             if far is None:
-                # The transfer may have come to its end meanwhile.
+                # The transfer may have ended meanwhile.
                 return await self.open(target, digest, head, asked, beside=False)
         else:
             growing, held = await self._settled(growing, hint)
@@ -180,15 +178,15 @@ class BlobCache:
         return OpenBlob(digest, size, announced is not None, outcome, growing, fallback, far, held)
 
     def _fallback(self, target: Target, digest: Digest, size: int | None) -> Fallback:
-        """Return what finds another source for a reader, who has been told that there are *size* bytes."""
+        """Return the fallback of a reader; *size* is what its client was told, in bytes."""
 
         async def fallback(error: StoreError | LostPlace, position: int) -> Source:
             if isinstance(error, LostPlace):
                 if error.cause is not None:
-                    self._trouble.failed(READ, error.cause)
+                    self._health.record_failure(READ, error.cause)
                 growing = await self._transfers.private(target, digest, size, error.had)
             else:
-                self._trouble.failed(READ, error)
+                self._health.record_failure(READ, error)
                 growing = await self._transfers.join(target, digest, size, position)
             return growing.follow(position, size)
 
@@ -220,11 +218,11 @@ class BlobCache:
     async def _settled(
         self, growing: GrowingBlob, hint: int | None
     ) -> tuple[GrowingBlob, Follower | None]:
-        """Return the blob, or its successor, when what its clients are told of it is as sure as may be.
+        """Wait until the headers of a blob can be sent; return the blob or its successor.
 
-        Nothing can be held back of an empty blob: its digest must be known before the headers leave. The
-        length of a small one that upstream did not announce is known before its first byte can leave.
-        The follower, if there is one, is to be closed when there is another.
+        An empty blob must be verified before the headers, since it has no last bytes to hold back. For a
+        small blob of unannounced size, this waits until the size is known. The returned follower, if any,
+        keeps the blob alive; close it when there is another.
         """
         while growing.size == 0 and not growing.verified:
             growing = await _ended(growing)
@@ -236,7 +234,7 @@ class BlobCache:
             if isinstance(data, Deferred):
                 await data.addTimeout(SETTLING, self._transfers.clock)
         except (DeferredTimeout, TransferFailed):
-            # Whoever reads on will notice.
+            # The reader will get the error.
             pass
         except BaseException:
             held.close()
@@ -244,18 +242,18 @@ class BlobCache:
         return _latest(growing), held
 
     async def _look(self, digest: Digest, look: Callable[[], Awaitable[T | None]]) -> T | None:
-        """Look in the store, and once more if this blob was committed while we looked."""
+        """Look in the store, and again if the blob was committed meanwhile."""
         before = self._transfers.last_commit(digest)
-        stored = await self._trouble.despite(READ, look(), None)
+        stored = await self._health.or_default(READ, look(), None)
         if stored is None and self._transfers.last_commit(digest) is not before:
-            stored = await self._trouble.despite(READ, look(), None)
+            stored = await self._health.or_default(READ, look(), None)
         return stored
 
 
 async def _ended(growing: GrowingBlob) -> GrowingBlob:
-    """Wait for the end of a blob that is said to be empty; return it, or what came in its place.
+    """Wait for the end of a blob that is announced as empty; return it or its successor.
 
-    Raises `TransferFailed` if nothing did.
+    Raises `TransferFailed` if it failed and has no successor.
     """
     follower = growing.follow()
     try:

@@ -1,4 +1,4 @@
-"""The download of one blob from upstream into the store: a coroutine, from the question to the commit."""
+"""The download of one blob from upstream into the store, as a coroutine."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from twisted.logger import LogLevel
 
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.sizes import KnownSizes
+from oci_registry.pullthrough.store_health import WRITTEN, StoreHealth
 from oci_registry.pullthrough.transfer import Phase, Transfer, TransferLimits, Wanted
-from oci_registry.pullthrough.trouble import WRITTEN, StoreTrouble
 from oci_registry.spec.errors import RegistryError
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.interfaces import IObjectWriter, StoreError
@@ -23,9 +23,10 @@ Removals = list[Deferred[None]]
 
 
 class Downloader:
-    """What every download needs: the store, threads to hash and write in, a clock, and what is counted.
+    """Downloads blobs into the store, with as many attempts as *limits* allow.
 
-    *stopping*: set it when the daemon stops, and no download starts over.
+    *ingest* runs the hashing and writing. *stopping*: set it when the daemon stops; no download then
+    starts over.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class Downloader:
         store: BlobStore,
         ingest: RunInThread,
         clock: IReactorTime,
-        trouble: StoreTrouble,
+        health: StoreHealth,
         sizes: KnownSizes,
         metrics: Metrics,
         limits: TransferLimits,
@@ -42,17 +43,17 @@ class Downloader:
         self._store = store
         self._ingest = ingest
         self._clock = clock
-        self._trouble = trouble
+        self._health = health
         self._sizes = sizes
         self._metrics = metrics
         self._limits = limits
 
     async def download(self, transfer: Transfer, removals: Removals) -> bool:
-        """Bring a blob; return whether it is in the store now, and raise if there is none.
+        """Download a blob; return whether it is stored now. Raises if there is no right one.
 
-        If the bytes turn out to be wrong it starts over, with other hosts; readers notice only if what
-        they have had was wrong. What it has written and does not keep is being removed when it
-        returns; it adds a Deferred of the end of that to *removals*.
+        If the bytes are wrong it starts over, with other hosts; a reader fails only if it has received
+        wrong bytes. Writers that were not committed are still being removed when this returns; their
+        Deferreds are added to *removals*.
         """
         upstream, digest = transfer.wanted.target.upstream, transfer.wanted.digest
         excluded: frozenset[str] = frozenset()
@@ -80,12 +81,12 @@ class Downloader:
                 raise blob.wrong
             suspected = body.hosts
             if body.switch_decoding():
-                # They get the same chance as if it was the first.
+                # The other way may give right bytes from the same hosts: none is to blame yet.
                 suspected = frozenset()
             upstream.quarantine(digest, suspected)
             if len(suspected) == 1 or several_suspected:
                 excluded |= suspected
-            # Of several hosts nobody knows which one it was: they get a second chance, but no third.
+            # With several hosts it is not known which one was wrong: all get one more attempt.
             several_suspected = several_suspected or len(suspected) > 1
             transfer.phase, earlier = Phase.ASKING, blob
             try:
@@ -95,10 +96,10 @@ class Downloader:
             transfer.log(LogLevel.warn, f"{blob.wrong}; the download starts over")
 
     async def _ask(self, transfer: Transfer, excluded: frozenset[str]) -> UpstreamBlob:
-        """Begin a download, from a host that is not excluded.
+        """Begin a download from a host that is not excluded.
 
-        One that announces another length than a manifest states may as well send an error page: other
-        hosts are asked before it is used.
+        If the announced size is not the manifest's, the body may be an error page: other hosts are asked
+        before it is used.
         """
         wanted = transfer.wanted
         body = await _begin(wanted, excluded)
@@ -130,14 +131,14 @@ class Downloader:
             return None
 
     async def _create(self, wanted: Wanted, body: UpstreamBlob) -> IObjectWriter | None:
-        """Return where to store a body; None if it cannot be stored, which is no reason to fail."""
+        """Return the writer of a new object; None if the store fails, since the download can go on."""
         if not wanted.stored:
             return None
         try:
-            # Not what a manifest states: a store may write it down beside the bytes.
+            # The announced size, not the manifest's: a store may keep it as the object's size.
             return await self._store.create(wanted.digest, body.size)
         except StoreError as error:
-            self._trouble.failed(WRITTEN, error)
+            self._health.record_failure(WRITTEN, error)
             return None
         except BaseException:
             body.abandon()
@@ -152,7 +153,7 @@ class Downloader:
             writer,
             self._ingest,
             self._clock,
-            lambda error: self._trouble.failed(WRITTEN, error),
+            lambda error: self._health.record_failure(WRITTEN, error),
             wanted.had,
         )
 
@@ -164,7 +165,7 @@ class Downloader:
         try:
             await body.pump(blob)
         except RegistryError:
-            # What is wrong with the bytes comes first; the broken-off body is its consequence.
+            # Wrong bytes are the cause; the aborted body is their consequence.
             if blob.wrong is None:
                 raise
         finally:
@@ -179,24 +180,24 @@ class Downloader:
     async def _commit(
         self, transfer: Transfer, blob: GrowingBlob, writer: IObjectWriter | None
     ) -> bool:
-        """Put what is right into the store; return whether it is there now."""
+        """Commit a verified blob; return whether it is stored now."""
         if writer is None or blob.store_error is not None:
             return False
         transfer.phase = Phase.COMMITTING
         try:
             await writer.commit()
         except StoreError as error:
-            self._trouble.failed(WRITTEN, error)
+            self._health.record_failure(WRITTEN, error)
             return False
-        self._trouble.worked(WRITTEN)
+        self._health.record_success(WRITTEN)
         return True
 
     async def _cancel(self, writer: IObjectWriter) -> None:
-        """Leave no trace of what is not committed; what was written can still be read."""
+        """Remove what is not committed; readers can still read what was written."""
         try:
             await writer.cancel()
         except StoreError as error:
-            self._trouble.failed(WRITTEN, error)
+            self._health.record_failure(WRITTEN, error)
 
 
 async def _begin(wanted: Wanted, excluded: frozenset[str]) -> UpstreamBlob:

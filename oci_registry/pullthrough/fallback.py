@@ -1,4 +1,4 @@
-"""A reader that cannot go on where it is, because the store fails: the rest comes from upstream."""
+"""Fallback of a reader from a failing store to upstream."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from oci_registry.streams.interfaces import Source
 Fallback = Callable[[StoreError | LostPlace, int], Awaitable[Source]]
 
 MAX_FALLBACKS = 2
-"""Fallbacks of one reader: from the store to a transfer, and from that to one of its own."""
+"""Fallbacks of one reader: from the store to a transfer, and from there to a private transfer."""
 
 
 class FallbackSource:
-    """The bytes of *source* from *start* to *stop*; once it fails or ends early, those of another.
+    """The bytes of *source* from *start* to *stop*, with a fallback to another source.
 
-    What counts is the store's failure, `StoreError`, and a transfer that has lost the reader's place,
-    `LostPlace`. *fallback* returns the other source, for an error and a position. *stop* is None if
-    the end is not known.
+    The fallback is used after `StoreError`, after `LostPlace` (a transfer no longer has the bytes at the
+    reader's position), and when *source* ends before *stop*. *fallback* returns the other source, given
+    the error and the position. *stop* is None if the end is not known.
     """
 
     def __init__(self, source: Source, start: int, stop: int | None, fallback: Fallback) -> None:
@@ -59,17 +59,17 @@ class FallbackSource:
 
     async def _read_fallback(self, error: StoreError | LostPlace, limit: int) -> bytes:
         self._source.close()
-        if not self._left or self._gone():
+        if not self._left or self._is_closed():
             raise error
         self._left -= 1
         self._source = await self._fallback(error, self._position)
-        if self._gone():
+        if self._is_closed():
             self._source.close()
             raise error
         data = self.read(limit)
         return await data if isinstance(data, Deferred) else data
 
-    def _gone(self) -> bool:
+    def _is_closed(self) -> bool:
         return self._closed
 
     def close(self) -> None:

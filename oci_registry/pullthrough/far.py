@@ -1,6 +1,6 @@
-"""Ranges that lie far ahead of a transfer: fetched beside it, streamed, and not stored.
+"""Far ranges: ranges far ahead of a transfer, fetched separately, streamed and not stored.
 
-Lazy pullers read a table of contents near the end of a layer, and then a file here and there.
+Lazy-pulling clients read a table of contents near the end of a layer, and then single files.
 """
 
 from __future__ import annotations
@@ -24,18 +24,17 @@ from oci_registry.upstream.interfaces import UpstreamBlob
 from oci_registry.upstream.table import Target
 
 _FIRST = ByteRange(0, 1)
-"""What is asked for where only the blob's length is of interest."""
+"""The range to request when only the blob's size is needed."""
 
 
 @frozen
 class FarLimits:
-    """Which ranges are fetched beside a transfer, and how many.
+    """Which far ranges are fetched, and how many.
 
-    *distance*: bytes that a transfer may lack for a range without its being far; seconds of a fast
-    line. *longest*: bytes of such a range; whoever wants more is soon caught up with. *at_once*: those
-    fetched at the same time. *permit_timeout*: seconds to wait until one of them ends, where there are
-    so many: most are small. *answer_timeout*: seconds to wait for upstream to begin with one; the
-    client has waited for the transfer already.
+    *distance*: a range is far if it starts more than so many bytes ahead of the transfer. *longest*: the
+    size of the largest far range in bytes; the transfer soon overtakes larger ones. *at_once*: how many
+    are fetched at the same time. *permit_timeout*: seconds to wait for a permit. *answer_timeout*:
+    seconds to wait for upstream's response.
     """
 
     distance: int = 16 * 1024 * 1024
@@ -48,11 +47,10 @@ class FarLimits:
 def far_part(
     asked: RequestedRange, size: int | None, received: int, limits: FarLimits
 ) -> ByteRange | None:
-    """Return the bytes that are asked for if it is not worth waiting for them.
+    """Return the requested bytes if they are a far range, else None.
 
-    *size*: the blob's length in bytes, if it is known: without it the end of a blob cannot be found, and
-    the part returned is the first byte, with which upstream will tell the length. *received*: how many
-    bytes the transfer has.
+    *size*: the blob's size in bytes, if it is known. If it is needed and not known, the first byte is
+    returned: upstream's response to that has the size. *received*: how many bytes the transfer has.
     """
     if asked.suffix is None and asked.start - received <= limits.distance:
         return None
@@ -75,24 +73,24 @@ def _clamped(asked: RequestedRange, size: int) -> ByteRange | None:
 
 
 class Progress(Protocol):
-    """How far a transfer is: a `GrowingBlob`."""
+    """The progress of a transfer, such as a `GrowingBlob`."""
 
     size: int | None
     received: int
 
 
 def _assumed(asked: RequestedRange, growing: Progress, hint: int | None) -> int | None:
-    """Return the blob's length to begin with; a range beyond a hint says that the hint is wrong."""
+    """Return the blob's probable size; None also if the range shows that *hint* is wrong."""
     if growing.size is not None:
         return growing.size
     return None if hint is None or _clamped(asked, hint) is None else hint
 
 
 class FarRange:
-    """The bytes of one range, on their way: a `Source`, to be closed in any case.
+    """The bytes of one range as a `Source`, which must be closed.
 
-    They are not verified: whether the whole has the right digest is known later, if at all. *size*: the
-    blob's length in bytes. *over* is told how many bytes have come.
+    They are not verified, since the digest is that of the whole blob. *size*: the blob's size in bytes.
+    *over* is called on closing, with the number of bytes received.
     """
 
     def __init__(
@@ -113,13 +111,13 @@ class FarRange:
 
     def _came(self, length: int) -> None:
         short = length < self.part.length
-        self._pipe.end(TransferFailed("upstream sent a part of a range only") if short else None)
+        self._pipe.end(TransferFailed("upstream sent only a part of the range") if short else None)
 
     def _failed(self, failure: Failure) -> None:
         self._pipe.end(TransferFailed(failure.getErrorMessage()))
 
     def close(self) -> None:
-        """Want no more. Idempotent."""
+        """Stop the download. Idempotent."""
         over, self._over = self._over, None
         if over is None:
             return
@@ -132,7 +130,7 @@ class FarRange:
 
 
 class FarRanges:
-    """All far ranges that are fetched now."""
+    """Fetches far ranges, a limited number at the same time."""
 
     def __init__(self, clock: IReactorTime, metrics: Metrics, limits: FarLimits) -> None:
         self._clock = clock
@@ -142,9 +140,9 @@ class FarRanges:
         self._permits = DeferredSemaphore(limits.at_once)
 
     def wants(self, asked: RequestedRange, growing: Progress, hint: int | None) -> bool:
-        """Whether a range is worth a request of its own.
+        """Whether a range is a far range.
 
-        *growing*: the transfer, *hint*: the blob's length to begin with, if that does not know it.
+        *growing*: the transfer. *hint*: the blob's size, in case the transfer does not know it.
         """
         size = _assumed(asked, growing, hint)
         return far_part(asked, size, growing.received, self._limits) is not None
@@ -157,9 +155,9 @@ class FarRanges:
         growing: Progress,
         hint: int | None,
     ) -> FarRange | None:
-        """Return the part of a blob that is wanted; None where it must be waited for.
+        """Return the requested range; None if it must be read from the transfer.
 
-        If the transfer knows the blob's length, upstream must give the same with the part.
+        If the transfer knows the blob's size, the response must state the same.
         """
         try:
             await self._permits.acquire().addTimeout(self._limits.permit_timeout, self._clock)
@@ -183,7 +181,7 @@ class FarRanges:
         growing: Progress,
         size: int | None,
     ) -> FarRange | None:
-        """Ask for the part, and once more if the length has turned out to be another one."""
+        """Request the range, and once more if the size turns out to be another one."""
         for _ in range(2):
             part = far_part(asked, size, growing.received, self._limits)
             body = None if part is None else await self._begin(target, digest, part)
@@ -205,7 +203,7 @@ class FarRanges:
                 self._limits.answer_timeout, self._clock
             )
         except (RegistryError, DeferredTimeout):
-            # It will come with the transfer.
+            # The client gets it from the transfer.
             return None
 
     def _streamed(self, target: Target, part: ByteRange, size: int, body: UpstreamBlob) -> FarRange:

@@ -1,4 +1,4 @@
-"""What is known without asking upstream: stored manifests, and what tags meant when they were asked."""
+"""Manifests and tags that are known without asking upstream, in memory and in the store."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from cachetools import LRUCache
 from twisted.internet.interfaces import IReactorTime
 
 from oci_registry.pullthrough.records import RecordWriter
-from oci_registry.pullthrough.trouble import READ, StoreTrouble
+from oci_registry.pullthrough.store_health import READ, StoreHealth
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
@@ -16,11 +16,11 @@ from oci_registry.storage.tags import TagRecord, TagStore
 from oci_registry.upstream.table import Target
 
 NEGATIVE_TAGS = 10_000
-"""Known tags of which we remember that upstream has refused them."""
+"""Entries of the negative cache of known tags."""
 
 
 class KnownManifests:
-    """The stores of manifests and tags, in which nobody waits for a write, and no method raises."""
+    """Manifests and tags in memory and in the store; writes go on in the background, no method raises."""
 
     def __init__(
         self,
@@ -28,13 +28,13 @@ class KnownManifests:
         tags: TagStore,
         writer: RecordWriter,
         clock: IReactorTime,
-        trouble: StoreTrouble,
+        health: StoreHealth,
     ) -> None:
         self._manifests = manifests
         self._tags = tags
         self._writer = writer
         self._clock = clock
-        self._trouble = trouble
+        self._health = health
         self._negative: LRUCache[str, bool] = LRUCache(NEGATIVE_TAGS)
 
     def recall(self, target: Target, digest: Digest) -> Manifest | None:
@@ -42,15 +42,15 @@ class KnownManifests:
         return self._manifests.recall(target.upstream.namespace, digest)
 
     async def manifest(self, target: Target, digest: Digest) -> Manifest | None:
-        """Return a manifest, None if it is not stored or cannot be read."""
+        """Return a manifest; None if it is not stored or cannot be read."""
         recent = self.recall(target, digest)
         if recent is not None:
             return recent
         stored = self._manifests.get(target.upstream.namespace, digest)
-        return await self._trouble.despite(READ, stored, None)
+        return await self._health.or_default(READ, stored, None)
 
     def keep(self, target: Target, manifest: Manifest) -> None:
-        """Keep a manifest that has come from upstream: in memory now, and soon in the store."""
+        """Keep a manifest from upstream: in memory at once, in the store soon."""
         host = target.upstream.namespace
         self._manifests.remember(host, manifest)
         self._writer.write(
@@ -60,21 +60,22 @@ class KnownManifests:
         )
 
     def recall_tag(self, target: Target, tag: Tag) -> TagRecord | None:
-        """Return what a tag meant if that is in memory."""
+        """Return the record of a tag if it is in memory."""
         return self._tags.recall(*_names(target, tag))
 
     async def tag(self, target: Target, tag: Tag) -> TagRecord | None:
-        """Return what a tag meant, None if that is not stored or cannot be read."""
-        return await self._trouble.despite(READ, self._tags.get(*_names(target, tag)), None)
+        """Return the record of a tag; None if it is not stored or cannot be read."""
+        return await self._health.or_default(READ, self._tags.get(*_names(target, tag)), None)
 
     def is_negative(self, target: Target, tag: Tag) -> bool:
         """Whether upstream has refused the tag since it was last confirmed."""
         return tag_key(*_names(target, tag)) in self._negative
 
     def confirm(self, target: Target, tag: Tag, manifest: Manifest) -> None:
-        """Upstream has just said that a tag means this manifest.
+        """Record that upstream has just confirmed that a tag names this manifest.
 
-        Its record is written after the manifest, and not for its time alone if that is nearly right.
+        The record is written after the manifest. It is not written again if only its time has changed a
+        little.
         """
         names = _names(target, tag)
         record = TagRecord(manifest.digest, manifest.media_type, self._clock.seconds())
@@ -88,7 +89,7 @@ class KnownManifests:
             )
 
     def set_negative(self, target: Target, tag: Tag, *, gone: bool) -> None:
-        """Upstream has just refused a tag that is known; *gone*: because it does not exist any more."""
+        """Record that upstream has just refused a known tag; *gone*: because it no longer exists."""
         names = _names(target, tag)
         self._negative[tag_key(*names)] = True
         if gone:

@@ -1,11 +1,11 @@
-"""Lists of tags: upstream's, and what the store knows when upstream cannot be asked."""
+"""Lists of tags: from upstream, and from the store if upstream fails."""
 
 from __future__ import annotations
 
 from attrs import frozen
 from twisted.logger import Logger
 
-from oci_registry.pullthrough.trouble import READ, StoreTrouble
+from oci_registry.pullthrough.store_health import READ, StoreHealth
 from oci_registry.spec.errors import Denied, NameUnknown, RegistryError
 from oci_registry.storage.tags import TagStore
 from oci_registry.upstream.failures import LocalFailure, TimedOut, WrongAnswer
@@ -16,34 +16,34 @@ MAX_STORED_TAGS = 10_000
 """Tags of a repository that are listed from the store."""
 
 _FINAL = (TimedOut, WrongAnswer, LocalFailure)
-"""Failures that have taken all the time there was, or would be the same in a moment."""
+"""Failures after which another attempt is pointless: no time is left, or it would fail again."""
 
 
 @frozen
 class ServedPage:
-    """A page of tags. *from_store*: it is only what has passed through here."""
+    """A page of tags. *from_store*: it has only the tags that were pulled through this mirror."""
 
     page: Page
     from_store: bool
 
 
 class TagLists:
-    """Tags of every registry."""
+    """The lists of tags of all registries."""
 
     _log = Logger()
 
-    def __init__(self, tags: TagStore, trouble: StoreTrouble) -> None:
+    def __init__(self, tags: TagStore, health: StoreHealth) -> None:
         self._tags = tags
-        self._trouble = trouble
+        self._health = health
 
     async def get(
         self, target: Target, n: int | None, last: str | None, query: str | None = None
     ) -> ServedPage:
         """Return tags as upstream lists them. Raises upstream's `RegistryError`.
 
-        *query*: that of an earlier page's next one. If upstream cannot be asked, the tags that are stored
-        are listed, in lexical order; unless nothing may be stale, or the client has had the pages before
-        from upstream, of whose list they are not the rest.
+        *query*: the one that an earlier page gave for its next page. If upstream fails, the stored tags
+        are listed in lexical order. They are not if stale content is switched off, or if the client has
+        earlier pages from upstream: its list may be another one.
         """
         if n == 0 and query is None:
             return ServedPage(Page((), None), from_store=False)
@@ -57,7 +57,7 @@ class TagLists:
             if not names or (last is not None and last not in names):
                 if isinstance(error, _FINAL):
                     raise
-                # There is nothing else to show, so that it is worth some more attempts.
+                # There is no fallback, so more attempts are worth their time.
                 page = await target.upstream.tags(target.repository, n, last, query, wait=True)
                 return ServedPage(page, from_store=False)
             self._log.warn(
@@ -75,4 +75,4 @@ class TagLists:
     async def _stored(self, target: Target) -> list[str]:
         host = target.upstream.namespace
         names = self._tags.names(host, target.repository, MAX_STORED_TAGS)
-        return await self._trouble.despite(READ, names, [])
+        return await self._health.or_default(READ, names, [])

@@ -1,4 +1,4 @@
-"""Manifests and tags: from the store while they are fresh, revalidated with upstream when they are not."""
+"""Manifests and tags: from the store while they are fresh, else revalidated with upstream."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ from oci_registry.upstream.table import Target
 
 T = TypeVar("T")
 Question = tuple[str, str, Tag | Digest]
-"""What upstream is asked: namespace, repository, reference."""
+"""A request to upstream: namespace, repository, reference."""
 
 REVALIDATION_TIMEOUT = 25.0
-"""Seconds for both questions about a tag, HEAD and GET; containerd waits 30 for the answer."""
+"""Seconds for HEAD and GET of a tag together; containerd waits 30."""
 MAX_BACKGROUND = 64
-"""Tags that are asked at once while nobody waits for the answer."""
+"""Tags that are revalidated in the background at the same time."""
 
 _UNKNOWN = (ManifestUnknown, NameUnknown)
 
 
-class Doubt(Enum):
+class StaleReason(Enum):
     """Why a tag is served that upstream has not confirmed."""
 
     UNREACHABLE = "cannot be asked"
@@ -54,27 +54,28 @@ class Doubt(Enum):
 
 @frozen
 class ServedManifest:
-    """A manifest to serve, with *cached*: it did not have to come from upstream.
+    """A manifest to serve.
 
-    *age*: None, or the seconds since upstream confirmed what the tag means, if it is stale. *doubt*: what
-    has come of asking again, None if that is not known yet.
+    *cached*: it did not come from upstream. *age*: the seconds since upstream confirmed the tag, if it
+    is served stale; else None.
+    *stale_reason*: why upstream has not confirmed it again; None while a revalidation is under way.
     """
 
     manifest: Manifest
     cached: bool
     age: float | None = None
-    doubt: Doubt | None = None
+    stale_reason: StaleReason | None = None
 
     @property
     def outcome(self) -> Outcome:
-        """What the store was good for."""
+        """Where the manifest came from."""
         if not self.cached:
             return Outcome.MISS
         return Outcome.HIT if self.age is None else Outcome.STALE
 
 
 class ManifestCache:
-    """Every manifest of every registry."""
+    """The manifests and tags of all registries."""
 
     _log = Logger()
 
@@ -92,8 +93,8 @@ class ManifestCache:
     async def get(self, target: Target, reference: Tag | Digest) -> ServedManifest:
         """Return a manifest by digest or tag. Raises upstream's `RegistryError`.
 
-        A digest that is stored is not asked upstream. A tag is asked at most once at a time, and only
-        when it was last confirmed longer ago than the upstream's ``manifest_invalidation_time``.
+        A stored digest is served without asking upstream. A tag is revalidated if upstream has not
+        confirmed it within ``manifest_invalidation_time``, once for all clients that ask meanwhile.
         """
         host = target.upstream.namespace
         if isinstance(reference, Digest):
@@ -105,12 +106,12 @@ class ManifestCache:
             self._metrics.hit("manifest", host)
         else:
             self._metrics.miss("manifest", host)
-        if served.doubt is not None:
+        if served.stale_reason is not None:
             self._metrics.stale(host)
         return served
 
     async def stop(self) -> None:
-        """Break off all questions to upstream, and wait until they have ended."""
+        """Cancel all requests to upstream, and wait until they have ended."""
         self._stopped = True
         await self._asking.stop()
 
@@ -122,7 +123,7 @@ class ManifestCache:
         return await self._asking.run(question, lambda: self._obtain(target, digest))
 
     async def _by_tag(self, target: Target, tag: Tag) -> ServedManifest:
-        """Return what a tag means: from the store if it is fresh or stale, else as upstream says."""
+        """Return the manifest of a tag: from the store if it is fresh or stale, else from upstream."""
         record = await self._known.tag(target, tag)
         known = None if record is None else await self._known.manifest(target, record.digest)
         if record is not None and known is not None:
@@ -152,7 +153,7 @@ class ManifestCache:
         return max(0.0, self._clock.seconds() - record.checked)
 
     def _ask_in_background(self, target: Target, tag: Tag, known: Manifest) -> None:
-        """Ask what a tag means for those who come later, unless that or too much is asked already."""
+        """Revalidate a tag in the background, unless that is running or too many others are."""
         question = _question(target, tag)
         if question in self._background or len(self._background) >= MAX_BACKGROUND:
             return
@@ -168,10 +169,10 @@ class ManifestCache:
         if failure.check(CancelledError):
             return
         if not failure.check(RegistryError):
-            self._log.failure("a tag could not be confirmed", failure)
+            self._log.failure("the revalidation of a tag failed", failure)
             return
         self._log.warn(
-            "{host}/{repository}:{tag} is not confirmed: {error}",
+            "{host}/{repository}:{tag} could not be revalidated: {error}",
             host=target.upstream.namespace,
             repository=target.repository,
             tag=tag.name,
@@ -179,7 +180,7 @@ class ManifestCache:
         )
 
     async def _refresh(self, target: Target, tag: Tag, known: Manifest | None) -> ServedManifest:
-        """Ask upstream what a tag means; if it cannot say, return what is known, if that may be.
+        """Ask upstream for the manifest of a tag; if that fails, return the stale one if it is allowed.
 
         *known*: the manifest that was found in the store. The record of the tag is in memory.
         """
@@ -190,7 +191,7 @@ class ManifestCache:
         if known is None or known.digest != record.digest:
             known = self._known.recall(target, record.digest)
         if known is not None and self._judge(target, tag, record) is Freshness.FRESH:
-            # Somebody else has asked while we looked in the store.
+            # Another request has confirmed it while we looked in the store.
             return ServedManifest(known, cached=True)
         may_be_stale = known is not None and may_serve_on_error(
             self._clock.seconds() - record.checked,
@@ -216,17 +217,17 @@ class ManifestCache:
                 error=str(error),
             )
             self._metrics.error("stale")
-            doubt = Doubt.UNKNOWN if unknown else Doubt.UNREACHABLE
-            return ServedManifest(known, cached=True, age=self._age(record), doubt=doubt)
+            reason = StaleReason.UNKNOWN if unknown else StaleReason.UNREACHABLE
+            return ServedManifest(known, cached=True, age=self._age(record), stale_reason=reason)
 
     async def _revalidate(
         self, target: Target, tag: Tag, known: Manifest, *, patient: bool
     ) -> ServedManifest:
-        """Ask with HEAD, and with GET if what we have is not what the tag means.
+        """Revalidate with HEAD, and with GET if the tag names a manifest that we do not have.
 
-        Whatever HEAD is answered but a digest, GET has the last word: there are registries that do not
-        offer HEAD, or not properly. Not where upstream limits requests or does not answer in time,
-        unless *patient*: then only GET can still help.
+        If HEAD gives no digest, GET decides: some registries do not support HEAD, or not properly. After a
+        rate limit or a timeout there is a GET only if *patient*, which means that nothing stale may be
+        served.
         """
         deadline = self._clock.seconds() + REVALIDATION_TIMEOUT
         upstream, repository = target.upstream, target.repository
@@ -256,12 +257,12 @@ class ManifestCache:
             raise GatewayTimeout("upstream did not answer in time") from None
         except RegistryError:
             if self._stopped:
-                # It was broken off, which upstream calls by other names: nothing shall follow.
+                # The request was cancelled; upstream reports that as an error of another type.
                 raise CancelledError from None
             raise
 
     async def _obtain(self, target: Target, digest: Digest) -> ServedManifest:
-        """Fetch a manifest by digest, unless somebody else has while we looked in the store."""
+        """Fetch a manifest by digest, unless another request has while we looked in the store."""
         recent = self._known.recall(target, digest)
         if recent is not None:
             return ServedManifest(recent, cached=True)

@@ -1,4 +1,4 @@
-"""What the cache was good for."""
+"""Cache outcomes: hit, stale, miss, joined."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from enum import Enum
 
 
 class Outcome(Enum):
-    """How something was found for a client. What a client joins counts as a miss elsewhere."""
+    """Where the content of a response came from. The metrics of hits and misses count JOINED as a miss."""
 
     HIT = "hit"
-    """In the store."""
+    """From the store."""
     STALE = "stale"
-    """In the store, though upstream has not confirmed it in time."""
+    """From the store, though upstream has not confirmed it in time."""
     MISS = "miss"
-    """At upstream."""
+    """From upstream."""
     JOINED = "joined"
-    """In a download that somebody else has begun."""
+    """From a download that another client has started."""

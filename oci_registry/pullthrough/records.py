@@ -1,4 +1,4 @@
-"""Small records that are written to the store in the background, so that no client waits for it."""
+"""Small records that are written to the store in the background, without any client waiting."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from oci_registry.pullthrough.trouble import WRITTEN, StoreTrouble
+from oci_registry.pullthrough.store_health import WRITTEN, StoreHealth
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.streams.waiters import Waiters
 
 
 @frozen
 class RecordLimits:
-    """How much may be written at once, and wait to be; times are in seconds.
+    """How much may be written at the same time, and how much may wait; times are in seconds.
 
-    *waiting*, *waiting_size*: records, and bytes of these, that wait. *slow*: a write that takes longer
-    counts as a failure of the store; it is waited for all the same. *stopping*: how long the end of the
-    daemon waits for what is not written yet.
+    *waiting*, *waiting_size*: the number and bytes of waiting records. *slow*: a write that takes longer
+    counts as a failure of the store, but is not cancelled. *stopping*: how long `stop` waits for records
+    that are not written yet.
     """
 
     parallel: int = 8
@@ -34,7 +34,7 @@ class RecordLimits:
 
 @frozen
 class _Record:
-    """A write that waits: *after* the one at another key, and only *when* that is still wanted."""
+    """A waiting write: it starts *after* that of another key, and is skipped if *when* says so."""
 
     key: str
     work: Callable[[], Awaitable[object]] = field(repr=False)
@@ -45,19 +45,20 @@ class _Record:
 
 
 class RecordWriter:
-    """Writes records in the background: at each key one at a time, and then the newest that waits.
+    """Writes records in the background, one at a time for each key.
 
-    What does not fit in the limits is dropped, the oldest first, and what is important last. That, and
-    every write that fails or is slow, counts as a failure of the store; nobody else learns of it.
+    Of several records that wait for a key only the newest is written. Records beyond the limits are
+    dropped, the oldest first and the important ones last. A dropped record counts as a failure of the
+    store, as does a write that fails or is slow; the caller gets no error.
     """
 
     _log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, trouble: StoreTrouble, limits: RecordLimits | None = None
+        self, clock: IReactorTime, health: StoreHealth, limits: RecordLimits | None = None
     ) -> None:
         self._clock = clock
-        self._trouble = trouble
+        self._health = health
         self._limits = limits or RecordLimits()
         self._waiting: dict[str, _Record] = {}
         self._waiting_size = 0
@@ -79,10 +80,10 @@ class RecordWriter:
         when: Callable[[], Awaitable[bool]] | None = None,
         important: bool = False,
     ) -> None:
-        """Do *work*, which writes *size* bytes at *key* or deletes what is there, in place of what waits.
+        """Queue *work*, which writes *size* bytes at *key* or deletes it, in place of what waits there.
 
-        It begins when nothing is to be written at *after* any more, whatever has come of that. *when*,
-        if given, is asked then whether to write at all.
+        It starts when no write at the key *after* waits or is running, whether that succeeded or not.
+        *when*, if given, is called then and returns whether to write at all.
         """
         if self._stopped:
             return
@@ -97,7 +98,7 @@ class RecordWriter:
             self._drop()
 
     async def stop(self) -> None:
-        """Accept no more, and wait until all is written, or for so long; then give up."""
+        """Accept no more records, and wait until all are written; give up after `limits.stopping`."""
         self._stopped = True
         if self._under_way:
             try:
@@ -118,11 +119,11 @@ class RecordWriter:
             self._waiting_size -= record.size
 
     def _drop(self) -> None:
-        """Give up the record that is missed least."""
+        """Drop the oldest record, and an important one only if there is no other."""
         records = self._waiting.values()
         oldest = next((record for record in records if not record.important), next(iter(records)))
         self._take(oldest.key)
-        self._trouble.failed(WRITTEN, StoreError("it is slower than records come"))
+        self._health.record_failure(WRITTEN, StoreError("too many records wait to be written"))
 
     def _begin(self) -> None:
         while len(self._under_way) < self._limits.parallel:
@@ -145,14 +146,14 @@ class RecordWriter:
         slow = self._clock.callLater(self._limits.slow, self._is_slow)
         try:
             if record.when is None or await record.when():
-                await self._trouble.despite(WRITTEN, record.work(), None)
+                await self._health.or_default(WRITTEN, record.work(), None)
         finally:
             if slow.active():
                 slow.cancel()
 
     def _is_slow(self) -> None:
         error = StoreError(f"a record has not been written in {self._limits.slow:g} s")
-        self._trouble.failed(WRITTEN, error)
+        self._health.record_failure(WRITTEN, error)
 
     def _crashed(self, failure: Failure) -> None:
         if not failure.check(CancelledError):

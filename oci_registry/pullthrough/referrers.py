@@ -1,4 +1,4 @@
-"""What refers to manifests: asked upstream each time, and kept for when it cannot be asked."""
+"""Lists of referrers: from upstream each time, and from the store if upstream fails."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from oci_registry.pullthrough.freshness import may_serve_on_error
 from oci_registry.pullthrough.records import RecordWriter
-from oci_registry.pullthrough.trouble import READ, StoreTrouble
+from oci_registry.pullthrough.store_health import READ, StoreHealth
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import Denied, RegistryError
 from oci_registry.spec.mediatypes import OCI_INDEX
@@ -26,8 +26,8 @@ from oci_registry.upstream.table import Target
 class ServedReferrers:
     """An image index of referrers, as JSON. *filtered*: only those of the artifact type asked for.
 
-    *age*: None, or the seconds since upstream gave the list, which it cannot be asked for now.
-    *warning*: what upstream wants said about it.
+    *age*: the seconds since upstream gave the list, if it is served stale; else None. *warning*: the
+    text of upstream's Warning header.
     """
 
     body: bytes
@@ -37,7 +37,7 @@ class ServedReferrers:
 
 
 class ReferrersLists:
-    """Referrers of every registry."""
+    """The lists of referrers of all registries."""
 
     _log = Logger()
 
@@ -47,20 +47,20 @@ class ReferrersLists:
         manifests: ManifestStore,
         writer: RecordWriter,
         clock: IReactorTime,
-        trouble: StoreTrouble,
+        health: StoreHealth,
     ) -> None:
         self._kept = kept
         self._manifests = manifests
         self._writer = writer
         self._clock = clock
-        self._trouble = trouble
+        self._health = health
 
     async def get(
         self, target: Target, digest: Digest, artifact_type: str | None
     ) -> ServedReferrers:
         """Return what refers to a manifest. Raises upstream's `RegistryError`.
 
-        If upstream cannot say, what it said before is served, for as long as a tag would be.
+        If upstream fails, its last list is served, for as long as a tag would be.
         """
         try:
             found = await target.upstream.referrers(target.repository, digest)
@@ -84,7 +84,7 @@ class ReferrersLists:
             return ServedReferrers(body, filtered=True, age=age)
         index = _index(found.manifests)
         if found.warning is None:
-            # What a mirror shows in its need is none the fresher for being asked here.
+            # A list with a warning is stale already: it must not be stored as fresh.
             self._keep(target, digest, index, empty=not found.manifests)
         if artifact_type is None:
             return ServedReferrers(index, filtered=False, warning=found.warning)
@@ -96,7 +96,7 @@ class ReferrersLists:
         if upstream.stale_if_error <= 0:
             return None
         stored = self._kept.get(upstream.namespace, target.repository, digest)
-        kept = await self._trouble.despite(READ, stored, None)
+        kept = await self._health.or_default(READ, stored, None)
         if kept is None or not may_serve_on_error(
             self._clock.seconds() - kept.checked,
             upstream.manifest_invalidation_time,
@@ -106,7 +106,7 @@ class ReferrersLists:
         return kept
 
     def _keep(self, target: Target, digest: Digest, index: bytes, *, empty: bool) -> None:
-        """Write a list in the background."""
+        """Store a list in the background."""
         kept = KeptReferrers(index, self._clock.seconds())
         host, repository = target.upstream.namespace, target.repository
         if self._kept.is_kept(host, repository, digest, kept):
@@ -114,13 +114,13 @@ class ReferrersLists:
 
         async def subject_is_stored() -> bool:
             known = self._manifests.peek(host, digest)
-            return await self._trouble.despite(READ, known, None) is not None
+            return await self._health.or_default(READ, known, None) is not None
 
         self._writer.write(
             referrers_key(host, repository, digest),
             lambda: self._kept.put(host, repository, digest, kept),
             size=len(index),
-            # Anybody may ask for the referrers of what there is not: that must not fill the store.
+            # Clients may ask for the referrers of any digest: empty lists must not fill the store.
             when=subject_is_stored if empty else None,
         )
 

@@ -1,4 +1,4 @@
-"""How long blobs are, according to the manifests that need them: hints, which upstream may contradict."""
+"""Sizes of blobs, as manifests state them: hints that upstream may contradict."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SizeLimits:
 
 
 def possible(digest: Digest, size: int | None) -> int | None:
-    """Return *size* unless it cannot be that of content with this digest: only nothing has no bytes."""
+    """Return *size*, or None if it is impossible: size 0 for a digest other than that of no bytes."""
     if size == 0 and digest != Digest.of(b"", digest.algorithm):
         return None
     return size
@@ -34,8 +34,8 @@ def possible(digest: Digest, size: int | None) -> int | None:
 class KnownSizes:
     """Sizes in bytes, by registry, repository and digest: hints, unless they have been verified.
 
-    Kept by repository, so that a manifest in one cannot spoil a blob that another needs; the manifest
-    that was served last counts. Those that have not been used for longest are dropped.
+    Hints are kept by repository, so that a manifest in one cannot break pulls from another. The manifest
+    that was served last wins. The least recently used sizes are evicted.
     """
 
     def __init__(self, limits: SizeLimits = SizeLimits()) -> None:
@@ -45,7 +45,7 @@ class KnownSizes:
         self._last: tuple[str, str, Digest] | None = None
 
     def learn(self, host: str, repository: str, manifest: Manifest) -> None:
-        """Take the sizes from a manifest that is being served."""
+        """Remember the sizes that a manifest states, which is being served."""
         this = (host, repository, manifest.digest)
         if this == self._last:
             return
@@ -61,12 +61,12 @@ class KnownSizes:
         return self._hints.get((host, repository, digest)) if verified is None else verified
 
     def contradict(self, host: str, repository: str, digest: Digest, size: int) -> None:
-        """Upstream, or the store, says that a blob has *size* bytes: forget a hint that differs."""
+        """Forget a hint other than *size*, the bytes that the blob has according to upstream or the store."""
         key = (host, repository, digest)
         if self._hints.get(key, size) != size:
             del self._hints[key]
             self._last = None
 
     def verified(self, digest: Digest, size: int) -> None:
-        """Content with this digest has been seen to have *size* bytes, though upstream announced none."""
+        """Remember the size of verified content whose size upstream did not announce."""
         self._verified[digest] = size

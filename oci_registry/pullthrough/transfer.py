@@ -1,4 +1,4 @@
-"""One blob on its way, as the table of transfers and its readers see it."""
+"""The state of one transfer, for the table of transfers and for readers."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from oci_registry.upstream.table import Target
 
 @frozen
 class TransferLimits:
-    """How many downloads there may be, and how often one is tried.
+    """How many downloads may run, and how often one is attempted.
 
-    *most*: downloads at once; each may hold some MiB of memory and a few open files. *named*: those
-    among them that come from upstreams which clients have named. *attempts*: downloads of one blob
-    until its bytes are right. *second_opinion*: seconds to wait for another host where the first
-    announces another length than a manifest.
+    *most*: downloads at the same time; each may take some MiB of memory and a few open files. *named*:
+    the part of them that may come from upstreams that clients have named. *attempts*: downloads of one
+    blob until its bytes are right. *second_opinion*: seconds to wait for another host if the first
+    announces another size than the manifest.
     """
 
     most: int = 512
@@ -33,26 +33,26 @@ class TransferLimits:
 
 
 class Phase(Enum):
-    """How far a transfer is. One whose bytes are wrong begins again with the first phase."""
+    """The phase of a transfer; after wrong bytes it starts again with the first one."""
 
     ASKING = "asking"
     """Upstream has not begun to send the blob."""
     RECEIVING = "receiving"
-    """It is sending it."""
+    """Upstream is sending it."""
     VERIFYING = "verifying"
-    """All bytes are there, and are being hashed."""
+    """All bytes have been received, and are being hashed."""
     COMMITTING = "committing"
-    """The bytes are right, and are put into the store."""
+    """The digest is right, and the blob is being stored."""
     ENDED = "ended"
-    """Nothing more will come of it."""
+    """It has succeeded or failed."""
 
 
 @frozen
 class Wanted:
-    """What a download is to bring.
+    """The blob to download, and how.
 
-    *hint*: the blob's length in bytes that a manifest states, if any; upstream may contradict it.
-    *stored*: whether the blob is to be kept. *had*: what its only reader has had of it from elsewhere.
+    *hint*: the size in bytes that a manifest states, if any; upstream may contradict it. *stored*:
+    whether the blob is to be stored. *had*: what the only reader has received from another transfer.
     """
 
     target: Target
@@ -64,7 +64,7 @@ class Wanted:
 
 @define(eq=False)
 class Transfer:
-    """One blob on its way: what is wanted, how far it is, and its bytes, for any number of readers."""
+    """One download: what is wanted, its phase, and the bytes for any number of readers."""
 
     _log = Logger()
 
@@ -73,17 +73,17 @@ class Transfer:
     blob: GrowingBlob | None = None
     """The bytes of the latest attempt."""
     error: Exception | None = None
-    """Why it has failed."""
+    """Why it has failed, if it has."""
     done: Deferred[None] | None = None
     _waiters: Waiters[GrowingBlob] = Factory(Waiters)
 
     @property
     def joinable(self) -> GrowingBlob | None:
-        """The blob that newcomers read; None while they must wait for it."""
+        """The blob that new readers get; None while they must wait for it."""
         return None if self.phase is Phase.ASKING else self.blob
 
     def can_be_joined(self, position: int) -> bool:
-        """Whether a client that comes now would get everything from *position* on."""
+        """Whether a new reader would get all bytes from *position* on."""
         if self.joinable is not None:
             return self.joinable.can_follow(position)
         return self.error is None
@@ -91,7 +91,7 @@ class Transfer:
     def opened(self) -> Deferred[GrowingBlob]:
         """Return a Deferred of the growing blob, once upstream has begun to send it.
 
-        It fails with upstream's `RegistryError`. Cancelling it does not touch the transfer.
+        It fails with upstream's `RegistryError`. Cancelling it does not cancel the transfer.
         """
         if self.joinable is not None:
             return succeed(self.joinable)
@@ -100,19 +100,19 @@ class Transfer:
         return self._waiters.wait()
 
     def receive(self, blob: GrowingBlob) -> None:
-        """Upstream has begun to send the blob: give it to those who wait."""
+        """Upstream has begun to send the blob: give it to all waiting readers."""
         self.phase, self.blob = Phase.RECEIVING, blob
         self._waiters.fire(blob)
 
     def fail(self, error: Exception) -> None:
-        """It has failed: tell everybody who reads the blob or waits for it."""
+        """Fail with *error*, for all readers and for all that wait."""
         self.error = error
         if self.blob is not None:
             self.blob.fail(error)
         self._waiters.fail(error)
 
     def log(self, level: Any, text: str) -> None:
-        """Log a sentence about it."""
+        """Log *text* with the digest and the upstream."""
         self._log.emit(
             level,
             "{digest} from {upstream}/{repository}: {text}",

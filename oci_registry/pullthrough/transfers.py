@@ -1,4 +1,4 @@
-"""The downloads under way: one per digest, followed by whoever wants the blob and trusts its source."""
+"""The running downloads: one per digest, shared by all clients that may use its upstream."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from twisted.logger import Logger, LogLevel
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.download import Downloader, Removals
 from oci_registry.pullthrough.sizes import KnownSizes
+from oci_registry.pullthrough.store_health import StoreHealth
 from oci_registry.pullthrough.transfer import Phase, Transfer, TransferLimits, Wanted
-from oci_registry.pullthrough.trouble import StoreTrouble
 from oci_registry.spec.digest import Digest, Prefix
 from oci_registry.spec.errors import BlobUnknown, Denied, RegistryError, TooManyRequests
 from oci_registry.storage.blobs import BlobStore
@@ -22,20 +22,20 @@ from oci_registry.upstream.table import Target
 
 ANYBODY = ""
 _COMMITS = 10_000
-"""Commits that are remembered: far more than there are while somebody looks in the store."""
+"""Commits that are remembered: far more than can happen during one look-up in the store."""
 
 
 def _audience(target: Target) -> str:
-    """Return who may follow a transfer from there: anybody, or clients of that upstream alone."""
+    """Return who may join a transfer from *target*: anybody, or only clients of that upstream."""
     return ANYBODY if target.upstream.configured else target.upstream.namespace
 
 
 class Transfers:
-    """The table of all transfers, by digest; it starts downloads, and draws the conclusions of their end.
+    """The table of all transfers by digest; it starts them, and handles their results.
 
-    *ingest* runs their hashing and writing. A transfer from a configured upstream serves everybody. One
-    from an upstream that a client has named serves those who have named it too: nobody else is at the
-    mercy of a host that any client may choose.
+    *ingest* runs their hashing and writing. A transfer from a configured upstream serves all clients. One
+    from an upstream that a client has named serves only clients that name the same one: others must not
+    depend on a host that any client can choose.
     """
 
     _log = Logger()
@@ -45,7 +45,7 @@ class Transfers:
         store: BlobStore,
         ingest: RunInThread,
         clock: IReactorTime,
-        trouble: StoreTrouble,
+        health: StoreHealth,
         sizes: KnownSizes,
         metrics: Metrics,
         limits: TransferLimits = TransferLimits(),  # noqa: B008 - frozen
@@ -54,7 +54,7 @@ class Transfers:
         self._store = store
         self._metrics = metrics
         self._limits = limits
-        self._downloader = Downloader(store, ingest, clock, trouble, sizes, metrics, limits)
+        self._downloader = Downloader(store, ingest, clock, health, sizes, metrics, limits)
         self._shared: dict[Digest, dict[str, Transfer]] = {}
         self._all: set[Transfer] = set()
         self._commits: LRUCache[Digest, object] = LRUCache(_COMMITS)
@@ -63,16 +63,16 @@ class Transfers:
         return digest in self._shared
 
     def last_commit(self, digest: Digest) -> object:
-        """Return something that is another object after each commit of this blob."""
+        """Return a marker of the latest commit of a blob: a different object after each commit."""
         return self._commits.get(digest)
 
     def running(self, target: Target, digest: Digest, position: int = 0) -> GrowingBlob | None:
-        """Return the growing blob of a transfer that can be joined now, by a reader at *position*."""
+        """Return the growing blob of a transfer that a reader at *position* can join now, or None."""
         transfer = self._joinable(target, digest, position)
         return None if transfer is None else transfer.joinable
 
     def can_be_joined(self, target: Target, digest: Digest, position: int = 0) -> bool:
-        """Whether `join` would start nothing."""
+        """Whether `join` would find a transfer and start none."""
         return self._joinable(target, digest, position) is not None
 
     def _joinable(self, target: Target, digest: Digest, position: int) -> Transfer | None:
@@ -86,11 +86,11 @@ class Transfers:
     async def join(
         self, target: Target, digest: Digest, hint: int | None, position: int = 0
     ) -> GrowingBlob:
-        """Return the growing blob of a transfer of *digest*, which is started if need be.
+        """Return the growing blob of a transfer of *digest*; start one if there is none to join.
 
-        *hint*: its length in bytes according to a manifest, if any. Another one is started beside it
-        if the bytes from *position* on are no longer to be had from it. Raises upstream's `RegistryError`; what
-        another client's upstream answered is not held against this one's.
+        *hint*: the size in bytes that a manifest states, if any. A second transfer is started if the
+        first no longer has the bytes from *position* on. Raises `RegistryError` from *target* only: if a
+        joined transfer of another upstream fails, this one is tried next.
         """
         while True:
             transfer = self._joinable(target, digest, position)
@@ -108,10 +108,10 @@ class Transfers:
     async def private(
         self, target: Target, digest: Digest, hint: int | None, had: Prefix | None
     ) -> GrowingBlob:
-        """Return the growing blob of a transfer for one reader, who has lost its place in another one.
+        """Return the growing blob of a private transfer, for a reader that has lost its place in another.
 
-        It is in memory only and keeps the pace of this reader, who cannot lose its place again; nobody
-        joins it. *had*: what the reader has had; the transfer fails if it begins with other bytes.
+        It is not stored and not shared, and goes at the speed of this reader. *had*: what the reader has
+        received; the transfer fails if it begins with other bytes.
         """
         self._check(target)
         transfer = Transfer(Wanted(target, digest, hint, stored=False, had=had))
@@ -119,7 +119,7 @@ class Transfers:
         return await transfer.opened()
 
     def _check(self, target: Target) -> None:
-        """Raise unless one more may be started."""
+        """Raise unless another transfer may be started."""
         if self._downloader.stopping:
             raise TransferFailed("the mirror is being stopped")
         full = len(self._all) >= self._limits.most
@@ -135,7 +135,7 @@ class Transfers:
         transfer.done = Deferred.fromCoroutine(self._run(transfer))
 
     async def _run(self, transfer: Transfer) -> None:
-        """Download a blob, and draw the conclusions."""
+        """Download a blob, and handle the result."""
         removals: Removals = []
         try:
             if await self._downloader.download(transfer, removals):
@@ -147,7 +147,7 @@ class Transfers:
             for removed in removals:
                 await removed
         finally:
-            # Not before: whoever stops the daemon waits until nothing is left of it.
+            # Last, since `stop` waits until nothing of the transfer is left.
             self._remove(transfer)
             if transfer.blob is not None:
                 transfer.blob.release()
@@ -166,10 +166,10 @@ class Transfers:
             self._log.failure("{digest}: the transfer crashed", digest=digest)
             error = TransferCrashed()
         if not asking and blob is not None and isinstance(blob.failure, RegistryError):
-            # What the blob itself found wrong comes first; the broken-off body is its consequence.
+            # The error of the blob is the cause; the aborted body is its consequence.
             error = blob.failure
-        # A blob that upstream says it does not have, or not for us, is an answer and not a fault; nor
-        # is it one that the last client has left.
+        # Two ends are not errors: upstream does not have the blob or denies it, and the last client
+        # has left.
         answered = asking and isinstance(error, BlobUnknown | Denied)
         if answered or isinstance(error, Unwanted):
             transfer.log(LogLevel.info, str(error))
@@ -189,7 +189,7 @@ class Transfers:
         self._metrics.transfers.set(len(self._all))
 
     async def stop(self) -> None:
-        """Start nothing more; finish what has been received, break off the rest without a trace."""
+        """Start no more transfers; finish those that have all bytes, and cancel the others."""
         self._downloader.stopping = True
         ending = [(t, t.done) for t in self._all if t.done is not None]
         for transfer, done in ending:

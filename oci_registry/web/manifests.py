@@ -29,8 +29,8 @@ class ManifestHandler:
         headers = content(manifest.media_type, len(manifest.raw), manifest.digest)
         if served.age is not None:
             headers["Age"] = str(int(served.age))
-            if served.doubt is not None:
-                why = f"{target.upstream.namespace} {served.doubt.value}"
+            if served.stale_reason is not None:
+                why = f"{target.upstream.namespace} {served.stale_reason.value}"
                 shown = age_shown(served.age)
                 headers |= warning(f"{why}; this tag was confirmed {shown} ago")
         reply = Reply(200, headers, paced(manifest.raw), served.outcome)

@@ -6,16 +6,16 @@ from twisted.internet.interfaces import IConsumer, IProducer
 from zope.interface import implementer
 
 from oci_registry.streams.send import Sender
-from oci_registry.web.patience import Patience
+from oci_registry.web.client_watch import ClientWatch
 from oci_registry.web.reply import Reply, Stream
 from oci_registry.web.site import RegistryRequest
 
 
-async def respond(request: RegistryRequest, reply: Reply, patience: Patience) -> None:
+async def respond(request: RegistryRequest, reply: Reply, watch: ClientWatch) -> None:
     """Write a reply whose body may have to be waited for; return when it is finished.
 
     A HEAD, and a 304, get its headers only. Nobody is written to who has left. The headers leave with
-    the first byte of the body, or when *patience* ends; what fails before that can still be answered
+    the first byte of the body, or when *watch* ends; what fails before that can still be answered
     with an error. Raises what the source raises, and `ConsumerGone` when the client leaves. The source
     is closed, whatever happens.
     """
@@ -27,7 +27,7 @@ async def respond(request: RegistryRequest, reply: Reply, patience: Patience) ->
             write(request, reply)
         elif not request.gone:
             _set_head(request, reply)
-            await _send(request, reply.body, patience)
+            await _send(request, reply.body, watch)
     except BaseException:
         if not request.startedWriting:
             for name in reply.headers:
@@ -57,13 +57,13 @@ def _set_head(request: RegistryRequest, reply: Reply) -> None:
         headers.setRawHeaders(name, [value.encode("latin-1", "replace")])
 
 
-async def _send(request: RegistryRequest, body: Stream, patience: Patience) -> None:
+async def _send(request: RegistryRequest, body: Stream, watch: ClientWatch) -> None:
     sender = Sender(body.source, _GuardedRequest(request), body.length)
     done = sender.start()
     if done.called:
         await done
     else:
-        with patience.watching(sender, request):
+        with watch.watch(sender, request):
             await done
     request.finish()
 

@@ -20,9 +20,9 @@ from oci_registry.spec.routes import (
 )
 from oci_registry.upstream.table import Target, UpstreamTable
 from oci_registry.web.answering import METHODS, Answering, check_method
+from oci_registry.web.client_watch import ClientWatch
 from oci_registry.web.errors import respond_error
 from oci_registry.web.pace import Pace
-from oci_registry.web.patience import Patience
 from oci_registry.web.reply import Handler, Reply, RequestInfo, content
 from oci_registry.web.respond import respond, write
 from oci_registry.web.site import RegistryRequest
@@ -45,14 +45,14 @@ class V2(Answering):
         self,
         handlers: Mapping[type, Handler],
         table: UpstreamTable,
-        patience: Patience,
+        watch: ClientWatch,
         clock: IReactorTime,
         metrics: Metrics,
     ) -> None:
         super().__init__()
         self._handlers = handlers
         self._table = table
-        self._patience = patience
+        self._watch = watch
         self._clock = clock
         self._metrics = metrics
         self._blob_bytes = metrics.client_bytes.labels("blob")
@@ -78,7 +78,7 @@ class V2(Answering):
             if isinstance(reply.body, bytes):
                 write(request, reply)
             else:
-                await respond(request, reply, self._patience)
+                await respond(request, reply, self._watch)
         except Exception as error:
             if not request.gone:
                 with suppress(CancelledError):

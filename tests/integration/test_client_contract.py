@@ -18,7 +18,7 @@ from oci_registry.spec.mediatypes import (
     OCI_INDEX,
     OCI_MANIFEST,
 )
-from oci_registry.web.patience import PatienceLimits
+from oci_registry.web.client_watch import ClientWatchLimits
 from tests.support.daemon import MirrorTestCase, running, until
 from tests.support.fake_registry import Asked, Reply
 
@@ -219,7 +219,8 @@ class ClientContract(MirrorTestCase):
         """Headers leave within 30 s, whether upstream is silent, slow or trickling."""
         self.assertLess(manifest_cache.REVALIDATION_TIMEOUT, 30)
         self.assertLess(
-            UpstreamSettings.dynamic("example.com").response_timeout + PatienceLimits().headers, 30
+            UpstreamSettings.dynamic("example.com").response_timeout + ClientWatchLimits().headers,
+            30,
         )
         data = bytes(100_000)
         digest = self.registry.add_blob(data)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 
 from twisted.internet.defer import Deferred
 
-from oci_registry.pullthrough import trouble
+from oci_registry.makers import Makers
+from oci_registry.pullthrough.store_health import StoreHealth
 from oci_registry.spec.digest import Digest
 from oci_registry.streams import growing
 from tests.support.client import Response
@@ -92,7 +94,7 @@ class StartingOver(MirrorTestCase):
     async def test_nothing_stored(self) -> None:
         """The same without a store: who has had anything is closed short, and no wrong blob is whole."""
         self.patch(growing, "STALL", 0.2)
-        self.patch(trouble, "QUIET", 0.0)
+        self.makers = Makers(store_health=partial(StoreHealth, recovery=0.0))
         self.root.write_text("not a directory")
         await self.serve()
         fast = await self.fast()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 from errno import EIO, ENOSPC, EROFS
+from functools import partial
 from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
-from oci_registry.pullthrough import trouble
+from oci_registry.makers import Makers
+from oci_registry.pullthrough.store_health import StoreHealth
 from oci_registry.spec.digest import Digest
 from oci_registry.streams import growing
 from tests.support.client import Response
@@ -41,7 +43,7 @@ class TroubleTestCase(MirrorTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, self.logged.append)
         # Ten seconds are long for a test: for those who hold up others, and after the last failure.
         self.patch(growing, "STALL", 0.2)
-        self.patch(trouble, "QUIET", 0.0)
+        self.makers = Makers(store_health=partial(StoreHealth, recovery=0.0))
 
     def hold(self) -> None:
         """Let upstream wait in the middle until the gate opens."""
@@ -54,7 +56,7 @@ class TroubleTestCase(MirrorTestCase):
             formatEvent(event)
             for event in self.logged
             if event.get("log_level") is level
-            and str(event.get("log_namespace", "")).endswith("StoreTrouble")
+            and str(event.get("log_namespace", "")).endswith("StoreHealth")
         ]
 
     def value(self, name: str, **labels: str) -> float | None:

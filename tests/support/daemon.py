@@ -12,8 +12,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from oci_registry.build import Makers
 from oci_registry.config.settings import FilesystemSettings, Settings, UpstreamSettings
+from oci_registry.makers import Makers
 from oci_registry.service import Daemon
 from tests.support.client import Client
 from tests.support.fake_registry import FakeRegistry
@@ -46,6 +46,7 @@ class MirrorTestCase(TestCase):
     """
 
     timeout = 60
+    makers = Makers()
 
     def setUp(self) -> None:
         self.time = ForwardReactor(reactor)
@@ -72,7 +73,7 @@ class MirrorTestCase(TestCase):
         *upstreams: UpstreamSettings,
         grace: float = 5.0,
         on: Any = None,
-        makers: Makers = Makers(),  # noqa: B008 - it is frozen
+        makers: Makers | None = None,
         **settings: Any,
     ) -> Daemon:
         """Start the daemon (again); `client` then talks to it. *on*: its reactor, if not `time`."""
@@ -87,7 +88,7 @@ class MirrorTestCase(TestCase):
                 log_level="critical",
                 **settings,
             ),
-            makers=makers,
+            makers=makers or self.makers,
         )
         self.daemons.append(daemon)
         daemon.privilegedStartService()

@@ -9,8 +9,8 @@ from twisted.internet.task import deferLater
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from zope.interface import directlyProvides, providedBy
 
-from oci_registry.build import Makers
 from oci_registry.config.settings import S3Settings, Settings, UpstreamSettings
+from oci_registry.makers import Makers
 from oci_registry.service import Daemon
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.drivers.s3.driver import S3Driver

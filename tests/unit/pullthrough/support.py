@@ -17,9 +17,9 @@ from oci_registry.pullthrough.manifests import ManifestCache
 from oci_registry.pullthrough.records import RecordWriter
 from oci_registry.pullthrough.referrers import ReferrersLists
 from oci_registry.pullthrough.sizes import KnownSizes
+from oci_registry.pullthrough.store_health import StoreHealth
 from oci_registry.pullthrough.transfer import TransferLimits
 from oci_registry.pullthrough.transfers import Transfers
-from oci_registry.pullthrough.trouble import StoreTrouble
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.drivers.memory import MemoryDriver
 from oci_registry.storage.manifests import ManifestStore
@@ -65,12 +65,12 @@ class CacheTestCase(SynchronousTestCase):
         self.manifest_store = ManifestStore(self.driver, usage, ManifestReader(run_at_once))
         self.tag_store = TagStore(self.driver)
         self.referrers_store = ReferrersStore(self.driver, usage)
-        self.trouble = StoreTrouble(self.clock, self.metrics)
+        self.health = StoreHealth(self.clock, self.metrics)
         self.transfers = Transfers(
             self.blob_store,
             at_once,
             self.clock,
-            self.trouble,
+            self.health,
             self.sizes,
             self.metrics,
             self.transfer_limits,
@@ -79,17 +79,17 @@ class CacheTestCase(SynchronousTestCase):
             self.blob_store,
             self.transfers,
             self.sizes,
-            self.trouble,
+            self.health,
             self.metrics,
             self.far_limits,
         )
-        self.writer = RecordWriter(self.clock, self.trouble)
+        self.writer = RecordWriter(self.clock, self.health)
         known = KnownManifests(
-            self.manifest_store, self.tag_store, self.writer, self.clock, self.trouble
+            self.manifest_store, self.tag_store, self.writer, self.clock, self.health
         )
         self.manifests = ManifestCache(known, self.sizes, self.clock, self.metrics)
         self.referrers = ReferrersLists(
-            self.referrers_store, self.manifest_store, self.writer, self.clock, self.trouble
+            self.referrers_store, self.manifest_store, self.writer, self.clock, self.health
         )
 
     def limit(self, transfers: TransferLimits | None = None, far: FarLimits | None = None) -> None:

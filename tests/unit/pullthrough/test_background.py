@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.logger import LogEvent, globalLogPublisher
 
-from oci_registry.pullthrough.manifests import MAX_BACKGROUND, REVALIDATION_TIMEOUT, Doubt
+from oci_registry.pullthrough.manifests import MAX_BACKGROUND, REVALIDATION_TIMEOUT, StaleReason
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway, Denied, GatewayTimeout, ManifestUnknown
 from oci_registry.spec.reference import Tag
@@ -36,10 +36,10 @@ class BackgroundTestCase(ManifestTestCase):
             self.log.append(event["log_format"].format_map(event))
 
     def served_at_once(self, age: float = HOUR) -> None:
-        """The old manifest is served, with its age and without a doubt."""
+        """The old manifest is served, with its age and without a reason."""
         served = self.get()
         self.assertEqual((self.one.raw, True), (served.manifest.raw, served.cached))
-        self.assertEqual((age, None), (served.age, served.doubt))
+        self.assertEqual((age, None), (served.age, served.stale_reason))
 
 
 class Answered(BackgroundTestCase):
@@ -128,14 +128,14 @@ class Failed(BackgroundTestCase):
             self.assertEqual([said] * failures, self.log)
             self.assertEqual(failures, self.counted("oci_registry_errors_total", kind="stale"))
         self.clock.advance(MINUTE)
-        self.assertIs(Doubt.UNREACHABLE, self.get().doubt)
+        self.assertIs(StaleReason.UNREACHABLE, self.get().stale_reason)
 
     def test_down_and_nothing_may_be_stale(self) -> None:
         """Where errors are not covered up, a failure is logged and met by who comes after the minute."""
         self.upstream.stale_if_error = 0.0
         self.upstream.error = BadGateway("it is down")
         self.served_at_once()
-        said = "example.com/library/app:latest is not confirmed: it is down"
+        said = "example.com/library/app:latest could not be revalidated: it is down"
         self.assertEqual([said], self.log)
         self.assertEqual(["HEAD", "GET"], self.asked())
         self.served_at_once()
@@ -179,13 +179,13 @@ class Failed(BackgroundTestCase):
         self.served_at_once()
 
     def test_not_found_is_not_believed(self) -> None:
-        """Where a 404 ends nothing, the tag is served at once for its minute, and with a doubt after."""
+        """Where a 404 ends nothing, the tag is served at once for its minute, and with a reason after."""
         self.upstream.believe_not_found = False
         self.upstream.error = ManifestUnknown("gone")
         self.served_at_once()
         self.served_at_once()
         self.clock.advance(MINUTE)
-        self.assertIs(Doubt.UNKNOWN, self.get().doubt)
+        self.assertIs(StaleReason.UNKNOWN, self.get().stale_reason)
 
     def test_slow(self) -> None:
         """A question that takes too long is given up, though nobody waits; the next client asks again."""

@@ -25,7 +25,7 @@ class ListsTestCase(CacheTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.lists = TagLists(self.tag_store, self.trouble)
+        self.lists = TagLists(self.tag_store, self.health)
 
     def keep(self, *tags: str, host: str = "example.com", repository: str = "library/app") -> None:
         """Have tags in the store."""

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.records import RecordLimits, RecordWriter
-from oci_registry.pullthrough.trouble import StoreTrouble
+from oci_registry.pullthrough.store_health import StoreHealth
 from oci_registry.storage.interfaces import StoreError
 
 
@@ -29,8 +29,8 @@ class RecordsTestCase(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, self.observe)
 
     def limit(self, **limits: Any) -> None:
-        trouble = StoreTrouble(self.clock, self.metrics)
-        self.writer = RecordWriter(self.clock, trouble, RecordLimits(**limits))
+        health = StoreHealth(self.clock, self.metrics)
+        self.writer = RecordWriter(self.clock, health, RecordLimits(**limits))
 
     def observe(self, event: LogEvent) -> None:
         if event.get("log_namespace", "").startswith("oci_registry"):
@@ -121,7 +121,9 @@ class Bounded(RecordsTestCase):
         self.assertEqual(4, self.failures())
         self.end("a", "f", "g")
         self.assertEqual(["a", "f", "g"], self.begun)
-        said = "the store cannot be written, pulls go on uncached: it is slower than records come"
+        said = (
+            "the store cannot be written, pulls go on uncached: too many records wait to be written"
+        )
         self.assertEqual([said], self.lines)
 
     def test_size(self) -> None:

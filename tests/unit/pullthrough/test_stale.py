@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oci_registry.pullthrough.manifests import REVALIDATION_TIMEOUT, Doubt
+from oci_registry.pullthrough.manifests import REVALIDATION_TIMEOUT, StaleReason
 from oci_registry.spec.errors import (
     BadGateway,
     Denied,
@@ -30,11 +30,11 @@ class StaleTestCase(ManifestTestCase):
         self.clock.advance(HOUR)
         self.asked()
 
-    def stale(self, doubt: Doubt = Doubt.UNREACHABLE) -> float:
-        """The old manifest is served with a doubt; return its age."""
+    def stale(self, reason: StaleReason = StaleReason.UNREACHABLE) -> float:
+        """The old manifest is served with a reason; return its age."""
         served = self.get()
         self.assertEqual((self.one.raw, True), (served.manifest.raw, served.cached))
-        self.assertIs(doubt, served.doubt)
+        self.assertIs(reason, served.stale_reason)
         assert served.age is not None
         return served.age
 
@@ -42,7 +42,7 @@ class StaleTestCase(ManifestTestCase):
         """Upstream works again, and what it says is believed."""
         self.upstream.error = None
         served = self.get()
-        self.assertEqual((None, None), (served.age, served.doubt))
+        self.assertEqual((None, None), (served.age, served.stale_reason))
 
 
 class Unreachable(StaleTestCase):
@@ -118,11 +118,11 @@ class Unreachable(StaleTestCase):
         self.assertEqual(["GET"], self.asked())
 
     def test_digest(self) -> None:
-        """A digest that is stored is served without doubt, and one that is not is asked for."""
+        """A digest that is stored is served as fresh, and one that is not is asked for."""
         child = self.upstream.add(raw("child"))
         self.upstream.error = BadGateway("down")
         served = self.get(self.one.digest)
-        self.assertEqual((None, None), (served.age, served.doubt))
+        self.assertEqual((None, None), (served.age, served.stale_reason))
         self.restart()
         self.assertEqual(self.one.raw, self.get(self.one.digest).manifest.raw)
         self.assertEqual([], self.asked())
@@ -186,7 +186,7 @@ class Unreachable(StaleTestCase):
         self.upstream.holding = True
         waiting = self.begin()
         self.clock.advance(REVALIDATION_TIMEOUT)
-        self.assertIs(Doubt.UNREACHABLE, self.successResultOf(waiting).doubt)
+        self.assertIs(StaleReason.UNREACHABLE, self.successResultOf(waiting).stale_reason)
         self.assertEqual(["HEAD"], self.asked())
 
     def test_counted(self) -> None:
@@ -297,10 +297,10 @@ class NotFoundIsNotBelieved(StaleTestCase):
         return ManifestUnknown("gone"), NameUnknown("gone")
 
     def test_stale(self) -> None:
-        """A 404 for a known tag is a failure like others: the tag is kept, and served with a doubt."""
+        """A 404 for a known tag is a failure like others: the tag is kept, and served with a reason."""
         for error in self.errors():
             self.upstream.error = error
-            self.assertEqual(HOUR, self.stale(Doubt.UNKNOWN))
+            self.assertEqual(HOUR, self.stale(StaleReason.UNKNOWN))
         self.assertIn(tag_key("example.com", "library/app", "latest"), self.stored())
         self.confirmed()
 
@@ -308,14 +308,14 @@ class NotFoundIsNotBelieved(StaleTestCase):
         """So is a 404 for a GET after a HEAD that told of a change."""
         self.upstream.add(raw("two"), "latest")
         self.upstream.get_error = ManifestUnknown("gone")
-        self.stale(Doubt.UNKNOWN)
+        self.stale(StaleReason.UNKNOWN)
 
     def test_then_down(self) -> None:
         """What is said of the tag is what has come of the last question."""
         self.upstream.error = ManifestUnknown("gone")
-        self.stale(Doubt.UNKNOWN)
+        self.stale(StaleReason.UNKNOWN)
         self.upstream.error = BadGateway("down")
-        self.stale(Doubt.UNREACHABLE)
+        self.stale(StaleReason.UNREACHABLE)
 
     def test_too_old(self) -> None:
         """When nothing may be stale any more the 404 is passed on, and the tag forgotten."""

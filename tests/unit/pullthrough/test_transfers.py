@@ -59,7 +59,7 @@ class TransferTestCase(CacheTestCase):
 
 
 class Good(TransferTestCase):
-    """Transfers without trouble."""
+    """Transfers in which nothing fails."""
 
     def test_committed(self) -> None:
         """What has arrived and is right is given out, stored, and counted."""

@@ -7,9 +7,9 @@ from oci_registry.pullthrough.lists import TagLists
 from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
 from oci_registry.upstream.table import UpstreamTable
 from oci_registry.web.blobs import BlobHandler
+from oci_registry.web.client_watch import ClientWatch
 from oci_registry.web.lists import ListLimits, ReferrersHandler, TagsHandler
 from oci_registry.web.manifests import ManifestHandler
-from oci_registry.web.patience import Patience
 from oci_registry.web.reply import Handler
 from oci_registry.web.v2 import V2
 from tests.support.fake_upstream import FakeUpstream, no_catch_all
@@ -40,14 +40,14 @@ class HandlerTestCase(WebTestCase, CacheTestCase):
             default_namespace="docker.io",
             dynamic=True,
         )
-        tags = TagLists(self.tag_store, self.trouble)
+        tags = TagLists(self.tag_store, self.health)
         handlers: dict[type, Handler] = {
             ManifestRoute: ManifestHandler(self.manifests),
             BlobRoute: BlobHandler(self.blobs, **options),
             TagsRoute: TagsHandler(tags, self.list_limits),
             ReferrersRoute: ReferrersHandler(self.referrers),
         }
-        self.serve(V2(handlers, table, Patience(self.clock), self.clock, self.metrics))
+        self.serve(V2(handlers, table, ClientWatch(self.clock), self.clock, self.metrics))
 
     def upstream_for(self, settings: UpstreamSettings) -> FakeUpstream:
         if settings.namespace == "docker.io":

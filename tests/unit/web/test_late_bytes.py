@@ -7,12 +7,12 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from oci_registry.storage.blobs import StoredBlob
-from oci_registry.web.patience import PatienceLimits
+from oci_registry.web.client_watch import ClientWatchLimits
 from tests.unit.web.handlers import HandlerTestCase
 from tests.unit.web.support import Connection
 
 DATA = bytes(range(256)) * 1200
-WITHIN = PatienceLimits().headers
+WITHIN = ClientWatchLimits().headers
 
 
 class Late(HandlerTestCase):

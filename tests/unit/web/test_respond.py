@@ -7,8 +7,8 @@ from twisted.internet.defer import Deferred, succeed
 from oci_registry.spec.digest import Digest
 from oci_registry.streams.follower import TransferFailed
 from oci_registry.streams.send import ConsumerGone
+from oci_registry.web.client_watch import ClientWatch
 from oci_registry.web.errors import respond_error
-from oci_registry.web.patience import Patience
 from oci_registry.web.reply import Reply, Stream, content
 from oci_registry.web.respond import respond
 from oci_registry.web.site import RegistryRequest
@@ -40,7 +40,7 @@ class RespondTestCase(WebTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.patience = Patience(self.clock)
+        self.watch = ClientWatch(self.clock)
 
     def answer(
         self, reply: Reply, method: str = "GET", *, left: bool = False
@@ -51,7 +51,7 @@ class RespondTestCase(WebTestCase):
         connection = self.ask("/x", method)
         if left:
             connection.leave()
-        return connection, Deferred.fromCoroutine(respond(held[0], reply, self.patience))
+        return connection, Deferred.fromCoroutine(respond(held[0], reply, self.watch))
 
 
 class AtHand(RespondTestCase):
@@ -141,7 +141,7 @@ class Sending(RespondTestCase):
         headers = {"Accept-Ranges": "bytes", "Content-Range": "x", "Link": "x"}
         stream = Stream(Steps(TransferFailed("no")), 12345)
         reply = Reply(206, {**headers, **content("a/b", 12345, DIGEST)}, stream)
-        done = Deferred.fromCoroutine(respond(held[0], reply, self.patience))
+        done = Deferred.fromCoroutine(respond(held[0], reply, self.watch))
         error = self.failureResultOf(done, TransferFailed).value
         self.assertEqual(b"", connection.got)
         respond_error(held[0], error)

@@ -7,7 +7,7 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from oci_registry.metrics import Metrics
 from oci_registry.storage.interfaces import StoreError
-from oci_registry.web.patience import Patience
+from oci_registry.web.client_watch import ClientWatch
 from oci_registry.web.root import READY_TIMEOUT, Ready, Root
 from oci_registry.web.v2 import V2
 from tests.unit.web.support import WebTestCase, docker_hub
@@ -36,7 +36,8 @@ class Apart(WebTestCase):
         """They get the registry, and may ask whether the daemon is alive and ready."""
         self.serve(
             Root(
-                self.ready, v2=V2({}, docker_hub(), Patience(self.clock), self.clock, self.metrics)
+                self.ready,
+                v2=V2({}, docker_hub(), ClientWatch(self.clock), self.clock, self.metrics),
             )
         )
         found = {"/": 200, "/healthz": 200, "/health": 200, "/readyz": 200, "/v2/": 200}
@@ -54,7 +55,7 @@ class Tree(WebTestCase):
         self.metrics = Metrics()
         self.checks: list[Deferred[None]] = []
         self.result: Deferred[None] | None = None
-        v2 = V2({}, docker_hub(), Patience(self.clock), self.clock, self.metrics)
+        v2 = V2({}, docker_hub(), ClientWatch(self.clock), self.clock, self.metrics)
         self.serve(Root(Ready(self.check, self.clock), metrics=self.metrics, v2=v2))
 
     def check(self) -> Deferred[None]:

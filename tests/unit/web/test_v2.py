@@ -12,8 +12,8 @@ from oci_registry.spec.errors import BlobUnknown
 from oci_registry.spec.reference import Tag
 from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
 from oci_registry.upstream.table import Target
+from oci_registry.web.client_watch import ClientWatch
 from oci_registry.web.pace import AT_ONCE
-from oci_registry.web.patience import Patience
 from oci_registry.web.reply import Handler, Reply, RequestInfo, content
 from oci_registry.web.v2 import V2
 from tests.unit.web.support import WebTestCase, docker_hub
@@ -32,8 +32,8 @@ class Dispatch(WebTestCase):
         self.error: Exception | None = None
         kinds: tuple[type, ...] = (ManifestRoute, BlobRoute, TagsRoute, ReferrersRoute)
         handlers: dict[type, Handler] = dict.fromkeys(kinds, self.handle)
-        table, patience = docker_hub(), Patience(self.clock)
-        self.serve(V2(handlers, table, patience, self.clock, self.metrics))
+        table, watch = docker_hub(), ClientWatch(self.clock)
+        self.serve(V2(handlers, table, watch, self.clock, self.metrics))
 
     async def handle(self, target: Target, route: Any, request: RequestInfo) -> Reply:
         self.routes.append(route)

@@ -7,11 +7,11 @@ from contextlib import ExitStack, contextmanager
 
 from attrs import define
 
-from oci_registry.web.patience import Patience, PatienceLimits
+from oci_registry.web.client_watch import ClientWatch, ClientWatchLimits
 from oci_registry.web.site import RegistryRequest
 from tests.unit.web.support import Connection, WebTestCase
 
-LIMITS = PatienceLimits()
+LIMITS = ClientWatchLimits()
 
 
 @define(eq=False)
@@ -23,25 +23,25 @@ class FakeSender:
 
 
 class Watching(WebTestCase):
-    """`Patience` and its clock."""
+    """`ClientWatch` and its clock."""
 
     def setUp(self) -> None:
         super().setUp()
         self.requests: list[RegistryRequest] = []
         self.serve(self.requests.append)
-        self.patience = Patience(self.clock)
-        self.patience.start()
-        self.addCleanup(self.patience.stop)
+        self.watch = ClientWatch(self.clock)
+        self.watch.start()
+        self.addCleanup(self.watch.stop)
 
     def tearDown(self) -> None:
-        self.patience.stop()
+        self.watch.stop()
         super().tearDown()
 
     @contextmanager
     def watched(self) -> Iterator[tuple[FakeSender, Connection]]:
         connection = self.ask("/x")
         sender = FakeSender()
-        with self.patience.watching(sender, self.requests[-1]):  # type: ignore[arg-type]
+        with self.watch.watch(sender, self.requests[-1]):  # type: ignore[arg-type]
             yield sender, connection
 
     def test_client_that_reads(self) -> None:
@@ -122,8 +122,8 @@ class Watching(WebTestCase):
 
     def test_stop(self) -> None:
         """Stopping may come before starting, and twice."""
-        patience = Patience(self.clock)
-        patience.stop()
-        patience.start()
-        patience.stop()
-        patience.stop()
+        watch = ClientWatch(self.clock)
+        watch.stop()
+        watch.start()
+        watch.stop()
+        watch.stop()

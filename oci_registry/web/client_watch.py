@@ -1,4 +1,4 @@
-"""Responses that do not go on: headers that leave without a body, clients that read nothing."""
+"""Timeouts of responses: for their headers, and for clients that stop reading."""
 
 from __future__ import annotations
 
@@ -15,47 +15,48 @@ from oci_registry.web.site import RegistryRequest
 
 
 @frozen
-class PatienceLimits:
-    """Seconds until the headers of a response leave without a body, and that a client may read nothing.
+class ClientWatchLimits:
+    """The timeouts of a response, in seconds.
 
-    containerd waits 30 s for headers in all.
+    *headers*: after this the headers are sent without waiting for the body; containerd waits 30 s for
+    them in all. *reading*: the interval of the check for clients that have read nothing since the last.
     """
 
     headers: float = 5.0
     reading: float = 300.0
 
 
-class Patience:
-    """Ends what clients and we wait for: looks at all running responses now and then."""
+class ClientWatch:
+    """Sends headers in time, and closes the connections of clients that have stopped reading."""
 
     _log = Logger()
 
     def __init__(
         self,
         clock: IReactorTime,
-        limits: PatienceLimits = PatienceLimits(),
+        limits: ClientWatchLimits = ClientWatchLimits(),
     ) -> None:
         self._clock = clock
         self._limits = limits
         self._watched: dict[Sender, tuple[RegistryRequest, int]] = {}
-        self._loop = LoopingCall(self.look)
+        self._loop = LoopingCall(self.check)
         self._loop.clock = clock
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the regular check."""
         self._loop.start(self._limits.reading, now=False)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop the regular check. Idempotent."""
         if self._loop.running:
             self._loop.stop()
 
     @contextmanager
-    def watching(self, sender: Sender, request: RegistryRequest) -> Iterator[None]:
+    def watch(self, sender: Sender, request: RegistryRequest) -> Iterator[None]:
         """Watch a response for as long as the context lasts.
 
-        Its headers leave with its first byte, so that what goes wrong before can still be an error;
-        but not later than clients wait for them.
+        The headers are usually sent with the first byte of the body, so that a failure before it can
+        still become an error response. This sends them earlier if that byte takes too long.
         """
         self._watched[sender] = (request, -1)
         headers = self._clock.callLater(self._limits.headers, self._send_headers, request)
@@ -70,8 +71,8 @@ class Patience:
         if not (request.startedWriting or request.gone):
             request.write(b"")
 
-    def look(self) -> None:
-        """Close the connections of clients that have taken nothing since the last look."""
+    def check(self) -> None:
+        """Close the connections of clients that have read nothing since the last check."""
         for sender, (request, sent) in list(self._watched.items()):
             if sender.paused and sender.sent == sent:
                 self._log.info("a client has stopped reading; its connection is closed")

@@ -1,0 +1,79 @@
+"""How many threads a daemon has, and the factories of the parts that tests replace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from attrs import frozen
+from twisted.internet.interfaces import IReactorTime
+
+from oci_registry.config.settings import S3Settings, Settings
+from oci_registry.logs import build_access_log
+from oci_registry.metrics import Metrics
+from oci_registry.notify import ServiceManager
+from oci_registry.pullthrough.store_health import StoreHealth
+from oci_registry.reload import Hangup
+from oci_registry.storage.drivers import driver_class
+from oci_registry.storage.interfaces import IDriver
+from oci_registry.streams.threads import Lanes, RunInThread, Workers
+
+
+class Pool(RunInThread, Protocol):
+    """A pool of threads that is started and stopped with the daemon."""
+
+    def start(self) -> None:
+        """Accept work."""
+
+    def stop(self) -> bool:
+        """Finish what was submitted, and stop the threads; return whether all have stopped."""
+
+
+@frozen
+class Sizes:
+    """How many threads each pool has.
+
+    *lookup*: what a client waits for in the store. *begin*: new objects. *ingest*: hashing and writing
+    of downloads. *commit*: the end of new objects, which takes seconds on some disks. *housekeeping*:
+    listings, deletions and checks. *parsers*: hashing and parsing of large manifests, without any I/O.
+    *configuration*: configuration files.
+    """
+
+    lookup: int = 8
+    begin: int = 2
+    ingest: int = 4
+    commit: int = 4
+    housekeeping: int = 2
+    parsers: int = 2
+    configuration: int = 1
+
+    @classmethod
+    def for_connections(cls, connections: int) -> Sizes:
+        """Return sizes for a bucket: a thread for each connection, since each waits for a response."""
+        housekeeping = max(1, connections // 8)
+        commit = max(1, connections * 3 // 8)
+        lookup = max(1, connections - commit - housekeeping)
+        return cls(lookup=lookup, commit=commit, housekeeping=housekeeping)
+
+
+def _make_driver(settings: Settings, lanes: Lanes, reactor: Any) -> IDriver:
+    storage = settings.storage
+    if isinstance(storage, S3Settings):
+        return driver_class("s3")(storage, lanes, reactor)
+    return driver_class("filesystem")(storage.root, lanes, reactor)
+
+
+def _make_access_log(settings: Settings, reactor: Any) -> Any:
+    return build_access_log(settings.log_level, settings.log_format, settings.access_log, reactor)
+
+
+@frozen
+class Makers:
+    """Factories of the parts that tests replace, most of which use the operating system."""
+
+    pool: Callable[[Any, str, int], Pool] = Workers
+    driver: Callable[[Settings, Lanes, Any], IDriver] = _make_driver
+    access_log: Callable[[Settings, Any], Any] = _make_access_log
+    store_health: Callable[[IReactorTime, Metrics], StoreHealth] = StoreHealth
+    hangup: Callable[[Callable[..., object], Callable[[], None]], Any] = Hangup
+    manager: Callable[[str | None], ServiceManager] = ServiceManager

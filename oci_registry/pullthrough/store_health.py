@@ -1,0 +1,72 @@
+"""Whether the store works, for the log and the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from oci_registry.metrics import Metrics
+from oci_registry.storage.interfaces import StoreError
+
+T = TypeVar("T")
+
+READ = "read"
+WRITTEN = "written"
+
+
+class StoreHealth:
+    """Counts every failure of the store, and logs only the first one and the recovery.
+
+    Reads and writes are counted separately: a full disk can still be read. *recovery*: seconds without
+    a failure after which a success means that the store has recovered. A disk that is nearly full takes
+    small objects and refuses large ones, several times within one pull.
+    """
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, metrics: Metrics, recovery: float = 10.0) -> None:
+        self._clock = clock
+        self._metrics = metrics
+        self._recovery = recovery
+        self._failures = {READ: 0, WRITTEN: 0}
+        self._failed_at = {READ: 0.0, WRITTEN: 0.0}
+        for access in self._failures:
+            metrics.store_failing.labels(access).set(0)
+
+    def record_failure(self, access: str, error: Exception) -> None:
+        """Count a failure of *access*, which is `READ` or `WRITTEN`."""
+        self._metrics.error("store")
+        self._failures[access] += 1
+        self._failed_at[access] = self._clock.seconds()
+        if self._failures[access] == 1:
+            self._metrics.store_failing.labels(access).set(1)
+            self._log.error(
+                "the store cannot be {access}, pulls go on uncached: {error}",
+                access=access,
+                error=str(error),
+            )
+
+    def record_success(self, access: str) -> None:
+        """Note a success of *access*; the store has recovered if the last failure is long ago."""
+        failures = self._failures[access]
+        if failures and self._clock.seconds() - self._failed_at[access] >= self._recovery:
+            self._failures[access] = 0
+            self._metrics.store_failing.labels(access).set(0)
+            self._log.info(
+                "the store can be {access} again, after {failures} failures",
+                access=access,
+                failures=failures,
+            )
+
+    async def or_default(self, access: str, work: Awaitable[T], default: T) -> T:
+        """Return the result of *work*, or *default* if it fails with StoreError."""
+        try:
+            result = await work
+        except StoreError as error:
+            self.record_failure(access, error)
+            return default
+        self.record_success(access)
+        return result

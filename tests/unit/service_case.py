@@ -1,0 +1,125 @@
+"""A daemon whose reactor, store and threads are all in memory."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, execute, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import LogEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from oci_registry.config.settings import FilesystemSettings, Settings
+from oci_registry.makers import Makers
+from oci_registry.service import Daemon
+from oci_registry.storage.drivers.memory import MemoryDriver
+from oci_registry.web.site import RegistrySite
+
+SETTINGS = Settings(
+    listen=("tcp:1234:interface=127.0.0.1", "unix:/tmp/mirror.sock"),
+    storage=FilesystemSettings("/nowhere"),
+    shutdown_grace=30.0,
+)
+
+
+class Pool:
+    """A pool of threads without threads."""
+
+    def __init__(self, reactor: object, name: str, threads: int) -> None:
+        self.name = name
+        self.running = False
+
+    def start(self) -> None:
+        self.running = True
+
+    def stop(self) -> bool:
+        self.running = False
+        return True
+
+    def __call__(self, call: Callable[..., Any], *args: object) -> Deferred[Any]:
+        return execute(call, *args)
+
+
+class Reactor(MemoryReactorClock):
+    """A reactor in memory, of which threads have nothing to wait for."""
+
+    def callFromThread(self, call: Callable[[], None]) -> None:
+        call()
+
+
+class Signal:
+    """SIGHUP without a process: `installed`, or not, and `react` as if it had come."""
+
+    installed = False
+
+    def __init__(self, from_thread: object, react: Callable[[], None]) -> None:
+        self.react = react
+
+    def install(self) -> None:
+        self.installed = True
+
+    def remove(self) -> None:
+        self.installed = False
+
+
+class ServiceTestCase(SynchronousTestCase):
+    """A daemon on a reactor, a store and threads that are all in memory."""
+
+    def setUp(self) -> None:
+        self.reactor: Any = Reactor()
+        self.signals: list[Signal] = []
+        self.pools: list[Pool] = []
+        self.events: list[str] = []
+        self.starting: Deferred[None] = succeed(None)
+        self.makers = Makers(
+            pool=self.pool,
+            driver=self.driver,
+            access_log=lambda settings, reactor: Silent(),
+            hangup=self.signal,
+        )
+        self.limits: list[tuple[int, int]] = []
+        self.patch(resource, "getrlimit", lambda kind: (1024, 4096))
+        self.patch(resource, "setrlimit", lambda kind, limits: self.limits.append(limits))
+        globalLogPublisher.addObserver(self.observe)
+        self.addCleanup(globalLogPublisher.removeObserver, self.observe)
+
+    def signal(self, *args: Any) -> Signal:
+        self.signals.append(Signal(*args))
+        return self.signals[-1]
+
+    def pool(self, *args: Any) -> Pool:
+        self.pools.append(Pool(*args))
+        return self.pools[-1]
+
+    def driver(self, settings: Settings, lanes: object, clock: IReactorTime) -> MemoryDriver:
+        self.store = MemoryDriver(clock)
+        self.patch(self.store, "start", lambda: self.starting)
+        return self.store
+
+    def observe(self, event: LogEvent) -> None:
+        if event.get("log_namespace", "").startswith("oci_registry"):
+            level = event["log_level"].name
+            self.events.append(f"{level} {event['log_format'].format_map(event)}")
+
+    def make(self, settings: Settings = SETTINGS) -> Daemon:
+        return Daemon(self.reactor, settings, makers=self.makers)
+
+    def start(self, settings: Settings = SETTINGS) -> Daemon:
+        daemon = self.make(settings)
+        daemon.privilegedStartService()
+        daemon.startService()
+        return daemon
+
+    def site(self) -> RegistrySite:
+        site = self.reactor.tcpServers[0][1]
+        assert isinstance(site, RegistrySite)
+        return site
+
+
+class Silent:
+    """An access log that nobody reads."""
+
+    wanted = False
