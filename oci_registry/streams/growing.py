@@ -8,14 +8,12 @@ hands out followers, each at its own position: recent batches from memory, older
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import (
     IConsumer,
     IDelayedCall,
     IProducer,
-    IPushProducer,
     IReactorTime,
 )
 from twisted.logger import Logger
@@ -27,6 +25,7 @@ from oci_registry.streams.batches import BATCH, Batches
 from oci_registry.streams.comparison import Comparison
 from oci_registry.streams.follower import Follower, TransferCrashed, TransferFailed
 from oci_registry.streams.interfaces import GrowingFile
+from oci_registry.streams.pressure import BackPressure
 from oci_registry.streams.readers import Readers
 from oci_registry.streams.recorder import Batch, Recorder
 from oci_registry.streams.threads import RunInThread
@@ -95,8 +94,7 @@ class GrowingBlob:
         self._store_failed = store_failed
         self._window = Window(BATCH)
         self._readers = Readers()
-        self._producer: IPushProducer | None = None
-        self._paused = False
+        self._pressure = BackPressure(UNSTORED_WINDOW if file is None else HIGH_WATER)
         self._stall: IDelayedCall | None = None
         self._finished: Deferred[bool] | None = None
         self._released = False
@@ -106,13 +104,12 @@ class GrowingBlob:
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """Take the upstream body's push producer; it is paused from here on as needed."""
-        self._producer = cast(IPushProducer, producer)
+        self._pressure.register(producer)
         self._regulate()
 
     def unregisterProducer(self) -> None:
         """The upstream body has ended."""
-        self._producer = None
-        self._paused = False
+        self._pressure.unregister()
         self._regulate()
 
     def write(self, data: bytes) -> None:
@@ -126,7 +123,7 @@ class GrowingBlob:
         self._regulate()
         if excess:
             self._refuse(f"upstream sent more than the {self.size} bytes it announced")
-            self._stop_producer()
+            self._pressure.stop()
 
     def finish(self) -> Deferred[bool]:
         """Upstream has sent its last byte: return whether the digest is right.
@@ -147,7 +144,7 @@ class GrowingBlob:
         self.failure = reason
         self._batches.stop()
         self._end(verified=False)
-        self._stop_producer()
+        self._pressure.stop()
 
     def release(self) -> None:
         """The transfer is over: close the file as soon as the last follower has left."""
@@ -325,6 +322,7 @@ class GrowingBlob:
 
     def _go_on_unstored(self, error: Exception) -> None:
         self._recorder.storing = False
+        self._pressure.set_marks(UNSTORED_WINDOW)
         self.store_error = error
 
     def _give_up_if_unwanted(self) -> None:
@@ -357,24 +355,11 @@ class GrowingBlob:
     def _regulate(self) -> None:
         """Pause or resume the upstream."""
         waiting = self.received - self.digested
-        limit = HIGH_WATER
         if not self._storing:
             waiting += self._window.size
-            limit = UNSTORED_WINDOW
-        if self._producer is not None:
-            if waiting > limit and not self._paused:
-                self._paused = True
-                self._producer.pauseProducing()
-            elif waiting <= limit // 2 and self._paused:
-                self._paused = False
-                self._producer.resumeProducing()
-        self._watch_for_stall(not self._storing and self._paused)
-
-    def _stop_producer(self) -> None:
-        producer, self._producer = self._producer, None
-        self._paused = False
-        if producer is not None:
-            producer.stopProducing()
+        self._pressure.update(waiting)
+        held_up = self._pressure.registered and self._pressure.paused
+        self._watch_for_stall(held_up and not self._storing)
 
     def _close_if_unused(self) -> None:
         if self._released and not self._readers and not self._batches.working:
