@@ -154,6 +154,7 @@ class Downloader:
             self._clock,
             lambda error: self._trouble.failed(WRITTEN, error),
             wanted.had,
+            self._limits.growing,
         )
 
     async def _receive(self, transfer: Transfer, blob: GrowingBlob, body: UpstreamBlob) -> bool:

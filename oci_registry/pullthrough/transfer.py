@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from oci_registry.spec.digest import Digest, Prefix
 from oci_registry.streams.growing import GrowingBlob
+from oci_registry.streams.limits import GrowingLimits
 from oci_registry.streams.waiters import Waiters
 from oci_registry.upstream.table import Target
 
@@ -23,13 +24,14 @@ class TransferLimits:
     *most*: downloads at once; each may hold some MiB of memory and a few open files. *named*: those
     among them that come from upstreams which clients have named. *attempts*: downloads of one blob
     until its bytes are right. *second_opinion*: seconds to wait for another host where the first
-    announces another length than a manifest.
+    announces another length than a manifest. *growing*: those of one download.
     """
 
     most: int = 512
     named: int = 256
     attempts: int = 4
     second_opinion: float = 5.0
+    growing: GrowingLimits = Factory(GrowingLimits)
 
 
 class Phase(Enum):

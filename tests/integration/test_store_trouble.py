@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import shutil
 from errno import EIO, ENOSPC, EROFS
+from functools import partial
 from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
+from oci_registry import build
 from oci_registry.pullthrough import trouble
+from oci_registry.pullthrough.transfer import TransferLimits
+from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.spec.digest import Digest
-from oci_registry.streams import growing
+from oci_registry.streams.limits import GrowingLimits
 from tests.support.client import Response
 from tests.support.daemon import MirrorTestCase, running, until
 from tests.support.disk import Fault, beyond, creating, error, failing
@@ -40,7 +44,8 @@ class TroubleTestCase(MirrorTestCase):
         globalLogPublisher.addObserver(self.logged.append)
         self.addCleanup(globalLogPublisher.removeObserver, self.logged.append)
         # Ten seconds are long for a test: for those who hold up others, and after the last failure.
-        self.patch(growing, "STALL", 0.2)
+        limits = TransferLimits(growing=GrowingLimits(stall=0.2))
+        self.patch(build, "Transfers", partial(Transfers, limits=limits))
         self.patch(trouble, "QUIET", 0.0)
 
     def hold(self) -> None:
