@@ -18,13 +18,13 @@ from zope.interface import implementer
 from oci_registry.spec.digest import Digest, Prefix
 from oci_registry.streams.batches import Batches
 from oci_registry.streams.byte_log import ByteLog
-from oci_registry.streams.comparison import Comparison
 from oci_registry.streams.follower import Follower, TransferCrashed, TransferFailed
 from oci_registry.streams.interfaces import GrowingFile
 from oci_registry.streams.limits import GrowingLimits
 from oci_registry.streams.pressure import BackPressure
 from oci_registry.streams.readers import Readers
 from oci_registry.streams.recorder import Batch, Recorder
+from oci_registry.streams.takeover import Takeover
 from oci_registry.streams.threads import RunInThread
 
 
@@ -41,9 +41,9 @@ class GrowingBlob:
     """The one place where a download's bytes are, from the first to the commit.
 
     *size* is the length that upstream announced, in bytes, or None: the digest decides then. *file*
-    is where they are stored; if appending fails, *store_failed* is told why, and the blob goes on in
-    memory alone, held to the pace of its followers. *had*: what its only reader has had from elsewhere;
-    the blob fails when it does not begin so. Bytes become visible to followers when they are hashed;
+    is where they are stored; if appending fails, *store_failed* is called with the reason, and the blob
+    goes on in memory alone, held to the pace of its followers. *had*: what its only reader has had from
+    elsewhere; the blob fails when it does not begin so. Bytes become visible to followers when they are hashed;
     the last ones (`GrowingLimits.tail`) only when the whole is verified (`finish`).
     """
 
@@ -76,7 +76,7 @@ class GrowingBlob:
         self._pressure = BackPressure(self.bytes.most_waiting)
         self._finished: Deferred[bool] | None = None
         self._released = False
-        self._comparison: Comparison | None = None
+        self._takeover: Takeover | None = None
 
     @property
     def size(self) -> int | None:
@@ -140,7 +140,7 @@ class GrowingBlob:
         return finished
 
     def fail(self, reason: Exception) -> None:
-        """Give up: upstream is stopped, and every follower told, now or at its next read. Idempotent."""
+        """Give up: upstream is stopped, and every follower fails, now or at its next read. Idempotent."""
         if self.failure is not None or self.verified:
             return
         self.failure = reason
@@ -159,18 +159,10 @@ class GrowingBlob:
         A reader waits until what it has had has come out the same here, and fails if it does not.
         """
         earlier.successor = self
-        followers = earlier._readers.take_all()
-        for follower in followers:
-            follower.move(self)
-            self._readers.add(follower)
+        self._readers.take_over(earlier._readers, self)
         if self.size is not None:
             self._readers.check_length(self.size)
-        self._fail_beyond(earlier.bytes.stored)
-        if self._readers.had() and earlier.bytes.file is not None:
-            had = self._readers.had()
-            self._comparison = Comparison(earlier.bytes.file, had, earlier.release)
-        else:
-            earlier.release()
+        self._takeover = Takeover(self.digest, self._readers, earlier.bytes, earlier.release)
 
     # -- the reading side
 
@@ -178,8 +170,8 @@ class GrowingBlob:
         """Return a new reader that starts at *position*.
 
         *announced*: how many bytes its client expects the whole to have, if that is not `size`. The
-        reader fails with `WrongLength`, before its client has had the tail of them, if there
-        turn out to be more or fewer.
+        reader fails with `WrongLength`, before its client has had the tail of them, if there turn out to be
+        more or fewer.
         """
         if self.successor is not None:
             return self.successor.follow(position, announced)
@@ -225,7 +217,7 @@ class GrowingBlob:
         self.moved()
 
     def leave(self, follower: Follower) -> None:
-        """A reader has gone or moved on."""
+        """A reader has gone."""
         self._readers.discard(follower)
         self._give_up_if_unwanted()
         self.moved()
@@ -237,19 +229,12 @@ class GrowingBlob:
             self._trim()
             self._regulate()
 
-    def _fail_beyond(self, position: int) -> None:
-        """Fail who has had bytes from *position* on, from an earlier download."""
-        error = TransferFailed(f"{self.digest}: the bytes that upstream sent at first were wrong")
-        self._readers.fail_beyond(position, error)
-
     # -- batches
 
     async def _accept(self, batch: Batch) -> None:
         """Make hashed bytes visible."""
-        if self._comparison is not None:
-            difference = await self._comparison.difference(self.bytes.digested, batch.data)
-            if difference is not None:
-                self._fail_beyond(difference)
+        if self._takeover is not None:
+            await self._takeover.compare(self.bytes.digested, batch.data)
         if self.failure is not None:
             return
         if batch.error is not None and self.bytes.storing:
@@ -278,7 +263,8 @@ class GrowingBlob:
         elif self.wrong is None and not self._recorder.verified():
             self._refuse(f"the bytes that upstream sent have the digest {self._recorder.actual()}")
         if self.wrong is None:
-            self._fail_beyond(self.bytes.digested)
+            if self._takeover is not None:
+                self._takeover.fail_beyond(self.bytes.digested)
             self.bytes.verify()
             self._readers.check_length(self.received)
         self._end(verified=self.verified)
@@ -292,8 +278,8 @@ class GrowingBlob:
         """There is nothing more to be done with bytes."""
         if not verified:
             self.bytes.clear()
-        if self._comparison is not None:
-            self._comparison.close()
+        if self._takeover is not None:
+            self._takeover.close()
         self._readers.watch_for_stall(False)
         self._readers.wake()
         finished, self._finished = self._finished, None

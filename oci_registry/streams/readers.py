@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from oci_registry.streams.follower import Follower, TransferFailed
+from oci_registry.streams.follower import Followed, Follower, TransferFailed
 
 
 class Readers:
@@ -32,10 +32,12 @@ class Readers:
         """One has gone. Idempotent."""
         self._all.discard(follower)
 
-    def take_all(self) -> list[Follower]:
-        """Return all, who are then nobody's."""
-        followers, self._all = list(self._all), set()
-        return followers
+    def take_over(self, earlier: Readers, blob: Followed) -> None:
+        """Take those of *earlier*, who go on with *blob*."""
+        followers, earlier._all = list(earlier._all), set()
+        for follower in followers:
+            follower.move(blob)
+            self._all.add(follower)
 
     def floor(self, otherwise: int) -> int:
         """Return the position of whoever is farthest behind."""
