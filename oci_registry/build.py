@@ -179,7 +179,15 @@ class _Builder:
         """Make the caches."""
         clock, metrics, sizes = self.reactor, self.metrics, KnownSizes()
         health = self.makers.store_health(clock, metrics)
-        transfers = Transfers(store.blobs, store.lanes.ingest, clock, health, sizes, metrics)
+        transfers = Transfers(
+            store.blobs,
+            store.lanes.ingest,
+            clock,
+            health,
+            sizes,
+            metrics,
+            self.makers.transfer_limits,
+        )
         records = RecordWriter(clock, health)
         known = KnownManifests(store.manifests, store.tags, records, clock, health)
         return _PullThrough(

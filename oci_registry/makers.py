@@ -13,6 +13,7 @@ from oci_registry.logs import build_access_log
 from oci_registry.metrics import Metrics
 from oci_registry.notify import ServiceManager
 from oci_registry.pullthrough.store_health import StoreHealth
+from oci_registry.pullthrough.transfer import TransferLimits
 from oci_registry.reload import Hangup
 from oci_registry.storage.drivers import driver_class
 from oci_registry.storage.interfaces import IDriver
@@ -69,11 +70,12 @@ def _make_access_log(settings: Settings, reactor: Any) -> Any:
 
 @frozen
 class Makers:
-    """Factories of the parts that tests replace, most of which use the operating system."""
+    """Factories and limits of the parts that tests replace; most of these use the operating system."""
 
     pool: Callable[[Any, str, int], Pool] = Workers
     driver: Callable[[Settings, Lanes, Any], IDriver] = _make_driver
     access_log: Callable[[Settings, Any], Any] = _make_access_log
+    transfer_limits: TransferLimits = TransferLimits()
     store_health: Callable[[IReactorTime, Metrics], StoreHealth] = StoreHealth
     hangup: Callable[[Callable[..., object], Callable[[], None]], Any] = Hangup
     manager: Callable[[str | None], ServiceManager] = ServiceManager

@@ -155,6 +155,7 @@ class Downloader:
             self._clock,
             lambda error: self._health.record_failure(WRITTEN, error),
             wanted.had,
+            self._limits.growing,
         )
 
     async def _receive(self, transfer: Transfer, blob: GrowingBlob, body: UpstreamBlob) -> bool:

@@ -75,8 +75,13 @@ def _clamped(asked: RequestedRange, size: int) -> ByteRange | None:
 class Progress(Protocol):
     """The progress of a transfer, such as a `GrowingBlob`."""
 
-    size: int | None
-    received: int
+    @property
+    def size(self) -> int | None:
+        """The blob's length in bytes, if it is known."""
+
+    @property
+    def received(self) -> int:
+        """How many bytes have arrived."""
 
 
 def _assumed(asked: RequestedRange, growing: Progress, hint: int | None) -> int | None:

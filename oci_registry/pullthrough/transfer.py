@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from oci_registry.spec.digest import Digest, Prefix
 from oci_registry.streams.growing import GrowingBlob
+from oci_registry.streams.limits import GrowingLimits
 from oci_registry.streams.waiters import Waiters
 from oci_registry.upstream.table import Target
 
@@ -23,13 +24,15 @@ class TransferLimits:
     *most*: downloads at the same time; each may take some MiB of memory and a few open files. *named*:
     the part of them that may come from upstreams that clients have named. *attempts*: downloads of one
     blob until its bytes are right. *second_opinion*: seconds to wait for another host if the first
-    announces another size than the manifest.
+    announces another size than the manifest. *growing*: the limits of one
+    download.
     """
 
     most: int = 512
     named: int = 256
     attempts: int = 4
     second_opinion: float = 5.0
+    growing: GrowingLimits = Factory(GrowingLimits)
 
 
 class Phase(Enum):

@@ -23,7 +23,7 @@ class Batches:
 
     *record* is called in the thread. *accept* gets what it returns, before the next batch is begun.
     *rested* is called when there is nothing to do at the moment, with what has crashed, if anything
-    has; nothing is done any more after that.
+    has; nothing is done any more after that. *batch*: bytes handed over at once.
     """
 
     def __init__(
@@ -33,6 +33,7 @@ class Batches:
         clock: IReactorTime,
         accept: Callable[[Batch], Awaitable[None]],
         rested: Callable[[Failure | None], None],
+        batch: int = BATCH,
     ) -> None:
         self.working = False
         """Whether a batch is in the thread, or being accepted."""
@@ -41,6 +42,7 @@ class Batches:
         self._clock = clock
         self._accept = accept
         self._rested = rested
+        self._batch = batch
         self._pending: deque[bytes] = deque()
         self._pending_bytes = 0
         self._ended = False
@@ -74,7 +76,7 @@ class Batches:
             self._flush = self._clock.callLater(FLUSH_DELAY, self._start)
 
     def _is_due(self) -> bool:
-        return self._pending_bytes >= (1 if self._ended else BATCH)
+        return self._pending_bytes >= (1 if self._ended else self._batch)
 
     def _start(self) -> None:
         self._cancel_flush()
@@ -90,7 +92,7 @@ class Batches:
     def _next(self) -> list[bytes]:
         chunks: list[bytes] = []
         length = 0
-        while self._pending and length < BATCH:
+        while self._pending and length < self._batch:
             chunks.append(self._pending.popleft())
             length += len(chunks[-1])
         self._pending_bytes -= length

@@ -46,9 +46,14 @@ class Followed(Protocol):
     """What a follower asks of the blob that it reads: a `growing.GrowingBlob`."""
 
     failure: Exception | None
-    verified: bool
-    seen: Prefix | None
-    """What followers may have had of it, all of them."""
+
+    @property
+    def verified(self) -> bool:
+        """Whether all bytes are there, and right."""
+
+    @property
+    def seen(self) -> Prefix | None:
+        """What followers may have had of it, all of them."""
 
     def visible_to(self, announced: int | None) -> int:
         """How many bytes a follower may have by now whose client expects *announced* bytes in all."""
@@ -164,7 +169,7 @@ class Follower:
         self._blob = blob
 
     def drop(self, cause: Exception | None = None) -> None:
-        """Let it go: its bytes are no longer here."""
+        """Refuse all further reads: its next bytes are no longer here."""
         self.fail(LostPlace(self._blob.seen if self.begun else None, cause))
 
     def fail(self, error: TransferFailed) -> None:

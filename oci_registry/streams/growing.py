@@ -8,40 +8,24 @@ hands out followers, each at its own position: recent batches from memory, older
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import (
-    IConsumer,
-    IDelayedCall,
-    IProducer,
-    IPushProducer,
-    IReactorTime,
-)
+from twisted.internet.interfaces import IConsumer, IProducer, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from oci_registry.spec.digest import Digest, Prefix
-from oci_registry.streams.batches import BATCH, Batches
-from oci_registry.streams.comparison import Comparison
+from oci_registry.streams.batches import Batches
+from oci_registry.streams.byte_log import ByteLog
 from oci_registry.streams.follower import Follower, TransferCrashed, TransferFailed
 from oci_registry.streams.interfaces import GrowingFile
+from oci_registry.streams.limits import GrowingLimits
+from oci_registry.streams.pressure import BackPressure
 from oci_registry.streams.readers import Readers
 from oci_registry.streams.recorder import Batch, Recorder
+from oci_registry.streams.takeover import Takeover
 from oci_registry.streams.threads import RunInThread
-from oci_registry.streams.window import Window
-
-TAIL = 64 * 1024
-"""Bytes at the end of a blob that no reader gets before the digest is verified."""
-WINDOW = 1024 * 1024
-"""Bytes of recent batches kept in memory for the followers that keep pace."""
-HIGH_WATER = 2 * 1024 * 1024
-"""Bytes waiting for the thread above which the upstream is paused."""
-UNSTORED_WINDOW = 4 * 1024 * 1024
-"""Bytes kept for followers when the store has failed and the file is no help."""
-STALL = 10.0
-"""Seconds after which a follower that holds up others, because the blob is not stored, is let go."""
 
 
 class Unwanted(TransferFailed):
@@ -57,10 +41,10 @@ class GrowingBlob:
     """The one place where a download's bytes are, from the first to the commit.
 
     *size* is the length that upstream announced, in bytes, or None: the digest decides then. *file*
-    is where they are stored; if appending fails, *store_failed* is told why, and the blob goes on in
-    memory alone, held to the pace of its followers. *had*: what its only reader has had from elsewhere;
-    the blob fails when it does not begin so. Bytes become visible to followers when they are hashed;
-    the last `TAIL` of them only when the whole is verified (`finish`).
+    is where they are stored; if appending fails, *store_failed* is called with the reason, and the blob
+    goes on in memory alone, held to the pace of its followers. *had*: what its only reader has had from
+    elsewhere; the blob fails when it does not begin so. Bytes become visible to followers when they are hashed;
+    the last ones (`GrowingLimits.tail`) only when the whole is verified (`finish`).
     """
 
     _log = Logger()
@@ -74,59 +58,74 @@ class GrowingBlob:
         clock: IReactorTime,
         store_failed: Callable[[Exception], None] = _ignore,
         had: Prefix | None = None,
+        limits: GrowingLimits = GrowingLimits(),  # noqa: B008 - frozen
     ) -> None:
         self.digest = expected
-        self.size = size
-        self.received = 0
-        self.digested = 0
-        self.stored = 0
-        self.seen: Prefix | None = None
-        self.verified = False
+        self.bytes = ByteLog(size, file, limits)
         self.wrong: TransferFailed | None = None
         """What is wrong with the bytes; followers wait, for another download or for `fail`."""
-        self.store_error: Exception | None = None
         self.failure: Exception | None = None
         self.successor: GrowingBlob | None = None
         """What goes on in the place of this one, whose bytes were wrong."""
         self._recorder = Recorder(expected, file, had)
-        self._batches = Batches(self._recorder.record, run, clock, self._accept, self._rested)
-        self._file = file
-        self._clock = clock
+        self._batches = Batches(
+            self._recorder.record, run, clock, self._accept, self._rested, limits.batch
+        )
         self._store_failed = store_failed
-        self._window = Window(BATCH)
-        self._readers = Readers()
-        self._producer: IPushProducer | None = None
-        self._paused = False
-        self._stall: IDelayedCall | None = None
+        self._readers = Readers(clock, limits.stall)
+        self._pressure = BackPressure(self.bytes.most_waiting)
         self._finished: Deferred[bool] | None = None
         self._released = False
-        self._comparison: Comparison | None = None
+        self._takeover: Takeover | None = None
+
+    @property
+    def size(self) -> int | None:
+        """How many bytes upstream has announced, or in the end, how many there are."""
+        return self.bytes.size
+
+    @property
+    def received(self) -> int:
+        """How many bytes have arrived."""
+        return self.bytes.received
+
+    @property
+    def seen(self) -> Prefix | None:
+        """What followers may have had of it, all of them."""
+        return self.bytes.seen
+
+    @property
+    def verified(self) -> bool:
+        """Whether all bytes are there, and right."""
+        return self.bytes.verified
+
+    @property
+    def store_error(self) -> Exception | None:
+        """Why the bytes are not stored any more, if they are not."""
+        return self.bytes.store_error
 
     # -- the writing side
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """Take the upstream body's push producer; it is paused from here on as needed."""
-        self._producer = cast(IPushProducer, producer)
+        self._pressure.register(producer)
         self._regulate()
 
     def unregisterProducer(self) -> None:
         """The upstream body has ended."""
-        self._producer = None
-        self._paused = False
+        self._pressure.unregister()
         self._regulate()
 
     def write(self, data: bytes) -> None:
         """Take bytes from upstream, in order."""
         if self.failure is not None or self.wrong is not None or not data:
             return
-        self.received += len(data)
-        excess = 0 if self.size is None else max(0, self.received - self.size)
-        if len(data) > excess:
-            self._batches.add(data[: len(data) - excess])
+        announced = self.bytes.receive(data)
+        if announced:
+            self._batches.add(announced)
         self._regulate()
-        if excess:
+        if len(announced) < len(data):
             self._refuse(f"upstream sent more than the {self.size} bytes it announced")
-            self._stop_producer()
+            self._pressure.stop()
 
     def finish(self) -> Deferred[bool]:
         """Upstream has sent its last byte: return whether the digest is right.
@@ -141,13 +140,13 @@ class GrowingBlob:
         return finished
 
     def fail(self, reason: Exception) -> None:
-        """Give up: upstream is stopped, and every follower told, now or at its next read. Idempotent."""
+        """Give up: upstream is stopped, and every follower fails, now or at its next read. Idempotent."""
         if self.failure is not None or self.verified:
             return
         self.failure = reason
         self._batches.stop()
         self._end(verified=False)
-        self._stop_producer()
+        self._pressure.stop()
 
     def release(self) -> None:
         """The transfer is over: close the file as soon as the last follower has left."""
@@ -160,18 +159,10 @@ class GrowingBlob:
         A reader waits until what it has had has come out the same here, and fails if it does not.
         """
         earlier.successor = self
-        followers = earlier._readers.take_all()
-        for follower in followers:
-            follower.move(self)
-            self._readers.add(follower)
+        self._readers.take_over(earlier._readers, self)
         if self.size is not None:
             self._readers.check_length(self.size)
-        self._fail_beyond(earlier.stored)
-        if self._readers.had() and earlier._file is not None:
-            had = self._readers.had()
-            self._comparison = Comparison(earlier._file, had, earlier.release)
-        else:
-            earlier.release()
+        self._takeover = Takeover(self.digest, self._readers, earlier.bytes, earlier.release)
 
     # -- the reading side
 
@@ -179,8 +170,8 @@ class GrowingBlob:
         """Return a new reader that starts at *position*.
 
         *announced*: how many bytes its client expects the whole to have, if that is not `size`. The
-        reader fails with `WrongLength`, before its client has had the last `TAIL` of them, if there
-        turn out to be more or fewer.
+        reader fails with `WrongLength`, before its client has had the tail of them, if there turn out to be
+        more or fewer.
         """
         if self.successor is not None:
             return self.successor.follow(position, announced)
@@ -194,8 +185,7 @@ class GrowingBlob:
         """Whether a new reader would find all bytes from *position* on."""
         if self.failure is not None or self.wrong is not None:
             return False
-        start = self._window.start
-        return position >= start or (position < self.stored and start <= self.stored)
+        return self.bytes.can_follow(position)
 
     @property
     def followers(self) -> int:
@@ -205,74 +195,52 @@ class GrowingBlob:
     @property
     def visible(self) -> int:
         """How many bytes followers may have by now."""
-        return self.visible_to(None)
+        return self.bytes.visible_to(None)
 
     def visible_to(self, announced: int | None) -> int:
         """How many bytes a follower may have by now whose client expects *announced* bytes in all."""
-        if self.verified:
-            return self.digested
-        if self.wrong is not None:
-            return 0
-        if self.size is not None:
-            return max(0, min(self.digested, self.size - TAIL))
-        end = self.digested if announced is None else min(self.digested, announced)
-        return max(0, end - TAIL)
+        return self.bytes.visible_to(announced)
 
     def take(self, position: int, limit: int) -> bytes | Deferred[bytes] | None:
         """Return visible bytes at *position*, which must be below `visible`.
 
         None if they are no longer to be had.
         """
-        available = min(limit, self.visible - position)
-        recent = self._window.get(position, available)
-        if recent is None and self._file is not None and position < self.stored:
-            return self._file.read(position, min(available, self.stored - position))
-        return recent
+        return self.bytes.take(position, limit)
 
     def unreadable(self, error: Exception) -> None:
-        """The file could not be read: do without it. Who needs it has lost its place."""
-        self.stored = 0
+        """The file could not be read: do without it. A reader that needs it has lost its place."""
+        self.bytes.lose_file()
         if not self.verified:
             self._go_on_unstored(error)
-        self._readers.drop_behind(self._window.start, error)
+        self._readers.drop_behind(self.bytes.start, error)
         self.moved()
 
     def leave(self, follower: Follower) -> None:
-        """A reader has gone or moved on."""
+        """A reader has gone."""
         self._readers.discard(follower)
         self._give_up_if_unwanted()
         self.moved()
         self._close_if_unused()
 
     def moved(self) -> None:
-        """A follower's position has changed: what only it needed may go."""
-        if not self._storing:
+        """A follower's position has changed: what only it needed is dropped."""
+        if not self.bytes.storing:
             self._trim()
             self._regulate()
-
-    def _fail_beyond(self, position: int) -> None:
-        """Fail who has had bytes from *position* on, from an earlier download."""
-        error = TransferFailed(f"{self.digest}: the bytes that upstream sent at first were wrong")
-        self._readers.fail_beyond(position, error)
 
     # -- batches
 
     async def _accept(self, batch: Batch) -> None:
         """Make hashed bytes visible."""
-        if self._comparison is not None:
-            difference = await self._comparison.difference(self.digested, batch.data)
-            if difference is not None:
-                self._fail_beyond(difference)
+        if self._takeover is not None:
+            await self._takeover.compare(self.bytes.digested, batch.data)
         if self.failure is not None:
             return
-        if batch.error is not None and self._storing:
+        if batch.error is not None and self.bytes.storing:
             self._go_on_unstored(batch.error)
             self._store_failed(batch.error)
-        self.digested += len(batch.data)
-        self.seen = batch.seen
-        if self._storing:
-            self.stored += len(batch.data)
-        self._window.append(batch.data)
+        self.bytes.add(batch)
         if self._recorder.contradicted:
             self.fail(TransferFailed(f"{self.digest}: two downloads have different bytes"))
         self._give_up_if_unwanted()
@@ -295,23 +263,24 @@ class GrowingBlob:
         elif self.wrong is None and not self._recorder.verified():
             self._refuse(f"the bytes that upstream sent have the digest {self._recorder.actual()}")
         if self.wrong is None:
-            self._fail_beyond(self.digested)
-            self.verified = True
-            self.size = self.received
-            self._readers.check_length(self.size)
+            if self._takeover is not None:
+                self._takeover.fail_beyond(self.bytes.digested)
+            self.bytes.verify()
+            self._readers.check_length(self.received)
         self._end(verified=self.verified)
 
     def _refuse(self, reason: str) -> None:
-        """The bytes are wrong: hold them back."""
+        """The bytes are wrong: show no more of them."""
+        self.bytes.withheld = True
         self.wrong = TransferFailed(f"{self.digest}: {reason}")
 
     def _end(self, *, verified: bool) -> None:
         """There is nothing more to be done with bytes."""
         if not verified:
-            self._window.clear()
-        if self._comparison is not None:
-            self._comparison.close()
-        self._watch_for_stall(False)
+            self.bytes.clear()
+        if self._takeover is not None:
+            self._takeover.close()
+        self._readers.watch_for_stall(False)
         self._readers.wake()
         finished, self._finished = self._finished, None
         if finished is not None:
@@ -319,66 +288,30 @@ class GrowingBlob:
 
     # -- without a store
 
-    @property
-    def _storing(self) -> bool:
-        return self._file is not None and self.store_error is None
-
     def _go_on_unstored(self, error: Exception) -> None:
         self._recorder.storing = False
-        self.store_error = error
+        self.bytes.store_error = error
+        self._pressure.set_marks(self.bytes.most_waiting)
 
     def _give_up_if_unwanted(self) -> None:
-        if not (self._storing or self._readers or self._released):
+        if not (self.bytes.storing or self._readers or self._released):
             self.fail(Unwanted(f"{self.digest}: nobody reads it and it cannot be stored"))
-
-    def _watch_for_stall(self, held_up: bool) -> None:
-        if held_up and self._stall is None:
-            self._stall = self._clock.callLater(STALL, self._drop_the_slowest)
-        elif not held_up and self._stall is not None:
-            self._stall.cancel()
-            self._stall = None
-
-    def _drop_the_slowest(self) -> None:
-        """A slow client slows nobody: without a file, those who hold up the others are let go."""
-        self._stall = None
-        self._readers.drop_the_slowest()
-        # Where nobody waits for more, the slow hold up no one but themselves: look again later.
-        self.moved()
 
     # -- memory
 
     def _trim(self) -> None:
         """Drop what no follower needs from memory."""
-        if self._storing:
-            self._window.shrink(WINDOW)
+        if self.bytes.storing:
+            self.bytes.shrink()
         else:
-            self._window.drop_before(self._readers.floor(self.digested))
+            self.bytes.drop_before(self._readers.floor(self.bytes.digested))
 
     def _regulate(self) -> None:
         """Pause or resume the upstream."""
-        waiting = self.received - self.digested
-        limit = HIGH_WATER
-        if not self._storing:
-            waiting += self._window.size
-            limit = UNSTORED_WINDOW
-        if self._producer is not None:
-            if waiting > limit and not self._paused:
-                self._paused = True
-                self._producer.pauseProducing()
-            elif waiting <= limit // 2 and self._paused:
-                self._paused = False
-                self._producer.resumeProducing()
-        self._watch_for_stall(not self._storing and self._paused)
-
-    def _stop_producer(self) -> None:
-        producer, self._producer = self._producer, None
-        self._paused = False
-        if producer is not None:
-            producer.stopProducing()
+        self._pressure.update(self.bytes.waiting)
+        held_up = self._pressure.registered and self._pressure.paused
+        self._readers.watch_for_stall(held_up and not self.bytes.storing)
 
     def _close_if_unused(self) -> None:
         if self._released and not self._readers and not self._batches.working:
-            self._window.clear()
-            file, self._file = self._file, None
-            if file is not None:
-                file.close()
+            self.bytes.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from typing import Final, cast
+from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
@@ -18,6 +18,7 @@ from twisted.web.iweb import IResponse
 from zope.interface import implementer
 
 from oci_registry.streams.body import BodyError, BodyPump, BodyTooLong
+from oci_registry.streams.pressure import BackPressure
 
 GZIP: Final = "gzip"
 DEFLATE: Final = "deflate"
@@ -169,11 +170,10 @@ class InflatingPump:
         self._first = b""
         self._produced = 0
         self._paused = False
-        self._flowing = True
         self._ended = False
         self._failure: Failure | None = None
         self._over = False
-        self._source: IPushProducer | None = None
+        self._pressure = BackPressure(SLICE, SLICE)
         self._call: IDelayedCall | None = None
         self._pump = BodyPump(self, clock, idle, expected)
         self._done: Deferred[int] = Deferred(lambda _: self.stopProducing())
@@ -189,12 +189,11 @@ class InflatingPump:
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """The body is about to arrive."""
-        self._source = cast(IPushProducer, producer)
-        self._flow()
+        self._pressure.register(producer)
 
     def unregisterProducer(self) -> None:
         """No more of the body will arrive."""
-        self._source = None
+        self._pressure.unregister()
 
     def write(self, data: bytes) -> None:
         """Take bytes as they came."""
@@ -244,14 +243,10 @@ class InflatingPump:
     def _flow(self) -> None:
         """Let the body arrive only as fast as it is inflated and read."""
         # A few bytes that wait are no reason: a trickle would never be noticed as one.
-        flowing = not self._paused and self._inflater.backlog <= SLICE
-        if self._source is None or flowing == self._flowing:
-            return
-        self._flowing = flowing
-        if flowing:
-            self._source.resumeProducing()
+        if self._paused:
+            self._pressure.pause()
         else:
-            self._source.pauseProducing()
+            self._pressure.update(self._inflater.backlog)
 
     def _inflate_piece(self) -> None:
         self._call = None
@@ -307,8 +302,7 @@ class InflatingPump:
         if self._call is not None:
             self._call.cancel()
             self._call = None
-        if self._source is not None:
-            self._source.stopProducing()
+        self._pressure.stop()
         self._consumer.unregisterProducer()
         if failure is None:
             self._done.callback(self._produced)

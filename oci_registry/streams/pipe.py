@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IConsumer, IProducer, IPushProducer
+from twisted.internet.interfaces import IConsumer, IProducer
 from zope.interface import implementer
+
+from oci_registry.streams.pressure import BackPressure
 
 HIGH_WATER = 512 * 1024
 """Bytes waiting for the reader above which the producer is paused."""
@@ -25,8 +26,7 @@ class Pipe:
         self.received = 0
         self._chunks: deque[bytes] = deque()
         self._size = 0
-        self._producer: IPushProducer | None = None
-        self._paused = False
+        self._pressure = BackPressure(HIGH_WATER)
         self._ended = False
         self._error: Exception | None = None
         self._closed = False
@@ -34,13 +34,11 @@ class Pipe:
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """Take the push producer; it is paused from here on as needed."""
-        self._producer = cast(IPushProducer, producer)
-        if self._closed:
-            self._stop_producer()
+        self._pressure.register(producer)
 
     def unregisterProducer(self) -> None:
         """The producer has nothing more to write."""
-        self._producer = None
+        self._pressure.unregister()
 
     def write(self, data: bytes) -> None:
         """Take bytes, in order."""
@@ -49,9 +47,7 @@ class Pipe:
         self._chunks.append(data)
         self._size += len(data)
         self.received += len(data)
-        if self._size > HIGH_WATER and self._producer is not None and not self._paused:
-            self._paused = True
-            self._producer.pauseProducing()
+        self._pressure.update(self._size)
         self._wake()
 
     def end(self, error: Exception | None = None) -> None:
@@ -82,10 +78,7 @@ class Pipe:
             self._chunks.appendleft(data[limit:])
             data = data[:limit]
         self._size -= len(data)
-        if self._size <= HIGH_WATER // 2 and self._paused:
-            self._paused = False
-            if self._producer is not None:
-                self._producer.resumeProducing()
+        self._pressure.update(self._size)
         return data
 
     def _wake(self) -> None:
@@ -99,9 +92,4 @@ class Pipe:
         self._waiting = None
         self._chunks.clear()
         self._size = 0
-        self._stop_producer()
-
-    def _stop_producer(self) -> None:
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            producer.stopProducing()
+        self._pressure.stop()

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from oci_registry.streams.follower import Follower, TransferFailed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from oci_registry.streams.follower import Followed, Follower, TransferFailed
 
 
 class Readers:
-    """Those who read a blob now. What is done to several of them may make any of them leave."""
+    """Those who read a blob now. What is done to several of them may make any of them leave.
 
-    def __init__(self) -> None:
+    *stall*: seconds after which one that holds up others is dropped (`watch_for_stall`).
+    """
+
+    def __init__(self, clock: IReactorTime, stall: float) -> None:
         self._all: set[Follower] = set()
+        self._clock = clock
+        self._stall = stall
+        self._timer: IDelayedCall | None = None
 
     def __len__(self) -> int:
         return len(self._all)
@@ -24,10 +32,12 @@ class Readers:
         """One has gone. Idempotent."""
         self._all.discard(follower)
 
-    def take_all(self) -> list[Follower]:
-        """Return all, who are then nobody's."""
-        followers, self._all = list(self._all), set()
-        return followers
+    def take_over(self, earlier: Readers, blob: Followed) -> None:
+        """Take those of *earlier*, who go on with *blob*."""
+        followers, earlier._all = list(earlier._all), set()
+        for follower in followers:
+            follower.move(blob)
+            self._all.add(follower)
 
     def floor(self, otherwise: int) -> int:
         """Return the position of whoever is farthest behind."""
@@ -43,12 +53,22 @@ class Readers:
             follower.wake()
 
     def drop_behind(self, position: int, cause: Exception) -> None:
-        """Let go who needs bytes before *position*: they are no longer here."""
+        """Drop those that need bytes before *position*, which are no longer here."""
         for follower in [f for f in self._all if f.position < position]:
             follower.drop(cause)
 
-    def drop_the_slowest(self) -> None:
-        """Let go who is farthest behind, if that holds up anybody else."""
+    def watch_for_stall(self, held_up: bool) -> None:
+        """Say whether upstream is held up by readers: then the slowest is dropped in a while."""
+        if held_up and self._timer is None:
+            self._timer = self._clock.callLater(self._stall, self._stalled)
+        elif not held_up and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _stalled(self) -> None:
+        """A slow client slows nobody: drop those that hold up the others, and look again later."""
+        self._timer = self._clock.callLater(self._stall, self._stalled)
+        # Where nobody waits for more, the slow hold up no one but themselves.
         if any(follower.waiting for follower in self._all):
             floor = self.floor(0)
             for follower in [f for f in self._all if f.position == floor]:

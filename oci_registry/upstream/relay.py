@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer, IProducer, IPushProducer
 from zope.interface import implementer
+
+from oci_registry.streams.pressure import BackPressure
 
 
 @implementer(IConsumer, IPushProducer)
@@ -23,8 +23,7 @@ class Relay:
         self.senders: set[str] = set()
         self._stop = stop
         self._consumer = consumer
-        self._source: IPushProducer | None = None
-        self._paused = False
+        self._pressure = BackPressure(0)
         self._incoming = position
         self._ends: int | None = None
         self._sender = ""
@@ -42,13 +41,11 @@ class Relay:
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """Another connection begins to send."""
-        self._source = cast(IPushProducer, producer)
-        if self._paused:
-            self._source.pauseProducing()
+        self._pressure.register(producer)
 
     def unregisterProducer(self) -> None:
         """It has ended."""
-        self._source = None
+        self._pressure.unregister()
 
     def write(self, data: bytes) -> None:
         """Pass on what the consumer does not have yet."""
@@ -63,25 +60,21 @@ class Relay:
             self.senders.add(self._sender)
             self._consumer.write(data)
         # A body that ends here by itself leaves a connection that can be used again.
-        if self.position == self._stop != self._ends and self._source is not None:
-            self._source.stopProducing()
+        if self.position == self._stop != self._ends:
+            self._pressure.stop()
 
     def pauseProducing(self) -> None:
         """The consumer has enough for now."""
-        self._paused = True
-        if self._source is not None:
-            self._source.pauseProducing()
+        self._pressure.pause()
 
     def resumeProducing(self) -> None:
         """The consumer wants more."""
-        self._paused = False
-        if self._source is not None:
-            self._source.resumeProducing()
+        self._pressure.resume()
 
     def stopProducing(self) -> None:
         """The consumer wants no more at all."""
         self.stopped = True
-        if self._source is not None:
-            self._source.stopProducing()
+        if self._pressure.registered:
+            self._pressure.stop()
         elif self._running is not None:
             self._running.cancel()

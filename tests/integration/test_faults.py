@@ -9,10 +9,10 @@ from twisted.internet.defer import Deferred
 from oci_registry.config.settings import Credentials
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.mediatypes import OCI_MANIFEST
-from oci_registry.streams.growing import TAIL
 from tests.support.daemon import MirrorTestCase, reactor, running, until
 from tests.support.fake_registry import Asked, FakeRegistry, Reply
 from tests.support.patterns import pattern
+from tests.support.streams import LIMITS
 
 SIZE = 700_000
 
@@ -34,7 +34,7 @@ class BlobFaults(MirrorTestCase):
         if got.status == 200:
             self.assertFalse(got.complete)
             self.assertEqual("closed", got.ended)
-            self.assertLessEqual(len(got.body), SIZE - TAIL)
+            self.assertLessEqual(len(got.body), SIZE - LIMITS.tail)
         else:
             self.assertIn(got.status, (502, 504))
         await self.nothing_kept()
@@ -188,7 +188,7 @@ class BlobFaults(MirrorTestCase):
         gate.callback(None)
         for response in responses:
             await response.done
-            self.assertLessEqual(len(response.body), SIZE - TAIL)
+            self.assertLessEqual(len(response.body), SIZE - LIMITS.tail)
             self.assertEqual("closed", response.ended)
         self.assertEqual(1, self.registry.count("/blobs/"))
         await self.nothing_kept()

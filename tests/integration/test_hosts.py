@@ -8,12 +8,12 @@ from twisted.internet.defer import Deferred
 
 from oci_registry.config.settings import UpstreamSettings
 from oci_registry.spec.digest import Digest
-from oci_registry.streams.growing import TAIL
 from tests.support.client import Response
 from tests.support.daemon import MirrorTestCase, running, until
 from tests.support.fake_registry import FakeRegistry
 from tests.support.fake_replies import Asked, Reply
 from tests.support.patterns import pattern
+from tests.support.streams import LIMITS
 
 SIZE = 700_000
 APP = "library/app"
@@ -233,7 +233,7 @@ class WrongBytes(TwoHosts):
     @running
     async def test_in_the_tail(self) -> None:
         """Clients that lack but the held-back tail get it from the next host, and succeed."""
-        self.wrong_at(self.first, SIZE - TAIL // 2)
+        self.wrong_at(self.first, SIZE - LIMITS.tail // 2)
         await self.start(self.settings())
         clients = [await self.client.begin(self.path) for _ in range(3)]
         for client in clients:

@@ -7,10 +7,10 @@ from random import Random
 from twisted.internet.defer import Deferred
 
 from oci_registry.spec.digest import Digest
-from oci_registry.streams.growing import TAIL
 from tests.support.client import Response
 from tests.support.daemon import MirrorTestCase, running, until
 from tests.support.fake_registry import Reply
+from tests.support.streams import LIMITS
 
 MIB = 1024 * 1024
 
@@ -89,10 +89,10 @@ class Joining(MirrorTestCase):
         await self.start()
         path = f"/v2/library/app/blobs/{digest}"
         whole = await self.client.begin(path)
-        await until(lambda: len(whole.body) >= MIB - TAIL)
+        await until(lambda: len(whole.body) >= MIB - LIMITS.tail)
         part = await self.client.get(path, Range="bytes=10-19")
         self.assertEqual(data[10:20], bytes(part.body))
-        self.assertEqual(MIB - TAIL, len(whole.body))
+        self.assertEqual(MIB - LIMITS.tail, len(whole.body))
         gate.callback(None)
         self.check(await whole.done, data)
 

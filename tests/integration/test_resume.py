@@ -8,10 +8,10 @@ from typing import Any
 
 from oci_registry.spec.digest import Digest
 from oci_registry.streams.body import SLOWEST
-from oci_registry.streams.growing import TAIL
 from tests.support.client import Response
 from tests.support.daemon import MirrorTestCase, running, until
 from tests.support.fake_replies import Reply, Trickle, in_turn
+from tests.support.streams import LIMITS
 
 MIB = 1024 * 1024
 SIZE = 16 * MIB
@@ -48,7 +48,7 @@ class LongBlob(MirrorTestCase):
 
     async def visible(self, response: Response, at: int) -> None:
         """Wait until the client has what it can have of the first *at* bytes."""
-        await until(lambda: len(response.body) >= min(at, SIZE - TAIL))
+        await until(lambda: len(response.body) >= min(at, SIZE - LIMITS.tail))
 
     async def resumed(self, response: Response, at: int) -> int:
         """The client gets one whole response, made of two of upstream's; return where they meet."""
@@ -98,7 +98,7 @@ class Breaking(LongBlob):
             self.time.forward(5)
             start = await self.resumed(response, at)
             self.assertLessEqual(start, at)
-            if at <= SIZE - TAIL:
+            if at <= SIZE - LIMITS.tail:
                 self.assertEqual(at, start)
 
     @running
@@ -107,7 +107,7 @@ class Breaking(LongBlob):
         pause, times = BODY_TIMEOUT / 2 - 5, 100
         for offset in OFFSETS:
             # Not in the bytes that are held back: the client shows what has arrived.
-            at = min(offset, SIZE - TAIL - times)
+            at = min(offset, SIZE - LIMITS.tail - times)
             response = await self.begin_cold({"trickle": Trickle(at, pause, times)})
             await self.visible(response, at)
             arrived = 0
@@ -129,7 +129,7 @@ class Breaking(LongBlob):
         """A body that is merely slow is left to it, however long it takes."""
         pause, times = BODY_TIMEOUT / 2 - 5, 10
         for offset in OFFSETS[::7]:
-            at = min(offset, SIZE - TAIL - times * SLOWEST)
+            at = min(offset, SIZE - LIMITS.tail - times * SLOWEST)
             trickle = Trickle(at, pause, times, SLOWEST)
             response = await self.begin_cold({"trickle": trickle})
             for arrived in range(times):

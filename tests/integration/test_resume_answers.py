@@ -9,11 +9,11 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from oci_registry.config.settings import Credentials
-from oci_registry.streams.growing import TAIL
 from tests.support.client import Response
 from tests.support.daemon import MirrorTestCase, running, until
 from tests.support.fake_replies import Asked, Reply, Script, in_turn
 from tests.support.patterns import pattern
+from tests.support.streams import LIMITS
 
 SIZE = 700_000
 AT = 300_000
@@ -196,7 +196,7 @@ class Rests(MirrorTestCase):
     async def test_in_the_tail(self) -> None:
         """A break in the bytes that are held back is continued like any other."""
         await self.start()
-        first = Reply(body=self.data, cut=SIZE - TAIL // 2)
+        first = Reply(body=self.data, cut=SIZE - LIMITS.tail // 2)
         self.registry.script("/blobs/", in_turn(first))
         self.whole(await self.client.get(self.path), 2)
 

@@ -9,11 +9,13 @@ from twisted.internet.defer import Deferred
 
 from oci_registry.makers import Makers
 from oci_registry.pullthrough.store_health import StoreHealth
+from oci_registry.pullthrough.transfer import TransferLimits
 from oci_registry.spec.digest import Digest
-from oci_registry.streams import growing
+from oci_registry.streams.limits import GrowingLimits
 from tests.support.client import Response
 from tests.support.daemon import MirrorTestCase, running, until
 from tests.support.fake_replies import Reply
+from tests.support.streams import LIMITS
 
 MIB = 1024 * 1024
 SIZE = 32 * MIB
@@ -53,7 +55,7 @@ class StartingOver(MirrorTestCase):
     async def fast(self) -> Response:
         """Return a client that has had all but the tail."""
         response = await self.client.begin_hashed(self.path)
-        await until(lambda: len(response.body) >= SIZE - growing.TAIL)
+        await until(lambda: len(response.body) >= SIZE - LIMITS.tail)
         return response
 
     def check(self, *responses: Response) -> None:
@@ -93,8 +95,10 @@ class StartingOver(MirrorTestCase):
     @running
     async def test_nothing_stored(self) -> None:
         """The same without a store: who has had anything is closed short, and no wrong blob is whole."""
-        self.patch(growing, "STALL", 0.2)
-        self.makers = Makers(store_health=partial(StoreHealth, recovery=0.0))
+        self.makers = Makers(
+            store_health=partial(StoreHealth, recovery=0.0),
+            transfer_limits=TransferLimits(growing=GrowingLimits(stall=0.2)),
+        )
         self.root.write_text("not a directory")
         await self.serve()
         fast = await self.fast()

@@ -13,8 +13,9 @@ from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from oci_registry.makers import Makers
 from oci_registry.pullthrough.store_health import StoreHealth
+from oci_registry.pullthrough.transfer import TransferLimits
 from oci_registry.spec.digest import Digest
-from oci_registry.streams import growing
+from oci_registry.streams.limits import GrowingLimits
 from tests.support.client import Response
 from tests.support.daemon import MirrorTestCase, running, until
 from tests.support.disk import Fault, beyond, creating, error, failing
@@ -42,8 +43,10 @@ class TroubleTestCase(MirrorTestCase):
         globalLogPublisher.addObserver(self.logged.append)
         self.addCleanup(globalLogPublisher.removeObserver, self.logged.append)
         # Ten seconds are long for a test: for those who hold up others, and after the last failure.
-        self.patch(growing, "STALL", 0.2)
-        self.makers = Makers(store_health=partial(StoreHealth, recovery=0.0))
+        self.makers = Makers(
+            store_health=partial(StoreHealth, recovery=0.0),
+            transfer_limits=TransferLimits(growing=GrowingLimits(stall=0.2)),
+        )
 
     def hold(self) -> None:
         """Let upstream wait in the middle until the gate opens."""

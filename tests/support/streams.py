@@ -12,8 +12,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from oci_registry.streams.interfaces import Source
+from oci_registry.streams.limits import GrowingLimits
 
 T = TypeVar("T")
+
+LIMITS = GrowingLimits()
+"""Those that a growing blob has unless a test says otherwise."""
 
 
 def run_at_once(call: Callable[..., T], *args: object) -> Deferred[T]:

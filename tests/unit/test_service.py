@@ -92,7 +92,7 @@ class Starting(ServiceTestCase):
         test = self
 
         class Manager(ServiceManager):
-            def _tell(self, state: str) -> None:
+            def _send_state(self, state: str) -> None:
                 told.append((state, len(test.reactor.tcpServers), test.events[-1].split()[1]))
 
         self.makers = evolve(self.makers, manager=Manager)

@@ -9,8 +9,8 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BlobUnknown
 from oci_registry.storage.keys import blob_key
 from oci_registry.streams.follower import TransferFailed
-from oci_registry.streams.growing import TAIL
 from oci_registry.streams.interfaces import Source
+from tests.support.streams import LIMITS
 from tests.unit.pullthrough.support import CacheTestCase
 
 DATA = bytes(range(256)) * 1200
@@ -171,6 +171,6 @@ class Tail(BlobTestCase):
         data = b""
         while not isinstance(piece := source.read(10**6), Deferred):
             data += piece
-        self.assertEqual(len(DATA) - TAIL, len(data))
+        self.assertEqual(len(DATA) - LIMITS.tail, len(data))
         self.upstream.bodies[0].end()
         self.assertEqual(DATA, data + self.successResultOf(piece) + self.drain(source))

@@ -8,8 +8,7 @@ from oci_registry.spec.errors import RangeInvalid
 from oci_registry.spec.ranges import ByteRange, RequestedRange
 from oci_registry.storage.keys import blob_key
 from oci_registry.streams.follower import WrongLength
-from oci_registry.streams.growing import TAIL
-from tests.support.streams import Reader
+from tests.support.streams import LIMITS, Reader
 from tests.unit.pullthrough.blob_case import DATA, HintTestCase
 
 SIZE = len(DATA)
@@ -70,7 +69,7 @@ class UpstreamDoesNotSay(HintTestCase):
         self.stated(size)
         opening = self.begin()
         self.assertNoResult(opening)
-        self.send(DATA[: 2 * TAIL])
+        self.send(DATA[: 2 * LIMITS.tail])
         blob = self.successResultOf(opening)
         self.assertEqual((size, False), (blob.size, blob.sure))
         return Reader(blob.source(0, blob.size))
@@ -79,22 +78,22 @@ class UpstreamDoesNotSay(HintTestCase):
         """What a manifest states is announced, and the blob served if it is right."""
         reader = self.begun(SIZE)
         reader.read()
-        self.assertEqual(TAIL, len(reader.got))
-        self.finish(DATA[2 * TAIL :])
+        self.assertEqual(LIMITS.tail, len(reader.got))
+        self.finish(DATA[2 * LIMITS.tail :])
         reader.read()
         self.assertEqual((True, True), (reader.got == DATA, reader.ended))
 
     def test_wrong(self) -> None:
         """If it is wrong the reader never gets all that was announced; the next one is told right."""
-        for size in (SIZE - 1, SIZE + 1, SIZE - TAIL, 2 * SIZE, TAIL + 1):
+        for size in (SIZE - 1, SIZE + 1, SIZE - LIMITS.tail, 2 * SIZE, LIMITS.tail + 1):
             self.setUp()
             reader = self.begun(size)
             reader.read()
-            self.assertLessEqual(len(reader.got), size - TAIL)
-            self.finish(DATA[2 * TAIL :])
+            self.assertLessEqual(len(reader.got), size - LIMITS.tail)
+            self.finish(DATA[2 * LIMITS.tail :])
             reader.read()
             self.assertIsInstance(reader.error, WrongLength)
-            self.assertLessEqual(len(reader.got), size - TAIL)
+            self.assertLessEqual(len(reader.got), size - LIMITS.tail)
             self.assertEqual(SIZE, self.hint(), "it is known at once")
             blob = self.open()
             self.assertEqual((SIZE, True, True), (blob.size, blob.sure, blob.cached))
@@ -112,7 +111,7 @@ class UpstreamDoesNotSay(HintTestCase):
         )
         self.assertIsNone(elsewhere.size)
         reader = Reader(elsewhere.source(0, None))
-        self.finish(DATA[2 * TAIL :])
+        self.finish(DATA[2 * LIMITS.tail :])
         reader.read()
         self.assertEqual((True, True), (reader.got == DATA, reader.ended))
 
@@ -143,8 +142,8 @@ class UpstreamDoesNotSay(HintTestCase):
             self.assertEqual((SIZE, False), (blob.size, blob.sure))
             reader = Reader(blob.source(0, SIZE))
             reader.read()
-            for start in range(0, SIZE, TAIL):
-                self.send(DATA[start : start + TAIL])
+            for start in range(0, SIZE, LIMITS.tail):
+                self.send(DATA[start : start + LIMITS.tail])
                 reader.read()
             self.finish(b"")
             reader.read()
@@ -173,11 +172,11 @@ class UpstreamDoesNotSay(HintTestCase):
         """A range is found with a hint, but it is not refused because of one."""
         self.stated(1000)
         opening = self.begin(RequestedRange(2000))
-        self.send(DATA[: 2 * TAIL])
+        self.send(DATA[: 2 * LIMITS.tail])
         blob = self.successResultOf(opening)
         self.assertIsNone(blob.part(RequestedRange(2000)))
         self.assertEqual(ByteRange(5, 1000), blob.part(RequestedRange(5)))
-        self.finish(DATA[2 * TAIL :])
+        self.finish(DATA[2 * LIMITS.tail :])
         blob.close()
         stored = self.open()
         self.assertRaises(RangeInvalid, stored.part, RequestedRange(SIZE))

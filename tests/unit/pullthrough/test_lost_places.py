@@ -11,9 +11,9 @@ from oci_registry.spec.ranges import RequestedRange
 from oci_registry.storage.drivers.memory import _MemoryWriter
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.keys import blob_key
-from oci_registry.streams import batches, growing
 from oci_registry.streams.follower import TransferFailed
 from oci_registry.streams.growing import GrowingBlob
+from oci_registry.streams.limits import GrowingLimits
 from tests.support.streams import Reader
 from tests.unit.pullthrough.test_blobs import DATA, BlobTestCase
 from tests.unit.pullthrough.test_transfers import TransferTestCase
@@ -22,11 +22,10 @@ from tests.unit.pullthrough.test_transfers import TransferTestCase
 class Fallbacks(BlobTestCase):
     """Readers of a transfer whose store fails."""
 
+    transfer_limits = TransferLimits(growing=GrowingLimits(window=1000, tail=1000, batch=1000))
+
     def setUp(self) -> None:
         super().setUp()
-        self.patch(growing, "WINDOW", 1000)
-        self.patch(growing, "TAIL", 1000)
-        self.patch(batches, "BATCH", 1000)
         self.reads = 0
 
     def broken_reads(self) -> None:

@@ -12,9 +12,9 @@ from oci_registry.spec.errors import BadGateway
 from oci_registry.storage.interfaces import IObjectWriter
 from oci_registry.storage.keys import blob_key
 from oci_registry.streams.follower import TransferFailed
-from oci_registry.streams.growing import TAIL, GrowingBlob
+from oci_registry.streams.growing import GrowingBlob
 from tests.support.fake_upstream import FakeBody
-from tests.support.streams import Reader
+from tests.support.streams import LIMITS, Reader
 from tests.unit.pullthrough.support import CacheTestCase
 
 DATA = bytes(range(256)) * 1200
@@ -98,12 +98,12 @@ class StartingOver(CacheTestCase):
 
     def test_who_has_had_all_but_the_tail(self) -> None:
         """Where only the tail was wrong everybody is served to the end."""
-        self.upstream.wrong = {"a": wrong_at(len(DATA) - TAIL)}
+        self.upstream.wrong = {"a": wrong_at(len(DATA) - LIMITS.tail)}
         readers = [self.follow(), self.follow()]
         self.upstream.bodies[0].send(self.upstream.bodies[0].data)
         self.clock.advance(1)
         readers[0].read()
-        self.assertEqual(len(DATA) - TAIL, len(readers[0].got))
+        self.assertEqual(len(DATA) - LIMITS.tail, len(readers[0].got))
         self.upstream.bodies[0].end()
         readers[1].read()
         self.assertEqual(b"", readers[1].got)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail, succeed
 
 from oci_registry.pullthrough.blobs import OpenBlob
+from oci_registry.pullthrough.transfer import TransferLimits
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.ranges import RequestedRange
 from oci_registry.storage.drivers.memory import MemoryDriver, _MemoryWriter
@@ -14,10 +15,9 @@ from oci_registry.storage.interfaces import IObjectWriter, StoreError
 from oci_registry.storage.keys import blob_key
 from oci_registry.streams.batches import FLUSH_DELAY
 from oci_registry.streams.follower import TransferFailed
-from oci_registry.streams.growing import STALL
-from tests.support.streams import Reader
+from tests.support.streams import LIMITS, Reader
 from tests.unit.pullthrough.support import CacheTestCase
-from tests.unit.streams.world import make_small
+from tests.unit.streams.world import SMALL
 
 DATA = bytes(n % 251 for n in range(150))
 
@@ -74,6 +74,8 @@ class _Writer(_MemoryWriter):
 class Stories(CacheTestCase):
     """A blob of 150 bytes, of which a few are many."""
 
+    transfer_limits = TransferLimits(growing=SMALL)
+
     def begin(self, wrong: tuple[bytes | None, ...]) -> None:
         """Have hosts, the last of which is right."""
         self.setUp()
@@ -109,7 +111,7 @@ class Stories(CacheTestCase):
         elif event == "tick":
             self.clock.advance(FLUSH_DELAY)
         elif event == "stall":
-            self.clock.advance(STALL)
+            self.clock.advance(LIMITS.stall)
         elif event == "disk":
             self.disk.writable, self.disk.readable = bool(number & 1), bool(number & 2)
 
@@ -170,7 +172,6 @@ class Stories(CacheTestCase):
     @given(EVENTS)
     def test_disk(self, events: list[tuple[str, int]]) -> None:
         """Whatever the disk does, and when, every client gets every byte."""
-        make_small(self)
         self.begin(())
         self.open(0)
         for event, number in events:
@@ -184,7 +185,6 @@ class Stories(CacheTestCase):
         self, wrong: tuple[bytes | None, ...], events: list[tuple[str, int]]
     ) -> None:
         """Whatever hosts send besides, no client takes a wrong blob for the right one."""
-        make_small(self)
         self.begin(wrong)
         self.open(0)
         for event, number in events:

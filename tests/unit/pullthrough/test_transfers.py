@@ -18,10 +18,11 @@ from oci_registry.spec.errors import (
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.keys import blob_key
 from oci_registry.streams.follower import TransferFailed
-from oci_registry.streams.growing import TAIL, GrowingBlob
+from oci_registry.streams.growing import GrowingBlob
 from oci_registry.upstream.failures import LocalFailure
 from oci_registry.upstream.table import Target
 from tests.support.fake_upstream import FakeUpstream
+from tests.support.streams import LIMITS
 from tests.unit.pullthrough.support import CacheTestCase
 
 DATA = bytes(range(256)) * 1200
@@ -189,7 +190,7 @@ class Bad(TransferTestCase):
             self.finish(DATA[:offset] + bytes([DATA[offset] ^ 1]) + DATA[offset + 1 :])
             for reading in readings:
                 self.assertIn("digest", str(self.failed(reading, TransferFailed)))
-            self.assertLessEqual(blob.visible, len(DATA) - TAIL)
+            self.assertLessEqual(blob.visible, len(DATA) - LIMITS.tail)
             self.again()
 
     def test_broken_off(self) -> None:
@@ -331,7 +332,9 @@ class BrokenStore(TransferTestCase):
             raise StoreError("cannot remove")
 
         self.upstream.bodies[0].send(DATA[:300_000])
-        self.patch(type(self.transfers.running(self.target, self.digest)._file), "cancel", fail)  # type: ignore[union-attr]
+        self.patch(
+            type(self.transfers.running(self.target, self.digest).bytes.file), "cancel", fail
+        )  # type: ignore[union-attr]
         self.upstream.bodies[0].end(BadGateway("broken"))
         self.failureResultOf(reading, TransferFailed)
         self.nothing_left()

@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from oci_registry.spec.digest import Digest, Verifier
 from oci_registry.streams.batches import BATCH, FLUSH_DELAY
 from oci_registry.streams.follower import TransferFailed
-from oci_registry.streams.growing import TAIL, WINDOW, GrowingBlob
-from tests.support.streams import FakeFile, FakeProducer, ManualThread, Reader, run_at_once
+from oci_registry.streams.growing import GrowingBlob
+from tests.support.streams import LIMITS, FakeFile, FakeProducer, ManualThread, Reader, run_at_once
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -97,7 +97,7 @@ class Joining(GrowingTestCase):
         self.feed(blob, DATA)
         blob.finish()
         self.check(slow, DATA)
-        in_file = len(DATA) - WINDOW
+        in_file = len(DATA) - LIMITS.window
         self.assertTrue(in_file <= self.file.reads * 10_000 < in_file + BATCH + 20_000)
 
     def test_keeping_pace_needs_no_file(self) -> None:
@@ -146,14 +146,14 @@ class Tail(GrowingTestCase):
         blob = self.blob()
         reader = Reader(blob.follow())
         self.feed(blob, DATA)
-        self.assertEqual(reader.read(), DATA[:-TAIL])
+        self.assertEqual(reader.read(), DATA[: -LIMITS.tail])
         self.assertFalse(reader.over)
         self.assertTrue(self.successResultOf(blob.finish()))
         self.check(reader, DATA)
 
     def test_small_blobs(self) -> None:
         """Of a blob of at most 64 KiB there is not a byte before it is verified."""
-        for size in (1, TAIL - 1, TAIL):
+        for size in (1, LIMITS.tail - 1, LIMITS.tail):
             for announced in (size, None):
                 data = DATA[:size]
                 blob = self.blob(data, announced)
@@ -162,8 +162,8 @@ class Tail(GrowingTestCase):
                 self.assertEqual((reader.read(), reader.over), (b"", False))
                 self.assertTrue(self.successResultOf(blob.finish()))
                 self.check(reader, data)
-        blob = self.blob(DATA[: TAIL + 1])
-        self.feed(blob, DATA[: TAIL + 1])
+        blob = self.blob(DATA[: LIMITS.tail + 1])
+        self.feed(blob, DATA[: LIMITS.tail + 1])
         self.assertEqual(Reader(blob.follow()).read(), DATA[:1])
 
     def test_empty_blob(self) -> None:
@@ -182,7 +182,7 @@ class Tail(GrowingTestCase):
         for start in range(0, len(DATA), MIB):
             self.feed(blob, DATA[start : start + MIB])
             reader.read()
-            self.assertEqual(len(reader.got), min(start + MIB, len(DATA)) - TAIL)
+            self.assertEqual(len(reader.got), min(start + MIB, len(DATA)) - LIMITS.tail)
         blob.finish()
         self.assertEqual(blob.size, len(DATA))
         self.check(reader, DATA)
@@ -218,7 +218,7 @@ class Wrong(GrowingTestCase):
         for reader in (waiting, behind, newcomer):
             self.check_failed(reader)
             announced = len(sent) if size is None else len(DATA)
-            self.assertLessEqual(len(reader.got), announced - TAIL)
+            self.assertLessEqual(len(reader.got), announced - LIMITS.tail)
             self.assertTrue(sent.startswith(bytes(reader.got)))
         self.assertFalse(blob.verified)
         self.assertFalse(blob.can_follow(0))
@@ -226,7 +226,7 @@ class Wrong(GrowingTestCase):
 
     def test_wrong_byte(self) -> None:
         """A wrong byte, first, in the middle or last, fails every reader before the tail."""
-        for position in (0, len(DATA) // 2, len(DATA) - TAIL, len(DATA) - 1):
+        for position in (0, len(DATA) // 2, len(DATA) - LIMITS.tail, len(DATA) - 1):
             sent = bytearray(DATA)
             sent[position] ^= 1
             for size in (-1, None):
@@ -234,7 +234,7 @@ class Wrong(GrowingTestCase):
 
     def test_short(self) -> None:
         """A blob that ends too early fails every reader, whatever its length was said to be."""
-        for length in (len(DATA) - 1, len(DATA) - TAIL, MIB):
+        for length in (len(DATA) - 1, len(DATA) - LIMITS.tail, MIB):
             self.wrong(DATA[:length])
             self.wrong(DATA[:length], None)
 

@@ -12,9 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from oci_registry.spec.digest import Digest
 from oci_registry.streams.batches import FLUSH_DELAY
 from oci_registry.streams.follower import TransferFailed
-from oci_registry.streams.growing import TAIL, GrowingBlob, Unwanted
-from tests.support.streams import FakeFile, FakeProducer, ManualThread, Reader, run_at_once
-from tests.unit.streams.world import EVENTS, PLACES, World, as_sent, make_small
+from oci_registry.streams.growing import GrowingBlob, Unwanted
+from tests.support.streams import LIMITS, FakeFile, FakeProducer, ManualThread, Reader, run_at_once
+from tests.unit.streams.world import EVENTS, PLACES, World, as_sent
 
 MIB = 1024 * 1024
 DATA = Random(5).randbytes(3 * MIB + 17)
@@ -67,7 +67,7 @@ class Again(SynchronousTestCase):
 
     def test_only_the_tail_was_wrong(self) -> None:
         """Readers that have had all but the tail get a whole, right blob."""
-        for position in (len(DATA) - TAIL, len(DATA) - 1):
+        for position in (len(DATA) - LIMITS.tail, len(DATA) - 1):
             first, second = self.blob(), self.blob()
             readers = [Reader(first.follow()), Reader(first.follow(MIB))]
             self.send(first, wrong_at(position))
@@ -305,9 +305,9 @@ class Again(SynchronousTestCase):
         """A first one that was too long has its announced bytes compared like any other."""
         first, second = self.blob(), self.blob()
         reader = Reader(first.follow())
-        self.send(first, DATA[:-TAIL])
+        self.send(first, DATA[: -LIMITS.tail])
         reader.read()
-        self.assertFalse(self.judged(first, DATA[-TAIL:] + b"more"))
+        self.assertFalse(self.judged(first, DATA[-LIMITS.tail :] + b"more"))
         second.take_over(first)
         self.assertTrue(self.judged(second, DATA))
         self.check(reader)
@@ -324,9 +324,6 @@ class Again(SynchronousTestCase):
 
 class Interleavings(SynchronousTestCase):
     """Any order of events around two wrong downloads and a last one."""
-
-    def setUp(self) -> None:
-        make_small(self)
 
     @settings(max_examples=500)
     @given(

@@ -8,14 +8,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.streams.follower import LostPlace, TransferFailed
 from tests.support.streams import Reader
-from tests.unit.streams.world import EVENTS, PLACES, SENT, TAIL, World, as_sent, make_small
+from tests.unit.streams.world import EVENTS, PLACES, SENT, TAIL, World, as_sent
 
 
 class Interleavings(SynchronousTestCase):
     """Any order of writes, batches, reads, arrivals and departures."""
-
-    def setUp(self) -> None:
-        make_small(self)
 
     @settings(max_examples=500)
     @given(

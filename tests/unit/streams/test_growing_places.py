@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from oci_registry.spec.digest import Digest, Prefix
 from oci_registry.streams.batches import BATCH, FLUSH_DELAY
 from oci_registry.streams.follower import LostPlace, TransferFailed
-from oci_registry.streams.growing import STALL, WINDOW, GrowingBlob, Unwanted
-from tests.support.streams import FakeFile, FakeProducer, ManualThread, Reader, run_at_once
+from oci_registry.streams.growing import GrowingBlob, Unwanted
+from tests.support.streams import LIMITS, FakeFile, FakeProducer, ManualThread, Reader, run_at_once
 
 MIB = 1024 * 1024
 STEP = 64 * 1024
@@ -105,7 +105,7 @@ class Lost(PlacesTestCase):
         self.assertIsNone(blob.store_error)
         self.check(ahead, len(DATA) - MIB // 2)
         self.assertFalse(blob.can_follow(0))
-        self.assertTrue(blob.can_follow(len(DATA) - WINDOW))
+        self.assertTrue(blob.can_follow(len(DATA) - LIMITS.window))
 
     def test_read_that_fails_after_the_reader_has_left(self) -> None:
         """A read that fails when its reader has left tells that the file is of no use."""
@@ -140,8 +140,8 @@ class Lost(PlacesTestCase):
         slow.read(1)
         self.send(blob)
         fast.read()
-        seen = blob.digested
-        self.clock.advance(STALL)
+        seen = blob.bytes.digested
+        self.clock.advance(LIMITS.stall)
         self.assertIsNone(self.lost(slow, seen).cause)
 
     def test_dropped_at_the_edge_of_a_full_disk(self) -> None:
@@ -155,8 +155,8 @@ class Lost(PlacesTestCase):
         while not self.producer.paused:
             self.send(blob, blob.received + STEP)
             fast.read()
-        seen = blob.digested
-        self.clock.advance(STALL)
+        seen = blob.bytes.digested
+        self.clock.advance(LIMITS.stall)
         self.lost(slow, seen)
         self.assertEqual([type(error) for error in self.said], [OSError])
         for _ in range(20):
@@ -172,14 +172,14 @@ class Lost(PlacesTestCase):
         ahead = Reader(blob.follow())
         while blob.store_error is None:
             self.send(blob, blob.received + STEP)
-        stored = blob.stored
-        self.assertTrue(all(map(blob.can_follow, (0, stored - 1, stored, blob.digested))))
+        stored = blob.bytes.stored
+        self.assertTrue(all(map(blob.can_follow, (0, stored - 1, stored, blob.bytes.digested))))
         for _ in range(20):
             self.send(blob)
             ahead.read()
-        for position in (0, 1, stored - 1, stored, blob.digested - 2 * BATCH):
+        for position in (0, 1, stored - 1, stored, blob.bytes.digested - 2 * BATCH):
             self.assertFalse(blob.can_follow(position), position)
-        self.assertTrue(blob.can_follow(blob.digested))
+        self.assertTrue(blob.can_follow(blob.bytes.digested))
 
     def test_who_is_let_in_is_kept_a_place(self) -> None:
         """Who was let in before there was a hole finds all bytes: from the file, then from memory."""
@@ -240,6 +240,6 @@ class Found(PlacesTestCase):
         while blob.received < len(DATA):
             self.send(blob)
             reader.read(1)
-            self.clock.advance(STALL)
+            self.clock.advance(LIMITS.stall)
         self.assertTrue(self.successResultOf(blob.finish()))
         self.check(reader, MIB)

@@ -8,18 +8,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.spec.digest import Digest
-from oci_registry.streams import growing
 from oci_registry.streams.batches import BATCH, FLUSH_DELAY
 from oci_registry.streams.follower import LostPlace, TransferFailed
-from oci_registry.streams.growing import (
-    HIGH_WATER,
-    STALL,
-    TAIL,
-    UNSTORED_WINDOW,
-    WINDOW,
-    GrowingBlob,
-)
-from tests.support.streams import FakeFile, FakeProducer, ManualThread, Reader, run_at_once
+from oci_registry.streams.growing import GrowingBlob
+from tests.support.streams import LIMITS, FakeFile, FakeProducer, ManualThread, Reader, run_at_once
 
 MIB = 1024 * 1024
 STEP = 64 * 1024
@@ -51,8 +43,8 @@ class PressureTestCase(SynchronousTestCase):
     def held(self, blob: GrowingBlob) -> int:
         """Count the bytes that the blob keeps in memory."""
         batches = blob._batches
-        in_thread = blob.received - blob.digested - batches._pending_bytes
-        return sum(map(len, [*batches._pending, *blob._window._batches])) + in_thread
+        in_thread = blob.received - blob.bytes.digested - batches._pending_bytes
+        return sum(map(len, [*batches._pending, *blob.bytes._window._batches])) + in_thread
 
     def check(self, reader: Reader) -> None:
         """Read to the end: it was all there."""
@@ -69,12 +61,12 @@ class SlowDisk(PressureTestCase):
         """Upstream is paused when more than 2 MiB wait, and resumed when half of that is left."""
         blob = self.make(threaded=True)
         self.send(blob)
-        self.assertEqual(blob.received, HIGH_WATER + STEP)
+        self.assertEqual(blob.received, LIMITS.high_water + STEP)
         while self.producer.paused:
-            waiting = blob.received - blob.digested
-            self.assertGreater(waiting, HIGH_WATER // 2)
+            waiting = blob.received - blob.bytes.digested
+            self.assertGreater(waiting, LIMITS.high_water // 2)
             self.thread.step()
-        self.assertLessEqual(blob.received - blob.digested, HIGH_WATER // 2)
+        self.assertLessEqual(blob.received - blob.bytes.digested, LIMITS.high_water // 2)
         self.assertEqual(self.producer.calls, ["pause", "resume"])
 
     def test_one_batch_at_a_time(self) -> None:
@@ -83,7 +75,7 @@ class SlowDisk(PressureTestCase):
         self.send(blob)
         self.assertEqual(len(self.thread.waiting), 1)
         self.thread.step()
-        self.assertEqual((blob.digested, len(self.thread.waiting)), (BATCH, 1))
+        self.assertEqual((blob.bytes.digested, len(self.thread.waiting)), (BATCH, 1))
 
     def test_paused_when_registered_late(self) -> None:
         """A second upstream, after a first that broke off, is held to the same marks."""
@@ -107,12 +99,12 @@ class SlowDisk(PressureTestCase):
             most = max(most, self.held(blob))
             self.thread.step()
             most = max(most, self.held(blob))
-        self.assertLessEqual(most, HIGH_WATER + STEP + WINDOW + BATCH)
+        self.assertLessEqual(most, LIMITS.high_water + STEP + LIMITS.window + BATCH)
         self.thread.run()
         finished = blob.finish()
         self.thread.run()
         self.assertTrue(self.successResultOf(finished))
-        self.assertLessEqual(self.held(blob), WINDOW)
+        self.assertLessEqual(self.held(blob), LIMITS.window)
         self.check(reader)
         blob.release()
         reader.source.close()
@@ -126,8 +118,8 @@ class SlowDisk(PressureTestCase):
             blob.write(DATA[position : position + 1])
             self.assertEqual(len(self.clock.getDelayedCalls()), 1)
             self.clock.advance(FLUSH_DELAY)
-            self.assertEqual(blob.digested, position + 1)
-        self.assertEqual(len(blob._window._batches), 1)
+            self.assertEqual(blob.bytes.digested, position + 1)
+        self.assertEqual(len(blob.bytes._window._batches), 1)
         self.assertEqual(reader.read(), DATA[:2000])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -171,7 +163,7 @@ class FailingStore(PressureTestCase):
             ahead.read()
         edge = Reader(blob.follow())
         self.assertIsInstance(blob.store_error, OSError)
-        self.assertEqual(blob.stored, 5 * MIB)
+        self.assertEqual(blob.bytes.stored, 5 * MIB)
         self.complete(blob, ahead, behind, edge)
 
     def test_pace_of_the_slowest(self) -> None:
@@ -181,8 +173,8 @@ class FailingStore(PressureTestCase):
         for _ in range(60):
             self.send(blob)
             fast.read()
-            self.assertLessEqual(self.held(blob), UNSTORED_WINDOW + STEP)
-            self.assertLessEqual(blob.received - len(slow.got), UNSTORED_WINDOW + STEP)
+            self.assertLessEqual(self.held(blob), LIMITS.unstored_window + STEP)
+            self.assertLessEqual(blob.received - len(slow.got), LIMITS.unstored_window + STEP)
             slow.read(1)
         self.assertEqual(len(slow.got), 60 * STEP)
         self.complete(blob, fast, slow)
@@ -196,7 +188,7 @@ class FailingStore(PressureTestCase):
         self.clock.advance(FLUSH_DELAY)
         fast.read()
         self.assertTrue(self.producer.paused)
-        self.clock.advance(STALL - 0.1)
+        self.clock.advance(LIMITS.stall - 0.1)
         self.assertTrue(self.producer.paused)
         self.clock.advance(0.1)
         self.assertFalse(self.producer.paused)
@@ -212,7 +204,7 @@ class FailingStore(PressureTestCase):
         while blob.received < len(DATA):
             self.send(blob)
             slow.read(1)
-            self.clock.advance(STALL)
+            self.clock.advance(LIMITS.stall)
         self.complete(blob, slow)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -226,7 +218,7 @@ class FailingStore(PressureTestCase):
         fast.read()
         self.assertTrue(self.producer.paused)
         blob.unregisterProducer()
-        self.clock.advance(2 * STALL)
+        self.clock.advance(2 * LIMITS.stall)
         self.producer.paused = False
         self.complete(blob, fast, slow)
 
@@ -294,8 +286,10 @@ class FailingStore(PressureTestCase):
         blob.fail(blob.wrong)
         reader.read()
         self.assertIsInstance(reader.error, TransferFailed)
-        self.assertEqual(len(reader.got), len(DATA) - TAIL)
+        self.assertEqual(len(reader.got), len(DATA) - LIMITS.tail)
 
     def test_marks_are_in_order(self) -> None:
         """The figures fit together: a tail and a batch in the window, a window in the unstored one."""
-        self.assertTrue(TAIL < BATCH < WINDOW < HIGH_WATER < growing.UNSTORED_WINDOW)
+        self.assertTrue(
+            LIMITS.tail < BATCH < LIMITS.window < LIMITS.high_water < LIMITS.unstored_window
+        )

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.spec.digest import Digest
-from oci_registry.streams import batches, growing
 from oci_registry.streams.batches import FLUSH_DELAY
 from oci_registry.streams.growing import GrowingBlob
+from oci_registry.streams.limits import GrowingLimits
 from tests.support.streams import FakeFile, FakeProducer, ManualThread, Reader
 
 TAIL = 5
 BATCH = 8
-SMALL = {"TAIL": TAIL, "BATCH": BATCH, "WINDOW": 16, "HIGH_WATER": 24, "UNSTORED_WINDOW": 32}
+SMALL = GrowingLimits(tail=TAIL, batch=BATCH, window=16, high_water=24, unstored_window=32)
+"""A few bytes are a lot."""
 
 EVENTS = st.lists(
     st.one_of(
@@ -30,13 +30,6 @@ EVENTS = st.lists(
 )
 SENT = st.sampled_from(["right", "wrong", "short", "long"])
 PLACES = st.one_of(st.none(), st.integers(0, 150))
-
-
-def make_small(test: SynchronousTestCase) -> None:
-    """Let a few bytes be a lot."""
-    for name, value in SMALL.items():
-        test.patch(growing, name, value)
-    test.patch(batches, "BATCH", BATCH)
 
 
 def as_sent(data: bytes, how: str, where: int) -> bytes:
@@ -74,7 +67,9 @@ class World:
         self.file.broken_at = broken_at
         self.files.append(self.file)
         size = len(self.data) if announced else None
-        self.blob = GrowingBlob(Digest.of(self.data), size, self.file, self.hashing, self.clock)
+        self.blob = GrowingBlob(
+            Digest.of(self.data), size, self.file, self.hashing, self.clock, limits=SMALL
+        )
         self.producer = FakeProducer(self.blob)
         self.blob.registerProducer(self.producer, True)
         return self.blob

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred, succeed
 from oci_registry.pullthrough.far import FarLimits
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway
-from oci_registry.streams.growing import TAIL
+from tests.support.streams import LIMITS
 from tests.unit.web.handlers import HandlerTestCase
 
 DATA = bytes(range(256)) * 1200
@@ -190,7 +190,7 @@ class Blobs(HandlerTestCase):
         self.limit(far=FarLimits(distance=1000))
         self.serve_all()
         connection = self.ask(f"/v2/library/app/{self.path}", Range="bytes=0-99,-100")
-        self.upstream.bodies[0].send(DATA[: 2 * TAIL])
+        self.upstream.bodies[0].send(DATA[: 2 * LIMITS.tail])
         self.clock.advance(1)
         head, _, body = connection.got.partition(b"\r\n\r\n")
         self.assertIn(b"200 OK", head)
@@ -231,7 +231,7 @@ class Blobs(HandlerTestCase):
         connection = self.ask(f"/v2/library/app/{self.path}")
         self.finish()
         _, _, body = connection.got.partition(b"\r\n\r\n")
-        self.assertLessEqual(len(body), len(DATA) - TAIL)
+        self.assertLessEqual(len(body), len(DATA) - LIMITS.tail)
         self.assertTrue(connection.got.startswith(b"HTTP/1.1 200"))
         self.assertTrue(connection.transport.disconnecting)
         self.assertFalse(connection.transport.aborted)

@@ -1,0 +1,129 @@
+"""Which bytes of a growing blob there are, and where: in memory, in the file, or gone."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+
+from oci_registry.spec.digest import Prefix
+from oci_registry.streams.interfaces import GrowingFile
+from oci_registry.streams.limits import GrowingLimits
+from oci_registry.streams.recorder import Batch
+from oci_registry.streams.window import Window
+
+
+class ByteLog:
+    """The bytes of one download, from their arrival to the last read.
+
+    *size* is the announced length, or None; once the bytes are verified it is the true one. *file* is
+    where a `Recorder` appends them, None if nowhere. All counts are in bytes from the beginning.
+    """
+
+    def __init__(self, size: int | None, file: GrowingFile | None, limits: GrowingLimits) -> None:
+        self.size = size
+        self.received = 0
+        """How many have arrived."""
+        self.digested = 0
+        """How many are hashed."""
+        self.stored = 0
+        """How many of these can be read from the file."""
+        self.seen: Prefix | None = None
+        """All that are hashed."""
+        self.verified = False
+        """Whether they are the right ones: the tail is visible too."""
+        self.withheld = False
+        """Whether they are known to be wrong: none is visible any more."""
+        self.store_error: Exception | None = None
+        """Why they are no longer stored."""
+        self.file = file
+        self._limits = limits
+        self._window = Window(limits.batch)
+
+    @property
+    def storing(self) -> bool:
+        """Whether what is hashed is in the file too."""
+        return self.file is not None and self.store_error is None
+
+    @property
+    def start(self) -> int:
+        """The position of the first byte in memory."""
+        return self._window.start
+
+    @property
+    def waiting(self) -> int:
+        """How many bytes wait for the thread, and where they are not stored, for the followers."""
+        waiting = self.received - self.digested
+        return waiting if self.storing else waiting + self._window.size
+
+    @property
+    def most_waiting(self) -> int:
+        """How many may wait before upstream is paused."""
+        return self._limits.high_water if self.storing else self._limits.unstored_window
+
+    def receive(self, data: bytes) -> bytes:
+        """Count bytes that have arrived; return them without those beyond the announced length."""
+        self.received += len(data)
+        if self.size is None or self.received <= self.size:
+            return data
+        return data[: max(0, len(data) - (self.received - self.size))]
+
+    def add(self, batch: Batch) -> None:
+        """Take bytes that have been hashed, and stored as long as `storing` is true."""
+        self.digested += len(batch.data)
+        self.seen = batch.seen
+        if self.storing:
+            self.stored += len(batch.data)
+        self._window.append(batch.data)
+
+    def verify(self) -> None:
+        """The bytes are the right ones, and all of them."""
+        self.verified = True
+        self.size = self.received
+
+    def visible_to(self, announced: int | None) -> int:
+        """How many bytes a follower may have by now whose client expects *announced* bytes in all."""
+        if self.verified:
+            return self.digested
+        if self.withheld:
+            return 0
+        if self.size is not None:
+            return max(0, min(self.digested, self.size - self._limits.tail))
+        end = self.digested if announced is None else min(self.digested, announced)
+        return max(0, end - self._limits.tail)
+
+    def take(self, position: int, limit: int) -> bytes | Deferred[bytes] | None:
+        """Return visible bytes at *position*, which must be below what is visible to anyone.
+
+        None if they are no longer to be had.
+        """
+        available = min(limit, self.visible_to(None) - position)
+        recent = self._window.get(position, available)
+        if recent is None and self.file is not None and position < self.stored:
+            return self.file.read(position, min(available, self.stored - position))
+        return recent
+
+    def can_follow(self, position: int) -> bool:
+        """Whether all bytes from *position* on are there, or still to come."""
+        return position >= self.start or (position < self.stored and self.start <= self.stored)
+
+    def lose_file(self) -> None:
+        """The file cannot be read: do without it."""
+        self.stored = 0
+
+    def shrink(self) -> None:
+        """Keep the most recent bytes in memory only; the others are in the file."""
+        self._window.shrink(self._limits.window)
+
+    def drop_before(self, position: int) -> None:
+        """Drop from memory what is before *position*."""
+        self._window.drop_before(position)
+
+    def clear(self) -> None:
+        """Keep nothing in memory."""
+        self._window.clear()
+
+    def close(self) -> None:
+        """Nothing is read any more: keep nothing, and close the file. Idempotent."""
+        self.clear()
+        file, self.file = self.file, None
+        if file is not None:
+            file.close()

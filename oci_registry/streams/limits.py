@@ -1,0 +1,27 @@
+"""How much of a growing blob is kept where, and for how long its readers may hold up others."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from oci_registry.streams.batches import BATCH
+
+
+@frozen
+class GrowingLimits:
+    """Sizes in bytes, times in seconds.
+
+    *tail*: bytes at the end of a blob that no reader gets before the digest is verified. *batch*: bytes
+    that are hashed and stored at once. *window*: bytes of recent batches kept in memory for the
+    followers that keep pace. *high_water*: bytes waiting for the thread above which the upstream is
+    paused. *unstored_window*: bytes kept for followers when the store has failed and the file is no
+    help. *stall*: after so long a follower that holds up others, because the blob is not stored, is
+    dropped.
+    """
+
+    tail: int = 64 * 1024
+    batch: int = BATCH
+    window: int = 1024 * 1024
+    high_water: int = 2 * 1024 * 1024
+    unstored_window: int = 4 * 1024 * 1024
+    stall: float = 10.0
