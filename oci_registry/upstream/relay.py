@@ -11,10 +11,10 @@ from zope.interface import implementer
 
 @implementer(IConsumer, IPushProducer)
 class Relay:
-    """The one producer that the consumer sees, whoever sends at the moment.
+    """The one producer that the consumer sees, whichever host sends at the moment.
 
     *position* is where in the blob the consumer's next byte is. What a host sends from before that
-    is skipped. Who would go on sending from *stop* on is stopped there.
+    is skipped. A host that sends more is stopped at *stop*.
     """
 
     def __init__(self, consumer: IConsumer, position: int, stop: int | None) -> None:
@@ -31,7 +31,7 @@ class Relay:
         self._running: Deferred[None] | None = None
 
     def begin(self, running: Deferred[None]) -> None:
-        """*running* is what moves the bytes; it is cancelled when the consumer wants no more."""
+        """*running* is what moves the bytes; it is cancelled when the consumer stops."""
         self._running = running
 
     def expect(self, sender: str, start: int, end: int | None) -> None:
@@ -73,13 +73,13 @@ class Relay:
             self._source.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """The consumer wants more."""
+        """The consumer is ready for more bytes."""
         self._paused = False
         if self._source is not None:
             self._source.resumeProducing()
 
     def stopProducing(self) -> None:
-        """The consumer wants no more at all."""
+        """The consumer needs no more bytes: cancel the transfer."""
         self.stopped = True
         if self._source is not None:
             self._source.stopProducing()
