@@ -67,7 +67,7 @@ def _without_api(text: str) -> str:
 def _registry_host(text: str) -> str:
     """The registry host in ``text``, in lower case, with underscores and a dot at its end if it has.
 
-    or raise `ValueError` with the reason.
+    Raises `ValueError` with the reason if there is none.
     """
     try:
         return parse_host(text, lenient=True)

@@ -224,7 +224,7 @@ class Process(ProcessTestCase):
         daemon.process.signalProcess("TERM")
         await until(lambda: b" stopping" in daemon.output)
         daemon.process.signalProcess("HUP")
-        await until(lambda: b"not read again" in daemon.output)
+        await until(lambda: b"reload skipped" in daemon.output)
         gate.callback(None)
         await pulling.done
         self.assertTrue(pulling.body == data, "the bytes differ")
