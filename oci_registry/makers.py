@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from attrs import frozen
+from attrs import Factory, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from oci_registry.config.settings import S3Settings, Settings
@@ -75,7 +75,7 @@ class Makers:
     pool: Callable[[Any, str, int], Pool] = Workers
     driver: Callable[[Settings, Lanes, Any], IDriver] = _make_driver
     access_log: Callable[[Settings, Any], Any] = _make_access_log
-    transfer_limits: TransferLimits = TransferLimits()
+    transfer_limits: TransferLimits = Factory(TransferLimits)
     store_health: Callable[[IReactorTime, Metrics], StoreHealth] = StoreHealth
     hangup: Callable[[Callable[..., object], Callable[[], None]], Any] = Hangup
     manager: Callable[[str | None], ServiceManager] = ServiceManager

@@ -1,4 +1,4 @@
-"""What the service manager is told: that the daemon is ready, reads its files again, or stops."""
+"""Notifications to the service manager (sd_notify): ready, reloading, stopping."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ServiceManager:
     """Whoever has started the daemon, if it listens at *address* as systemd does (sd_notify(3)).
 
     *address* is what ``NOTIFY_SOCKET`` holds; None: nobody listens. *monotonic*: nanoseconds of the
-    system's monotonic clock. That nothing can be told is logged, and no reason to fail.
+    system's monotonic clock. A failure to send is logged and ignored.
     """
 
     _log = Logger()
@@ -66,7 +66,7 @@ class ServiceManager:
 
 
 class Announcement:
-    """Tells the service manager that the daemon serves as soon as the reactor runs, and when it stops.
+    """Notifies the service manager when the reactor runs and the daemon serves, and when it stops.
 
     Not before the reactor runs: it takes the signals by which the daemon is stopped in order.
     """

@@ -85,7 +85,7 @@ def lifetimes_of(upstreams: tuple[UpstreamSettings, ...], default: float) -> Lif
 
 
 class Reloader:
-    """Reads again when told to, once at a time.
+    """Reloads the upstreams on request, one reload at a time.
 
     *read* returns what is written down now, off the reactor; it fails with `ConfigError`. *configure*
     makes it hold, or raises and changes nothing. Whatever goes wrong, the old configuration stays.

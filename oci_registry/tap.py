@@ -20,7 +20,7 @@ from oci_registry.config.settings import ConfigError, Settings
 from oci_registry.config.shown import show
 from oci_registry.config.storages import STORAGES
 
-# How getopt says it, of which usage.Options makes its error.
+# The message of getopt, from which usage.Options makes its error.
 _UNRECOGNIZED = re.compile(r"option --([a-z-]+) not recognized")
 
 
@@ -129,7 +129,7 @@ class S3Options(_StorageOptions):
             "s3-connections",
             None,
             None,
-            "how many connections to the server at most (S3_CONNECTIONS; default 32)",
+            "the most connections to the server (S3_CONNECTIONS; default 32)",
         ],
     ]
 
@@ -260,13 +260,13 @@ class Options(_Options):
 
     @property
     def foreign_log(self) -> bool:
-        """Whether twistd itself was told where to log."""
+        """Whether twistd itself has an option for logging."""
         parent: Any = getattr(self, "parent", None)
         return bool(parent and any(parent.get(key) for key in ("logfile", "syslog", "logger")))
 
     @property
     def notify_socket(self) -> str | None:
-        """Where whoever starts us wants to be told how we are."""
+        """The address of the service manager's notification socket (``NOTIFY_SOCKET``), None without one."""
         return self._environ.get("NOTIFY_SOCKET")
 
     def postOptions(self) -> None:

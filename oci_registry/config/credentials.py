@@ -60,7 +60,7 @@ def make_credentials(username: str, password: str, *, one_line: bool = False) ->
 
 
 def parse_token_server(text: str) -> str:
-    """The token server ``host[:port]``, in lower case; `ValueError` says what to write instead."""
+    """The token server ``host[:port]``, in lower case; `ValueError` says what to write."""
     stripped = text.strip()
     if "@" in stripped or "/" in stripped:
         raise ValueError("must be host[:port], without a scheme, a user or a path")

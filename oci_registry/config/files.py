@@ -1,4 +1,4 @@
-"""Files that the configuration names, read with limits and told apart by what is wrong."""
+"""Files that the configuration names, read with limits and with a distinct error for each fault."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class FileContent:
 def read_file(path: str) -> FileContent:
     """The whole file at ``path``, at most `MAX_FILE_SIZE` bytes.
 
-    `ValueError` says why it cannot be used, without its name (the caller tells it) and without
+    `ValueError` says why it cannot be used, without its name (the caller adds it) and without
     anything out of it. Only a regular file can be read again, and does not let us wait: a pipe is
     none, though it may have something to say at the first time.
     """
@@ -115,7 +115,7 @@ def check_private_key(path: str, certificate: str) -> FileContent:
 
 
 def fingerprint(*paths: str | None) -> str:
-    """What tells whether any of the files, which were there a moment ago, has been changed.
+    """A fingerprint of the files, which changes when one of them does.
 
     Empty if there are none.
     """

@@ -1,4 +1,4 @@
-"""What a look at the configuration finds: problems and warnings, collected and told at once."""
+"""What a look at the configuration finds: problems and warnings, collected and reported at once."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ def _read_host(fields: Fields, location: Location | None, way: Way) -> HostSetti
 
 
 def _read_registry_itself(fields: Fields, way: Way) -> HostSettings:
-    """The host that stands for whichever registry a client names: it is told no secret of ours."""
+    """The host that stands for whichever registry a client names: it gets no credentials."""
     for key in HOST_KEYS:
         if fields.given(key) is not None and key not in ("host", "proxy"):
             fields.problem(key, "cannot be said of host '*', which any client can name")

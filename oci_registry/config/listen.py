@@ -60,7 +60,7 @@ def parse_listen(text: str) -> str:
 
 
 def same_place(one: str, other: str) -> bool:
-    """Whether two endpoint descriptions cannot be listened at together, as far as they tell."""
+    """Whether two endpoint descriptions are known to conflict."""
     first, second = _address(one), _address(other)
     if first is None or second is None:
         return one == other
@@ -74,7 +74,7 @@ def same_place(one: str, other: str) -> bool:
 
 
 def _address(endpoint: str) -> tuple[str, str, str] | None:
-    """What an endpoint takes: a port of an interface, or a path; ``None`` if it does not tell."""
+    """What an endpoint takes: a port of an interface, or a path; ``None`` if that is unknown."""
     kind, *arguments = (part.replace("\\:", ":") for part in _SEPARATOR.split(endpoint))
     named = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     plain = [argument for argument in arguments if "=" not in argument]

@@ -1,4 +1,4 @@
-"""Flags over environment over defaults, everything checked, all problems told at once."""
+"""Flags over environment over defaults, everything checked, all problems reported at once."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class _Loader(OptionReader):
         return tuple(endpoint for endpoint in found if endpoint is not None)
 
     def admin_listen(self, check: Callable[[str], None], taken: Sequence[str]) -> tuple[str, ...]:
-        """Return the endpoints for those who watch the daemon, at none of which are *taken*."""
+        """Return the admin endpoints, none of which may be among *taken*."""
         endpoints: list[str] = []
         for source, place in self._places("admin-listen", "ADMIN_LISTEN"):
             endpoint = self._endpoint(source, place, check)
@@ -122,7 +122,7 @@ class _Loader(OptionReader):
             )
             return CredentialsSource(source, str(text))
         if path is not None:
-            # Who takes the one flag for the other gives us the secrets as the name of a file.
+            # With the wrong one of the two flags the secrets are given as the name of a file.
             shown = "" if "{" in str(path) else f" {path}"
             return CredentialsSource(f"--upstream-credentials-file{shown}", file=str(path))
         if variable.strip():
@@ -146,7 +146,7 @@ def load_settings(
     allow_dynamic = loader.choice("upstreams", "UPSTREAMS", UPSTREAMS) != "configured"
     sources = loader.sources()
     upstreams = read_upstreams(sources, findings, allow_dynamic=allow_dynamic)
-    # Without them nothing can be said about the default: one slip shall not be told as two.
+    # Without them nothing can be said about the default: one mistake is reported once.
     unread = bool(findings.problems)
     default_namespace = loader.default_namespace()
     if default_namespace is not None and not unread:

@@ -29,7 +29,7 @@ def parse_location(text: str) -> Location:
     """Where an upstream is, ``host[:port][/path]``, the host in lower case.
 
     The path is one or more components of repositories.  The name may have underscores, as those of
-    compose services do, and a dot at its end.  `ValueError` says what to write instead, and never
+    compose services do, and a dot at its end.  `ValueError` says what to write, and never
     repeats credentials written into it.
     """
     stripped = text.strip()
@@ -67,7 +67,7 @@ def _without_api(text: str) -> str:
 def _registry_host(text: str) -> str:
     """The registry host in ``text``, in lower case, with underscores and a dot at its end if it has.
 
-    `ValueError` with the reason otherwise.
+    Raises `ValueError` with the reason if there is none.
     """
     try:
         return parse_host(text, lenient=True)

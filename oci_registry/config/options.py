@@ -20,7 +20,7 @@ class OptionReader:
     """Reads options and keeps what is wrong.
 
     ``flags`` holds what was given on the command line, by the flags' names without dashes.  Flags
-    of a storage are told with its name, ``subcommand``, before them.
+    of a storage are shown with its name, ``subcommand``, before them.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class OptionReader:
         return any(self._flags.get(flag) is not None for flag in flags)
 
     def flag(self, flag: str) -> tuple[str, str] | None:
-        """Return how a flag is told and its value; None when it was not given, or is empty.
+        """Return how a flag is shown in messages and its value; None when it was not given, or is empty.
 
         An empty one is a problem.
         """

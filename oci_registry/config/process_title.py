@@ -39,7 +39,7 @@ def hide_secrets(arguments: Sequence[str]) -> None:
     masked = mask(arguments)
     if masked == list(arguments):
         return
-    # Not needed otherwise, and to import it may already touch what the process shows.
+    # It is needed only here, and to import it may already touch what the process shows.
     from setproctitle import getthreadtitle, setproctitle, setthreadtitle  # noqa: PLC0415
 
     name = getthreadtitle()

@@ -18,7 +18,7 @@ def parse_proxy(text: str) -> ProxySettings:
     """The proxy at a URL; without a port it is at that of the scheme.
 
     Credentials in it are percent-encoded.  `ValueError` says what is accepted and repeats nothing
-    of ``text``, any part of which may be a password.
+    of ``text``, since any part of it may be a password.
     """
     scheme, separator, rest = text.strip().partition("://")
     scheme = scheme.lower()

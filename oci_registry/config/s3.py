@@ -117,7 +117,7 @@ def _secret(options: OptionReader) -> tuple[str, str] | None:
 
 
 def _read_secret(findings: Findings, source: str, path: str) -> str:
-    # Who takes the one flag for the other gives us the secret as a name: it is not repeated.
+    # With the wrong one of the two flags the secret is given as a name: it is not repeated.
     try:
         content = read_file(path)
         secret = content.data.decode().strip()

@@ -1,4 +1,4 @@
-"""What the daemon was told to do, as frozen values that every other room can read."""
+"""The settings of the daemon, as frozen values that every other room can read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from attrs import field, frozen
 
-#: How long a tag is believed, and how long an object may lie unused: fourteen days, in seconds.
+#: The default max age of a tag, and how long an object may lie unused: fourteen days, in seconds.
 DEFAULT_INVALIDATION_TIME = 14 * 86400.0
 
 #: Other names of one registry: each source host on the left means the one on the right.
@@ -92,8 +92,8 @@ class HostSettings:
     ``path`` stands before the name of every repository there, in URLs and in scopes of tokens,
     without a slash at either end; empty: nothing does.  With ``absolute`` the name is looked up with a
     dot at its end, so that no search domain is tried; URLs, ``Host`` and TLS have it without.
-    ``ca_file`` holds certificates to believe beside the system's, ``client_cert_file`` and
-    ``client_key_file`` what we show to a server that asks who we are; ``fingerprint`` differs when
+    ``ca_file`` holds certificate authorities to trust beside the system's, ``client_cert_file`` and
+    ``client_key_file`` the client certificate for servers that request one; ``fingerprint`` differs when
     there is something else in these files.  ``proxy`` is the way to this host and wins over
     `EgressSettings`; with ``direct`` there is none.  ``token_servers``, ``host[:port]``, are those in
     other domains that may see the ``credentials``.
@@ -130,7 +130,7 @@ class HostSettings:
 
     @property
     def name(self) -> str:
-        """What tells this host from the others of its upstream, in logs, errors and metrics."""
+        """The name that distinguishes this host within its upstream, in logs, errors and metrics."""
         return f"{self.host}/{self.path}" if self.path else self.host
 
 
@@ -143,7 +143,7 @@ class UpstreamSettings:
     be it asked at hosts that the operator chose (see `oci_registry.config.catch_all`): a client can
     choose what such an upstream does.  All times are seconds:
 
-    * ``manifest_invalidation_time``: how long a tag is believed before the upstream is asked again
+    * ``manifest_invalidation_time``: how long a tag is fresh before it is revalidated upstream
       (0 asks every time); ``stale_while_revalidate``: how much longer it is served while it is asked
       in the background; ``stale_if_error``: how much longer it is served when no host can say.
     * ``blob_invalidation_time``: how long an object may lie unused.
@@ -151,7 +151,7 @@ class UpstreamSettings:
       answer's headers; ``body_timeout``: how long a body may stand still.
     * ``remember_not_found``, ``remember_denied``: how long a no is not asked again.
 
-    ``believe_not_found`` is whether a 404 ends what was known of a tag.  ``retries`` is how many
+    ``believe_not_found`` is whether a 404 removes a stored tag.  ``retries`` is how many
     attempts to go on with a body may fail in a row, ``max_connections`` how many requests each host
     gets at once.  With ``upper_case_names`` its repositories may have upper-case letters.
     """

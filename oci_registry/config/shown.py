@@ -22,7 +22,7 @@ from oci_registry.config.upstreams import OPTIONS
 from oci_registry.spec.durations import format_duration
 from oci_registry.spec.urls import authority
 
-# Flags that are called otherwise than what they become.
+# Flags whose names differ from those of the settings.
 _S3_FLAGS = {
     "endpoint": "host",
     "redirect_endpoint": "redirect_host",
@@ -58,7 +58,7 @@ def show(settings: Settings) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Repeats what is there twice, instead of referring to it."""
+    """Repeats what is there twice, without references."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True

@@ -1,1 +1,1 @@
-"""What clients have to be told of the mirror: their configuration, generated and written."""
+"""Configuration of clients that pull through the mirror, generated and written."""

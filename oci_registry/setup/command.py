@@ -42,7 +42,7 @@ class _ArgumentError(Exception):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Leaves it to the caller to tell what is wrong, and to end."""
+    """Raises its errors for the caller to report, and does not exit."""
 
     def error(self, message: str) -> object:  # type: ignore[override]
         """Raise what is wrong."""

@@ -33,7 +33,7 @@ def configure(wanted: Wanted) -> Configuration:
         f"{FOLDER}/{registry.name}/hosts.toml": f'server = "{registry.server}"\n\n{host}'
         for registry in wanted.registries
     }
-    # containerd takes the registry itself for the server that is not told here.
+    # containerd takes the registry itself for the server that is not set here.
     files[f"{FOLDER}/_default/hosts.toml"] = host
     return Configuration(files, (_note(),))
 

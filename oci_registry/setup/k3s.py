@@ -1,4 +1,4 @@
-"""k3s and RKE2: the mirrors in ``registries.yaml``, of which they make containerd's files.
+"""k3s and RKE2: the mirrors in ``registries.yaml``, from which they generate containerd's files.
 
 containerd says in every request which registry it means, so an endpoint is all they need.
 """
@@ -73,7 +73,7 @@ def _parse(path: str, text: str) -> object:
 
 
 def _given_twice(root: yaml.Node | None) -> int | None:
-    """The line of a mapping with one key twice, of which PyYAML would lose the first value."""
+    """The line of a mapping with one key twice, where PyYAML would drop the first value."""
     waiting = [root]
     seen = {id(None)}
     while waiting:

@@ -142,7 +142,7 @@ class SizeInvalid(RegistryError):
 
 
 class Unauthorized(RegistryError):
-    """This daemon wants credentials of its own (never an upstream's 401 passed on)."""
+    """This daemon requires credentials of its own (never an upstream's 401 passed on)."""
 
     code = "UNAUTHORIZED"
     status = 401
@@ -171,7 +171,7 @@ class Unsupported(RegistryError):
 
 
 class RangeInvalid(RegistryError):
-    """A range of which nothing exists (RFC 9110 section 15.5.17)."""
+    """A range that lies outside the content (RFC 9110 section 15.5.17)."""
 
     code = "RANGE_INVALID"
     status = 416

@@ -41,7 +41,7 @@ class Manifest:
     """A manifest or an index.
 
     ``blobs`` are the config and the layers, as far as the document could be read: what it says of
-    their sizes is a hint.  Which content a manifest names, without exception, is told by `names`.
+    their sizes is a hint.  Which content a manifest names, without exception, is returned by `names`.
     """
 
     raw: bytes = field(repr=False)

@@ -52,7 +52,7 @@ def is_media_type(text: str) -> bool:
 
 
 def is_specific(media_type: str) -> bool:
-    """Whether a type tells what kind of manifest it is: no text, image or mere JSON does."""
+    """Whether a type identifies a kind of manifest: no text, image or mere JSON does."""
     return media_type.startswith("application/") and media_type not in _GENERIC
 
 

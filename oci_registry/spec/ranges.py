@@ -91,7 +91,7 @@ def parse_range(header: str | None) -> RequestedRange | None:
 def parse_content_range(header: str | None) -> tuple[int, int, int | None] | None:
     """Start, stop (exclusive) and whole size in an upstream's ``Content-Range``.
 
-    The size is ``None`` where the upstream does not tell it (``*``).  All is ``None`` if the
+    The size is ``None`` where the upstream does not send it (``*``).  All is ``None`` if the
     header is missing, malformed, contradicts itself, or names no range (``bytes */10``).
     """
     if header is None or len(header) > _MAX_HEADER:

@@ -101,7 +101,7 @@ def parse_reference(text: str) -> Tag | Digest:
 
 
 def parse_host(text: str, *, lenient: bool = False) -> str:
-    """The registry host in ``text``, lower-cased; `NameInvalid` with the reason otherwise.
+    """The registry host in ``text``, lower-cased; or raise `NameInvalid` with the reason.
 
     A host is a domain name, an IPv4 address or an IPv6 address in brackets, with an optional
     port.  What resolvers would read as an address though it is not written as one (``127.1``,
@@ -141,7 +141,7 @@ def parse_host(text: str, *, lenient: bool = False) -> str:
 def canonical_host(host: str) -> str:
     """The one way to write a host that `parse_host` has given: without what says nothing.
 
-    That is the port of https, with which registries are reached if nobody says otherwise, and
+    That is the port of https, with which registries are reached by default, and
     the dot at the end of a name.
     """
     host = host.removesuffix(":443")
@@ -153,7 +153,7 @@ def looks_like_host(component: str) -> bool:
     """Whether the first component of an image name has the form of a registry host.
 
     It has if it is one and, besides, has a dot or a port or brackets, or is ``localhost``:
-    the rule by which clients tell ``quay.io/x`` from ``library/x``.  A dot at its end is none
+    the rule by which clients distinguish ``quay.io/x`` from ``library/x``.  A dot at its end is none
     of its dots, and what has an underscore but no port is taken for a repository.
     """
     name, colon, _ = component.partition(":")

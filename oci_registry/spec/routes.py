@@ -87,7 +87,7 @@ class Name:
     def first(self) -> str | None:
         """The first component if it may be part of a repository and more components follow.
 
-        For those who know namespaces that do not look like a host.
+        For callers that know namespaces that do not look like a host.
         """
         head, slash, _ = self.text.partition("/")
         if not slash:

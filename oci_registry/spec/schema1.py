@@ -1,7 +1,7 @@
 """Signed schema 1 manifests of Docker, whose digest is that of what was signed.
 
 Such a manifest is a JSON object with ``signatures`` put into it (a "JSON Web Signature" as libtrust
-writes it).  The protected header of each signature tells how to undo that: the first
+writes it).  The protected header of each signature says how to undo that: the first
 ``formatLength`` bytes, then the bytes in ``formatTail``.  Distribution's documentation, "Image
 Manifest Version 2, Schema 1".
 """
@@ -20,7 +20,7 @@ _BASE64URL = bytes.maketrans(b"-_+/", b"+/!!")
 
 
 def payload(raw: bytes, document: Mapping[str, object]) -> bytes | None:
-    """What was signed of ``raw``, of which ``document`` was read; ``None`` if it is no such manifest.
+    """The signed part of ``raw``, whose parsed form is ``document``; ``None`` if it is no such manifest.
 
     It is one only if ``raw`` says what was signed and nothing else but ``signatures``: whatever
     else is put into it is not covered by the digest.  Signatures are not verified; who trusts

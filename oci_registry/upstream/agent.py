@@ -128,7 +128,7 @@ class _DirectEndpoint:
 class Endpoints:
     """How to connect for a URI: directly or by a proxy, and with TLS for https.
 
-    With a *guarded* reactor, to public addresses only; a proxy is then told the address, so that it
+    With a *guarded* reactor, to public addresses only; a proxy is then given the address, so that it
     resolves nothing. Making a connection takes *timeout* seconds at most.
     """
 
@@ -207,7 +207,7 @@ class UpstreamHttp:
         self._guarded = GuardedReactor(reactor, lookups or Lookups()) if guarded else None
         self._host = Place.of_upstream(settings).host
         self._answered = False
-        self._lent = False
+        self._shared = False
         self._endpoints = Endpoints(
             reactor, settings, egress, guarded=self._guarded, timeout=connect_timeout
         )
@@ -242,14 +242,14 @@ class UpstreamHttp:
         return undecoded.original
 
     def shared(self) -> UpstreamHttp:
-        """Return this client for one of several who use it: to close that is left to who lends it."""
+        """Return this client for one of several users; closing it leaves the connections open."""
         borrowed = copy(self)
-        borrowed._lent = True
+        borrowed._shared = True
         return borrowed
 
     def close(self) -> Deferred[None]:
         """Close idle connections; those in use are closed with their responses."""
-        if self._lent:
+        if self._shared:
             return succeed(None)
         # What comes back to the pool from now on does not stay there.
         self._pool.cachedConnectionTimeout = 0

@@ -144,7 +144,7 @@ class Authenticator:
             if key is None or (known is not None and key == known.key):
                 return self._with_basic(offered)
         elif key is None or (known is not None and _server(key) != _server(known.key)):
-            # It may be challenged otherwise for its bad token than it would be for none.
+            # The challenge for a bad token may differ from that for a missing one.
             return Retry(None)
         value = await self._tokens.get(key, scope)
         if value == token:

@@ -25,18 +25,18 @@ _ETAG = re.compile(r'"[\x21\x23-\x7e]{1,200}"')
 class HttpBlob:
     """A blob's answer, or a part's, whose body waits.
 
-    *size*: the whole blob's length in bytes, None if it was not told. *start*: the position in the
-    blob of the first byte of this body, *stop*: that after its last, if it was told. *partial*: it is
+    *size*: the whole blob's length in bytes, None if unknown. *start*: the position in the
+    blob of the first byte of this body, *stop*: that after its last, if known. *partial*: it is
     a part, as was asked for. *validator*: what ``If-Range`` can be asked with, a strong ``ETag`` (RFC
     9110 section 13.1.5). *area*: what fails if the body does.
 
     Where the answer names a coding that can be undone (`encodable`), the blob may be its body as it
     came, or what that is when it is inflated. *inflate* says which; None leaves it to *known*, the
-    blob's size if it is known otherwise, and then to a guess at the first bytes. The size is not
+    blob's size if another source has it, and then to a guess at the first bytes. The size is not
     known until it is certain that nothing is inflated. A part is taken only with an *inflate* of
     False.
 
-    A 416 that tells where the blob ends is the part without a byte that begins there.
+    A 416 with the size of the blob is the part without a byte that begins there.
     """
 
     def __init__(

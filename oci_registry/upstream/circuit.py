@@ -40,7 +40,7 @@ class Circuit:
         return self.open_until is not None
 
     def add_source(self, source: str) -> None:
-        """Note who has failed; two are as good as many."""
+        """Note the source of a failure; two are as good as many."""
         if len(self.sources) < 2:
             self.sources.add(source)
 
@@ -49,14 +49,14 @@ class Circuit:
         return conclusive or len(self.key) == 3 or len(self.sources) > 1
 
     def close(self) -> None:
-        """Let requests pass again."""
+        """Close the circuit: requests pass again."""
         self.failures, self.opened, self.open_until = 0, 0, None
         self.sources.clear()
         self.probes.clear()
         self.wake(None)
 
     def wake(self, error: RegistryError | None) -> None:
-        """Let those who wait for a probe go on, or fail as it did."""
+        """Wake all that wait for a probe, or fail them as it failed."""
         waiting, self.waiting = self.waiting, []
         for waiter in waiting:
             if error is None:

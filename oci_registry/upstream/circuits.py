@@ -55,7 +55,7 @@ Random = Callable[[], float]
 
 
 class Admission:
-    """A request that was let through; whoever got it says how it went, or that nothing was learnt."""
+    """An admitted request; its holder records the outcome, or releases it without one."""
 
     def __init__(self, circuits: Circuits, area: Area, question: Question) -> None:
         self._circuits = circuits
@@ -82,7 +82,7 @@ class Admission:
         return value
 
     def record(self, error: RegistryError) -> None:
-        """Take from an error what it says about whoever was asked."""
+        """Record what an error says about the host."""
         if isinstance(error, Limited):
             self._circuits.record_limit(self._area, self._question, error.seconds)
         elif isinstance(error, (*ANSWERS, WrongAnswer)):
@@ -91,7 +91,7 @@ class Admission:
             self._circuits.record_failure(self._area, self._question, error, self)
 
     def record_success(self) -> None:
-        """There was an answer, whichever."""
+        """There was an answer of any kind."""
         self._circuits.record_success(self._area, self._question)
 
     def release(self) -> None:
@@ -107,10 +107,10 @@ class Admission:
 
 
 class _Table(LRUCache[Key, Circuit]):
-    """The circuits of one host that were used last; nobody waits for one that makes room."""
+    """The circuits of one host that were used last; the waiters of an evicted one are woken."""
 
     def popitem(self) -> tuple[Key, Circuit]:
-        """Let those who wait for the circuit unused longest go on, and return it."""
+        """Evict the least recently used circuit, wake its waiters and return it."""
         key, circuit = super().popitem()
         circuit.wake(None)
         return key, circuit
@@ -172,7 +172,7 @@ class Circuits:
     async def admit(
         self, area: Area, question: Question, within: float, *, wait: bool
     ) -> Admission:
-        """Let a question through, when no circuit on its way is open or it is to probe those that are.
+        """Admit a question, if no circuit on its path is open or it may probe those that are.
 
         Without *wait* there is a probe only when it is time for one, and one at once. With it, the
         caller having no alternative, there is one as soon as somebody needs it; the others wait for
@@ -235,7 +235,7 @@ class Circuits:
         for circuit in self._path(area, question):
             self._close(circuit)
             if circuit.paused_until <= now:
-                # Whoever is limited is so alone.
+                # A source that is still limited is limited alone.
                 circuit.paused_by.clear()
                 if len(circuit.key) > 1:
                     self._circuits.pop(circuit.key, None)
@@ -253,7 +253,7 @@ class Circuits:
         """
         slow = isinstance(error, TimedOut)
         conclusive = isinstance(error, Unreachable)
-        # Whoever cannot be reached has said nothing about a repository.
+        # A host that cannot be reached has said nothing about a repository.
         for key in _keys(area, question)[: 1 if conclusive else 3]:
             circuit = self._circuit(key)
             if circuit.is_open:
@@ -272,7 +272,7 @@ class Circuits:
             circuit.wake(error)
 
     def record_limit(self, area: Area, question: Question, seconds: float) -> None:
-        """The server wants no such request for so many seconds."""
+        """The server has rate limited such requests for *seconds*."""
         now = self._clock.seconds()
         until = now + min(seconds, LONGEST_PAUSE)
         for key in _keys(area, question):
@@ -360,5 +360,5 @@ def _keys(area: Area, question: Question) -> tuple[Key, ...]:
 
 
 def _source(key: Key, question: Question) -> str:
-    """Return what a question is within a circuit, so that several failures can be told apart."""
+    """Return what identifies a question within a circuit, to count the sources of failures."""
     return question.repository if len(key) == 1 else question.subject

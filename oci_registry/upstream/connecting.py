@@ -32,7 +32,7 @@ class _Shared:
 
 
 class Connector:
-    """Makes upstreams. *settings_of* tells what is configured for a host that another one leads to."""
+    """Makes upstreams. *settings_of* returns the settings of a host that another one redirects to."""
 
     def __init__(
         self,
@@ -147,7 +147,7 @@ class CatchAll:
         return self._connector._connect(unlisted(namespace, self._settings), self._shared)
 
     def close(self) -> Deferred[None]:
-        """Close idle connections to the hosts; what is under way goes on."""
+        """Close idle connections to the hosts; requests in flight continue."""
         for host in self._shared.values():
             host.metrics.retire()
         closing = gatherResults([host.http.close() for host in self._shared.values()])

@@ -17,7 +17,7 @@ def in_time(work: Deferred[T], seconds: float | None, clock: IReactorTime) -> De
     """Return *work*, which is given *seconds* (None: it bounds itself).
 
     After that it fails as `too_late` says. A body that is given up ends with an error of its own, which
-    would blame the host: cancelled, the result fails with CancelledError instead.
+    would blame the host: when the caller cancels, the result fails with CancelledError.
     """
     cancelled = False
 

@@ -1,4 +1,4 @@
-"""Whether a host's encoded blobs are right as they come or inflated, where the first guess was wrong."""
+"""Whether to inflate a host's encoded blobs, remembered where the first guess was wrong."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Decodings:
         self._inflate: FIFOCache[tuple[Digest, str], bool] = FIFOCache(_REMEMBERED)
 
     def get(self, digest: Digest, host: str) -> bool | None:
-        """Return whether to inflate a blob; None leaves it to a guess."""
+        """Return whether to inflate a blob; None if unknown."""
         return self._inflate.get((digest, host))
 
     def switch(self, digest: Digest, host: str, inflated: bool) -> bool:
-        """A blob was wrong, inflated or not: return whether it may be right the other way.
+        """A blob did not match its digest: return whether the opposite decoding may.
 
-        Wrong both ways, it is left to a guess again.
+        If both have failed, the entry is removed and the next download guesses again.
         """
         if self._inflate.pop((digest, host), None) is not None:
             return False

@@ -57,7 +57,7 @@ class Exchange:
         try:
             return (await self.send(method, path, headers)).response
         except TargetFailed as failed:
-            # The list may be had otherwise. If it is not, `run` knows whose fault that is.
+            # There may be another way to the list. If not, `run` records the failure.
             self._elsewhere = failed
             raise failed.error from None
 

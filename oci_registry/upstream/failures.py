@@ -1,4 +1,4 @@
-"""What went wrong with an upstream, in a sentence that somebody can act on."""
+"""Failures of upstreams, each explained in a sentence that operators can act on."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from oci_registry.upstream.proxies import CREDENTIALS_WANTED, ProxyFailed, Proxy
 DEFAULT_RETRY_AFTER = 30
 """Seconds to wait after a 429 that does not say how long."""
 MAX_RETRY_AFTER = 3600
-# Seconds that are no duration: some servers send the moment instead, since 1970.
+# From here on the seconds are no duration but a Unix time, which some servers send.
 _EPOCH = 1_000_000_000
 _SECONDS = re.compile(r"([0-9]+)(?:\.([0-9]{1,20}))?", re.ASCII)
 
@@ -53,7 +53,7 @@ _log = Logger()
 
 
 class TimedOut(GatewayTimeout):
-    """The host kept us waiting, which must not happen for every request."""
+    """The host did not answer in time; one such failure opens a circuit."""
 
 
 class Unreachable(BadGateway):
@@ -65,22 +65,22 @@ class NoPublicAddress(Unreachable):
 
 
 class ConnectTimedOut(TimedOut, Unreachable):
-    """Nor refused: nobody answered."""
+    """The connection attempt timed out: it was neither accepted nor refused."""
 
 
 class WrongAnswer(BadGateway):
-    """The host works, but what it sent is of no use; it would send the same again."""
+    """The host works, but its answer is unusable; it would send the same again."""
 
 
 class Unusable(WrongAnswer):
-    """An answer of no use, told by somebody who does not know the host: ``sent too many headers``.
+    """An unusable answer, reported by code that does not know the host: ``sent too many headers``.
 
     `explain` makes a sentence of it.
     """
 
 
 class RateLimited(TooManyRequests):
-    """Somebody upstream wants no such request for so many *seconds*."""
+    """The host, or a server it leads to, rate limits such requests for *seconds*."""
 
     def __init__(self, message: str, seconds: float) -> None:
         super().__init__(message, headers={"Retry-After": str(math.ceil(seconds))})
@@ -88,19 +88,19 @@ class RateLimited(TooManyRequests):
 
 
 class Limited(RateLimited):
-    """The host does (429, or 503 with ``Retry-After``)."""
+    """The host itself is rate limiting (429, or 503 with ``Retry-After``)."""
 
 
 class CircuitOpen(Unavailable):
-    """The host is not asked, because it failed a moment ago."""
+    """The circuit breaker of the host is open."""
 
 
 class LocalFailure(InternalError):
-    """A defect of ours, which says nothing about the host; it has been logged."""
+    """A defect of the mirror, which says nothing about the host; it has been logged."""
 
 
 class TargetRefused(BadGateway):
-    """The server that the host led to has refused the request, which is not the host's refusal."""
+    """The server that the host redirected to refused the request; the host itself did not."""
 
 
 class NoReferrers(ManifestUnknown):
@@ -108,7 +108,7 @@ class NoReferrers(ManifestUnknown):
 
 
 class TargetFailed(Exception):
-    """The host did its part, but the server that it led to failed with *error*."""
+    """The host answered, but the server that it redirected to failed with *error*."""
 
     def __init__(self, error: RegistryError) -> None:
         super().__init__(error.message)
@@ -116,7 +116,7 @@ class TargetFailed(Exception):
 
 
 ANSWERS = (BlobUnknown, ManifestUnknown, NameUnknown, Denied)
-"""Errors that are answers to a question, and no failures of whoever gave them."""
+"""Errors that are answers to a question, and no failures of the host."""
 
 
 def _causes(error: BaseException) -> list[BaseException]:
@@ -147,14 +147,14 @@ def _by_proxy(error: ProxyFailed | ProxyRefused, host: str) -> RegistryError:
     if isinstance(error, ProxyFailed):
         return explain(error.reason, proxy)
     if error.status == CREDENTIALS_WANTED:
-        told = "rejected our credentials" if error.known else "requires credentials"
-        return Unreachable(f"upstream {proxy} {told} (status {error.status})")
+        problem = "rejected our credentials" if error.known else "requires credentials"
+        return Unreachable(f"upstream {proxy} {problem} (status {error.status})")
     kind = ConnectTimedOut if error.status == GatewayTimeout.status else Unreachable
     return kind(f"upstream {proxy} could not connect (status {error.status})")
 
 
 def _specific(cause: BaseException, host: str) -> RegistryError | None:
-    """Return the error for a cause that tells more than its consequences, which may come before it."""
+    """Return the error for a specific cause, which its consequences may precede; None if it is not."""
     if isinstance(cause, Unusable):
         return WrongAnswer(f"upstream {host} {cause.message}")
     if isinstance(cause, RegistryError):
@@ -172,9 +172,9 @@ def explain(error: BaseException | None, host: str, *, public_only: bool = False
         return BadGateway(f"upstream {host} failed without an error")
     causes = _causes(error)
     for cause in causes:
-        told = _specific(cause, host)
-        if told is not None:
-            return told
+        specific = _specific(cause, host)
+        if specific is not None:
+            return specific
     received = isinstance(error, ResponseFailed)
     return _explain_plain(causes[0], host, public_only=public_only, received=received)
 
@@ -226,8 +226,8 @@ def _explain_plain(
 def too_late(ended: object, seconds: float) -> Failure:
     """Return the failure of work that `Deferred.addTimeout` has cancelled.
 
-    A body that is given up ends with an error of its own, which is not what happened. A connection
-    that was still being made is told apart: its host is out of reach, whatever it is asked.
+    A cancelled body ends with an error of its own, which is not what happened. A connection
+    that was still being made is a failure of its own: the host is unreachable for all questions.
     """
     causes = _causes(ended.value) if isinstance(ended, Failure) and ended.value is not None else []
     if any(isinstance(cause, ConnectingCancelledError) for cause in causes):

@@ -1,4 +1,4 @@
-"""The hosts of an upstream: the first that can answers, in order of preference."""
+"""The hosts of an upstream, asked in order of preference with failover to the next."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from oci_registry.upstream.questions import Kind, Question, Routing
 T = TypeVar("T")
 
 ROUNDS = 5
-"""How often all hosts are asked for a patient asker."""
+"""Rounds over all hosts for a patient caller."""
 LONGEST_WAIT = 10.0
-"""Seconds that a patient asker waits for a host that has asked for so much (``Retry-After``)."""
+"""Seconds that a patient caller waits for a rate limited host at most (``Retry-After``)."""
 FIRST_PAUSE = 0.25
 """Seconds before a second attempt, twice as many before each further one."""
 LONGEST_PAUSE = 15.0
@@ -43,7 +43,7 @@ _backoff = backoffPolicy(FIRST_PAUSE, LONGEST_PAUSE, 2.0, jitter=lambda: 0.0)
 
 @frozen
 class Answer(Generic[T]):
-    """What a host has answered. *permit* is its connection, to be released when it is needed no more."""
+    """What a host has answered. *permit* is its connection, to be released when it is no longer needed."""
 
     host: Host
     value: T
@@ -61,12 +61,12 @@ def verdict(errors: Sequence[RegistryError]) -> RegistryError:
     """Return the error that stands for what all hosts have answered.
 
     It is negative only if every one of them is: a host that could not be asked might know better. What
-    has happened now says more than that a circuit is open, but an answer of no use does not.
+    has happened now says more than that a circuit is open, but an unusable answer does not.
     """
     failures = [error for error in errors if not isinstance(error, ANSWERS)]
     passing = [e for e in failures if not isinstance(e, CircuitOpen | WrongAnswer)]
     circuits = [error for error in failures if isinstance(error, CircuitOpen)]
-    # One host may let us read what another does not have.
+    # One host may grant access to what another does not have.
     missing = [error for error in errors if not isinstance(error, Denied)]
     return (passing or circuits or failures or missing or list(errors))[0]
 
@@ -140,7 +140,7 @@ class HostGroup:
     ) -> list[Host]:
         """Return the hosts to ask, those with an open circuit last.
 
-        Where another can answer, or something stale can be shown, nobody waits for one that may still
+        Where another can answer, or something stale can be shown, no caller waits for one that may still
         be down: it is probed in the background. A blob is too large for that, and a probe itself.
         """
         hosts = [host for host in self.hosts if host.name not in routing.excluded]
@@ -170,7 +170,7 @@ class HostGroup:
         pauses = [
             max(
                 host.circuits.pause(question.kind, question),
-                # A server that the host has led to wants a pause as well.
+                # A server that the host redirects to may be rate limiting too.
                 error.seconds if isinstance(error, RateLimited) else 0.0,
             )
             for host, error in zip_longest(hosts, errors)
@@ -194,7 +194,7 @@ class HostGroup:
         return min(waits, default=0.0)
 
     async def sleep(self, seconds: float) -> None:
-        """Let so much time pass."""
+        """Wait for *seconds*."""
         if seconds > 0:
             await deferLater(self.clock, seconds)
 

@@ -27,7 +27,7 @@ from oci_registry.spec.errors import BadGateway
 from oci_registry.upstream.places import address_of
 
 MAX_ADDRESSES = 8
-"""Addresses of one host that are tried; whoever has its name can give it thousands."""
+"""Addresses of one host that are tried; the owner of its name can give it thousands."""
 AT_ONCE = 4
 """Names that are looked up at once; the reactor has ten threads for names."""
 WAITING = 64
@@ -151,7 +151,7 @@ class _Found:
 @implementer(IHostResolution)
 @frozen
 class _Resolution:
-    """A look-up under way, which nobody can stop."""
+    """A look-up in flight, which cannot be cancelled."""
 
     name: str
 
@@ -184,7 +184,7 @@ class _GuardedResolver:
 
         resolution = _Resolution(hostName)
         if address_of(hostName) is not None and is_public(hostName):
-            # Nobody is asked for it.
+            # It needs no look-up.
             look_up(lambda: None)
         elif address_of(hostName) is not None or not self._lookups.begin(look_up):
             resolutionReceiver.resolutionBegan(resolution)

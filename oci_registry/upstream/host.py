@@ -81,7 +81,7 @@ class Host:
                 permit = held or await self._permit(priority, question, deadline)
                 if admission.probed or not self.circuits.wait(question.kind, question):
                     break
-                # Much has happened to the host while others had their turn.
+                # The circuits may have changed while this request waited for its permit.
                 if permit is not held:
                     permit.release()
             except BaseException:
@@ -144,7 +144,7 @@ class Host:
         failure.trap(RegistryError, CancelledError)
 
     async def close(self) -> None:
-        """Ask no more, and close idle connections; what is under way goes on."""
+        """Stop probing and close idle connections; requests in flight continue."""
         self.metrics.retire()
         for probing in list(self._probing):
             probing.cancel()

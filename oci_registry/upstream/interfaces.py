@@ -34,13 +34,13 @@ class UpstreamBlob(Protocol):
         """
 
     def abandon(self) -> None:
-        """The body is not wanted: close the connection."""
+        """Cancel the download and close the connection."""
 
     def switch_decoding(self) -> bool:
-        """Its bytes were wrong: return whether the same hosts' may be right the next time.
+        """The bytes did not match the digest: return whether another download from the same hosts may.
 
-        They may where a host has encoded its body, and that was inflated or was not; it is then done
-        the other way.
+        They may where a host has sent a ``Content-Encoding``: a body that was inflated is taken as it
+        is the next time, and one that was not is inflated.
         """
 
 
@@ -49,7 +49,7 @@ class Page:
     """A part of a list of tags, and where the next part begins: after the tag *last*, or by *query*.
 
     *query* is that of upstream's link to it, clean and without ``ns``. There is no more if both are None.
-    *warning*: what upstream wants said about it, as a mirror does that lists what it has stored.
+    *warning*: the ``Warning`` that upstream sent with it, as a mirror does that lists what it has stored.
     """
 
     tags: tuple[str, ...]
@@ -72,7 +72,7 @@ class Referrers:
 
 
 class NoHostLeft(BadGateway):
-    """Every host has been tried for this."""
+    """All hosts have been tried, or are excluded."""
 
 
 class IncompleteList(WrongAnswer):
@@ -91,11 +91,11 @@ class Upstream(Protocol):
     """The source host that it answers for; the name it has in keys, metrics and messages."""
 
     configured: bool
-    """Whether somebody wrote it down, or a client named it."""
+    """Whether it is in the configuration; if not, a client named it."""
 
     @property
     def manifest_invalidation_time(self) -> float:
-        """Seconds that a tag is believed; more while little is left of a host's budget."""
+        """The max age of tags in seconds; longer while little is left of a host's rate limit."""
 
     stale_while_revalidate: float
     """Seconds beyond that that a tag is served while upstream is asked in the background."""
@@ -104,7 +104,7 @@ class Upstream(Protocol):
     """Seconds beyond the first that a tag is served when upstream cannot be asked."""
 
     believe_not_found: bool
-    """Whether a tag that upstream does not know any more is no longer served."""
+    """Whether a 404 ends the serving of a tag that is in the store."""
 
     blob_invalidation_time: float
     """Seconds that an object may lie unused."""
@@ -130,7 +130,7 @@ class Upstream(Protocol):
     ) -> UpstreamBlob:
         """Begin to download a blob, from none of the hosts *excluded*.
 
-        *size*: its length in bytes if it is known otherwise, so that a body of unannounced length is
+        *size*: its length in bytes if another source says it, so that a body of unannounced length is
         not over before. Raises `NoHostLeft` when these are all there are.
         """
 
@@ -141,7 +141,7 @@ class Upstream(Protocol):
         """
 
     def quarantine(self, digest: Digest, hosts: frozenset[str]) -> None:
-        """These hosts have sent wrong bytes for *digest*: ask others first for a while."""
+        """Ask these hosts last for *digest* for a while: they have sent wrong bytes."""
 
     async def blob_size(self, repository: str, digest: Digest) -> int | None:
         """Return a blob's size in bytes (HEAD), None if upstream does not say."""
@@ -166,4 +166,4 @@ class Upstream(Protocol):
         """Return what refers to a manifest; nothing where upstream keeps no such lists at all."""
 
     def close(self) -> Deferred[None]:
-        """Close idle connections; what is under way goes on."""
+        """Close idle connections; downloads in flight continue."""

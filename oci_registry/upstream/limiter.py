@@ -1,4 +1,4 @@
-"""How many requests a host gets at once, and which is next: by priority, repositories in turn."""
+"""The connection limiter of a host: permits by priority, round robin over repositories."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oci_registry.upstream.questions import Priority
 MAX_WAITING = 4096
 """Requests that may wait for one host."""
 FEW = 8
-"""Connections of which none is put aside for repositories that have none yet: fewer than these."""
+"""The fewest connections with which one is reserved for repositories that have none yet."""
 
 
 class Permit:

@@ -23,7 +23,7 @@ _WINDOW = re.compile(r";\s*w\s*=\s*([0-9]{1,9})", re.ASCII)
 
 @frozen
 class Quantity:
-    """A number of requests; *window* in seconds, None where it is not told."""
+    """A number of requests; *window* in seconds, None if the host did not send it."""
 
     count: int
     window: float | None

@@ -1,4 +1,4 @@
-"""How a host is told which registry is meant: the query field ``ns``.
+"""The query field ``ns``, which names the registry that is meant to a shared host.
 
 A host that is not the registry itself may be a mirror of many (another instance of this daemon, one
 of spegel): asked without ``ns`` it takes every name for one of its default registry, and answers with
@@ -59,7 +59,7 @@ class NsField:
     def is_another(self, status: int, about: str | None) -> bool:
         """Whether a good answer, with ``OCI-Namespace`` *about*, shows that the field was ignored.
 
-        Whoever is asked for one registry may call it otherwise; a shared host must not.
+        A host of a single registry may use another name for it; a shared host must not.
         """
         return self._strict and status <= _LAST_GOOD and not is_about(self._namespace, about)
 
@@ -86,7 +86,7 @@ def registry_meant(namespace: str, host: HostSettings) -> str:
 
 
 def asks_with_ns(namespace: str, host: HostSettings) -> bool:
-    """Whether *host* has to be told that *namespace* is meant: it is neither that nor an alias of it.
+    """Whether requests to *host* need ``ns``: it is neither *namespace* nor an alias of it.
 
     A namespace that is no host's name (``mirror``) is one of this daemon's own and means nothing to
     others, unless a client has named it, for a shared host to know.
@@ -112,5 +112,5 @@ def with_ns(url: str, namespace: str) -> str:
 
 
 def is_about(namespace: str, answered: str | None) -> bool:
-    """Whether an answer is about *namespace*, as far as its ``OCI-Namespace`` tells."""
+    """Whether an answer is about *namespace*, judged by its ``OCI-Namespace``."""
     return answered is None or fold_alias(answered.strip().lower()) == namespace

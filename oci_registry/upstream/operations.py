@@ -93,7 +93,7 @@ async def open_blob(
     *,
     inflate: bool | None = None,
 ) -> HttpBlob:
-    """Begin to download a blob, or a part of it; the host may send the whole instead.
+    """Begin to download a blob, or a part of it; the host may send the whole blob.
 
     *validator*: what this host's last answer had. *inflate*: whether to undo a coding, None to guess.
     """
@@ -122,7 +122,7 @@ async def open_blob(
 
 
 async def head_blob(exchange: Exchange, repository: str, digest: Digest) -> int | None:
-    """Return a blob's size in bytes as HEAD tells it, None if it does not."""
+    """Return a blob's size in bytes from HEAD, None if the answer has none."""
     reply = await exchange.send("HEAD", f"{repository}/blobs/{digest}")
     response = reply.response
     if response.code in (405, 501):
@@ -137,7 +137,7 @@ async def head_blob(exchange: Exchange, repository: str, digest: Digest) -> int 
 
 
 def _is_whole(reply: Reply) -> bool:
-    """Whether an answer has all of what was asked for; a 206 may, though nobody asked for a part."""
+    """Whether an answer has all of what was asked for; a 206 without a range request may."""
     response = reply.response
     if response.code != 206:
         return response.code in _WHOLE

@@ -11,7 +11,7 @@ from oci_registry.config.settings import EgressSettings, HostSettings, ProxySett
 from oci_registry.upstream.places import Place, address_of
 
 CREDENTIALS_WANTED = 407
-"""The status of a proxy that asks who we are, or does not believe it."""
+"""The status of a proxy that requires credentials, or rejects them (RFC 9110 section 15.5.8)."""
 
 
 class ProxyFailed(Exception):
@@ -24,7 +24,7 @@ class ProxyFailed(Exception):
 
 
 class ProxyRefused(Exception):
-    """A proxy answered with a *status* that opens no tunnel; *known*: it was told who we are."""
+    """A proxy answered with a *status* that opens no tunnel; *known*: credentials were sent."""
 
     def __init__(self, proxy: Place, status: int, *, known: bool) -> None:
         super().__init__(str(proxy), status)
@@ -85,7 +85,7 @@ class Proxies:
         """Return the proxy by which to reach *place* for a URL with *scheme*; None: without one.
 
         The host's own proxy is for everything that it leads to as well, and ``NO_PROXY`` then
-        excludes other places only: who gave the host a proxy meant that.
+        excludes other hosts only: a proxy that is set for a host is always used.
         """
         if self.settings.direct:
             return None

@@ -81,6 +81,6 @@ class Routing:
 
 
 PATIENT = Routing(patient=True, wait=True)
-"""For askers who have nothing else to show."""
+"""For callers that have nothing stored to serve."""
 IMPATIENT = Routing()
-"""For askers who have."""
+"""For callers that have."""

@@ -39,7 +39,7 @@ class SharedCircuits(Circuits):
         super().record_success(area, question)
 
     def record_limit(self, area: Area, question: Question, seconds: float) -> None:
-        """The server wants no such request for so many seconds."""
+        """The server has rate limited such requests for *seconds*."""
         self._reached(area, question)
         super().record_limit(area, question, seconds)
 
@@ -58,7 +58,7 @@ class SharedCircuits(Circuits):
         super().record_failure(area, question, error, admission)
 
     def _reached(self, area: Area, question: Question) -> None:
-        # Where a host leads to is chosen by whoever is behind it, so that is no part of its own circuits.
+        # The registry behind a host chooses its redirects, so they have circuits of their own.
         if isinstance(area, Kind):
             self._reach.record_success(area, question)
 

@@ -1,4 +1,4 @@
-"""A remote registry: all its hosts, its negative answers, and who has sent wrong bytes."""
+"""A remote registry: its hosts, its negative cache, and the quarantine of hosts that sent wrong bytes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from oci_registry.upstream.tags import TagsLister
 T = TypeVar("T")
 
 QUARANTINE = 600.0
-"""Seconds that a host is asked last for what it has sent wrong."""
+"""Seconds that a host is asked last for a blob of which it has sent wrong bytes."""
 STRETCH = 4.0
 """How much longer the max age of tags is while little is left of a host's budget,"""
 STRETCHED = 600.0
@@ -130,8 +130,8 @@ class RemoteRegistry:
     async def blob_size(self, repository: str, digest: Digest) -> int | None:
         """Return a blob's size in bytes, None if upstream does not say.
 
-        What ``HEAD`` does not tell, the head of the answer to a ``GET`` may, whose body is dropped. A
-        host that limits us is not asked twice.
+        If ``HEAD`` has no length, a ``GET`` may, whose body is dropped. A rate limited host is not
+        asked twice.
         """
         try:
             size = await self._ask(
@@ -198,7 +198,7 @@ class RemoteRegistry:
             return Referrers((), listed=False)
 
     def quarantine(self, digest: Digest, hosts: frozenset[str]) -> None:
-        """These hosts have sent wrong bytes for *digest*: ask others first for a while."""
+        """Ask these hosts last for *digest* for a while: they have sent wrong bytes."""
         for host in hosts:
             self._quarantined[digest, host] = None
 
@@ -207,7 +207,7 @@ class RemoteRegistry:
         return frozenset(name for name in names if (digest, name) in self._quarantined)
 
     def close(self) -> Deferred[None]:
-        """Close idle connections; what is under way goes on."""
+        """Close idle connections; downloads in flight continue."""
         return Deferred.fromCoroutine(self._group.close())
 
     async def _ask(self, question: Question, operation: Operation[T], routing: Routing) -> T:

@@ -11,10 +11,10 @@ from oci_registry.streams.pressure import BackPressure
 
 @implementer(IConsumer, IPushProducer)
 class Relay:
-    """The one producer that the consumer sees, whoever sends at the moment.
+    """The one producer that the consumer sees, whichever host sends at the moment.
 
     *position* is where in the blob the consumer's next byte is. What a host sends from before that
-    is skipped. Who would go on sending from *stop* on is stopped there.
+    is skipped. A host that sends more is stopped at *stop*.
     """
 
     def __init__(self, consumer: IConsumer, position: int, stop: int | None) -> None:
@@ -30,7 +30,7 @@ class Relay:
         self._running: Deferred[None] | None = None
 
     def begin(self, running: Deferred[None]) -> None:
-        """*running* is what moves the bytes; it is cancelled when the consumer wants no more."""
+        """*running* is what moves the bytes; it is cancelled when the consumer stops."""
         self._running = running
 
     def expect(self, sender: str, start: int, end: int | None) -> None:
@@ -68,13 +68,14 @@ class Relay:
         self._pressure.pause()
 
     def resumeProducing(self) -> None:
-        """The consumer wants more."""
+        """The consumer is ready for more bytes."""
         self._pressure.resume()
 
     def stopProducing(self) -> None:
-        """The consumer wants no more at all."""
+        """The consumer needs no more bytes: cancel the transfer."""
         self.stopped = True
-        if self._pressure.registered:
-            self._pressure.stop()
-        elif self._running is not None:
+        registered = self._pressure.registered
+        # A body that is only about to begin is stopped as soon as it has.
+        self._pressure.stop()
+        if not registered and self._running is not None:
             self._running.cancel()

@@ -1,4 +1,4 @@
-"""A blob's body that outlives its connections: where one breaks, another goes on."""
+"""A blob's body that is resumed over another connection when one breaks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _EndOfPart(BadGateway):
 
 
 class _EndOfUnannounced(BadGateway):
-    """A body of unannounced length has ended before the length that a manifest tells."""
+    """A body of unannounced length has ended before the length that a manifest announces."""
 
 
 class ResumingBlob:
@@ -55,7 +55,7 @@ class ResumingBlob:
     a break: a body that is half served does not queue again at that host, and at others goes before
     those that have nothing yet.
 
-    The length that a host announces counts. One that a manifest tells is a hint, by which a body that
+    The length that a host announces counts. One from a manifest is a hint, by which a body that
     has ended too early may be known.
     """
 
@@ -98,12 +98,12 @@ class ResumingBlob:
         return all(self._odd[host] > ODD for host in hosts)
 
     def abandon(self) -> None:
-        """The body is not wanted: close the connection."""
+        """Cancel the download and close the connection."""
         self._answer.value.abandon()
         self._answer.permit.release()
 
     def switch_decoding(self) -> bool:
-        """Its bytes were wrong: return whether the same hosts' may be right the next time."""
+        """The bytes did not match the digest: return whether another download from the same hosts may."""
         possible = [
             self._decodings.switch(self._wanted.digest, host, inflated)
             for host, inflated in self._inflated.items()
@@ -143,7 +143,7 @@ class ResumingBlob:
                 self._odd.clear()
             in_parts = isinstance(error, _EndOfPart) and moved >= SMALLEST
             hasty = 0 if moved >= AMPLE or in_parts else hasty + 1
-            # Whoever has let the body stand still once costs its readers as long the next time.
+            # A host that has stalled once may stall as long the next time.
             again = in_parts or (moved >= AMPLE and not isinstance(error, TimedOut))
             last = frozenset() if again else frozenset({answer.host.name})
             if isinstance(error, _EndOfUnannounced):
@@ -201,7 +201,7 @@ class ResumingBlob:
         return self._announced is None or self._announced > position
 
     async def _send(self, answer: Answer[HttpBlob], relay: Relay) -> RegistryError | None:
-        """Let one body be sent; return why it is not all that was wanted, None if it is."""
+        """Send one body; return the reason why it is incomplete, None if it is complete."""
         body, name = answer.value, answer.host.name
         relay.expect(name, body.start, body.stop)
         began = relay.position

@@ -111,7 +111,7 @@ class Session:
         self._others: LRUCache[str, Authenticator] = LRUCache(MAX_TARGETS)
 
     async def close(self) -> None:
-        """Close idle connections; what is under way goes on."""
+        """Close idle connections; requests in flight continue."""
         await self._http.close()
 
     def explain(self, error: BaseException | None) -> RegistryError:
@@ -225,7 +225,7 @@ class Session:
         origin = at.origin
         auth = self._others.get(origin)
         if auth is None:
-            # Anonymously, unless the operator has said who we are there.
+            # Without credentials, unless some are configured for that host.
             host = self._settings_of(origin) or HostSettings(at.authority)
             auth = self._others[origin] = Authenticator(
                 self._http,
@@ -235,7 +235,7 @@ class Session:
                 host.token_servers,
                 self._user_agent,
             )
-        # Another registry may call the repository otherwise.
+        # Another registry may have another name for the repository.
         found = _NAME_IN_PATH.match(at.path)
         repository = call.question.repository if found is None else found[1]
         scope = f"repository:{repository}:pull"
@@ -268,7 +268,7 @@ class Session:
             admission = await self._circuits.admit(area, call.question, left, wait=call.wait)
             return await admission.watch(self._in_time(call, area, work))
         except Denied:
-            # That is about the repository, whoever says it.
+            # That concerns the repository, whichever server says it.
             raise
         except RegistryError as error:
             raise TargetFailed(error) from None
@@ -295,7 +295,7 @@ class Session:
 
 
 def _may_hide(response: IResponse) -> bool:
-    """Whether an answer may be what a registry gives to those who do not say who they are."""
+    """Whether an answer may be a registry's way to hide private content from anonymous clients."""
     if response.code == 200:
         return (header(response, "Content-Type") or "").lower().startswith("text/html")
     return response.code in (401, 403, 404)

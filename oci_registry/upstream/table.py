@@ -38,7 +38,7 @@ class CatchAll(Protocol):
         """Return the upstream for a registry, which is to be closed before this."""
 
     def close(self) -> Deferred[None]:
-        """Close idle connections; what is under way goes on."""
+        """Close idle connections; downloads in flight continue."""
 
 
 @frozen
@@ -178,7 +178,7 @@ class UpstreamTable:
         return upstream
 
     def configure(self, configured: Iterable[UpstreamSettings]) -> Changes:
-        """Have these upstreams configured from now on, and tell what that changes.
+        """Configure these upstreams from now on, and return what that changes.
 
         Those whose settings are the same stay as they are. The others are closed, and what is under
         way at them goes on. If the entry for all registries without one is another now, so are all
@@ -205,7 +205,7 @@ class UpstreamTable:
             raise
         before, self._configured = self._configured, {**kept, **made}
         _close(upstream for namespace, upstream in before.items() if namespace not in kept)
-        # Whoever was named by clients is now asked as configured.
+        # An upstream that clients named is replaced by the configured one.
         named = [self._dynamic.pop(name, None) for name in (made if same else [*self._dynamic])]
         _close(upstream for upstream in named if upstream is not None)
         if self._catch_all is not None and not same:
@@ -235,7 +235,7 @@ class UpstreamTable:
 
 
 def _close(upstreams: Iterable[Upstream]) -> None:
-    """Close upstreams, whose idle connections nobody needs to wait for."""
+    """Close upstreams without waiting for their idle connections."""
     for upstream in upstreams:
         upstream.close()
 

@@ -1,4 +1,4 @@
-"""Contexts for TLS: whom an upstream's hosts trust, and to whom they show who we are.
+"""TLS contexts: trusted certificate authorities and client certificates of each host.
 
 There may be hundreds of upstreams, each with a certificate authority of its own. So what is in their
 files is checked at once, but contexts are made when a connection needs them, are shared by all who
@@ -50,11 +50,11 @@ class _Pem:
         return cls(content, sha256(content).digest())
 
     def certificates(self) -> list[x509.Certificate]:
-        """Return the certificates in it, of which there is at least one."""
+        """Return the certificates in it, at least one."""
         return x509.load_pem_x509_certificates(self.content)
 
     def key(self) -> Any:
-        """Return the private key, which is not encrypted: nobody is there to be asked."""
+        """Return the private key, which must not be encrypted."""
         return load_pem_private_key(self.content, None)
 
 
@@ -64,7 +64,7 @@ _checked: WeakValueDictionary[bytes, _Pem] = WeakValueDictionary()
 
 @frozen
 class _Identity:
-    """All that makes two contexts different: whom they trust, and what they show."""
+    """The cache key of a context: trusted authorities and client certificate."""
 
     verified: bool = True
     authorities: _Pem | None = None
@@ -128,7 +128,7 @@ def _read_key(path: str) -> _Pem:
 
 
 def _identity(settings: HostSettings) -> _Identity:
-    """Return whom an upstream's host trusts, and what we show to it."""
+    """Return the trusted authorities and the client certificate for a host."""
     verified = not settings.accept_invalid_certs
     authorities = client = key = None
     if verified and settings.ca_file is not None:
@@ -175,14 +175,14 @@ def _new_context(identity: _Identity) -> VerifyingContext:
 
 @cache
 def _system_context() -> SSL.Context:
-    """Return a context that trusts whom the system trusts."""
+    """Return a context that trusts the system's certificate authorities."""
     context: SSL.Context = CertificateOptions(trustRoot=platformTrust()).getContext()
     return context
 
 
 @cache
 def _plain_context() -> VerifyingContext:
-    """Return the context of whoever has nothing special."""
+    """Return the context of hosts without TLS settings."""
     return VerifyingContext(_system_context(), verified=True)
 
 

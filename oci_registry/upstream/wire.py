@@ -106,7 +106,7 @@ class Head:
         # The status line and the empty one at the end are no headers.
         if head.count(b"\n") - 2 > MAX_HEADERS:
             raise Unusable(f"sent more than {MAX_HEADERS} headers")
-        # Chunks frame the body, whatever length is told beside them (RFC 9112 section 6.3).
+        # Chunks frame the body, whatever Content-Length says (RFC 9112 section 6.3).
         if not self._bodiless and _CODINGS.search(head) is None:
             check_lengths(head)
 
@@ -171,7 +171,7 @@ class _Chunks(_ChunkedTransferDecoder):
 class BoundedProtocol(HTTP11ClientProtocol):
     """Speaks HTTP/1.1, and hangs up on a server whose head goes beyond the limits.
 
-    The head is given to Twisted's parser as a whole, which otherwise reads any number of lines. The
+    The head is given to Twisted's parser as a whole, which by itself reads any number of lines. The
     body is bounded by whoever reads it; the lines between chunks, and trailers, by Twisted.
     """
 
@@ -193,7 +193,7 @@ class BoundedProtocol(HTTP11ClientProtocol):
         if parser is None or head is None or not parser.line_mode:
             super().dataReceived(data)  # type: ignore[no-untyped-call]
             return
-        # Else the request would be sent again, as if nobody had answered.
+        # Else the request would be sent again, as if there had been no answer.
         parser._everReceivedData = True
         try:
             complete = head.add(data)
@@ -203,7 +203,7 @@ class BoundedProtocol(HTTP11ClientProtocol):
             self._giveUp(Failure())
 
     def _read(self, parser: HTTPClientParser, head: bytes, rest: bytes) -> None:
-        """Let a head be parsed, and then what has arrived of the body."""
+        """Parse a head, and then what has arrived of the body."""
         self._head = None
         parser.MAX_LENGTH = MAX_HEAD
         # Bytes after an answer without a body belong to nothing that was asked on this connection.
@@ -215,7 +215,7 @@ class BoundedProtocol(HTTP11ClientProtocol):
         except ParseError:
             raise
         except (ValueError, LookupError, AttributeError, TypeError) as error:
-            # A header without a name, a transfer coding that nobody knows.
+            # A header without a name, an unknown transfer coding.
             raise ParseError(str(error), head[:80]) from None
         if self._parser is parser:
             request.persistent = persistent

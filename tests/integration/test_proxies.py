@@ -301,5 +301,5 @@ class Trouble(ProxyTestCase):
         host, _, port = other.host.rpartition(":")
         client = self.by_proxy(ProxySettings(host, int(port)))
         message = await self.error(client.manifest(APP, LATEST), BadGateway, HOST)
-        self.assertIn("it answered 400", message)
+        self.assertIn("status 400", message)
         await other.stop()

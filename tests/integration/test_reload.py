@@ -76,13 +76,13 @@ class Reloading(MirrorTestCase):
         self.assertEqual(200, (await self.client.get(path)).status)
         connections = self.registry.connections
         self.write(("b.example", other, ""), stays)
-        self.assertIn("again: added b.example", await self.reload())
+        self.assertIn("upstreams: added b.example", await self.reload())
         self.assertEqual(200, (await self.client.get(path)).status)
         self.assertEqual((["token-1"], connections), (tokens.given, self.registry.connections))
         added = await self.client.get("/v2/b.example/team/app/manifests/1")
         self.assertEqual(200, added.status)
         self.write(stays)
-        self.assertIn("again: removed b.example", await self.reload())
+        self.assertIn("upstreams: removed b.example", await self.reload())
         await until(lambda: not other.channels)
 
     @running
@@ -101,7 +101,7 @@ class Reloading(MirrorTestCase):
             self.assertEqual(["ns=b.example"], [one.query for one in asked.asked])
             self.write(('"*"', after, ""), stays)
             if asked is before:
-                self.assertIn("again: changed *", await self.reload())
+                self.assertIn("upstreams: changed *", await self.reload())
         await until(lambda: not before.channels)
         self.assertEqual(1, self.registry.connections)
 
@@ -116,7 +116,7 @@ class Reloading(MirrorTestCase):
             self.assertEqual(404, (await self.client.get(path)).status)
         self.assertEqual(1, self.registry.count("/manifests/"))
         self.write(("a.example", other, ""))
-        self.assertIn("again: changed a.example", await self.reload())
+        self.assertIn("upstreams: changed a.example", await self.reload())
         self.assertEqual(200, (await self.client.get(path)).status)
         page = (await self.client.get("/metrics")).body.decode()
         labels = f'{{host="{other.host}",namespace="a.example"}}'
@@ -137,7 +137,7 @@ class Reloading(MirrorTestCase):
         path = "/v2/a.example/team/app/manifests/1"
         self.assertEqual(502, (await self.client.get(path)).status)
         authority.write_bytes(new.certificate)
-        self.assertIn("again: changed a.example", await self.reload())
+        self.assertIn("upstreams: changed a.example", await self.reload())
         self.assertEqual(200, (await self.client.get(path)).status)
 
     @running
@@ -224,7 +224,7 @@ class Process(ProcessTestCase):
         daemon.process.signalProcess("TERM")
         await until(lambda: b" stopping" in daemon.output)
         daemon.process.signalProcess("HUP")
-        await until(lambda: b"not read again" in daemon.output)
+        await until(lambda: b"reload skipped" in daemon.output)
         gate.callback(None)
         await pulling.done
         self.assertTrue(pulling.body == data, "the bytes differ")

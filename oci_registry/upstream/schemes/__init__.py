@@ -1,1 +1,1 @@
-"""How an upstream wants to be shown who is asking."""
+"""Authentication schemes of upstreams."""

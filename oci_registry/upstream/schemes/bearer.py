@@ -129,7 +129,7 @@ class TokenSource:
         return token
 
     async def _fetch(self, key: TokenKey) -> Token:
-        """Fetch a token, or fail in time: whoever waits for it would wait with a stuck one."""
+        """Fetch a token, or fail in time: all waiting requests would hang with a stuck one."""
         fetched = Deferred.fromCoroutine(self._servers.fetch(key))
         try:
             token = await fetched.addTimeout(TOKEN_TIMEOUT, self._clock, too_late)

@@ -134,7 +134,7 @@ class TokenServers:
         )
 
     async def _ask(self, key: TokenKey) -> IResponse:
-        """Ask with GET; with POST where the server wants that, or the credential needs it."""
+        """Ask with GET; with POST where the server requires that, or the credential needs it."""
         credentials = self._credentials
         if credentials is not None and credentials.username == _IDENTITY_TOKEN:
             return await self._post(

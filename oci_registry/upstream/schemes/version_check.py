@@ -1,4 +1,4 @@
-"""What a registry asks of who shows nothing at ``/v2/`` (the API version check).
+"""The challenge of a registry to a request without credentials at ``/v2/`` (the API version check).
 
 Some challenge there alone: for whoever shows nothing a private repository does not exist, is
 forbidden, or is a page to log in.
@@ -19,7 +19,7 @@ from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.failures import explain, header, refuse, too_late
 
 REMEMBERED = 300.0
-"""Seconds for which an answer is used, also one that challenges nobody."""
+"""Seconds for which an answer is used, also one without a challenge."""
 CHECK_TIMEOUT = 15.0
 """Seconds that ``/v2/`` has to answer."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -42,7 +42,7 @@ class VersionCheck:
     async def challenges(self) -> tuple[Challenge, ...]:
         """Return what is asked for, without scopes; nothing if that is nothing.
 
-        A registry that cannot answer is asked again by the next who comes. Raises `RegistryError`.
+        A registry that cannot answer is asked again by the next request. Raises `RegistryError`.
         """
         if self._until is not None and self._clock.seconds() < self._until:
             return self._found
@@ -66,7 +66,7 @@ class VersionCheck:
                 raise refuse(response, self._host, NameUnknown, "/v2/", self._clock.seconds())
             if response.code == 401:
                 lines = read_lines(response.headers.getRawHeaders(b"WWW-Authenticate") or ())
-                # Some name a scope here, which is an example and nobody's question.
+                # Some name a scope here, which is only an example.
                 return tuple(challenge.without("scope") for challenge in parse_challenges(lines))
             target = _redirected(at, response)
             if target is None or target.origin != at.origin:

@@ -1,4 +1,4 @@
-"""The HTTP client below the upstreams: what it asks for, whom it believes."""
+"""The HTTP client below the upstreams: what it asks for, which certificates it trusts."""
 
 from __future__ import annotations
 

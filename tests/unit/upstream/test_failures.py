@@ -134,9 +134,9 @@ class Explained(SynchronousTestCase):
             (ProxyFailed(proxy, tls("bad thing")), BadGateway, "TLS: bad thing"),
             (ProxyFailed(proxy, DNSLookupError()), BadGateway, "could not be resolved"),
             (ProxyFailed(proxy, DeferredTimeout()), TimedOut, "did not answer in time"),
-            (ProxyRefused(proxy, 403, known=False), BadGateway, "it answered 403"),
-            (ProxyRefused(proxy, 503, known=True), BadGateway, "it answered 503"),
-            (ProxyRefused(proxy, 504, known=False), GatewayTimeout, "it answered 504"),
+            (ProxyRefused(proxy, 403, known=False), BadGateway, "status 403"),
+            (ProxyRefused(proxy, 503, known=True), BadGateway, "status 503"),
+            (ProxyRefused(proxy, 504, known=False), GatewayTimeout, "status 504"),
             (ProxyRefused(proxy, 407, known=False), BadGateway, "requires credentials"),
             (ProxyRefused(proxy, 407, known=True), BadGateway, "rejected our credentials"),
         ):

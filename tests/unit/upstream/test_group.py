@@ -172,7 +172,7 @@ class Verdicts(QuestionsTestCase):
     """What all hosts together have said."""
 
     def test_no_only_from_all(self) -> None:
-        """A no is one only if nobody might know better."""
+        """An answer is negative only if no host could have a positive one."""
         no, denied, broken = ManifestUnknown("no"), Denied("no"), BadGateway("?")
         self.assertIs(no, verdict([denied, no]))
         self.assertIs(no, verdict([no, denied]))

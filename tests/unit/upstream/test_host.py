@@ -41,7 +41,7 @@ class Queue(QuestionsTestCase):
     names = (A,)
 
     def test_max_connections(self) -> None:
-        """No host gets more requests at once than it may; who waits in vain is told so."""
+        """No host gets more requests at once than it may; one that waits in vain gets an error."""
         self.connect(max_connections=2)
         held: list[Deferred[FakeResponse]] = [Deferred() for _ in range(3)]
         answers = list(held)
@@ -247,7 +247,7 @@ class Failures(QuestionsTestCase):
         self.works()
 
     def test_cancelled_in_a_small_body(self) -> None:
-        """Who leaves in the middle of an answer says nothing about the host, and nobody else is asked."""
+        """A caller that cancels in the middle of an answer counts as no failure, and no other host is asked."""
         answer = Held(body=b"[", length=100)
         self.answer(A, answer)
         for _ in range(FAILURES):

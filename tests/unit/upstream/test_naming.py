@@ -1,4 +1,4 @@
-"""Who is told which registry is meant."""
+"""Which hosts get the field ``ns``."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ class Refusing(SynchronousTestCase):
         self.assertFalse(field.may_refuse(400))
 
     def test_shared(self) -> None:
-        """A shared host is never asked without it, nor believed if it answers about another registry."""
+        """A shared host is never asked without it, and its answer about another registry is rejected."""
         shared, other = (NsField("quay.io", evolve(MIRROR, shared=yes)) for yes in (True, False))
         for status in REFUSALS:
             self.assertFalse(shared.may_refuse(status))

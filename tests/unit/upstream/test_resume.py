@@ -142,7 +142,7 @@ class Broken(ResumeTestCase):
         self.assertEqual(1 + self.settings.retries, self.asked_of(A))
 
     def test_unknown_length(self) -> None:
-        """A body without a length goes on too, and the end that the rest tells is believed."""
+        """A body without a length goes on too, and the end that the rest announces is trusted."""
 
         def unsized(sent: Sent) -> Answer:
             return FakeResponse(body=DATA[:AMPLE], sized=False, error=CUT)
@@ -295,7 +295,7 @@ class Limited(ResumeTestCase):
         self.fails(sent, TooManyRequests)
 
     def test_everything_down(self) -> None:
-        """Hosts that are all set aside end it after some minutes."""
+        """Open circuits of all hosts end it after some minutes."""
         self.in_turn(A, lambda s: short(s, AMPLE), lambda _: Deferred())
         self.answer(B, lambda _: Deferred())
         sent = self.pump()

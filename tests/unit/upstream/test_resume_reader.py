@@ -166,7 +166,7 @@ class Quarantined(ResumeTestCase):
     """Hosts that have sent wrong bytes."""
 
     def test_asked_last(self) -> None:
-        """Who has sent wrong bytes for a digest is asked last for it, and first for others."""
+        """A host that has sent wrong bytes for a digest is asked last for it, and first for others."""
         self.upstream.quarantine(BLOB, frozenset({A}))
         self.whole(self.pump())
         self.assertEqual((0, 1), (self.asked_of(A), self.asked_of(B)))

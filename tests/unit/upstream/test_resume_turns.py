@@ -1,4 +1,4 @@
-"""A body that breaks keeps its turn, and no slot is lost, whatever happens to it."""
+"""A body that breaks keeps its permit, and no permit is lost, whatever happens to it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Turns(ResumeTestCase):
         return self.start(self.upstream.blob(APP, BLOB))
 
     def test_keeps_its_slot(self) -> None:
-        """Over breaks, failures and pauses a body keeps its slot, and gives it on when it is over."""
+        """Over breaks, failures and pauses a body keeps its permit, and releases it when it is over."""
         held = self.held()
         self.in_turn(A, lambda _: held, lambda _: FakeResponse(500), blob_of(DATA))
         self.answer(B, FakeResponse(500))
@@ -65,7 +65,7 @@ class Turns(ResumeTestCase):
         self.over()
 
     def test_stopped_in_a_break(self) -> None:
-        """Who wants no more during a break gives the slot back."""
+        """A reader that stops during a break releases the permit."""
         for after in (0.0, 1.0):
             self.connect(max_connections=2)
             self.in_turn(A, lambda s: short(s, 1000), lambda _: Deferred())
@@ -105,7 +105,7 @@ class Anything(ResumeTestCase):
         st.sampled_from([1.0, 15.0, 60.0]),
     )
     def test_no_slot_is_lost(self, script: list[str], steps: list[str], seconds: float) -> None:
-        """Whatever they answer, and whoever leaves, every reader gets right bytes and every slot is free."""
+        """Whatever they answer, and whoever leaves, every reader gets right bytes and every permit is free."""
         self.setUp()
         self.connect(max_connections=3, remember_not_found=0.0)
         answers = [ANSWERS[name] for name in script]

@@ -178,7 +178,7 @@ class Shown(PolicyTestCase):
         return got is not None and "mirror" in got.subject.rfc4514_string()
 
     def test_demanded(self) -> None:
-        """A server that demands one gets it, with the chain that leads to whom it believes."""
+        """A server that demands one gets it, with the chain to an authority that it trusts."""
         demanding = self.server.server(clients=self.authority)
         handshake = Handshake(self.policy(), demanding)
         handshake.run()

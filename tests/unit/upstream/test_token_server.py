@@ -1,4 +1,4 @@
-"""What token servers are asked and answer, and who is not shown any credentials."""
+"""What token servers are asked and answer, and which servers get no credentials."""
 
 from __future__ import annotations
 
