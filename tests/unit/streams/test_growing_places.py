@@ -145,7 +145,7 @@ class Lost(PlacesTestCase):
         self.assertIsNone(self.lost(slow, seen).cause)
 
     def test_dropped_at_the_edge_of_a_full_disk(self) -> None:
-        """Who is far behind in the file, while the disk is full, is let go too if it holds up others."""
+        """Who is far behind in the file, while the disk is full, is dropped too if it holds up others."""
         self.file.full_at = 5 * MIB
         blob = self.make()
         fast, slow = Reader(blob.follow()), Reader(blob.follow(), STEP)
@@ -234,7 +234,7 @@ class Found(PlacesTestCase):
             self.assertFalse(self.successResultOf(blob.finish()))
 
     def test_slow(self) -> None:
-        """However slow it is, it is not let go: it holds up nobody but itself."""
+        """However slow it is, it is not dropped: it holds up nobody but itself."""
         blob = self.make(stored=False, had=Prefix(MIB, Digest.of(DATA[:MIB])))
         reader = Reader(blob.follow(MIB), STEP)
         while blob.received < len(DATA):

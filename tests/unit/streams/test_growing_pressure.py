@@ -179,8 +179,8 @@ class FailingStore(PressureTestCase):
         self.assertEqual(len(slow.got), 60 * STEP)
         self.complete(blob, fast, slow)
 
-    def test_stalled_reader_is_let_go(self) -> None:
-        """Without a file, a reader who holds up another is let go, and the other gets everything."""
+    def test_stalled_reader_is_dropped(self) -> None:
+        """Without a file, a reader who holds up another is dropped, and the other gets everything."""
         blob = self.make(stored=False)
         fast, stalled = Reader(blob.follow()), Reader(blob.follow())
         stalled.read(1)
@@ -197,7 +197,7 @@ class FailingStore(PressureTestCase):
         self.complete(blob, fast)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_slow_reader_alone_is_not_let_go(self) -> None:
+    def test_slow_reader_alone_is_not_dropped(self) -> None:
         """Without a file, a reader who holds up nobody but itself may take its time."""
         blob = self.make(stored=False)
         slow = Reader(blob.follow(), STEP)
@@ -209,7 +209,7 @@ class FailingStore(PressureTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_stall_ends_with_upstream(self) -> None:
-        """When upstream has sent everything, nobody is held up any more, and nobody let go."""
+        """When upstream has sent everything, nobody is held up any more, and nobody is dropped."""
         blob = self.make(stored=False)
         fast, slow = Reader(blob.follow()), Reader(blob.follow())
         slow.read(1)
