@@ -1,4 +1,4 @@
-"""Blobs by digest, on a driver: verified before they are served, counted while they are read."""
+"""The store of blobs by digest, which are verified before they are served."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _REMEMBERED = 1000
 
 
 class StoredBlob:
-    """An open blob of the store; close it, or everything read from it, when done."""
+    """An open blob of the store; close it, or its source, when done."""
 
     def __init__(
         self, digest: Digest, stored: IStoredObject, readers: Counter[Digest], head_at: int = 0
@@ -46,7 +46,7 @@ class StoredBlob:
         return StoredSource(self, self._stored, start, stop, head)
 
     def close(self) -> None:
-        """Give the object back. Idempotent."""
+        """Close the object. Idempotent."""
         if self._open:
             self._open = False
             self._readers[self.digest] -= 1
@@ -56,7 +56,7 @@ class StoredBlob:
 
 
 class StoredSource:
-    """A range of a stored blob; read one chunk ahead of its consumer where reading means waiting."""
+    """A range of a stored blob, with one chunk of read-ahead if reads are slow."""
 
     def __init__(
         self, blob: StoredBlob, stored: IStoredObject, start: int, stop: int, head: bytes
@@ -87,7 +87,7 @@ class StoredSource:
     def _take_late(self, data: bytes, limit: int) -> bytes:
         data = self._take(data, limit)
         if data and not self._closed:
-            # What had to be waited for once will have to be again: begin with the next at once.
+            # This read had to wait, so the next one will too: start it now.
             self._ahead = self._fetch(limit)
         return data
 
@@ -108,10 +108,10 @@ class StoredSource:
 
 
 class BlobStore:
-    """What the registry room keeps blobs in.
+    """Blobs by digest, on a driver.
 
-    *check_always*: hash a blob on every opening, not only the first time that a blob which somebody
-    else put there is opened. All methods may raise `StoreError`.
+    A blob that another program has put there is hashed when it is first opened. *check_always*: hash
+    every blob on every opening. All methods may raise `StoreError`.
     """
 
     _log = Logger()
@@ -146,10 +146,10 @@ class BlobStore:
         start: int = 0,
         stop: int | None = None,
     ) -> StoredBlob | None:
-        """Open a stored blob whose bytes are right; a wrong one is removed, and None returned.
+        """Open a stored blob; return None if there is none. A wrong one is removed.
 
-        *head* bytes at *start* will be wanted at once, and none from *stop* on. *expected*: the size
-        that a manifest gives it; another one is reason to hash the blob again.
+        *head*: how many bytes at *start* to read on opening. *stop*: where the reader stops. *expected*:
+        the size that a manifest states; if the blob has another, it is hashed again.
         """
         key = blob_key(digest)
         stored: IStoredObject | None = await self._driver.open(key, head, start, stop)
@@ -171,11 +171,11 @@ class BlobStore:
     def _needs_check(self, digest: Digest, info: ObjectInfo, expected: int | None) -> bool:
         if not info.sealed:
             return True
-        # A manifest may be wrong about a size, but not twice at the price of a hash.
+        # A manifest may state a wrong size; the blob is hashed for that only once.
         return expected not in (None, info.size) and self._hashed.get(digest) != info.size
 
     async def link(self, digest: Digest, expected: int | None = None) -> str | None:
-        """Return a URL at which clients can fetch a stored blob themselves, or None.
+        """Return a URL at which clients can fetch a stored blob, or None.
 
         *expected*: as for `open`.
         """
@@ -185,12 +185,12 @@ class BlobStore:
     async def create(self, digest: Digest, size: int | None = None) -> IObjectWriter:
         """Begin a new blob, of *size* bytes if that is known.
 
-        It is the caller's duty to commit nothing but the right bytes.
+        The caller must verify the digest before it commits.
         """
         return await self._driver.create(blob_key(digest), size)
 
     async def discard(self, digest: Digest) -> bool:
-        """Remove a blob; who has it open reads it to the end."""
+        """Remove a blob; readers that have it open can finish."""
         key = blob_key(digest)
         self._usage.forget(key)
         return await self._driver.delete(key)
@@ -203,7 +203,7 @@ class BlobStore:
         return [keys[key] for key in await self._driver.delete_many(list(keys))]
 
     def committed(self, digest: Digest) -> None:
-        """A blob has been committed: it counts as used now."""
+        """Count a blob that has just been committed as used now."""
         self._usage.used(blob_key(digest))
 
     def in_use(self, digest: Digest) -> bool:
@@ -213,8 +213,8 @@ class BlobStore:
     async def list(self) -> AsyncIterator[tuple[Digest, ObjectInfo]]:
         """Yield every stored blob with the time of its last use.
 
-        What somebody else put there counts as used when this store began to be used: the time that
-        the file tells is that of another program's write, and its uses are not known.
+        A blob that another program has put there counts as used when this process started, or later: its
+        modification time says nothing about its use.
         """
         async for info in self._driver.list(BLOBS):
             digest = parse_blob_key(info.key)
@@ -225,7 +225,7 @@ class BlobStore:
                 yield digest, ObjectInfo(info.key, info.size, used, info.sealed)
 
     def needed(self, digest: Digest, when: float) -> None:
-        """Something that needs the blob was used at *when*."""
+        """Count the blob as used at *when*, when something that refers to it was."""
         self._usage.inherit(blob_key(digest), when)
 
     def used_since(self, digest: Digest, when: float) -> bool:
@@ -252,7 +252,7 @@ class BlobStore:
         if verifier.verified():
             self._hashed[digest] = verifier.length
             if not stored.info.sealed:
-                self._log.info("{digest} was found in the store and is right", digest=str(digest))
+                self._log.info("{digest} was found in the store and verified", digest=str(digest))
                 await self._seal(key)
             return True
         self._log.warn(
@@ -265,7 +265,7 @@ class BlobStore:
         return False
 
     async def _seal(self, key: str) -> None:
-        """Remember that a blob is right; if that cannot be, it is hashed again another time."""
+        """Mark a blob as verified; if that fails, it is hashed again next time."""
         try:
             await self._driver.seal(key)
         except StoreError as error:

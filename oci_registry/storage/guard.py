@@ -1,4 +1,4 @@
-"""A driver around any other: what a client waits for has a deadline, and what hangs is not asked."""
+"""Deadlines and circuit breakers around any driver."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WRITE = "write"
 
 @frozen
 class StoreLimits:
-    """Seconds after which a call of the store is given up.
+    """Deadlines of the calls of the store, in seconds.
 
     A pull makes a look-up and begins a new object before its headers, which leave within 5 s.
     *lookup*: look-ups, opening with the first bytes, the check of `/readyz`; *begin*: a new object;
@@ -56,9 +56,9 @@ def _keep(result: object) -> None:
 
 
 class _Call(Generic[T]):
-    """One call of the store: answered by its deadline, and cleaned up if its result comes later.
+    """One call of the store, with a deadline; a result that comes later is cleaned up.
 
-    The call itself is not cancelled: a thread that has begun goes on. *ended* is told how it went.
+    The call itself is not cancelled, since its thread cannot be. *ended* is called with its error or None.
     """
 
     def __init__(self, ended: Callable[[_Call[T], Exception | None], None]) -> None:
@@ -120,14 +120,14 @@ class _Call(Generic[T]):
             self._ended(self, error)
 
     def forget(self) -> None:
-        """Have no deadline any more."""
+        """Cancel the deadline."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
 
 class _Direction:
-    """All reads, or all writes: their circuit breaker, and the calls under way."""
+    """All reads, or all writes: their circuit breaker and the running calls."""
 
     _log = Logger()
 
@@ -154,9 +154,9 @@ class _Direction:
         *,
         local: bool = False,
     ) -> Deferred[T]:
-        """Make a call, unless the breaker is open; *clean* up what arrives when nobody waits.
+        """Make a call, unless the breaker is open; *clean* cleans up a result that comes too late.
 
-        *local*: that it succeeds does not show that the medium works.
+        *local*: a success of the call does not show that the medium works.
         """
         reason = self.breaker.reason
         if reason is not None:
@@ -166,7 +166,7 @@ class _Direction:
         )
 
     def ask_always(self, seconds: float, begin: Callable[[], Deferred[T]]) -> Deferred[T]:
-        """Make a call of which the breaker is not to know."""
+        """Make a call that the breaker neither prevents nor counts."""
         return self._begin(_Call(self._pass), seconds, begin, _keep)
 
     def _begin(
@@ -196,14 +196,14 @@ class _Direction:
             self._idle.fire(None)
 
     def idle(self) -> Deferred[None]:
-        """Return a Deferred that fires when no call is under way, nor being cleaned up."""
+        """Return a Deferred that fires when no call is running or being cleaned up."""
         return self._idle.wait() if self._calls else succeed(None)
 
     def _judge(self, call: _Call[T], error: Exception | None) -> None:
         self._judge_local(call, error)
         answered = error is None or type(error) is StoreError
-        # A disk that is full, or not ours, says so and costs nobody any time. What was answered
-        # before anybody could wait came from memory.
+        # A plain StoreError, such as a full disk, comes at once, so it counts as a success. A result
+        # that needed no waiting came from memory and shows nothing.
         if answered and call.waited:
             self.breaker.record_success()
 
@@ -214,7 +214,7 @@ class _Direction:
 
     def _opened(self, reason: str) -> None:
         self._log.warn(
-            "{reason}: circuit breaker open for {name}s, it is probed in the background",
+            "{reason}: circuit breaker open for {name}s, the store is probed in the background",
             reason=reason,
             name=self._name,
         )
@@ -228,7 +228,7 @@ class _Direction:
         )
 
     def stop(self) -> None:
-        """Have no timer any more."""
+        """Cancel all timers."""
         self.breaker.stop()
         for call in self._calls:
             call.forget()
@@ -236,7 +236,7 @@ class _Direction:
 
 @implementer(IStoredObject)
 class _GuardedObject:
-    """A stored object whose reads have a least rate."""
+    """A stored object whose reads have deadlines."""
 
     def __init__(self, stored: IStoredObject, reads: _Direction, seconds: float) -> None:
         self.info: ObjectInfo = stored.info
@@ -254,7 +254,7 @@ class _GuardedObject:
 
 @implementer(IObjectWriter)
 class _GuardedWriter:
-    """A new object whose end has a deadline, as have the reads of what was appended."""
+    """A writer whose commit, cancel and reads have deadlines."""
 
     def __init__(
         self, writer: IObjectWriter, reads: _Direction, writes: _Direction, limits: StoreLimits
@@ -267,7 +267,7 @@ class _GuardedWriter:
         self._limits = limits
 
     def read(self, offset: int, length: int) -> Deferred[bytes]:
-        # What grows may lie elsewhere than what is stored: its trouble says nothing of the store.
+        # New objects may grow on another medium: a failure there says nothing about the store.
         seconds = self._limits.read * max(1.0, length / MIB)
         return self._reads.ask_always(seconds, lambda: self._writer.read(offset, length))
 
@@ -280,11 +280,11 @@ class _GuardedWriter:
 
 @implementer(IDriver)
 class GuardedDriver:
-    """A driver whose calls fail with `StoreUnavailable` in time, at once while its medium hangs.
+    """A driver whose calls fail with `StoreUnavailable` by their deadlines, at once while its medium hangs.
 
-    Reads and writes are judged apart, each by a circuit breaker that calls which miss their deadline,
-    or fail with `StoreUnavailable`, open together, and that the driver's own checks close again.
-    *place* is what the messages call the medium. What arrives after its deadline is closed.
+    Reads and writes have separate circuit breakers. Calls that miss their deadline or fail with
+    `StoreUnavailable` open a breaker; the checks of the driver close it again. *place* names the medium
+    in messages. An object that arrives after its deadline is closed.
     """
 
     _log = Logger()
@@ -310,7 +310,7 @@ class GuardedDriver:
     async def _stop(self) -> None:
         for direction in (self._reads, self._writes):
             direction.stop()
-            # What was begun for a client that has been broken off is cleaned up.
+            # Wait until the late results of cancelled calls are cleaned up.
             with suppress(DeferredTimeout):
                 await direction.idle().addTimeout(self._limits.cleanup, self._clock)
         try:
@@ -404,5 +404,5 @@ def _close(stored: IStoredObject | None) -> None:
 
 
 def _discard(writer: IObjectWriter) -> Deferred[None]:
-    # Nobody asks why it would not go; whatever is left goes at the next start.
+    # Errors are ignored: leftovers are removed at the next start.
     return writer.cancel().addBoth(lambda _: writer.close())

@@ -1,8 +1,8 @@
-"""The contract between what a registry stores and where it is stored.
+"""The interfaces of storage drivers and their objects.
 
 A driver knows bytes at keys, not registries. Keys are relative paths made by `storage.keys`, parts
-joined by ``/``; what could lead elsewhere is a ValueError. Errors of the medium are `StoreError`,
-whatever the driver; a missing object is None.
+joined by ``/``; one that could leave the root is a ValueError. Errors of the medium are `StoreError`;
+a missing object is None.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class StoreError(Exception):
 
 
 class StoreUnavailable(StoreError):
-    """The medium did not answer in time, or could not cope; the message says how."""
+    """The medium did not answer in time, or was overloaded; the message says how."""
 
 
 @frozen
@@ -27,8 +27,8 @@ class ObjectInfo:
     """What is known of a stored object without reading it.
 
     *size* in bytes. *used*: seconds since the epoch when it was last written or touched. *sealed*: it
-    was committed through a writer of ours or sealed later; anything else was put there by somebody. A
-    listing that cannot tell says that it is, and that it was used no earlier than when we came.
+    was committed by a writer or sealed later, and not put there by another program. A listing that cannot
+    tell reports True, and a *used* that is not before the start of the process.
     """
 
     key: str
@@ -38,9 +38,9 @@ class ObjectInfo:
 
 
 class IStoredObject(Interface):
-    """A stored object opened for reading; it stays readable when we delete it meanwhile.
+    """A stored object that is open for reading; it stays readable when it is deleted meanwhile.
 
-    Where the medium has no such thing, a read of what is gone fails with StoreError.
+    On media that cannot do that, a read then fails with StoreError.
     """
 
     info: ObjectInfo = Attribute("its `ObjectInfo`")
@@ -53,14 +53,14 @@ class IStoredObject(Interface):
         """
 
     def read_now(offset: int, length: int) -> bytes | None:
-        """Return what `read` would, if that needs no waiting at all; else None. Never raises."""
+        """Return the same as `read` if that needs no waiting; else None. Never raises."""
 
     def close() -> None:
-        """Give back what it holds. Idempotent; a read under way may still finish."""
+        """Release its resources. Idempotent; a running read may still finish."""
 
 
 class IObjectWriter(Interface):
-    """A new object that nobody sees before it is committed; a `streams.interfaces.GrowingFile`."""
+    """A new object that is invisible until it is committed; a `streams.interfaces.GrowingFile`."""
 
     def append(data: bytes) -> None:
         """Write at the end. Blocks: call it in a thread, one at a time. Raises StoreError."""
@@ -76,23 +76,23 @@ class IObjectWriter(Interface):
         """
 
     def cancel() -> Deferred[None]:
-        """Leave no trace of it. Idempotent; does nothing after a commit."""
+        """Remove the object. Idempotent; does nothing after a commit."""
 
     def close() -> None:
-        """Give back what it holds, without committing. Idempotent."""
+        """Release its resources without committing. Idempotent."""
 
 
 class IDriver(Interface):
     """Bytes at keys."""
 
-    sweep_interval: float = Attribute("seconds between two sweeps that the medium can well bear")
-    check_interval: float = Attribute("seconds for which a check that went well counts")
+    sweep_interval: float = Attribute("seconds between two sweeps")
+    check_interval: float = Attribute("the time in seconds for which a successful check is valid")
 
     def start() -> Deferred[None]:
         """Prepare the medium; fails as `check` does."""
 
     def stop() -> Deferred[None]:
-        """Write down what is only in memory. Never fails."""
+        """Write what is only in memory. Never fails."""
 
     def check() -> Deferred[None]:
         """Fail with StoreError, in a sentence, unless the medium can be read and written."""
@@ -111,18 +111,18 @@ class IDriver(Interface):
     ) -> Deferred[IStoredObject | None]:
         """Open an object, reading *head* bytes at *start* on the way.
 
-        *stop*: where the reader will have enough, if that is before the end. It is a hint, for media
-        on which each read costs a request.
+        *stop*: where the reader will stop, if that is before the end: a hint for media on which each
+        read costs a request.
         """
 
     def get(key: str, limit: int) -> Deferred[bytes | None]:
-        """Return a small object whole; None too when it is larger than *limit* bytes."""
+        """Return a small object as a whole; None also if it is larger than *limit* bytes."""
 
     def put(key: str, data: bytes) -> Deferred[None]:
         """Write a small object as a whole, replacing an older one. Not durable against power loss."""
 
     def create(key: str, size: int | None = None) -> Deferred[IObjectWriter]:
-        """Begin a new object; *size* is its length in bytes, if that is known already."""
+        """Begin a new object; *size* is its length in bytes if that is known."""
 
     def seal(key: str) -> Deferred[None]:
         """Mark an object as verified; does nothing when it is not there."""
@@ -134,16 +134,16 @@ class IDriver(Interface):
         """Remove an object; return whether it was there."""
 
     def delete_many(keys: Sequence[str]) -> Deferred[Sequence[str]]:
-        """Remove objects; return those that were there, as far as the medium tells."""
+        """Remove objects; return those that existed, as far as the medium can tell."""
 
     def link(key: str) -> Deferred[str | None]:
-        """Return a URL at which clients can fetch the object for some minutes; None if there is none."""
+        """Return a URL at which clients can fetch the object for some minutes, or None."""
 
     def begin_sweep(oldest: float) -> Deferred[bool]:
-        """Prepare for a sweep; return whether it falls to this process to do it.
+        """Prepare for a sweep; return whether this process is to do it.
 
-        Removes what dead processes have left half-written. The listings that follow need to know of
-        no use before *oldest*, in seconds since the epoch.
+        Removes incomplete objects of dead processes. The listings that follow may ignore uses before
+        *oldest*, in seconds since the epoch.
         """
 
     def list(prefix: str) -> AsyncIterator[ObjectInfo]:

@@ -1,7 +1,7 @@
 """Manifests by registry and digest, on a driver, with the recently used ones in memory.
 
 A stored manifest is one line of JSON with its media type, then its bytes as they are. Its digest is
-checked each time it is read from the medium, so nothing else needs to be trusted.
+checked each time it is read from the medium, so the medium need not be trusted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LARGEST = MAX_MANIFEST_SIZE + 1024
 
 
 class ManifestStore:
-    """Manifests by registry and digest. What waits for the medium may raise `StoreError`."""
+    """Manifests by registry and digest, on a driver. All coroutines may raise `StoreError`."""
 
     _log = Logger()
 
@@ -45,11 +45,11 @@ class ManifestStore:
         return manifest
 
     async def get(self, host: str, digest: Digest) -> Manifest | None:
-        """Return a stored manifest, or None; one whose bytes are wrong is removed."""
+        """Return a stored manifest, or None; one with wrong bytes is removed."""
         manifest = self.recall(host, digest)
         if manifest is None:
             key = manifest_key(host, digest)
-            # Many clients ask at once after a restart; a large one shall be in memory only once.
+            # Read once for all concurrent requests, since a manifest may be large.
             manifest = await self._reading.run(key, lambda: self._get(key, host, digest))
         return manifest
 
@@ -61,17 +61,17 @@ class ManifestStore:
         return manifest
 
     async def peek(self, host: str, digest: Digest) -> Manifest | None:
-        """Return a stored manifest, or None; this does not count as a use of it."""
+        """Return a stored manifest, or None, without counting that as a use."""
         recent = self._recent.get(manifest_key(host, digest))
         return recent if recent is not None else await self._read(host, digest)
 
     async def names(self, host: str, digest: Digest) -> frozenset[Digest]:
-        """Return all digests that a stored manifest names, none if it is gone. This is no use of it."""
+        """Return the digests that a stored manifest refers to, without counting that as a use."""
         manifest = await self.peek(host, digest)
         return frozenset() if manifest is None else await self._reader.names(manifest)
 
     def remember(self, host: str, manifest: Manifest) -> None:
-        """Keep a manifest in memory, where it is served from whatever the medium does."""
+        """Keep a manifest in memory, from where it is served even if the medium fails."""
         key = manifest_key(host, manifest.digest)
         self._recent.add(key, manifest)
         self._usage.used(key)
@@ -98,7 +98,7 @@ class ManifestStore:
                 yield *parsed, ObjectInfo(info.key, info.size, used, info.sealed)
 
     def needed(self, host: str, digest: Digest, when: float) -> None:
-        """Something that needs the manifest was used at *when*."""
+        """Count the manifest as used at *when*, when something that refers to it was."""
         self._usage.inherit(manifest_key(host, digest), when)
 
     def used_since(self, host: str, digest: Digest, when: float) -> bool:
@@ -125,6 +125,6 @@ class ManifestStore:
 
 
 def _unpack(digest: Digest, only: list[bytes]) -> Manifest:
-    """Return what is stored; *only* is emptied, for nobody shall hold the bytes twice for long."""
+    """Parse the stored form; *only* is emptied, so that the bytes are not kept twice."""
     head, _, raw = only.pop().partition(b"\n")
     return Manifest.restore(raw, str(json.loads(head)["mediaType"]), digest)

@@ -1,4 +1,4 @@
-"""The manifests that are kept in memory: the recently used ones, by the bytes that they take."""
+"""The recently used manifests in memory, bounded by their size."""
 
 from __future__ import annotations
 
@@ -7,55 +7,55 @@ from collections import OrderedDict
 from oci_registry.spec.manifest import Manifest
 
 SMALL = 64 * 1024
-"""Bytes up to which a manifest is a small one; nearly all are."""
+"""The largest size of a small manifest in bytes; nearly all are small."""
 MEMORY_OF_SMALL = 12 * 1024 * 1024
-"""Bytes that small manifests take in memory, about."""
+"""Approximate bytes of memory for all small manifests."""
 MEMORY_OF_LARGE = 4 * 1024 * 1024
-"""Bytes that large ones take, about; one that is larger than that is kept alone."""
+"""Approximate bytes of memory for all large ones; a larger one is kept alone."""
 
 
 class RecentManifests:
-    """Manifests by key, each as long as no others have been used more recently.
+    """Manifests by key; the least recently used are evicted.
 
-    A few large ones do not displace the small ones that everybody pulls.
+    Large and small ones have separate limits, so that a few large ones do not evict many small ones.
     """
 
     def __init__(self) -> None:
-        self._small = _Shelf(MEMORY_OF_SMALL)
-        self._large = _Shelf(MEMORY_OF_LARGE)
+        self._small = _BoundedCache(MEMORY_OF_SMALL)
+        self._large = _BoundedCache(MEMORY_OF_LARGE)
 
     @property
     def memory(self) -> int:
-        """Bytes that they take together, about."""
+        """Approximate bytes that they take in memory."""
         return self._small.memory + self._large.memory
 
     def get(self, key: str) -> Manifest | None:
-        """Return a manifest; this is no use of it."""
+        """Return a manifest, without counting that as a use."""
         return self._small.manifests.get(key) or self._large.manifests.get(key)
 
     def use(self, key: str) -> Manifest | None:
         """Return a manifest, which is then the most recently used one."""
         manifest = self.get(key)
         if manifest is not None:
-            self._shelf_of(manifest).manifests.move_to_end(key)
+            self._cache_for(manifest).manifests.move_to_end(key)
         return manifest
 
     def add(self, key: str, manifest: Manifest) -> None:
         """Keep a manifest, in place of an older one with this key."""
         self.forget(key)
-        self._shelf_of(manifest).add(key, manifest)
+        self._cache_for(manifest).add(key, manifest)
 
     def forget(self, key: str) -> None:
-        """Keep a manifest no longer."""
+        """Remove a manifest."""
         self._small.forget(key)
         self._large.forget(key)
 
-    def _shelf_of(self, manifest: Manifest) -> _Shelf:
+    def _cache_for(self, manifest: Manifest) -> _BoundedCache:
         return self._small if len(manifest.raw) <= SMALL else self._large
 
 
-class _Shelf:
-    """Manifests that share a limit."""
+class _BoundedCache:
+    """An LRU cache of manifests, limited by the memory that they take."""
 
     def __init__(self, limit: int) -> None:
         self.manifests: OrderedDict[str, Manifest] = OrderedDict()

@@ -1,4 +1,4 @@
-"""What referred to manifests when upstream was last asked, for when it cannot be asked.
+"""The store of lists of referrers, which are served when upstream fails.
 
 A stored list is one line of JSON with the time at which upstream gave it, then an image index.
 """
@@ -33,9 +33,9 @@ class KeptReferrers:
 
 
 class ReferrersStore:
-    """Lists by registry, repository and the manifest referred to. What waits may raise `StoreError`.
+    """Lists by registry, repository and subject digest. All coroutines may raise `StoreError`.
 
-    *remembered*: how many lists are known as written, and not written again.
+    *remembered*: for how many lists it is remembered that they need not be written again.
     """
 
     def __init__(self, driver: IDriver, usage: Usage, remembered: int = 10_000) -> None:
@@ -44,7 +44,7 @@ class ReferrersStore:
         self._written: LRUCache[str, tuple[bytes, float]] = LRUCache(remembered)
 
     async def get(self, host: str, repository: str, digest: Digest) -> KeptReferrers | None:
-        """Return a list, or None; an unreadable one counts as none."""
+        """Return a list; None if there is none or it is unreadable."""
         key = referrers_key(host, repository, digest)
         stored = await self._driver.get(key, LARGEST)
         if stored is None:
@@ -60,7 +60,7 @@ class ReferrersStore:
         return KeptReferrers(index, checked)
 
     def is_kept(self, host: str, repository: str, digest: Digest, kept: KeptReferrers) -> bool:
-        """Whether this very list was written a short while ago; that counts as a use of it."""
+        """Whether the same list was written recently; counts as a use of it."""
         key = referrers_key(host, repository, digest)
         written = self._written.get(key)
         if written is None or written[0] != _fingerprint(kept.index):
@@ -69,7 +69,7 @@ class ReferrersStore:
         return 0 <= kept.checked - written[1] < REWRITTEN
 
     async def put(self, host: str, repository: str, digest: Digest, kept: KeptReferrers) -> None:
-        """Keep a list, in place of an older one. One that is too large is not kept."""
+        """Store a list and replace an older one; one that is too large is not stored."""
         key = referrers_key(host, repository, digest)
         head = json.dumps({"checked": kept.checked}).encode()
         if len(head) + 1 + len(kept.index) > LARGEST:

@@ -1,4 +1,4 @@
-"""What tags mean: small records by registry, repository and tag, with the recent ones in memory."""
+"""The store of tags: small records by registry, repository and tag, the recent ones in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from oci_registry.storage.keys import REPOSITORIES, parse_tag_key, tag_key, tags
 from oci_registry.streams.flight import SingleFlight
 
 REWRITTEN = 600.0
-"""Seconds after which a record is written again that has changed in its time alone."""
+"""Seconds after which a record is written again if only its time has changed."""
 _LARGEST = 4096
 
 
@@ -48,19 +48,19 @@ class TagRecord:
         except (RegistryError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"not a tag record: {error}") from None
         if not isfinite(checked):
-            raise ValueError("not a tag record: it was checked at no time")
+            raise ValueError("not a tag record: the time is not finite")
         return cls(digest, media_type, checked)
 
 
 class TagStore:
-    """Records by registry, repository and tag. What waits for the medium may raise `StoreError`.
+    """Records by registry, repository and tag, on a driver. All coroutines may raise `StoreError`.
 
     *remembered*: how many records are in memory.
     """
 
     def __init__(self, driver: IDriver, remembered: int = 10_000) -> None:
         self._driver = driver
-        # None: the tag is gone, whatever the medium still has.
+        # None: the tag was removed, even if the medium still has its record.
         self._recent: LRUCache[str, TagRecord | None] = LRUCache(remembered)
         self._stored: LRUCache[str, TagRecord] = LRUCache(remembered)
         self._reading: SingleFlight[str, TagRecord | None] = SingleFlight()
@@ -70,7 +70,7 @@ class TagStore:
         return self._recent.get(tag_key(host, repository, tag))
 
     async def get(self, host: str, repository: str, tag: str) -> TagRecord | None:
-        """Return the record of a tag, or None; an unreadable one counts as none."""
+        """Return the record of a tag; None if there is none or it is unreadable."""
         key = tag_key(host, repository, tag)
         if key in self._recent:
             return self._recent[key]
@@ -79,18 +79,18 @@ class TagStore:
     async def _get(self, key: str) -> TagRecord | None:
         record = await self._read(key)
         if key in self._recent:
-            # Upstream has been asked meanwhile, and knows better.
+            # Upstream has been asked meanwhile: that is newer.
             return self._recent[key]
         if record is not None:
             self._recent[key] = self._stored[key] = record
         return record
 
     def remember(self, host: str, repository: str, tag: str, record: TagRecord) -> None:
-        """Keep a record in memory, where it holds whatever the medium does."""
+        """Keep a record in memory, where it counts even if the medium fails."""
         self._recent[tag_key(host, repository, tag)] = record
 
     def forget(self, host: str, repository: str, tag: str) -> None:
-        """The tag is gone, even before its record is removed from the medium."""
+        """Forget a tag at once; its record is removed from the medium later."""
         key = tag_key(host, repository, tag)
         self._recent[key] = None
         self._stored.pop(key, None)
@@ -139,7 +139,7 @@ class TagStore:
                 yield *parsed, info
 
     async def peek(self, host: str, repository: str, tag: str) -> TagRecord | None:
-        """As `get`, without taking the record into memory."""
+        """As `get`, without keeping the record in memory."""
         key = tag_key(host, repository, tag)
         return self._recent[key] if key in self._recent else await self._read(key)
 

@@ -1,4 +1,4 @@
-"""When objects were last used, kept without a write for each use."""
+"""When objects were last used, without a write for each use."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _REMEMBERED = 100_000
 
 
 class Usage:
-    """Remember uses exactly in memory, and on the medium to the minute.
+    """The last use of each object, exact in memory and to the minute on the medium.
 
-    A use is written down at most once per `GRANULARITY` and object, in the background; a restart
-    therefore forgets at most the last minute of an object's life.
+    A use is written at most once per `GRANULARITY` and object, in the background; a restart loses at
+    most the last minute.
     """
 
     def __init__(self, driver: IDriver, clock: IReactorTime) -> None:
         self.began: float = clock.seconds()
-        """When this process began to watch, in seconds since the epoch."""
+        """When this process started, in seconds since the epoch."""
         self._driver = driver
         self._clock = clock
         self._used: OrderedDict[str, tuple[float, float]] = OrderedDict()
@@ -34,7 +34,7 @@ class Usage:
         written = self._used.get(key, (0.0, 0.0))[1]
         if now - written >= GRANULARITY:
             written = now
-            # The store's own troubles are noticed where its answers matter.
+            # A failing store is noticed elsewhere, where its results matter.
             self._driver.touch(key, now).addErrback(_ignore)
         self._remember(key, now, written)
 
@@ -49,13 +49,13 @@ class Usage:
         return max(stored, self._used.get(key, (0.0, 0.0))[0])
 
     def inherit(self, key: str, when: float) -> None:
-        """Count an object as used at *when*, because something that needs it was."""
+        """Count an object as used at *when*, when something that refers to it was."""
         if when > self._used.get(key, (0.0, 0.0))[0]:
             self._remember(key, when, when)
             self._driver.touch(key, when).addErrback(_ignore)
 
     def forget(self, key: str) -> None:
-        """The object is gone."""
+        """Forget an object that is removed."""
         self._used.pop(key, None)
 
 

@@ -1,1 +1,1 @@
-"""HTTP in, HTTP out: the only room that knows requests and responses."""
+"""The HTTP server: the only package that handles requests and responses."""

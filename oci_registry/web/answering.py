@@ -1,4 +1,4 @@
-"""Resources whose answers are coroutines."""
+"""Resources whose responses are made by coroutines."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ METHODS = frozenset(method.encode() for method in ALLOWED)
 
 
 class Answering(Resource):
-    """A leaf that answers now or later, and stops waiting when the client leaves."""
+    """A leaf whose response is made by a coroutine, which is cancelled when the client leaves."""
 
     isLeaf = True
 
     def render(self, request: Any) -> int:
-        """Begin to answer."""
+        """Start the response."""
         answering = Deferred.fromCoroutine(self.answer(request))
         if not answering.called:
-            # What the client waited for goes on without it, if others may want it.
+            # Downloads that other clients may use go on.
             request.notifyFinish().addErrback(lambda _: answering.cancel())
         return NOT_DONE_YET
 
     async def answer(self, request: RegistryRequest) -> None:
-        """Answer a request, whatever happens; cancelled when the client has left."""
+        """Respond to a request. Never fails; cancelled when the client has left."""
         raise NotImplementedError
 
 
 def check_method(request: RegistryRequest) -> None:
-    """Raise `Unsupported` for a method that is not offered."""
+    """Raise `Unsupported` for a method other than those in `ALLOWED`."""
     if request.method not in METHODS:
         raise Unsupported.for_method(request.method.decode("latin-1"), ALLOWED)

@@ -27,9 +27,9 @@ from oci_registry.web.reply import (
 
 
 class BlobHandler:
-    """Serve blobs: from the store, or as they arrive.
+    """Serves blobs, from the store or while they are downloaded.
 
-    *redirect*: send clients to the store itself for what is there, *redirect_ranges* for parts too.
+    *redirect*: redirect clients to the bucket for stored blobs; *redirect_ranges*: for ranges too.
     """
 
     def __init__(
@@ -40,11 +40,11 @@ class BlobHandler:
         self._redirect_ranges = redirect_ranges
 
     async def __call__(self, target: Target, route: BlobRoute, request: RequestInfo) -> Reply:
-        """Return the blob, or what is asked for of it; raises `RegistryError`."""
+        """Return the blob or the requested part; raises `RegistryError`."""
         digest = route.digest
         unless = request.header("if-none-match")
         if matches(unless, f'"{digest}"', exists=False):
-            # The client has these bytes, wherever it has them from: nobody need be asked.
+            # The client has this content already: neither store nor upstream is needed.
             return conditional(_about(digest, None), unless)
         if request.head:
             told = await self._blobs.size(target, digest)
@@ -82,13 +82,13 @@ class BlobHandler:
 
 
 def _about(digest: Digest, size: int | None, outcome: Outcome | None = None) -> Reply:
-    """Return a reply that tells of a blob, without its bytes."""
+    """Return the reply for a blob, without a body."""
     headers = {"Accept-Ranges": "bytes", **content(OCTET_STREAM, size, digest)}
     return Reply(200, headers, outcome=outcome)
 
 
 def _requested_range(request: RequestInfo, digest: Digest) -> RequestedRange | None:
-    """Return the range that is asked for, unless it is of another version (RFC 9110 section 13.1.5)."""
+    """Return the requested range, None if If-Range names other content (RFC 9110 section 13.1.5)."""
     condition = request.header("if-range")
     if condition is not None and condition != f'"{digest}"':
         return None

@@ -1,4 +1,4 @@
-"""The connection of a client: what it may send, and for how long."""
+"""The connection of a client, with limits on what it sends and how long it takes."""
 
 from __future__ import annotations
 
@@ -19,23 +19,22 @@ from oci_registry.web.head import (
 from oci_registry.web.refusals import BODY_TOO_LARGE, MALFORMED, NOT_PLAIN, Refused
 
 LINGER = 300.0
-"""Seconds a client has to take what was sent before its connection was closed."""
+"""Seconds a client has to read what was sent before its connection is aborted."""
 REFUSED = 5.0
-"""Seconds that a client which was refused may go on to send before it is cut off."""
+"""Seconds until the connection of a refused client is aborted."""
 MAX_BODY = 1024 * 1024
-"""Bytes of a request body that are read, and thrown away, before the request is refused."""
+"""Bytes of a request body that are read and discarded; larger bodies are refused."""
 
 _HANDSHAKE = 0x16
 
 
 class RegistryChannel(HTTPChannel):
-    """A connection that takes well-formed requests only, and refuses all else as soon as it is seen.
+    """A connection that accepts only well-formed requests, and refuses anything else at once.
 
-    A TLS handshake on the plain port is recognised at its first byte: clients that try TLS first wait
-    for as long as nobody answers; the rest of what they sent is not an HTTP request and will never
-    become one.
+    A TLS handshake on the plain port is recognised by its first byte and refused, since clients that
+    try TLS first would wait until a timeout.
 
-    Nobody holds a connection for longer than its timeouts, by sending slowly or by not reading.
+    The timeouts also end connections of clients that send slowly or do not read.
     """
 
     # Twisted's own limits only have to be no narrower than those of `RequestHead`, which come first.
@@ -57,7 +56,7 @@ class RegistryChannel(HTTPChannel):
         self.factory.connected(self)
 
     def dataReceived(self, data: bytes) -> None:
-        """Look at the first byte, then go on as usual; nothing is heard once we are closing."""
+        """Check the first byte, then parse; ignore everything once we are closing."""
         if self._closing:
             return
         if not self._heard:
@@ -74,16 +73,16 @@ class RegistryChannel(HTTPChannel):
             self.refuse(refused.answer)
 
     def lineReceived(self, line: bytes) -> None:
-        """Judge a line of a head, and pass it on."""
+        """Check a line of a request head, and pass it on."""
         if not self._closing and self._head.take(line):
             super().lineReceived(line)
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        """Refuse a line that is longer than any we would want."""
+        """Refuse a line that is too long."""
         self._head.check_rest(line)
 
     def allHeadersReceived(self) -> None:
-        """Refuse a body that is too long before it is sent, and have one in chunks read strictly."""
+        """Refuse a body that is too large before it is sent, and parse chunked bodies strictly."""
         if self.length is None:
             body = ChunkedBody(
                 MAX_BODY, self.requests[-1].handleContentChunk, self._finishRequestBody
@@ -94,13 +93,13 @@ class RegistryChannel(HTTPChannel):
         super().allHeadersReceived()
 
     def resetTimeout(self) -> None:
-        """Give time when a request begins to arrive, not for each byte of it."""
+        """Restart the timeout when a request begins to arrive, not for each of its bytes."""
         if not self._arriving:
             self._arriving = True
             super().resetTimeout()
 
     def allContentReceived(self) -> None:
-        """Answer the request, unless it was refused before it had come to its end."""
+        """Handle the request, unless it has been refused."""
         if not self._closing:
             super().allContentReceived()
 
@@ -110,7 +109,7 @@ class RegistryChannel(HTTPChannel):
         super().requestDone(request)
 
     def checkPersistence(self, request: HTTPRequest, version: bytes) -> bool:
-        """Take no further request when the site is closing, and say so."""
+        """Accept no further request when the site is closing, and send ``Connection: close``."""
         if self.factory.closing:
             request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
             return False
@@ -121,14 +120,14 @@ class RegistryChannel(HTTPChannel):
         return bool(super().checkPersistence(request, version))
 
     def _respondToBadRequestAndDisconnect(self) -> None:
-        """Twisted's own way to refuse; its answer has neither a body nor a length."""
+        """Refuse a request that Twisted rejects; its own response has neither body nor length."""
         self.refuse(MALFORMED)
 
     def refuse(self, answer: bytes) -> None:
-        """Send *answer* in place of a response and close; nothing more of this client is looked at.
+        """Send *answer* as the response and close the connection.
 
-        What it still sends is thrown away for a moment: closing on it would be a reset, which may
-        destroy the answer.
+        What the client still sends is discarded for a moment: an immediate close would reset the
+        connection, and the client might lose the response.
         """
         if self._closing:
             return
@@ -144,33 +143,33 @@ class RegistryChannel(HTTPChannel):
             transport.loseConnection()
 
     def loseConnection(self) -> None:
-        """Close when everything is sent, or when the client has not taken it for long."""
+        """Close when everything is sent, or after `LINGER` seconds if the client does not read it."""
         if not self._closing:
             self._closing = True
             self.setTimeout(LINGER)
             super().loseConnection()
 
     def timeoutConnection(self) -> None:
-        """Close a connection that was idle; cut off one that should have been closed by now."""
+        """Close an idle connection; abort one that is closing already."""
         if self._closing:
             self.abort()
         else:
             self.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """End what the client was waiting for, and count the connection no more."""
+        """Cancel the requests of the client, and uncount the connection."""
         self._closing = True
         super().connectionLost(reason)
         self.factory.disconnected(self)
 
     def abort(self) -> None:
-        """Close the connection at once, with whatever has not been sent."""
+        """Close the connection at once; unsent bytes are lost."""
         transport: Any = self.transport
         if transport is not None:
             transport.abortConnection()
 
     def close_when_idle(self) -> None:
-        """Take no further request: close now, or after the response under way."""
+        """Accept no further request: close now, or after the current response."""
         if self.requests:
             self.persistent = False
         else:

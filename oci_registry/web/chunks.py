@@ -1,4 +1,4 @@
-"""Request bodies in chunks (RFC 9112 section 7.1), of which the end matters and nothing else."""
+"""Chunked request bodies (RFC 9112 section 7.1), which are read to find their end."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _SIZE_BEGUN = re.compile(rb"0*[0-9A-Fa-f]{0,8}" + _EXTENSION + rb"\r?")
 
 
 class ChunkedBody:
-    """Find the end of a body in chunks, of at most *limit* bytes with all that frames it.
+    """Finds the end of a chunked body of at most *limit* bytes, including its framing.
 
-    *data* gets the content, *finished* what follows the body. Does what Twisted's decoder does, which
-    waits for the ends of lines and of chunks however absurd they are.
+    *data* gets the content, *finished* the bytes after the body. It replaces Twisted's decoder, which
+    waits for the end of any line or chunk, however absurd.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ChunkedBody:
         return taken
 
     def _line(self, limit: int, refusal: bytes) -> bytes | None:
-        """Return the next line, without its end; None as long as it has none."""
+        """Return the next line without its end; None if it is not complete."""
         end = self._buffer.find(b"\r\n", 0, limit + 2)
         if end < 0 and len(self._buffer) > limit + 1:
             raise Refused(refusal)

@@ -1,4 +1,4 @@
-"""The one place where exceptions become OCI JSON."""
+"""Error responses: the one place where exceptions become OCI JSON."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ _log = Logger()
 
 
 def respond_error(request: RegistryRequest, error: Exception) -> None:
-    """Answer a request with an error.
+    """Respond with an error.
 
-    Before the headers are out that is `error_reply`; after that all that can be done is to close the
-    connection short of what was announced. What is our own fault is logged, and the client learns
-    nothing of it.
+    Before the headers are sent that is `error_reply`. After that the connection is closed before the
+    announced end. An internal error is logged, and its details are not shown to the client.
     """
     if isinstance(error, CancelledError | ConsumerGone) or request.gone:
         return
     if request.startedWriting:
         if not isinstance(error, TransferFailed):
-            # A failed transfer has been logged once, for all of its readers.
+            # A failed transfer is logged once for all of its readers.
             _log.warn("a response was cut short: {error!r}", error=error)
         request.close_short()
         return

@@ -1,4 +1,4 @@
-"""The head of a request: which of them are taken, and what its target means (RFC 9112)."""
+"""Strict checks of request heads, and the meaning of request targets (RFC 9112)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from oci_registry.web.refusals import (
 MAX_REQUEST_LINE = 16 * 1024
 """The most bytes of a request line."""
 MAX_FIELDS_SIZE = 64 * 1024
-"""The most bytes of all header lines of a request together; one of them may have them all."""
+"""The most bytes of all header lines of a request together; a single line may have them all."""
 MAX_FIELDS = 500
 """The most header lines of a request."""
 MAX_EMPTY_LINES = 8
@@ -27,14 +27,14 @@ _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _REQUEST_LINE = re.compile(rb"(%b) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])" % _TOKEN)
 _ABSOLUTE = re.compile(rb"https?://[^/?#]+", re.IGNORECASE)
 FIELD = re.compile(rb"(%b):([\t\x20-\x7e\x80-\xff]*)" % _TOKEN)
-"""A line of a header or a trailer: neither folded nor with white space before the colon."""
+"""A header or trailer line: not folded, no white space before the colon."""
 _HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]*")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 # A carriage return may be the first half of the line's end.
 _NEVER_IN_LINES = re.compile(rb"[\x00-\x08\x0a-\x0c\x0e-\x1f\x7f]|\r(?!\Z)")
 _TRANSFER_ENCODING = b"transfer-encoding"
 _CONTENT_LENGTH = b"content-length"
-_JUDGED = frozenset((b"host", _TRANSFER_ENCODING, _CONTENT_LENGTH))
+_CHECKED = frozenset((b"host", _TRANSFER_ENCODING, _CONTENT_LENGTH))
 
 
 def check_begun(part: bytes | bytearray) -> None:
@@ -46,7 +46,7 @@ def check_begun(part: bytes | bytearray) -> None:
 def origin_form(target: bytes) -> bytes:
     """Return the path and query of a request's target (RFC 9112 section 3.2).
 
-    Whatever authority a target in absolute form names, it is us: we are no proxy for others.
+    The authority of a target in absolute form is ignored: this server is not a forward proxy.
     """
     match = _ABSOLUTE.match(target)
     if match is None:
@@ -56,10 +56,10 @@ def origin_form(target: bytes) -> bytes:
 
 
 class RequestHead:
-    """Judge the heads of a connection's requests, line by line.
+    """Checks the request heads of a connection, line by line.
 
-    It is stricter than the RFC where those before or behind us might read the same bytes otherwise:
-    nothing is repaired, and a message has one length. All methods raise `Refused`.
+    It is stricter than the RFC where a proxy might parse the same bytes differently: nothing is repaired,
+    and a message has exactly one length. All methods raise `Refused`.
     """
 
     def __init__(self) -> None:
@@ -70,14 +70,14 @@ class RequestHead:
         self._version = b""
         self._size = 0
         self._count = 0
-        self._judged: list[tuple[bytes, bytes]] = []
+        self._checked: list[tuple[bytes, bytes]] = []
 
     def take(self, line: bytes) -> bool:
-        """Judge the next line, without its end; whether it belongs to a request."""
+        """Check the next line, without its end; return whether it belongs to a request."""
         if not self._version:
             return self._take_first(line)
         if not line:
-            self._judge_whole()
+            self._check_whole()
             self._begin()
             return True
         self._size += len(line) + 2
@@ -88,12 +88,12 @@ class RequestHead:
         if match is None:
             raise Refused(MALFORMED)
         name = match[1].lower()
-        if name in _JUDGED:
-            self._judged.append((name, match[2].strip(b" \t")))
+        if name in _CHECKED:
+            self._checked.append((name, match[2].strip(b" \t")))
         return True
 
     def check_rest(self, part: bytes) -> None:
-        """Judge the beginning of a line whose end has not arrived."""
+        """Check the beginning of a line whose end has not arrived."""
         if not self._version:
             if len(part) > MAX_REQUEST_LINE:
                 raise Refused(TARGET_TOO_LONG)
@@ -121,14 +121,14 @@ class RequestHead:
         self._version = b"1." + minor
         return True
 
-    def _judge_whole(self) -> None:
-        """Judge what the lines say together."""
-        hosts = [value for name, value in self._judged if name == b"host"]
+    def _check_whole(self) -> None:
+        """Check the complete head."""
+        hosts = [value for name, value in self._checked if name == b"host"]
         if len(hosts) > 1 or (not hosts and self._version == b"1.1"):
             raise Refused(WRONG_HOST)
         if hosts and _HOST.fullmatch(hosts[0]) is None:
             raise Refused(WRONG_HOST)
-        framing = [(name, value) for name, value in self._judged if name != b"host"]
+        framing = [(name, value) for name, value in self._checked if name != b"host"]
         if not framing:
             return
         name, value = framing[0]
@@ -144,5 +144,5 @@ def _is_target(method: bytes, target: bytes) -> bool:
     """Whether a request with this method may have this target (RFC 9112 section 3.2)."""
     if target.startswith(b"/") or _ABSOLUTE.match(target) is not None:
         return True
-    # Whatever these ask for, they are answered that there is nothing of the kind.
+    # Well-formed targets that get an error response later.
     return method == b"CONNECT" or target == b"*"

@@ -24,14 +24,14 @@ _PIECE = 5000
 
 @frozen
 class ListLimits:
-    """Bytes: *large*, beyond which a list is sent at the client's pace, and *unsent* of all such lists."""
+    """Limits in bytes: larger lists than *large* are streamed; *unsent* is for all of these together."""
 
     large: int = 1024 * 1024
     unsent: int = 256 * 1024 * 1024
 
 
 class TagsHandler:
-    """List tags under the name that the client used, with links that lead back here."""
+    """Lists tags, under the name that the client used and with links to this mirror."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class TagsHandler:
 
 
 class ReferrersHandler:
-    """List what refers to a manifest."""
+    """Lists the referrers of a manifest."""
 
     def __init__(self, lists: ReferrersLists) -> None:
         self._lists = lists
@@ -112,7 +112,7 @@ def _next_query(page: Page, route: TagsRoute) -> str | None:
 
 
 def _pieces(name: str, tags: Sequence[str]) -> list[bytes]:
-    """Return the JSON of a list, which may be long, in pieces."""
+    """Return the JSON of a list in pieces, since it may be long."""
     pieces = [f'{{"name": {json.dumps(name)}, "tags": ['.encode()]
     for start in range(0, len(tags), _PIECE):
         comma = ", " if start else ""
@@ -121,9 +121,9 @@ def _pieces(name: str, tags: Sequence[str]) -> list[bytes]:
 
 
 class _Pieces:
-    """Pieces of a body as a `Source`; each is given back when it has been read.
+    """Pieces of a body as a `Source`; the memory of each is freed when it has been read.
 
-    *closed* is called once, when nothing more is read.
+    *closed* is called once, on closing.
     """
 
     def __init__(self, pieces: list[bytes], closed: Callable[[], None]) -> None:
@@ -140,7 +140,7 @@ class _Pieces:
         return piece[:limit]
 
     def close(self) -> None:
-        """Give back what is left."""
+        """Free the rest."""
         self._pieces.clear()
         closed, self._closed = self._closed, None
         if closed is not None:

@@ -17,7 +17,7 @@ from oci_registry.web.reply import (
 
 
 class ManifestHandler:
-    """Serve manifests byte for byte, whatever the client says it accepts."""
+    """Serves manifests byte for byte; the client's Accept header is ignored."""
 
     def __init__(self, manifests: ManifestCache) -> None:
         self._manifests = manifests

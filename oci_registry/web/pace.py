@@ -1,4 +1,4 @@
-"""Much that comes all at once, dealt with in several turns of the reactor."""
+"""Work that arrives all at once, spread over several iterations of the reactor."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
 AT_ONCE = 64
-"""The most that goes on in one turn."""
+"""Pieces of work in one iteration."""
 
 
 class Pace:
-    """Let the reactor serve everybody else between pieces of work that all want to go on now.
+    """Limits how many requests go on in one iteration of the reactor, so that others are served between.
 
-    A thousand requests that arrive or fail at one instant would keep it busy for a second.
+    A thousand requests that arrive or fail at the same time would block it for a second.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._gone_on = 0
+        self._running = 0
         self._scheduled = False
         self._waiting: deque[Deferred[None]] = deque()
 
     def turn(self) -> Deferred[None]:
-        """Return what fires at once, or in a later turn if too many go on in this one; in order.
+        """Return a Deferred that fires now, or in a later iteration if this one is full; in order.
 
         It may be cancelled.
         """
-        if self._gone_on < AT_ONCE:
+        if self._running < AT_ONCE:
             self._count()
             return succeed(None)
         waiting: Deferred[None] = Deferred()
@@ -36,16 +36,16 @@ class Pace:
         return waiting
 
     def _count(self) -> None:
-        self._gone_on += 1
-        # Turns in which little happens are not worth a call, so they are counted together.
-        if self._gone_on > AT_ONCE // 2 and not self._scheduled:
+        self._running += 1
+        # Iterations with little work are counted together, to save the delayed call.
+        if self._running > AT_ONCE // 2 and not self._scheduled:
             self._scheduled = True
             self._clock.callLater(0, self._next_turn)
 
     def _next_turn(self) -> None:
         self._scheduled = False
-        self._gone_on = 0
-        while self._waiting and self._gone_on < AT_ONCE:
+        self._running = 0
+        while self._waiting and self._running < AT_ONCE:
             waiting = self._waiting.popleft()
             if not waiting.called:
                 self._count()

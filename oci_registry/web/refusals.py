@@ -1,10 +1,10 @@
-"""Answers to what is not a request that we take: made in advance, sent before any resource is asked."""
+"""Responses to malformed requests, which are sent without asking any resource."""
 
 from __future__ import annotations
 
 
 def _answer(status: bytes, text: bytes) -> bytes:
-    """Return a response that says that the connection is about to be closed (RFC 9112 section 9.6)."""
+    """Return a response after which the connection is closed (RFC 9112 section 9.6)."""
     body = text + b"\n"
     return (
         b"HTTP/1.1 %b\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n"
@@ -25,7 +25,7 @@ WRONG_VERSION = _answer(b"505 HTTP Version Not Supported", b"This port speaks HT
 
 
 class Refused(Exception):
-    """What a client sends is not read on. *answer*: the response for it, after which to close."""
+    """The request is refused. *answer*: the response to send before the connection is closed."""
 
     def __init__(self, answer: bytes) -> None:
         super().__init__(answer.partition(b"\r\n")[0].decode("ascii"))

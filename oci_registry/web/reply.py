@@ -1,4 +1,4 @@
-"""What a request is answered, as a value: handlers make it, and know nothing of requests and Twisted."""
+"""Replies: responses as values. Handlers return them, without knowing requests or Twisted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OF_CONTENT = frozenset(
 
 @frozen
 class Stream:
-    """A body that is sent at the client's pace: *length* bytes of *source*, None for all there are."""
+    """A streamed body: *length* bytes of *source*, or all of them if *length* is None."""
 
     source: Source
     length: int | None
@@ -31,10 +31,10 @@ class Stream:
 
 @frozen
 class Reply:
-    """Status, headers and body of a response, and what the cache was good for.
+    """Status, headers and body of a response, and the outcome of the cache.
 
-    The headers say what the body is, its length too; without a length it is sent in chunks. Whoever
-    writes the reply closes the source of its body, whether it is sent or not.
+    The headers include Content-Length; without it the body is sent in chunks. The code that writes the
+    reply closes the source of the body, whether it is sent or not.
     """
 
     status: int
@@ -45,18 +45,18 @@ class Reply:
 
 @frozen
 class RequestInfo:
-    """What handlers are told of a request beside its route: whether it is a HEAD, and its headers."""
+    """What handlers know of a request besides its route: whether it is a HEAD, and its headers."""
 
     head: bool
     header: Callable[[str], str | None]
 
 
 Handler = Callable[[Target, Any, RequestInfo], Awaitable[Reply]]
-"""Answers requests for one type of route; raises `RegistryError`."""
+"""Handles requests for one type of route; raises `RegistryError`."""
 
 
 def content(media_type: str, length: int | None, digest: Digest | None = None) -> dict[str, str]:
-    """Return the headers that say what a body is. Without *length* it will be sent in chunks."""
+    """Return the headers that describe a body. Without *length* it is sent in chunks."""
     headers = {"Content-Type": media_type}
     if length is not None:
         headers["Content-Length"] = str(length)
@@ -68,9 +68,9 @@ def content(media_type: str, length: int | None, digest: Digest | None = None) -
 
 
 def paced(body: bytes) -> bytes | Stream:
-    """Return a body so that a client which is slow to take it holds up itself alone.
+    """Return a small body as it is, and a large one as a stream.
 
-    A large one, written at once, would be copied for each client.
+    A large body that is written at once would be copied into the buffer of each client.
     """
     return body if len(body) <= CHUNK else Stream(BytesSource(body), len(body))
 
@@ -78,7 +78,7 @@ def paced(body: bytes) -> bytes | Stream:
 def matches(if_none_match: str | None, etag: str, *, exists: bool = True) -> bool:
     """Whether the client has the content with this tag already (RFC 9110 section 13.1.2).
 
-    *exists*: there is such content, which is all that ``*`` asks.
+    *exists*: whether the content exists, which is what ``*`` matches.
     """
     if if_none_match is None:
         return False
@@ -87,7 +87,7 @@ def matches(if_none_match: str | None, etag: str, *, exists: bool = True) -> boo
 
 
 def conditional(reply: Reply, if_none_match: str | None) -> Reply:
-    """Return *reply*, or the 304 in its place if the client has the content already."""
+    """Return *reply*, or a 304 if the client has the content already."""
     if not matches(if_none_match, reply.headers["ETag"]):
         return reply
     headers = {name: value for name, value in reply.headers.items() if name not in _OF_CONTENT}
@@ -101,18 +101,18 @@ def partial(reply: Reply, part: ByteRange, size: int) -> Reply:
 
 
 def error_reply(error: RegistryError, outcome: Outcome | None = None) -> Reply:
-    """Return an error as a reply: its status, its JSON, and the headers that it brings."""
+    """Return the reply for an error: its status, headers and JSON."""
     body = error.as_json()
     headers = {**error.headers, **content("application/json", len(body))}
     return Reply(error.status, headers, body, outcome)
 
 
 def redirect(url: str, digest: Digest) -> Reply:
-    """Return the reply that sends a client elsewhere for this one time (RFC 9110 section 15.4.8)."""
+    """Return a temporary redirect to *url* (RFC 9110 section 15.4.8)."""
     headers = {
         "Location": url,
         "Docker-Content-Digest": str(digest),
-        # The link holds a signature, which is good for some minutes only.
+        # The URL is signed, and expires within minutes.
         "Cache-Control": "no-store",
         "Content-Length": "0",
     }
@@ -120,11 +120,11 @@ def redirect(url: str, digest: Digest) -> Reply:
 
 
 def warning(text: str) -> dict[str, str]:
-    """Return the header that warns whoever uses the content (RFC 7234 section 5.5)."""
+    """Return a Warning header (RFC 7234 section 5.5)."""
     return {"Warning": f'299 - "{text}"'.encode("ascii", "replace").decode("ascii")}
 
 
 def age_shown(age: float) -> str:
-    """Return for people how old something is that is *age* seconds old: in minutes, if there are any."""
+    """Return an age in seconds as readable text, in whole minutes from one minute on."""
     seconds = int(age)
     return format_duration(seconds - seconds % 60 if seconds >= 60 else seconds)

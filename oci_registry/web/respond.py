@@ -1,4 +1,4 @@
-"""Replies as responses: the one place that writes to a request."""
+"""Writes replies to requests: the only module that does."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from oci_registry.web.site import RegistryRequest
 
 
 async def respond(request: RegistryRequest, reply: Reply, watch: ClientWatch) -> None:
-    """Write a reply whose body may have to be waited for; return when it is finished.
+    """Write a reply whose body may be a stream; return when it is finished.
 
-    A HEAD, and a 304, get its headers only. Nobody is written to who has left. The headers leave with
-    the first byte of the body, or when *watch* ends; what fails before that can still be answered
-    with an error. Raises what the source raises, and `ConsumerGone` when the client leaves. The source
-    is closed, whatever happens.
+    For HEAD and 304 only the headers are sent. If the client has left, nothing is written. The headers are
+    sent with the first byte of the body, or by *watch* after its timeout; a failure before that can still
+    become an error response. Raises what the source raises, and `ConsumerGone` when the client leaves. The
+    source is always closed.
     """
     if not isinstance(reply.body, Stream):
         write(request, reply)
@@ -38,12 +38,12 @@ async def respond(request: RegistryRequest, reply: Reply, watch: ClientWatch) ->
 
 
 def write(request: RegistryRequest, reply: Reply) -> None:
-    """Write a reply whose body is at hand, unless the client has left."""
+    """Write a reply whose body is bytes, unless the client has left."""
     if request.gone:
         return
     _set_head(request, reply)
     if isinstance(reply.body, bytes):
-        # Of a HEAD and a 304 the request itself sends the headers only.
+        # For HEAD and 304 the request itself leaves out the body.
         request.write(reply.body)
     request.finish()
 
@@ -53,7 +53,7 @@ def _set_head(request: RegistryRequest, reply: Reply) -> None:
         request.setResponseCode(reply.status)
     headers = request.responseHeaders
     for name, value in reply.headers.items():
-        # Some values come from upstream; what ends a line in them is taken out by Twisted.
+        # Some values come from upstream; Twisted removes line breaks from them.
         headers.setRawHeaders(name, [value.encode("latin-1", "replace")])
 
 
@@ -70,7 +70,7 @@ async def _send(request: RegistryRequest, body: Stream, watch: ClientWatch) -> N
 
 @implementer(IConsumer)
 class _GuardedRequest:
-    """A request as a consumer, which may have lost its client at any time.
+    """A request as a consumer, whose client may have left at any time.
 
     The request itself raises when a producer is registered or unregistered after that.
     """

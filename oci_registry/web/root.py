@@ -1,4 +1,4 @@
-"""For those who watch the daemon: alive, ready, counted."""
+"""The root of the site: liveness, readiness, metrics, and the registry."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from oci_registry.web.respond import write
 from oci_registry.web.site import RegistryRequest
 
 READY_TIMEOUT = 5.0
-"""Seconds that the store has to show that it works."""
+"""Seconds that the check of the store may take."""
 _LONGEST = 1000
 """The most characters of a reason that are shown."""
 _PATH = re.compile(r"[^\s:,;\"']*/[^\s:,;\"']*")
@@ -32,14 +32,14 @@ _NOTHING = "there is nothing here"
 
 
 class Page(Answering):
-    """A small page, made anew for each request."""
+    """A small page that is generated for each request."""
 
     def __init__(self, make: Callable[[], Awaitable[Reply]]) -> None:
         super().__init__()
         self._make = make
 
     async def answer(self, request: RegistryRequest) -> None:
-        """Answer with the page."""
+        """Respond with the page."""
         try:
             check_method(request)
             if request.postpath:
@@ -50,7 +50,7 @@ class Page(Answering):
 
 
 class Ready:
-    """Tells whether the store can be read and written, within *within* seconds; if not, why."""
+    """The readiness page: whether the store can be read and written within *within* seconds."""
 
     _log = Logger()
 
@@ -67,16 +67,16 @@ class Ready:
         self._reason: str | None = None
 
     async def __call__(self) -> Reply:
-        """Try the store, once for all who ask at the same time; 200, or 503 with the reason."""
+        """Return 200 or 503 with a reason; one check of the store serves all concurrent requests."""
         reason = await self._checking.run("store", self._find_reason)
         if reason is None:
             return _text(b"ready\n")
-        # Anybody may ask: where the store is on this machine is for the log alone.
+        # Anyone may read this page: paths of this machine are only logged.
         told = _PATH.sub("...", reason)
         return _text(f"not ready: {told}\n".encode("ascii", "backslashreplace"), status=503)
 
     async def _find_reason(self) -> str | None:
-        """Return why the store cannot be used, None if it can; log that when it has changed."""
+        """Return why the store cannot be used, or None; log a change of that."""
         try:
             await self._check().addTimeout(self._within, self._clock)
             reason = None
@@ -105,10 +105,10 @@ def _text(body: bytes, media_type: str = "text/plain", status: int = 200) -> Rep
 
 
 class Root(Resource):
-    """The tree: ``/``, ``/healthz``, ``/readyz``, and what is given; all else is not here.
+    """The root resource: ``/``, ``/healthz``, ``/readyz``, *metrics* and *v2*; all else is a 404.
 
-    *metrics* are at ``/metrics``, *v2* is at ``/v2`` and at ``/HOST/v2``, whatever *HOST* is. Several
-    slashes together are as good as one.
+    *metrics* are at ``/metrics``, *v2* is at ``/v2`` and at ``/HOST/v2`` for any *HOST*. Repeated slashes
+    count as one.
     """
 
     def __init__(
@@ -135,19 +135,19 @@ class Root(Resource):
         self._nothing = Page(nothing)
 
     def getChildWithDefault(self, path: bytes, request: Any) -> Resource:
-        """Return what answers a path whose first segment is *path*."""
+        """Return the resource of a path whose first segment is *path*."""
         while not path and request.postpath:
             path = request.postpath.pop(0)
         child: Resource = super().getChildWithDefault(path, request)
         return child
 
     def getChild(self, path: bytes, request: Any) -> Resource:
-        """Return what answers a path that is not in the tree."""
+        """Return the resource of any other path."""
         behind = next((segment for segment in request.postpath if segment), b"")
         return self._v2 if self._v2 is not None and behind == b"v2" else self._nothing
 
     def render(self, request: Any) -> int:
-        """Answer for a path that ends here, which only an odd one does."""
+        """Respond with a 404 to a path that ends at the root itself."""
         return self._nothing.render(request)
 
 

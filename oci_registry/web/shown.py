@@ -1,4 +1,4 @@
-"""What clients have sent, as it may be shown to others."""
+"""Text from clients, made safe for the log: escaped, bounded, without secrets."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import re
 
 LONGEST = 512
 """The most bytes that are shown of anything."""
-# As in http://USER:PASSWORD@HOST/, which is what proxies are asked, be it for the host alone.
+# As in http://USER:PASSWORD@HOST/, as sent to forward proxies, and in HOST alone.
 _USER = re.compile(rb"^((?:(?:[A-Za-z][A-Za-z0-9+.-]*:)?//)?)[^/]*@")
 _USER_OF_REGISTRY = re.compile(rb"((?:^|&)ns=)[^&]*(?:@|%40)")
-# Without a name, too: what is escaped may be a name with a value.
+# Fields without "=" too: an escaped one may hold a name and a value.
 _UNKNOWN_FIELD = re.compile(rb"((?:^|&)(?!(?:ns|n|last|artifactType)=)(?:[^=&]*=)?)[^&]+")
 
 
 def without_secrets(uri: bytes) -> bytes:
-    """Return a URI without what might be a secret: users, and fields that nobody here reads."""
+    """Return a URI without possible secrets: credentials, and the values of unknown query fields."""
     path, mark, query = uri.partition(b"?")
     query = _USER_OF_REGISTRY.sub(rb"\1***@", query)
     return _USER.sub(rb"\1***@", path) + mark + _UNKNOWN_FIELD.sub(rb"\1***", query)

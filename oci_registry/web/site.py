@@ -1,4 +1,4 @@
-"""Request and site: what is special about our HTTP server before any resource is asked."""
+"""The site and its requests: connections, graceful close and the access log."""
 
 from __future__ import annotations
 
@@ -24,15 +24,14 @@ from oci_registry.web.shown import shown, without_secrets
 IDLE_TIMEOUT = 120.0
 """Seconds a connection may be silent between requests, and that a whole request may take to arrive."""
 CLIENT_LEFT = 499
-"""What the access log tells of a request whose client left before there was a response."""
+"""The status in the access log if the client has left before there was a response."""
 
 
 class RegistryRequest(Request):
-    """A request whose body, which no endpoint wants, is never kept.
+    """A request whose body is discarded, since no endpoint uses it.
 
-    *target* is what was asked for as it came, and *uri* the path and query that it means. *namespace*
-    and *outcome* are for the access log: whose content it is about, and what the cache was good for.
-    None as long as that is not known.
+    *target* is the request target as it was sent, *uri* its path and query. *namespace* (the registry)
+    and *outcome* (of the cache) are for the access log; None while they are not known.
     """
 
     target: bytes = b"-"
@@ -44,19 +43,19 @@ class RegistryRequest(Request):
         self.began: float = channel.factory.reactor.seconds()
 
     def gotLength(self, length: int | None) -> None:
-        """Make no room for the body, however long it says it is."""
+        """Allocate nothing for the body, whatever its length."""
         self.content = BytesIO()
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Throw the body away."""
+        """Discard the body."""
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Answer the request, whichever form its target has."""
+        """Handle the request, in whichever form its target is."""
         self.target = path
         super().requestReceived(command, origin_form(path), version)
 
     def connectionLost(self, reason: Failure) -> None:
-        """Tell the access log of a response that was not completed, too."""
+        """Log a response that was not completed."""
         if self.uri is not HTTPRequest.uri:  # else its head has not arrived
             if not self.startedWriting:
                 self.code = CLIENT_LEFT
@@ -70,21 +69,21 @@ class RegistryRequest(Request):
         return channel is None
 
     def abort(self) -> None:
-        """Close the connection at once, with whatever has not been sent."""
+        """Close the connection at once; unsent bytes are lost."""
         if self.channel is not None:
             cast(RegistryChannel, self.channel).abort()
 
     def close_short(self) -> None:
-        """End a response that cannot be completed: an orderly close before its announced end.
+        """Close the connection in order, before the announced end of a response that cannot be completed.
 
-        Clients resume after that, and not after a reset.
+        Clients resume after an orderly close, but not after a reset.
         """
         if self.channel is not None:
             self.channel.loseConnection()
 
 
 class RegistrySite(Site):
-    """The site: it knows its connections, so that it can end them in order."""
+    """The site, which can close its connections gracefully."""
 
     protocol = RegistryChannel  # type: ignore[assignment]
     noisy = False
@@ -98,7 +97,7 @@ class RegistrySite(Site):
         self._access_log = access_log
         self._channels: set[RegistryChannel] = set()
         self.closing = False
-        """Whether no further request is taken."""
+        """Whether further requests are refused."""
         self._empty: Waiters[None] = Waiters()
 
     def connection_count(self) -> int:
@@ -110,19 +109,19 @@ class RegistrySite(Site):
         return None if self.closing else super().buildProtocol(addr)
 
     def connected(self, channel: RegistryChannel) -> None:
-        """A connection has been made."""
+        """Add an open connection."""
         self._channels.add(channel)
 
     def disconnected(self, channel: RegistryChannel) -> None:
-        """A connection is gone."""
+        """Remove a closed connection."""
         self._channels.discard(channel)
         if not self._channels:
             self._empty.fire(None)
 
     def close(self, grace: float) -> Deferred[None]:
-        """End idle connections now, busy ones after their response, and all after *grace* seconds.
+        """Close idle connections now, busy ones after their response, and all after *grace* seconds.
 
-        Fires when there is none left.
+        Fires when all are closed.
         """
         self.closing = True
         if not self._channels:
@@ -140,7 +139,7 @@ class RegistrySite(Site):
 
     def _abort_all(self) -> None:
         self._log.warn(
-            "{count} connections outlived the grace period and are closed",
+            "{count} connections were still open after the grace period and are aborted",
             count=len(self._channels),
         )
         for channel in list(self._channels):

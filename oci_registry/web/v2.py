@@ -1,4 +1,4 @@
-"""Everything below ``/v2``: parse once, resolve, dispatch by the type of the route, write the reply."""
+"""The distribution API below ``/v2``: parse, resolve the upstream, dispatch, write the reply."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _LABELS = {
     ReferrersRoute: "referrers",
 }
 _BASE = Reply(200, content("application/json", 2), b"{}")
-"""``/v2/``: this is a registry, whatever the upstreams do."""
+"""The reply at ``/v2/``, which does not depend on any upstream."""
 
 
 class V2(Answering):
-    """The distribution API. *handlers*: who answers each type of route but the base."""
+    """The distribution API. *handlers*: one for each type of route other than the base."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class V2(Answering):
         self._pace = Pace(clock)
 
     async def answer(self, request: RegistryRequest) -> None:
-        """Answer a request with a reply or an error, and count it."""
+        """Respond with a reply or an error, and count the request."""
         request.setHeader(b"Docker-Distribution-Api-Version", b"registry/2.0")
         label = "none"
         try:
@@ -88,10 +88,10 @@ class V2(Answering):
             self._count(request, label)
 
     def _resolve(self, request: RegistryRequest, route: NamedRoute) -> Target:
-        """Return what a request means, and note that for the access log and the client.
+        """Return the upstream and repository of a request, and note the registry for the access log.
 
-        The response says which registry it is about, an error too: the client's ``ns`` where it gave
-        one (OCI-Namespace). Raises `NameUnknown`.
+        Every response, errors included, names the registry in OCI-Namespace: the client's ``ns`` if it
+        gave one. Raises `NameUnknown`.
         """
         target = self._table.resolve(route.name, route.ns)
         request.namespace = target.upstream.namespace

@@ -44,14 +44,14 @@ class Pool:
 
 
 class Reactor(MemoryReactorClock):
-    """A reactor in memory, of which threads have nothing to wait for."""
+    """A reactor in memory that runs calls from threads at once."""
 
     def callFromThread(self, call: Callable[[], None]) -> None:
         call()
 
 
 class Signal:
-    """SIGHUP without a process: `installed`, or not, and `react` as if it had come."""
+    """A fake handler of SIGHUP: *installed* or not; `react` simulates the signal."""
 
     installed = False
 
@@ -120,6 +120,6 @@ class ServiceTestCase(SynchronousTestCase):
 
 
 class Silent:
-    """An access log that nobody reads."""
+    """An access log that is switched off."""
 
     wanted = False

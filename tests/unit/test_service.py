@@ -39,7 +39,7 @@ class Starting(ServiceTestCase):
         self.assertTrue(all(pool.running for pool in self.pools))
 
     def test_watching_apart(self) -> None:
-        """With a place for those who watch the metrics are there only, where clients are not served."""
+        """With an admin listener the metrics are served there only, and the registry is not."""
         self.start(evolve(SETTINGS, admin_listen=("tcp:1235",)))
         (_, site, *_), (port, admin, *_) = self.reactor.tcpServers
         self.assertEqual(1235, port)
@@ -49,7 +49,7 @@ class Starting(ServiceTestCase):
                 connection.ask(path)
             self.assertEqual(expected, [a.status for a in connection.answers()])
             if place is admin:
-                # Those who watch are no clients.
+                # Connections to the admin site are not counted as clients.
                 page = connection.answers()[3].body
                 self.assertIn(b"oci_registry_client_connections 0.0", page)
             connection.leave()
@@ -76,18 +76,18 @@ class Starting(ServiceTestCase):
         self.assertIn("/nowhere", self.events[2])
 
     def test_file_limit(self) -> None:
-        """It may have as many open files as the system allows: one or two are needed per client."""
+        """The limit of open files is raised to the hard limit."""
         self.start()
         self.assertEqual([(4096, 4096)], self.limits)
 
     def test_file_limit_reached(self) -> None:
-        """A limit that is as high as it may be stays."""
+        """A limit that is at the hard limit already is not changed."""
         self.patch(resource, "getrlimit", lambda kind: (4096, 4096))
         self.start()
         self.assertEqual([], self.limits)
 
     def test_service_manager(self) -> None:
-        """It is told that the daemon is ready once the reactor runs, and first of all that it stops."""
+        """The service manager is notified once the reactor runs, and before anything stops."""
         told: list[tuple[str, int, str]] = []
         test = self
 
@@ -106,7 +106,7 @@ class Starting(ServiceTestCase):
         self.assertEqual(["STOPPING=1"], [state for state, *_ in told[2:]])
 
     def test_broken_store(self) -> None:
-        """A store that cannot be prepared is logged, and the daemon serves all the same."""
+        """A store that cannot be prepared is logged, and the daemon still serves."""
         self.starting = fail(StoreError("Read-only file system"))
         daemon = self.start()
         self.assertTrue([e for e in self.events if "Read-only file system" in e])
@@ -121,7 +121,7 @@ class Starting(ServiceTestCase):
         return registry.get_sample_value("oci_registry_errors_total", {"kind": kind})
 
     def test_sweeps(self) -> None:
-        """The sweep comes at its time, and one that fails does not end the others."""
+        """Sweeps run at their interval, also after one has failed."""
         daemon = self.start()
         listed: list[str] = []
 

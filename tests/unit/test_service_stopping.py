@@ -28,8 +28,8 @@ from tests.unit.service_case import SETTINGS, Pool, ServiceTestCase, Signal
 from tests.unit.web.support import Connection
 
 
-class Rereading(ServiceTestCase):
-    """SIGHUP."""
+class Reloading(ServiceTestCase):
+    """Reloading the upstreams on SIGHUP."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -52,7 +52,7 @@ class Rereading(ServiceTestCase):
         return set(re.findall(r'upstream_available\{host="([^"]+)"', page))
 
     def test_reread(self) -> None:
-        """What the file says then holds, for everything that goes by it."""
+        """The new upstreams are used, and the old ones removed."""
         self.assertEqual({"a.example"}, self.hosts())
         self.write("b.example")
         self.signals[0].react()
@@ -60,14 +60,14 @@ class Rereading(ServiceTestCase):
         self.assertEqual({"b.example"}, self.hosts())
 
     def test_bad(self) -> None:
-        """A file that cannot be used changes nothing."""
+        """An invalid file changes nothing."""
         self.file.write_text("- {namespace: b.example}\n- 5")
         self.signals[0].react()
         self.assertEqual(2, len([e for e in self.events if "upstreams are unchanged" in e]))
         self.assertEqual({"a.example"}, self.hosts())
 
     def test_broken_certificate(self) -> None:
-        """Nor does one whose certificates change while they are looked at; what was made is undone."""
+        """A file whose certificates cannot be loaded changes nothing either."""
         made: list[str] = []
         way_to = Connector._way_to
 
@@ -85,7 +85,7 @@ class Rereading(ServiceTestCase):
         self.assertIn("holds no certificate", self.events[-1])
 
     def test_stopping(self) -> None:
-        """The signal is kept from the system until the end, and changes nothing any more."""
+        """While the daemon stops the signal is ignored, and its handler is removed last."""
         connection = Connection(self.site())
         stopped = self.running.stopService()
         self.assertTrue(self.signals[0].installed)
@@ -109,7 +109,7 @@ class Stopping(ServiceTestCase):
         self.assertEqual(["info stopping", "info stopped"], self.events[-2:])
 
     def test_connections(self) -> None:
-        """Connections are ended before what serves them is."""
+        """Connections are closed before the parts that serve them stop."""
         daemon = self.start()
         connection = Connection(self.site())
         stopped = daemon.stopService()
@@ -120,8 +120,8 @@ class Stopping(ServiceTestCase):
         self.successResultOf(stopped)
         self.assertEqual([], self.reactor.getDelayedCalls())
 
-    def test_those_who_watch(self) -> None:
-        """Their connections are ended too."""
+    def test_admin_connections(self) -> None:
+        """Connections to the admin site are closed too."""
         daemon = self.start(evolve(SETTINGS, admin_listen=("tcp:1235",)))
         connection = Connection(self.reactor.tcpServers[1][1])
         stopped = daemon.stopService()
@@ -131,7 +131,7 @@ class Stopping(ServiceTestCase):
         self.successResultOf(stopped)
 
     def test_response_under_way(self) -> None:
-        """A response that is under way is completed first."""
+        """A running response is completed first."""
         connection, stopped = self.stop_with_a_response_under_way()
         self.assertFalse(connection.transport.closed)
         self.assertNoResult(stopped)
@@ -142,7 +142,7 @@ class Stopping(ServiceTestCase):
         self.assertEqual([], self.reactor.getDelayedCalls())
 
     def test_grace(self) -> None:
-        """A response that does not end is cut off after the grace period."""
+        """A response that does not end is aborted after the grace period."""
         settings = evolve(SETTINGS, shutdown_grace=READY_TIMEOUT - 1)
         connection, stopped = self.stop_with_a_response_under_way(settings)
         self.reactor.advance(READY_TIMEOUT - 2)
@@ -168,7 +168,7 @@ class Stopping(ServiceTestCase):
             self.successResultOf(self.start().stopService())
 
     def noting(self, owner: type, name: str, *, failing: bool) -> None:
-        """Note in `stopped` whose method is called; it fails if *failing*."""
+        """Record calls of a method in `stopped`; the method fails if *failing*."""
         original = getattr(owner, name)
 
         def noted(part: Any, *arguments: Any) -> Any:
@@ -203,21 +203,21 @@ class Stopping(ServiceTestCase):
         return list(dict.fromkeys(self.stopped))
 
     def test_order(self) -> None:
-        """Each part outlives those that need it: the driver the transfers, the threads the driver."""
+        """Each part stops after those that use it: the driver after the transfers, the threads last."""
         self.assertEqual(
             [owner.__name__ for owner, _ in self.ORDER], self.stop_noting(failing=False)
         )
         self.assertEqual([], self.reactor.getDelayedCalls())
 
     def test_faults(self) -> None:
-        """Whatever fails keeps no other part from being stopped."""
+        """A part that fails to stop does not keep the others from stopping."""
         expected = [owner.__name__ for owner, _ in self.ORDER]
         self.assertEqual(expected, self.stop_noting(failing=True))
         self.assertTrue(self.flushLoggedErrors(OSError))
         self.assertEqual("info stopped", self.events[-1])
 
     def test_hanging_part(self) -> None:
-        """A part that does not end is given up after its time, and named."""
+        """A part that does not stop in time is logged, and the others stop."""
         self.patch(UpstreamTable, "close", lambda _: Deferred())
         stopped = self.start().stopService()
         self.assertNoResult(stopped)

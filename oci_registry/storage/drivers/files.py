@@ -1,4 +1,4 @@
-"""What the filesystem driver does with one file: lock it, fill it, read it, put it in its place."""
+"""Operations of the filesystem driver on single files: lock, write, read, rename."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _PLAIN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _SCRATCH = bytearray(256 * 1024)
 _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
 
-# What a volume answers that does not know how, or lets only the owner: SMB, vfat, some NFS and FUSE.
-_NOT_KNOWN = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+# Errors of volumes that do not support an operation: SMB, vfat, some NFS and FUSE.
+_NOT_SUPPORTED = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 T = TypeVar("T")
 
@@ -62,9 +62,10 @@ def open_file(path: Path) -> tuple[int, os.stat_result] | None:
 
 
 def open_locked(path: str, flags: int) -> int | None:
-    """Open and lock the file at *path*; None when another process or transfer holds it.
+    """Open and lock the file at *path*; None if another process or transfer holds the lock.
 
-    On a volume without locks, who made a file with O_EXCL has it, and any other may be held.
+    On a volume without locks, a file that was created with O_EXCL counts as locked by its creator; any
+    other counts as locked by another process.
     """
     descriptor = os.open(path, flags | _PLAIN, WRITABLE)
     try:
@@ -72,8 +73,7 @@ def open_locked(path: str, flags: int) -> int | None:
             if flags & os.O_EXCL:
                 return descriptor
             raise BlockingIOError
-        # It may have been renamed or removed between open and lock: only what is still at the path
-        # is ours.
+        # The file may have been renamed or removed between open and lock.
         if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
             return descriptor
     except (BlockingIOError, FileNotFoundError):
@@ -86,27 +86,27 @@ def open_locked(path: str, flags: int) -> int | None:
 
 
 def _lock(descriptor: int) -> bool:
-    """Lock a file; return whether the volume knows locks. Raises BlockingIOError if another holds it."""
+    """Lock a file; return whether the volume supports locks. Raises BlockingIOError if it is locked."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno not in _NOT_KNOWN:
+        if error.errno not in _NOT_SUPPORTED:
             raise
         return False
     return True
 
 
 def sync(descriptor: int) -> None:
-    """Flush a file to the disk, where the volume knows how."""
+    """Flush a file to the disk, if the volume supports that."""
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in _NOT_KNOWN:
+        if error.errno not in _NOT_SUPPORTED:
             raise
 
 
 def make_read_only(descriptor: int) -> bool:
-    """Remove all write permissions from a file; return whether the volume says that they are gone."""
+    """Remove all write permissions of a file; return whether that has worked."""
     try:
         os.fchmod(descriptor, SEALED)
         return is_read_only(os.fstat(descriptor))
@@ -127,7 +127,7 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def place(source: str, target: Path) -> None:
-    """Rename *source* to *target*; its folder may vanish under us while empty ones are tidied away."""
+    """Rename *source* to *target*; try again if its folder is removed meanwhile because it was empty."""
     for attempt in range(3):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -142,13 +142,13 @@ def _replace(source: str, target: Path) -> None:
     try:
         os.replace(source, target)
     except FileExistsError:
-        # Some volumes do not rename over what is there.
+        # Some volumes cannot rename over an existing file.
         os.unlink(target)
         os.replace(source, target)
 
 
 class Descriptor:
-    """A file descriptor that is closed when asked to and nothing is under way with it in a thread."""
+    """A file descriptor that is closed once no thread uses it any more."""
 
     def __init__(self, number: int, reads: RunInThread) -> None:
         self.number = number
@@ -161,19 +161,19 @@ class Descriptor:
         return self.hold(self._reads(as_store_error, os.pread, self.number, length, offset))
 
     def read_soon(self, offset: int, length: int) -> Deferred[bytes]:
-        """Read at once if that needs no waiting, else off the reactor."""
+        """Read from the page cache if possible, else in a thread."""
         at_hand = self.read_now(offset, length)
         return self.read(offset, length) if at_hand is None else succeed(at_hand)
 
     def hold(self, work: Deferred[T]) -> Deferred[T]:
-        """Stay open until *work* is done, even if whoever waits for it gives up."""
+        """Stay open until *work* is done, even if the result is cancelled."""
         self._held += 1
         done: Deferred[T] = Deferred()
-        work.addBoth(self._let_go)
+        work.addBoth(self._release)
         work.chainDeferred(done)
         return done
 
-    def _let_go(self, result: T) -> T:
+    def _release(self, result: T) -> T:
         self._held -= 1
         if self._closing:
             self.close()
@@ -192,16 +192,16 @@ class Descriptor:
             count = os.preadv(self.number, (buffer,), offset, _NOWAIT)
         except OSError:
             return None
-        # Less than was asked for: the rest is not in memory, or not in the file; `read` will tell.
+        # Fewer bytes: the rest is not in the page cache, or beyond the end of the file.
         return bytes(buffer) if count == length else None
 
     def __del__(self) -> None:
-        # Whoever asked for the file may have left before it was opened: then nobody closes it.
+        # If the caller was cancelled before the file was opened, nobody else closes it.
         self._held = 0
         self.close()
 
     def close(self) -> None:
-        """Close it, now or when what is under way is done. Idempotent."""
+        """Close it, now or when the running work is done. Idempotent."""
         self._closing = True
         if not self._held and self.number >= 0:
             os.close(self.number)

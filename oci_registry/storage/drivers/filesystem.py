@@ -1,9 +1,9 @@
 """A driver that keeps objects as files below a directory.
 
-A new object grows in ``transfers/`` on the same volume, under a lock that dies with its process, and is
-renamed into place when it is complete and on the disk. What is in place through us is read-only: that
-is how our own files are told from files that somebody else put there, without a second look-up. Where
-the volume has no permissions, `VerifiedFiles` remembers them.
+A new object grows in ``transfers/`` on the same volume, under a lock that ends with its process. It is
+renamed to its final path when it is complete and on the disk. Files that we have committed are
+read-only: that distinguishes them from files of other programs without a second look-up. On volumes
+without permissions, `VerifiedFiles` lists them.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ from oci_registry.streams.threads import Lanes
 T = TypeVar("T")
 
 TRANSFERS = "transfers"
-"""Where objects grow; what is in it belongs to nobody once its lock is free."""
+"""The folder in which objects grow; a file there is abandoned if its lock is free."""
 VERIFIED = "verified"
-"""Which files are ours, where permissions do not tell."""
+"""The list of verified files, on a volume without permissions."""
 ABANDONED = 86400.0
-"""Seconds after which a growing file is nobody's, on a volume without locks."""
+"""Seconds after which a growing file counts as abandoned, on a volume without locks."""
 _LISTED_AT_ONCE = 500
 
 
@@ -72,7 +72,7 @@ class FilesystemDriver:
         self._transfers = self._root / TRANSFERS
         self._verified = VerifiedFiles(self._root / VERIFIED)
         self._permissions: bool | None = None
-        """Whether permissions tell what is ours; None while that is not known."""
+        """Whether the volume has permissions; None while that is not known."""
 
     def path(self, key: str) -> Path:
         """Return the file of *key*; ValueError for a key that could leave the root."""
@@ -104,7 +104,7 @@ class FilesystemDriver:
         self._remove_leftovers()
 
     def _has_permissions(self) -> bool:
-        """Try whether a file can be written to first, and be read-only then."""
+        """Try whether a new file is writable, and can be made read-only."""
         path, descriptor = self._grow(None)
         try:
             before = is_read_only(os.fstat(descriptor))
@@ -120,14 +120,16 @@ class FilesystemDriver:
         return ObjectInfo(key, status.st_size, status.st_mtime, sealed)
 
     def remember(self, result: T) -> T:
-        """Write down, in the background, what has become known of files; return *result*."""
+        """Write new entries of the list of verified files in the background; return *result*."""
         if self._verified.unwritten:
             self.lanes.housekeeping(self._verified.write).addErrback(self._not_written)
         return result
 
     def _not_written(self, failure: Failure) -> None:
-        # They are in memory; what is not written down is hashed once after a restart.
-        self._log.warn("verified blobs are not listed: {error}", error=failure.getErrorMessage())
+        # They are in memory; after a restart they are hashed once.
+        self._log.warn(
+            "the list of verified blobs cannot be written: {error}", error=failure.getErrorMessage()
+        )
 
     def _remove_leftovers(self) -> None:
         self._transfers.mkdir(parents=True, exist_ok=True)
@@ -142,17 +144,17 @@ class FilesystemDriver:
             raise failed
 
     def _remove_leftover(self, entry: os.DirEntry[str]) -> None:
-        """Remove what an earlier process has left; not what a living one holds, nor a folder."""
+        """Remove a file of a dead process; keep folders, and files that a running process has locked."""
         if entry.is_dir(follow_symlinks=False):
             return
         with suppress(FileNotFoundError):
             if entry.is_symlink():
                 os.unlink(entry.path)
                 return
-            # For reading only: one that was about to be renamed is read-only already.
+            # Read-only, since the file may have been sealed already.
             descriptor = open_locked(entry.path, os.O_RDONLY)
             if descriptor is None:
-                # Without locks, time alone tells.
+                # It is locked, or the volume has no locks: then its age decides.
                 if self.clock.seconds() - entry.stat(follow_symlinks=False).st_mtime > ABANDONED:
                     os.unlink(entry.path)
                 return
@@ -185,10 +187,10 @@ class FilesystemDriver:
             os.unlink(path)
 
     def _grow(self, name: str | None) -> tuple[str, int]:
-        """Open and lock an empty file to write to, called *name* if nobody holds that."""
+        """Open and lock an empty file for writing, called *name* if that is free."""
         self._transfers.mkdir(parents=True, exist_ok=True)
         other = uuid4().hex
-        # Whether one that is there is free, only its lock tells: not every volume has locks.
+        # An existing file is free if its lock is; O_EXCL comes first for volumes without locks.
         for attempt, new in ((name, os.O_EXCL), (name, 0), (other, os.O_EXCL)):
             if attempt is None:
                 continue
@@ -196,7 +198,7 @@ class FilesystemDriver:
             try:
                 descriptor = open_locked(path, os.O_RDWR | os.O_CREAT | new)
             except OSError:
-                # What cannot be opened there is not ours; under another name it must work.
+                # Another program's file may have this name; another name must work.
                 if attempt != name:
                     raise
                 continue
@@ -213,7 +215,7 @@ class FilesystemDriver:
         """Seal the file at *path* and rename it to that of *key*; remember it, if it is *verified*."""
         now = self.clock.seconds()
         with suppress(OSError):
-            # Else the time is the volume's own, of the last write.
+            # If this fails, the file has the volume's time of the last write.
             os.utime(descriptor, (now, now))
         read_only = make_read_only(descriptor)
         place(path, self.path(key))
@@ -269,7 +271,7 @@ class FilesystemDriver:
         path, descriptor = self._grow(None)
         try:
             write_all(descriptor, data)
-            # Small objects are compared with their digest, or cannot be wrong.
+            # Small objects need no list: they are checked when they are read.
             self.publish(descriptor, path, key, verified=False)
         except BaseException:
             with suppress(OSError):
@@ -283,8 +285,8 @@ class FilesystemDriver:
 
     def _create(self, key: str) -> IObjectWriter:
         self.path(key)
-        # The place follows from the key, so that another process can find the transfer; if one is
-        # at it already, this one goes on beside it and the commits replace each other.
+        # The name follows from the key. If another process writes the same object, this one uses another
+        # name, and the later commit replaces the earlier one.
         path, descriptor = self._grow(key.replace("/", "-"))
         return FileWriter(self, key, path, descriptor)
 
@@ -352,7 +354,7 @@ class FilesystemDriver:
                 yield info
 
     def _walk(self, prefix: str) -> Iterator[ObjectInfo]:
-        """In a thread: go through a tree, whatever is added to it or removed meanwhile."""
+        """Walk a tree, in a thread; files may be added and removed meanwhile."""
         folders = [prefix]
         while folders:
             folder = folders.pop()

@@ -1,4 +1,4 @@
-"""Objects of the filesystem driver: one that is read, and one that grows."""
+"""Objects of the filesystem driver: stored files and writers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class FileWriter:
         self._key = key
         self._path = path
         self._descriptor = Descriptor(descriptor, driver.lanes.lookup)
-        # Commit and cancel run in threads; who stops while a commit is under way cancels beside it.
+        # Commit and cancel run in threads, possibly at the same time when the daemon stops.
         self._lock = Lock()
         self._ended = False
         self._failed = False

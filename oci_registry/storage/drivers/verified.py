@@ -1,4 +1,4 @@
-"""Which files are verified, for volumes on which permissions do not tell."""
+"""A list of verified files, for volumes without permissions."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from threading import Lock
 from cachetools import LRUCache
 
 REMEMBERED = 100_000
-"""Files that are remembered, those that were used last."""
+"""Files that are remembered; the least recently used are evicted."""
 _SLACK = 1000
-"""Lines that the list may be too long by, beside as many as there are files."""
+"""Outdated lines that the list may have, in addition to one for each file."""
 _LONGEST = 64 * 1024 * 1024
-"""Bytes of a list that is read; ours is never that long."""
+"""Bytes of the list that are read at most; ours is never that long."""
 
 
 class VerifiedFiles:
     """Remembers verified files, in memory and in a list at *path*, by key, size and time.
 
-    A file counts while its size and its modification time are what they were; so who touches a file
-    adds it again. The list is text with a line for each file, the last one of a key being the one that
-    counts, of which whatever makes no sense is ignored. All methods may be called in any thread;
-    `load` and `write` block, and raise OSError.
+    A file counts as verified while its size and its modification time are unchanged; after a touch it
+    must be added again. The list is text with one line for each file. The last line of a key counts, and
+    invalid lines are ignored. All methods may be called in any thread; `load` and `write` block, and
+    raise OSError.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,20 +40,20 @@ class VerifiedFiles:
         return bool(self._unwritten)
 
     def has(self, key: str, status: os.stat_result) -> bool:
-        """Whether the file of *key*, as it is now, is one that was added."""
+        """Whether the file of *key* was added and is unchanged."""
         with self._lock:
-            return self._known.get(key) == _as_it_is(status)
+            return self._known.get(key) == _size_and_time(status)
 
     def add(self, key: str, status: os.stat_result) -> None:
-        """The file of *key* is verified, as it is now."""
+        """Add the file of *key*, with its current size and time."""
         with self._lock:
-            self._known[key] = self._unwritten[key] = _as_it_is(status)
+            self._known[key] = self._unwritten[key] = _size_and_time(status)
             if len(self._unwritten) > REMEMBERED:
-                # The list cannot be written: the oldest go, as they do from memory.
+                # The list cannot be written: drop the oldest.
                 del self._unwritten[next(iter(self._unwritten))]
 
     def forget(self, key: str) -> None:
-        """The file of *key* is gone. Its line in the list fits no other file."""
+        """Forget the file of *key*. Its line in the list may stay, since it fits no other file."""
         with self._lock:
             self._known.pop(key, None)
             self._unwritten.pop(key, None)
@@ -70,7 +70,7 @@ class VerifiedFiles:
                         self._known[key] = int(size), int(modified)
 
     def write(self) -> None:
-        """Append to the list what it lacks; write it anew when most of it is out of date."""
+        """Append new entries to the list; rewrite it if most of its lines are outdated."""
         with self._writing:
             with self._lock:
                 unwritten, self._unwritten = self._unwritten, {}
@@ -97,20 +97,20 @@ class VerifiedFiles:
             self._lines = len(entries)
         else:
             with self._path.open("ab") as file:
-                # A line that was broken off must not spoil this one.
-                file.write(b"\n" + data if file.tell() and self._broken_off() else data)
+                # An incomplete last line must not spoil the next one.
+                file.write(b"\n" + data if file.tell() and self._ends_in_partial_line() else data)
             self._lines += len(entries)
 
-    def _broken_off(self) -> bool:
+    def _ends_in_partial_line(self) -> bool:
         with self._path.open("rb") as file:
             file.seek(-1, os.SEEK_END)
             return file.read(1) != b"\n"
 
 
 def _fits(key: str) -> bool:
-    """Whether a key is a word of plain text, as those of blobs are."""
+    """Whether a key is one word of printable ASCII, as the keys of blobs are."""
     return key.isascii() and key.isprintable() and " " not in key
 
 
-def _as_it_is(status: os.stat_result) -> tuple[int, int]:
+def _size_and_time(status: os.stat_result) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
