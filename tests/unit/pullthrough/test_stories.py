@@ -15,6 +15,7 @@ from oci_registry.storage.keys import blob_key
 from oci_registry.streams.batches import FLUSH_DELAY
 from oci_registry.streams.follower import TransferFailed
 from oci_registry.streams.growing import STALL
+from tests import examples
 from tests.support.streams import Reader
 from tests.unit.pullthrough.support import CacheTestCase
 from tests.unit.streams.world import make_small
@@ -166,7 +167,7 @@ class Stories(CacheTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(self.counted("oci_registry_transfers_in_flight"), 0)
 
-    @settings(max_examples=400)
+    @settings(max_examples=examples(400))
     @given(EVENTS)
     def test_disk(self, events: list[tuple[str, int]]) -> None:
         """Whatever the disk does, and when, every client gets every byte."""
@@ -178,7 +179,7 @@ class Stories(CacheTestCase):
         self.end()
         self.check(right=True)
 
-    @settings(max_examples=400)
+    @settings(max_examples=examples(400))
     @given(st.tuples(WRONG, WRONG), EVENTS)
     def test_wrong_hosts_too(
         self, wrong: tuple[bytes | None, ...], events: list[tuple[str, int]]

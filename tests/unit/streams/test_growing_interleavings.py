@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.streams.follower import LostPlace, TransferFailed
+from tests import examples
 from tests.support.streams import Reader
 from tests.unit.streams.world import EVENTS, PLACES, SENT, TAIL, World, as_sent, make_small
 
@@ -17,7 +18,7 @@ class Interleavings(SynchronousTestCase):
     def setUp(self) -> None:
         make_small(self)
 
-    @settings(max_examples=500)
+    @settings(max_examples=examples(500))
     @given(
         size=st.integers(0, 150),
         sent=SENT,
@@ -88,7 +89,7 @@ class Interleavings(SynchronousTestCase):
             if reader.got:
                 self.assertLessEqual(position + len(reader.got), allowed)
 
-    @settings(max_examples=300)
+    @settings(max_examples=examples(300))
     @given(
         size=st.integers(0, 150),
         at=st.integers(0, 150),
