@@ -26,6 +26,13 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def examples(usually: int) -> int:
+    """Return how many examples a test takes that usually takes so many, not 100."""
+    return usually * hypothesis.settings().max_examples // 100
+
+
 if "HYPOTHESIS_SEED" in os.environ:
     forced: Any = core
     forced.global_force_seed = int(os.environ["HYPOTHESIS_SEED"])

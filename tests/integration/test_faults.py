@@ -320,7 +320,7 @@ class ManifestFaults(MirrorTestCase):
         ):
             await self.start()
             self.registry.script("/manifests/", Reply(status, headers=dict(headers)))
-            got = await self.client.get("/v2/library/app/manifests/1")
+            got = await self.time.hurry(self.client.get("/v2/library/app/manifests/1"))
             error = json.loads(got.body)["errors"][0]
             self.assertEqual((expected, code), (got.status, error["code"]), status)
             self.assertNotIn("www-authenticate", got.headers)
@@ -347,6 +347,6 @@ class ManifestFaults(MirrorTestCase):
         upstreams = (self.upstream("docker.io"),)
         await self.registry.stop()
         await self.start(*upstreams)
-        got = await self.client.get("/v2/library/app/manifests/1")
+        got = await self.time.hurry(self.client.get("/v2/library/app/manifests/1"))
         self.assertEqual(502, got.status)
         self.assertIn(b"refused", got.body)

@@ -58,10 +58,11 @@ class Signed(MirrorTestCase):
         await self.stop()
         await self.registry.stop()
         await self.start()
-        found = await self.verify()
+        found = await self.time.hurry(self.verify())
         self.assertRegex(found.headers["age"], r"^\d+$")
         self.assertRegex(found.headers["warning"], r'^299 - "docker.io cannot be asked; this list ')
-        unknown = await self.client.get(f"/v2/library/app/referrers/{self.signature}")
+        path = f"/v2/library/app/referrers/{self.signature}"
+        unknown = await self.time.hurry(self.client.get(path))
         self.assertIn(unknown.status, (502, 503))
 
     @running
@@ -70,7 +71,7 @@ class Signed(MirrorTestCase):
         await self.start()
         await self.verify()
         self.registry.script("/referrers/", Reply(503))
-        self.assertIn("warning", (await self.verify()).headers)
+        self.assertIn("warning", (await self.time.hurry(self.verify())).headers)
 
     @running
     async def test_not_for_ever(self) -> None:

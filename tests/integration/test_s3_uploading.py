@@ -109,8 +109,8 @@ class Uploading(UploadingTestCase):
         """A body that ends too early leaves no object and no upload."""
         _, data, path = self.blob(12 * MIB)
         self.registry.script("/blobs/", Reply(body=data, cut=11 * MIB))
-        await self.start()
-        self.assertFalse((await self.client.get(path)).complete)
+        await self.start(on=self.time)
+        self.assertFalse((await self.time.hurry(self.client.get(path))).complete)
         await self.idle()
         self.nothing_left()
 

@@ -18,8 +18,9 @@ from oci_registry.spec.errors import (
 from oci_registry.spec.mediatypes import MANIFEST_TYPES, OCI_MANIFEST
 from oci_registry.spec.reference import Tag
 from oci_registry.upstream.interfaces import Page
-from tests.support.daemon import running, until
+from tests.support.daemon import reactor, running, until
 from tests.support.fake_registry import Reply
+from tests.support.forward import ForwardReactor
 from tests.support.upstream_client import Client, ClientTestCase, Talk, all_of, read
 
 DATA = bytes(range(256)) * 2000
@@ -232,14 +233,15 @@ class Broken(ClientTestCase):
     @running
     async def test_never_answers(self) -> None:
         """Whatever is asked, and wherever the answer stops, it is given up in time and hung up on."""
-        client = self.connect(response_timeout=0.05)
+        time = ForwardReactor(reactor)
+        client = self.connect(on=time, response_timeout=5.0)
         for method in ("GET", "HEAD"):
             self.registry.script("", Reply(silent=True), method)
         for question in every(client):
-            await self.error(question, GatewayTimeout)
+            await time.hurry(self.error(question, GatewayTimeout))
         self.registry.script("", Reply(body=b"{" * 1000, hold=Deferred(), hold_at=10))
-        await self.error(client.manifest(APP, LATEST), GatewayTimeout)
-        await self.error(client.tags(APP, None, None), GatewayTimeout)
+        for question in (client.manifest(APP, LATEST), client.tags(APP, None, None)):
+            await time.hurry(self.error(question, GatewayTimeout))
         await client.close()
         await until(lambda: not self.registry.channels)
 

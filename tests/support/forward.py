@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from zope.interface import directlyProvides, providedBy
+
+T = TypeVar("T")
 
 
 class ForwardReactor:
@@ -42,6 +47,14 @@ class ForwardReactor:
         for call in self._calls:
             # Below zero is right: so they keep their order.
             call.reset(call.getTime() - self._reactor.seconds() - seconds)
+
+    async def hurry(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do some work while time passes about fifty times as fast."""
+        done = Deferred.fromCoroutine(work)
+        while not done.called:
+            await deferLater(self._reactor, 0.002)
+            self.forward(0.1)
+        return await done
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)

@@ -57,11 +57,14 @@ _DIRECT = EgressSettings()
 class Client:
     """One host, asked one question at a time, without what a group of hosts does around it."""
 
-    def __init__(self, session: Session, metrics: HostMetrics, within: float, idle: float) -> None:
+    def __init__(
+        self, session: Session, metrics: HostMetrics, within: float, idle: float, clock: Any
+    ) -> None:
         self.session = session
         self._metrics = metrics
         self._within = within
         self._idle = idle
+        self._clock = clock
 
     async def ask(self, kind: Kind, repository: str, subject: object, ask: Operation[T]) -> T:
         """Put a question; raises the error of whoever failed."""
@@ -108,14 +111,14 @@ class Client:
 
     async def tags(self, repository: str, n: int | None, last: str | None) -> Page:
         def fetch(exchange: Exchange) -> Any:
-            lister = TagsLister(exchange.host, reactor, repository)
+            lister = TagsLister(exchange.host, self._clock, repository)
             return lister.fetch(exchange.ask, n, last)
 
         return await self.ask(Kind.TAGS, repository, last, fetch)
 
     async def referrers(self, repository: str, digest: Digest) -> Referrers:
         def fetch(exchange: Exchange) -> Any:
-            lister = ReferrersLister(exchange.host, reactor, repository)
+            lister = ReferrersLister(exchange.host, self._clock, repository)
             return lister.fetch(exchange.ask, digest)
 
         return await self.ask(Kind.REFERRERS, repository, digest, fetch)
@@ -151,9 +154,10 @@ class ClientTestCase(TestCase):
             connect_timeout=settings.connect_timeout,
         )
         metrics = _Outcomes(self.outcomes)
-        circuits = Circuits(host.host, reactor, lambda: 0.5, metrics)
-        session = Session(settings, host, http, reactor, circuits, RateLimit(reactor, metrics))
-        client = Client(session, metrics, settings.response_timeout, settings.body_timeout)
+        circuits = Circuits(host.host, on, lambda: 0.5, metrics)
+        session = Session(settings, host, http, on, circuits, RateLimit(on, metrics))
+        within, idle = settings.response_timeout, settings.body_timeout
+        client = Client(session, metrics, within, idle, on)
         self.clients.append(client)
         return client
 

@@ -15,6 +15,7 @@ from oci_registry.storage.interfaces import IObjectWriter, StoreError
 from oci_registry.storage.keys import blob_key
 from oci_registry.streams.batches import FLUSH_DELAY
 from oci_registry.streams.follower import TransferFailed
+from tests import examples
 from tests.support.streams import LIMITS, Reader
 from tests.unit.pullthrough.support import CacheTestCase
 from tests.unit.streams.world import SMALL
@@ -168,7 +169,7 @@ class Stories(CacheTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(self.counted("oci_registry_transfers_in_flight"), 0)
 
-    @settings(max_examples=400)
+    @settings(max_examples=examples(400))
     @given(EVENTS)
     def test_disk(self, events: list[tuple[str, int]]) -> None:
         """Whatever the disk does, and when, every client gets every byte."""
@@ -179,7 +180,7 @@ class Stories(CacheTestCase):
         self.end()
         self.check(right=True)
 
-    @settings(max_examples=400)
+    @settings(max_examples=examples(400))
     @given(st.tuples(WRONG, WRONG), EVENTS)
     def test_wrong_hosts_too(
         self, wrong: tuple[bytes | None, ...], events: list[tuple[str, int]]

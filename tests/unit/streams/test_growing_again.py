@@ -13,6 +13,7 @@ from oci_registry.spec.digest import Digest
 from oci_registry.streams.batches import FLUSH_DELAY
 from oci_registry.streams.follower import TransferFailed
 from oci_registry.streams.growing import GrowingBlob, Unwanted
+from tests import examples
 from tests.support.streams import LIMITS, FakeFile, FakeProducer, ManualThread, Reader, run_at_once
 from tests.unit.streams.world import EVENTS, PLACES, World, as_sent
 
@@ -325,7 +326,7 @@ class Again(SynchronousTestCase):
 class Interleavings(SynchronousTestCase):
     """Any order of events around two wrong downloads and a last one."""
 
-    @settings(max_examples=500)
+    @settings(max_examples=examples(500))
     @given(
         size=st.integers(1, 150),
         faults=st.lists(

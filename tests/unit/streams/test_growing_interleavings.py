@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.streams.follower import LostPlace, TransferFailed
+from tests import examples
 from tests.support.streams import Reader
 from tests.unit.streams.world import EVENTS, PLACES, SENT, TAIL, World, as_sent
 
@@ -14,7 +15,7 @@ from tests.unit.streams.world import EVENTS, PLACES, SENT, TAIL, World, as_sent
 class Interleavings(SynchronousTestCase):
     """Any order of writes, batches, reads, arrivals and departures."""
 
-    @settings(max_examples=500)
+    @settings(max_examples=examples(500))
     @given(
         size=st.integers(0, 150),
         sent=SENT,
@@ -85,7 +86,7 @@ class Interleavings(SynchronousTestCase):
             if reader.got:
                 self.assertLessEqual(position + len(reader.got), allowed)
 
-    @settings(max_examples=300)
+    @settings(max_examples=examples(300))
     @given(
         size=st.integers(0, 150),
         at=st.integers(0, 150),

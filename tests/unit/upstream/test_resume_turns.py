@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionRefusedError as Refused
@@ -98,7 +98,6 @@ ANSWERS: dict[str, Callable[[Sent], Answer]] = {
 class Anything(ResumeTestCase):
     """Hosts that do anything."""
 
-    @settings(deadline=None, max_examples=100)
     @given(
         st.lists(st.sampled_from(sorted(ANSWERS)), max_size=12),
         st.lists(st.sampled_from(["begin", "cancel", "pass"]), min_size=1, max_size=12),
