@@ -35,8 +35,11 @@ class SlowDisk(MirrorTestCase):
 
     @running
     async def test_commits_delay_nobody(self) -> None:
-        """Readiness and the first byte of a cold blob do not wait for them."""
-        await self.start()
+        """Readiness, a tag's revalidation, a cold manifest and a cold blob do not wait for them."""
+        self.registry.add_image("library/app", "known", b"layer")
+        self.registry.add_image("library/app", "cold", b"another layer")
+        await self.start(self.upstream("docker.io", manifest_invalidation_time=0.0))
+        await self.client.get("/v2/library/app/manifests/known")
         gate, syncing = Event(), []
         self.addCleanup(gate.set)
 
@@ -49,14 +52,18 @@ class SlowDisk(MirrorTestCase):
             for digest in digests[:8]:
                 await self.client.get(f"/v2/library/app/blobs/{digest}")
             await until(lambda: len(syncing) == 4)
+            asked = self.registry.count("/manifests/known", "HEAD")
             began = monotonic()
             for path in (
                 "/readyz",
+                "/v2/library/app/manifests/known",
+                "/v2/library/app/manifests/cold",
                 f"/v2/library/app/blobs/{digests[8]}",
             ):
                 response = await self.client.get(path)
                 self.assertEqual(response.status, 200, path)
             self.assertLess(monotonic() - began, 2)
+            self.assertGreater(self.registry.count("/manifests/known", "HEAD"), asked)
             self.assertEqual(len(syncing), 4)
             gate.set()
             await self.idle()
