@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from typing import Any, Generic, TypeVar
+from typing import TypeVar
 
 from attrs import field, frozen
-from twisted.internet.defer import Deferred, FirstError, fail, gatherResults, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from oci_registry.storage.direction import Direction
 from oci_registry.storage.interfaces import (
     IDriver,
     IObjectWriter,
     IStoredObject,
     ObjectInfo,
     StoreError,
-    StoreUnavailable,
 )
-from oci_registry.streams.breaker import Breaker, BreakerLimits
-from oci_registry.streams.waiters import Waiters
+from oci_registry.streams.breaker import BreakerLimits
 
 T = TypeVar("T")
 
@@ -51,194 +50,11 @@ class StoreLimits:
     breaker: BreakerLimits = field(factory=BreakerLimits)
 
 
-def _keep(result: object) -> None:
-    """Nothing has to be cleaned up."""
-
-
-class _Call(Generic[T]):
-    """One call of the store, with a deadline; a result that comes later is cleaned up.
-
-    The call itself is not cancelled, since its thread cannot be. *ended* is called with its error or None.
-    """
-
-    def __init__(self, ended: Callable[[_Call[T], Exception | None], None]) -> None:
-        self.answer: Deferred[T] = Deferred(self._leave)
-        self.over = False
-        self.waited = False
-        self._ended = ended
-        self._left = False
-        self._timer: IDelayedCall | None = None
-        self._clean: Callable[[T], object] = _keep
-
-    def _leave(self, _: Deferred[T]) -> None:
-        self._left = True
-
-    def begin(
-        self,
-        work: Deferred[T],
-        clock: IReactorTime,
-        seconds: float | None,
-        missed: str,
-        clean: Callable[[T], object],
-    ) -> Deferred[T]:
-        """Wait for *work*; after *seconds* fail with what *missed* says."""
-        self._clean = clean
-        work.addCallbacks(self._arrived, self._failed)
-        if not self.over:
-            self.waited = True
-            if seconds is not None:
-                self._timer = clock.callLater(seconds, self._expired, StoreUnavailable(missed))
-        return self.answer
-
-    def _arrived(self, result: T) -> None:
-        if self._left:
-            cleaning = maybeDeferred(self._clean, result)
-            cleaning.addErrback(lambda _: None).addCallback(lambda _: self._end(None))
-        else:
-            self._end(None)
-            self.answer.callback(result)
-
-    def _failed(self, failure: Failure) -> None:
-        error = failure.value
-        self._end(error if isinstance(error, Exception) else None)
-        if not self._left:
-            self.answer.errback(failure)
-
-    def _expired(self, error: StoreUnavailable) -> None:
-        self._timer = None
-        self._end(error)
-        if not self._left:
-            self._left = True
-            self.answer.errback(error)
-
-    def _end(self, error: Exception | None) -> None:
-        self.forget()
-        if not self.over or error is None:
-            # An answer that comes too late still shows that the medium answers: it is busy, and the
-            # calls wait for each other.
-            self.over = True
-            self._ended(self, error)
-
-    def forget(self) -> None:
-        """Cancel the deadline."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-
-class _Direction:
-    """All reads, or all writes: their circuit breaker and the running calls."""
-
-    _log = Logger()
-
-    def __init__(
-        self,
-        name: str,
-        place: str,
-        clock: IReactorTime,
-        probe: Callable[[], Deferred[None]],
-        limits: BreakerLimits,
-    ) -> None:
-        self._name = name
-        self._place = place
-        self._clock = clock
-        self._calls: set[_Call[Any]] = set()
-        self._idle: Waiters[None] = Waiters()
-        self.breaker = Breaker(clock, probe, self._opened, self._closed, limits)
-
-    def ask(
-        self,
-        seconds: float | None,
-        begin: Callable[[], Deferred[T]],
-        clean: Callable[[T], object] = _keep,
-        *,
-        local: bool = False,
-    ) -> Deferred[T]:
-        """Make a call, unless the breaker is open; *clean* cleans up a result that comes too late.
-
-        *local*: a success of the call does not show that the medium works.
-        """
-        reason = self.breaker.reason
-        if reason is not None:
-            return fail(StoreUnavailable(f"{reason} (circuit breaker open)"))
-        return self._begin(
-            _Call(self._judge_local if local else self._judge), seconds, begin, clean
-        )
-
-    def ask_always(self, seconds: float, begin: Callable[[], Deferred[T]]) -> Deferred[T]:
-        """Make a call that the breaker neither prevents nor counts."""
-        return self._begin(_Call(self._pass), seconds, begin, _keep)
-
-    def _begin(
-        self,
-        call: _Call[T],
-        seconds: float | None,
-        begin: Callable[[], Deferred[T]],
-        clean: Callable[[T], object],
-    ) -> Deferred[T]:
-        missed = (
-            f"the store at {self._place} did not answer within {seconds or 0:g} s ({self._name})"
-        )
-        self._calls.add(call)
-        try:
-            work = begin()
-        except BaseException:
-            self._calls.discard(call)
-            raise
-        return call.begin(work, self._clock, seconds, missed, clean)
-
-    def _pass(self, call: _Call[T], error: Exception | None) -> None:
-        self._forget(call)
-
-    def _forget(self, call: _Call[T]) -> None:
-        self._calls.discard(call)
-        if not self._calls:
-            self._idle.fire(None)
-
-    def idle(self) -> Deferred[None]:
-        """Return a Deferred that fires when no call is running or being cleaned up."""
-        return self._idle.wait() if self._calls else succeed(None)
-
-    def _judge(self, call: _Call[T], error: Exception | None) -> None:
-        self._judge_local(call, error)
-        answered = error is None or type(error) is StoreError
-        # A plain StoreError, such as a full disk, comes at once, so it counts as a success. A result
-        # that needed no waiting came from memory and shows nothing.
-        if answered and call.waited:
-            self.breaker.record_success()
-
-    def _judge_local(self, call: _Call[T], error: Exception | None) -> None:
-        self._forget(call)
-        if isinstance(error, StoreUnavailable):
-            self.breaker.record_failure(str(error))
-
-    def _opened(self, reason: str) -> None:
-        self._log.warn(
-            "{reason}: circuit breaker open for {name}s, the store is probed in the background",
-            reason=reason,
-            name=self._name,
-        )
-
-    def _closed(self, seconds: float) -> None:
-        self._log.info(
-            "the store at {place} answers {name}s again: circuit breaker closed after {seconds:.0f} s",
-            place=self._place,
-            name=self._name,
-            seconds=seconds,
-        )
-
-    def stop(self) -> None:
-        """Cancel all timers."""
-        self.breaker.stop()
-        for call in self._calls:
-            call.forget()
-
-
 @implementer(IStoredObject)
 class _GuardedObject:
     """A stored object whose reads have deadlines."""
 
-    def __init__(self, stored: IStoredObject, reads: _Direction, seconds: float) -> None:
+    def __init__(self, stored: IStoredObject, reads: Direction, seconds: float) -> None:
         self.info: ObjectInfo = stored.info
         self.head: bytes = stored.head
         self.read_now: Callable[[int, int], bytes | None] = stored.read_now
@@ -257,7 +73,7 @@ class _GuardedWriter:
     """A writer whose commit, cancel and reads have deadlines."""
 
     def __init__(
-        self, writer: IObjectWriter, reads: _Direction, writes: _Direction, limits: StoreLimits
+        self, writer: IObjectWriter, reads: Direction, writes: Direction, limits: StoreLimits
     ) -> None:
         self.append: Callable[[bytes], None] = writer.append
         self.close: Callable[[], None] = writer.close
@@ -298,8 +114,8 @@ class GuardedDriver:
         self._driver = driver
         self._clock = clock
         self._limits = limits = limits or StoreLimits()
-        self._reads = _Direction(READ, place, clock, driver.check_reading, limits.breaker)
-        self._writes = _Direction(WRITE, place, clock, driver.check_writing, limits.breaker)
+        self._reads = Direction(READ, place, clock, driver.check_reading, limits.breaker)
+        self._writes = Direction(WRITE, place, clock, driver.check_writing, limits.breaker)
 
     def start(self) -> Deferred[None]:
         return self._driver.start()
