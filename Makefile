@@ -24,7 +24,7 @@ help:
 	@echo "make run      the daemon on $(LISTEN), with its objects in $(ROOT)"
 	@echo "make test     unit, contract and integration tests, on $(JOBS) processors; TESTS=\"tests.unit.web\""
 	@echo "make fuzz     generated tests with other and more examples; TESTS, ARGS, SEED=1 to repeat"
-	@echo "make lint     ruff, the rules for imports between rooms, news fragments"
+	@echo "make lint     ruff, the rules for imports between packages, news fragments"
 	@echo "make format   what ruff can mend of that"
 	@echo "make types    mypy, strictly"
 	@echo "make docs     the documentation as a site in build/docs; links lead somewhere, commands work"
