@@ -1,7 +1,7 @@
 """A soak: the real daemon between bad hosts, many clients and a disk that is full.
 
 ``python -m tests.soak [--minutes N] [--seed N] [--log FILE]``, or
-``make soak ARGS="--minutes 10"``. For so long
+``make soak ARGS="--minutes 10"``. For so long, after half a minute to warm up,
 
 * four hosts of one upstream (`upstream`, a process of its own) have the same 200 images, and spoil
   about a third of their answers (`faults`): they reset, cut, stall, trickle, send a wrong byte, another
