@@ -27,7 +27,7 @@ class RecordLimits:
 
     parallel: int = 8
     waiting: int = 1000
-    waiting_size: int = 16 * 1024 * 1024
+    waiting_size: int = 64 * 1024 * 1024
     slow: float = 30.0
     stopping: float = 10.0
 
