@@ -136,18 +136,12 @@ class S3Driver:
         return Deferred.fromCoroutine(self._start())
 
     async def _start(self) -> None:
-        await self.check_writing()
-        await self.check_reading()
+        await self.check()
         await self._leftovers.check()
         self._checked = self._clock.seconds()
 
     def check(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._check())
-
-    async def _check(self) -> None:
-        await self.check_writing()
-        await self.check_reading()
-        self._checked = self._clock.seconds()
+        return self.check_writing().addCallback(lambda _: self.check_reading())
 
     def check_reading(self) -> Deferred[None]:
         return self._reading(self._lookup(self._check_reading))
