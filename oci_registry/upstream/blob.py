@@ -14,7 +14,7 @@ from oci_registry.spec.errors import RegistryError
 from oci_registry.spec.ranges import parse_content_range, parse_unsatisfied
 from oci_registry.streams.body import BodyPump, abandon
 from oci_registry.streams.inflate import UNDONE, InflatingPump
-from oci_registry.upstream.circuit import Area
+from oci_registry.upstream.breaker_keys import Area
 from oci_registry.upstream.encoding import coding_of
 from oci_registry.upstream.failures import WrongAnswer, header
 from oci_registry.upstream.questions import Kind

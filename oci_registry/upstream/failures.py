@@ -53,7 +53,7 @@ _log = Logger()
 
 
 class TimedOut(GatewayTimeout):
-    """The host did not answer in time; one such failure opens a circuit."""
+    """The host did not answer in time; one such failure opens a circuit breaker."""
 
 
 class Unreachable(BadGateway):

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from oci_registry.spec.errors import BadGateway, Denied, GatewayTimeout, RegistryError
-from oci_registry.upstream.circuits import Random
+from oci_registry.streams.breaker import Random
 from oci_registry.upstream.failures import (
     ANSWERS,
     CircuitOpen,
@@ -61,14 +61,14 @@ def verdict(errors: Sequence[RegistryError]) -> RegistryError:
     """Return the error that stands for what all hosts have answered.
 
     It is negative only if every one of them is: a host that could not be asked might know better. What
-    has happened now says more than that a circuit is open, but an unusable answer does not.
+    has happened now says more than that a circuit breaker is open, but an unusable answer does not.
     """
     failures = [error for error in errors if not isinstance(error, ANSWERS)]
     passing = [e for e in failures if not isinstance(e, CircuitOpen | WrongAnswer)]
-    circuits = [error for error in failures if isinstance(error, CircuitOpen)]
+    refused = [error for error in failures if isinstance(error, CircuitOpen)]
     # One host may grant access to what another does not have.
     missing = [error for error in errors if not isinstance(error, Denied)]
-    return (passing or circuits or failures or missing or list(errors))[0]
+    return (passing or refused or failures or missing or list(errors))[0]
 
 
 class HostGroup:
@@ -103,7 +103,7 @@ class HostGroup:
             hosts = self._order(question, operation, routing)
             for number, host in enumerate(hosts):
                 left = deadline - self.clock.seconds()
-                if errors and left <= 0 and host.circuits.is_open(question.kind, question):
+                if errors and left <= 0 and host.breakers.is_open(question.kind, question):
                     break
                 rest = hosts[number:]
                 ready = sum(1 for other in rest if not self._wait(other, question))
@@ -133,12 +133,12 @@ class HostGroup:
 
     @staticmethod
     def _wait(host: Host, question: Question) -> float:
-        return host.circuits.wait(question.kind, question)
+        return host.breakers.wait(question.kind, question)
 
     def _order(
         self, question: Question, operation: Callable[[Host], Operation[T]], routing: Routing
     ) -> list[Host]:
-        """Return the hosts to ask, those with an open circuit last.
+        """Return the hosts to ask, those with an open circuit breaker last.
 
         Where another can answer, or something stale can be shown, no caller waits for one that may still
         be down: it is probed in the background. A blob is too large for that, and a probe itself.
@@ -146,7 +146,7 @@ class HostGroup:
         hosts = [host for host in self.hosts if host.name not in routing.excluded]
         if not hosts:
             raise NoHostLeft("all hosts of the upstream have been tried")
-        is_open = {host: host.circuits.is_open(question.kind, question) for host in hosts}
+        is_open = {host: host.breakers.is_open(question.kind, question) for host in hosts}
         if question.kind is Kind.BLOB:
             is_open = {
                 host: yes and self._wait(host, question) > 0 for host, yes in is_open.items()
@@ -169,7 +169,7 @@ class HostGroup:
             return None
         pauses = [
             max(
-                host.circuits.pause(question.kind, question),
+                host.breakers.pause(question.kind, question),
                 # A server that the host redirects to may be rate limiting too.
                 error.seconds if isinstance(error, RateLimited) else 0.0,
             )

@@ -12,12 +12,12 @@ from twisted.python.failure import Failure
 
 from oci_registry.metrics import HostMetrics
 from oci_registry.spec.errors import RegistryError, TooManyRequests
-from oci_registry.upstream.circuits import Admission, Circuits
+from oci_registry.upstream.breakers import Admission, Breakers
 from oci_registry.upstream.exchange import Exchange
 from oci_registry.upstream.failures import TargetFailed, TimedOut
 from oci_registry.upstream.limiter import ConnectionLimiter, Permit
-from oci_registry.upstream.limits import RateLimit
 from oci_registry.upstream.questions import Priority, Question
+from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.session import Session
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ Operation = Callable[[Exchange], Coroutine[Any, Any, T]]
 
 
 class Host:
-    """A host: asked through here only, so that its circuits and its limit hold for everybody.
+    """A host: asked through here only, so that its breakers and its limit hold for everybody.
 
     *idle*: seconds that the body of a blob may stand still.
     """
@@ -40,14 +40,14 @@ class Host:
     def __init__(
         self,
         session: Session,
-        circuits: Circuits,
+        breakers: Breakers,
         limit: RateLimit,
         max_connections: int,
         idle: float,
         metrics: HostMetrics,
     ) -> None:
         self.name = session.host
-        self.circuits = circuits
+        self.breakers = breakers
         self.limit = limit
         self.metrics = metrics
         self._session = session
@@ -68,7 +68,7 @@ class Host:
     ) -> tuple[T, Permit]:
         """Ask when a connection is free; return the answer with the permit, which must be released.
 
-        There are *within* seconds, of which the operation gets what is left. *wait*: if a circuit is
+        There are *within* seconds, of which the operation gets what is left. *wait*: if a breaker is
         open, wait for the outcome of a probe, or be one. *held*: a permit of this host that the caller
         has and needs for nothing else; if this fails it is still the caller's.
         """
@@ -79,9 +79,9 @@ class Host:
             try:
                 waiting_since = self._clock.seconds()
                 permit = held or await self._permit(priority, question, deadline)
-                if admission.probed or not self.circuits.wait(question.kind, question):
+                if admission.probed or not self.breakers.wait(question.kind, question):
                     break
-                # The circuits may have changed while this request waited for its permit.
+                # The breakers may have changed while this request waited for its permit.
                 if permit is not held:
                     permit.release()
             except BaseException:
@@ -105,7 +105,7 @@ class Host:
 
     async def _admit(self, question: Question, deadline: float, *, wait: bool) -> Admission:
         left = max(deadline - self._clock.seconds(), 0.0)
-        return await self.circuits.admit(question.kind, question, left, wait=wait)
+        return await self.breakers.admit(question.kind, question, left, wait=wait)
 
     async def _permit(self, priority: Priority, question: Question, deadline: float) -> Permit:
         left = max(deadline - self._clock.seconds(), 0.0)
@@ -130,8 +130,8 @@ class Host:
             raise
 
     def probe(self, question: Question, operation: Operation[Any]) -> None:
-        """Put a question in the background, if it is time to see whether a circuit can be closed."""
-        if self.circuits.wait(question.kind, question):
+        """Put a question in the background, if it is time to see whether a breaker can be closed."""
+        if self.breakers.wait(question.kind, question):
             return
         asked = self.ask(question, operation, PROBE_TIMEOUT, wait=False)
         probing = Deferred.fromCoroutine(asked)

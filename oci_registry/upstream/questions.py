@@ -1,4 +1,4 @@
-"""What an upstream can be asked, as values: they name circuits, priorities and negative entries."""
+"""What an upstream can be asked, as values: they name breakers, priorities and negative entries."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Routing:
     """How a question goes to the hosts of an upstream.
 
     *patient*: the asker has nothing else to show, so hosts are asked again after a pause. *wait*: a
-    host whose circuit is open is waited for, rather than refused, where no other can answer.
+    host whose circuit breaker is open is waited for, rather than refused, where no other can answer.
     *excluded* hosts are not asked at all, those in *last* after the others. *priority* is that of
     the kind unless it is given.
     """

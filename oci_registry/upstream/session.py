@@ -19,8 +19,8 @@ from oci_registry.spec.urls import BadRedirect, Url
 from oci_registry.streams.body import abandon
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.authenticator import Authenticator, Refusal, Retry
-from oci_registry.upstream.circuit import Area
-from oci_registry.upstream.circuits import Circuits
+from oci_registry.upstream.breaker_keys import Area
+from oci_registry.upstream.breakers import Breakers
 from oci_registry.upstream.failures import (
     TargetFailed,
     TargetRefused,
@@ -31,9 +31,9 @@ from oci_registry.upstream.failures import (
     too_late,
     was_cancelled,
 )
-from oci_registry.upstream.limits import RateLimit
 from oci_registry.upstream.naming import NsField
 from oci_registry.upstream.questions import Question
+from oci_registry.upstream.rate_limit import RateLimit
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ SettingsOf = Callable[[str], HostSettings | None]
 class Call:
     """A question that is put to a host, and answered before *deadline* on the reactor's clock.
 
-    *wait*: there is no alternative, so servers whose circuit is open are waited for.
+    *wait*: there is no alternative, so servers whose circuit breaker is open are waited for.
     """
 
     question: Question
@@ -87,7 +87,7 @@ class Session:
         host: HostSettings,
         http: UpstreamHttp,
         clock: IReactorTime,
-        circuits: Circuits,
+        breakers: Breakers,
         limit: RateLimit,
         *,
         settings_of: SettingsOf = lambda _: None,
@@ -99,7 +99,7 @@ class Session:
         self._origin = Url.parse(self.url).origin
         self._user_agent = settings.user_agent or "oci-registry"
         self._http = http
-        self._circuits = circuits
+        self._breakers = breakers
         self._limit = limit
         self._auth = Authenticator(
             http, self.url, host.credentials, clock, host.token_servers, self._user_agent
@@ -265,7 +265,7 @@ class Session:
         """Wait for another server, whose failures are its own, within the time of the call."""
         try:
             left = call.deadline - self.clock.seconds() - _MARGIN
-            admission = await self._circuits.admit(area, call.question, left, wait=call.wait)
+            admission = await self._breakers.admit(area, call.question, left, wait=call.wait)
             return await admission.watch(self._in_time(call, area, work))
         except Denied:
             # That concerns the repository, whichever server says it.

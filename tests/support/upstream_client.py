@@ -21,13 +21,13 @@ from oci_registry.streams.parsing import ManifestReader
 from oci_registry.upstream import operations
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.blob import HttpBlob
-from oci_registry.upstream.circuits import Circuits
+from oci_registry.upstream.breakers import Breakers
 from oci_registry.upstream.exchange import Exchange
 from oci_registry.upstream.failures import TargetFailed
 from oci_registry.upstream.host import Operation
 from oci_registry.upstream.interfaces import Page, Referrers
-from oci_registry.upstream.limits import RateLimit
 from oci_registry.upstream.questions import Kind, Question
+from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.referrers import ReferrersLister
 from oci_registry.upstream.session import Session
 from oci_registry.upstream.tags import TagsLister
@@ -154,8 +154,8 @@ class ClientTestCase(TestCase):
             connect_timeout=settings.connect_timeout,
         )
         metrics = _Outcomes(self.outcomes)
-        circuits = Circuits(host.host, on, lambda: 0.5, metrics)
-        session = Session(settings, host, http, on, circuits, RateLimit(on, metrics))
+        breakers = Breakers(host.host, on, lambda: 0.5, metrics)
+        session = Session(settings, host, http, on, breakers, RateLimit(on, metrics))
         within, idle = settings.response_timeout, settings.body_timeout
         client = Client(session, metrics, within, idle, on)
         self.clients.append(client)

@@ -16,11 +16,11 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RegistryError
 from oci_registry.spec.reference import Tag
 from oci_registry.streams.parsing import ManifestReader
-from oci_registry.upstream.circuits import Circuits
+from oci_registry.upstream.breakers import Breakers
 from oci_registry.upstream.group import HostGroup
 from oci_registry.upstream.host import Host
-from oci_registry.upstream.limits import RateLimit
 from oci_registry.upstream.questions import Kind, Question
+from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.registry import RemoteRegistry
 from oci_registry.upstream.session import Session
 from tests.support.fake_http import Answer, FakeHttp, FakeResponse, Sent
@@ -75,15 +75,15 @@ class HostsTestCase(SynchronousTestCase):
         metrics = self.metrics.host("example.com", settings.host)
         http = FakeHttp(answer).as_http
         alternatives = len(self.names) > 1
-        circuits = Circuits(settings.host, self.clock, half, metrics, alternatives=alternatives)
+        breakers = Breakers(settings.host, self.clock, half, metrics, alternatives=alternatives)
         limit = RateLimit(self.clock, metrics)
-        session = Session(self.settings, settings, http, self.clock, circuits, limit)
+        session = Session(self.settings, settings, http, self.clock, breakers, limit)
         connections = self.settings.max_connections
-        return Host(session, circuits, limit, connections, self.settings.body_timeout, metrics)
+        return Host(session, breakers, limit, connections, self.settings.body_timeout, metrics)
 
     def wait(self, question: Question, host: int = 0) -> float:
         """Return the seconds until a host may be asked."""
-        return self.group.hosts[host].circuits.wait(question.kind, question)
+        return self.group.hosts[host].breakers.wait(question.kind, question)
 
     def answer(self, host: str, answer: Answer | Callable[[Sent], Answer]) -> None:
         """Let a host answer, always with the same or with what *answer* makes of the request."""

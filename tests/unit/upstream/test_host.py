@@ -17,8 +17,8 @@ from oci_registry.spec.errors import (
     TooManyRequests,
 )
 from oci_registry.spec.reference import Tag
-from oci_registry.upstream.circuits import FAILURES
 from oci_registry.upstream.failures import CircuitOpen, TimedOut
+from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.questions import Kind, Question
 from tests.support.fake_http import Answer, FakeResponse, Sent
 from tests.unit.upstream.bodies import Held
@@ -33,6 +33,7 @@ from tests.unit.upstream.support import (
 )
 
 SERVER_ERROR = FakeResponse(500)
+FAILURES = UpstreamLimits().breaker.failures
 
 
 class Queue(QuestionsTestCase):
@@ -66,7 +67,7 @@ class Queue(QuestionsTestCase):
         repositories = (APP, OTHER, "library/third")
         asked = [self.start(self.upstream.manifest_digest(r, LATEST)) for r in repositories]
         limited = FakeResponse(429, headers={"Retry-After": "30"})
-        self.group.hosts[0].circuits.record_limit(
+        self.group.hosts[0].breakers.record_limit(
             Kind.DIGEST, Question(Kind.DIGEST, OTHER, "x"), 30
         )
         held[0].callback(limited)
@@ -230,7 +231,7 @@ class Failures(QuestionsTestCase):
         digest = Digest.of(b"x")
         first = self.successResultOf(self.start(self.upstream.blob(APP, digest)))
         question = Question(Kind.BLOB, APP, str(digest))
-        self.group.hosts[0].circuits.record_failure(Kind.BLOB, question, TimedOut("?"))
+        self.group.hosts[0].breakers.record_failure(Kind.BLOB, question, TimedOut("?"))
         second = self.start(self.upstream.blob(APP, digest))
         self.clock.advance(9.7)
         first.abandon()

@@ -14,10 +14,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from oci_registry.config.settings import Credentials, HostSettings, UpstreamSettings
 from oci_registry.metrics import Metrics
 from oci_registry.spec.errors import Denied, RegistryError
-from oci_registry.upstream.circuits import Circuits
+from oci_registry.upstream.breakers import Breakers
 from oci_registry.upstream.failures import Limited, TargetFailed, TimedOut, WrongAnswer
-from oci_registry.upstream.limits import RateLimit
 from oci_registry.upstream.questions import Kind, Question
+from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.session import MAX_REDIRECTS, Call, Reply, Session
 from tests.support.fake_http import Answer, FakeHttp, FakeResponse, Sent
 
@@ -55,10 +55,10 @@ class SessionTestCase(SynchronousTestCase):
         host = HostSettings(HOST, credentials=credentials, path=path)
         settings = UpstreamSettings(namespace, (host,))
         metrics = Metrics([namespace]).host(namespace, HOST)
-        self.circuits = Circuits(HOST, self.clock, lambda: 1.0, metrics)
+        self.breakers = Breakers(HOST, self.clock, lambda: 1.0, metrics)
         limit = RateLimit(self.clock, metrics)
         http = self.http.as_http
-        return Session(settings, host, http, self.clock, self.circuits, limit, **options)
+        return Session(settings, host, http, self.clock, self.breakers, limit, **options)
 
     def answer(self, sent: Sent) -> Answer:
         for prefix in sorted(self.answers, key=len, reverse=True):
@@ -181,8 +181,8 @@ class Faults(SessionTestCase):
             self.assertIn("cdn.example", self.fails(kind))
         self.answers[CDN] = FakeResponse(429, headers={"Retry-After": "9"})
         self.fails(Limited)
-        self.assertEqual(9, self.circuits.wait("https://cdn.example:443", QUESTION))
-        self.assertEqual(0, self.circuits.wait(Kind.MANIFEST, QUESTION))
+        self.assertEqual(9, self.breakers.wait("https://cdn.example:443", QUESTION))
+        self.assertEqual(0, self.breakers.wait(Kind.MANIFEST, QUESTION))
 
     def test_limited_target_is_not_asked(self) -> None:
         """A target that limits us is not asked before its time, for this."""
@@ -215,7 +215,7 @@ class Faults(SessionTestCase):
         asked = self.begin()
         asked.cancel()
         self.failureResultOf(asked, CancelledError)
-        self.assertEqual(0, self.circuits.wait("https://cdn.example:443", QUESTION))
+        self.assertEqual(0, self.breakers.wait("https://cdn.example:443", QUESTION))
 
     def test_token_server(self) -> None:
         """The failure of a token server is no failure of the registry either."""

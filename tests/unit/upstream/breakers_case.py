@@ -13,9 +13,9 @@ from oci_registry.spec.errors import (
     BadGateway,
     RegistryError,
 )
-from oci_registry.upstream.circuits import (
+from oci_registry.upstream.breakers import (
     Admission,
-    Circuits,
+    Breakers,
 )
 from oci_registry.upstream.failures import (
     CircuitOpen,
@@ -39,18 +39,18 @@ def about(repository: str, subject: str = "latest", kind: Kind = Kind.MANIFEST) 
 X, Y, Z = about("x"), about("y"), about("z")
 
 
-class CircuitsTestCase(SynchronousTestCase):
+class BreakersTestCase(SynchronousTestCase):
     """The circuits of one host; chance always brings the longest time."""
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1_700_000_000)
         self.metrics = Metrics(["example.com"])
-        self.circuits = self.make()
+        self.breakers = self.make()
 
-    def make(self, **options: Any) -> Circuits:
+    def make(self, **options: Any) -> Breakers:
         watch = self.metrics.host("example.com", HOST)
-        return Circuits(HOST, self.clock, lambda: 1.0, watch, **options)
+        return Breakers(HOST, self.clock, lambda: 1.0, watch, **options)
 
     def gauge(self, name: str) -> float | None:
         labels = {"namespace": "example.com", "host": HOST}
@@ -60,7 +60,7 @@ class CircuitsTestCase(SynchronousTestCase):
         self, question: Question, *, wait: bool = False, within: float = 20.0, area: Any = None
     ) -> Deferred[Admission]:
         area = question.kind if area is None else area
-        admitting = self.circuits.admit(area, question, within, wait=wait)
+        admitting = self.breakers.admit(area, question, within, wait=wait)
         return Deferred.fromCoroutine(admitting)
 
     def let(self, question: Question, *, wait: bool = False, area: Any = None) -> Admission:
@@ -95,4 +95,4 @@ class CircuitsTestCase(SynchronousTestCase):
             self.failureResultOf(done)
 
     def wait(self, question: Question, area: Any = None) -> float:
-        return self.circuits.wait(question.kind if area is None else area, question)
+        return self.breakers.wait(question.kind if area is None else area, question)

@@ -1,4 +1,4 @@
-"""Circuits of one registry at a host of many: whether that can be reached counts for all of them."""
+"""Circuit breakers of one registry at a host of many, which all share whether the host can be reached."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from twisted.internet.interfaces import IReactorTime
 
 from oci_registry.metrics import HostMetrics
 from oci_registry.spec.errors import RegistryError
-from oci_registry.upstream.circuit import Area, Circuit
-from oci_registry.upstream.circuits import Admission, Circuits, Random
+from oci_registry.streams.breaker import Random
+from oci_registry.upstream.breaker_keys import Area
+from oci_registry.upstream.breakers import Breakers
 from oci_registry.upstream.failures import Unreachable
+from oci_registry.upstream.keyed_breakers import KeyedBreaker
+from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.questions import Kind, Question
 
 
-class SharedCircuits(Circuits):
-    """The circuits of one registry, and *reach*, those of the host, which other registries have too.
+class SharedBreakers(Breakers):
+    """The breakers of one registry, and *connectivity*, those of the host, which all its registries share.
 
     If no connection can be made, that is known for all registries at once, and any answer shows the
     opposite. What the host answers, or does not answer in time, is about the one registry: another
@@ -26,12 +29,13 @@ class SharedCircuits(Circuits):
         clock: IReactorTime,
         random: Random,
         metrics: HostMetrics,
-        reach: Circuits,
+        connectivity: Breakers,
         *,
         alternatives: bool = False,
+        limits: UpstreamLimits = UpstreamLimits(),  # noqa: B008 - frozen
     ) -> None:
-        super().__init__(host, clock, random, metrics, alternatives=alternatives)
-        self._reach = reach
+        super().__init__(host, clock, random, metrics, alternatives=alternatives, limits=limits)
+        self._connectivity = connectivity
 
     def record_success(self, area: Area, question: Question) -> None:
         """A question was answered."""
@@ -44,24 +48,20 @@ class SharedCircuits(Circuits):
         super().record_limit(area, question, seconds)
 
     def record_failure(
-        self,
-        area: Area,
-        question: Question,
-        error: RegistryError,
-        admission: Admission | None = None,
+        self, area: Area, question: Question, error: RegistryError, probe: object = None
     ) -> None:
-        """A question could not be put, or the answer was a failure."""
+        """A question could not be put, or the answer was a failure; *probe*: its admission."""
         if isinstance(area, Kind) and isinstance(error, Unreachable):
-            self._reach.record_failure(area, question, error, admission)
+            self._connectivity.record_failure(area, question, error, probe)
             return
         self._reached(area, question)
-        super().record_failure(area, question, error, admission)
+        super().record_failure(area, question, error, probe)
 
     def _reached(self, area: Area, question: Question) -> None:
-        # The registry behind a host chooses its redirects, so they have circuits of their own.
+        # The registry behind a host chooses its redirects, so they have breakers of their own.
         if isinstance(area, Kind):
-            self._reach.record_success(area, question)
+            self._connectivity.record_success(area, question)
 
-    def _path(self, area: Area, question: Question) -> list[Circuit]:
+    def _path(self, area: Area, question: Question) -> list[KeyedBreaker]:
         own = super()._path(area, question)
-        return [*self._reach._path(area, question), *own] if isinstance(area, Kind) else own
+        return [*self._connectivity._path(area, question), *own] if isinstance(area, Kind) else own
