@@ -42,6 +42,7 @@ ATTEMPT_DELAY = 0.1
 """Seconds before the next address of a host is tried, and before a refusal is noticed (RFC 8305)."""
 POOLED = 16
 """Idle connections kept per host."""
+USER_AGENT = "oci-registry"
 _HIDDEN = (b"Content-Encoding", b"Set-Cookie", b"Set-Cookie2")
 
 
@@ -188,7 +189,7 @@ class UpstreamHttp:
     Answers come as they are: body unread and encoded as it is, redirects not followed, cookies not
     kept; their heads are bounded as `wire` says. *guarded*: reach public addresses only, which
     *lookups* finds. *egress*: how, unless the host has a way of its own. *connect_timeout* in
-    seconds. Raises what `tls_policy` raises.
+    seconds. Every request names the *user_agent*. Raises what `tls_policy` raises.
     """
 
     def __init__(
@@ -200,8 +201,10 @@ class UpstreamHttp:
         egress: EgressSettings = EgressSettings(),  # noqa: B008 - frozen
         connect_timeout: float = 10.0,
         lookups: Lookups | None = None,
+        user_agent: str = USER_AGENT,
     ) -> None:
         self._reactor = reactor
+        self._user_agent = user_agent
         self._pool: Any = BoundedPool(reactor)  # type: ignore[no-untyped-call]
         self._pool.maxPersistentPerHost = POOLED
         self._guarded = GuardedReactor(reactor, lookups or Lookups()) if guarded else None
@@ -226,10 +229,11 @@ class UpstreamHttp:
         if self._guarded is not None and not self._answered:
             # There may be thousands of these at once, and all the rest costs a millisecond.
             self._guarded.check(self._host)
+        sent = {"User-Agent": self._user_agent, **headers}
         response = await self._client.request(
             method,
             encoded(url),
-            headers=Headers({name: [value] for name, value in headers.items()}),
+            headers=Headers({name: [value] for name, value in sent.items()}),
             data=data,
             allow_redirects=False,
             unbuffered=True,

@@ -12,16 +12,17 @@ from oci_registry.config.settings import CATCH_ALL, EgressSettings, HostSettings
 from oci_registry.metrics import HostMetrics, Metrics
 from oci_registry.streams.breaker import Random
 from oci_registry.streams.parsing import ManifestReader
-from oci_registry.upstream.agent import UpstreamHttp
+from oci_registry.upstream.agent import USER_AGENT, UpstreamHttp
 from oci_registry.upstream.breakers import Breakers
 from oci_registry.upstream.connectivity import SharedBreakers
 from oci_registry.upstream.group import HostGroup
 from oci_registry.upstream.guard import Lookups
 from oci_registry.upstream.host import Host
 from oci_registry.upstream.limits import UpstreamLimits
+from oci_registry.upstream.other_servers import SettingsOf
 from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.registry import RemoteRegistry
-from oci_registry.upstream.session import Session, SettingsOf
+from oci_registry.upstream.session import Session
 
 
 @frozen
@@ -91,6 +92,7 @@ class Connector:
             egress=self._egress,
             connect_timeout=settings.connect_timeout,
             lookups=self._lookups,
+            user_agent=settings.user_agent or USER_AGENT,
         )
 
     def _connect_host(
@@ -104,7 +106,14 @@ class Connector:
         breakers = self._breakers(settings, host, metrics, shared)
         limit = RateLimit(self._reactor, metrics)
         session = Session(
-            settings, host, http, self._reactor, breakers, limit, settings_of=self._settings_of
+            settings,
+            host,
+            http,
+            self._reactor,
+            breakers,
+            limit,
+            settings_of=self._settings_of,
+            limits=self._limits,
         )
         return Host(
             session, breakers, limit, settings.max_connections, settings.body_timeout, metrics

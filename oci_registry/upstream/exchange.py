@@ -16,8 +16,8 @@ from oci_registry.upstream.blob import HttpBlob
 from oci_registry.upstream.deadline import in_time
 from oci_registry.upstream.encoding import Body, read_body
 from oci_registry.upstream.failures import TargetFailed, WrongAnswer, was_cancelled
-from oci_registry.upstream.questions import Question
-from oci_registry.upstream.session import Call, Reply, Session
+from oci_registry.upstream.questions import Call, Question
+from oci_registry.upstream.session import Reply, Session
 
 T = TypeVar("T")
 

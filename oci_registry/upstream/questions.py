@@ -64,6 +64,18 @@ class Question:
 
 
 @frozen
+class Call:
+    """A question that is put to a host, and answered before *deadline* on the reactor's clock.
+
+    *wait*: there is no alternative, so servers whose circuit breaker is open are waited for.
+    """
+
+    question: Question
+    deadline: float
+    wait: bool
+
+
+@frozen
 class Routing:
     """How a question goes to the hosts of an upstream.
 

@@ -19,13 +19,14 @@ from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
 from oci_registry.streams.parsing import ManifestReader
 from oci_registry.upstream import operations
-from oci_registry.upstream.agent import UpstreamHttp
+from oci_registry.upstream.agent import USER_AGENT, UpstreamHttp
 from oci_registry.upstream.blob import HttpBlob
 from oci_registry.upstream.breakers import Breakers
 from oci_registry.upstream.exchange import Exchange
 from oci_registry.upstream.failures import TargetFailed
 from oci_registry.upstream.host import Operation
 from oci_registry.upstream.interfaces import Page, Referrers
+from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.questions import Kind, Question
 from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.referrers import ReferrersLister
@@ -52,6 +53,7 @@ class _Outcomes(HostMetrics):
 
 
 _DIRECT = EgressSettings()
+_LIMITS = UpstreamLimits()
 
 
 class Client:
@@ -139,7 +141,12 @@ class ClientTestCase(TestCase):
         self.outcomes: list[str] = []
 
     def connect(
-        self, *, on: Any = reactor, egress: EgressSettings = _DIRECT, **options: Any
+        self,
+        *,
+        on: Any = reactor,
+        egress: EgressSettings = _DIRECT,
+        limits: UpstreamLimits = _LIMITS,
+        **options: Any,
     ) -> Client:
         """Return a client; without options, of the fake registry over http. *on*: its reactor."""
         options.setdefault("host", self.registry.host)
@@ -152,10 +159,11 @@ class ClientTestCase(TestCase):
             guarded=host.guarded,
             egress=egress,
             connect_timeout=settings.connect_timeout,
+            user_agent=settings.user_agent or USER_AGENT,
         )
         metrics = _Outcomes(self.outcomes)
         breakers = Breakers(host.host, on, lambda: 0.5, metrics)
-        session = Session(settings, host, http, on, breakers, RateLimit(on, metrics))
+        session = Session(settings, host, http, on, breakers, RateLimit(on, metrics), limits=limits)
         within, idle = settings.response_timeout, settings.body_timeout
         client = Client(session, metrics, within, idle, on)
         self.clients.append(client)

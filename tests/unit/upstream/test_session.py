@@ -16,9 +16,9 @@ from oci_registry.metrics import Metrics
 from oci_registry.spec.errors import Denied, RegistryError
 from oci_registry.upstream.breakers import Breakers
 from oci_registry.upstream.failures import Limited, TargetFailed, TimedOut, WrongAnswer
-from oci_registry.upstream.questions import Kind, Question
+from oci_registry.upstream.questions import Call, Kind, Question
 from oci_registry.upstream.rate_limit import RateLimit
-from oci_registry.upstream.session import MAX_REDIRECTS, Call, Reply, Session
+from oci_registry.upstream.session import MAX_REDIRECTS, Reply, Session
 from tests.support.fake_http import Answer, FakeHttp, FakeResponse, Sent
 
 HOST = "reg.example"

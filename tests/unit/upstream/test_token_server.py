@@ -119,11 +119,6 @@ class Asked(TokenTestCase):
         assert data is not None
         self.assertEqual([f"{SCOPE} {other}"], parse_qs(data.decode())["scope"])
 
-    def test_user_agent(self) -> None:
-        """The server learns who asks."""
-        self.token(self.source())
-        self.assertEqual("oci-registry", self.http.sent[0].headers["User-Agent"])
-
 
 class Redirected(TokenTestCase):
     """A token server that sends us on."""
