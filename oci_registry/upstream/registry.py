@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from attrs import evolve
 from cachetools import TTLCache
 from twisted.internet.defer import Deferred
 
@@ -53,11 +54,9 @@ class RemoteRegistry:
         self.stale_while_revalidate = settings.stale_while_revalidate
         self.stale_if_error = settings.stale_if_error
         self.believe_not_found = settings.believe_not_found
-        self._max_age = settings.manifest_invalidation_time
-        self._retries = settings.retries
+        self._settings = settings
         self._group = group
         self._reader = reader
-        self._clock = group.clock
         self._negative = NegativeCache(
             group.clock, not_found=settings.remember_not_found, denied=settings.remember_denied
         )
@@ -69,9 +68,10 @@ class RemoteRegistry:
     @property
     def manifest_invalidation_time(self) -> float:
         """The max age of tags in seconds; longer while little is left of the first host's budget."""
+        max_age = self._settings.manifest_invalidation_time
         if self._group.hosts[0].limit.low:
-            return max(self._max_age * STRETCH, STRETCHED)
-        return self._max_age
+            return max(max_age * STRETCH, STRETCHED)
+        return max_age
 
     async def manifest(
         self, repository: str, reference: Tag | Digest, *, patient: bool = True
@@ -103,22 +103,22 @@ class RemoteRegistry:
     ) -> ResumingBlob:
         """Begin to download a blob, of *size* bytes if that is known, from none of the hosts *excluded*."""
         wanted = Wanted(repository, digest, size=size)
-        last = self._suspects(digest)
-        routing = Routing(patient=True, wait=True, excluded=excluded, last=last)
-        answer = await self._open(wanted, routing)
-        return ResumingBlob(
-            self._group, wanted, answer, self._retries, self._decodings, excluded, last
-        )
+        routing = evolve(PATIENT, excluded=excluded, last=self._suspects(digest))
+        return self._resuming(wanted, await self._open(wanted, routing), routing)
 
     async def part(self, repository: str, digest: Digest, start: int, stop: int) -> ResumingBlob:
         """Begin to download the bytes from *start* to *stop* of a blob."""
         wanted = Wanted(repository, digest, start, stop)
-        answer = await self._open(wanted, Routing(last=self._suspects(digest)))
-        body = ResumingBlob(self._group, wanted, answer, self._retries, self._decodings)
+        answer = await self._open(wanted, evolve(IMPATIENT, last=self._suspects(digest)))
+        body = self._resuming(wanted, answer, IMPATIENT)
         if not answer.value.partial:
             body.abandon()
             raise BadGateway(f"upstream {answer.host.name} does not support ranges for {digest}")
         return body
+
+    def _resuming(self, wanted: Wanted, answer: Answer[HttpBlob], routing: Routing) -> ResumingBlob:
+        retries = self._settings.retries
+        return ResumingBlob(self._group, wanted, answer, retries, self._decodings, routing)
 
     async def _open(self, wanted: Wanted, routing: Routing) -> Answer[HttpBlob]:
         def open_blob(exchange: Exchange) -> Coroutine[Any, Any, HttpBlob]:
@@ -171,7 +171,7 @@ class RemoteRegistry:
         """Return tags of a repository, in upstream's order."""
 
         def fetch(exchange: Exchange) -> Coroutine[Any, Any, Page]:
-            lister = TagsLister(exchange.host, self._clock, repository)
+            lister = TagsLister(exchange.host, self._group.clock, repository)
             return lister.fetch(exchange.ask, n, last, query)
 
         question = Question(Kind.TAGS, repository, f"{n} {last} {query}")
@@ -184,7 +184,7 @@ class RemoteRegistry:
         """
 
         async def fetch(exchange: Exchange) -> Referrers:
-            lister = ReferrersLister(exchange.host, self._clock, repository)
+            lister = ReferrersLister(exchange.host, self._group.clock, repository)
             found = await lister.fetch(exchange.ask, digest)
             if not found.listed:
                 raise NoReferrers(f"upstream {exchange.host} has no list of referrers of {digest}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from typing import TypeVar
 
+from attrs import define, evolve
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IConsumer
 from twisted.logger import Logger
@@ -44,6 +45,15 @@ class _EndOfUnannounced(BadGateway):
     """A body of unannounced length has ended before the length that a manifest announces."""
 
 
+@define
+class _Sender:
+    """What is known of a host: its validator, whether it inflates, and its useless answers in a row."""
+
+    validator: str | None = None
+    inflated: bool | None = None
+    useless: int = 0
+
+
 class ResumingBlob:
     """An `interfaces.UpstreamBlob`, sent by as many connections as it takes.
 
@@ -51,7 +61,7 @@ class ResumingBlob:
     where the host has given a strong validator), to the same or to another host. *retries*: how many
     such requests may fail in a row, with less than `SLOWEST` bytes together, before the body fails. It
     fails earlier where every host has sent nothing of use, be it to a range or to the request for the
-    whole. The hosts *excluded* are not asked for it, those in *suspects* last. The permit is kept over
+    whole. *routing* says which hosts are not asked for it, and which are last. The permit is kept over
     a break: a body that is half served does not queue again at that host, and at others goes before
     those that have nothing yet.
 
@@ -68,8 +78,7 @@ class ResumingBlob:
         first: Answer[HttpBlob],
         retries: int,
         decodings: Decodings,
-        excluded: frozenset[str] = frozenset(),
-        suspects: frozenset[str] = frozenset(),
+        routing: Routing,
     ) -> None:
         self.size = first.value.size
         self._group = group
@@ -78,12 +87,10 @@ class ResumingBlob:
         self._retries = retries
         self._relay: Relay | None = None
         self._announced = self.size
-        self._validators: dict[str, str | None] = {first.host.name: first.value.validator}
         self._decodings = decodings
-        self._inflated: dict[str, bool] = {}
-        self._odd: Counter[str] = Counter()
-        self._excluded = excluded
-        self._suspects = suspects
+        self._routing = evolve(routing, patient=False, wait=True, priority=Priority.REST)
+        self._senders: defaultdict[str, _Sender] = defaultdict(_Sender)
+        self._senders[first.host.name].validator = first.value.validator
 
     @property
     def hosts(self) -> frozenset[str]:
@@ -94,8 +101,9 @@ class ResumingBlob:
     @property
     def _exhausted(self) -> bool:
         """Whether no host has anything of use: each would send the same again."""
-        hosts = (host.name for host in self._group.hosts if host.name not in self._excluded)
-        return all(self._odd[host] > ODD for host in hosts)
+        hosts = (host.name for host in self._group.hosts)
+        asked = [host for host in hosts if host not in self._routing.excluded]
+        return all(self._senders[host].useless > ODD for host in asked)
 
     def abandon(self) -> None:
         """Cancel the download and close the connection."""
@@ -105,8 +113,9 @@ class ResumingBlob:
     def switch_decoding(self) -> bool:
         """The bytes did not match the digest: return whether another download from the same hosts may."""
         possible = [
-            self._decodings.switch(self._wanted.digest, host, inflated)
-            for host, inflated in self._inflated.items()
+            self._decodings.switch(self._wanted.digest, host, sender.inflated)
+            for host, sender in self._senders.items()
+            if sender.inflated is not None
         ]
         return any(possible)
 
@@ -140,7 +149,8 @@ class ResumingBlob:
             failures += 1
             if relay.position - progress >= SLOWEST:
                 failures, progress = 0, relay.position
-                self._odd.clear()
+                for sender in self._senders.values():
+                    sender.useless = 0
             in_parts = isinstance(error, _EndOfPart) and moved >= SMALLEST
             hasty = 0 if moved >= AMPLE or in_parts else hasty + 1
             # A host that has stalled once may stall as long the next time.
@@ -173,7 +183,7 @@ class ResumingBlob:
         """Get another body for the rest; raises the last error when there is no use in going on."""
         stood_since = self._group.clock.seconds()
         while True:
-            wait = self._group.wait(self._wanted.question, self._excluded)
+            wait = self._group.wait(self._wanted.question, self._routing.excluded)
             stood = self._group.clock.seconds() - stood_since
             too_long = wait > LONGEST_WAIT or stood + wait > LONGEST_STANDSTILL
             if relay.stopped or failures >= self._retries or too_long or self._exhausted:
@@ -213,7 +223,7 @@ class ResumingBlob:
         except RegistryError as failed:
             error = failed
         if body.encodable and body.inflated is not None:
-            self._inflated[name] = body.inflated
+            self._senders[name].inflated = body.inflated
         if relay.stopped:
             return error or BadGateway(f"{self._wanted.digest}: the download was cancelled")
         end = self._announced if self._wanted.stop is None else self._wanted.stop
@@ -238,12 +248,7 @@ class ResumingBlob:
 
     async def _reopen(self, position: int, last: frozenset[str]) -> None:
         """Begin a body that holds the byte at *position*, with the permit of the one before or another."""
-        routing = Routing(
-            wait=True,
-            excluded=self._excluded,
-            last=last | self._suspects,
-            priority=Priority.REST,
-        )
+        routing = evolve(self._routing, last=last | self._routing.last)
         answer = await self._group.ask(
             self._wanted.question,
             lambda host: self._rest(host, position),
@@ -258,12 +263,12 @@ class ResumingBlob:
 
     def _rest(self, host: Host, position: int) -> Operation[HttpBlob]:
         """Return what is asked of a host: the rest, or the whole if it has no use for ranges."""
-        digest = self._wanted.digest
-        inflate = self._inflated.get(host.name)
+        digest, sender = self._wanted.digest, self._senders[host.name]
+        inflate = sender.inflated
         if inflate is None:
             inflate = self._decodings.get(digest, host.name)
         # It may still know how to send the whole, which is of no use where only a part is wanted.
-        ranged = self._odd[host.name] % (ODD + 1) < ODD or self._wanted.start > 0
+        ranged = sender.useless % (ODD + 1) < ODD or self._wanted.start > 0
         # A range is one of the bytes as they are sent.
         ranged = ranged and not inflate
         part = Wanted(
@@ -275,14 +280,13 @@ class ResumingBlob:
         )
 
         async def operation(exchange: Exchange) -> HttpBlob:
-            validator = self._validators.get(host.name)
             try:
-                body = await open_blob(exchange, part, validator, inflate=inflate)
+                body = await open_blob(exchange, part, sender.validator, inflate=inflate)
                 self._check(host, body)
             except WrongAnswer:
-                self._odd[host.name] += 1
+                sender.useless += 1
                 raise
-            self._validators[host.name] = body.validator
+            sender.validator = body.validator
             return body
 
         return operation
