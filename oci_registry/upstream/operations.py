@@ -115,7 +115,7 @@ async def open_blob(
             raise
         message = f"upstream {exchange.host}, asked for a part of {what}: {error.message}"
         raise WrongAnswer(message) from None
-    if body.start not in (0, start):
+    if body.head.start not in (0, start):
         body.abandon()
         raise WrongAnswer(f"upstream {exchange.host} sent the wrong range of {what}")
     return body

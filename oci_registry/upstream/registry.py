@@ -111,7 +111,7 @@ class RemoteRegistry:
         wanted = Wanted(repository, digest, start, stop)
         answer = await self._open(wanted, evolve(IMPATIENT, last=self._suspects(digest)))
         body = self._resuming(wanted, answer, IMPATIENT)
-        if not answer.value.partial:
+        if not answer.value.head.partial:
             body.abandon()
             raise BadGateway(f"upstream {answer.host.name} does not support ranges for {digest}")
         return body
@@ -157,7 +157,7 @@ class RemoteRegistry:
         answer = await self._open(wanted, routing)
         answer.value.abandon()
         answer.permit.release()
-        return answer.value.size
+        return answer.value.head.size
 
     async def tags(
         self,

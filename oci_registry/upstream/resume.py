@@ -80,7 +80,7 @@ class ResumingBlob:
         decodings: Decodings,
         routing: Routing,
     ) -> None:
-        self.size = first.value.size
+        self.size = first.value.head.size
         self._group = group
         self._wanted = wanted
         self._answer = first
@@ -90,7 +90,7 @@ class ResumingBlob:
         self._decodings = decodings
         self._routing = evolve(routing, patient=False, wait=True, priority=Priority.REST)
         self._senders: defaultdict[str, _Sender] = defaultdict(_Sender)
-        self._senders[first.host.name].validator = first.value.validator
+        self._senders[first.host.name].validator = first.value.head.validator
 
     @property
     def hosts(self) -> frozenset[str]:
@@ -213,7 +213,7 @@ class ResumingBlob:
     async def _send(self, answer: Answer[HttpBlob], relay: Relay) -> RegistryError | None:
         """Send one body; return the reason why it is incomplete, None if it is complete."""
         body, name = answer.value, answer.host.name
-        relay.expect(name, body.start, body.stop)
+        relay.expect(name, body.head.start, body.head.stop)
         began = relay.position
         error: RegistryError | None = None
         try:
@@ -222,19 +222,19 @@ class ResumingBlob:
             raise
         except RegistryError as failed:
             error = failed
-        if body.encodable and body.inflated is not None:
+        if body.head.encodable and body.inflated is not None:
             self._senders[name].inflated = body.inflated
         if relay.stopped:
             return error or BadGateway(f"{self._wanted.digest}: the download was cancelled")
         end = self._announced if self._wanted.stop is None else self._wanted.stop
-        if error is None and body.encodable and not body.partial:
+        if error is None and body.head.encodable and not body.head.partial:
             # Of an unexpected length it may have been read the wrong way: the digest decides.
             return None
         if end is not None:
             if relay.position >= end:
                 # However it ended.
                 return None
-            whole_part = body.partial and body.stop == relay.position
+            whole_part = body.head.partial and body.head.stop == relay.position
             kind = _EndOfPart if whole_part else BadGateway
             error = error or kind(f"upstream {name} ended a body before its end")
         elif self._wanted.size is not None:
@@ -259,7 +259,7 @@ class ResumingBlob:
             self._answer.permit.release()
         self._answer = answer
         if self._announced is None:
-            self._announced = answer.value.size
+            self._announced = answer.value.head.size
 
     def _rest(self, host: Host, position: int) -> Operation[HttpBlob]:
         """Return what is asked of a host: the rest, or the whole if it has no use for ranges."""
@@ -286,7 +286,7 @@ class ResumingBlob:
             except WrongAnswer:
                 sender.useless += 1
                 raise
-            sender.validator = body.validator
+            sender.validator = body.head.validator
             return body
 
         return operation
@@ -294,11 +294,11 @@ class ResumingBlob:
     def _check(self, host: Host, body: HttpBlob) -> None:
         """Raise `WrongAnswer`, and close the body, if it is of no use."""
         wrong = None
-        if self._wanted.start and not body.partial:
+        if self._wanted.start and not body.head.partial:
             wrong = f"upstream {host.name} does not support ranges for {self._wanted.digest}"
-        elif None not in (body.size, self._announced) and body.size != self._announced:
+        elif None not in (body.head.size, self._announced) and body.head.size != self._announced:
             wrong = (
-                f"upstream {host.name} announces {body.size} bytes for {self._wanted.digest} "
+                f"upstream {host.name} announces {body.head.size} bytes for {self._wanted.digest} "
                 f"and not {self._announced}"
             )
         if wrong is not None:
