@@ -24,7 +24,7 @@ from twisted.internet.interfaces import (
 from zope.interface import directlyProvides, implementer, providedBy
 
 from oci_registry.spec.errors import BadGateway
-from oci_registry.upstream.places import address_of
+from oci_registry.upstream.authority import address_of
 
 MAX_ADDRESSES = 8
 """Addresses of one host that are tried; the owner of its name can give it thousands."""

@@ -22,8 +22,8 @@ from twisted.web._newclient import ParseError
 from zope.interface import implementer
 
 from oci_registry.config.settings import ProxySettings
+from oci_registry.upstream.authority import Authority
 from oci_registry.upstream.failures import too_late
-from oci_registry.upstream.places import Place
 from oci_registry.upstream.proxies import CREDENTIALS_WANTED, ProxyFailed, ProxyRefused
 from oci_registry.upstream.schemes.basic import basic_authorization
 
@@ -157,7 +157,7 @@ class TunnelEndpoint:
         timeout: float,
     ) -> None:
         self._clock = clock
-        self._proxy = Place.of_proxy(proxy)
+        self._proxy = Authority.of_proxy(proxy)
         self._credentials = proxy.credentials
         self._way = way
         self._find_hosts = find_hosts
@@ -195,7 +195,7 @@ class TunnelEndpoint:
         return await tunnel.opened
 
     def _request(self, host: str) -> bytes:
-        target = Place(host, self._port)
+        target = Authority(host, self._port)
         lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
         if self._credentials is not None:
             lines.append(f"Proxy-Authorization: {basic_authorization(self._credentials)}")
