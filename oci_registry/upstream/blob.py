@@ -14,14 +14,14 @@ from oci_registry.streams.body import BodyPump, abandon
 from oci_registry.streams.inflate import BodyDecoder
 from oci_registry.streams.inflating_pump import InflatingPump
 from oci_registry.upstream.blob_head import read_head
-from oci_registry.upstream.breaker_keys import Area
+from oci_registry.upstream.breaker_keys import Endpoint
 from oci_registry.upstream.questions import Kind
 
 
 class HttpBlob:
     """A blob's answer, or a part's, whose body waits.
 
-    *idle*: seconds that it may stand still. *explained* makes the error of what breaks it. *area*: what
+    *idle*: seconds that it may stand still. *explained* makes the error of what breaks it. *endpoint*: what
     fails if the body does. See `read_head` for *known* and *inflate*, and for what it raises.
     """
 
@@ -31,12 +31,12 @@ class HttpBlob:
         clock: IReactorTime,
         idle: float,
         explained: Callable[[BaseException | None], RegistryError],
-        area: Area = Kind.BLOB,
+        endpoint: Endpoint = Kind.BLOB,
         *,
         known: int | None = None,
         inflate: bool | None = None,
     ) -> None:
-        self.area = area
+        self.endpoint = endpoint
         self.head = head = read_head(response, known, inflate)
         self._decoder: BodyDecoder | None = None
         if head.coding is not None and head.inflate is not False:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from oci_registry.upstream.questions import Kind, Question
 
-Area = Kind | str
-"""What fails as one: a kind of question, or the origin of another server."""
-Key = tuple[Area] | tuple[Area, str] | tuple[Area, str, str]
+Endpoint = Kind | str
+"""What fails as one: the endpoint of the API for a kind of question, or the origin of another server."""
+Key = tuple[Endpoint] | tuple[Endpoint, str] | tuple[Endpoint, str, str]
 
 KINDS: tuple[Key, ...] = tuple((kind,) for kind in Kind)
 """The keys of all kinds of questions as a whole."""
 
 
-def keys_of(area: Area, question: Question) -> tuple[Key, ...]:
+def keys_of(endpoint: Endpoint, question: Question) -> tuple[Key, ...]:
     """Return the keys of all that a question concerns, the widest first."""
     return (
-        (area,),
-        (area, question.repository),
-        (area, question.repository, question.subject),
+        (endpoint,),
+        (endpoint, question.repository),
+        (endpoint, question.repository, question.subject),
     )
 
 
@@ -28,5 +28,5 @@ def source_of(key: Key, question: Question) -> str:
 
 def describe(key: Key) -> str:
     """Return what logs call a key: ``manifests, library/busybox``."""
-    area, *rest = key
-    return ", ".join((area.value if isinstance(area, Kind) else area, *rest))
+    endpoint, *rest = key
+    return ", ".join((endpoint.value if isinstance(endpoint, Kind) else endpoint, *rest))

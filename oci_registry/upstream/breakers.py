@@ -2,8 +2,8 @@
 
 What fails is kept apart from what works. A failure counts against its own question first; against the
 repository only if two of its subjects fail, against the whole kind only if two repositories do, or if
-no connection could be made at all. The target of a redirect, and a token server, is an area of its own
-beside the kinds.
+no connection could be made at all. The target of a redirect, and a token server, is an endpoint of
+its own beside the kinds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from twisted.logger import Logger, LogLevel
 from oci_registry.metrics import HostMetrics
 from oci_registry.spec.errors import RegistryError, TooManyRequests
 from oci_registry.streams.breaker import CircuitBreaker, Random
-from oci_registry.upstream.breaker_keys import KINDS, Area, Key, describe, keys_of, source_of
+from oci_registry.upstream.breaker_keys import KINDS, Endpoint, Key, describe, keys_of, source_of
 from oci_registry.upstream.failures import (
     ANSWERS,
     CircuitOpen,
@@ -45,11 +45,11 @@ class Admission:
     """
 
     def __init__(
-        self, breakers: Breakers, area: Area, question: Question, probed: list[KeyedBreaker]
+        self, breakers: Breakers, endpoint: Endpoint, question: Question, probed: list[KeyedBreaker]
     ) -> None:
         self.probed = probed
         self._breakers = breakers
-        self._area = area
+        self._endpoint = endpoint
         self._question = question
         for keyed in probed:
             keyed.breaker.begin_probe(self, source_of(keyed.key, question))
@@ -75,15 +75,15 @@ class Admission:
     def record(self, error: RegistryError) -> None:
         """Record what an error says about the host."""
         if isinstance(error, Limited):
-            self._breakers.record_limit(self._area, self._question, error.seconds)
+            self._breakers.record_limit(self._endpoint, self._question, error.seconds)
         elif isinstance(error, (*ANSWERS, WrongAnswer)):
             self.record_success()
         elif not isinstance(error, LocalFailure | CircuitOpen | TooManyRequests | TooManyLookups):
-            self._breakers.record_failure(self._area, self._question, error, self)
+            self._breakers.record_failure(self._endpoint, self._question, error, self)
 
     def record_success(self) -> None:
         """There was an answer of any kind."""
-        self._breakers.record_success(self._area, self._question)
+        self._breakers.record_success(self._endpoint, self._question)
 
     def release(self) -> None:
         """The request is over. Idempotent."""
@@ -123,21 +123,21 @@ class Breakers:
 
     # -- what may be asked now
 
-    def wait(self, area: Area, question: Question) -> float:
+    def wait(self, endpoint: Endpoint, question: Question) -> float:
         """Return the seconds until a question may be put; 0 if it may be now."""
-        waits = (keyed.breaker.wait for keyed in self._path(area, question))
-        return max(self.pause(area, question), *waits, 0.0)
+        waits = (keyed.breaker.wait for keyed in self._path(endpoint, question))
+        return max(self.pause(endpoint, question), *waits, 0.0)
 
-    def pause(self, area: Area, question: Question) -> float:
+    def pause(self, endpoint: Endpoint, question: Question) -> float:
         """Return the seconds that are left of a pause which the server has asked for."""
-        return max((left for left, _ in self._pauses.of(area, question)), default=0.0)
+        return max((left for left, _ in self._pauses.of(endpoint, question)), default=0.0)
 
-    def is_open(self, area: Area, question: Question) -> bool:
+    def is_open(self, endpoint: Endpoint, question: Question) -> bool:
         """Whether a breaker that a question concerns is open, or half-open."""
-        return any(keyed.breaker.is_open for keyed in self._path(area, question))
+        return any(keyed.breaker.is_open for keyed in self._path(endpoint, question))
 
     async def admit(
-        self, area: Area, question: Question, within: float, *, wait: bool
+        self, endpoint: Endpoint, question: Question, within: float, *, wait: bool
     ) -> Admission:
         """Admit a question, if no breaker that it concerns is open or it may probe those that are.
 
@@ -148,15 +148,15 @@ class Breakers:
         """
         deadline = self._clock.seconds() + within
         while True:
-            self._check_pauses(area, question)
-            found = [keyed for keyed in self._path(area, question) if keyed.breaker.is_open]
+            self._check_pauses(endpoint, question)
+            found = [keyed for keyed in self._path(endpoint, question) if keyed.breaker.is_open]
             closed = [
                 keyed
                 for keyed in found
                 if not keyed.breaker.may_probe(source_of(keyed.key, question), early=wait)
             ]
             if not closed:
-                return Admission(self, area, question, found)
+                return Admission(self, endpoint, question, found)
             if not wait:
                 raise self._refusal(closed[0].breaker)
             await self._outcome(closed[0], deadline)
@@ -173,8 +173,8 @@ class Breakers:
         except RegistryError as error:
             raise error.again() from None
 
-    def _check_pauses(self, area: Area, question: Question) -> None:
-        for left, key in self._pauses.of(area, question):
+    def _check_pauses(self, endpoint: Endpoint, question: Question) -> None:
+        for left, key in self._pauses.of(endpoint, question):
             where = "" if isinstance(key[0], Kind) else f": {key[0]}"
             raise Limited(f"upstream {self._host} rate limits requests{where}", left)
 
@@ -187,19 +187,19 @@ class Breakers:
 
     # -- what has happened
 
-    def record_success(self, area: Area, question: Question) -> None:
+    def record_success(self, endpoint: Endpoint, question: Question) -> None:
         """A question was answered."""
-        for keyed in self._path(area, question):
+        for keyed in self._path(endpoint, question):
             if keyed.breaker.is_open:
                 self._log_change(keyed.key, "circuit closed: it answers again")
             keyed.close()
             if len(keyed.key) > 1:
                 self._breakers.pop(keyed.key, None)
-        self._pauses.record_success(area, question)
+        self._pauses.record_success(endpoint, question)
         self._show()
 
     def record_failure(
-        self, area: Area, question: Question, error: RegistryError, probe: object = None
+        self, endpoint: Endpoint, question: Question, error: RegistryError, probe: object = None
     ) -> None:
         """A question could not be put, or the answer was a failure; *probe*: its admission.
 
@@ -207,7 +207,7 @@ class Breakers:
         """
         conclusive = isinstance(error, Unreachable)
         # A host that cannot be reached has said nothing about a repository.
-        for key in keys_of(area, question)[: 1 if conclusive else 3]:
+        for key in keys_of(endpoint, question)[: 1 if conclusive else 3]:
             keyed = self._breakers.take(key)
             was_open = keyed.breaker.is_open
             may_open = was_open or keyed.count(
@@ -226,9 +226,9 @@ class Breakers:
                 self._log_change(key, text, seconds=keyed.breaker.pause, error=error.message)
         self._show()
 
-    def record_limit(self, area: Area, question: Question, seconds: float) -> None:
+    def record_limit(self, endpoint: Endpoint, question: Question, seconds: float) -> None:
         """The server has rate limited such requests for *seconds*."""
-        self._pauses.record_limit(area, question, seconds)
+        self._pauses.record_limit(endpoint, question, seconds)
 
     def _paused(self, key: Key, until: float) -> None:
         seconds = until - self._clock.seconds()
@@ -248,7 +248,7 @@ class Breakers:
         kinds = (self._breakers.get(key) for key in KINDS)
         self._metrics.available(not any(k is not None and k.breaker.is_open for k in kinds))
 
-    def _path(self, area: Area, question: Question) -> list[KeyedBreaker]:
+    def _path(self, endpoint: Endpoint, question: Question) -> list[KeyedBreaker]:
         """Return the breakers that a question concerns, the widest first."""
-        found = (self._breakers.get(key) for key in keys_of(area, question))
+        found = (self._breakers.get(key) for key in keys_of(endpoint, question))
         return [keyed for keyed in found if keyed is not None]

@@ -7,7 +7,7 @@ from twisted.internet.interfaces import IReactorTime
 from oci_registry.metrics import HostMetrics
 from oci_registry.spec.errors import RegistryError
 from oci_registry.streams.breaker import Random
-from oci_registry.upstream.breaker_keys import Area
+from oci_registry.upstream.breaker_keys import Endpoint
 from oci_registry.upstream.breakers import Breakers
 from oci_registry.upstream.failures import Unreachable
 from oci_registry.upstream.keyed_breakers import KeyedBreaker
@@ -37,31 +37,35 @@ class SharedBreakers(Breakers):
         super().__init__(host, clock, random, metrics, alternatives=alternatives, limits=limits)
         self._connectivity = connectivity
 
-    def record_success(self, area: Area, question: Question) -> None:
+    def record_success(self, endpoint: Endpoint, question: Question) -> None:
         """A question was answered."""
-        self._reached(area, question)
-        super().record_success(area, question)
+        self._reached(endpoint, question)
+        super().record_success(endpoint, question)
 
-    def record_limit(self, area: Area, question: Question, seconds: float) -> None:
+    def record_limit(self, endpoint: Endpoint, question: Question, seconds: float) -> None:
         """The server has rate limited such requests for *seconds*."""
-        self._reached(area, question)
-        super().record_limit(area, question, seconds)
+        self._reached(endpoint, question)
+        super().record_limit(endpoint, question, seconds)
 
     def record_failure(
-        self, area: Area, question: Question, error: RegistryError, probe: object = None
+        self, endpoint: Endpoint, question: Question, error: RegistryError, probe: object = None
     ) -> None:
         """A question could not be put, or the answer was a failure; *probe*: its admission."""
-        if isinstance(area, Kind) and isinstance(error, Unreachable):
-            self._connectivity.record_failure(area, question, error, probe)
+        if isinstance(endpoint, Kind) and isinstance(error, Unreachable):
+            self._connectivity.record_failure(endpoint, question, error, probe)
             return
-        self._reached(area, question)
-        super().record_failure(area, question, error, probe)
+        self._reached(endpoint, question)
+        super().record_failure(endpoint, question, error, probe)
 
-    def _reached(self, area: Area, question: Question) -> None:
+    def _reached(self, endpoint: Endpoint, question: Question) -> None:
         # The registry behind a host chooses its redirects, so they have breakers of their own.
-        if isinstance(area, Kind):
-            self._connectivity.record_success(area, question)
+        if isinstance(endpoint, Kind):
+            self._connectivity.record_success(endpoint, question)
 
-    def _path(self, area: Area, question: Question) -> list[KeyedBreaker]:
-        own = super()._path(area, question)
-        return [*self._connectivity._path(area, question), *own] if isinstance(area, Kind) else own
+    def _path(self, endpoint: Endpoint, question: Question) -> list[KeyedBreaker]:
+        own = super()._path(endpoint, question)
+        return (
+            [*self._connectivity._path(endpoint, question), *own]
+            if isinstance(endpoint, Kind)
+            else own
+        )

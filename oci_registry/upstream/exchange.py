@@ -68,7 +68,7 @@ class Exchange:
         except BodyTooLong as error:
             raise WrongAnswer(f"upstream {self.host}: {error}") from None
         except Exception as error:
-            if reply.area is self.question.kind or was_cancelled(error):
+            if reply.endpoint is self.question.kind or was_cancelled(error):
                 raise
             raise TargetFailed(self._session.explain(error)) from None
 
@@ -80,7 +80,7 @@ class Exchange:
             session.clock,
             self._idle,
             session.explain,
-            reply.area,
+            reply.endpoint,
             known=size,
             inflate=inflate,
         )

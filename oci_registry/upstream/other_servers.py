@@ -41,7 +41,7 @@ MAX_CHALLENGES = 4
 """Refusals of one request that are answered with other credentials."""
 MAX_SERVERS = 32
 """Servers that a host has redirected to whose tokens are kept."""
-TOKEN_SERVER = "token server"  # noqa: S105 - the area of its failures
+TOKEN_SERVER = "token server"  # noqa: S105 - the endpoint of its failures
 _NAME_IN_PATH = re.compile(r"/v2/([a-zA-Z0-9._/-]{1,255})/(?:manifests|blobs|tags|referrers)/")
 # Another server has this much less time than the host, so that its timeout is known as its own.
 _MARGIN = 0.05
@@ -143,12 +143,12 @@ class OtherServers:
             )
         return auth
 
-    async def _watch(self, call: Call, area: str, work: Coroutine[Any, Any, T]) -> T:
+    async def _watch(self, call: Call, endpoint: str, work: Coroutine[Any, Any, T]) -> T:
         """Wait for another server, and record what comes of it."""
         try:
             left = call.deadline - self._clock.seconds() - _MARGIN
-            admission = await self._breakers.admit(area, call.question, left, wait=call.wait)
-            return await admission.watch(self._in_time(call, area, work))
+            admission = await self._breakers.admit(endpoint, call.question, left, wait=call.wait)
+            return await admission.watch(self._in_time(call, endpoint, work))
         except Denied:
             # That concerns the repository, whichever server says it.
             raise
@@ -157,7 +157,7 @@ class OtherServers:
         finally:
             work.close()
 
-    async def _in_time(self, call: Call, area: str, work: Coroutine[Any, Any, T]) -> T:
+    async def _in_time(self, call: Call, endpoint: str, work: Coroutine[Any, Any, T]) -> T:
         left = max(call.deadline - self._clock.seconds() - _MARGIN, 0.1)
         try:
             return await Deferred.fromCoroutine(work).addTimeout(left, self._clock, too_late)
@@ -166,10 +166,10 @@ class OtherServers:
         except Exception as error:
             if was_cancelled(error):
                 raise
-            raise explain(error, self._named(area), public_only=self._public_only) from None
+            raise explain(error, self._named(endpoint), public_only=self._public_only) from None
 
-    def _named(self, area: str) -> str:
+    def _named(self, endpoint: str) -> str:
         """Return how messages call another server."""
-        if area == TOKEN_SERVER:
+        if endpoint == TOKEN_SERVER:
             return f"{self._host}: its token server"
-        return f"{self._host}, which redirects to {Url.parse(area).authority},"
+        return f"{self._host}, which redirects to {Url.parse(endpoint).authority},"

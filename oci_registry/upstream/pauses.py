@@ -8,7 +8,7 @@ from attrs import define, field
 from cachetools import LRUCache
 from twisted.internet.interfaces import IReactorTime
 
-from oci_registry.upstream.breaker_keys import Area, Key, keys_of, source_of
+from oci_registry.upstream.breaker_keys import Endpoint, Key, keys_of, source_of
 from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.questions import Question
 
@@ -40,16 +40,16 @@ class Pauses:
     def __len__(self) -> int:
         return len(self._pauses)
 
-    def of(self, area: Area, question: Question) -> list[tuple[float, Key]]:
+    def of(self, endpoint: Endpoint, question: Question) -> list[tuple[float, Key]]:
         """Return the pauses that concern a question, the widest first: seconds that are left, and key."""
-        found = ((self._left(self._pauses.get(key)), key) for key in keys_of(area, question))
+        found = ((self._left(self._pauses.get(key)), key) for key in keys_of(endpoint, question))
         return [(left, key) for left, key in found if left]
 
-    def record_limit(self, area: Area, question: Question, seconds: float) -> None:
+    def record_limit(self, endpoint: Endpoint, question: Question, seconds: float) -> None:
         """The server has rate limited such requests for *seconds*."""
         now = self._clock.seconds()
         until = now + min(seconds, self._longest)
-        for key in keys_of(area, question):
+        for key in keys_of(endpoint, question):
             pause = self._pauses.setdefault(key, _Pause())
             pause.sources = {s: u for s, u in pause.sources.items() if u > now}
             source = source_of(key, question)
@@ -61,9 +61,9 @@ class Pauses:
                 pause.until = until
                 self._paused(key, until)
 
-    def record_success(self, area: Area, question: Question) -> None:
+    def record_success(self, endpoint: Endpoint, question: Question) -> None:
         """A question was answered: where nothing is paused, a source that still is, is so alone."""
-        for key in keys_of(area, question):
+        for key in keys_of(endpoint, question):
             pause = self._pauses.get(key)
             if pause is not None and pause.until <= self._clock.seconds():
                 del self._pauses[key]

@@ -243,7 +243,7 @@ class ResumingBlob:
             if relay.position < self._wanted.size and began < relay.position:
                 error = error or _EndOfUnannounced(f"upstream {name} ended a body early")
         if error is not None and relay.position == began:
-            answer.host.breakers.record_failure(body.area, self._wanted.question, error)
+            answer.host.breakers.record_failure(body.endpoint, self._wanted.question, error)
         return error
 
     async def _reopen(self, position: int, last: frozenset[str]) -> None:

@@ -14,7 +14,7 @@ from oci_registry.spec.urls import BadRedirect, Url
 from oci_registry.streams.body import abandon
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.authenticator import Authenticator, with_authorization
-from oci_registry.upstream.breaker_keys import Area
+from oci_registry.upstream.breaker_keys import Endpoint
 from oci_registry.upstream.breakers import Breakers
 from oci_registry.upstream.failures import WrongAnswer, explain, header, refuse
 from oci_registry.upstream.limits import UpstreamLimits
@@ -29,10 +29,10 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 @frozen
 class Reply:
-    """The head of an answer. *area*: the kind of the question, or the origin of another server."""
+    """The head of an answer. *endpoint*: the kind of the question, or the origin of another server."""
 
     response: IResponse
-    area: Area
+    endpoint: Endpoint
 
 
 class Session:
@@ -88,7 +88,7 @@ class Session:
         """Send a request and return the answer, whatever its status; *path* is below ``/v2/``."""
         url = f"{self.url}/v2/{self._prefix}{path}"
         reply = await self._authorized(call, method, self._ns.added_to(url), headers or {})
-        if reply.area is not call.question.kind or not self._ns.sent:
+        if reply.endpoint is not call.question.kind or not self._ns.sent:
             return reply
         if self._ns.is_another(reply.response.code, header(reply.response, "OCI-Namespace")):
             abandon(reply.response, self.clock)
@@ -114,7 +114,7 @@ class Session:
             reply = await self._follow(call, method, url, headers, authorization)
             response = reply.response
             hidden = self._auth.has_credentials and authorization is None and _may_hide(response)
-            own = reply.area is call.question.kind
+            own = reply.endpoint is call.question.kind
             if not hidden and not (own and response.code in (401, 403)):
                 return reply
             retry = await self._others.retry(
@@ -138,7 +138,7 @@ class Session:
         at = Url.parse(url)
         home = at.origin
         for _ in range(MAX_REDIRECTS + 1):
-            area: Area = call.question.kind if at.origin == home else at.origin
+            endpoint: Endpoint = call.question.kind if at.origin == home else at.origin
             if at.origin == home:
                 sent = with_authorization(headers, authorization)
                 response = await self._http.send(method, at.text, sent)
@@ -146,7 +146,7 @@ class Session:
             else:
                 response = await self._others.send(call, method, at, headers)
             if response.code not in _REDIRECTS:
-                return Reply(response, area)
+                return Reply(response, endpoint)
             abandon(response, self.clock)
             try:
                 at = at.redirected(header(response, "Location"))

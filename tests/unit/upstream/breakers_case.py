@@ -57,15 +57,15 @@ class BreakersTestCase(SynchronousTestCase):
         return self.metrics.registry.get_sample_value(f"oci_registry_upstream_{name}", labels)
 
     def admit(
-        self, question: Question, *, wait: bool = False, within: float = 20.0, area: Any = None
+        self, question: Question, *, wait: bool = False, within: float = 20.0, endpoint: Any = None
     ) -> Deferred[Admission]:
-        area = question.kind if area is None else area
-        admitting = self.breakers.admit(area, question, within, wait=wait)
+        endpoint = question.kind if endpoint is None else endpoint
+        admitting = self.breakers.admit(endpoint, question, within, wait=wait)
         return Deferred.fromCoroutine(admitting)
 
-    def let(self, question: Question, *, wait: bool = False, area: Any = None) -> Admission:
+    def let(self, question: Question, *, wait: bool = False, endpoint: Any = None) -> Admission:
         """Let a question through at once."""
-        return self.successResultOf(self.admit(question, wait=wait, area=area))
+        return self.successResultOf(self.admit(question, wait=wait, endpoint=endpoint))
 
     def refused(self, question: Question, kind: type[RegistryError] = CircuitOpen) -> RegistryError:
         """Return the error that keeps a question of somebody impatient back."""
@@ -79,7 +79,7 @@ class BreakersTestCase(SynchronousTestCase):
         outcome: Exception | None = None,
         *,
         wait: bool = False,
-        area: Any = None,
+        endpoint: Any = None,
     ) -> None:
         """Put a question, which ends so."""
 
@@ -87,12 +87,12 @@ class BreakersTestCase(SynchronousTestCase):
             if outcome is not None:
                 raise outcome
 
-        admission = self.let(question, wait=wait, area=area)
+        admission = self.let(question, wait=wait, endpoint=endpoint)
         done = Deferred.fromCoroutine(admission.watch(work()))
         if outcome is None:
             self.successResultOf(done)
         else:
             self.failureResultOf(done)
 
-    def wait(self, question: Question, area: Any = None) -> float:
-        return self.breakers.wait(question.kind if area is None else area, question)
+    def wait(self, question: Question, endpoint: Any = None) -> float:
+        return self.breakers.wait(question.kind if endpoint is None else endpoint, question)

@@ -125,10 +125,10 @@ class Evidence(BreakersTestCase):
 
     def test_targets(self) -> None:
         """Where a host leads to fails by itself."""
-        self.put(X, DEAD, area=CDN)
-        self.failureResultOf(self.admit(Y, area=CDN), CircuitOpen)
+        self.put(X, DEAD, endpoint=CDN)
+        self.failureResultOf(self.admit(Y, endpoint=CDN), CircuitOpen)
         self.put(X)
-        self.put(X, area="https://other.example:443")
+        self.put(X, endpoint="https://other.example:443")
         self.assertEqual((0, 1), (self.wait(X), self.gauge("available")))
 
     def test_bounded(self) -> None:

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.metrics import Metrics
 from oci_registry.spec.errors import BadGateway, ManifestUnknown, RegistryError
-from oci_registry.upstream.breaker_keys import Area
+from oci_registry.upstream.breaker_keys import Endpoint
 from oci_registry.upstream.breakers import Breakers
 from oci_registry.upstream.connectivity import SharedBreakers
 from oci_registry.upstream.failures import ConnectTimedOut, Limited, TimedOut, Unreachable
@@ -45,7 +45,7 @@ class Sharing(SynchronousTestCase):
         breakers: Breakers,
         outcome: RegistryError | None = None,
         question: Question = X,
-        area: Area = Kind.MANIFEST,
+        endpoint: Endpoint = Kind.MANIFEST,
     ) -> None:
         """Put a question, which ends so."""
 
@@ -53,7 +53,7 @@ class Sharing(SynchronousTestCase):
             if outcome is not None:
                 raise outcome
 
-        admitting = Deferred.fromCoroutine(breakers.admit(area, question, 20.0, wait=False))
+        admitting = Deferred.fromCoroutine(breakers.admit(endpoint, question, 20.0, wait=False))
         done = Deferred.fromCoroutine(self.successResultOf(admitting).watch(work()))
         done.addErrback(lambda failure: failure.trap(RegistryError))
         self.successResultOf(done)
@@ -109,7 +109,7 @@ class Sharing(SynchronousTestCase):
     def test_elsewhere(self) -> None:
         """Servers that the host leads to are no part of it."""
         cdn = "https://cdn.example:443"
-        self.put(self.one, DEAD, area=cdn)
+        self.put(self.one, DEAD, endpoint=cdn)
         self.assertTrue(self.one.is_open(cdn, X))
         self.assertFalse(self.other.is_open(cdn, X))
         self.assertEqual(0, len(self.connectivity))

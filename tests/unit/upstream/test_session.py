@@ -104,7 +104,7 @@ class Redirects(SessionTestCase):
 
         self.answers = {HOME: home, CDN: FakeResponse(body=b"x")}
         reply = self.send()
-        self.assertEqual((200, "https://cdn.example:443"), (reply.response.code, reply.area))
+        self.assertEqual((200, "https://cdn.example:443"), (reply.response.code, reply.endpoint))
         last = self.http.sent[-1]
         self.assertEqual(f"{CDN}/b?sig=1", last.url)
         self.assertEqual("a/b", last.headers["Accept"])
@@ -121,7 +121,7 @@ class Redirects(SessionTestCase):
 
         self.answers = {HOME: home}
         reply = self.send()
-        self.assertEqual((200, Kind.MANIFEST), (reply.response.code, reply.area))
+        self.assertEqual((200, Kind.MANIFEST), (reply.response.code, reply.endpoint))
         self.assertIn("Authorization", self.http.sent[-1].headers)
 
     def test_relative(self) -> None:
