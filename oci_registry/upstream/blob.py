@@ -15,7 +15,7 @@ from oci_registry.streams.inflate import BodyDecoder
 from oci_registry.streams.inflating_pump import InflatingPump
 from oci_registry.upstream.blob_head import read_head
 from oci_registry.upstream.breaker_keys import Endpoint
-from oci_registry.upstream.questions import Kind
+from oci_registry.upstream.requests import Kind
 
 
 class HttpBlob:

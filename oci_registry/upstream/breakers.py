@@ -1,6 +1,6 @@
-"""Circuit breakers and pauses of one host: by kind of question, repository and subject.
+"""Circuit breakers and pauses of one host: by kind of request, repository and subject.
 
-What fails is kept apart from what works. A failure counts against its own question first; against the
+What fails is kept apart from what works. A failure counts against its own request first; against the
 repository only if two of its subjects fail, against the whole kind only if two repositories do, or if
 no connection could be made at all. The target of a redirect, and a token server, is an endpoint of
 its own beside the kinds.
@@ -33,7 +33,7 @@ from oci_registry.upstream.guard import TooManyLookups
 from oci_registry.upstream.keyed_breakers import BreakerTable, KeyedBreaker
 from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.pauses import Pauses
-from oci_registry.upstream.questions import Kind, Question
+from oci_registry.upstream.requests import ApiRequest, Kind
 
 T = TypeVar("T")
 
@@ -45,14 +45,18 @@ class Admission:
     """
 
     def __init__(
-        self, breakers: Breakers, endpoint: Endpoint, question: Question, probed: list[KeyedBreaker]
+        self,
+        breakers: Breakers,
+        endpoint: Endpoint,
+        request: ApiRequest,
+        probed: list[KeyedBreaker],
     ) -> None:
         self.probed = probed
         self._breakers = breakers
         self._endpoint = endpoint
-        self._question = question
+        self._request = request
         for keyed in probed:
-            keyed.breaker.begin_probe(self, source_of(keyed.key, question))
+            keyed.breaker.begin_probe(self, source_of(keyed.key, request))
 
     async def watch(self, work: Awaitable[T]) -> T:
         """Wait for the request's outcome and record it; raises what *work* raises.
@@ -75,15 +79,15 @@ class Admission:
     def record(self, error: RegistryError) -> None:
         """Record what an error says about the host."""
         if isinstance(error, Limited):
-            self._breakers.record_limit(self._endpoint, self._question, error.seconds)
+            self._breakers.record_limit(self._endpoint, self._request, error.seconds)
         elif isinstance(error, (*ANSWERS, WrongAnswer)):
             self.record_success()
         elif not isinstance(error, LocalFailure | CircuitOpen | TooManyRequests | TooManyLookups):
-            self._breakers.record_failure(self._endpoint, self._question, error, self)
+            self._breakers.record_failure(self._endpoint, self._request, error, self)
 
     def record_success(self) -> None:
         """There was an answer of any kind."""
-        self._breakers.record_success(self._endpoint, self._question)
+        self._breakers.record_success(self._endpoint, self._request)
 
     def release(self) -> None:
         """The request is over. Idempotent."""
@@ -123,23 +127,23 @@ class Breakers:
 
     # -- what may be asked now
 
-    def wait(self, endpoint: Endpoint, question: Question) -> float:
-        """Return the seconds until a question may be put; 0 if it may be now."""
-        waits = (keyed.breaker.wait for keyed in self._path(endpoint, question))
-        return max(self.pause(endpoint, question), *waits, 0.0)
+    def wait(self, endpoint: Endpoint, request: ApiRequest) -> float:
+        """Return the seconds until a request may be sent; 0 if it may be now."""
+        waits = (keyed.breaker.wait for keyed in self._path(endpoint, request))
+        return max(self.pause(endpoint, request), *waits, 0.0)
 
-    def pause(self, endpoint: Endpoint, question: Question) -> float:
+    def pause(self, endpoint: Endpoint, request: ApiRequest) -> float:
         """Return the seconds that are left of a pause which the server has asked for."""
-        return max((left for left, _ in self._pauses.of(endpoint, question)), default=0.0)
+        return max((left for left, _ in self._pauses.of(endpoint, request)), default=0.0)
 
-    def is_open(self, endpoint: Endpoint, question: Question) -> bool:
-        """Whether a breaker that a question concerns is open, or half-open."""
-        return any(keyed.breaker.is_open for keyed in self._path(endpoint, question))
+    def is_open(self, endpoint: Endpoint, request: ApiRequest) -> bool:
+        """Whether a breaker that a request concerns is open, or half-open."""
+        return any(keyed.breaker.is_open for keyed in self._path(endpoint, request))
 
     async def admit(
-        self, endpoint: Endpoint, question: Question, within: float, *, wait: bool
+        self, endpoint: Endpoint, request: ApiRequest, within: float, *, wait: bool
     ) -> Admission:
-        """Admit a question, if no breaker that it concerns is open or it may probe those that are.
+        """Admit a request, if no breaker that it concerns is open or it may probe those that are.
 
         Without *wait* there is a probe only when it is time for one, and one at once. With it, the
         caller having no alternative, there is one as soon as somebody needs it; the others wait for
@@ -148,15 +152,15 @@ class Breakers:
         """
         deadline = self._clock.seconds() + within
         while True:
-            self._check_pauses(endpoint, question)
-            found = [keyed for keyed in self._path(endpoint, question) if keyed.breaker.is_open]
+            self._check_pauses(endpoint, request)
+            found = [keyed for keyed in self._path(endpoint, request) if keyed.breaker.is_open]
             closed = [
                 keyed
                 for keyed in found
-                if not keyed.breaker.may_probe(source_of(keyed.key, question), early=wait)
+                if not keyed.breaker.may_probe(source_of(keyed.key, request), early=wait)
             ]
             if not closed:
-                return Admission(self, endpoint, question, found)
+                return Admission(self, endpoint, request, found)
             if not wait:
                 raise self._refusal(closed[0].breaker)
             await self._outcome(closed[0], deadline)
@@ -173,8 +177,8 @@ class Breakers:
         except RegistryError as error:
             raise error.again() from None
 
-    def _check_pauses(self, endpoint: Endpoint, question: Question) -> None:
-        for left, key in self._pauses.of(endpoint, question):
+    def _check_pauses(self, endpoint: Endpoint, request: ApiRequest) -> None:
+        for left, key in self._pauses.of(endpoint, request):
             where = "" if isinstance(key[0], Kind) else f": {key[0]}"
             raise Limited(f"upstream {self._host} rate limits requests{where}", left)
 
@@ -187,31 +191,31 @@ class Breakers:
 
     # -- what has happened
 
-    def record_success(self, endpoint: Endpoint, question: Question) -> None:
-        """A question was answered."""
-        for keyed in self._path(endpoint, question):
+    def record_success(self, endpoint: Endpoint, request: ApiRequest) -> None:
+        """A request was answered."""
+        for keyed in self._path(endpoint, request):
             if keyed.breaker.is_open:
                 self._log_change(keyed.key, "circuit closed: it answers again")
             keyed.close()
             if len(keyed.key) > 1:
                 self._breakers.pop(keyed.key, None)
-        self._pauses.record_success(endpoint, question)
+        self._pauses.record_success(endpoint, request)
         self._show()
 
     def record_failure(
-        self, endpoint: Endpoint, question: Question, error: RegistryError, probe: object = None
+        self, endpoint: Endpoint, request: ApiRequest, error: RegistryError, probe: object = None
     ) -> None:
-        """A question could not be put, or the answer was a failure; *probe*: its admission.
+        """A request could not be sent, or the answer was a failure; *probe*: its admission.
 
         One that began before a breaker opened does not keep it open for longer.
         """
         conclusive = isinstance(error, Unreachable)
         # A host that cannot be reached has said nothing about a repository.
-        for key in keys_of(endpoint, question)[: 1 if conclusive else 3]:
+        for key in keys_of(endpoint, request)[: 1 if conclusive else 3]:
             keyed = self._breakers.take(key)
             was_open = keyed.breaker.is_open
             may_open = was_open or keyed.count(
-                source_of(key, question), conclusive=conclusive or self._alternatives
+                source_of(key, request), conclusive=conclusive or self._alternatives
             )
             counts = keyed.breaker.record_failure(
                 error.message,
@@ -226,9 +230,9 @@ class Breakers:
                 self._log_change(key, text, seconds=keyed.breaker.pause, error=error.message)
         self._show()
 
-    def record_limit(self, endpoint: Endpoint, question: Question, seconds: float) -> None:
+    def record_limit(self, endpoint: Endpoint, request: ApiRequest, seconds: float) -> None:
         """The server has rate limited such requests for *seconds*."""
-        self._pauses.record_limit(endpoint, question, seconds)
+        self._pauses.record_limit(endpoint, request, seconds)
 
     def _paused(self, key: Key, until: float) -> None:
         seconds = until - self._clock.seconds()
@@ -248,7 +252,7 @@ class Breakers:
         kinds = (self._breakers.get(key) for key in KINDS)
         self._metrics.available(not any(k is not None and k.breaker.is_open for k in kinds))
 
-    def _path(self, endpoint: Endpoint, question: Question) -> list[KeyedBreaker]:
-        """Return the breakers that a question concerns, the widest first."""
-        found = (self._breakers.get(key) for key in keys_of(endpoint, question))
+    def _path(self, endpoint: Endpoint, request: ApiRequest) -> list[KeyedBreaker]:
+        """Return the breakers that a request concerns, the widest first."""
+        found = (self._breakers.get(key) for key in keys_of(endpoint, request))
         return [keyed for keyed in found if keyed is not None]

@@ -12,7 +12,7 @@ from oci_registry.upstream.breakers import Breakers
 from oci_registry.upstream.failures import Unreachable
 from oci_registry.upstream.keyed_breakers import KeyedBreaker
 from oci_registry.upstream.limits import UpstreamLimits
-from oci_registry.upstream.questions import Kind, Question
+from oci_registry.upstream.requests import ApiRequest, Kind
 
 
 class SharedBreakers(Breakers):
@@ -37,35 +37,35 @@ class SharedBreakers(Breakers):
         super().__init__(host, clock, random, metrics, alternatives=alternatives, limits=limits)
         self._connectivity = connectivity
 
-    def record_success(self, endpoint: Endpoint, question: Question) -> None:
-        """A question was answered."""
-        self._reached(endpoint, question)
-        super().record_success(endpoint, question)
+    def record_success(self, endpoint: Endpoint, request: ApiRequest) -> None:
+        """A request was answered."""
+        self._reached(endpoint, request)
+        super().record_success(endpoint, request)
 
-    def record_limit(self, endpoint: Endpoint, question: Question, seconds: float) -> None:
+    def record_limit(self, endpoint: Endpoint, request: ApiRequest, seconds: float) -> None:
         """The server has rate limited such requests for *seconds*."""
-        self._reached(endpoint, question)
-        super().record_limit(endpoint, question, seconds)
+        self._reached(endpoint, request)
+        super().record_limit(endpoint, request, seconds)
 
     def record_failure(
-        self, endpoint: Endpoint, question: Question, error: RegistryError, probe: object = None
+        self, endpoint: Endpoint, request: ApiRequest, error: RegistryError, probe: object = None
     ) -> None:
-        """A question could not be put, or the answer was a failure; *probe*: its admission."""
+        """A request could not be sent, or the answer was a failure; *probe*: its admission."""
         if isinstance(endpoint, Kind) and isinstance(error, Unreachable):
-            self._connectivity.record_failure(endpoint, question, error, probe)
+            self._connectivity.record_failure(endpoint, request, error, probe)
             return
-        self._reached(endpoint, question)
-        super().record_failure(endpoint, question, error, probe)
+        self._reached(endpoint, request)
+        super().record_failure(endpoint, request, error, probe)
 
-    def _reached(self, endpoint: Endpoint, question: Question) -> None:
+    def _reached(self, endpoint: Endpoint, request: ApiRequest) -> None:
         # The registry behind a host chooses its redirects, so they have breakers of their own.
         if isinstance(endpoint, Kind):
-            self._connectivity.record_success(endpoint, question)
+            self._connectivity.record_success(endpoint, request)
 
-    def _path(self, endpoint: Endpoint, question: Question) -> list[KeyedBreaker]:
-        own = super()._path(endpoint, question)
+    def _path(self, endpoint: Endpoint, request: ApiRequest) -> list[KeyedBreaker]:
+        own = super()._path(endpoint, request)
         return (
-            [*self._connectivity._path(endpoint, question), *own]
+            [*self._connectivity._path(endpoint, request), *own]
             if isinstance(endpoint, Kind)
             else own
         )

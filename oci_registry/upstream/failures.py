@@ -116,7 +116,7 @@ class TargetFailed(Exception):
 
 
 ANSWERS = (BlobUnknown, ManifestUnknown, NameUnknown, Denied)
-"""Errors that are answers to a question, and no failures of the host."""
+"""Errors that are answers to a request, and no failures of the host."""
 
 
 def _causes(error: BaseException) -> list[BaseException]:
@@ -227,7 +227,7 @@ def too_late(ended: object, seconds: float) -> Failure:
     """Return the failure of work that `Deferred.addTimeout` has cancelled.
 
     A cancelled body ends with an error of its own, which is not what happened. A connection
-    that was still being made is a failure of its own: the host is unreachable for all questions.
+    that was still being made is a failure of its own: the host is unreachable for all requests.
     """
     causes = _causes(ended.value) if isinstance(ended, Failure) and ended.value is not None else []
     if any(isinstance(cause, ConnectingCancelledError) for cause in causes):
@@ -287,6 +287,6 @@ def refuse(
         return Limited(f"upstream {host} answered {code} for {what}", seconds)
     if code == 504:
         return GatewayTimeout(f"upstream {host} answered {code} for {what}")
-    # What is wrong with a question is no fault of the host, except that it was too slow (408, 425).
+    # What is wrong with a request is no fault of the host, except that it was too slow (408, 425).
     kind = BadGateway if code >= 500 or code in (408, 425) else WrongAnswer
     return kind(f"upstream {host} answered {code} for {what}")

@@ -1,6 +1,6 @@
-"""The distribution API as a client of it: one function for each question, asked of one host.
+"""The distribution API as a client of it: one function for each kind of request to a host.
 
-Each puts an `Exchange`'s question and returns the answer; it raises ...Unknown for a 404, `Denied` for
+Each sends an `Exchange`'s request and returns the answer; it raises ...Unknown for a 404, `Denied` for
 a refusal, `WrongAnswer` for an answer that is of no use, and whatever the exchange raises.
 """
 
@@ -26,7 +26,7 @@ from oci_registry.upstream.blob import HttpBlob
 from oci_registry.upstream.encoding import coding_of
 from oci_registry.upstream.exchange import Exchange
 from oci_registry.upstream.failures import Unusable, WrongAnswer, header
-from oci_registry.upstream.questions import Kind, Question
+from oci_registry.upstream.requests import ApiRequest, Kind
 from oci_registry.upstream.session import Reply
 
 _WHOLE = (200, 203)
@@ -81,9 +81,9 @@ class Wanted:
     size: int | None = None
 
     @property
-    def question(self) -> Question:
+    def request(self) -> ApiRequest:
         """What hosts are asked."""
-        return Question(Kind.BLOB, self.repository, str(self.digest))
+        return ApiRequest(Kind.BLOB, self.repository, str(self.digest))
 
 
 async def open_blob(

@@ -33,7 +33,7 @@ from oci_registry.upstream.failures import (
     was_cancelled,
 )
 from oci_registry.upstream.limits import UpstreamLimits
-from oci_registry.upstream.questions import Call
+from oci_registry.upstream.requests import Call
 
 T = TypeVar("T")
 
@@ -104,7 +104,7 @@ class OtherServers:
         auth = self._authenticator(at)
         # Another registry may have another name for the repository.
         found = _NAME_IN_PATH.match(at.path)
-        repository = call.question.repository if found is None else found[1]
+        repository = call.request.repository if found is None else found[1]
         scope = f"repository:{repository}:pull"
         authorization = auth.at_hand(scope)
         for _ in range(MAX_CHALLENGES):
@@ -125,7 +125,7 @@ class OtherServers:
         if code >= 500 or code in (408, 425, 429):
             abandon(response, self._clock)
             named, now = self._named(at.origin), self._clock.seconds()
-            raise refuse(response, named, NameUnknown, call.question.subject, now)
+            raise refuse(response, named, NameUnknown, call.request.subject, now)
         return response
 
     def _authenticator(self, at: Url) -> Authenticator:
@@ -147,7 +147,7 @@ class OtherServers:
         """Wait for another server, and record what comes of it."""
         try:
             left = call.deadline - self._clock.seconds() - _MARGIN
-            admission = await self._breakers.admit(endpoint, call.question, left, wait=call.wait)
+            admission = await self._breakers.admit(endpoint, call.request, left, wait=call.wait)
             return await admission.watch(self._in_time(call, endpoint, work))
         except Denied:
             # That concerns the repository, whichever server says it.

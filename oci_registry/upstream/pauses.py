@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from oci_registry.upstream.breaker_keys import Endpoint, Key, keys_of, source_of
 from oci_registry.upstream.limits import UpstreamLimits
-from oci_registry.upstream.questions import Question
+from oci_registry.upstream.requests import ApiRequest
 
 
 @define
@@ -24,7 +24,7 @@ class _Pause:
 class Pauses:
     """What a host may not be asked yet, because it rate limits such requests.
 
-    A limit counts for its own question first; for the repository only if two of its subjects are
+    A limit counts for its own request first; for the repository only if two of its subjects are
     limited at the same time, for the whole kind only if two repositories are. *paused* is called with
     the key and the moment when something is paused, or for longer.
     """
@@ -40,19 +40,19 @@ class Pauses:
     def __len__(self) -> int:
         return len(self._pauses)
 
-    def of(self, endpoint: Endpoint, question: Question) -> list[tuple[float, Key]]:
-        """Return the pauses that concern a question, the widest first: seconds that are left, and key."""
-        found = ((self._left(self._pauses.get(key)), key) for key in keys_of(endpoint, question))
+    def of(self, endpoint: Endpoint, request: ApiRequest) -> list[tuple[float, Key]]:
+        """Return the pauses that concern a request, the widest first: seconds that are left, and key."""
+        found = ((self._left(self._pauses.get(key)), key) for key in keys_of(endpoint, request))
         return [(left, key) for left, key in found if left]
 
-    def record_limit(self, endpoint: Endpoint, question: Question, seconds: float) -> None:
+    def record_limit(self, endpoint: Endpoint, request: ApiRequest, seconds: float) -> None:
         """The server has rate limited such requests for *seconds*."""
         now = self._clock.seconds()
         until = now + min(seconds, self._longest)
-        for key in keys_of(endpoint, question):
+        for key in keys_of(endpoint, request):
             pause = self._pauses.setdefault(key, _Pause())
             pause.sources = {s: u for s, u in pause.sources.items() if u > now}
-            source = source_of(key, question)
+            source = source_of(key, request)
             if source in pause.sources or len(pause.sources) < 2:
                 pause.sources[source] = until
             proven = len(key) == 3 or len(pause.sources) > 1
@@ -61,9 +61,9 @@ class Pauses:
                 pause.until = until
                 self._paused(key, until)
 
-    def record_success(self, endpoint: Endpoint, question: Question) -> None:
-        """A question was answered: where nothing is paused, a source that still is, is so alone."""
-        for key in keys_of(endpoint, question):
+    def record_success(self, endpoint: Endpoint, request: ApiRequest) -> None:
+        """A request was answered: where nothing is paused, a source that still is, is so alone."""
+        for key in keys_of(endpoint, request):
             pause = self._pauses.get(key)
             if pause is not None and pause.until <= self._clock.seconds():
                 del self._pauses[key]

@@ -26,8 +26,8 @@ from oci_registry.upstream.host import Operation
 from oci_registry.upstream.interfaces import Page, Referrers
 from oci_registry.upstream.negative_cache import NegativeCache
 from oci_registry.upstream.operations import Wanted
-from oci_registry.upstream.questions import IMPATIENT, PATIENT, Kind, Question, Routing
 from oci_registry.upstream.referrers import ReferrersLister
+from oci_registry.upstream.requests import IMPATIENT, PATIENT, ApiRequest, Kind, Routing
 from oci_registry.upstream.resume import ResumingBlob
 from oci_registry.upstream.tags import TagsLister
 
@@ -78,7 +78,7 @@ class RemoteRegistry:
     ) -> Manifest:
         """Return a manifest whose bytes have been checked against its digest, asked for and claimed."""
         return await self._ask(
-            Question(Kind.MANIFEST, repository, str(reference)),
+            ApiRequest(Kind.MANIFEST, repository, str(reference)),
             lambda exchange: operations.fetch_manifest(
                 exchange, repository, reference, self._reader
             ),
@@ -88,7 +88,7 @@ class RemoteRegistry:
     async def manifest_digest(self, repository: str, tag: Tag) -> Digest | None:
         """Return the digest that upstream says a tag has (HEAD), None if it does not say."""
         return await self._ask(
-            Question(Kind.DIGEST, repository, str(tag)),
+            ApiRequest(Kind.DIGEST, repository, str(tag)),
             lambda exchange: operations.head_manifest(exchange, repository, tag),
             IMPATIENT,
         )
@@ -125,7 +125,7 @@ class RemoteRegistry:
             inflate = self._decodings.get(wanted.digest, exchange.host)
             return operations.open_blob(exchange, wanted, inflate=inflate)
 
-        return await self._answer(wanted.question, open_blob, routing)
+        return await self._answer(wanted.request, open_blob, routing)
 
     async def blob_size(self, repository: str, digest: Digest) -> int | None:
         """Return a blob's size in bytes, None if upstream does not say.
@@ -135,7 +135,7 @@ class RemoteRegistry:
         """
         try:
             size = await self._ask(
-                Question(Kind.SIZE, repository, str(digest)),
+                ApiRequest(Kind.SIZE, repository, str(digest)),
                 lambda exchange: operations.head_blob(exchange, repository, digest),
                 IMPATIENT,
             )
@@ -174,8 +174,8 @@ class RemoteRegistry:
             lister = TagsLister(exchange.host, self._group.clock, repository)
             return lister.fetch(exchange.ask, n, last, query)
 
-        question = Question(Kind.TAGS, repository, f"{n} {last} {query}")
-        return await self._ask(question, fetch, PATIENT if wait else IMPATIENT)
+        request = ApiRequest(Kind.TAGS, repository, f"{n} {last} {query}")
+        return await self._ask(request, fetch, PATIENT if wait else IMPATIENT)
 
     async def referrers(self, repository: str, digest: Digest) -> Referrers:
         """Return what refers to a manifest; nothing where no host has a list of that.
@@ -192,7 +192,7 @@ class RemoteRegistry:
 
         try:
             return await self._ask(
-                Question(Kind.REFERRERS, repository, str(digest)), fetch, PATIENT
+                ApiRequest(Kind.REFERRERS, repository, str(digest)), fetch, PATIENT
             )
         except NoReferrers:
             return Referrers((), listed=False)
@@ -210,21 +210,21 @@ class RemoteRegistry:
         """Close idle connections; downloads in flight continue."""
         return Deferred.fromCoroutine(self._group.close())
 
-    async def _ask(self, question: Question, operation: Operation[T], routing: Routing) -> T:
+    async def _ask(self, request: ApiRequest, operation: Operation[T], routing: Routing) -> T:
         """Ask for something that is there as a whole when it is answered."""
-        answer = await self._answer(question, operation, routing)
+        answer = await self._answer(request, operation, routing)
         answer.permit.release()
         return answer.value
 
     async def _answer(
-        self, question: Question, operation: Operation[T], routing: Routing
+        self, request: ApiRequest, operation: Operation[T], routing: Routing
     ) -> Answer[T]:
         """Ask the hosts, unless they have given a negative answer a moment ago."""
-        self._negative.check(question)
+        self._negative.check(request)
         try:
-            return await self._group.ask(question, lambda _: operation, routing)
+            return await self._group.ask(request, lambda _: operation, routing)
         except RegistryError as error:
             lasting = isinstance(error, ANSWERS) and not isinstance(error, NoReferrers)
             if lasting and not routing.excluded:
-                self._negative.remember(question, error)
+                self._negative.remember(request, error)
             raise

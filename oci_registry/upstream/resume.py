@@ -20,8 +20,8 @@ from oci_registry.upstream.failures import CircuitOpen, LocalFailure, TimedOut, 
 from oci_registry.upstream.group import Answer, HostGroup, pause_after
 from oci_registry.upstream.host import Host, Operation
 from oci_registry.upstream.operations import Wanted, open_blob
-from oci_registry.upstream.questions import Priority, Routing
 from oci_registry.upstream.relay import Relay
+from oci_registry.upstream.requests import Priority, Routing
 
 T = TypeVar("T")
 
@@ -183,7 +183,7 @@ class ResumingBlob:
         """Get another body for the rest; raises the last error when there is no use in going on."""
         stood_since = self._group.clock.seconds()
         while True:
-            wait = self._group.wait(self._wanted.question, self._routing.excluded)
+            wait = self._group.wait(self._wanted.request, self._routing.excluded)
             stood = self._group.clock.seconds() - stood_since
             too_long = wait > LONGEST_WAIT or stood + wait > LONGEST_STANDSTILL
             if relay.stopped or failures >= self._retries or too_long or self._exhausted:
@@ -243,14 +243,14 @@ class ResumingBlob:
             if relay.position < self._wanted.size and began < relay.position:
                 error = error or _EndOfUnannounced(f"upstream {name} ended a body early")
         if error is not None and relay.position == began:
-            answer.host.breakers.record_failure(body.endpoint, self._wanted.question, error)
+            answer.host.breakers.record_failure(body.endpoint, self._wanted.request, error)
         return error
 
     async def _reopen(self, position: int, last: frozenset[str]) -> None:
         """Begin a body that holds the byte at *position*, with the permit of the one before or another."""
         routing = evolve(self._routing, last=last | self._routing.last)
         answer = await self._group.ask(
-            self._wanted.question,
+            self._wanted.request,
             lambda host: self._rest(host, position),
             routing,
             held=self._answer,

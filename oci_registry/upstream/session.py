@@ -20,8 +20,8 @@ from oci_registry.upstream.failures import WrongAnswer, explain, header, refuse
 from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.naming import NsField
 from oci_registry.upstream.other_servers import MAX_CHALLENGES, OtherServers, SettingsOf
-from oci_registry.upstream.questions import Call
 from oci_registry.upstream.rate_limit import RateLimit
+from oci_registry.upstream.requests import Call
 
 MAX_REDIRECTS = 10
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -29,7 +29,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 @frozen
 class Reply:
-    """The head of an answer. *endpoint*: the kind of the question, or the origin of another server."""
+    """The head of an answer. *endpoint*: the kind of the request, or the origin of another server."""
 
     response: IResponse
     endpoint: Endpoint
@@ -88,7 +88,7 @@ class Session:
         """Send a request and return the answer, whatever its status; *path* is below ``/v2/``."""
         url = f"{self.url}/v2/{self._prefix}{path}"
         reply = await self._authorized(call, method, self._ns.added_to(url), headers or {})
-        if reply.endpoint is not call.question.kind or not self._ns.sent:
+        if reply.endpoint is not call.request.kind or not self._ns.sent:
             return reply
         if self._ns.is_another(reply.response.code, header(reply.response, "OCI-Namespace")):
             abandon(reply.response, self.clock)
@@ -108,13 +108,13 @@ class Session:
         self, call: Call, method: str, url: str, headers: Mapping[str, str]
     ) -> Reply:
         """Send a request, and again as long as a refusal can be answered."""
-        scope = f"repository:{self._prefix}{call.question.repository}:pull"
+        scope = f"repository:{self._prefix}{call.request.repository}:pull"
         authorization = self._auth.at_hand(scope)
         for _ in range(MAX_CHALLENGES):
             reply = await self._follow(call, method, url, headers, authorization)
             response = reply.response
             hidden = self._auth.has_credentials and authorization is None and _may_hide(response)
-            own = reply.endpoint is call.question.kind
+            own = reply.endpoint is call.request.kind
             if not hidden and not (own and response.code in (401, 403)):
                 return reply
             retry = await self._others.retry(
@@ -138,7 +138,7 @@ class Session:
         at = Url.parse(url)
         home = at.origin
         for _ in range(MAX_REDIRECTS + 1):
-            endpoint: Endpoint = call.question.kind if at.origin == home else at.origin
+            endpoint: Endpoint = call.request.kind if at.origin == home else at.origin
             if at.origin == home:
                 sent = with_authorization(headers, authorization)
                 response = await self._http.send(method, at.text, sent)

@@ -22,7 +22,7 @@ from oci_registry.upstream.failures import (
     ConnectTimedOut,
     TimedOut,
 )
-from oci_registry.upstream.questions import Kind, Question
+from oci_registry.upstream.requests import ApiRequest, Kind
 
 HOST = "a.example"
 ERROR = BadGateway("it is on fire")
@@ -31,9 +31,9 @@ DEAD = ConnectTimedOut("dead")
 CDN = "https://cdn.example:443"
 
 
-def about(repository: str, subject: str = "latest", kind: Kind = Kind.MANIFEST) -> Question:
-    """Return a question."""
-    return Question(kind, repository, subject)
+def about(repository: str, subject: str = "latest", kind: Kind = Kind.MANIFEST) -> ApiRequest:
+    """Return a request."""
+    return ApiRequest(kind, repository, subject)
 
 
 X, Y, Z = about("x"), about("y"), about("z")
@@ -57,42 +57,44 @@ class BreakersTestCase(SynchronousTestCase):
         return self.metrics.registry.get_sample_value(f"oci_registry_upstream_{name}", labels)
 
     def admit(
-        self, question: Question, *, wait: bool = False, within: float = 20.0, endpoint: Any = None
+        self, request: ApiRequest, *, wait: bool = False, within: float = 20.0, endpoint: Any = None
     ) -> Deferred[Admission]:
-        endpoint = question.kind if endpoint is None else endpoint
-        admitting = self.breakers.admit(endpoint, question, within, wait=wait)
+        endpoint = request.kind if endpoint is None else endpoint
+        admitting = self.breakers.admit(endpoint, request, within, wait=wait)
         return Deferred.fromCoroutine(admitting)
 
-    def let(self, question: Question, *, wait: bool = False, endpoint: Any = None) -> Admission:
-        """Let a question through at once."""
-        return self.successResultOf(self.admit(question, wait=wait, endpoint=endpoint))
+    def let(self, request: ApiRequest, *, wait: bool = False, endpoint: Any = None) -> Admission:
+        """Admit a request at once."""
+        return self.successResultOf(self.admit(request, wait=wait, endpoint=endpoint))
 
-    def refused(self, question: Question, kind: type[RegistryError] = CircuitOpen) -> RegistryError:
-        """Return the error that keeps a question of somebody impatient back."""
-        error = self.failureResultOf(self.admit(question), kind).value
+    def refused(
+        self, request: ApiRequest, kind: type[RegistryError] = CircuitOpen
+    ) -> RegistryError:
+        """Return the error with which an impatient request is refused."""
+        error = self.failureResultOf(self.admit(request), kind).value
         assert isinstance(error, RegistryError)
         return error
 
     def put(
         self,
-        question: Question,
+        request: ApiRequest,
         outcome: Exception | None = None,
         *,
         wait: bool = False,
         endpoint: Any = None,
     ) -> None:
-        """Put a question, which ends so."""
+        """Send a request, which ends so."""
 
         async def work() -> None:
             if outcome is not None:
                 raise outcome
 
-        admission = self.let(question, wait=wait, endpoint=endpoint)
+        admission = self.let(request, wait=wait, endpoint=endpoint)
         done = Deferred.fromCoroutine(admission.watch(work()))
         if outcome is None:
             self.successResultOf(done)
         else:
             self.failureResultOf(done)
 
-    def wait(self, question: Question, endpoint: Any = None) -> float:
-        return self.breakers.wait(question.kind if endpoint is None else endpoint, question)
+    def wait(self, request: ApiRequest, endpoint: Any = None) -> float:
+        return self.breakers.wait(request.kind if endpoint is None else endpoint, request)

@@ -281,7 +281,7 @@ class RefusedCredentials(AuthenticatorTestCase):
     """Basic credentials that were turned down."""
 
     def test_not_twice(self) -> None:
-        """They are not offered twice to the same question."""
+        """They are not offered twice to the same request."""
         auth = self.make()
         for challenges in ((BASIC,), ()):
             for status in (401, 403):

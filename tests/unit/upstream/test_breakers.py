@@ -17,7 +17,7 @@ from oci_registry.upstream.failures import (
     WrongAnswer,
 )
 from oci_registry.upstream.limits import UpstreamLimits
-from oci_registry.upstream.questions import Kind
+from oci_registry.upstream.requests import Kind
 from tests.unit.upstream.breakers_case import (
     CDN,
     DEAD,
@@ -40,7 +40,7 @@ class Evidence(BreakersTestCase):
     """What a failure says, and about what."""
 
     def test_one_question(self) -> None:
-        """A question that fails again and again keeps only itself back."""
+        """A request that fails again and again opens only its own breaker."""
         for _ in range(FAILURES):
             self.put(X, ERROR)
         self.refused(X)
@@ -50,7 +50,7 @@ class Evidence(BreakersTestCase):
         self.assertEqual(1, self.gauge("available"))
 
     def test_one_timeout(self) -> None:
-        """One timeout is enough, for the question that has cost it."""
+        """One timeout is enough, for the request that has cost it."""
         self.put(X, SLOW)
         self.refused(X)
         self.put(about("x", "other"))
@@ -111,8 +111,8 @@ class Evidence(BreakersTestCase):
             TargetFailed(SLOW),
             ValueError("a defect"),
         ):
-            for question in (X, Y) * FAILURES:
-                self.put(question, outcome)
+            for request in (X, Y) * FAILURES:
+                self.put(request, outcome)
         self.assertEqual((0, 1), (self.wait(X), self.gauge("available")))
 
     def test_alternatives(self) -> None:
@@ -139,7 +139,7 @@ class Evidence(BreakersTestCase):
         self.assertLessEqual(len(self.breakers), 10)
 
     def test_nothing_is_kept_of_what_works(self) -> None:
-        """An answer removes what was kept of a question."""
+        """An answer removes what was kept of a request."""
         self.put(X, ERROR)
         self.put(X)
         self.assertLessEqual(len(self.breakers), 1)

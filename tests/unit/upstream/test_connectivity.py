@@ -13,11 +13,11 @@ from oci_registry.upstream.breakers import Breakers
 from oci_registry.upstream.connectivity import SharedBreakers
 from oci_registry.upstream.failures import ConnectTimedOut, Limited, TimedOut, Unreachable
 from oci_registry.upstream.limits import UpstreamLimits
-from oci_registry.upstream.questions import Kind, Question
+from oci_registry.upstream.requests import ApiRequest, Kind
 
 HOST = "mirror.lan"
-X = Question(Kind.MANIFEST, "x", "latest")
-Y = Question(Kind.MANIFEST, "y", "latest")
+X = ApiRequest(Kind.MANIFEST, "x", "latest")
+Y = ApiRequest(Kind.MANIFEST, "y", "latest")
 DEAD = ConnectTimedOut("dead")
 FAILURES = UpstreamLimits().breaker.failures
 FIRST = UpstreamLimits().breaker.first_pause
@@ -44,16 +44,16 @@ class Sharing(SynchronousTestCase):
         self,
         breakers: Breakers,
         outcome: RegistryError | None = None,
-        question: Question = X,
+        request: ApiRequest = X,
         endpoint: Endpoint = Kind.MANIFEST,
     ) -> None:
-        """Put a question, which ends so."""
+        """Send a request, which ends so."""
 
         async def work() -> None:
             if outcome is not None:
                 raise outcome
 
-        admitting = Deferred.fromCoroutine(breakers.admit(endpoint, question, 20.0, wait=False))
+        admitting = Deferred.fromCoroutine(breakers.admit(endpoint, request, 20.0, wait=False))
         done = Deferred.fromCoroutine(self.successResultOf(admitting).watch(work()))
         done.addErrback(lambda failure: failure.trap(RegistryError))
         self.successResultOf(done)

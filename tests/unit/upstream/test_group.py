@@ -22,13 +22,13 @@ from oci_registry.upstream.group import FIRST_PAUSE, LONGEST_PAUSE, ROUNDS, paus
 from oci_registry.upstream.host import PROBE_TIMEOUT
 from oci_registry.upstream.limits import UpstreamLimits
 from tests.support.fake_http import FakeResponse, Sent
-from tests.unit.upstream.support import A_TAG, APP, LATEST, OTHER, A, B, QuestionsTestCase, manifest
+from tests.unit.upstream.support import A_TAG, APP, LATEST, OTHER, A, B, RequestsTestCase, manifest
 
 SERVER_ERROR = FakeResponse(500)
 FIRST = UpstreamLimits().breaker.first_pause
 
 
-class Order(QuestionsTestCase):
+class Order(RequestsTestCase):
     """Who is asked."""
 
     def test_first(self) -> None:
@@ -169,7 +169,7 @@ class Order(QuestionsTestCase):
         self.assertEqual([A, B, B, A], [host for host, _ in self.asked])
 
 
-class Verdicts(QuestionsTestCase):
+class Verdicts(RequestsTestCase):
     """What all hosts together have said."""
 
     def test_no_only_from_all(self) -> None:
@@ -194,7 +194,7 @@ class Verdicts(QuestionsTestCase):
         self.error(self.ask(), ManifestUnknown)
 
 
-class Patience(QuestionsTestCase):
+class Patience(RequestsTestCase):
     """Whoever has nothing else waits a little."""
 
     def test_short_trouble(self) -> None:

@@ -6,7 +6,7 @@ from oci_registry.upstream.failures import (
     Limited,
 )
 from oci_registry.upstream.limits import UpstreamLimits
-from oci_registry.upstream.questions import Kind, Question
+from oci_registry.upstream.requests import ApiRequest, Kind
 from tests.unit.upstream.breakers_case import (
     BreakersTestCase,
     X,
@@ -21,11 +21,11 @@ LONGEST = UpstreamLimits().retry_after
 class Limits(BreakersTestCase):
     """Servers that say when to come back."""
 
-    def limit(self, question: Question, seconds: float = 30.0) -> None:
-        self.put(question, Limited("slow down", seconds))
+    def limit(self, request: ApiRequest, seconds: float = 30.0) -> None:
+        self.put(request, Limited("slow down", seconds))
 
     def test_one_question(self) -> None:
-        """A question is not asked again before its time, and others are."""
+        """A request is not asked again before its time, and others are."""
         self.limit(X)
         error = self.refused(X, Limited)
         self.assertEqual(("30", 30), (error.headers["Retry-After"], self.wait(X)))
@@ -39,7 +39,7 @@ class Limits(BreakersTestCase):
         self.put(X)
 
     def test_the_kind(self) -> None:
-        """When two repositories are limited, all questions of the kind are, and of no other."""
+        """When two repositories are limited, all requests of the kind are, and of no other."""
         self.limit(X)
         self.limit(Y)
         self.refused(Z, Limited)

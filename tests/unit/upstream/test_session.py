@@ -16,15 +16,15 @@ from oci_registry.metrics import Metrics
 from oci_registry.spec.errors import Denied, RegistryError
 from oci_registry.upstream.breakers import Breakers
 from oci_registry.upstream.failures import Limited, TargetFailed, TimedOut, WrongAnswer
-from oci_registry.upstream.questions import Call, Kind, Question
 from oci_registry.upstream.rate_limit import RateLimit
+from oci_registry.upstream.requests import ApiRequest, Call, Kind
 from oci_registry.upstream.session import MAX_REDIRECTS, Reply, Session
 from tests.support.fake_http import Answer, FakeHttp, FakeResponse, Sent
 
 HOST = "reg.example"
 HOME = f"https://{HOST}"
 CDN = "https://cdn.example"
-QUESTION = Question(Kind.MANIFEST, "team/app", "v1")
+REQUEST = ApiRequest(Kind.MANIFEST, "team/app", "v1")
 PATH = "team/app/manifests/v1"
 PAT = Credentials("pat", "s3cret")
 
@@ -68,14 +68,14 @@ class SessionTestCase(SynchronousTestCase):
         return FakeResponse(404)
 
     def begin(
-        self, question: Question = QUESTION, path: str = PATH, *, wait: bool = True
+        self, request: ApiRequest = REQUEST, path: str = PATH, *, wait: bool = True
     ) -> Deferred[Reply]:
-        call = Call(question, self.clock.seconds() + 20.0, wait)
+        call = Call(request, self.clock.seconds() + 20.0, wait)
         sending = self.session.send(call, "GET", path, {"Accept": "a/b"})
         return Deferred.fromCoroutine(sending)
 
-    def send(self, question: Question = QUESTION) -> Reply:
-        return self.successResultOf(self.begin(question))
+    def send(self, request: ApiRequest = REQUEST) -> Reply:
+        return self.successResultOf(self.begin(request))
 
     def fails(self, kind: type[RegistryError], asked: Deferred[Reply] | None = None) -> str:
         """The request fails by the fault of another server."""
@@ -181,8 +181,8 @@ class Faults(SessionTestCase):
             self.assertIn("cdn.example", self.fails(kind))
         self.answers[CDN] = FakeResponse(429, headers={"Retry-After": "9"})
         self.fails(Limited)
-        self.assertEqual(9, self.breakers.wait("https://cdn.example:443", QUESTION))
-        self.assertEqual(0, self.breakers.wait(Kind.MANIFEST, QUESTION))
+        self.assertEqual(9, self.breakers.wait("https://cdn.example:443", REQUEST))
+        self.assertEqual(0, self.breakers.wait(Kind.MANIFEST, REQUEST))
 
     def test_limited_target_is_not_asked(self) -> None:
         """A target that limits us is not asked before its time, for this."""
@@ -191,7 +191,7 @@ class Faults(SessionTestCase):
         self.fails(Limited)
         self.assertEqual(1, self.urls.count(f"{CDN}/b"))
         self.answers[CDN] = FakeResponse(200)
-        self.send(Question(Kind.BLOB, "team/other", "x"))
+        self.send(ApiRequest(Kind.BLOB, "team/other", "x"))
         self.clock.advance(9)
         self.send()
 
@@ -215,7 +215,7 @@ class Faults(SessionTestCase):
         asked = self.begin()
         asked.cancel()
         self.failureResultOf(asked, CancelledError)
-        self.assertEqual(0, self.breakers.wait("https://cdn.example:443", QUESTION))
+        self.assertEqual(0, self.breakers.wait("https://cdn.example:443", REQUEST))
 
     def test_token_server(self) -> None:
         """The failure of a token server is no failure of the registry either."""
@@ -226,8 +226,8 @@ class Faults(SessionTestCase):
         }
         self.assertIn("token server", self.fails(RegistryError))
         self.answers[f"{HOME}/token"] = FakeResponse(403)
-        question = Question(Kind.MANIFEST, "team/secret", "v1")
-        self.failureResultOf(self.begin(question, "team/secret/manifests/v1"), Denied)
+        request = ApiRequest(Kind.MANIFEST, "team/secret", "v1")
+        self.failureResultOf(self.begin(request, "team/secret/manifests/v1"), Denied)
 
 
 class VanityNames(SessionTestCase):
