@@ -174,17 +174,19 @@ class Endpoints:
 
     def _tunnel(self, authority: Authority, proxy: ProxySettings) -> IStreamClientEndpoint:
         at = Authority.of_proxy(proxy)
-        way: IStreamClientEndpoint = _DirectEndpoint(self._reactor, at, self._timeout)
+        to_proxy: IStreamClientEndpoint = _DirectEndpoint(self._reactor, at, self._timeout)
         if proxy.tls:
             creator = self._proxy_policy.creatorForNetloc(at.host.encode("ascii"), at.port)
-            way = wrapClientTLS(creator, way)
+            to_proxy = wrapClientTLS(creator, to_proxy)
 
         def find_hosts() -> Deferred[Sequence[str]]:
             if self._guarded is None:
                 return succeed([authority.host])
             return resolve_public(self._guarded, authority.host)
 
-        return TunnelEndpoint(self._reactor, proxy, way, find_hosts, authority.port, self._timeout)
+        return TunnelEndpoint(
+            self._reactor, proxy, to_proxy, find_hosts, authority.port, self._timeout
+        )
 
 
 class UpstreamHttp:
@@ -192,7 +194,7 @@ class UpstreamHttp:
 
     Answers come as they are: body unread and encoded as it is, redirects not followed, cookies not
     kept; their heads are bounded as `wire` says. *guarded*: reach public addresses only, which
-    *lookups* finds. *egress*: how, unless the host has a way of its own. *connect_timeout* in
+    *lookups* finds. *egress*: how, unless the host has settings of its own. *connect_timeout* in
     seconds. Every request names the *user_agent*. Raises what `tls_policy` raises.
     """
 
@@ -229,7 +231,7 @@ class UpstreamHttp:
     async def send(
         self, method: str, url: str, headers: Mapping[str, str], data: bytes | None = None
     ) -> IResponse:
-        """Send a request and return the answer; raises whatever went wrong on the way."""
+        """Send a request and return the answer; raises whatever went wrong."""
         if self._guarded is not None and not self._answered:
             # There may be thousands of these at once, and all the rest costs a millisecond.
             self._guarded.check(self._host)

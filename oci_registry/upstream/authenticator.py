@@ -79,8 +79,8 @@ class Authenticator:
         """Whether access is not anonymous."""
         return self._basic is not None
 
-    def at_hand(self, scope: str) -> str | None:
-        """Return the header value to send unasked for *scope*, None if there is none yet."""
+    def cached_authorization(self, scope: str) -> str | None:
+        """Return the header value to send for *scope* without a challenge, None if there is none yet."""
         token = self._tokens.cached(scope)
         if token is not None:
             return _BEARER + token
@@ -103,7 +103,7 @@ class Authenticator:
         return await self._after_basic(refusal, offered)
 
     async def _introduce(self, refusal: Refusal, offered: list[Challenge]) -> Retry | None:
-        """Answer for a request that showed nothing: the challenge here, else the one at /v2/."""
+        """Answer for a request without authorization: by its challenge, else by the one at /v2/."""
         scope = refusal.scope
         retry = await self._with_token(offered, scope) or self._with_basic(offered)
         if retry is None and (self._basic is not None or refusal.status == 401):

@@ -146,7 +146,7 @@ class Breakers:
         """Admit a request, if no breaker that it concerns is open or it may probe those that are.
 
         Without *wait* there is a probe only when it is time for one, and one at once. With it, the
-        caller having no alternative, there is one as soon as somebody needs it; the others wait for
+        caller having no alternative, there is one as soon as it is needed; the others wait for
         its outcome, *within* seconds, and fail as it does. Raises `CircuitOpen`, `Limited`,
         `TimedOut`, or a probe's error.
         """

@@ -63,24 +63,24 @@ class Connector:
     def share(self, settings: UpstreamSettings) -> CatchAll:
         """Return what makes an upstream for any registry by these settings; raises as `connect` does."""
         named = [host for host in settings.hosts if host.host != CATCH_ALL]
-        ways = [self._way_to(settings, host, {}) for host in named]
+        clients = [self._http_client(settings, host, {}) for host in named]
         shared = {
             host.name: self._share_host(settings, host, http)
-            for host, http in zip(named, ways, strict=True)
+            for host, http in zip(named, clients, strict=True)
         }
         return CatchAll(self, settings, shared)
 
     def _connect(self, settings: UpstreamSettings, shared: dict[str, _Shared]) -> RemoteRegistry:
         # What may fail comes before what is counted from when it is made.
-        ways = [self._way_to(settings, host, shared) for host in settings.hosts]
+        clients = [self._http_client(settings, host, shared) for host in settings.hosts]
         hosts = [
             self._connect_host(settings, host, http, shared)
-            for host, http in zip(settings.hosts, ways, strict=True)
+            for host, http in zip(settings.hosts, clients, strict=True)
         ]
         group = HostGroup(hosts, settings.response_timeout, self._reactor, self._random)
         return RemoteRegistry(settings, group, self._reader)
 
-    def _way_to(
+    def _http_client(
         self, settings: UpstreamSettings, host: HostSettings, shared: dict[str, _Shared]
     ) -> UpstreamHttp:
         if host.shared and host.name in shared:

@@ -86,7 +86,7 @@ class Exchange:
         )
 
     def refuse(self, reply: Reply, unknown: type[RegistryError], what: str) -> RegistryError:
-        """Return the error for an answer that is not the one hoped for; *unknown* stands for a 404."""
+        """Return the error for an unsuccessful answer; *unknown* stands for a 404."""
         return self._session.refuse(reply.response, unknown, what)
 
     def drop(self, reply: Reply) -> None:

@@ -272,7 +272,7 @@ def header(response: IResponse, name: str) -> str | None:
 def refuse(
     response: IResponse, host: str, unknown: type[RegistryError], what: str, now: float
 ) -> RegistryError:
-    """Return the error for an answer that is not the one hoped for; *unknown* stands for a 404."""
+    """Return the error for an unsuccessful answer; *unknown* stands for a 404."""
     code = response.code
     if code in (404, 410):
         return unknown(f"upstream {host} does not have {what}")

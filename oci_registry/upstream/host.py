@@ -95,8 +95,8 @@ class Host:
                 raise self._busy()
             exchange = Exchange(self._session, request, max(left, 0.1), self._idle, wait=wait)
             work = exchange.run(operation(exchange), self.metrics)
-            hurried = left < waited
-            answer = await admission.watch(self._unhurried(work) if hurried else work)
+            short_of_time = left < waited
+            answer = await admission.watch(self._short_of_time(work) if short_of_time else work)
         except BaseException:
             if permit is not held:
                 permit.release()
@@ -118,7 +118,7 @@ class Host:
     def _busy(self) -> TooManyRequests:
         return TooManyRequests.retry_after(f"all connections to upstream {self.name} are in use", 5)
 
-    async def _unhurried(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _short_of_time(self, work: Coroutine[Any, Any, T]) -> T:
         """Most of the time for the answer went by in the queue, so a timeout says nothing."""
         try:
             return await work

@@ -40,7 +40,7 @@ class KeyedBreaker:
 
 
 class BreakerTable(LRUCache[Key, KeyedBreaker]):
-    """The breakers that were used last; whoever waits for an evicted one is woken."""
+    """The breakers that were used last; anyone who waits for an evicted one is woken."""
 
     def __init__(self, clock: IReactorTime, random: Random, limits: UpstreamLimits) -> None:
         super().__init__(limits.remembered)

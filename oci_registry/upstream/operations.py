@@ -30,7 +30,7 @@ from oci_registry.upstream.requests import ApiRequest, Kind
 from oci_registry.upstream.session import Reply
 
 _WHOLE = (200, 203)
-"""Statuses of an answer in full: 203 is a 200 that somebody on the way has touched."""
+"""Statuses of an answer in full: 203 is a 200 that a proxy has changed."""
 
 
 async def fetch_manifest(

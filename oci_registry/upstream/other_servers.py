@@ -106,7 +106,7 @@ class OtherServers:
         found = _NAME_IN_PATH.match(at.path)
         repository = call.request.repository if found is None else found[1]
         scope = f"repository:{repository}:pull"
-        authorization = auth.at_hand(scope)
+        authorization = auth.cached_authorization(scope)
         for _ in range(MAX_CHALLENGES):
             sent = with_authorization(headers, authorization)
             response = await self._http.send(method, at.text, sent)
@@ -119,7 +119,7 @@ class OtherServers:
             authorization = retry.authorization
         code = response.code
         if code in (401, 403):
-            # Not a word about us: a signed link that has expired, or a store in trouble.
+            # That says nothing about our credentials: a signed link has expired, or a store is in trouble.
             abandon(response, self._clock)
             raise TargetRefused(f"upstream {self._named(at.origin)} answered {code}")
         if code >= 500 or code in (408, 425, 429):

@@ -15,7 +15,7 @@ CREDENTIALS_WANTED = 407
 
 
 class ProxyFailed(Exception):
-    """A proxy could not be asked, or not be understood; *reason* is what went wrong on the way."""
+    """A proxy could not be reached, or its answer was not HTTP; *reason* is what went wrong."""
 
     def __init__(self, proxy: Authority, reason: BaseException) -> None:
         super().__init__(str(proxy), reason)
@@ -76,7 +76,7 @@ def _split(entry: str) -> tuple[str, str | None]:
 
 @frozen
 class Proxies:
-    """The ways out for one host of an upstream, and for where that leads."""
+    """Which proxy is used for one host of an upstream, and for the servers that it redirects to."""
 
     settings: HostSettings
     egress: EgressSettings

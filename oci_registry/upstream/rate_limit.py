@@ -14,7 +14,7 @@ from oci_registry.upstream.failures import header
 LOW = 0.1
 """The share of the budget below which it counts as low."""
 DEFAULT_WINDOW = 6 * 3600.0
-"""Seconds that a word about the budget is good for if it does not say (Docker Hub's window)."""
+"""Seconds for which a statement of the budget holds if it does not say (Docker Hub's window)."""
 _MAX_WINDOW = 24 * 3600.0
 # "100;w=21600": Docker Hub, and older drafts of the IETF's RateLimit header fields.
 _QUANTITY = re.compile(r"\s*([0-9]{1,15})\s*(?:;.*)?", re.ASCII)

@@ -27,13 +27,13 @@ T = TypeVar("T")
 
 LONGEST_WAIT = 120.0
 """Seconds that a body waits for hosts that must not be asked before."""
-LONGEST_STANDSTILL = 240.0
+LONGEST_STALL = 240.0
 """Seconds that a body may stand still altogether; clients give up after 300."""
-AMPLE = 256 * 1024
+GOOD_PROGRESS = 256 * 1024
 """Bytes after which a broken connection is replaced at once; for less there are pauses."""
-SMALLEST = 512
+SMALLEST_PART = 512
 """Bytes of a part after which the next is asked for at once, if a server sends in parts."""
-ODD = 2
+MAX_USELESS = 2
 """Useless answers of a host to a range, in a row, after which it is asked for the whole, once."""
 
 
@@ -103,7 +103,7 @@ class ResumingBlob:
         """Whether no host has anything of use: each would send the same again."""
         hosts = (host.name for host in self._group.hosts)
         asked = [host for host in hosts if host not in self._routing.excluded]
-        return all(self._senders[host].useless > ODD for host in asked)
+        return all(self._senders[host].useless > MAX_USELESS for host in asked)
 
     def abandon(self) -> None:
         """Cancel the download and close the connection."""
@@ -139,7 +139,7 @@ class ResumingBlob:
 
     async def _run(self, relay: Relay) -> None:
         # The first body is no attempt to resume.
-        failures, hasty, progress = -1, 0, relay.position
+        failures, fruitless, progress = -1, 0, relay.position
         while True:
             answer, began = self._answer, relay.position
             error = await self._send(answer, relay)
@@ -151,16 +151,16 @@ class ResumingBlob:
                 failures, progress = 0, relay.position
                 for sender in self._senders.values():
                     sender.useless = 0
-            in_parts = isinstance(error, _EndOfPart) and moved >= SMALLEST
-            hasty = 0 if moved >= AMPLE or in_parts else hasty + 1
+            in_parts = isinstance(error, _EndOfPart) and moved >= SMALLEST_PART
+            fruitless = 0 if moved >= GOOD_PROGRESS or in_parts else fruitless + 1
             # A host that has stalled once may stall as long the next time.
-            again = in_parts or (moved >= AMPLE and not isinstance(error, TimedOut))
+            again = in_parts or (moved >= GOOD_PROGRESS and not isinstance(error, TimedOut))
             last = frozenset() if again else frozenset({answer.host.name})
             if isinstance(error, _EndOfUnannounced):
                 if not await self._has_more(relay.position, frozenset({answer.host.name})):
                     return
             else:
-                await self._resume(relay, error, last, failures, hasty)
+                await self._resume(relay, error, last, failures, fruitless)
             host = self._answer.host
             if not in_parts:
                 host.metrics.resumed()
@@ -178,23 +178,23 @@ class ResumingBlob:
         error: RegistryError,
         last: frozenset[str],
         failures: int,
-        hasty: int,
+        fruitless: int,
     ) -> None:
         """Get another body for the rest; raises the last error when there is no use in going on."""
-        stood_since = self._group.clock.seconds()
+        stalled_since = self._group.clock.seconds()
         while True:
             wait = self._group.wait(self._wanted.request, self._routing.excluded)
-            stood = self._group.clock.seconds() - stood_since
-            too_long = wait > LONGEST_WAIT or stood + wait > LONGEST_STANDSTILL
+            stalled = self._group.clock.seconds() - stalled_since
+            too_long = wait > LONGEST_WAIT or stalled + wait > LONGEST_STALL
             if relay.stopped or failures >= self._retries or too_long or self._exhausted:
                 raise error
             try:
-                await self._group.sleep(max(wait, pause_after(hasty, self._group.random)))
+                await self._group.sleep(max(wait, pause_after(fruitless, self._group.random)))
                 await self._reopen(relay.position, last)
             except LocalFailure:
                 raise
             except RegistryError as failed:
-                hasty, error = hasty + 1, failed
+                fruitless, error = fruitless + 1, failed
                 # Where no host could be asked there was no attempt.
                 failures += not isinstance(failed, TooManyRequests | CircuitOpen)
             else:
@@ -268,7 +268,7 @@ class ResumingBlob:
         if inflate is None:
             inflate = self._decodings.get(digest, host.name)
         # It may still know how to send the whole, which is of no use where only a part is wanted.
-        ranged = sender.useless % (ODD + 1) < ODD or self._wanted.start > 0
+        ranged = sender.useless % (MAX_USELESS + 1) < MAX_USELESS or self._wanted.start > 0
         # A range is one of the bytes as they are sent.
         ranged = ranged and not inflate
         part = Wanted(

@@ -1,4 +1,4 @@
-"""One host of an upstream over HTTP: authorization, redirects, and whose fault a failure is."""
+"""One host of an upstream over HTTP: authorization, redirects, and which server a failure is of."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Session:
         return explain(error, self.host, public_only=self._public_only)
 
     def refuse(self, response: IResponse, unknown: type[RegistryError], what: str) -> RegistryError:
-        """Return the error for an answer that is not the one hoped for, whose body is dropped."""
+        """Return the error for an unsuccessful answer, whose body is dropped."""
         abandon(response, self.clock)
         return refuse(response, self.host, unknown, what, self.clock.seconds())
 
@@ -109,7 +109,7 @@ class Session:
     ) -> Reply:
         """Send a request, and again as long as a refusal can be answered."""
         scope = f"repository:{self._prefix}{call.request.repository}:pull"
-        authorization = self._auth.at_hand(scope)
+        authorization = self._auth.cached_authorization(scope)
         for _ in range(MAX_CHALLENGES):
             reply = await self._follow(call, method, url, headers, authorization)
             response = reply.response

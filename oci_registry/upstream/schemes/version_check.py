@@ -1,7 +1,7 @@
 """The challenge of a registry to a request without credentials at ``/v2/`` (the API version check).
 
-Some challenge there alone: for whoever shows nothing a private repository does not exist, is
-forbidden, or is a page to log in.
+Some registries challenge there alone: to a request without credentials, a private repository does
+not exist, is forbidden, or is a page to log in.
 """
 
 from __future__ import annotations
