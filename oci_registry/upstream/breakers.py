@@ -195,7 +195,7 @@ class Breakers:
         """A request was answered."""
         for keyed in self._path(endpoint, request):
             if keyed.breaker.is_open:
-                self._log_change(keyed.key, "circuit closed: it answers again")
+                self._log_change(keyed.key, "circuit breaker closed: it answers again")
             keyed.close()
             if len(keyed.key) > 1:
                 self._breakers.pop(keyed.key, None)
@@ -226,7 +226,7 @@ class Breakers:
             if counts and was_open:
                 keyed.probed.fail(error)
             elif counts:
-                text = "circuit open for {seconds:.0f} s: {error}"
+                text = "circuit breaker open for {seconds:.0f} s: {error}"
                 self._log_change(key, text, seconds=keyed.breaker.pause, error=error.message)
         self._show()
 

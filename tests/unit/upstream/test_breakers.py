@@ -203,7 +203,7 @@ class Probing(BreakersTestCase):
         self.assertEqual(0, self.wait(Y))
 
     def test_clock_set_back(self) -> None:
-        """A clock that is set back does not keep a circuit open for good."""
+        """A clock that is set back does not keep a breaker open for good."""
         self.breakers.record_limit(Kind.MANIFEST, X, 10)
         self.clock.rightNow -= 10 * LIMITS.retry_after
         self.assertEqual(0, self.wait(X))
