@@ -1,4 +1,4 @@
-"""The circuits of one host, for tests of them."""
+"""The circuit breakers of one host, for tests of them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ X, Y, Z = about("x"), about("y"), about("z")
 
 
 class BreakersTestCase(SynchronousTestCase):
-    """The circuits of one host; chance always brings the longest time."""
+    """The circuit breakers of one host; chance always brings the longest time."""
 
     def setUp(self) -> None:
         self.clock = Clock()
