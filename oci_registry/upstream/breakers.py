@@ -193,14 +193,16 @@ class Breakers:
 
     def record_success(self, endpoint: Endpoint, request: ApiRequest) -> None:
         """A request was answered."""
-        for keyed in self._path(endpoint, request):
+        path = self._path(endpoint, request)
+        for keyed in path:
             if keyed.breaker.is_open:
                 self._log_change(keyed.key, "circuit breaker closed: it answers again")
             keyed.close()
             if len(keyed.key) > 1:
                 self._breakers.pop(keyed.key, None)
         self._pauses.record_success(endpoint, request)
-        self._show()
+        if path:
+            self._show()
 
     def record_failure(
         self, endpoint: Endpoint, request: ApiRequest, error: RegistryError, probe: object = None
