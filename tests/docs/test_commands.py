@@ -110,7 +110,7 @@ class Daemons(Scripts):
         terminal = machine.start(machine.adapted(script))
         self.addCleanup(terminal.end)
         port = await terminal.listening
-        await until(lambda: b"serving on" in terminal.output)
+        await until(lambda: b"storing in" in terminal.output)
         first = re.search(r"--listen (ssl|haproxy)?", script)
         asking = _ASKING[first and first[1]]
         done = await machine.run(f"curl -sS {asking}://127.0.0.1:{port}/v2/")

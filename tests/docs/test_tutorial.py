@@ -46,7 +46,7 @@ class FirstMirror(TestCase):
         terminal = self.machine.start("make run", ROOT)
         self.addCleanup(terminal.end)
         self.port = await terminal.listening
-        await until(lambda: b"serving on" in terminal.output)
+        await until(lambda: b"storing in" in terminal.output)
         return terminal
 
     async def step(self) -> tuple[Done, str]:

@@ -38,6 +38,7 @@ ENTRY = AccessEntry(
     agent="podman/4",
     namespace=None,
     outcome=None,
+    error=None,
 )
 
 
@@ -173,7 +174,8 @@ class Observing(SynchronousTestCase):
     def test_twisted(self) -> None:
         """Twisted's own chatter is left out; its warnings are not."""
         for level in ("debug", "info", "warn"):
-            self.assertEqual("warn error critical", self.levels(level, "twisted.web"))
+            for namespace in ("twisted.web", "log_legacy"):
+                self.assertEqual("warn error critical", self.levels(level, namespace))
         self.assertEqual("critical", self.levels("critical", "twisted.web"))
 
     def test_json(self) -> None:
@@ -231,6 +233,7 @@ class Access(SynchronousTestCase):
                 "agent": "podman/4",
                 "namespace": None,
                 "cache": None,
+                "error": None,
             },
             json.loads(self.stream.getvalue()),
         )
