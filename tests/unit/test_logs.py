@@ -238,6 +238,31 @@ class Access(SynchronousTestCase):
             json.loads(self.stream.getvalue()),
         )
 
+    def test_text_of_the_cache(self) -> None:
+        """The outcome of the cache and the reason of an error follow, if there are any."""
+        log = AccessLog(self.stream, "text", self.clock)
+        log.write(evolve(ENTRY, outcome="hit"))
+        log.write(evolve(ENTRY, status=502, outcome="miss", error="UNAVAILABLE: broken"))
+        start = '2023-11-14T22:13:20.250Z info 10.0.0.1 "GET /v2/"'
+        self.assertEqual(
+            [
+                f'{start} 200 2 0.012 "podman/4" cache=hit',
+                f'{start} 502 2 0.012 "podman/4" cache=miss error="UNAVAILABLE: broken"',
+            ],
+            self.stream.getvalue().splitlines(),
+        )
+
+    @given(st.text())
+    def test_any_error(self, text: str) -> None:
+        """No reason of an error can end its line or its quotes, in any form."""
+        for form in ("text", "json", "combined"):
+            stream = StringIO()
+            AccessLog(stream, form, self.clock).write(evolve(ENTRY, error=text))
+            (line,) = stream.getvalue().splitlines()
+            quoted = line.partition(" error=")[2] if form != "json" else line
+            found = json.loads(quoted)
+            self.assertEqual(text, found["error"] if form == "json" else found)
+
     def test_json_of_the_cache(self) -> None:
         """Registry and cache have a field each."""
         entry = evolve(ENTRY, namespace="docker.io", outcome="joined")
