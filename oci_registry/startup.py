@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import define
-from twisted.internet.address import UNIXAddress
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IListeningPort,
@@ -51,7 +51,7 @@ class KnownEndpoint:
         if isinstance(address, UNIXAddress):
             name = address.name or b""
             return f"unix:{name.decode('utf-8', 'replace')}".replace("\0", "@")
-        if not hasattr(address, "port"):
+        if not isinstance(address, IPv4Address | IPv6Address):
             return self.description
         wrapped = isinstance(getattr(self._port, "factory", None), TLSMemoryBIOFactory)
         scheme = "https" if wrapped or self.description.startswith("ssl:") else "http"
