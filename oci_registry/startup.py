@@ -80,9 +80,9 @@ def free_space(root: str) -> str | None:
     None if it is not known.
     """
     place = Path(root)
-    while not place.exists() and place != place.parent:
-        place = place.parent
     try:
+        while not place.exists() and place != place.parent:
+            place = place.parent
         free = shutil.disk_usage(place).free
     except OSError:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from oci_registry.spec.errors import RegistryError
+from oci_registry.spec.errors import InternalError, RegistryError
 
 LONGEST = 512
 """The most bytes that are shown of anything that a client has sent."""
@@ -45,10 +45,16 @@ def shown(raw: bytes) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """Return what the access log says of an error: its code and message, or its type if it is a defect."""
-    kind = error.code if isinstance(error, RegistryError) else f"UNKNOWN: {type(error).__name__}"
-    text = error.message if isinstance(error, RegistryError) else str(error)
-    return f"{kind}: {text}" if text else kind
+    """Return what the access log says of an error: code and message, or type and text of a defect.
+
+    That of an `InternalError` is its cause, of which the client is not told.
+    """
+    cause: BaseException = error
+    while cause.__cause__ is not None and isinstance(cause, InternalError):
+        cause = cause.__cause__
+    if isinstance(cause, RegistryError):
+        return f"{cause.code}: {cause.message}"
+    return f"{InternalError.code}: {type(cause).__name__}: {cause}"
 
 
 def shown_reason(reason: str) -> str:

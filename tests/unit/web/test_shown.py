@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.spec.errors import BlobUnknown
+from oci_registry.streams.follower import TransferCrashed
 from oci_registry.web.shown import reason_of, shown, shown_reason, without_secrets
 
 
@@ -50,7 +51,14 @@ class Reasons(SynchronousTestCase):
         """An error of the API has its code, a defect its type."""
         self.assertEqual("BLOB_UNKNOWN: no", reason_of(BlobUnknown("no")))
         self.assertEqual("UNKNOWN: ZeroDivisionError: no", reason_of(ZeroDivisionError("no")))
-        self.assertEqual("UNKNOWN: EOFError: ", reason_of(EOFError("")) + ": ")
+        crashed = TransferCrashed()
+        crashed.__cause__ = EOFError("the reason")
+        told = TransferCrashed()
+        told.__cause__ = crashed
+        self.assertEqual("UNKNOWN: EOFError: the reason", reason_of(told))
+        refused = BlobUnknown("no")
+        refused.__cause__ = EOFError("of no interest")
+        self.assertEqual("BLOB_UNKNOWN: no", reason_of(refused))
 
     def test_secrets(self) -> None:
         """Credentials, tokens and queries are left out, and nothing else is."""
