@@ -58,8 +58,8 @@ class ServedManifest:
 
     *ttl*: the seconds that the tag stays fresh, negative if it is stale; None if a digest was requested.
     *age*: the seconds since upstream confirmed the tag, if it is served stale; else None. *stale_reason*:
-    why upstream has not confirmed it again; None while a revalidation is under way. *updated*: the tag
-    named another manifest before. *joined*: another client's request to upstream gave the manifest.
+    why upstream has not confirmed it again; None while a revalidation is under way. *refreshed*: a
+    manifest of the tag was known, but stale. *joined*: another client's request to upstream gave it.
     """
 
     manifest: Manifest
@@ -67,7 +67,7 @@ class ServedManifest:
     ttl: float | None = None
     age: float | None = None
     stale_reason: StaleReason | None = None
-    updated: bool = False
+    refreshed: bool = False
     joined: bool = False
 
     @property
@@ -263,7 +263,7 @@ class ManifestCache:
                 ttl = upstream.manifest_invalidation_time
                 return ServedManifest(current, Outcome.REVALIDATED, ttl)
         served = await self._before(deadline, self._fetch(target, tag, patient=patient))
-        return evolve(served, updated=True)
+        return evolve(served, refreshed=True)
 
     async def _before(self, deadline: float, work: Coroutine[Any, Any, T]) -> T:
         """Give up on *work* with a GatewayTimeout at *deadline*."""

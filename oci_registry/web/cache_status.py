@@ -53,10 +53,10 @@ def of_manifest(served: ServedManifest) -> str:
 
 
 def _of_manifest(served: ServedManifest) -> Iterator[str]:
-    yield f"{CACHE}; fwd=stale" if served.updated else _PLAIN[served.outcome]
+    yield f"{CACHE}; fwd=stale" if served.refreshed else _PLAIN[served.outcome]
     if served.outcome is Outcome.MISS:
         yield STORED
-    if served.joined and (served.updated or served.outcome is Outcome.REVALIDATED):
+    if served.joined and (served.refreshed or served.outcome is Outcome.REVALIDATED):
         yield "collapsed"
     if served.ttl is not None:
         yield f"ttl={floor(served.ttl)}"
