@@ -38,6 +38,8 @@ class RegistryError(Exception):
 
     code: ClassVar[str] = "UNKNOWN"
     status: ClassVar[int] = 500
+    from_cache: bool = False
+    """Whether it repeats an earlier answer, without a request to upstream."""
 
     def __init__(
         self,

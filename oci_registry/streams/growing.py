@@ -106,6 +106,11 @@ class GrowingBlob:
         """Why the bytes are not stored any more, if they are not."""
         return self.bytes.store_error
 
+    @property
+    def being_stored(self) -> bool:
+        """Whether the bytes are written to the store, as far as is known."""
+        return self._recorder.storing
+
     # -- the writing side
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:

@@ -220,7 +220,9 @@ def _explain_plain(
         # Twisted's parser has no error of its own for some of what is no HTTP.
         return BadGateway(f"upstream {host} sent a malformed HTTP response")
     _log.failure("a request to upstream {host} crashed", Failure(cause), host=host)
-    return LocalFailure("internal error of the mirror; see its log")
+    failure = LocalFailure("internal error of the mirror; see its log")
+    failure.__cause__ = cause
+    return failure
 
 
 def too_late(ended: object, seconds: float) -> Failure:

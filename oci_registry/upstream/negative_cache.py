@@ -51,4 +51,6 @@ class NegativeCache:
         lifetime = self._denied if isinstance(error, Denied) else self._not_found
         if lifetime <= 0:
             return
-        self._entries[request] = _Entry(error.again(), self._clock.seconds() + lifetime)
+        kept = error.again()
+        kept.from_cache = True
+        self._entries[request] = _Entry(kept, self._clock.seconds() + lifetime)
