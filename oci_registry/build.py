@@ -35,6 +35,7 @@ from oci_registry.pullthrough.referrers import ReferrersLists
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.reload import Following, Reloader, lifetimes_of
+from oci_registry.repeats import RepeatLog
 from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.guard import GuardedDriver
@@ -118,6 +119,7 @@ class _Builder:
     reactor: Any
     makers: Makers
     metrics: Metrics
+    repeats: RepeatLog
     pools: list[Pool] = field(factory=list)
 
     _log = Logger()
@@ -163,6 +165,7 @@ class _Builder:
             SystemRandom().random,
             settings.egress,
             self.metrics,
+            self.repeats,
             reader,
             host_at,
         )
@@ -299,7 +302,8 @@ def build(
     if isinstance(settings.storage, S3Settings):
         sizes = Sizes.for_connections(settings.storage.connections)
     metrics = Metrics(upstream.namespace for upstream in settings.upstreams)
-    builder = _Builder(settings, reactor, makers, metrics)
+    repeats = RepeatLog(Logger("oci_registry.upstream"), reactor)
+    builder = _Builder(settings, reactor, makers, metrics, repeats)
     manager = makers.manager(notify_socket)
     reader = ManifestReader(builder.pool("parsers", sizes.parsers))
     store = builder.store(sizes, reader)
@@ -318,6 +322,7 @@ def build(
     steps = [
         # First, so that it is removed last: without it a SIGHUP would kill the process while it stops.
         Step("reaction to SIGHUP", hangup.install, hangup.remove),
+        Step("warnings of upstreams", stop=repeats.stop),
         Step("threads", builder.start_pools, builder.stop_pools),
         Step("upstreams", stop=table.close),
         # Everything that uses the store comes after it, and so stops before it.

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from oci_registry.config.catch_all import unlisted
 from oci_registry.config.settings import CATCH_ALL, EgressSettings, HostSettings, UpstreamSettings
 from oci_registry.metrics import HostMetrics, Metrics
+from oci_registry.repeats import RepeatLog
 from oci_registry.streams.parsing import ManifestReader
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.circuits import Circuits, Random
@@ -19,6 +20,7 @@ from oci_registry.upstream.host import Host
 from oci_registry.upstream.limits import RateLimit
 from oci_registry.upstream.reach import SharedCircuits
 from oci_registry.upstream.registry import RemoteRegistry
+from oci_registry.upstream.reports import HostReports
 from oci_registry.upstream.session import Session, SettingsOf
 
 
@@ -40,6 +42,7 @@ class Connector:
         random: Random,
         egress: EgressSettings,
         metrics: Metrics,
+        repeats: RepeatLog,
         reader: ManifestReader,
         settings_of: SettingsOf,
     ) -> None:
@@ -47,6 +50,7 @@ class Connector:
         self._random = random
         self._egress = egress
         self._metrics = metrics
+        self._repeats = repeats
         self._reader = reader
         self._settings_of = settings_of
         self._lookups = Lookups()
@@ -99,8 +103,16 @@ class Connector:
         metrics = self._metrics.host(settings.namespace, host.name)
         circuits = self._circuits(settings, host, metrics, shared)
         limit = RateLimit(self._reactor, metrics)
+        reports = HostReports(settings, host, self._repeats, metrics)
         session = Session(
-            settings, host, http, self._reactor, circuits, limit, settings_of=self._settings_of
+            settings,
+            host,
+            http,
+            self._reactor,
+            circuits,
+            limit,
+            reports,
+            settings_of=self._settings_of,
         )
         return Host(
             session, circuits, limit, settings.max_connections, settings.body_timeout, metrics

@@ -50,6 +50,7 @@ class Host:
         self.circuits = circuits
         self.limit = limit
         self.metrics = metrics
+        self.reports = session.reports
         self._session = session
         self._idle = idle
         self._limiter = ConnectionLimiter(max_connections, metrics.waiting)
@@ -65,12 +66,13 @@ class Host:
         wait: bool,
         priority: Priority | None = None,
         held: Permit | None = None,
+        after: str = "",
     ) -> tuple[T, Permit]:
         """Ask when a connection is free; return the answer with the permit, which must be released.
 
         There are *within* seconds, of which the operation gets what is left. *wait*: if a circuit is
         open, wait for the outcome of a probe, or be one. *held*: a permit of this host that the caller
-        has and needs for nothing else; if this fails it is still the caller's.
+        has and needs for nothing else; if this fails it is still the caller's. *after*: why now, for the log.
         """
         deadline = self._clock.seconds() + within
         priority = question.kind.priority if priority is None else priority
@@ -93,7 +95,9 @@ class Host:
             if left < min(waited, SHORTEST):
                 admission.release()
                 raise self._busy()
-            exchange = Exchange(self._session, question, max(left, 0.1), self._idle, wait=wait)
+            exchange = Exchange(
+                self._session, question, max(left, 0.1), self._idle, wait=wait, after=after
+            )
             work = exchange.run(operation(exchange), self.metrics)
             hurried = left < waited
             answer = await admission.watch(self._unhurried(work) if hurried else work)
@@ -113,7 +117,9 @@ class Host:
         try:
             return await taken.addTimeout(left, self._clock)
         except DeferredTimeout:
-            raise self._busy() from None
+            busy = self._busy()
+            self.reports.failed(question, busy)
+            raise busy from None
 
     def _busy(self) -> TooManyRequests:
         return TooManyRequests.retry_after(f"all connections to upstream {self.name} are in use", 5)
@@ -133,7 +139,9 @@ class Host:
         """Put a question in the background, if it is time to see whether a circuit can be closed."""
         if self.circuits.wait(question.kind, question):
             return
-        asked = self.ask(question, operation, PROBE_TIMEOUT, wait=False)
+        asked = self.ask(
+            question, operation, PROBE_TIMEOUT, wait=False, after="probe of an open circuit"
+        )
         probing = Deferred.fromCoroutine(asked)
         self._probing.add(probing)
         probing.addCallbacks(lambda answer: answer[1].release(), self._probe_failed)

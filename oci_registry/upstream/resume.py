@@ -7,7 +7,6 @@ from typing import TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IConsumer
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from oci_registry.spec.errors import BadGateway, RegistryError, TooManyRequests
@@ -58,8 +57,6 @@ class ResumingBlob:
     The length that a host announces counts. One from a manifest is a hint, by which a body that
     has ended too early may be known.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -142,6 +139,8 @@ class ResumingBlob:
                 failures, progress = 0, relay.position
                 self._odd.clear()
             in_parts = isinstance(error, _EndOfPart) and moved >= SMALLEST
+            if not (in_parts or relay.stopped or isinstance(error, _EndOfUnannounced)):
+                answer.host.reports.broke(self._wanted.question, relay.position, error)
             hasty = 0 if moved >= AMPLE or in_parts else hasty + 1
             # A host that has stalled once may stall as long the next time.
             again = in_parts or (moved >= AMPLE and not isinstance(error, TimedOut))
@@ -151,16 +150,8 @@ class ResumingBlob:
                     return
             else:
                 await self._resume(relay, error, last, failures, hasty)
-            host = self._answer.host
             if not in_parts:
-                host.metrics.resumed()
-                self._log.info(
-                    "{digest} is resumed at {position} from {host}: {error}",
-                    digest=str(self._wanted.digest),
-                    position=relay.position,
-                    host=host.name,
-                    error=error.message,
-                )
+                self._answer.host.metrics.resumed()
 
     async def _resume(
         self,

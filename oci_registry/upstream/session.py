@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 from cachetools import LRUCache
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -22,6 +22,7 @@ from oci_registry.upstream.authenticator import Authenticator, Refusal, Retry
 from oci_registry.upstream.circuit import Area
 from oci_registry.upstream.circuits import Circuits
 from oci_registry.upstream.failures import (
+    CredentialsRefused,
     TargetFailed,
     TargetRefused,
     WrongAnswer,
@@ -34,6 +35,7 @@ from oci_registry.upstream.failures import (
 from oci_registry.upstream.limits import RateLimit
 from oci_registry.upstream.naming import NsField
 from oci_registry.upstream.questions import Question
+from oci_registry.upstream.reports import HostReports
 
 T = TypeVar("T")
 
@@ -56,12 +58,14 @@ SettingsOf = Callable[[str], HostSettings | None]
 class Call:
     """A question that is put to a host, and answered before *deadline* on the reactor's clock.
 
-    *wait*: there is no alternative, so servers whose circuit is open are waited for.
+    *wait*: there is no alternative, so servers whose circuit is open are waited for. *why* it is put
+    is for the log.
     """
 
     question: Question
     deadline: float
     wait: bool
+    why: str = ""
 
 
 @frozen
@@ -89,11 +93,13 @@ class Session:
         clock: IReactorTime,
         circuits: Circuits,
         limit: RateLimit,
+        reports: HostReports,
         *,
         settings_of: SettingsOf = lambda _: None,
     ) -> None:
         self.host = host.name
         self.clock = clock
+        self.reports = reports
         self._public_only = host.guarded
         self.url = host.url
         self._origin = Url.parse(self.url).origin
@@ -105,6 +111,7 @@ class Session:
             http, self.url, host.credentials, clock, host.token_servers, self._user_agent
         )
         self._has_credentials = host.credentials is not None
+        self._user = "" if host.credentials is None else host.credentials.username
         self._ns = NsField(settings.namespace, host)
         self._prefix = f"{host.path}/" if host.path else ""
         self._settings_of = settings_of
@@ -160,10 +167,19 @@ class Session:
                 return reply
             retry = await self._retry(call, self._auth, scope, response, authorization, own=own)
             if retry is None:
+                self._check_refused(reply, authorization)
                 return reply
             abandon(response, self.clock)
             authorization = retry.authorization
+            call = evolve(call, why=f"{call.why}; after status {response.code}")
         return await self._follow(call, method, url, headers, authorization)
+
+    def _check_refused(self, reply: Reply, authorization: str | None) -> None:
+        """Raise `CredentialsRefused` if the host does not accept the password that it was sent."""
+        if reply.response.code == 401 and self._auth.is_password(authorization):
+            abandon(reply.response, self.clock)
+            message = f"upstream {self.host} refused the credentials (status 401)"
+            raise CredentialsRefused(message, self._user, self.url, 401)
 
     def _headers(self, headers: Mapping[str, str], authorization: str | None) -> dict[str, str]:
         own = {"User-Agent": self._user_agent, **headers}
@@ -203,7 +219,7 @@ class Session:
             area: Area = call.question.kind
             if origin == self._origin:
                 sent = self._headers(headers, authorization)
-                response = await self._http.send(method, at.text, sent)
+                response = await self._http.send(method, at.text, sent, why=call.why)
                 self._limit.note(response)
             else:
                 area = origin
@@ -242,7 +258,8 @@ class Session:
         authorization = auth.at_hand(scope)
         for _ in range(MAX_CHALLENGES):
             sent = self._headers(headers, authorization)
-            response = await self._http.send(method, at.text, sent)
+            why = f"redirected by {self.host}: {call.why}"
+            response = await self._http.send(method, at.text, sent, why=why)
             if response.code != 401:
                 break
             retry = await self._retry(call, auth, scope, response, authorization)

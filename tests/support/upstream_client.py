@@ -33,6 +33,7 @@ from oci_registry.upstream.session import Session
 from oci_registry.upstream.tags import TagsLister
 from tests.support.daemon import reactor, running, until
 from tests.support.fake_registry import FakeRegistry
+from tests.support.reports import reports_of
 from tests.support.settings import upstream_settings
 from tests.support.streams import run_at_once
 
@@ -155,7 +156,8 @@ class ClientTestCase(TestCase):
         )
         metrics = _Outcomes(self.outcomes)
         circuits = Circuits(host.host, on, lambda: 0.5, metrics)
-        session = Session(settings, host, http, on, circuits, RateLimit(on, metrics))
+        reports = reports_of(settings, host, metrics)
+        session = Session(settings, host, http, on, circuits, RateLimit(on, metrics), reports)
         within, idle = settings.response_timeout, settings.body_timeout
         client = Client(session, metrics, within, idle, on)
         self.clients.append(client)

@@ -1,0 +1,145 @@
+"""What the operator learns of a host: its failures, as warnings, and refused credentials."""
+
+from __future__ import annotations
+
+import re
+
+from oci_registry.config.settings import HostSettings, UpstreamSettings
+from oci_registry.metrics import HostMetrics
+from oci_registry.repeats import Group, RepeatLog
+from oci_registry.spec.errors import RegistryError
+from oci_registry.spec.urls import BadAddress, Url
+from oci_registry.upstream.failures import (
+    ANSWERS,
+    AccessDenied,
+    CircuitOpen,
+    CredentialsRefused,
+    Denied,
+    LocalFailure,
+)
+from oci_registry.upstream.questions import Question
+
+NOT_CONFIGURED = Group("registries without an entry", 30)
+"""They share one limit, since clients can name as many as they like."""
+LONGEST = 500
+"""The most characters of a failure in the log."""
+_LONGEST_NAME = 100
+_WHERE = "in the upstream file or UPSTREAM_CREDENTIALS"
+# A digest, or a number that is no status.
+_VARIABLE = re.compile(r"sha(?:256|512):[0-9a-f]*|[0-9]{4,}")
+_AROUND = "'\"(),.:;[]"
+
+
+class HostReports:
+    """Reports the failures of one host of an upstream, and of the servers that it leads to.
+
+    A failure is distinct by the kind of question and by what went wrong; which image was asked for
+    makes no difference. That the host does not have something is no failure.
+    """
+
+    def __init__(
+        self,
+        upstream: UpstreamSettings,
+        host: HostSettings,
+        repeats: RepeatLog,
+        metrics: HostMetrics,
+    ) -> None:
+        self._namespace = upstream.namespace
+        self._host = host.name
+        self._user = None if host.credentials is None else host.credentials.username
+        self._repeats = repeats
+        self._metrics = metrics
+        self._group = NOT_CONFIGURED
+        if upstream.configured:
+            self._group = Group(f"{upstream.namespace}, {host.name}")
+        if host.credentials is not None:
+            # To Prometheus the first refusal is an increase only if there was a zero before.
+            metrics.credentials_refused(0)
+
+    def failed(self, question: Question, error: RegistryError) -> None:
+        """Report that a question failed with *error*, unless that is an answer, or known already."""
+        if isinstance(error, CredentialsRefused):
+            self._refused(question, error)
+            return
+        answered = isinstance(error, ANSWERS) and not isinstance(error, Denied)
+        # A defect has been logged with its traceback, and a circuit with the failures that opened it.
+        if answered or isinstance(error, LocalFailure | CircuitOpen):
+            return
+        message = error.message
+        if isinstance(error, AccessDenied):
+            message += f"; it was asked {self._identity()}"
+        self._warn(question, message, _reason(message, question))
+
+    def broke(self, question: Question, position: int, error: RegistryError) -> None:
+        """Report that a body broke off at *position*, in bytes of the blob."""
+        message = f"{question.subject} broke off at byte {position}: {error.message}"
+        self._warn(question, message, "broke off: " + _reason(error.message, question))
+
+    def _warn(self, question: Question, message: str, reason: str) -> None:
+        kind = question.kind.value
+        self._repeats.warn(
+            self._group,
+            (self._namespace, self._host, kind, reason),
+            "{namespace}, {kind}: {error}",
+            namespace=self._namespace,
+            host=self._host,
+            kind=kind,
+            error=_cut(message, LONGEST),
+        )
+
+    def _identity(self) -> str:
+        if self._user is None:
+            return "without credentials"
+        return f"with the credentials of user {_quoted(self._user)}"
+
+    def _refused(self, question: Question, error: CredentialsRefused) -> None:
+        if error.certain:
+            self._metrics.credentials_refused()
+            text = (
+                "{namespace}: the credentials for user {user} were refused by {server} ({status}): "
+                f"check username and password {_WHERE}"
+            )
+        else:
+            text = (
+                "{namespace}: {server} gave user {user} no token for {repository} ({status}): "
+                f"the user may not pull it, or username and password {_WHERE} are no longer valid"
+            )
+        server, user = _shown_url(error.url), _quoted(error.user)
+        self._repeats.warn(
+            self._group,
+            (self._namespace, self._host, server, user, str(error.refusal), str(error.certain)),
+            text,
+            namespace=self._namespace,
+            host=self._host,
+            user=user,
+            server=server,
+            status=error.refusal,
+            repository=question.repository,
+        )
+
+
+def _reason(message: str, question: Question) -> str:
+    """Return *message* without what differs from one request to the next."""
+    names = (question.repository, question.subject)
+    words = (
+        "*" if word.strip(_AROUND) in names else _VARIABLE.sub("*", word)
+        for word in message.split()
+    )
+    return _cut(" ".join(words), LONGEST)
+
+
+def _shown_url(url: str) -> str:
+    """Return a URL without a user, and without the query, which may have secrets in it."""
+    try:
+        at = Url.parse(url)
+    except BadAddress:
+        return "a server"
+    return _cut(f"{at.scheme}://{at.authority}{at.path}", _LONGEST_NAME)
+
+
+def _quoted(user: str) -> str:
+    return f'"{_cut(user, _LONGEST_NAME)}"'
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[:limit] + "..."
