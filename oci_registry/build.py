@@ -30,6 +30,7 @@ from oci_registry.pullthrough.blobs import BlobCache
 from oci_registry.pullthrough.known import KnownManifests
 from oci_registry.pullthrough.lists import TagLists
 from oci_registry.pullthrough.manifests import ManifestCache
+from oci_registry.pullthrough.progress import DownloadLog
 from oci_registry.pullthrough.records import RecordWriter
 from oci_registry.pullthrough.referrers import ReferrersLists
 from oci_registry.pullthrough.sizes import KnownSizes
@@ -189,6 +190,7 @@ class _Builder:
             health,
             sizes,
             metrics,
+            DownloadLog(clock, self.repeats),
             self.makers.transfer_limits,
         )
         records = RecordWriter(clock, health)
@@ -197,7 +199,7 @@ class _Builder:
             records,
             transfers,
             BlobCache(store.blobs, transfers, sizes, health, metrics),
-            ManifestCache(known, sizes, clock, metrics),
+            ManifestCache(known, sizes, clock, metrics, self.repeats),
             TagLists(store.tags, health),
             ReferrersLists(store.referrers, store.manifests, records, clock, health),
         )

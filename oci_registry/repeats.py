@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, OrderedDict
 from typing import Any
 
@@ -11,6 +12,9 @@ from twisted.logger import Logger
 
 INTERVAL = 60.0
 """Seconds for which the repetitions of a warning are counted."""
+# A digest, or a number that is no status.
+_VARIABLE = re.compile(r"sha(?:256|512):[0-9a-f]*|[0-9]{4,}")
+_AROUND = "'\"(),.:;[]"
 
 
 @frozen
@@ -19,6 +23,16 @@ class Group:
 
     name: str
     most: int = 10
+
+    @classmethod
+    def of(cls, namespace: str, what: str, *, configured: bool) -> Group:
+        """Return the group for *what* of a registry.
+
+        Those without an entry share one, since clients can name as many as they like.
+        """
+        if configured:
+            return cls(f"{namespace}, {what}")
+        return cls(f"registries without an entry, {what}", 30)
 
 
 @define
@@ -30,6 +44,13 @@ class _Repeated:
     fields: dict[str, Any]
     due: float
     more: int = 0
+
+
+def without_names(text: str, *names: str) -> str:
+    """Return *text* without what differs from one request to the next: *names*, digests and lengths."""
+    return " ".join(
+        "*" if word.strip(_AROUND) in names else _VARIABLE.sub("*", word) for word in text.split()
+    )
 
 
 class RepeatLog:

@@ -16,6 +16,7 @@ from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.interfaces import IObjectWriter, StoreError
 from oci_registry.streams.follower import TransferFailed
 from oci_registry.streams.growing import GrowingBlob
+from oci_registry.streams.metered import Metered
 from oci_registry.streams.threads import RunInThread
 from oci_registry.upstream.interfaces import UpstreamBlob
 
@@ -63,7 +64,7 @@ class Downloader:
         attempts = 0
         while True:
             attempts += 1
-            writer = await self._create(transfer.wanted, body)
+            writer = await self._create(transfer, body)
             blob = self._growing(transfer.wanted, body.size, writer)
             try:
                 transfer.receive(blob)
@@ -130,14 +131,16 @@ class Downloader:
         except (RegistryError, DeferredTimeout):
             return None
 
-    async def _create(self, wanted: Wanted, body: UpstreamBlob) -> IObjectWriter | None:
+    async def _create(self, transfer: Transfer, body: UpstreamBlob) -> IObjectWriter | None:
         """Return the writer of a new object; None if the store fails, since the download can go on."""
+        wanted = transfer.wanted
         if not wanted.stored:
             return None
         try:
             # The announced size, not the manifest's: a store may keep it as the object's size.
             return await self._store.create(wanted.digest, body.size)
         except StoreError as error:
+            transfer.not_stored = str(error)
             self._health.record_failure(WRITTEN, error)
             return None
         except BaseException:
@@ -163,15 +166,14 @@ class Downloader:
         if blob.failure is not None:
             body.abandon()
             raise blob.failure
+        namespace = self._metrics.namespace(transfer.wanted.target.upstream.namespace)
+        count = self._metrics.upstream_bytes.labels(namespace).inc
         try:
-            await body.pump(blob)
+            await body.pump(Metered(blob, count))
         except RegistryError:
             # Wrong bytes are the cause; the aborted body is their consequence.
             if blob.wrong is None:
                 raise
-        finally:
-            namespace = self._metrics.namespace(transfer.wanted.target.upstream.namespace)
-            self._metrics.upstream_bytes.labels(namespace).inc(blob.received)
         transfer.phase = Phase.VERIFYING
         verified = await blob.finish()
         if verified and body.size is None:
@@ -182,12 +184,16 @@ class Downloader:
         self, transfer: Transfer, blob: GrowingBlob, writer: IObjectWriter | None
     ) -> bool:
         """Commit a verified blob; return whether it is stored now."""
-        if writer is None or blob.store_error is not None:
+        if blob.store_error is not None:
+            transfer.not_stored = str(blob.store_error)
+            return False
+        if writer is None:
             return False
         transfer.phase = Phase.COMMITTING
         try:
             await writer.commit()
         except StoreError as error:
+            transfer.not_stored = str(error)
             self._health.record_failure(WRITTEN, error)
             return False
         self._health.record_success(WRITTEN)

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import re
-
 from oci_registry.config.settings import HostSettings, UpstreamSettings
 from oci_registry.metrics import HostMetrics
-from oci_registry.repeats import Group, RepeatLog
-from oci_registry.spec.errors import RegistryError
+from oci_registry.repeats import Group, RepeatLog, without_names
+from oci_registry.spec.errors import Denied, RegistryError
 from oci_registry.spec.urls import BadAddress, Url
 from oci_registry.upstream.failures import (
     ANSWERS,
     AccessDenied,
     CircuitOpen,
     CredentialsRefused,
-    Denied,
     LocalFailure,
 )
 from oci_registry.upstream.questions import Question
 
-NOT_CONFIGURED = Group("registries without an entry", 30)
-"""They share one limit, since clients can name as many as they like."""
 LONGEST = 500
 """The most characters of a failure in the log."""
 _LONGEST_NAME = 100
 _WHERE = "in the upstream file or UPSTREAM_CREDENTIALS"
-# A digest, or a number that is no status.
-_VARIABLE = re.compile(r"sha(?:256|512):[0-9a-f]*|[0-9]{4,}")
-_AROUND = "'\"(),.:;[]"
 
 
 class HostReports:
@@ -49,9 +41,9 @@ class HostReports:
         self._user = None if host.credentials is None else host.credentials.username
         self._repeats = repeats
         self._metrics = metrics
-        self._group = NOT_CONFIGURED
-        if upstream.configured:
-            self._group = Group(f"{upstream.namespace}, {host.name}")
+        # The host of one without an entry may be its name.
+        what = host.name if upstream.configured else "hosts"
+        self._group = Group.of(upstream.namespace, what, configured=upstream.configured)
         if host.credentials is not None:
             # To Prometheus the first refusal is an increase only if there was a zero before.
             metrics.credentials_refused(0)
@@ -119,13 +111,8 @@ class HostReports:
 
 
 def _reason(message: str, question: Question) -> str:
-    """Return *message* without what differs from one request to the next."""
-    names = (question.repository, question.subject)
-    words = (
-        "*" if word.strip(_AROUND) in names else _VARIABLE.sub("*", word)
-        for word in message.split()
-    )
-    return _cut(" ".join(words), LONGEST)
+    """Return *message* without what differs from one question to the next."""
+    return _cut(without_names(message, question.repository, question.subject), LONGEST)
 
 
 def _shown_url(url: str) -> str:

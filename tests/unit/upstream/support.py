@@ -55,7 +55,7 @@ class HostsTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(NOW)
         self.reporting = Clock()
-        self.repeats = RepeatLog(Logger(), self.reporting)
+        self.repeats = RepeatLog(Logger("oci_registry.upstream"), self.reporting)
         self.metrics = Metrics(["example.com"])
         self.answers: dict[str, Callable[[Sent], Answer]] = {}
         self.asked: list[tuple[str, Sent]] = []
