@@ -46,7 +46,7 @@ class Upstreams(ReportsCase):
 
     @running
     async def test_refused_credentials(self) -> None:
-        """A mistyped token is a warning, a metric, and no secret anywhere, though the client only sees a 403."""
+        """A mistyped token is a warning, a metric, and no secret, though the client sees a 403 only."""
         server = self.another()
         FakeTokens(server).protect(self.registry)
         server.script("^/token$", Reply(401))
@@ -73,7 +73,7 @@ class Upstreams(ReportsCase):
     @running
     async def test_lists_and_referrers(self) -> None:
         """Tag lists and referrers that fail are told as well; what is not there is not."""
-        self.registry.script("/(tags|referrers|manifests)/", Reply(418))
+        self.registry.script("/(tags|referrers|manifests)/", Reply(403))
         await self.start()
         for path in (f"/v2/{APP}/tags/list", f"/v2/{APP}/referrers/{self.digest}", self.tag):
             await self.client.get(path)
@@ -107,7 +107,7 @@ class Upstreams(ReportsCase):
     @running
     async def test_catch_all(self) -> None:
         """Registries without an entry are named, and all of them make a bounded number of lines."""
-        self.registry.script("/manifests/", Reply(500))
+        self.registry.script("/manifests/", Reply(403))
         await self.start(self.upstream(CATCH_ALL, hosts=(self.registry.host,)))
         for number in range(35):
             await self.client.get(f"/v2/x{number}.example/{APP}/manifests/1")
