@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
 
+from OpenSSL import SSL
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web.iweb import IResponse
@@ -59,7 +60,9 @@ class RequestLog:
         try:
             response = await answer
         except BaseException as error:
-            outcome = f"failed ({type(root_cause(error)).__name__})"
+            cause = root_cause(error)
+            name = "TLS" if isinstance(cause, SSL.Error) else type(cause).__name__
+            outcome = f"failed ({name})"
             self._emit(method, url, why, outcome, began)
             raise
         self._emit(method, url, why, str(response.code), began)
