@@ -66,6 +66,7 @@ class RepeatLog:
         self._kept: OrderedDict[tuple[str, ...], _Repeated] = OrderedDict()
         self._count: Counter[str] = Counter()
         self._timer: IDelayedCall | None = None
+        self._stopped = False
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -75,6 +76,9 @@ class RepeatLog:
 
         The line with the count has the fields of the latest one.
         """
+        if self._stopped:
+            self._log.warn(text, **fields)
+            return
         key = (group.name, *reason)
         known = self._kept.get(key)
         if known is None and self._count[group.name] < group.most:
@@ -95,6 +99,7 @@ class RepeatLog:
 
     def stop(self) -> None:
         """Log what has been counted, and count nothing any more."""
+        self._stopped = True
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()

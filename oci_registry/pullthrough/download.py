@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import LogLevel
 
 from oci_registry.metrics import Metrics
+from oci_registry.pullthrough.progress import DownloadLog
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.store_health import WRITTEN, StoreHealth
 from oci_registry.pullthrough.transfer import Phase, Transfer, TransferLimits, Wanted
@@ -38,6 +39,7 @@ class Downloader:
         health: StoreHealth,
         sizes: KnownSizes,
         metrics: Metrics,
+        downloads: DownloadLog,
         limits: TransferLimits,
     ) -> None:
         self.stopping = False
@@ -47,6 +49,7 @@ class Downloader:
         self._health = health
         self._sizes = sizes
         self._metrics = metrics
+        self._downloads = downloads
         self._limits = limits
 
     async def download(self, transfer: Transfer, removals: Removals) -> bool:
@@ -78,6 +81,7 @@ class Downloader:
             if blob.wrong is None:
                 raise blob.failure or TransferFailed("the download was given up")
             self._metrics.error("wrong")
+            self._downloads.wrong(transfer, blob.wrong, body.hosts)
             if self.stopping or attempts >= self._limits.attempts:
                 raise blob.wrong
             suspected = body.hosts
@@ -94,7 +98,6 @@ class Downloader:
                 body = await self._ask(transfer, excluded)
             except RegistryError as error:
                 raise blob.wrong from error
-            transfer.log(LogLevel.warn, f"{blob.wrong}; the download starts over")
 
     async def _ask(self, transfer: Transfer, excluded: frozenset[str]) -> UpstreamBlob:
         """Begin a download from a host that is not excluded.

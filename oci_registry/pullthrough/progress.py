@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from attrs import Factory, define, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger, LogLevel
@@ -96,7 +98,7 @@ class DownloadLog:
             LogLevel.debug if isinstance(error, BlobUnknown) else LogLevel.info,
             "not downloaded: {digest} from {upstream}/{repository}: {error}",
             **_fields(transfer),
-            error=_plain(transfer, str(error)),
+            error=_text(transfer, error),
         )
 
     def failed(self, transfer: Transfer, error: Exception) -> None:
@@ -104,22 +106,38 @@ class DownloadLog:
 
         Until a registry sends something, failures differ by their reason alone, and not by the blob.
         """
-        text = _plain(transfer, str(error))
+        text = _text(transfer, error)
         received = 0 if transfer.blob is None else transfer.blob.received
         after = f" after {in_bytes(received)}" if received else ""
-        subject = str(transfer.wanted.digest) if received else ""
-        upstream = transfer.wanted.target.upstream
-        group = Group.of(upstream.namespace, "downloads", configured=upstream.configured)
         names = transfer.wanted.target.repository, str(transfer.wanted.digest)
-        self._repeats.warn(
-            group,
-            (upstream.namespace, subject, without_names(text, *names)),
+        subject = str(transfer.wanted.digest) if received else ""
+        self._warn(
+            transfer,
+            (subject, without_names(text, *names)),
             "failed: {digest} from {upstream}/{repository}{after} in {seconds}: {error}",
-            **_fields(transfer),
             after=after,
             seconds=in_seconds(self._seconds(transfer)),
             error=text,
         )
+
+    def wrong(self, transfer: Transfer, error: Exception, hosts: Iterable[str]) -> None:
+        """These hosts have sent bytes that are not those of the blob; others may be asked."""
+        senders = ", ".join(sorted(hosts))
+        self._warn(
+            transfer,
+            ("wrong", senders, str(transfer.wanted.digest)),
+            "wrong bytes: {digest} from {upstream}/{repository}, sent by {hosts}: {error}",
+            hosts=senders,
+            error=_text(transfer, error),
+        )
+
+    def _warn(
+        self, transfer: Transfer, reason: tuple[str, ...], text: str, **fields: object
+    ) -> None:
+        upstream = transfer.wanted.target.upstream
+        group = Group.of(upstream.namespace, "downloads", configured=upstream.configured)
+        reason = (upstream.namespace, *reason)
+        self._repeats.warn(group, reason, text, **_fields(transfer), **fields)
 
     def _done(self, transfer: Transfer, what: str, rest: str) -> None:
         received = 0 if transfer.blob is None else transfer.blob.received
@@ -198,9 +216,9 @@ def _fields(transfer: Transfer) -> dict[str, str]:
     }
 
 
-def _plain(transfer: Transfer, text: str) -> str:
+def _text(transfer: Transfer, error: Exception) -> str:
     """Return the text of an error without the digest at its beginning, which the line has already."""
-    return text.removeprefix(f"{transfer.wanted.digest}: ")
+    return str(error).removeprefix(f"{transfer.wanted.digest}: ")
 
 
 def _progress(transfer: Transfer, received: int, rate: float) -> str:

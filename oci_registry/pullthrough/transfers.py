@@ -57,7 +57,9 @@ class Transfers:
         self._metrics = metrics
         self._downloads = downloads
         self._limits = limits
-        self._downloader = Downloader(store, ingest, clock, health, sizes, metrics, limits)
+        self._downloader = Downloader(
+            store, ingest, clock, health, sizes, metrics, downloads, limits
+        )
         self._shared: dict[Digest, dict[str, Transfer]] = {}
         self._all: set[Transfer] = set()
         self._commits: LRUCache[Digest, object] = LRUCache(_COMMITS)

@@ -96,13 +96,15 @@ class Repeats(SynchronousTestCase):
         self.assertEqual("docker.io: it is new", self.world.lines[-1])
 
     def test_stop(self) -> None:
-        """In the end what has been counted is logged, and no timer is left."""
+        """In the end what has been counted is logged, no timer is left, and none is begun."""
         for _ in range(3):
             self.world.warn()
         self.world.log.stop()
         self.assertEqual(
             ["docker.io: it is down (2 more in the last minute)"], self.world.lines[1:]
         )
+        self.world.warn()
+        self.assertEqual("docker.io: it is down", self.world.lines[-1])
         self.assertEqual([], self.world.clock.getDelayedCalls())
 
     def test_clock_set_back(self) -> None:

@@ -95,6 +95,17 @@ class Ends(DownloadCase):
             [f"failed: {self.what} after 640 kB in 3.0 s: it broke"], self.lines.warnings
         )
 
+    def test_wrong_bytes(self) -> None:
+        """Wrong bytes are a warning that names the host, and a download that then succeeds one line."""
+        self.upstream.hosts = ("a.example", "b.example")
+        self.begin()
+        self.body(DATA[:-1] + b"x").end()
+        self.body(DATA).end()
+        (line,) = self.lines.warnings
+        said = f"wrong bytes: {self.what}, sent by a.example: the bytes that upstream sent have"
+        self.assertTrue(line.startswith(said), line)
+        self.assertEqual(1, len([line for line in self.infos if line.startswith("stored")]))
+
     def test_not_begun(self) -> None:
         """Where upstream does not begin to send anything, blobs that fail alike are counted."""
         others = [self.upstream.add_blob(bytes([n])) for n in range(3)]

@@ -98,6 +98,19 @@ class Kinds(ReportsTestCase):
             {f"example.com, {kind.value}: it is down" for kind in Kind}, set(self.lines.warnings)
         )
 
+    def test_no_connection_free(self) -> None:
+        """So is a host whose connections are all in use for too long."""
+        self.connect(max_connections=1)
+        self.answer(A, lambda _: Deferred())
+        asked = [self.ask(), self.start(self.upstream.manifest("b/c", LATEST, patient=False))]
+        self.clock.advance(self.settings.response_timeout)
+        for one in asked:
+            self.failureResultOf(one, RegistryError)
+        self.assertIn(
+            f"example.com, manifests: all connections to upstream {A} are in use",
+            self.lines.warnings,
+        )
+
     def test_token_server(self) -> None:
         """A token server that fails is told as one."""
 
