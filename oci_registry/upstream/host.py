@@ -94,13 +94,13 @@ class Host:
             waited = now - waiting_since
             if left < min(waited, SHORTEST):
                 admission.release()
-                raise self._busy()
+                raise self._busy(question)
             exchange = Exchange(
                 self._session, question, max(left, 0.1), self._idle, wait=wait, after=after
             )
             work = exchange.run(operation(exchange), self.metrics)
             hurried = left < waited
-            answer = await admission.watch(self._unhurried(work) if hurried else work)
+            answer = await admission.watch(self._unhurried(question, work) if hurried else work)
         except BaseException:
             if permit is not held:
                 permit.release()
@@ -117,22 +117,23 @@ class Host:
         try:
             return await taken.addTimeout(left, self._clock)
         except DeferredTimeout:
-            busy = self._busy()
-            self.reports.failed(question, busy)
-            raise busy from None
+            raise self._busy(question) from None
 
-    def _busy(self) -> TooManyRequests:
-        return TooManyRequests.retry_after(f"all connections to upstream {self.name} are in use", 5)
+    def _busy(self, question: Question) -> TooManyRequests:
+        message = f"all connections to upstream {self.name} are in use"
+        error = TooManyRequests.retry_after(message, 5)
+        self.reports.failed(question, error)
+        return error
 
-    async def _unhurried(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _unhurried(self, question: Question, work: Coroutine[Any, Any, T]) -> T:
         """Most of the time for the answer went by in the queue, so a timeout says nothing."""
         try:
             return await work
         except TimedOut as error:
-            raise self._busy() from error
+            raise self._busy(question) from error
         except TargetFailed as failed:
             if isinstance(failed.error, TimedOut):
-                raise self._busy() from failed.error
+                raise self._busy(question) from failed.error
             raise
 
     def probe(self, question: Question, operation: Operation[Any]) -> None:

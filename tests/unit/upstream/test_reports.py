@@ -18,7 +18,15 @@ from oci_registry.upstream.failures import CircuitOpen, LocalFailure
 from oci_registry.upstream.questions import Kind, Question
 from tests.support.fake_http import Answer, FakeResponse, Sent
 from tests.support.reports import Lines
-from tests.unit.upstream.support import A_TAG, APP, A, HostsTestCase, QuestionsTestCase, manifest
+from tests.unit.upstream.support import (
+    A_TAG,
+    APP,
+    LATEST,
+    A,
+    HostsTestCase,
+    QuestionsTestCase,
+    manifest,
+)
 
 BEARER = {"WWW-Authenticate": f'Bearer realm="https://{A}/token?x=y",service="s"'}
 BASIC = {"WWW-Authenticate": 'Basic realm="r"'}
