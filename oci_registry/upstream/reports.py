@@ -14,7 +14,7 @@ from oci_registry.upstream.failures import (
     CredentialsRefused,
     LocalFailure,
 )
-from oci_registry.upstream.questions import Question
+from oci_registry.upstream.requests import ApiRequest
 
 LONGEST = 500
 """The most characters of a failure in the log."""
@@ -25,7 +25,7 @@ _WHERE = "in the upstream file or UPSTREAM_CREDENTIALS"
 class HostReports:
     """Reports the failures of one host of an upstream, and of the servers that it leads to.
 
-    A failure is distinct by the kind of question and by what went wrong; which image was asked for
+    A failure is distinct by the kind of request and by what went wrong; which image was asked for
     makes no difference. That the host does not have something is no failure.
     """
 
@@ -48,10 +48,10 @@ class HostReports:
             # To Prometheus the first refusal is an increase only if there was a zero before.
             metrics.credentials_refused(0)
 
-    def failed(self, question: Question, error: RegistryError) -> None:
-        """Report that a question failed with *error*, unless that is an answer, or known already."""
+    def failed(self, request: ApiRequest, error: RegistryError) -> None:
+        """Report that a request failed with *error*, unless that is an answer, or known already."""
         if isinstance(error, CredentialsRefused):
-            self._refused(question, error)
+            self._refused(request, error)
             return
         answered = isinstance(error, ANSWERS) and not isinstance(error, Denied)
         # A defect has been logged with its traceback, and a circuit with the failures that opened it.
@@ -60,15 +60,15 @@ class HostReports:
         message = error.message
         if isinstance(error, AccessDenied):
             message += f"; it was asked {self._identity()}"
-        self._warn(question, message, _reason(message, question))
+        self._warn(request, message, _reason(message, request))
 
-    def broke(self, question: Question, position: int, error: RegistryError) -> None:
+    def broke(self, request: ApiRequest, position: int, error: RegistryError) -> None:
         """Report that a body broke off at *position*, in bytes of the blob."""
-        message = f"{question.subject} broke off at byte {position}: {error.message}"
-        self._warn(question, message, "broke off: " + _reason(error.message, question))
+        message = f"{request.subject} broke off at byte {position}: {error.message}"
+        self._warn(request, message, "broke off: " + _reason(error.message, request))
 
-    def _warn(self, question: Question, message: str, reason: str) -> None:
-        kind = question.kind.value
+    def _warn(self, request: ApiRequest, message: str, reason: str) -> None:
+        kind = request.kind.value
         self._repeats.warn(
             self._group,
             (self._namespace, self._host, kind, reason),
@@ -84,7 +84,7 @@ class HostReports:
             return "without credentials"
         return f"with the credentials of user {_quoted(self._user)}"
 
-    def _refused(self, question: Question, error: CredentialsRefused) -> None:
+    def _refused(self, request: ApiRequest, error: CredentialsRefused) -> None:
         if error.certain:
             self._metrics.credentials_refused()
             text = (
@@ -106,13 +106,13 @@ class HostReports:
             user=user,
             server=server,
             status=error.refusal,
-            repository=question.repository,
+            repository=request.repository,
         )
 
 
-def _reason(message: str, question: Question) -> str:
-    """Return *message* without what differs from one question to the next."""
-    return _cut(without_names(message, question.repository, question.subject), LONGEST)
+def _reason(message: str, request: ApiRequest) -> str:
+    """Return *message* without what differs from one request to the next."""
+    return _cut(without_names(message, request.repository, request.subject), LONGEST)
 
 
 def _shown_url(url: str) -> str:

@@ -11,7 +11,7 @@ from twisted.web.iweb import IResponse
 
 from oci_registry.spec.urls import BadAddress, Url
 from oci_registry.upstream.failures import root_cause
-from oci_registry.upstream.questions import Kind, Question
+from oci_registry.upstream.requests import ApiRequest, Kind
 
 LONGEST = 300
 """The most characters of a path in the log."""
@@ -28,11 +28,11 @@ _PURPOSES = {
 _NAMED = (Kind.MANIFEST, Kind.DIGEST, Kind.REFERRERS)
 
 
-def purpose(question: Question, headers: Mapping[str, str], after: str) -> str:
+def purpose(request: ApiRequest, headers: Mapping[str, str], after: str) -> str:
     """Return why a request is sent; *headers* are its own, *after* is what happened before."""
-    what = _PURPOSES[question.kind]
-    if question.kind in _NAMED:
-        what = f"{what} {question.subject}"
+    what = _PURPOSES[request.kind]
+    if request.kind in _NAMED:
+        what = f"{what} {request.subject}"
     first, dash, last = headers.get("Range", "").removeprefix("bytes=").partition("-")
     if last:
         what = f"bytes {first} to {last} of a blob, ahead of its download"

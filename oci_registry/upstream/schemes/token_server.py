@@ -66,7 +66,6 @@ class TokenServers:
         credentials: Credentials | None,
         clock: IReactorTime,
         allowed: tuple[str, ...],
-        user_agent: str,
     ) -> None:
         self._http = http
         self._url = url
@@ -74,7 +73,6 @@ class TokenServers:
         self._credentials = credentials
         self._clock = clock
         self._allowed = allowed
-        self._user_agent = user_agent
         self._accepted_until = -inf
         self._paused: RecentTable[TokenKey, float] = RecentTable(
             _MAX_PAUSES, 256 * 1024, lambda key, _: key.weight
@@ -194,7 +192,6 @@ class TokenServers:
         data: bytes | None = None,
     ) -> IResponse:
         """Send a request and go where it is redirected, with the credentials or not at all."""
-        headers = {"User-Agent": self._user_agent, **headers}
         why = f"token for {key.scopes[0] if key.scopes else key.service}"
         for _ in range(MAX_REDIRECTS + 1):
             response = await self._http.send(method, url, headers, data, why=why)

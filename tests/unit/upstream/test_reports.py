@@ -15,7 +15,7 @@ from oci_registry.repeats import INTERVAL
 from oci_registry.spec.errors import ManifestUnknown, RegistryError
 from oci_registry.spec.reference import Tag
 from oci_registry.upstream.failures import CircuitOpen, LocalFailure
-from oci_registry.upstream.questions import Kind, Question
+from oci_registry.upstream.requests import ApiRequest, Kind
 from tests.support.fake_http import Answer, FakeResponse, Sent
 from tests.support.reports import Lines
 from tests.unit.upstream.support import (
@@ -24,7 +24,7 @@ from tests.unit.upstream.support import (
     LATEST,
     A,
     HostsTestCase,
-    QuestionsTestCase,
+    RequestsTestCase,
     manifest,
 )
 
@@ -33,7 +33,7 @@ BASIC = {"WWW-Authenticate": 'Basic realm="r"'}
 BOB = Credentials("bob", "s3cret")
 
 
-class ReportsTestCase(QuestionsTestCase):
+class ReportsTestCase(RequestsTestCase):
     """One host."""
 
     names = (A,)
@@ -43,14 +43,14 @@ class ReportsTestCase(QuestionsTestCase):
         self.lines = Lines(self)
 
     def fails(self, answer: Answer | Callable[[Sent], Answer]) -> list[str]:
-        """Let the host answer this; return the warnings of one question."""
+        """Let the host answer this; return the warnings of one request."""
         self.lines.clear()
         self.connect()
         self.answer(A, answer)
         self.failureResultOf(self.ask(), RegistryError)
         return self.lines.warnings
 
-    def warnings_about_questions(self) -> list[str]:
+    def warnings_about_requests(self) -> list[str]:
         """Return the warnings, without those of circuits."""
         return [line for line in self.lines.warnings if line.startswith("example.com")]
 
@@ -94,14 +94,14 @@ class Kinds(ReportsTestCase):
         self.failureResultOf(asked, RegistryError)
         self.assertEqual(
             [f"example.com, manifests: upstream {A} did not answer in time"],
-            self.warnings_about_questions(),
+            self.warnings_about_requests(),
         )
 
-    def test_kinds_of_questions(self) -> None:
+    def test_kinds_of_requests(self) -> None:
         """Lists, referrers, sizes and blobs fail each for itself."""
         host = self.group.hosts[0]
         for kind in Kind:
-            host.reports.failed(Question(kind, APP, "x"), RegistryError("it is down"))
+            host.reports.failed(ApiRequest(kind, APP, "x"), RegistryError("it is down"))
         self.assertEqual(
             {f"example.com, {kind.value}: it is down" for kind in Kind}, set(self.lines.warnings)
         )
@@ -158,9 +158,9 @@ class Repetitions(ReportsTestCase):
         """One failure of many images is one line, and a minute later their number."""
         reports = self.group.hosts[0].reports
         for number in range(38):
-            question = Question(Kind.MANIFEST, f"library/app{number}", f"1.{number}")
-            what = f"{question.repository}, {question.subject}"
-            reports.failed(question, RegistryError(f"upstream {A} answered 500 for {what}"))
+            request = ApiRequest(Kind.MANIFEST, f"library/app{number}", f"1.{number}")
+            what = f"{request.repository}, {request.subject}"
+            reports.failed(request, RegistryError(f"upstream {A} answered 500 for {what}"))
         self.assertEqual(1, len(self.lines.warnings))
         self.reporting.advance(INTERVAL)
         expected = f"example.com, manifests: upstream {A} answered 500 for library/app37, 1.37"

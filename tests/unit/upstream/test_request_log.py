@@ -12,8 +12,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import RequestTransmissionFailed
 
-from oci_registry.upstream.questions import Kind, Question
 from oci_registry.upstream.request_log import RequestLog, purpose
+from oci_registry.upstream.requests import ApiRequest, Kind
 from tests.support.fake_http import FakeResponse
 from tests.support.reports import Lines
 
@@ -78,7 +78,7 @@ class Purposes(SynchronousTestCase):
     """Why a request is sent."""
 
     def test_kinds(self) -> None:
-        """Each kind of question has a reason."""
+        """Each kind of request has a reason."""
         for kind, expected in (
             (Kind.MANIFEST, "manifest x"),
             (Kind.DIGEST, "revalidation of tag x"),
@@ -87,16 +87,16 @@ class Purposes(SynchronousTestCase):
             (Kind.SIZE, "size of a blob"),
             (Kind.BLOB, "blob for clients"),
         ):
-            self.assertEqual(expected, purpose(Question(kind, "a/b", "x"), {}, ""))
+            self.assertEqual(expected, purpose(ApiRequest(kind, "a/b", "x"), {}, ""))
 
     def test_blobs(self) -> None:
         """Ranges say whether a download is resumed, and retries what happened before."""
-        question = Question(Kind.BLOB, "a/b", "x")
+        request = ApiRequest(Kind.BLOB, "a/b", "x")
         self.assertEqual(
             "blob for clients, resumed from byte 100; after: it broke",
-            purpose(question, {"Range": "bytes=100-"}, "after: it broke"),
+            purpose(request, {"Range": "bytes=100-"}, "after: it broke"),
         )
         self.assertEqual(
             "bytes 5 to 9 of a blob, ahead of its download",
-            purpose(question, {"Range": "bytes=5-9"}, ""),
+            purpose(request, {"Range": "bytes=5-9"}, ""),
         )
