@@ -166,6 +166,7 @@ class _Builder:
             self.metrics,
             reader,
             host_at,
+            self.makers.upstream_limits,
         )
         table = UpstreamTable(
             settings.upstreams,

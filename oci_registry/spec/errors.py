@@ -26,7 +26,7 @@ def shown(text: str, limit: int = 80) -> str:
 
 def system_reason(error: OSError) -> str:
     """What the system has said, without the name of a file: ``No such file or directory``."""
-    return error.strerror or type(error).__name__
+    return error.strerror or str(error) or type(error).__name__
 
 
 class RegistryError(Exception):

@@ -62,8 +62,6 @@ class GrowingBlob:
     ) -> None:
         self.digest = expected
         self.bytes = ByteLog(size, file, limits)
-        self.wrong: TransferFailed | None = None
-        """What is wrong with the bytes; followers wait, for another download or for `fail`."""
         self.failure: Exception | None = None
         self.successor: GrowingBlob | None = None
         """What goes on in the place of this one, whose bytes were wrong."""
@@ -97,6 +95,11 @@ class GrowingBlob:
     def verified(self) -> bool:
         """Whether all bytes are there, and right."""
         return self.bytes.verified
+
+    @property
+    def wrong(self) -> Exception | None:
+        """What is wrong with the bytes; followers wait, for another download or for `fail`."""
+        return self.bytes.wrong
 
     @property
     def store_error(self) -> Exception | None:
@@ -276,8 +279,7 @@ class GrowingBlob:
 
     def _refuse(self, reason: str) -> None:
         """The bytes are wrong: show no more of them."""
-        self.bytes.withheld = True
-        self.wrong = TransferFailed(f"{self.digest}: {reason}")
+        self.bytes.wrong = TransferFailed(f"{self.digest}: {reason}")
 
     def _end(self, *, verified: bool) -> None:
         """There is nothing more to be done with bytes."""
