@@ -63,7 +63,7 @@ async def _send(request: RegistryRequest, body: Stream, watch: ClientWatch) -> N
     if done.called:
         await done
     else:
-        with watch.watch(sender, request):
+        with watch.watch(sender, request, body.waited):
             await done
     request.finish()
 
