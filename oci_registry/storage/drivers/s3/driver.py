@@ -36,6 +36,7 @@ from oci_registry.storage.interfaces import (
     IObjectWriter,
     IStoredObject,
     ObjectInfo,
+    Space,
     StoreError,
 )
 from oci_registry.storage.keys import check_key
@@ -179,6 +180,9 @@ class S3Driver:
         except Absent:
             self.bucket.put(BEGAN, b"", 0, replace=True)
             return self.bucket.head(BEGAN).modified
+
+    def space(self) -> Deferred[Space | None]:
+        return succeed(None)
 
     def stop(self) -> Deferred[None]:
         return self._journal.stop().addErrback(self._not_written)

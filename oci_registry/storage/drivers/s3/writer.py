@@ -12,7 +12,7 @@ from oci_registry.storage.drivers.s3.failures import Absent, AlreadyThere, Unsup
 from oci_registry.storage.drivers.s3.multipart import MAX_SINGLE
 from oci_registry.storage.drivers.s3.parts import PartsUpload, Uploads
 from oci_registry.storage.drivers.s3.spool import Slice
-from oci_registry.storage.interfaces import IObjectWriter, StoreError
+from oci_registry.storage.interfaces import IObjectWriter, StoreError, StoreUnavailable
 
 
 @implementer(IObjectWriter)
@@ -61,6 +61,12 @@ class S3Writer:
         in_parts = self._size is not None and self._size > self._part
         if in_parts and self._written // self._part > parts:
             self._uploads.from_thread(self._add_parts)
+
+    def append_hangs(self, seconds: float, returned: Deferred[None]) -> StoreError:
+        """Commit nothing, and keep the spool until the append has returned."""
+        self._incomplete = True
+        self._spool.hold(returned)
+        return StoreUnavailable(f"writing to the spool took longer than {seconds:g} s")
 
     def _add_parts(self) -> None:
         """Have the parts that are complete uploaded."""
