@@ -138,8 +138,9 @@ class Transfers:
         """Download a blob, and handle the result."""
         removals: Removals = []
         try:
-            if await self._downloader.download(transfer, removals):
-                self._committed(transfer.wanted.digest)
+            stored = await self._downloader.download(transfer, removals)
+            if stored and transfer.blob is not None:
+                self._committed(transfer.wanted.digest, transfer.blob.received)
         except Exception as error:
             self._failed(transfer, error)
         transfer.phase = Phase.ENDED
@@ -152,9 +153,9 @@ class Transfers:
             if transfer.blob is not None:
                 transfer.blob.release()
 
-    def _committed(self, digest: Digest) -> None:
+    def _committed(self, digest: Digest, size: int) -> None:
         self._commits[digest] = object()
-        self._store.committed(digest)
+        self._store.committed(digest, size)
 
     def _failed(self, transfer: Transfer, error: Exception) -> None:
         """Report the end of a transfer to its clients, to the metrics and to the log."""

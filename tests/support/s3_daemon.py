@@ -88,7 +88,7 @@ class BucketTestCase(MirrorTestCase):
 
     async def usable(self) -> None:
         """Wait until the daemon that was started last uses the bucket again."""
-        while (await self.client.get("/readyz")).status != 200:
+        while bytes((await self.client.get("/readyz")).body) != b"ready\n":
             await deferLater(reactor, 0.05)
 
     # -- what is there
