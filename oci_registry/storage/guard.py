@@ -293,7 +293,11 @@ class GuardedDriver:
 
 
 async def _next(listing: AsyncIterator[ObjectInfo]) -> ObjectInfo | None:
-    return await anext(listing, None)
+    # With a default, anext() of Python 3.11 cannot wait for a tuple.
+    try:
+        return await anext(listing)
+    except StopAsyncIteration:
+        return None
 
 
 def _same(work: Deferred[T]) -> Deferred[T]:

@@ -76,7 +76,7 @@ class Listings(GuardTestCase):
         """Yield an object for each page that the test gives."""
         while True:
             self.pages.append(Deferred())
-            key = await self.pages[-1]
+            key, _ = await self.pages[-1]
             if key is None:
                 return
             yield ObjectInfo(key, 1, 0.0, True)
@@ -86,19 +86,19 @@ class Listings(GuardTestCase):
         listing = Deferred.fromCoroutine(listed(self.guard))
         for key in ("a", "b"):
             self.clock.advance(LIMITS.listing - 1)
-            self.pages[-1].callback(key)
+            self.pages[-1].callback((key, None))
         self.assertNoResult(listing)
         self.clock.advance(LIMITS.listing)
         error = self.failureResultOf(listing, StoreUnavailable).value
         self.assertEqual("the store at /x did not answer within 60 s (read)", str(error))
-        self.pages[-1].callback("late")
+        self.pages[-1].callback(("late", None))
         self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_complete(self) -> None:
         """A listing whose steps come in time is complete, and a failure is reported as it is."""
         listing = Deferred.fromCoroutine(listed(self.guard))
         for key in ("a", "b", None):
-            self.pages[-1].callback(key)
+            self.pages[-1].callback((key, None))
         self.assertEqual(["a", "b"], self.successResultOf(listing))
         failing = Deferred.fromCoroutine(listed(self.guard))
         self.pages[-1].errback(StoreError("I/O error"))
