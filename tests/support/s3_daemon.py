@@ -63,7 +63,7 @@ class BucketTestCase(MirrorTestCase):
         makers = Makers(driver=self.driver)
         daemon = await super().start(*upstreams, grace=grace, makers=makers, **settings)
         if self.working:
-            await until(lambda: daemon.parts.driver._checked is not None)
+            await until(lambda: daemon.parts.driver.started)
         return daemon
 
     def driver(self, settings: Settings, lanes: Lanes, on: Any) -> S3Driver:
