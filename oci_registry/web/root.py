@@ -20,7 +20,8 @@ from oci_registry.web.site import RegistryRequest
 
 _LONGEST = 1000
 """The most characters of a reason that are shown."""
-_PATH = re.compile(r"[^\s:,;\"']*/[^\s:,;\"']*")
+# "Input/output error" is what the system says of a broken disk.
+_PATH = re.compile(r"(?<![^\s:,;\"'])(?!Input/output\b)[^\s:,;\"']*/[^\s:,;\"']*")
 _NOTHING = "there is nothing here"
 
 

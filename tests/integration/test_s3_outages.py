@@ -118,6 +118,22 @@ class Outages(OutageTestCase):
             await self.recovers(daemon)
 
     @running
+    async def test_writes_that_are_refused(self) -> None:
+        """What is stored is served, and the daemon is ready and says that nothing new is stored."""
+        await self.start()
+        await self.pull()
+        asked = self.registry.count("/blobs/")
+        self.proxy.script("PUT", refusal(403, "AccessDenied"))
+        self.clock.ahead += CHECKED + 1
+        ready = await self.client.get("/readyz")
+        said = bytes(ready.body).decode()
+        self.assertEqual(200, ready.status)
+        self.assertIn("ready, but nothing new is stored: ", said)
+        self.assertIn("access is denied to these credentials", said)
+        await self.pull()
+        self.assertEqual(asked, self.registry.count("/blobs/"))
+
+    @running
     async def test_nonsense(self) -> None:
         """What answers in no language of S3 is a store that fails, and no reason that a pull fails."""
         daemon = await self.start()
