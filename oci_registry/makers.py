@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from attrs import Factory, frozen
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from oci_registry.config.settings import S3Settings, Settings
@@ -26,6 +27,9 @@ class Pool(RunInThread, Protocol):
 
     def start(self) -> None:
         """Accept work."""
+
+    def replace(self, returned: Deferred[None]) -> None:
+        """Have another thread in place of one that hangs, until *returned* fires."""
 
     def stop(self) -> bool:
         """Finish what was submitted, and stop the threads; return whether all have stopped."""

@@ -151,7 +151,8 @@ class Transfers:
         removals: Removals = []
         try:
             if await self._downloader.download(transfer, removals):
-                self._committed(transfer.wanted.digest)
+                size = 0 if transfer.blob is None else transfer.blob.received
+                self._committed(transfer.wanted.digest, size)
                 self._downloads.stored(transfer)
             else:
                 self._downloads.served(transfer)
@@ -167,9 +168,9 @@ class Transfers:
             if transfer.blob is not None:
                 transfer.blob.release()
 
-    def _committed(self, digest: Digest) -> None:
+    def _committed(self, digest: Digest, size: int) -> None:
         self._commits[digest] = object()
-        self._store.committed(digest)
+        self._store.committed(digest, size)
 
     def _failed(self, transfer: Transfer, error: Exception) -> None:
         """Report the end of a transfer to its clients, to the metrics and to the log."""

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from oci_registry.spec.digest import Digest, Prefix
+from oci_registry.streams.appending import RecordInTime
 from oci_registry.streams.batches import Batches
 from oci_registry.streams.byte_log import ByteLog
 from oci_registry.streams.follower import Follower, TransferCrashed, TransferFailed
@@ -41,10 +42,10 @@ class GrowingBlob:
     """The one place where a download's bytes are, from the first to the commit.
 
     *size* is the length that upstream announced, in bytes, or None: the digest decides then. *file*
-    is where they are stored; if appending fails, *store_failed* is called with the reason, and the blob
-    goes on in memory alone, held to the pace of its followers. *had*: what its only reader has had from
-    elsewhere; the blob fails when it does not begin so. Bytes become visible to followers when they are hashed;
-    the last ones (`GrowingLimits.tail`) only when the whole is verified (`finish`).
+    is where they are stored; if appending fails or hangs, *store_failed* is called with the reason, and
+    the blob goes on in memory alone, held to the pace of its followers. *had*: what its only reader has
+    had from elsewhere; the blob fails when it does not begin so. Bytes become visible to followers when
+    they are hashed; the last ones (`GrowingLimits.tail`) only when the whole is verified (`finish`).
     """
 
     _log = Logger()
@@ -67,7 +68,11 @@ class GrowingBlob:
         """What goes on in the place of this one, whose bytes were wrong."""
         self._recorder = Recorder(expected, file, had)
         self._batches = Batches(
-            self._recorder.record, run, clock, self._accept, self._rested, limits.batch
+            RecordInTime(self._recorder, run, clock, limits.append),
+            clock,
+            self._accept,
+            self._rested,
+            limits.batch,
         )
         self._store_failed = store_failed
         self._readers = Readers(clock, limits.stall)

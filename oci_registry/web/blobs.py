@@ -75,8 +75,9 @@ class BlobHandler:
                 return whole
             part = blob.part(asked)
             if part is None:
-                return evolve(whole, body=Stream(blob.source(0, blob.size), blob.size))
-            body = Stream(blob.source(part.start, part.stop), part.length)
+                body = Stream(blob.source(0, blob.size), blob.size, blob.waited)
+                return evolve(whole, body=body)
+            body = Stream(blob.source(part.start, part.stop), part.length, blob.waited)
             return evolve(partial(whole, part, blob.size or 0), body=body)
         except RangeInvalid as error:
             blob.close()

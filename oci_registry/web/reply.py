@@ -26,10 +26,14 @@ _OF_CONTENT = frozenset(
 
 @frozen
 class Stream:
-    """A streamed body: *length* bytes of *source*, or all of them if *length* is None."""
+    """A streamed body: *length* bytes of *source*, or all of them if *length* is None.
+
+    *waited*: how many of the seconds after which the headers leave in any case have passed.
+    """
 
     source: Source
     length: int | None
+    waited: float = 0.0
 
 
 # One is made for each request, and a frozen one costs three times as much.

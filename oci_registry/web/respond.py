@@ -81,7 +81,7 @@ async def _send(
     if done.called:
         await done
     else:
-        with watch.watch(sender, request):
+        with watch.watch(sender, request, body.waited):
             await done
     request.finish()
 

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import LogLevel
 
 from oci_registry.spec.digest import Digest
-from oci_registry.storage.drivers.s3.limits import S3Limits
+from oci_registry.storage.drivers.s3.limits import S3Limits, UploadLimits
 from tests.support.daemon import reactor, running, until
 from tests.support.fake_replies import Asked, Reply, Trickle
 from tests.support.s3_daemon import MIB, BucketTestCase
@@ -45,7 +45,7 @@ def trickling(rate: int) -> Script:
 class SlowdownTestCase(BucketTestCase):
     """Blobs that upstream has."""
 
-    limits = S3Limits(part=PART)
+    limits = S3Limits(uploads=UploadLimits(part=PART))
 
     def blob(self, size: int, seed: int) -> tuple[Digest, bytes, str]:
         """Return a blob that upstream has, and its path."""
@@ -179,7 +179,7 @@ class Lacking(SlowdownTestCase):
         for digest, data, _ in blobs:
             self.assertTrue(self.content(digest) == data)
         self.assertEqual(1, self.proxy.count("BEGIN"))
-        self.assertEqual(1, len(self.warnings("the server knows no uploads in parts")))
+        self.assertEqual(1, len(self.warnings("the server does not support multipart uploads")))
 
     @running
     async def test_no_listing_of_uploads(self) -> None:
@@ -187,14 +187,14 @@ class Lacking(SlowdownTestCase):
         digest, _, path = self.blob(1000, 1)
         self.proxy.script("UPLOADS", refusal(403, "AccessDenied"))
         daemon = await self.start()
-        self.assertEqual(1, len(self.warnings("unfinished uploads are not removed")))
+        self.assertEqual(1, len(self.warnings("unfinished uploads cannot be listed")))
         await self.client.get(path)
         await self.idle()
         for _ in range(2):
             self.clock.ahead += 40 * 86400
             await daemon.parts.sweep.run()
         self.assertFalse(self.has(digest))
-        self.assertEqual(1, len(self.warnings("unfinished uploads are not removed")))
+        self.assertEqual(1, len(self.warnings("unfinished uploads cannot be listed")))
         self.assertEqual([], self.said(LogLevel.error))
 
     @running

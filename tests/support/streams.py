@@ -57,6 +57,7 @@ class FakeFile:
         self.full_at: int | None = None
         self.broken_at: int | None = None
         self.closed = False
+        self.hanging: Deferred[None] | None = None
         self.reads = 0
         self._run = run
 
@@ -67,6 +68,11 @@ class FakeFile:
             self.data += data[: max(0, self.full_at - len(self.data))]
             raise OSError(28, "No space left on device")
         self.data += data
+
+    def append_hangs(self, seconds: float, returned: Deferred[None]) -> Exception:
+        """Note it, and what happens when it returns."""
+        self.hanging = returned
+        return OSError(110, f"Connection timed out after {seconds:g} s")
 
     def read(self, offset: int, length: int) -> Deferred[bytes]:
         """Read at once, or when the thread given gets to it."""

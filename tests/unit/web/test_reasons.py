@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from oci_registry.logs import AccessEntry
+from oci_registry.pullthrough.store_watch import StoreState
 from oci_registry.spec.errors import (
     BadGateway,
     Denied,
@@ -14,7 +14,6 @@ from oci_registry.spec.errors import (
     TooManyRequests,
     Unauthorized,
 )
-from oci_registry.storage.interfaces import StoreError
 from oci_registry.web.root import Ready, Root
 from tests.unit.web.handlers import HandlerTestCase
 from tests.unit.web.support import Connection, SiteTestCase, WebTestCase
@@ -206,9 +205,12 @@ class OfReadiness(WebTestCase):
 
     def test_path(self) -> None:
         """The page leaves out paths of this machine; the log has the reason in full."""
-        error = StoreError("/var/lib/x: Read-only file system")
-        check: Deferred[None] = fail(error)
-        self.serve(Root(Ready(lambda: check, self.clock)))
+        error = "/var/lib/x: Input/output error"
+
+        async def check() -> StoreState:
+            return StoreState(unreadable=error)
+
+        self.serve(Root(Ready(check)))
         answer = self.ask("/readyz").answer()
         self.assertNotIn(b"/var/lib/x", answer.body)
         (entry,) = self.log.entries
