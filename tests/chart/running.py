@@ -72,9 +72,8 @@ class Container:
     def _value(self, variable: Mapping[str, Any]) -> str:
         if "value" in variable:
             value = self._mapped(variable["value"])
-            if variable["name"] == "LISTEN":
-                port = self._container["ports"][0]["containerPort"]
-                value = re.sub(rf":{port}$", ":0", value)
+            if variable["name"] in ("LISTEN", "ADMIN_LISTEN"):
+                value = re.sub(r"^(ssl:|.*:)\d+(?=:privateKey|$)", r"\1" "0", value)
             return value
         source = variable["valueFrom"]
         if "fieldRef" in source:
