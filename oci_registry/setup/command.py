@@ -13,6 +13,7 @@ from oci_registry.config.names import parse_namespace, parse_url
 from oci_registry.config.options import OptionReader
 from oci_registry.config.settings import BUILTIN_UPSTREAMS, CATCH_ALL, UpstreamSettings
 from oci_registry.config.upstreams import load_upstreams
+from oci_registry.setup import remove_command
 from oci_registry.setup.clients import CLIENTS
 from oci_registry.setup.nouns import (
     Configuration,
@@ -22,7 +23,7 @@ from oci_registry.setup.nouns import (
     Wanted,
     choose_registries,
 )
-from oci_registry.setup.removal import Record
+from oci_registry.setup.removal import RecordedTree
 from oci_registry.setup.writer import Tree
 from oci_registry.spec.errors import shown
 
@@ -36,15 +37,6 @@ class _Order:
     generator: Generator
     wanted: Wanted
     tree: Tree | None
-    record: Record | None
-
-
-@frozen
-class _Removal:
-    """What was written is to be removed."""
-
-    tree: Tree
-    record: Record
 
 
 class _ArgumentError(Exception):
@@ -64,13 +56,16 @@ def run(args: Sequence[str], environ: Mapping[str, str], out: TextIO, err: TextI
 
     Files, or what became of them, go to ``out``; notes and problems to ``err``.
     """
+    if remove_command.wanted(args):
+        problems = remove_command.run(args, CLIENTS, out)
+        for text in problems:
+            print(f"{NAME}: {text}", file=err)
+        return 1 if problems else 0
     findings = Findings()
     notes: list[str] = []
     try:
         order = _read(args, environ, findings, notes)
-        if isinstance(order, _Removal):
-            _remove(order, findings, out)
-        elif order is not None:
+        if order is not None:
             _do(order, findings, notes, out)
     except _ArgumentError as error:
         findings.problems.append(str(error))
@@ -107,22 +102,22 @@ def _parser() -> _Parser:
         help="a registry to mirror, in place of those of the file; repeatable",
     )
     parser.add_argument(
+        remove_command.OPTION,
+        metavar="DIR",
+        help="undo what --write has written below this directory: remove the files, and restore "
+        "those that were there before; takes no other option",
+    )
+    parser.add_argument(
         "--write",
         metavar="DIR",
         help="write the files below this directory as if it were /, and keep those that were there",
-    )
-    parser.add_argument(
-        "--remove",
-        metavar="DIR",
-        help="undo what --write has written below this directory: remove the files, and restore "
-        "those that were there before",
     )
     return parser
 
 
 def _read(
     args: Sequence[str], environ: Mapping[str, str], findings: Findings, notes: list[str]
-) -> _Order | _Removal | None:
+) -> _Order | None:
     """Check everything; ``None`` when there was a problem."""
     options, others = _parser().parse_known_args(args)
     reader = OptionReader(
@@ -133,8 +128,6 @@ def _read(
     if others:
         findings.problem("not understood", " ".join(shown(other) for other in others))
     generator = _client(options.client, findings)
-    if options.remove is not None:
-        return _removal(reader, options.client, findings)
     mirror = _mirror(reader)
     upstreams = _upstreams(reader)
     names = _names(reader, upstreams, notes)
@@ -143,23 +136,10 @@ def _read(
         return None
     registries, left_out = choose_registries(names, upstreams)
     notes += left_out
-    tree = Tree(write[1]) if write else None
+    tree = RecordedTree(write[1], str(options.client)) if write else None
     # What is printed is for any machine, and what is on this one may hold secrets.
     existing = tree.read if tree else lambda _: None
-    record = Record(tree, options.client) if tree else None
-    return _Order(generator, Wanted(mirror, registries, existing), tree, record)
-
-
-def _removal(reader: OptionReader, client: str | None, findings: Findings) -> _Removal | None:
-    """What is to be removed; the other options are not needed for it."""
-    remove = reader.flag("remove")
-    for other in ("mirror", "namespace", "upstream-config-file", "write"):
-        if reader.raw(other) is not None:
-            findings.problem("--remove", f"cannot be combined with --{other}")
-    if findings.problems or client is None or remove is None:
-        return None
-    tree = Tree(remove[1])
-    return _Removal(tree, Record(tree, client))
+    return _Order(generator, Wanted(mirror, registries, existing), tree)
 
 
 def _client(name: str | None, findings: Findings) -> Generator | None:
@@ -224,10 +204,10 @@ def _do(order: _Order, findings: Findings, notes: list[str], out: TextIO) -> Non
     notes += made.notes
     if not made.files:
         notes.append("there is nothing to configure")
-    if tree is None or order.record is None:
+    if tree is None:
         _print(made, out)
     else:
-        _write(tree, order.record, made, findings, out)
+        _write(tree, made, findings, out)
 
 
 def _print(made: Configuration, out: TextIO) -> None:
@@ -235,26 +215,10 @@ def _print(made: Configuration, out: TextIO) -> None:
     print("\n".join(texts), end="", file=out)
 
 
-def _remove(removal: _Removal, findings: Findings, out: TextIO) -> None:
-    """Undo what was written, up to the first file that cannot be removed."""
-    removed = 0
-    try:
-        for each in removal.record.remove():
-            print(f"{each.place}: {each.outcome}", file=out)
-            removed += 1
-    except Unusable as error:
-        findings.problem(removal.tree.place(error.path), error.reason)
-        return
-    if not removed:
-        print("there is nothing to remove", file=out)
-
-
-def _write(
-    tree: Tree, record: Record, made: Configuration, findings: Findings, out: TextIO
-) -> None:
+def _write(tree: Tree, made: Configuration, findings: Findings, out: TextIO) -> None:
     for path, text in made.files.items():
         try:
-            written = record.write(path, text)
+            written = tree.write(path, text)
         except Unusable as error:
             findings.problem(tree.place(error.path), error.reason)
             continue

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 from attrs import asdict, frozen
 
@@ -35,24 +36,24 @@ class Removed:
     outcome: str
 
 
-class Record:
-    """The files that setup has written for one client below the root of ``tree``."""
+class RecordedTree(Tree):
+    """A tree that records what setup writes into it for one client."""
 
-    def __init__(self, tree: Tree, client: str) -> None:
-        self._tree = tree
-        self.path = f"{FOLDER}/{client}.json"
+    def __init__(self, root: str, client: str, now: Callable[[], float] = time.time) -> None:
+        super().__init__(root, now)
+        self._record = f"{FOLDER}/{client}.json"
 
-    def write(self, path: str, text: str) -> Written:
-        """Write a file as `Tree.write` does, and record it.
+    def write(self, path: str, text: str, *, keep: bool = True) -> Written:
+        """Write a file as `Tree` does, and record it.
 
         A file that setup has written and nobody has changed since is not kept as a backup: the one
         that is restored in the end is what was there before setup came.  `Unusable` if the file or
         the record cannot be written.
         """
         entries = self._read()
-        entry, found = entries.get(path), self._tree.read(path)
+        entry, found = entries.get(path), self.read(path)
         ours = entry is not None and found is not None and _sha256(found) == entry.sha256
-        written = self._tree.write(path, text, keep=not ours)
+        written = super().write(path, text, keep=keep and not ours)
         if written.changed:
             backup = written.backup and os.path.basename(written.backup)
             if entry is not None and ours:
@@ -61,7 +62,7 @@ class Record:
             self._save(entries)
         return written
 
-    def remove(self) -> Iterator[Removed]:
+    def undo(self) -> Iterator[Removed]:
         """Undo every write, and say for each file what became of it.
 
         A file that somebody has changed since stays as it is.  After `Unusable` the record still has
@@ -69,39 +70,39 @@ class Record:
         """
         entries = self._read()
         for path, entry in list(entries.items()):
-            outcome = self._remove(path, entry)
+            outcome = self._undo(path, entry)
             del entries[path]
             if entries:
                 self._save(entries)
             else:
-                self._tree.remove(self.path)
-            yield Removed(self._tree.place(path), outcome)
+                self.remove(self._record)
+            yield Removed(self.place(path), outcome)
 
-    def _remove(self, path: str, entry: _Entry) -> str:
-        found = self._tree.read(path)
+    def _undo(self, path: str, entry: _Entry) -> str:
+        found = self.read(path)
         if found is None:
             return "was removed before"
         if _sha256(found) != entry.sha256:
             return "has been changed since setup wrote it, and stays"
         if entry.backup is None:
-            self._tree.remove(path)
+            self.remove(path)
             return "removed"
-        self._tree.restore(path, entry.backup)
+        self.restore(path, entry.backup)
         return f"restored from {entry.backup}"
 
     def _save(self, entries: dict[str, _Entry]) -> None:
         document = {path: asdict(entry) for path, entry in entries.items()}
-        self._tree.write(self.path, json.dumps(document, indent=2) + "\n", keep=False)
+        super().write(self._record, json.dumps(document, indent=2) + "\n", keep=False)
 
     def _read(self) -> dict[str, _Entry]:
-        data = self._tree.read(self.path)
+        data = self.read(self._record)
         if data is None:
             return {}
         try:
             document = json.loads(data)
             return {_path(path): _entry(value) for path, value in document.items()}
         except (ValueError, AttributeError, TypeError, RecursionError):
-            raise Unusable(self.path, "is not a record of what setup has written") from None
+            raise Unusable(self._record, "is not a record of what setup has written") from None
 
 
 def _path(text: str) -> str:

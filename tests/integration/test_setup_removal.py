@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 from oci_registry.setup.nouns import Unusable
-from oci_registry.setup.removal import FOLDER, Record
-from oci_registry.setup.writer import Tree
+from oci_registry.setup.removal import FOLDER, RecordedTree
 from tests.integration.test_setup_writer import NOW, PATH, STAMP, TreeTestCase
 
 
@@ -15,12 +14,12 @@ class Removing(TreeTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.record = Record(self.tree, "client")
+        self.record = RecordedTree(str(self.root), "client", lambda: NOW)
         self.recorded = self.root / FOLDER[1:] / "client.json"
 
     def outcomes(self) -> list[str]:
         """Remove everything and return what became of it."""
-        removed = list(self.record.remove())
+        removed = list(self.record.undo())
         self.assertEqual({str(self.file)} if removed else set(), {each.place for each in removed})
         return [each.outcome for each in removed]
 
@@ -85,7 +84,7 @@ class Removing(TreeTestCase):
         self.put("theirs")
         self.record.write(PATH, "ours")
         (self.file.parent / f"config.bak-{STAMP}").unlink()
-        error = self.assertRaises(Unusable, list, self.record.remove())
+        error = self.assertRaises(Unusable, list, self.record.undo())
         self.assertEqual(f"/etc/client/config.bak-{STAMP}", error.path)
         self.assertEqual("No such file or directory", error.reason)
         self.assertEqual("ours", self.file.read_text())
@@ -94,13 +93,13 @@ class Removing(TreeTestCase):
     def test_next_time(self) -> None:
         """The record outlives the process that has written it."""
         self.record.write(PATH, "ours")
-        again = Record(Tree(str(self.root), lambda: NOW), "client")
-        self.assertEqual(["removed"], [each.outcome for each in again.remove()])
+        again = RecordedTree(str(self.root), "client", lambda: NOW)
+        self.assertEqual(["removed"], [each.outcome for each in again.undo()])
 
     def test_records_of_clients(self) -> None:
         """Each client has a record of its own."""
         self.record.write(PATH, "ours")
-        self.assertEqual([], list(Record(self.tree, "other").remove()))
+        self.assertEqual([], list(RecordedTree(str(self.root), "other").undo()))
         self.assertTrue(self.file.exists())
 
     def test_broken_record(self) -> None:
@@ -121,7 +120,7 @@ class Removing(TreeTestCase):
             self.recorded.parent.mkdir(parents=True, exist_ok=True)
             self.recorded.write_text(document)
             before = self.everything()
-            error = self.assertRaises(Unusable, list, self.record.remove())
+            error = self.assertRaises(Unusable, list, self.record.undo())
             self.assertEqual("is not a record of what setup has written", error.reason)
             self.assertRaises(Unusable, self.record.write, PATH, "ours")
             self.assertEqual(before, self.everything())

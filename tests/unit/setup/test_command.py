@@ -264,10 +264,12 @@ class Removing(CommandTestCase):
     def test_alone(self) -> None:
         """It takes a client and no other option."""
         self.assertEqual(
-            ["--remove: cannot be combined with --mirror"],
+            [f"--remove: takes a client and no other option: {' '.join(map(ascii, MIRROR))}"],
             self.problems("k3s", "--remove", str(self.root), *MIRROR),
         )
         self.assertIn("the client: is missing", self.problems("--remove", str(self.root))[0])
+        self.assertIn("'k4s' is not known", self.problems("k4s", f"--remove={self.root}")[0])
+        self.assertIn("expected one argument", self.problems("k3s", "--remove")[0])
         self.assertEqual(["--remove: is empty"], self.problems("k3s", "--remove", ""))
 
     def test_cannot(self) -> None:
