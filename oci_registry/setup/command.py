@@ -13,7 +13,6 @@ from oci_registry.config.names import parse_namespace, parse_url
 from oci_registry.config.options import OptionReader
 from oci_registry.config.settings import BUILTIN_UPSTREAMS, CATCH_ALL, UpstreamSettings
 from oci_registry.config.upstreams import load_upstreams
-from oci_registry.setup import remove_command
 from oci_registry.setup.clients import CLIENTS
 from oci_registry.setup.nouns import (
     Configuration,
@@ -24,6 +23,7 @@ from oci_registry.setup.nouns import (
     choose_registries,
 )
 from oci_registry.setup.removal import RecordedTree
+from oci_registry.setup.remove_command import REMOVE, remove, wants_removal
 from oci_registry.setup.writer import Tree
 from oci_registry.spec.errors import shown
 
@@ -56,8 +56,8 @@ def run(args: Sequence[str], environ: Mapping[str, str], out: TextIO, err: TextI
 
     Files, or what became of them, go to ``out``; notes and problems to ``err``.
     """
-    if remove_command.wanted(args):
-        problems = remove_command.run(args, CLIENTS, out)
+    if wants_removal(args):
+        problems = remove(args, CLIENTS, out)
         for text in problems:
             print(f"{NAME}: {text}", file=err)
         return 1 if problems else 0
@@ -102,7 +102,7 @@ def _parser() -> _Parser:
         help="a registry to mirror, in place of those of the file; repeatable",
     )
     parser.add_argument(
-        remove_command.OPTION,
+        REMOVE,
         metavar="DIR",
         help="undo what --write has written below this directory: remove the files, and restore "
         "those that were there before; takes no other option",

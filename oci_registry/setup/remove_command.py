@@ -10,22 +10,22 @@ from oci_registry.setup.nouns import Unusable
 from oci_registry.setup.removal import RecordedTree
 from oci_registry.spec.errors import shown
 
-OPTION = "--remove"
+REMOVE = "--remove"
 
 
-def wanted(args: Sequence[str]) -> bool:
+def wants_removal(args: Sequence[str]) -> bool:
     """Whether the arguments of setup ask for a removal."""
-    return any(each.partition("=")[0] == OPTION for each in args)
+    return any(each.partition("=")[0] == REMOVE for each in args)
 
 
-def run(args: Sequence[str], clients: Collection[str], out: TextIO) -> list[str]:
+def remove(args: Sequence[str], clients: Collection[str], out: TextIO) -> list[str]:
     """Remove what setup has written; return what is wrong, a sentence each.
 
     What became of the files goes to ``out``.  It ends at the first file that cannot be removed.
     """
     parser = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("client", nargs="?")
-    parser.add_argument(OPTION)
+    parser.add_argument(REMOVE)
     try:
         options, others = parser.parse_known_args(args)
     except ArgumentError as error:
@@ -33,10 +33,10 @@ def run(args: Sequence[str], clients: Collection[str], out: TextIO) -> list[str]
     problems = []
     if others:
         problems.append(
-            f"{OPTION}: takes a client and no other option: {' '.join(map(shown, others))}"
+            f"{REMOVE}: takes a client and no other option: {' '.join(map(shown, others))}"
         )
     if not options.remove.strip():
-        problems.append(f"{OPTION}: is empty")
+        problems.append(f"{REMOVE}: is empty")
     if options.client not in clients:
         known = f"known are {', '.join(clients)}"
         named = "is missing" if options.client is None else f"{shown(options.client)} is not known"
