@@ -68,8 +68,11 @@ class Node:
                 check=False,
                 capture_output=True,
                 text=True,
-                env={"PATH": f"{PROGRAMS}{os.pathsep}/usr/bin:/bin", "PYTHONPATH": SOURCE}
-                | environment,
+                env={
+                    "PATH": f"{PROGRAMS}{os.pathsep}/usr/bin:/bin",
+                    "PYTHONPATH": SOURCE,
+                    **environment,
+                },
             )
         finally:
             for pod, node in moved:
