@@ -109,8 +109,8 @@ class Starting(ChartTestCase):
         """Metrics are at their own port, and clients do not get them."""
         process = await self.start()
         self.assertEqual(404, await self.status("/metrics"))
-        await until(lambda: process.output.count(b"starting on ") == 2)
-        _, port = re.findall(rb"starting on (\d+)", process.output)
+        await until(lambda: b"metrics are served on " in process.output)
+        (port,) = re.findall(rb"metrics are served on \S+:(\d+) only", process.output)
         for path, status in (("/metrics", 200), ("/healthz", 200), ("/readyz", 200), ("/v2/", 404)):
             admin = HTTPConnection("127.0.0.1", int(port))
             self.assertEqual(status, await self.blocking(admin, path), path)

@@ -45,9 +45,9 @@ class HealthCheck(TestCase):
         options = [each for place in more for each in ("--listen", place)]
         daemon = DaemonProcess(reactor, self.folder / "root", "registry.example", *options)
         self.addCleanup(daemon.end)
-        await until(lambda: len(re.findall(rb"starting on", daemon.output)) == 5)
-        ports = [int(each) for each in re.findall(rb"starting on (\d+)\n", daemon.output)]
-        plain, six, tls, proxied = ports
+        await until(lambda: b"storing in" in daemon.output)
+        ports = re.findall(rb"https?://\S+?:(\d+)\b", daemon.output)
+        plain, six, tls, proxied = map(int, ports)
         forms = (
             {"LISTEN": f"127.0.0.1:{plain}"},
             {"LISTEN": f"localhost:{plain} 127.0.0.1:1"},
