@@ -227,6 +227,7 @@ class Notes(ChartTestCase):
             "daemonset": "http://127.0.0.1:5000",
             "daemonset-s3": "http://127.0.0.1:80",
             "tls": "https://ADDRESS:443",
+            "http-route": "https://images.example.com",
             "ingress-acme": "https://images.example.com",
         }.items():
             self.check(mirror, "docker.io", rest=True, values=values)
