@@ -70,6 +70,7 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("docker build", How.ENGINE),
         ("helm install", How.CLUSTER),
         ("helm install", How.CLUSTER),
+        ("helm upgrade", How.CLUSTER),
         ("helm get notes", How.CLUSTER),
         ("oci-registry setup containerd", How.RUN),
         ("crictl pull", How.CLUSTER),
@@ -110,6 +111,13 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("openssl req", How.RUN),
         ("oci-registry --listen haproxy:", How.DAEMON),
         ("curl -sI https://mirror.example/", How.RUN),
+    ],
+    "docs/how-to/upgrade.md": [
+        ("oci-registry --check-config", How.RUN),
+        ("/opt/oci-registry/bin/pip install", How.MACHINE),
+        ("helm upgrade", How.CLUSTER),
+        ("helm history", How.CLUSTER),
+        ("helm get values", How.CLUSTER),
     ],
     "docs/how-to/upgrade-from-the-original.md": [
         ("oci-registry --check-config", How.RUN),

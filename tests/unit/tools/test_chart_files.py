@@ -20,6 +20,10 @@ ROW = re.compile(r"\| `([^`]+)` \| (.+?) \| (.+) \|")
 FOREIGN = {
     "livenessProbe",
     "metrics.dashboard.labels",
+    "nodeSetup.nodeSelector",
+    "nodeSetup.resources",
+    "nodeSetup.securityContext",
+    "nodeSetup.updateStrategy",
     "podSecurityContext",
     "readinessProbe",
     "resources",
