@@ -49,13 +49,16 @@ def _parse_userinfo(text: str) -> Credentials:
     if not colon:
         raise ValueError(f"{_ACCEPTED}: a user name needs a password")
     try:
-        return make_credentials(
+        credentials = make_credentials(
             unquote(username, errors="strict"),
             unquote(password, errors="strict"),
             one_line=True,
         )
     except UnicodeDecodeError:
         raise ValueError("user name and password are not UTF-8 once they are decoded") from None
+    if credentials.ambiguous:
+        raise ValueError("the username holds a colon")
+    return credentials
 
 
 def parse_exception(text: str) -> str:

@@ -50,6 +50,11 @@ class Credentials:
     username: str
     password: str = field(repr=False)
 
+    @property
+    def ambiguous(self) -> bool:
+        """Whether the user name has a colon, which separates it from the password (RFC 7617 section 2)."""
+        return ":" in self.username
+
 
 @frozen
 class ProxySettings:
