@@ -40,6 +40,7 @@ from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.guard import GuardedDriver
 from oci_registry.storage.interfaces import IDriver
 from oci_registry.storage.manifests import ManifestStore
+from oci_registry.storage.original import OriginalManifests
 from oci_registry.storage.referrers import ReferrersStore
 from oci_registry.storage.tags import TagStore
 from oci_registry.storage.usage import Usage
@@ -96,6 +97,7 @@ class _Store:
     manifests: ManifestStore
     tags: TagStore
     referrers: ReferrersStore
+    originals: OriginalManifests
 
 
 @frozen
@@ -148,6 +150,7 @@ class _Builder:
             ManifestStore(driver, usage, reader),
             TagStore(driver),
             ReferrersStore(driver, usage),
+            OriginalManifests(driver, reader, self.reactor),
         )
 
     def table(self, reader: ManifestReader) -> UpstreamTable:
@@ -189,7 +192,7 @@ class _Builder:
             self.makers.transfer_limits,
         )
         records = RecordWriter(clock, health)
-        known = KnownManifests(store.manifests, store.tags, records, clock, health)
+        known = KnownManifests(store.manifests, store.tags, records, clock, health, store.originals)
         return _PullThrough(
             records,
             transfers,
