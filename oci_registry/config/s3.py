@@ -8,6 +8,7 @@ import re
 import stat
 import tempfile
 from collections.abc import Mapping
+from importlib.util import find_spec
 
 from oci_registry.config.files import check_certificates, check_directory, read_file
 from oci_registry.config.findings import Findings
@@ -35,6 +36,10 @@ _SPOOL = "oci-registry-spool"
 
 def load_s3(options: OptionReader) -> S3Settings:
     """The settings of a storage in a bucket; what is wrong becomes a problem."""
+    if find_spec("boto3") is None:
+        options.findings.problem(
+            "s3", "needs boto3, which is not installed: pip install 'oci-registry[s3]'"
+        )
     endpoint = _host(options)
     bucket = options.parsed("bucket", "S3_BUCKET", parse_bucket, "")
     if not options.source("bucket", "S3_BUCKET"):

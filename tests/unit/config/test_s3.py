@@ -109,6 +109,16 @@ class Layers(S3TestCase):
                 unset = self.load({**others, "bucket": "cache"}, {variable: blank})
                 self.assertEqual(unset, self.load(others), variable)
 
+    def test_without_boto3(self) -> None:
+        """Without the SDK a bucket is a problem that says what to install, beside all others."""
+        self.patch(s3, "find_spec", lambda name: None)
+        self.load({"region": "a b"})
+        first, second = self.findings.problems
+        self.assertEqual(
+            "s3: needs boto3, which is not installed: pip install 'oci-registry[s3]'", first
+        )
+        self.assertIn("s3 --region", second)
+
     def test_empty_flags(self) -> None:
         """An empty flag is a problem and told once, except that no host means AWS."""
         needed: dict[str, dict[str, object]] = {
