@@ -147,9 +147,9 @@ class TakingOver(MirrorTestCase):
         raw = self.registry.manifests["library/app", str(manifest)][0]
         data = original_file(manifest_of(raw))
         for reference in ("1", manifest):
-            path = self.root / original_key("docker.io", "library/app", reference)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+            file = self.root / original_key("docker.io", "library/app", reference)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
         before = self.files("manifests")
         await self.start()
         for path in (

@@ -128,12 +128,12 @@ class Looking(OriginalsTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.listed: list[str] = []
+        self.looked: list[str] = []
         self.gate: Deferred[None] | None = None
         listing = self.driver.list
 
         async def watched(prefix: str) -> AsyncIterator[ObjectInfo]:
-            self.listed.append(prefix)
+            self.looked.append(prefix)
             if self.gate is not None:
                 await self.gate
             async for info in listing(prefix):
@@ -145,13 +145,13 @@ class Looking(OriginalsTestCase):
         """The folder is looked for once, and where there is none nothing is looked up in it."""
         self.get(LATEST)
         self.get(LATEST)
-        self.assertEqual(["manifests"], self.listed)
+        self.assertEqual(["manifests"], self.looked)
         self.driver._objects.clear()
         self.originals = OriginalManifests(self.driver, ManifestReader(run_at_once), self.clock)
         self.patch(self.driver, "get", None)
         for _ in range(2):
             self.assertIsNone(self.get(LATEST))
-        self.assertEqual(2, len(self.listed))
+        self.assertEqual(2, len(self.looked))
 
     def test_failing(self) -> None:
         """A store that fails, or does not answer in time, is asked again after a minute."""
