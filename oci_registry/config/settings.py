@@ -281,7 +281,7 @@ class S3Settings:
         else:
             place = f"bucket {self.bucket} at {self.endpoint.partition('://')[2]}"
         if self.prefix:
-            place += f", below {self.prefix}"
+            place += f", prefix {self.prefix}"
         if isinstance(self.proxy, ProxySettings):
             place += f", through the proxy {self.proxy.authority}"
         return place
