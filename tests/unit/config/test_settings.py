@@ -125,7 +125,7 @@ class Storages(SynchronousTestCase):
             (evolve(bucket, endpoint="http://s3:9000"), "bucket cache at s3:9000"),
             (
                 evolve(bucket, endpoint="https://s3.example", prefix="a"),
-                "bucket cache at s3.example, below a",
+                "bucket cache at s3.example, prefix a",
             ),
         ):
             self.assertEqual(storage.description, text)
