@@ -44,6 +44,7 @@ from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.guard import GuardedDriver, LostThreads
 from oci_registry.storage.interfaces import IDriver
 from oci_registry.storage.manifests import ManifestStore
+from oci_registry.storage.original import OriginalManifests
 from oci_registry.storage.referrers import ReferrersStore
 from oci_registry.storage.tags import TagStore
 from oci_registry.storage.totals import StoredTotals
@@ -102,6 +103,7 @@ class _Store:
     tags: TagStore
     referrers: ReferrersStore
     totals: StoredTotals
+    originals: OriginalManifests
 
 
 @frozen
@@ -163,6 +165,7 @@ class _Builder:
             TagStore(driver),
             ReferrersStore(driver, usage),
             totals,
+            OriginalManifests(driver, reader, self.reactor),
         )
 
     def table(self, reader: ManifestReader) -> UpstreamTable:
@@ -207,7 +210,7 @@ class _Builder:
             self.makers.transfer_limits,
         )
         records = RecordWriter(clock, health)
-        known = KnownManifests(store.manifests, store.tags, records, clock, health)
+        known = KnownManifests(store.manifests, store.tags, records, clock, health, store.originals)
         return _PullThrough(
             StoreWatch(store.driver, health, metrics, clock),
             records,

@@ -73,13 +73,13 @@ class Daemon(Service):
     async def _log_start(self) -> None:
         """Log where the daemon listens, what it mirrors and where it stores that."""
         settings = self._settings
+        urls = [port.endpoint.url for port in self.parts.ports]
         place = settings.storage.description
         if isinstance(settings.storage, FilesystemSettings):
             measured = self.parts.lanes.housekeeping(free_space, settings.storage.root)
             with suppress(DeferredTimeout):
                 free = await measured.addTimeout(FREE_SPACE_TIMEOUT, self._reactor)
                 place = place if free is None else f"{place} ({free} free)"
-        urls = [port.endpoint.url for port in self.parts.ports]
         clients, admins = urls[: len(settings.listen)], urls[len(settings.listen) :]
         self._log.info(
             "oci-registry {version} on {listen}, mirroring {registries}, storing in {place}",

@@ -131,6 +131,12 @@ class S3Options(_StorageOptions):
             None,
             "the most connections to the server (S3_CONNECTIONS; default 32)",
         ],
+        [
+            "proxy",
+            None,
+            None,
+            "proxy to the server: a URL, none or environment (S3_PROXY; none, on AWS environment)",
+        ],
     ]
 
 

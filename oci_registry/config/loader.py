@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from oci_registry.config.catch_all import catch_all_of
 from oci_registry.config.egress import load_egress
 from oci_registry.config.findings import Findings
-from oci_registry.config.listen import explain, parse_listen, same_place
+from oci_registry.config.listen import explain, parse_listen, same_place, split_places
 from oci_registry.config.names import parse_namespace
 from oci_registry.config.options import Flags, OptionReader
 from oci_registry.config.settings import (
@@ -65,7 +65,7 @@ class _Loader(OptionReader):
         flagged = self.raw(flag)
         if isinstance(flagged, list) and flagged:
             return [(f"--{flag}", str(place)) for place in flagged]
-        return [(variable, place) for place in self.environ.get(variable, "").split()]
+        return [(variable, place) for place in split_places(self.environ.get(variable, ""))]
 
     def _endpoint(self, source: str, place: str, check: Callable[[str], None]) -> str | None:
         try:

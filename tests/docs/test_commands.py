@@ -101,6 +101,8 @@ class Daemons(Scripts):
             bucket = s3.new_bucket(self.mktemp())
             script = script.replace("https://s3.example.com", bucket.endpoint or "")
             script = script.replace("--bucket oci-registry", f"--bucket {bucket.bucket}")
+            # There is no proxy here that would pass requests on.
+            script = script.replace("S3_PROXY=http://proxy.example.com:3128", "S3_PROXY=none")
             environment = {
                 "S3_HOST": bucket.endpoint or "",
                 "S3_ACCESS_KEY": bucket.access_key or "",

@@ -40,11 +40,12 @@ class Watching(MirrorTestCase):
             await until(lambda: len(self.files("blobs")) == 1)
         await self.client.get("/v2/library/app/manifests/2")
         got = await self.metrics()
+        # The parser adds _total to the names of all counters.
         for sample, expected in (
-            (("manifest_cache_misses", "docker.io"), 1),
-            (("manifest_cache_hits", "docker.io"), 1),
-            (("blob_cache_misses", "docker.io"), 1),
-            (("blob_cache_hits", "docker.io"), 1),
+            (("manifest_cache_misses_total", "docker.io"), 1),
+            (("manifest_cache_hits_total", "docker.io"), 1),
+            (("blob_cache_misses_total", "docker.io"), 1),
+            (("blob_cache_hits_total", "docker.io"), 1),
             (("oci_registry_requests_total", "GET", "manifest", "200"), 2),
             (("oci_registry_requests_total", "GET", "manifest", "404"), 1),
             (("oci_registry_requests_total", "GET", "blob", "200"), 2),

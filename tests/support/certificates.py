@@ -104,4 +104,4 @@ class Changing:
         self.certified = certified
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
-        return self.certified.server().serverConnectionForTLS(tlsProtocol)
+        return SSL.Connection(self.certified.server().getContext(), None)

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from oci_registry.config.settings import S3Settings
+from oci_registry.config.settings import ProxySettings, S3Settings
 from oci_registry.tap import Options
 
 from .config.support import SECRET, pem
@@ -31,6 +31,7 @@ class Bucket(TapTestCase):
                 *("--prefix", "team/a", "--addressing", "virtual", "--ca-file", ca),
                 *("--spool", self.root, "--redirect", "--redirect-ranges"),
                 *("--redirect-host", "https://s3.example", "--s3-connections", "64"),
+                *("--proxy", "https://proxy:3128"),
             ]
         )
         self.assertEqual(
@@ -49,6 +50,7 @@ class Bucket(TapTestCase):
                 redirect_ranges=True,
                 redirect_endpoint="https://s3.example",
                 connections=64,
+                proxy=ProxySettings("proxy", 3128, tls=True),
             ),
         )
         self.assertEqual(options.settings.warnings, ())
@@ -89,6 +91,7 @@ class Bucket(TapTestCase):
             ("--redirect-ranges", "S3_REDIRECT_RANGES", "off"),
             ("--redirect-host=", "S3_REDIRECT_HOST", "--host"),
             ("--s3-connections=", "S3_CONNECTIONS", "32"),
+            ("--proxy=", "S3_PROXY", "environment"),
         ):
             found = text.find(f" {flag} ")
             self.assertGreater(found, 0, flag)

@@ -259,6 +259,8 @@ class Listening(LoaderTestCase):
         old, new = {"PORT": "1"}, {"PORT": "1", "LISTEN": ":2 :3"}
         self.assertEqual(self.load(environ=old).listen, ("tcp:1:interface=0.0.0.0",))
         self.assertEqual(self.load(environ=new).listen, ("tcp:2", "tcp:3"))
+        path = {"LISTEN": "unix:/run/my dir/a:b.sock"}
+        self.assertEqual(self.load(environ=path).listen, ("unix:/run/my dir/a\\:b.sock",))
         self.assertEqual(self.load({"port": "4"}, new).listen, ("tcp:4:interface=0.0.0.0",))
         self.assertEqual(self.load({"listen": [":5", ":6"]}, new).listen, ("tcp:5", "tcp:6"))
         self.assertEqual(self.load({"listen": [], "port": None}, new).listen, ("tcp:2", "tcp:3"))
