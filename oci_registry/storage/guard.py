@@ -76,6 +76,7 @@ class _GuardedWriter:
         self, writer: IObjectWriter, reads: Direction, writes: Direction, limits: StoreLimits
     ) -> None:
         self.append: Callable[[bytes], None] = writer.append
+        self.read_now: Callable[[int, int], bytes | None] = writer.read_now
         self.close: Callable[[], None] = writer.close
         self._writer = writer
         self._reads = reads

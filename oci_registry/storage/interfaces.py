@@ -68,6 +68,9 @@ class IObjectWriter(Interface):
     def read(offset: int, length: int) -> Deferred[bytes]:
         """Return bytes that were appended, before and after the commit or cancel, until it is closed."""
 
+    def read_now(offset: int, length: int) -> bytes | None:
+        """Return the same as `read` if that needs no waiting; else None. Never raises."""
+
     def commit() -> Deferred[None]:
         """Make the object durable and visible as a whole, sealed, replacing an older one.
 

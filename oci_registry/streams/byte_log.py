@@ -98,7 +98,9 @@ class ByteLog:
         available = min(limit, self.visible_to(None) - position)
         recent = self._window.get(position, available)
         if recent is None and self.file is not None and position < self.stored:
-            return self.file.read(position, min(available, self.stored - position))
+            available = min(available, self.stored - position)
+            at_hand = self.file.read_now(position, available)
+            return self.file.read(position, available) if at_hand is None else at_hand
         return recent
 
     def can_follow(self, position: int) -> bool:

@@ -16,6 +16,9 @@ class GrowingFile(Protocol):
     def read(self, offset: int, length: int) -> Deferred[bytes]:
         """Read up to *length* bytes, off the reactor; what was appended before can be read."""
 
+    def read_now(self, offset: int, length: int) -> bytes | None:
+        """Return the same as `read` if that needs no waiting; else None. Never raises."""
+
     def close(self) -> None:
         """Give the file's resources back; what was committed stays. Idempotent."""
 

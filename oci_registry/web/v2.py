@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
@@ -34,6 +35,8 @@ _LABELS = {
     TagsRoute: "tags",
     ReferrersRoute: "referrers",
 }
+_parse_route = lru_cache(maxsize=512)(parse_route)
+"""Clients ask for the same few images again and again. An entry has at most 8 KiB; errors are not kept."""
 _BASE = Reply(200, content("application/json", 2), b"{}")
 """The reply at ``/v2/``, which does not depend on any upstream."""
 
@@ -65,7 +68,7 @@ class V2(Answering):
         try:
             check_method(request)
             path, _, query = request.uri.partition(b"?")
-            route = parse_route(path, query)
+            route = _parse_route(path, query)
             label = _LABELS[type(route)]
             await self._pace.turn()
             if isinstance(route, BaseRoute):

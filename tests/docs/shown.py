@@ -57,6 +57,11 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("oci-registry setup docker", How.RUN),
         ("docker pull", How.CLIENT),
     ],
+    "docs/how-to/docker-hub.md": [
+        ("chmod 600 upstreams.yaml docker-hub-token", How.DAEMON),
+        ("export UPSTREAM_CREDENTIALS=", How.RUN),
+        ("curl --silent http://127.0.0.1:8080/metrics", How.RUN),
+    ],
     "docs/how-to/k3s.md": [
         ("oci-registry setup k3s", How.RUN),
         ("k3s crictl pull", How.CLIENT),

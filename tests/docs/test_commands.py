@@ -216,6 +216,10 @@ class Commands(Scripts):
         days = re.findall(r"^ +0 MiB unused for more than (\d+) days$", done.output, re.M)
         self.assertEqual(["0", "3", "7", "14"], days)
 
+    def budget(self, block: Block, machine: Machine, done: Done) -> None:
+        """The metrics of the registry's budget of requests are there."""
+        self.assertIn("oci_registry_upstream_ratelimit_remaining", done.output)
+
     def greeted(self, block: Block, machine: Machine, done: Done) -> None:
         """The registry says hello over TLS, with a certificate that is believed."""
         self.assertIn("{}", done.output)
@@ -240,6 +244,7 @@ _OUTCOMES: dict[str, Outcome] = {
     "oci-registry setup": Commands.set_up,
     "rsync": Commands.copied,
     "chmod -R": Commands.writable,
+    "curl --silent": Commands.budget,
     "curl http": Commands.registry_answers,
     "curl -sI https://mirror.example": Commands.image_through,
     "oci-registry --check-config": Commands.configuration,

@@ -54,6 +54,9 @@ class _MemoryWriter:
     def read(self, offset: int, length: int) -> Deferred[bytes]:
         return succeed(bytes(self._data[offset : offset + length]))
 
+    def read_now(self, offset: int, length: int) -> bytes | None:
+        return None
+
     def commit(self) -> Deferred[None]:
         if self._driver.broken is not None:
             self._failed = True

@@ -59,7 +59,10 @@ class FileWriter:
             raise
 
     def read(self, offset: int, length: int) -> Deferred[bytes]:
-        return self._descriptor.read_soon(offset, length)
+        return self._descriptor.read(offset, length)
+
+    def read_now(self, offset: int, length: int) -> bytes | None:
+        return self._descriptor.read_now(offset, length)
 
     def commit(self) -> Deferred[None]:
         committing = self._driver.lanes.commit(as_store_error, self._commit)

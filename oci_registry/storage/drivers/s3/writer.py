@@ -76,7 +76,11 @@ class S3Writer:
 
     def read(self, offset: int, length: int) -> Deferred[bytes]:
         """Read what was appended, from the spool."""
-        return self._spool.read_soon(offset, length)
+        return self._spool.read(offset, length)
+
+    def read_now(self, offset: int, length: int) -> bytes | None:
+        """Read what was appended, from the page cache."""
+        return self._spool.read_now(offset, length)
 
     # -- ending
 
