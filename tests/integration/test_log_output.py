@@ -63,9 +63,9 @@ class Pipes(SynchronousTestCase):
         self.assertGreater(output._dropped, 0)
         due = 0
         for line in self.read(output):
-            number, _, rest = line.strip().partition(" ")
+            count, _, rest = line.strip().partition(" ")
             if rest == "dropped":
-                due += int(number)
+                due += int(count)
             else:
                 self.assertEqual(f"{due:>8}{LINE}", line)
                 due += 1

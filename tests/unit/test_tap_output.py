@@ -11,7 +11,7 @@ import yaml
 from twisted.scripts.twistd import ServerOptions
 
 from oci_registry import __version__, service
-from oci_registry.command_options import OTHERS
+from oci_registry.command_options import OTHERS, FilesystemOptions, S3Options
 from oci_registry.setup.command import run
 from oci_registry.tap import Options
 
@@ -55,9 +55,8 @@ class Help(TapTestCase):
 
     def test_grouped(self) -> None:
         """Every option is in one group, of the daemon and of each storage."""
-        options = Options({})
-        for parser in (options, *(parser() for _, _, parser, _ in options.subCommands)):
-            groups = [*parser.groups, *([] if parser is options else [OTHERS])]
+        for parser in (Options({}), FilesystemOptions(), S3Options()):
+            groups = [*parser.groups, *([] if isinstance(parser, Options) else [OTHERS])]
             flags = [f"{flag}{'=' if value else ''}" for g in groups for flag, value in g.flags]
             self.assertEqual(sorted(parser.longOpt), sorted(flags))
 
