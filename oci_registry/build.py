@@ -37,6 +37,7 @@ from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.reload import Following, Reloader, lifetimes_of
 from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
+from oci_registry.startup import KnownEndpoint
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.guard import GuardedDriver
 from oci_registry.storage.interfaces import IDriver
@@ -167,6 +168,7 @@ class _Builder:
             self.metrics,
             reader,
             host_at,
+            self.makers.upstream_limits,
         )
         table = UpstreamTable(
             settings.upstreams,
@@ -235,6 +237,7 @@ class _Builder:
         ):
             for endpoint in endpoints:
                 port = listening(_with_backlog(endpoint), factory, self.reactor)
+                port.endpoint = KnownEndpoint(endpoint, port.endpoint)
                 port.setServiceParent(ports)
         return ports
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
-from attrs import frozen
+from attrs import define
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import (
     FileLogObserver,
@@ -26,12 +26,14 @@ from twisted.python.failure import Failure
 from oci_registry.log_output import Output
 
 
-@frozen
+# One is made for each response, and a frozen one costs three times as much.
+@define
 class AccessEntry:
-    """What the access log tells of a response: *sent* bytes of body, *seconds* from the request on.
+    """What the access log says of a response: *sent* bytes of body, *seconds* from the request on.
 
-    What comes from the client holds printable ASCII only, and no quotes. *namespace*: whose content
-    it is about; *outcome*: what the cache was good for. None where that is not known.
+    What comes from the client holds printable ASCII only, and no quotes. *namespace*: the registry that
+    was meant; *outcome*: of the cache; *error*: why the response is an error or incomplete, on one line
+    and without secrets. None where there is none.
     """
 
     client: str
@@ -44,6 +46,7 @@ class AccessEntry:
     agent: str
     namespace: str | None
     outcome: str | None
+    error: str | None
 
 
 _INTERNAL = frozenset(
@@ -103,7 +106,7 @@ class AccessLog:
     """One line per response, written without an event: it is the larger part of what the log costs.
 
     *form*: "text" and "json" are like the other lines, "combined" is what web servers write, with
-    three fields more. *output* None: no access log.
+    three fields more, and four for errors. *output* None: no access log.
     """
 
     def __init__(self, output: Output | None, form: str, clock: IReactorTime) -> None:
@@ -139,8 +142,15 @@ _COMBINED_MOMENT = "%d/%b/%Y:%H:%M:%S +0000"
 def _text_line(entry: AccessEntry, moment: str, millis: int) -> str:
     return (
         f'{moment}.{millis:03d}Z info {_one_line(entry.client)} "{entry.method} {entry.uri}" '
-        f'{entry.status} {entry.sent} {entry.seconds:.3f} "{entry.agent}"\n'
+        f'{entry.status} {entry.sent} {entry.seconds:.3f} "{entry.agent}"'
+        f"{f' cache={entry.outcome}' if entry.outcome else ''}{_error(entry)}\n"
     )
+
+
+def _error(entry: AccessEntry) -> str:
+    """Return the end of a line for a response that is an error or incomplete, else nothing."""
+    # Quoted as in JSON, so that it can neither end itself nor the line.
+    return "" if entry.error is None else f" error={json.dumps(entry.error)}"
 
 
 def _json_line(entry: AccessEntry, moment: str, millis: int) -> str:
@@ -157,6 +167,7 @@ def _json_line(entry: AccessEntry, moment: str, millis: int) -> str:
         "agent": entry.agent,
         "namespace": entry.namespace,
         "cache": entry.outcome,
+        "error": entry.error,
     }
     return json.dumps(fields) + "\n"
 
@@ -166,7 +177,7 @@ def _combined_line(entry: AccessEntry, moment: str, _millis: int) -> str:
     return (
         f'{_one_line(entry.client)} - - [{moment}] "{entry.method} {entry.uri} {entry.protocol}" '
         f'{entry.status} {entry.sent} "-" "{entry.agent}" '
-        f"{entry.namespace or '-'} {entry.outcome or '-'} {entry.seconds:.3f}\n"
+        f"{entry.namespace or '-'} {entry.outcome or '-'} {entry.seconds:.3f}{_error(entry)}\n"
     )
 
 
@@ -194,21 +205,16 @@ def build_observer(level: str, style: str, output: Output) -> ILogObserver:
     """
     write = FileLogObserver(cast(TextIO, output), format_json if style == "json" else format_text)
     least = LogLevelFilterPredicate(defaultLogLevel=_at_least(level))
-    # Twisted tells of every connection it makes; what matters of those is logged by us.
-    least.setLogLevelForNamespace("twisted", max(LogLevel.warn, _at_least(level)))
-    unwanted: Any = _no_event if level == "off" else _no_plugin_cache
-    return cast(ILogObserver, FilteringLogObserver(write, [unwanted, least]))
+    # Twisted logs every port and every connection, and what it cannot write to its cache of plugins;
+    # what matters of those is logged by us.
+    for namespace in ("twisted", "log_legacy"):
+        least.setLogLevelForNamespace(namespace, max(LogLevel.warn, _at_least(level)))
+    predicates: list[Any] = [_no_event, least] if level == "off" else [least]
+    return cast(ILogObserver, FilteringLogObserver(write, predicates))
 
 
 def _no_event(_: LogEvent) -> Any:
     return PredicateResult.no
-
-
-def _no_plugin_cache(event: LogEvent) -> Any:
-    """Leave out that Twisted cannot write its cache of plugins: it only makes the start faster."""
-    # An event of the older API, whose text is in a field of that name.
-    of_cache = str(event.get("format", "")).startswith("Unable to write to plugin cache")
-    return PredicateResult.no if of_cache else PredicateResult.maybe
 
 
 def observe_application(application: Any, level: str, style: str, output: Output) -> None:

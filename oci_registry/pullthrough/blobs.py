@@ -58,6 +58,16 @@ class OpenBlob:
         """Whether it came from the store."""
         return self.outcome is Outcome.HIT
 
+    @property
+    def far(self) -> bool:
+        """Whether a range is fetched beside the download, which goes on for others."""
+        return self._far is not None
+
+    @property
+    def being_stored(self) -> bool:
+        """Whether the download is written to the store."""
+        return isinstance(self._blob, GrowingBlob) and self._blob.being_stored
+
     def part(self, asked: RequestedRange | None) -> ByteRange | None:
         """Return the part of the blob for a requested range; None means the whole.
 

@@ -164,7 +164,9 @@ class Transfers:
         elif not isinstance(error, RegistryError):
             digest = str(transfer.wanted.digest)
             self._log.failure("{digest}: the transfer crashed", digest=digest)
-            error = TransferCrashed()
+            crashed = TransferCrashed()
+            crashed.__cause__ = error
+            error = crashed
         if not asking and blob is not None and isinstance(blob.failure, RegistryError):
             # The error of the blob is the cause; the aborted body is its consequence.
             error = blob.failure

@@ -11,7 +11,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from oci_registry.storage.interfaces import StoreError, StoreUnavailable
-from oci_registry.streams.breaker import Breaker, BreakerLimits
+from oci_registry.streams.breaker import BreakerLimits
+from oci_registry.streams.probing import ProbedBreaker
 from oci_registry.streams.waiters import Waiters
 
 T = TypeVar("T")
@@ -110,7 +111,7 @@ class Direction:
         self._clock = clock
         self._calls: set[Call[Any]] = set()
         self._idle: Waiters[None] = Waiters()
-        self.breaker = Breaker(clock, probe, self._opened, self._closed, limits)
+        self.breaker = ProbedBreaker(clock, probe, self._opened, self._closed, limits)
 
     def ask(
         self,

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
-from attrs import field, frozen
+from attrs import frozen
 from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
@@ -29,6 +29,7 @@ T = TypeVar("T")
 MIB = 1024 * 1024
 READ = "read"
 WRITE = "write"
+_BREAKER = BreakerLimits(failures=3, first_pause=1.0, longest_pause=30.0)
 
 
 @frozen
@@ -47,7 +48,7 @@ class StoreLimits:
     record: float = 10.0
     commit: float = 600.0
     cleanup: float = 5.0
-    breaker: BreakerLimits = field(factory=BreakerLimits)
+    breaker: BreakerLimits = _BREAKER
 
 
 @implementer(IStoredObject)

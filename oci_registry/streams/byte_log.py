@@ -30,8 +30,8 @@ class ByteLog:
         """All that are hashed."""
         self.verified = False
         """Whether they are the right ones: the tail is visible too."""
-        self.withheld = False
-        """Whether they are known to be wrong: none is visible any more."""
+        self.wrong: Exception | None = None
+        """Why they are known to be wrong: none is visible any more."""
         self.store_error: Exception | None = None
         """Why they are no longer stored."""
         self.file = file
@@ -83,7 +83,7 @@ class ByteLog:
         """How many bytes a follower may have by now whose client expects *announced* bytes in all."""
         if self.verified:
             return self.digested
-        if self.withheld:
+        if self.wrong is not None:
             return 0
         if self.size is not None:
             return max(0, min(self.digested, self.size - self._limits.tail))

@@ -62,8 +62,6 @@ class GrowingBlob:
     ) -> None:
         self.digest = expected
         self.bytes = ByteLog(size, file, limits)
-        self.wrong: TransferFailed | None = None
-        """What is wrong with the bytes; followers wait, for another download or for `fail`."""
         self.failure: Exception | None = None
         self.successor: GrowingBlob | None = None
         """What goes on in the place of this one, whose bytes were wrong."""
@@ -99,9 +97,19 @@ class GrowingBlob:
         return self.bytes.verified
 
     @property
+    def wrong(self) -> Exception | None:
+        """What is wrong with the bytes; followers wait, for another download or for `fail`."""
+        return self.bytes.wrong
+
+    @property
     def store_error(self) -> Exception | None:
         """Why the bytes are not stored any more, if they are not."""
         return self.bytes.store_error
+
+    @property
+    def being_stored(self) -> bool:
+        """Whether the bytes are written to the store, as far as is known."""
+        return self._recorder.storing
 
     # -- the writing side
 
@@ -271,8 +279,7 @@ class GrowingBlob:
 
     def _refuse(self, reason: str) -> None:
         """The bytes are wrong: show no more of them."""
-        self.bytes.withheld = True
-        self.wrong = TransferFailed(f"{self.digest}: {reason}")
+        self.bytes.wrong = TransferFailed(f"{self.digest}: {reason}")
 
     def _end(self, *, verified: bool) -> None:
         """There is nothing more to be done with bytes."""

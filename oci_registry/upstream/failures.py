@@ -54,7 +54,7 @@ _log = Logger()
 
 
 class TimedOut(GatewayTimeout):
-    """The host did not answer in time; one such failure opens a circuit."""
+    """The host did not answer in time; one such failure opens a circuit breaker."""
 
 
 class Unreachable(BadGateway):
@@ -117,7 +117,7 @@ class TargetFailed(Exception):
 
 
 ANSWERS = (BlobUnknown, ManifestUnknown, NameUnknown, Denied)
-"""Errors that are answers to a question, and no failures of the host."""
+"""Errors that are answers to a request, and no failures of the host."""
 
 
 def _causes(error: BaseException) -> list[BaseException]:
@@ -214,14 +214,16 @@ def _explain_plain(
         # Twisted's parser has no error of its own for some of what is no HTTP.
         return BadGateway(f"upstream {host} sent a malformed HTTP response")
     _log.failure("a request to upstream {host} crashed", Failure(cause), host=host)
-    return LocalFailure("internal error of the mirror; see its log")
+    failure = LocalFailure("internal error of the mirror; see its log")
+    failure.__cause__ = cause
+    return failure
 
 
 def too_late(ended: object, seconds: float) -> Failure:
     """Return the failure of work that `Deferred.addTimeout` has cancelled.
 
     A cancelled body ends with an error of its own, which is not what happened. A connection
-    that was still being made is a failure of its own: the host is unreachable for all questions.
+    that was still being made is a failure of its own: the host is unreachable for all requests.
     """
     causes = _causes(ended.value) if isinstance(ended, Failure) and ended.value is not None else []
     if any(isinstance(cause, ConnectingCancelledError) for cause in causes):
@@ -266,7 +268,7 @@ def header(response: IResponse, name: str) -> str | None:
 def refuse(
     response: IResponse, host: str, unknown: type[RegistryError], what: str, now: float
 ) -> RegistryError:
-    """Return the error for an answer that is not the one hoped for; *unknown* stands for a 404."""
+    """Return the error for an unsuccessful answer; *unknown* stands for a 404."""
     code = response.code
     if code in (404, 410):
         return unknown(f"upstream {host} does not have {what}")
@@ -281,6 +283,6 @@ def refuse(
         return Limited(f"upstream {host} answered {code} for {what}", seconds)
     if code == 504:
         return GatewayTimeout(f"upstream {host} answered {code} for {what}")
-    # What is wrong with a question is no fault of the host, except that it was too slow (408, 425).
+    # What is wrong with a request is no fault of the host, except that it was too slow (408, 425).
     kind = BadGateway if code >= 500 or code in (408, 425) else WrongAnswer
     return kind(f"upstream {host} answered {code} for {what}")

@@ -10,7 +10,7 @@ from service_identity import VerificationError
 from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
 from service_identity.pyopenssl import extract_patterns
 
-from oci_registry.upstream.places import address_of
+from oci_registry.upstream.authority import address_of
 from oci_registry.upstream.tls_errors import (
     UNTIMELY,
     UNTRUSTED,

@@ -76,6 +76,6 @@ class ClientWatch:
         for sender, (request, sent) in list(self._watched.items()):
             if sender.paused and sender.sent == sent:
                 self._log.info("a client has stopped reading; its connection is closed")
-                request.abort()
+                request.abort("the client has stopped reading")
             else:
                 self._watched[sender] = (request, sender.sent)

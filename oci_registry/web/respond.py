@@ -51,6 +51,8 @@ def write(request: RegistryRequest, reply: Reply) -> None:
 def _set_head(request: RegistryRequest, reply: Reply) -> None:
     if reply.status != request.code:
         request.setResponseCode(reply.status)
+        if request.error is None:
+            request.error = reply.reason
     headers = request.responseHeaders
     for name, value in reply.headers.items():
         # Some values come from upstream; Twisted removes line breaks from them.

@@ -6,6 +6,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from attrs import evolve
 from prometheus_client import CONTENT_TYPE_LATEST
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
@@ -73,7 +74,8 @@ class Ready:
             return _text(b"ready\n")
         # Anyone may read this page: paths of this machine are only logged.
         told = _PATH.sub("...", reason)
-        return _text(f"not ready: {told}\n".encode("ascii", "backslashreplace"), status=503)
+        body = f"not ready: {told}\n".encode("ascii", "backslashreplace")
+        return evolve(_text(body, status=503), reason=f"not ready: {reason}")
 
     async def _find_reason(self) -> str | None:
         """Return why the store cannot be used, or None; log a change of that."""

@@ -88,7 +88,7 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
     "docs/how-to/operate.md": [
         ("oci-registry --check-config", How.RUN),
         ("oci-registry --listen 0.0.0.0:8080 --admin-listen", How.DAEMON),
-        ("jq -r", How.RUN),
+        ("jq -R", How.RUN),
     ],
     "docs/how-to/private-registries.md": [
         ("chmod 600 upstreams.yaml", How.DAEMON),

@@ -111,7 +111,7 @@ class Daemons(Scripts):
         terminal = machine.start(machine.adapted(script))
         self.addCleanup(terminal.end)
         port = await terminal.listening
-        await until(lambda: b"serving on" in terminal.output)
+        await until(lambda: b"storing in" in terminal.output)
         first = re.search(r"--listen (ssl|haproxy)?", script)
         asking = _ASKING[first and first[1]]
         done = await machine.run(f"curl -sS {asking}://127.0.0.1:{port}/v2/")
@@ -211,11 +211,16 @@ class Commands(Scripts):
     def logged(self, block: Block, machine: Machine, done: Done) -> None:
         """What is in the log is counted: a hit, a miss, and what was pulled in vain."""
         self.assertRegex(done.output, r"(?m)^ *1 docker.io hit$")
-        self.assertRegex(done.output, r"(?m)^ *1 404 127.0.0.1 /v2/library/busybox/manifests/none$")
+        self.assertRegex(
+            done.output,
+            r"(?m)^ *1 404 127.0.0.1 /v2/library/busybox/manifests/none MANIFEST_UNKNOWN: ",
+        )
 
     def in_vain(self, block: Block, machine: Machine, done: Done) -> None:
         """What was pulled in vain is shown."""
-        self.assertEqual("404 docker.io /v2/library/busybox/manifests/none\n", done.output)
+        failed = "404 docker.io /v2/library/busybox/manifests/none MANIFEST_UNKNOWN: upstream "
+        self.assertTrue(done.output.startswith(failed), done.output)
+        self.assertEqual(1, done.output.count("\n"))
 
     def unused(self, block: Block, machine: Machine, done: Done) -> None:
         """There is a line for each number of days."""

@@ -128,7 +128,7 @@ class Ending(ProcessTestCase):
         self.addCleanup(daemon.end)
         client = Client(reactor, await daemon.listening)
         self.addCleanup(client.close)
-        await until(lambda: b"serving on" in daemon.output)
+        await until(lambda: b"storing in" in daemon.output)
         digest = self.registry.add_blob(b"data")
         response = await client.get(f"/v2/library/app/blobs/{digest}")
         self.assertEqual(response.status, 200)

@@ -146,7 +146,7 @@ class Processes(TestCase):
         self.addCleanup(daemon.end)
         client = Client(reactor, await daemon.listening)
         self.addCleanup(client.close)
-        await until(lambda: b"serving on" in daemon.output)
+        await until(lambda: b" mirroring " in daemon.output)
         daemon.process.pauseProducing()
         # Some 500 bytes a line: more than the pipe and what waits beside it can hold.
         agent = "x" * 500
@@ -174,7 +174,7 @@ class Processes(TestCase):
         self.addCleanup(daemon.end)
         client = Client(reactor, await daemon.listening)
         self.addCleanup(client.close)
-        await until(lambda: b"serving on" in daemon.output)
+        await until(lambda: b" mirroring " in daemon.output)
         daemon.process.pauseProducing()
         for _ in range(400):
             await client.get("/v2/", User_Agent="x" * 500)
@@ -194,7 +194,7 @@ class Processes(TestCase):
         daemon = DaemonProcess(reactor, self.root, "127.0.0.1:1", environment=path)
         self.addCleanup(daemon.end)
         await daemon.listening
-        await until(lambda: b"serving on" in daemon.output)
+        await until(lambda: b" mirroring " in daemon.output)
         await daemon.kill("TERM")
         self.assertNotIn(b"plugin cache", daemon.output)
 
@@ -238,7 +238,7 @@ class Processes(TestCase):
             done = await deferToThread(self.run_twistd, *options)
             self.assertEqual((0, "", ""), (done.returncode, done.stdout, done.stderr))
             log, pid = self.folder / name, int((self.folder / "twistd.pid").read_text())
-            await until(lambda log=log: "serving on" in log.read_text())
+            await until(lambda log=log: " mirroring " in log.read_text())
             self.assertEqual("200\n", await deferToThread(self.ask))
             os.kill(pid, 15)
             await until(lambda log=log: " info stopped" in log.read_text())

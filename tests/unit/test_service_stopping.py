@@ -69,15 +69,15 @@ class Reloading(ServiceTestCase):
     def test_broken_certificate(self) -> None:
         """A file whose certificates cannot be loaded changes nothing either."""
         made: list[str] = []
-        way_to = Connector._way_to
+        http_client = Connector._http_client
 
         def failing(connector: Connector, settings: Any, host: Any, shared: Any) -> Any:
             made.append(host.host)
             if host.host == "c.example":
                 raise ValueError("ca.pem holds no certificate")
-            return way_to(connector, settings, host, shared)
+            return http_client(connector, settings, host, shared)
 
-        self.patch(Connector, "_way_to", failing)
+        self.patch(Connector, "_http_client", failing)
         self.write("a.example", "b.example", "c.example")
         self.signals[0].react()
         self.assertEqual(["b.example", "c.example"], made)

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 
+from oci_registry.spec.errors import system_reason
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.streams.threads import RunInThread
 
@@ -35,9 +36,8 @@ def as_store_error(call: Callable[..., T], *args: object) -> T:
     try:
         return call(*args)
     except OSError as error:
-        raise StoreError(
-            f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
-        ) from error
+        where = f": {error.filename}" if error.filename else ""
+        raise StoreError(f"{system_reason(error)}{where}") from error
 
 
 def open_file(path: Path) -> tuple[int, os.stat_result] | None:

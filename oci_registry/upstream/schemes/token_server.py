@@ -63,7 +63,6 @@ class TokenServers:
         credentials: Credentials | None,
         clock: IReactorTime,
         allowed: tuple[str, ...],
-        user_agent: str,
     ) -> None:
         self._http = http
         self._url = url
@@ -71,7 +70,6 @@ class TokenServers:
         self._credentials = credentials
         self._clock = clock
         self._allowed = allowed
-        self._user_agent = user_agent
         self._paused: RecentTable[TokenKey, float] = RecentTable(
             _MAX_PAUSES, 256 * 1024, lambda key, _: key.weight
         )
@@ -172,7 +170,6 @@ class TokenServers:
         self, method: str, url: str, headers: dict[str, str], data: bytes | None = None
     ) -> IResponse:
         """Send a request and go where it is redirected, with the credentials or not at all."""
-        headers = {"User-Agent": self._user_agent, **headers}
         for _ in range(MAX_REDIRECTS + 1):
             response = await self._http.send(method, url, headers, data)
             if response.code not in _REDIRECTS:
