@@ -31,11 +31,13 @@ from oci_registry.pullthrough.blobs import BlobCache
 from oci_registry.pullthrough.known import KnownManifests
 from oci_registry.pullthrough.lists import TagLists
 from oci_registry.pullthrough.manifests import ManifestCache
+from oci_registry.pullthrough.progress import DownloadLog
 from oci_registry.pullthrough.records import RecordWriter
 from oci_registry.pullthrough.referrers import ReferrersLists
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.reload import Following, Reloader, lifetimes_of
+from oci_registry.repeats import RepeatLog
 from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
 from oci_registry.startup import KnownEndpoint
 from oci_registry.storage.blobs import BlobStore
@@ -121,6 +123,7 @@ class _Builder:
     makers: Makers
     metrics: Metrics
     log_output: Output
+    repeats: RepeatLog
     pools: list[Pool] = field(factory=list)
 
     _log = Logger()
@@ -166,6 +169,7 @@ class _Builder:
             SystemRandom().random,
             settings.egress,
             self.metrics,
+            self.repeats,
             reader,
             host_at,
             self.makers.upstream_limits,
@@ -190,6 +194,7 @@ class _Builder:
             health,
             sizes,
             metrics,
+            DownloadLog(clock, self.repeats),
             self.makers.transfer_limits,
         )
         records = RecordWriter(clock, health)
@@ -198,7 +203,7 @@ class _Builder:
             records,
             transfers,
             BlobCache(store.blobs, transfers, sizes, health, metrics),
-            ManifestCache(known, sizes, clock, metrics),
+            ManifestCache(known, sizes, clock, metrics, self.repeats),
             TagLists(store.tags, health),
             ReferrersLists(store.referrers, store.manifests, records, clock, health),
         )
@@ -305,7 +310,8 @@ def build(
     if isinstance(settings.storage, S3Settings):
         sizes = Sizes.for_connections(settings.storage.connections)
     metrics = Metrics(upstream.namespace for upstream in settings.upstreams)
-    builder = _Builder(settings, reactor, makers, metrics, log_output)
+    repeats = RepeatLog(Logger("oci_registry.upstream"), reactor)
+    builder = _Builder(settings, reactor, makers, metrics, log_output, repeats)
     manager = makers.manager(notify_socket)
     reader = ManifestReader(builder.pool("parsers", sizes.parsers))
     store = builder.store(sizes, reader)
@@ -324,6 +330,7 @@ def build(
     steps = [
         # First, so that it is removed last: without it a SIGHUP would kill the process while it stops.
         Step("reaction to SIGHUP", hangup.install, hangup.remove),
+        Step("warnings of upstreams", stop=repeats.stop),
         Step("threads", builder.start_pools, builder.stop_pools),
         Step("upstreams", stop=table.close),
         # Everything that uses the store comes after it, and so stops before it.

@@ -74,6 +74,10 @@ class HostMetrics:
         """A body that broke off is resumed."""
         self._metrics.upstream_resumes.labels(self._namespace).inc()
 
+    def credentials_refused(self, times: int = 1) -> None:
+        """The credentials for the host were refused, by it or by its token server."""
+        self._metrics.upstream_credentials_refused.labels(self._namespace).inc(times)
+
     def available(self, yes: bool) -> None:
         """Whether the host is asked at all."""
         self._set(self._metrics.host_available, int(yes))
@@ -164,6 +168,12 @@ class Metrics:
         self.upstream_resumes = Counter(
             "oci_registry_upstream_resumes",
             "Bodies from upstream that broke off and were resumed",
+            ("namespace",),
+            registry=self.registry,
+        )
+        self.upstream_credentials_refused = Counter(
+            "oci_registry_upstream_credentials_refused",
+            "Questions to upstream that failed because credentials were refused",
             ("namespace",),
             registry=self.registry,
         )

@@ -177,6 +177,7 @@ class BlobCache:
                 # The transfer may have ended meanwhile.
                 return await self.open(target, digest, head, asked, beside=False)
         else:
+            self._transfers.add_client(growing)
             growing, held = await self._settled(growing, hint)
         self._metrics.miss("blob", target.upstream.namespace)
         announced = growing.size if far is None else far.size
@@ -198,6 +199,7 @@ class BlobCache:
             else:
                 self._health.record_failure(READ, error)
                 growing = await self._transfers.join(target, digest, size, position)
+                self._transfers.add_client(growing)
             return growing.follow(position, size)
 
         return fallback

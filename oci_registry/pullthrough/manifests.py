@@ -18,6 +18,7 @@ from oci_registry.pullthrough.freshness import Freshness, judge, may_serve_on_er
 from oci_registry.pullthrough.known import KnownManifests
 from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.pullthrough.sizes import KnownSizes
+from oci_registry.repeats import Group, RepeatLog, without_names
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import (
     Denied,
@@ -90,12 +91,18 @@ class ManifestCache:
     _log = Logger()
 
     def __init__(
-        self, known: KnownManifests, sizes: KnownSizes, clock: IReactorTime, metrics: Metrics
+        self,
+        known: KnownManifests,
+        sizes: KnownSizes,
+        clock: IReactorTime,
+        metrics: Metrics,
+        repeats: RepeatLog,
     ) -> None:
         self._known = known
         self._sizes = sizes
         self._clock = clock
         self._metrics = metrics
+        self._repeats = repeats
         self._asking: SingleFlight[Question, ServedManifest] = SingleFlight()
         self._background: set[Question] = set()
         self._stopped = False
@@ -183,12 +190,20 @@ class ManifestCache:
         if not failure.check(RegistryError):
             self._log.failure("the revalidation of a tag failed", failure)
             return
-        self._log.warn(
-            "{host}/{repository}:{tag} could not be revalidated: {error}",
-            host=target.upstream.namespace,
-            repository=target.repository,
+        self._warn(target, tag, "could not be revalidated", failure.getErrorMessage())
+
+    def _warn(self, target: Target, tag: Tag, what: str, error: str) -> None:
+        """Warn of what has become of a tag; with the same reason once a minute, whichever tag it is."""
+        upstream, repository = target.upstream, target.repository
+        self._repeats.warn(
+            Group.of(upstream.namespace, "tags", configured=upstream.configured),
+            (upstream.namespace, what, without_names(error, repository, tag.name)),
+            "{host}/{repository}:{tag} {what}: {error}",
+            host=upstream.namespace,
+            repository=repository,
             tag=tag.name,
-            error=failure.getErrorMessage(),
+            what=what,
+            error=error,
         )
 
     async def _refresh(self, target: Target, tag: Tag, known: Manifest | None) -> ServedManifest:
@@ -222,13 +237,7 @@ class ManifestCache:
                 if unknown or final:
                     self._known.set_negative(target, tag, gone=unknown)
                 raise
-            self._log.warn(
-                "{host}/{repository}:{tag} is served stale: {error}",
-                host=upstream.namespace,
-                repository=target.repository,
-                tag=tag.name,
-                error=str(error),
-            )
+            self._warn(target, tag, "is served stale", str(error))
             self._metrics.error("stale")
             reason = StaleReason.UNKNOWN if unknown else StaleReason.UNREACHABLE
             # It may be within its max age, if upstream has refused it meanwhile.

@@ -34,6 +34,7 @@ from oci_registry.upstream.guard import (
     resolve_public,
 )
 from oci_registry.upstream.proxies import Proxies
+from oci_registry.upstream.request_log import RequestLog
 from oci_registry.upstream.tls import proxy_policy, tls_policy
 from oci_registry.upstream.tunnel import TunnelEndpoint
 from oci_registry.upstream.wire import BoundedPool
@@ -210,6 +211,7 @@ class UpstreamHttp:
         user_agent: str = USER_AGENT,
     ) -> None:
         self._reactor = reactor
+        self._requests = RequestLog(reactor)
         self._user_agent = user_agent
         self._pool: Any = BoundedPool(reactor)  # type: ignore[no-untyped-call]
         self._pool.maxPersistentPerHost = POOLED
@@ -229,9 +231,23 @@ class UpstreamHttp:
         return HTTPClient(IdentityAgent(agent), cookiejar=no_cookies)
 
     async def send(
-        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None = None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        data: bytes | None = None,
+        *,
+        why: str = "",
     ) -> IResponse:
-        """Send a request and return the answer; raises whatever went wrong."""
+        """Send a request and return the answer; raises whatever went wrong.
+
+        *why* it is sent is for the log.
+        """
+        return await self._requests.watch(method, url, why, self._send(method, url, headers, data))
+
+    async def _send(
+        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None
+    ) -> IResponse:
         if self._guarded is not None and not self._answered:
             # There may be thousands of these at once, and all the rest costs a millisecond.
             self._guarded.check(self._host)

@@ -86,6 +86,10 @@ class Authenticator:
             return _BEARER + token
         return self._basic if self._basic_works else None
 
+    def is_password(self, authorization: str | None) -> bool:
+        """Whether a header value is user name and password, and not a token."""
+        return authorization is not None and authorization == self._basic
+
     async def answer(self, refusal: Refusal) -> Retry | None:
         """Return how to send a refused request again, None when nothing more can be said.
 

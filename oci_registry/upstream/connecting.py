@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from oci_registry.config.catch_all import unlisted
 from oci_registry.config.settings import CATCH_ALL, EgressSettings, HostSettings, UpstreamSettings
 from oci_registry.metrics import HostMetrics, Metrics
+from oci_registry.repeats import RepeatLog
 from oci_registry.streams.breaker import Random
 from oci_registry.streams.parsing import ManifestReader
 from oci_registry.upstream.agent import USER_AGENT, UpstreamHttp
@@ -22,6 +23,7 @@ from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.other_servers import SettingsOf
 from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.registry import RemoteRegistry
+from oci_registry.upstream.reports import HostReports
 from oci_registry.upstream.session import Session
 
 
@@ -43,6 +45,7 @@ class Connector:
         random: Random,
         egress: EgressSettings,
         metrics: Metrics,
+        repeats: RepeatLog,
         reader: ManifestReader,
         settings_of: SettingsOf,
         limits: UpstreamLimits = UpstreamLimits(),  # noqa: B008 - frozen
@@ -51,6 +54,7 @@ class Connector:
         self._random = random
         self._egress = egress
         self._metrics = metrics
+        self._repeats = repeats
         self._reader = reader
         self._settings_of = settings_of
         self._limits = limits
@@ -112,6 +116,7 @@ class Connector:
             self._reactor,
             breakers,
             limit,
+            HostReports(settings, host, self._repeats, metrics),
             settings_of=self._settings_of,
             limits=self._limits,
         )

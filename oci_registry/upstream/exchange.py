@@ -16,6 +16,7 @@ from oci_registry.upstream.blob import HttpBlob
 from oci_registry.upstream.deadline import in_time
 from oci_registry.upstream.encoding import Body, read_body
 from oci_registry.upstream.failures import TargetFailed, WrongAnswer, was_cancelled
+from oci_registry.upstream.request_log import purpose
 from oci_registry.upstream.requests import ApiRequest, Call
 from oci_registry.upstream.session import Reply, Session
 
@@ -26,11 +27,18 @@ class Exchange:
     """An API request and the host that it is sent to, with *within* seconds for the answer.
 
     A request whose answer comes in pages has them for each page. *idle*: seconds that the body of a
-    blob may stand still.
+    blob may stand still. *after*: what happened before that it is sent now, for the log.
     """
 
     def __init__(
-        self, session: Session, request: ApiRequest, within: float, idle: float, *, wait: bool
+        self,
+        session: Session,
+        request: ApiRequest,
+        within: float,
+        idle: float,
+        *,
+        wait: bool,
+        after: str = "",
     ) -> None:
         self.host = session.host
         self.request = request
@@ -38,12 +46,14 @@ class Exchange:
         self._within = within
         self._idle = idle
         self._wait = wait
+        self._after = after
         self._elsewhere: TargetFailed | None = None
 
     async def send(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> Reply:
         """Send a request; *path* is below ``/v2/``."""
         deadline = self._session.clock.seconds() + self._within
-        call = Call(self.request, deadline, self._wait)
+        why = purpose(self.request, headers or {}, self._after)
+        call = Call(self.request, deadline, self._wait, why)
         sent = self._session.send(call, method, path, headers)
         if not self.request.kind.paged:
             # The whole of it is bounded already.
@@ -103,11 +113,13 @@ class Exchange:
             value = await self._in_time(operation, within)
         except RegistryError as error:
             metrics.answered(str(error.status))
+            self._session.reports.failed(self.request, error)
             if self._elsewhere is not None and error is self._elsewhere.error:
                 raise self._elsewhere from None
             raise
         except TargetFailed as failed:
             metrics.answered(str(failed.error.status))
+            self._session.reports.failed(self.request, failed.error)
             raise
         metrics.answered("ok")
         return value

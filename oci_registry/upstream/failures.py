@@ -100,6 +100,27 @@ class LocalFailure(InternalError):
     """A defect of the mirror, which says nothing about the host; it has been logged."""
 
 
+class AccessDenied(Denied):
+    """The host itself denies access; whether it was shown credentials is for the log."""
+
+
+class CredentialsRefused(Denied):
+    """The credentials of *user* were refused with *status* at *url*, by the host or its token server.
+
+    *certain*: the server may have refused nothing but access to a repository.
+    The message is for clients, and names no user.
+    """
+
+    def __init__(
+        self, message: str, user: str, url: str, status: int, *, certain: bool = True
+    ) -> None:
+        super().__init__(message)
+        self.user = user
+        self.url = url
+        self.refusal = status
+        self.certain = certain
+
+
 class TargetRefused(BadGateway):
     """The server that the host redirected to refused the request; the host itself did not."""
 
@@ -128,6 +149,11 @@ def _causes(error: BaseException) -> list[BaseException]:
             causes.extend(_causes(getattr(reason, "value", reason)))
         return causes or [error]
     return [error]
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """Return the exception that HTTP clients have wrapped in *error*."""
+    return _causes(error)[0]
 
 
 def was_cancelled(error: BaseException) -> bool:
@@ -274,7 +300,7 @@ def refuse(
         return unknown(f"upstream {host} does not have {what}")
     if code in (401, 403, 412, 451):
         # 412 is how Harbor refuses what a policy of the project blocks.
-        return Denied(f"upstream {host} denied access to {what} (status {code})")
+        return AccessDenied(f"upstream {host} denied access to {what} (status {code})")
     seconds = retry_after(header(response, "Retry-After"), now)
     if code == 429:
         limited = f"upstream {host} rate limits requests"

@@ -96,7 +96,7 @@ class HostGroup:
         makes of all errors, `NoHostLeft`, or a `LocalFailure` at once.
         """
         deadline = self.clock.seconds() + self._timeout
-        done = 0
+        done, after = 0, ""
         while True:
             done += 1
             errors: list[RegistryError] = []
@@ -119,11 +119,13 @@ class HostGroup:
                         wait=routing.wait,
                         priority=routing.priority,
                         held=permit,
+                        after=after,
                     )
                 except LocalFailure:
                     raise
                 except RegistryError as error:
                     errors.append(error)
+                    after = f"after: {error.message}"
                 else:
                     return Answer(host, value, permit)
             pause = self._pause(request, done, hosts, errors) if routing.patient else None

@@ -50,6 +50,7 @@ class Host:
         self.breakers = breakers
         self.limit = limit
         self.metrics = metrics
+        self.reports = session.reports
         self._session = session
         self._idle = idle
         self._limiter = ConnectionLimiter(max_connections, metrics.waiting)
@@ -65,12 +66,13 @@ class Host:
         wait: bool,
         priority: Priority | None = None,
         held: Permit | None = None,
+        after: str = "",
     ) -> tuple[T, Permit]:
         """Ask when a connection is free; return the answer with the permit, which must be released.
 
         There are *within* seconds, of which the operation gets what is left. *wait*: if a breaker is
         open, wait for the outcome of a probe, or be one. *held*: a permit of this host that the caller
-        has and needs for nothing else; if this fails it is still the caller's.
+        has and needs for nothing else; if this fails it is still the caller's. *after*: why now, for the log.
         """
         deadline = self._clock.seconds() + within
         priority = request.kind.priority if priority is None else priority
@@ -92,11 +94,15 @@ class Host:
             waited = now - waiting_since
             if left < min(waited, SHORTEST):
                 admission.release()
-                raise self._busy()
-            exchange = Exchange(self._session, request, max(left, 0.1), self._idle, wait=wait)
+                raise self._busy(request)
+            exchange = Exchange(
+                self._session, request, max(left, 0.1), self._idle, wait=wait, after=after
+            )
             work = exchange.run(operation(exchange), self.metrics)
             short_of_time = left < waited
-            answer = await admission.watch(self._short_of_time(work) if short_of_time else work)
+            answer = await admission.watch(
+                self._short_of_time(request, work) if short_of_time else work
+            )
         except BaseException:
             if permit is not held:
                 permit.release()
@@ -113,27 +119,31 @@ class Host:
         try:
             return await taken.addTimeout(left, self._clock)
         except DeferredTimeout:
-            raise self._busy() from None
+            raise self._busy(request) from None
 
-    def _busy(self) -> TooManyRequests:
-        return TooManyRequests.retry_after(f"all connections to upstream {self.name} are in use", 5)
+    def _busy(self, request: ApiRequest) -> TooManyRequests:
+        message = f"all connections to upstream {self.name} are in use"
+        error = TooManyRequests.retry_after(message, 5)
+        self.reports.failed(request, error)
+        return error
 
-    async def _short_of_time(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _short_of_time(self, request: ApiRequest, work: Coroutine[Any, Any, T]) -> T:
         """Most of the time for the answer went by in the queue, so a timeout says nothing."""
         try:
             return await work
         except TimedOut as error:
-            raise self._busy() from error
+            raise self._busy(request) from error
         except TargetFailed as failed:
             if isinstance(failed.error, TimedOut):
-                raise self._busy() from failed.error
+                raise self._busy(request) from failed.error
             raise
 
     def probe(self, request: ApiRequest, operation: Operation[Any]) -> None:
         """Send a request in the background, if it is time to see whether a breaker can be closed."""
         if self.breakers.wait(request.kind, request):
             return
-        asked = self.ask(request, operation, PROBE_TIMEOUT, wait=False)
+        after = "probe of an open circuit breaker"
+        asked = self.ask(request, operation, PROBE_TIMEOUT, wait=False, after=after)
         probing = Deferred.fromCoroutine(asked)
         self._probing.add(probing)
         probing.addCallbacks(lambda answer: answer[1].release(), self._probe_failed)

@@ -109,7 +109,8 @@ class OtherServers:
         authorization = auth.cached_authorization(scope)
         for _ in range(MAX_CHALLENGES):
             sent = with_authorization(headers, authorization)
-            response = await self._http.send(method, at.text, sent)
+            why = f"redirected by {self._host}: {call.why}"
+            response = await self._http.send(method, at.text, sent, why=why)
             if response.code != 401:
                 break
             retry = await self.retry(call, auth, scope, response, authorization)

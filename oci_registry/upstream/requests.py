@@ -67,12 +67,14 @@ class ApiRequest:
 class Call:
     """A request that is sent to a host, and answered before *deadline* on the reactor's clock.
 
-    *wait*: there is no alternative, so servers whose circuit breaker is open are waited for.
+    *wait*: there is no alternative, so servers whose circuit breaker is open are waited for. *why* it
+    is sent is for the log.
     """
 
     request: ApiRequest
     deadline: float
     wait: bool
+    why: str = ""
 
 
 @frozen

@@ -8,7 +8,6 @@ from typing import TypeVar
 from attrs import define, evolve
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IConsumer
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from oci_registry.spec.errors import BadGateway, RegistryError, TooManyRequests
@@ -68,8 +67,6 @@ class ResumingBlob:
     The length that a host announces counts. One from a manifest is a hint, by which a body that
     has ended too early may be known.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -152,6 +149,8 @@ class ResumingBlob:
                 for sender in self._senders.values():
                     sender.useless = 0
             in_parts = isinstance(error, _EndOfPart) and moved >= SMALLEST_PART
+            if not (in_parts or relay.stopped or isinstance(error, _EndOfUnannounced)):
+                answer.host.reports.broke(self._wanted.request, relay.position, error)
             fruitless = 0 if moved >= GOOD_PROGRESS or in_parts else fruitless + 1
             # A host that has stalled once may stall as long the next time.
             again = in_parts or (moved >= GOOD_PROGRESS and not isinstance(error, TimedOut))
@@ -161,16 +160,8 @@ class ResumingBlob:
                     return
             else:
                 await self._resume(relay, error, last, failures, fruitless)
-            host = self._answer.host
             if not in_parts:
-                host.metrics.resumed()
-                self._log.info(
-                    "{digest} is resumed at {position} from {host}: {error}",
-                    digest=str(self._wanted.digest),
-                    position=relay.position,
-                    host=host.name,
-                    error=error.message,
-                )
+                self._answer.host.metrics.resumed()
 
     async def _resume(
         self,

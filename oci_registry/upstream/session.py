@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IResponse
 
@@ -16,11 +16,18 @@ from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.authenticator import Authenticator, with_authorization
 from oci_registry.upstream.breaker_keys import Endpoint
 from oci_registry.upstream.breakers import Breakers
-from oci_registry.upstream.failures import WrongAnswer, explain, header, refuse
+from oci_registry.upstream.failures import (
+    CredentialsRefused,
+    WrongAnswer,
+    explain,
+    header,
+    refuse,
+)
 from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.naming import NsField
 from oci_registry.upstream.other_servers import MAX_CHALLENGES, OtherServers, SettingsOf
 from oci_registry.upstream.rate_limit import RateLimit
+from oci_registry.upstream.reports import HostReports
 from oci_registry.upstream.requests import Call
 
 MAX_REDIRECTS = 10
@@ -52,16 +59,19 @@ class Session:
         clock: IReactorTime,
         breakers: Breakers,
         limit: RateLimit,
+        reports: HostReports,
         *,
         settings_of: SettingsOf = lambda _: None,
         limits: UpstreamLimits = UpstreamLimits(),  # noqa: B008 - frozen
     ) -> None:
         self.host = host.name
         self.clock = clock
+        self.reports = reports
         self.url = host.url
         self._public_only = host.guarded
         self._prefix = f"{host.path}/" if host.path else ""
         self._http = http
+        self._user = "" if host.credentials is None else host.credentials.username
         self._limit = limit
         self._auth = Authenticator(
             http, host.url, host.credentials, clock, host.token_servers, limits
@@ -121,10 +131,19 @@ class Session:
                 call, self._auth, scope, response, authorization, own=own
             )
             if retry is None:
+                self._check_refused(reply, authorization)
                 return reply
             abandon(response, self.clock)
             authorization = retry.authorization
+            call = evolve(call, why=f"{call.why}; after status {response.code}")
         return await self._follow(call, method, url, headers, authorization)
+
+    def _check_refused(self, reply: Reply, authorization: str | None) -> None:
+        """Raise `CredentialsRefused` if the host does not accept the password that it was sent."""
+        if reply.response.code == 401 and self._auth.is_password(authorization):
+            abandon(reply.response, self.clock)
+            message = f"upstream {self.host} refused the credentials (status 401)"
+            raise CredentialsRefused(message, self._user, self.url, 401)
 
     async def _follow(
         self,
@@ -141,7 +160,7 @@ class Session:
             endpoint: Endpoint = call.request.kind if at.origin == home else at.origin
             if at.origin == home:
                 sent = with_authorization(headers, authorization)
-                response = await self._http.send(method, at.text, sent)
+                response = await self._http.send(method, at.text, sent, why=call.why)
                 self._limit.note(response)
             else:
                 response = await self._others.send(call, method, at, headers)

@@ -81,7 +81,8 @@ class V2(Answering):
             if isinstance(reply.body, bytes):
                 write(request, reply)
             else:
-                await respond(request, reply, self._watch)
+                count = self._blob_bytes.inc if label == "blob" else None
+                await respond(request, reply, self._watch, count)
         except Exception as error:
             if not request.gone:
                 with suppress(CancelledError):
@@ -105,5 +106,3 @@ class V2(Answering):
         method = request.method.decode() if request.method in METHODS else "other"
         status = str(request.code) if request.finished else "gone"
         self._metrics.response(label, method, status, self._clock.seconds() - request.began)
-        if label == "blob" and request.code < 300:
-            self._blob_bytes.inc(request.sentLength)

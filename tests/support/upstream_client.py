@@ -34,6 +34,7 @@ from oci_registry.upstream.session import Session
 from oci_registry.upstream.tags import TagsLister
 from tests.support.daemon import reactor, running, until
 from tests.support.fake_registry import FakeRegistry
+from tests.support.reports import reports_of
 from tests.support.settings import upstream_settings
 from tests.support.streams import run_at_once
 
@@ -163,7 +164,9 @@ class ClientTestCase(TestCase):
         )
         metrics = _Outcomes(self.outcomes)
         breakers = Breakers(host.host, on, lambda: 0.5, metrics)
-        session = Session(settings, host, http, on, breakers, RateLimit(on, metrics), limits=limits)
+        reports = reports_of(settings, host, metrics)
+        limit = RateLimit(on, metrics)
+        session = Session(settings, host, http, on, breakers, limit, reports, limits=limits)
         within, idle = settings.response_timeout, settings.body_timeout
         client = Client(session, metrics, within, idle, on)
         self.clients.append(client)

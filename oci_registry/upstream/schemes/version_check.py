@@ -59,7 +59,7 @@ class VersionCheck:
     async def _follow(self) -> tuple[Challenge, ...]:
         at = self._at
         for _ in range(_MAX_REDIRECTS + 1):
-            response = await self._http.send("GET", at.text, {})
+            response = await self._http.send("GET", at.text, {}, why="how to authenticate")
             abandon(response, self._clock)
             if response.code == 429 or response.code >= 500:
                 raise refuse(response, self._host, NameUnknown, "/v2/", self._clock.seconds())

@@ -106,6 +106,7 @@ class Watching(SynchronousTestCase):
         host = metrics.host("docker.io", "registry-1.docker.io")
         host.answered("ok")
         host.available(True)
+        host.credentials_refused()
         host.budget(100, 99)
         metrics.error("stale")
         metrics.store_failing.labels("read")

@@ -8,10 +8,12 @@ from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.config.settings import HostSettings, UpstreamSettings
+from oci_registry.config.settings import Credentials, HostSettings, UpstreamSettings
 from oci_registry.metrics import Metrics
+from oci_registry.repeats import RepeatLog
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RegistryError
 from oci_registry.spec.reference import Tag
@@ -21,6 +23,7 @@ from oci_registry.upstream.group import HostGroup
 from oci_registry.upstream.host import Host
 from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.registry import RemoteRegistry
+from oci_registry.upstream.reports import HostReports
 from oci_registry.upstream.requests import ApiRequest, Kind
 from oci_registry.upstream.session import Session
 from tests.support.fake_http import Answer, FakeHttp, FakeResponse, Sent
@@ -46,10 +49,13 @@ class HostsTestCase(SynchronousTestCase):
     """An upstream at `A` and `B`, each of which answers with what `answers` makes of a request."""
 
     names: tuple[str, ...] = (A, B)
+    credentials: Credentials | None = None
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(NOW)
+        self.reporting = Clock()
+        self.repeats = RepeatLog(Logger("oci_registry.upstream"), self.reporting)
         self.metrics = Metrics(["example.com"])
         self.answers: dict[str, Callable[[Sent], Answer]] = {}
         self.asked: list[tuple[str, Sent]] = []
@@ -57,8 +63,10 @@ class HostsTestCase(SynchronousTestCase):
 
     def connect(self, **settings: Any) -> None:
         """Make the upstream (again), with other *settings*."""
-        hosts = tuple(HostSettings(name) for name in self.names)
-        self.settings = UpstreamSettings("example.com", hosts, **settings)
+        hosts = tuple(HostSettings(name, credentials=self.credentials) for name in self.names)
+        self.settings = UpstreamSettings(
+            settings.pop("namespace", "example.com"), hosts, **settings
+        )
         self.group = HostGroup(
             [self._host(host) for host in hosts],
             self.settings.response_timeout,
@@ -77,7 +85,8 @@ class HostsTestCase(SynchronousTestCase):
         alternatives = len(self.names) > 1
         breakers = Breakers(settings.host, self.clock, half, metrics, alternatives=alternatives)
         limit = RateLimit(self.clock, metrics)
-        session = Session(self.settings, settings, http, self.clock, breakers, limit)
+        reports = HostReports(self.settings, settings, self.repeats, metrics)
+        session = Session(self.settings, settings, http, self.clock, breakers, limit, reports)
         connections = self.settings.max_connections
         return Host(session, breakers, limit, connections, self.settings.body_timeout, metrics)
 

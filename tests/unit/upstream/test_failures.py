@@ -32,7 +32,6 @@ from twisted.web.error import SchemeNotSupported
 from oci_registry.spec.errors import (
     BadGateway,
     BlobUnknown,
-    Denied,
     GatewayTimeout,
     ManifestUnknown,
     RegistryError,
@@ -43,6 +42,7 @@ from oci_registry.upstream.authority import Authority
 from oci_registry.upstream.failures import (
     DEFAULT_RETRY_AFTER,
     MAX_RETRY_AFTER,
+    AccessDenied,
     ConnectTimedOut,
     Limited,
     LocalFailure,
@@ -218,10 +218,10 @@ class Statuses(SynchronousTestCase):
         for code, kind in (
             (404, BlobUnknown),
             (410, BlobUnknown),
-            (401, Denied),
-            (403, Denied),
-            (412, Denied),
-            (451, Denied),
+            (401, AccessDenied),
+            (403, AccessDenied),
+            (412, AccessDenied),
+            (451, AccessDenied),
             (429, Limited),
             (504, GatewayTimeout),
             (500, BadGateway),

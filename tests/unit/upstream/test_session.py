@@ -20,6 +20,7 @@ from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.requests import ApiRequest, Call, Kind
 from oci_registry.upstream.session import MAX_REDIRECTS, Reply, Session
 from tests.support.fake_http import Answer, FakeHttp, FakeResponse, Sent
+from tests.support.reports import reports_of
 
 HOST = "reg.example"
 HOME = f"https://{HOST}"
@@ -58,7 +59,8 @@ class SessionTestCase(SynchronousTestCase):
         self.breakers = Breakers(HOST, self.clock, lambda: 1.0, metrics)
         limit = RateLimit(self.clock, metrics)
         http = self.http.as_http
-        return Session(settings, host, http, self.clock, self.breakers, limit, **options)
+        reports = reports_of(settings, host, metrics)
+        return Session(settings, host, http, self.clock, self.breakers, limit, reports, **options)
 
     def answer(self, sent: Sent) -> Answer:
         for prefix in sorted(self.answers, key=len, reverse=True):
