@@ -91,7 +91,7 @@ def _unix(rest: str) -> str:
 
 def same_place(one: str, other: str) -> bool:
     """Whether two endpoint descriptions are known to conflict."""
-    first, second = _address(one), _address(other)
+    first, second = address_of(one), address_of(other)
     if first is None or second is None:
         return one == other
     # Any free port is another one each time.
@@ -103,8 +103,11 @@ def same_place(one: str, other: str) -> bool:
     return _ANY in interfaces and not any(":" in interface for interface in interfaces)
 
 
-def _address(endpoint: str) -> tuple[str, str, str] | None:
-    """What an endpoint takes: a port of an interface, or a path; ``None`` if that is unknown."""
+def address_of(endpoint: str) -> tuple[str, str, str] | None:
+    """What an endpoint takes, ``None`` if that is unknown.
+
+    ``port``, the port and the interface, or ``unix``, the path and an empty text.
+    """
     kind, *arguments = _SEPARATOR.split(endpoint)
     named: dict[str, str] = {}
     plain: list[str] = []

@@ -44,6 +44,11 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("while read -r image; do", How.CLIENT),
     ],
     "docs/how-to/behind-a-proxy.md": [("export HTTPS_PROXY=", How.DAEMON)],
+    "docs/how-to/ci.md": [
+        ("oci-registry setup --check", How.RUN),
+        ("oci-registry setup buildkit", How.RUN),
+        ("docker buildx create", How.ENGINE),
+    ],
     "docs/how-to/containerd.md": [
         ("oci-registry setup containerd", How.RUN),
         ("ctr images pull", How.CLIENT),
@@ -107,6 +112,7 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("aws s3 sync", How.BUCKET),
     ],
     "docs/how-to/take-over-a-directory.md": [("chmod -R u+rwX", How.RUN)],
+    "docs/how-to/talos.md": [("talosctl", How.CLUSTER)],
     "docs/how-to/tls.md": [
         ("oci-registry", How.DAEMON),
         ("oci-registry --listen 127.0.0.1:8080 --listen ssl:", How.DAEMON),

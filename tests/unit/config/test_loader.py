@@ -63,7 +63,7 @@ class Layers(LoaderTestCase):
                     "LOG_FORMAT": "json",
                     "SHUTDOWN_GRACE": "1m",
                     "FILESYSTEM_ROOT": root,
-                    "RUST_LOG": "nonsense",
+                    "RUST_BACKTRACE": "nonsense",
                 },
                 storage=("filesystem", {"root": None}),
             ),
@@ -226,13 +226,20 @@ class Choices(LoaderTestCase):
     def test_unknown(self) -> None:
         """A value that is not known is told with the nearest that is."""
         self.assertEqual(
-            self.one_problem({"log-level": "warning"}),
-            "--log-level: 'warning' is not known; did you mean warn?",
+            self.one_problem({"log-level": "warnin"}),
+            "--log-level: 'warnin' is not known; did you mean warn?",
         )
         self.assertEqual(
             self.one_problem(None, {"UPSTREAMS": "all"}),
             "UPSTREAMS: 'all' is not known; known are any, configured",
         )
+
+    def test_levels_of_others(self) -> None:
+        """The levels of other programs are understood, and their variable is warned of."""
+        for text, level in (("warning", "warn"), ("TRACE", "debug"), ("off", "off")):
+            self.assertEqual(self.load(environ={"LOG_LEVEL": text}).log_level, level)
+        (warning,) = self.load(environ={"RUST_LOG": "debug"}).warnings
+        self.assertIn("RUST_LOG: is ignored: set LOG_LEVEL", warning)
 
     def test_booleans(self) -> None:
         """Every usual spelling of a switch is understood."""
