@@ -55,8 +55,8 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
     ],
     "docs/how-to/cri-o-and-podman.md": [
         ("oci-registry setup podman", How.RUN),
-        ("podman pull", How.CLIENT),
         ("skopeo list-tags", How.CLIENT),
+        ("podman pull", How.CLIENT),
     ],
     "docs/how-to/docker.md": [
         ("oci-registry setup docker", How.RUN),
