@@ -89,7 +89,8 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
     "docs/how-to/operate.md": [
         ("oci-registry --check-config", How.RUN),
         ("oci-registry --listen 0.0.0.0:8080 --admin-listen", How.DAEMON),
-        ("jq -R", How.RUN),
+        ("journalctl --unit oci-registry --output cat | grep", How.RUN),
+        ("journalctl --unit oci-registry --output cat | \\", How.RUN),
     ],
     "docs/how-to/private-registries.md": [
         ("chmod 600 upstreams.yaml", How.DAEMON),
