@@ -137,7 +137,9 @@ class _Builder:
             begin=self.pool("begin", sizes.begin),
         )
         medium = self.makers.driver(self.settings, lanes, self.reactor)
-        driver = GuardedDriver(medium, self.settings.storage.description, self.reactor)
+        driver = GuardedDriver(
+            medium, self.settings.storage.description, self.reactor, self.makers.store_limits
+        )
         usage = Usage(driver, self.reactor)
         check_always = self.settings.check_cache_digest
         return _Store(
