@@ -20,7 +20,7 @@ MIB = 1024 * 1024
 FAILURES = 1500
 BUSY = 2.0
 """Seconds of the processor that the daemon may take for others before it answers anybody else,"""
-SLOWEST = 10.0
+SLOWEST = 30.0
 """and seconds that the answer may take; on a busy machine most of them are other processes'."""
 GROWTH = 96 * MIB
 FILES = 2 * FAILURES + 500

@@ -26,7 +26,7 @@ class _Listener(DatagramProtocol):
 class Notifying(TestCase):
     """NOTIFY_SOCKET."""
 
-    timeout = 60
+    timeout = 120
 
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()

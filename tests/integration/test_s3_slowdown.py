@@ -127,7 +127,7 @@ class SlowDown(SlowdownTestCase):
 class Slow(SlowdownTestCase):
     """The server trickles."""
 
-    timeout = 60
+    timeout = 120
 
     @running
     async def test_trickle(self) -> None:
