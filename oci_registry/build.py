@@ -30,18 +30,23 @@ from oci_registry.pullthrough.blobs import BlobCache
 from oci_registry.pullthrough.known import KnownManifests
 from oci_registry.pullthrough.lists import TagLists
 from oci_registry.pullthrough.manifests import ManifestCache
+from oci_registry.pullthrough.progress import DownloadLog
 from oci_registry.pullthrough.records import RecordWriter
 from oci_registry.pullthrough.referrers import ReferrersLists
 from oci_registry.pullthrough.sizes import KnownSizes
+from oci_registry.pullthrough.store_watch import StoreWatch
 from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.reload import Following, Reloader, lifetimes_of
+from oci_registry.repeats import RepeatLog
 from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
+from oci_registry.startup import KnownEndpoint
 from oci_registry.storage.blobs import BlobStore
-from oci_registry.storage.guard import GuardedDriver
+from oci_registry.storage.guard import GuardedDriver, LostThreads
 from oci_registry.storage.interfaces import IDriver
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.referrers import ReferrersStore
 from oci_registry.storage.tags import TagStore
+from oci_registry.storage.totals import StoredTotals
 from oci_registry.storage.usage import Usage
 from oci_registry.streams.parsing import ManifestReader
 from oci_registry.streams.threads import Lanes, RunInThread
@@ -96,12 +101,14 @@ class _Store:
     manifests: ManifestStore
     tags: TagStore
     referrers: ReferrersStore
+    totals: StoredTotals
 
 
 @frozen
 class _PullThrough:
     """The caches, one for each kind of content, and their background work."""
 
+    watch: StoreWatch
     records: RecordWriter
     transfers: Transfers
     blobs: BlobCache
@@ -118,6 +125,7 @@ class _Builder:
     reactor: Any
     makers: Makers
     metrics: Metrics
+    repeats: RepeatLog
     pools: list[Pool] = field(factory=list)
 
     _log = Logger()
@@ -129,27 +137,32 @@ class _Builder:
 
     def store(self, sizes: Sizes, reader: ManifestReader) -> _Store:
         """Make the stores."""
+        lookup = self.pool("lookup", sizes.lookup)
+        begin = self.pool("begin", sizes.begin)
+        ingest = self.pool("ingest", sizes.ingest)
         lanes = Lanes(
-            lookup=self.pool("lookup", sizes.lookup),
-            ingest=self.pool("ingest", sizes.ingest),
+            lookup=lookup,
+            ingest=ingest,
             commit=self.pool("commit", sizes.commit),
             housekeeping=self.pool("housekeeping", sizes.housekeeping),
-            begin=self.pool("begin", sizes.begin),
+            begin=begin,
         )
         medium = self.makers.driver(self.settings, lanes, self.reactor)
-        driver = GuardedDriver(
-            medium, self.settings.storage.description, self.reactor, self.makers.store_limits
-        )
-        usage = Usage(driver, self.reactor)
+        place = self.settings.storage.description
+        lost = LostThreads(lookup.replace, begin.replace, ingest.replace)
+        driver = GuardedDriver(medium, place, self.reactor, self.makers.store_limits, lost)
+        usage, totals = Usage(driver, self.reactor), StoredTotals()
+        self.metrics.watch_totals(lambda: totals.objects, lambda: totals.size)
         check_always = self.settings.check_cache_digest
         return _Store(
             medium,
             driver,
             lanes,
-            BlobStore(driver, usage, lanes.housekeeping, check_always=check_always),
-            ManifestStore(driver, usage, reader),
+            BlobStore(driver, usage, lanes.housekeeping, totals, check_always=check_always),
+            ManifestStore(driver, usage, reader, totals),
             TagStore(driver),
             ReferrersStore(driver, usage),
+            totals,
         )
 
     def table(self, reader: ManifestReader) -> UpstreamTable:
@@ -165,8 +178,10 @@ class _Builder:
             SystemRandom().random,
             settings.egress,
             self.metrics,
+            self.repeats,
             reader,
             host_at,
+            self.makers.upstream_limits,
         )
         table = UpstreamTable(
             settings.upstreams,
@@ -188,15 +203,17 @@ class _Builder:
             health,
             sizes,
             metrics,
+            DownloadLog(clock, self.repeats),
             self.makers.transfer_limits,
         )
         records = RecordWriter(clock, health)
         known = KnownManifests(store.manifests, store.tags, records, clock, health)
         return _PullThrough(
+            StoreWatch(store.driver, health, metrics, clock),
             records,
             transfers,
             BlobCache(store.blobs, transfers, sizes, health, metrics),
-            ManifestCache(known, sizes, clock, metrics),
+            ManifestCache(known, sizes, clock, metrics, self.repeats),
             TagLists(store.tags, health),
             ReferrersLists(store.referrers, store.manifests, records, clock, health),
         )
@@ -216,11 +233,11 @@ class _Builder:
         }
         return V2(handlers, table, watch, self.reactor, self.metrics)
 
-    def sites(self, v2: V2, store: _Store) -> tuple[RegistrySite, RegistrySite]:
+    def sites(self, v2: V2, watch: StoreWatch) -> tuple[RegistrySite, RegistrySite]:
         """Make the sites for clients and for monitoring."""
         settings, metrics = self.settings, self.metrics
         access_log = self.makers.access_log(settings, self.reactor)
-        ready = Ready(store.driver.check, self.reactor)
+        ready = Ready(watch.check)
         root = Root(ready, metrics=None if settings.admin_listen else metrics, v2=v2)
         site = RegistrySite(root, self.reactor, access_log)
         metrics.watch_connections(site.connection_count)
@@ -235,6 +252,7 @@ class _Builder:
         ):
             for endpoint in endpoints:
                 port = listening(_with_backlog(endpoint), factory, self.reactor)
+                port.endpoint = KnownEndpoint(endpoint, port.endpoint)
                 port.setServiceParent(ports)
         return ports
 
@@ -250,6 +268,7 @@ class _Builder:
             transfers.__contains__,
             self.reactor.seconds,
             self.metrics,
+            store.totals,
         )
 
     def reloader(
@@ -301,14 +320,15 @@ def build(
     if isinstance(settings.storage, S3Settings):
         sizes = Sizes.for_connections(settings.storage.connections)
     metrics = Metrics(upstream.namespace for upstream in settings.upstreams)
-    builder = _Builder(settings, reactor, makers, metrics)
+    repeats = RepeatLog(Logger("oci_registry.upstream"), reactor)
+    builder = _Builder(settings, reactor, makers, metrics, repeats)
     manager = makers.manager(notify_socket)
     reader = ManifestReader(builder.pool("parsers", sizes.parsers))
     store = builder.store(sizes, reader)
     table = builder.table(reader)
     pull = builder.pull_through(store)
     watch = ClientWatch(reactor)
-    site, admin_site = builder.sites(builder.v2(table, pull, watch), store)
+    site, admin_site = builder.sites(builder.v2(table, pull, watch), pull.watch)
     ports = builder.ports(site, admin_site)
     sweep = builder.sweep(store, pull.transfers)
     periodic = PeriodicSweep(sweep, store.driver.sweep_interval, reactor, metrics)
@@ -320,6 +340,7 @@ def build(
     steps = [
         # First, so that it is removed last: without it a SIGHUP would kill the process while it stops.
         Step("reaction to SIGHUP", hangup.install, hangup.remove),
+        Step("warnings of upstreams", stop=repeats.stop),
         Step("threads", builder.start_pools, builder.stop_pools),
         Step("upstreams", stop=table.close),
         # Everything that uses the store comes after it, and so stops before it.

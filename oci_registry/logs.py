@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
-from attrs import frozen
+from attrs import define
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import (
     FileLogObserver,
@@ -22,12 +22,14 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 
 
-@frozen
+# One is made for each response, and a frozen one costs three times as much.
+@define
 class AccessEntry:
-    """What the access log tells of a response: *sent* bytes of body, *seconds* from the request on.
+    """What the access log says of a response: *sent* bytes of body, *seconds* from the request on.
 
-    What comes from the client holds printable ASCII only, and no quotes. *namespace*: whose content
-    it is about; *outcome*: what the cache was good for. None where that is not known.
+    What comes from the client holds printable ASCII only, and no quotes. *namespace*: the registry that
+    was meant; *outcome*: of the cache; *error*: why the response is an error or incomplete, on one line
+    and without secrets. None where there is none.
     """
 
     client: str
@@ -40,6 +42,7 @@ class AccessEntry:
     agent: str
     namespace: str | None
     outcome: str | None
+    error: str | None
 
 
 _INTERNAL = frozenset(
@@ -99,7 +102,7 @@ class AccessLog:
     """One line per response, written without an event: it is the larger part of what the log costs.
 
     *form*: "text" and "json" are like the other lines, "combined" is what web servers write, with
-    three fields more. *stream* None: no access log.
+    three fields more, and four for errors. *stream* None: no access log.
     """
 
     def __init__(self, stream: TextIO | None, form: str, clock: IReactorTime) -> None:
@@ -135,8 +138,15 @@ _COMBINED_MOMENT = "%d/%b/%Y:%H:%M:%S +0000"
 def _text_line(entry: AccessEntry, moment: str, millis: int) -> str:
     return (
         f'{moment}.{millis:03d}Z info {_one_line(entry.client)} "{entry.method} {entry.uri}" '
-        f'{entry.status} {entry.sent} {entry.seconds:.3f} "{entry.agent}"\n'
+        f'{entry.status} {entry.sent} {entry.seconds:.3f} "{entry.agent}"'
+        f"{f' cache={entry.outcome}' if entry.outcome else ''}{_error(entry)}\n"
     )
+
+
+def _error(entry: AccessEntry) -> str:
+    """Return the end of a line for a response that is an error or incomplete, else nothing."""
+    # Quoted as in JSON, so that it can neither end itself nor the line.
+    return "" if entry.error is None else f" error={json.dumps(entry.error)}"
 
 
 def _json_line(entry: AccessEntry, moment: str, millis: int) -> str:
@@ -153,6 +163,7 @@ def _json_line(entry: AccessEntry, moment: str, millis: int) -> str:
         "agent": entry.agent,
         "namespace": entry.namespace,
         "cache": entry.outcome,
+        "error": entry.error,
     }
     return json.dumps(fields) + "\n"
 
@@ -162,7 +173,7 @@ def _combined_line(entry: AccessEntry, moment: str, _millis: int) -> str:
     return (
         f'{_one_line(entry.client)} - - [{moment}] "{entry.method} {entry.uri} {entry.protocol}" '
         f'{entry.status} {entry.sent} "-" "{entry.agent}" '
-        f"{entry.namespace or '-'} {entry.outcome or '-'} {entry.seconds:.3f}\n"
+        f"{entry.namespace or '-'} {entry.outcome or '-'} {entry.seconds:.3f}{_error(entry)}\n"
     )
 
 
@@ -183,8 +194,9 @@ def build_observer(level: str, style: str, stream: TextIO) -> ILogObserver:
     write = FileLogObserver(stream, format_json if style == "json" else format_text)
     at_least = LogLevel.lookupByName(level)
     least = LogLevelFilterPredicate(defaultLogLevel=at_least)
-    # Twisted tells of every connection it makes; what matters of those is logged by us.
-    least.setLogLevelForNamespace("twisted", max(LogLevel.warn, at_least))
+    # Twisted logs every port and every connection; what matters of those is logged by us.
+    for namespace in ("twisted", "log_legacy"):
+        least.setLogLevelForNamespace(namespace, max(LogLevel.warn, at_least))
     return cast(ILogObserver, FilteringLogObserver(write, [least]))
 
 

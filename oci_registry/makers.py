@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from attrs import Factory, frozen
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from oci_registry.config.settings import S3Settings, Settings
@@ -19,6 +20,7 @@ from oci_registry.storage.drivers import driver_class
 from oci_registry.storage.guard import StoreLimits
 from oci_registry.storage.interfaces import IDriver
 from oci_registry.streams.threads import Lanes, RunInThread, Workers
+from oci_registry.upstream.limits import UpstreamLimits
 
 
 class Pool(RunInThread, Protocol):
@@ -26,6 +28,9 @@ class Pool(RunInThread, Protocol):
 
     def start(self) -> None:
         """Accept work."""
+
+    def replace(self, returned: Deferred[None]) -> None:
+        """Have another thread in place of one that hangs, until *returned* fires."""
 
     def stop(self) -> bool:
         """Finish what was submitted, and stop the threads; return whether all have stopped."""
@@ -78,6 +83,7 @@ class Makers:
     access_log: Callable[[Settings, Any], Any] = _make_access_log
     transfer_limits: TransferLimits = Factory(TransferLimits)
     store_limits: StoreLimits = Factory(StoreLimits)
+    upstream_limits: UpstreamLimits = Factory(UpstreamLimits)
     store_health: Callable[[IReactorTime, Metrics], StoreHealth] = StoreHealth
     hangup: Callable[[Callable[..., object], Callable[[], None]], Any] = Hangup
     manager: Callable[[str | None], ServiceManager] = ServiceManager

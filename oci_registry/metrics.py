@@ -7,6 +7,7 @@ hosts that nobody configured share the label ``other`` once there are too many o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from math import nan
 
 from prometheus_client import (
     GC_COLLECTOR,
@@ -73,6 +74,10 @@ class HostMetrics:
     def resumed(self) -> None:
         """A body that broke off is resumed."""
         self._metrics.upstream_resumes.labels(self._namespace).inc()
+
+    def credentials_refused(self, times: int = 1) -> None:
+        """The credentials for the host were refused, by it or by its token server."""
+        self._metrics.upstream_credentials_refused.labels(self._namespace).inc(times)
 
     def available(self, yes: bool) -> None:
         """Whether the host is asked at all."""
@@ -167,6 +172,12 @@ class Metrics:
             ("namespace",),
             registry=self.registry,
         )
+        self.upstream_credentials_refused = Counter(
+            "oci_registry_upstream_credentials_refused",
+            "Questions to upstream that failed because credentials were refused",
+            ("namespace",),
+            registry=self.registry,
+        )
         self.host_available = self._of_hosts(
             "available", "1, or 0 while a circuit breaker of the host is open because it failed"
         )
@@ -219,6 +230,14 @@ class Metrics:
             ("doing",),
             registry=self.registry,
         )
+        self.store_readable = self._of_store("readable", "1 if the store can be read, else 0", 1)
+        self.store_writable = self._of_store("writable", "1 if the store can be written, else 0", 1)
+        self.store_objects = self._of_store("objects", "Blobs and manifests in the store")
+        self.store_bytes = self._of_store("bytes", "Bytes of blobs and manifests in the store")
+        self.store_free_bytes = self._of_store(
+            "free_bytes", "Bytes that are free on the volume of the store"
+        )
+        self.store_size_bytes = self._of_store("size_bytes", "Bytes that the volume has in all")
         self.swept = Counter(
             "oci_registry_swept",
             "Objects removed because nobody used them",
@@ -230,6 +249,12 @@ class Metrics:
         return Gauge(
             f"oci_registry_upstream_{name}", text, ("namespace", "host"), registry=self.registry
         )
+
+    def _of_store(self, name: str, text: str, value: float = nan) -> Gauge:
+        """Make a gauge of the store. NaN, which no alert compares with: the value is not known."""
+        gauge = Gauge(f"oci_registry_store_{name}", text, registry=self.registry)
+        gauge.set(value)
+        return gauge
 
     def host(self, namespace: str, host: str) -> HostMetrics:
         """Return what counts for a host; only those of configured upstreams have their own label."""
@@ -255,6 +280,11 @@ class Metrics:
             "oci_registry_client_connections", "Open client connections", registry=self.registry
         )
         gauge.set_function(count)
+
+    def watch_totals(self, objects: Callable[[], float], size: Callable[[], float]) -> None:
+        """Export the number of stored objects and their bytes, as the functions return them."""
+        self.store_objects.set_function(objects)
+        self.store_bytes.set_function(size)
 
     def namespace(self, host: str) -> str:
         """Return the label for a source host."""

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import resource
+from contextlib import suppress
 from typing import Any
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
+from oci_registry import __version__
 from oci_registry.build import build
-from oci_registry.config.settings import Settings
+from oci_registry.config.settings import FilesystemSettings, Settings
 from oci_registry.lifecycle import Lifecycle
 from oci_registry.logs import observe_application
 from oci_registry.makers import Makers
+from oci_registry.startup import free_space, listed, mirrored
 from oci_registry.streams.memory import return_large_blocks
+
+FREE_SPACE_TIMEOUT = 2.0
+"""Seconds that the start waits for the free space of the volume; without it nothing is said of it."""
 
 
 class Daemon(Service):
@@ -33,6 +40,7 @@ class Daemon(Service):
         makers: Makers = Makers(),  # noqa: B008 - it is frozen
     ) -> None:
         self._settings = settings
+        self._reactor = reactor
         self._keep_twistd_log = keep_twistd_log
         self.parts = build(settings, reactor, notify_socket=notify_socket, makers=makers)
         self._lifecycle = Lifecycle(self.parts.steps, reactor)
@@ -60,15 +68,28 @@ class Daemon(Service):
         _raise_file_limit()
         return_large_blocks()
         self._lifecycle.start()
+        Deferred.fromCoroutine(self._log_start())
+
+    async def _log_start(self) -> None:
+        """Log where the daemon listens, what it mirrors and where it stores that."""
+        settings = self._settings
+        place = settings.storage.description
+        if isinstance(settings.storage, FilesystemSettings):
+            measured = self.parts.lanes.housekeeping(free_space, settings.storage.root)
+            with suppress(DeferredTimeout):
+                free = await measured.addTimeout(FREE_SPACE_TIMEOUT, self._reactor)
+                place = place if free is None else f"{place} ({free} free)"
+        urls = [port.endpoint.url for port in self.parts.ports]
+        clients, admins = urls[: len(settings.listen)], urls[len(settings.listen) :]
         self._log.info(
-            "serving on {listen}, storing in {place}",
-            listen=", ".join(settings.listen),
-            place=settings.storage.description,
+            "oci-registry {version} on {listen}, mirroring {registries}, storing in {place}",
+            version=__version__,
+            listen=listed(clients),
+            registries=mirrored(settings),
+            place=place,
         )
-        if settings.admin_listen:
-            self._log.info(
-                "metrics are served on {listen} only", listen=", ".join(settings.admin_listen)
-            )
+        if admins:
+            self._log.info("metrics are served on {listen} only", listen=listed(admins))
 
     def stopService(self) -> Deferred[None]:
         """Stop accepting connections, let responses finish, cancel the rest, and stop all parts."""

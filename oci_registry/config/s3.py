@@ -196,11 +196,11 @@ def _parse_connections(text: str) -> int:
     return int(text)
 
 
-def default_spool(environ: Mapping[str, str]) -> str:
-    """The spool that is used when none is named: below ``TMPDIR``, or where big files belong."""
+def default_spool(environ: Mapping[str, str], big_temporary: str = _BIG_TEMPORARY) -> str:
+    """Return the spool that is used if none is named: below ``TMPDIR``, else in *big_temporary*."""
     parent = environ.get("TMPDIR", "").strip()
-    if not parent and os.access(_BIG_TEMPORARY, os.W_OK | os.X_OK):
-        parent = _BIG_TEMPORARY
+    if not parent and os.access(big_temporary, os.W_OK | os.X_OK):
+        parent = big_temporary
     return os.path.join(os.path.abspath(parent or tempfile.gettempdir()), _SPOOL)
 
 

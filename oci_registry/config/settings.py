@@ -263,7 +263,7 @@ class S3Settings:
             place = f"bucket {self.bucket} (AWS, {self.region})"
         else:
             place = f"bucket {self.bucket} at {self.endpoint.partition('://')[2]}"
-        return f"{place}, below {self.prefix}" if self.prefix else place
+        return f"{place}, prefix {self.prefix}" if self.prefix else place
 
 
 #: Where the cache keeps what it pulls: one class per storage backend.

@@ -8,7 +8,7 @@ no manifest refers to has the longest of all lifetimes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from attrs import define, frozen
 from twisted.internet.defer import Deferred
@@ -20,9 +20,7 @@ from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.referrers import ReferrersStore
 from oci_registry.storage.tags import TagStore
-
-BATCH = 500
-"""Blobs removed at once."""
+from oci_registry.storage.totals import StoredTotals, Walk
 
 _Key = tuple[str, Digest]
 
@@ -66,6 +64,7 @@ class Sweep:
 
     *begin*: prepares the store, given the oldest use that matters, and returns whether this process is
     to sweep. *busy*: whether a blob is being downloaded. *now*: the time in seconds since the epoch.
+    *totals*: is corrected by each pass. *batch*: the number of blobs that are removed at once.
     """
 
     _log = Logger()
@@ -81,6 +80,8 @@ class Sweep:
         busy: Callable[[Digest], bool],
         now: Callable[[], float],
         metrics: Metrics,
+        totals: StoredTotals | None = None,
+        batch: int = 500,
     ) -> None:
         self._blobs = blobs
         self._manifests = manifests
@@ -91,6 +92,8 @@ class Sweep:
         self._busy = busy
         self._now = now
         self._metrics = metrics
+        self._totals = totals or StoredTotals()
+        self._batch = batch
 
     def follow(self, lifetimes: Lifetimes) -> None:
         """Use other lifetimes, from the next sweep on."""
@@ -102,17 +105,23 @@ class Sweep:
         began = self._now()
         if not await self._begin(began - self._lifetimes.longest):
             return Swept()
-        kept, expired = await self._sort_manifests(began)
-        idle = await self._idle_blobs(began)
+        walk = Walk()
+        kept, expired = await self._sort_manifests(began, walk)
+        idle = await self._idle_blobs(began, walk)
+        self._totals.correct(walk)
         if expired or idle:
             # All manifests are read only if something may expire.
             await self._keep_referenced(kept, expired, idle)
             for host, digest in expired:
                 await self._set_lifetimes(host, digest, idle)
         blobs, size = await self._remove_blobs(idle, began)
-        unused = {key for key in expired if not self._manifests.used_since(*key, began)}
+        unused = {
+            key: size
+            for key, size in expired.items()
+            if not self._manifests.used_since(*key, began)
+        }
         # The tags first: if the sweep ended after the manifests, the next one would not find them.
-        tags = await self._remove_tags(unused) if unused else 0
+        tags = await self._remove_tags(set(unused)) if unused else 0
         manifests = await self._remove_manifests(unused, began)
         referrers = await self._remove_referrers(began)
         swept = Swept(blobs, size, manifests, tags, referrers)
@@ -128,24 +137,30 @@ class Sweep:
             )
         return swept
 
-    async def _sort_manifests(self, began: float) -> tuple[dict[_Key, float], dict[_Key, float]]:
-        """Return the manifests in use and the others, each with its last use."""
+    async def _sort_manifests(
+        self, began: float, walk: Walk
+    ) -> tuple[dict[_Key, float], dict[_Key, int]]:
+        """Return the manifests in use with their last use, and the others with their size in bytes."""
         kept: dict[_Key, float] = {}
-        expired: dict[_Key, float] = {}
+        expired: dict[_Key, int] = {}
         async for host, digest, info in self._manifests.list():
-            old = began - info.used > self._lifetimes.of(host)
-            (expired if old else kept)[host, digest] = info.used
+            walk.add(info.size)
+            if began - info.used > self._lifetimes.of(host):
+                expired[host, digest] = info.size
+            else:
+                kept[host, digest] = info.used
         return kept, expired
 
-    async def _idle_blobs(self, began: float) -> dict[Digest, _Idle]:
+    async def _idle_blobs(self, began: float, walk: Walk) -> dict[Digest, _Idle]:
         idle: dict[Digest, _Idle] = {}
         async for digest, info in self._blobs.list():
+            walk.add(info.size)
             if began - info.used > self._lifetimes.shortest:
                 idle[digest] = _Idle(info.size, info.used)
         return idle
 
     async def _keep_referenced(
-        self, kept: dict[_Key, float], expired: dict[_Key, float], idle: dict[Digest, _Idle]
+        self, kept: dict[_Key, float], expired: dict[_Key, int], idle: dict[Digest, _Idle]
     ) -> None:
         """Count everything that a kept manifest refers to as used when the manifest was."""
         waiting = list(kept.items())
@@ -171,12 +186,14 @@ class Sweep:
         count = size = 0
         old = [digest for digest, blob in idle.items() if self._is_too_old(blob, began)]
         while old:
-            batch, old = old[:BATCH], old[BATCH:]
+            batch, old = old[: self._batch], old[self._batch :]
             # Checked as late as possible: a client may have used one while others were removed.
             unused = [digest for digest in batch if not self._is_used(digest, began)]
             removed = await self._blobs.discard_many(unused)
+            freed = sum(idle[digest].size for digest in removed)
+            self._totals.remove(freed, len(removed))
             count += len(removed)
-            size += sum(idle[digest].size for digest in removed)
+            size += freed
         self._metrics.swept.labels("blob").inc(count)
         return count, size
 
@@ -191,11 +208,13 @@ class Sweep:
             or self._blobs.used_since(digest, began)
         )
 
-    async def _remove_manifests(self, keys: Iterable[_Key], began: float) -> int:
+    async def _remove_manifests(self, sizes: dict[_Key, int], began: float) -> int:
         count = 0
-        for host, digest in keys:
-            if not self._manifests.used_since(host, digest, began):
-                count += await self._manifests.delete(host, digest)
+        for (host, digest), size in sizes.items():
+            used = self._manifests.used_since(host, digest, began)
+            if not used and await self._manifests.delete(host, digest):
+                self._totals.remove(size)
+                count += 1
         self._metrics.swept.labels("manifest").inc(count)
         return count
 

@@ -29,8 +29,8 @@ from oci_registry.upstream.table import Target
 
 T = TypeVar("T")
 
-SETTLING = 3.0
-"""Seconds to wait for the size of a small blob that upstream does not announce."""
+SETTLING = 5.0
+"""Seconds to wait for the size of a small blob that upstream does not announce: the headers leave then."""
 
 
 @frozen
@@ -41,6 +41,7 @@ class OpenBlob:
     readers that follow it by then.
 
     *size* in bytes; None if upstream did not announce it. *sure*: the size is not only a manifest's.
+    *waited*: seconds since upstream's answer that the wait for the size has taken.
     """
 
     digest: Digest
@@ -50,6 +51,7 @@ class OpenBlob:
     _blob: StoredBlob | GrowingBlob
     _fallback: Fallback
     _far: FarRange | None = None
+    waited: float = 0.0
     _held: Follower | None = None
     """A follower that keeps a blob alive which cannot be stored, until there is a source."""
 
@@ -57,6 +59,16 @@ class OpenBlob:
     def cached(self) -> bool:
         """Whether it came from the store."""
         return self.outcome is Outcome.HIT
+
+    @property
+    def far(self) -> bool:
+        """Whether a range is fetched beside the download, which goes on for others."""
+        return self._far is not None
+
+    @property
+    def being_stored(self) -> bool:
+        """Whether the download is written to the store."""
+        return isinstance(self._blob, GrowingBlob) and self._blob.being_stored
 
     def part(self, asked: RequestedRange | None) -> ByteRange | None:
         """Return the part of the blob for a requested range; None means the whole.
@@ -161,12 +173,14 @@ class BlobCache:
             joined = self._transfers.can_be_joined(target, digest, start)
             growing = await self._transfers.join(target, digest, hint, start)
         far, held = None, None
+        answered = self._transfers.clock.seconds()
         if asked is not None and beside and self._far.wants(asked, growing, hint):
             far = await self._far.fetch(target, digest, asked, growing, hint)
             if far is None:
                 # The transfer may have ended meanwhile.
                 return await self.open(target, digest, head, asked, beside=False)
         else:
+            self._transfers.add_client(growing)
             growing, held = await self._settled(growing, hint)
         self._metrics.miss("blob", target.upstream.namespace)
         announced = growing.size if far is None else far.size
@@ -175,7 +189,10 @@ class BlobCache:
         size = hint if announced is None else announced
         outcome = Outcome.JOINED if joined and far is None else Outcome.MISS
         fallback = self._fallback(target, digest, size)
-        return OpenBlob(digest, size, announced is not None, outcome, growing, fallback, far, held)
+        waited = self._transfers.clock.seconds() - answered
+        return OpenBlob(
+            digest, size, announced is not None, outcome, growing, fallback, far, waited, held
+        )
 
     def _fallback(self, target: Target, digest: Digest, size: int | None) -> Fallback:
         """Return the fallback of a reader; *size* is what its client was told, in bytes."""
@@ -188,6 +205,7 @@ class BlobCache:
             else:
                 self._health.record_failure(READ, error)
                 growing = await self._transfers.join(target, digest, size, position)
+                self._transfers.add_client(growing)
             return growing.follow(position, size)
 
         return fallback

@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import LogLevel
 
 from oci_registry.metrics import Metrics
+from oci_registry.pullthrough.progress import DownloadLog
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.store_health import WRITTEN, StoreHealth
 from oci_registry.pullthrough.transfer import Phase, Transfer, TransferLimits, Wanted
@@ -16,6 +17,7 @@ from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.interfaces import IObjectWriter, StoreError
 from oci_registry.streams.follower import TransferFailed
 from oci_registry.streams.growing import GrowingBlob
+from oci_registry.streams.metered import Metered
 from oci_registry.streams.threads import RunInThread
 from oci_registry.upstream.interfaces import UpstreamBlob
 
@@ -37,6 +39,7 @@ class Downloader:
         health: StoreHealth,
         sizes: KnownSizes,
         metrics: Metrics,
+        downloads: DownloadLog,
         limits: TransferLimits,
     ) -> None:
         self.stopping = False
@@ -46,6 +49,7 @@ class Downloader:
         self._health = health
         self._sizes = sizes
         self._metrics = metrics
+        self._downloads = downloads
         self._limits = limits
 
     async def download(self, transfer: Transfer, removals: Removals) -> bool:
@@ -63,7 +67,7 @@ class Downloader:
         attempts = 0
         while True:
             attempts += 1
-            writer = await self._create(transfer.wanted, body)
+            writer = await self._create(transfer, body)
             blob = self._growing(transfer.wanted, body.size, writer)
             try:
                 transfer.receive(blob)
@@ -77,6 +81,7 @@ class Downloader:
             if blob.wrong is None:
                 raise blob.failure or TransferFailed("the download was given up")
             self._metrics.error("wrong")
+            self._downloads.wrong(transfer, blob.wrong, body.hosts)
             if self.stopping or attempts >= self._limits.attempts:
                 raise blob.wrong
             suspected = body.hosts
@@ -93,7 +98,6 @@ class Downloader:
                 body = await self._ask(transfer, excluded)
             except RegistryError as error:
                 raise blob.wrong from error
-            transfer.log(LogLevel.warn, f"{blob.wrong}; the download starts over")
 
     async def _ask(self, transfer: Transfer, excluded: frozenset[str]) -> UpstreamBlob:
         """Begin a download from a host that is not excluded.
@@ -130,14 +134,16 @@ class Downloader:
         except (RegistryError, DeferredTimeout):
             return None
 
-    async def _create(self, wanted: Wanted, body: UpstreamBlob) -> IObjectWriter | None:
+    async def _create(self, transfer: Transfer, body: UpstreamBlob) -> IObjectWriter | None:
         """Return the writer of a new object; None if the store fails, since the download can go on."""
+        wanted = transfer.wanted
         if not wanted.stored:
             return None
         try:
             # The announced size, not the manifest's: a store may keep it as the object's size.
             return await self._store.create(wanted.digest, body.size)
         except StoreError as error:
+            transfer.not_stored = str(error)
             self._health.record_failure(WRITTEN, error)
             return None
         except BaseException:
@@ -163,15 +169,14 @@ class Downloader:
         if blob.failure is not None:
             body.abandon()
             raise blob.failure
+        namespace = self._metrics.namespace(transfer.wanted.target.upstream.namespace)
+        count = self._metrics.upstream_bytes.labels(namespace).inc
         try:
-            await body.pump(blob)
+            await body.pump(Metered(blob, count))
         except RegistryError:
             # Wrong bytes are the cause; the aborted body is their consequence.
             if blob.wrong is None:
                 raise
-        finally:
-            namespace = self._metrics.namespace(transfer.wanted.target.upstream.namespace)
-            self._metrics.upstream_bytes.labels(namespace).inc(blob.received)
         transfer.phase = Phase.VERIFYING
         verified = await blob.finish()
         if verified and body.size is None:
@@ -182,12 +187,16 @@ class Downloader:
         self, transfer: Transfer, blob: GrowingBlob, writer: IObjectWriter | None
     ) -> bool:
         """Commit a verified blob; return whether it is stored now."""
-        if writer is None or blob.store_error is not None:
+        if blob.store_error is not None:
+            transfer.not_stored = str(blob.store_error)
+            return False
+        if writer is None:
             return False
         transfer.phase = Phase.COMMITTING
         try:
             await writer.commit()
         except StoreError as error:
+            transfer.not_stored = str(error)
             self._health.record_failure(WRITTEN, error)
             return False
         self._health.record_success(WRITTEN)

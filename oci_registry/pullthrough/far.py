@@ -19,6 +19,7 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RangeInvalid, RegistryError
 from oci_registry.spec.ranges import ByteRange, RequestedRange
 from oci_registry.streams.follower import TransferFailed
+from oci_registry.streams.metered import Metered
 from oci_registry.streams.pipe import Pipe
 from oci_registry.upstream.interfaces import UpstreamBlob
 from oci_registry.upstream.table import Target
@@ -95,23 +96,30 @@ class FarRange:
     """The bytes of one range as a `Source`, which must be closed.
 
     They are not verified, since the digest is that of the whole blob. *size*: the blob's size in bytes.
-    *over* is called on closing, with the number of bytes received.
+    *over* is called on closing, *count* with the number of bytes whenever some arrive.
     """
 
     def __init__(
-        self, part: ByteRange, size: int, body: UpstreamBlob, over: Callable[[int], None]
+        self,
+        part: ByteRange,
+        size: int,
+        body: UpstreamBlob,
+        over: Callable[[], None],
+        count: Callable[[int], object],
     ) -> None:
         self.part = part
         self.size = size
         self._body = body
-        self._over: Callable[[int], None] | None = over
+        self._over: Callable[[], None] | None = over
+        self._count = count
         self._pipe = Pipe()
         self._done: Deferred[None] | None = None
 
     def read(self, limit: int) -> bytes | Deferred[bytes]:
         """Return the next bytes; raises, or fails with, `TransferFailed` if upstream breaks for good."""
         if self._done is None:
-            self._done = self._body.pump(self._pipe).addCallbacks(self._came, self._failed)
+            metered = Metered(self._pipe, self._count)
+            self._done = self._body.pump(metered).addCallbacks(self._came, self._failed)
         return self._pipe.read(limit)
 
     def _came(self, length: int) -> None:
@@ -131,7 +139,7 @@ class FarRange:
             self._body.abandon()
         else:
             self._done.cancel()
-        over(self._pipe.received)
+        over()
 
 
 class FarRanges:
@@ -213,13 +221,9 @@ class FarRanges:
 
     def _streamed(self, target: Target, part: ByteRange, size: int, body: UpstreamBlob) -> FarRange:
         self._metrics.far_ranges.inc()
-
-        def over(received: int) -> None:
-            namespace = self._metrics.namespace(target.upstream.namespace)
-            self._metrics.upstream_bytes.labels(namespace).inc(received)
-            self._over()
-
-        return FarRange(part, size, body, over)
+        namespace = self._metrics.namespace(target.upstream.namespace)
+        count = self._metrics.upstream_bytes.labels(namespace).inc
+        return FarRange(part, size, body, self._over, count)
 
     def _over(self) -> None:
         self._count(-1)

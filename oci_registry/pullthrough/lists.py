@@ -21,10 +21,15 @@ _FINAL = (TimedOut, WrongAnswer, LocalFailure)
 
 @frozen
 class ServedPage:
-    """A page of tags. *from_store*: it has only the tags that were pulled through this mirror."""
+    """A page of tags.
+
+    *from_store*: it has only the tags that were pulled through this mirror. *asked*: whether there was a
+    request to upstream.
+    """
 
     page: Page
     from_store: bool
+    asked: bool = True
 
 
 class TagLists:
@@ -46,7 +51,7 @@ class TagLists:
         earlier pages from upstream: its list may be another one.
         """
         if n == 0 and query is None:
-            return ServedPage(Page((), None), from_store=False)
+            return ServedPage(Page((), None), from_store=False, asked=False)
         try:
             page = await target.upstream.tags(target.repository, n, last, query)
         except (NameUnknown, Denied, IncompleteList):

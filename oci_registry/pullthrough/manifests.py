@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from enum import Enum
 from typing import Any, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
@@ -18,6 +18,7 @@ from oci_registry.pullthrough.freshness import Freshness, judge, may_serve_on_er
 from oci_registry.pullthrough.known import KnownManifests
 from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.pullthrough.sizes import KnownSizes
+from oci_registry.repeats import Group, RepeatLog, without_names
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import (
     Denied,
@@ -56,22 +57,32 @@ class StaleReason(Enum):
 class ServedManifest:
     """A manifest to serve.
 
-    *cached*: it did not come from upstream. *age*: the seconds since upstream confirmed the tag, if it
-    is served stale; else None.
-    *stale_reason*: why upstream has not confirmed it again; None while a revalidation is under way.
+    *ttl*: the seconds that the tag stays fresh, negative if it is stale; None if a digest was requested.
+    *age*: the seconds since upstream confirmed the tag, if it is served stale; else None. *stale_reason*:
+    why upstream has not confirmed it again; None while a revalidation is under way. *refreshed*: a
+    manifest of the tag was known, but stale. *joined*: another client's request to upstream gave it.
     """
 
     manifest: Manifest
-    cached: bool
+    outcome: Outcome
+    ttl: float | None = None
     age: float | None = None
     stale_reason: StaleReason | None = None
+    refreshed: bool = False
+    joined: bool = False
 
     @property
-    def outcome(self) -> Outcome:
-        """Where the manifest came from."""
-        if not self.cached:
-            return Outcome.MISS
-        return Outcome.HIT if self.age is None else Outcome.STALE
+    def cached(self) -> bool:
+        """Whether it did not come from upstream."""
+        return self.outcome not in (Outcome.MISS, Outcome.JOINED)
+
+    def shared(self) -> ServedManifest:
+        """Return the same for a client that waited for another client's request to upstream."""
+        outcome = Outcome.JOINED if self.outcome is Outcome.MISS else self.outcome
+        return evolve(self, outcome=outcome, joined=True)
+
+
+Ask = Callable[[], Coroutine[Any, Any, ServedManifest]]
 
 
 class ManifestCache:
@@ -80,12 +91,18 @@ class ManifestCache:
     _log = Logger()
 
     def __init__(
-        self, known: KnownManifests, sizes: KnownSizes, clock: IReactorTime, metrics: Metrics
+        self,
+        known: KnownManifests,
+        sizes: KnownSizes,
+        clock: IReactorTime,
+        metrics: Metrics,
+        repeats: RepeatLog,
     ) -> None:
         self._known = known
         self._sizes = sizes
         self._clock = clock
         self._metrics = metrics
+        self._repeats = repeats
         self._asking: SingleFlight[Question, ServedManifest] = SingleFlight()
         self._background: set[Question] = set()
         self._stopped = False
@@ -118,36 +135,37 @@ class ManifestCache:
     async def _by_digest(self, target: Target, digest: Digest) -> ServedManifest:
         manifest = await self._known.manifest(target, digest)
         if manifest is not None:
-            return ServedManifest(manifest, cached=True)
-        question = _question(target, digest)
-        return await self._asking.run(question, lambda: self._obtain(target, digest))
+            return ServedManifest(manifest, Outcome.HIT)
+        return await self._join(_question(target, digest), lambda: self._obtain(target, digest))
 
     async def _by_tag(self, target: Target, tag: Tag) -> ServedManifest:
         """Return the manifest of a tag: from the store if it is fresh or stale, else from upstream."""
         record = await self._known.tag(target, tag)
         known = None if record is None else await self._known.manifest(target, record.digest)
         if record is not None and known is not None:
-            freshness = self._judge(target, tag, record)
+            freshness, ttl = self._judge(target, tag, record)
             if freshness is Freshness.FRESH:
-                return ServedManifest(known, cached=True)
+                return ServedManifest(known, Outcome.HIT, ttl)
             if freshness is Freshness.STALE:
                 self._ask_in_background(target, tag, known)
-                return ServedManifest(known, cached=True, age=self._age(record))
-        return await self._ask(target, tag, known)
-
-    def _ask(self, target: Target, tag: Tag, known: Manifest | None) -> Deferred[ServedManifest]:
+                return ServedManifest(known, Outcome.STALE, ttl, self._age(record))
         question = _question(target, tag)
-        return self._asking.run(question, lambda: self._refresh(target, tag, known))
+        return await self._join(question, lambda: self._refresh(target, tag, known))
 
-    def _judge(self, target: Target, tag: Tag, record: TagRecord) -> Freshness:
+    async def _join(self, question: Question, ask: Ask) -> ServedManifest:
+        """Ask upstream, or wait for another client's request that asks the same."""
+        joined = question in self._asking
+        served = await self._asking.run(question, ask)
+        return served.shared() if joined else served
+
+    def _judge(self, target: Target, tag: Tag, record: TagRecord) -> tuple[Freshness, float]:
+        """Return whether a tag is fresh, and the seconds that it stays so."""
         upstream = target.upstream
+        age = self._clock.seconds() - record.checked
+        max_age = upstream.manifest_invalidation_time
         if self._known.is_negative(target, tag):
-            return Freshness.REVALIDATE
-        return judge(
-            self._clock.seconds() - record.checked,
-            upstream.manifest_invalidation_time,
-            upstream.stale_while_revalidate,
-        )
+            return Freshness.REVALIDATE, max_age - age
+        return judge(age, max_age, upstream.stale_while_revalidate), max_age - age
 
     def _age(self, record: TagRecord) -> float:
         return max(0.0, self._clock.seconds() - record.checked)
@@ -162,7 +180,8 @@ class ManifestCache:
         def over(_: object) -> None:
             self._background.discard(question)
 
-        asked = self._ask(target, tag, known).addErrback(self._not_confirmed, target, tag)
+        asked = self._asking.run(question, lambda: self._refresh(target, tag, known))
+        asked.addErrback(self._not_confirmed, target, tag)
         asked.addBoth(over)
 
     def _not_confirmed(self, failure: Failure, target: Target, tag: Tag) -> None:
@@ -171,12 +190,20 @@ class ManifestCache:
         if not failure.check(RegistryError):
             self._log.failure("the revalidation of a tag failed", failure)
             return
-        self._log.warn(
-            "{host}/{repository}:{tag} could not be revalidated: {error}",
-            host=target.upstream.namespace,
-            repository=target.repository,
+        self._warn(target, tag, "could not be revalidated", failure.getErrorMessage())
+
+    def _warn(self, target: Target, tag: Tag, what: str, error: str) -> None:
+        """Warn of what has become of a tag; with the same reason once a minute, whichever tag it is."""
+        upstream, repository = target.upstream, target.repository
+        self._repeats.warn(
+            Group.of(upstream.namespace, "tags", configured=upstream.configured),
+            (upstream.namespace, what, without_names(error, repository, tag.name)),
+            "{host}/{repository}:{tag} {what}: {error}",
+            host=upstream.namespace,
+            repository=repository,
             tag=tag.name,
-            error=failure.getErrorMessage(),
+            what=what,
+            error=error,
         )
 
     async def _refresh(self, target: Target, tag: Tag, known: Manifest | None) -> ServedManifest:
@@ -190,9 +217,10 @@ class ManifestCache:
             return await self._fetch(target, tag)
         if known is None or known.digest != record.digest:
             known = self._known.recall(target, record.digest)
-        if known is not None and self._judge(target, tag, record) is Freshness.FRESH:
+        freshness, ttl = self._judge(target, tag, record)
+        if known is not None and freshness is Freshness.FRESH:
             # Another request has confirmed it while we looked in the store.
-            return ServedManifest(known, cached=True)
+            return ServedManifest(known, Outcome.HIT, ttl)
         may_be_stale = known is not None and may_serve_on_error(
             self._clock.seconds() - record.checked,
             upstream.manifest_invalidation_time,
@@ -209,16 +237,12 @@ class ManifestCache:
                 if unknown or final:
                     self._known.set_negative(target, tag, gone=unknown)
                 raise
-            self._log.warn(
-                "{host}/{repository}:{tag} is served stale: {error}",
-                host=upstream.namespace,
-                repository=target.repository,
-                tag=tag.name,
-                error=str(error),
-            )
+            self._warn(target, tag, "is served stale", str(error))
             self._metrics.error("stale")
             reason = StaleReason.UNKNOWN if unknown else StaleReason.UNREACHABLE
-            return ServedManifest(known, cached=True, age=self._age(record), stale_reason=reason)
+            # It may be within its max age, if upstream has refused it meanwhile.
+            ttl = min(self._judge(target, tag, record)[1], 0.0)
+            return ServedManifest(known, Outcome.STALE, ttl, self._age(record), reason)
 
     async def _revalidate(
         self, target: Target, tag: Tag, known: Manifest, *, patient: bool
@@ -245,8 +269,10 @@ class ManifestCache:
             )
             if current is not None:
                 self._known.confirm(target, tag, current)
-                return ServedManifest(current, cached=True)
-        return await self._before(deadline, self._fetch(target, tag, patient=patient))
+                ttl = upstream.manifest_invalidation_time
+                return ServedManifest(current, Outcome.REVALIDATED, ttl)
+        served = await self._before(deadline, self._fetch(target, tag, patient=patient))
+        return evolve(served, refreshed=True)
 
     async def _before(self, deadline: float, work: Coroutine[Any, Any, T]) -> T:
         """Give up on *work* with a GatewayTimeout at *deadline*."""
@@ -265,7 +291,7 @@ class ManifestCache:
         """Fetch a manifest by digest, unless another request has while we looked in the store."""
         recent = self._known.recall(target, digest)
         if recent is not None:
-            return ServedManifest(recent, cached=True)
+            return ServedManifest(recent, Outcome.HIT)
         return await self._fetch(target, digest)
 
     async def _fetch(
@@ -273,9 +299,10 @@ class ManifestCache:
     ) -> ServedManifest:
         manifest = await target.upstream.manifest(target.repository, reference, patient=patient)
         self._known.keep(target, manifest)
-        if isinstance(reference, Tag):
-            self._known.confirm(target, reference, manifest)
-        return ServedManifest(manifest, cached=False)
+        if isinstance(reference, Digest):
+            return ServedManifest(manifest, Outcome.MISS)
+        self._known.confirm(target, reference, manifest)
+        return ServedManifest(manifest, Outcome.MISS, target.upstream.manifest_invalidation_time)
 
 
 def _question(target: Target, reference: Tag | Digest) -> Question:

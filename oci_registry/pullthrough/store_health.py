@@ -39,6 +39,16 @@ class StoreHealth:
     def record_failure(self, access: str, error: Exception) -> None:
         """Count a failure of *access*, which is `READ` or `WRITTEN`."""
         self._metrics.error("store")
+        self._note(access, error)
+
+    def record_check(self, access: str, error: Exception | None) -> None:
+        """Note the result of a check, which is not counted as an error. *error*: None if it succeeded."""
+        if error is None:
+            self.record_success(access)
+        else:
+            self._note(access, error)
+
+    def _note(self, access: str, error: Exception) -> None:
         self._failures[access] += 1
         self._failed_at[access] = self._clock.seconds()
         if self._failures[access] == 1:

@@ -78,6 +78,10 @@ class Transfer:
     error: Exception | None = None
     """Why it has failed, if it has."""
     done: Deferred[None] | None = None
+    clients: int = 0
+    """How many clients it serves, or has served."""
+    not_stored: str = "another download stores it"
+    """Why the blob is not in the store, if the download succeeds and it is not."""
     _waiters: Waiters[GrowingBlob] = Factory(Waiters)
 
     @property

@@ -5,10 +5,11 @@ from __future__ import annotations
 from cachetools import LRUCache
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger
 
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.download import Downloader, Removals
+from oci_registry.pullthrough.progress import DownloadLog
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.store_health import StoreHealth
 from oci_registry.pullthrough.transfer import Phase, Transfer, TransferLimits, Wanted
@@ -48,13 +49,17 @@ class Transfers:
         health: StoreHealth,
         sizes: KnownSizes,
         metrics: Metrics,
+        downloads: DownloadLog,
         limits: TransferLimits = TransferLimits(),  # noqa: B008 - frozen
     ) -> None:
         self.clock = clock
         self._store = store
         self._metrics = metrics
+        self._downloads = downloads
         self._limits = limits
-        self._downloader = Downloader(store, ingest, clock, health, sizes, metrics, limits)
+        self._downloader = Downloader(
+            store, ingest, clock, health, sizes, metrics, downloads, limits
+        )
         self._shared: dict[Digest, dict[str, Transfer]] = {}
         self._all: set[Transfer] = set()
         self._commits: LRUCache[Digest, object] = LRUCache(_COMMITS)
@@ -105,6 +110,12 @@ class Transfers:
                 if transfer.wanted.target == target:
                     raise
 
+    def add_client(self, blob: GrowingBlob) -> None:
+        """A client is served from a growing blob, which the log will count."""
+        for transfer in self._shared.get(blob.digest, {}).values():
+            if transfer.blob is blob:
+                transfer.clients += 1
+
     async def private(
         self, target: Target, digest: Digest, hint: int | None, had: Prefix | None
     ) -> GrowingBlob:
@@ -132,6 +143,7 @@ class Transfers:
     def _start(self, transfer: Transfer) -> None:
         self._all.add(transfer)
         self._metrics.transfers.set(len(self._all))
+        self._downloads.begin(transfer)
         transfer.done = Deferred.fromCoroutine(self._run(transfer))
 
     async def _run(self, transfer: Transfer) -> None:
@@ -139,7 +151,11 @@ class Transfers:
         removals: Removals = []
         try:
             if await self._downloader.download(transfer, removals):
-                self._committed(transfer.wanted.digest)
+                size = 0 if transfer.blob is None else transfer.blob.received
+                self._committed(transfer.wanted.digest, size)
+                self._downloads.stored(transfer)
+            else:
+                self._downloads.served(transfer)
         except Exception as error:
             self._failed(transfer, error)
         transfer.phase = Phase.ENDED
@@ -152,9 +168,9 @@ class Transfers:
             if transfer.blob is not None:
                 transfer.blob.release()
 
-    def _committed(self, digest: Digest) -> None:
+    def _committed(self, digest: Digest, size: int) -> None:
         self._commits[digest] = object()
-        self._store.committed(digest)
+        self._store.committed(digest, size)
 
     def _failed(self, transfer: Transfer, error: Exception) -> None:
         """Report the end of a transfer to its clients, to the metrics and to the log."""
@@ -164,7 +180,9 @@ class Transfers:
         elif not isinstance(error, RegistryError):
             digest = str(transfer.wanted.digest)
             self._log.failure("{digest}: the transfer crashed", digest=digest)
-            error = TransferCrashed()
+            crashed = TransferCrashed()
+            crashed.__cause__ = error
+            error = crashed
         if not asking and blob is not None and isinstance(blob.failure, RegistryError):
             # The error of the blob is the cause; the aborted body is its consequence.
             error = blob.failure
@@ -172,10 +190,10 @@ class Transfers:
         # has left.
         answered = asking and isinstance(error, BlobUnknown | Denied)
         if answered or isinstance(error, Unwanted):
-            transfer.log(LogLevel.info, str(error))
+            self._downloads.answered(transfer, error)
         else:
             self._metrics.error("transfer")
-            transfer.log(LogLevel.warn, str(error))
+            self._downloads.failed(transfer, error)
         transfer.fail(error)
 
     def _remove(self, transfer: Transfer) -> None:
@@ -186,6 +204,7 @@ class Transfers:
             if not transfers:
                 del self._shared[digest]
         self._all.discard(transfer)
+        self._downloads.end(transfer)
         self._metrics.transfers.set(len(self._all))
 
     async def stop(self) -> None:

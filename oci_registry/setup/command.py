@@ -22,6 +22,8 @@ from oci_registry.setup.nouns import (
     Wanted,
     choose_registries,
 )
+from oci_registry.setup.removal import RecordedTree
+from oci_registry.setup.remove_command import REMOVE, remove, wants_removal
 from oci_registry.setup.writer import Tree
 from oci_registry.spec.errors import shown
 
@@ -54,6 +56,11 @@ def run(args: Sequence[str], environ: Mapping[str, str], out: TextIO, err: TextI
 
     Files, or what became of them, go to ``out``; notes and problems to ``err``.
     """
+    if wants_removal(args):
+        problems = remove(args, CLIENTS, out)
+        for text in problems:
+            print(f"{NAME}: {text}", file=err)
+        return 1 if problems else 0
     findings = Findings()
     notes: list[str] = []
     try:
@@ -95,6 +102,12 @@ def _parser() -> _Parser:
         help="a registry to mirror, in place of those of the file; repeatable",
     )
     parser.add_argument(
+        REMOVE,
+        metavar="DIR",
+        help="undo what --write has written below this directory: remove the files, and restore "
+        "those that were there before; takes no other option",
+    )
+    parser.add_argument(
         "--write",
         metavar="DIR",
         help="write the files below this directory as if it were /, and keep those that were there",
@@ -123,7 +136,7 @@ def _read(
         return None
     registries, left_out = choose_registries(names, upstreams)
     notes += left_out
-    tree = Tree(write[1]) if write else None
+    tree = RecordedTree(write[1], str(options.client)) if write else None
     # What is printed is for any machine, and what is on this one may hold secrets.
     existing = tree.read if tree else lambda _: None
     return _Order(generator, Wanted(mirror, registries, existing), tree)
@@ -207,7 +220,7 @@ def _write(tree: Tree, made: Configuration, findings: Findings, out: TextIO) -> 
         try:
             written = tree.write(path, text)
         except Unusable as error:
-            findings.problem(tree.place(path), error.reason)
+            findings.problem(tree.place(error.path), error.reason)
             continue
         if not written.changed:
             print(f"{written.place}: unchanged", file=out)

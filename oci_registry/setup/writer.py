@@ -7,6 +7,7 @@ directory is opened from the one above it.  A file is replaced as a whole or not
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
@@ -66,11 +67,11 @@ class Tree:
                 return None
         return None if found is None else found.data
 
-    def write(self, path: str, text: str) -> Written:
+    def write(self, path: str, text: str, *, keep: bool = True) -> Written:
         """Put ``text`` at ``path``, with the mode and the owner of the file that is there.
 
-        That one is kept beside it, under its name and the time; if it has this text already,
-        nothing is done.
+        If ``keep``, that one is kept beside it, under its name and the time.  If it has this text
+        already, nothing is done.
         """
         data = text.encode()
         place = self.place(path)
@@ -82,7 +83,7 @@ class Tree:
             temporary = f".{name}.{secrets.token_hex(4)}.tmp"
             try:
                 _create(folder, temporary, data, found)
-                if found is not None:
+                if found is not None and keep:
                     backup = self._keep(folder, name, found)
                 os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
             except BaseException:
@@ -91,6 +92,24 @@ class Tree:
                 raise
             os.fsync(folder)
         return Written(place, True, backup and os.path.join(os.path.dirname(place), backup))
+
+    def remove(self, path: str) -> None:
+        """Remove the file at ``path``, and its directory if that is empty then."""
+        with _telling(path), self._folder(path, make=False) as (folder, name):
+            os.unlink(name, dir_fd=folder)
+            os.fsync(folder)
+        parent = os.path.dirname(path)
+        with contextlib.suppress(OSError), self._folder(parent, make=False) as (folder, name):
+            os.rmdir(name, dir_fd=folder)
+
+    def restore(self, path: str, backup: str) -> None:
+        """Put the file called ``backup``, which is beside ``path``, in its place."""
+        place = os.path.join(os.path.dirname(path), backup)
+        with _telling(place), self._folder(path, make=False) as (folder, name):
+            if _find(folder, backup) is None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            os.rename(backup, name, src_dir_fd=folder, dst_dir_fd=folder)
+            os.fsync(folder)
 
     def _keep(self, folder: int, name: str, found: _Found) -> str:
         """Write a backup under a name that is free, and return that."""

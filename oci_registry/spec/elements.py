@@ -10,16 +10,24 @@ import json
 import re
 from collections.abc import Generator, Iterator
 
-SMALL = 64 * 1024
-"""Bytes of a document that is read at once."""
-WINDOW = 64 * 1024
-"""Bytes of a larger one that are looked at in a step."""
-MAX_STRING = 1024 * 1024
-"""The most bytes of one string in it."""
-MAX_ELEMENTS = 500_000
-"""The most elements of the array."""
-MAX_TOKENS = 1_000_000
-"""The most strings and brackets, those of a plain array of strings not counted."""
+from attrs import frozen
+
+
+@frozen
+class ArrayLimits:
+    """Limits of what is read.
+
+    *small*: bytes of a document that is read at once. *window*: bytes of a larger one that are looked
+    at in a step. *string*: the most bytes of one string in it. *elements*: the most of the array.
+    *tokens*: the most strings and brackets, those of a plain array of strings not counted.
+    """
+
+    small: int = 64 * 1024
+    window: int = 64 * 1024
+    string: int = 1024 * 1024
+    elements: int = 500_000
+    tokens: int = 1_000_000
+
 
 _STEP = 2000
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["\[\]{}]', re.DOTALL)
@@ -36,12 +44,18 @@ class ArrayReader:
     stands beside the array is not checked, but for its brackets and quotes.
     """
 
-    def __init__(self, body: bytes, key: str) -> None:
+    def __init__(
+        self,
+        body: bytes,
+        key: str,
+        limits: ArrayLimits = ArrayLimits(),
+    ) -> None:
         self.elements: list[str | dict[str, object]] | None = None
         self.present = False
         self.media_type: str | None = None
         self._body = body
         self._key = key
+        self._limits = limits
         self._name: str | None = None
         self._found: list[str | dict[str, object]] | None = None
         self._depth = 0
@@ -49,11 +63,11 @@ class ArrayReader:
 
     def steps(self) -> Iterator[None]:
         """Read on with each step. Raises ValueError when it is not a JSON object, or beyond the limits."""
-        if len(self._body) <= SMALL:
+        if len(self._body) <= self._limits.small:
             self._read_at_once()
         else:
             yield from self._read_in_steps()
-        if len(self.elements or ()) > MAX_ELEMENTS:
+        if len(self.elements or ()) > self._limits.elements:
             raise ValueError("it has too many elements")
 
     def _read_at_once(self) -> None:
@@ -69,13 +83,13 @@ class ArrayReader:
     def _read_in_steps(self) -> Iterator[None]:
         if _BEGIN.match(self._body) is None:
             raise ValueError("it is not a JSON object")
-        tokens, count = _tokens(self._body, 0), 0
+        tokens, count = _tokens(self._body, 0, self._limits), 0
         while (token := next(tokens, None)) is not None:
             start, stop = token
             count += 1
             if count % _STEP == 0:
                 yield
-            if count > MAX_TOKENS or len(self._found or ()) > MAX_ELEMENTS:
+            if count > self._limits.tokens or len(self._found or ()) > self._limits.elements:
                 raise ValueError("it has too many elements")
             if start == stop:
                 yield
@@ -84,7 +98,7 @@ class ArrayReader:
             elif self._body[start : start + 1] in (_ARRAY, _OBJECT):
                 if self._open(start):
                     stop = yield from self._plain_strings(stop)
-                    tokens = _tokens(self._body, stop)
+                    tokens = _tokens(self._body, stop, self._limits)
             elif self._close(stop):
                 if self._body[stop:].strip(b" \t\r\n"):
                     raise ValueError("there is data after the JSON object")
@@ -134,8 +148,8 @@ class ArrayReader:
         A piece that ends in the middle of something is not JSON once it is put into brackets.
         """
         assert self._found is not None
-        while len(self._found) <= MAX_ELEMENTS:
-            last = self._body.rfind(b'",', at, at + WINDOW)
+        while len(self._found) <= self._limits.elements:
+            last = self._body.rfind(b'",', at, at + self._limits.window)
             if last < 0:
                 break
             try:
@@ -150,9 +164,9 @@ class ArrayReader:
         return at
 
 
-def _tokens(body: bytes, at: int) -> Iterator[tuple[int, int]]:
+def _tokens(body: bytes, at: int, limits: ArrayLimits) -> Iterator[tuple[int, int]]:
     """Yield where strings and brackets begin and end, and an empty token after each window."""
-    window = WINDOW
+    window = limits.window
     while at < len(body):
         following = at + window
         for match in _TOKEN.finditer(body, at, at + window):
@@ -162,8 +176,8 @@ def _tokens(body: bytes, at: int) -> Iterator[tuple[int, int]]:
                 break
             yield start, stop
         if following > at:
-            window = WINDOW
-        elif window >= MAX_STRING or at + window >= len(body):
+            window = limits.window
+        elif window >= limits.string or at + window >= len(body):
             raise ValueError("a string in it is too long, or incomplete")
         else:
             window *= 2

@@ -26,7 +26,7 @@ def shown(text: str, limit: int = 80) -> str:
 
 def system_reason(error: OSError) -> str:
     """What the system has said, without the name of a file: ``No such file or directory``."""
-    return error.strerror or type(error).__name__
+    return error.strerror or str(error) or type(error).__name__
 
 
 class RegistryError(Exception):
@@ -38,6 +38,8 @@ class RegistryError(Exception):
 
     code: ClassVar[str] = "UNKNOWN"
     status: ClassVar[int] = 500
+    from_cache: bool = False
+    """Whether it repeats an earlier answer, without a request to upstream."""
 
     def __init__(
         self,

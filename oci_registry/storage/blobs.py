@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
+from attrs import frozen
 from cachetools import LRUCache
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -18,12 +19,18 @@ from oci_registry.storage.interfaces import (
     StoreError,
 )
 from oci_registry.storage.keys import BLOBS, blob_key, parse_blob_key
+from oci_registry.storage.totals import StoredTotals
 from oci_registry.storage.usage import Usage
 from oci_registry.streams.flight import SingleFlight
 from oci_registry.streams.threads import RunInThread
 
-_VERIFIED_AT_ONCE = 1024 * 1024
-_REMEMBERED = 1000
+
+@frozen
+class BlobStoreLimits:
+    """*hashed_at_once*: bytes; *remembered*: the number of blobs whose verified size is in memory."""
+
+    hashed_at_once: int = 1024 * 1024
+    remembered: int = 1000
 
 
 class StoredBlob:
@@ -111,21 +118,31 @@ class BlobStore:
     """Blobs by digest, on a driver.
 
     A blob that another program has put there is hashed when it is first opened. *check_always*: hash
-    every blob on every opening. All methods may raise `StoreError`.
+    every blob on every opening. *totals*: where new and removed blobs are counted. All methods may raise
+    `StoreError`.
     """
 
     _log = Logger()
 
     def __init__(
-        self, driver: IDriver, usage: Usage, hashing: RunInThread, *, check_always: bool
+        self,
+        driver: IDriver,
+        usage: Usage,
+        hashing: RunInThread,
+        totals: StoredTotals | None = None,
+        limits: BlobStoreLimits = BlobStoreLimits(),
+        *,
+        check_always: bool,
     ) -> None:
         self._driver = driver
         self._usage = usage
         self._hashing = hashing
+        self._totals = totals or StoredTotals()
+        self._limits = limits
         self._check_always = check_always
         self._verifying: SingleFlight[Digest, bool] = SingleFlight()
         self._readers: Counter[Digest] = Counter()
-        self._hashed: LRUCache[Digest, int] = LRUCache(_REMEMBERED)
+        self._hashed: LRUCache[Digest, int] = LRUCache(limits.remembered)
 
     async def size(self, digest: Digest, expected: int | None = None) -> int | None:
         """Return the size of a stored blob in bytes, or None. *expected*: as for `open`."""
@@ -202,8 +219,9 @@ class BlobStore:
             self._usage.forget(key)
         return [keys[key] for key in await self._driver.delete_many(list(keys))]
 
-    def committed(self, digest: Digest) -> None:
-        """Count a blob that has just been committed as used now."""
+    def committed(self, digest: Digest, size: int) -> None:
+        """Count a blob of *size* bytes that has just been committed, as used now."""
+        self._totals.add(size)
         self._usage.used(blob_key(digest))
 
     def in_use(self, digest: Digest) -> bool:
@@ -244,7 +262,7 @@ class BlobStore:
         verifier = Verifier(digest)
         try:
             offset = 0
-            while data := await stored.read(offset, _VERIFIED_AT_ONCE):
+            while data := await stored.read(offset, self._limits.hashed_at_once):
                 await self._hashing(verifier.update, data)
                 offset += len(data)
         finally:
@@ -261,7 +279,8 @@ class BlobStore:
             size=stored.info.size,
             actual=str(verifier.actual()),
         )
-        await self.discard(digest)
+        if await self.discard(digest):
+            self._totals.remove(stored.info.size)
         return False
 
     async def _seal(self, key: str) -> None:

@@ -11,10 +11,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from oci_registry.storage.interfaces import StoreError, StoreUnavailable
-from oci_registry.streams.breaker import Breaker, BreakerLimits
+from oci_registry.streams.breaker import BreakerLimits
+from oci_registry.streams.probing import ProbedBreaker
 from oci_registry.streams.waiters import Waiters
 
 T = TypeVar("T")
+Lost = Callable[[Deferred[None]], object]
+"""What to do about a thread that hangs until the Deferred fires."""
 
 
 def _keep(result: object) -> None:
@@ -43,7 +46,7 @@ class Call(Generic[T]):
         self,
         work: Deferred[T],
         clock: IReactorTime,
-        seconds: float | None,
+        seconds: float,
         missed: str,
         clean: Callable[[T], object],
     ) -> Deferred[T]:
@@ -52,8 +55,7 @@ class Call(Generic[T]):
         work.addCallbacks(self._arrived, self._failed)
         if not self.over:
             self.waited = True
-            if seconds is not None:
-                self._timer = clock.callLater(seconds, self._expired, StoreUnavailable(missed))
+            self._timer = clock.callLater(seconds, self._expired, StoreUnavailable(missed))
         return self.answer
 
     def _arrived(self, result: T) -> None:
@@ -93,7 +95,11 @@ class Call(Generic[T]):
 
 
 class Direction:
-    """All reads, or all writes: their circuit breaker and the running calls."""
+    """All reads, or all writes: their circuit breaker and the running calls.
+
+    *probe* has *probe_timeout* seconds, then the next one is due. *lost* is called for each thread that a
+    probe leaves behind.
+    """
 
     _log = Logger()
 
@@ -104,17 +110,34 @@ class Direction:
         clock: IReactorTime,
         probe: Callable[[], Deferred[None]],
         limits: BreakerLimits,
+        probe_timeout: float,
+        lost: Lost,
     ) -> None:
+        self.hanging = 0
+        """How many appends hang."""
+        self._probe = probe
+        self._probe_timeout = probe_timeout
+        self._lost = lost
         self._name = name
         self._place = place
         self._clock = clock
         self._calls: set[Call[Any]] = set()
         self._idle: Waiters[None] = Waiters()
-        self.breaker = Breaker(clock, probe, self._opened, self._closed, limits)
+        self.breaker = ProbedBreaker(clock, self._probe_in_time, self._opened, self._closed, limits)
+
+    @property
+    def refusal(self) -> StoreUnavailable | None:
+        """Why calls are not made: the breaker is open. None while it is closed."""
+        reason = self.breaker.reason
+        return None if reason is None else StoreUnavailable(f"{reason} (circuit breaker open)")
+
+    @property
+    def _who(self) -> str:
+        return f"the store at {self._place}"
 
     def ask(
         self,
-        seconds: float | None,
+        seconds: float,
         begin: Callable[[], Deferred[T]],
         clean: Callable[[T], object] = _keep,
         *,
@@ -124,9 +147,9 @@ class Direction:
 
         *local*: a success of the call does not show that the medium works.
         """
-        reason = self.breaker.reason
-        if reason is not None:
-            return fail(StoreUnavailable(f"{reason} (circuit breaker open)"))
+        refusal = self.refusal
+        if refusal is not None:
+            return fail(refusal)
         return self._begin(Call(self._judge_local if local else self._judge), seconds, begin, clean)
 
     def ask_always(self, seconds: float, begin: Callable[[], Deferred[T]]) -> Deferred[T]:
@@ -136,13 +159,11 @@ class Direction:
     def _begin(
         self,
         call: Call[T],
-        seconds: float | None,
+        seconds: float,
         begin: Callable[[], Deferred[T]],
         clean: Callable[[T], object],
     ) -> Deferred[T]:
-        missed = (
-            f"the store at {self._place} did not answer within {seconds or 0:g} s ({self._name})"
-        )
+        missed = f"{self._who} did not answer within {seconds:g} s ({self._name})"
         self._calls.add(call)
         try:
             work = begin()
@@ -150,6 +171,34 @@ class Direction:
             self._calls.discard(call)
             raise
         return call.begin(work, self._clock, seconds, missed, clean)
+
+    def append_hangs(self, seconds: float, returned: Deferred[None]) -> StoreUnavailable:
+        """Count an append that has not returned for so many seconds; return the error to report."""
+        error = StoreUnavailable(f"{self._who} did not append within {seconds:g} s ({self._name})")
+        self.hanging += 1
+        self.breaker.record_failure(str(error))
+        returned.addCallback(self._append_returned)
+        return error
+
+    def _append_returned(self, _: None) -> None:
+        self.hanging -= 1
+
+    def _probe_in_time(self) -> Deferred[None]:
+        returned: Deferred[None] = Deferred()
+
+        def probe() -> Deferred[None]:
+            return self._probe().addBoth(ended)
+
+        def ended(result: T) -> T:
+            returned.callback(None)
+            return result
+
+        def failed(failure: Failure) -> Failure:
+            if not returned.called:
+                self._lost(returned)
+            return failure
+
+        return self.ask_always(self._probe_timeout, probe).addErrback(failed)
 
     def _pass(self, call: Call[T], error: Exception | None) -> None:
         self._forget(call)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
-from attrs import field, frozen
+from attrs import frozen
 from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
@@ -14,13 +15,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from oci_registry.storage.direction import Direction
+from oci_registry.storage.direction import Direction, Lost
 from oci_registry.storage.interfaces import (
     IDriver,
     IObjectWriter,
     IStoredObject,
     ObjectInfo,
+    Space,
     StoreError,
+    StoreUnavailable,
 )
 from oci_registry.streams.breaker import BreakerLimits
 
@@ -29,6 +32,7 @@ T = TypeVar("T")
 MIB = 1024 * 1024
 READ = "read"
 WRITE = "write"
+_BREAKER = BreakerLimits(failures=3, first_pause=1.0, longest_pause=30.0)
 
 
 @frozen
@@ -38,7 +42,9 @@ class StoreLimits:
     A pull makes a look-up and begins a new object before its headers, which leave within 5 s.
     *lookup*: look-ups, opening with the first bytes, the check of `/readyz`; *begin*: a new object;
     *read*: each MiB of a read, or less; *record*: a small object written as a whole; *commit*: the end
-    of a new object; *cleanup*: what stopping and giving up wait for.
+    of a new object; *cleanup*: what stopping and giving up wait for; *start*: the preparation at the
+    start; *listing*: one step of a listing; *housekeeping*: what no client waits for; *probe*: a probe of
+    a circuit breaker. *hanging*: how many appends may hang; while so many do, nothing is appended.
     """
 
     lookup: float = 2.0
@@ -47,7 +53,25 @@ class StoreLimits:
     record: float = 10.0
     commit: float = 600.0
     cleanup: float = 5.0
-    breaker: BreakerLimits = field(factory=BreakerLimits)
+    start: float = 30.0
+    listing: float = 60.0
+    housekeeping: float = 600.0
+    probe: float = 20.0
+    hanging: int = 4
+    breaker: BreakerLimits = _BREAKER
+
+
+def _leave(returned: Deferred[None]) -> None:
+    """Do nothing about a thread that hangs."""
+
+
+@frozen
+class LostThreads:
+    """What to do about threads that hang, by what they were for: probes of each direction, and appends."""
+
+    read_probe: Lost = _leave
+    write_probe: Lost = _leave
+    append: Lost = _leave
 
 
 @implementer(IStoredObject)
@@ -70,17 +94,36 @@ class _GuardedObject:
 
 @implementer(IObjectWriter)
 class _GuardedWriter:
-    """A writer whose commit, cancel and reads have deadlines."""
+    """A writer whose commit, cancel and reads have deadlines.
+
+    Who appends keeps the deadline, and reports an append that hangs; its thread is *lost*.
+    """
 
     def __init__(
-        self, writer: IObjectWriter, reads: Direction, writes: Direction, limits: StoreLimits
+        self,
+        writer: IObjectWriter,
+        reads: Direction,
+        writes: Direction,
+        limits: StoreLimits,
+        lost: Lost,
     ) -> None:
-        self.append: Callable[[bytes], None] = writer.append
+        self.read_now: Callable[[int, int], bytes | None] = writer.read_now
         self.close: Callable[[], None] = writer.close
+        self._lost = lost
         self._writer = writer
         self._reads = reads
         self._writes = writes
         self._limits = limits
+
+    def append(self, data: bytes) -> None:
+        if self._writes.hanging >= self._limits.hanging:
+            raise StoreUnavailable(f"{self._writes.hanging} appends to the store hang")
+        self._writer.append(data)
+
+    def append_hangs(self, seconds: float, returned: Deferred[None]) -> StoreError:
+        self._writer.append_hangs(seconds, returned)
+        self._lost(returned)
+        return self._writes.append_hangs(seconds, returned)
 
     def read(self, offset: int, length: int) -> Deferred[bytes]:
         # New objects may grow on another medium: a failure there says nothing about the store.
@@ -100,25 +143,41 @@ class GuardedDriver:
 
     Reads and writes have separate circuit breakers. Calls that miss their deadline or fail with
     `StoreUnavailable` open a breaker; the checks of the driver close it again. *place* names the medium
-    in messages. An object that arrives after its deadline is closed.
+    in messages. An object that arrives after its deadline is closed. *lost*: how to replace threads.
     """
 
     _log = Logger()
 
     def __init__(
-        self, driver: IDriver, place: str, clock: IReactorTime, limits: StoreLimits | None = None
+        self,
+        driver: IDriver,
+        place: str,
+        clock: IReactorTime,
+        limits: StoreLimits = StoreLimits(),
+        lost: LostThreads = LostThreads(),
     ) -> None:
         self.sweep_interval: float = driver.sweep_interval
         self.check_interval: float = driver.check_interval
-        self._checked_until = 0.0
         self._driver = driver
         self._clock = clock
-        self._limits = limits = limits or StoreLimits()
-        self._reads = Direction(READ, place, clock, driver.check_reading, limits.breaker)
-        self._writes = Direction(WRITE, place, clock, driver.check_writing, limits.breaker)
+        self._limits = limits
+        self._lost = lost
+        self._reads = Direction(
+            READ, place, clock, driver.check_reading, limits.breaker, limits.probe, lost.read_probe
+        )
+        self._writes = Direction(
+            WRITE,
+            place,
+            clock,
+            driver.check_writing,
+            limits.breaker,
+            limits.probe,
+            lost.write_probe,
+        )
+        self._checked_until = {READ: 0.0, WRITE: 0.0}
 
     def start(self) -> Deferred[None]:
-        return self._driver.start()
+        return self._writes.ask_always(self._limits.start, self._driver.start)
 
     def stop(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._stop())
@@ -137,21 +196,30 @@ class GuardedDriver:
     # -- checks
 
     def check(self) -> Deferred[None]:
-        """Check both directions, unless that went well less than `check_interval` ago."""
-        closed = self._reads.breaker.reason is None and self._writes.breaker.reason is None
-        if closed and self._checked_until > self._clock.seconds():
-            return succeed(None)
+        """Check both directions."""
         both = gatherResults([self.check_reading(), self.check_writing()], consumeErrors=True)
-        return both.addCallbacks(self._was_checked, _first)
-
-    def _was_checked(self, _: object) -> None:
-        self._checked_until = self._clock.seconds() + self.check_interval
+        return both.addCallbacks(lambda _: None, _first)
 
     def check_reading(self) -> Deferred[None]:
-        return self._reads.ask(self._limits.lookup, self._driver.check_reading)
+        return self._check(READ, self._reads, self._driver.check_reading)
 
     def check_writing(self) -> Deferred[None]:
-        return self._writes.ask(self._limits.lookup, self._driver.check_writing)
+        return self._check(WRITE, self._writes, self._driver.check_writing)
+
+    def _check(
+        self, name: str, direction: Direction, check: Callable[[], Deferred[None]]
+    ) -> Deferred[None]:
+        """Check a direction, unless that went well less than `check_interval` ago."""
+        if direction.breaker.reason is None and self._checked_until[name] > self._clock.seconds():
+            return succeed(None)
+
+        def checked(_: None) -> None:
+            self._checked_until[name] = self._clock.seconds() + self.check_interval
+
+        return direction.ask(self._limits.lookup, check).addCallback(checked)
+
+    def space(self) -> Deferred[Space | None]:
+        return self._reads.ask(self._limits.lookup, self._driver.space)
 
     # -- what a client waits for
 
@@ -182,7 +250,9 @@ class GuardedDriver:
             self._limits.begin, lambda: self._driver.create(key, size), _discard, local=True
         )
         return creating.addCallback(
-            lambda writer: _GuardedWriter(writer, self._reads, self._writes, self._limits)
+            lambda writer: _GuardedWriter(
+                writer, self._reads, self._writes, self._limits, self._lost.append
+            )
         )
 
     def put(self, key: str, data: bytes) -> Deferred[None]:
@@ -191,22 +261,49 @@ class GuardedDriver:
     # -- what nobody waits for
 
     def seal(self, key: str) -> Deferred[None]:
-        return self._writes.ask(None, lambda: self._driver.seal(key))
+        return self._keep_house(lambda: self._driver.seal(key))
 
     def touch(self, key: str, used: float) -> Deferred[None]:
-        return self._writes.ask(None, lambda: self._driver.touch(key, used))
+        return self._keep_house(lambda: self._driver.touch(key, used))
 
     def delete(self, key: str) -> Deferred[bool]:
-        return self._writes.ask(None, lambda: self._driver.delete(key))
+        return self._keep_house(lambda: self._driver.delete(key))
 
     def delete_many(self, keys: Sequence[str]) -> Deferred[Sequence[str]]:
-        return self._writes.ask(None, lambda: self._driver.delete_many(keys))
+        return self._keep_house(lambda: self._driver.delete_many(keys))
 
     def begin_sweep(self, oldest: float) -> Deferred[bool]:
-        return self._writes.ask(None, lambda: self._driver.begin_sweep(oldest))
+        return self._keep_house(lambda: self._driver.begin_sweep(oldest))
 
-    def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
-        return self._driver.list(prefix)
+    def _keep_house(self, begin: Callable[[], Deferred[T]]) -> Deferred[T]:
+        return self._writes.ask(self._limits.housekeeping, begin)
+
+    async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
+        refusal = self._reads.refusal
+        if refusal is not None:
+            raise refusal
+        listing = self._driver.list(prefix)
+        while True:
+            step = Deferred.fromCoroutine(_next(listing))
+            if not step.called:
+                # Most need no waiting, since a driver lists many objects at once.
+                step = self._reads.ask_always(self._limits.listing, partial(_same, step))
+            info = await step
+            if info is None:
+                return
+            yield info
+
+
+async def _next(listing: AsyncIterator[ObjectInfo]) -> ObjectInfo | None:
+    # With a default, anext() of Python 3.11 cannot wait for a tuple.
+    try:
+        return await anext(listing)
+    except StopAsyncIteration:
+        return None
+
+
+def _same(work: Deferred[T]) -> Deferred[T]:
+    return work
 
 
 def _first(failure: Failure) -> Failure:

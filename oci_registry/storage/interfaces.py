@@ -23,6 +23,14 @@ class StoreUnavailable(StoreError):
 
 
 @frozen
+class Space:
+    """The space of a volume in bytes: *free* for us, and *size* of the whole."""
+
+    free: int
+    size: int
+
+
+@frozen
 class ObjectInfo:
     """What is known of a stored object without reading it.
 
@@ -65,8 +73,17 @@ class IObjectWriter(Interface):
     def append(data: bytes) -> None:
         """Write at the end. Blocks: call it in a thread, one at a time. Raises StoreError."""
 
+    def append_hangs(seconds: float, returned: Deferred[None]) -> StoreError:
+        """Take note that an append has not returned for so many seconds; return the error to report.
+
+        Resources that the append uses stay until *returned* fires. Nothing more is appended.
+        """
+
     def read(offset: int, length: int) -> Deferred[bytes]:
         """Return bytes that were appended, before and after the commit or cancel, until it is closed."""
+
+    def read_now(offset: int, length: int) -> bytes | None:
+        """Return the same as `read` if that needs no waiting; else None. Never raises."""
 
     def commit() -> Deferred[None]:
         """Make the object durable and visible as a whole, sealed, replacing an older one.
@@ -102,6 +119,9 @@ class IDriver(Interface):
 
     def check_writing() -> Deferred[None]:
         """Fail with StoreError unless the medium can be written."""
+
+    def space() -> Deferred[Space | None]:
+        """Return the space of the volume; None if the medium has no such limit."""
 
     def stat(key: str) -> Deferred[ObjectInfo | None]:
         """Return what is known of an object."""

@@ -17,6 +17,7 @@ from oci_registry.spec.manifest import MAX_MANIFEST_SIZE, Manifest
 from oci_registry.storage.interfaces import IDriver, ObjectInfo
 from oci_registry.storage.keys import REPOSITORIES, manifest_key, parse_manifest_key
 from oci_registry.storage.recent import RecentManifests
+from oci_registry.storage.totals import StoredTotals
 from oci_registry.storage.usage import Usage
 from oci_registry.streams.flight import SingleFlight
 from oci_registry.streams.parsing import ManifestReader
@@ -25,14 +26,24 @@ _LARGEST = MAX_MANIFEST_SIZE + 1024
 
 
 class ManifestStore:
-    """Manifests by registry and digest, on a driver. All coroutines may raise `StoreError`."""
+    """Manifests by registry and digest, on a driver. All coroutines may raise `StoreError`.
+
+    *totals*: where new and removed manifests are counted.
+    """
 
     _log = Logger()
 
-    def __init__(self, driver: IDriver, usage: Usage, reader: ManifestReader) -> None:
+    def __init__(
+        self,
+        driver: IDriver,
+        usage: Usage,
+        reader: ManifestReader,
+        totals: StoredTotals | None = None,
+    ) -> None:
         self._driver = driver
         self._usage = usage
         self._reader = reader
+        self._totals = totals or StoredTotals()
         self._reading: SingleFlight[str, Manifest | None] = SingleFlight()
         self._recent = RecentManifests()
 
@@ -81,6 +92,7 @@ class ManifestStore:
         head = json.dumps({"mediaType": manifest.media_type}).encode()
         key = manifest_key(host, manifest.digest)
         await self._driver.put(key, head + b"\n" + manifest.raw)
+        self._totals.add(len(head) + 1 + len(manifest.raw))
 
     async def delete(self, host: str, digest: Digest) -> bool:
         """Remove a manifest."""
@@ -120,7 +132,8 @@ class ManifestStore:
                 host=host,
                 error=str(error),
             )
-            await self.delete(host, digest)
+            if await self.delete(host, digest):
+                self._totals.remove(size)
             return None
 
 

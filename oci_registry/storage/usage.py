@@ -11,21 +11,21 @@ from oci_registry.storage.interfaces import IDriver
 
 GRANULARITY = 60.0
 """Seconds of use that share one touch of the stored object."""
-_REMEMBERED = 100_000
 
 
 class Usage:
     """The last use of each object, exact in memory and to the minute on the medium.
 
     A use is written at most once per `GRANULARITY` and object, in the background; a restart loses at
-    most the last minute.
+    most the last minute. *remembered*: how many objects are in memory.
     """
 
-    def __init__(self, driver: IDriver, clock: IReactorTime) -> None:
+    def __init__(self, driver: IDriver, clock: IReactorTime, remembered: int = 100_000) -> None:
         self.began: float = clock.seconds()
         """When this process started, in seconds since the epoch."""
         self._driver = driver
         self._clock = clock
+        self._remembered = remembered
         self._used: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def used(self, key: str) -> None:
@@ -41,7 +41,7 @@ class Usage:
     def _remember(self, key: str, used: float, written: float) -> None:
         self._used[key] = (used, written)
         self._used.move_to_end(key)
-        if len(self._used) > _REMEMBERED:
+        if len(self._used) > self._remembered:
             self._used.popitem(last=False)
 
     def last(self, key: str, stored: float) -> float:

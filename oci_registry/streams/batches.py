@@ -10,7 +10,6 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from oci_registry.streams.recorder import Batch
-from oci_registry.streams.threads import RunInThread
 
 BATCH = 256 * 1024
 """Bytes handed to the thread at once; a fraction of a millisecond of hashing."""
@@ -21,15 +20,14 @@ FLUSH_DELAY = 0.01
 class Batches:
     """Collects bytes and has them recorded in a thread, one batch at a time: so no lock is needed.
 
-    *record* is called in the thread. *accept* gets what it returns, before the next batch is begun.
+    *record* records them in a thread. *accept* gets what it returns, before the next batch is begun.
     *rested* is called when there is nothing to do at the moment, with what has crashed, if anything
     has; nothing is done any more after that. *batch*: bytes handed over at once.
     """
 
     def __init__(
         self,
-        record: Callable[[list[bytes]], Batch],
-        run: RunInThread,
+        record: Callable[[list[bytes]], Deferred[Batch]],
         clock: IReactorTime,
         accept: Callable[[Batch], Awaitable[None]],
         rested: Callable[[Failure | None], None],
@@ -38,7 +36,6 @@ class Batches:
         self.working = False
         """Whether a batch is in the thread, or being accepted."""
         self._record = record
-        self._run = run
         self._clock = clock
         self._accept = accept
         self._rested = rested
@@ -85,7 +82,7 @@ class Batches:
 
     async def _go(self) -> None:
         while self._pending:
-            await self._accept(await self._run(self._record, self._next()))
+            await self._accept(await self._record(self._next()))
             if not self._is_due():
                 return
 

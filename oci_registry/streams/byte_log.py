@@ -30,8 +30,8 @@ class ByteLog:
         """All that are hashed."""
         self.verified = False
         """Whether they are the right ones: the tail is visible too."""
-        self.withheld = False
-        """Whether they are known to be wrong: none is visible any more."""
+        self.wrong: Exception | None = None
+        """Why they are known to be wrong: none is visible any more."""
         self.store_error: Exception | None = None
         """Why they are no longer stored."""
         self.file = file
@@ -83,7 +83,7 @@ class ByteLog:
         """How many bytes a follower may have by now whose client expects *announced* bytes in all."""
         if self.verified:
             return self.digested
-        if self.withheld:
+        if self.wrong is not None:
             return 0
         if self.size is not None:
             return max(0, min(self.digested, self.size - self._limits.tail))
@@ -98,7 +98,9 @@ class ByteLog:
         available = min(limit, self.visible_to(None) - position)
         recent = self._window.get(position, available)
         if recent is None and self.file is not None and position < self.stored:
-            return self.file.read(position, min(available, self.stored - position))
+            available = min(available, self.stored - position)
+            at_hand = self.file.read_now(position, available)
+            return self.file.read(position, available) if at_hand is None else at_hand
         return recent
 
     def can_follow(self, position: int) -> bool:

@@ -28,6 +28,9 @@ class SingleFlight(Generic[K, V]):
     def __len__(self) -> int:
         return len(self._waiters)
 
+    def __contains__(self, key: K) -> bool:
+        return key in self._waiters
+
     def run(self, key: K, start: Callable[[], Coroutine[Any, Any, V]]) -> Deferred[V]:
         """Return a Deferred of what ``start()`` gives, starting it only if no one has yet."""
         if key in self._waiters:

@@ -96,7 +96,7 @@ class Follower:
             raise self._error
         if blob.failure is not None:
             if isinstance(blob.failure, InternalError):
-                raise TransferCrashed
+                raise TransferCrashed from blob.failure
             raise TransferFailed(str(blob.failure))
         visible = blob.visible_to(self.announced)
         if self.position < visible:

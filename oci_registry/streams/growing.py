@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from oci_registry.spec.digest import Digest, Prefix
+from oci_registry.streams.appending import RecordInTime
 from oci_registry.streams.batches import Batches
 from oci_registry.streams.byte_log import ByteLog
 from oci_registry.streams.follower import Follower, TransferCrashed, TransferFailed
@@ -41,10 +42,10 @@ class GrowingBlob:
     """The one place where a download's bytes are, from the first to the commit.
 
     *size* is the length that upstream announced, in bytes, or None: the digest decides then. *file*
-    is where they are stored; if appending fails, *store_failed* is called with the reason, and the blob
-    goes on in memory alone, held to the pace of its followers. *had*: what its only reader has had from
-    elsewhere; the blob fails when it does not begin so. Bytes become visible to followers when they are hashed;
-    the last ones (`GrowingLimits.tail`) only when the whole is verified (`finish`).
+    is where they are stored; if appending fails or hangs, *store_failed* is called with the reason, and
+    the blob goes on in memory alone, held to the pace of its followers. *had*: what its only reader has
+    had from elsewhere; the blob fails when it does not begin so. Bytes become visible to followers when
+    they are hashed; the last ones (`GrowingLimits.tail`) only when the whole is verified (`finish`).
     """
 
     _log = Logger()
@@ -62,14 +63,16 @@ class GrowingBlob:
     ) -> None:
         self.digest = expected
         self.bytes = ByteLog(size, file, limits)
-        self.wrong: TransferFailed | None = None
-        """What is wrong with the bytes; followers wait, for another download or for `fail`."""
         self.failure: Exception | None = None
         self.successor: GrowingBlob | None = None
         """What goes on in the place of this one, whose bytes were wrong."""
         self._recorder = Recorder(expected, file, had)
         self._batches = Batches(
-            self._recorder.record, run, clock, self._accept, self._rested, limits.batch
+            RecordInTime(self._recorder, run, clock, limits.append),
+            clock,
+            self._accept,
+            self._rested,
+            limits.batch,
         )
         self._store_failed = store_failed
         self._readers = Readers(clock, limits.stall)
@@ -99,9 +102,19 @@ class GrowingBlob:
         return self.bytes.verified
 
     @property
+    def wrong(self) -> Exception | None:
+        """What is wrong with the bytes; followers wait, for another download or for `fail`."""
+        return self.bytes.wrong
+
+    @property
     def store_error(self) -> Exception | None:
         """Why the bytes are not stored any more, if they are not."""
         return self.bytes.store_error
+
+    @property
+    def being_stored(self) -> bool:
+        """Whether the bytes are written to the store, as far as is known."""
+        return self._recorder.storing
 
     # -- the writing side
 
@@ -271,8 +284,7 @@ class GrowingBlob:
 
     def _refuse(self, reason: str) -> None:
         """The bytes are wrong: show no more of them."""
-        self.bytes.withheld = True
-        self.wrong = TransferFailed(f"{self.digest}: {reason}")
+        self.bytes.wrong = TransferFailed(f"{self.digest}: {reason}")
 
     def _end(self, *, verified: bool) -> None:
         """There is nothing more to be done with bytes."""

@@ -5,20 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import (
-    IConsumer,
-    IDelayedCall,
-    IProducer,
-    IPushProducer,
-    IReactorTime,
-)
-from twisted.python.failure import Failure
-from twisted.web.iweb import IResponse
-from zope.interface import implementer
-
-from oci_registry.streams.body import BodyError, BodyPump, BodyTooLong
-from oci_registry.streams.pressure import BackPressure
+from oci_registry.streams.body import BodyError, BodyTooLong
 
 GZIP: Final = "gzip"
 DEFLATE: Final = "deflate"
@@ -139,172 +126,78 @@ def _peek(first: bytes, coding: str) -> bytes:
         return b""
 
 
-@implementer(IConsumer, IPushProducer)
-class InflatingPump:
-    """Write a body to *consumer*, either as it came or inflated.
+class BodyDecoder:
+    """A body's bytes, either as they came or inflated.
 
     *inflate*: which, where it can be inflated at all; None leaves it to `looks_encoded`. `inflating`
     tells what was chosen, None until then. More than *limit* bytes are not inflated, or where it is
-    None, out of all proportion. In each of the reactor's rounds `PIECE` bytes at most are. See
-    `BodyPump` for *idle* and *expected*.
+    None, out of all proportion.
     """
 
-    def __init__(
-        self,
-        consumer: IConsumer,
-        clock: IReactorTime,
-        idle: float,
-        expected: int | None,
-        coding: str,
-        *,
-        inflate: bool | None,
-        limit: int | None,
-    ) -> None:
+    def __init__(self, coding: str, *, inflate: bool | None, limit: int | None) -> None:
         self.inflating: bool | None = None
-        self._inflate = inflate
-        self._consumer = consumer
-        self._clock = clock
         self._coding = coding
+        self._inflate = inflate
         self._limit = limit
         self._inflater = Inflater(coding)
         self._first = b""
-        self._produced = 0
-        self._paused = False
-        self._ended = False
-        self._failure: Failure | None = None
-        self._over = False
-        self._pressure = BackPressure(SLICE, SLICE)
-        self._call: IDelayedCall | None = None
-        self._pump = BodyPump(self, clock, idle, expected)
-        self._done: Deferred[int] = Deferred(lambda _: self.stopProducing())
+        self._received = 0
+        self._inflated = 0
 
-    def run(self, response: IResponse) -> Deferred[int]:
-        """Start; return a Deferred of the number of bytes written.
+    @property
+    def pending(self) -> bool:
+        """Whether `take` gets on without more input."""
+        return self._inflater.pending
 
-        It fails with a `BodyError`; when cancelled, the connection is closed.
-        """
-        self._consumer.registerProducer(self, True)
-        self._pump.run(response).addCallbacks(lambda _: self._arrived(None), self._arrived)
-        return self._done
+    @property
+    def backlog(self) -> int:
+        """Encoded bytes that wait."""
+        return self._inflater.backlog
 
-    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
-        """The body is about to arrive."""
-        self._pressure.register(producer)
-
-    def unregisterProducer(self) -> None:
-        """No more of the body will arrive."""
-        self._pressure.unregister()
-
-    def write(self, data: bytes) -> None:
-        """Take bytes as they came."""
-        if self._over:
-            return
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes as they came; return those that are to be passed on so."""
+        self._received += len(data)
         if self.inflating is None:
             self._first += data
-            if len(self._first) >= PEEKED:
-                self._decide()
-        elif self.inflating:
+            return self._decide() if len(self._first) >= PEEKED else b""
+        if self.inflating:
             self._inflater.feed(data)
-        else:
-            self._pass_on(data)
-        self._go_on()
+            return b""
+        return data
 
-    def _decide(self) -> None:
+    def end(self) -> bytes:
+        """There is no more input; return what is to be passed on as it came."""
+        return self._decide() if self.inflating is None else b""
+
+    def _decide(self) -> bytes:
         """Choose, and do with the first bytes what is chosen."""
         first, self._first = self._first, b""
         if self._inflate is None:
             self.inflating = looks_encoded(first, self._coding)
         else:
             self.inflating = self._inflate and bool(_peek(first, self._coding))
+        if not self.inflating:
+            return first
+        self._inflater.feed(first)
+        return b""
+
+    def take(self) -> bytes:
+        """Return up to `PIECE` inflated bytes, none beyond the limit; raises `BodyError`."""
+        data = self._inflater.take(PIECE)
+        left = self._most - self._inflated
+        self._inflated += len(data)
+        return data[:left]
+
+    def check(self) -> None:
+        """Raise `BodyTooLong` if there are more inflated bytes than the limit."""
+        if self._inflated > self._most:
+            raise BodyTooLong(f"the body has more than {self._most} bytes when it is inflated")
+
+    def finish(self) -> None:
+        """All input was taken; raises `BodyError` if something is missing."""
         if self.inflating:
-            self._inflater.feed(first)
-        else:
-            self._pass_on(first)
+            self._inflater.finish()
 
-    def _arrived(self, failure: Failure | None) -> None:
-        """No more will arrive, be it that *failure* has happened; what waits is inflated all the same."""
-        self._ended = True
-        self._failure = failure
-        if self.inflating is None and not self._over:
-            self._decide()
-        self._go_on()
-
-    def _go_on(self) -> None:
-        """Inflate more in the reactor's next round, or let more arrive, or end."""
-        if self._over:
-            return
-        if self._inflater.pending:
-            if self._call is None and not self._paused:
-                self._call = self._clock.callLater(0, self._inflate_piece)
-        elif self._ended:
-            self._end()
-        self._flow()
-
-    def _flow(self) -> None:
-        """Let the body arrive only as fast as it is inflated and read."""
-        # A few bytes that wait are no reason: a trickle would never be noticed as one.
-        if self._paused:
-            self._pressure.pause()
-        else:
-            self._pressure.update(self._inflater.backlog)
-
-    def _inflate_piece(self) -> None:
-        self._call = None
-        try:
-            data = self._inflater.take(PIECE)
-        except BodyError:
-            self._finish(Failure())
-            return
-        limit = FREE + RATIO * self._pump.received if self._limit is None else self._limit
-        left = limit - self._produced
-        # A reader that knows how long the body is has it all, and may find that it is wrong.
-        self._pass_on(data[:left])
-        if len(data) > left:
-            error = BodyTooLong(f"the body has more than {limit} bytes when it is inflated")
-            self._finish(Failure(error))
-            return
-        self._go_on()
-
-    def _pass_on(self, data: bytes) -> None:
-        self._produced += len(data)
-        if data:
-            self._consumer.write(data)
-
-    def _end(self) -> None:
-        try:
-            if self.inflating and self._failure is None:
-                self._inflater.finish()
-        except BodyError:
-            self._failure = Failure()
-        self._finish(self._failure)
-
-    def pauseProducing(self) -> None:
-        """The consumer has enough for now."""
-        self._paused = True
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-        self._flow()
-
-    def resumeProducing(self) -> None:
-        """The consumer wants more."""
-        self._paused = False
-        self._go_on()
-
-    def stopProducing(self) -> None:
-        """The consumer wants no more at all: close the connection."""
-        self._finish(Failure(BodyError("the download was given up")))
-
-    def _finish(self, failure: Failure | None) -> None:
-        if self._over:
-            return
-        self._over = True
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-        self._pressure.stop()
-        self._consumer.unregisterProducer()
-        if failure is None:
-            self._done.callback(self._produced)
-        else:
-            self._done.errback(failure)
+    @property
+    def _most(self) -> int:
+        return FREE + RATIO * self._received if self._limit is None else self._limit

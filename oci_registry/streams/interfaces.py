@@ -13,8 +13,17 @@ class GrowingFile(Protocol):
     def append(self, data: bytes) -> None:
         """Write *data* at the end; blocks, so call it in a thread. Raises OSError."""
 
+    def append_hangs(self, seconds: float, returned: Deferred[None]) -> Exception:
+        """Take note that an append has not returned for so many seconds; return the error to report.
+
+        Nothing more is appended. *returned* fires when the append does return.
+        """
+
     def read(self, offset: int, length: int) -> Deferred[bytes]:
         """Read up to *length* bytes, off the reactor; what was appended before can be read."""
+
+    def read_now(self, offset: int, length: int) -> bytes | None:
+        """Return the same as `read` if that needs no waiting; else None. Never raises."""
 
     def close(self) -> None:
         """Give the file's resources back; what was committed stays. Idempotent."""

@@ -16,7 +16,7 @@ class GrowingLimits:
     followers that keep pace. *high_water*: bytes waiting for the thread above which the upstream is
     paused. *unstored_window*: bytes kept for followers when the store has failed and the file is no
     help. *stall*: after so long a follower that holds up others, because the blob is not stored, is
-    dropped.
+    dropped. *append*: seconds that storing one batch may take; then the download goes on without the store.
     """
 
     tail: int = 64 * 1024
@@ -25,3 +25,4 @@ class GrowingLimits:
     high_water: int = 2 * 1024 * 1024
     unstored_window: int = 4 * 1024 * 1024
     stall: float = 10.0
+    append: float = 10.0

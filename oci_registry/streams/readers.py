@@ -68,10 +68,11 @@ class Readers:
     def _stalled(self) -> None:
         """A slow client slows nobody: drop those that hold up the others, and look again later."""
         self._timer = self._clock.callLater(self._stall, self._stalled)
-        # Where nobody waits for more, the slow hold up no one but themselves.
+        # Where nobody waits for more, the slow hold up no one but themselves. Who waits holds up nobody:
+        # then it is the hashing that is behind.
         if any(follower.waiting for follower in self._all):
             floor = self.floor(0)
-            for follower in [f for f in self._all if f.position == floor]:
+            for follower in [f for f in self._all if f.position == floor and not f.waiting]:
                 follower.drop()
 
     def fail_beyond(self, position: int, error: TransferFailed) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import evolve, frozen
+from twisted.internet.defer import Deferred
 
 from oci_registry.spec.digest import Digest, Prefix, Verifier
 from oci_registry.streams.interfaces import GrowingFile
@@ -33,19 +34,34 @@ class Recorder:
         self._verifier = Verifier(expected)
         self._file = file
         self._had = had
+        self._appending: Batch | None = None
+        """What is being appended in the thread."""
 
     def record(self, chunks: list[bytes]) -> Batch:
         """In the thread: one pass over the bytes while they are warm."""
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         self._hash(data)
-        error: Exception | None = None
+        batch = Batch(data, self._verifier.prefix(), None)
         if self.storing and self._file is not None:
+            self._appending = batch
             try:
                 self._file.append(data)
-            except Exception as failure:
+            except Exception as error:
                 self.storing = False
-                error = failure
-        return Batch(data, self._verifier.prefix(), error)
+                batch = evolve(batch, error=error)
+            self._appending = None
+        return batch
+
+    def give_up(self, seconds: float, returned: Deferred[None]) -> Batch | None:
+        """Store nothing more, if the thread is appending: return its batch, with the error.
+
+        *seconds*: how long that has taken. *returned* fires when the thread is back.
+        """
+        batch = self._appending
+        if batch is None or self._file is None:
+            return None
+        self.storing = False
+        return evolve(batch, error=self._file.append_hangs(seconds, returned))
 
     def _hash(self, data: bytes) -> None:
         had, start = self._had, self._verifier.length

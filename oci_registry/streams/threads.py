@@ -27,11 +27,17 @@ class Workers:
     """A bounded pool of threads; callable, so that it is a `RunInThread`.
 
     What is submitted waits for a free thread in arrival order. The number of waiting calls is bounded
-    by the callers: each request or transfer has at most two calls under way.
+    by the callers: each request or transfer has at most two calls under way. *replaced*: how many
+    threads that hang are replaced at the same time.
     """
 
-    def __init__(self, reactor: IReactorFromThreads, name: str, threads: int) -> None:
+    def __init__(
+        self, reactor: IReactorFromThreads, name: str, threads: int, replaced: int = 64
+    ) -> None:
         self._reactor = reactor
+        self._threads = threads
+        self._most_replaced = replaced
+        self._replaced = 0
         self._pool = ThreadPool(minthreads=0, maxthreads=threads, name=name)
         # A thread that hangs in a dead file system must not keep the process from ending.
         self._pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
@@ -50,6 +56,20 @@ class Workers:
         stopping.start()
         stopping.join(seconds)
         return not stopping.is_alive()
+
+    def replace(self, returned: Deferred[None]) -> None:
+        """Have another thread in place of one that hangs, until *returned* fires."""
+        if self._replaced < self._most_replaced:
+            self._replaced += 1
+            threads = self._threads + self._replaced
+            # With the minimum the pool starts a thread for what waits already.
+            self._pool.adjustPoolsize(min(self._pool.workers + 1, threads), threads)
+            self._pool.adjustPoolsize(0, threads)
+            returned.addCallback(self._returned)
+
+    def _returned(self, _: None) -> None:
+        self._replaced -= 1
+        self._pool.adjustPoolsize(0, self._threads + self._replaced)
 
     def __call__(self, call: Callable[..., T], *args: object) -> Deferred[T]:
         return deferToThreadPool(self._reactor, self._pool, call, *args)

@@ -24,6 +24,7 @@ from zope.interface import implementer
 
 from oci_registry.config.settings import EgressSettings, HostSettings, ProxySettings
 from oci_registry.spec.urls import encoded
+from oci_registry.upstream.authority import Authority
 from oci_registry.upstream.failures import no_connection
 from oci_registry.upstream.guard import (
     GuardedReactor,
@@ -32,8 +33,8 @@ from oci_registry.upstream.guard import (
     TooManyLookups,
     resolve_public,
 )
-from oci_registry.upstream.places import Place
 from oci_registry.upstream.proxies import Proxies
+from oci_registry.upstream.request_log import RequestLog
 from oci_registry.upstream.tls import proxy_policy, tls_policy
 from oci_registry.upstream.tunnel import TunnelEndpoint
 from oci_registry.upstream.wire import BoundedPool
@@ -42,6 +43,7 @@ ATTEMPT_DELAY = 0.1
 """Seconds before the next address of a host is tried, and before a refusal is noticed (RFC 8305)."""
 POOLED = 16
 """Idle connections kept per host."""
+USER_AGENT = "oci-registry"
 _HIDDEN = (b"Content-Encoding", b"Set-Cookie", b"Set-Cookie2")
 
 
@@ -88,32 +90,36 @@ class IdentityAgent:
 
 @implementer(IStreamClientEndpoint)
 class _DirectEndpoint:
-    """Connects to the addresses of a place, the next one soon after the last.
+    """Connects to the addresses of a host, the next one soon after the last.
 
     All of it takes *timeout* seconds at most. *guarded*: the reactor, if it is one that is.
     """
 
     def __init__(
-        self, reactor: Any, place: Place, timeout: float, guarded: GuardedReactor | None = None
+        self,
+        reactor: Any,
+        authority: Authority,
+        timeout: float,
+        guarded: GuardedReactor | None = None,
     ) -> None:
         self._reactor = reactor
-        self._place = place
+        self._authority = authority
         self._guarded = guarded
         self._timeout = timeout
-        host = place.host
+        host = authority.host
         if "_" in host:
             # The DNS has such names (RFC 2181 section 11), which HostnameEndpoint does not know.
             reactor, host = NamedReactor(reactor, host), "named.invalid"
         # As text: bytes would be decoded for the resolver, and encoded again by an older standard.
         self._endpoint = HostnameEndpoint(
-            reactor, host, place.port, timeout=timeout, attemptDelay=ATTEMPT_DELAY
+            reactor, host, authority.port, timeout=timeout, attemptDelay=ATTEMPT_DELAY
         )
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """Connect; `DNSLookupError` also for a name that nothing can have, or `TooManyLookups`."""
         if self._guarded is not None:
             try:
-                self._guarded.check(self._place.host)
+                self._guarded.check(self._authority.host)
             except (DNSLookupError, TooManyLookups):
                 return fail()
         connecting: Deferred[IProtocol] = self._endpoint.connect(protocolFactory)
@@ -144,7 +150,7 @@ class Endpoints:
         self._reactor = reactor
         self._guarded = guarded
         self._timeout = timeout
-        self._absolute = Place.of_upstream(settings) if settings.absolute else None
+        self._absolute = Authority.of_upstream(settings) if settings.absolute else None
         self._policy = tls_policy(settings)
         self._proxy_policy = proxy_policy(settings)
         self._proxies = Proxies(settings, egress)
@@ -154,32 +160,34 @@ class Endpoints:
         scheme = uri.scheme.decode("ascii", "replace")
         if scheme not in ("http", "https"):
             raise SchemeNotSupported(f"{scheme!r} is not a supported URL scheme")
-        place = Place.of_uri(uri)
-        proxy = self._proxies.choose(scheme, place)
-        endpoint = self._direct(place) if proxy is None else self._tunnel(place, proxy)
+        authority = Authority.of_uri(uri)
+        proxy = self._proxies.choose(scheme, authority)
+        endpoint = self._direct(authority) if proxy is None else self._tunnel(authority, proxy)
         if scheme == "http":
             return endpoint
         return wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
 
-    def _direct(self, place: Place) -> IStreamClientEndpoint:
-        if place == self._absolute:
-            place = Place(f"{place.host}.", place.port)
+    def _direct(self, authority: Authority) -> IStreamClientEndpoint:
+        if authority == self._absolute:
+            authority = Authority(f"{authority.host}.", authority.port)
         reactor = self._guarded or self._reactor
-        return _DirectEndpoint(reactor, place, self._timeout, self._guarded)
+        return _DirectEndpoint(reactor, authority, self._timeout, self._guarded)
 
-    def _tunnel(self, place: Place, proxy: ProxySettings) -> IStreamClientEndpoint:
-        at = Place.of_proxy(proxy)
-        way: IStreamClientEndpoint = _DirectEndpoint(self._reactor, at, self._timeout)
+    def _tunnel(self, authority: Authority, proxy: ProxySettings) -> IStreamClientEndpoint:
+        at = Authority.of_proxy(proxy)
+        to_proxy: IStreamClientEndpoint = _DirectEndpoint(self._reactor, at, self._timeout)
         if proxy.tls:
             creator = self._proxy_policy.creatorForNetloc(at.host.encode("ascii"), at.port)
-            way = wrapClientTLS(creator, way)
+            to_proxy = wrapClientTLS(creator, to_proxy)
 
         def find_hosts() -> Deferred[Sequence[str]]:
             if self._guarded is None:
-                return succeed([place.host])
-            return resolve_public(self._guarded, place.host)
+                return succeed([authority.host])
+            return resolve_public(self._guarded, authority.host)
 
-        return TunnelEndpoint(self._reactor, proxy, way, find_hosts, place.port, self._timeout)
+        return TunnelEndpoint(
+            self._reactor, proxy, to_proxy, find_hosts, authority.port, self._timeout
+        )
 
 
 class UpstreamHttp:
@@ -187,8 +195,8 @@ class UpstreamHttp:
 
     Answers come as they are: body unread and encoded as it is, redirects not followed, cookies not
     kept; their heads are bounded as `wire` says. *guarded*: reach public addresses only, which
-    *lookups* finds. *egress*: how, unless the host has a way of its own. *connect_timeout* in
-    seconds. Raises what `tls_policy` raises.
+    *lookups* finds. *egress*: how, unless the host has settings of its own. *connect_timeout* in
+    seconds. Every request names the *user_agent*. Raises what `tls_policy` raises.
     """
 
     def __init__(
@@ -200,12 +208,15 @@ class UpstreamHttp:
         egress: EgressSettings = EgressSettings(),  # noqa: B008 - frozen
         connect_timeout: float = 10.0,
         lookups: Lookups | None = None,
+        user_agent: str = USER_AGENT,
     ) -> None:
         self._reactor = reactor
+        self._requests = RequestLog(reactor)
+        self._user_agent = user_agent
         self._pool: Any = BoundedPool(reactor)  # type: ignore[no-untyped-call]
         self._pool.maxPersistentPerHost = POOLED
         self._guarded = GuardedReactor(reactor, lookups or Lookups()) if guarded else None
-        self._host = Place.of_upstream(settings).host
+        self._host = Authority.of_upstream(settings).host
         self._answered = False
         self._shared = False
         self._endpoints = Endpoints(
@@ -220,16 +231,31 @@ class UpstreamHttp:
         return HTTPClient(IdentityAgent(agent), cookiejar=no_cookies)
 
     async def send(
-        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None = None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        data: bytes | None = None,
+        *,
+        why: str = "",
     ) -> IResponse:
-        """Send a request and return the answer; raises whatever went wrong on the way."""
+        """Send a request and return the answer; raises whatever went wrong.
+
+        *why* it is sent is for the log.
+        """
+        return await self._requests.watch(method, url, why, self._send(method, url, headers, data))
+
+    async def _send(
+        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None
+    ) -> IResponse:
         if self._guarded is not None and not self._answered:
             # There may be thousands of these at once, and all the rest costs a millisecond.
             self._guarded.check(self._host)
+        sent = {"User-Agent": self._user_agent, **headers}
         response = await self._client.request(
             method,
             encoded(url),
-            headers=Headers({name: [value] for name, value in headers.items()}),
+            headers=Headers({name: [value] for name, value in sent.items()}),
             data=data,
             allow_redirects=False,
             unbuffered=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from attrs import field, frozen
 from cachetools import TTLCache
@@ -13,6 +13,7 @@ from oci_registry.spec.challenge import Challenge, parse_challenges
 from oci_registry.spec.errors import BadGateway, RegistryError
 from oci_registry.spec.urls import Url
 from oci_registry.upstream.agent import UpstreamHttp
+from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.schemes.basic import basic_authorization
 from oci_registry.upstream.schemes.bearer import TokenSource
 from oci_registry.upstream.schemes.token_server import TokenKey
@@ -45,11 +46,16 @@ class Retry:
     authorization: str | None = field(repr=False)
 
 
+def with_authorization(headers: Mapping[str, str], authorization: str | None) -> Mapping[str, str]:
+    """Return *headers*, with the ``Authorization`` if there is one."""
+    return headers if authorization is None else {**headers, "Authorization": authorization}
+
+
 class Authenticator:
     """Answer the challenges of the upstream at *url* (scheme and authority).
 
     *credentials*: None for anonymous access. *token_servers*: ``host[:port]`` of the token servers
-    in other domains that may see them. *user_agent*: what token servers are sent.
+    in other domains that may see them.
     """
 
     def __init__(
@@ -59,21 +65,30 @@ class Authenticator:
         credentials: Credentials | None,
         clock: IReactorTime,
         token_servers: tuple[str, ...] = (),
-        user_agent: str = "oci-registry",
+        limits: UpstreamLimits = UpstreamLimits(),  # noqa: B008 - frozen
     ) -> None:
         self._host = Url.parse(url).authority
         self._basic = None if credentials is None else basic_authorization(credentials)
         self._basic_works = False
-        self._tokens = TokenSource(http, url, credentials, clock, token_servers, user_agent)
-        self._version_check = VersionCheck(http, url, clock, user_agent)
+        self._tokens = TokenSource(http, url, credentials, clock, token_servers, limits)
+        self._version_check = VersionCheck(http, url, clock)
         self._useless: TTLCache[str, None] = TTLCache(1024, USELESS_FOR, timer=clock.seconds)
 
-    def at_hand(self, scope: str) -> str | None:
-        """Return the header value to send unasked for *scope*, None if there is none yet."""
+    @property
+    def has_credentials(self) -> bool:
+        """Whether access is not anonymous."""
+        return self._basic is not None
+
+    def cached_authorization(self, scope: str) -> str | None:
+        """Return the header value to send for *scope* without a challenge, None if there is none yet."""
         token = self._tokens.cached(scope)
         if token is not None:
             return _BEARER + token
         return self._basic if self._basic_works else None
+
+    def is_password(self, authorization: str | None) -> bool:
+        """Whether a header value is user name and password, and not a token."""
+        return authorization is not None and authorization == self._basic
 
     async def answer(self, refusal: Refusal) -> Retry | None:
         """Return how to send a refused request again, None when nothing more can be said.
@@ -92,7 +107,7 @@ class Authenticator:
         return await self._after_basic(refusal, offered)
 
     async def _introduce(self, refusal: Refusal, offered: list[Challenge]) -> Retry | None:
-        """Answer for a request that showed nothing: the challenge here, else the one at /v2/."""
+        """Answer for a request without authorization: by its challenge, else by the one at /v2/."""
         scope = refusal.scope
         retry = await self._with_token(offered, scope) or self._with_basic(offered)
         if retry is None and (self._basic is not None or refusal.status == 401):

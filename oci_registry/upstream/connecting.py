@@ -1,4 +1,4 @@
-"""From the settings of an upstream to the upstream: hosts with their connections and circuits."""
+"""From the settings of an upstream to the upstream: hosts with their connections and breakers."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from twisted.internet.defer import Deferred, gatherResults
 from oci_registry.config.catch_all import unlisted
 from oci_registry.config.settings import CATCH_ALL, EgressSettings, HostSettings, UpstreamSettings
 from oci_registry.metrics import HostMetrics, Metrics
+from oci_registry.repeats import RepeatLog
+from oci_registry.streams.breaker import Random
 from oci_registry.streams.parsing import ManifestReader
-from oci_registry.upstream.agent import UpstreamHttp
-from oci_registry.upstream.circuits import Circuits, Random
+from oci_registry.upstream.agent import USER_AGENT, UpstreamHttp
+from oci_registry.upstream.breakers import Breakers
+from oci_registry.upstream.connectivity import SharedBreakers
 from oci_registry.upstream.group import HostGroup
 from oci_registry.upstream.guard import Lookups
 from oci_registry.upstream.host import Host
-from oci_registry.upstream.limits import RateLimit
-from oci_registry.upstream.reach import SharedCircuits
+from oci_registry.upstream.limits import UpstreamLimits
+from oci_registry.upstream.other_servers import SettingsOf
+from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.registry import RemoteRegistry
-from oci_registry.upstream.session import Session, SettingsOf
+from oci_registry.upstream.reports import HostReports
+from oci_registry.upstream.session import Session
 
 
 @frozen
@@ -28,7 +33,7 @@ class _Shared:
 
     http: UpstreamHttp
     metrics: HostMetrics
-    reach: Circuits
+    connectivity: Breakers
 
 
 class Connector:
@@ -40,15 +45,19 @@ class Connector:
         random: Random,
         egress: EgressSettings,
         metrics: Metrics,
+        repeats: RepeatLog,
         reader: ManifestReader,
         settings_of: SettingsOf,
+        limits: UpstreamLimits = UpstreamLimits(),  # noqa: B008 - frozen
     ) -> None:
         self._reactor = reactor
         self._random = random
         self._egress = egress
         self._metrics = metrics
+        self._repeats = repeats
         self._reader = reader
         self._settings_of = settings_of
+        self._limits = limits
         self._lookups = Lookups()
 
     def connect(self, settings: UpstreamSettings) -> RemoteRegistry:
@@ -58,24 +67,24 @@ class Connector:
     def share(self, settings: UpstreamSettings) -> CatchAll:
         """Return what makes an upstream for any registry by these settings; raises as `connect` does."""
         named = [host for host in settings.hosts if host.host != CATCH_ALL]
-        ways = [self._way_to(settings, host, {}) for host in named]
+        clients = [self._http_client(settings, host, {}) for host in named]
         shared = {
             host.name: self._share_host(settings, host, http)
-            for host, http in zip(named, ways, strict=True)
+            for host, http in zip(named, clients, strict=True)
         }
         return CatchAll(self, settings, shared)
 
     def _connect(self, settings: UpstreamSettings, shared: dict[str, _Shared]) -> RemoteRegistry:
         # What may fail comes before what is counted from when it is made.
-        ways = [self._way_to(settings, host, shared) for host in settings.hosts]
+        clients = [self._http_client(settings, host, shared) for host in settings.hosts]
         hosts = [
             self._connect_host(settings, host, http, shared)
-            for host, http in zip(settings.hosts, ways, strict=True)
+            for host, http in zip(settings.hosts, clients, strict=True)
         ]
         group = HostGroup(hosts, settings.response_timeout, self._reactor, self._random)
         return RemoteRegistry(settings, group, self._reader)
 
-    def _way_to(
+    def _http_client(
         self, settings: UpstreamSettings, host: HostSettings, shared: dict[str, _Shared]
     ) -> UpstreamHttp:
         if host.shared and host.name in shared:
@@ -87,6 +96,7 @@ class Connector:
             egress=self._egress,
             connect_timeout=settings.connect_timeout,
             lookups=self._lookups,
+            user_agent=settings.user_agent or USER_AGENT,
         )
 
     def _connect_host(
@@ -97,35 +107,55 @@ class Connector:
         shared: dict[str, _Shared],
     ) -> Host:
         metrics = self._metrics.host(settings.namespace, host.name)
-        circuits = self._circuits(settings, host, metrics, shared)
+        breakers = self._breakers(settings, host, metrics, shared)
         limit = RateLimit(self._reactor, metrics)
         session = Session(
-            settings, host, http, self._reactor, circuits, limit, settings_of=self._settings_of
+            settings,
+            host,
+            http,
+            self._reactor,
+            breakers,
+            limit,
+            HostReports(settings, host, self._repeats, metrics),
+            settings_of=self._settings_of,
+            limits=self._limits,
         )
         return Host(
-            session, circuits, limit, settings.max_connections, settings.body_timeout, metrics
+            session, breakers, limit, settings.max_connections, settings.body_timeout, metrics
         )
 
-    def _circuits(
+    def _breakers(
         self,
         settings: UpstreamSettings,
         host: HostSettings,
         metrics: HostMetrics,
         shared: dict[str, _Shared],
-    ) -> Circuits:
+    ) -> Breakers:
         alternatives = len(settings.hosts) > 1
         if host.shared and host.name in shared:
-            reach = shared[host.name].reach
-            return SharedCircuits(
-                host.name, self._reactor, self._random, metrics, reach, alternatives=alternatives
+            return SharedBreakers(
+                host.name,
+                self._reactor,
+                self._random,
+                metrics,
+                shared[host.name].connectivity,
+                alternatives=alternatives,
+                limits=self._limits,
             )
-        return Circuits(host.name, self._reactor, self._random, metrics, alternatives=alternatives)
+        return Breakers(
+            host.name,
+            self._reactor,
+            self._random,
+            metrics,
+            alternatives=alternatives,
+            limits=self._limits,
+        )
 
     def _share_host(
         self, settings: UpstreamSettings, host: HostSettings, http: UpstreamHttp
     ) -> _Shared:
         metrics = self._metrics.host(settings.namespace, host.name)
-        return _Shared(http, metrics, self._circuits(settings, host, metrics, {}))
+        return _Shared(http, metrics, self._breakers(settings, host, metrics, {}))
 
 
 class CatchAll:

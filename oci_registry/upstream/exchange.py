@@ -1,4 +1,4 @@
-"""One question put to one host: everything that an operation needs to send requests and read answers."""
+"""One API request to one host: what an operation needs to send HTTP requests and read answers."""
 
 from __future__ import annotations
 
@@ -16,36 +16,46 @@ from oci_registry.upstream.blob import HttpBlob
 from oci_registry.upstream.deadline import in_time
 from oci_registry.upstream.encoding import Body, read_body
 from oci_registry.upstream.failures import TargetFailed, WrongAnswer, was_cancelled
-from oci_registry.upstream.questions import Question
-from oci_registry.upstream.session import Call, Reply, Session
+from oci_registry.upstream.request_log import purpose
+from oci_registry.upstream.requests import ApiRequest, Call
+from oci_registry.upstream.session import Reply, Session
 
 T = TypeVar("T")
 
 
 class Exchange:
-    """A question and the host that it is put to, with *within* seconds for the answer.
+    """An API request and the host that it is sent to, with *within* seconds for the answer.
 
-    A question whose answer comes in pages has them for each page. *idle*: seconds that the body of a
-    blob may stand still.
+    A request whose answer comes in pages has them for each page. *idle*: seconds that the body of a
+    blob may stand still. *after*: what happened before that it is sent now, for the log.
     """
 
     def __init__(
-        self, session: Session, question: Question, within: float, idle: float, *, wait: bool
+        self,
+        session: Session,
+        request: ApiRequest,
+        within: float,
+        idle: float,
+        *,
+        wait: bool,
+        after: str = "",
     ) -> None:
         self.host = session.host
-        self.question = question
+        self.request = request
         self._session = session
         self._within = within
         self._idle = idle
         self._wait = wait
+        self._after = after
         self._elsewhere: TargetFailed | None = None
 
     async def send(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> Reply:
         """Send a request; *path* is below ``/v2/``."""
         deadline = self._session.clock.seconds() + self._within
-        call = Call(self.question, deadline, self._wait)
+        why = purpose(self.request, headers or {}, self._after)
+        call = Call(self.request, deadline, self._wait, why)
         sent = self._session.send(call, method, path, headers)
-        if not self.question.kind.paged:
+        if not self.request.kind.paged:
             # The whole of it is bounded already.
             return await sent
         return await self._in_time(sent, self._within)
@@ -68,7 +78,7 @@ class Exchange:
         except BodyTooLong as error:
             raise WrongAnswer(f"upstream {self.host}: {error}") from None
         except Exception as error:
-            if reply.area is self.question.kind or was_cancelled(error):
+            if reply.endpoint is self.request.kind or was_cancelled(error):
                 raise
             raise TargetFailed(self._session.explain(error)) from None
 
@@ -80,13 +90,13 @@ class Exchange:
             session.clock,
             self._idle,
             session.explain,
-            reply.area,
+            reply.endpoint,
             known=size,
             inflate=inflate,
         )
 
     def refuse(self, reply: Reply, unknown: type[RegistryError], what: str) -> RegistryError:
-        """Return the error for an answer that is not the one hoped for; *unknown* stands for a 404."""
+        """Return the error for an unsuccessful answer; *unknown* stands for a 404."""
         return self._session.refuse(reply.response, unknown, what)
 
     def drop(self, reply: Reply) -> None:
@@ -99,15 +109,17 @@ class Exchange:
         Every failure is a `RegistryError` or a `TargetFailed`, but a cancellation is itself.
         """
         try:
-            within = None if self.question.kind.paged else self._within
+            within = None if self.request.kind.paged else self._within
             value = await self._in_time(operation, within)
         except RegistryError as error:
             metrics.answered(str(error.status))
+            self._session.reports.failed(self.request, error)
             if self._elsewhere is not None and error is self._elsewhere.error:
                 raise self._elsewhere from None
             raise
         except TargetFailed as failed:
             metrics.answered(str(failed.error.status))
+            self._session.reports.failed(self.request, failed.error)
             raise
         metrics.answered("ok")
         return value

@@ -53,7 +53,7 @@ _log = Logger()
 
 
 class TimedOut(GatewayTimeout):
-    """The host did not answer in time; one such failure opens a circuit."""
+    """The host did not answer in time; one such failure opens a circuit breaker."""
 
 
 class Unreachable(BadGateway):
@@ -99,6 +99,27 @@ class LocalFailure(InternalError):
     """A defect of the mirror, which says nothing about the host; it has been logged."""
 
 
+class AccessDenied(Denied):
+    """The host itself denies access; whether it was shown credentials is for the log."""
+
+
+class CredentialsRefused(Denied):
+    """The credentials of *user* were refused with *status* at *url*, by the host or its token server.
+
+    *certain*: the server may have refused nothing but access to a repository.
+    The message is for clients, and names no user.
+    """
+
+    def __init__(
+        self, message: str, user: str, url: str, status: int, *, certain: bool = True
+    ) -> None:
+        super().__init__(message)
+        self.user = user
+        self.url = url
+        self.refusal = status
+        self.certain = certain
+
+
 class TargetRefused(BadGateway):
     """The server that the host redirected to refused the request; the host itself did not."""
 
@@ -116,7 +137,7 @@ class TargetFailed(Exception):
 
 
 ANSWERS = (BlobUnknown, ManifestUnknown, NameUnknown, Denied)
-"""Errors that are answers to a question, and no failures of the host."""
+"""Errors that are answers to a request, and no failures of the host."""
 
 
 def _causes(error: BaseException) -> list[BaseException]:
@@ -127,6 +148,11 @@ def _causes(error: BaseException) -> list[BaseException]:
             causes.extend(_causes(getattr(reason, "value", reason)))
         return causes or [error]
     return [error]
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """Return the exception that HTTP clients have wrapped in *error*."""
+    return _causes(error)[0]
 
 
 def was_cancelled(error: BaseException) -> bool:
@@ -220,14 +246,16 @@ def _explain_plain(
         # Twisted's parser has no error of its own for some of what is no HTTP.
         return BadGateway(f"upstream {host} sent a malformed HTTP response")
     _log.failure("a request to upstream {host} crashed", Failure(cause), host=host)
-    return LocalFailure("internal error of the mirror; see its log")
+    failure = LocalFailure("internal error of the mirror; see its log")
+    failure.__cause__ = cause
+    return failure
 
 
 def too_late(ended: object, seconds: float) -> Failure:
     """Return the failure of work that `Deferred.addTimeout` has cancelled.
 
     A cancelled body ends with an error of its own, which is not what happened. A connection
-    that was still being made is a failure of its own: the host is unreachable for all questions.
+    that was still being made is a failure of its own: the host is unreachable for all requests.
     """
     causes = _causes(ended.value) if isinstance(ended, Failure) and ended.value is not None else []
     if any(isinstance(cause, ConnectingCancelledError) for cause in causes):
@@ -272,13 +300,13 @@ def header(response: IResponse, name: str) -> str | None:
 def refuse(
     response: IResponse, host: str, unknown: type[RegistryError], what: str, now: float
 ) -> RegistryError:
-    """Return the error for an answer that is not the one hoped for; *unknown* stands for a 404."""
+    """Return the error for an unsuccessful answer; *unknown* stands for a 404."""
     code = response.code
     if code in (404, 410):
         return unknown(f"upstream {host} does not have {what}")
     if code in (401, 403, 412, 451):
         # 412 is how Harbor refuses what a policy of the project blocks.
-        return Denied(f"upstream {host} denied access to {what} (status {code})")
+        return AccessDenied(f"upstream {host} denied access to {what} (status {code})")
     seconds = retry_after(header(response, "Retry-After"), now)
     if code == 429:
         limited = f"upstream {host} rate limits requests"
@@ -287,6 +315,6 @@ def refuse(
         return Limited(f"upstream {host} answered {code} for {what}", seconds)
     if code == 504:
         return GatewayTimeout(f"upstream {host} answered {code} for {what}")
-    # What is wrong with a question is no fault of the host, except that it was too slow (408, 425).
+    # What is wrong with a request is no fault of the host, except that it was too slow (408, 425).
     kind = BadGateway if code >= 500 or code in (408, 425) else WrongAnswer
     return kind(f"upstream {host} answered {code} for {what}")

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from oci_registry.spec.errors import BadGateway, Denied, GatewayTimeout, RegistryError
-from oci_registry.upstream.circuits import Random
+from oci_registry.streams.breaker import Random
 from oci_registry.upstream.failures import (
     ANSWERS,
     CircuitOpen,
@@ -26,7 +26,7 @@ from oci_registry.upstream.guard import TooManyLookups
 from oci_registry.upstream.host import Host, Operation
 from oci_registry.upstream.interfaces import NoHostLeft
 from oci_registry.upstream.limiter import Permit
-from oci_registry.upstream.questions import Kind, Question, Routing
+from oci_registry.upstream.requests import ApiRequest, Kind, Routing
 
 T = TypeVar("T")
 
@@ -61,18 +61,18 @@ def verdict(errors: Sequence[RegistryError]) -> RegistryError:
     """Return the error that stands for what all hosts have answered.
 
     It is negative only if every one of them is: a host that could not be asked might know better. What
-    has happened now says more than that a circuit is open, but an unusable answer does not.
+    has happened now says more than that a circuit breaker is open, but an unusable answer does not.
     """
     failures = [error for error in errors if not isinstance(error, ANSWERS)]
     passing = [e for e in failures if not isinstance(e, CircuitOpen | WrongAnswer)]
-    circuits = [error for error in failures if isinstance(error, CircuitOpen)]
+    refused = [error for error in failures if isinstance(error, CircuitOpen)]
     # One host may grant access to what another does not have.
     missing = [error for error in errors if not isinstance(error, Denied)]
-    return (passing or circuits or failures or missing or list(errors))[0]
+    return (passing or refused or failures or missing or list(errors))[0]
 
 
 class HostGroup:
-    """Ask hosts one after the other. *timeout*: seconds for each question, however many are asked."""
+    """Ask hosts one after the other. *timeout*: seconds for each request, however many are asked."""
 
     def __init__(
         self, hosts: Sequence[Host], timeout: float, clock: IReactorTime, random: Random
@@ -84,7 +84,7 @@ class HostGroup:
 
     async def ask(
         self,
-        question: Question,
+        request: ApiRequest,
         operation: Callable[[Host], Operation[T]],
         routing: Routing,
         held: Answer[T] | None = None,
@@ -96,49 +96,51 @@ class HostGroup:
         makes of all errors, `NoHostLeft`, or a `LocalFailure` at once.
         """
         deadline = self.clock.seconds() + self._timeout
-        done = 0
+        done, after = 0, ""
         while True:
             done += 1
             errors: list[RegistryError] = []
-            hosts = self._order(question, operation, routing)
+            hosts = self._order(request, operation, routing)
             for number, host in enumerate(hosts):
                 left = deadline - self.clock.seconds()
-                if errors and left <= 0 and host.circuits.is_open(question.kind, question):
+                if errors and left <= 0 and host.breakers.is_open(request.kind, request):
                     break
                 rest = hosts[number:]
-                ready = sum(1 for other in rest if not self._wait(other, question))
+                ready = sum(1 for other in rest if not self._wait(other, request))
                 within = max(left, 0.1) / (ready or len(rest))
-                if question.kind.paged:
+                if request.kind.paged:
                     within = self._timeout
                 permit = held.permit if held is not None and held.host is host else None
                 try:
                     value, permit = await host.ask(
-                        question,
+                        request,
                         operation(host),
-                        within * question.kind.time,
+                        within * request.kind.time,
                         wait=routing.wait,
                         priority=routing.priority,
                         held=permit,
+                        after=after,
                     )
                 except LocalFailure:
                     raise
                 except RegistryError as error:
                     errors.append(error)
+                    after = f"after: {error.message}"
                 else:
                     return Answer(host, value, permit)
-            pause = self._pause(question, done, hosts, errors) if routing.patient else None
+            pause = self._pause(request, done, hosts, errors) if routing.patient else None
             if pause is None or self.clock.seconds() + pause >= deadline:
                 raise verdict(errors)
             await self.sleep(pause)
 
     @staticmethod
-    def _wait(host: Host, question: Question) -> float:
-        return host.circuits.wait(question.kind, question)
+    def _wait(host: Host, request: ApiRequest) -> float:
+        return host.breakers.wait(request.kind, request)
 
     def _order(
-        self, question: Question, operation: Callable[[Host], Operation[T]], routing: Routing
+        self, request: ApiRequest, operation: Callable[[Host], Operation[T]], routing: Routing
     ) -> list[Host]:
-        """Return the hosts to ask, those with an open circuit last.
+        """Return the hosts to ask, those with an open circuit breaker last.
 
         Where another can answer, or something stale can be shown, no caller waits for one that may still
         be down: it is probed in the background. A blob is too large for that, and a probe itself.
@@ -146,20 +148,18 @@ class HostGroup:
         hosts = [host for host in self.hosts if host.name not in routing.excluded]
         if not hosts:
             raise NoHostLeft("all hosts of the upstream have been tried")
-        is_open = {host: host.circuits.is_open(question.kind, question) for host in hosts}
-        if question.kind is Kind.BLOB:
-            is_open = {
-                host: yes and self._wait(host, question) > 0 for host, yes in is_open.items()
-            }
+        is_open = {host: host.breakers.is_open(request.kind, request) for host in hosts}
+        if request.kind is Kind.BLOB:
+            is_open = {host: yes and self._wait(host, request) > 0 for host, yes in is_open.items()}
         elif not (routing.wait and all(is_open.values())):
             for host, yes in is_open.items():
                 if yes:
-                    host.probe(question, operation(host))
+                    host.probe(request, operation(host))
         return sorted(hosts, key=lambda host: (is_open[host], host.name in routing.last))
 
     def _pause(
         self,
-        question: Question,
+        request: ApiRequest,
         done: int,
         hosts: Sequence[Host],
         errors: Sequence[RegistryError],
@@ -169,7 +169,7 @@ class HostGroup:
             return None
         pauses = [
             max(
-                host.circuits.pause(question.kind, question),
+                host.breakers.pause(request.kind, request),
                 # A server that the host redirects to may be rate limiting too.
                 error.seconds if isinstance(error, RateLimited) else 0.0,
             )
@@ -188,9 +188,9 @@ class HostGroup:
         paused = [pause for pause in pauses if pause]
         return min(paused) if paused and min(paused) <= LONGEST_WAIT else None
 
-    def wait(self, question: Question, excluded: frozenset[str]) -> float:
+    def wait(self, request: ApiRequest, excluded: frozenset[str]) -> float:
         """Return the seconds until one of the hosts may be asked."""
-        waits = [self._wait(host, question) for host in self.hosts if host.name not in excluded]
+        waits = [self._wait(host, request) for host in self.hosts if host.name not in excluded]
         return min(waits, default=0.0)
 
     async def sleep(self, seconds: float) -> None:

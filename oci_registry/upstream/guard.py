@@ -1,6 +1,6 @@
-"""Public addresses only: what keeps an open mirror from becoming a way into somebody's network.
+"""Public addresses only: they keep an open mirror from giving access to a private network.
 
-A host that a client merely named is resolved by us, each address is judged, and the connection is made
+A host that only a client named is resolved here, each address is judged, and the connection is made
 to the very addresses that passed, so there is no second look-up that could answer differently.
 """
 
@@ -24,7 +24,7 @@ from twisted.internet.interfaces import (
 from zope.interface import directlyProvides, implementer, providedBy
 
 from oci_registry.spec.errors import BadGateway
-from oci_registry.upstream.places import address_of
+from oci_registry.upstream.authority import address_of
 
 MAX_ADDRESSES = 8
 """Addresses of one host that are tried; the owner of its name can give it thousands."""
@@ -57,7 +57,7 @@ def is_public(text: str) -> bool:
         # Whatever else is not global unicast (RFC 4291 section 2.4) leads to no registry.
         if address not in _UNICAST:
             return False
-        # Relays into IPv4 that no registry is behind, whatever they lead to.
+        # Relays into IPv4, with no registry behind them.
         if address.sixtofour is not None or address.teredo is not None:
             return False
     if any(address in network for network in _SPECIAL):

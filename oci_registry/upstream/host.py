@@ -12,12 +12,12 @@ from twisted.python.failure import Failure
 
 from oci_registry.metrics import HostMetrics
 from oci_registry.spec.errors import RegistryError, TooManyRequests
-from oci_registry.upstream.circuits import Admission, Circuits
+from oci_registry.upstream.breakers import Admission, Breakers
 from oci_registry.upstream.exchange import Exchange
 from oci_registry.upstream.failures import TargetFailed, TimedOut
 from oci_registry.upstream.limiter import ConnectionLimiter, Permit
-from oci_registry.upstream.limits import RateLimit
-from oci_registry.upstream.questions import Priority, Question
+from oci_registry.upstream.rate_limit import RateLimit
+from oci_registry.upstream.requests import ApiRequest, Priority
 from oci_registry.upstream.session import Session
 
 T = TypeVar("T")
@@ -28,11 +28,11 @@ PROBE_TIMEOUT = 10.0
 """Seconds in which a host has to answer in the background."""
 
 Operation = Callable[[Exchange], Coroutine[Any, Any, T]]
-"""Puts a question to a host by an exchange, and returns the answer."""
+"""Makes an API request to a host by an exchange, and returns the answer."""
 
 
 class Host:
-    """A host: asked through here only, so that its circuits and its limit hold for everybody.
+    """A host: asked through here only, so that its breakers and its limit hold for everybody.
 
     *idle*: seconds that the body of a blob may stand still.
     """
@@ -40,16 +40,17 @@ class Host:
     def __init__(
         self,
         session: Session,
-        circuits: Circuits,
+        breakers: Breakers,
         limit: RateLimit,
         max_connections: int,
         idle: float,
         metrics: HostMetrics,
     ) -> None:
         self.name = session.host
-        self.circuits = circuits
+        self.breakers = breakers
         self.limit = limit
         self.metrics = metrics
+        self.reports = session.reports
         self._session = session
         self._idle = idle
         self._limiter = ConnectionLimiter(max_connections, metrics.waiting)
@@ -58,30 +59,31 @@ class Host:
 
     async def ask(
         self,
-        question: Question,
+        request: ApiRequest,
         operation: Operation[T],
         within: float,
         *,
         wait: bool,
         priority: Priority | None = None,
         held: Permit | None = None,
+        after: str = "",
     ) -> tuple[T, Permit]:
         """Ask when a connection is free; return the answer with the permit, which must be released.
 
-        There are *within* seconds, of which the operation gets what is left. *wait*: if a circuit is
+        There are *within* seconds, of which the operation gets what is left. *wait*: if a breaker is
         open, wait for the outcome of a probe, or be one. *held*: a permit of this host that the caller
-        has and needs for nothing else; if this fails it is still the caller's.
+        has and needs for nothing else; if this fails it is still the caller's. *after*: why now, for the log.
         """
         deadline = self._clock.seconds() + within
-        priority = question.kind.priority if priority is None else priority
+        priority = request.kind.priority if priority is None else priority
         while True:
-            admission = await self._admit(question, deadline, wait=wait)
+            admission = await self._admit(request, deadline, wait=wait)
             try:
                 waiting_since = self._clock.seconds()
-                permit = held or await self._permit(priority, question, deadline)
-                if admission.probed or not self.circuits.wait(question.kind, question):
+                permit = held or await self._permit(priority, request, deadline)
+                if admission.probed or not self.breakers.wait(request.kind, request):
                     break
-                # The circuits may have changed while this request waited for its permit.
+                # The breakers may have changed while this request waited for its permit.
                 if permit is not held:
                     permit.release()
             except BaseException:
@@ -92,48 +94,56 @@ class Host:
             waited = now - waiting_since
             if left < min(waited, SHORTEST):
                 admission.release()
-                raise self._busy()
-            exchange = Exchange(self._session, question, max(left, 0.1), self._idle, wait=wait)
+                raise self._busy(request)
+            exchange = Exchange(
+                self._session, request, max(left, 0.1), self._idle, wait=wait, after=after
+            )
             work = exchange.run(operation(exchange), self.metrics)
-            hurried = left < waited
-            answer = await admission.watch(self._unhurried(work) if hurried else work)
+            short_of_time = left < waited
+            answer = await admission.watch(
+                self._short_of_time(request, work) if short_of_time else work
+            )
         except BaseException:
             if permit is not held:
                 permit.release()
             raise
         return answer, permit
 
-    async def _admit(self, question: Question, deadline: float, *, wait: bool) -> Admission:
+    async def _admit(self, request: ApiRequest, deadline: float, *, wait: bool) -> Admission:
         left = max(deadline - self._clock.seconds(), 0.0)
-        return await self.circuits.admit(question.kind, question, left, wait=wait)
+        return await self.breakers.admit(request.kind, request, left, wait=wait)
 
-    async def _permit(self, priority: Priority, question: Question, deadline: float) -> Permit:
+    async def _permit(self, priority: Priority, request: ApiRequest, deadline: float) -> Permit:
         left = max(deadline - self._clock.seconds(), 0.0)
-        taken = self._limiter.take(priority, question.repository)
+        taken = self._limiter.take(priority, request.repository)
         try:
             return await taken.addTimeout(left, self._clock)
         except DeferredTimeout:
-            raise self._busy() from None
+            raise self._busy(request) from None
 
-    def _busy(self) -> TooManyRequests:
-        return TooManyRequests.retry_after(f"all connections to upstream {self.name} are in use", 5)
+    def _busy(self, request: ApiRequest) -> TooManyRequests:
+        message = f"all connections to upstream {self.name} are in use"
+        error = TooManyRequests.retry_after(message, 5)
+        self.reports.failed(request, error)
+        return error
 
-    async def _unhurried(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _short_of_time(self, request: ApiRequest, work: Coroutine[Any, Any, T]) -> T:
         """Most of the time for the answer went by in the queue, so a timeout says nothing."""
         try:
             return await work
         except TimedOut as error:
-            raise self._busy() from error
+            raise self._busy(request) from error
         except TargetFailed as failed:
             if isinstance(failed.error, TimedOut):
-                raise self._busy() from failed.error
+                raise self._busy(request) from failed.error
             raise
 
-    def probe(self, question: Question, operation: Operation[Any]) -> None:
-        """Put a question in the background, if it is time to see whether a circuit can be closed."""
-        if self.circuits.wait(question.kind, question):
+    def probe(self, request: ApiRequest, operation: Operation[Any]) -> None:
+        """Send a request in the background, if it is time to see whether a breaker can be closed."""
+        if self.breakers.wait(request.kind, request):
             return
-        asked = self.ask(question, operation, PROBE_TIMEOUT, wait=False)
+        after = "probe of an open circuit breaker"
+        asked = self.ask(request, operation, PROBE_TIMEOUT, wait=False, after=after)
         probing = Deferred.fromCoroutine(asked)
         self._probing.add(probing)
         probing.addCallbacks(lambda answer: answer[1].release(), self._probe_failed)

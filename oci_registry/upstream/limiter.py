@@ -8,7 +8,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred, succeed
 
 from oci_registry.spec.errors import TooManyRequests
-from oci_registry.upstream.questions import Priority
+from oci_registry.upstream.requests import Priority
 
 MAX_WAITING = 4096
 """Requests that may wait for one host."""

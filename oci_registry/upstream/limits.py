@@ -1,72 +1,25 @@
-"""The budget of requests that a host grants, as it says in its answers."""
+"""What the parts of an upstream are bounded by."""
 
 from __future__ import annotations
 
-import re
-
 from attrs import frozen
-from twisted.internet.interfaces import IReactorTime
-from twisted.web.iweb import IResponse
 
-from oci_registry.metrics import HostMetrics
-from oci_registry.upstream.failures import header
+from oci_registry.streams.breaker import BreakerLimits
 
-LOW = 0.1
-"""The share of the budget below which it counts as low."""
-DEFAULT_WINDOW = 6 * 3600.0
-"""Seconds that a word about the budget is good for if it does not say (Docker Hub's window)."""
-_MAX_WINDOW = 24 * 3600.0
-# "100;w=21600": Docker Hub, and older drafts of the IETF's RateLimit header fields.
-_QUANTITY = re.compile(r"\s*([0-9]{1,15})\s*(?:;.*)?", re.ASCII)
-_WINDOW = re.compile(r";\s*w\s*=\s*([0-9]{1,9})", re.ASCII)
+# Jitter, so that not all hosts, nor all daemons, are probed at the same moment.
+_BREAKER = BreakerLimits(failures=5, first_pause=5.0, longest_pause=60.0, jitter=0.2, probes=3)
 
 
 @frozen
-class Quantity:
-    """A number of requests; *window* in seconds, None if the host did not send it."""
+class UpstreamLimits:
+    """Limits of each host of an upstream; times in seconds.
 
-    count: int
-    window: float | None
+    *breaker*: its circuit breakers. One failure is enough to open one if it has cost a timeout.
+    *retry_after*: the longest pause that a server can ask for. *remembered*: how many breakers, and how
+    many pauses, are kept. *token*: how long a token server may take, redirects included.
+    """
 
-
-def parse_quantity(text: str | None) -> Quantity | None:
-    """Return the number in a ``RateLimit-Limit`` or ``RateLimit-Remaining``; None for what is none."""
-    if text is None or len(text) > 200:
-        return None
-    match = _QUANTITY.fullmatch(text)
-    if match is None:
-        return None
-    window = _WINDOW.search(text)
-    return Quantity(int(match[1]), float(window[1]) if window is not None else None)
-
-
-class RateLimit:
-    """What is left of one host's budget."""
-
-    def __init__(self, clock: IReactorTime, metrics: HostMetrics) -> None:
-        self._clock = clock
-        self._metrics = metrics
-        self._limit: int | None = None
-        self._remaining: int | None = None
-        self._until = 0.0
-
-    def note(self, response: IResponse) -> None:
-        """Read an answer's headers; most have none of these."""
-        remaining = parse_quantity(header(response, "RateLimit-Remaining"))
-        if remaining is None:
-            return
-        limit = parse_quantity(header(response, "RateLimit-Limit"))
-        self._remaining = remaining.count
-        if limit is not None:
-            self._limit = limit.count
-        window = remaining.window or (limit.window if limit is not None else None)
-        self._until = self._clock.seconds() + min(window or DEFAULT_WINDOW, _MAX_WINDOW)
-        self._metrics.budget(self._limit, self._remaining)
-
-    @property
-    def low(self) -> bool:
-        """Whether little is left, as far as it is known."""
-        if self._limit is None or self._remaining is None:
-            return False
-        now = self._clock.seconds()
-        return now < self._until <= now + _MAX_WINDOW and self._remaining < self._limit * LOW
+    breaker: BreakerLimits = _BREAKER
+    retry_after: float = 3600.0
+    remembered: int = 256
+    token: float = 15.0

@@ -7,7 +7,7 @@ from cachetools import FIFOCache
 from twisted.internet.interfaces import IReactorTime
 
 from oci_registry.spec.errors import Denied, RegistryError
-from oci_registry.upstream.questions import Question
+from oci_registry.upstream.requests import ApiRequest
 
 
 @frozen
@@ -17,7 +17,7 @@ class _Entry:
 
 
 class NegativeCache:
-    """The negative answers of one upstream, each for its very question.
+    """The negative answers of one upstream, each for its very request.
 
     That one tag is refused says nothing about another, nor does what ``HEAD`` gets about ``GET``.
     *not_found* and *denied*: seconds that a 404, and a 401 or 403, is kept; 0 keeps none. Of more than
@@ -30,25 +30,27 @@ class NegativeCache:
         self._clock = clock
         self._not_found = not_found
         self._denied = denied
-        self._entries: FIFOCache[Question, _Entry] = FIFOCache(entries)
+        self._entries: FIFOCache[ApiRequest, _Entry] = FIFOCache(entries)
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def check(self, question: Question) -> None:
-        """Raise the negative answer that *question* got, if one is kept."""
-        entry = self._entries.get(question)
+    def check(self, request: ApiRequest) -> None:
+        """Raise the negative answer that *request* got, if one is kept."""
+        entry = self._entries.get(request)
         if entry is None:
             return
         now = self._clock.seconds()
         # An entry from the future is one from before the clock was set back.
         if now < entry.until <= now + max(self._not_found, self._denied):
             raise entry.error.again()
-        del self._entries[question]
+        del self._entries[request]
 
-    def remember(self, question: Question, error: RegistryError) -> None:
+    def remember(self, request: ApiRequest, error: RegistryError) -> None:
         """Keep the negative answer that upstream has given."""
         lifetime = self._denied if isinstance(error, Denied) else self._not_found
         if lifetime <= 0:
             return
-        self._entries[question] = _Entry(error.again(), self._clock.seconds() + lifetime)
+        kept = error.again()
+        kept.from_cache = True
+        self._entries[request] = _Entry(kept, self._clock.seconds() + lifetime)

@@ -1,6 +1,6 @@
-"""The distribution API as a client of it: one function for each question, asked of one host.
+"""The distribution API as a client of it: one function for each kind of request to a host.
 
-Each puts an `Exchange`'s question and returns the answer; it raises ...Unknown for a 404, `Denied` for
+Each sends an `Exchange`'s request and returns the answer; it raises ...Unknown for a 404, `Denied` for
 a refusal, `WrongAnswer` for an answer that is of no use, and whatever the exchange raises.
 """
 
@@ -26,11 +26,11 @@ from oci_registry.upstream.blob import HttpBlob
 from oci_registry.upstream.encoding import coding_of
 from oci_registry.upstream.exchange import Exchange
 from oci_registry.upstream.failures import Unusable, WrongAnswer, header
-from oci_registry.upstream.questions import Kind, Question
+from oci_registry.upstream.requests import ApiRequest, Kind
 from oci_registry.upstream.session import Reply
 
 _WHOLE = (200, 203)
-"""Statuses of an answer in full: 203 is a 200 that somebody on the way has touched."""
+"""Statuses of an answer in full: 203 is a 200 that a proxy has changed."""
 
 
 async def fetch_manifest(
@@ -81,9 +81,9 @@ class Wanted:
     size: int | None = None
 
     @property
-    def question(self) -> Question:
+    def request(self) -> ApiRequest:
         """What hosts are asked."""
-        return Question(Kind.BLOB, self.repository, str(self.digest))
+        return ApiRequest(Kind.BLOB, self.repository, str(self.digest))
 
 
 async def open_blob(
@@ -115,7 +115,7 @@ async def open_blob(
             raise
         message = f"upstream {exchange.host}, asked for a part of {what}: {error.message}"
         raise WrongAnswer(message) from None
-    if body.start not in (0, start):
+    if body.head.start not in (0, start):
         body.abandon()
         raise WrongAnswer(f"upstream {exchange.host} sent the wrong range of {what}")
     return body

@@ -8,16 +8,16 @@ from ipaddress import ip_network
 from attrs import frozen
 
 from oci_registry.config.settings import EgressSettings, HostSettings, ProxySettings
-from oci_registry.upstream.places import Place, address_of
+from oci_registry.upstream.authority import Authority, address_of
 
 CREDENTIALS_WANTED = 407
 """The status of a proxy that requires credentials, or rejects them (RFC 9110 section 15.5.8)."""
 
 
 class ProxyFailed(Exception):
-    """A proxy could not be asked, or not be understood; *reason* is what went wrong on the way."""
+    """A proxy could not be reached, or its answer was not HTTP; *reason* is what went wrong."""
 
-    def __init__(self, proxy: Place, reason: BaseException) -> None:
+    def __init__(self, proxy: Authority, reason: BaseException) -> None:
         super().__init__(str(proxy), reason)
         self.proxy = proxy
         self.reason = reason
@@ -26,28 +26,28 @@ class ProxyFailed(Exception):
 class ProxyRefused(Exception):
     """A proxy answered with a *status* that opens no tunnel; *known*: credentials were sent."""
 
-    def __init__(self, proxy: Place, status: int, *, known: bool) -> None:
+    def __init__(self, proxy: Authority, status: int, *, known: bool) -> None:
         super().__init__(str(proxy), status)
         self.proxy = proxy
         self.status = status
         self.known = known
 
 
-def is_excluded(no_proxy: Iterable[str], place: Place) -> bool:
-    """Whether one of the entries of ``NO_PROXY``, all in lower case, means *place*.
+def is_excluded(no_proxy: Iterable[str], authority: Authority) -> bool:
+    """Whether one of the entries of ``NO_PROXY``, all in lower case, means *authority*.
 
     A name means itself and all below it, with a leading dot only what is below it; an
     address or a network (``10.0.0.0/8``) means hosts that are written as addresses, for names are
     not resolved here. ``:PORT`` after a name or address restricts it to that port, ``*`` means all.
     What is none of these means nothing.
     """
-    return any(_means(entry, place) for entry in no_proxy)
+    return any(_means(entry, authority) for entry in no_proxy)
 
 
-def _means(entry: str, place: Place) -> bool:
+def _means(entry: str, authority: Authority) -> bool:
     if entry == "*":
         return True
-    address = address_of(place.host)
+    address = address_of(authority.host)
     if "/" in entry:
         try:
             network = ip_network(entry, strict=False)
@@ -55,11 +55,11 @@ def _means(entry: str, place: Place) -> bool:
             return False
         return address is not None and address in network
     name, port = _split(entry)
-    if port is not None and port != str(place.port):
+    if port is not None and port != str(authority.port):
         return False
     if address is not None:
         return address == address_of(name)
-    host = place.host.removesuffix(".")
+    host = authority.host.removesuffix(".")
     if name.startswith("."):
         return host.endswith(name) and host != name
     return bool(name) and (host == name or host.endswith(f".{name}"))
@@ -76,13 +76,13 @@ def _split(entry: str) -> tuple[str, str | None]:
 
 @frozen
 class Proxies:
-    """The ways out for one host of an upstream, and for where that leads."""
+    """Which proxy is used for one host of an upstream, and for the servers that it redirects to."""
 
     settings: HostSettings
     egress: EgressSettings
 
-    def choose(self, scheme: str, place: Place) -> ProxySettings | None:
-        """Return the proxy by which to reach *place* for a URL with *scheme*; None: without one.
+    def choose(self, scheme: str, authority: Authority) -> ProxySettings | None:
+        """Return the proxy by which to reach *authority* for a URL with *scheme*; None: without one.
 
         The host's own proxy is for everything that it leads to as well, and ``NO_PROXY`` then
         excludes other hosts only: a proxy that is set for a host is always used.
@@ -90,9 +90,9 @@ class Proxies:
         if self.settings.direct:
             return None
         proxy = self.settings.proxy
-        if proxy is not None and place == Place.of_upstream(self.settings):
+        if proxy is not None and authority == Authority.of_upstream(self.settings):
             return proxy
-        if is_excluded(self.egress.no_proxy, place):
+        if is_excluded(self.egress.no_proxy, authority):
             return None
         if proxy is not None:
             return proxy

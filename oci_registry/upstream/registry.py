@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from attrs import evolve
 from cachetools import TTLCache
 from twisted.internet.defer import Deferred
 
@@ -25,8 +26,8 @@ from oci_registry.upstream.host import Operation
 from oci_registry.upstream.interfaces import Page, Referrers
 from oci_registry.upstream.negative_cache import NegativeCache
 from oci_registry.upstream.operations import Wanted
-from oci_registry.upstream.questions import IMPATIENT, PATIENT, Kind, Question, Routing
 from oci_registry.upstream.referrers import ReferrersLister
+from oci_registry.upstream.requests import IMPATIENT, PATIENT, ApiRequest, Kind, Routing
 from oci_registry.upstream.resume import ResumingBlob
 from oci_registry.upstream.tags import TagsLister
 
@@ -53,11 +54,9 @@ class RemoteRegistry:
         self.stale_while_revalidate = settings.stale_while_revalidate
         self.stale_if_error = settings.stale_if_error
         self.believe_not_found = settings.believe_not_found
-        self._max_age = settings.manifest_invalidation_time
-        self._retries = settings.retries
+        self._settings = settings
         self._group = group
         self._reader = reader
-        self._clock = group.clock
         self._negative = NegativeCache(
             group.clock, not_found=settings.remember_not_found, denied=settings.remember_denied
         )
@@ -69,16 +68,17 @@ class RemoteRegistry:
     @property
     def manifest_invalidation_time(self) -> float:
         """The max age of tags in seconds; longer while little is left of the first host's budget."""
+        max_age = self._settings.manifest_invalidation_time
         if self._group.hosts[0].limit.low:
-            return max(self._max_age * STRETCH, STRETCHED)
-        return self._max_age
+            return max(max_age * STRETCH, STRETCHED)
+        return max_age
 
     async def manifest(
         self, repository: str, reference: Tag | Digest, *, patient: bool = True
     ) -> Manifest:
         """Return a manifest whose bytes have been checked against its digest, asked for and claimed."""
         return await self._ask(
-            Question(Kind.MANIFEST, repository, str(reference)),
+            ApiRequest(Kind.MANIFEST, repository, str(reference)),
             lambda exchange: operations.fetch_manifest(
                 exchange, repository, reference, self._reader
             ),
@@ -88,7 +88,7 @@ class RemoteRegistry:
     async def manifest_digest(self, repository: str, tag: Tag) -> Digest | None:
         """Return the digest that upstream says a tag has (HEAD), None if it does not say."""
         return await self._ask(
-            Question(Kind.DIGEST, repository, str(tag)),
+            ApiRequest(Kind.DIGEST, repository, str(tag)),
             lambda exchange: operations.head_manifest(exchange, repository, tag),
             IMPATIENT,
         )
@@ -103,29 +103,29 @@ class RemoteRegistry:
     ) -> ResumingBlob:
         """Begin to download a blob, of *size* bytes if that is known, from none of the hosts *excluded*."""
         wanted = Wanted(repository, digest, size=size)
-        last = self._suspects(digest)
-        routing = Routing(patient=True, wait=True, excluded=excluded, last=last)
-        answer = await self._open(wanted, routing)
-        return ResumingBlob(
-            self._group, wanted, answer, self._retries, self._decodings, excluded, last
-        )
+        routing = evolve(PATIENT, excluded=excluded, last=self._suspects(digest))
+        return self._resuming(wanted, await self._open(wanted, routing), routing)
 
     async def part(self, repository: str, digest: Digest, start: int, stop: int) -> ResumingBlob:
         """Begin to download the bytes from *start* to *stop* of a blob."""
         wanted = Wanted(repository, digest, start, stop)
-        answer = await self._open(wanted, Routing(last=self._suspects(digest)))
-        body = ResumingBlob(self._group, wanted, answer, self._retries, self._decodings)
-        if not answer.value.partial:
+        answer = await self._open(wanted, evolve(IMPATIENT, last=self._suspects(digest)))
+        body = self._resuming(wanted, answer, IMPATIENT)
+        if not answer.value.head.partial:
             body.abandon()
             raise BadGateway(f"upstream {answer.host.name} does not support ranges for {digest}")
         return body
+
+    def _resuming(self, wanted: Wanted, answer: Answer[HttpBlob], routing: Routing) -> ResumingBlob:
+        retries = self._settings.retries
+        return ResumingBlob(self._group, wanted, answer, retries, self._decodings, routing)
 
     async def _open(self, wanted: Wanted, routing: Routing) -> Answer[HttpBlob]:
         def open_blob(exchange: Exchange) -> Coroutine[Any, Any, HttpBlob]:
             inflate = self._decodings.get(wanted.digest, exchange.host)
             return operations.open_blob(exchange, wanted, inflate=inflate)
 
-        return await self._answer(wanted.question, open_blob, routing)
+        return await self._answer(wanted.request, open_blob, routing)
 
     async def blob_size(self, repository: str, digest: Digest) -> int | None:
         """Return a blob's size in bytes, None if upstream does not say.
@@ -135,7 +135,7 @@ class RemoteRegistry:
         """
         try:
             size = await self._ask(
-                Question(Kind.SIZE, repository, str(digest)),
+                ApiRequest(Kind.SIZE, repository, str(digest)),
                 lambda exchange: operations.head_blob(exchange, repository, digest),
                 IMPATIENT,
             )
@@ -157,7 +157,7 @@ class RemoteRegistry:
         answer = await self._open(wanted, routing)
         answer.value.abandon()
         answer.permit.release()
-        return answer.value.size
+        return answer.value.head.size
 
     async def tags(
         self,
@@ -171,11 +171,11 @@ class RemoteRegistry:
         """Return tags of a repository, in upstream's order."""
 
         def fetch(exchange: Exchange) -> Coroutine[Any, Any, Page]:
-            lister = TagsLister(exchange.host, self._clock, repository)
+            lister = TagsLister(exchange.host, self._group.clock, repository)
             return lister.fetch(exchange.ask, n, last, query)
 
-        question = Question(Kind.TAGS, repository, f"{n} {last} {query}")
-        return await self._ask(question, fetch, PATIENT if wait else IMPATIENT)
+        request = ApiRequest(Kind.TAGS, repository, f"{n} {last} {query}")
+        return await self._ask(request, fetch, PATIENT if wait else IMPATIENT)
 
     async def referrers(self, repository: str, digest: Digest) -> Referrers:
         """Return what refers to a manifest; nothing where no host has a list of that.
@@ -184,7 +184,7 @@ class RemoteRegistry:
         """
 
         async def fetch(exchange: Exchange) -> Referrers:
-            lister = ReferrersLister(exchange.host, self._clock, repository)
+            lister = ReferrersLister(exchange.host, self._group.clock, repository)
             found = await lister.fetch(exchange.ask, digest)
             if not found.listed:
                 raise NoReferrers(f"upstream {exchange.host} has no list of referrers of {digest}")
@@ -192,7 +192,7 @@ class RemoteRegistry:
 
         try:
             return await self._ask(
-                Question(Kind.REFERRERS, repository, str(digest)), fetch, PATIENT
+                ApiRequest(Kind.REFERRERS, repository, str(digest)), fetch, PATIENT
             )
         except NoReferrers:
             return Referrers((), listed=False)
@@ -210,21 +210,21 @@ class RemoteRegistry:
         """Close idle connections; downloads in flight continue."""
         return Deferred.fromCoroutine(self._group.close())
 
-    async def _ask(self, question: Question, operation: Operation[T], routing: Routing) -> T:
+    async def _ask(self, request: ApiRequest, operation: Operation[T], routing: Routing) -> T:
         """Ask for something that is there as a whole when it is answered."""
-        answer = await self._answer(question, operation, routing)
+        answer = await self._answer(request, operation, routing)
         answer.permit.release()
         return answer.value
 
     async def _answer(
-        self, question: Question, operation: Operation[T], routing: Routing
+        self, request: ApiRequest, operation: Operation[T], routing: Routing
     ) -> Answer[T]:
         """Ask the hosts, unless they have given a negative answer a moment ago."""
-        self._negative.check(question)
+        self._negative.check(request)
         try:
-            return await self._group.ask(question, lambda _: operation, routing)
+            return await self._group.ask(request, lambda _: operation, routing)
         except RegistryError as error:
             lasting = isinstance(error, ANSWERS) and not isinstance(error, NoReferrers)
             if lasting and not routing.excluded:
-                self._negative.remember(question, error)
+                self._negative.remember(request, error)
             raise

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from typing import TypeVar
 
+from attrs import define, evolve
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IConsumer
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from oci_registry.spec.errors import BadGateway, RegistryError, TooManyRequests
@@ -19,20 +19,20 @@ from oci_registry.upstream.failures import CircuitOpen, LocalFailure, TimedOut, 
 from oci_registry.upstream.group import Answer, HostGroup, pause_after
 from oci_registry.upstream.host import Host, Operation
 from oci_registry.upstream.operations import Wanted, open_blob
-from oci_registry.upstream.questions import Priority, Routing
 from oci_registry.upstream.relay import Relay
+from oci_registry.upstream.requests import Priority, Routing
 
 T = TypeVar("T")
 
 LONGEST_WAIT = 120.0
 """Seconds that a body waits for hosts that must not be asked before."""
-LONGEST_STANDSTILL = 240.0
+LONGEST_STALL = 240.0
 """Seconds that a body may stand still altogether; clients give up after 300."""
-AMPLE = 256 * 1024
+GOOD_PROGRESS = 256 * 1024
 """Bytes after which a broken connection is replaced at once; for less there are pauses."""
-SMALLEST = 512
+SMALLEST_PART = 512
 """Bytes of a part after which the next is asked for at once, if a server sends in parts."""
-ODD = 2
+MAX_USELESS = 2
 """Useless answers of a host to a range, in a row, after which it is asked for the whole, once."""
 
 
@@ -44,6 +44,15 @@ class _EndOfUnannounced(BadGateway):
     """A body of unannounced length has ended before the length that a manifest announces."""
 
 
+@define
+class _Sender:
+    """What is known of a host: its validator, whether it inflates, and its useless answers in a row."""
+
+    validator: str | None = None
+    inflated: bool | None = None
+    useless: int = 0
+
+
 class ResumingBlob:
     """An `interfaces.UpstreamBlob`, sent by as many connections as it takes.
 
@@ -51,15 +60,13 @@ class ResumingBlob:
     where the host has given a strong validator), to the same or to another host. *retries*: how many
     such requests may fail in a row, with less than `SLOWEST` bytes together, before the body fails. It
     fails earlier where every host has sent nothing of use, be it to a range or to the request for the
-    whole. The hosts *excluded* are not asked for it, those in *suspects* last. The permit is kept over
+    whole. *routing* says which hosts are not asked for it, and which are last. The permit is kept over
     a break: a body that is half served does not queue again at that host, and at others goes before
     those that have nothing yet.
 
     The length that a host announces counts. One from a manifest is a hint, by which a body that
     has ended too early may be known.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -68,22 +75,19 @@ class ResumingBlob:
         first: Answer[HttpBlob],
         retries: int,
         decodings: Decodings,
-        excluded: frozenset[str] = frozenset(),
-        suspects: frozenset[str] = frozenset(),
+        routing: Routing,
     ) -> None:
-        self.size = first.value.size
+        self.size = first.value.head.size
         self._group = group
         self._wanted = wanted
         self._answer = first
         self._retries = retries
         self._relay: Relay | None = None
         self._announced = self.size
-        self._validators: dict[str, str | None] = {first.host.name: first.value.validator}
         self._decodings = decodings
-        self._inflated: dict[str, bool] = {}
-        self._odd: Counter[str] = Counter()
-        self._excluded = excluded
-        self._suspects = suspects
+        self._routing = evolve(routing, patient=False, wait=True, priority=Priority.REST)
+        self._senders: defaultdict[str, _Sender] = defaultdict(_Sender)
+        self._senders[first.host.name].validator = first.value.head.validator
 
     @property
     def hosts(self) -> frozenset[str]:
@@ -94,8 +98,9 @@ class ResumingBlob:
     @property
     def _exhausted(self) -> bool:
         """Whether no host has anything of use: each would send the same again."""
-        hosts = (host.name for host in self._group.hosts if host.name not in self._excluded)
-        return all(self._odd[host] > ODD for host in hosts)
+        hosts = (host.name for host in self._group.hosts)
+        asked = [host for host in hosts if host not in self._routing.excluded]
+        return all(self._senders[host].useless > MAX_USELESS for host in asked)
 
     def abandon(self) -> None:
         """Cancel the download and close the connection."""
@@ -105,8 +110,9 @@ class ResumingBlob:
     def switch_decoding(self) -> bool:
         """The bytes did not match the digest: return whether another download from the same hosts may."""
         possible = [
-            self._decodings.switch(self._wanted.digest, host, inflated)
-            for host, inflated in self._inflated.items()
+            self._decodings.switch(self._wanted.digest, host, sender.inflated)
+            for host, sender in self._senders.items()
+            if sender.inflated is not None
         ]
         return any(possible)
 
@@ -130,7 +136,7 @@ class ResumingBlob:
 
     async def _run(self, relay: Relay) -> None:
         # The first body is no attempt to resume.
-        failures, hasty, progress = -1, 0, relay.position
+        failures, fruitless, progress = -1, 0, relay.position
         while True:
             answer, began = self._answer, relay.position
             error = await self._send(answer, relay)
@@ -140,27 +146,22 @@ class ResumingBlob:
             failures += 1
             if relay.position - progress >= SLOWEST:
                 failures, progress = 0, relay.position
-                self._odd.clear()
-            in_parts = isinstance(error, _EndOfPart) and moved >= SMALLEST
-            hasty = 0 if moved >= AMPLE or in_parts else hasty + 1
+                for sender in self._senders.values():
+                    sender.useless = 0
+            in_parts = isinstance(error, _EndOfPart) and moved >= SMALLEST_PART
+            if not (in_parts or relay.stopped or isinstance(error, _EndOfUnannounced)):
+                answer.host.reports.broke(self._wanted.request, relay.position, error)
+            fruitless = 0 if moved >= GOOD_PROGRESS or in_parts else fruitless + 1
             # A host that has stalled once may stall as long the next time.
-            again = in_parts or (moved >= AMPLE and not isinstance(error, TimedOut))
+            again = in_parts or (moved >= GOOD_PROGRESS and not isinstance(error, TimedOut))
             last = frozenset() if again else frozenset({answer.host.name})
             if isinstance(error, _EndOfUnannounced):
                 if not await self._has_more(relay.position, frozenset({answer.host.name})):
                     return
             else:
-                await self._resume(relay, error, last, failures, hasty)
-            host = self._answer.host
+                await self._resume(relay, error, last, failures, fruitless)
             if not in_parts:
-                host.metrics.resumed()
-                self._log.info(
-                    "{digest} is resumed at {position} from {host}: {error}",
-                    digest=str(self._wanted.digest),
-                    position=relay.position,
-                    host=host.name,
-                    error=error.message,
-                )
+                self._answer.host.metrics.resumed()
 
     async def _resume(
         self,
@@ -168,23 +169,23 @@ class ResumingBlob:
         error: RegistryError,
         last: frozenset[str],
         failures: int,
-        hasty: int,
+        fruitless: int,
     ) -> None:
         """Get another body for the rest; raises the last error when there is no use in going on."""
-        stood_since = self._group.clock.seconds()
+        stalled_since = self._group.clock.seconds()
         while True:
-            wait = self._group.wait(self._wanted.question, self._excluded)
-            stood = self._group.clock.seconds() - stood_since
-            too_long = wait > LONGEST_WAIT or stood + wait > LONGEST_STANDSTILL
+            wait = self._group.wait(self._wanted.request, self._routing.excluded)
+            stalled = self._group.clock.seconds() - stalled_since
+            too_long = wait > LONGEST_WAIT or stalled + wait > LONGEST_STALL
             if relay.stopped or failures >= self._retries or too_long or self._exhausted:
                 raise error
             try:
-                await self._group.sleep(max(wait, pause_after(hasty, self._group.random)))
+                await self._group.sleep(max(wait, pause_after(fruitless, self._group.random)))
                 await self._reopen(relay.position, last)
             except LocalFailure:
                 raise
             except RegistryError as failed:
-                hasty, error = hasty + 1, failed
+                fruitless, error = fruitless + 1, failed
                 # Where no host could be asked there was no attempt.
                 failures += not isinstance(failed, TooManyRequests | CircuitOpen)
             else:
@@ -203,7 +204,7 @@ class ResumingBlob:
     async def _send(self, answer: Answer[HttpBlob], relay: Relay) -> RegistryError | None:
         """Send one body; return the reason why it is incomplete, None if it is complete."""
         body, name = answer.value, answer.host.name
-        relay.expect(name, body.start, body.stop)
+        relay.expect(name, body.head.start, body.head.stop)
         began = relay.position
         error: RegistryError | None = None
         try:
@@ -212,19 +213,19 @@ class ResumingBlob:
             raise
         except RegistryError as failed:
             error = failed
-        if body.encodable and body.inflated is not None:
-            self._inflated[name] = body.inflated
+        if body.head.encodable and body.inflated is not None:
+            self._senders[name].inflated = body.inflated
         if relay.stopped:
             return error or BadGateway(f"{self._wanted.digest}: the download was cancelled")
         end = self._announced if self._wanted.stop is None else self._wanted.stop
-        if error is None and body.encodable and not body.partial:
+        if error is None and body.head.encodable and not body.head.partial:
             # Of an unexpected length it may have been read the wrong way: the digest decides.
             return None
         if end is not None:
             if relay.position >= end:
                 # However it ended.
                 return None
-            whole_part = body.partial and body.stop == relay.position
+            whole_part = body.head.partial and body.head.stop == relay.position
             kind = _EndOfPart if whole_part else BadGateway
             error = error or kind(f"upstream {name} ended a body before its end")
         elif self._wanted.size is not None:
@@ -233,19 +234,14 @@ class ResumingBlob:
             if relay.position < self._wanted.size and began < relay.position:
                 error = error or _EndOfUnannounced(f"upstream {name} ended a body early")
         if error is not None and relay.position == began:
-            answer.host.circuits.record_failure(body.area, self._wanted.question, error)
+            answer.host.breakers.record_failure(body.endpoint, self._wanted.request, error)
         return error
 
     async def _reopen(self, position: int, last: frozenset[str]) -> None:
         """Begin a body that holds the byte at *position*, with the permit of the one before or another."""
-        routing = Routing(
-            wait=True,
-            excluded=self._excluded,
-            last=last | self._suspects,
-            priority=Priority.REST,
-        )
+        routing = evolve(self._routing, last=last | self._routing.last)
         answer = await self._group.ask(
-            self._wanted.question,
+            self._wanted.request,
             lambda host: self._rest(host, position),
             routing,
             held=self._answer,
@@ -254,16 +250,16 @@ class ResumingBlob:
             self._answer.permit.release()
         self._answer = answer
         if self._announced is None:
-            self._announced = answer.value.size
+            self._announced = answer.value.head.size
 
     def _rest(self, host: Host, position: int) -> Operation[HttpBlob]:
         """Return what is asked of a host: the rest, or the whole if it has no use for ranges."""
-        digest = self._wanted.digest
-        inflate = self._inflated.get(host.name)
+        digest, sender = self._wanted.digest, self._senders[host.name]
+        inflate = sender.inflated
         if inflate is None:
             inflate = self._decodings.get(digest, host.name)
         # It may still know how to send the whole, which is of no use where only a part is wanted.
-        ranged = self._odd[host.name] % (ODD + 1) < ODD or self._wanted.start > 0
+        ranged = sender.useless % (MAX_USELESS + 1) < MAX_USELESS or self._wanted.start > 0
         # A range is one of the bytes as they are sent.
         ranged = ranged and not inflate
         part = Wanted(
@@ -275,14 +271,13 @@ class ResumingBlob:
         )
 
         async def operation(exchange: Exchange) -> HttpBlob:
-            validator = self._validators.get(host.name)
             try:
-                body = await open_blob(exchange, part, validator, inflate=inflate)
+                body = await open_blob(exchange, part, sender.validator, inflate=inflate)
                 self._check(host, body)
             except WrongAnswer:
-                self._odd[host.name] += 1
+                sender.useless += 1
                 raise
-            self._validators[host.name] = body.validator
+            sender.validator = body.head.validator
             return body
 
         return operation
@@ -290,11 +285,11 @@ class ResumingBlob:
     def _check(self, host: Host, body: HttpBlob) -> None:
         """Raise `WrongAnswer`, and close the body, if it is of no use."""
         wrong = None
-        if self._wanted.start and not body.partial:
+        if self._wanted.start and not body.head.partial:
             wrong = f"upstream {host.name} does not support ranges for {self._wanted.digest}"
-        elif None not in (body.size, self._announced) and body.size != self._announced:
+        elif None not in (body.head.size, self._announced) and body.head.size != self._announced:
             wrong = (
-                f"upstream {host.name} announces {body.size} bytes for {self._wanted.digest} "
+                f"upstream {host.name} announces {body.head.size} bytes for {self._wanted.digest} "
                 f"and not {self._announced}"
             )
         if wrong is not None:

@@ -30,7 +30,7 @@ from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
 from oci_registry.config.settings import HostSettings
-from oci_registry.upstream.places import Place
+from oci_registry.upstream.authority import Authority
 from oci_registry.upstream.verification import TrustStore, VerifyingContext
 
 MAX_CONTEXTS = 32
@@ -90,16 +90,16 @@ class _Connections:
 @implementer(IPolicyForHTTPS)
 @frozen
 class TlsPolicy:
-    """What connections trust and show: those to *own*, and those to all other places."""
+    """What connections trust and show: those to *own*, and those to all others."""
 
-    own: Place
+    own: Authority
     to_own: _Identity
     to_others: _Identity
 
     def creatorForNetloc(self, hostname: bytes, port: int) -> IOpenSSLClientConnectionCreator:
-        """Return what makes connections to a place."""
+        """Return what makes connections to a host and port."""
         host = hostname.decode("ascii")
-        to_own = Place(host.lower(), port) == self.own
+        to_own = Authority(host.lower(), port) == self.own
         return _Connections(self.to_own if to_own else self.to_others, host)
 
 
@@ -204,7 +204,7 @@ def tls_policy(settings: HostSettings) -> TlsPolicy:
     """
     own = _identity(settings)
     others = own if own.client is None else evolve(own, client=None, key=None)
-    return TlsPolicy(Place.of_upstream(settings), own, others)
+    return TlsPolicy(Authority.of_upstream(settings), own, others)
 
 
 def proxy_policy(settings: HostSettings) -> TlsPolicy:

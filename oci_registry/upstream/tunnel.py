@@ -22,8 +22,8 @@ from twisted.web._newclient import ParseError
 from zope.interface import implementer
 
 from oci_registry.config.settings import ProxySettings
+from oci_registry.upstream.authority import Authority
 from oci_registry.upstream.failures import too_late
-from oci_registry.upstream.places import Place
 from oci_registry.upstream.proxies import CREDENTIALS_WANTED, ProxyFailed, ProxyRefused
 from oci_registry.upstream.schemes.basic import basic_authorization
 
@@ -142,7 +142,7 @@ class _Tunnels(Factory):
 class TunnelEndpoint:
     """Connects to the first of several hosts to which a proxy opens a tunnel.
 
-    *way* leads to the proxy, *find_hosts* gives the hosts as the proxy is to name them. All of it
+    *to_proxy* connects to the proxy, *find_hosts* gives the hosts as the proxy is to name them. All of it
     takes *timeout* seconds at most. Fails with `ProxyFailed` or `ProxyRefused`, or with what
     *find_hosts* fails with.
     """
@@ -151,15 +151,15 @@ class TunnelEndpoint:
         self,
         clock: IReactorTime,
         proxy: ProxySettings,
-        way: IStreamClientEndpoint,
+        to_proxy: IStreamClientEndpoint,
         find_hosts: Callable[[], Deferred[Sequence[str]]],
         port: int,
         timeout: float,
     ) -> None:
         self._clock = clock
-        self._proxy = Place.of_proxy(proxy)
+        self._proxy = Authority.of_proxy(proxy)
         self._credentials = proxy.credentials
-        self._way = way
+        self._to_proxy = to_proxy
         self._find_hosts = find_hosts
         self._port = port
         self._timeout = timeout
@@ -190,12 +190,12 @@ class TunnelEndpoint:
         raise AssertionError("there is no host to connect to")
 
     async def _open(self, host: str, factory: IProtocolFactory) -> IProtocol:
-        tunnel = await self._way.connect(_Tunnels(self._request(host), factory))
+        tunnel = await self._to_proxy.connect(_Tunnels(self._request(host), factory))
         assert isinstance(tunnel, _Tunnel)
         return await tunnel.opened
 
     def _request(self, host: str) -> bytes:
-        target = Place(host, self._port)
+        target = Authority(host, self._port)
         lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
         if self._credentials is not None:
             lines.append(f"Proxy-Authorization: {basic_authorization(self._credentials)}")

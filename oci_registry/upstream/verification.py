@@ -10,7 +10,7 @@ from service_identity import VerificationError
 from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
 from service_identity.pyopenssl import extract_patterns
 
-from oci_registry.upstream.places import address_of
+from oci_registry.upstream.authority import address_of
 
 # Numbers of OpenSSL (x509_vfy.h), for what an operator is likely to meet.
 _UNKNOWN = "its certificate is from an unknown certificate authority (set ca_file)"

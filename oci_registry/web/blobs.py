@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from attrs import evolve
 
 from oci_registry.pullthrough.blobs import BlobCache
@@ -13,6 +16,7 @@ from oci_registry.spec.ranges import RequestedRange, parse_range
 from oci_registry.spec.routes import BlobRoute
 from oci_registry.streams.send import CHUNK
 from oci_registry.upstream.table import Target
+from oci_registry.web.cache_status import of_blob, of_outcome
 from oci_registry.web.reply import (
     Reply,
     RequestInfo,
@@ -48,7 +52,8 @@ class BlobHandler:
             return conditional(_about(digest, None), unless)
         if request.head:
             told = await self._blobs.size(target, digest)
-            return conditional(_about(digest, told.size, told.outcome), unless)
+            about = _about(digest, told.size, told.outcome, of_outcome(told.outcome))
+            return conditional(about, unless)
         asked = _requested_range(request, digest)
         if self._redirect if asked is None else self._redirect_ranges:
             url = await self._blobs.link(target, digest)
@@ -64,26 +69,32 @@ class BlobHandler:
         head = CHUNK if stop is None else min(CHUNK, stop - start)
         blob = await self._blobs.open(target, digest, head, asked)
         try:
-            whole = conditional(_about(digest, blob.size, blob.outcome), unless)
+            whole = conditional(_about(digest, blob.size, blob.outcome, of_blob(blob)), unless)
             if whole.status == 304:
                 blob.close()
                 return whole
             part = blob.part(asked)
             if part is None:
-                return evolve(whole, body=Stream(blob.source(0, blob.size), blob.size))
-            body = Stream(blob.source(part.start, part.stop), part.length)
+                body = Stream(blob.source(0, blob.size), blob.size, blob.waited)
+                return evolve(whole, body=body)
+            body = Stream(blob.source(part.start, part.stop), part.length, blob.waited)
             return evolve(partial(whole, part, blob.size or 0), body=body)
         except RangeInvalid as error:
             blob.close()
-            return error_reply(error, blob.outcome)
+            return error_reply(error, blob.outcome, of_blob(blob))
         except BaseException:
             blob.close()
             raise
 
 
-def _about(digest: Digest, size: int | None, outcome: Outcome | None = None) -> Reply:
+def _about(
+    digest: Digest,
+    size: int | None,
+    outcome: Outcome | None = None,
+    cache_status: Mapping[str, str] = MappingProxyType({}),
+) -> Reply:
     """Return the reply for a blob, without a body."""
-    headers = {"Accept-Ranges": "bytes", **content(OCTET_STREAM, size, digest)}
+    headers = {"Accept-Ranges": "bytes", **cache_status, **content(OCTET_STREAM, size, digest)}
     return Reply(200, headers, outcome=outcome)
 
 

@@ -16,7 +16,7 @@ from oci_registry.web.head import (
     MAX_REQUEST_LINE,
     RequestHead,
 )
-from oci_registry.web.refusals import BODY_TOO_LARGE, MALFORMED, NOT_PLAIN, Refused
+from oci_registry.web.refusals import BODY_TOO_LARGE, MALFORMED, NOT_PLAIN, Refusal, Refused
 
 LINGER = 300.0
 """Seconds a client has to read what was sent before its connection is aborted."""
@@ -70,7 +70,7 @@ class RegistryChannel(HTTPChannel):
             if self.line_mode and self._buffer and not nested and not self._closing:
                 self._head.check_rest(self._buffer)
         except Refused as refused:
-            self.refuse(refused.answer)
+            self.refuse(refused.refusal)
 
     def lineReceived(self, line: bytes) -> None:
         """Check a line of a request head, and pass it on."""
@@ -123,8 +123,8 @@ class RegistryChannel(HTTPChannel):
         """Refuse a request that Twisted rejects; its own response has neither body nor length."""
         self.refuse(MALFORMED)
 
-    def refuse(self, answer: bytes) -> None:
-        """Send *answer* as the response and close the connection.
+    def refuse(self, refusal: Refusal) -> None:
+        """Send a response to what is no request, and close the connection.
 
         What the client still sends is discarded for a moment: an immediate close would reset the
         connection, and the client might lose the response.
@@ -133,7 +133,9 @@ class RegistryChannel(HTTPChannel):
             return
         self._closing = True
         self.clearLineBuffer()
-        self.write(answer)
+        self.write(refusal.response)
+        arriving = self.requests[-1] if self.requests else None
+        self.factory.log_refusal(self, refusal, self._head.method, self._head.target, arriving)
         self.setTimeout(REFUSED)
         transport: Any = self.transport
         transport.unregisterProducer()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from oci_registry.web.head import FIELD, check_begun
-from oci_registry.web.refusals import BODY_TOO_LARGE, FIELDS_TOO_LARGE, MALFORMED, Refused
+from oci_registry.web.refusals import BODY_TOO_LARGE, FIELDS_TOO_LARGE, MALFORMED, Refusal, Refused
 
 MAX_SIZE_LINE = 1024
 """The most bytes of a line with a chunk's size and extensions."""
@@ -51,7 +51,7 @@ class ChunkedBody:
         del self._buffer[:count]
         return taken
 
-    def _line(self, limit: int, refusal: bytes) -> bytes | None:
+    def _line(self, limit: int, refusal: Refusal) -> bytes | None:
         """Return the next line without its end; None if it is not complete."""
         end = self._buffer.find(b"\r\n", 0, limit + 2)
         if end < 0 and len(self._buffer) > limit + 1:

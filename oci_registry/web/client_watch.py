@@ -52,14 +52,18 @@ class ClientWatch:
             self._loop.stop()
 
     @contextmanager
-    def watch(self, sender: Sender, request: RegistryRequest) -> Iterator[None]:
+    def watch(
+        self, sender: Sender, request: RegistryRequest, waited: float = 0.0
+    ) -> Iterator[None]:
         """Watch a response for as long as the context lasts.
 
         The headers are usually sent with the first byte of the body, so that a failure before it can
-        still become an error response. This sends them earlier if that byte takes too long.
+        still become an error response. This sends them earlier if that byte takes too long. *waited*: the
+        seconds of that time that have passed already.
         """
         self._watched[sender] = (request, -1)
-        headers = self._clock.callLater(self._limits.headers, self._send_headers, request)
+        left = max(0.0, self._limits.headers - waited)
+        headers = self._clock.callLater(left, self._send_headers, request)
         try:
             yield
         finally:
@@ -76,6 +80,6 @@ class ClientWatch:
         for sender, (request, sent) in list(self._watched.items()):
             if sender.paused and sender.sent == sent:
                 self._log.info("a client has stopped reading; its connection is closed")
-                request.abort()
+                request.abort("the client has stopped reading")
             else:
                 self._watched[sender] = (request, sender.sent)

@@ -8,8 +8,10 @@ from twisted.logger import Logger
 from oci_registry.spec.errors import InternalError, RegistryError
 from oci_registry.streams.follower import TransferFailed
 from oci_registry.streams.send import ConsumerGone
+from oci_registry.web.cache_status import of_error
 from oci_registry.web.reply import error_reply
 from oci_registry.web.respond import write
+from oci_registry.web.shown import reason_of
 from oci_registry.web.site import RegistryRequest
 
 _log = Logger()
@@ -19,10 +21,12 @@ def respond_error(request: RegistryRequest, error: Exception) -> None:
     """Respond with an error.
 
     Before the headers are sent that is `error_reply`. After that the connection is closed before the
-    announced end. An internal error is logged, and its details are not shown to the client.
+    announced end. An internal error is logged, and its details are not shown to the client. The reason is
+    in the access log.
     """
     if isinstance(error, CancelledError | ConsumerGone) or request.gone:
         return
+    request.error = reason_of(error)
     if request.startedWriting:
         if not isinstance(error, TransferFailed):
             # A failed transfer is logged once for all of its readers.
@@ -32,4 +36,6 @@ def respond_error(request: RegistryRequest, error: Exception) -> None:
     if not isinstance(error, RegistryError):
         _log.failure("{method} {uri!r} failed", method=request.method, uri=request.uri[:512])
         error = InternalError("the mirror failed; its log says why")
-    write(request, error_reply(error))
+    # Before it is known what is requested, no cache is involved.
+    cache_status = {} if request.namespace is None else of_error(error)
+    write(request, error_reply(error, cache_status=cache_status))

@@ -64,6 +64,8 @@ class RequestHead:
 
     def __init__(self) -> None:
         self._empty_lines = 0
+        self.method = self.target = b"-"
+        """Those of the latest request; ``-`` until its request line is understood."""
         self._begin()
 
     def _begin(self) -> None:
@@ -75,6 +77,7 @@ class RequestHead:
     def take(self, line: bytes) -> bool:
         """Check the next line, without its end; return whether it belongs to a request."""
         if not self._version:
+            self.method = self.target = b"-"
             return self._take_first(line)
         if not line:
             self._check_whole()
@@ -95,6 +98,7 @@ class RequestHead:
     def check_rest(self, part: bytes) -> None:
         """Check the beginning of a line whose end has not arrived."""
         if not self._version:
+            self.method = self.target = b"-"
             if len(part) > MAX_REQUEST_LINE:
                 raise Refused(TARGET_TOO_LONG)
         elif self._size + len(part) > MAX_FIELDS_SIZE:
@@ -113,6 +117,7 @@ class RequestHead:
         if match is None:
             raise Refused(MALFORMED)
         method, target, major, minor = match.groups()
+        self.method, self.target = method, target
         if major != b"1" or minor not in b"01":
             raise Refused(WRONG_VERSION)
         if not _is_target(method, target):

@@ -17,6 +17,7 @@ from oci_registry.spec.mediatypes import OCI_INDEX
 from oci_registry.spec.routes import ReferrersRoute, TagsRoute
 from oci_registry.upstream.interfaces import Page
 from oci_registry.upstream.table import Target
+from oci_registry.web.cache_status import HIT, IF_ERROR, header, of_outcome
 from oci_registry.web.reply import Reply, RequestInfo, Stream, age_shown, content, warning
 
 _PIECE = 5000
@@ -46,13 +47,18 @@ class TagsHandler:
         """Return the list; raises `RegistryError`."""
         served = await self._lists.get(target, route.n, route.last, route.query)
         headers: dict[str, str] = {}
+        outcome = Outcome.MISS if served.asked else None
         if served.from_store:
+            outcome = Outcome.STALE
+            headers |= header(HIT, IF_ERROR)
             headers |= warning(
                 f"{target.upstream.namespace} cannot be asked; "
                 "these are the tags that are stored here"
             )
         elif served.page.warning is not None:
             headers |= warning(served.page.warning)
+        if outcome is Outcome.MISS:
+            headers |= of_outcome(outcome)
         query = _next_query(served.page, route)
         if query is not None:
             path = quote(f"{route.name.path}/tags/list", safe="/:[]")
@@ -60,7 +66,6 @@ class TagsHandler:
         pieces = _pieces(route.name.text, served.page.tags)
         length = sum(map(len, pieces))
         headers |= content("application/json", length)
-        outcome = Outcome.STALE if served.from_store else Outcome.MISS
         if request.head:
             return Reply(200, headers, outcome=outcome)
         return Reply(200, headers, self._body(pieces, length), outcome)
@@ -93,11 +98,16 @@ class ReferrersHandler:
             why = f"{target.upstream.namespace} cannot be asked"
             headers["Age"] = str(int(served.age))
             headers |= warning(f"{why}; this list was given {age_shown(served.age)} ago")
-        elif served.warning is not None:
-            headers |= warning(served.warning)
+            # It is asked for each time: it is stale from the moment it was given.
+            headers |= header(HIT, f"ttl={-int(served.age)}", IF_ERROR)
+            outcome = Outcome.STALE
+        else:
+            outcome = Outcome.MISS
+            headers |= of_outcome(outcome)
+            if served.warning is not None:
+                headers |= warning(served.warning)
         if served.filtered:
             headers["OCI-Filters-Applied"] = "artifactType"
-        outcome = Outcome.MISS if served.age is None else Outcome.STALE
         return Reply(200, headers, served.body, outcome)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from oci_registry.pullthrough.manifests import ManifestCache
 from oci_registry.spec.routes import ManifestRoute
 from oci_registry.upstream.table import Target
+from oci_registry.web.cache_status import of_manifest
 from oci_registry.web.reply import (
     Reply,
     RequestInfo,
@@ -27,6 +28,7 @@ class ManifestHandler:
         served = await self._manifests.get(target, route.reference)
         manifest = served.manifest
         headers = content(manifest.media_type, len(manifest.raw), manifest.digest)
+        headers["Cache-Status"] = of_manifest(served)
         if served.age is not None:
             headers["Age"] = str(int(served.age))
             if served.stale_reason is not None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import define, evolve, frozen
 
 from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.spec.digest import Digest
@@ -15,6 +16,8 @@ from oci_registry.spec.ranges import ByteRange
 from oci_registry.streams.interfaces import Source
 from oci_registry.streams.send import CHUNK, BytesSource
 from oci_registry.upstream.table import Target
+from oci_registry.web.cache_status import for_status, of_outcome
+from oci_registry.web.shown import reason_of
 
 _OF_CONTENT = frozenset(
     ("Content-Type", "Content-Length", "Docker-Content-Digest", "Accept-Ranges", "Content-Range")
@@ -23,27 +26,34 @@ _OF_CONTENT = frozenset(
 
 @frozen
 class Stream:
-    """A streamed body: *length* bytes of *source*, or all of them if *length* is None."""
+    """A streamed body: *length* bytes of *source*, or all of them if *length* is None.
+
+    *waited*: how many of the seconds after which the headers leave in any case have passed.
+    """
 
     source: Source
     length: int | None
+    waited: float = 0.0
 
 
-@frozen
+# One is made for each request, and a frozen one costs three times as much.
+@define
 class Reply:
-    """Status, headers and body of a response, and the outcome of the cache.
+    """Status, headers and body of a response, and the outcome of the cache. Not to be changed.
 
     The headers include Content-Length; without it the body is sent in chunks. The code that writes the
-    reply closes the source of the body, whether it is sent or not.
+    reply closes the source of the body, whether it is sent or not. *reason*: what the access log says of
+    an error, which may be more than the client may know.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes | Stream = b""
     outcome: Outcome | None = None
+    reason: str | None = None
 
 
-@frozen
+@define
 class RequestInfo:
     """What handlers know of a request besides its route: whether it is a HEAD, and its headers."""
 
@@ -91,20 +101,31 @@ def conditional(reply: Reply, if_none_match: str | None) -> Reply:
     if not matches(if_none_match, reply.headers["ETag"]):
         return reply
     headers = {name: value for name, value in reply.headers.items() if name not in _OF_CONTENT}
-    return evolve(reply, status=304, headers=headers)
+    return evolve(reply, status=304, headers=_with_status(headers, reply.status))
 
 
 def partial(reply: Reply, part: ByteRange, size: int) -> Reply:
     """Return the 206 with a part of the *size* bytes that *reply* is about (RFC 9110 section 15.3.7)."""
     place = {"Content-Range": part.content_range(size), "Content-Length": str(part.length)}
-    return evolve(reply, status=206, headers={**reply.headers, **place})
+    headers = {**reply.headers, **place}
+    return evolve(reply, status=206, headers=_with_status(headers, reply.status))
 
 
-def error_reply(error: RegistryError, outcome: Outcome | None = None) -> Reply:
+def _with_status(headers: dict[str, str], upstream: int) -> dict[str, str]:
+    """Return *headers* with the status that upstream has sent in Cache-Status, if that is there."""
+    value = headers.get("Cache-Status")
+    return headers if value is None else {**headers, "Cache-Status": for_status(value, upstream)}
+
+
+def error_reply(
+    error: RegistryError,
+    outcome: Outcome | None = None,
+    cache_status: Mapping[str, str] = MappingProxyType({}),
+) -> Reply:
     """Return the reply for an error: its status, headers and JSON."""
     body = error.as_json()
-    headers = {**error.headers, **content("application/json", len(body))}
-    return Reply(error.status, headers, body, outcome)
+    headers = {**error.headers, **cache_status, **content("application/json", len(body))}
+    return Reply(error.status, headers, body, outcome, reason_of(error))
 
 
 def redirect(url: str, digest: Digest) -> Reply:
@@ -115,6 +136,7 @@ def redirect(url: str, digest: Digest) -> Reply:
         # The URL is signed, and expires within minutes.
         "Cache-Control": "no-store",
         "Content-Length": "0",
+        **of_outcome(Outcome.HIT),
     }
     return Reply(307, headers, outcome=Outcome.HIT)
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.interfaces import IConsumer, IProducer
 from zope.interface import implementer
 
+from oci_registry.streams.metered import Metered
 from oci_registry.streams.send import Sender
 from oci_registry.web.client_watch import ClientWatch
 from oci_registry.web.reply import Reply, Stream
 from oci_registry.web.site import RegistryRequest
 
 
-async def respond(request: RegistryRequest, reply: Reply, watch: ClientWatch) -> None:
+async def respond(
+    request: RegistryRequest,
+    reply: Reply,
+    watch: ClientWatch,
+    count: Callable[[int], object] | None = None,
+) -> None:
     """Write a reply whose body may be a stream; return when it is finished.
 
     For HEAD and 304 only the headers are sent. If the client has left, nothing is written. The headers are
     sent with the first byte of the body, or by *watch* after its timeout; a failure before that can still
     become an error response. Raises what the source raises, and `ConsumerGone` when the client leaves. The
-    source is always closed.
+    source is always closed. *count* is called with the number of bytes of each part of a stream.
     """
     if not isinstance(reply.body, Stream):
         write(request, reply)
@@ -27,7 +35,7 @@ async def respond(request: RegistryRequest, reply: Reply, watch: ClientWatch) ->
             write(request, reply)
         elif not request.gone:
             _set_head(request, reply)
-            await _send(request, reply.body, watch)
+            await _send(request, reply.body, watch, count)
     except BaseException:
         if not request.startedWriting:
             for name in reply.headers:
@@ -51,19 +59,29 @@ def write(request: RegistryRequest, reply: Reply) -> None:
 def _set_head(request: RegistryRequest, reply: Reply) -> None:
     if reply.status != request.code:
         request.setResponseCode(reply.status)
+        if request.error is None:
+            request.error = reply.reason
     headers = request.responseHeaders
     for name, value in reply.headers.items():
         # Some values come from upstream; Twisted removes line breaks from them.
         headers.setRawHeaders(name, [value.encode("latin-1", "replace")])
 
 
-async def _send(request: RegistryRequest, body: Stream, watch: ClientWatch) -> None:
-    sender = Sender(body.source, _GuardedRequest(request), body.length)
+async def _send(
+    request: RegistryRequest,
+    body: Stream,
+    watch: ClientWatch,
+    count: Callable[[int], object] | None,
+) -> None:
+    consumer: IConsumer = _GuardedRequest(request)
+    if count is not None:
+        consumer = Metered(consumer, count)
+    sender = Sender(body.source, consumer, body.length)
     done = sender.start()
     if done.called:
         await done
     else:
-        with watch.watch(sender, request):
+        with watch.watch(sender, request, body.waited):
             await done
     request.finish()
 

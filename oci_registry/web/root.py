@@ -6,28 +6,23 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from attrs import evolve
 from prometheus_client import CONTENT_TYPE_LATEST
-from twisted.internet.defer import Deferred
-from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from twisted.web.resource import Resource
 
 from oci_registry.metrics import Metrics
+from oci_registry.pullthrough.store_watch import StoreState
 from oci_registry.spec.errors import NameUnknown
-from oci_registry.storage.interfaces import StoreError
-from oci_registry.streams.flight import SingleFlight
 from oci_registry.web.answering import Answering, check_method
 from oci_registry.web.errors import respond_error
 from oci_registry.web.reply import Reply, content
 from oci_registry.web.respond import write
 from oci_registry.web.site import RegistryRequest
 
-READY_TIMEOUT = 5.0
-"""Seconds that the check of the store may take."""
 _LONGEST = 1000
 """The most characters of a reason that are shown."""
-_PATH = re.compile(r"[^\s:,;\"']*/[^\s:,;\"']*")
+# "Input/output error" is what the system says of a broken disk.
+_PATH = re.compile(r"(?<![^\s:,;\"'])(?!Input/output\b)[^\s:,;\"']*/[^\s:,;\"']*")
 _NOTHING = "there is nothing here"
 
 
@@ -50,54 +45,30 @@ class Page(Answering):
 
 
 class Ready:
-    """The readiness page: whether the store can be read and written within *within* seconds."""
+    """The readiness page: whether what is stored can be served. *check*: checks the store."""
 
-    _log = Logger()
-
-    def __init__(
-        self,
-        check: Callable[[], Deferred[None]],
-        clock: IReactorTime,
-        within: float = READY_TIMEOUT,
-    ) -> None:
-        self._check = check
-        self._clock = clock
-        self._within = within
-        self._checking: SingleFlight[str, str | None] = SingleFlight()
-        self._reason: str | None = None
+    def __init__(self, check: Callable[[], Awaitable[StoreState]]) -> None:
+        self.check = check
 
     async def __call__(self) -> Reply:
-        """Return 200 or 503 with a reason; one check of the store serves all concurrent requests."""
-        reason = await self._checking.run("store", self._find_reason)
-        if reason is None:
-            return _text(b"ready\n")
-        # Anyone may read this page: paths of this machine are only logged.
-        told = _PATH.sub("...", reason)
-        return _text(f"not ready: {told}\n".encode("ascii", "backslashreplace"), status=503)
-
-    async def _find_reason(self) -> str | None:
-        """Return why the store cannot be used, or None; log a change of that."""
-        try:
-            await self._check().addTimeout(self._within, self._clock)
-            reason = None
-        except DeferredTimeout:
-            reason = f"the store did not answer within {self._within:g} s"
-        except StoreError as error:
-            reason = _one_line(str(error))
-        except Exception:
-            self._log.failure("the check of the store failed")
-            reason = "the store could not be checked; the log says why"
-        before, self._reason = self._reason, reason
-        if reason is not None and reason != before:
-            self._log.error("the store is not usable: {reason}", reason=reason)
-        elif reason is None and before is not None:
-            self._log.info("the store is usable again")
-        return reason
+        """Return 200 if the store can be read, else 503; the text says what is wrong."""
+        state = await self.check()
+        if state.unreadable is not None:
+            page = _text(_shown("not ready", state.unreadable), status=503)
+            return evolve(page, reason=f"not ready: {state.unreadable}")
+        if state.unwritable is not None:
+            return _text(_shown("ready, but nothing new is stored", state.unwritable))
+        return _text(b"ready\n")
 
 
-def _one_line(text: str) -> str:
-    """Return a text, some of which may come from a server, as one line of bounded length."""
-    return "".join(c if c.isprintable() else " " for c in text[:_LONGEST])
+def _shown(status: str, reason: str) -> bytes:
+    """Return a status and a reason, some of which may come from a server, as one line of bounded length.
+
+    Anyone may read it: paths of this machine are only logged.
+    """
+    line = "".join(c if c.isprintable() else " " for c in reason[:_LONGEST])
+    told = _PATH.sub("...", line).removesuffix(": ...")
+    return f"{status}: {told}\n".encode("ascii", "backslashreplace")
 
 
 def _text(body: bytes, media_type: str = "text/plain", status: int = 200) -> Reply:
@@ -128,7 +99,7 @@ class Root(Resource):
             self.putChild(name, alive)
         self.putChild(b"readyz", Page(ready))
         if metrics is not None:
-            self.putChild(b"metrics", Page(_metrics_page(metrics)))
+            self.putChild(b"metrics", Page(_metrics_page(metrics, ready)))
         if v2 is not None:
             self.putChild(b"v2", v2)
         self._v2 = v2
@@ -151,8 +122,10 @@ class Root(Resource):
         return self._nothing.render(request)
 
 
-def _metrics_page(metrics: Metrics) -> Callable[[], Awaitable[Reply]]:
+def _metrics_page(metrics: Metrics, ready: Ready) -> Callable[[], Awaitable[Reply]]:
     async def page() -> Reply:
+        # For the gauges of the store.
+        await ready.check()
         return _text(metrics.page(), CONTENT_TYPE_LATEST)
 
     return page

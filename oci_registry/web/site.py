@@ -19,7 +19,8 @@ from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.streams.waiters import Waiters
 from oci_registry.web.channel import RegistryChannel
 from oci_registry.web.head import origin_form
-from oci_registry.web.shown import shown, without_secrets
+from oci_registry.web.refusals import Refusal
+from oci_registry.web.shown import reason_of, shown, shown_reason, without_secrets
 
 IDLE_TIMEOUT = 120.0
 """Seconds a connection may be silent between requests, and that a whole request may take to arrive."""
@@ -30,13 +31,15 @@ CLIENT_LEFT = 499
 class RegistryRequest(Request):
     """A request whose body is discarded, since no endpoint uses it.
 
-    *target* is the request target as it was sent, *uri* its path and query. *namespace* (the registry)
-    and *outcome* (of the cache) are for the access log; None while they are not known.
+    *target* is the request target as it was sent, *uri* its path and query. *namespace* (the registry),
+    *outcome* (of the cache) and *error* (why the response is an error, or incomplete) are for the access
+    log; None while they are not known.
     """
 
     target: bytes = b"-"
     namespace: str | None = None
     outcome: Outcome | None = None
+    error: str | None = None
 
     def __init__(self, channel: HTTPChannel, queued: object = None) -> None:
         super().__init__(channel)
@@ -59,6 +62,9 @@ class RegistryRequest(Request):
         if self.uri is not HTTPRequest.uri:  # else its head has not arrived
             if not self.startedWriting:
                 self.code = CLIENT_LEFT
+            if self.error is None:
+                when = "during" if self.startedWriting else "before"
+                self.error = f"the client closed the connection {when} the response"
             self.channel.factory.log(self)
         super().connectionLost(reason)
 
@@ -68,9 +74,15 @@ class RegistryRequest(Request):
         channel: HTTPChannel | None = self.channel
         return channel is None
 
-    def abort(self) -> None:
-        """Close the connection at once; unsent bytes are lost."""
+    def processingFailed(self, reason: Failure) -> Failure:
+        """Respond with a 500, whose reason is in the access log too."""
+        self.error = reason_of(cast(Exception, reason.value))
+        return cast(Failure, super().processingFailed(reason))
+
+    def abort(self, why: str) -> None:
+        """Close the connection at once; unsent bytes are lost. *why* is for the access log."""
         if self.channel is not None:
+            self.error = self.error or why
             cast(RegistryChannel, self.channel).abort()
 
     def close_short(self) -> None:
@@ -143,6 +155,8 @@ class RegistrySite(Site):
             count=len(self._channels),
         )
         for channel in list(self._channels):
+            for request in channel.requests:
+                request.error = request.error or "the daemon is stopping"
             channel.abort()
 
     def log(self, request: HTTPRequest) -> None:
@@ -150,6 +164,9 @@ class RegistrySite(Site):
         if not self._access_log.wanted:
             return
         ours = cast(RegistryRequest, request)
+        error = ours.error
+        if error is None and request.code >= 400:
+            error = request.code_message.decode("latin-1")
         self._access_log.write(
             AccessEntry(
                 client=getattr(request.getClientAddress(), "host", None) or "-",
@@ -162,5 +179,35 @@ class RegistrySite(Site):
                 agent=shown(request.getHeader(b"user-agent") or b"-"),
                 namespace=ours.namespace,
                 outcome=None if ours.outcome is None else ours.outcome.value,
+                error=None if error is None else shown_reason(error),
+            )
+        )
+
+    def log_refusal(
+        self,
+        channel: RegistryChannel,
+        refusal: Refusal,
+        method: bytes,
+        target: bytes,
+        arriving: HTTPRequest | None,
+    ) -> None:
+        """Write the access log for a response to what is no request. *arriving*: as far as it is one."""
+        if not self._access_log.wanted:
+            return
+        now = self.reactor.seconds()
+        agent = None if arriving is None else arriving.getHeader(b"user-agent")
+        self._access_log.write(
+            AccessEntry(
+                client=getattr(channel.getPeer(), "host", None) or "-",
+                method=shown(method),
+                uri=shown(without_secrets(target)),
+                protocol="-",
+                status=refusal.status,
+                sent=len(refusal.reason) + 1,
+                seconds=now - getattr(arriving, "began", now),
+                agent=shown(agent or b"-"),
+                namespace=None,
+                outcome=None,
+                error=refusal.reason,
             )
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
@@ -34,6 +35,8 @@ _LABELS = {
     TagsRoute: "tags",
     ReferrersRoute: "referrers",
 }
+_parse_route = lru_cache(maxsize=512)(parse_route)
+"""Clients ask for the same few images again and again. An entry has at most 8 KiB; errors are not kept."""
 _BASE = Reply(200, content("application/json", 2), b"{}")
 """The reply at ``/v2/``, which does not depend on any upstream."""
 
@@ -65,7 +68,7 @@ class V2(Answering):
         try:
             check_method(request)
             path, _, query = request.uri.partition(b"?")
-            route = parse_route(path, query)
+            route = _parse_route(path, query)
             label = _LABELS[type(route)]
             await self._pace.turn()
             if isinstance(route, BaseRoute):
@@ -78,7 +81,8 @@ class V2(Answering):
             if isinstance(reply.body, bytes):
                 write(request, reply)
             else:
-                await respond(request, reply, self._watch)
+                count = self._blob_bytes.inc if label == "blob" else None
+                await respond(request, reply, self._watch, count)
         except Exception as error:
             if not request.gone:
                 with suppress(CancelledError):
@@ -102,5 +106,3 @@ class V2(Answering):
         method = request.method.decode() if request.method in METHODS else "other"
         status = str(request.code) if request.finished else "gone"
         self._metrics.response(label, method, status, self._clock.seconds() - request.began)
-        if label == "blob" and request.code < 300:
-            self._blob_bytes.inc(request.sentLength)

@@ -49,7 +49,7 @@ class Hostile(ProcessTestCase):
         self.addCleanup(self.daemon.end)
         self.client = Client(reactor, await self.daemon.listening)
         self.addCleanup(self.client.close)
-        await until(lambda: b"serving on" in self.daemon.output)
+        await until(lambda: b"storing in" in self.daemon.output)
         for path in ("/v2/library/app/manifests/1", "/healthz"):
             self.assertEqual(200, (await self.client.get(path)).status)
 

@@ -29,7 +29,7 @@ class ManyAuthorities(ProcessTestCase):
         daemon = DaemonProcess(reactor, self.root, f"{lines}\n")
         self.addCleanup(daemon.end)
         await daemon.listening
-        await until(lambda: b"serving on" in daemon.output)
+        await until(lambda: b"storing in" in daemon.output)
         seconds = reactor.seconds() - began
         status = Path(f"/proc/{daemon.process.pid}/status").read_text("ascii")
         found = re.search(r"VmHWM:\s+(\d+) kB", status)

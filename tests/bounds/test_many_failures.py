@@ -87,7 +87,7 @@ class ManyFailures(ProcessTestCase):
         self.port = await daemon.listening
         client = Client(reactor, self.port)
         self.addCleanup(client.close)
-        await until(lambda: b"serving on" in daemon.output)
+        await until(lambda: b"storing in" in daemon.output)
         cached = f"/v2/library/app/manifests/{digest}"
         self.assertEqual(200, (await client.get(cached)).status)
         return daemon, client, cached

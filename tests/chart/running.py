@@ -20,7 +20,7 @@ class Container:
     """A directory with the daemon's volumes, and its command and environment.
 
     Everything is as the workload says, but for two things: paths in the container become paths below the
-    directory, and the port becomes any free one.  ``existing`` has the contents of Secrets and ConfigMaps
+    directory, and ports become any free ones.  ``existing`` has the contents of Secrets and ConfigMaps
     that are not the chart's own.
     """
 
@@ -72,9 +72,8 @@ class Container:
     def _value(self, variable: Mapping[str, Any]) -> str:
         if "value" in variable:
             value = self._mapped(variable["value"])
-            if variable["name"] == "LISTEN":
-                port = self._container["ports"][0]["containerPort"]
-                value = re.sub(rf":{port}$", ":0", value)
+            if variable["name"] in ("LISTEN", "ADMIN_LISTEN"):
+                value = re.sub(r"(?<=^ssl:)\d+|(?<=:)\d+$", "0", value)
             return value
         source = variable["valueFrom"]
         if "fieldRef" in source:

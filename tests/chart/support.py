@@ -8,7 +8,7 @@ from twisted.trial.unittest import SkipTest, TestCase
 
 from tools.chart import helm
 from tools.chart.gotools import HELM, KUBECONFORM, NoGo, program
-from tools.chart.objects import WORKLOADS
+from tools.chart.objects import WORKLOADS, for_nodes
 
 SETS = helm.CHART / "ci"
 
@@ -48,8 +48,10 @@ class ChartTestCase(TestCase):
 
 
 def workload(objects: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the one workload of a release."""
-    (found,) = (each for each in objects.values() if each["kind"] in WORKLOADS)
+    """Return the workload of the cache itself."""
+    (found,) = (
+        each for each in objects.values() if each["kind"] in WORKLOADS and not for_nodes(each)
+    )
     return found
 
 

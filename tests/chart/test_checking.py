@@ -57,7 +57,9 @@ class Misspelt(ChartTestCase):
 
     def test_wrong_type(self) -> None:
         """A value of the wrong type is found."""
-        self.damage(POD, "containerPort: {{ .Values.containerPort }}", "containerPort: http")
+        self.damage(
+            POD, """containerPort: {{ include "oci-registry.port" . }}""", "containerPort: http"
+        )
         self.assertTrue(any("containerPort" in problem for problem in self.problems()))
 
     def test_unknown_kind(self) -> None:

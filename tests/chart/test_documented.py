@@ -11,7 +11,7 @@ from tools.chart import helm
 from tools.kube_schemas import read_documents
 
 # What has no meaning without a cluster.
-_NOT_FOR_TEMPLATES = {"--create-namespace", "--reuse-values"}
+_NOT_FOR_TEMPLATES = {"--create-namespace", "--reset-then-reuse-values"}
 
 
 def commands() -> list[tuple[str, list[str]]]:
@@ -78,4 +78,14 @@ class Documented(ChartTestCase):
         self.assertIn(f"kind load docker-image {pod['containers'][0]['image']}\n", page)
         (port,) = objects["Service/images-oci-registry"]["spec"]["ports"]
         self.assertEqual(80, port["port"])
-        self.assertIn(f"services/images-oci-registry:{port['name']}/proxy/metrics", page)
+        (port,) = objects["Service/images-oci-registry-metrics"]["spec"]["ports"]
+        self.assertIn(f"services/images-oci-registry-metrics:{port['name']}/proxy/metrics", page)
+
+    def test_values_of_upgrades(self) -> None:
+        """No command keeps old values without the defaults of a new chart."""
+        for page in sorted(
+            [*(ROOT / "docs").rglob("*.md"), ROOT / "charts/oci-registry/README.md"]
+        ):
+            for line in page.read_text("utf-8").splitlines():
+                if line.startswith(("helm upgrade", "    helm upgrade")):
+                    self.assertNotIn(" --reuse-values", line, page)

@@ -51,7 +51,7 @@ class Refusals(ChartTestCase):
             ({"podDisruptionBudget__minAvailable": 0, "podDisruptionBudget__maxUnavailable": 1},
              "minAvailable or maxUnavailable, not both"),
             ({"registry__upstream__config__existingSecret": "a",
-              "registry__upstream__config__contents": [{"namespace": "b"}]},
+              "registry__upstream__config__contents": [{"namespace": "b", "host": "b"}]},
              "contents or existingSecret, not both"),
             ({**s3, "registry__storage__s3__accessKey": "a"}, "accessKey and secretKey, or neither"),
             ({**s3, "registry__storage__s3__secretKey": "a"}, "accessKey and secretKey, or neither"),
@@ -79,7 +79,6 @@ class Refusals(ChartTestCase):
             {"registry__storage__mode": "gcs"},
             {"service__port": 0},
             {"persistence__accessModes": ["ReadOnlyMany"]},
-            {"registry__upstream__config__contents": [{"host": "without.namespace"}]},
             {"podDisruptionBudget__minAvailable": "half"},
         ):
             self.assertIn("specifications of the schema", self.refused(**values))
@@ -163,8 +162,12 @@ class Rendering(ChartTestCase):
         self.assertNotIn("startupProbe", container(self.render("extras")))
 
     def test_way_out(self) -> None:
-        """The network policy lets out to the ports that the bucket and the registries are at."""
-        for values, own in (("s3", [9000]), ("upstreams", [8443, 8444, 5000])):
+        """The network policy lets out to the ports of the bucket, of registries and of proxies."""
+        for values, own in (
+            ("s3", [9000]),
+            ("upstreams", [8443, 8444, 5000]),
+            ("proxy", [8888, 3128]),
+        ):
             policy = self.render(values)["NetworkPolicy/test-oci-registry"]
             ports = [each["port"] for each in policy["spec"]["egress"][1]["ports"]]
             self.assertEqual([443, 80, *own], ports)
@@ -172,7 +175,8 @@ class Rendering(ChartTestCase):
     def test_names_from_digits(self) -> None:
         """A release whose name begins with a digit has a Service whose name does not."""
         names = {each["metadata"]["name"] for each in helm.objects(release="1.st")}
-        self.assertEqual({"r1-st-oci-registry", "r1-st-oci-registry-test"}, names)
+        ends = ("", "-metrics", "-test")
+        self.assertEqual({f"r1-st-oci-registry{end}" for end in ends}, names)
 
     def test_no_replicas_beside_an_autoscaler(self) -> None:
         """Who is scaled does not say how many it is."""
@@ -222,6 +226,9 @@ class Notes(ChartTestCase):
             "ingress": "https://images.example.com",
             "daemonset": "http://127.0.0.1:5000",
             "daemonset-s3": "http://127.0.0.1:80",
+            "tls": "https://ADDRESS:443",
+            "http-route": "https://images.example.com",
+            "ingress-acme": "https://images.example.com",
         }.items():
             self.check(mirror, "docker.io", rest=True, values=values)
 

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
+import ssl
+from contextlib import closing
+from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
+
+from twisted.internet.threads import deferToThread
 
 from tests.chart.running import Container
 from tests.chart.support import SETS, ChartTestCase
 from tests.support import s3
 from tests.support.certificates import Certified
 from tests.support.client import Client
-from tests.support.daemon import reactor, running
+from tests.support.daemon import reactor, running, until
 from tests.support.fake_registry import FakeRegistry
 from tests.support.process import ListeningProcess
 
+ROOT = Certified("an authority")
+BETWEEN = Certified("an authority below it", issuer=ROOT)
+SERVER = Certified("images.example.com", issuer=BETWEEN, authority=False)
 CREDENTIALS = {"docker.io": {"username": "robot", "password": "hunter2"}}
 
 
@@ -29,6 +38,10 @@ class Starting(ChartTestCase):
             "existing-credentials": {"all.json": json.dumps(CREDENTIALS)},
             "existing-ca": {"ca.pem": Certified("minio.storage.svc").certificate.decode()},
             "existing-company-ca": {},
+            "existing-tls": {
+                "tls.crt": (SERVER.certificate + BETWEEN.certificate).decode(),
+                "tls.key": SERVER.key.decode(),
+            },
             "existing-bucket": {
                 "AWS_ACCESS_KEY_ID": "testkey",
                 "AWS_SECRET_ACCESS_KEY": "testsecret",
@@ -58,11 +71,21 @@ class Starting(ChartTestCase):
         assert response.status is not None
         return response.status
 
+    async def blocking(self, connection: HTTPConnection, path: str = "/v2/") -> int:
+        """Ask on a connection of its own and return the status."""
+
+        def ask() -> int:
+            with closing(connection):
+                connection.request("GET", path)
+                return connection.getresponse().status
+
+        return await deferToThread(ask)
+
     @running
     async def test_default(self) -> None:
         """With the default values it is alive, ready and a registry, and complains of nothing."""
         process = await self.start()
-        for path in ("/healthz", "/readyz", "/v2/", "/metrics"):
+        for path in ("/healthz", "/readyz", "/v2/"):
             self.assertEqual(200, await self.status(path), path)
         self.assertTrue(list(self.container.path("/data").iterdir()))
         await self.stop(process)
@@ -76,10 +99,45 @@ class Starting(ChartTestCase):
             name = path.name.removesuffix("-values.yaml")
             # Above this level the port is not told.
             process = await self.start(name, registry__logLevel="info")
-            for asked in ("/healthz", "/v2/"):
-                self.assertEqual(200, await self.status(asked), name)
-            if "s3" not in name:
-                self.assertEqual(200, await self.status("/readyz"), name)
+            asked = ["/healthz", "/v2/", *(() if "s3" in name else ("/readyz",))]
+            for path_asked in asked if "tls" not in name else ():
+                self.assertEqual(200, await self.status(path_asked), name)
+            await self.stop(process)
+
+    @running
+    async def test_metrics(self) -> None:
+        """Metrics are at their own port, and clients do not get them."""
+        process = await self.start()
+        self.assertEqual(404, await self.status("/metrics"))
+        await until(lambda: b"metrics are served on " in process.output)
+        (port,) = re.findall(rb"metrics are served on \S+:(\d+) only", process.output)
+        for path, status in (("/metrics", 200), ("/healthz", 200), ("/readyz", 200), ("/v2/", 404)):
+            admin = HTTPConnection("127.0.0.1", int(port))
+            self.assertEqual(status, await self.blocking(admin, path), path)
+        await self.stop(process)
+
+    @running
+    async def test_for_the_node_alone(self) -> None:
+        """A DaemonSet listens at 127.0.0.1 and at no other address of the node."""
+        process = await self.start("daemonset")
+        port = await process.listening
+        self.assertEqual(200, await self.blocking(HTTPConnection("127.0.0.1", port)))
+        # All of 127.0.0.0/8 is this machine.
+        with self.assertRaises(ConnectionRefusedError):
+            await self.blocking(HTTPConnection("127.0.0.2", port))
+        await self.stop(process)
+
+    @running
+    async def test_tls(self) -> None:
+        """With a certificate it speaks TLS, and sends the certificates of its issuers too."""
+        for values, address in (("tls", "127.0.0.1"), ("tls-one-port", "::1")):
+            process = await self.start(values)
+            context = ssl.create_default_context(cadata=ROOT.certificate.decode())
+            context.check_hostname = False
+            port = await process.listening
+            for path in ("/v2/", "/readyz"):
+                connection = HTTPSConnection(address, port, context=context)
+                self.assertEqual(200, await self.blocking(connection, path), values)
             await self.stop(process)
 
     @running

@@ -53,6 +53,7 @@ class WritingContract(base.DriverTestCase):
         self.assertEqual(await writer.read(8, 4), b"")
         await writer.commit()
         self.assertEqual(await writer.read(0, 100), b"01234567")
+        self.assertIn(writer.read_now(2, 4), (b"2345", None))
         await self.driver.delete(KEY)
         self.assertEqual(await writer.read(4, 4), b"4567")
         writer.close()

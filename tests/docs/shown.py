@@ -57,6 +57,11 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("oci-registry setup docker", How.RUN),
         ("docker pull", How.CLIENT),
     ],
+    "docs/how-to/docker-hub.md": [
+        ("chmod 600 upstreams.yaml docker-hub-token", How.DAEMON),
+        ("export UPSTREAM_CREDENTIALS=", How.RUN),
+        ("curl --silent http://127.0.0.1:8080/metrics", How.RUN),
+    ],
     "docs/how-to/k3s.md": [
         ("oci-registry setup k3s", How.RUN),
         ("k3s crictl pull", How.CLIENT),
@@ -65,6 +70,7 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("docker build", How.ENGINE),
         ("helm install", How.CLUSTER),
         ("helm install", How.CLUSTER),
+        ("helm upgrade", How.CLUSTER),
         ("helm get notes", How.CLUSTER),
         ("oci-registry setup containerd", How.RUN),
         ("crictl pull", How.CLUSTER),
@@ -78,7 +84,7 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
     "docs/how-to/operate.md": [
         ("oci-registry --check-config", How.RUN),
         ("oci-registry --listen 0.0.0.0:8080 --admin-listen", How.DAEMON),
-        ("jq -r", How.RUN),
+        ("jq -R", How.RUN),
     ],
     "docs/how-to/private-registries.md": [
         ("chmod 600 upstreams.yaml", How.DAEMON),
@@ -105,6 +111,13 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("openssl req", How.RUN),
         ("oci-registry --listen haproxy:", How.DAEMON),
         ("curl -sI https://mirror.example/", How.RUN),
+    ],
+    "docs/how-to/upgrade.md": [
+        ("oci-registry --check-config", How.RUN),
+        ("/opt/oci-registry/bin/pip install", How.MACHINE),
+        ("helm upgrade", How.CLUSTER),
+        ("helm history", How.CLUSTER),
+        ("helm get values", How.CLUSTER),
     ],
     "docs/how-to/upgrade-from-the-original.md": [
         ("oci-registry --check-config", How.RUN),

@@ -110,7 +110,7 @@ class Daemons(Scripts):
         terminal = machine.start(machine.adapted(script))
         self.addCleanup(terminal.end)
         port = await terminal.listening
-        await until(lambda: b"serving on" in terminal.output)
+        await until(lambda: b"storing in" in terminal.output)
         first = re.search(r"--listen (ssl|haproxy)?", script)
         asking = _ASKING[first and first[1]]
         done = await machine.run(f"curl -sS {asking}://127.0.0.1:{port}/v2/")
@@ -205,16 +205,25 @@ class Commands(Scripts):
     def logged(self, block: Block, machine: Machine, done: Done) -> None:
         """What is in the log is counted: a hit, a miss, and what was pulled in vain."""
         self.assertRegex(done.output, r"(?m)^ *1 docker.io hit$")
-        self.assertRegex(done.output, r"(?m)^ *1 404 127.0.0.1 /v2/library/busybox/manifests/none$")
+        self.assertRegex(
+            done.output,
+            r"(?m)^ *1 404 127.0.0.1 /v2/library/busybox/manifests/none MANIFEST_UNKNOWN: ",
+        )
 
     def in_vain(self, block: Block, machine: Machine, done: Done) -> None:
         """What was pulled in vain is shown."""
-        self.assertEqual("404 docker.io /v2/library/busybox/manifests/none\n", done.output)
+        failed = "404 docker.io /v2/library/busybox/manifests/none MANIFEST_UNKNOWN: upstream "
+        self.assertTrue(done.output.startswith(failed), done.output)
+        self.assertEqual(1, done.output.count("\n"))
 
     def unused(self, block: Block, machine: Machine, done: Done) -> None:
         """There is a line for each number of days."""
         days = re.findall(r"^ +0 MiB unused for more than (\d+) days$", done.output, re.M)
         self.assertEqual(["0", "3", "7", "14"], days)
+
+    def budget(self, block: Block, machine: Machine, done: Done) -> None:
+        """The metrics of the registry's budget of requests are there."""
+        self.assertIn("oci_registry_upstream_ratelimit_remaining", done.output)
 
     def greeted(self, block: Block, machine: Machine, done: Done) -> None:
         """The registry says hello over TLS, with a certificate that is believed."""
@@ -240,6 +249,7 @@ _OUTCOMES: dict[str, Outcome] = {
     "oci-registry setup": Commands.set_up,
     "rsync": Commands.copied,
     "chmod -R": Commands.writable,
+    "curl --silent": Commands.budget,
     "curl http": Commands.registry_answers,
     "curl -sI https://mirror.example": Commands.image_through,
     "oci-registry --check-config": Commands.configuration,

@@ -18,7 +18,7 @@ from tests.support.client import Client
 from tests.support.daemon import reactor, running, until
 
 PAGE = "docs/tutorials/first-mirror.md"
-_LINE = r'^[0-9T:.-]+Z info 127\.0\.0\.1 "HEAD {}" 200 0 [0-9.]+ "curl/[0-9.]+"\r?$'
+_LINE = r'^[0-9T:.-]+Z info 127\.0\.0\.1 "HEAD {}" 200 0 [0-9.]+ "curl/[0-9.]+" cache=miss\r?$'
 
 
 class FirstMirror(TestCase):
@@ -46,7 +46,7 @@ class FirstMirror(TestCase):
         terminal = self.machine.start("make run", ROOT)
         self.addCleanup(terminal.end)
         self.port = await terminal.listening
-        await until(lambda: b"serving on" in terminal.output)
+        await until(lambda: b"storing in" in terminal.output)
         return terminal
 
     async def step(self) -> tuple[Done, str]:

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 
 from oci_registry.config.settings import CATCH_ALL, HostSettings, UpstreamSettings
 from oci_registry.upstream import tls
-from oci_registry.upstream.circuits import FAILURES
+from oci_registry.upstream.limits import UpstreamLimits
 from tests.support.certificates import Certified
 from tests.support.client import Response
 from tests.support.daemon import MirrorTestCase, reactor, running, until
@@ -17,6 +17,7 @@ from tests.support.fake_replies import Asked, Reply
 from tests.support.network import Network
 from tests.support.patterns import pattern
 
+FAILURES = UpstreamLimits().breaker.failures
 NAMES = tuple(f"r{number}.test" for number in range(2 * FAILURES))
 APP = "team/app"
 

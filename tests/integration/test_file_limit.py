@@ -23,7 +23,7 @@ class FileLimit(ProcessTestCase):
         daemon = ListeningProcess(reactor, ["/bin/sh", "-c", limited], {"PYTHONPATH": SOURCE})
         self.addCleanup(daemon.end)
         await daemon.listening
-        await until(lambda: b"serving on" in daemon.output)
+        await until(lambda: b"storing in" in daemon.output)
         limits = Path(f"/proc/{daemon.process.pid}/limits").read_text()
         found = re.search(r"^Max open files +(\d+) +(\d+)", limits, re.MULTILINE)
         assert found is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from threading import Event
 from time import monotonic
@@ -13,7 +14,10 @@ from typing import Any
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from oci_registry.makers import Makers
+from oci_registry.pullthrough.store_health import StoreHealth
+from oci_registry.pullthrough.transfer import TransferLimits
 from oci_registry.storage.guard import StoreLimits
+from oci_registry.streams.limits import GrowingLimits
 from tests.support.client import Client
 from tests.support.daemon import MirrorTestCase, running, until
 from tests.support.disk import failing
@@ -88,6 +92,10 @@ class DeadDirectory(MirrorTestCase):
         """Wait until the server is back."""
         self.gate.wait(60)
 
+    def lines(self) -> list[str]:
+        """Return what was logged."""
+        return [formatEvent(e) for e in self.logged]
+
     def errors(self) -> list[str]:
         """Return what was logged as an error."""
         return [formatEvent(e) for e in self.logged if e.get("log_level") is LogLevel.error]
@@ -116,6 +124,46 @@ class DeadDirectory(MirrorTestCase):
         await self.idle()
 
 
+class HangingAppends(DeadDirectory):
+    """A directory that can be looked at, but whose files cannot be written."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.makers = Makers(
+            transfer_limits=TransferLimits(growing=GrowingLimits(append=0.1)),
+            store_health=partial(StoreHealth, recovery=0.0),
+        )
+
+    @running
+    async def test_pulls_go_on(self) -> None:
+        """Running downloads go on without the store, that is logged once, and it is used again."""
+        await self.start()
+        digests = [self.registry.add_blob(b"%d" % n * 100_000) for n in range(8)]
+        with failing(self.root, write=self.hang):
+            responses = [
+                await self.client.begin_hashed(f"/v2/library/app/blobs/{digest}")
+                for digest in digests
+            ]
+            for digest, response in zip(digests, responses, strict=True):
+                await response.done
+                self.assertEqual((200, True), (response.status, response.complete))
+                self.assertEqual(digest.encoded, response.body.sha256.hexdigest())
+            await self.idle()
+            said = [line for line in self.errors() if "pulls go on uncached" in line]
+            self.assertEqual(1, len(said), said)
+            self.assertIn(f"the store at {self.root} did not append within 0.1 s", said[0])
+            self.assertEqual(set(), self.files())
+            ready = await self.client.get("/readyz")
+            self.assertEqual(200, ready.status)
+            self.assertIn(b"ready, but nothing new is stored: the store at", bytes(ready.body))
+            self.gate.set()
+        self.time.forward(1)
+        await until(lambda: any("circuit breaker closed" in line for line in self.lines()))
+        for digest in digests:
+            await self.client.get(f"/v2/library/app/blobs/{digest}")
+        await until(lambda: len(self.files("blobs")) == len(digests))
+
+
 class Ending(ProcessTestCase):
     """A daemon whose threads hang."""
 
@@ -130,7 +178,7 @@ class Ending(ProcessTestCase):
         self.addCleanup(daemon.end)
         client = Client(reactor, await daemon.listening)
         self.addCleanup(client.close)
-        await until(lambda: b"serving on" in daemon.output)
+        await until(lambda: b"storing in" in daemon.output)
         digest = self.registry.add_blob(b"data")
         response = await client.get(f"/v2/library/app/blobs/{digest}")
         self.assertEqual(response.status, 200)

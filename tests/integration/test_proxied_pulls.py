@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from oci_registry.config.settings import Credentials, EgressSettings, ProxySettings
-from oci_registry.upstream import circuits
+from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.schemes.basic import basic_authorization
 from tests.support.client import Response
 from tests.support.daemon import MirrorTestCase, reactor, running, until
@@ -28,7 +29,8 @@ class WayOutTestCase(MirrorTestCase):
     def setUp(self) -> None:
         super().setUp()
         # A host that has cost a timeout is asked again soon.
-        self.patch(circuits, "SHORTEST", 0.02)
+        short = evolve(UpstreamLimits().breaker, first_pause=0.02)
+        self.makers = evolve(self.makers, upstream_limits=UpstreamLimits(breaker=short))
         self.network = Network(self.time)
         for tag in ("1", "2", "3", "4"):
             self.registry.add_image(APP, tag)

@@ -9,7 +9,7 @@ from twisted.logger import LogLevel
 from oci_registry.service import Daemon
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.drivers.s3.driver import CHECKED
-from oci_registry.storage.drivers.s3.limits import S3Limits
+from oci_registry.storage.drivers.s3.limits import PieceLimits, ReadLimits, S3Limits, UploadLimits
 from tests.support.daemon import running, until
 from tests.support.fake_registry import Reply
 from tests.support.patterns import noise
@@ -24,7 +24,9 @@ class OutageTestCase(BucketTestCase):
     """An image that upstream has, and pulls of it; the bucket is asked again without long pauses."""
 
     limits = S3Limits(
-        pause=0.01, write_attempts=1, first=BIT, smallest=BIT, largest=8 * BIT, budget=64 * BIT
+        pieces=PieceLimits(budget=64 * BIT, first=BIT, largest=8 * BIT, smallest=BIT),
+        reads=ReadLimits(pause=0.01),
+        uploads=UploadLimits(attempts=1),
     )
 
     def setUp(self) -> None:
@@ -120,6 +122,22 @@ class Outages(OutageTestCase):
             self.assertLessEqual(len(self.errors()), 2, self.errors())
             self.proxy.unscript()
             await self.recovers(daemon)
+
+    @running
+    async def test_writes_that_are_refused(self) -> None:
+        """What is stored is served, and the daemon is ready and says that nothing new is stored."""
+        await self.start()
+        await self.pull()
+        asked = self.registry.count("/blobs/")
+        self.proxy.script("PUT", refusal(403, "AccessDenied"))
+        self.clock.ahead += CHECKED + 1
+        ready = await self.client.get("/readyz")
+        said = bytes(ready.body).decode()
+        self.assertEqual(200, ready.status)
+        self.assertIn("ready, but nothing new is stored: ", said)
+        self.assertIn("access is denied to these credentials", said)
+        await self.pull()
+        self.assertEqual(asked, self.registry.count("/blobs/"))
 
     @running
     async def test_nonsense(self) -> None:

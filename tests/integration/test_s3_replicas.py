@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from oci_registry.storage.drivers.s3.limits import S3Limits
+from oci_registry.storage.drivers.s3.limits import S3Limits, UploadLimits
 from tests.support.daemon import running, until
 from tests.support.fake_registry import Reply
 from tests.support.patterns import noise
@@ -18,7 +18,7 @@ from tests.support.s3_proxy import refusal
 class Replicas(BucketTestCase):
     """Two of them download the same blob, unaware of each other."""
 
-    limits = S3Limits(part=PART)
+    limits = S3Limits(uploads=UploadLimits(part=PART))
 
     async def both(self, size: int) -> tuple[Any, bytes]:
         """Let two daemons get a blob at once; return its digest and bytes."""

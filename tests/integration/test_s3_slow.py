@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from oci_registry.service import Daemon
 from oci_registry.spec.digest import Digest
-from oci_registry.storage.drivers.s3.limits import S3Limits
+from oci_registry.storage.drivers.s3.limits import PieceLimits, S3Limits
 from tests.support.client import Hashed, Response
 from tests.support.daemon import running, until
 from tests.support.patterns import noise
@@ -33,7 +33,7 @@ class Slow(BucketTestCase):
 
     def held(self, daemon: Daemon) -> int:
         """Return the bytes that are in memory, and check that they are counted right."""
-        kept = daemon.parts.driver._pieces
+        kept = daemon.parts.driver.reader.pieces
         counted = sum(piece.stop - piece.start for piece in kept._recent)
         self.assertEqual(counted, kept.held)
         return int(counted)
@@ -44,7 +44,7 @@ class Slow(BucketTestCase):
         daemon = await self.start()
         digest, response = await self.stalled(32 * MIB, 1)
         await self.quiet(daemon)
-        self.assertLessEqual(self.held(daemon), 2 * self.limits.largest)
+        self.assertLessEqual(self.held(daemon), 2 * self.limits.pieces.largest)
         self.assertLessEqual(self.proxy.count("GET", self.key(digest)), 5)
         for number in range(5):
             data = b"other %d" % number
@@ -54,25 +54,27 @@ class Slow(BucketTestCase):
         response.resume()
         await response.done
         self.assertEqual(digest.encoded, response.body.sha256.hexdigest())
-        await until(lambda: not daemon.parts.driver._pieces.held)
+        await until(lambda: not daemon.parts.driver.reader.pieces.held)
 
     @running
     async def test_twenty(self) -> None:
         """Twenty of them, each with a blob of its own, stay within the budget; all get theirs in the end."""
-        self.limits = S3Limits(budget=8 * MIB, largest=2 * MIB)
+        self.limits = S3Limits(pieces=PieceLimits(budget=8 * MIB, largest=2 * MIB))
         daemon = await self.start()
         stalled = []
         for seed in range(20):
             stalled.append(await self.stalled(4 * MIB, seed))
-            self.assertLessEqual(self.held(daemon), self.limits.budget + self.limits.largest)
+            self.assertLessEqual(
+                self.held(daemon), self.limits.pieces.budget + self.limits.pieces.largest
+            )
         await self.quiet(daemon)
-        self.assertLessEqual(self.held(daemon), self.limits.budget)
+        self.assertLessEqual(self.held(daemon), self.limits.pieces.budget)
         for _, response in stalled:
             response.resume()
         for digest, response in stalled:
             await response.done
             self.assertEqual(digest.encoded, response.body.sha256.hexdigest())
-        await until(lambda: not daemon.parts.driver._pieces.held)
+        await until(lambda: not daemon.parts.driver.reader.pieces.held)
         self.assertEqual(0, self.registry.count("/blobs/"))
 
     @running
@@ -82,9 +84,9 @@ class Slow(BucketTestCase):
         for seed in range(5):
             _, response = await self.stalled(12 * MIB, seed)
             response.close()
-        await until(lambda: not daemon.parts.driver._pieces.held)
-        self.assertEqual({}, daemon.parts.driver._pieces._objects)
-        self.assertEqual(0, daemon.parts.driver._pieces._count)
+        await until(lambda: not daemon.parts.driver.reader.pieces.held)
+        self.assertEqual({}, daemon.parts.driver.reader.pieces._objects)
+        self.assertEqual(0, daemon.parts.driver.reader.pieces._count)
 
     @running
     async def test_a_slow_one_beside_a_fast_one(self) -> None:
@@ -96,7 +98,7 @@ class Slow(BucketTestCase):
             fast = await (await self.client.begin_hashed(path)).done
             self.assertEqual(digest.encoded, fast.body.sha256.hexdigest())
         self.assertFalse(slow.complete)
-        self.assertLessEqual(self.held(daemon), self.limits.budget)
+        self.assertLessEqual(self.held(daemon), self.limits.pieces.budget)
         slow.resume()
         await slow.done
         self.assertEqual(digest.encoded, slow.body.sha256.hexdigest())

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import LogLevel
 
 from oci_registry.spec.digest import Digest
-from oci_registry.storage.drivers.s3.limits import S3Limits
+from oci_registry.storage.drivers.s3.limits import PieceLimits, ReadLimits, S3Limits, UploadLimits
 from oci_registry.storage.guard import StoreLimits
 from tests.support.daemon import reactor, running, until
 from tests.support.fake_replies import Asked, Reply, Trickle
@@ -46,7 +46,7 @@ def trickling(rate: int) -> Script:
 class SlowdownTestCase(BucketTestCase):
     """Blobs that upstream has."""
 
-    limits = S3Limits(part=PART)
+    limits = S3Limits(uploads=UploadLimits(part=PART))
 
     def blob(self, size: int, seed: int) -> tuple[Digest, bytes, str]:
         """Return a blob that upstream has, and its path."""
@@ -65,7 +65,10 @@ class SlowDown(SlowdownTestCase):
     """The server asks to slow down; no deadline is missed, however busy the machine is."""
 
     timeout = 120
-    limits = S3Limits(part=PART, pause=0.01, patience=30.0, first_deadline=30.0, deadline=30.0)
+    limits = S3Limits(
+        uploads=UploadLimits(part=PART),
+        reads=ReadLimits(pause=0.01, patience=30.0, first_deadline=30.0, deadline=30.0),
+    )
     store_limits = StoreLimits(lookup=30.0, begin=30.0, read=30.0, record=30.0)
 
     @running
@@ -161,14 +164,14 @@ class Slow(SlowdownTestCase):
     async def test_requests_of_a_large_blob(self) -> None:
         """A small first piece costs a large blob few requests more."""
         # A sixteenth of everything, so that it is 100 MiB to the real ones.
-        default = S3Limits()
-        self.limits = evolve(
-            default,
-            first=default.first // 16,
-            smallest=default.smallest // 16,
-            largest=default.largest // 16,
+        default = PieceLimits()
+        pieces = PieceLimits(
             budget=default.budget // 16,
+            first=default.first // 16,
+            largest=default.largest // 16,
+            smallest=default.smallest // 16,
         )
+        self.limits = S3Limits(pieces=pieces)
         _, _, path = self.stored(100 * MIB // 16, 3)
         await self.start()
         got = await (await self.client.begin_hashed(path)).done
@@ -195,7 +198,7 @@ class Lacking(SlowdownTestCase):
         for digest, data, _ in blobs:
             self.assertTrue(self.content(digest) == data)
         self.assertEqual(1, self.proxy.count("BEGIN"))
-        self.assertEqual(1, len(self.warnings("the server knows no uploads in parts")))
+        self.assertEqual(1, len(self.warnings("the server does not support multipart uploads")))
 
     @running
     async def test_no_listing_of_uploads(self) -> None:
@@ -203,14 +206,14 @@ class Lacking(SlowdownTestCase):
         digest, _, path = self.blob(1000, 1)
         self.proxy.script("UPLOADS", refusal(403, "AccessDenied"))
         daemon = await self.start()
-        self.assertEqual(1, len(self.warnings("unfinished uploads are not removed")))
+        self.assertEqual(1, len(self.warnings("unfinished uploads cannot be listed")))
         await self.client.get(path)
         await self.idle()
         for _ in range(2):
             self.clock.ahead += 40 * 86400
             await daemon.parts.sweep.run()
         self.assertFalse(self.has(digest))
-        self.assertEqual(1, len(self.warnings("unfinished uploads are not removed")))
+        self.assertEqual(1, len(self.warnings("unfinished uploads cannot be listed")))
         self.assertEqual([], self.said(LogLevel.error))
 
     @running

@@ -175,7 +175,7 @@ class Sweeping(BucketTestCase):
         self.clock.ahead += leftovers.ABANDONED + 60
         await self.sweep(daemon)
         self.assertEqual([], self.uploads())
-        self.assertIn("removed 2 uploads that nobody completed", self.said(LogLevel.info))
+        self.assertIn("removed 2 abandoned uploads", self.said(LogLevel.info))
 
     @running
     async def test_uploads_beside_the_prefix(self) -> None:

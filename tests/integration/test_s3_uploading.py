@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from oci_registry.spec.digest import Digest
-from oci_registry.storage.drivers.s3.limits import S3Limits
+from oci_registry.storage.drivers.s3.limits import S3Limits, UploadLimits
 from tests.support.daemon import running, until
 from tests.support.fake_registry import Reply
 from tests.support.patterns import noise
@@ -22,7 +22,7 @@ BIT = PART // 5
 class UploadingTestCase(BucketTestCase):
     """Parts are small here."""
 
-    limits = S3Limits(part=PART)
+    limits = S3Limits(uploads=UploadLimits(part=PART))
 
     def blob(self, size: int, seed: int = 1) -> tuple[Digest, bytes, str]:
         """Return a blob that upstream has, and its path."""
@@ -152,7 +152,7 @@ class Uploading(UploadingTestCase):
         self.proxy.script("PART", held(gate))
         await self.start()
         response = await self.client.begin(path)
-        await until(lambda: self.proxy.under_way["PART"] == self.limits.uploads)
+        await until(lambda: self.proxy.under_way["PART"] == self.limits.uploads.parallel)
         sent.callback(None)
         self.assertFalse((await response.done).complete)
         stopping = Deferred.fromCoroutine(self.stop())
@@ -195,10 +195,10 @@ class Uploading(UploadingTestCase):
         self.proxy.script("PART", held(gate))
         await self.start()
         self.assertTrue((await self.client.get(path)).body == data)
-        await until(lambda: self.proxy.under_way["PART"] == self.limits.uploads)
+        await until(lambda: self.proxy.under_way["PART"] == self.limits.uploads.parallel)
         # While it is not in the bucket, it is served from the spool.
         self.assertTrue((await self.client.get(path)).body == data)
-        self.assertEqual(self.limits.uploads, self.proxy.count("PART"))
+        self.assertEqual(self.limits.uploads.parallel, self.proxy.count("PART"))
         gate.callback(None)
         await until(lambda: self.has(digest))
         self.assertEqual(1, self.registry.count("/blobs/"))

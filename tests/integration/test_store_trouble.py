@@ -238,6 +238,62 @@ class Writing(TroubleTestCase):
         self.assertEqual((1, 1), (len(self.said(LogLevel.error)), len(self.said(LogLevel.info))))
 
 
+class Ready(TroubleTestCase):
+    """What is stored can be served while nothing can be written."""
+
+    @running
+    async def test_full_or_read_only(self) -> None:
+        """Hits are served, the daemon is ready and says what is wrong, and the metrics say it too."""
+        digest = self.registry.add_blob(b"layer" * 1000)
+        path = f"/v2/library/app/blobs/{digest}"
+        await self.start()
+        await self.client.get(path)
+        await self.idle()
+        for faults, reason in (
+            ({"write": error(ENOSPC)}, "No space left on device"),
+            ({"open": creating(EROFS), "unlink": error(EROFS)}, "Read-only file system"),
+        ):
+            with failing(self.root, **faults):
+                for _ in range(3):
+                    ready = await self.client.get("/readyz")
+                    self.assertEqual(200, ready.status)
+                    said = f"ready, but nothing new is stored: {reason}\n"
+                    self.assertEqual(said, bytes(ready.body).decode())
+                self.assertEqual(200, (await self.client.get(path)).status)
+                await self.client.get("/metrics")
+                self.assertEqual(0, self.value("store_writable"))
+            self.assertEqual(1, self.value("store_readable"))
+            self.assertEqual(1, self.registry.count(str(digest)))
+            self.assertEqual(1, len(self.said(LogLevel.error)))
+            self.assertEqual(b"ready\n", bytes((await self.client.get("/readyz")).body))
+            self.assertEqual(1, self.value("store_writable"))
+            self.logged.clear()
+
+    @running
+    async def test_unreadable(self) -> None:
+        """It is not ready while what is stored cannot be read."""
+        await self.start()
+        with failing(self.root, scandir=error(EIO)):
+            ready = await self.client.get("/readyz")
+            self.assertEqual(503, ready.status)
+            self.assertEqual(b"not ready: Input/output error\n", bytes(ready.body))
+            self.assertEqual(0, self.value("store_readable"))
+
+    @running
+    async def test_space(self) -> None:
+        """The metrics tell the space of the volume, and after a sweep what is stored."""
+        digest = self.registry.add_blob(b"layer" * 1000)
+        daemon = await self.start()
+        await self.client.get(f"/v2/library/app/blobs/{digest}")
+        await self.idle()
+        await self.client.get("/metrics")
+        free, size = self.value("store_free_bytes"), self.value("store_size_bytes")
+        self.assertTrue(0 <= (free or 0) < (size or 0), (free, size))
+        await daemon.parts.sweep.run()
+        stored = self.value("store_objects"), self.value("store_bytes")
+        self.assertEqual((1, 5000), stored)
+
+
 class Reading(TroubleTestCase):
     """What was written cannot be read."""
 

@@ -55,7 +55,7 @@ class Good(ClientTestCase):
         self.assertEqual(manifest, await client.manifest(APP, digest))
         self.assertEqual(digest, await client.manifest_digest(APP, LATEST))
         blob = await client.blob(APP, blobs[1])
-        self.assertEqual(len(DATA), blob.size)
+        self.assertEqual(len(DATA), blob.head.size)
         self.assertEqual(DATA, await read(blob))
         self.assertEqual(len(DATA), await client.blob_size(APP, blobs[1]))
         self.assertEqual(Page(("latest",), None), await client.tags(APP, None, None))

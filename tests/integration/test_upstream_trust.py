@@ -11,7 +11,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from oci_registry.config.settings import Credentials
 from oci_registry.spec.errors import BadGateway, Denied, GatewayTimeout, RegistryError
 from oci_registry.spec.reference import Tag
-from oci_registry.upstream.schemes import bearer
+from oci_registry.upstream.limits import UpstreamLimits
 from tests.support.daemon import reactor, running
 from tests.support.fake_registry import Asked, FakeRegistry, Reply
 from tests.support.fake_tokens import FakeTokens
@@ -86,13 +86,11 @@ class Tokens(TokenTestCase):
     @running
     async def test_token_server_never_answers(self) -> None:
         """It is given up in time, and asked anew by the next who comes."""
-        short = self.patch(bearer, "TOKEN_TIMEOUT", 0.05)
-        client = self.connect()
+        client = self.connect(limits=UpstreamLimits(token=0.3))
         for reply in (Reply(silent=True), Reply(body=b"{" * 100, hold=Deferred(), hold_at=10)):
             self.registry.script("/token", reply)
             message = await self.error(client.manifest(APP, LATEST), GatewayTimeout)
             self.assertIn("token server", message)
-        short.restore()
         self.registry.script("/token", self.tokens.honest)
         await client.manifest(APP, LATEST)
 

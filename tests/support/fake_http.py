@@ -74,7 +74,13 @@ class FakeHttp:
         self.sent: list[Sent] = []
 
     async def send(
-        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None = None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        data: bytes | None = None,
+        *,
+        why: str = "",
     ) -> FakeResponse:
         """Record the request and return its answer."""
         sent = Sent(method, url, dict(headers), data)

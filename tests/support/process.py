@@ -18,7 +18,8 @@ from tests.support.fake_registry import FakeRegistry
 
 SOURCE = str(Path(__file__).parents[2])
 """Where Python finds the project."""
-_LISTENING = re.compile(rb"starting on (\d+)")
+# Ours, or Twisted's own where twistd has the log.
+_LISTENING = re.compile(rb"(?:starting on |oci-registry \S+ on https?://\S+?:)(\d+)")
 
 
 class ListeningProcess(ProcessProtocol):
@@ -117,5 +118,5 @@ class ProcessTestCase(TestCase):
         daemon = self.begin(*options)
         client = Client(reactor, await daemon.listening)
         self.addCleanup(client.close)
-        await until(lambda: b"serving on" in daemon.output)
+        await until(lambda: b"storing in" in daemon.output)
         return daemon, client

@@ -65,7 +65,7 @@ class BucketTestCase(MirrorTestCase):
         makers = Makers(driver=self.driver, store_limits=self.store_limits)
         daemon = await super().start(*upstreams, grace=grace, makers=makers, **settings)
         if self.working:
-            await until(lambda: daemon.parts.driver._checked is not None)
+            await until(lambda: daemon.parts.driver.started)
         return daemon
 
     def driver(self, settings: Settings, lanes: Lanes, on: Any) -> S3Driver:
@@ -90,7 +90,7 @@ class BucketTestCase(MirrorTestCase):
 
     async def usable(self) -> None:
         """Wait until the daemon that was started last uses the bucket again."""
-        while (await self.client.get("/readyz")).status != 200:
+        while bytes((await self.client.get("/readyz")).body) != b"ready\n":
             await deferLater(reactor, 0.05)
 
     # -- what is there

@@ -57,6 +57,7 @@ class FakeFile:
         self.full_at: int | None = None
         self.broken_at: int | None = None
         self.closed = False
+        self.hanging: Deferred[None] | None = None
         self.reads = 0
         self._run = run
 
@@ -68,11 +69,20 @@ class FakeFile:
             raise OSError(28, "No space left on device")
         self.data += data
 
+    def append_hangs(self, seconds: float, returned: Deferred[None]) -> Exception:
+        """Note it, and what happens when it returns."""
+        self.hanging = returned
+        return OSError(110, f"Connection timed out after {seconds:g} s")
+
     def read(self, offset: int, length: int) -> Deferred[bytes]:
         """Read at once, or when the thread given gets to it."""
         assert not self.closed
         self.reads += 1
         return (self._run or run_at_once)(self._get, offset, length)
+
+    def read_now(self, offset: int, length: int) -> bytes | None:
+        """Leave it to `read`."""
+        return None
 
     def _get(self, offset: int, length: int) -> bytes:
         if self.broken_at is not None and offset <= self.broken_at < offset + length:

@@ -19,20 +19,22 @@ from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
 from oci_registry.streams.parsing import ManifestReader
 from oci_registry.upstream import operations
-from oci_registry.upstream.agent import UpstreamHttp
+from oci_registry.upstream.agent import USER_AGENT, UpstreamHttp
 from oci_registry.upstream.blob import HttpBlob
-from oci_registry.upstream.circuits import Circuits
+from oci_registry.upstream.breakers import Breakers
 from oci_registry.upstream.exchange import Exchange
 from oci_registry.upstream.failures import TargetFailed
 from oci_registry.upstream.host import Operation
 from oci_registry.upstream.interfaces import Page, Referrers
-from oci_registry.upstream.limits import RateLimit
-from oci_registry.upstream.questions import Kind, Question
+from oci_registry.upstream.limits import UpstreamLimits
+from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.referrers import ReferrersLister
+from oci_registry.upstream.requests import ApiRequest, Kind
 from oci_registry.upstream.session import Session
 from oci_registry.upstream.tags import TagsLister
 from tests.support.daemon import reactor, running, until
 from tests.support.fake_registry import FakeRegistry
+from tests.support.reports import reports_of
 from tests.support.settings import upstream_settings
 from tests.support.streams import run_at_once
 
@@ -41,7 +43,7 @@ READER = ManifestReader(run_at_once)
 
 
 class _Outcomes(HostMetrics):
-    """Keeps the outcomes of questions."""
+    """Keeps the outcomes of requests."""
 
     def __init__(self, outcomes: list[str]) -> None:
         super().__init__(Metrics(), "example.com", None)
@@ -52,10 +54,11 @@ class _Outcomes(HostMetrics):
 
 
 _DIRECT = EgressSettings()
+_LIMITS = UpstreamLimits()
 
 
 class Client:
-    """One host, asked one question at a time, without what a group of hosts does around it."""
+    """One host, sent one request at a time, without what a group of hosts does around it."""
 
     def __init__(
         self, session: Session, metrics: HostMetrics, within: float, idle: float, clock: Any
@@ -67,9 +70,9 @@ class Client:
         self._clock = clock
 
     async def ask(self, kind: Kind, repository: str, subject: object, ask: Operation[T]) -> T:
-        """Put a question; raises the error of whoever failed."""
-        question = Question(kind, repository, str(subject))
-        exchange = Exchange(self.session, question, self._within, self._idle, wait=True)
+        """Send a request; raises the error of whoever failed."""
+        request = ApiRequest(kind, repository, str(subject))
+        exchange = Exchange(self.session, request, self._within, self._idle, wait=True)
         try:
             return await exchange.run(ask(exchange), self._metrics)
         except TargetFailed as failed:
@@ -139,7 +142,12 @@ class ClientTestCase(TestCase):
         self.outcomes: list[str] = []
 
     def connect(
-        self, *, on: Any = reactor, egress: EgressSettings = _DIRECT, **options: Any
+        self,
+        *,
+        on: Any = reactor,
+        egress: EgressSettings = _DIRECT,
+        limits: UpstreamLimits = _LIMITS,
+        **options: Any,
     ) -> Client:
         """Return a client; without options, of the fake registry over http. *on*: its reactor."""
         options.setdefault("host", self.registry.host)
@@ -152,21 +160,24 @@ class ClientTestCase(TestCase):
             guarded=host.guarded,
             egress=egress,
             connect_timeout=settings.connect_timeout,
+            user_agent=settings.user_agent or USER_AGENT,
         )
         metrics = _Outcomes(self.outcomes)
-        circuits = Circuits(host.host, on, lambda: 0.5, metrics)
-        session = Session(settings, host, http, on, circuits, RateLimit(on, metrics))
+        breakers = Breakers(host.host, on, lambda: 0.5, metrics)
+        reports = reports_of(settings, host, metrics)
+        limit = RateLimit(on, metrics)
+        session = Session(settings, host, http, on, breakers, limit, reports, limits=limits)
         within, idle = settings.response_timeout, settings.body_timeout
         client = Client(session, metrics, within, idle, on)
         self.clients.append(client)
         return client
 
     async def error(
-        self, question: Awaitable[Any], kind: type[RegistryError], host: str | None = None
+        self, request: Awaitable[Any], kind: type[RegistryError], host: str | None = None
     ) -> str:
-        """Return the message of the error that a question ends with; it names the host."""
+        """Return the message of the error that a request ends with; it names the host."""
         try:
-            answer = await question
+            answer = await request
         except RegistryError as error:
             self.assertIsInstance(error, kind)
             self.assertEqual(kind.status, error.status)
@@ -219,11 +230,11 @@ async def read(blob: HttpBlob) -> bytes:
     return data
 
 
-async def all_of(questions: list[Awaitable[Any]]) -> list[Any]:
-    """Ask questions at once and return their answers."""
-    asked = [Deferred.fromCoroutine(_answer(question)) for question in questions]
+async def all_of(requests: list[Awaitable[Any]]) -> list[Any]:
+    """Send requests at once and return their answers."""
+    asked = [Deferred.fromCoroutine(_answer(request)) for request in requests]
     return [await one for one in asked]
 
 
-async def _answer(question: Awaitable[Any]) -> Any:
-    return await question
+async def _answer(request: Awaitable[Any]) -> Any:
+    return await request

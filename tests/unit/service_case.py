@@ -39,6 +39,9 @@ class Pool:
         self.running = False
         return True
 
+    def replace(self, returned: Deferred[None]) -> None:
+        """There is no thread that could hang."""
+
     def __call__(self, call: Callable[..., Any], *args: object) -> Deferred[Any]:
         return execute(call, *args)
 

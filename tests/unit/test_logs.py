@@ -38,6 +38,7 @@ ENTRY = AccessEntry(
     agent="podman/4",
     namespace=None,
     outcome=None,
+    error=None,
 )
 
 
@@ -173,7 +174,8 @@ class Observing(SynchronousTestCase):
     def test_twisted(self) -> None:
         """Twisted's own chatter is left out; its warnings are not."""
         for level in ("debug", "info", "warn"):
-            self.assertEqual("warn error critical", self.levels(level, "twisted.web"))
+            for namespace in ("twisted.web", "log_legacy"):
+                self.assertEqual("warn error critical", self.levels(level, namespace))
         self.assertEqual("critical", self.levels("critical", "twisted.web"))
 
     def test_json(self) -> None:
@@ -231,9 +233,35 @@ class Access(SynchronousTestCase):
                 "agent": "podman/4",
                 "namespace": None,
                 "cache": None,
+                "error": None,
             },
             json.loads(self.stream.getvalue()),
         )
+
+    def test_text_of_the_cache(self) -> None:
+        """The outcome of the cache and the reason of an error follow, if there are any."""
+        log = AccessLog(self.stream, "text", self.clock)
+        log.write(evolve(ENTRY, outcome="hit"))
+        log.write(evolve(ENTRY, status=502, outcome="miss", error="UNAVAILABLE: broken"))
+        start = '2023-11-14T22:13:20.250Z info 10.0.0.1 "GET /v2/"'
+        self.assertEqual(
+            [
+                f'{start} 200 2 0.012 "podman/4" cache=hit',
+                f'{start} 502 2 0.012 "podman/4" cache=miss error="UNAVAILABLE: broken"',
+            ],
+            self.stream.getvalue().splitlines(),
+        )
+
+    @given(st.text())
+    def test_any_error(self, text: str) -> None:
+        """No reason of an error can end its line or its quotes, in any form."""
+        for form in ("text", "json", "combined"):
+            stream = StringIO()
+            AccessLog(stream, form, self.clock).write(evolve(ENTRY, error=text))
+            (line,) = stream.getvalue().splitlines()
+            quoted = line.partition(" error=")[2] if form != "json" else line
+            found = json.loads(quoted)
+            self.assertEqual(text, found["error"] if form == "json" else found)
 
     def test_json_of_the_cache(self) -> None:
         """Registry and cache have a field each."""

@@ -124,10 +124,8 @@ class Alerts(SynchronousTestCase):
     """The rules for a Prometheus outside of a cluster."""
 
     def test_as_in_the_chart(self) -> None:
-        """They are the chart's, but for the disk, and for the name of what is asked."""
-        theirs = chart_rules()
-        theirs.pop("OciRegistryVolumeFull")
-        expected = {name: e.replace("(pod, ", "(instance, ") for name, e in theirs.items()}
+        """They are the chart's, but for the name of what is asked."""
+        expected = {name: e.replace("by (pod", "by (instance") for name, e in chart_rules().items()}
         self.assertEqual(expected, page_rules())
 
     def test_explained(self) -> None:

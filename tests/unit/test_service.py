@@ -53,7 +53,7 @@ class Starting(ServiceTestCase):
                 page = connection.answers()[3].body
                 self.assertIn(b"oci_registry_client_connections 0.0", page)
             connection.leave()
-        self.assertIn("tcp:1235 only", self.events[-1])
+        self.assertEqual("info metrics are served on http://0.0.0.0:1235 only", self.events[-1])
 
     def test_serving(self) -> None:
         """A daemon that has started answers."""
@@ -98,7 +98,7 @@ class Starting(ServiceTestCase):
         self.makers = evolve(self.makers, manager=Manager)
         daemon = self.start()
         self.reactor.advance(0)
-        self.assertEqual([("READY=1", 1, "serving")], told)
+        self.assertEqual([("READY=1", 1, "oci-registry")], told)
         self.successResultOf(daemon.stopService())
         self.assertEqual([("STOPPING=1", 1, "stopping")], told[1:])
         self.successResultOf(self.start().stopService())

@@ -19,13 +19,15 @@ from oci_registry.pullthrough.records import RecordWriter
 from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.reload import Reloader
 from oci_registry.storage.drivers.memory import MemoryDriver
+from oci_registry.storage.guard import StoreLimits
 from oci_registry.upstream.connecting import Connector
 from oci_registry.upstream.table import UpstreamTable
 from oci_registry.web.client_watch import ClientWatch
-from oci_registry.web.root import READY_TIMEOUT
 from oci_registry.web.site import RegistrySite
 from tests.unit.service_case import SETTINGS, Pool, ServiceTestCase, Signal
 from tests.unit.web.support import Connection
+
+LOOKUP = StoreLimits().lookup
 
 
 class Reloading(ServiceTestCase):
@@ -69,15 +71,15 @@ class Reloading(ServiceTestCase):
     def test_broken_certificate(self) -> None:
         """A file whose certificates cannot be loaded changes nothing either."""
         made: list[str] = []
-        way_to = Connector._way_to
+        http_client = Connector._http_client
 
         def failing(connector: Connector, settings: Any, host: Any, shared: Any) -> Any:
             made.append(host.host)
             if host.host == "c.example":
                 raise ValueError("ca.pem holds no certificate")
-            return way_to(connector, settings, host, shared)
+            return http_client(connector, settings, host, shared)
 
-        self.patch(Connector, "_way_to", failing)
+        self.patch(Connector, "_http_client", failing)
         self.write("a.example", "b.example", "c.example")
         self.signals[0].react()
         self.assertEqual(["b.example", "c.example"], made)
@@ -135,7 +137,7 @@ class Stopping(ServiceTestCase):
         connection, stopped = self.stop_with_a_response_under_way()
         self.assertFalse(connection.transport.closed)
         self.assertNoResult(stopped)
-        self.reactor.advance(READY_TIMEOUT + 1)
+        self.reactor.advance(LOOKUP + 1)
         self.assertEqual(503, connection.answer().status)
         connection.leave()
         self.successResultOf(stopped)
@@ -143,20 +145,22 @@ class Stopping(ServiceTestCase):
 
     def test_grace(self) -> None:
         """A response that does not end is aborted after the grace period."""
-        settings = evolve(SETTINGS, shutdown_grace=READY_TIMEOUT - 1)
+        settings = evolve(SETTINGS, shutdown_grace=LOOKUP - 1)
         connection, stopped = self.stop_with_a_response_under_way(settings)
-        self.reactor.advance(READY_TIMEOUT - 2)
+        self.reactor.advance(LOOKUP - 2)
         self.assertFalse(connection.transport.aborted)
         self.reactor.advance(1)
         self.assertTrue(connection.transport.aborted)
         connection.leave()
+        # The check of the store hangs.
+        self.reactor.advance(StoreLimits().cleanup)
         self.successResultOf(stopped)
         self.assertFalse(any(pool.running for pool in self.pools))
 
     def stop_with_a_response_under_way(
         self, settings: Settings = SETTINGS
     ) -> tuple[Connection, Deferred[Any]]:
-        self.patch(MemoryDriver, "check", lambda _: Deferred())
+        self.patch(MemoryDriver, "check_reading", lambda _: Deferred())
         daemon = self.start(settings)
         connection = Connection(self.site())
         connection.ask("/readyz")

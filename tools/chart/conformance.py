@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tools import kube_schemas
 from tools.chart.gotools import (
+    GATEWAY_API,
     KUBECONFORM,
     KUBERNETES,
     PROMETHEUS_OPERATOR,
@@ -16,21 +17,25 @@ from tools.chart.gotools import (
     program,
 )
 
+_ROUTES = "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"
 _RESOURCES = "example/prometheus-operator-crd/monitoring.coreos.com_{}.yaml"
 
 
 def schemas() -> Path:
     """Return the directory with all schemas, which are made if need be."""
-    directory = cached(f"schemas-{KUBERNETES}-{PROMETHEUS_OPERATOR}")
+    directory = cached(f"schemas-{KUBERNETES}-{GATEWAY_API}-{PROMETHEUS_OPERATOR}")
     done = directory / "done"
     if not done.exists():
         source = module(KUBERNETES) / "api" / "openapi-spec" / "swagger.json"
         swagger = json.loads(source.read_text("utf-8"))
         kube_schemas.write(directory, kube_schemas.from_swagger(swagger))
         operator = module(PROMETHEUS_OPERATOR)
-        for resource in ("servicemonitors", "prometheusrules"):
-            text = (operator / _RESOURCES.format(resource)).read_text("utf-8")
-            documents = kube_schemas.read_documents(text)
+        for path in (
+            operator / _RESOURCES.format("servicemonitors"),
+            operator / _RESOURCES.format("prometheusrules"),
+            module(GATEWAY_API) / _ROUTES,
+        ):
+            documents = kube_schemas.read_documents(path.read_text("utf-8"))
             kube_schemas.write(directory, kube_schemas.from_resources(documents, swagger))
         done.touch()
     return directory

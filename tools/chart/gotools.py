@@ -12,6 +12,7 @@ from pathlib import Path
 HELM = "helm.sh/helm/v4/cmd/helm@v4.3.1"
 KUBECONFORM = "github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0"
 KUBERNETES = "k8s.io/kubernetes@v1.37.2"
+GATEWAY_API = "sigs.k8s.io/gateway-api@v1.3.0"
 PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
 
 CACHE = Path(sys.prefix) / "go"

@@ -58,6 +58,11 @@ def pods(documents: Objects) -> Iterator[Pod]:
             yield Pod(document, template["metadata"], template["spec"])
 
 
+def for_nodes(document: Object) -> bool:
+    """Whether an object is the workload that configures nodes, and not the cache's."""
+    return name(document).endswith("-node-setup")
+
+
 def of_kind(documents: Objects, *kinds: str) -> Iterator[Object]:
     """Give the objects of some kinds."""
     for document in documents:

@@ -6,7 +6,18 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tools.chart.objects import WORKLOADS, Object, Objects, Pod, kind, name, of_kind, place, pods
+from tools.chart.objects import (
+    WORKLOADS,
+    Object,
+    Objects,
+    Pod,
+    for_nodes,
+    kind,
+    name,
+    of_kind,
+    place,
+    pods,
+)
 
 STABLE = {"app.kubernetes.io/name", "app.kubernetes.io/instance"}
 """Labels whose values no upgrade changes: a workload's selector cannot be."""
@@ -20,7 +31,9 @@ def matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
 
 
 def _cache(documents: Objects) -> Pod:
-    (found,) = (pod for pod in pods(documents) if kind(pod.owner) in WORKLOADS)
+    (found,) = (
+        pod for pod in pods(documents) if kind(pod.owner) in WORKLOADS and not for_nodes(pod.owner)
+    )
     return found
 
 
@@ -50,14 +63,18 @@ def selectors(documents: Objects) -> Iterator[str]:
     for owner, selector in selected:
         if set(selector) != STABLE:
             yield f"{place(owner)}: selects by {sorted(selector)}"
-        if not matches(selector, cache.labels):
+        own, rest = cache, others
+        if kind(owner) in WORKLOADS and for_nodes(owner):
+            (own,) = (pod for pod in others if pod.owner is owner)
+            rest = [cache, *(pod for pod in others if pod is not own)]
+        if not matches(selector, own.labels):
             yield f"{place(owner)}: does not select the cache's pods"
-        if any(matches(selector, other.labels) for other in others):
+        if any(matches(selector, other.labels) for other in rest):
             yield f"{place(owner)}: selects other pods too"
 
 
 def service_ports(documents: Objects) -> Iterator[str]:
-    """Ports that are meant by name are there: of pods, of Services, of Ingresses, of monitors."""
+    """Ports that are meant are there: of pods, of Services, of monitors."""
     cache = _cache(documents)
     open_ports = {
         port["name"]
@@ -70,12 +87,6 @@ def service_ports(documents: Objects) -> Iterator[str]:
             target = port.get("targetPort", port["port"])
             if target not in open_ports:
                 yield f"{place(service)}: the pods have no port {target}"
-    for ingress in of_kind(documents, "Ingress"):
-        for rule in ingress["spec"]["rules"]:
-            for path in rule["http"]["paths"]:
-                backend = path["backend"]["service"]
-                if not _has_port(services.get(backend["name"]), backend["port"]["name"]):
-                    yield f"{place(ingress)}: nothing behind {path['path']}"
     for monitor in of_kind(documents, "ServiceMonitor"):
         spec = monitor["spec"]
         meant = [
@@ -91,6 +102,24 @@ def service_ports(documents: Objects) -> Iterator[str]:
             for port in rule.get("ports", ()):
                 if isinstance(port["port"], str) and port["port"] not in open_ports:
                     yield f"{place(policy)}: the pods have no port {port['port']}"
+
+
+def ways_in(documents: Objects) -> Iterator[str]:
+    """What leads to a Service, an Ingress or a route, leads to a port of it."""
+    services = {name(service): service for service in of_kind(documents, "Service")}
+    for ingress in of_kind(documents, "Ingress"):
+        for rule in ingress["spec"]["rules"]:
+            for path in rule["http"]["paths"]:
+                backend = path["backend"]["service"]
+                if not _has_port(services.get(backend["name"]), backend["port"]["name"]):
+                    yield f"{place(ingress)}: nothing behind {path['path']}"
+    for route in of_kind(documents, "HTTPRoute"):
+        for rule in route["spec"]["rules"]:
+            for backend in rule["backendRefs"]:
+                service = services.get(backend["name"])
+                there = service["spec"]["ports"] if service else ()
+                if backend["port"] not in [port["port"] for port in there]:
+                    yield f"{place(route)}: nothing behind port {backend['port']}"
 
 
 def _has_port(service: Object | None, port: str) -> bool:

@@ -26,6 +26,7 @@ RULES: tuple[Rule, ...] = (
     workloads.scaling,
     relations.selectors,
     relations.service_ports,
+    relations.ways_in,
     relations.service_types,
     relations.budgets,
     relations.references,

@@ -1,8 +1,9 @@
 """The pod security standard "restricted", which a namespace can demand of all its pods.
 
-https://kubernetes.io/docs/concepts/security/pod-security-standards/ has the rules.  Two things that it forbids
-are what a DaemonSet for node-local caches is made of, a port and a directory of the node; they are allowed
-there, and so is the init container that prepares such a directory.
+https://kubernetes.io/docs/concepts/security/pod-security-standards/ has the rules.  What it forbids and a
+DaemonSet on nodes is made of is allowed there: the network, a port and a directory of the node, the init
+container that prepares such a directory, and the containers that write the configuration of the node.  A test
+of a release may ask from the network of the node.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ _VOLUMES = {
     "secret",
 }
 _SECCOMP = {"RuntimeDefault", "Localhost"}
-_PREPARES = "prepare-host-path"
+# Containers of a DaemonSet that may be root, with the capabilities that they may have.
+_ROOT: Mapping[str, set[str]] = {"prepare-host-path": {"CHOWN"}, "setup": set(), "installed": set()}
+_LOCAL = {"127.0.0.1", "::1"}
 
 
 def restricted(documents: Objects) -> Iterator[str]:
@@ -41,10 +44,14 @@ def _on_nodes(pod: Pod) -> bool:
     return kind(pod.owner) == "DaemonSet"
 
 
+def _tests(pod: Pod) -> bool:
+    return (pod.metadata.get("annotations") or {}).get("helm.sh/hook") == "test"
+
+
 def _pod(pod: Pod) -> Iterator[str]:
     spec = pod.spec
     for key in ("hostNetwork", "hostPID", "hostIPC"):
-        if spec.get(key):
+        if spec.get(key) and not (key == "hostNetwork" and (_on_nodes(pod) or _tests(pod))):
             yield f"{key} is set"
     if spec.get("automountServiceAccountToken") is not False:
         yield "the token of the service account is mounted"
@@ -70,8 +77,8 @@ def _volumes(pod: Pod) -> Iterator[str]:
 def _container(pod: Pod, container: Mapping[str, Any]) -> Iterator[str]:
     context = container.get("securityContext", {})
     capabilities = context.get("capabilities", {})
-    prepares = _on_nodes(pod) and container["name"] == _PREPARES
-    if not prepares and (context.get("runAsNonRoot") is False or context.get("runAsUser") == 0):
+    root = _ROOT.get(container["name"]) if _on_nodes(pod) else None
+    if root is None and (context.get("runAsNonRoot") is False or context.get("runAsUser") == 0):
         yield "it runs as root"
     if context.get("privileged"):
         yield "it is privileged"
@@ -81,7 +88,7 @@ def _container(pod: Pod, container: Mapping[str, Any]) -> Iterator[str]:
         yield "its root is not read-only"
     if capabilities.get("drop") != ["ALL"]:
         yield "it keeps capabilities"
-    added = set(capabilities.get("add", ())) - ({"CHOWN"} if prepares else {"NET_BIND_SERVICE"})
+    added = set(capabilities.get("add", ())) - ({"NET_BIND_SERVICE"} if root is None else root)
     if added:
         yield f"it gets the capabilities {sorted(added)}"
     if context.get("seccompProfile", {}).get("type", "RuntimeDefault") not in _SECCOMP:
@@ -94,5 +101,7 @@ def _container(pod: Pod, container: Mapping[str, Any]) -> Iterator[str]:
     probes = [container.get(f"{each}Probe") or {} for each in ("startup", "liveness", "readiness")]
     for action in (*probes, *container.get("lifecycle", {}).values()):
         for each in ("httpGet", "tcpSocket"):
-            if "host" in action.get(each, {}):
+            host = action.get(each, {}).get("host")
+            # Where the network is the node's, its own address is the pod's.
+            if host is not None and not (pod.spec.get("hostNetwork") and host in _LOCAL):
                 yield "a probe is sent to another host"

@@ -18,6 +18,8 @@ _SUFFIXES = {
     **{each: Decimal(1000) ** power for power, each in enumerate("kMGTPE", 1)},
     **{f"{each}i": Decimal(1024) ** power for power, each in enumerate("KMGTPE", 1)},
 }
+# The variable with the URL of a Service, in a script.
+_LINK = re.compile(r"\$\{[A-Z0-9_]+_PORT[#}]")
 _PATH = re.compile(r"/[^:]*")
 
 
@@ -62,10 +64,11 @@ def volumes(documents: Objects) -> Iterator[str]:
 
 
 def environment(documents: Objects) -> Iterator[str]:
-    """Variables are set once, to a value or from somewhere, and services' own do not come in."""
+    """Variables are set once, to a value or from somewhere, and services' come in where they are read."""
     for pod in pods(documents):
-        if pod.spec.get("enableServiceLinks") is not False:
-            yield f"{place(pod.owner)}: the variables of other services are set"
+        read = any(_LINK.search(" ".join(each.get("command", ()))) for each in pod.containers)
+        if pod.spec.get("enableServiceLinks") is not read:
+            yield f"{place(pod.owner)}: the variables of services are set, or missing"
         for container in pod.containers:
             variables = container.get("env", ())
             for name, times in Counter(each["name"] for each in variables).items():

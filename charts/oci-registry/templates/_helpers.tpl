@@ -45,6 +45,12 @@ app.kubernetes.io/name: {{ printf "%s-test" (default .Chart.Name .Values.nameOve
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
+{{/* Another name again, for the pods that configure the nodes. */}}
+{{- define "oci-registry.nodeSetupLabels" -}}
+app.kubernetes.io/name: {{ printf "%s-node-setup" (default .Chart.Name .Values.nameOverride | trunc 52 | trimSuffix "-") | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end }}
+
 {{- define "oci-registry.image" -}}
 {{- $image := .Values.image -}}
 {{- if $image.digest -}}
@@ -102,7 +108,105 @@ resources:
 {{- if has "ReadWriteMany" .Values.persistence.accessModes }}true{{ end -}}
 {{- end }}
 
-{{/* The ports that hosts of the bucket and of registries name, and the usual ones, for the way out. */}}
+{{/* Whether the pods use the network of their node. */}}
+{{- define "oci-registry.hostNetwork" -}}
+{{- if and (eq .Values.kind "DaemonSet") .Values.daemonSet.hostNetwork }}true{{ end -}}
+{{- end }}
+
+{{/* Whether nothing but their node reaches the pods. */}}
+{{- define "oci-registry.nodeOnly" -}}
+{{- if and (include "oci-registry.hostNetwork" .) (regexMatch "^(127[.]|::1$)" (include "oci-registry.address" .)) }}true{{ end -}}
+{{- end }}
+
+{{/* Whether there is a Service for clients. */}}
+{{- define "oci-registry.service" -}}
+{{- if kindIs "invalid" .Values.service.enabled | ternary (include "oci-registry.hostNetwork" . | empty) .Values.service.enabled }}true{{ end -}}
+{{- end }}
+
+{{/* Whether Prometheus reaches the metrics at a port of their own. */}}
+{{- define "oci-registry.adminService" -}}
+{{- if .Values.adminListen.enabled -}}
+{{- if not (regexMatch "^(127[.]|::1$)" (include "oci-registry.adminAddress" .)) }}true{{ end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "oci-registry.address" -}}
+{{- $node := include "oci-registry.hostNetwork" . | empty | ternary "" .Values.daemonSet.hostIP -}}
+{{- default .Values.registry.listenAddress $node -}}
+{{- end }}
+
+{{- define "oci-registry.adminAddress" -}}
+{{- default (include "oci-registry.address" .) .Values.adminListen.address -}}
+{{- end }}
+
+{{- define "oci-registry.port" -}}
+{{- include "oci-registry.hostNetwork" . | empty | ternary .Values.containerPort .Values.daemonSet.hostPort | int -}}
+{{- end }}
+
+{{/* HOST:PORT, with brackets if it is an IPv6 address. */}}
+{{- define "oci-registry.authority" -}}
+{{- printf (contains ":" (first .) | ternary "[%s]:%s" "%s:%s") (first .) (last .) -}}
+{{- end }}
+
+{{/* Where the daemon listens for clients.  Behind the certificate there may be those of its issuers. */}}
+{{- define "oci-registry.listen" -}}
+{{- $address := include "oci-registry.address" . -}}
+{{- $port := include "oci-registry.port" . -}}
+{{- if .Values.tls.existingSecret -}}
+{{- $files := "/etc/oci-registry/tls" -}}
+{{- printf "ssl:%s:privateKey=%s/tls.key:certKey=%s/tls.crt:extraCertChain=%s/tls.crt:interface=%s" $port $files $files $files ($address | replace ":" "\\:") -}}
+{{- else -}}
+{{- include "oci-registry.authority" (list $address $port) -}}
+{{- end -}}
+{{- end }}
+
+{{/* A probe: by the scheme that is served, and at the address of the node if that is the only one. */}}
+{{- define "oci-registry.probe" -}}
+{{- $root := first . -}}
+{{- $probe := deepCopy (last .) -}}
+{{- if and $probe.httpGet (eq (toString $probe.httpGet.port) "http") -}}
+{{- if and $root.Values.tls.existingSecret (not $probe.httpGet.scheme) -}}
+{{- $_ := set $probe.httpGet "scheme" "HTTPS" -}}
+{{- end -}}
+{{- if include "oci-registry.nodeOnly" $root -}}
+{{- $_ := set $probe.httpGet "host" (include "oci-registry.address" $root) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $probe -}}
+{{- end }}
+
+{{/* The section of the Ingress for TLS.  An annotation that asks for a certificate asks for one for all hosts. */}}
+{{- define "oci-registry.ingressTLS" -}}
+{{- $ingress := .Values.ingress -}}
+{{- $asks := false -}}
+{{- range $key, $value := $ingress.annotations -}}
+{{- if or (and (eq $key "kubernetes.io/tls-acme") (eq $value "true")) (has $key (list "cert-manager.io/issuer" "cert-manager.io/cluster-issuer")) -}}
+{{- $asks = true -}}
+{{- end -}}
+{{- end -}}
+{{- if $ingress.tls -}}
+{{- toYaml $ingress.tls -}}
+{{- else if $asks -}}
+{{- toYaml (list (dict "secretName" (printf "%s-tls" (include "oci-registry.fullname" .)) "hosts" $ingress.hosts)) -}}
+{{- end -}}
+{{- end }}
+
+{{/* The URL by which the nodes reach the cache; nothing if it is not known before the release is installed. */}}
+{{- define "oci-registry.mirror" -}}
+{{- $scheme := .Values.tls.existingSecret | empty | ternary "http" "https" -}}
+{{- if .Values.nodeSetup.mirror -}}
+{{ .Values.nodeSetup.mirror }}
+{{- else if and (eq .Values.kind "DaemonSet") .Values.daemonSet.hostPort -}}
+{{- $scheme }}://{{ include "oci-registry.authority" (list (default "127.0.0.1" .Values.daemonSet.hostIP) (toString (int .Values.daemonSet.hostPort))) }}
+{{- else if .Values.ingress.enabled -}}
+{{- $host := first .Values.ingress.hosts -}}
+{{- $secure := false -}}
+{{- range include "oci-registry.ingressTLS" . | fromYamlArray }}{{ if has $host (default (list) .hosts) }}{{ $secure = true }}{{ end }}{{ end -}}
+{{- printf "%s://%s" ($secure | ternary "https" "http") $host -}}
+{{- end -}}
+{{- end }}
+
+{{/* The ports that hosts of the bucket, of registries and of proxies name, and the usual ones, for the way out. */}}
 {{- define "oci-registry.upstreamPorts" -}}
 {{- $ports := .Values.networkPolicy.egress.ports -}}
 {{- $hosts := list -}}
@@ -110,18 +214,23 @@ resources:
 {{- $hosts = append $hosts (.Values.registry.storage.s3.host | trimSuffix "/") -}}
 {{- end -}}
 {{- range .Values.registry.upstream.config.contents -}}
-{{- $hosts = append $hosts (default "" .host) -}}
+{{- $hosts = concat $hosts (list (default "" .host) (default "" .proxy | trimSuffix "/")) -}}
 {{- range .hosts -}}
 {{- if kindIs "string" . -}}
 {{- $hosts = append $hosts . -}}
 {{- else -}}
-{{- $hosts = append $hosts (default "" .host) -}}
+{{- $hosts = concat $hosts (list (default "" .host) (default "" .proxy | trimSuffix "/")) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range .Values.extraEnv -}}
+{{- if has (upper .name) (list "HTTPS_PROXY" "HTTP_PROXY" "ALL_PROXY") -}}
+{{- $hosts = append $hosts (default "" .value | trimSuffix "/") -}}
 {{- end -}}
 {{- end -}}
 {{- range $hosts -}}
-{{- with regexFind ":[0-9]+$" . -}}
-{{- $ports = append $ports (trimPrefix ":" . | int) -}}
+{{- with regexFind ":[0-9]+(/|$)" . -}}
+{{- $ports = append $ports (trimAll ":/" . | int) -}}
 {{- end -}}
 {{- end -}}
 {{- range uniq $ports }}

@@ -36,10 +36,13 @@ spec:
   securityContext:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- with .Values.priorityClassName }}
+  {{- with default ($daemons | ternary .Values.daemonSet.priorityClassName "") .Values.priorityClassName }}
   priorityClassName: {{ . | quote }}
   {{- end }}
-  {{- with .Values.dnsPolicy }}
+  {{- if include "oci-registry.hostNetwork" . }}
+  hostNetwork: true
+  {{- end }}
+  {{- with default (include "oci-registry.hostNetwork" . | empty | ternary "" "ClusterFirstWithHostNet") .Values.dnsPolicy }}
   dnsPolicy: {{ . }}
   {{- end }}
   {{- with .Values.dnsConfig }}
@@ -58,7 +61,7 @@ spec:
   affinity:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- with .Values.tolerations }}
+  {{- with default ($daemons | ternary .Values.daemonSet.tolerations list) .Values.tolerations }}
   tolerations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
@@ -124,7 +127,11 @@ spec:
         {{- end }}
       env:
         - name: LISTEN
-          value: {{ printf (contains ":" $registry.listenAddress | ternary "[%s]:%d" "%s:%d") $registry.listenAddress (int .Values.containerPort) | quote }}
+          value: {{ include "oci-registry.listen" . | quote }}
+        {{- if .Values.adminListen.enabled }}
+        - name: ADMIN_LISTEN
+          value: {{ include "oci-registry.authority" (list (include "oci-registry.adminAddress" .) (toString (int .Values.adminListen.port))) | quote }}
+        {{- end }}
         - name: DEFAULT_NAMESPACE
           value: {{ $registry.defaultNamespace | quote }}
         - name: UPSTREAMS
@@ -162,7 +169,7 @@ spec:
       {{- end }}
       ports:
         - name: http
-          containerPort: {{ .Values.containerPort }}
+          containerPort: {{ include "oci-registry.port" . }}
           protocol: TCP
           {{- if and $daemons .Values.daemonSet.hostPort }}
           hostPort: {{ .Values.daemonSet.hostPort }}
@@ -170,10 +177,15 @@ spec:
           hostIP: {{ . | quote }}
           {{- end }}
           {{- end }}
+        {{- if .Values.adminListen.enabled }}
+        - name: admin
+          containerPort: {{ .Values.adminListen.port }}
+          protocol: TCP
+        {{- end }}
       {{- range $probe := list "startupProbe" "livenessProbe" "readinessProbe" }}
       {{- with index $.Values $probe }}
       {{ $probe }}:
-        {{- toYaml . | nindent 8 }}
+        {{- include "oci-registry.probe" (list $ .) | nindent 8 }}
       {{- end }}
       {{- end }}
       {{- if .Values.preStopSleepSeconds }}
@@ -215,6 +227,11 @@ spec:
           mountPath: /etc/oci-registry/credentials
           readOnly: true
         {{- end }}
+        {{- if .Values.tls.existingSecret }}
+        - name: tls
+          mountPath: /etc/oci-registry/tls
+          readOnly: true
+        {{- end }}
         {{- with .Values.extraVolumeMounts }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -246,7 +263,8 @@ spec:
         type: DirectoryOrCreate
     {{- else if or $daemons (not .Values.persistence.enabled) }}
     - name: data
-      emptyDir: {}
+      {{- $limit := .Values.persistence.emptyDir.sizeLimit }}
+      emptyDir: {{ $limit | empty | ternary (dict) (dict "sizeLimit" $limit) | toJson }}
     {{- end }}
     {{- with include "oci-registry.upstreamSecret" . }}
     - name: upstream
@@ -265,6 +283,17 @@ spec:
         items:
           - key: {{ $registry.upstream.credentials.existingSecretKey | quote }}
             path: credentials.json
+    {{- end }}
+    {{- with .Values.tls.existingSecret }}
+    - name: tls
+      secret:
+        secretName: {{ . | quote }}
+        defaultMode: 0440
+        items:
+          - key: tls.crt
+            path: tls.crt
+          - key: tls.key
+            path: tls.key
     {{- end }}
     {{- with .Values.extraVolumes }}
     {{- toYaml . | nindent 4 }}

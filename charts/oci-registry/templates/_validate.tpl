@@ -39,4 +39,32 @@
 {{- if and (eq $storage.mode "s3") $storage.s3.redirect.enabled $values.registry.checkCacheDigest -}}
 {{- fail "registry.checkCacheDigest cannot be combined with registry.storage.s3.redirect.enabled: a client that is sent to the bucket gets bytes that are not verified" -}}
 {{- end -}}
+{{- $node := include "oci-registry.hostNetwork" . -}}
+{{- if and $node (not $values.daemonSet.hostPort) -}}
+{{- fail "daemonSet.hostNetwork needs daemonSet.hostPort: it is where the daemon listens on the node. Without a port of the node set daemonSet.hostNetwork false" -}}
+{{- end -}}
+{{- if and $node (lt (int $values.daemonSet.hostPort) 1024) -}}
+{{- fail "with daemonSet.hostNetwork the daemon, which is not root, cannot listen at daemonSet.hostPort below 1024: choose a higher one, or set daemonSet.hostNetwork false" -}}
+{{- end -}}
+{{- if and $node $values.networkPolicy.enabled -}}
+{{- fail "networkPolicy does not apply to pods on the network of their node: leave it out, or set daemonSet.hostNetwork false" -}}
+{{- end -}}
+{{- if and (include "oci-registry.nodeOnly" .) (include "oci-registry.service" .) -}}
+{{- fail (printf "service.enabled: no Service reaches pods that listen at %s of their node: leave it out, or set daemonSet.hostNetwork false" $values.daemonSet.hostIP) -}}
+{{- end -}}
+{{- if and (or $values.ingress.enabled $values.httpRoute.enabled) (not (include "oci-registry.service" .)) -}}
+{{- fail "ingress and httpRoute lead to the Service, and there is none: set service.enabled true" -}}
+{{- end -}}
+{{- if and $values.adminListen.enabled (eq (int $values.adminListen.port) (include "oci-registry.port" . | int)) -}}
+{{- fail (printf "adminListen.port and the port for clients are both %d: choose another adminListen.port" (int $values.adminListen.port)) -}}
+{{- end -}}
+{{- if and $values.metrics.serviceMonitor.enabled $values.adminListen.enabled (not (include "oci-registry.adminService" .)) -}}
+{{- fail (printf "metrics.serviceMonitor: Prometheus does not reach %s of each node: set adminListen.address, 0.0.0.0 for every address of the node" (include "oci-registry.adminAddress" .)) -}}
+{{- end -}}
+{{- if and $values.metrics.serviceMonitor.enabled (not $values.adminListen.enabled) (not (include "oci-registry.service" .)) -}}
+{{- fail "metrics.serviceMonitor needs a Service: set adminListen.enabled or service.enabled true" -}}
+{{- end -}}
+{{- if and $values.nodeSetup.enabled (not (include "oci-registry.mirror" .)) (or $values.tls.existingSecret (not (include "oci-registry.service" .))) -}}
+{{- fail "nodeSetup.mirror is required: the URL by which nodes reach the cache, with the name that its certificate has if there is one" -}}
+{{- end -}}
 {{- end }}

@@ -10,8 +10,9 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import TypeVar
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 
+from oci_registry.spec.errors import system_reason
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.streams.threads import RunInThread
 
@@ -35,9 +36,8 @@ def as_store_error(call: Callable[..., T], *args: object) -> T:
     try:
         return call(*args)
     except OSError as error:
-        raise StoreError(
-            f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
-        ) from error
+        where = f": {error.filename}" if error.filename else ""
+        raise StoreError(f"{system_reason(error)}{where}") from error
 
 
 def open_file(path: Path) -> tuple[int, os.stat_result] | None:
@@ -159,11 +159,6 @@ class Descriptor:
     def read(self, offset: int, length: int) -> Deferred[bytes]:
         """Read up to *length* bytes, off the reactor."""
         return self.hold(self._reads(as_store_error, os.pread, self.number, length, offset))
-
-    def read_soon(self, offset: int, length: int) -> Deferred[bytes]:
-        """Read from the page cache if possible, else in a thread."""
-        at_hand = self.read_now(offset, length)
-        return self.read(offset, length) if at_hand is None else succeed(at_hand)
 
     def hold(self, work: Deferred[T]) -> Deferred[T]:
         """Stay open until *work* is done, even if the result is cancelled."""

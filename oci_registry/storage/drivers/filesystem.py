@@ -40,6 +40,7 @@ from oci_registry.storage.interfaces import (
     IObjectWriter,
     IStoredObject,
     ObjectInfo,
+    Space,
     StoreError,
 )
 from oci_registry.storage.keys import check_key
@@ -185,6 +186,17 @@ class FilesystemDriver:
         finally:
             os.close(descriptor)
             os.unlink(path)
+
+    def space(self) -> Deferred[Space | None]:
+        return self.lanes.lookup(as_store_error, self._space)
+
+    def _space(self) -> Space:
+        found = self._root
+        # The root is made when something is stored; before that its parent tells.
+        while not found.exists() and found != found.parent:
+            found = found.parent
+        status = os.statvfs(found)
+        return Space(status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize)
 
     def _grow(self, name: str | None) -> tuple[str, int]:
         """Open and lock an empty file for writing, called *name* if that is free."""

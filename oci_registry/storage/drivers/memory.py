@@ -14,7 +14,9 @@ from oci_registry.storage.interfaces import (
     IObjectWriter,
     IStoredObject,
     ObjectInfo,
+    Space,
     StoreError,
+    StoreUnavailable,
 )
 from oci_registry.storage.keys import check_key
 
@@ -51,8 +53,15 @@ class _MemoryWriter:
             raise StoreError(self._driver.broken)
         self._data += data
 
+    def append_hangs(self, seconds: float, returned: Deferred[None]) -> StoreError:
+        self._failed = True
+        return StoreUnavailable(f"an append took longer than {seconds:g} s")
+
     def read(self, offset: int, length: int) -> Deferred[bytes]:
         return succeed(bytes(self._data[offset : offset + length]))
+
+    def read_now(self, offset: int, length: int) -> bytes | None:
+        return None
 
     def commit(self) -> Deferred[None]:
         if self._driver.broken is not None:
@@ -104,6 +113,9 @@ class MemoryDriver:
 
     def check_writing(self) -> Deferred[None]:
         return self.check()
+
+    def space(self) -> Deferred[Space | None]:
+        return succeed(None)
 
     def _find(self, key: str) -> tuple[bytes, ObjectInfo] | None:
         check_key(key)

@@ -11,7 +11,13 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from oci_registry.storage.drivers.files import Descriptor, as_store_error, sync, write_all
-from oci_registry.storage.interfaces import IObjectWriter, IStoredObject, ObjectInfo, StoreError
+from oci_registry.storage.interfaces import (
+    IObjectWriter,
+    IStoredObject,
+    ObjectInfo,
+    StoreError,
+    StoreUnavailable,
+)
 
 if TYPE_CHECKING:
     from oci_registry.storage.drivers.filesystem import FilesystemDriver
@@ -58,8 +64,17 @@ class FileWriter:
             self._failed = True
             raise
 
+    def append_hangs(self, seconds: float, returned: Deferred[None]) -> StoreError:
+        # Closed, the descriptor's number could become that of another file while the thread writes.
+        self._failed = True
+        self._descriptor.hold(returned)
+        return StoreUnavailable(f"writing {self._path} took longer than {seconds:g} s")
+
     def read(self, offset: int, length: int) -> Deferred[bytes]:
-        return self._descriptor.read_soon(offset, length)
+        return self._descriptor.read(offset, length)
+
+    def read_now(self, offset: int, length: int) -> bytes | None:
+        return self._descriptor.read_now(offset, length)
 
     def commit(self) -> Deferred[None]:
         committing = self._driver.lanes.commit(as_store_error, self._commit)

@@ -19,14 +19,13 @@ from oci_registry.spec.urls import Url
 from oci_registry.streams.flight import SingleFlight
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.failures import explain, too_late
+from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.schemes.realms import resolve_realm
 from oci_registry.upstream.schemes.recent import RecentTable
 from oci_registry.upstream.schemes.scopes import merge_scopes
 from oci_registry.upstream.schemes.token_server import TokenKey, TokenServers
 from oci_registry.upstream.schemes.tokens import Token
 
-TOKEN_TIMEOUT = 15.0
-"""Seconds that a token server has to answer, redirects included."""
 MAX_CHALLENGES = 8
 """The most Bearer challenges of one answer that are considered."""
 MAX_TOKENS = 1024
@@ -45,7 +44,7 @@ class KnownToken:
 class TokenSource:
     """The tokens of one upstream at *url* for one credential (None: anonymous).
 
-    *token_servers*: see `TokenServers`, as for *user_agent*.
+    *token_servers*: see `TokenServers`.
     """
 
     def __init__(
@@ -55,11 +54,12 @@ class TokenSource:
         credentials: Credentials | None,
         clock: IReactorTime,
         token_servers: tuple[str, ...] = (),
-        user_agent: str = "oci-registry",
+        limits: UpstreamLimits = UpstreamLimits(),  # noqa: B008 - frozen
     ) -> None:
         self._url = url
         self._clock = clock
-        self._servers = TokenServers(http, url, credentials, clock, token_servers, user_agent)
+        self._timeout = limits.token
+        self._servers = TokenServers(http, url, credentials, clock, token_servers)
         self._tokens: RecentTable[TokenKey, Token] = RecentTable(
             MAX_TOKENS, MAX_WEIGHT, lambda key, token: key.weight + len(token.value)
         )
@@ -132,7 +132,7 @@ class TokenSource:
         """Fetch a token, or fail in time: all waiting requests would hang with a stuck one."""
         fetched = Deferred.fromCoroutine(self._servers.fetch(key))
         try:
-            token = await fetched.addTimeout(TOKEN_TIMEOUT, self._clock, too_late)
+            token = await fetched.addTimeout(self._timeout, self._clock, too_late)
         except Exception as error:
             host, server = (Url.parse(url).authority for url in (self._url, key.realm))
             raise explain(error, f"{host}: its token server {server.lower()}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import NoReturn
 from urllib.parse import urlencode
 
@@ -17,6 +18,7 @@ from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.encoding import read_document
 from oci_registry.upstream.failures import (
     DEFAULT_RETRY_AFTER,
+    CredentialsRefused,
     RateLimited,
     WrongAnswer,
     header,
@@ -32,6 +34,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEP_METHOD = frozenset({307, 308})
 _MAX_ANSWER = 256 * 1024
 _MAX_PAUSES = 256
+_ACCEPTED_FOR = 3600.0
 _IDENTITY_TOKEN = "<token>"  # noqa: S105 - the name clients use for "the password is a refresh token"
 
 
@@ -63,7 +66,6 @@ class TokenServers:
         credentials: Credentials | None,
         clock: IReactorTime,
         allowed: tuple[str, ...],
-        user_agent: str,
     ) -> None:
         self._http = http
         self._url = url
@@ -71,7 +73,7 @@ class TokenServers:
         self._credentials = credentials
         self._clock = clock
         self._allowed = allowed
-        self._user_agent = user_agent
+        self._accepted_until = -inf
         self._paused: RecentTable[TokenKey, float] = RecentTable(
             _MAX_PAUSES, 256 * 1024, lambda key, _: key.weight
         )
@@ -91,6 +93,7 @@ class TokenServers:
             token = read_token(body, self._clock.seconds())
             if token is None:
                 raise WrongAnswer(f"the token server of upstream {self._host} sent no token")
+            self._accepted_until = self._clock.seconds() + _ACCEPTED_FOR
             return token
         abandon(response, self._clock)
         now = self._clock.seconds()
@@ -100,10 +103,22 @@ class TokenServers:
             self._paused.put(key, now + seconds)
             self._raise_limited(seconds)
         if code in (400, 401, 403, 404):
-            raise Denied(
-                f"the token server of upstream {self._host} refused the request (status {code})"
-            )
+            raise self._refused(key, code)
         raise BadGateway(f"the token server of upstream {self._host} answered {code}")
+
+    def _refused(self, key: TokenKey, code: int) -> Denied:
+        """Return the error for a refusal: of the credentials, or of what the token is for.
+
+        Some answer 403 to wrong credentials. A server that has given tokens for them in the last hour
+        does not mean these.
+        """
+        message = f"the token server of upstream {self._host} refused the request (status {code})"
+        if self._credentials is None or code == 404:
+            return Denied(message)
+        certain = code == 401 or self._clock.seconds() >= self._accepted_until
+        return CredentialsRefused(
+            message, self._credentials.username, key.realm, code, certain=certain
+        )
 
     def _check(self, realm: str) -> None:
         """Raise `Denied` unless the server at *realm* may see what we would show it."""
@@ -143,7 +158,7 @@ class TokenServers:
         headers = {}
         if credentials is not None:
             headers["Authorization"] = basic_authorization(credentials)
-        response = await self._send("GET", _with_query(key), headers)
+        response = await self._send(key, "GET", _with_query(key), headers)
         if response.code in (405, 501) and credentials is not None:
             abandon(response, self._clock)
             return await self._post(
@@ -166,15 +181,20 @@ class TokenServers:
         }
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         data = urlencode(form, errors="surrogateescape").encode("ascii")
-        return await self._send("POST", key.realm, headers, data)
+        return await self._send(key, "POST", key.realm, headers, data)
 
     async def _send(
-        self, method: str, url: str, headers: dict[str, str], data: bytes | None = None
+        self,
+        key: TokenKey,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        data: bytes | None = None,
     ) -> IResponse:
         """Send a request and go where it is redirected, with the credentials or not at all."""
-        headers = {"User-Agent": self._user_agent, **headers}
+        why = f"token for {key.scopes[0] if key.scopes else key.service}"
         for _ in range(MAX_REDIRECTS + 1):
-            response = await self._http.send(method, url, headers, data)
+            response = await self._http.send(method, url, headers, data, why=why)
             if response.code not in _REDIRECTS:
                 return response
             abandon(response, self._clock)

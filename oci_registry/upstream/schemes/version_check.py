@@ -1,7 +1,7 @@
 """The challenge of a registry to a request without credentials at ``/v2/`` (the API version check).
 
-Some challenge there alone: for whoever shows nothing a private repository does not exist, is
-forbidden, or is a page to log in.
+Some registries challenge there alone: to a request without credentials, a private repository does
+not exist, is forbidden, or is a page to log in.
 """
 
 from __future__ import annotations
@@ -29,12 +29,11 @@ _MAX_REDIRECTS = 3
 class VersionCheck:
     """The challenges at ``/v2/`` of the registry at *url* (scheme and authority), asked for once."""
 
-    def __init__(self, http: UpstreamHttp, url: str, clock: IReactorTime, user_agent: str) -> None:
+    def __init__(self, http: UpstreamHttp, url: str, clock: IReactorTime) -> None:
         self._http = http
         self._at = Url.parse(f"{url}/v2/")
         self._host = self._at.authority
         self._clock = clock
-        self._user_agent = user_agent
         self._found: tuple[Challenge, ...] = ()
         self._until: float | None = None
         self._asking: SingleFlight[None, tuple[Challenge, ...]] = SingleFlight()
@@ -60,7 +59,7 @@ class VersionCheck:
     async def _follow(self) -> tuple[Challenge, ...]:
         at = self._at
         for _ in range(_MAX_REDIRECTS + 1):
-            response = await self._http.send("GET", at.text, {"User-Agent": self._user_agent})
+            response = await self._http.send("GET", at.text, {}, why="how to authenticate")
             abandon(response, self._clock)
             if response.code == 429 or response.code >= 500:
                 raise refuse(response, self._host, NameUnknown, "/v2/", self._clock.seconds())

@@ -232,11 +232,10 @@ class Paths(S3TestCase):
         """It is below TMPDIR, else where big temporary files belong, else where others are."""
         name = "oci-registry-spool"
         self.assertEqual(default_spool({"TMPDIR": "/x/"}), f"/x/{name}")
-        self.patch(s3, "_BIG_TEMPORARY", str(self.directory))
-        self.assertEqual(default_spool({"TMPDIR": " "}), str(self.directory / name))
-        self.patch(s3, "_BIG_TEMPORARY", str(self.directory / "missing"))
+        big = str(self.directory)
+        self.assertEqual(default_spool({"TMPDIR": " "}, big), str(self.directory / name))
         self.patch(s3.tempfile, "gettempdir", lambda: "/elsewhere")
-        self.assertEqual(default_spool({}), f"/elsewhere/{name}")
+        self.assertEqual(default_spool({}, f"{big}/missing"), f"/elsewhere/{name}")
 
     def test_default_spool_of_others(self) -> None:
         """A directory of the default name is not used if others made it or can write to it."""

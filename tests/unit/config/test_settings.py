@@ -121,11 +121,11 @@ class Storages(SynchronousTestCase):
         for storage, text in (
             (FilesystemSettings("/cache"), "/cache"),
             (bucket, "bucket cache (AWS, eu-west-3)"),
-            (evolve(bucket, prefix="a/b"), "bucket cache (AWS, eu-west-3), below a/b"),
+            (evolve(bucket, prefix="a/b"), "bucket cache (AWS, eu-west-3), prefix a/b"),
             (evolve(bucket, endpoint="http://s3:9000"), "bucket cache at s3:9000"),
             (
                 evolve(bucket, endpoint="https://s3.example", prefix="a"),
-                "bucket cache at s3.example, below a",
+                "bucket cache at s3.example, prefix a",
             ),
         ):
             self.assertEqual(storage.description, text)

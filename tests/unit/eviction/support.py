@@ -14,6 +14,7 @@ from oci_registry.storage.keys import blob_key, manifest_key
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.referrers import KeptReferrers, ReferrersStore
 from oci_registry.storage.tags import TagRecord, TagStore
+from oci_registry.storage.totals import StoredTotals
 from oci_registry.storage.usage import Usage
 from oci_registry.streams.parsing import ManifestReader
 from tests.support.streams import run_at_once
@@ -34,6 +35,8 @@ def descriptor(data: bytes, media_type: str) -> dict[str, object]:
 class SweepTestCase(StoreTestCase):
     """A store with three registries: two have lifetimes of their own."""
 
+    batch = 500
+
     def setUp(self) -> None:
         super().setUp()
         self.downloading: set[Digest] = set()
@@ -43,8 +46,13 @@ class SweepTestCase(StoreTestCase):
     def restart(self, by_host: dict[str, float] | None = None, otherwise: float = 14 * DAY) -> None:
         """Make everything anew that is not on the medium."""
         self.usage = Usage(self.driver, self.clock)
-        self.blobs = BlobStore(self.driver, self.usage, run_at_once, check_always=False)
-        self.manifests = ManifestStore(self.driver, self.usage, ManifestReader(run_at_once))
+        self.totals = StoredTotals()
+        self.blobs = BlobStore(
+            self.driver, self.usage, run_at_once, self.totals, check_always=False
+        )
+        self.manifests = ManifestStore(
+            self.driver, self.usage, ManifestReader(run_at_once), self.totals
+        )
         self.tags = TagStore(self.driver)
         self.referrers = ReferrersStore(self.driver, self.usage)
         self.sweep = Sweep(
@@ -57,12 +65,14 @@ class SweepTestCase(StoreTestCase):
             self.downloading.__contains__,
             self.clock.seconds,
             self.metrics,
+            self.totals,
+            batch=self.batch,
         )
 
     def blob(self, data: bytes) -> bytes:
         """Store a blob."""
         self.driver.place(blob_key(Digest.of(data)), data, sealed=True)
-        self.blobs.committed(Digest.of(data))
+        self.blobs.committed(Digest.of(data), len(data))
         return data
 
     def manifest(

@@ -7,7 +7,6 @@ from unittest.mock import patch
 
 from twisted.internet.defer import Deferred
 
-from oci_registry.eviction import sweep
 from oci_registry.eviction.sweep import Swept
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest
@@ -64,6 +63,8 @@ class Blobs(SweepTestCase):
 
     def test_used_during_the_sweep(self) -> None:
         """A blob that comes into use after the sweep has listed it stays."""
+        self.batch = 1
+        self.restart()
         self.blob(b"data")
         self.blob(b"other")
         self.clock.advance(30 * DAY)
@@ -75,7 +76,6 @@ class Blobs(SweepTestCase):
                     self.open(data).close()
             return real(key)
 
-        self.patch(sweep, "BATCH", 1)
         with patch.object(self.driver, "delete", use_the_other):
             self.assertEqual(self.swept().blobs, 1)
         self.assertEqual(len(self.listed(self.blobs.list())), 1)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
+from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.metrics import Metrics
@@ -14,12 +15,14 @@ from oci_registry.pullthrough.blobs import BlobCache
 from oci_registry.pullthrough.far import FarLimits
 from oci_registry.pullthrough.known import KnownManifests
 from oci_registry.pullthrough.manifests import ManifestCache
+from oci_registry.pullthrough.progress import DownloadLog
 from oci_registry.pullthrough.records import RecordWriter
 from oci_registry.pullthrough.referrers import ReferrersLists
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.store_health import StoreHealth
 from oci_registry.pullthrough.transfer import TransferLimits
 from oci_registry.pullthrough.transfers import Transfers
+from oci_registry.repeats import RepeatLog
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.drivers.memory import MemoryDriver
 from oci_registry.storage.manifests import ManifestStore
@@ -52,6 +55,8 @@ class CacheTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(NOW)
         self.driver = MemoryDriver(self.clock)
+        self.reporting = Clock()
+        self.repeats = RepeatLog(Logger("oci_registry.upstream"), self.reporting)
         self.metrics = Metrics()
         self.upstream = FakeUpstream()
         self.target = Target(self.upstream, "library/app")
@@ -73,6 +78,7 @@ class CacheTestCase(SynchronousTestCase):
             self.health,
             self.sizes,
             self.metrics,
+            DownloadLog(self.reporting, self.repeats),
             self.transfer_limits,
         )
         self.blobs = BlobCache(
@@ -87,7 +93,7 @@ class CacheTestCase(SynchronousTestCase):
         known = KnownManifests(
             self.manifest_store, self.tag_store, self.writer, self.clock, self.health
         )
-        self.manifests = ManifestCache(known, self.sizes, self.clock, self.metrics)
+        self.manifests = ManifestCache(known, self.sizes, self.clock, self.metrics, self.repeats)
         self.referrers = ReferrersLists(
             self.referrers_store, self.manifest_store, self.writer, self.clock, self.health
         )

@@ -6,6 +6,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.logger import LogEvent, globalLogPublisher
 
 from oci_registry.pullthrough.manifests import MAX_BACKGROUND, REVALIDATION_TIMEOUT, StaleReason
+from oci_registry.repeats import INTERVAL
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway, Denied, GatewayTimeout, ManifestUnknown
 from oci_registry.spec.reference import Tag
@@ -120,13 +121,15 @@ class Failed(BackgroundTestCase):
     """What upstream says in the background is as good as what it says to somebody who waits."""
 
     def test_down(self) -> None:
-        """A failure is logged once for each question, and the tag served at once while it may be."""
+        """A failure is logged, then counted, and the tag served at once while it may be."""
         self.upstream.error = BadGateway("it is down")
+        said = "example.com/library/app:latest is served stale: it is down"
         for failures in (1, 2):
             self.served_at_once()
-            said = "example.com/library/app:latest is served stale: it is down"
-            self.assertEqual([said] * failures, self.log)
+            self.assertEqual([said], self.log)
             self.assertEqual(failures, self.counted("oci_registry_errors_total", kind="stale"))
+        self.reporting.advance(INTERVAL)
+        self.assertEqual([f"{said} (1 more in the last minute)"], self.log[1:])
         self.clock.advance(MINUTE)
         self.assertIs(StaleReason.UNREACHABLE, self.get().stale_reason)
 

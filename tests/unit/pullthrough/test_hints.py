@@ -154,9 +154,12 @@ class UpstreamDoesNotSay(HintTestCase):
         """A client that leaves meanwhile leaves nothing behind."""
         self.stated(SIZE)
         opening = self.begin()
+        blob = self.transfers.running(self.target, self.digest)
+        assert blob is not None
+        self.assertEqual(1, blob.followers)
         opening.cancel()
         self.failureResultOf(opening)
-        self.assertEqual(0, self.upstream.bodies[0]._consumer.followers)  # type: ignore[union-attr]
+        self.assertEqual(0, blob.followers)
         self.clock.advance(1)
         self.assertEqual([], self.clock.getDelayedCalls())
 

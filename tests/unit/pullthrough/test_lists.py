@@ -49,7 +49,7 @@ class Tags(ListsTestCase):
 
     def test_none_wanted(self) -> None:
         """A page of no tags needs no upstream, and has no next."""
-        self.assertEqual(ServedPage(Page((), None), False), self.tags(0))
+        self.assertEqual(ServedPage(Page((), None), False, False), self.tags(0))
         self.assertEqual([], self.upstream.asked)
 
     def test_from_the_store(self) -> None:

@@ -197,7 +197,7 @@ class Writing(CommandTestCase):
         """Files are where they would be if the directory were the root, as they are printed."""
         printed, _ = self.run_command("containerd", *MIRROR)
         out, _ = self.write("containerd")
-        files = sorted(path for path in self.root.rglob("*") if path.is_file())
+        files = sorted(path for path in (self.root / "etc").rglob("*") if path.is_file())
         self.assertEqual(sorted(out.splitlines()), [f"{path}: written" for path in files])
         self.assertEqual(len(files), 2)
         for path in files:
@@ -238,6 +238,49 @@ class Writing(CommandTestCase):
         out, lines = self.write("containerd", status=1)
         self.assertEqual(out, f"{folder}/_default/hosts.toml: written\n")
         self.assertEqual(lines[-1], f"{folder}/docker.io/hosts.toml: Not a directory")
+
+
+class Removing(CommandTestCase):
+    """With --remove."""
+
+    def test_removed(self) -> None:
+        """What --write has written is removed, and what was there before is restored."""
+        path = self.root / "etc/containerd/certs.d/docker.io/hosts.toml"
+        path.parent.mkdir(parents=True)
+        path.write_text("theirs")
+        self.run_command("containerd", *MIRROR, "--write", str(self.root))
+        out, notes = self.run_command("containerd", "--remove", str(self.root))
+        self.assertIn(f"{path}: restored from hosts.toml.bak-", out)
+        self.assertIn("_default/hosts.toml: removed\n", out)
+        self.assertEqual([], notes)
+        self.assertEqual("theirs", path.read_text())
+        self.assertEqual([path], [each for each in self.root.rglob("*") if each.is_file()])
+
+    def test_nothing(self) -> None:
+        """Where nothing was written, nothing is removed, which is no problem."""
+        out, _ = self.run_command("k3s", "--remove", str(self.root))
+        self.assertEqual("there is nothing to remove\n", out)
+
+    def test_alone(self) -> None:
+        """It takes a client and no other option."""
+        self.assertEqual(
+            [f"--remove: takes a client and no other option: {' '.join(map(ascii, MIRROR))}"],
+            self.problems("k3s", "--remove", str(self.root), *MIRROR),
+        )
+        self.assertIn("the client: is missing", self.problems("--remove", str(self.root))[0])
+        self.assertIn("'k4s' is not known", self.problems("k4s", f"--remove={self.root}")[0])
+        self.assertIn("expected one argument", self.problems("k3s", "--remove")[0])
+        self.assertEqual(["--remove: is empty"], self.problems("k3s", "--remove", ""))
+
+    def test_cannot(self) -> None:
+        """A file that cannot be removed is named, with status 1."""
+        path = self.root / "var/lib/oci-registry-setup/k3s.json"
+        path.parent.mkdir(parents=True)
+        path.write_text("[]")
+        self.assertEqual(
+            [f"{path}: is not a record of what setup has written"],
+            self.problems("k3s", "--remove", str(self.root)),
+        )
 
 
 class Dispatching(CommandTestCase):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from unittest.mock import patch
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.spec import elements
-from oci_registry.spec.elements import SMALL, ArrayReader
+from oci_registry.spec.elements import ArrayLimits, ArrayReader
+
+LIMITS = ArrayLimits()
+SMALL = LIMITS.small
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(
     ["tags", "]", "[", '"', "\\", '",', '\\",', "}{", "mediaType", "a" * 40]
@@ -23,16 +24,15 @@ VALUES = st.recursive(
 )
 
 
-def read(body: bytes, key: str = "tags") -> tuple[ArrayReader, int]:
+def read(body: bytes, key: str = "tags", limits: ArrayLimits = LIMITS) -> tuple[ArrayReader, int]:
     """Return a reader that has read all, and the number of its steps."""
-    reader = ArrayReader(body, key)
+    reader = ArrayReader(body, key, limits)
     return reader, sum(1 for _ in reader.steps())
 
 
 def in_steps(body: bytes, key: str = "tags", window: int = 16) -> ArrayReader:
     """Return a reader that has read all as if it were large."""
-    with patch.object(elements, "SMALL", -1), patch.object(elements, "WINDOW", window):
-        return read(body, key)[0]
+    return read(body, key, ArrayLimits(small=-1, window=window))[0]
 
 
 class Same(SynchronousTestCase):
@@ -105,13 +105,12 @@ class Large(SynchronousTestCase):
 
     def test_floods(self) -> None:
         """Elements, brackets and strings are bounded, however small each of them is."""
-        self.patch(elements, "MAX_ELEMENTS", 20_000)
-        self.patch(elements, "MAX_TOKENS", 40_000)
+        limits = ArrayLimits(elements=20_000, tokens=40_000)
         for body in (
             b'{"tags": [' + b'"",' * 30_000 + b'""]}',
             b'{"tags": [' + b'"", ' * 21_000 + b'""]}',
             b'{"tags": [' + b"{}," * 30_000 + b"{}]}",
             b'{"x": [' + b"[]," * 50_000 + b'[]], "tags": []}',
-            b'{"tags": ["' + b"x" * (elements.MAX_STRING + SMALL) + b'"]}',
+            b'{"tags": ["' + b"x" * (LIMITS.string + SMALL) + b'"]}',
         ):
-            self.assertRaises(ValueError, read, body)
+            self.assertRaises(ValueError, read, body, "tags", limits)

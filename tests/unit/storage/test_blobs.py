@@ -8,8 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.logger import capturedLogs
 
 from oci_registry.spec.digest import Digest, Verifier
-from oci_registry.storage import blobs
-from oci_registry.storage.blobs import BlobStore, StoredBlob
+from oci_registry.storage.blobs import BlobStore, BlobStoreLimits, StoredBlob
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.keys import blob_key
 from tests.support.streams import ManualThread, Reader, run_at_once
@@ -45,7 +44,7 @@ class BlobsTestCase(StoreTestCase):
         writer = self.result(self.store.create(digest))
         writer.append(data)
         self.successResultOf(writer.commit())
-        self.store.committed(digest)
+        self.store.committed(digest, 0)
         return digest
 
     def read(self, blob: StoredBlob | None) -> bytes | None:
@@ -137,10 +136,11 @@ class Serving(BlobsTestCase):
 
     def test_large(self) -> None:
         """A large blob is hashed piece by piece."""
-        self.patch(blobs, "_VERIFIED_AT_ONCE", 1000)
         self.driver.place(KEY, DATA, sealed=False)
         thread = ManualThread()
-        opening = Deferred.fromCoroutine(self.make(thread=thread).open(DIGEST))
+        limits = BlobStoreLimits(hashed_at_once=1000)
+        store = BlobStore(self.driver, self.usage, thread, limits=limits, check_always=False)
+        opening = Deferred.fromCoroutine(store.open(DIGEST))
         pieces = 0
         while thread.step():
             pieces += 1

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from oci_registry.storage import usage
-from oci_registry.storage.usage import GRANULARITY
+from oci_registry.storage.usage import GRANULARITY, Usage
 from tests.unit.storage.support import NOW, StoreTestCase
 
 
@@ -68,7 +67,7 @@ class UsageTests(StoreTestCase):
 
     def test_bounded(self) -> None:
         """No more than so many uses are remembered, noted or inherited; the oldest go first."""
-        self.patch(usage, "_REMEMBERED", 3)
+        self.usage = Usage(self.driver, self.clock, remembered=3)
         for number in range(5):
             self.usage.used(str(number))
         known = [n for n in range(5) if self.usage.last(str(n), 0.0)]

@@ -26,7 +26,10 @@ class Batching(SynchronousTestCase):
         self.hold: Deferred[None] | None = None
         recorder = Recorder(Digest.of(b""), None, None)
         self.batches = Batches(
-            recorder.record, self.thread, self.clock, self.accept, self.rests.append
+            lambda chunks: self.thread(recorder.record, chunks),
+            self.clock,
+            self.accept,
+            self.rests.append,
         )
 
     async def accept(self, batch: Batch) -> None:

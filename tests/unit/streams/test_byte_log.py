@@ -51,7 +51,7 @@ class Bytes(SynchronousTestCase):
         self.add(148)
         self.assertEqual((145, 145), (log.visible_to(None), log.visible_to(20)))
         self.add(2)
-        log.withheld = True
+        log.wrong = ValueError("another digest")
         self.assertEqual(0, log.visible_to(None))
         log.verify()
         self.assertEqual((150, 150), (log.visible_to(None), log.size))

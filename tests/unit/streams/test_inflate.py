@@ -21,10 +21,11 @@ from oci_registry.streams.inflate import (
     GZIP,
     PIECE,
     SLICE,
+    BodyDecoder,
     Inflater,
-    InflatingPump,
     looks_encoded,
 )
+from oci_registry.streams.inflating_pump import InflatingPump
 from tests.support.patterns import pattern
 from tests.support.streams import FakeConsumer
 from tests.unit.streams.test_body import BodyTestCase
@@ -155,16 +156,9 @@ class Pumping(BodyTestCase):
         self.reader = Reader()
         expected = len(encoded) if length is None else length
         response = self.respond(f"Content-Length: {expected}")
-        self.inflating = InflatingPump(
-            self.reader,
-            self.clock,
-            IDLE,
-            expected,
-            coding,
-            inflate=inflate,
-            limit=limit,
-        )
-        done: Deferred[int] = self.inflating.run(response)
+        self.decoder = BodyDecoder(coding, inflate=inflate, limit=limit)
+        pump = InflatingPump(self.reader, self.clock, IDLE, expected, self.decoder)
+        done: Deferred[int] = pump.run(response)
         for start in range(0, len(encoded), 50_000):
             self.receive(encoded[start : start + 50_000])
         return done
@@ -182,7 +176,7 @@ class Pumping(BodyTestCase):
         self.assertEqual(len(data), self.successResultOf(done))
         self.assertTrue(self.reader.data == data)
         self.assertIsNone(self.reader.producer)
-        self.assertIs(inflated, self.inflating.inflating)
+        self.assertIs(inflated, self.decoder.inflating)
         self.assertEqual([], self.calls())
 
     def fails(self, done: Deferred[int], kind: type[BodyError]) -> str:

@@ -7,6 +7,7 @@ from queue import SimpleQueue
 from threading import Event, current_thread
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.streams.threads import Workers
@@ -52,6 +53,34 @@ class WorkersTests(SynchronousTestCase):
         self.assertNoResult(result)
         call()
         self.assertEqual(self.successResultOf(result), 8)
+
+    def test_replaced(self) -> None:
+        """A thread that hangs is replaced, also for a call that waits already, until it returns."""
+        gate, done = Event(), SimpleQueue[int]()
+        self.addCleanup(gate.set)
+        for _ in range(2):
+            self.workers(gate.wait, 30)
+        self.workers(done.put, 1)
+        returned: Deferred[None] = Deferred()
+        self.workers.replace(returned)
+        self.assertEqual(1, done.get(timeout=10))
+        self.workers(done.put, 2)
+        self.assertEqual(2, done.get(timeout=10))
+        returned.callback(None)
+        self.assertEqual(2, self.workers._pool.max)
+
+    def test_not_without_end(self) -> None:
+        """No more than so many threads are replaced at the same time."""
+        workers = Workers(self.reactor, "others", 2, replaced=3)
+        workers.start()
+        self.addCleanup(workers.stop)
+        hanging: list[Deferred[None]] = [Deferred() for _ in range(5)]
+        for one in hanging:
+            workers.replace(one)
+        self.assertEqual(5, workers._pool.max)
+        for one in hanging:
+            one.callback(None)
+        self.assertEqual(2, workers._pool.max)
 
     def test_bounded(self) -> None:
         """No more calls are made at once than there are threads; the others wait in order."""

@@ -20,6 +20,10 @@ ROW = re.compile(r"\| `([^`]+)` \| (.+?) \| (.+) \|")
 FOREIGN = {
     "livenessProbe",
     "metrics.dashboard.labels",
+    "nodeSetup.nodeSelector",
+    "nodeSetup.resources",
+    "nodeSetup.securityContext",
+    "nodeSetup.updateStrategy",
     "podSecurityContext",
     "readinessProbe",
     "resources",
@@ -106,6 +110,7 @@ class Watching(SynchronousTestCase):
         host = metrics.host("docker.io", "registry-1.docker.io")
         host.answered("ok")
         host.available(True)
+        host.credentials_refused()
         host.budget(100, 99)
         metrics.error("stale")
         metrics.store_failing.labels("read")

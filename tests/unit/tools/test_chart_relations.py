@@ -28,6 +28,22 @@ class Selectors(ReleaseTestCase):
             "NetworkPolicy cache: does not select",
         )
 
+    def test_nodes(self) -> None:
+        """What configures the nodes selects its own pods, and the cache's Service does not."""
+        nodes = deepcopy(self.deployment)
+        nodes["kind"] = "DaemonSet"
+        nodes["metadata"]["name"] = "cache-node-setup"
+        del nodes["spec"]["replicas"], nodes["spec"]["strategy"]
+        labels = {**STABLE, "app.kubernetes.io/name": "nodes"}
+        nodes["spec"]["selector"]["matchLabels"] = labels
+        nodes["spec"]["template"]["metadata"]["labels"] = labels
+        self.documents.append(nodes)
+        self.found()
+        nodes["spec"]["selector"]["matchLabels"] = STABLE
+        self.found(
+            "DaemonSet cache-node-setup: does not", "DaemonSet cache-node-setup: selects other"
+        )
+
     def test_everybody(self) -> None:
         """A pod that is no cache is not selected."""
         test = deepcopy(self.deployment)
@@ -61,6 +77,16 @@ class Ports(ReleaseTestCase):
         self.found()
         backend["service"]["port"] = {"name": "web"}
         self.found("nothing behind /")
+
+    def test_route(self) -> None:
+        """A route leads to a port of a Service."""
+        backend = {"name": "cache", "port": 80}
+        self.add("HTTPRoute", rules=[{"backendRefs": [backend]}])
+        self.found()
+        backend["port"] = 81
+        self.found("nothing behind port 81")
+        backend["name"] = "other"
+        self.found("nothing behind port 81")
 
     def test_monitor(self) -> None:
         """A monitor finds each pod once, by one Service."""

@@ -69,6 +69,18 @@ class Security(ReleaseTestCase):
         self.deployment["kind"] = "Deployment"
         self.found("the volume data is a hostPath", "it takes the port 5000 of the node")
 
+    def test_network_of_the_node(self) -> None:
+        """A DaemonSet may use the network of its node, and is probed there."""
+        self.on_nodes()
+        self.pod["hostNetwork"] = True
+        self.container["readinessProbe"]["httpGet"]["host"] = "127.0.0.1"
+        self.found()
+        self.container["readinessProbe"]["httpGet"]["host"] = "192.0.2.1"
+        self.found("a probe is sent to another host")
+        self.pod["hostNetwork"] = False
+        self.container["readinessProbe"]["httpGet"]["host"] = "127.0.0.1"
+        self.found("a probe is sent to another host")
+
     def test_prepares(self) -> None:
         """What prepares a directory of the node may be root, with one capability."""
         self.on_nodes()

@@ -73,7 +73,16 @@ class Workloads(ReleaseTestCase):
             {"name": "TWICE", "value": "b"},
             {"name": "NOTHING"},
         ]
-        self.found("of other services", "TWICE is set 2 times", "NOTHING has no value")
+        self.found(
+            "the variables of services are set", "TWICE is set 2 times", "NOTHING has no value"
+        )
+
+    def test_variables_of_services(self) -> None:
+        """The variables of services are there for a script that reads one."""
+        self.container["command"] = ["sh", "-c", "echo ${CACHE_PORT#tcp://}"]
+        self.found("the variables of services are set, or missing")
+        self.pod["enableServiceLinks"] = True
+        self.found()
 
     def test_ending(self) -> None:
         """There is time to sleep and to let responses finish, and some to spare."""

@@ -8,20 +8,23 @@ from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.config.settings import HostSettings, UpstreamSettings
+from oci_registry.config.settings import Credentials, HostSettings, UpstreamSettings
 from oci_registry.metrics import Metrics
+from oci_registry.repeats import RepeatLog
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RegistryError
 from oci_registry.spec.reference import Tag
 from oci_registry.streams.parsing import ManifestReader
-from oci_registry.upstream.circuits import Circuits
+from oci_registry.upstream.breakers import Breakers
 from oci_registry.upstream.group import HostGroup
 from oci_registry.upstream.host import Host
-from oci_registry.upstream.limits import RateLimit
-from oci_registry.upstream.questions import Kind, Question
+from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.registry import RemoteRegistry
+from oci_registry.upstream.reports import HostReports
+from oci_registry.upstream.requests import ApiRequest, Kind
 from oci_registry.upstream.session import Session
 from tests.support.fake_http import Answer, FakeHttp, FakeResponse, Sent
 from tests.support.streams import run_at_once
@@ -32,8 +35,8 @@ A, B = "a.example", "b.example"
 LATEST = Tag("latest")
 
 
-A_TAG = Question(Kind.MANIFEST, APP, "latest")
-"""What `QuestionsTestCase.ask` asks."""
+A_TAG = ApiRequest(Kind.MANIFEST, APP, "latest")
+"""What `RequestsTestCase.ask` asks."""
 OTHER = "library/other"
 
 
@@ -46,10 +49,13 @@ class HostsTestCase(SynchronousTestCase):
     """An upstream at `A` and `B`, each of which answers with what `answers` makes of a request."""
 
     names: tuple[str, ...] = (A, B)
+    credentials: Credentials | None = None
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(NOW)
+        self.reporting = Clock()
+        self.repeats = RepeatLog(Logger("oci_registry.upstream"), self.reporting)
         self.metrics = Metrics(["example.com"])
         self.answers: dict[str, Callable[[Sent], Answer]] = {}
         self.asked: list[tuple[str, Sent]] = []
@@ -57,8 +63,10 @@ class HostsTestCase(SynchronousTestCase):
 
     def connect(self, **settings: Any) -> None:
         """Make the upstream (again), with other *settings*."""
-        hosts = tuple(HostSettings(name) for name in self.names)
-        self.settings = UpstreamSettings("example.com", hosts, **settings)
+        hosts = tuple(HostSettings(name, credentials=self.credentials) for name in self.names)
+        self.settings = UpstreamSettings(
+            settings.pop("namespace", "example.com"), hosts, **settings
+        )
         self.group = HostGroup(
             [self._host(host) for host in hosts],
             self.settings.response_timeout,
@@ -75,15 +83,16 @@ class HostsTestCase(SynchronousTestCase):
         metrics = self.metrics.host("example.com", settings.host)
         http = FakeHttp(answer).as_http
         alternatives = len(self.names) > 1
-        circuits = Circuits(settings.host, self.clock, half, metrics, alternatives=alternatives)
+        breakers = Breakers(settings.host, self.clock, half, metrics, alternatives=alternatives)
         limit = RateLimit(self.clock, metrics)
-        session = Session(self.settings, settings, http, self.clock, circuits, limit)
+        reports = HostReports(self.settings, settings, self.repeats, metrics)
+        session = Session(self.settings, settings, http, self.clock, breakers, limit, reports)
         connections = self.settings.max_connections
-        return Host(session, circuits, limit, connections, self.settings.body_timeout, metrics)
+        return Host(session, breakers, limit, connections, self.settings.body_timeout, metrics)
 
-    def wait(self, question: Question, host: int = 0) -> float:
+    def wait(self, request: ApiRequest, host: int = 0) -> float:
         """Return the seconds until a host may be asked."""
-        return self.group.hosts[host].circuits.wait(question.kind, question)
+        return self.group.hosts[host].breakers.wait(request.kind, request)
 
     def answer(self, host: str, answer: Answer | Callable[[Sent], Answer]) -> None:
         """Let a host answer, always with the same or with what *answer* makes of the request."""
@@ -93,17 +102,17 @@ class HostsTestCase(SynchronousTestCase):
         """Return how often a host was asked."""
         return sum(1 for h, s in self.asked if h == host and method in (None, s.method))
 
-    def start(self, question: Any) -> Deferred[Any]:
+    def start(self, request: Any) -> Deferred[Any]:
         """Begin to ask something."""
-        return Deferred.fromCoroutine(question)
+        return Deferred.fromCoroutine(request)
 
     def counted(self, name: str, **labels: str) -> float | None:
         """Return the value of a metric."""
         return self.metrics.registry.get_sample_value(name, labels)
 
 
-class QuestionsTestCase(HostsTestCase):
-    """Questions about a tag."""
+class RequestsTestCase(HostsTestCase):
+    """Requests about a tag."""
 
     def ask(self, *, patient: bool = False) -> Deferred[Any]:
         """Begin to ask for the manifest."""
@@ -114,13 +123,13 @@ class QuestionsTestCase(HostsTestCase):
         self.successResultOf(self.ask())
 
     def error(self, asked: Deferred[Any], kind: type[RegistryError]) -> RegistryError:
-        """Return the error of a question that has failed."""
+        """Return the error of a request that has failed."""
         error = self.failureResultOf(asked, kind).value
         assert isinstance(error, RegistryError)
         return error
 
     def first_falls_silent(self) -> None:
-        """Let the first host cost one question its share of the time; the second answers it."""
+        """Let the first host cost one request its share of the time; the second answers it."""
         self.answer(A, lambda _: Deferred())
         self.answer(B, manifest())
         asked = self.ask()

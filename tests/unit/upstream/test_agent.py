@@ -124,6 +124,7 @@ class Connections(SynchronousTestCase):
             protocol.makeConnection(transport)
             sent = transport.value()
             self.assertIn(b"GET /v2/%C3%A9%2F?a=%C3%A9 HTTP/1.1\r\n", sent)
+            self.assertIn(b"\r\nUser-Agent: oci-registry\r\n", sent)
             self.assertIn(f"Host: {host}\r\n".encode(), sent)
 
     def test_too_many_names(self) -> None:

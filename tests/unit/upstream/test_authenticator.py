@@ -76,7 +76,7 @@ class AuthenticatorTestCase(SynchronousTestCase):
     def old_token(self, auth: Authenticator) -> str:
         """Return a token that was sent before."""
         self.ask(auth, BEARER)
-        token = auth.at_hand(SCOPE)
+        token = auth.cached_authorization(SCOPE)
         assert token is not None
         return token
 
@@ -86,27 +86,27 @@ class Challenges(AuthenticatorTestCase):
 
     def test_nothing_unasked(self) -> None:
         """Credentials are not sent before they are asked for."""
-        self.assertIsNone(self.make().at_hand(SCOPE))
+        self.assertIsNone(self.make().cached_authorization(SCOPE))
 
     def test_bearer(self) -> None:
         """A Bearer challenge is answered with a token, which is at hand for that scope then."""
         auth = self.make()
         self.assertEqual("Bearer t1", self.ask(auth, BEARER))
-        self.assertEqual("Bearer t1", auth.at_hand(SCOPE))
-        self.assertIsNone(auth.at_hand(OTHER))
+        self.assertEqual("Bearer t1", auth.cached_authorization(SCOPE))
+        self.assertIsNone(auth.cached_authorization(OTHER))
 
     def test_basic(self) -> None:
         """A Basic challenge is answered with the credentials, sent unasked from then on."""
         auth = self.make()
         self.assertEqual(BASIC_PAT, self.ask(auth, BASIC))
-        self.assertEqual(BASIC_PAT, auth.at_hand(OTHER))
+        self.assertEqual(BASIC_PAT, auth.cached_authorization(OTHER))
         self.assertEqual([], self.http.sent)
 
     def test_basic_without_credentials(self) -> None:
         """There is no answer to a Basic challenge without credentials."""
         auth = self.make(None)
         self.assertIsNone(self.ask(auth, BASIC))
-        self.assertIsNone(auth.at_hand(SCOPE))
+        self.assertIsNone(auth.cached_authorization(SCOPE))
 
     def test_bearer_before_basic(self) -> None:
         """Bearer is preferred wherever it stands, on one line or several."""
@@ -164,7 +164,7 @@ class RefusedTokens(AuthenticatorTestCase):
         auth = self.make()
         old = self.old_token(auth)
         self.assertEqual("Bearer t2", self.ask(auth, BEARER, sent=old))
-        self.assertEqual("Bearer t2", auth.at_hand(SCOPE))
+        self.assertEqual("Bearer t2", auth.cached_authorization(SCOPE))
 
     def test_without_it(self) -> None:
         """Whatever else comes back, it is forgotten and the request sent once more without it."""
@@ -182,7 +182,7 @@ class RefusedTokens(AuthenticatorTestCase):
             old = self.old_token(auth)
             answer = self.ask(auth, *challenges, sent=old, status=status)
             self.assertEqual("nothing", answer, (status, challenges))
-            self.assertIsNone(auth.at_hand(SCOPE))
+            self.assertIsNone(auth.cached_authorization(SCOPE))
 
     def test_then_with_credentials(self) -> None:
         """What is asked of the request without it is answered as ever."""
@@ -199,7 +199,7 @@ class RefusedTokens(AuthenticatorTestCase):
         new = self.ask(auth, BEARER)
         self.assertIsNone(self.ask(auth, BEARER, sent=new))
         self.assertIsNone(self.ask(auth, BEARER, sent=new))
-        self.assertIsNone(auth.at_hand(SCOPE))
+        self.assertIsNone(auth.cached_authorization(SCOPE))
         self.assertEqual(1, self.given)
 
     def test_new_one_for_something_else(self) -> None:
@@ -218,7 +218,7 @@ class RefusedTokens(AuthenticatorTestCase):
         auth = self.make()
         new = self.ask(auth, BEARER)
         self.assertIsNone(self.ask(auth, sent=new, status=403))
-        self.assertEqual(new, auth.at_hand(SCOPE))
+        self.assertEqual(new, auth.cached_authorization(SCOPE))
 
     def test_forbidden_again(self) -> None:
         """For a minute no 403 for that repository costs a token then; for others it may."""
@@ -226,10 +226,10 @@ class RefusedTokens(AuthenticatorTestCase):
         new = self.ask(auth, BEARER)
         self.ask(auth, sent=new, status=403)
         for _ in range(3):
-            old = auth.at_hand(SCOPE)
+            old = auth.cached_authorization(SCOPE)
             self.assertIsNone(self.ask(auth, sent=old, status=403))
         self.ask(auth, BEARER, scope=OTHER)
-        old = auth.at_hand(OTHER)
+        old = auth.cached_authorization(OTHER)
         self.assertEqual("nothing", self.ask(auth, sent=old, status=403, scope=OTHER))
         self.assertEqual(2, self.given)
         self.clock.advance(USELESS_FOR)
@@ -240,7 +240,7 @@ class RefusedTokens(AuthenticatorTestCase):
         self.http.answer = lambda _: FakeResponse(body=b'{"token": "t"}')
         auth = self.make()
         self.assertIsNone(self.ask(auth, BEARER, sent=self.old_token(auth)))
-        self.assertIsNone(auth.at_hand(SCOPE))
+        self.assertIsNone(auth.cached_authorization(SCOPE))
 
     def test_many_at_once(self) -> None:
         """All who were refused the same token get the same new one."""
@@ -274,14 +274,14 @@ class RefusedTokens(AuthenticatorTestCase):
         for sent in (old, BASIC_PAT):
             for status in (404, 200):
                 self.assertIsNone(self.ask(auth, BEARER, sent=sent, status=status))
-        self.assertEqual(old, auth.at_hand(SCOPE))
+        self.assertEqual(old, auth.cached_authorization(SCOPE))
 
 
 class RefusedCredentials(AuthenticatorTestCase):
     """Basic credentials that were turned down."""
 
     def test_not_twice(self) -> None:
-        """They are not offered twice to the same question."""
+        """They are not offered twice to the same request."""
         auth = self.make()
         for challenges in ((BASIC,), ()):
             for status in (401, 403):
@@ -293,8 +293,8 @@ class RefusedCredentials(AuthenticatorTestCase):
         auth = self.make()
         basic = self.ask(auth, BASIC)
         self.assertEqual("Bearer t1", self.ask(auth, BEARER, sent=basic))
-        self.assertEqual("Bearer t1", auth.at_hand(SCOPE))
-        self.assertIsNone(auth.at_hand(OTHER))
+        self.assertEqual("Bearer t1", auth.cached_authorization(SCOPE))
+        self.assertIsNone(auth.cached_authorization(OTHER))
 
     def test_neither(self) -> None:
         """Where both were tried in vain it ends, and the next request is asked anew."""
@@ -302,7 +302,7 @@ class RefusedCredentials(AuthenticatorTestCase):
         new = self.ask(auth, BEARER, BASIC)
         self.assertEqual(BASIC_PAT, self.ask(auth, BEARER, BASIC, sent=new))
         self.assertIsNone(self.ask(auth, BEARER, BASIC, sent=BASIC_PAT))
-        self.assertIsNone(auth.at_hand(SCOPE))
+        self.assertIsNone(auth.cached_authorization(SCOPE))
         self.assertEqual("Bearer t2", self.ask(auth, BEARER, BASIC))
 
 
@@ -317,7 +317,7 @@ class ChallengedElsewhere(AuthenticatorTestCase):
         for status in self.ANSWERS:
             auth = self.make()
             self.assertEqual(BASIC_PAT, self.ask(auth, status=status))
-            self.assertEqual(BASIC_PAT, auth.at_hand(OTHER))
+            self.assertEqual(BASIC_PAT, auth.cached_authorization(OTHER))
             self.assertIsNone(self.ask(auth, sent=BASIC_PAT, status=status))
 
     def test_bearer(self) -> None:
@@ -327,8 +327,8 @@ class ChallengedElsewhere(AuthenticatorTestCase):
             self.http.sent.clear()
             auth = self.make()
             first = self.ask(auth, status=status)
-            self.assertEqual(first, auth.at_hand(SCOPE))
-            self.assertIsNone(auth.at_hand(OTHER))
+            self.assertEqual(first, auth.cached_authorization(SCOPE))
+            self.assertIsNone(auth.cached_authorization(OTHER))
             second = self.ask(auth, status=status, scope=OTHER)
             self.assertNotIn(second, (None, first, "nothing"))
             self.assertEqual(1, self.checks())

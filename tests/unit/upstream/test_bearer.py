@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from oci_registry.config.settings import Credentials
 from oci_registry.spec.challenge import Challenge
 from oci_registry.spec.errors import BadGateway, GatewayTimeout
-from oci_registry.upstream.schemes import bearer
+from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.schemes.bearer import TokenSource
 from tests.support.fake_http import FakeResponse
 
@@ -226,7 +226,7 @@ class OneAtATime(TokenTestCase):
         self.http.answer = lambda _: Deferred()
         source = self.source()
         waiting = self.begin(source)
-        self.clock.advance(bearer.TOKEN_TIMEOUT - 1)
+        self.clock.advance(UpstreamLimits().token - 1)
         self.assertNoResult(waiting)
         self.clock.advance(2)
         failure = self.failureResultOf(waiting, GatewayTimeout)

@@ -54,7 +54,9 @@ class Parts(BlobTestCase):
     """Wholes and parts."""
 
     def check(self, blob: HttpBlob, *expected: object) -> None:
-        self.assertEqual(expected, (blob.size, blob.start, blob.stop, blob.partial))
+        self.assertEqual(
+            expected, (blob.head.size, blob.head.start, blob.head.stop, blob.head.partial)
+        )
 
     def test_whole(self) -> None:
         """A whole has the length that was told, if any was."""
@@ -94,10 +96,10 @@ class Encoded(BlobTestCase):
         return self.blob(body, headers={"Content-Encoding": coding}, **more)
 
     def check(self, blob: HttpBlob, data: bytes, *, inflated: bool, size: int | None) -> None:
-        self.assertEqual(size, blob.size)
-        self.assertEqual(size, blob.stop)
+        self.assertEqual(size, blob.head.size)
+        self.assertEqual(size, blob.head.stop)
         self.assertTrue(self.read(blob) == data)
-        self.assertEqual((True, inflated), (blob.encodable, blob.inflated))
+        self.assertEqual((True, inflated), (blob.head.encodable, blob.inflated))
 
     def test_known_size(self) -> None:
         """With the blob's size known, the length of the body tells whether it is encoded."""
@@ -120,7 +122,7 @@ class Encoded(BlobTestCase):
         blob = self.encoded(PACKED, inflate=False, known=7)
         self.check(blob, PACKED, inflated=False, size=len(PACKED))
         blob = self.encoded(LAYER, inflate=True, known=len(LAYER))
-        self.assertIsNone(blob.size)
+        self.assertIsNone(blob.head.size)
         error = self.failureResultOf(self.pumped(blob), BadGateway).value
         self.assertIn(f"more than {len(LAYER)} bytes", error.message)
 
@@ -139,7 +141,9 @@ class Encoded(BlobTestCase):
         """A coding that means nothing, or that cannot be undone, leaves the body as it is."""
         for coding in ("aws-chunked", "none", "identity", "br", "zstd"):
             blob = self.encoded(LAYER, coding)
-            self.assertEqual((len(LAYER), False, False), (blob.size, blob.encodable, blob.inflated))
+            self.assertEqual(
+                (len(LAYER), False, False), (blob.head.size, blob.head.encodable, blob.inflated)
+            )
             self.assertEqual(LAYER, self.read(blob))
 
     def test_twice(self) -> None:
@@ -152,9 +156,9 @@ class Encoded(BlobTestCase):
         self.assertRaises(WrongAnswer, self.blob, b"34567", 206, told)
         self.assertRaises(WrongAnswer, self.blob, b"34567", 206, told, inflate=True)
         blob = self.blob(b"34567", 206, told, inflate=False)
-        self.assertEqual((3, 8, 20), (blob.start, blob.stop, blob.size))
+        self.assertEqual((3, 8, 20), (blob.head.start, blob.head.stop, blob.head.size))
         self.assertEqual(b"34567", self.read(blob))
         unknown = {**told, "Content-Range": "bytes 3-7/*"}
         blob = self.blob(b"34567", 206, unknown, inflate=False)
-        self.assertEqual((3, 8, None), (blob.start, blob.stop, blob.size))
+        self.assertEqual((3, 8, None), (blob.head.start, blob.head.stop, blob.head.size))
         self.blob(b"34567", 206, {**told, "Content-Encoding": "aws-chunked"})

@@ -32,16 +32,17 @@ from twisted.web.error import SchemeNotSupported
 from oci_registry.spec.errors import (
     BadGateway,
     BlobUnknown,
-    Denied,
     GatewayTimeout,
     ManifestUnknown,
     RegistryError,
 )
 from oci_registry.spec.urls import BadAddress
 from oci_registry.streams.body import BodyError, BodyStalled, BodyTooLong
+from oci_registry.upstream.authority import Authority
 from oci_registry.upstream.failures import (
     DEFAULT_RETRY_AFTER,
     MAX_RETRY_AFTER,
+    AccessDenied,
     ConnectTimedOut,
     Limited,
     LocalFailure,
@@ -54,7 +55,6 @@ from oci_registry.upstream.failures import (
     retry_after,
     too_late,
 )
-from oci_registry.upstream.places import Place
 from oci_registry.upstream.proxies import ProxyFailed, ProxyRefused
 from oci_registry.upstream.verification import CertificateRefused
 from tests.support.fake_http import FakeResponse, as_response
@@ -121,7 +121,7 @@ class Explained(SynchronousTestCase):
 
     def test_proxies(self) -> None:
         """Trouble with a proxy names it and what it did, before anything that follows from it."""
-        proxy = Place("proxy.example.com", 3128)
+        proxy = Authority("proxy.example.com", 3128)
         named = f"upstream {HOST}: its proxy {proxy}"
         for error, kind, words in (
             (ProxyFailed(proxy, Refused()), BadGateway, "refused the connection"),
@@ -173,7 +173,7 @@ class Explained(SynchronousTestCase):
             DNSLookupError(),
             ConnectTimeout(),
             tls("certificate verify failed"),
-            ProxyRefused(Place("proxy.example.com", 3128), 503, known=True),
+            ProxyRefused(Authority("proxy.example.com", 3128), 503, known=True),
         ):
             self.assertIsInstance(self.explain(error), Unreachable, error)
         through = (ConnectionLost(), DeferredTimeout(), ParseError("?", b"SSH"), BodyError("?"))
@@ -218,10 +218,10 @@ class Statuses(SynchronousTestCase):
         for code, kind in (
             (404, BlobUnknown),
             (410, BlobUnknown),
-            (401, Denied),
-            (403, Denied),
-            (412, Denied),
-            (451, Denied),
+            (401, AccessDenied),
+            (403, AccessDenied),
+            (412, AccessDenied),
+            (451, AccessDenied),
             (429, Limited),
             (504, GatewayTimeout),
             (500, BadGateway),

@@ -17,17 +17,18 @@ from oci_registry.spec.errors import (
     TooManyRequests,
 )
 from oci_registry.spec.reference import Tag
-from oci_registry.upstream.circuits import SHORTEST
 from oci_registry.upstream.failures import CircuitOpen, WrongAnswer
 from oci_registry.upstream.group import FIRST_PAUSE, LONGEST_PAUSE, ROUNDS, pause_after, verdict
 from oci_registry.upstream.host import PROBE_TIMEOUT
+from oci_registry.upstream.limits import UpstreamLimits
 from tests.support.fake_http import FakeResponse, Sent
-from tests.unit.upstream.support import A_TAG, APP, LATEST, OTHER, A, B, QuestionsTestCase, manifest
+from tests.unit.upstream.support import A_TAG, APP, LATEST, OTHER, A, B, RequestsTestCase, manifest
 
 SERVER_ERROR = FakeResponse(500)
+FIRST = UpstreamLimits().breaker.first_pause
 
 
-class Order(QuestionsTestCase):
+class Order(RequestsTestCase):
     """Who is asked."""
 
     def test_first(self) -> None:
@@ -118,7 +119,7 @@ class Order(QuestionsTestCase):
     def test_back_again(self) -> None:
         """A host with an open circuit is probed in the background, and first again when it answers."""
         self.first_falls_silent()
-        self.clock.advance(SHORTEST)
+        self.clock.advance(FIRST)
         probe: Deferred[FakeResponse] = Deferred()
         self.answer(A, probe)
         self.works()
@@ -138,7 +139,7 @@ class Order(QuestionsTestCase):
         first = self.start(self.upstream.blob(APP, blob))
         self.clock.advance(self.settings.response_timeout / 2)
         self.successResultOf(first).abandon()
-        self.clock.advance(SHORTEST)
+        self.clock.advance(FIRST)
         finding_out = self.start(self.upstream.blob(APP, blob))
         self.assertNoResult(finding_out)
         self.successResultOf(self.start(self.upstream.blob(APP, blob))).abandon()
@@ -150,10 +151,10 @@ class Order(QuestionsTestCase):
     def test_not_back(self) -> None:
         """One that is still away costs nobody any time."""
         self.first_falls_silent()
-        self.clock.advance(SHORTEST)
+        self.clock.advance(FIRST)
         self.works()
         self.clock.advance(PROBE_TIMEOUT)
-        self.assertGreater(self.wait(A_TAG), SHORTEST)
+        self.assertGreater(self.wait(A_TAG), FIRST)
         self.works()
         self.assertEqual(2, self.asked_of(A))
 
@@ -168,7 +169,7 @@ class Order(QuestionsTestCase):
         self.assertEqual([A, B, B, A], [host for host, _ in self.asked])
 
 
-class Verdicts(QuestionsTestCase):
+class Verdicts(RequestsTestCase):
     """What all hosts together have said."""
 
     def test_no_only_from_all(self) -> None:
@@ -193,7 +194,7 @@ class Verdicts(QuestionsTestCase):
         self.error(self.ask(), ManifestUnknown)
 
 
-class Patience(QuestionsTestCase):
+class Patience(RequestsTestCase):
     """Whoever has nothing else waits a little."""
 
     def test_short_trouble(self) -> None:

@@ -17,9 +17,9 @@ from oci_registry.spec.errors import (
     TooManyRequests,
 )
 from oci_registry.spec.reference import Tag
-from oci_registry.upstream.circuits import FAILURES
 from oci_registry.upstream.failures import CircuitOpen, TimedOut
-from oci_registry.upstream.questions import Kind, Question
+from oci_registry.upstream.limits import UpstreamLimits
+from oci_registry.upstream.requests import ApiRequest, Kind
 from tests.support.fake_http import Answer, FakeResponse, Sent
 from tests.unit.upstream.bodies import Held
 from tests.unit.upstream.support import (
@@ -27,15 +27,16 @@ from tests.unit.upstream.support import (
     LATEST,
     OTHER,
     A,
-    QuestionsTestCase,
+    RequestsTestCase,
     blob_of,
     manifest,
 )
 
 SERVER_ERROR = FakeResponse(500)
+FAILURES = UpstreamLimits().breaker.failures
 
 
-class Queue(QuestionsTestCase):
+class Queue(RequestsTestCase):
     """So many requests at once."""
 
     names = (A,)
@@ -66,8 +67,8 @@ class Queue(QuestionsTestCase):
         repositories = (APP, OTHER, "library/third")
         asked = [self.start(self.upstream.manifest_digest(r, LATEST)) for r in repositories]
         limited = FakeResponse(429, headers={"Retry-After": "30"})
-        self.group.hosts[0].circuits.record_limit(
-            Kind.DIGEST, Question(Kind.DIGEST, OTHER, "x"), 30
+        self.group.hosts[0].breakers.record_limit(
+            Kind.DIGEST, ApiRequest(Kind.DIGEST, OTHER, "x"), 30
         )
         held[0].callback(limited)
         self.error(asked[0], TooManyRequests)
@@ -86,7 +87,7 @@ class Queue(QuestionsTestCase):
         second = self.start(self.upstream.blob(APP, digest))
         self.clock.advance(5.0)
         self.error(second, TooManyRequests)
-        self.assertEqual(0, self.wait(Question(Kind.BLOB, APP, str(digest))))
+        self.assertEqual(0, self.wait(ApiRequest(Kind.BLOB, APP, str(digest))))
         first.abandon()
         self.successResultOf(self.start(self.upstream.blob(APP, digest))).abandon()
 
@@ -103,7 +104,7 @@ class Queue(QuestionsTestCase):
         self.clock.advance(4.0)
         self.error(second, TooManyRequests)
         self.assertEqual(
-            (2, 0), (self.asked_of(A), self.wait(Question(Kind.BLOB, APP, str(digest))))
+            (2, 0), (self.asked_of(A), self.wait(ApiRequest(Kind.BLOB, APP, str(digest))))
         )
 
     def test_late_in_spite_of_it(self) -> None:
@@ -118,16 +119,16 @@ class Queue(QuestionsTestCase):
         first.abandon()
         self.clock.advance(6.0)
         self.error(second, GatewayTimeout)
-        self.assertGreater(self.wait(Question(Kind.BLOB, APP, str(digest))), 0)
+        self.assertGreater(self.wait(ApiRequest(Kind.BLOB, APP, str(digest))), 0)
 
 
-class Failures(QuestionsTestCase):
+class Failures(RequestsTestCase):
     """What counts as a failure of the host, and for whom."""
 
     names = (A,)
 
     def cdn(self, answer: Answer | Callable[[Sent], Answer], *kinds: str) -> None:
-        """Redirect questions of such kinds to another server, which answers so."""
+        """Redirect requests of such kinds to another server, which answers so."""
 
         def ask(sent: Sent) -> Answer:
             if sent.url.startswith("https://cdn.example/"):
@@ -176,19 +177,19 @@ class Failures(QuestionsTestCase):
         blob = Digest.of(b"y")
         for repository in (APP, OTHER, "library/third"):
             for _ in range(FAILURES):
-                for question in (
+                for request in (
                     self.upstream.tags(repository, None, None),
                     self.upstream.referrers(repository, blob),
                     self.upstream.manifest_digest(repository, LATEST),
                     self.upstream.blob_size(repository, blob),
                 ):
-                    self.start(question).addErrback(lambda failure: failure.trap(RegistryError))
+                    self.start(request).addErrback(lambda failure: failure.trap(RegistryError))
                     self.clock.pump([1.0] * 10)
         self.works()
         self.successResultOf(self.start(self.upstream.blob(APP, blob))).abandon()
 
     def test_failures_in_a_row(self) -> None:
-        """Failures in a row open the circuit of a question; then nothing is sent by the impatient."""
+        """Failures in a row open the breaker of a request; then nothing is sent by the impatient."""
         self.answer(A, SERVER_ERROR)
         for _ in range(FAILURES):
             self.error(self.ask(), BadGateway)
@@ -213,7 +214,7 @@ class Failures(QuestionsTestCase):
         self.works()
 
     def test_hanging_repository(self) -> None:
-        """A repository that never answers keeps no question about another from its answer."""
+        """A repository that never answers keeps no request about another from its answer."""
         self.answer(A, lambda s: Deferred() if "/team/dead/" in s.url else manifest())
         for second in range(74):
             tag = Tag(f"t{second}")
@@ -229,8 +230,8 @@ class Failures(QuestionsTestCase):
         self.answer(A, FakeResponse(body=b"x"))
         digest = Digest.of(b"x")
         first = self.successResultOf(self.start(self.upstream.blob(APP, digest)))
-        question = Question(Kind.BLOB, APP, str(digest))
-        self.group.hosts[0].circuits.record_failure(Kind.BLOB, question, TimedOut("?"))
+        request = ApiRequest(Kind.BLOB, APP, str(digest))
+        self.group.hosts[0].breakers.record_failure(Kind.BLOB, request, TimedOut("?"))
         second = self.start(self.upstream.blob(APP, digest))
         self.clock.advance(9.7)
         first.abandon()
@@ -238,7 +239,7 @@ class Failures(QuestionsTestCase):
         self.successResultOf(self.start(self.upstream.blob(APP, digest))).abandon()
 
     def test_questions_that_are_refused(self) -> None:
-        """A host that does not like a question, or answers with nonsense, is not taken for broken."""
+        """A host that refuses a request, or answers with nonsense, is not taken for broken."""
         for answer in (FakeResponse(400), FakeResponse(405), FakeResponse(body=b"<html>")):
             self.answer(A, answer)
             for n in range(FAILURES + 1):
@@ -254,17 +255,17 @@ class Failures(QuestionsTestCase):
             asked = self.start(self.upstream.tags(APP, None, None))
             asked.cancel()
             self.failureResultOf(asked, CancelledError)
-        question = Question(Kind.TAGS, APP, "None None")
-        self.assertEqual((0, FAILURES), (self.wait(question), self.asked_of(A)))
+        request = ApiRequest(Kind.TAGS, APP, "None None")
+        self.assertEqual((0, FAILURES), (self.wait(request), self.asked_of(A)))
 
 
-class Remembered(QuestionsTestCase):
+class Remembered(RequestsTestCase):
     """What need not be asked again."""
 
     names = (A,)
 
     def test_negative_answers(self) -> None:
-        """A negative answer is not asked for again; HEAD and GET of a tag are two questions."""
+        """A negative answer is not asked for again; HEAD and GET of a tag are two requests."""
         self.answer(A, FakeResponse(404))
         for _ in range(2):
             self.error(self.start(self.upstream.manifest_digest(APP, LATEST)), ManifestUnknown)

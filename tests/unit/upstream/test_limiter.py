@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from oci_registry.spec.errors import TooManyRequests
 from oci_registry.upstream import limiter as limiter_module
 from oci_registry.upstream.limiter import ConnectionLimiter, Permit
-from oci_registry.upstream.questions import Priority
+from oci_registry.upstream.requests import Priority
 
 BLOB, MANIFEST, REST = Priority.BLOB, Priority.SMALL, Priority.REST
 

@@ -1,4 +1,4 @@
-"""A negative answer is not asked for again for a while, and holds for its very question."""
+"""A negative answer is not asked for again for a while, and holds for its very request."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.spec.errors import BlobUnknown, Denied, ManifestUnknown, RegistryError
 from oci_registry.upstream.negative_cache import NegativeCache
-from oci_registry.upstream.questions import Kind, Question
+from oci_registry.upstream.requests import ApiRequest, Kind
 
 
-def manifest(subject: str, repository: str = "a") -> Question:
-    """Return a question about a manifest."""
-    return Question(Kind.MANIFEST, repository, subject)
+def manifest(subject: str, repository: str = "a") -> ApiRequest:
+    """Return a request about a manifest."""
+    return ApiRequest(Kind.MANIFEST, repository, subject)
 
 
 class NegativeCacheTests(SynchronousTestCase):
@@ -23,15 +23,15 @@ class NegativeCacheTests(SynchronousTestCase):
         self.clock.advance(1_700_000_000)
         self.cache = NegativeCache(self.clock, not_found=10.0, denied=60.0)
 
-    def check(self, question: Question) -> type[RegistryError] | None:
+    def check(self, request: ApiRequest) -> type[RegistryError] | None:
         try:
-            self.cache.check(question)
+            self.cache.check(request)
         except RegistryError as error:
             return type(error)
         return None
 
     def test_not_found(self) -> None:
-        """A 404 is good for its question alone, and for its time."""
+        """A 404 is good for its request alone, and for its time."""
         self.cache.remember(manifest("x"), ManifestUnknown("no x"))
         with self.assertRaisesRegex(ManifestUnknown, "no x"):
             self.cache.check(manifest("x"))
@@ -48,7 +48,7 @@ class NegativeCacheTests(SynchronousTestCase):
         self.cache.remember(manifest("x"), Denied("not for you"))
         self.clock.advance(59.9)
         self.assertIs(Denied, self.check(manifest("x")))
-        others = [manifest("y"), *(Question(kind, "a", "x") for kind in Kind)]
+        others = [manifest("y"), *(ApiRequest(kind, "a", "x") for kind in Kind)]
         for other in others:
             if other != manifest("x"):
                 self.assertIsNone(self.check(other))
@@ -57,10 +57,10 @@ class NegativeCacheTests(SynchronousTestCase):
 
     def test_head_and_get(self) -> None:
         """What HEAD got says nothing about GET."""
-        self.cache.remember(Question(Kind.DIGEST, "a", "x"), ManifestUnknown("no HEAD"))
-        self.cache.remember(Question(Kind.SIZE, "a", "y"), BlobUnknown("no HEAD"))
+        self.cache.remember(ApiRequest(Kind.DIGEST, "a", "x"), ManifestUnknown("no HEAD"))
+        self.cache.remember(ApiRequest(Kind.SIZE, "a", "y"), BlobUnknown("no HEAD"))
         self.assertIsNone(self.check(manifest("x")))
-        self.assertIsNone(self.check(Question(Kind.BLOB, "a", "y")))
+        self.assertIsNone(self.check(ApiRequest(Kind.BLOB, "a", "y")))
 
     def test_off(self) -> None:
         """With a time of 0 nothing is kept."""

@@ -35,8 +35,8 @@ class OperationsTestCase(HostsTestCase):
         super().setUp()
         self.connect(remember_not_found=0.0, remember_denied=0.0)
 
-    def fails(self, question: Any, kind: type[RegistryError]) -> str:
-        asked = self.start(question)
+    def fails(self, request: Any, kind: type[RegistryError]) -> str:
+        asked = self.start(request)
         self.clock.pump([1.0] * 10)
         error = self.failureResultOf(asked, kind).value
         self.assertIn(A, str(error))
@@ -59,7 +59,7 @@ class Manifests(OperationsTestCase):
                 self.assertEqual((RAW, TYPE, DIGEST), (found.raw, found.media_type, found.digest))
 
     def test_useless(self) -> None:
-        """Any other success, a part, or a redirect without a target, is no answer to this question."""
+        """Any other success, a part, or a redirect without a target, is no answer to this request."""
         answers = [FakeResponse(status, RAW) for status in (201, 202, 204, 206, 300, 304, 307)]
         answers.append(FakeResponse(206, RAW[:5], {"Content-Range": f"bytes 0-4/{len(RAW)}"}))
         answers.append(FakeResponse(206, RAW, {"Content-Range": f"bytes 0-{len(RAW) - 1}/*"}))
@@ -112,8 +112,8 @@ class Blobs(OperationsTestCase):
 
     def read(self, answer: FakeResponse, *asked: int) -> bytes:
         self.answer(A, answer)
-        question = self.upstream.part if asked else self.upstream.blob
-        body = self.successResultOf(self.start(question(APP, BLOB, *asked)))
+        request = self.upstream.part if asked else self.upstream.blob
+        body = self.successResultOf(self.start(request(APP, BLOB, *asked)))
         sink = Sink()
         sent: Deferred[int] = body.pump(sink)
         self.successResultOf(sent)

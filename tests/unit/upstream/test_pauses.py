@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from oci_registry.upstream.circuits import (
-    LONGEST_PAUSE,
-)
 from oci_registry.upstream.failures import (
     Limited,
 )
-from oci_registry.upstream.questions import Kind, Question
-from tests.unit.upstream.circuits_case import (
-    CircuitsTestCase,
+from oci_registry.upstream.limits import UpstreamLimits
+from oci_registry.upstream.requests import ApiRequest, Kind
+from tests.unit.upstream.breakers_case import (
+    BreakersTestCase,
     X,
     Y,
     Z,
     about,
 )
 
+LONGEST = UpstreamLimits().retry_after
 
-class Limits(CircuitsTestCase):
+
+class Limits(BreakersTestCase):
     """Servers that say when to come back."""
 
-    def limit(self, question: Question, seconds: float = 30.0) -> None:
-        self.put(question, Limited("slow down", seconds))
+    def limit(self, request: ApiRequest, seconds: float = 30.0) -> None:
+        self.put(request, Limited("slow down", seconds))
 
     def test_one_question(self) -> None:
-        """A question is not asked again before its time, and others are."""
+        """A request is not asked again before its time, and others are."""
         self.limit(X)
         error = self.refused(X, Limited)
         self.assertEqual(("30", 30), (error.headers["Retry-After"], self.wait(X)))
-        self.assertEqual(30, self.circuits.pause(Kind.MANIFEST, X))
+        self.assertEqual(30, self.breakers.pause(Kind.MANIFEST, X))
         self.put(Y)
         self.put(about("x", kind=Kind.BLOB))
         self.clock.advance(29.9)
@@ -39,7 +39,7 @@ class Limits(CircuitsTestCase):
         self.put(X)
 
     def test_the_kind(self) -> None:
-        """When two repositories are limited, all questions of the kind are, and of no other."""
+        """When two repositories are limited, all requests of the kind are, and of no other."""
         self.limit(X)
         self.limit(Y)
         self.refused(Z, Limited)
@@ -64,15 +64,15 @@ class Limits(CircuitsTestCase):
 
     def test_later_word_does_not_shorten(self) -> None:
         """Of several moments the latest counts, and none is farther off than a bound."""
-        self.circuits.record_limit(Kind.MANIFEST, X, 30)
-        self.circuits.record_limit(Kind.MANIFEST, X, 5)
+        self.breakers.record_limit(Kind.MANIFEST, X, 30)
+        self.breakers.record_limit(Kind.MANIFEST, X, 5)
         self.assertEqual(30, self.wait(X))
-        self.circuits.record_limit(Kind.MANIFEST, X, 10 * LONGEST_PAUSE)
-        self.assertEqual(LONGEST_PAUSE, self.wait(X))
+        self.breakers.record_limit(Kind.MANIFEST, X, 10 * LONGEST)
+        self.assertEqual(LONGEST, self.wait(X))
 
     def test_not_broken(self) -> None:
         """A host that limits us has not failed."""
         self.limit(X)
         self.limit(Y)
-        self.assertFalse(self.circuits.is_open(Kind.MANIFEST, Z))
+        self.assertFalse(self.breakers.is_open(Kind.MANIFEST, Z))
         self.assertEqual(1, self.gauge("available"))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.config.settings import EgressSettings, HostSettings, ProxySettings
-from oci_registry.upstream.places import Place
+from oci_registry.upstream.authority import Authority
 from oci_registry.upstream.proxies import Proxies, is_excluded
 
 LABELS = st.lists(st.from_regex(r"[a-z][a-z0-9]{0,5}", fullmatch=True), min_size=1, max_size=4)
@@ -19,8 +19,8 @@ V4 = st.integers(0, 2**32 - 1).map(IPv4Address)
 
 
 def excluded(entry: str, host: str, port: int = 443) -> bool:
-    """Whether one entry means a place."""
-    return is_excluded((entry,), Place(host, port))
+    """Whether one entry means a authority."""
+    return is_excluded((entry,), Authority(host, port))
 
 
 class Excluded(SynchronousTestCase):
@@ -69,7 +69,7 @@ class Excluded(SynchronousTestCase):
     def test_loopback_is_not_special(self) -> None:
         """This machine goes by the proxy like others, unless it is listed."""
         for host in ("localhost", "127.0.0.1", "::1"):
-            self.assertFalse(is_excluded((), Place(host, 80)))
+            self.assertFalse(is_excluded((), Authority(host, 80)))
 
     def test_ports(self) -> None:
         """An entry with a port is for that port only."""
@@ -87,8 +87,8 @@ class Excluded(SynchronousTestCase):
     def test_any_of_them(self) -> None:
         """One entry is enough."""
         entries = ("192.0.2.1", "", "example.com")
-        self.assertTrue(is_excluded(entries, Place("example.com", 443)))
-        self.assertFalse(is_excluded(entries, Place("example.org", 443)))
+        self.assertTrue(is_excluded(entries, Authority("example.com", 443)))
+        self.assertFalse(is_excluded(entries, Authority("example.org", 443)))
 
     @given(NAMES, NAMES, PORTS)
     def test_suffixes(self, entry: str, host: str, port: int) -> None:
@@ -127,13 +127,13 @@ HTTP = ProxySettings("http-proxy", 2)
 HTTPS = ProxySettings("https-proxy", 3)
 NO_PROXY = ("example.com", "192.0.2.0/24")
 EGRESS = EgressSettings(https_proxy=HTTPS, http_proxy=HTTP, no_proxy=NO_PROXY)
-REGISTRY = Place("registry.example.com", 443)
-CDN = Place("cdn.example.net", 443)
-STORE = Place("store.example.com", 443)
+REGISTRY = Authority("registry.example.com", 443)
+CDN = Authority("cdn.example.net", 443)
+STORE = Authority("store.example.com", 443)
 
 
 class Chosen(SynchronousTestCase):
-    """The way to a place."""
+    """The way to a authority."""
 
     def test_by_scheme(self) -> None:
         """Without one of its own a host goes by what is set for the URL's scheme."""
@@ -158,10 +158,10 @@ class Chosen(SynchronousTestCase):
             self.assertIsNone(proxies.choose(scheme, STORE))
         # It is in NO_PROXY as well, but who gave it a proxy knew better.
         self.assertEqual(OWN, proxies.choose("https", REGISTRY))
-        self.assertIsNone(proxies.choose("https", Place(REGISTRY.host, 5000)))
+        self.assertIsNone(proxies.choose("https", Authority(REGISTRY.host, 5000)))
 
     def test_direct(self) -> None:
         """A direct host, and where it leads, is reached without any proxy."""
         proxies = Proxies(HostSettings("registry.example.net", direct=True), EGRESS)
-        for place in (REGISTRY, CDN):
-            self.assertIsNone(proxies.choose("https", place))
+        for authority in (REGISTRY, CDN):
+            self.assertIsNone(proxies.choose("https", authority))

@@ -14,7 +14,7 @@ from oci_registry.spec.errors import (
 )
 from oci_registry.streams.body import SLOWEST
 from oci_registry.upstream.group import FIRST_PAUSE
-from oci_registry.upstream.resume import AMPLE, LONGEST_STANDSTILL, ODD
+from oci_registry.upstream.resume import GOOD_PROGRESS, LONGEST_STALL, MAX_USELESS
 from tests.support.fake_http import Answer, FakeResponse, Sent
 from tests.unit.upstream.bodies import BLOB, CUT, DATA, Held, ResumeTestCase, short
 from tests.unit.upstream.support import APP, A, B, blob_of
@@ -31,9 +31,9 @@ class Broken(ResumeTestCase):
 
     def test_goes_on(self) -> None:
         """A break costs a request for the rest, from the same host, with its validator."""
-        self.in_turn(A, lambda s: short(s, AMPLE), blob_of(DATA))
+        self.in_turn(A, lambda s: short(s, GOOD_PROGRESS), blob_of(DATA))
         self.whole(self.pump())
-        self.assertEqual([None, f"bytes={AMPLE}-"], self.ranges())
+        self.assertEqual([None, f"bytes={GOOD_PROGRESS}-"], self.ranges())
         self.assertEqual(f'"{BLOB}"', self.asked[-1][1].headers["If-Range"])
         self.assertEqual(
             1, self.counted("oci_registry_upstream_resumes_total", namespace="example.com")
@@ -68,27 +68,27 @@ class Broken(ResumeTestCase):
 
     def test_no_progress(self) -> None:
         """Without a single byte more there is an end, and the other host was asked as well."""
-        self.in_turn(A, lambda s: short(s, AMPLE), lambda s: short(s, 0))
+        self.in_turn(A, lambda s: short(s, GOOD_PROGRESS), lambda s: short(s, 0))
         self.answer(B, lambda s: short(s, 0))
         sent = self.pump()
         self.clock.pump([20.0] * 40)
         self.assertIn("connection broke", self.fails(sent, BadGateway))
-        self.assertTrue(self.sink.data == DATA[:AMPLE])
+        self.assertTrue(self.sink.data == DATA[:GOOD_PROGRESS])
         self.assertGreater(self.asked_of(B), 1)
         self.assertLessEqual(self.asked_of(A) + self.asked_of(B), 1 + self.settings.retries)
 
     def test_no_retries(self) -> None:
         """With retries set to 0 a break is the end."""
         self.connect(retries=0)
-        self.answer(A, lambda s: short(s, AMPLE))
+        self.answer(A, lambda s: short(s, GOOD_PROGRESS))
         self.fails(self.pump(), BadGateway)
         self.assertEqual(1, len(self.asked))
 
     def test_next_host(self) -> None:
         """If the host has nothing more to give, the next one goes on, without the other's validator."""
-        self.in_turn(A, lambda s: short(s, AMPLE), lambda _: FakeResponse(500))
+        self.in_turn(A, lambda s: short(s, GOOD_PROGRESS), lambda _: FakeResponse(500))
         self.whole(self.pump())
-        self.assertEqual([f"bytes={AMPLE}-"], self.ranges(B))
+        self.assertEqual([f"bytes={GOOD_PROGRESS}-"], self.ranges(B))
         self.assertNotIn("If-Range", self.asked[-1][1].headers)
         self.assertEqual({A, B}, self.body.hosts)
 
@@ -103,7 +103,7 @@ class Broken(ResumeTestCase):
 
     def test_stalled(self) -> None:
         """A body that stands still is left for a new connection."""
-        held = Held(body=DATA[:AMPLE], length=len(DATA))
+        held = Held(body=DATA[:GOOD_PROGRESS], length=len(DATA))
         self.in_turn(A, lambda _: held, blob_of(DATA))
         sent = self.pump()
         self.clock.advance(self.settings.body_timeout - 0.1)
@@ -126,7 +126,9 @@ class Broken(ResumeTestCase):
     def test_gone_meanwhile(self) -> None:
         """A no in the middle is an attempt like any other: it may pass, as while a host is replaced."""
         gone = FakeResponse(404)
-        self.in_turn(A, lambda s: short(s, AMPLE), lambda _: gone, lambda _: gone, blob_of(DATA))
+        self.in_turn(
+            A, lambda s: short(s, GOOD_PROGRESS), lambda _: gone, lambda _: gone, blob_of(DATA)
+        )
         self.answer(B, gone)
         sent = self.pump()
         self.clock.pump([15.0] * 3)
@@ -134,7 +136,7 @@ class Broken(ResumeTestCase):
 
     def test_gone_for_good(self) -> None:
         """If no host has the blob any more, that is told after so many attempts."""
-        self.in_turn(A, lambda s: short(s, AMPLE), lambda _: FakeResponse(404))
+        self.in_turn(A, lambda s: short(s, GOOD_PROGRESS), lambda _: FakeResponse(404))
         self.answer(B, FakeResponse(404))
         sent = self.pump()
         self.clock.pump([15.0] * 20)
@@ -145,9 +147,9 @@ class Broken(ResumeTestCase):
         """A body without a length goes on too, and the end that the rest announces is trusted."""
 
         def unsized(sent: Sent) -> Answer:
-            return FakeResponse(body=DATA[:AMPLE], sized=False, error=CUT)
+            return FakeResponse(body=DATA[:GOOD_PROGRESS], sized=False, error=CUT)
 
-        self.in_turn(A, unsized, lambda s: short(s, AMPLE), blob_of(DATA))
+        self.in_turn(A, unsized, lambda s: short(s, GOOD_PROGRESS), blob_of(DATA))
         self.body = self.successResultOf(self.start(self.upstream.blob(APP, BLOB)))
         self.assertIsNone(self.body.size)
         self.whole(self.body.pump(self.sink))
@@ -158,7 +160,7 @@ class OddAnswers(ResumeTestCase):
 
     def resumed(self, *odd: Callable[[Sent], Answer], b: Answer | None = None) -> Deferred[int]:
         """Break A's body, then let it answer so."""
-        self.in_turn(A, lambda s: short(s, AMPLE), *odd)
+        self.in_turn(A, lambda s: short(s, GOOD_PROGRESS), *odd)
         self.answer(B, b or FakeResponse(404))
         sent = self.pump()
         self.clock.pump([15.0] * 30)
@@ -181,16 +183,16 @@ class OddAnswers(ResumeTestCase):
 
     def test_wrong_range(self) -> None:
         """A range that is not the one asked for is not used; the host is then asked for the whole."""
-        rest = DATA[AMPLE:]
+        rest = DATA[GOOD_PROGRESS:]
         end = len(DATA) - 1
         for told, body in (
             ("", rest),
             ("nonsense", rest),
-            (f"bytes {AMPLE + 1}-{end}/{len(DATA)}", rest[1:]),
-            (f"bytes {AMPLE - 1}-{end}/{len(DATA)}", b"x" + rest),
-            (f"bytes {AMPLE}-{end}/{len(DATA)}", rest[:-1]),
-            (f"bytes {AMPLE}-{end}/{len(DATA) - 1}", rest),
-            (f"bytes {AMPLE}-{AMPLE - 1}/{len(DATA)}", b""),
+            (f"bytes {GOOD_PROGRESS + 1}-{end}/{len(DATA)}", rest[1:]),
+            (f"bytes {GOOD_PROGRESS - 1}-{end}/{len(DATA)}", b"x" + rest),
+            (f"bytes {GOOD_PROGRESS}-{end}/{len(DATA)}", rest[:-1]),
+            (f"bytes {GOOD_PROGRESS}-{end}/{len(DATA) - 1}", rest),
+            (f"bytes {GOOD_PROGRESS}-{GOOD_PROGRESS - 1}/{len(DATA)}", b""),
         ):
             self.setUp()
             self.whole(self.resumed(self.ranged(told, body)))
@@ -204,39 +206,45 @@ class OddAnswers(ResumeTestCase):
 
         sent = self.resumed(longer, b=FakeResponse(400))
         self.assertIn("announces 1048577 bytes", self.fails(sent, BadGateway))
-        self.assertTrue(self.sink.data == DATA[:AMPLE])
+        self.assertTrue(self.sink.data == DATA[:GOOD_PROGRESS])
 
     def test_one_odd_answer(self) -> None:
         """One answer of no use costs one attempt: the host is asked for the rest again."""
         self.whole(self.resumed(lambda _: FakeResponse(416), blob_of(DATA)))
-        self.assertEqual([None, f"bytes={AMPLE}-", f"bytes={AMPLE}-"], self.ranges())
+        self.assertEqual(
+            [None, f"bytes={GOOD_PROGRESS}-", f"bytes={GOOD_PROGRESS}-"], self.ranges()
+        )
 
     def test_whole_once(self) -> None:
         """A host that was asked for the whole is asked for a range again when that breaks."""
         odd = FakeResponse(416)
         self.whole(
-            self.resumed(lambda _: odd, lambda _: odd, lambda s: short(s, 2 * AMPLE), blob_of(DATA))
+            self.resumed(
+                lambda _: odd, lambda _: odd, lambda s: short(s, 2 * GOOD_PROGRESS), blob_of(DATA)
+            )
         )
-        rest = f"bytes={AMPLE}-"
-        self.assertEqual([None, rest, rest, None, f"bytes={2 * AMPLE}-"], self.ranges())
+        rest = f"bytes={GOOD_PROGRESS}-"
+        self.assertEqual([None, rest, rest, None, f"bytes={2 * GOOD_PROGRESS}-"], self.ranges())
 
     def test_nothing_of_use(self) -> None:
         """Where no host has anything of use it ends soon, with what was the matter."""
         odd = [FakeResponse(416), FakeResponse(416), FakeResponse(400)]
-        self.in_turn(A, lambda s: short(s, AMPLE), *[lambda _, a=a: a for a in odd])
+        self.in_turn(A, lambda s: short(s, GOOD_PROGRESS), *[lambda _, a=a: a for a in odd])
         self.answer(B, lambda s: FakeResponse(416 if "Range" in s.headers else 400))
         sent = self.pump()
         self.clock.advance(FIRST_PAUSE)
         self.clock.advance(2 * FIRST_PAUSE)
         self.assertIn("answered 400", self.fails(sent, BadGateway))
-        self.assertEqual((1 + ODD + 1, ODD + 1), (self.asked_of(A), self.asked_of(B)))
+        self.assertEqual(
+            (1 + MAX_USELESS + 1, MAX_USELESS + 1), (self.asked_of(A), self.asked_of(B))
+        )
 
     def test_useful_again(self) -> None:
         """As long as one host has trouble that may pass, the odd one is asked as well."""
         odd = FakeResponse(416)
         rests = [*[lambda _: odd] * 3, blob_of(DATA)]
         self.whole(self.resumed(*rests, b=FakeResponse(500)))
-        rest = f"bytes={AMPLE}-"
+        rest = f"bytes={GOOD_PROGRESS}-"
         self.assertEqual([None, rest, rest, None, rest], self.ranges())
 
     def test_part_of_the_rest(self) -> None:
@@ -244,7 +252,7 @@ class OddAnswers(ResumeTestCase):
 
         def a_part(sent: Sent) -> Answer:
             start = int(sent.headers["Range"][6:-1])
-            stop = min(start + AMPLE, len(DATA))
+            stop = min(start + GOOD_PROGRESS, len(DATA))
             told = f"bytes {start}-{stop - 1}/{len(DATA)}"
             return FakeResponse(206, DATA[start:stop], {"Content-Range": told})
 
@@ -262,7 +270,7 @@ class OddAnswers(ResumeTestCase):
     def test_weak_validator(self) -> None:
         """A weak validator is none (RFC 9110 section 13.1.5)."""
         weak = FakeResponse(
-            body=DATA[:AMPLE], length=len(DATA), error=CUT, headers={"ETag": 'W/"x"'}
+            body=DATA[:GOOD_PROGRESS], length=len(DATA), error=CUT, headers={"ETag": 'W/"x"'}
         )
         self.in_turn(A, lambda _: weak, blob_of(DATA))
         self.whole(self.pump())
@@ -275,7 +283,7 @@ class Limited(ResumeTestCase):
     def test_waits_for_its_time(self) -> None:
         """In the middle of a body a host that limits us is waited for."""
         limited = FakeResponse(429, headers={"Retry-After": "60"})
-        self.in_turn(A, lambda s: short(s, AMPLE), lambda _: limited, blob_of(DATA))
+        self.in_turn(A, lambda s: short(s, GOOD_PROGRESS), lambda _: limited, blob_of(DATA))
         self.answer(B, FakeResponse(429, headers={"Retry-After": "90"}))
         sent = self.pump()
         self.clock.pump([1.0] * 59)
@@ -288,7 +296,7 @@ class Limited(ResumeTestCase):
     def test_not_for_an_hour(self) -> None:
         """But not for longer than clients do."""
         limited = FakeResponse(429, headers={"Retry-After": "3600"})
-        self.in_turn(A, lambda s: short(s, AMPLE), lambda _: limited)
+        self.in_turn(A, lambda s: short(s, GOOD_PROGRESS), lambda _: limited)
         self.answer(B, limited)
         sent = self.pump()
         self.clock.advance(1)
@@ -296,12 +304,12 @@ class Limited(ResumeTestCase):
 
     def test_everything_down(self) -> None:
         """Open circuits of all hosts end it after some minutes."""
-        self.in_turn(A, lambda s: short(s, AMPLE), lambda _: Deferred())
+        self.in_turn(A, lambda s: short(s, GOOD_PROGRESS), lambda _: Deferred())
         self.answer(B, lambda _: Deferred())
         sent = self.pump()
         waited = 0.0
-        while not sent.called and waited < 2 * LONGEST_STANDSTILL:
+        while not sent.called and waited < 2 * LONGEST_STALL:
             self.clock.advance(1.0)
             waited += 1.0
         self.failureResultOf(sent, RegistryError)
-        self.assertLess(waited, LONGEST_STANDSTILL + 90)
+        self.assertLess(waited, LONGEST_STALL + 90)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 
 from oci_registry.spec.errors import BadGateway
-from oci_registry.upstream.resume import AMPLE, ODD
+from oci_registry.upstream.resume import GOOD_PROGRESS, MAX_USELESS
 from tests.support.fake_http import FakeResponse, Sent
 from tests.unit.upstream.bodies import BLOB, CUT, DATA, ResumeTestCase
 from tests.unit.upstream.support import APP, A, B
@@ -36,9 +36,9 @@ class Ends(ResumeTestCase):
 
     def test_short_of_the_manifest(self) -> None:
         """A body that ends before the size that a manifest tells may be cut: another host is asked."""
-        self.answer(A, unsized(AMPLE))
+        self.answer(A, unsized(GOOD_PROGRESS))
         self.whole(self.pumped(SIZE))
-        self.assertEqual(([None], [f"bytes={AMPLE}-"]), (self.ranges(), self.ranges(B)))
+        self.assertEqual(([None], [f"bytes={GOOD_PROGRESS}-"]), (self.ranges(), self.ranges(B)))
 
     def test_manifest_that_tells_too_much(self) -> None:
         """If no host has more, that was all, whatever the manifest tells; the digest decides."""
@@ -56,13 +56,13 @@ class Ends(ResumeTestCase):
         self.whole(self.pumped(SIZE - 1))
         self.setUp()
         self.answer(A, unsized(SIZE - 1, CUT))
-        self.whole(self.pumped(AMPLE))
+        self.whole(self.pumped(GOOD_PROGRESS))
         self.assertEqual([f"bytes={SIZE - 1}-"], self.ranges(B))
 
     def test_nobody_knows(self) -> None:
         """Without such a size its end is the end: the digest decides."""
-        self.answer(A, unsized(AMPLE))
-        self.assertEqual(AMPLE, self.successResultOf(self.pumped(None)))
+        self.answer(A, unsized(GOOD_PROGRESS))
+        self.assertEqual(GOOD_PROGRESS, self.successResultOf(self.pumped(None)))
         self.assertEqual(1, len(self.asked))
         self.over()
 
@@ -80,12 +80,12 @@ class Ends(ResumeTestCase):
 
     def test_end_elsewhere(self) -> None:
         """One that says that the blob ends somewhere else has said nothing of use."""
-        for end in (0, AMPLE - 1, AMPLE + 1):
+        for end in (0, GOOD_PROGRESS - 1, GOOD_PROGRESS + 1):
             self.setUp()
-            self.in_turn(A, lambda _: unsized(AMPLE, CUT), lambda _, e=end: beyond(e))
+            self.in_turn(A, lambda _: unsized(GOOD_PROGRESS, CUT), lambda _, e=end: beyond(e))
             self.answer(B, FakeResponse(400))
             self.fails(self.pumped(None), BadGateway)
-            self.assertEqual(1 + ODD + 1, self.asked_of(A))
+            self.assertEqual(1 + MAX_USELESS + 1, self.asked_of(A))
 
     def test_small_parts(self) -> None:
         """A server that sends in parts smaller than asked is read on without a pause."""
@@ -109,9 +109,9 @@ class Ends(ResumeTestCase):
         """What one host has too little of comes from another, if it is known how much it is."""
 
         def less(sent: Sent) -> FakeResponse:
-            return beyond(AMPLE) if "Range" in sent.headers else unsized(AMPLE)
+            return beyond(GOOD_PROGRESS) if "Range" in sent.headers else unsized(GOOD_PROGRESS)
 
         self.answer(A, less)
         self.whole(self.pumped(SIZE))
-        self.assertEqual([f"bytes={AMPLE}-"], self.ranges(B))
+        self.assertEqual([f"bytes={GOOD_PROGRESS}-"], self.ranges(B))
         self.assertEqual({A, B}, self.body.hosts)

@@ -17,7 +17,7 @@ from oci_registry.spec.errors import (
 )
 from oci_registry.upstream.interfaces import NoHostLeft
 from oci_registry.upstream.relay import Relay
-from oci_registry.upstream.resume import AMPLE, ODD
+from oci_registry.upstream.resume import GOOD_PROGRESS, MAX_USELESS
 from tests.support.fake_http import Answer, FakeResponse, Sent
 from tests.unit.upstream.bodies import BLOB, CUT, DATA, Held, ResumeTestCase, Sink, short
 from tests.unit.upstream.support import APP, A, B, blob_of
@@ -27,7 +27,7 @@ class Control(ResumeTestCase):
     """The reader's side."""
 
     def held(self) -> Held:
-        held = Held(body=DATA[:AMPLE], length=len(DATA))
+        held = Held(body=DATA[:GOOD_PROGRESS], length=len(DATA))
         self.in_turn(A, lambda _: held, blob_of(DATA))
         return held
 
@@ -45,7 +45,9 @@ class Control(ResumeTestCase):
         self.sink.producer.pauseProducing()
         self.assertEqual("paused", held.transport.producerState)
         again = Held(
-            206, DATA[AMPLE:], {"Content-Range": f"bytes {AMPLE}-{len(DATA) - 1}/{len(DATA)}"}
+            206,
+            DATA[GOOD_PROGRESS:],
+            {"Content-Range": f"bytes {GOOD_PROGRESS}-{len(DATA) - 1}/{len(DATA)}"},
         )
         self.answer(A, again)
         held.protocol.connectionLost(CUT.reasons[0])
@@ -104,14 +106,15 @@ class Parts(ResumeTestCase):
 
     def test_part(self) -> None:
         """A part is asked for as one, resumed as one, and ends where it should."""
-        start, stop = 1000, 1000 + 2 * AMPLE
-        self.in_turn(A, lambda s: short(s, AMPLE), blob_of(DATA))
+        start, stop = 1000, 1000 + 2 * GOOD_PROGRESS
+        self.in_turn(A, lambda s: short(s, GOOD_PROGRESS), blob_of(DATA))
         body = self.successResultOf(self.start(self.upstream.part(APP, BLOB, start, stop)))
         self.assertEqual(len(DATA), body.size)
-        self.assertEqual(2 * AMPLE, self.successResultOf(body.pump(self.sink)))
+        self.assertEqual(2 * GOOD_PROGRESS, self.successResultOf(body.pump(self.sink)))
         self.assertTrue(self.sink.data == DATA[start:stop])
         self.assertEqual(
-            [f"bytes={start}-{stop - 1}", f"bytes={start + AMPLE}-{stop - 1}"], self.ranges()
+            [f"bytes={start}-{stop - 1}", f"bytes={start + GOOD_PROGRESS}-{stop - 1}"],
+            self.ranges(),
         )
         self.over()
 
@@ -159,7 +162,7 @@ class Parts(ResumeTestCase):
         sent = body.pump(self.sink)
         self.clock.pump([1.0] * 3)
         self.assertIn("does not support ranges", self.fails(sent, BadGateway))
-        self.assertEqual(["bytes=15-19"] * (ODD + 1), self.ranges()[1:])
+        self.assertEqual(["bytes=15-19"] * (MAX_USELESS + 1), self.ranges()[1:])
 
 
 class Quarantined(ResumeTestCase):
@@ -193,7 +196,9 @@ class Quarantined(ResumeTestCase):
 
     def test_avoided_later_too(self) -> None:
         """Nor are they asked to go on with a body that breaks."""
-        self.answer(B, lambda s: short(s, AMPLE) if "Range" not in s.headers else FakeResponse(500))
+        self.answer(
+            B, lambda s: short(s, GOOD_PROGRESS) if "Range" not in s.headers else FakeResponse(500)
+        )
         body = self.successResultOf(
             self.start(self.upstream.blob(APP, BLOB, excluded=frozenset({A})))
         )

@@ -12,7 +12,7 @@ from twisted.internet.error import ConnectionRefusedError as Refused
 
 from oci_registry.spec.errors import RegistryError
 from oci_registry.upstream.group import FIRST_PAUSE
-from oci_registry.upstream.resume import AMPLE
+from oci_registry.upstream.resume import GOOD_PROGRESS
 from tests.support.fake_http import Answer, FakeResponse, Sent
 from tests.unit.upstream.bodies import BLOB, CUT, DATA, Held, ResumeTestCase, Sink, short
 from tests.unit.upstream.support import APP, A, B, blob_of
@@ -27,7 +27,7 @@ class Turns(ResumeTestCase):
 
     def held(self) -> Held:
         """Return an answer whose body waits after its beginning."""
-        return Held(body=DATA[:AMPLE], length=len(DATA))
+        return Held(body=DATA[:GOOD_PROGRESS], length=len(DATA))
 
     def begin(self) -> Deferred[Any]:
         return self.start(self.upstream.blob(APP, BLOB))
@@ -80,7 +80,7 @@ class Turns(ResumeTestCase):
 ANSWERS: dict[str, Callable[[Sent], Answer]] = {
     "good": blob_of(DATA),
     "short": lambda sent: short(sent, 1000),
-    "long": lambda sent: short(sent, AMPLE),
+    "long": lambda sent: short(sent, GOOD_PROGRESS),
     "empty": lambda sent: short(sent, 0),
     "unsized": lambda sent: FakeResponse(body=DATA, sized=False, error=CUT),
     "whole": lambda sent: FakeResponse(body=DATA),

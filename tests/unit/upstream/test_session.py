@@ -14,17 +14,18 @@ from twisted.trial.unittest import SynchronousTestCase
 from oci_registry.config.settings import Credentials, HostSettings, UpstreamSettings
 from oci_registry.metrics import Metrics
 from oci_registry.spec.errors import Denied, RegistryError
-from oci_registry.upstream.circuits import Circuits
+from oci_registry.upstream.breakers import Breakers
 from oci_registry.upstream.failures import Limited, TargetFailed, TimedOut, WrongAnswer
-from oci_registry.upstream.limits import RateLimit
-from oci_registry.upstream.questions import Kind, Question
-from oci_registry.upstream.session import MAX_REDIRECTS, Call, Reply, Session
+from oci_registry.upstream.rate_limit import RateLimit
+from oci_registry.upstream.requests import ApiRequest, Call, Kind
+from oci_registry.upstream.session import MAX_REDIRECTS, Reply, Session
 from tests.support.fake_http import Answer, FakeHttp, FakeResponse, Sent
+from tests.support.reports import reports_of
 
 HOST = "reg.example"
 HOME = f"https://{HOST}"
 CDN = "https://cdn.example"
-QUESTION = Question(Kind.MANIFEST, "team/app", "v1")
+REQUEST = ApiRequest(Kind.MANIFEST, "team/app", "v1")
 PATH = "team/app/manifests/v1"
 PAT = Credentials("pat", "s3cret")
 
@@ -55,10 +56,11 @@ class SessionTestCase(SynchronousTestCase):
         host = HostSettings(HOST, credentials=credentials, path=path)
         settings = UpstreamSettings(namespace, (host,))
         metrics = Metrics([namespace]).host(namespace, HOST)
-        self.circuits = Circuits(HOST, self.clock, lambda: 1.0, metrics)
+        self.breakers = Breakers(HOST, self.clock, lambda: 1.0, metrics)
         limit = RateLimit(self.clock, metrics)
         http = self.http.as_http
-        return Session(settings, host, http, self.clock, self.circuits, limit, **options)
+        reports = reports_of(settings, host, metrics)
+        return Session(settings, host, http, self.clock, self.breakers, limit, reports, **options)
 
     def answer(self, sent: Sent) -> Answer:
         for prefix in sorted(self.answers, key=len, reverse=True):
@@ -68,14 +70,14 @@ class SessionTestCase(SynchronousTestCase):
         return FakeResponse(404)
 
     def begin(
-        self, question: Question = QUESTION, path: str = PATH, *, wait: bool = True
+        self, request: ApiRequest = REQUEST, path: str = PATH, *, wait: bool = True
     ) -> Deferred[Reply]:
-        call = Call(question, self.clock.seconds() + 20.0, wait)
+        call = Call(request, self.clock.seconds() + 20.0, wait)
         sending = self.session.send(call, "GET", path, {"Accept": "a/b"})
         return Deferred.fromCoroutine(sending)
 
-    def send(self, question: Question = QUESTION) -> Reply:
-        return self.successResultOf(self.begin(question))
+    def send(self, request: ApiRequest = REQUEST) -> Reply:
+        return self.successResultOf(self.begin(request))
 
     def fails(self, kind: type[RegistryError], asked: Deferred[Reply] | None = None) -> str:
         """The request fails by the fault of another server."""
@@ -104,7 +106,7 @@ class Redirects(SessionTestCase):
 
         self.answers = {HOME: home, CDN: FakeResponse(body=b"x")}
         reply = self.send()
-        self.assertEqual((200, "https://cdn.example:443"), (reply.response.code, reply.area))
+        self.assertEqual((200, "https://cdn.example:443"), (reply.response.code, reply.endpoint))
         last = self.http.sent[-1]
         self.assertEqual(f"{CDN}/b?sig=1", last.url)
         self.assertEqual("a/b", last.headers["Accept"])
@@ -121,7 +123,7 @@ class Redirects(SessionTestCase):
 
         self.answers = {HOME: home}
         reply = self.send()
-        self.assertEqual((200, Kind.MANIFEST), (reply.response.code, reply.area))
+        self.assertEqual((200, Kind.MANIFEST), (reply.response.code, reply.endpoint))
         self.assertIn("Authorization", self.http.sent[-1].headers)
 
     def test_relative(self) -> None:
@@ -181,8 +183,8 @@ class Faults(SessionTestCase):
             self.assertIn("cdn.example", self.fails(kind))
         self.answers[CDN] = FakeResponse(429, headers={"Retry-After": "9"})
         self.fails(Limited)
-        self.assertEqual(9, self.circuits.wait("https://cdn.example:443", QUESTION))
-        self.assertEqual(0, self.circuits.wait(Kind.MANIFEST, QUESTION))
+        self.assertEqual(9, self.breakers.wait("https://cdn.example:443", REQUEST))
+        self.assertEqual(0, self.breakers.wait(Kind.MANIFEST, REQUEST))
 
     def test_limited_target_is_not_asked(self) -> None:
         """A target that limits us is not asked before its time, for this."""
@@ -191,7 +193,7 @@ class Faults(SessionTestCase):
         self.fails(Limited)
         self.assertEqual(1, self.urls.count(f"{CDN}/b"))
         self.answers[CDN] = FakeResponse(200)
-        self.send(Question(Kind.BLOB, "team/other", "x"))
+        self.send(ApiRequest(Kind.BLOB, "team/other", "x"))
         self.clock.advance(9)
         self.send()
 
@@ -215,7 +217,7 @@ class Faults(SessionTestCase):
         asked = self.begin()
         asked.cancel()
         self.failureResultOf(asked, CancelledError)
-        self.assertEqual(0, self.circuits.wait("https://cdn.example:443", QUESTION))
+        self.assertEqual(0, self.breakers.wait("https://cdn.example:443", REQUEST))
 
     def test_token_server(self) -> None:
         """The failure of a token server is no failure of the registry either."""
@@ -226,8 +228,8 @@ class Faults(SessionTestCase):
         }
         self.assertIn("token server", self.fails(RegistryError))
         self.answers[f"{HOME}/token"] = FakeResponse(403)
-        question = Question(Kind.MANIFEST, "team/secret", "v1")
-        self.failureResultOf(self.begin(question, "team/secret/manifests/v1"), Denied)
+        request = ApiRequest(Kind.MANIFEST, "team/secret", "v1")
+        self.failureResultOf(self.begin(request, "team/secret/manifests/v1"), Denied)
 
 
 class VanityNames(SessionTestCase):

@@ -39,7 +39,7 @@ class Asked(TokenTestCase):
         self.assertNotIn("p%3Aw", sent.url)
 
     def test_post_where_get_is_not_offered(self) -> None:
-        """A server that wants OAuth2's POST gets the same question as a form."""
+        """A server that wants OAuth2's POST gets the same request as a form."""
         for code in (405, 501):
             self.http = FakeHttp(
                 lambda sent, code=code: (  # type: ignore[misc]
@@ -118,11 +118,6 @@ class Asked(TokenTestCase):
         data = self.http.sent[0].data
         assert data is not None
         self.assertEqual([f"{SCOPE} {other}"], parse_qs(data.decode())["scope"])
-
-    def test_user_agent(self) -> None:
-        """The server learns who asks."""
-        self.token(self.source())
-        self.assertEqual("oci-registry", self.http.sent[0].headers["User-Agent"])
 
 
 class Redirected(TokenTestCase):

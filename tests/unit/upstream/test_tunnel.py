@@ -32,7 +32,7 @@ OK = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
 @implementer(IStreamClientEndpoint)
-class Way:
+class ToProxy:
     """Leads to the proxy: at once, with *error*, or never."""
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class TunnelTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.way = Way()
+        self.to_proxy = ToProxy()
         self.inner = Factory.forProtocol(Inner)
 
     def connect(
@@ -92,23 +92,23 @@ class TunnelTestCase(SynchronousTestCase):
         def find_hosts() -> Deferred[Sequence[str]]:
             return succeed(hosts)
 
-        endpoint = TunnelEndpoint(self.clock, proxy, self.way, find_hosts, port, 10.0)
+        endpoint = TunnelEndpoint(self.clock, proxy, self.to_proxy, find_hosts, port, 10.0)
         self.assertTrue(verifyObject(IStreamClientEndpoint, endpoint))
         return endpoint.connect(self.inner)
 
     def say(self, data: bytes) -> None:
-        self.way.tunnels[-1].dataReceived(data)
+        self.to_proxy.tunnels[-1].dataReceived(data)
 
     @property
     def transport(self) -> Any:
-        return self.way.transports[-1]
+        return self.to_proxy.transports[-1]
 
     def failed(self, connecting: Deferred[Any]) -> Any:
         """Return the reason why the proxy failed; its connection is closed, nothing is scheduled."""
         error = self.failureResultOf(connecting, ProxyFailed).value
         self.assertEqual("proxy.example.com:3128", str(error.proxy))
         self.assertEqual([], self.clock.getDelayedCalls())
-        for transport in self.way.transports:
+        for transport in self.to_proxy.transports:
             self.assertTrue(transport.disconnecting)
         return error.reason
 
@@ -154,7 +154,7 @@ class Answers(TunnelTestCase):
         self.transport.clear()
         inner.transport.write(b"hello")
         self.say(b"world")
-        self.way.tunnels[0].connectionLost(Failure(ConnectionDone()))
+        self.to_proxy.tunnels[0].connectionLost(Failure(ConnectionDone()))
         self.assertEqual(b"hello", self.transport.value())
         self.assertEqual(["made", b"world", ConnectionDone], inner.events)
         self.assertEqual([], self.clock.getDelayedCalls())
@@ -217,12 +217,12 @@ class Answers(TunnelTestCase):
         self.say(b"HTTP/1.1 200 " + filler + b"\r\n\r\n" + b"y" * MAX_HEAD)
         self.assertEqual(["made", b"y" * MAX_HEAD], self.successResultOf(connecting).events)
         connecting = self.connect()
-        self.way.transports = self.way.transports[-1:]
+        self.to_proxy.transports = self.to_proxy.transports[-1:]
         self.say(b"HTTP/1.1 200 x" + filler + b"\r\n\r\n")
         self.assertIsInstance(self.failed(connecting), ParseError)
         connecting = self.connect()
         for _ in range(MAX_HEAD - 9):
-            self.say(b"x" if self.way.tunnels[-1]._received else b"HTTP/1.1 ")
+            self.say(b"x" if self.to_proxy.tunnels[-1]._received else b"HTTP/1.1 ")
         self.assertNoResult(connecting)
         self.say(b"x")
         self.assertIsInstance(self.failed(connecting), ParseError)
@@ -232,7 +232,7 @@ class Answers(TunnelTestCase):
         for said in (b"", b"HTTP/1.1 200 OK\r\n"):
             connecting = self.connect()
             self.say(said)
-            self.way.tunnels[-1].connectionLost(Failure(ConnectionDone()))
+            self.to_proxy.tunnels[-1].connectionLost(Failure(ConnectionDone()))
             self.transport.loseConnection()
             self.assertIsInstance(self.failed(connecting), ConnectionDone)
 
@@ -265,21 +265,21 @@ class Failures(TunnelTestCase):
     def test_proxy_not_reached(self) -> None:
         """A proxy that cannot be reached has failed, for whatever reason."""
         for error in (Refused(), DNSLookupError()):
-            self.way.error = error
+            self.to_proxy.error = error
             self.assertIs(error, self.failed(self.connect()))
 
     def test_target_not_found(self) -> None:
         """A target that is nowhere is not the proxy's fault, and it is not asked."""
         endpoint = TunnelEndpoint(
-            self.clock, PROXY, self.way, lambda: fail(DNSLookupError()), 443, 10.0
+            self.clock, PROXY, self.to_proxy, lambda: fail(DNSLookupError()), 443, 10.0
         )
         self.failureResultOf(endpoint.connect(self.inner), DNSLookupError)
-        self.assertEqual([], self.way.tunnels)
+        self.assertEqual([], self.to_proxy.tunnels)
 
     def test_too_late(self) -> None:
         """To look up, to connect and to be answered takes no longer than was allowed, together."""
         hosts: Deferred[Sequence[str]] = Deferred()
-        endpoint = TunnelEndpoint(self.clock, PROXY, self.way, lambda: hosts, 443, 10.0)
+        endpoint = TunnelEndpoint(self.clock, PROXY, self.to_proxy, lambda: hosts, 443, 10.0)
         connecting = endpoint.connect(self.inner)
         self.clock.advance(9)
         hosts.callback(["registry.example.com"])
@@ -291,18 +291,18 @@ class Failures(TunnelTestCase):
 
     def test_too_late_to_look_up(self) -> None:
         """A resolver that never answers is given up in time."""
-        endpoint = TunnelEndpoint(self.clock, PROXY, self.way, Deferred, 443, 10.0)
+        endpoint = TunnelEndpoint(self.clock, PROXY, self.to_proxy, Deferred, 443, 10.0)
         connecting = endpoint.connect(self.inner)
         self.clock.advance(10)
         self.failureResultOf(connecting, DeferredTimeout)
 
     def test_too_late_to_connect(self) -> None:
         """A proxy that cannot be connected to is given up in time."""
-        self.way.never = True
+        self.to_proxy.never = True
         connecting = self.connect()
         self.clock.advance(10)
         self.assertIsInstance(self.failed(connecting), DeferredTimeout)
-        self.assertEqual(1, self.way.cancelled)
+        self.assertEqual(1, self.to_proxy.cancelled)
 
     def test_cancelled(self) -> None:
         """Who wants it no more closes the connection to the proxy."""
@@ -310,10 +310,10 @@ class Failures(TunnelTestCase):
         connecting.cancel()
         self.assertIsInstance(self.failed(connecting), CancelledError)
         self.say(OK)
-        self.way.tunnels[0].connectionLost(Failure(ConnectionDone()))
-        self.way.never = True
+        self.to_proxy.tunnels[0].connectionLost(Failure(ConnectionDone()))
+        self.to_proxy.never = True
         self.connect().addErrback(lambda _: None).cancel()
-        self.assertEqual(1, self.way.cancelled)
+        self.assertEqual(1, self.to_proxy.cancelled)
 
 
 class SeveralHosts(TunnelTestCase):
@@ -322,7 +322,7 @@ class SeveralHosts(TunnelTestCase):
     HOSTS = ("192.0.2.1", "192.0.2.2", "2001:db8::1")
 
     def asked(self) -> list[bytes]:
-        return [t.value().split(b" ")[1] for t in self.way.transports]
+        return [t.value().split(b" ")[1] for t in self.to_proxy.transports]
 
     def test_next(self) -> None:
         """When the proxy does not reach one, the next is tried, one at a time."""
@@ -333,7 +333,7 @@ class SeveralHosts(TunnelTestCase):
         self.say(OK)
         self.assertEqual(["made"], self.successResultOf(connecting).events)
         self.assertEqual([b"192.0.2.1:443", b"192.0.2.2:443", b"[2001:db8::1]:443"], self.asked())
-        self.assertEqual([True, True, False], [t.disconnecting for t in self.way.transports])
+        self.assertEqual([True, True, False], [t.disconnecting for t in self.to_proxy.transports])
 
     def test_none(self) -> None:
         """What was said of the last is what is told."""

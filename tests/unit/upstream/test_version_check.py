@@ -28,7 +28,7 @@ class Checking(SynchronousTestCase):
         self.clock = Clock()
         self.good = challenged('Bearer realm="https://auth.example.com/t",service="r",scope="x"')
         self.http = FakeHttp(lambda _: self.good)
-        self.check = VersionCheck(self.http.as_http, URL, self.clock, "ua")
+        self.check = VersionCheck(self.http.as_http, URL, self.clock)
 
     def begin(self) -> Deferred[tuple[Challenge, ...]]:
         return Deferred.fromCoroutine(self.check.challenges())
@@ -42,7 +42,7 @@ class Checking(SynchronousTestCase):
         self.assertEqual((BEARER,), self.found())
         (sent,) = self.http.sent
         self.assertEqual(("GET", f"{URL}/v2/"), (sent.method, sent.url))
-        self.assertEqual({"User-Agent": "ua"}, sent.headers)
+        self.assertEqual({}, sent.headers)
         self.clock.advance(REMEMBERED)
         self.found()
         self.assertEqual(2, len(self.http.sent))

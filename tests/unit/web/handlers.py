@@ -47,7 +47,8 @@ class HandlerTestCase(WebTestCase, CacheTestCase):
             TagsRoute: TagsHandler(tags, self.list_limits),
             ReferrersRoute: ReferrersHandler(self.referrers),
         }
-        self.serve(V2(handlers, table, ClientWatch(self.clock), self.clock, self.metrics))
+        self.watch = ClientWatch(self.clock)
+        self.serve(V2(handlers, table, self.watch, self.clock, self.metrics))
 
     def upstream_for(self, settings: UpstreamSettings) -> FakeUpstream:
         if settings.namespace == "docker.io":

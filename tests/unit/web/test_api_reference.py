@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from typing import get_args
 
-from twisted.internet.defer import succeed
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.metrics import Metrics
+from oci_registry.pullthrough.store_watch import StoreState
 from oci_registry.spec import errors
 from oci_registry.spec.errors import RegistryError
 from oci_registry.spec.routes import Route, parse_route
@@ -42,6 +41,11 @@ def first_words(heading: str) -> set[str]:
     }
 
 
+async def works() -> StoreState:
+    """Return the state of a store that works."""
+    return StoreState()
+
+
 class Api(SynchronousTestCase):
     """docs/reference/http-api.md."""
 
@@ -49,7 +53,7 @@ class Api(SynchronousTestCase):
         """Every path that answers is there, and no other."""
         told = {path for row in tables(PAGE)[0] for path in _CODE.findall(row[0])}
         watching = {path for path in told if not path.startswith("/v2")}
-        ready = Ready(lambda: succeed(None), Clock())
+        ready = Ready(works)
         root = Root(ready, metrics=Metrics())
         self.assertEqual({f"/{name.decode()}" for name in root.listNames()}, watching)
         parts = {"<name>": "a/b", "<tag or digest>": DIGEST, "<digest>": DIGEST}

@@ -151,6 +151,19 @@ class Blobs(HandlerTestCase):
         self.assertTrue(connection.got.endswith(b"\r\n0\r\n\r\n"))
         self.assertTrue(self.told("GET", len(DATA)) == DATA)
 
+    def test_headers_in_time(self) -> None:
+        """Where only a manifest tells the length, the headers leave 5 s after upstream's, not later."""
+        self.upstream.says_size = False
+        self.sizes._hints["docker.io", "library/app", self.digest] = len(DATA)
+        for asked in ({}, {"Range": "bytes=5-"}):
+            connection = self.ask(f"/v2/library/app/{self.path}", **asked)
+            self.clock.advance(4.9)
+            self.assertEqual(b"", connection.got)
+            self.clock.advance(0.1)
+            self.clock.advance(0)
+            self.assertIn(b"Content-Length: ", connection.got)
+        self.finish()
+
     def test_hint(self) -> None:
         """A response whose length was a wrong hint is closed short; the next one is right."""
         for hint in (len(DATA) - 1, len(DATA) + 1, 2 * len(DATA)):

@@ -38,10 +38,10 @@ class Watching(WebTestCase):
         super().tearDown()
 
     @contextmanager
-    def watched(self) -> Iterator[tuple[FakeSender, Connection]]:
+    def watched(self, waited: float = 0.0) -> Iterator[tuple[FakeSender, Connection]]:
         connection = self.ask("/x")
         sender = FakeSender()
-        with self.watch.watch(sender, self.requests[-1]):  # type: ignore[arg-type]
+        with self.watch.watch(sender, self.requests[-1], waited):  # type: ignore[arg-type]
             yield sender, connection
 
     def test_client_that_reads(self) -> None:
@@ -97,6 +97,15 @@ class Watching(WebTestCase):
             got = connection.got
             self.clock.advance(LIMITS.headers * 3)
             self.assertEqual(got, connection.got)
+
+    def test_headers_after_a_wait(self) -> None:
+        """Seconds that have been waited before count."""
+        for waited, left in ((3.0, 2.0), (LIMITS.headers, 0.0), (7.0, 0.0)):
+            with self.watched(waited) as (_, connection):
+                self.clock.advance(max(0.0, left - 0.1))
+                self.assertEqual(left <= 0, connection.got != b"")
+                self.clock.advance(0.1)
+                self.assertTrue(connection.got.endswith(b"\r\n\r\n"))
 
     def test_headers_that_are_out(self) -> None:
         """Where the body has begun, nothing is added."""

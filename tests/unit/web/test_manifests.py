@@ -70,9 +70,11 @@ class Manifests(HandlerTestCase):
         self.upstream.error = BadGateway("down")
         for seconds, shown in ((3600.0, "1h"), (90 * 60.0, "2h 30m"), (59.0, "2h 30m")):
             self.clock.advance(seconds)
+            age = int(self.clock.seconds() - 1_700_000_000)
             expected = {
                 **usual,
-                "age": str(int(self.clock.seconds() - 1_700_000_000)),
+                "age": str(age),
+                "cache-status": f"oci-registry; hit; ttl={3600 - age}; detail=stale-if-error",
                 "warning": f'299 - "docker.io cannot be asked; this tag was confirmed {shown} ago"',
             }
             for method, body in (("HEAD", b""), ("GET", RAW)):

@@ -36,7 +36,7 @@ class Outcomes(HandlerTestCase):
         self.assertEqual("miss", self.outcome("manifests/1", "HEAD"))
         self.assertEqual("hit", self.outcome("manifests/1"))
         self.clock.advance(3600)
-        self.assertEqual("hit", self.outcome("manifests/1"), "it was confirmed")
+        self.assertEqual("revalidated", self.outcome("manifests/1"))
         self.clock.advance(3601)
         self.upstream.error = BadGateway("down")
         self.assertEqual("stale", self.outcome("manifests/1"))

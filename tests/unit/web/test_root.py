@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred, fail, succeed
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
-
 from oci_registry.metrics import Metrics
-from oci_registry.storage.interfaces import StoreError
+from oci_registry.pullthrough.store_watch import StoreState
 from oci_registry.web.client_watch import ClientWatch
-from oci_registry.web.root import READY_TIMEOUT, Ready, Root
+from oci_registry.web.root import Ready, Root
 from oci_registry.web.v2 import V2
 from tests.unit.web.support import WebTestCase, docker_hub
+
+
+async def works() -> StoreState:
+    """Return the state of a store that works."""
+    return StoreState()
 
 
 class Apart(WebTestCase):
@@ -19,7 +21,7 @@ class Apart(WebTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.metrics = Metrics()
-        self.ready = Ready(lambda: succeed(None), self.clock)
+        self.ready = Ready(works)
 
     def statuses(self) -> dict[str, int]:
         paths = ("/", "/healthz", "/health", "/readyz", "/metrics", "/v2/", "/v2/a/tags/list")
@@ -53,15 +55,14 @@ class Tree(WebTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.metrics = Metrics()
-        self.checks: list[Deferred[None]] = []
-        self.result: Deferred[None] | None = None
+        self.checks = 0
+        self.state = StoreState()
         v2 = V2({}, docker_hub(), ClientWatch(self.clock), self.clock, self.metrics)
-        self.serve(Root(Ready(self.check, self.clock), metrics=self.metrics, v2=v2))
+        self.serve(Root(Ready(self.check), metrics=self.metrics, v2=v2))
 
-    def check(self) -> Deferred[None]:
-        check: Deferred[None] = Deferred() if self.result is None else self.result
-        self.checks.append(check)
-        return check
+    async def check(self) -> StoreState:
+        self.checks += 1
+        return self.state
 
     def test_alive(self) -> None:
         """The daemon says that it is alive, whatever the store does."""
@@ -71,7 +72,7 @@ class Tree(WebTestCase):
                 self.assertEqual((200, body), (answer.status, answer.body), path)
                 self.assertEqual("13", answer.headers["content-length"])
                 self.assertEqual("text/plain", answer.headers["content-type"])
-        self.assertEqual([], self.checks)
+        self.assertEqual(0, self.checks)
 
     def test_metrics(self) -> None:
         """The metrics are served in the form that Prometheus reads."""
@@ -130,75 +131,32 @@ class Tree(WebTestCase):
                 answer = self.ask(path, method).answer()
                 self.assertEqual((405, "UNSUPPORTED"), (answer.status, answer.code))
                 self.assertEqual("GET, HEAD", answer.headers["allow"])
-        self.assertEqual([], self.checks)
+        self.assertEqual(0, self.checks)
 
-    def test_ready(self) -> None:
-        """The daemon is ready when its store works."""
-        self.result = succeed(None)
-        self.assertEqual((200, b"ready\n"), self.ready())
-        self.assertEqual((200, b""), self.ready("HEAD"))
+    def test_store_gauges(self) -> None:
+        """The store is checked before its gauges are told."""
+        self.ask("/metrics").answer()
+        self.assertEqual(1, self.checks)
 
     def ready(self, method: str = "GET") -> tuple[int, bytes]:
         answer = self.ask("/readyz", method).answer(method)
         return answer.status, answer.body
 
-    def logged(self) -> list[str]:
-        """Return what the log says of the store from now on."""
-        lines: list[str] = []
+    def test_ready(self) -> None:
+        """The daemon is ready when its store works."""
+        self.assertEqual((200, b"ready\n"), self.ready())
+        self.assertEqual((200, b""), self.ready("HEAD"))
 
-        def observe(event: LogEvent) -> None:
-            if event.get("log_namespace", "").startswith("oci_registry.web"):
-                lines.append(formatEvent(event))
-
-        globalLogPublisher.addObserver(observe)
-        self.addCleanup(globalLogPublisher.removeObserver, observe)
-        return lines
+    def test_nothing_can_be_written(self) -> None:
+        """It is ready as well while the store can only be read, and says what is wrong, without paths."""
+        for reason in ("No space left on device", "No space left on device: /srv/cache/x"):
+            self.state = StoreState(unwritable=reason)
+            said = b"ready, but nothing new is stored: No space left on device\n"
+            self.assertEqual((200, said), self.ready())
 
     def test_not_ready(self) -> None:
-        """A store that fails is a 503 that says why, without paths; the log says it once, and its end."""
-        lines = self.logged()
-        for _ in range(3):
-            self.result = fail(StoreError("the disk is full:\r\n\x1b /srv/cache"))
-            answer = self.ask("/readyz").answer()
-            self.assertEqual((503, "text/plain"), (answer.status, answer.headers["content-type"]))
-            self.assertEqual(b"not ready: the disk is full:    ...\n", answer.body)
-        self.assertEqual(["the store is not usable: the disk is full:    /srv/cache"], lines)
-        for _ in range(2):
-            self.result = succeed(None)
-            self.assertEqual(200, self.ready()[0])
-        self.assertEqual(["the store is usable again"], lines[1:])
-
-    def test_defect(self) -> None:
-        """A check that crashes is a 503 that leaves the details in the log."""
-        self.result = fail(ZeroDivisionError("secret"))
-        self.assertEqual(
-            (503, b"not ready: the store could not be checked; the log says why\n"), self.ready()
-        )
-        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
-
-    def test_store_that_hangs(self) -> None:
-        """A store that does not answer is not usable, and that is the reason."""
-        connection = self.ask("/readyz")
-        self.assertEqual(b"", connection.got)
-        self.clock.advance(READY_TIMEOUT + 1)
-        answer = connection.answer()
-        self.assertEqual(503, answer.status)
-        self.assertEqual(b"not ready: the store did not answer within 5 s\n", answer.body)
-
-    def test_asked_by_many(self) -> None:
-        """Many who ask at the same time cost one check."""
-        connections = [self.ask("/readyz") for _ in range(5)]
-        connections[2].leave()
-        self.assertEqual(1, len(self.checks))
-        self.checks[0].callback(None)
-        for connection in connections[:2] + connections[3:]:
-            self.assertEqual(200, connection.answer().status)
-        self.ask("/readyz")
-        self.assertEqual(2, len(self.checks))
-        self.checks[1].callback(None)
-
-    def test_all_who_asked_leave(self) -> None:
-        """The check may outlive those who asked."""
-        self.ask("/readyz").leave()
-        self.checks[0].callback(None)
-        self.assertEqual([], self.flushLoggedErrors())
+        """A store that cannot be read is a 503 that says why, in one line and without paths."""
+        self.state = StoreState("broken:\r\n\x1b /srv/cache is gone", "broken")
+        answer = self.ask("/readyz").answer()
+        self.assertEqual((503, "text/plain"), (answer.status, answer.headers["content-type"]))
+        self.assertEqual(b"not ready: broken:    ... is gone\n", answer.body)

@@ -22,7 +22,7 @@ class Leaving(SiteTestCase):
         connection.leave()
         self.assertEqual((1, True), (len(ended), request.gone))
         self.assertEqual([("/later", CLIENT_LEFT)], [(e.uri, e.status) for e in self.log.entries])
-        request.abort()
+        request.abort("no")
         request.close_short()
 
     def test_client_leaves_in_the_middle(self) -> None:
@@ -52,7 +52,7 @@ class Leaving(SiteTestCase):
     def test_abort(self) -> None:
         """A client that is given up is cut off."""
         connection = self.ask("/later")
-        self.requests[0].abort()
+        self.requests[0].abort("given up")
         self.assertTrue(connection.transport.aborted)
 
     def test_connections_are_counted(self) -> None:

@@ -1,4 +1,4 @@
-"""The objects of one bucket, as blocking calls: what the driver needs of S3."""
+"""The objects of one bucket: the requests that the driver makes, as blocking calls."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from oci_registry.storage.drivers.s3.reading import read_body
 from oci_registry.storage.interfaces import StoreError
 
 LINK_LIFETIME = 900
-"""Seconds that a presigned URL can be used."""
+"""Seconds for which a presigned URL is valid."""
 DELETED_AT_ONCE = 1000
-"""Objects that S3 removes in one request, at most."""
+"""The most objects that S3 removes in one request."""
 _SEALED = "oci-registry-size"
-# Up to 5 GiB the server copies in one request.
+# The server copies up to 5 GiB in one request.
 _COPYING = TransferConfig(
     multipart_threshold=5 * 1024**3, multipart_chunksize=512 * 1024**2, use_threads=False
 )
@@ -58,7 +58,7 @@ class Listed:
 
 
 def seal_of(size: int) -> dict[str, str]:
-    """Return the metadata of an object of ours: its size, so that a truncated one is not taken for it."""
+    """Return the metadata of our objects: the size, which shows whether an object is truncated."""
     return {_SEALED: str(size)}
 
 
@@ -74,7 +74,7 @@ def _found(answer: Mapping[str, Any], data: bytes, size: int) -> Found:
 
 
 def _age(modified: datetime, date: str) -> float:
-    """Return the seconds from *modified* to the *date* of the answer that told it."""
+    """Return the seconds from *modified* to the *date* of the same response."""
     try:
         return (parsedate_to_datetime(date) - modified).total_seconds()
     except (TypeError, ValueError):
@@ -97,7 +97,7 @@ class Bucket:
         return self.connection.retries.run(self._head, key)
 
     def _head(self, key: str) -> Found:
-        answer = self.connection.about(self.connection.reading.head_object, key)
+        answer = self.connection.request_object(self.connection.reading.head_object, key)
         return _found(answer, b"", int(answer["ContentLength"]))
 
     def read(
@@ -110,7 +110,7 @@ class Bucket:
     ) -> Found:
         """Return the bytes of an object from *start* to *stop* (exclusive), fewer at its end.
 
-        *etag*: of the version that it must be. *deadline*: seconds, if not the usual. Raises `Absent`.
+        *etag*: the required version. *deadline*: in seconds, in place of the default. Raises `Absent`.
         """
         return self.connection.retries.run(self._read, key, start, stop, etag, deadline)
 
@@ -120,7 +120,7 @@ class Bucket:
         pace = self.connection.retries.pace(deadline)
         condition = {} if etag is None else {"IfMatch": etag}
         try:
-            answer = self.connection.about(
+            answer = self.connection.request_object(
                 self.connection.reading.get_object,
                 key,
                 Range=f"bytes={start}-{stop - 1}",
@@ -129,31 +129,31 @@ class Bucket:
         except StoreError as error:
             if status_of(error.__cause__) != 416:
                 raise
-            # It has no such bytes: it is empty, or shorter than somebody thought.
+            # The object is empty, or shorter than expected.
             return self._head(key)
         body = answer["Body"]
         part = parse_content_range(answer.get("ContentRange"))
         if part is None:
-            # The server sends the whole, whatever was asked for.
+            # The server ignores the range and sends the whole object.
             size = int(answer["ContentLength"])
             data = read_body(body, min(stop, size), pace, self._place)
             return _found(answer, data[start:], size)
         first, end, whole = part
         if first != start or end > stop or whole is None:
             body.close()
-            raise StoreError(f"{self._place}: the server sent another range than it was asked for")
+            raise StoreError(f"{self._place}: the server did not send the requested range")
         return _found(answer, read_body(body, end - first, pace, self._place), whole)
 
     def get(self, key: str, limit: int, deadline: float | None = None) -> bytes:
         """Return a whole object. Raises `Absent`, also for one of more than *limit* bytes.
 
-        *deadline*: seconds, if not the usual.
+        *deadline*: in seconds, in place of the default.
         """
         return self.connection.retries.run(self._get, key, limit, deadline)
 
     def _get(self, key: str, limit: int, deadline: float | None) -> bytes:
         pace = self.connection.retries.pace(deadline)
-        answer = self.connection.about(self.connection.reading.get_object, key)
+        answer = self.connection.request_object(self.connection.reading.get_object, key)
         size = int(answer["ContentLength"])
         if size > limit:
             answer["Body"].close()
@@ -165,9 +165,9 @@ class Bucket:
     def put(self, key: str, body: object, size: int, *, replace: bool) -> None:
         """Write an object of *size* bytes in one request. *body*: bytes or a file.
 
-        Raises `AlreadyThere` when there is one, unless *replace*.
+        Raises `AlreadyThere` if the object exists, unless *replace*.
         """
-        ask = self.connection.about if replace else self.connection.if_absent
+        ask = self.connection.request_object if replace else self.connection.if_absent
         ask(
             self.connection.writing.put_object,
             key,
@@ -178,13 +178,13 @@ class Bucket:
         )
 
     def probe(self, key: str) -> None:
-        """Write a small object and remove it, with the patience of a reader."""
+        """Write a small object and remove it, with the deadlines of a read."""
         quick = self.connection.reading
         for operation, arguments in (
             (quick.put_object, {"Body": b"probe"}),
             (quick.delete_object, {}),
         ):
-            ask = partial(self.connection.about, operation, key, **arguments)
+            ask = partial(self.connection.request_object, operation, key, **arguments)
             self.connection.retries.run(ask)
 
     def seal(self, key: str) -> None:
@@ -203,17 +203,17 @@ class Bucket:
             here = {"Bucket": Bucket, "Key": Key}
             self.connection.writing.copy(here, Bucket, Key, ExtraArgs=marks, Config=_COPYING)
 
-        self.connection.about(copy, key)
+        self.connection.request_object(copy, key)
 
     def claim(self, key: str, seconds: float) -> bool:
-        """Whether nobody has claimed *key* in the last so many seconds; then it is claimed now.
+        """Claim *key*, unless it was claimed less than so many seconds ago; return whether that worked.
 
-        Both times are the server's, so that clocks which differ do not matter. Of several who claim
-        at once one wins, on a server that knows of conditions.
+        Both times are the server's, so the clocks of replicas may differ. If several claim it at once, one
+        succeeds, provided that the server supports conditional requests.
         """
         writing = self.connection.writing
         try:
-            answer = self.connection.about(self.connection.reading.head_object, key)
+            answer = self.connection.request_object(self.connection.reading.head_object, key)
         except Absent:
             condition = {"IfNoneMatch": "*"}
         else:
@@ -222,24 +222,24 @@ class Bucket:
                 return False
             condition = {"IfMatch": str(answer["ETag"])}
         try:
-            self.connection.ask(writing.put_object, Key=self._prefix + key, Body=b"", **condition)
+            self.connection.call(writing.put_object, Key=self._prefix + key, Body=b"", **condition)
         except ClientError as error:
             if status_of(error) in (404, 409, 412):
                 return False
             if code_of(error) not in UNSUPPORTED:
                 raise explain(error, self._place) from error
-            self.connection.about(writing.put_object, key, Body=b"")
+            self.connection.request_object(writing.put_object, key, Body=b"")
         return True
 
     def delete(self, key: str) -> None:
         """Remove an object, if there is one."""
         try:
-            self.connection.about(self.connection.writing.delete_object, key)
+            self.connection.request_object(self.connection.writing.delete_object, key)
         except Absent:
             return
 
     def delete_many(self, keys: Sequence[str]) -> list[str]:
-        """Remove objects; return those that are gone now."""
+        """Remove objects; return those that no longer exist."""
         gone: list[str] = []
         for first in range(0, len(keys), DELETED_AT_ONCE):
             batch = keys[first : first + DELETED_AT_ONCE]
@@ -252,11 +252,11 @@ class Bucket:
         return gone
 
     def _delete_batch(self, keys: Sequence[str]) -> set[str] | None:
-        """Remove objects at once; return what is left, None if the server cannot do that."""
+        """Remove objects in one request; return those that are left, None if that is not supported."""
         objects = [{"Key": self._prefix + key} for key in keys]
         delete = self.connection.writing.delete_objects
         try:
-            answer = self.connection.ask(delete, Delete={"Objects": objects, "Quiet": True})
+            answer = self.connection.call(delete, Delete={"Objects": objects, "Quiet": True})
         except ClientError as error:
             if not is_unsupported(error):
                 raise explain(error, self._place) from error
@@ -268,9 +268,9 @@ class Bucket:
     # -- listing and linking
 
     def page(self, prefix: str, token: str | None) -> tuple[list[Listed], str | None]:
-        """Return some objects below *prefix* and what continues the listing, None at its end."""
+        """Return some objects below *prefix*, and the token of the next page, None at the end."""
         further = {} if token is None else {"ContinuationToken": token}
-        answer = self.connection.demand(
+        answer = self.connection.request(
             self.connection.writing.list_objects_v2,
             Prefix=f"{self._prefix}{prefix}/",
             **further,
@@ -286,7 +286,7 @@ class Bucket:
         return listed, answer.get("NextContinuationToken") if answer.get("IsTruncated") else None
 
     def link(self, key: str) -> str | None:
-        """Return a URL that lets anyone fetch an object for `LINK_LIFETIME` seconds, if we give any."""
+        """Return a URL at which anyone can fetch an object for `LINK_LIFETIME` seconds, if that is enabled."""
         if self.connection.public is None:
             return None
         try:

@@ -1,7 +1,6 @@
-"""How boto3 is told to speak to one bucket, and what its answers and failures mean.
+"""The boto3 clients of one bucket, and the meaning of responses and errors.
 
-Everything here blocks: call it in threads. What fails is a `StoreError`, but for the answers that
-`failures` defines.
+Everything here blocks: call it in threads. Errors are `StoreError`, or one of those that `failures` defines.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from oci_registry.storage.drivers.s3.failures import (
 from oci_registry.storage.drivers.s3.limits import DEFAULTS, S3Limits
 from oci_registry.storage.drivers.s3.reading import Retries
 
-# Seconds. A client waits while we read, and `Retries` asks again; nobody waits while we write, and a
-# server that has to put a large object together may take a while.
+# Seconds. Clients wait for reads, and `Retries` repeats them. No client waits for writes, and a server may
+# take a while to put a large object together.
 _READING = {"connect_timeout": 2, "read_timeout": 5}
 _WRITING = {"connect_timeout": 5, "read_timeout": 60}
 _TROUBLE = (ClientError, BotoCoreError, HTTPError, OSError)
@@ -48,10 +47,10 @@ def _client(
             max_pool_connections=settings.connections,
             s3={"addressing_style": cast(Any, settings.addressing)},
             tcp_keepalive=True,
-            # The checksums that boto3 adds by itself are not understood by many servers.
+            # Many servers do not understand the checksums that boto3 adds by default.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
-            # Our own in place of boto3's, which is put together anew for each request, at a tenth of its cost.
+            # boto3 builds its own anew for each request, at a tenth of the cost of the request.
             user_agent="oci-registry",
             retries={"mode": "standard", "total_max_attempts": attempts},
             **timeouts,
@@ -60,7 +59,7 @@ def _client(
 
 
 class Connection:
-    """One bucket, and the clients that ask for it."""
+    """One bucket, and the boto3 clients for it."""
 
     def __init__(self, settings: S3Settings, limits: S3Limits = DEFAULTS) -> None:
         session = boto3.session.Session(
@@ -70,20 +69,20 @@ class Connection:
         self.bucket = settings.bucket
         self.prefix = f"{settings.prefix}/" if settings.prefix else ""
         self.reading = _client(settings, settings.endpoint, session, _READING)
-        """The client for what somebody waits for: it gives up soon."""
+        """The client for reads, with short timeouts."""
         self.writing = _client(
-            settings, settings.endpoint, session, _WRITING, limits.write_attempts
+            settings, settings.endpoint, session, _WRITING, limits.uploads.attempts
         )
-        """The client for the rest."""
+        """The client for everything else."""
         public = settings.redirect_endpoint or settings.endpoint
         self.public = _client(settings, public, session, _READING) if settings.redirect else None
-        """The client that signs links, if there are to be any."""
-        self.retries = Retries(limits)
-        """What makes calls that read once more."""
+        """The client that signs links; None if links are disabled."""
+        self.retries = Retries(limits.reads)
+        """Repeats failed reads."""
         self._conditions = True
 
-    def ask(self, operation: Callable[..., T], **arguments: Any) -> T:
-        """Ask the server; raises ClientError for its refusals, StoreError if it cannot be asked."""
+    def call(self, operation: Callable[..., T], **arguments: Any) -> T:
+        """Make a request; raises ClientError if the server refuses it, StoreError if it gives no response."""
         try:
             return operation(Bucket=self.bucket, **arguments)
         except ClientError:
@@ -91,25 +90,25 @@ class Connection:
         except _TROUBLE as error:
             raise explain(error, self.place) from error
 
-    def demand(self, operation: Callable[..., T], **arguments: Any) -> T:
-        """Ask the server; raises `Absent` when there is no such thing, else StoreError."""
+    def request(self, operation: Callable[..., T], **arguments: Any) -> T:
+        """Make a request; raises `Absent` if there is no such object, else StoreError."""
         try:
-            return self.ask(operation, **arguments)
+            return self.call(operation, **arguments)
         except ClientError as error:
             raise explain(error, self.place) from error
 
-    def about(self, operation: Callable[..., T], key: str, **arguments: Any) -> T:
-        """Ask about an object; raises as `demand`."""
-        return self.demand(operation, Key=self.prefix + key, **arguments)
+    def request_object(self, operation: Callable[..., T], key: str, **arguments: Any) -> T:
+        """Make a request for an object; raises as `request`."""
+        return self.request(operation, Key=self.prefix + key, **arguments)
 
     def if_absent(self, operation: Callable[..., T], key: str, **arguments: Any) -> T:
-        """Ask to write an object if there is none; raises `AlreadyThere`.
+        """Write an object unless it exists; raises `AlreadyThere`.
 
-        A server that does not know of conditions replaces what is there, as it always did.
+        A server that does not support conditional writes replaces the object.
         """
         if self._conditions:
             try:
-                return self.ask(operation, Key=self.prefix + key, IfNoneMatch="*", **arguments)
+                return self.call(operation, Key=self.prefix + key, IfNoneMatch="*", **arguments)
             except ClientError as error:
                 if status_of(error) in (409, 412):
                     raise AlreadyThere(key) from error
@@ -117,16 +116,16 @@ class Connection:
                     raise explain(error, self.place) from error
             if hasattr(arguments.get("Body"), "seek"):
                 arguments["Body"].seek(0)
-        # If the server refused something else than the condition, it will do so again.
-        answer = self.about(operation, key, **arguments)
+        # If the condition was not the reason for the refusal, this request is refused as well.
+        answer = self.request_object(operation, key, **arguments)
         self._conditions = False
         return answer
 
     def pages(self, operation: Callable[..., Json], *markers: str) -> Iterator[Json]:
-        """Yield the pages of a listing that goes on at markers."""
+        """Yield the pages of a listing; *markers* name the fields that continue it."""
         at: Json = {}
         while True:
-            page = self.demand(operation, Prefix=self.prefix, **at)
+            page = self.request(operation, Prefix=self.prefix, **at)
             yield page
             at = {marker: page[f"Next{marker}"] for marker in markers if page.get(f"Next{marker}")}
             if not (page.get("IsTruncated") and at):

@@ -1,4 +1,4 @@
-"""What can go wrong with a bucket, in a sentence."""
+"""The errors of a bucket, and their explanations."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ T = TypeVar("T")
 UNSUPPORTED = frozenset(
     {"NotImplemented", "InvalidRequest", "InvalidArgument", "MissingContentMD5"}
 )
-"""Codes with which servers refuse what they have not learnt yet."""
+"""Codes with which servers refuse what they do not support."""
 _ABSENT = frozenset({"NoSuchKey", "NoSuchUpload", "NotFound", "404"})
 _OVERLOADED = frozenset({429, 500, 502, 503, 504})
 _UNREACHED = (
@@ -49,8 +49,8 @@ _UNREACHED = (
 )
 _SENTENCES = {
     "AccessDenied": "access is denied to these credentials",
-    "InvalidAccessKeyId": "the access key is not known there",
-    "SignatureDoesNotMatch": "the secret key does not fit the access key",
+    "InvalidAccessKeyId": "the server does not know the access key",
+    "SignatureDoesNotMatch": "the secret key does not match the access key",
     "ExpiredToken": "the credentials have expired",
     "InvalidToken": "the session token is not valid",
     "RequestTimeTooSkewed": "this machine's clock differs too much from the server's",
@@ -71,42 +71,42 @@ class Absent(StoreError):
 
 
 class BrokenOff(StoreUnavailable):
-    """The server has broken off in the middle of an answer."""
+    """The server has closed the connection in the middle of a response."""
 
 
 class Busy(StoreError):
-    """The server answers, but could not cope with this request; it may with the next."""
+    """The server is overloaded and has refused this request."""
 
 
 class Unsupported(StoreError):
-    """The server does not know such requests."""
+    """The server does not support such requests."""
 
 
 class AlreadyThere(Exception):
-    """There is such an object already, and it was not to be replaced."""
+    """The object exists, and was not to be replaced."""
 
 
 def status_of(error: BaseException | None) -> int:
-    """Return the HTTP status of an error that a server answered with, else 0."""
+    """Return the HTTP status of a server's error response, else 0."""
     if not isinstance(error, ClientError):
         return 0
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def code_of(error: BaseException | None) -> str:
-    """Return the S3 error code that a server answered with, else nothing."""
+    """Return the S3 error code of a server's error response, else an empty text."""
     if not isinstance(error, ClientError):
         return ""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def is_unsupported(error: BaseException | None) -> bool:
-    """Whether a server has answered that it does not know such requests."""
+    """Whether a server has refused a request that it does not support."""
     return code_of(error) in UNSUPPORTED or status_of(error) in (405, 501)
 
 
 def is_denied(error: BaseException | None) -> bool:
-    """Whether a server has answered that these credentials lack a permission."""
+    """Whether a server has refused a request for lack of permission."""
     return code_of(error) == "AccessDenied"
 
 
@@ -123,10 +123,10 @@ def _refusal(error: ClientError) -> str:
 
 
 def explain(error: BaseException, place: str) -> StoreError:
-    """Return the `StoreError` for *error*, which happened with the bucket that *place* describes.
+    """Return the `StoreError` for *error*; *place* describes the bucket.
 
-    `Absent`: there is no such thing. `Busy`: the server could not cope. StoreUnavailable: it could not
-    be reached, or did not answer.
+    `Absent`: there is no such object. `Busy`: the server is overloaded. StoreUnavailable: it could not be
+    reached, or did not answer.
     """
     if isinstance(error, StoreError):
         return error
@@ -153,13 +153,13 @@ def _no_answer(error: BaseException) -> str:
         return "the server does not answer in time"
     if isinstance(error, EndpointConnectionError | ProxyConnectionError):
         return "the server cannot be reached"
-    return "the server broke off the connection"
+    return "the server closed the connection"
 
 
 def sensible(run: RunInThread, place: str) -> RunInThread:
-    """Return *run*, whose calls raise `StoreError` where an answer lacks what they look for in it.
+    """Return *run*, with calls that raise `StoreError` if the server's response makes no sense.
 
-    What answers may be no S3 server at all, and boto3 passes on much of what it does not understand.
+    The server may not be an S3 server, and boto3 does not reject every invalid response.
     """
 
     def make_sense(call: Callable[..., T], *args: object) -> T:

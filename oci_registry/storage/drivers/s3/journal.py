@@ -1,9 +1,9 @@
-"""When objects were last used, shared by all replicas without a write for each use.
+"""The last uses of objects, shared by all replicas without a write for each use.
 
-A bucket tells when an object was written, and nothing else. So each replica notes uses in memory and
-writes them down together, every few minutes and only if there are any, as one small object below
-``usage/log``. Whoever sweeps reads all of these, writes one in their place and removes them. A replica
-that dies takes the uses of its last minutes with it.
+A bucket knows when an object was written, but not when it was last used. So each replica collects uses in
+memory. It writes them every few minutes, if there are any, as one small object below ``usage/log``. The
+replica that sweeps reads these objects and merges them into one. A replica that dies loses the uses of its
+last minutes.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from twisted.python.failure import Failure
 
 from oci_registry.storage.drivers.s3.bucket import Bucket
 from oci_registry.storage.drivers.s3.failures import Absent
-from oci_registry.storage.drivers.s3.limits import DEFAULTS, S3Limits
+from oci_registry.storage.drivers.s3.limits import DEFAULTS, JournalLimits
 from oci_registry.streams.threads import RunInThread
 
 LOG = "usage/log"
 INTERVAL = 300.0
-"""Seconds from the first use that is not written down to its being so."""
+"""Seconds after which a use is written."""
 
 
 def encode(uses: dict[str, float]) -> bytes:
@@ -35,8 +35,8 @@ def encode(uses: dict[str, float]) -> bytes:
     return gzip.compress(json.dumps(uses, separators=(",", ":")).encode(), 5)
 
 
-def decode(data: bytes, limit: int = DEFAULTS.journal) -> dict[str, float]:
-    """Read the stored form; ValueError when it is not one, or has more than *limit* bytes."""
+def decode(data: bytes, limit: int = DEFAULTS.journal.size) -> dict[str, float]:
+    """Read the stored form; ValueError if it is invalid, or has more than *limit* bytes."""
     unpacker = zlib.decompressobj(31)
     try:
         text = unpacker.decompress(data, limit)
@@ -47,7 +47,7 @@ def decode(data: bytes, limit: int = DEFAULTS.journal) -> dict[str, float]:
 
 
 class Journal:
-    """The uses of objects. *run* runs what goes to the bucket."""
+    """The last uses of objects. *run* runs requests to the bucket in threads."""
 
     _log = Logger()
 
@@ -56,7 +56,7 @@ class Journal:
         bucket: Bucket,
         run: RunInThread,
         clock: IReactorTime,
-        limits: S3Limits = DEFAULTS,
+        limits: JournalLimits = DEFAULTS.journal,
     ) -> None:
         self._limits = limits
         self._bucket = bucket
@@ -64,7 +64,7 @@ class Journal:
         self._clock = clock
         self._name = uuid4().hex[:12]
         self._written = 0
-        # Our own uses: all of late, and of these the ones that nobody else can know of yet.
+        # Our own uses: the recent ones, and those of them that are not written yet.
         self._recent: LRUCache[str, float] = LRUCache(limits.uses)
         self._pending: dict[str, float] = {}
         self._gathered: dict[str, float] = {}
@@ -73,24 +73,24 @@ class Journal:
         self._timer: IDelayedCall | None = None
 
     def note(self, key: str, used: float) -> None:
-        """An object was used, at *used* seconds since the epoch."""
+        """Record that an object was used at *used*, in seconds since the epoch."""
         self._recent[key] = self._pending[key] = used
         if self._timer is None and not self._stopped:
             self._timer = self._clock.callLater(INTERVAL, self._write_down)
         if len(self._pending) > self._limits.uses:
             if self._failing or self._timer is None:
-                # There is nowhere to write them: the oldest are lost.
+                # They cannot be written: drop the oldest.
                 del self._pending[next(iter(self._pending))]
             else:
                 self._timer.reset(0)
 
     def forget(self, key: str) -> None:
-        """An object is gone."""
+        """Forget an object that was removed."""
         for uses in (self._recent, self._pending, self._gathered):
             uses.pop(key, None)
 
     def last(self, key: str, written: float) -> float:
-        """Return when an object was last used, which was written at *written*."""
+        """Return when an object that was written at *written* was last used."""
         own = self._recent.get(key)
         return max(written if own is None else own, self._gathered.get(key, 0.0))
 
@@ -99,15 +99,16 @@ class Journal:
 
     def _not_written(self, failure: Failure) -> None:
         self._log.warn(
-            "uses of objects are not written down: {error}", error=failure.getErrorMessage()
+            "the last uses of objects could not be written: {error}",
+            error=failure.getErrorMessage(),
         )
 
     def flush(self) -> Deferred[None]:
-        """Write down what is not yet; if that fails, it is tried again after a while."""
+        """Write the uses that are not written yet; if that fails, they are written later."""
         return Deferred.fromCoroutine(self._flush())
 
     def stop(self) -> Deferred[None]:
-        """Write down what is not yet, for the last time."""
+        """Write the uses that are not written yet, for the last time."""
         self._stopped = True
         return self.flush()
 
@@ -129,7 +130,7 @@ class Journal:
         self._failing = False
 
     def _write(self, uses: dict[str, float]) -> str:
-        """In a thread: write uses down; return where."""
+        """In a thread: write uses; return the key."""
         self._written += 1
         key = f"{LOG}/{int(self._clock.seconds())}-{self._name}-{self._written}"
         data = encode(uses)
@@ -137,7 +138,7 @@ class Journal:
         return key
 
     async def gather(self, oldest: float) -> None:
-        """Learn what all replicas have written down, and put it together; forget what is before *oldest*."""
+        """Read the uses of all replicas and merge them; drop those before *oldest*."""
         await self.flush()
         self._gathered = await self._run(self._gather, oldest)
 
@@ -159,16 +160,16 @@ class Journal:
 
     def _read(self, key: str) -> dict[str, float]:
         try:
-            return decode(self._bucket.get(key, self._limits.journal), self._limits.journal)
+            return decode(self._bucket.get(key, self._limits.size), self._limits.size)
         except Absent:
-            # Somebody else has put it together with others; theirs is listed, or will be next time.
+            # Another replica has merged it; the result is listed now, or the next time.
             return {}
         except ValueError as error:
             self._log.warn("{key} is removed: {error}", key=key, error=str(error))
             return {}
 
     def _replace(self, logs: Sequence[str], gathered: dict[str, float]) -> None:
-        """Write one in place of many: first the new one, so that at no time a use is not there."""
+        """Replace many objects by one, which is written first, so that no use is missing meanwhile."""
         if len(logs) > 1:
             if gathered:
                 self._write(gathered)

@@ -1,4 +1,4 @@
-"""Uploads in parts that processes which died have left behind."""
+"""Unfinished multipart uploads of processes that have died."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from oci_registry.storage.interfaces import StoreError, StoreUnavailable
 from oci_registry.streams.threads import RunInThread
 
 ABANDONED = 86400.0
-"""Seconds after which an upload in parts is nobody's any more."""
+"""Seconds after which an unfinished upload counts as abandoned."""
 
 
 class Leftovers:
-    """Removes unfinished uploads, where the server lists them; where not, that is logged once."""
+    """Removes abandoned uploads; if the server does not list uploads, that is logged once."""
 
     _log = Logger()
 
@@ -23,14 +23,14 @@ class Leftovers:
         self._logged = False
 
     async def check(self) -> None:
-        """Find out whether the server lists them. Never fails."""
+        """Check whether the server lists unfinished uploads. Never fails."""
         try:
             await self._run(next, self._multipart.unfinished(), None)
         except StoreError as error:
             self._refused(error)
 
     async def remove(self, now: float) -> None:
-        """Abort those that are nobody's any more. Never fails. *now*: seconds since the epoch."""
+        """Abort abandoned uploads. Never fails. *now*: seconds since the epoch."""
         try:
             aborted = await self._run(self._abort, now - ABANDONED)
         except StoreError as error:
@@ -38,7 +38,7 @@ class Leftovers:
             return
         self._logged = False
         if aborted:
-            self._log.info("removed {count} uploads that nobody completed", count=aborted)
+            self._log.info("removed {count} abandoned uploads", count=aborted)
 
     def _abort(self, before: float) -> int:
         abandoned = [upload for upload in self._multipart.unfinished() if upload[2] < before]
@@ -51,6 +51,6 @@ class Leftovers:
             return
         self._logged = True
         self._log.warn(
-            "unfinished uploads are not removed by the sweep, have a rule of the bucket do that: {error}",
+            "unfinished uploads cannot be listed, let a lifecycle rule of the bucket remove them: {error}",
             error=str(error),
         )

@@ -1,4 +1,4 @@
-"""How much memory and time the driver takes, and how it cuts objects."""
+"""How much memory and time the driver takes, and how it divides objects."""
 
 from __future__ import annotations
 
@@ -6,32 +6,34 @@ from attrs import frozen
 
 KIB = 1024
 MIB = 1024 * KIB
+GIB = 1024 * MIB
 
 
 @frozen
-class S3Limits:
-    """Bytes, seconds and counts of one driver.
+class PieceLimits:
+    """The pieces of objects in memory, in bytes.
 
-    Pieces in memory: *budget* for all of them; the *first* of an object, the *largest*, and the
-    *smallest* when there are too many to read ahead; a piece is to take *piece_time*.
-
-    Reading: *deadline* for each answer, *first_deadline* for one that a client's headers wait for, and
-    *least_rate* in bytes per second, averaged over *rate_window*. A server that cannot cope is asked
-    *attempts* times, with pauses that begin with *pause* and double, one that breaks off twice; none
-    begins when *patience* is over. These are shorter than the deadlines around the driver.
-
-    Writing: objects of more than *part* are uploaded in parts, *uploads* of one object at a time. Each
-    request is made *write_attempts* times. For *unsure* after a read that failed, objects are looked
-    for before they are uploaded.
-
-    Uses: *uses* are remembered; a *journal* has so many bytes at most.
+    *budget*: all pieces together. *first*: the first piece of an object; *largest*: any other; *smallest*:
+    those without read-ahead, when many objects are open. *seconds*: how long a piece should take.
     """
 
     budget: int = 64 * MIB
     first: int = 256 * KIB
     largest: int = 8 * MIB
     smallest: int = 256 * KIB
-    piece_time: float = 2.0
+    seconds: float = 2.0
+
+
+@frozen
+class ReadLimits:
+    """Deadlines and retries of reads, in seconds; they are shorter than the deadlines of `GuardedDriver`.
+
+    *deadline*: each response; *first_deadline*: one that a client waits for before its headers.
+    *least_rate*: bytes per second, averaged over *rate_window*. An overloaded server is asked *attempts*
+    times, with pauses that start at *pause* and double; after a broken connection the request is repeated
+    once. No attempt starts after *patience*.
+    """
+
     deadline: float = 9.0
     first_deadline: float = 1.8
     least_rate: int = 16 * KIB
@@ -39,12 +41,40 @@ class S3Limits:
     attempts: int = 5
     pause: float = 0.1
     patience: float = 1.5
+
+
+@frozen
+class UploadLimits:
+    """Uploads of new objects, in bytes and seconds.
+
+    *part*: larger objects are uploaded in parts of this size. *single*: the largest object that one request
+    can upload. *parallel*: parts of one object at the same time. *attempts*: how often a request is made.
+    *unsure*: how long after a failed read the driver looks for an object before it uploads it.
+    """
+
     part: int = 16 * MIB
-    uploads: int = 2
-    write_attempts: int = 4
+    single: int = 5 * GIB
+    parallel: int = 2
+    attempts: int = 4
     unsure: float = 60.0
+
+
+@frozen
+class JournalLimits:
+    """*uses*: how many last uses are in memory. *size*: bytes of one journal, uncompressed."""
+
     uses: int = 100_000
-    journal: int = 64 * MIB
+    size: int = 64 * MIB
+
+
+@frozen
+class S3Limits:
+    """All limits of one driver."""
+
+    pieces: PieceLimits = PieceLimits()
+    reads: ReadLimits = ReadLimits()
+    uploads: UploadLimits = UploadLimits()
+    journal: JournalLimits = JournalLimits()
 
 
 DEFAULTS = S3Limits()

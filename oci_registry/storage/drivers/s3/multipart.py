@@ -1,4 +1,4 @@
-"""Uploads in parts: an object that nobody sees before it is complete (S3 multipart upload)."""
+"""S3 multipart uploads: an object becomes visible when its upload is completed."""
 
 from __future__ import annotations
 
@@ -12,33 +12,31 @@ from oci_registry.storage.drivers.s3.limits import DEFAULTS, MIB
 from oci_registry.storage.interfaces import StoreError
 
 MAX_PARTS = 10_000
-"""Parts that an object can have; a part has at most 5 GiB."""
-MAX_SINGLE = 5 * 1024**3
-"""Bytes that S3 takes in one request."""
+"""The most parts that an object can have; a part has at most 5 GiB."""
 
 
 class Multipart:
-    """Uploads in parts to one bucket. Everything that asks the server blocks and raises `StoreError`.
+    """The multipart uploads of one bucket. Requests block and raise `StoreError`.
 
-    *part*: the usual bytes of a part.
+    *part*: the usual size of a part in bytes.
     """
 
-    def __init__(self, connection: Connection, part: int = DEFAULTS.part) -> None:
+    def __init__(self, connection: Connection, part: int = DEFAULTS.uploads.part) -> None:
         self.supported = True
-        """Whether the server knows uploads in parts, as far as we know."""
+        """Whether the server supports multipart uploads, as far as we know."""
         self._connection = connection
         self._client = connection.writing
         self._part = part
 
     def part_size(self, size: int) -> int:
-        """Return the bytes per part, in whole MiB, of an object of *size* bytes: the same for all of them."""
+        """Return the size of the parts of an object of *size* bytes, in bytes; it is in whole MiB."""
         least = -(-size // MAX_PARTS)
         return max(self._part, -(-least // MIB) * MIB)
 
     def begin(self, key: str, size: int) -> str:
         """Begin an upload of an object of *size* bytes; return its identifier. Raises `Unsupported`."""
         try:
-            answer = self._connection.about(
+            answer = self._connection.request_object(
                 self._client.create_multipart_upload,
                 key,
                 ContentType=OCTET_STREAM,
@@ -52,7 +50,7 @@ class Multipart:
 
     def put(self, key: str, upload: str, number: int, body: object, size: int) -> str:
         """Upload a part of *size* bytes; return its etag. *number* counts from 1."""
-        answer = self._connection.about(
+        answer = self._connection.request_object(
             self._client.upload_part,
             key,
             UploadId=upload,
@@ -63,12 +61,12 @@ class Multipart:
         return str(answer["ETag"])
 
     def complete(self, key: str, upload: str, etags: Sequence[str], *, replace: bool) -> None:
-        """Make the parts an object. Raises `AlreadyThere` when there is one, unless *replace*.
+        """Complete an upload. Raises `AlreadyThere` if the object exists, unless *replace*.
 
         `Absent`: there is no such upload, perhaps because it is complete already.
         """
         parts = [{"ETag": etag, "PartNumber": number} for number, etag in enumerate(etags, 1)]
-        ask = self._connection.about if replace else self._connection.if_absent
+        ask = self._connection.request_object if replace else self._connection.if_absent
         ask(
             self._client.complete_multipart_upload,
             key,
@@ -77,14 +75,16 @@ class Multipart:
         )
 
     def abort(self, key: str, upload: str) -> None:
-        """Give up an upload, and what was uploaded of it."""
+        """Abort an upload and remove its parts."""
         try:
-            self._connection.about(self._client.abort_multipart_upload, key, UploadId=upload)
+            self._connection.request_object(
+                self._client.abort_multipart_upload, key, UploadId=upload
+            )
         except Absent:
             return
 
     def unfinished(self) -> Iterator[tuple[str, str, float]]:
-        """Yield key, identifier and beginning, in seconds since the epoch, of all unfinished uploads."""
+        """Yield key, identifier and start, in seconds since the epoch, of all unfinished uploads."""
         pages = self._connection.pages(
             self._client.list_multipart_uploads, "KeyMarker", "UploadIdMarker"
         )

@@ -1,4 +1,4 @@
-"""One object on its way into the bucket in parts, a few at a time, while it grows."""
+"""The multipart upload of one object while it grows, a few parts at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from oci_registry.storage.drivers.files import Descriptor
 from oci_registry.storage.drivers.s3.bucket import Bucket
 from oci_registry.storage.drivers.s3.failures import Unsupported
-from oci_registry.storage.drivers.s3.limits import DEFAULTS, S3Limits
+from oci_registry.storage.drivers.s3.limits import DEFAULTS, UploadLimits
 from oci_registry.storage.drivers.s3.multipart import Multipart
 from oci_registry.storage.drivers.s3.spool import Slice
 from oci_registry.storage.interfaces import StoreError
@@ -24,8 +24,8 @@ from oci_registry.streams.waiters import Waiters
 class Uploads:
     """What all new objects of a driver share.
 
-    *run* runs what goes to the bucket; *from_thread* calls something in the reactor's thread;
-    *reads_failed* tells whether objects may be there although they could not be read.
+    *run* runs requests to the bucket in threads; *from_thread* makes a call in the reactor's thread;
+    *reads_failed* returns whether objects may exist although they could not be read.
     """
 
     bucket: Bucket
@@ -33,14 +33,14 @@ class Uploads:
     run: RunInThread
     from_thread: Callable[..., object]
     reads_failed: Callable[[], bool]
-    limits: S3Limits = DEFAULTS
+    limits: UploadLimits = DEFAULTS.uploads
 
 
 class PartsUpload:
-    """Uploads the parts of one spooled object of *size* bytes, in whichever order they end.
+    """Uploads the parts of one spooled object, in any order.
 
-    *is_there* tells before the first part whether to upload nothing. What fails stops the upload until
-    `finish` tries it once more.
+    *is_there* returns whether the object exists; it is called before the first part, and nothing is
+    uploaded then. After an error the upload stops until `finish`, which tries once more.
     """
 
     _log = Logger()
@@ -53,7 +53,7 @@ class PartsUpload:
         is_there: Callable[[], Awaitable[bool]],
     ) -> None:
         self.skipped = False
-        """Whether nothing was uploaded because the object was there."""
+        """Whether nothing was uploaded because the object exists."""
         self._uploads = uploads
         self._key = key
         self._file = file
@@ -73,8 +73,8 @@ class PartsUpload:
         self._advance(size)
 
     def _advance(self, size: int) -> None:
-        # As long as nothing is begun, one lane is enough to begin it.
-        most = 1 if self._id is None else self._uploads.limits.uploads
+        # One lane begins the upload; the others follow.
+        most = 1 if self._id is None else self._uploads.limits.parallel
         while self._lanes < most and self._has_work():
             self._lanes += 1
             self._file.hold(Deferred.fromCoroutine(self._lane(size)))
@@ -83,7 +83,7 @@ class PartsUpload:
         return bool(self._waiting) and self._stopped is None and not self.skipped
 
     async def _lane(self, size: int) -> None:
-        """Upload one part after the other; keep what goes wrong for the commit."""
+        """Upload one part after the other; keep an error for the commit."""
         try:
             if self._id is None:
                 await self._begin(size)
@@ -109,7 +109,7 @@ class PartsUpload:
                 multipart.supported = False
                 self._log.warn(
                     "large blobs are uploaded in one request each, after their download, since the "
-                    "server knows no uploads in parts: {error}",
+                    "server does not support multipart uploads: {error}",
                     error=str(error),
                 )
             raise
@@ -131,7 +131,7 @@ class PartsUpload:
             await self._idle.wait()
 
     async def finish(self, size: int) -> None:
-        """Upload what is missing of *size* bytes; raises StoreError."""
+        """Upload the parts that are missing of *size* bytes; raises StoreError."""
         await self.idle()
         self._stopped, self.skipped = None, False
         self._advance(size)
@@ -140,21 +140,21 @@ class PartsUpload:
             raise self._stopped
 
     def complete(self, replace: bool) -> None:
-        """In a thread: make the parts an object. Raises as `Multipart.complete`."""
+        """In a thread: complete the upload. Raises as `Multipart.complete`."""
         assert self._id is not None
         etags = [self._etags[number] for number in range(1, len(self._etags) + 1)]
         self._uploads.multipart.complete(self._key, self._id, etags, replace=replace)
 
     def stop(self) -> None:
-        """Begin with no further part."""
+        """Start no more parts."""
         self._stopped = StoreError("cannot commit what was cancelled")
 
     def completed(self) -> None:
-        """The upload is no more: it has become an object."""
+        """The upload has become an object: there is nothing to abort."""
         self._id = None
 
     async def abort(self) -> None:
-        """Give up what was uploaded, once nothing is under way."""
+        """Abort the upload, once no part is being uploaded."""
         await self.idle()
         upload, self._id = self._id, None
         if upload is not None:

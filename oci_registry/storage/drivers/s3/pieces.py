@@ -1,33 +1,33 @@
-"""Pieces of objects in memory: fetched a few MiB at a time, one ahead, shared by all who read them.
+"""Pieces of objects in memory: fetched a few MiB at a time with read-ahead, and shared by all readers.
 
-A read from a bucket costs a request, so a reader's next bytes come together; and they come into memory
-whole, so that a slow client holds neither a thread nor a connection. The first piece is small, since a
-client waits for the whole of it; the next ones are as large as the server is fast. What is held in
-memory is bounded by a budget, whatever the number of readers: the more objects are open, the smaller are
-their pieces, and what nobody has looked at for longest is dropped, to be fetched again when it is wanted
-after all.
+Each read from a bucket costs a request, so a reader's next bytes are fetched together. They are kept in
+memory, so that a slow client occupies neither a thread nor a connection. The first piece is small, since a
+client waits for all of it; the size of the next ones depends on the speed of the server. A budget limits
+the memory for any number of readers: the more objects are open, the smaller are their pieces. The least
+recently used pieces are dropped, and fetched again if they are needed.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
-from oci_registry.storage.drivers.s3.limits import DEFAULTS, S3Limits
+from oci_registry.storage.drivers.s3.limits import DEFAULTS, PieceLimits
 from oci_registry.storage.interfaces import ObjectInfo
 from oci_registry.streams.waiters import Waiters
 
 _GROWTH = 4.0
-"""How much larger than a piece the next one is at most."""
+"""How many times larger than a piece the next one may be."""
 
 
 @frozen
 class Fetched:
-    """Bytes from the bucket, and how many *seconds* it took to get them."""
+    """Bytes from the bucket, and how many *seconds* it took to fetch them."""
 
     data: bytes
     seconds: float = 0.0
@@ -37,7 +37,7 @@ Fetch = Callable[[int, int], Deferred[Fetched]]
 
 
 class _Piece:
-    """The bytes of an object from *start* to *stop*, or those who wait for them."""
+    """The bytes of an object from *start* to *stop*, or the reads that wait for them."""
 
     def __init__(self, start: int, stop: int, data: bytes | None = None) -> None:
         self.start = start
@@ -55,8 +55,8 @@ class _Piece:
 class OpenObject:
     """One version of an object, open for at least one reader.
 
-    *fetch* returns the bytes between two offsets; it may fail, and then so do the reads that wait.
-    *first*: what has been fetched already, at *start*.
+    *fetch* returns the bytes between two offsets; if it fails, the reads that wait for them fail.
+    *first*: the bytes that have been fetched at *start*.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class OpenObject:
         return piece.cut(offset, length)
 
     def read(self, offset: int, length: int, stop: int) -> Deferred[bytes]:
-        """Return at most *length* bytes at *offset*; what lies before *stop* may be fetched with them."""
+        """Return at most *length* bytes at *offset*; those up to *stop* may be fetched with them."""
         at_hand = self.at_hand(offset, length, stop)
         if at_hand is not None:
             return succeed(at_hand)
@@ -96,20 +96,20 @@ class OpenObject:
         return piece.waiting.wait().addCallback(lambda arrived: arrived.cut(offset, length))
 
     def begin(self) -> None:
-        """Somebody reads it: keep what has been fetched already."""
-        # Kept here too, it would stay in memory when it is dropped there.
+        """Keep the first piece, since the object has a reader."""
+        # A second reference would keep it in memory after it is dropped.
         first, self._first = self._first, None
         if first is not None and first.data:
             self._held[first.start] = first
             self._pieces.hold(self, first)
 
     def close(self) -> None:
-        """Nobody reads it any more."""
+        """Drop all pieces, since the object has no reader."""
         for piece in list(self._held.values()):
             self.drop(piece)
 
     def drop(self, piece: _Piece) -> None:
-        """Forget a piece; who waits for it gets it still."""
+        """Forget a piece; reads that wait for it still get it."""
         if self._held.get(piece.start) is piece:
             del self._held[piece.start]
             self._pieces.release(piece)
@@ -122,7 +122,7 @@ class OpenObject:
         return None
 
     def _look_ahead(self, piece: _Piece, stop: int) -> None:
-        """Have the next piece fetched while this one is sent; alone, leave nothing behind."""
+        """Fetch the next piece; drop those before this one if there is only one reader."""
         if self.readers == 1:
             for passed in [p for p in self._held.values() if p.stop <= piece.start and p.data]:
                 self.drop(passed)
@@ -142,11 +142,11 @@ class OpenObject:
         return piece
 
     def _adapt(self, fetched: Fetched) -> None:
-        """Choose the length of the next piece by how fast the last one came."""
+        """Choose the length of the next piece by the speed of the last one."""
         limits = self._pieces.limits
-        slow = fetched.seconds > limits.piece_time
+        slow = fetched.seconds > limits.seconds
         if slow or len(fetched.data) >= self._length:
-            growth = min(_GROWTH, limits.piece_time / max(fetched.seconds, 0.001))
+            growth = min(_GROWTH, limits.seconds / max(fetched.seconds, 0.001))
             length = int(len(fetched.data) * growth)
             self._length = min(limits.largest, max(limits.smallest, length))
 
@@ -165,30 +165,38 @@ class OpenObject:
 class Pieces:
     """The pieces of all open objects."""
 
-    def __init__(self, limits: S3Limits = DEFAULTS) -> None:
+    def __init__(self, limits: PieceLimits = DEFAULTS.pieces) -> None:
         self.limits = limits
         self.held = 0
-        """Bytes of the pieces in memory and on their way there."""
-        self.opening = 0
-        """How many objects are about to be opened."""
+        """Bytes of the pieces that are in memory or being fetched."""
+        self._opening = 0
         self._objects: dict[str, OpenObject] = {}
         self._count = 0
         self._recent: OrderedDict[_Piece, OpenObject] = OrderedDict()
 
     @property
     def share(self) -> int:
-        """How many bytes to fetch at once: for each open object there are two pieces in the budget."""
+        """The size of a piece in bytes: the budget has room for two pieces of each open object."""
         limits = self.limits
-        each = limits.budget // (2 * max(1, self._count + self.opening))
+        each = limits.budget // (2 * max(1, self._count + self._opening))
         whole = each // limits.smallest * limits.smallest
         return min(limits.largest, max(limits.smallest, whole))
 
+    @contextmanager
+    def opening_one(self) -> Iterator[None]:
+        """Count one more open object while its first piece is being fetched."""
+        self._opening += 1
+        try:
+            yield
+        finally:
+            self._opening -= 1
+
     def current(self, key: str) -> OpenObject | None:
-        """Return an object that is open already, unless it has been replaced or removed."""
+        """Return the open object, unless there is none or it has been replaced or removed."""
         return self._objects.get(key)
 
     def enter(self, opened: OpenObject) -> None:
-        """One reader more. Who comes later shares the object, as long as it is the current one."""
+        """Add a reader. Later readers share the object while it is the current version."""
         opened.readers += 1
         if opened.readers == 1:
             self._count += 1
@@ -196,7 +204,7 @@ class Pieces:
             opened.begin()
 
     def leave(self, opened: OpenObject) -> None:
-        """One reader less."""
+        """Remove a reader."""
         opened.readers -= 1
         if not opened.readers:
             self._count -= 1
@@ -205,26 +213,26 @@ class Pieces:
             opened.close()
 
     def forget(self, key: str) -> None:
-        """The object has been replaced or removed: who comes now does not get the old one."""
+        """Forget an object that was replaced or removed: new readers do not get it."""
         self._objects.pop(key, None)
 
     def hold(self, opened: OpenObject, piece: _Piece) -> None:
-        """A piece is in memory, or on its way."""
+        """Count a piece that is in memory or being fetched."""
         self._recent[piece] = opened
         self.held += piece.stop - piece.start
         self.shrink()
 
     def release(self, piece: _Piece) -> None:
-        """A piece is forgotten."""
+        """Count a piece no longer."""
         if self._recent.pop(piece, None) is not None:
             self.held -= piece.stop - piece.start
 
     def touch(self, piece: _Piece) -> None:
-        """A piece is looked at."""
+        """Mark a piece as the most recently used."""
         self._recent.move_to_end(piece)
 
     def shrink(self) -> None:
-        """Drop what nobody has looked at for longest, until the rest is within the budget."""
+        """Drop the least recently used pieces until the rest is within the budget."""
         if self.held <= self.limits.budget:
             return
         for piece, opened in list(self._recent.items())[:-1]:

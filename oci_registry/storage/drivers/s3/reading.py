@@ -1,4 +1,4 @@
-"""Reading from a server that may be slow: how long an answer may take, and when to ask once more."""
+"""Deadlines, a least rate and retries for reads."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from twisted.python.failure import Failure
 from urllib3.exceptions import HTTPError
 
 from oci_registry.storage.drivers.s3.failures import Absent, BrokenOff, Busy, explain
-from oci_registry.storage.drivers.s3.limits import S3Limits
+from oci_registry.storage.drivers.s3.limits import ReadLimits
 from oci_registry.storage.interfaces import StoreUnavailable
 
-_BLOCK = 256 * 1024
+BLOCK = 256 * 1024
 
 T = TypeVar("T")
 Now = Callable[[], float]
 
 
 class Pace:
-    """How fast an answer must come; begins with the request. *now*: monotonic seconds."""
+    """The deadline and the least rate of one response, from its request on. *now*: monotonic seconds."""
 
-    def __init__(self, limits: S3Limits, deadline: float, now: Now) -> None:
+    def __init__(self, limits: ReadLimits, deadline: float, now: Now) -> None:
         self._limits = limits
         self._now = now
         self._window = now()
@@ -33,7 +33,7 @@ class Pace:
         self._count = 0
 
     def received(self, count: int) -> bool:
-        """Note bytes that have come; return whether they come fast enough."""
+        """Count received bytes; return whether they arrive fast enough."""
         now = self._now()
         if now >= self._end:
             return False
@@ -49,17 +49,17 @@ class Pace:
 def read_body(body: Any, count: int, pace: Pace, place: str) -> bytes:
     """Read *count* bytes of a response's body and close it.
 
-    Raises `BrokenOff` if there are fewer, StoreUnavailable if they come too slowly.
+    Raises `BrokenOff` if there are fewer, StoreUnavailable if they arrive too slowly.
     """
-    # boto3 has no name for a read of what is there already: its own waits for all that is asked for.
+    # boto3 has no read that returns what has arrived: its own waits for all requested bytes.
     read = body._raw_stream.read1
     blocks: list[bytes] = []
     left = count
     try:
         while left:
-            block = read(min(left, _BLOCK))
+            block = read(min(left, BLOCK))
             if not block:
-                raise BrokenOff(f"{place}: the server broke off the connection")
+                raise BrokenOff(f"{place}: the server closed the connection")
             blocks.append(block)
             left -= len(block)
             if not pace.received(len(block)) and left:
@@ -67,17 +67,17 @@ def read_body(body: Any, count: int, pace: Pace, place: str) -> bytes:
     except (BotoCoreError, HTTPError, OSError) as error:
         raise BrokenOff(str(explain(error, place))) from error
     finally:
-        # Read to its end, it has gone back to the pool; else the connection is of no more use.
+        # A connection whose body was read to its end is in the pool again; any other is closed.
         body.close()
     return b"".join(blocks)
 
 
 class Retries:
-    """Makes calls that read, and makes them again where that may help. Blocks."""
+    """Makes reads, and repeats those that may succeed the next time. Blocks."""
 
     def __init__(
         self,
-        limits: S3Limits,
+        limits: ReadLimits,
         now: Now = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
@@ -86,11 +86,11 @@ class Retries:
         self._sleep = sleep
 
     def pace(self, deadline: float | None = None) -> Pace:
-        """Return the pace of an answer that is asked for now."""
+        """Return the pace of the response to a request that is made now."""
         return Pace(self._limits, deadline or self._limits.deadline, self._now)
 
     def run(self, call: Callable[..., T], *arguments: Any) -> T:
-        """Make a call; again after a pause if the server could not cope, at once if it broke off."""
+        """Make a call; repeat it after a pause if the server is overloaded, at once if it gave no response."""
         over = self._now() + self._limits.patience
         attempt = 1
         while True:
@@ -106,27 +106,27 @@ class Retries:
 
 
 class ReadHistory:
-    """Whether reads have worked of late. *now*: the reactor's seconds."""
+    """When reads have last failed and succeeded. *now*: the reactor's seconds."""
 
     def __init__(self, now: Now) -> None:
         self._now = now
         self._failed = -math.inf
-        self._worked = -math.inf
+        self._succeeded = -math.inf
 
-    def failed(self, failure: Failure) -> Failure:
-        """A read has failed, or nobody would wait for it any longer."""
+    def record_failure(self, failure: Failure) -> Failure:
+        """Record a failed read, and return the failure; a missing object is no failure."""
         if failure.check(Absent) is None:
-            self._failed, self._worked = self._now(), -math.inf
+            self._failed, self._succeeded = self._now(), -math.inf
         return failure
 
-    def worked(self) -> None:
-        """An object's bytes have been read."""
-        self._worked = self._now()
+    def record_success(self) -> None:
+        """Record that bytes of an object have been read."""
+        self._succeeded = self._now()
 
     def failed_within(self, seconds: float) -> bool:
         """Whether a read has failed in the last so many seconds."""
         return self._now() - self._failed < seconds
 
-    def worked_within(self, seconds: float) -> bool:
-        """Whether one has worked in the last so many seconds, and none failed since."""
-        return self._now() - self._worked < seconds
+    def succeeded_within(self, seconds: float) -> bool:
+        """Whether a read has succeeded in the last so many seconds, and none has failed since."""
+        return self._now() - self._succeeded < seconds

@@ -1,4 +1,4 @@
-"""The local file in which an object grows, and its parts as boto3 wants them."""
+"""The local file in which an object grows, and its parts as files for boto3."""
 
 from __future__ import annotations
 
@@ -6,42 +6,43 @@ import os
 import tempfile
 from io import RawIOBase
 
-_BLOCK = 256 * 1024
-"""Bytes that a read returns at least, if they are there."""
+BLOCK = 256 * 1024
+"""Bytes that a read returns at least, if there are so many."""
 
 
 def open_spool(folder: str) -> int:
-    """Return the descriptor of a new file in *folder* that has no name, and so leaves nothing behind."""
+    """Return the descriptor of a new file in *folder*; it has no name, so a crash leaves nothing behind."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         return os.dup(file.fileno())
 
 
 def probe_spool(folder: str) -> None:
-    """Show that a file can grow in *folder*; raises OSError."""
+    """Check that a file can be created in *folder*; raises OSError."""
     os.close(open_spool(folder))
 
 
 class Slice(RawIOBase):
-    """A part of a spooled file: seekable, and read from a place of its own by each who has one.
+    """A part of a spooled file, seekable, with its own position.
 
-    A read returns up to `_BLOCK` bytes where fewer are asked for, which the HTTP client below boto3 does
-    not mind: it asks for 16 KiB at a time, and goes through all its layers for each.
+    A read returns up to *block* bytes if fewer are asked for. The HTTP client below boto3 accepts that; it
+    asks for 16 KiB at a time, and each read goes through all its layers.
     """
 
-    def __init__(self, descriptor: int, start: int, size: int) -> None:
+    def __init__(self, descriptor: int, start: int, size: int, block: int = BLOCK) -> None:
         super().__init__()
         self._descriptor = descriptor
         self._start = start
         self._size = size
+        self._block = block
         self._position = 0
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
@@ -57,7 +58,7 @@ class Slice(RawIOBase):
     def read(self, size: int | None = -1) -> bytes:
         """Return the next bytes; ``b""`` at the end of the part."""
         left = max(0, self._size - self._position)
-        length = left if size is None or size < 0 else min(left, max(size, _BLOCK))
+        length = left if size is None or size < 0 else min(left, max(size, self._block))
         data = os.pread(self._descriptor, length, self._start + self._position)
         if length and not data:
             raise OSError("the spooled file is shorter than it was")

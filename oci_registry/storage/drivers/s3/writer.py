@@ -1,26 +1,36 @@
-"""A new object: spooled to a local file, and uploaded from there, in parts while it grows if it is large."""
+"""New objects: spooled to a local file and uploaded from it; large ones in parts while they grow."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 
 from twisted.internet.defer import Deferred, DeferredLock
 from zope.interface import implementer
 
 from oci_registry.storage.drivers.files import Descriptor, as_store_error, write_all
 from oci_registry.storage.drivers.s3.failures import Absent, AlreadyThere, Unsupported
-from oci_registry.storage.drivers.s3.multipart import MAX_SINGLE
 from oci_registry.storage.drivers.s3.parts import PartsUpload, Uploads
 from oci_registry.storage.drivers.s3.spool import Slice
-from oci_registry.storage.interfaces import IObjectWriter, StoreError
+from oci_registry.storage.interfaces import IObjectWriter, StoreError, StoreUnavailable
+
+
+class State(Enum):
+    """The state of a new object."""
+
+    GROWING = "growing"
+    BROKEN = "broken"
+    """It is incomplete, or its commit has failed or is running."""
+    CANCELLED = "cancelled"
+    COMMITTED = "committed"
 
 
 @implementer(IObjectWriter)
 class S3Writer:
-    """Appends to the spool, and uploads what is there.
+    """Appends to the spool, and uploads from it.
 
-    *size*: the length that the object will have; if it is None, nothing is uploaded before the commit.
-    *committed* is called when the object is in its place.
+    *size*: the length of the complete object; if it is None, nothing is uploaded before the commit.
+    *committed* is called after the commit.
     """
 
     def __init__(
@@ -40,35 +50,39 @@ class S3Writer:
         self._part = uploads.multipart.part_size(size or 0)
         self._cut = 0
         self._written = 0
-        self._incomplete = False
-        self._cancelled = False
-        self._committed = False
+        self._state = State.GROWING
         self._ending = DeferredLock()
 
     # -- growing
 
     def append(self, data: bytes) -> None:
-        """Write at the end, in a thread; have a part uploaded when it is complete."""
+        """Write at the end, in a thread; parts that are complete are uploaded."""
         try:
             as_store_error(write_all, self._spool.number, data)
         except StoreError:
             # Part of it may have been written.
-            self._incomplete = True
+            self._state = State.BROKEN
             raise
         parts = self._written // self._part
         self._written += len(data)
-        # What fits into one part is put as a whole, by the commit.
+        # An object that fits into one part is uploaded by the commit.
         in_parts = self._size is not None and self._size > self._part
         if in_parts and self._written // self._part > parts:
             self._uploads.from_thread(self._add_parts)
 
+    def append_hangs(self, seconds: float, returned: Deferred[None]) -> StoreError:
+        """Commit nothing, and keep the spool until the append has returned."""
+        self._state = State.BROKEN
+        self._spool.hold(returned)
+        return StoreUnavailable(f"writing to the spool took longer than {seconds:g} s")
+
     def _add_parts(self) -> None:
-        """Have the parts that are complete uploaded."""
+        """Upload the parts that are complete."""
         while self._written - self._cut >= self._part and self._can_add():
             self._add_part(self._part)
 
     def _can_add(self) -> bool:
-        return self._uploads.multipart.supported and not self._cancelled
+        return self._uploads.multipart.supported and self._state is not State.CANCELLED
 
     def _add_part(self, length: int) -> None:
         start, self._cut = self._cut, self._cut + length
@@ -76,31 +90,35 @@ class S3Writer:
 
     def read(self, offset: int, length: int) -> Deferred[bytes]:
         """Read what was appended, from the spool."""
-        return self._spool.read_soon(offset, length)
+        return self._spool.read(offset, length)
+
+    def read_now(self, offset: int, length: int) -> bytes | None:
+        """Read what was appended, from the page cache."""
+        return self._spool.read_now(offset, length)
 
     # -- ending
 
     def commit(self) -> Deferred[None]:
-        """Upload what is missing and make it an object."""
+        """Upload the rest and complete the object."""
         work = self._ending.run(lambda: Deferred.fromCoroutine(self._commit()))
         return self._spool.hold(work)
 
     async def _commit(self) -> None:
-        if self._committed:
+        if self._state is State.COMMITTED:
             return
-        if self._incomplete or self._cancelled:
+        if self._state is not State.GROWING:
             raise StoreError("cannot commit what was cancelled or is incomplete")
-        self._incomplete = True
+        # Unless this commit succeeds.
+        self._state = State.BROKEN
         if self._size is None:
             self._part = self._uploads.multipart.part_size(self._written)
-        if await self._is_stored(self._written, surely=self._parts.skipped):
+        if await self._is_stored(self._written, always=self._parts.skipped):
             await self._parts.abort()
         elif self._uploads.multipart.supported and self._written > self._part:
             await self._commit_parts()
         else:
             await self._commit_whole()
-        self._incomplete = False
-        self._committed = True
+        self._state = State.COMMITTED
         self._tell()
 
     async def _commit_parts(self) -> None:
@@ -112,19 +130,19 @@ class S3Writer:
         except Unsupported:
             await self._commit_whole()
             return
-        if self._cancelled:
+        if self._state is State.CANCELLED:
             raise StoreError("cannot commit what was cancelled")
         await self._publish(self._parts.complete)
         self._parts.completed()
 
     async def _commit_whole(self) -> None:
-        if self._written > MAX_SINGLE:
-            raise StoreError("the server knows no uploads in parts, and no other way takes so much")
+        if self._written > self._uploads.limits.single:
+            raise StoreError("too large for a server that does not support multipart uploads")
         await self._publish(self._put_whole)
         await self._parts.abort()
 
     async def _publish(self, write: Callable[[bool], None]) -> None:
-        """Put the object in its place, unless the same has been put there by another replica."""
+        """Make the object visible, unless another replica has stored the same."""
         try:
             await self._uploads.run(write, False)
         except AlreadyThere:
@@ -133,7 +151,7 @@ class S3Writer:
                 return
             await self._uploads.run(write, True)
         except Absent:
-            # The answer to a request that was made again: the first one has done it.
+            # The response to a repeated request: the first one has succeeded.
             if not await self._uploads.run(self._is_there, self._written):
                 raise
 
@@ -148,20 +166,20 @@ class S3Writer:
             return False
         return found.sealed and found.size == size
 
-    async def _is_stored(self, size: int | None, *, surely: bool = False) -> bool:
-        """Whether the object is there already; looked for only where that was unknown, or *surely*."""
-        if size is None or not (surely or self._uploads.reads_failed()):
+    async def _is_stored(self, size: int | None, *, always: bool = False) -> bool:
+        """Whether the object exists; it is looked up only if reads have failed lately, or *always*."""
+        if size is None or not (always or self._uploads.reads_failed()):
             return False
         try:
             return await self._uploads.run(self._is_there, size)
         except StoreError:
-            # That it cannot be read does not mean that it cannot be written.
+            # An object that cannot be read may still be written.
             return False
 
     def cancel(self) -> Deferred[None]:
-        """Give up the upload."""
-        if not self._committed:
-            self._cancelled = True
+        """Abort the upload."""
+        if self._state is not State.COMMITTED:
+            self._state = State.CANCELLED
             self._parts.stop()
         return self._ending.run(lambda: Deferred.fromCoroutine(self._parts.abort()))
 

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from oci_registry.storage.drivers.s3.bucket import Bucket, Listed
 from oci_registry.storage.drivers.s3.failures import Absent
 from oci_registry.storage.drivers.s3.journal import INTERVAL, LOG, Journal, decode, encode
-from oci_registry.storage.drivers.s3.limits import DEFAULTS, S3Limits
+from oci_registry.storage.drivers.s3.limits import DEFAULTS, JournalLimits
 from oci_registry.storage.interfaces import StoreError
 from tests.support.streams import run_at_once
 from tests.unit.storage.support import NOW, StoreTestCase
@@ -60,7 +60,7 @@ class JournalTests(StoreTestCase):
         self.bucket = FakeBucket()
         self.one, self.two = self.journal(), self.journal()
 
-    def journal(self, limits: S3Limits = DEFAULTS) -> Journal:
+    def journal(self, limits: JournalLimits = DEFAULTS.journal) -> Journal:
         """Return the journal of a replica."""
         return Journal(cast(Bucket, self.bucket), cast(Any, run_at_once), self.clock, limits)
 
@@ -133,7 +133,7 @@ class JournalTests(StoreTestCase):
 
     def test_bounded(self) -> None:
         """Too many uses are written down sooner, and no more are remembered."""
-        self.one = self.journal(S3Limits(uses=10))
+        self.one = self.journal(JournalLimits(uses=10))
         for n in range(25):
             self.one.note(f"blobs/{n}", 100.0 + n)
             self.clock.advance(0)
@@ -144,7 +144,7 @@ class JournalTests(StoreTestCase):
 
     def test_bounded_while_the_server_is_down(self) -> None:
         """With nowhere to write, memory does not grow."""
-        self.one = self.journal(S3Limits(uses=10))
+        self.one = self.journal(JournalLimits(uses=10))
         self.bucket.broken = True
         for n in range(100):
             self.one.note(f"blobs/{n}", 100.0 + n)

@@ -1,12 +1,12 @@
-"""Objects that are there already, and servers that know no uploads in parts."""
+"""Objects that exist already, and servers without multipart uploads."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
 
-from oci_registry.storage.drivers.s3 import writer
 from oci_registry.storage.drivers.s3.failures import Unsupported
+from oci_registry.storage.drivers.s3.limits import UploadLimits
 from oci_registry.storage.drivers.s3.parts import PartsUpload
 from oci_registry.storage.interfaces import StoreError
 from tests.unit.storage.s3.writer_case import KEY, PART, WriterTestCase, content
@@ -57,7 +57,7 @@ class AfterFailedReads(WriterTestCase):
 
 
 class WithoutParts(WriterTestCase):
-    """The server knows no uploads in parts."""
+    """The server does not support multipart uploads."""
 
     def test_whole(self) -> None:
         """A large object is put in one request when it is complete; that is logged once."""
@@ -85,6 +85,6 @@ class WithoutParts(WriterTestCase):
 
     def test_too_large(self) -> None:
         """What no single request takes cannot be stored."""
-        self.patch(writer, "MAX_SINGLE", PART)
+        self.limits = UploadLimits(part=PART, single=PART)
         self.server.supported = False
         self.failureResultOf(self.commit(self.full(2 * PART)), StoreError)

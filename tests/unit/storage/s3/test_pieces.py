@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from contextlib import ExitStack
 
 from attrs import evolve
 from hypothesis import given
@@ -10,13 +11,13 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.storage.drivers.s3.limits import MIB, S3Limits
+from oci_registry.storage.drivers.s3.limits import MIB, PieceLimits
 from oci_registry.storage.drivers.s3.pieces import Fetched, OpenObject, Pieces
 from oci_registry.storage.interfaces import ObjectInfo, StoreError
 
 LARGEST = 8 * MIB
 SMALLEST = 256 * 1024
-TINY = S3Limits(first=64, largest=64, smallest=8, budget=256)
+TINY = PieceLimits(first=64, largest=64, smallest=8, budget=256)
 
 
 def content(start: int, stop: int) -> bytes:
@@ -29,12 +30,12 @@ def content(start: int, stop: int) -> bytes:
 class PiecesTestCase(SynchronousTestCase):
     """Objects whose bytes come when the test says so."""
 
-    limits = S3Limits(first=LARGEST)
+    limits = PieceLimits(first=LARGEST)
 
     def setUp(self) -> None:
         self.use(self.limits)
 
-    def use(self, limits: S3Limits) -> None:
+    def use(self, limits: PieceLimits) -> None:
         """Begin with nothing."""
         self.pieces = Pieces(limits)
         self.fetches: list[tuple[int, int, Deferred[Fetched]]] = []
@@ -190,7 +191,7 @@ class Reading(PiecesTestCase):
 class Growing(PiecesTestCase):
     """The first piece is small, the next ones are as large as the server is fast."""
 
-    limits = S3Limits(first=MIB // 2, piece_time=2.0)
+    limits = PieceLimits(first=MIB // 2, seconds=2.0)
 
     def lengths(self, seconds: float, size: int = 100 * MIB) -> list[int]:
         """Read an object whose pieces take so long each; return their lengths after the first."""
@@ -242,11 +243,11 @@ class Budget(PiecesTestCase):
         self.assertEqual(self.pieces.share, LARGEST)
         opened = [self.opened(1, str(n)) for n in range(16)]
         self.assertEqual(self.pieces.share, 2 * MIB)
-        self.pieces.opening = 16
-        self.assertEqual(self.pieces.share, MIB)
-        self.pieces.opening = 10_000
-        self.assertEqual(self.pieces.share, SMALLEST)
-        self.pieces.opening = 0
+        for count, share in ((16, MIB), (10_000, SMALLEST)):
+            with ExitStack() as stack:
+                for _ in range(count):
+                    stack.enter_context(self.pieces.opening_one())
+                self.assertEqual(self.pieces.share, share)
         for one in opened:
             self.pieces.leave(one)
         self.assertEqual(self.pieces.share, LARGEST)
@@ -263,7 +264,7 @@ class Budget(PiecesTestCase):
 
     def test_the_longest_unseen_goes(self) -> None:
         """What goes is what nobody has looked at for longest; its reader fetches it again."""
-        self.use(S3Limits(budget=300))
+        self.use(PieceLimits(budget=300))
         objects = [self.opened(100, str(n), data=content(0, 100)) for n in range(3)]
         self.assertEqual(objects[0].at_hand(0, 4, 100), content(0, 4))
         self.opened(100, "new", data=content(0, 100))

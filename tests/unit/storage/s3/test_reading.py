@@ -10,11 +10,11 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.storage.drivers.s3.failures import Absent, BrokenOff, Busy
-from oci_registry.storage.drivers.s3.limits import S3Limits
+from oci_registry.storage.drivers.s3.limits import ReadLimits
 from oci_registry.storage.drivers.s3.reading import ReadHistory, Retries, read_body
 from oci_registry.storage.interfaces import StoreError, StoreUnavailable
 
-LIMITS = S3Limits(
+LIMITS = ReadLimits(
     deadline=100.0, least_rate=1000, rate_window=5.0, attempts=4, pause=1.0, patience=30.0
 )
 
@@ -142,12 +142,12 @@ class History(ReadingTestCase):
     def test_failed_and_worked(self) -> None:
         """A failure counts for a while and undoes earlier successes; what is absent is no failure."""
         history = ReadHistory(self.clock.seconds)
-        self.assertFalse(history.failed_within(60) or history.worked_within(60))
-        history.worked()
-        history.failed(Failure(Absent("key")))
-        self.assertEqual((False, True), (history.failed_within(60), history.worked_within(60)))
-        history.failed(Failure(StoreError("down")))
-        self.assertEqual((True, False), (history.failed_within(60), history.worked_within(60)))
+        self.assertFalse(history.failed_within(60) or history.succeeded_within(60))
+        history.record_success()
+        history.record_failure(Failure(Absent("key")))
+        self.assertEqual((False, True), (history.failed_within(60), history.succeeded_within(60)))
+        history.record_failure(Failure(StoreError("down")))
+        self.assertEqual((True, False), (history.failed_within(60), history.succeeded_within(60)))
         self.clock.advance(60)
-        history.worked()
-        self.assertEqual((False, True), (history.failed_within(60), history.worked_within(60)))
+        history.record_success()
+        self.assertEqual((False, True), (history.failed_within(60), history.succeeded_within(60)))

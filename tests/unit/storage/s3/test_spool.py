@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.storage.drivers.s3 import spool
 from oci_registry.storage.drivers.s3.spool import Slice, open_spool, probe_spool
 
 
@@ -46,13 +45,12 @@ class Slices(SynchronousTestCase):
         self.descriptor = open_spool(self.mktemp())
         self.addCleanup(os.close, self.descriptor)
         os.write(self.descriptor, self.data)
-        self.patch(spool, "_BLOCK", 16)
 
     @given(st.integers(0, 100), st.integers(0, 100), st.lists(st.integers(1, 60)))
     def test_read(self, start: int, stop: int, sizes: list[int]) -> None:
         """However it is read, a part is its bytes and no others; two parts do not disturb each other."""
         size = max(0, stop - start)
-        part, other = (Slice(self.descriptor, start, size) for _ in range(2))
+        part, other = (Slice(self.descriptor, start, size, block=16) for _ in range(2))
         got = b""
         for asked in sizes:
             read = part.read(asked)
@@ -65,7 +63,7 @@ class Slices(SynchronousTestCase):
 
     def test_seek(self) -> None:
         """A part can be read again, which is what happens when a request is repeated."""
-        part = Slice(self.descriptor, 10, 20)
+        part = Slice(self.descriptor, 10, 20, block=16)
         self.assertTrue(part.seekable() and part.readable())
         self.assertEqual(part.seek(0, os.SEEK_END), 20)
         self.assertEqual(part.seek(-5, os.SEEK_CUR), 15)
@@ -75,6 +73,6 @@ class Slices(SynchronousTestCase):
 
     def test_too_short(self) -> None:
         """A file that has lost its end is an error, not a shorter part."""
-        part = Slice(self.descriptor, 90, 20)
+        part = Slice(self.descriptor, 90, 20, block=16)
         self.assertEqual(len(part.read(20)), 10)
         self.assertRaises(OSError, part.read, 20)

@@ -55,7 +55,7 @@ class Good(WriterTestCase):
         self.assertEqual(len(self.thread.waiting), 1)
         self.thread.step()
         while self.thread.waiting:
-            self.assertLessEqual(len(self.thread.waiting), LIMITS.uploads)
+            self.assertLessEqual(len(self.thread.waiting), LIMITS.parallel)
             self.thread.step()
         self.successResultOf(self.commit(made))
         self.is_stored(10 * PART)
@@ -229,9 +229,9 @@ class Parts(SynchronousTestCase):
         gib = 1024 * MIB
         part_size = Multipart(cast(Any, SimpleNamespace(writing=None))).part_size
         for size, part in (
-            (0, DEFAULTS.part),
-            (10_000 * DEFAULTS.part, DEFAULTS.part),
-            (10_000 * DEFAULTS.part + 1, DEFAULTS.part + MIB),
+            (0, DEFAULTS.uploads.part),
+            (10_000 * DEFAULTS.uploads.part, DEFAULTS.uploads.part),
+            (10_000 * DEFAULTS.uploads.part + 1, DEFAULTS.uploads.part + MIB),
             (5 * 1024 * gib, 525 * MIB),
         ):
             self.assertEqual(part_size(size), part)

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from oci_registry.storage.drivers.files import Descriptor
 from oci_registry.storage.drivers.s3.bucket import Bucket, Found
 from oci_registry.storage.drivers.s3.failures import Absent, AlreadyThere
-from oci_registry.storage.drivers.s3.limits import MIB, S3Limits
+from oci_registry.storage.drivers.s3.limits import MIB, UploadLimits
 from oci_registry.storage.drivers.s3.multipart import Multipart
 from oci_registry.storage.drivers.s3.parts import Uploads
 from oci_registry.storage.drivers.s3.spool import Slice, open_spool
@@ -20,7 +20,7 @@ from oci_registry.storage.drivers.s3.writer import S3Writer
 from tests.support.streams import ManualThread, run_at_once
 
 PART = MIB
-LIMITS = S3Limits(part=PART)
+LIMITS = UploadLimits(part=PART)
 KEY = "blobs/x"
 
 
@@ -101,6 +101,8 @@ class FakeServer:
 class WriterTestCase(SynchronousTestCase):
     """A writer whose uploads go on one by one, when the test says so."""
 
+    limits = LIMITS
+
     def setUp(self) -> None:
         self.server = FakeServer()
         self.thread = ManualThread()
@@ -117,7 +119,7 @@ class WriterTestCase(SynchronousTestCase):
             cast(Any, self.thread),
             lambda call: call(),
             lambda: self.reads_failed,
-            LIMITS,
+            self.limits,
         )
         spool = Descriptor(open_spool(self.spool), cast(Any, run_at_once))
         made = S3Writer(uploads, KEY, size, spool, lambda: self.committed.append(KEY))

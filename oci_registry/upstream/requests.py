@@ -1,4 +1,4 @@
-"""What an upstream can be asked, as values: they name circuits, priorities and negative entries."""
+"""What an upstream can be asked, as values: they name breakers, priorities and negative entries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Priority(IntEnum):
 
 
 class Kind(Enum):
-    """The kinds of questions, which fail and are limited independently of each other.
+    """The kinds of API requests, which fail and are limited independently of each other.
 
     The value is what logs call it.
     """
@@ -34,7 +34,7 @@ class Kind(Enum):
 
     @property
     def priority(self) -> Priority:
-        """The priority of a question of this kind that has nothing yet."""
+        """The priority of a request of this kind that has nothing yet."""
         return _PRIORITIES.get(self, Priority.SMALL)
 
     @property
@@ -55,8 +55,8 @@ _PRIORITIES = {Kind.SIZE: Priority.SIZE, Kind.BLOB: Priority.BLOB}
 
 
 @frozen
-class Question:
-    """A question about *subject* in *repository*: a reference, a digest, the page of a list."""
+class ApiRequest:
+    """A request about *subject* in *repository*: a reference, a digest, the page of a list."""
 
     kind: Kind
     repository: str
@@ -64,11 +64,25 @@ class Question:
 
 
 @frozen
-class Routing:
-    """How a question goes to the hosts of an upstream.
+class Call:
+    """A request that is sent to a host, and answered before *deadline* on the reactor's clock.
 
-    *patient*: the asker has nothing else to show, so hosts are asked again after a pause. *wait*: a
-    host whose circuit is open is waited for, rather than refused, where no other can answer.
+    *wait*: there is no alternative, so servers whose circuit breaker is open are waited for. *why* it
+    is sent is for the log.
+    """
+
+    request: ApiRequest
+    deadline: float
+    wait: bool
+    why: str = ""
+
+
+@frozen
+class Routing:
+    """How a request goes to the hosts of an upstream.
+
+    *patient*: the caller has nothing else to show, so hosts are asked again after a pause. *wait*: a
+    host whose circuit breaker is open is waited for, rather than refused, where no other can answer.
     *excluded* hosts are not asked at all, those in *last* after the others. *priority* is that of
     the kind unless it is given.
     """

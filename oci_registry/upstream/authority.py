@@ -1,4 +1,4 @@
-"""Where a connection is to lead, or does lead: a host and a port."""
+"""The authority of a URL (RFC 3986 section 3.2): the host and port that a connection leads to."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def address_of(host: str) -> IPv4Address | IPv6Address | None:
 
 
 @frozen
-class Place:
+class Authority:
     """A host, in lower case and without the brackets of an IPv6 address, and a port."""
 
     host: str
     port: int
 
     @classmethod
-    def of_upstream(cls, settings: HostSettings) -> Place:
+    def of_upstream(cls, settings: HostSettings) -> Authority:
         """Where an upstream's own host is."""
         host, port = split_authority(settings.host)
         return cls(host, port or PORTS[settings.scheme])
 
     @classmethod
-    def of_uri(cls, uri: URI) -> Place:
+    def of_uri(cls, uri: URI) -> Authority:
         """Where a URI leads; `BadAddress` unless that can be a name (in ASCII) or an address."""
         host = uri.host.decode("ascii", "replace").lower()
         if address_of(host) is None and _NAME.fullmatch(host) is None:
@@ -48,7 +48,7 @@ class Place:
         return cls(host, uri.port)
 
     @classmethod
-    def of_proxy(cls, settings: ProxySettings) -> Place:
+    def of_proxy(cls, settings: ProxySettings) -> Authority:
         """Where a proxy is."""
         return cls(settings.host, settings.port)
 

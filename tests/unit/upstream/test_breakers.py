@@ -8,14 +8,7 @@ from oci_registry.spec.errors import (
     ManifestUnknown,
     TooManyRequests,
 )
-from oci_registry.upstream.circuits import (
-    FAILURES,
-    LONGEST,
-    LONGEST_PAUSE,
-    PROBES,
-    SHORTEST,
-    Circuits,
-)
+from oci_registry.upstream.breakers import Breakers
 from oci_registry.upstream.failures import (
     CircuitOpen,
     LocalFailure,
@@ -23,26 +16,31 @@ from oci_registry.upstream.failures import (
     Unreachable,
     WrongAnswer,
 )
-from oci_registry.upstream.questions import Kind
-from tests.unit.upstream.circuits_case import (
+from oci_registry.upstream.limits import UpstreamLimits
+from oci_registry.upstream.requests import Kind
+from tests.unit.upstream.breakers_case import (
     CDN,
     DEAD,
     ERROR,
     HOST,
     SLOW,
-    CircuitsTestCase,
+    BreakersTestCase,
     X,
     Y,
     Z,
     about,
 )
 
+LIMITS = UpstreamLimits()
+FAILURES, PROBES = LIMITS.breaker.failures, LIMITS.breaker.probes
+FIRST, LONGEST = LIMITS.breaker.first_pause, LIMITS.breaker.longest_pause
 
-class Evidence(CircuitsTestCase):
+
+class Evidence(BreakersTestCase):
     """What a failure says, and about what."""
 
     def test_one_question(self) -> None:
-        """A question that fails again and again keeps only itself back."""
+        """A request that fails again and again opens only its own breaker."""
         for _ in range(FAILURES):
             self.put(X, ERROR)
         self.refused(X)
@@ -52,7 +50,7 @@ class Evidence(CircuitsTestCase):
         self.assertEqual(1, self.gauge("available"))
 
     def test_one_timeout(self) -> None:
-        """One timeout is enough, for the question that has cost it."""
+        """One timeout is enough, for the request that has cost it."""
         self.put(X, SLOW)
         self.refused(X)
         self.put(about("x", "other"))
@@ -72,8 +70,8 @@ class Evidence(CircuitsTestCase):
         self.put(Y, SLOW)
         error = self.refused(Z)
         self.assertIn("too slow", error.message)
-        self.assertEqual(str(int(SHORTEST) + 1), error.headers["Retry-After"])
-        self.assertEqual((SHORTEST, 0), (self.wait(Z), self.gauge("available")))
+        self.assertEqual(str(int(FIRST) + 1), error.headers["Retry-After"])
+        self.assertEqual((FIRST, 0), (self.wait(Z), self.gauge("available")))
         self.put(about("z", kind=Kind.BLOB))
 
     def test_works_between(self) -> None:
@@ -100,7 +98,7 @@ class Evidence(CircuitsTestCase):
         for _ in range(FAILURES):
             self.put(X, Unreachable("refused"))
         self.refused(Y)
-        self.assertEqual(1, len(self.circuits))
+        self.assertEqual(1, len(self.breakers))
 
     def test_no_failures(self) -> None:
         """Negative and useless answers are answers; limits, and defects of ours, no failures."""
@@ -113,41 +111,41 @@ class Evidence(CircuitsTestCase):
             TargetFailed(SLOW),
             ValueError("a defect"),
         ):
-            for question in (X, Y) * FAILURES:
-                self.put(question, outcome)
+            for request in (X, Y) * FAILURES:
+                self.put(request, outcome)
         self.assertEqual((0, 1), (self.wait(X), self.gauge("available")))
 
     def test_alternatives(self) -> None:
         """Where other hosts can be asked, one timeout is enough for everything of its kind."""
         watch = self.metrics.host("example.com", HOST)
-        self.circuits = Circuits(HOST, self.clock, lambda: 1.0, watch, alternatives=True)
+        self.breakers = Breakers(HOST, self.clock, lambda: 1.0, watch, alternatives=True)
         self.put(X, SLOW)
         self.refused(Y)
         self.put(about("x", kind=Kind.BLOB))
 
     def test_targets(self) -> None:
         """Where a host leads to fails by itself."""
-        self.put(X, DEAD, area=CDN)
-        self.failureResultOf(self.admit(Y, area=CDN), CircuitOpen)
+        self.put(X, DEAD, endpoint=CDN)
+        self.failureResultOf(self.admit(Y, endpoint=CDN), CircuitOpen)
         self.put(X)
-        self.put(X, area="https://other.example:443")
+        self.put(X, endpoint="https://other.example:443")
         self.assertEqual((0, 1), (self.wait(X), self.gauge("available")))
 
     def test_bounded(self) -> None:
         """However much fails, there is an end to what is kept of it."""
-        self.circuits = self.make(remembered=10)
+        self.breakers = self.make(limits=UpstreamLimits(remembered=10))
         for number in range(100):
             self.put(about(f"r{number}"), ERROR, wait=True)
-        self.assertLessEqual(len(self.circuits), 10)
+        self.assertLessEqual(len(self.breakers), 10)
 
     def test_nothing_is_kept_of_what_works(self) -> None:
-        """An answer removes what was kept of a question."""
+        """An answer removes what was kept of a request."""
         self.put(X, ERROR)
         self.put(X)
-        self.assertLessEqual(len(self.circuits), 1)
+        self.assertLessEqual(len(self.breakers), 1)
 
 
-class Probing(CircuitsTestCase):
+class Probing(BreakersTestCase):
     """How a circuit closes again."""
 
     def setUp(self) -> None:
@@ -156,7 +154,7 @@ class Probing(CircuitsTestCase):
 
     def test_when_it_is_due(self) -> None:
         """After a while one request is let through, and the others are refused until it is answered."""
-        self.clock.advance(SHORTEST - 0.1)
+        self.clock.advance(FIRST - 0.1)
         self.refused(X)
         self.clock.advance(0.1)
         self.assertEqual(0, self.wait(X))
@@ -175,44 +173,44 @@ class Probing(CircuitsTestCase):
             waits.append(self.wait(X))
             self.clock.advance(self.wait(X))
             self.put(X, DEAD)
-        self.assertEqual([SHORTEST * 2**n for n in range(4)], waits[:4])
+        self.assertEqual([FIRST * 2**n for n in range(4)], waits[:4])
         self.assertEqual([LONGEST] * 4, waits[4:])
         self.clock.advance(LONGEST)
         self.put(X)
         self.put(X, DEAD)
-        self.assertEqual(SHORTEST, self.wait(X))
+        self.assertEqual(FIRST, self.wait(X))
 
     def test_released(self) -> None:
         """A probe that ended without an answer lets the next request be one."""
-        self.clock.advance(SHORTEST)
+        self.clock.advance(FIRST)
         self.let(X).release()
         self.let(Y)
 
     def test_late_failures(self) -> None:
         """Requests from before it opened do not keep it open for longer, but close it if answered."""
         for _ in range(10):
-            self.circuits.record_failure(Kind.MANIFEST, X, DEAD)
-        self.assertEqual(SHORTEST, self.wait(X))
-        self.circuits.record_success(Kind.MANIFEST, Y)
+            self.breakers.record_failure(Kind.MANIFEST, X, DEAD)
+        self.assertEqual(FIRST, self.wait(X))
+        self.breakers.record_success(Kind.MANIFEST, Y)
         self.assertEqual(0, self.wait(X))
 
     def test_probe_of_before(self) -> None:
         """A probe that fails after the circuit has closed is a failure like any other."""
-        self.clock.advance(SHORTEST)
+        self.clock.advance(FIRST)
         late = self.let(X)
-        self.circuits.record_success(Kind.MANIFEST, Y)
+        self.breakers.record_success(Kind.MANIFEST, Y)
         late.record(ERROR)
         self.assertEqual(0, self.wait(Y))
 
     def test_clock_set_back(self) -> None:
-        """A clock that is set back does not keep a circuit open for good."""
-        self.circuits.record_limit(Kind.MANIFEST, X, 10)
-        self.clock.rightNow -= 10 * LONGEST_PAUSE
+        """A clock that is set back does not keep a breaker open for good."""
+        self.breakers.record_limit(Kind.MANIFEST, X, 10)
+        self.clock.rightNow -= 10 * LIMITS.retry_after
         self.assertEqual(0, self.wait(X))
         self.let(X)
 
 
-class Waiting(CircuitsTestCase):
+class Waiting(BreakersTestCase):
     """Whoever has no alternative is not refused."""
 
     def setUp(self) -> None:

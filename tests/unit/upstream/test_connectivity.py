@@ -1,4 +1,4 @@
-"""Circuits of registries that are asked at one host."""
+"""Breakers of registries that are asked at one host."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.metrics import Metrics
 from oci_registry.spec.errors import BadGateway, ManifestUnknown, RegistryError
-from oci_registry.upstream.circuits import FAILURES, SHORTEST, Area, Circuits
+from oci_registry.upstream.breaker_keys import Endpoint
+from oci_registry.upstream.breakers import Breakers
+from oci_registry.upstream.connectivity import SharedBreakers
 from oci_registry.upstream.failures import ConnectTimedOut, Limited, TimedOut, Unreachable
-from oci_registry.upstream.questions import Kind, Question
-from oci_registry.upstream.reach import SharedCircuits
+from oci_registry.upstream.limits import UpstreamLimits
+from oci_registry.upstream.requests import ApiRequest, Kind
 
 HOST = "mirror.lan"
-X = Question(Kind.MANIFEST, "x", "latest")
-Y = Question(Kind.MANIFEST, "y", "latest")
+X = ApiRequest(Kind.MANIFEST, "x", "latest")
+Y = ApiRequest(Kind.MANIFEST, "y", "latest")
 DEAD = ConnectTimedOut("dead")
+FAILURES = UpstreamLimits().breaker.failures
+FIRST = UpstreamLimits().breaker.first_pause
 
 
 class Sharing(SynchronousTestCase):
@@ -27,39 +31,41 @@ class Sharing(SynchronousTestCase):
         self.clock.advance(1_700_000_000)
         self.metrics = Metrics(["*"])
         watch = self.metrics.host("*", HOST)
-        self.reach = Circuits(HOST, self.clock, lambda: 1.0, watch, alternatives=True)
+        self.connectivity = Breakers(HOST, self.clock, lambda: 1.0, watch, alternatives=True)
         self.one, self.other = (self.make(name) for name in ("one.test", "other.test"))
 
-    def make(self, namespace: str) -> SharedCircuits:
+    def make(self, namespace: str) -> SharedBreakers:
         watch = self.metrics.host(namespace, HOST)
-        return SharedCircuits(HOST, self.clock, lambda: 1.0, watch, self.reach, alternatives=True)
+        return SharedBreakers(
+            HOST, self.clock, lambda: 1.0, watch, self.connectivity, alternatives=True
+        )
 
     def put(
         self,
-        circuits: Circuits,
+        breakers: Breakers,
         outcome: RegistryError | None = None,
-        question: Question = X,
-        area: Area = Kind.MANIFEST,
+        request: ApiRequest = X,
+        endpoint: Endpoint = Kind.MANIFEST,
     ) -> None:
-        """Put a question, which ends so."""
+        """Send a request, which ends so."""
 
         async def work() -> None:
             if outcome is not None:
                 raise outcome
 
-        admitting = Deferred.fromCoroutine(circuits.admit(area, question, 20.0, wait=False))
+        admitting = Deferred.fromCoroutine(breakers.admit(endpoint, request, 20.0, wait=False))
         done = Deferred.fromCoroutine(self.successResultOf(admitting).watch(work()))
         done.addErrback(lambda failure: failure.trap(RegistryError))
         self.successResultOf(done)
 
-    def open(self, circuits: Circuits) -> bool:
-        return circuits.is_open(Kind.MANIFEST, X)
+    def open(self, breakers: Breakers) -> bool:
+        return breakers.is_open(Kind.MANIFEST, X)
 
     def test_timeout(self) -> None:
         """That nobody answers at the host has to be found out by one registry only."""
         self.put(self.one, DEAD)
         self.assertEqual((True, True), (self.open(self.one), self.open(self.other)))
-        self.assertEqual(SHORTEST, self.other.wait(Kind.MANIFEST, Y))
+        self.assertEqual(FIRST, self.other.wait(Kind.MANIFEST, Y))
         self.assertTrue(self.open(self.make("new.test")))
 
     def test_refused(self) -> None:
@@ -73,21 +79,21 @@ class Sharing(SynchronousTestCase):
         """Any answer at all shows that the host can be reached, be it a failure of one registry."""
         for outcome in (None, BadGateway("502"), TimedOut("slow"), Limited("enough", 5.0)):
             self.put(self.one, DEAD)
-            self.clock.advance(SHORTEST)
+            self.clock.advance(FIRST)
             self.put(self.other, outcome)
             self.assertEqual(0, self.make("new.test").wait(Kind.MANIFEST, X), outcome)
             self.other = self.make("other.test")
         self.put(self.one, DEAD)
-        self.clock.advance(SHORTEST)
+        self.clock.advance(FIRST)
         self.put(self.one, ManifestUnknown("none"))
         self.assertFalse(self.open(self.other))
 
     def test_probe_fails(self) -> None:
         """The registry that finds the host out of reach once more keeps the others waiting for longer."""
         self.put(self.one, DEAD)
-        self.clock.advance(SHORTEST)
+        self.clock.advance(FIRST)
         self.put(self.other, DEAD)
-        self.assertEqual(2 * SHORTEST, self.one.wait(Kind.MANIFEST, X))
+        self.assertEqual(2 * FIRST, self.one.wait(Kind.MANIFEST, X))
 
     def test_trouble_of_one(self) -> None:
         """What the host answers, or does not in time, is about the registry alone."""
@@ -103,10 +109,10 @@ class Sharing(SynchronousTestCase):
     def test_elsewhere(self) -> None:
         """Servers that the host leads to are no part of it."""
         cdn = "https://cdn.example:443"
-        self.put(self.one, DEAD, area=cdn)
+        self.put(self.one, DEAD, endpoint=cdn)
         self.assertTrue(self.one.is_open(cdn, X))
         self.assertFalse(self.other.is_open(cdn, X))
-        self.assertEqual(0, len(self.reach))
+        self.assertEqual(0, len(self.connectivity))
 
     def test_exported(self) -> None:
         """Whether the host can be reached is exported for all of them together."""
@@ -115,6 +121,6 @@ class Sharing(SynchronousTestCase):
         self.assertEqual(1, self.metrics.registry.get_sample_value(name, labels))
         self.put(self.one, DEAD)
         self.assertEqual(0, self.metrics.registry.get_sample_value(name, labels))
-        self.clock.advance(SHORTEST)
+        self.clock.advance(FIRST)
         self.put(self.other)
         self.assertEqual(1, self.metrics.registry.get_sample_value(name, labels))

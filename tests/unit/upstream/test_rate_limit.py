@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.metrics import Metrics
-from oci_registry.upstream.limits import DEFAULT_WINDOW, Quantity, RateLimit, parse_quantity
+from oci_registry.upstream.rate_limit import DEFAULT_WINDOW, Quantity, RateLimit, parse_quantity
 from tests.support.fake_http import FakeResponse, as_response
 
 

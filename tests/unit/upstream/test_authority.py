@@ -11,7 +11,7 @@ from twisted.web.client import URI
 
 from oci_registry.config.settings import HostSettings, ProxySettings
 from oci_registry.spec.urls import BadAddress
-from oci_registry.upstream.places import Place, address_of
+from oci_registry.upstream.authority import Authority, address_of
 
 
 class Addresses(SynchronousTestCase):
@@ -42,12 +42,12 @@ class Places(SynchronousTestCase):
             ("[2001:db8::1]:5000", False, "[2001:db8::1]:5000"),
             ("192.0.2.1", True, "192.0.2.1:443"),
         ):
-            self.assertEqual(expected, str(Place.of_upstream(HostSettings(host, tls=tls))))
+            self.assertEqual(expected, str(Authority.of_upstream(HostSettings(host, tls=tls))))
 
     def test_proxy(self) -> None:
         """A proxy is named as the authority of a URL would be."""
         for host, expected in (("proxy", "proxy:3128"), ("2001:db8::1", "[2001:db8::1]:3128")):
-            self.assertEqual(expected, str(Place.of_proxy(ProxySettings(host, 3128))))
+            self.assertEqual(expected, str(Authority.of_proxy(ProxySettings(host, 3128))))
 
     def test_uri(self) -> None:
         """A URI leads to the host in it, at its port or at that of its scheme."""
@@ -58,7 +58,7 @@ class Places(SynchronousTestCase):
             (b"https://[2001:db8::1]/", "[2001:db8::1]:443"),
             (b"http://127.1/", "127.1:80"),
         ):
-            self.assertEqual(expected, str(Place.of_uri(URI.fromBytes(uri))))
+            self.assertEqual(expected, str(Authority.of_uri(URI.fromBytes(uri))))
 
     def test_no_such_host(self) -> None:
         """What no host can be called is refused before anybody is asked for it."""
@@ -77,19 +77,19 @@ class Places(SynchronousTestCase):
         ):
             uri = URI(b"https", host, host, 443, b"/", b"", b"", b"")
             with self.assertRaises(BadAddress):
-                Place.of_uri(uri)
+                Authority.of_uri(uri)
 
     def test_no_such_port(self) -> None:
         """Neither is a port that no server can have."""
         for port in (0, 65536, 10**12, -1):
             with self.assertRaises(BadAddress):
-                Place.of_uri(URI(b"https", b"h", b"h", port, b"/", b"", b"", b""))
+                Authority.of_uri(URI(b"https", b"h", b"h", port, b"/", b"", b"", b""))
 
     @given(st.binary())
     def test_any_bytes(self, host: bytes) -> None:
         """Whatever stands for a host, nothing of it can break out of a line."""
         try:
-            place = Place.of_uri(URI(b"https", host, host, 443, b"/", b"", b"", b""))
+            authority = Authority.of_uri(URI(b"https", host, host, 443, b"/", b"", b"", b""))
         except BadAddress:
             return
-        self.assertNotRegex(str(place), r"[^!-~]")
+        self.assertNotRegex(str(authority), r"[^!-~]")

@@ -1,0 +1,153 @@
+"""Warnings that may come again and again: logged at once, and then counted for a minute at a time."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, OrderedDict
+from typing import Any
+
+from attrs import define, frozen
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+INTERVAL = 60.0
+"""Seconds for which the repetitions of a warning are counted."""
+# A digest, or a number that is no status.
+_VARIABLE = re.compile(r"sha(?:256|512):[0-9a-f]*|[0-9]{4,}")
+_AROUND = "'\"(),.:;[]"
+
+
+@frozen
+class Group:
+    """Warnings that share a limit: *most* different ones are kept at a time; the others are counted."""
+
+    name: str
+    most: int = 10
+
+    @classmethod
+    def of(cls, namespace: str, what: str, *, configured: bool) -> Group:
+        """Return the group for *what* of a registry.
+
+        Those without an entry share one, since clients can name as many as they like.
+        """
+        if configured:
+            return cls(f"{namespace}, {what}")
+        return cls(f"registries without an entry, {what}", 30)
+
+
+@define
+class _Repeated:
+    """A warning that was logged, and how often it has come since."""
+
+    group: Group
+    text: str
+    fields: dict[str, Any]
+    due: float
+    more: int = 0
+
+
+def without_names(text: str, *names: str) -> str:
+    """Return *text* without what differs from one request to the next: *names*, digests and lengths."""
+    return " ".join(
+        "*" if word.strip(_AROUND) in names else _VARIABLE.sub("*", word) for word in text.split()
+    )
+
+
+class RepeatLog:
+    """Logs each distinct warning at once, and then at most once a minute with a count.
+
+    A group may be flooded with different warnings: those beyond its limit are counted together, and
+    reported in one line after a minute. All that is kept is bounded by the groups and their limits.
+    """
+
+    def __init__(self, log: Logger, clock: IReactorTime) -> None:
+        self._log = log
+        self._clock = clock
+        self._kept: OrderedDict[tuple[str, ...], _Repeated] = OrderedDict()
+        self._count: Counter[str] = Counter()
+        self._timer: IDelayedCall | None = None
+        self._stopped = False
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def warn(self, group: Group, reason: tuple[str, ...], text: str, /, **fields: Any) -> None:
+        """Warn of *text*, a format for *fields*. What has the same *reason* in a group is a repetition.
+
+        The line with the count has the fields of the latest one.
+        """
+        if self._stopped:
+            self._log.warn(text, **fields)
+            return
+        key = (group.name, *reason)
+        known = self._kept.get(key)
+        if known is None and self._count[group.name] < group.most:
+            self._count[group.name] += 1
+            self._keep(key, _Repeated(group, text, fields, self._due()))
+            self._log.warn(text, **fields)
+            return
+        if known is None:
+            key = (group.name,)
+            known = self._kept.get(key)
+            if known is None:
+                text, fields = "{group}: failures of other kinds", {"group": group.name}
+                known = _Repeated(group, text, fields, self._due())
+                self._keep(key, known)
+        else:
+            known.text, known.fields = text, fields
+        known.more += 1
+
+    def stop(self) -> None:
+        """Log what has been counted, and count nothing any more."""
+        self._stopped = True
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+        for known in self._kept.values():
+            self._report(known)
+        self._kept.clear()
+        self._count.clear()
+
+    def _due(self) -> float:
+        return self._clock.seconds() + INTERVAL
+
+    def _keep(self, key: tuple[str, ...], known: _Repeated) -> None:
+        self._kept[key] = known
+        if self._timer is None:
+            self._wait(known)
+
+    def _wait(self, first: _Repeated) -> None:
+        # All wait equally long, so the first in the table is due first.
+        delay = min(max(first.due - self._clock.seconds(), 0.0), INTERVAL)
+        self._timer = self._clock.callLater(delay, self._timeout)
+
+    def _timeout(self) -> None:
+        self._timer = None
+        now = self._clock.seconds()
+        # The clock may have been set back: nothing is due later than an interval from now.
+        due = [k for k, known in self._kept.items() if not now < known.due <= now + INTERVAL]
+        for key in due:
+            known = self._kept.pop(key)
+            if known.more and len(key) > 1:
+                self._report(known)
+                known.due, known.more = self._due(), 0
+                self._kept[key] = known
+                continue
+            self._report(known)
+            if len(key) > 1:
+                self._forget(known.group.name)
+        if self._kept:
+            self._wait(next(iter(self._kept.values())))
+
+    def _forget(self, group: str) -> None:
+        self._count[group] -= 1
+        if not self._count[group]:
+            del self._count[group]
+
+    def _report(self, known: _Repeated) -> None:
+        if known.more:
+            self._log.warn(
+                known.text + " ({repeated} more in the last minute)",
+                **known.fields,
+                repeated=known.more,
+            )

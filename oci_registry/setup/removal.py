@@ -1,0 +1,125 @@
+"""A record of the files that ``setup --write`` has written, so that ``setup --remove`` can undo it.
+
+The record is a file of its own below the same directory: a JSON object from paths to the SHA-256 of what was
+written and the name of the backup beside it, if there was a file before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+
+from attrs import asdict, frozen
+
+from oci_registry.setup.nouns import Unusable
+from oci_registry.setup.writer import Tree, Written
+
+FOLDER = "/var/lib/oci-registry-setup"
+
+
+@frozen
+class _Entry:
+    """The digest of what was written to a file, and its backup's name, None if there was no file."""
+
+    sha256: str
+    backup: str | None
+
+
+@frozen
+class Removed:
+    """What became of a file that setup had written: its place, and words for people."""
+
+    place: str
+    outcome: str
+
+
+class RecordedTree(Tree):
+    """A tree that records what setup writes into it for one client."""
+
+    def __init__(self, root: str, client: str, now: Callable[[], float] = time.time) -> None:
+        super().__init__(root, now)
+        self._record = f"{FOLDER}/{client}.json"
+
+    def write(self, path: str, text: str, *, keep: bool = True) -> Written:
+        """Write a file as `Tree` does, and record it.
+
+        A file that setup has written and nobody has changed since is not kept as a backup: the one
+        that is restored in the end is what was there before setup came.  `Unusable` if the file or
+        the record cannot be written.
+        """
+        entries = self._read()
+        entry, found = entries.get(path), self.read(path)
+        ours = entry is not None and found is not None and _sha256(found) == entry.sha256
+        written = super().write(path, text, keep=keep and not ours)
+        if written.changed:
+            backup = written.backup and os.path.basename(written.backup)
+            if entry is not None and ours:
+                backup = entry.backup
+            entries[path] = _Entry(_sha256(text.encode()), backup)
+            self._save(entries)
+        return written
+
+    def undo(self) -> Iterator[Removed]:
+        """Undo every write, and say for each file what became of it.
+
+        A file that somebody has changed since stays as it is.  After `Unusable` the record still has
+        the file that it is about, and those that have not been given yet.
+        """
+        entries = self._read()
+        for path, entry in list(entries.items()):
+            outcome = self._undo(path, entry)
+            del entries[path]
+            if entries:
+                self._save(entries)
+            else:
+                self.remove(self._record)
+            yield Removed(self.place(path), outcome)
+
+    def _undo(self, path: str, entry: _Entry) -> str:
+        found = self.read(path)
+        if found is None:
+            return "was removed before"
+        if _sha256(found) != entry.sha256:
+            return "has been changed since setup wrote it, and stays"
+        if entry.backup is None:
+            self.remove(path)
+            return "removed"
+        self.restore(path, entry.backup)
+        return f"restored from {entry.backup}"
+
+    def _save(self, entries: dict[str, _Entry]) -> None:
+        document = {path: asdict(entry) for path, entry in entries.items()}
+        super().write(self._record, json.dumps(document, indent=2) + "\n", keep=False)
+
+    def _read(self) -> dict[str, _Entry]:
+        data = self.read(self._record)
+        if data is None:
+            return {}
+        try:
+            document = json.loads(data)
+            return {_path(path): _entry(value) for path, value in document.items()}
+        except (ValueError, AttributeError, TypeError, RecursionError):
+            raise Unusable(self._record, "is not a record of what setup has written") from None
+
+
+def _path(text: str) -> str:
+    """Check a path of the record: nothing in it may lead out of the root."""
+    if not text.startswith("/") or {"", ".", ".."} & set(text[1:].split("/")):
+        raise ValueError("not an absolute path")
+    return text
+
+
+def _entry(value: dict[str, object]) -> _Entry:
+    sha256, backup = value.get("sha256"), value.get("backup")
+    if not isinstance(sha256, str) or not (backup is None or isinstance(backup, str)):
+        raise TypeError("not an entry")
+    if backup is not None and ("/" in backup or backup in ("", ".", "..")):
+        raise ValueError("not the name of a file")
+    return _Entry(sha256, backup)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,98 @@
+"""The line that the daemon logs when it listens: its version, addresses, registries and store."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from attrs import define
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IProtocolFactory,
+    IStreamServerEndpoint,
+)
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from zope.interface import implementer
+
+from oci_registry.config.settings import CATCH_ALL, Settings
+from oci_registry.spec.urls import authority
+
+MOST_NAMED = 4
+"""The most registries that are named one by one; of more only the first two are."""
+_UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"))
+
+
+@implementer(IStreamServerEndpoint)
+@define(eq=False)
+class KnownEndpoint:
+    """An endpoint that knows where it listens, which its description may leave open (port 0)."""
+
+    description: str
+    _endpoint: IStreamServerEndpoint
+    _port: IListeningPort | None = None
+
+    def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """Listen, as the endpoint itself does."""
+        return self._endpoint.listen(factory).addCallback(self._listening)
+
+    def _listening(self, port: IListeningPort) -> IListeningPort:
+        self._port = port
+        return port
+
+    @property
+    def url(self) -> str:
+        """The URL of the address, ``unix:PATH`` for a socket, or else the description."""
+        if self._port is None:
+            return self.description
+        address = self._port.getHost()
+        if isinstance(address, UNIXAddress):
+            name = address.name or b""
+            return f"unix:{name.decode('utf-8', 'replace')}".replace("\0", "@")
+        if not isinstance(address, IPv4Address | IPv6Address):
+            return self.description
+        wrapped = isinstance(getattr(self._port, "factory", None), TLSMemoryBIOFactory)
+        scheme = "https" if wrapped or self.description.startswith("ssl:") else "http"
+        return f"{scheme}://{authority(address.host, address.port)}"
+
+
+def listed(items: Sequence[str]) -> str:
+    """Return words as a list in a sentence: ``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join((", ".join(items[:-1]), items[-1]) if len(items) > 1 else items)
+
+
+def mirrored(settings: Settings) -> str:
+    """Return which registries are mirrored: ``docker.io, quay.io and any other registry``."""
+    names = [up.namespace for up in settings.upstreams if up.namespace != CATCH_ALL]
+    any_other = settings.allow_dynamic_upstreams or len(names) < len(settings.upstreams)
+    if not names:
+        return "any registry" if any_other else "no registry"
+    if len(names) > MOST_NAMED:
+        names = [*names[:2], f"{len(names) - 2} others"]
+    return listed([*names, "any other registry"] if any_other else names)
+
+
+def free_space(root: str) -> str | None:
+    """Return the free space of the volume that *root* is on, or will be: ``41 GB``. Blocks.
+
+    None if it is not known.
+    """
+    place = Path(root)
+    try:
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        free = shutil.disk_usage(place).free
+    except OSError:
+        return None
+    return _size(free)
+
+
+def _size(count: int) -> str:
+    """Return a number of bytes for people: two digits at least, rounded down."""
+    for unit, name in _UNITS:
+        if count >= unit:
+            tenths = count * 10 // unit
+            return f"{tenths / 10:g} {name}" if tenths < 100 else f"{tenths // 10} {name}"
+    return "less than 1 MB"

@@ -1,0 +1,260 @@
+"""Circuit breakers and pauses of one host: by kind of request, repository and subject.
+
+What fails is kept apart from what works. A failure counts against its own request first; against the
+repository only if two of its subjects fail, against the whole kind only if two repositories do, or if
+no connection could be made at all. The target of a redirect, and a token server, is an endpoint of
+its own beside the kinds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger, LogLevel
+
+from oci_registry.metrics import HostMetrics
+from oci_registry.spec.errors import RegistryError, TooManyRequests
+from oci_registry.streams.breaker import CircuitBreaker, Random
+from oci_registry.upstream.breaker_keys import KINDS, Endpoint, Key, describe, keys_of, source_of
+from oci_registry.upstream.failures import (
+    ANSWERS,
+    CircuitOpen,
+    Limited,
+    LocalFailure,
+    TargetFailed,
+    TimedOut,
+    Unreachable,
+    WrongAnswer,
+)
+from oci_registry.upstream.guard import TooManyLookups
+from oci_registry.upstream.keyed_breakers import BreakerTable, KeyedBreaker
+from oci_registry.upstream.limits import UpstreamLimits
+from oci_registry.upstream.pauses import Pauses
+from oci_registry.upstream.requests import ApiRequest, Kind
+
+T = TypeVar("T")
+
+
+class Admission:
+    """An admitted request; its holder records the outcome, or releases it without one.
+
+    *probed*: the open circuit breakers about which it decides.
+    """
+
+    def __init__(
+        self,
+        breakers: Breakers,
+        endpoint: Endpoint,
+        request: ApiRequest,
+        probed: list[KeyedBreaker],
+    ) -> None:
+        self.probed = probed
+        self._breakers = breakers
+        self._endpoint = endpoint
+        self._request = request
+        for keyed in probed:
+            keyed.breaker.begin_probe(self, source_of(keyed.key, request))
+
+    async def watch(self, work: Awaitable[T]) -> T:
+        """Wait for the request's outcome and record it; raises what *work* raises.
+
+        A `TargetFailed` is a success here, and its own error is raised.
+        """
+        try:
+            value = await work
+        except TargetFailed as failed:
+            self.record_success()
+            raise failed.error from None
+        except RegistryError as error:
+            self.record(error)
+            raise
+        finally:
+            self.release()
+        self.record_success()
+        return value
+
+    def record(self, error: RegistryError) -> None:
+        """Record what an error says about the host."""
+        if isinstance(error, Limited):
+            self._breakers.record_limit(self._endpoint, self._request, error.seconds)
+        elif isinstance(error, (*ANSWERS, WrongAnswer)):
+            self.record_success()
+        elif not isinstance(error, LocalFailure | CircuitOpen | TooManyRequests | TooManyLookups):
+            self._breakers.record_failure(self._endpoint, self._request, error, self)
+
+    def record_success(self) -> None:
+        """There was an answer of any kind."""
+        self._breakers.record_success(self._endpoint, self._request)
+
+    def release(self) -> None:
+        """The request is over. Idempotent."""
+        for keyed in self.probed:
+            keyed.end_probe(self)
+
+
+class Breakers:
+    """All circuit breakers and pauses of one host, and of the servers that it leads to.
+
+    *alternatives*: there are other hosts to ask. Then every failure counts against all that it may
+    concern: others answer meanwhile, and what they do not have is asked here all the same.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        host: str,
+        clock: IReactorTime,
+        random: Random,
+        metrics: HostMetrics,
+        *,
+        alternatives: bool = False,
+        limits: UpstreamLimits = UpstreamLimits(),  # noqa: B008 - frozen
+    ) -> None:
+        self._host = host
+        self._alternatives = alternatives
+        self._clock = clock
+        self._metrics = metrics
+        self._breakers = BreakerTable(clock, random, limits)
+        self._pauses = Pauses(clock, limits, self._paused)
+        metrics.available(True)
+
+    def __len__(self) -> int:
+        return len(self._breakers)
+
+    # -- what may be asked now
+
+    def wait(self, endpoint: Endpoint, request: ApiRequest) -> float:
+        """Return the seconds until a request may be sent; 0 if it may be now."""
+        waits = (keyed.breaker.wait for keyed in self._path(endpoint, request))
+        return max(self.pause(endpoint, request), *waits, 0.0)
+
+    def pause(self, endpoint: Endpoint, request: ApiRequest) -> float:
+        """Return the seconds that are left of a pause which the server has asked for."""
+        return max((left for left, _ in self._pauses.of(endpoint, request)), default=0.0)
+
+    def is_open(self, endpoint: Endpoint, request: ApiRequest) -> bool:
+        """Whether a breaker that a request concerns is open, or half-open."""
+        return any(keyed.breaker.is_open for keyed in self._path(endpoint, request))
+
+    async def admit(
+        self, endpoint: Endpoint, request: ApiRequest, within: float, *, wait: bool
+    ) -> Admission:
+        """Admit a request, if no breaker that it concerns is open or it may probe those that are.
+
+        Without *wait* there is a probe only when it is time for one, and one at once. With it, the
+        caller having no alternative, there is one as soon as it is needed; the others wait for
+        its outcome, *within* seconds, and fail as it does. Raises `CircuitOpen`, `Limited`,
+        `TimedOut`, or a probe's error.
+        """
+        deadline = self._clock.seconds() + within
+        while True:
+            self._check_pauses(endpoint, request)
+            found = [keyed for keyed in self._path(endpoint, request) if keyed.breaker.is_open]
+            closed = [
+                keyed
+                for keyed in found
+                if not keyed.breaker.may_probe(source_of(keyed.key, request), early=wait)
+            ]
+            if not closed:
+                return Admission(self, endpoint, request, found)
+            if not wait:
+                raise self._refusal(closed[0].breaker)
+            await self._outcome(closed[0], deadline)
+
+    async def _outcome(self, keyed: KeyedBreaker, deadline: float) -> None:
+        left = max(deadline - self._clock.seconds(), 0.0)
+        try:
+            await keyed.probed.wait().addTimeout(left, self._clock)
+        except DeferredTimeout:
+            reason = keyed.breaker.reason
+            raise TimedOut(
+                f"upstream {self._host} did not answer in time; it failed before: {reason}"
+            ) from None
+        except RegistryError as error:
+            raise error.again() from None
+
+    def _check_pauses(self, endpoint: Endpoint, request: ApiRequest) -> None:
+        for left, key in self._pauses.of(endpoint, request):
+            where = "" if isinstance(key[0], Kind) else f": {key[0]}"
+            raise Limited(f"upstream {self._host} rate limits requests{where}", left)
+
+    def _refusal(self, breaker: CircuitBreaker) -> CircuitOpen:
+        seconds = int(breaker.pause) + 1
+        return CircuitOpen(
+            f"upstream {self._host}: the circuit breaker is open for {seconds} s: {breaker.reason}",
+            headers={"Retry-After": str(seconds)},
+        )
+
+    # -- what has happened
+
+    def record_success(self, endpoint: Endpoint, request: ApiRequest) -> None:
+        """A request was answered."""
+        path = self._path(endpoint, request)
+        for keyed in path:
+            if keyed.breaker.is_open:
+                self._log_change(keyed.key, "circuit breaker closed: it answers again")
+            keyed.close()
+            if len(keyed.key) > 1:
+                self._breakers.pop(keyed.key, None)
+        self._pauses.record_success(endpoint, request)
+        if path:
+            self._show()
+
+    def record_failure(
+        self, endpoint: Endpoint, request: ApiRequest, error: RegistryError, probe: object = None
+    ) -> None:
+        """A request could not be sent, or the answer was a failure; *probe*: its admission.
+
+        One that began before a breaker opened does not keep it open for longer.
+        """
+        conclusive = isinstance(error, Unreachable)
+        # A host that cannot be reached has said nothing about a repository.
+        for key in keys_of(endpoint, request)[: 1 if conclusive else 3]:
+            keyed = self._breakers.take(key)
+            was_open = keyed.breaker.is_open
+            may_open = was_open or keyed.count(
+                source_of(key, request), conclusive=conclusive or self._alternatives
+            )
+            counts = keyed.breaker.record_failure(
+                error.message,
+                probe=probe,
+                at_once=isinstance(error, TimedOut),
+                may_open=may_open,
+            )
+            if counts and was_open:
+                keyed.probed.fail(error)
+            elif counts:
+                text = "circuit breaker open for {seconds:.0f} s: {error}"
+                self._log_change(key, text, seconds=keyed.breaker.pause, error=error.message)
+        self._show()
+
+    def record_limit(self, endpoint: Endpoint, request: ApiRequest, seconds: float) -> None:
+        """The server has rate limited such requests for *seconds*."""
+        self._pauses.record_limit(endpoint, request, seconds)
+
+    def _paused(self, key: Key, until: float) -> None:
+        seconds = until - self._clock.seconds()
+        self._log_change(key, "rate limited, paused for {seconds:.0f} s", seconds=seconds)
+        if len(key) == 1 and isinstance(key[0], Kind):
+            self._metrics.paused(until)
+
+    def _log_change(self, key: Key, text: str, **fields: object) -> None:
+        if len(key) > 2:
+            # The failure of a single subject is reported with the request.
+            return
+        level = LogLevel.warn if "error" in fields else LogLevel.info
+        text = "upstream {host}, {what}: " + text
+        self._log.emit(level, text, host=self._host, what=describe(key), **fields)
+
+    def _show(self) -> None:
+        kinds = (self._breakers.get(key) for key in KINDS)
+        self._metrics.available(not any(k is not None and k.breaker.is_open for k in kinds))
+
+    def _path(self, endpoint: Endpoint, request: ApiRequest) -> list[KeyedBreaker]:
+        """Return the breakers that a request concerns, the widest first."""
+        found = (self._breakers.get(key) for key in keys_of(endpoint, request))
+        return [keyed for keyed in found if keyed is not None]

@@ -1,0 +1,132 @@
+"""What the operator learns of a host: its failures, as warnings, and refused credentials."""
+
+from __future__ import annotations
+
+from oci_registry.config.settings import HostSettings, UpstreamSettings
+from oci_registry.metrics import HostMetrics
+from oci_registry.repeats import Group, RepeatLog, without_names
+from oci_registry.spec.errors import Denied, RegistryError
+from oci_registry.spec.urls import BadAddress, Url
+from oci_registry.upstream.failures import (
+    ANSWERS,
+    AccessDenied,
+    CircuitOpen,
+    CredentialsRefused,
+    LocalFailure,
+)
+from oci_registry.upstream.requests import ApiRequest
+
+LONGEST = 500
+"""The most characters of a failure in the log."""
+_LONGEST_NAME = 100
+_WHERE = "in the upstream file or UPSTREAM_CREDENTIALS"
+
+
+class HostReports:
+    """Reports the failures of one host of an upstream, and of the servers that it leads to.
+
+    A failure is distinct by the kind of request and by what went wrong; which image was asked for
+    makes no difference. That the host does not have something is no failure.
+    """
+
+    def __init__(
+        self,
+        upstream: UpstreamSettings,
+        host: HostSettings,
+        repeats: RepeatLog,
+        metrics: HostMetrics,
+    ) -> None:
+        self._namespace = upstream.namespace
+        self._host = host.name
+        self._user = None if host.credentials is None else host.credentials.username
+        self._repeats = repeats
+        self._metrics = metrics
+        # The host of one without an entry may be its name.
+        what = host.name if upstream.configured else "hosts"
+        self._group = Group.of(upstream.namespace, what, configured=upstream.configured)
+        if host.credentials is not None:
+            # To Prometheus the first refusal is an increase only if there was a zero before.
+            metrics.credentials_refused(0)
+
+    def failed(self, request: ApiRequest, error: RegistryError) -> None:
+        """Report that a request failed with *error*, unless that is an answer, or known already."""
+        if isinstance(error, CredentialsRefused):
+            self._refused(request, error)
+            return
+        answered = isinstance(error, ANSWERS) and not isinstance(error, Denied)
+        # A defect has been logged with its traceback, and a circuit with the failures that opened it.
+        if answered or isinstance(error, LocalFailure | CircuitOpen):
+            return
+        message = error.message
+        if isinstance(error, AccessDenied):
+            message += f"; it was asked {self._identity()}"
+        self._warn(request, message, _reason(message, request))
+
+    def broke(self, request: ApiRequest, position: int, error: RegistryError) -> None:
+        """Report that a body broke off at *position*, in bytes of the blob."""
+        message = f"{request.subject} broke off at byte {position}: {error.message}"
+        self._warn(request, message, "broke off: " + _reason(error.message, request))
+
+    def _warn(self, request: ApiRequest, message: str, reason: str) -> None:
+        kind = request.kind.value
+        self._repeats.warn(
+            self._group,
+            (self._namespace, self._host, kind, reason),
+            "{namespace}, {kind}: {error}",
+            namespace=self._namespace,
+            host=self._host,
+            kind=kind,
+            error=_cut(message, LONGEST),
+        )
+
+    def _identity(self) -> str:
+        if self._user is None:
+            return "without credentials"
+        return f"with the credentials of user {_quoted(self._user)}"
+
+    def _refused(self, request: ApiRequest, error: CredentialsRefused) -> None:
+        if error.certain:
+            self._metrics.credentials_refused()
+            text = (
+                "{namespace}: the credentials for user {user} were refused by {server} ({status}): "
+                f"check username and password {_WHERE}"
+            )
+        else:
+            text = (
+                "{namespace}: {server} gave user {user} no token for {repository} ({status}): "
+                f"the user may not pull it, or username and password {_WHERE} are no longer valid"
+            )
+        server, user = _shown_url(error.url), _quoted(error.user)
+        self._repeats.warn(
+            self._group,
+            (self._namespace, self._host, server, user, str(error.refusal), str(error.certain)),
+            text,
+            namespace=self._namespace,
+            host=self._host,
+            user=user,
+            server=server,
+            status=error.refusal,
+            repository=request.repository,
+        )
+
+
+def _reason(message: str, request: ApiRequest) -> str:
+    """Return *message* without what differs from one request to the next."""
+    return _cut(without_names(message, request.repository, request.subject), LONGEST)
+
+
+def _shown_url(url: str) -> str:
+    """Return a URL without a user, and without the query, which may have secrets in it."""
+    try:
+        at = Url.parse(url)
+    except BadAddress:
+        return "a server"
+    return _cut(f"{at.scheme}://{at.authority}{at.path}", _LONGEST_NAME)
+
+
+def _quoted(user: str) -> str:
+    return f'"{_cut(user, _LONGEST_NAME)}"'
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[:limit] + "..."
