@@ -78,6 +78,8 @@ class Notifying(TestCase):
         heard = self.listen(f"\0{name}")
         daemon = self.start(f"@{name}")
         await until(lambda: bool(heard))
+        # It may have more to log before it is stopped.
+        await daemon.listening
         await daemon.kill("TERM")
         await until(lambda: len(heard) == 2)
         self.assertEqual(["READY=1", "STOPPING=1"], heard)
