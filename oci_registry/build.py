@@ -155,7 +155,7 @@ class _Builder:
         medium = self.makers.driver(self.settings, lanes, self.reactor)
         place = self.settings.storage.description
         lost = LostThreads(lookup.replace, begin.replace, ingest.replace)
-        driver = GuardedDriver(medium, place, self.reactor, lost=lost)
+        driver = GuardedDriver(medium, place, self.reactor, self.makers.store_limits, lost)
         usage, totals = Usage(driver, self.reactor), StoredTotals()
         self.metrics.watch_totals(lambda: totals.objects, lambda: totals.size)
         check_always = self.settings.check_cache_digest
