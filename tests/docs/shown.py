@@ -77,8 +77,8 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
     ],
     "docs/how-to/cri-o-and-podman.md": [
         ("oci-registry setup podman", How.RUN),
-        ("podman pull", How.CLIENT),
         ("skopeo list-tags", How.CLIENT),
+        ("podman pull", How.CLIENT),
     ],
     "docs/how-to/docker.md": [
         ("oci-registry setup docker", How.RUN),
@@ -117,7 +117,8 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
     "docs/how-to/operate.md": [
         ("oci-registry --check-config", How.RUN),
         ("oci-registry --listen 0.0.0.0:8080 --admin-listen", How.DAEMON),
-        ("jq -R", How.RUN),
+        ("journalctl --unit oci-registry --output cat | grep", How.RUN),
+        ("journalctl --unit oci-registry --output cat | \\", How.RUN),
     ],
     "docs/how-to/private-registries.md": [
         ("chmod 600 upstreams.yaml", How.DAEMON),
@@ -154,7 +155,6 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("/opt/oci-registry/bin/pip install", How.MACHINE),
         ("helm upgrade", How.CLUSTER),
         ("helm history", How.CLUSTER),
-        ("helm get values", How.CLUSTER),
     ],
     "docs/how-to/upgrade-from-the-original.md": [
         ("oci-registry --check-config", How.RUN),
