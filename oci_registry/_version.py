@@ -1,6 +1,9 @@
-"""The version, kept by incremental: ``python -m incremental.update oci_registry --newversion X``."""
+"""
+Provides oci_registry version information.
+"""
 
-from __future__ import annotations
+# This file is auto-generated! Do not edit!
+# Use `incremental` to change this file.
 
 from incremental import Version
 

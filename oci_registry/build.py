@@ -23,6 +23,7 @@ from oci_registry.config.sources import Reread, reread_upstreams
 from oci_registry.eviction.periodic import PeriodicSweep
 from oci_registry.eviction.sweep import Sweep
 from oci_registry.lifecycle import Step
+from oci_registry.log_output import Output
 from oci_registry.makers import Makers, Pool, Sizes
 from oci_registry.metrics import Metrics
 from oci_registry.notify import Announcement, ServiceManager
@@ -44,6 +45,7 @@ from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.guard import GuardedDriver, LostThreads
 from oci_registry.storage.interfaces import IDriver
 from oci_registry.storage.manifests import ManifestStore
+from oci_registry.storage.original import OriginalManifests
 from oci_registry.storage.referrers import ReferrersStore
 from oci_registry.storage.tags import TagStore
 from oci_registry.storage.totals import StoredTotals
@@ -102,6 +104,7 @@ class _Store:
     tags: TagStore
     referrers: ReferrersStore
     totals: StoredTotals
+    originals: OriginalManifests
 
 
 @frozen
@@ -125,6 +128,7 @@ class _Builder:
     reactor: Any
     makers: Makers
     metrics: Metrics
+    log_output: Output
     repeats: RepeatLog
     pools: list[Pool] = field(factory=list)
 
@@ -163,6 +167,7 @@ class _Builder:
             TagStore(driver),
             ReferrersStore(driver, usage),
             totals,
+            OriginalManifests(driver, reader, self.reactor),
         )
 
     def table(self, reader: ManifestReader) -> UpstreamTable:
@@ -207,7 +212,7 @@ class _Builder:
             self.makers.transfer_limits,
         )
         records = RecordWriter(clock, health)
-        known = KnownManifests(store.manifests, store.tags, records, clock, health)
+        known = KnownManifests(store.manifests, store.tags, records, clock, health, store.originals)
         return _PullThrough(
             StoreWatch(store.driver, health, metrics, clock),
             records,
@@ -236,7 +241,7 @@ class _Builder:
     def sites(self, v2: V2, watch: StoreWatch) -> tuple[RegistrySite, RegistrySite]:
         """Make the sites for clients and for monitoring."""
         settings, metrics = self.settings, self.metrics
-        access_log = self.makers.access_log(settings, self.reactor)
+        access_log = self.makers.access_log(settings, self.log_output, self.reactor)
         ready = Ready(watch.check)
         root = Root(ready, metrics=None if settings.admin_listen else metrics, v2=v2)
         site = RegistrySite(root, self.reactor, access_log)
@@ -308,20 +313,21 @@ class _Builder:
 def build(
     settings: Settings,
     reactor: Any,
+    log_output: Output,
     *,
     notify_socket: str | None = None,
     makers: Makers = Makers(),  # noqa: B008 - it is frozen
 ) -> Parts:
     """Return the parts of a daemon for *settings*; nothing happens before they are started.
 
-    *notify_socket*: where the service manager listens.
+    *log_output*: where the access log goes. *notify_socket*: where the service manager listens.
     """
     sizes = Sizes()
     if isinstance(settings.storage, S3Settings):
         sizes = Sizes.for_connections(settings.storage.connections)
     metrics = Metrics(upstream.namespace for upstream in settings.upstreams)
     repeats = RepeatLog(Logger("oci_registry.upstream"), reactor)
-    builder = _Builder(settings, reactor, makers, metrics, repeats)
+    builder = _Builder(settings, reactor, makers, metrics, log_output, repeats)
     manager = makers.manager(notify_socket)
     reader = ManifestReader(builder.pool("parsers", sizes.parsers))
     store = builder.store(sizes, reader)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO, cast
@@ -17,9 +18,12 @@ from twisted.logger import (
     LogEvent,
     LogLevel,
     LogLevelFilterPredicate,
+    PredicateResult,
     formatEvent,
 )
 from twisted.python.failure import Failure
+
+from oci_registry.log_output import Output
 
 
 # One is made for each response, and a frozen one costs three times as much.
@@ -102,22 +106,22 @@ class AccessLog:
     """One line per response, written without an event: it is the larger part of what the log costs.
 
     *form*: "text" and "json" are like the other lines, "combined" is what web servers write, with
-    three fields more, and four for errors. *stream* None: no access log.
+    three fields more, and four for errors. *output* None: no access log.
     """
 
-    def __init__(self, stream: TextIO | None, form: str, clock: IReactorTime) -> None:
-        self._stream = stream
+    def __init__(self, output: Output | None, form: str, clock: IReactorTime) -> None:
+        self._output = output
         self._line = {"text": _text_line, "json": _json_line, "combined": _combined_line}[form]
         self._moment_form = _COMBINED_MOMENT if form == "combined" else _MOMENT
         self._clock = clock
         self._second = -1
         self._moment = ""
-        self.wanted = stream is not None
+        self.wanted = output is not None
         """Whether anything is written at all."""
 
     def write(self, entry: AccessEntry) -> None:
         """Write the line of a response; if that cannot be, the response is no worse for it."""
-        if self._stream is None:
+        if self._output is None:
             return
         now = self._clock.seconds()
         second = int(now)
@@ -127,8 +131,8 @@ class AccessLog:
         line = self._line(entry, self._moment, int((now - second) * 1000))
         # A full disk, or a reader of the log that has gone.
         with suppress(OSError, ValueError):
-            self._stream.write(line)
-            self._stream.flush()
+            self._output.write(line)
+            self._output.flush()
 
 
 _MOMENT = "%Y-%m-%dT%H:%M:%S"
@@ -177,30 +181,59 @@ def _combined_line(entry: AccessEntry, moment: str, _millis: int) -> str:
     )
 
 
-def build_access_log(level: str, style: str, form: str | None, clock: IReactorTime) -> AccessLog:
-    """Return the access log in *form* ("combined", "json"), or none ("off").
+def build_access_log(
+    level: str, style: str, form: str | None, output: Output, clock: IReactorTime
+) -> AccessLog:
+    """Return the access log in *form* ("combined", "json"), or none ("off"), on *output*.
 
     Without a form it is like the log, which is of at least *level*, in *style*: there is none when the
     level leaves information out.
     """
-    quiet = LogLevel.lookupByName(level) > LogLevel.info
-    off = quiet if form is None else form == "off"
+    off = _at_least(level) > LogLevel.info if form is None else form == "off"
     chosen = style if form in (None, "off") else form
-    return AccessLog(None if off else sys.stdout, str(chosen), clock)
+    return AccessLog(None if off else output, str(chosen), clock)
 
 
-def build_observer(level: str, style: str, stream: TextIO) -> ILogObserver:
-    """Return the observer for events of at least *level*, in *style* ("text" or "json")."""
-    write = FileLogObserver(stream, format_json if style == "json" else format_text)
-    at_least = LogLevel.lookupByName(level)
-    least = LogLevelFilterPredicate(defaultLogLevel=at_least)
-    # Twisted logs every port and every connection; what matters of those is logged by us.
+def _at_least(level: str) -> Any:
+    return LogLevel.critical if level == "off" else LogLevel.lookupByName(level)
+
+
+def build_observer(level: str, style: str, output: Output) -> ILogObserver:
+    """Return the observer for events of at least *level*, in *style* ("text" or "json").
+
+    The level "off" leaves out all of them.
+    """
+    write = FileLogObserver(cast(TextIO, output), format_json if style == "json" else format_text)
+    least = LogLevelFilterPredicate(defaultLogLevel=_at_least(level))
+    # Twisted logs every port and every connection, and what it cannot write to its cache of plugins;
+    # what matters of those is logged by us.
     for namespace in ("twisted", "log_legacy"):
-        least.setLogLevelForNamespace(namespace, max(LogLevel.warn, at_least))
-    return cast(ILogObserver, FilteringLogObserver(write, [least]))
+        least.setLogLevelForNamespace(namespace, max(LogLevel.warn, _at_least(level)))
+    predicates: list[Any] = [_no_event, least] if level == "off" else [least]
+    return cast(ILogObserver, FilteringLogObserver(write, predicates))
 
 
-def observe_application(application: Any, level: str, style: str) -> None:
+def _no_event(_: LogEvent) -> Any:
+    return PredicateResult.no
+
+
+def observe_application(application: Any, level: str, style: str, output: Output) -> None:
     """Make twistd log through us, when *application* is its application object."""
     if hasattr(application, "setComponent"):
-        application.setComponent(ILogObserver, build_observer(level, style, sys.stdout))
+        application.setComponent(ILogObserver, build_observer(level, style, output))
+
+
+def describe_dropped(style: str) -> Callable[[int], str]:
+    """Return what makes a line, in *style*, of a number of lines that were dropped."""
+
+    def describe(lines: int) -> str:
+        event = {
+            "log_time": time.time(),
+            "log_level": LogLevel.warn,
+            "log_namespace": __name__,
+            "log_format": "{lines} lines of the log were dropped: standard output was not read",
+            "lines": lines,
+        }
+        return (format_json if style == "json" else format_text)(event) or ""
+
+    return describe

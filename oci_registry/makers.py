@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from oci_registry.config.settings import S3Settings, Settings
+from oci_registry.log_output import Output
 from oci_registry.logs import build_access_log
 from oci_registry.metrics import Metrics
 from oci_registry.notify import ServiceManager
@@ -69,8 +70,10 @@ def _make_driver(settings: Settings, lanes: Lanes, reactor: Any) -> IDriver:
     return driver_class("filesystem")(storage.root, lanes, reactor)
 
 
-def _make_access_log(settings: Settings, reactor: Any) -> Any:
-    return build_access_log(settings.log_level, settings.log_format, settings.access_log, reactor)
+def _make_access_log(settings: Settings, output: Output, reactor: Any) -> Any:
+    return build_access_log(
+        settings.log_level, settings.log_format, settings.access_log, output, reactor
+    )
 
 
 @frozen
@@ -79,7 +82,7 @@ class Makers:
 
     pool: Callable[[Any, str, int], Pool] = Workers
     driver: Callable[[Settings, Lanes, Any], IDriver] = _make_driver
-    access_log: Callable[[Settings, Any], Any] = _make_access_log
+    access_log: Callable[[Settings, Output, Any], Any] = _make_access_log
     transfer_limits: TransferLimits = Factory(TransferLimits)
     upstream_limits: UpstreamLimits = Factory(UpstreamLimits)
     store_health: Callable[[IReactorTime, Metrics], StoreHealth] = StoreHealth

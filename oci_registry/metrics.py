@@ -32,7 +32,8 @@ _LATENCY = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.
 class _PlainCounters(Collector):
     """Counters under exactly the names they are given, which people's dashboards already know.
 
-    prometheus-client adds ``_total`` to every counter of its own.
+    prometheus-client adds ``_total`` to the name of every counter, so these are of no type to it, and
+    `typed` writes the type into its page.
     """
 
     def __init__(self, names: dict[str, str]) -> None:
@@ -49,6 +50,13 @@ class _PlainCounters(Collector):
             for namespace, value in sorted(values.items()):
                 metric.add_sample(name, {"namespace": namespace}, value)
             yield metric
+
+    def typed(self, page: bytes) -> bytes:
+        """Return the page of a registry with the type of these counters in it."""
+        for name in self._help:
+            line = f"# TYPE {name} "
+            page = page.replace(f"{line}untyped\n".encode(), f"{line}counter\n".encode())
+        return page
 
 
 class HostMetrics:
@@ -324,4 +332,4 @@ class Metrics:
 
     def page(self) -> bytes:
         """Return the text that Prometheus reads (exposition format 0.0.4)."""
-        return generate_latest(self.registry)
+        return self._plain.typed(generate_latest(self.registry))

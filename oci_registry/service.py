@@ -14,15 +14,31 @@ from twisted.logger import Logger
 
 from oci_registry import __version__
 from oci_registry.build import build
+from oci_registry.config.refusals import explain_refusal
 from oci_registry.config.settings import FilesystemSettings, Settings
 from oci_registry.lifecycle import Lifecycle
-from oci_registry.logs import observe_application
+from oci_registry.log_output import (
+    STANDARD_OUTPUT,
+    FileOutput,
+    LogPlace,
+    PipeOutput,
+    open_output,
+)
+from oci_registry.logs import describe_dropped, observe_application
 from oci_registry.makers import Makers
+from oci_registry.spec.errors import system_reason
 from oci_registry.startup import free_space, listed, mirrored
 from oci_registry.streams.memory import return_large_blocks
 
 FREE_SPACE_TIMEOUT = 2.0
 """Seconds that the start waits for the free space of the volume; without it nothing is said of it."""
+
+
+class StartError(SystemExit, Exception):
+    """The daemon cannot start: the process ends with this message and without a traceback.
+
+    It is an Exception too, so that twistd tells the process that waits for a daemon to start.
+    """
 
 
 class Daemon(Service):
@@ -35,28 +51,46 @@ class Daemon(Service):
         reactor: Any,
         settings: Settings,
         *,
-        keep_twistd_log: bool = False,
+        log_place: LogPlace = STANDARD_OUTPUT,
         notify_socket: str | None = None,
         makers: Makers = Makers(),  # noqa: B008 - it is frozen
     ) -> None:
         self._settings = settings
         self._reactor = reactor
-        self._keep_twistd_log = keep_twistd_log
-        self.parts = build(settings, reactor, notify_socket=notify_socket, makers=makers)
+        self._log_place = log_place
+        self._output = open_output(log_place, describe_dropped(settings.log_format))
+        self.parts = build(
+            settings, reactor, self._output, notify_socket=notify_socket, makers=makers
+        )
         self._lifecycle = Lifecycle(self.parts.steps, reactor)
 
     def setServiceParent(self, parent: Any) -> None:
         """Become a part of the application, and decide how it logs."""
         super().setServiceParent(parent)
-        if not self._keep_twistd_log:
-            observe_application(parent, self._settings.log_level, self._settings.log_format)
+        if self._log_place.kept:
+            return
+        if isinstance(self._output, FileOutput):
+            try:
+                self._output.open(self._reactor.callFromThread)
+            except OSError as error:
+                raise StartError(
+                    f"oci-registry: {self._log_place.file}: {system_reason(error)}: choose another "
+                    "file for the log with --logfile of twistd"
+                ) from None
+        settings = self._settings
+        observe_application(parent, settings.log_level, settings.log_format, self._output)
 
     def privilegedStartService(self) -> None:
-        """Listen; exit with a message if a port is not available."""
-        try:
-            self.parts.ports.privilegedStartService()
-        except (CannotListenError, OSError) as error:
-            raise SystemExit(f"oci-registry: {error}") from None
+        """Listen; exit with a message if that is not possible somewhere."""
+        settings = self._settings
+        places = [("--listen", each) for each in settings.listen]
+        places += [("--admin-listen", each) for each in settings.admin_listen]
+        for (flag, endpoint), port in zip(places, self.parts.ports, strict=True):
+            try:
+                port.privilegedStartService()
+            except (CannotListenError, OSError) as error:
+                reason = explain_refusal(error, endpoint, flag)
+                raise StartError(f"oci-registry: {reason}") from None
 
     def startService(self) -> None:
         """Start all parts."""
@@ -73,13 +107,13 @@ class Daemon(Service):
     async def _log_start(self) -> None:
         """Log where the daemon listens, what it mirrors and where it stores that."""
         settings = self._settings
+        urls = [port.endpoint.url for port in self.parts.ports]
         place = settings.storage.description
         if isinstance(settings.storage, FilesystemSettings):
             measured = self.parts.lanes.housekeeping(free_space, settings.storage.root)
             with suppress(DeferredTimeout):
                 free = await measured.addTimeout(FREE_SPACE_TIMEOUT, self._reactor)
                 place = place if free is None else f"{place} ({free} free)"
-        urls = [port.endpoint.url for port in self.parts.ports]
         clients, admins = urls[: len(settings.listen)], urls[len(settings.listen) :]
         self._log.info(
             "oci-registry {version} on {listen}, mirroring {registries}, storing in {place}",
@@ -100,6 +134,9 @@ class Daemon(Service):
         self._log.info("stopping")
         await self._lifecycle.stop()
         self._log.info("stopped")
+        if isinstance(self._output, PipeOutput):
+            # twistd ends the process by the signal that it has got, and then nobody is asked any more.
+            self._output.close()
 
 
 def _raise_file_limit() -> None:
@@ -113,11 +150,11 @@ def make_service(
     reactor: Any,
     settings: Settings,
     *,
-    keep_twistd_log: bool = False,
+    log_place: LogPlace = STANDARD_OUTPUT,
     notify_socket: str | None = None,
 ) -> IService:
     """Return the daemon for *settings*; nothing happens before it is started.
 
     *notify_socket*: where the service manager listens.
     """
-    return Daemon(reactor, settings, keep_twistd_log=keep_twistd_log, notify_socket=notify_socket)
+    return Daemon(reactor, settings, log_place=log_place, notify_socket=notify_socket)

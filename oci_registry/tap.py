@@ -3,171 +3,91 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from twisted.application.service import IService
 from twisted.internet.endpoints import serverFromString
-from twisted.python.usage import Options as BaseOptions
 from twisted.python.usage import UsageError
 
-from oci_registry import __version__
+from oci_registry.command_options import (
+    NAME,
+    OTHERS,
+    CommandOptions,
+    FilesystemOptions,
+    S3Options,
+    program,
+)
+from oci_registry.config.files import check_store
 from oci_registry.config.loader import load_settings
-from oci_registry.config.process_title import SECRETS, hide_secrets
-from oci_registry.config.settings import ConfigError, Settings
+from oci_registry.config.process_title import hide_secrets
+from oci_registry.config.settings import ConfigError, FilesystemSettings, Settings
 from oci_registry.config.shown import show
 from oci_registry.config.storages import STORAGES
+from oci_registry.log_output import STANDARD_OUTPUT, TWISTD, LogPlace
+from oci_registry.usage import Group, option_groups, table, wrap
+from oci_registry.usage import width as usage_width
 
-# The message of getopt, from which usage.Options makes its error.
-_UNRECOGNIZED = re.compile(r"option --([a-z-]+) not recognized")
-
-
-class _Options(BaseOptions):
-    """Shows the version of this daemon, where `BaseOptions` shows Twisted's, and no secret."""
-
-    def opt_version(self) -> None:
-        """Show the version and exit."""
-        print(f"oci-registry {__version__}")  # noqa: T201
-        raise SystemExit(0)
-
-    def __repr__(self) -> str:
-        # The inherited one shows every value, credentials among them.
-        return f"<{type(self).__name__}>"
-
-    def forget(self) -> None:
-        """Drop the secrets, which are in the settings once everything is parsed."""
-        for name in SECRETS:
-            if name in self:
-                self[name] = None
+_DESCRIPTION = (
+    "A pull-through cache for container images: point any container runtime at it. An option is "
+    "taken from the environment variable in parentheses if it is not given. Options of the daemon "
+    "come before the storage, options of the storage after it."
+)
+_ENVIRONMENT = "The proxies in HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY are used."
+_EXAMPLES = """\
+  {program} --listen 127.0.0.1:8080 filesystem --root ./cache
+  {program} --check-config --upstream-config-file upstreams.yaml filesystem --root ./cache
+  {program} --listen 0.0.0.0:8080 s3 --bucket images --host https://s3.example.com
+  oci-registry setup docker --mirror http://mirror.example:8080
+"""
 
 
-class _StorageOptions(_Options):
-    """What follows the name of a storage on the command line."""
-
-    name: ClassVar[str]
-
-    def getSynopsis(self) -> str:
-        """Return the first line of the help, without the other storages in it."""
-        return f"Usage: oci-registry [options] {self.name} [options]"
-
-    def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Parse what follows the storage; say so if it belongs before it."""
-        try:
-            super().parseOptions(options)
-        except UsageError as error:
-            unknown = _UNRECOGNIZED.fullmatch(str(error))
-            if unknown is None or not _has_option(self.parent, unknown.group(1)):
-                raise
-            raise UsageError(
-                f"the option --{unknown.group(1)} must stand before '{self.name}', not behind it"
-            ) from None
-
-    def parseArgs(self, *arguments: str) -> None:
-        """Refuse every argument, without repeating any: it may be a torn piece of a secret."""
-        if arguments:
-            raise UsageError(
-                f"{self.name} takes options only, and {len(arguments)} more came behind them"
-            )
-
-
-class FilesystemOptions(_StorageOptions):
-    """Keep everything in a directory."""
-
-    name = "filesystem"
-    longdesc = "Keeps everything in a directory, which is created if need be."
-    optParameters: ClassVar[list[list[object]]] = [
-        ["root", "r", None, "the directory (FILESYSTEM_ROOT; required)"],
-    ]
-
-
-class S3Options(_StorageOptions):
-    """Keep everything in a bucket."""
-
-    name = "s3"
-    longdesc = (
-        "Keeps everything in a bucket of AWS or of any other S3 server. Without keys they are "
-        "looked for where programs for AWS do: environment, profiles, the machine's own role."
-    )
-    optFlags: ClassVar[list[list[object]]] = [
-        ["redirect", None, "send clients to the bucket for blobs (S3_REDIRECT; default off)"],
-        [
-            "redirect-ranges",
-            None,
-            "with --redirect: for parts of blobs too (S3_REDIRECT_RANGES; default off)",
-        ],
-    ]
-    optParameters: ClassVar[list[list[object]]] = [
-        ["bucket", None, None, "the bucket, which must be there (S3_BUCKET; required)"],
-        ["host", None, None, "URL of the server (S3_HOST; default AWS)"],
-        ["access-key", None, None, "the access key (S3_ACCESS_KEY)"],
-        ["secret-key", None, None, "the secret key, for all to see (S3_SECRET_KEY)"],
-        ["secret-key-file", None, None, "a file that holds it (S3_SECRET_KEY_FILE)"],
-        ["region", None, None, "the region (S3_REGION; default us-east-1)"],
-        ["prefix", None, None, "stands before every key, as a directory (S3_PREFIX; default none)"],
-        [
-            "addressing",
-            None,
-            None,
-            "where URLs have the bucket: path, virtual or auto (S3_ADDRESSING; path, on AWS auto)",
-        ],
-        ["ca-file", None, None, "PEM file of the CAs to trust for the server (S3_CA_FILE)"],
-        [
-            "spool",
-            None,
-            None,
-            "directory for blobs on their way (S3_SPOOL; default /var/tmp/oci-registry-spool)",
-        ],
-        [
-            "redirect-host",
-            None,
-            None,
-            "with --redirect: URL of the server for clients (S3_REDIRECT_HOST; default --host)",
-        ],
-        [
-            "s3-connections",
-            None,
-            None,
-            "the most connections to the server (S3_CONNECTIONS; default 32)",
-        ],
-    ]
-
-
-class Options(_Options):
+class Options(CommandOptions):
     """The options of the daemon; `settings` holds the outcome once it is parsed."""
 
-    synopsis = "[options] {filesystem --root DIRECTORY | s3 --bucket BUCKET [options]}"
-    longdesc = (
-        "A pull-through cache for container images: point any container runtime at it. "
-        "The environment variable in parentheses stands in for an option that is not given. "
-        "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY are honoured. "
-        "To configure clients run 'oci-registry setup'; see its --help."
+    groups = (
+        Group("Listening", [("listen", "PLACE"), ("admin-listen", "PLACE"), ("port", "N")]),
+        Group(
+            "Registries",
+            [
+                ("upstream-config-file", "FILE"),
+                ("upstreams", "WHICH"),
+                ("default-namespace", "HOST"),
+                ("default-upstream-namespace", "HOST"),
+                ("allow-private-upstreams", ""),
+                ("upstream-credentials-file", "FILE"),
+                ("upstream-credentials", "JSON"),
+            ],
+        ),
+        Group("Log", [("log-level", "LEVEL"), ("log-format", "FORMAT"), ("access-log", "FORM")]),
+        Group("Operation", [("check-cache-digest", ""), ("shutdown-grace", "DURATION")]),
+        Group(OTHERS.title, [("check-config", ""), *OTHERS.flags]),
     )
     optFlags: ClassVar[list[list[object]]] = [
         [
             "check-cache-digest",
             None,
-            "verify a blob's digest whenever it is read from the store (CHECK_CACHE_DIGEST)",
+            "verify the digest of every blob read from the store (CHECK_CACHE_DIGEST)",
         ],
         [
             "allow-private-upstreams",
             None,
-            "let registries that only a client named have private addresses (ALLOW_PRIVATE_UPSTREAMS)",
+            "allow unconfigured registries at private addresses (ALLOW_PRIVATE_UPSTREAMS)",
         ],
         [
             "check-config",
             None,
-            "check everything, show what would be in effect, without secrets, and exit",
+            "check the configuration, show what would be in effect, without secrets, and exit",
         ],
     ]
     optParameters: ClassVar[list[list[object]]] = [
-        ["port", "p", None, "listen on 0.0.0.0 at this port (PORT); older form of --listen"],
+        ["port", "p", None, "older form of --listen 0.0.0.0:N (PORT)"],
         [
             "default-namespace",
             None,
             None,
-            "the registry meant when a client names none (DEFAULT_NAMESPACE; default docker.io)",
+            "registry to use when the client names none (DEFAULT_NAMESPACE; default docker.io)",
         ],
         [
             "default-upstream-namespace",
@@ -185,20 +105,25 @@ class Options(_Options):
             "upstream-credentials",
             None,
             None,
-            'JSON, {"NAMESPACE": {"username":, "password":}}, for all to see (UPSTREAM_CREDENTIALS)',
+            "the same JSON; visible in the process list (UPSTREAM_CREDENTIALS)",
         ],
-        ["upstream-credentials-file", None, None, "a file that holds the same JSON"],
+        [
+            "upstream-credentials-file",
+            None,
+            None,
+            'file of credentials, JSON: {"HOST": {"username": "...", "password": "..."}}',
+        ],
         [
             "upstreams",
             None,
             None,
-            "registries to mirror: 'any' that a client names, or 'configured' (UPSTREAMS; any)",
+            "registries to mirror: any, or only those configured (UPSTREAMS; default any)",
         ],
         [
             "log-level",
             None,
             None,
-            "debug, info, warn, error or critical (LOG_LEVEL; default info)",
+            "debug, info, warn, error, critical or off (LOG_LEVEL; default info)",
         ],
         ["log-format", None, None, "text or json (LOG_FORMAT; default text)"],
         [
@@ -211,12 +136,12 @@ class Options(_Options):
             "shutdown-grace",
             None,
             None,
-            "how long running responses may take after SIGTERM (SHUTDOWN_GRACE; default 30s)",
+            "how long responses may take after SIGTERM (SHUTDOWN_GRACE; default 30s)",
         ],
     ]
     subCommands: ClassVar[list[list[object]]] = [
-        ["filesystem", None, FilesystemOptions, "keep everything in a directory"],
-        ["s3", None, S3Options, "keep everything in a bucket"],
+        ["filesystem", None, FilesystemOptions, "store images in a directory"],
+        ["s3", None, S3Options, "store images in a bucket"],
     ]
     settings: Settings
 
@@ -228,16 +153,42 @@ class Options(_Options):
 
     def opt_listen(self, place: str) -> None:
         """
-        Where to listen, repeatable: HOST:PORT, unix:PATH or any Twisted endpoint
+        HOST:PORT, unix:PATH or any Twisted endpoint; repeatable
         (LISTEN; default 0.0.0.0:80)
         """
         self["listen"].append(place)
 
     opt_l = opt_listen
 
+    def getSynopsis(self) -> str:
+        """Return the first lines of the help: how to call the command."""
+        start = f"{program(self.parent)} [options]"
+        return (
+            f"Usage: {start} filesystem --root DIRECTORY\n"
+            f"       {start} s3 --bucket NAME [options of s3]\n"
+            f"       {NAME} setup CLIENT --mirror URL [options of setup]\n"
+        )
+
+    def getUsage(self, width: int | None = None) -> str:
+        """Return the rest of the help."""
+        if hasattr(self, "subOptions"):
+            return str(self.subOptions.getUsage(width))
+        columns = width or usage_width()
+        commands = [(str(name), str(text)) for name, _, _, text in self.subCommands]
+        commands.append(("setup", "print or write the configuration of a client"))
+        return "\n".join(
+            (
+                wrap(_DESCRIPTION, columns),
+                table("Commands, each with a --help of its own", commands, columns),
+                option_groups(self, self.groups, columns),
+                wrap(_ENVIRONMENT, columns),
+                f"Examples:\n{_EXAMPLES.format(program=program(self.parent, '-n'))}",
+            )
+        )
+
     def opt_admin_listen(self, place: str) -> None:
         """
-        Where to serve metrics, and nowhere else; repeatable, in the same forms
+        Where to serve metrics, instead of at --listen; repeatable
         (ADMIN_LISTEN; default none)
         """
         self["admin-listen"].append(place)
@@ -259,10 +210,17 @@ class Options(_Options):
             ) from None
 
     @property
-    def foreign_log(self) -> bool:
-        """Whether twistd itself has an option for logging."""
+    def log_place(self) -> LogPlace:
+        """Where to log, as twistd was told to, and as it would if it was told nothing."""
         parent: Any = getattr(self, "parent", None)
-        return bool(parent and any(parent.get(key) for key in ("logfile", "syslog", "logger")))
+        if parent is None:
+            return STANDARD_OUTPUT
+        file, daemonized = parent.get("logfile"), not parent.get("nodaemon", True)
+        if parent.get("syslog") or parent.get("logger") or (daemonized and file == "-"):
+            return TWISTD
+        if file and file != "-":
+            return LogPlace(str(file))
+        return LogPlace("twistd.log") if daemonized else STANDARD_OUTPUT
 
     @property
     def notify_socket(self) -> str | None:
@@ -289,18 +247,22 @@ class Options(_Options):
 
     def _check_config(self) -> None:
         """Show what would be in effect, warnings apart, and exit; UsageError as for a start."""
+        storage = self.settings.storage
+        warnings = list(self.settings.warnings)
         try:
             makeService(self)
         except (OSError, ValueError) as error:
             raise UsageError(str(error)) from None
-        for warning in self.settings.warnings:
+        if isinstance(storage, FilesystemSettings):
+            try:
+                warning = check_store(storage.root)
+            except ValueError as error:
+                raise UsageError(f"filesystem --root: {error}") from None
+            warnings += [f"filesystem --root: {warning}"] if warning else []
+        for warning in warnings:
             print(f"warning: {warning}", file=sys.stderr)  # noqa: T201
         print(show(self.settings), end="")  # noqa: T201
         raise SystemExit(0)
-
-
-def _has_option(options: BaseOptions | None, name: str) -> bool:
-    return options is not None and {name, f"{name}="} & set(options.longOpt) != set()
 
 
 def _check_endpoint(description: str) -> None:
@@ -319,6 +281,6 @@ def makeService(options: Options) -> IService:
     return make_service(
         reactor,
         options.settings,
-        keep_twistd_log=options.foreign_log,
+        log_place=options.log_place,
         notify_socket=options.notify_socket,
     )

@@ -23,6 +23,8 @@ from oci_registry.config.settings import (
 from oci_registry.spec.errors import NameInvalid
 from oci_registry.spec.reference import looks_like_host, parse_host
 
+COLON = "holds a colon: servers take what follows it for the beginning of the password"
+"""What to say of a user name with a colon."""
 _KEYS = ("username", "password")
 # A key file that serves as a password is a document of several lines.
 _LAYOUT = "\t\n\r"
@@ -35,14 +37,16 @@ class _Object:
     pairs: tuple[tuple[str, object], ...]
 
 
-def make_credentials(username: str, password: str, *, one_line: bool = False) -> Credentials:
+def make_credentials(username: str, password: str | None, *, one_line: bool = False) -> Credentials:
     """Credentials that can be sent by RFC 7617; `ValueError` says, without them, why not.
 
     A password may have line ends and tabs, which the RFC forbids and Google's key files have, unless
-    it must be of ``one_line``.
+    it must be of ``one_line``.  Without one an empty one is sent.
     """
     layout = "" if one_line else _LAYOUT
     for name, text, allowed in (("username", username, ""), ("password", password, layout)):
+        if text is None:
+            continue
         if not text:
             raise ValueError(f"the {name} is empty")
         if any(
@@ -54,9 +58,7 @@ def make_credentials(username: str, password: str, *, one_line: bool = False) ->
             text.encode()
         except UnicodeEncodeError:
             raise ValueError(f"the {name} cannot be written in UTF-8") from None
-    if ":" in username:
-        raise ValueError("the username holds a colon")
-    return Credentials(username=username, password=password)
+    return Credentials(username=username, password=password or "")
 
 
 def parse_token_server(text: str) -> str:
@@ -94,9 +96,17 @@ def parse_credentials(
             findings.problem(source, f"{namespace} is given twice")
             continue
         try:
-            found[namespace] = _read(value)
+            found[namespace], ignored = _read(value)
         except ValueError as error:
             findings.problem(source, f"{namespace}: {error}")
+            continue
+        for key_number in ignored:
+            findings.warning(
+                source,
+                f"{namespace}: key {key_number} is neither username nor password: it is ignored",
+            )
+        if found[namespace].ambiguous:
+            findings.warning(source, f"{namespace}: the username {COLON}")
     return found
 
 
@@ -203,13 +213,16 @@ def _load(document: str | bytes, source: str, findings: Findings) -> object:
     return None
 
 
-def _read(value: object) -> Credentials:
+def _read(value: object) -> tuple[Credentials, list[int]]:
+    """The credentials, and the numbers of keys that are ignored."""
     if not isinstance(value, _Object):
         raise ValueError(f"must be an object with username and password, not {_kind(value)}")
     texts: dict[str, str] = {}
+    ignored: list[int] = []
     for number, (key, text) in enumerate(value.pairs, 1):
         if key not in _KEYS:
-            raise ValueError(f"key {number} is neither username nor password")
+            ignored.append(number)
+            continue
         if key in texts:
             raise ValueError(f"the {key} is given twice")
         if not isinstance(text, str):
@@ -218,7 +231,7 @@ def _read(value: object) -> Credentials:
     for key in _KEYS:
         if key not in texts:
             raise ValueError(f"the {key} is missing")
-    return make_credentials(texts["username"], texts["password"])
+    return make_credentials(texts["username"], texts["password"]), ignored
 
 
 def _kind(value: object) -> str:

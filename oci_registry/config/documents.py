@@ -30,6 +30,8 @@ _KINDS = {
     "timestamp": "a date",
 }
 _READABLE = frozenset({"str", "int", "bool", "null"})
+# What a plain scalar may be taken for; it is text all the same where text is wanted.
+_PLAIN = frozenset({"str", "int", "float", "bool", "timestamp", "merge", "value"})
 _TOKEN = re.compile(r"'(?:<[a-z ]+>|[],}:])'")
 _HINTS = {
     "found undefined alias": "undefined alias (a value that begins with * needs quotes)",
@@ -45,12 +47,14 @@ class Value:
 
     ``value`` is a `str`, an `int`, a `bool`, ``None`` (nothing written), a list of values or a
     mapping of keys to values; for anything else it is ``None`` too.  ``kind`` says in words what was
-    written.
+    written.  ``text`` is a scalar as it was written (``1.10``, ``yes``), ``None`` for everything else and
+    for nothing.
     """
 
     value: Any = field(repr=False)
     kind: str
     line: int
+    text: str | None = field(default=None, repr=False)
 
     @property
     def unset(self) -> bool:
@@ -129,16 +133,19 @@ class _Loader(yaml.SafeLoader):
     def _value(self, node: Node, at: Node) -> Value:
         kind = _kind(node)
         value: object = None
+        text: str | None = None
         name = node.tag.removeprefix(_PREFIX)
         if not isinstance(node, ScalarNode):
             value = self.construct_object(node)
-        elif name in _READABLE:
+        elif name in _PLAIN:
+            text = str(node.value)
+        if isinstance(node, ScalarNode) and name in _READABLE:
             try:
                 value = SafeConstructor.yaml_constructors[node.tag](self, node)
             except (ValueError, KeyError):
                 # An explicit tag on something else, such as "!!int x".
                 kind = f"a malformed {name}"
-        return Value(value, kind, _line(at))
+        return Value(value, kind, _line(at), text)
 
     def _mapping(self, node: MappingNode) -> dict[str, Value]:
         if node in self._merged:

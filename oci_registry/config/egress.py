@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from oci_registry.config.options import OptionReader
-from oci_registry.config.proxies import parse_exception, parse_proxy
+from oci_registry.config.proxies import EXPOSED, parse_exception, parse_proxy
 from oci_registry.config.settings import EgressSettings, ProxySettings
 
 _Given = tuple[str, str] | None
@@ -38,9 +38,7 @@ def _proxy(options: OptionReader, given: _Given) -> ProxySettings | None:
         options.findings.problem(source, error)
         return None
     if proxy.exposed:
-        options.findings.warning(
-            source, "the proxy is reached by http: its credentials are sent unencrypted"
-        )
+        options.findings.warning(source, EXPOSED)
     return proxy
 
 

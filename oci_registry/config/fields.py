@@ -89,11 +89,11 @@ class Fields:
         """A list of at most ``most`` texts that ``parse`` understands; those it does not are left out."""
         parsed = []
         for position, item in enumerate(self.read(key, lambda value: _items(value, most)) or (), 1):
-            if not isinstance(item.value, str):
+            if item.text is None:
                 self.problem(key, f"item {position} must be text")
                 continue
             try:
-                parsed.append(parse(item.value))
+                parsed.append(parse(item.text))
             except ValueError as error:
                 self.problem(key, f"item {position}: {error}")
         return tuple(parsed)
@@ -120,13 +120,12 @@ class Fields:
 
 
 def text(value: Value) -> str:
-    """Text that is not empty."""
-    if not isinstance(value.value, str):
-        quotes = "" if isinstance(value.value, list | dict) else ": put it into quotes"
-        raise ValueError(f"must be text, not {value.kind}{quotes}")
-    if not value.value:
+    """Text that is not empty, as it is written: a number, a date or ``yes`` is text too."""
+    if value.text is None:
+        raise ValueError(f"must be text, not {value.kind}")
+    if not value.text:
         raise ValueError("is empty")
-    return value.value
+    return value.text
 
 
 def boolean(value: Value) -> bool:

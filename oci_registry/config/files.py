@@ -134,11 +134,49 @@ def check_directory(path: str) -> None:
 
     It names the nearest directory that exists, which need not be ``path``.  Nothing is made.
     """
-    # os.path and not pathlib, whose exists() raises where we may not look.
-    existing = path
-    while not os.path.lexists(existing):
-        existing = os.path.dirname(existing)
+    existing = _nearest(path)
     if not os.path.isdir(existing):
         raise ValueError(f"{existing} is not a directory")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise ValueError(f"{existing} cannot be written to")
+    _check_access(existing)
+
+
+def check_store(path: str) -> str | None:
+    """Look closer at the absolute ``path`` of a store, which `check_directory` has found usable.
+
+    `ValueError` if what it holds already cannot be used, as when another user has filled it. The
+    result is a warning, None without one.  Nothing is made.
+    """
+    if not os.path.isdir(path):
+        parent = os.path.dirname(path)
+        if os.path.isdir(parent):
+            return None
+        return f"{parent} does not exist and will be created; is a volume not mounted?"
+    everything = os.R_OK | os.W_OK | os.X_OK
+    _check_access(path, everything)
+    try:
+        with os.scandir(path) as entries:
+            folders = [entry.path for entry in entries if entry.is_dir()]
+    except OSError as error:
+        raise ValueError(f"{path}: {system_reason(error)}") from None
+    for folder in folders:
+        _check_access(folder, everything)
+    return None
+
+
+def _nearest(path: str) -> str:
+    """The path itself if it exists, else the nearest that does on the way to it."""
+    # os.path and not pathlib, whose exists() raises where we may not look.
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def _check_access(folder: str, mode: int = os.W_OK | os.X_OK) -> None:
+    # A read-only volume refuses root as well.
+    if os.access(folder, mode):
+        return
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        raise ValueError(f"{folder} is on a read-only file system")
+    owner, user = os.stat(folder).st_uid, os.geteuid()
+    whose = "" if owner == user else f": it belongs to user {owner}, and this is user {user}"
+    raise ValueError(f"{folder} cannot be written to{whose}")

@@ -17,7 +17,7 @@ from http.client import HTTPConnection, HTTPException
 
 from attrs import frozen
 
-from oci_registry.config.listen import parse_listen
+from oci_registry.config.listen import parse_listen, split_places
 
 TIMEOUT = 4.0
 """Seconds that connecting, and each read, may take."""
@@ -54,7 +54,7 @@ class _Place:
 
 def _first(environ: Mapping[str, str]) -> str:
     """The first place where the daemon listens, as the options have it."""
-    places = environ.get("LISTEN", "").split()
+    places = split_places(environ.get("LISTEN", ""))
     return places[0] if places else environ.get("PORT", "").strip() or "80"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from attrs import frozen
 
-from oci_registry.config.credentials import make_credentials, parse_token_server
+from oci_registry.config.credentials import COLON, make_credentials, parse_token_server
 from oci_registry.config.documents import Entry, Value
 from oci_registry.config.fields import Fields, boolean, text
 from oci_registry.config.files import check_certificates, check_private_key, fingerprint, read_file
@@ -219,15 +219,19 @@ def _credentials(fields: Fields) -> Credentials | None:
             if fields.given(key) is not None:
                 fields.problem(key, "requires username")
         return None
-    if fields.given("password") is None and fields.given("password_file") is None:
-        fields.problem("username", "requires password or password_file")
-    if username is None or password is None:
+    alone = fields.given("password") is None and fields.given("password_file") is None
+    if alone:
+        fields.warning("username", "has neither password nor password_file: an empty one is sent")
+    if username is None or (password is None and not alone):
         return None
     try:
-        return make_credentials(username, password)
+        credentials = make_credentials(username, password)
     except ValueError as error:
         fields.problem("username", error)
         return None
+    if credentials.ambiguous:
+        fields.warning("username", COLON)
+    return credentials
 
 
 def _password(fields: Fields) -> str | None:

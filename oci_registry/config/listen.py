@@ -20,6 +20,8 @@ _WITH_PORT = frozenset({"tcp", "tcp6", "ssl"})
 _PORT_ARGUMENT = re.compile(r"(?:^|(?<!\\):)(?:port=)?([0-9]+)(?=:|$)")
 _SEPARATOR = re.compile(r"(?<!\\):")
 _ANY = "0.0.0.0"  # noqa: S104 - nothing is bound to it here
+# What Twisted takes behind a path; of anything else a colon is a part of the path.
+_UNIX_ARGUMENT = re.compile(r"[A-Za-z]+=.*|[0-7]{3,4}")
 _FORMS = "HOST:PORT, [IPV6]:PORT, unix:PATH or an endpoint such as ssl:8443:certKey=FILE"
 
 
@@ -28,7 +30,7 @@ def parse_listen(text: str) -> str:
 
     Accepted: ``HOST:PORT``, ``[IPV6]:PORT``, ``:PORT``, ``PORT``, ``unix:PATH`` and every endpoint
     description that this Twisted knows. Port 0 means any free one. ValueError says what is wrong.
-    The arguments of an endpoint description are not looked at, but for its port.
+    The arguments of an endpoint description are not looked at, but for its port. A path may have colons.
     """
     text = text.strip()
     head, colon, rest = text.partition(":")
@@ -39,7 +41,7 @@ def parse_listen(text: str) -> str:
         port = _PORT_ARGUMENT.search(rest)
         if head in _WITH_PORT and port is not None:
             _port(port.group(1))
-        return text
+        return _unix(rest) if head == "unix" else text
     if text.startswith("["):
         return _ipv6(text)
     if not colon:
@@ -59,9 +61,37 @@ def parse_listen(text: str) -> str:
     return f"tcp:{_port(rest)}:interface={host}"
 
 
+def split_places(text: str) -> list[str]:
+    """The places in a list that is separated by blanks; a path behind ``unix:`` may have blanks.
+
+    What follows such a path belongs to it if it is no place itself: it has a slash before any colon, or
+    neither a colon nor digits alone.
+    """
+    places: list[str] = []
+    for found in re.finditer(r"\S+\s*", text):
+        piece = found.group()
+        head, colon, _ = piece.strip().partition(":")
+        continues = "/" in head or not (colon or head.isdigit())
+        if continues and places and places[-1].startswith("unix:"):
+            places[-1] += piece
+        else:
+            places.append(piece)
+    return [place.strip() for place in places]
+
+
+def _unix(rest: str) -> str:
+    """The description of a socket at a path, in which colons and equals signs are escaped."""
+    path, *others = _SEPARATOR.split(rest)
+    while others and not all(_UNIX_ARGUMENT.fullmatch(other) for other in others):
+        path += f"\\:{others.pop(0)}"
+    if "/" in path.partition("=")[0]:
+        path = re.sub(r"(?<!\\)=", r"\\=", path)
+    return ":".join(["unix", path, *others])
+
+
 def same_place(one: str, other: str) -> bool:
     """Whether two endpoint descriptions are known to conflict."""
-    first, second = _address(one), _address(other)
+    first, second = address_of(one), address_of(other)
     if first is None or second is None:
         return one == other
     # Any free port is another one each time.
@@ -73,11 +103,20 @@ def same_place(one: str, other: str) -> bool:
     return _ANY in interfaces and not any(":" in interface for interface in interfaces)
 
 
-def _address(endpoint: str) -> tuple[str, str, str] | None:
-    """What an endpoint takes: a port of an interface, or a path; ``None`` if that is unknown."""
-    kind, *arguments = (part.replace("\\:", ":") for part in _SEPARATOR.split(endpoint))
-    named = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    plain = [argument for argument in arguments if "=" not in argument]
+def address_of(endpoint: str) -> tuple[str, str, str] | None:
+    """What an endpoint takes, ``None`` if that is unknown.
+
+    ``port``, the port and the interface, or ``unix``, the path and an empty text.
+    """
+    kind, *arguments = _SEPARATOR.split(endpoint)
+    named: dict[str, str] = {}
+    plain: list[str] = []
+    for argument in arguments:
+        name, equals, value = _unescape(argument).partition("=")
+        if equals and "\\=" not in argument:
+            named[name] = value
+        else:
+            plain.append(_unescape(argument))
     if kind == "unix":
         return kind, named.get("address") or "".join(plain[:1]), ""
     if kind not in _WITH_PORT:
@@ -87,6 +126,10 @@ def _address(endpoint: str) -> tuple[str, str, str] | None:
     second = "" if kind == "ssl" else "".join(plain[1:2])
     interface = named.get("interface") or second or ("::" if kind == "tcp6" else _ANY)
     return "port", port, interface
+
+
+def _unescape(argument: str) -> str:
+    return argument.replace("\\:", ":").replace("\\=", "=")
 
 
 def explain(error: Exception) -> str:

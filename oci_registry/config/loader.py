@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from oci_registry.config.catch_all import catch_all_of
 from oci_registry.config.egress import load_egress
 from oci_registry.config.findings import Findings
-from oci_registry.config.listen import explain, parse_listen, same_place
+from oci_registry.config.listen import explain, parse_listen, same_place, split_places
 from oci_registry.config.names import parse_namespace
 from oci_registry.config.options import Flags, OptionReader
 from oci_registry.config.settings import (
@@ -20,7 +20,9 @@ from oci_registry.config.sources import check_default, pinned, read_upstreams
 from oci_registry.config.storages import load_storage
 from oci_registry.spec.durations import parse_duration
 
-LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
+LOG_LEVELS = ("debug", "info", "warn", "error", "critical", "off")
+# The words of other programs for the same.
+LOG_LEVEL_SYNONYMS = {"trace": "debug", "warning": "warn"}
 LOG_FORMATS = ("text", "json")
 ACCESS_LOGS = ("combined", "json", "off")
 UPSTREAMS = ("any", "configured")
@@ -65,7 +67,7 @@ class _Loader(OptionReader):
         flagged = self.raw(flag)
         if isinstance(flagged, list) and flagged:
             return [(f"--{flag}", str(place)) for place in flagged]
-        return [(variable, place) for place in self.environ.get(variable, "").split()]
+        return [(variable, place) for place in split_places(self.environ.get(variable, ""))]
 
     def _endpoint(self, source: str, place: str, check: Callable[[str], None]) -> str | None:
         try:
@@ -151,6 +153,7 @@ def load_settings(
     default_namespace = loader.default_namespace()
     if default_namespace is not None and not unread:
         check_default(default_namespace, upstreams, findings, allow_dynamic=allow_dynamic)
+    loader.ignored("RUST_LOG", f"set LOG_LEVEL, to one of {', '.join(LOG_LEVELS)}")
     checking = loader.switch("check-cache-digest", "CHECK_CACHE_DIGEST")
     listen = loader.listen(check_endpoint)
     settings = Settings(
@@ -164,7 +167,7 @@ def load_settings(
             loader, allow_dynamic=allow_dynamic or catch_all_of(upstreams) is not None
         ),
         check_cache_digest=checking is not None,
-        log_level=loader.choice("log-level", "LOG_LEVEL", LOG_LEVELS) or "info",
+        log_level=loader.choice("log-level", "LOG_LEVEL", LOG_LEVELS, LOG_LEVEL_SYNONYMS) or "info",
         log_format=loader.choice("log-format", "LOG_FORMAT", LOG_FORMATS) or "text",
         access_log=loader.choice("access-log", "ACCESS_LOG", ACCESS_LOGS),
         shutdown_grace=loader.parsed(

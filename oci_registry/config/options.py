@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeVar
 
 from oci_registry.config.findings import Findings, nearest
@@ -92,15 +93,28 @@ class OptionReader:
             self.findings.problem(given[0], error)
             return default
 
-    def choice(self, flag: str, variable: str, choices: Sequence[str]) -> str | None:
-        """Return an option that must be one of *choices*."""
+    def choice(
+        self,
+        flag: str,
+        variable: str,
+        choices: Sequence[str],
+        synonyms: Mapping[str, str] = MappingProxyType({}),
+    ) -> str | None:
+        """Return an option that must be one of *choices*, or a synonym of one."""
 
         def parse(value: str) -> str:
-            if value.lower() in choices:
-                return value.lower()
+            word = value.lower()
+            word = synonyms.get(word, word)
+            if word in choices:
+                return word
             raise ValueError(f"{value[:40]!a} is not known; {nearest(value, choices)}")
 
         return self.parsed(flag, variable, parse, None)
+
+    def ignored(self, variable: str, advice: str) -> None:
+        """Warn of a variable that is set, and that other programs of this kind read."""
+        if self.variable(variable) is not None:
+            self.findings.warning(variable, f"is ignored: {advice}")
 
     def switch(self, flag: str, variable: str) -> str | None:
         """Return where a switch was turned on; None when it is off, as it is by default."""

@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 
 #: The options whose values are secrets, without dashes.
-SECRETS = ("secret-key", "upstream-credentials")
+SECRETS = ("secret-key", "upstream-credentials", "proxy")
 
 MASK = "***"
 

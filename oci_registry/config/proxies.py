@@ -11,6 +11,8 @@ from oci_registry.spec.errors import NameInvalid
 from oci_registry.spec.reference import parse_host
 from oci_registry.spec.urls import PORTS, split_authority
 
+EXPOSED = "the proxy is reached by http: its credentials are sent unencrypted"
+"""What to say of a proxy whose credentials everybody on the way can read."""
 _ACCEPTED = "must be http://[USER:PASSWORD@]HOST[:PORT] or https://..."
 
 
@@ -49,13 +51,16 @@ def _parse_userinfo(text: str) -> Credentials:
     if not colon:
         raise ValueError(f"{_ACCEPTED}: a user name needs a password")
     try:
-        return make_credentials(
+        credentials = make_credentials(
             unquote(username, errors="strict"),
             unquote(password, errors="strict"),
             one_line=True,
         )
     except UnicodeDecodeError:
         raise ValueError("user name and password are not UTF-8 once they are decoded") from None
+    if credentials.ambiguous:
+        raise ValueError("the username holds a colon")
+    return credentials
 
 
 def parse_exception(text: str) -> str:

@@ -8,12 +8,14 @@ import re
 import stat
 import tempfile
 from collections.abc import Mapping
+from importlib.util import find_spec
 
 from oci_registry.config.files import check_certificates, check_directory, read_file
 from oci_registry.config.findings import Findings
 from oci_registry.config.names import parse_url
 from oci_registry.config.options import OptionReader
-from oci_registry.config.settings import S3Settings
+from oci_registry.config.proxies import EXPOSED, parse_proxy
+from oci_registry.config.settings import DIRECT, FROM_ENVIRONMENT, ProxySettings, S3Settings
 from oci_registry.spec.buckets import is_host_name, parse_bucket, parse_prefix
 from oci_registry.spec.errors import system_reason
 from oci_registry.spec.urls import Url
@@ -34,6 +36,10 @@ _SPOOL = "oci-registry-spool"
 
 def load_s3(options: OptionReader) -> S3Settings:
     """The settings of a storage in a bucket; what is wrong becomes a problem."""
+    if find_spec("boto3") is None:
+        options.findings.problem(
+            "s3", "needs boto3, which is not installed: pip install 'oci-registry[s3]'"
+        )
     endpoint = _host(options)
     bucket = options.parsed("bucket", "S3_BUCKET", parse_bucket, "")
     if not options.source("bucket", "S3_BUCKET"):
@@ -60,6 +66,7 @@ def load_s3(options: OptionReader) -> S3Settings:
         connections=options.parsed(
             "s3-connections", "S3_CONNECTIONS", _parse_connections, DEFAULT_CONNECTIONS
         ),
+        proxy=_proxy(options, endpoint),
     )
 
 
@@ -75,6 +82,30 @@ def _host(options: OptionReader) -> str | None:
             "uses plain http: objects and credentials are sent unencrypted",
         )
     return endpoint
+
+
+def _proxy(options: OptionReader, endpoint: str | None) -> ProxySettings | str:
+    """The proxy to the server: one that is named for it, and for AWS that of the environment."""
+    default = FROM_ENVIRONMENT if endpoint is None else DIRECT
+    proxy = options.parsed("proxy", "S3_PROXY", _parse_proxy, default)
+    if isinstance(proxy, ProxySettings) and proxy.credentials is not None:
+        source = options.source("proxy", "S3_PROXY")
+        if options.flagged("proxy"):
+            options.findings.warning(
+                source, "the credentials are visible in the process list: use S3_PROXY"
+            )
+        if proxy.exposed:
+            options.findings.warning(source, EXPOSED)
+    return proxy
+
+
+def _parse_proxy(text: str) -> ProxySettings | str:
+    if text.lower() in (DIRECT, FROM_ENVIRONMENT):
+        return text.lower()
+    try:
+        return parse_proxy(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; or {DIRECT}, or {FROM_ENVIRONMENT}") from None
 
 
 def _credentials(options: OptionReader) -> tuple[str | None, str | None]:

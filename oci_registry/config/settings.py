@@ -7,6 +7,8 @@ from types import MappingProxyType
 
 from attrs import field, frozen
 
+from oci_registry.spec.urls import authority
+
 #: The default max age of a tag, and how long an object may lie unused: fourteen days, in seconds.
 DEFAULT_INVALIDATION_TIME = 14 * 86400.0
 
@@ -21,6 +23,10 @@ ALIASES: Mapping[str, str] = MappingProxyType(
 
 #: Registries whose repositories may have upper-case letters, by their hosts.
 UPPER_CASE_REGISTRIES = frozenset({"hf.co", "huggingface.co"})
+
+#: Instead of a proxy: none at all, or the one that the environment names.
+DIRECT = "none"
+FROM_ENVIRONMENT = "environment"
 
 #: As a namespace: every registry that has no entry of its own.  As a host of it: the registry itself.
 CATCH_ALL = "*"
@@ -50,6 +56,11 @@ class Credentials:
     username: str
     password: str = field(repr=False)
 
+    @property
+    def ambiguous(self) -> bool:
+        """Whether the user name has a colon, which separates it from the password (RFC 7617 section 2)."""
+        return ":" in self.username
+
 
 @frozen
 class ProxySettings:
@@ -62,6 +73,11 @@ class ProxySettings:
     port: int
     tls: bool = False
     credentials: Credentials | None = None
+
+    @property
+    def authority(self) -> str:
+        """Where it is, ``host:port``."""
+        return authority(self.host, self.port)
 
     @property
     def exposed(self) -> bool:
@@ -239,7 +255,7 @@ class S3Settings:
     no slash at either end.  ``addressing`` is path, virtual or auto.  ``spool`` is an absolute
     directory, which may not exist yet, for blobs while they are downloaded.  ``redirect`` sends
     clients to the bucket for blobs, ``redirect_ranges`` for parts of them too.  ``connections``
-    is how many are kept to the server at most.
+    is how many are kept to the server at most.  ``proxy`` is a proxy, `DIRECT` or `FROM_ENVIRONMENT`.
     """
 
     bucket: str
@@ -255,6 +271,7 @@ class S3Settings:
     redirect_ranges: bool = False
     redirect_endpoint: str | None = None
     connections: int = 32
+    proxy: ProxySettings | str = DIRECT
 
     @property
     def description(self) -> str:
@@ -263,7 +280,11 @@ class S3Settings:
             place = f"bucket {self.bucket} (AWS, {self.region})"
         else:
             place = f"bucket {self.bucket} at {self.endpoint.partition('://')[2]}"
-        return f"{place}, prefix {self.prefix}" if self.prefix else place
+        if self.prefix:
+            place += f", prefix {self.prefix}"
+        if isinstance(self.proxy, ProxySettings):
+            place += f", through the proxy {self.proxy.authority}"
+        return place
 
 
 #: Where the cache keeps what it pulls: one class per storage backend.

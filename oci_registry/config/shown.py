@@ -20,7 +20,6 @@ from oci_registry.config.settings import (
 )
 from oci_registry.config.upstreams import OPTIONS
 from oci_registry.spec.durations import format_duration
-from oci_registry.spec.urls import authority
 
 # Flags whose names differ from those of the settings.
 _S3_FLAGS = {
@@ -76,7 +75,10 @@ def _masked(secret: object) -> str | None:
 def _storage(storage: StorageSettings) -> dict[str, Any]:
     if not isinstance(storage, S3Settings):
         return {"filesystem": {"root": storage.root}}
-    values = asdict(storage) | {"secret_key": _masked(storage.secret_key)}
+    values = asdict(storage, recurse=False) | {
+        "secret_key": _masked(storage.secret_key),
+        "proxy": _proxy(storage.proxy),
+    }
     return {"s3": _given(**{_S3_FLAGS.get(name, name): value for name, value in values.items()})}
 
 
@@ -89,12 +91,12 @@ def _proxies(egress: EgressSettings) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value}
 
 
-def _proxy(proxy: ProxySettings | None) -> str | None:
-    if proxy is None:
-        return None
+def _proxy(proxy: ProxySettings | str | None) -> str | None:
+    if not isinstance(proxy, ProxySettings):
+        return proxy
     scheme = "https" if proxy.tls else "http"
     credentials = "" if proxy.credentials is None else f"{MASK}:{MASK}@"
-    return f"{scheme}://{credentials}{authority(proxy.host, proxy.port)}"
+    return f"{scheme}://{credentials}{proxy.authority}"
 
 
 def _upstream(upstream: UpstreamSettings) -> dict[str, Any]:

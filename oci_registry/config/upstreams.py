@@ -23,7 +23,9 @@ from oci_registry.config.names import parse_namespace
 from oci_registry.config.settings import CATCH_ALL, UPPER_CASE_REGISTRIES, UpstreamSettings
 
 
-def _user_agent(value: Value) -> str:
+def _user_agent(value: Value) -> str | None:
+    if value.text == "":
+        return None
     agent = text(value)
     if not (agent.isascii() and agent.isprintable()):
         # It goes into a header as it is.

@@ -12,6 +12,7 @@ from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
 from oci_registry.storage.keys import manifest_key, tag_key
 from oci_registry.storage.manifests import ManifestStore
+from oci_registry.storage.original import OriginalManifests
 from oci_registry.storage.tags import TagRecord, TagStore
 from oci_registry.upstream.table import Target
 
@@ -20,7 +21,10 @@ NEGATIVE_TAGS = 10_000
 
 
 class KnownManifests:
-    """Manifests and tags in memory and in the store; writes go on in the background, no method raises."""
+    """Manifests and tags in memory and in the store; writes go on in the background, no method raises.
+
+    What *originals* have is taken over when it is first asked for.
+    """
 
     def __init__(
         self,
@@ -29,12 +33,14 @@ class KnownManifests:
         writer: RecordWriter,
         clock: IReactorTime,
         health: StoreHealth,
+        originals: OriginalManifests,
     ) -> None:
         self._manifests = manifests
         self._tags = tags
         self._writer = writer
         self._clock = clock
         self._health = health
+        self._originals = originals
         self._negative: LRUCache[str, bool] = LRUCache(NEGATIVE_TAGS)
 
     def recall(self, target: Target, digest: Digest) -> Manifest | None:
@@ -46,8 +52,17 @@ class KnownManifests:
         recent = self.recall(target, digest)
         if recent is not None:
             return recent
-        stored = self._manifests.get(target.upstream.namespace, digest)
-        return await self._health.or_default(READ, stored, None)
+        return await self._health.or_default(READ, self._find(target, digest), None)
+
+    async def _find(self, target: Target, digest: Digest) -> Manifest | None:
+        host = target.upstream.namespace
+        manifest = await self._manifests.get(host, digest)
+        if manifest is None:
+            original = await self._originals.get(host, target.repository, digest)
+            if original is not None:
+                manifest = original.manifest
+                self.keep(target, manifest)
+        return manifest
 
     def keep(self, target: Target, manifest: Manifest) -> None:
         """Keep a manifest from upstream: in memory at once, in the store soon."""
@@ -65,10 +80,28 @@ class KnownManifests:
 
     async def tag(self, target: Target, tag: Tag) -> TagRecord | None:
         """Return the record of a tag; None if it is not stored or cannot be read."""
-        return await self._health.or_default(READ, self._tags.get(*_names(target, tag)), None)
+        return await self._health.or_default(READ, self._find_tag(target, tag), None)
+
+    async def _find_tag(self, target: Target, tag: Tag) -> TagRecord | None:
+        names = _names(target, tag)
+        record = await self._tags.get(*names)
+        if record is not None or self.is_negative(target, tag):
+            return record
+        original = await self._originals.get(target.upstream.namespace, target.repository, tag)
+        record = self._tags.recall(*names)
+        if original is None or record is not None:
+            # Upstream may have been asked meanwhile: that is newer.
+            return record
+        manifest = original.manifest
+        self.keep(target, manifest)
+        record = TagRecord(manifest.digest, manifest.media_type, original.written)
+        self._tags.remember(*names, record)
+        # It may have been confirmed, moved and evicted here since then.
+        self._negative[tag_key(*names)] = True
+        return record
 
     def is_negative(self, target: Target, tag: Tag) -> bool:
-        """Whether upstream has refused the tag since it was last confirmed."""
+        """Whether a tag must be revalidated, however new: refused by upstream, or taken over."""
         return tag_key(*_names(target, tag)) in self._negative
 
     def confirm(self, target: Target, tag: Tag, manifest: Manifest) -> None:

@@ -13,6 +13,7 @@ from oci_registry.config.names import parse_namespace, parse_url
 from oci_registry.config.options import OptionReader
 from oci_registry.config.settings import BUILTIN_UPSTREAMS, CATCH_ALL, UpstreamSettings
 from oci_registry.config.upstreams import load_upstreams
+from oci_registry.setup.checking import CheckFailed, Image, check
 from oci_registry.setup.clients import CLIENTS
 from oci_registry.setup.nouns import (
     Configuration,
@@ -34,9 +35,11 @@ NAME = "oci-registry setup"
 class _Order:
     """What is to be done, once everything that was asked is understood."""
 
-    generator: Generator
+    generator: Generator | None
     wanted: Wanted
     tree: Tree | None
+    check: bool
+    image: Image | None
 
 
 class _ArgumentError(Exception):
@@ -65,7 +68,9 @@ def run(args: Sequence[str], environ: Mapping[str, str], out: TextIO, err: TextI
     notes: list[str] = []
     try:
         order = _read(args, environ, findings, notes)
-        if order is not None:
+        if order is not None and order.check:
+            _check(order, findings, notes)
+        if order is not None and not findings.problems:
             _do(order, findings, notes, out)
     except _ArgumentError as error:
         findings.problems.append(str(error))
@@ -82,6 +87,8 @@ def _parser() -> _Parser:
         allow_abbrev=False,
         description="Print the configuration that makes a client pull through the mirror, "
         "or write it to the client's files.",
+        epilog="Without --write nothing is changed. For example: "
+        f"{NAME} containerd --mirror http://mirror.example:8080 --check --image quay.io/a/b:1",
     )
     parser.add_argument("client", nargs="?", help=", ".join(CLIENTS))
     parser.add_argument(
@@ -112,6 +119,26 @@ def _parser() -> _Parser:
         metavar="DIR",
         help="write the files below this directory as if it were /, and keep those that were there",
     )
+    parser.add_argument(
+        "--no-fallback",
+        action="store_true",
+        help="keep the client from asking the registry itself if the mirror cannot help, if it can be",
+    )
+    parser.add_argument(
+        "--no-default",
+        action="store_true",
+        help="containerd: mirror the named registries only, without _default for all others",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="ask the mirror first whether it can be reached from here; the client may be left out",
+    )
+    parser.add_argument(
+        "--image",
+        metavar="IMAGE",
+        help="with --check: pull the manifest and a blob of this image",
+    )
     return parser
 
 
@@ -127,19 +154,29 @@ def _read(
     )
     if others:
         findings.problem("not understood", " ".join(shown(other) for other in others))
-    generator = _client(options.client, findings)
-    mirror = _mirror(reader)
+    generator = None
+    if options.client is not None or not options.check:
+        generator = _client(options.client, findings)
+    mirror = _mirror(reader, notes)
+    image = _image(reader, options.check)
     upstreams = _upstreams(reader)
     names = _names(reader, upstreams, notes)
     write = reader.flag("write")
-    if findings.problems or generator is None or mirror is None:
+    if findings.problems or mirror is None:
         return None
     registries, left_out = choose_registries(names, upstreams)
     notes += left_out
     tree = RecordedTree(write[1], str(options.client)) if write else None
     # What is printed is for any machine, and what is on this one may hold secrets.
     existing = tree.read if tree else lambda _: None
-    return _Order(generator, Wanted(mirror, registries, existing), tree)
+    wanted = Wanted(
+        mirror,
+        registries,
+        existing,
+        fallback=not options.no_fallback,
+        others=not options.no_default,
+    )
+    return _Order(generator, wanted, tree, options.check, image)
 
 
 def _client(name: str | None, findings: Findings) -> Generator | None:
@@ -152,14 +189,33 @@ def _client(name: str | None, findings: Findings) -> Generator | None:
     return CLIENTS.get(name)
 
 
-def _mirror(reader: OptionReader) -> Mirror | None:
+def _mirror(reader: OptionReader, notes: list[str]) -> Mirror | None:
     if reader.raw("mirror") is None:
         reader.findings.problem("--mirror", "is required")
     given = reader.flag("mirror")
     if given is None:
         return None
     try:
-        return Mirror(parse_url(given[1]))
+        mirror = Mirror(parse_url(given[1]))
+    except ValueError as error:
+        reader.findings.problem(given[0], error)
+        return None
+    if "://" not in given[1]:
+        notes.append(
+            f"--mirror: {mirror.host} has no scheme, so https is assumed; write "
+            f"http://{mirror.host} if the mirror has no TLS"
+        )
+    return mirror
+
+
+def _image(reader: OptionReader, check: bool) -> Image | None:
+    given = reader.flag("image")
+    if given is None:
+        return None
+    if not check:
+        reader.findings.problem(given[0], "is for --check, which is not given")
+    try:
+        return Image.parse(given[1])
     except ValueError as error:
         reader.findings.problem(given[0], error)
         return None
@@ -192,9 +248,19 @@ def _names(
     return names
 
 
+def _check(order: _Order, findings: Findings, notes: list[str]) -> None:
+    """Ask the mirror."""
+    try:
+        notes += check(order.wanted.mirror, order.image)
+    except CheckFailed as error:
+        findings.problem("--check", error)
+
+
 def _do(order: _Order, findings: Findings, notes: list[str], out: TextIO) -> None:
     """Print or write the files."""
     tree = order.tree
+    if order.generator is None:
+        return
     try:
         made = order.generator(order.wanted)
     except Unusable as error:
@@ -202,16 +268,19 @@ def _do(order: _Order, findings: Findings, notes: list[str], out: TextIO) -> Non
         findings.problem(place, error.reason)
         return
     notes += made.notes
-    if not made.files:
+    if not made.files and not made.snippets:
         notes.append("there is nothing to configure")
     if tree is None:
-        _print(made, out)
-    else:
-        _write(tree, made, findings, out)
+        _print({**made.files, **made.snippets}, out)
+        return
+    if made.snippets:
+        notes.append("this client has no file that can be written: use what is printed")
+    _print(made.snippets, out)
+    _write(tree, made, findings, out)
 
 
-def _print(made: Configuration, out: TextIO) -> None:
-    texts = [f"# {path}\n{text}" for path, text in made.files.items()]
+def _print(titled: Mapping[str, str], out: TextIO) -> None:
+    texts = [f"# {title}\n{text}" for title, text in titled.items()]
     print("\n".join(texts), end="", file=out)
 
 

@@ -28,13 +28,19 @@ version = 3
 
 def configure(wanted: Wanted) -> Configuration:
     """A ``hosts.toml`` for each registry, and a default one, without a server of its own."""
-    host = f'[host."{wanted.mirror.url}"]\n  capabilities = ["pull", "resolve"]\n'
+    capabilities = 'capabilities = ["pull", "resolve"]\n'
+    host = f'[host."{wanted.mirror.url}"]\n  {capabilities}'
+    # The server is asked after all hosts, and there must be a host: for no fallback it is the mirror too.
+    alone = f'server = "{wanted.mirror.url}"\n{capabilities}\n{host}'
     files = {
-        f"{FOLDER}/{registry.name}/hosts.toml": f'server = "{registry.server}"\n\n{host}'
+        f"{FOLDER}/{registry.name}/hosts.toml": (
+            f'server = "{registry.server}"\n\n{host}' if wanted.fallback else alone
+        )
         for registry in wanted.registries
     }
-    # containerd takes the registry itself for the server that is not set here.
-    files[f"{FOLDER}/_default/hosts.toml"] = host
+    if wanted.others:
+        # containerd takes the registry itself for the server that is not set here.
+        files[f"{FOLDER}/_default/hosts.toml"] = host if wanted.fallback else alone
     return Configuration(files, (_note(),))
 
 

@@ -24,7 +24,8 @@ def podman(wanted: Wanted) -> Configuration:
         for registry in wanted.registries
         if registry not in usable
     )
-    blocks = [_block(wanted.mirror, registry) for registry in usable]
+    block = _block if wanted.fallback else _alone
+    blocks = [block(wanted.mirror, registry) for registry in usable]
     return Configuration({PATH: "\n".join(blocks)} if blocks else {}, notes)
 
 
@@ -34,11 +35,21 @@ def crio(wanted: Wanted) -> Configuration:
     return Configuration(made.files, (*made.notes, "restart CRI-O after a change"))
 
 
+_INSECURE = "insecure = true\n"
+
+
+def _alone(mirror: Mirror, registry: Registry) -> str:
+    """What makes the mirror stand in for the registry, which is never asked."""
+    return (
+        f'[[registry]]\nprefix = "{registry.name}"\nlocation = "{mirror.host}/{registry.name}"\n'
+        f"{_INSECURE if mirror.insecure else ''}"
+    )
+
+
 def _block(mirror: Mirror, registry: Registry) -> str:
-    insecure = "insecure = true\n"
     return (
         f'[[registry]]\nprefix = "{registry.name}"\nlocation = "{registry.name}"\n'
-        f"{insecure if registry.server.startswith('http://') else ''}\n"
+        f"{_INSECURE if registry.server.startswith('http://') else ''}\n"
         f'[[registry.mirror]]\nlocation = "{mirror.host}/{registry.name}"\n'
-        f"{insecure if mirror.insecure else ''}"
+        f"{_INSECURE if mirror.insecure else ''}"
     )

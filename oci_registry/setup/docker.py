@@ -32,6 +32,8 @@ def configure(wanted: Wanted) -> Configuration:
         for registry in wanted.registries
         if registry.name != _HUB and ":" not in registry.name
     )
+    if not wanted.fallback:
+        notes = (*notes, "Docker cannot be kept from falling back to Docker Hub")
     if not values:
         return Configuration(notes=notes)
     notes = (*notes, "restart Docker after a change")

@@ -13,6 +13,10 @@ from oci_registry.config.documents import explain
 from oci_registry.setup.merging import texts, url_first
 from oci_registry.setup.nouns import Configuration, Unusable, Wanted
 
+_NO_FALLBACK = (
+    "to keep it from falling back to the registry itself, start every node with "
+    "--disable-default-registry-endpoint"
+)
 PATH = "/etc/rancher/k3s/registries.yaml"
 PATH_RKE2 = "/etc/rancher/rke2/registries.yaml"
 
@@ -28,6 +32,7 @@ def rke2(wanted: Wanted) -> Configuration:
 
 
 def _configure(wanted: Wanted, path: str, note: str) -> Configuration:
+    notes = (note,) if wanted.fallback else (_NO_FALLBACK, note)
     text = wanted.text(path)
     document = _mapping(_parse(path, text or ""), path, "the document")
     mirrors = _mapping(document.get("mirrors"), path, "mirrors")
@@ -40,12 +45,12 @@ def _configure(wanted: Wanted, path: str, note: str) -> Configuration:
         if endpoints != known:
             changed[registry.name] = {**entry, "endpoint": endpoints}
     if not changed:
-        return Configuration({} if text is None else {path: text}, (note,))
+        return Configuration({} if text is None else {path: text}, notes)
     merged = {**document, "mirrors": {**mirrors, **changed}}
     lost = (
         (f"comments in {path} are lost: the former file has them",) if "#" in (text or "") else ()
     )
-    return Configuration({path: yaml.safe_dump(merged, sort_keys=False)}, (*lost, note))
+    return Configuration({path: yaml.safe_dump(merged, sort_keys=False)}, (*lost, *notes))
 
 
 def _mapping(value: object, path: str, what: str) -> Mapping[object, object]:

@@ -64,11 +64,15 @@ class Wanted:
     """What a generator knows: the client is to ask ``mirror`` for what is in ``registries``.
 
     ``existing`` shows what the client has already; nothing else makes a generator impure.
+    ``fallback``: the client may ask the registry itself if the mirror cannot help. ``others``: it is to
+    ask the mirror for registries that are not named too, where a client can be told so.
     """
 
     mirror: Mirror
     registries: Sequence[Registry]
     existing: Existing
+    fallback: bool = True
+    others: bool = True
 
     def text(self, path: str) -> str | None:
         """The text of a file that is there, ``None`` if there is none; `Unusable` if it is no text."""
@@ -83,10 +87,14 @@ class Wanted:
 
 @frozen
 class Configuration:
-    """The files of a client, contents by absolute path, and what else its operator has to know."""
+    """The files of a client, contents by absolute path, and what else its operator has to know.
+
+    ``snippets`` are what no file can be made of, by what they are.
+    """
 
     files: Mapping[str, str] = field(factory=dict)
     notes: tuple[str, ...] = ()
+    snippets: Mapping[str, str] = field(factory=dict)
 
 
 #: Makes the configuration of a client; `Unusable` if a file whose other contents are to be kept is

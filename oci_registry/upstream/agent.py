@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import cached_property
-from http.cookiejar import DefaultCookiePolicy
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 from treq.client import HTTPClient
-from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import DNSLookupError
@@ -227,7 +226,7 @@ class UpstreamHttp:
     def _client(self) -> HTTPClient:
         """The client, made when it is needed: most hosts that clients name at random never are."""
         agent = Agent.usingEndpointFactory(self._reactor, self._endpoints, self._pool)
-        no_cookies = IndexableCookieJar(DefaultCookiePolicy(allowed_domains=[]))
+        no_cookies: Any = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
         return HTTPClient(IdentityAgent(agent), cookiejar=no_cookies)
 
     async def send(

@@ -41,6 +41,7 @@ from oci_registry.spec.errors import (
 from oci_registry.spec.urls import BadAddress
 from oci_registry.streams.body import BodyError, BodyStalled
 from oci_registry.upstream.proxies import CREDENTIALS_WANTED, ProxyFailed, ProxyRefused
+from oci_registry.upstream.tls_errors import describe_tls
 
 DEFAULT_RETRY_AFTER = 30
 """Seconds to wait after a 429 that does not say how long."""
@@ -161,13 +162,6 @@ def was_cancelled(error: BaseException) -> bool:
     return any(isinstance(e, CancelledError | ConnectingCancelledError) for e in causes)
 
 
-def _tls_reason(error: SSL.Error) -> str:
-    details = error.args[0] if error.args else None
-    if isinstance(details, list) and details:
-        return str(details[0][-1])
-    return "the handshake failed"
-
-
 def _by_proxy(error: ProxyFailed | ProxyRefused, host: str) -> RegistryError:
     proxy = f"{host}: its proxy {error.proxy}"
     if isinstance(error, ProxyFailed):
@@ -186,7 +180,7 @@ def _specific(cause: BaseException, host: str) -> RegistryError | None:
     if isinstance(cause, RegistryError):
         return cause
     if isinstance(cause, SSL.Error):
-        return Unreachable(f"upstream {host}: TLS: {_tls_reason(cause)}")
+        return Unreachable(f"upstream {host}: TLS: {describe_tls(cause)}")
     if isinstance(cause, ProxyFailed | ProxyRefused):
         return _by_proxy(cause, host)
     return None

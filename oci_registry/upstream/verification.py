@@ -11,18 +11,12 @@ from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identit
 from service_identity.pyopenssl import extract_patterns
 
 from oci_registry.upstream.authority import address_of
-
-# Numbers of OpenSSL (x509_vfy.h), for what an operator is likely to meet.
-_UNKNOWN = "its certificate is from an unknown certificate authority (set ca_file)"
-_UNTRUSTED = {
-    2: _UNKNOWN,
-    18: "its certificate is self-signed (set ca_file)",
-    19: _UNKNOWN,
-    20: _UNKNOWN,
-    21: _UNKNOWN,
-}
-_UNTIMELY = {9: "its certificate is not valid yet", 10: "its certificate has expired"}
-_REASONS = _UNTRUSTED | _UNTIMELY
+from oci_registry.upstream.tls_errors import (
+    UNTIMELY,
+    UNTRUSTED,
+    describe_invalid,
+    describe_mismatch,
+)
 
 
 class CertificateRefused(SSL.Error):
@@ -96,8 +90,7 @@ class VerifyingContext:
         if not good:
             number = self._verify_otherwise(connection, number)
             if number:
-                reason = f"its certificate is not valid (OpenSSL's error {number})"
-                raise CertificateRefused(_REASONS.get(number, reason))
+                raise CertificateRefused(describe_invalid(number))
         if depth == 0:
             self._check_host(connection, certificate)
         return True
@@ -110,18 +103,27 @@ class VerifyingContext:
         respects, such as what its certificates may be used for, counts as always.
         """
         chain = connection.get_peer_cert_chain()
-        if self._store is None or number not in _REASONS or not chain:
+        if self._store is None or number not in UNTRUSTED | UNTIMELY or not chain:
             return number
         other = self._store.verify(chain)
         # Whichever of them knows the authority knows better what is wrong.
-        return number if other in _UNTRUSTED else other
+        return number if other in UNTRUSTED else other
 
     def _check_host(self, connection: SSL.Connection, certificate: crypto.X509) -> None:
+        host = self._hosts.get(connection, "")
+        names: list[str] = []
         try:
-            host = self._hosts[connection]
             wanted = DNS_ID(host) if address_of(host) is None else IPAddress_ID(host)
-            verify_service_identity(extract_patterns(certificate), [wanted], [])
+            patterns = extract_patterns(certificate)
+            names = [_name(pattern) for pattern in patterns]
+            verify_service_identity(patterns, [wanted], [])
         except VerificationError:
-            raise CertificateRefused("its certificate is for another host") from None
+            raise CertificateRefused(describe_mismatch(host, names)) from None
         except Exception:
-            raise CertificateRefused("its certificate does not say for which host it is") from None
+            raise CertificateRefused(describe_mismatch(host, [])) from None
+
+
+def _name(pattern: object) -> str:
+    """Return the host in a certificate's pattern, a name or an address."""
+    value = getattr(pattern, "pattern", pattern)
+    return value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)

@@ -99,6 +99,8 @@ class Machine:
         if mirror is not None:
             script = script.replace("127.0.0.1:8080", f"127.0.0.1:{mirror}")
             script = script.replace("https://mirror.example/", f"http://127.0.0.1:{mirror}/")
+            asked = "--check --mirror http://"
+            script = script.replace(f"{asked}mirror.example:8080", f"{asked}127.0.0.1:{mirror}")
         return script
 
     async def run(self, script: str) -> Done:

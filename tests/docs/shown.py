@@ -44,6 +44,11 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("while read -r image; do", How.CLIENT),
     ],
     "docs/how-to/behind-a-proxy.md": [("export HTTPS_PROXY=", How.DAEMON)],
+    "docs/how-to/ci.md": [
+        ("oci-registry setup --check", How.RUN),
+        ("oci-registry setup buildkit", How.RUN),
+        ("docker buildx create", How.ENGINE),
+    ],
     "docs/how-to/containerd.md": [
         ("oci-registry setup containerd", How.RUN),
         ("ctr images pull", How.CLIENT),
@@ -101,10 +106,13 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
     "docs/how-to/s3.md": [
         ("export S3_ACCESS_KEY=", How.DAEMON),
         ("oci-registry --listen 0.0.0.0:8080 s3", How.DAEMON),
+        ("export S3_PROXY=", How.DAEMON),
+        ("oci-registry s3 --host", How.DAEMON),
         ("oci-registry --listen 0.0.0.0:8080 s3 --bucket oci-registry --redirect", How.DAEMON),
         ("aws s3 sync", How.BUCKET),
     ],
     "docs/how-to/take-over-a-directory.md": [("chmod -R u+rwX", How.RUN)],
+    "docs/how-to/talos.md": [("talosctl", How.CLUSTER)],
     "docs/how-to/tls.md": [
         ("oci-registry", How.DAEMON),
         ("oci-registry --listen 127.0.0.1:8080 --listen ssl:", How.DAEMON),

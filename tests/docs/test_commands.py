@@ -12,6 +12,7 @@ import yaml
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SkipTest, TestCase
 
+from oci_registry.setup.clients import CLIENTS
 from oci_registry.spec.digest import Digest
 from tests.docs.blocks import ROOT, Block, shown_blocks
 from tests.docs.machine import LAYER, Done, Machine, blob_path, busybox, upstream_file
@@ -101,6 +102,8 @@ class Daemons(Scripts):
             bucket = s3.new_bucket(self.mktemp())
             script = script.replace("https://s3.example.com", bucket.endpoint or "")
             script = script.replace("--bucket oci-registry", f"--bucket {bucket.bucket}")
+            # There is no proxy here that would pass requests on.
+            script = script.replace("S3_PROXY=http://proxy.example.com:3128", "S3_PROXY=none")
             environment = {
                 "S3_HOST": bucket.endpoint or "",
                 "S3_ACCESS_KEY": bucket.access_key or "",
@@ -166,12 +169,17 @@ class Commands(Scripts):
         """The client has a file of ours, in the place where it looks."""
         made = {
             str(p)
-            for folder in ("containers", "containerd", "docker", "rancher")
+            for folder in ("buildkit", "containers", "containerd", "docker", "rancher")
             for p in machine.place(f"/etc/{folder}").rglob("*.*")
             if p.is_file()
         }
         self.assertTrue(made, block.where)
         self.assertEqual(set(re.findall(r"^(/.*): written$", done.output, re.M)), made)
+
+    def checked(self, block: Block, machine: Machine, done: Done) -> None:
+        """The mirror is found, and provides the image."""
+        self.assertIn(" is oci-registry\n", done.errors)
+        self.assertIn("pulled docker.io/library/busybox:latest: the manifest sha256:", done.errors)
 
     def copied(self, block: Block, machine: Machine, done: Done) -> None:
         """The blob is there as it was, its mode with it."""
@@ -246,7 +254,8 @@ Outcome = Callable[[Commands, Block, Machine, Done], None]
 
 # By how a script begins.
 _OUTCOMES: dict[str, Outcome] = {
-    "oci-registry setup": Commands.set_up,
+    "oci-registry setup --check": Commands.checked,
+    **{f"oci-registry setup {client}": Commands.set_up for client in CLIENTS},
     "rsync": Commands.copied,
     "chmod -R": Commands.writable,
     "curl --silent": Commands.budget,

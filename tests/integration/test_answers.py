@@ -30,7 +30,7 @@ class Answers(MirrorTestCase):
         self.stream = StringIO()
         self.makers = Makers(access_log=self.access_log)
 
-    def access_log(self, settings: Settings, clock: Any) -> AccessLog:
+    def access_log(self, settings: Settings, output: object, clock: Any) -> AccessLog:
         return AccessLog(self.stream, settings.log_format, clock)
 
     async def lines(self, count: int = 1) -> list[str]:

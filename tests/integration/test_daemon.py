@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
+from twisted.trial.unittest import SkipTest
 
 from tests.support.client import Client, Response
 from tests.support.daemon import MirrorTestCase, reactor, running, until
 from tests.support.fake_registry import Reply
-from tests.support.process import DaemonProcess, ProcessTestCase
+from tests.support.process import SOURCE, DaemonProcess, ListeningProcess, ProcessTestCase
 
 
 class Watching(MirrorTestCase):
@@ -40,11 +44,12 @@ class Watching(MirrorTestCase):
             await until(lambda: len(self.files("blobs")) == 1)
         await self.client.get("/v2/library/app/manifests/2")
         got = await self.metrics()
+        # The parser adds _total to the names of all counters.
         for sample, expected in (
-            (("manifest_cache_misses", "docker.io"), 1),
-            (("manifest_cache_hits", "docker.io"), 1),
-            (("blob_cache_misses", "docker.io"), 1),
-            (("blob_cache_hits", "docker.io"), 1),
+            (("manifest_cache_misses_total", "docker.io"), 1),
+            (("manifest_cache_hits_total", "docker.io"), 1),
+            (("blob_cache_misses_total", "docker.io"), 1),
+            (("blob_cache_hits_total", "docker.io"), 1),
             (("oci_registry_requests_total", "GET", "manifest", "200"), 2),
             (("oci_registry_requests_total", "GET", "manifest", "404"), 1),
             (("oci_registry_requests_total", "GET", "blob", "200"), 2),
@@ -138,19 +143,54 @@ class Running(ProcessTestCase):
         self.assertEqual({"docker.io"}, {line.split()[-3] for line in lines})
         self.assertNotIn("Tr0ub4dor", "".join(output))
 
+    async def fail(self, *options: str) -> str:
+        """Start a daemon that cannot start, and return what it says."""
+        daemon = self.begin(*options)
+        daemon.listening.addErrback(lambda _: None)
+        await daemon.ended
+        output = daemon.output.decode()
+        self.assertEqual(1, daemon.status, output)
+        self.assertNotIn("Traceback", output)
+        return output
+
     @running
     async def test_port_that_is_taken(self) -> None:
-        """A port that is taken ends the start, with a line that names it."""
+        """A port that is taken ends the start, with a line that names it, the flag and another one."""
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
             place = f"127.0.0.1:{taken.getsockname()[1]}"
-            daemon = self.begin("--listen", place)
-            daemon.listening.addErrback(lambda _: None)
-            await daemon.ended
+            for flag in ("--listen", "--admin-listen"):
+                words = f"{place} is in use: choose another address, such as {flag} 127.0.0.1:"
+                self.assertIn(words, await self.fail(flag, place))
+
+    @running
+    async def test_port_without_rights(self) -> None:
+        """A port that this user may not have ends it with a line that says what can be done."""
+        setpriv = shutil.which("setpriv")
+        if setpriv is None or os.geteuid():
+            raise SkipTest("rights can be given up by root only, with setpriv")
+        command = [
+            setpriv,
+            "--bounding-set=-net_bind_service",
+            sys.executable,
+            "-m",
+            "oci_registry",
+        ]
+        command += ["--listen", "127.0.0.1:81", "filesystem", "--root", str(self.root)]
+        daemon = ListeningProcess(reactor, command, {"PYTHONPATH": SOURCE})
+        daemon.listening.addErrback(lambda _: None)
+        await daemon.ended
         output = daemon.output.decode()
-        self.assertIn(place.rpartition(":")[2], output)
-        self.assertIn("already in use", output)
+        self.assertEqual(1, daemon.status, output)
+        self.assertIn("127.0.0.1:81: this user may not use ports below 1024", output)
+        self.assertNotIn("Traceback", output)
+
+    @running
+    async def test_address_of_another(self) -> None:
+        """So does an address that this machine does not have."""
+        output = await self.fail("--listen", "192.0.2.1:8080")
+        self.assertIn("192.0.2.1:8080 is not an address of this machine", output)
 
     async def get_by_socket(self, place: Path, path: str) -> Response:
         """Ask for something at a unix socket."""
@@ -186,11 +226,7 @@ class Running(ProcessTestCase):
     @running
     async def test_bad_options(self) -> None:
         """Whatever is wrong is said at once, a line each, and nothing is started."""
-        daemon = self.begin("--log-level", "loud", "--upstreams", "some")
-        daemon.listening.addErrback(lambda _: None)
-        await daemon.ended
-        output = daemon.output.decode()
+        output = await self.fail("--log-level", "loud", "--upstreams", "some")
         self.assertIn("loud", output)
         self.assertIn("some", output)
-        self.assertNotIn("Traceback", output)
         self.assertFalse((self.folder / "root").exists())

@@ -9,6 +9,8 @@ from pathlib import Path
 from oci_registry.spec.digest import Digest, Verifier
 from oci_registry.storage import blobs as blob_store
 from tests.support.daemon import MirrorTestCase, running, until
+from tests.support.fake_upstream import manifest_of
+from tests.support.original import original_file, original_key
 
 
 class TakingOver(MirrorTestCase):
@@ -135,6 +137,37 @@ class TakingOver(MirrorTestCase):
             got = await self.client.get(f"/v2/library/wrong/blobs/{digest}")
             self.assertEqual((200, b"layer"), (got.status, bytes(got.body)))
         self.assertEqual(1, self.registry.count("/blobs/"))
+
+    @running
+    async def test_manifests(self) -> None:
+        """An image that mcronce/oci-registry has pulled is served without a download, while all is down."""
+        manifest, blobs = self.registry.add_image("library/app", "1", b"layer" * 1000)
+        for digest in blobs:
+            self.place(digest, self.registry.blobs[str(digest)])
+        raw = self.registry.manifests["library/app", str(manifest)][0]
+        data = original_file(manifest_of(raw))
+        for reference in ("1", manifest):
+            file = self.root / original_key("docker.io", "library/app", reference)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
+        before = self.files("manifests")
+        await self.start()
+        for path in (
+            "manifests/1",
+            f"manifests/{manifest}",
+            f"blobs/{blobs[0]}",
+            f"blobs/{blobs[1]}",
+        ):
+            self.assertEqual(200, (await self.client.get(f"/v2/library/app/{path}")).status)
+        self.assertEqual(
+            ["HEAD"], [asked.method for asked in self.registry.asked if "app" in asked.path]
+        )
+        await self.stop()
+        self.assertEqual(before, self.files("manifests"))
+        await self.registry.stop()
+        await self.start()
+        got = await self.client.get(f"/v2/library/app/manifests/{manifest}")
+        self.assertEqual(raw, bytes(got.body))
 
     @running
     async def test_foreign_files_stay(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import TLSVersion
 
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway
@@ -22,6 +23,7 @@ from tests.support.upstream_client import ClientTestCase, Talk
 LATEST = Tag("latest")
 APP = "library/app"
 OURS = "127.0.0.1"
+CLOCK = "(or the clock of this machine is wrong)"
 MANIFEST = json.dumps({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "layers": []}).encode()
 
 
@@ -88,32 +90,43 @@ class WrongCertificates(ClientTestCase, Files):
         """A certificate whose time is over is refused, until it is renewed."""
         authority = Certified("authority")
         expired = Certified(OURS, days=-1, issuer=authority)
-        await self.row(expired, authority, "its certificate has expired")
+        await self.row(
+            expired,
+            authority,
+            "the certificate has expired (or the clock of this machine is wrong)",
+        )
 
     @running
     async def test_early(self) -> None:
         """So is one whose time has not begun."""
         authority = Certified("authority")
         early = Certified(OURS, days=99, issuer=authority)
-        await self.row(early, authority, "its certificate is not valid yet")
+        await self.row(
+            early,
+            authority,
+            "the certificate is not valid yet (or the clock of this machine is wrong)",
+        )
 
     @running
     async def test_other_name(self) -> None:
         """So is one for another host."""
         other = Certified("registry.example.com")
-        await self.row(other, other, "its certificate is for another host")
+        words = (
+            "hostname mismatch: the certificate is for 'registry.example.com', not for 127.0.0.1"
+        )
+        await self.row(other, other, words)
 
     @running
     async def test_self_signed(self) -> None:
         """So is one that nobody vouches for."""
         stranger = Certified("stranger", names=(OURS,))
-        await self.row(stranger, None, "its certificate is self-signed (set ca_file)")
+        await self.row(stranger, None, "self-signed certificate (set ca_file)")
 
     @running
     async def test_unknown_authority(self) -> None:
         """So is one from an authority other than those that we were told to believe."""
         leaf = Certified("registry.example.com", names=(OURS,), issuer=Certified("unknown"))
-        words = "its certificate is from an unknown certificate authority (set ca_file)"
+        words = "unknown certificate authority (set ca_file)"
         await self.row(leaf, Certified("known"), words)
 
     @running
@@ -132,6 +145,44 @@ class WrongCertificates(ClientTestCase, Files):
             await client.manifest(APP, LATEST)
 
 
+class Handshakes(ClientTestCase, Files):
+    """Servers that turn us away before anything is asked."""
+
+    async def refused(self, certified: Certified, words: str, **options: Any) -> None:
+        """A server with these options refuses the handshake, which is said in *words*."""
+        port = reactor.listenSSL(
+            0, Factory.forProtocol(_Listening), certified.server(**options), interface=OURS
+        )
+        port.factory.heard = b""
+        self.addCleanup(port.stopListening)
+        host = f"{OURS}:{port.getHost().port}"
+        client = self.connect(host=host, tls=True, ca_file=self.file(certified))
+        message = await self.error(client.manifest(APP, LATEST), BadGateway, host)
+        self.assertEqual(f"upstream {host}: TLS: {words}", message)
+
+    @running
+    async def test_client_certificate(self) -> None:
+        """A server that requires a certificate of ours says so, in TLS 1.3 and in TLS 1.2."""
+        server, clients = Certified(OURS), Certified("clients")
+        await self.refused(server, "certificate required: set client_cert_file", clients=clients)
+        await self.refused(
+            server,
+            "handshake failure: the server may require a client certificate (set "
+            "client_cert_file), or has no cipher in common",
+            clients=clients,
+            lower=TLSVersion.TLSv1_2,
+        )
+
+    @running
+    async def test_old_server(self) -> None:
+        """So does one that speaks only what nobody should any more."""
+        await self.refused(
+            Certified(OURS),
+            "protocol version: no TLS version in common: the server is too old or too new",
+            lower=TLSVersion.TLSv1_1,
+        )
+
+
 class Schemes(ClientTestCase, Files):
     """https where there is none, and the way from one to the other."""
 
@@ -147,7 +198,10 @@ class Schemes(ClientTestCase, Files):
         plain = Talk(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
         client = self.connect(host=plain.host, tls=True)
         message = await self.error(client.manifest(APP, LATEST), BadGateway, plain.host)
-        self.assertIn("TLS", message)
+        self.assertEqual(
+            f"upstream {plain.host}: TLS: wrong version number: is it plain HTTP? (set tls: false)",
+            message,
+        )
         await plain.stop()
         client = self.connect(host=self.secure.host)
         await self.error(client.manifest(APP, LATEST), BadGateway, self.secure.host)
@@ -180,7 +234,7 @@ class Pulling(MirrorTestCase, Files):
         response = await self.client.get(path)
         error = json.loads(response.body)["errors"][0]
         self.assertEqual((502, "UNAVAILABLE"), (response.status, error["code"]))
-        self.assertIn("its certificate has expired", error["message"])
+        self.assertIn("the certificate has expired", error["message"])
         self.assertEqual([], secure.asked)
         shown.certified = Certified(OURS, issuer=authority)
         self.assertEqual(200, (await self.client.get(path)).status)

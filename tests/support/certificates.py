@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
-from twisted.internet.ssl import Certificate, CertificateOptions
+from twisted.internet.ssl import Certificate, CertificateOptions, TLSVersion
 from zope.interface import implementer
 
 
@@ -75,15 +75,18 @@ class Certified:
         *chain: Certified,
         clients: Certified | None = None,
         demanding: bool = True,
+        lower: TLSVersion | None = None,
     ) -> CertificateOptions:
         """Return what a server that has this certificate listens with; it sends *chain* behind it.
 
         *clients*: who vouches for clients, which are asked for a certificate; they are turned away
-        without one if *demanding*.
+        without one if *demanding*. *lower*: the newest version that is spoken.
         """
         options: dict[str, Any] = {}
+        if lower is not None:
+            options |= {"insecurelyLowerMinimumTo": lower, "lowerMaximumSecurityTo": lower}
         if clients is not None:
-            options = {
+            options |= {
                 "verify": True,
                 "requireCertificate": demanding,
                 "caCerts": [crypto.X509.from_cryptography(clients._certificate)],
@@ -104,4 +107,4 @@ class Changing:
         self.certified = certified
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
-        return self.certified.server().serverConnectionForTLS(tlsProtocol)
+        return SSL.Connection(self.certified.server().getContext(), None)

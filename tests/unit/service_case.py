@@ -80,7 +80,7 @@ class ServiceTestCase(SynchronousTestCase):
         self.makers = Makers(
             pool=self.pool,
             driver=self.driver,
-            access_log=lambda settings, reactor: Silent(),
+            access_log=lambda *_: Silent(),
             hangup=self.signal,
         )
         self.limits: list[tuple[int, int]] = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from datetime import datetime
 from io import StringIO
 from typing import Any
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, Logger, LogLevel, LogPublisher
 from twisted.python.components import Componentized
+from twisted.python.log import LogPublisher as LegacyPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.logs import (
@@ -22,6 +22,7 @@ from oci_registry.logs import (
     AccessLog,
     build_access_log,
     build_observer,
+    describe_dropped,
     format_json,
     format_text,
     observe_application,
@@ -170,6 +171,22 @@ class Observing(SynchronousTestCase):
         self.assertEqual("debug info warn error critical", self.levels("debug", "oci_registry.a"))
         self.assertEqual("info warn error critical", self.levels("info", "oci_registry.a"))
         self.assertEqual("error critical", self.levels("error", "oci_registry.a"))
+        self.assertEqual("", self.levels("off", "oci_registry.a"))
+
+    def test_plugin_cache(self) -> None:
+        """That Twisted may not write its cache of plugins is nothing that an operator has to know."""
+        stream = StringIO()
+        observer = build_observer("debug", "text", stream)
+        publish = LegacyPublisher(publishPublisher=LogPublisher(observer))
+        publish.msg(format="Unable to write to plugin cache %(path)s: error number 1", path="x")
+        self.assertEqual("", stream.getvalue())
+
+    def test_dropped(self) -> None:
+        """What was dropped is a line like the others."""
+        line = describe_dropped("text")(12)
+        self.assertRegex(line, r"^[0-9T:.-]+Z warn 12 lines of the log were dropped: .*\n$")
+        fields = json.loads(describe_dropped("json")(12))
+        self.assertEqual(("warn", 12), (fields["level"], fields["lines"]))
 
     def test_twisted(self) -> None:
         """Twisted's own chatter is left out; its warnings are not."""
@@ -188,9 +205,9 @@ class Observing(SynchronousTestCase):
     def test_application(self) -> None:
         """An application is made to log through us; anything else is left alone."""
         application: Any = Componentized()
-        observe_application(application, "info", "text")
+        observe_application(application, "info", "text", StringIO())
         self.assertIsNotNone(application.getComponent(ILogObserver))
-        observe_application(object(), "info", "text")
+        observe_application(object(), "info", "text", StringIO())
 
 
 class Broken(StringIO):
@@ -313,10 +330,9 @@ class Access(SynchronousTestCase):
 
     def test_quiet(self) -> None:
         """Above the level info there is no access log."""
-        for level, written in (("debug", True), ("info", True), ("warn", False), ("error", False)):
+        for level, written in (("debug", True), ("info", True), ("warn", False), ("off", False)):
             stream = StringIO()
-            self.patch(sys, "stdout", stream)
-            log = build_access_log(level, "text", None, self.clock)
+            log = build_access_log(level, "text", None, stream, self.clock)
             log.write(ENTRY)
             self.assertEqual((written, written), (log.wanted, bool(stream.getvalue())), level)
 
@@ -332,8 +348,7 @@ class Access(SynchronousTestCase):
         ):
             for level in ("info", "error"):
                 stream = StringIO()
-                self.patch(sys, "stdout", stream)
-                log = build_access_log(level, style, form, self.clock)
+                log = build_access_log(level, style, form, stream, self.clock)
                 log.write(ENTRY)
                 quiet = form is None and level == "error"
                 written = stream.getvalue()

@@ -7,6 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.metrics import MAX_NAMESPACES, Metrics
 
+PLAIN = ("manifest_cache_hits", "manifest_cache_misses", "blob_cache_hits", "blob_cache_misses")
+
 
 class PageTestCase(SynchronousTestCase):
     """The page of one daemon."""
@@ -16,8 +18,13 @@ class PageTestCase(SynchronousTestCase):
 
     def samples(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
         page = self.metrics.page().decode()
+        # The parser has names of counters as OpenMetrics does, whatever they are called on the page.
+        ends = dict.fromkeys(PLAIN, "_total")
         return {
-            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+            (
+                sample.name.removesuffix(ends.get(family.name, "")),
+                tuple(sorted(sample.labels.items())),
+            ): sample.value
             for family in text_string_to_metric_families(page)
             for sample in family.samples
         }
@@ -44,6 +51,19 @@ class Page(PageTestCase):
         ):
             self.assertEqual(expected, self.value(name, namespace=namespace), name)
         self.assertNotIn(b"cache_hits_total", self.metrics.page())
+
+    def test_they_are_counters(self) -> None:
+        """These are counters, under their old names, to whatever reads the page."""
+        for kind in ("manifest", "blob"):
+            self.metrics.hit(kind, "docker.io")
+            self.metrics.miss(kind, "docker.io")
+        page = self.metrics.page().decode()
+        families = {family.name: family for family in text_string_to_metric_families(page)}
+        for name in PLAIN:
+            self.assertEqual("counter", families[name].type)
+            self.assertEqual([1.0], [sample.value for sample in families[name].samples])
+            self.assertIn(f'# TYPE {name} counter\n{name}{{namespace="docker.io"}} 1.0\n', page)
+        self.assertNotIn("untyped", page)
 
     def test_responses(self) -> None:
         """Responses are counted by route, method and status, and timed by route."""

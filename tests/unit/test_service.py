@@ -8,11 +8,13 @@ from typing import Any
 from attrs import evolve
 from twisted.application.service import Application
 from twisted.internet.defer import fail
+from twisted.internet.error import CannotListenError
 from twisted.logger import ILogObserver
 
 from oci_registry.config.settings import FilesystemSettings, Settings
+from oci_registry.log_output import STANDARD_OUTPUT, TWISTD, LogPlace
 from oci_registry.notify import ServiceManager
-from oci_registry.service import Daemon, make_service
+from oci_registry.service import Daemon, StartError, make_service
 from oci_registry.storage.interfaces import StoreError
 from tests.support.settings import upstream_settings
 from tests.unit.service_case import SETTINGS, ServiceTestCase
@@ -137,11 +139,34 @@ class Starting(ServiceTestCase):
         self.assertTrue([event for event in self.events if "Input/output error" in event])
 
     def test_log_observer(self) -> None:
-        """The daemon decides how its application logs, unless twistd was told."""
-        for keep in (False, True):
+        """The daemon decides how its application logs, unless twistd has a log of its own."""
+        for place, ours in ((STANDARD_OUTPUT, True), (TWISTD, False)):
             application: Any = Application("x")
-            make_service(self.reactor, SETTINGS, keep_twistd_log=keep).setServiceParent(application)
-            self.assertEqual(not keep, application.getComponent(ILogObserver) is not None)
+            make_service(self.reactor, SETTINGS, log_place=place).setServiceParent(application)
+            self.assertEqual(ours, application.getComponent(ILogObserver) is not None)
+
+    def test_no_log_file(self) -> None:
+        """A log file that cannot be opened ends the start, and is named."""
+        service = make_service(self.reactor, SETTINGS, log_place=LogPlace("/nowhere/x.log"))
+        exited = self.assertRaises(SystemExit, service.setServiceParent, Application("x"))
+        self.assertIn("/nowhere/x.log: No such file or directory", str(exited.code))
+
+    def test_cannot_listen(self) -> None:
+        """A place that is taken ends the start with a message that names its flag."""
+
+        def refuse(port: int, factory: object, backlog: int, interface: str) -> None:
+            if port == 1235:
+                raise CannotListenError(interface, port, OSError(98, "Address already in use"))
+
+        self.patch(self.reactor, "listenTCP", refuse)
+        settings = evolve(SETTINGS, admin_listen=("tcp:1235:interface=127.0.0.1",))
+        exited = self.assertRaises(StartError, self.make(settings).privilegedStartService)
+        self.assertEqual(
+            "oci-registry: 127.0.0.1:1235 is in use: choose another address, such as "
+            "--admin-listen 127.0.0.1:1236",
+            exited.code,
+        )
+        self.assertIsInstance(exited, SystemExit)
 
     def test_configured_namespaces_keep_their_label(self) -> None:
         """A configured registry has a label of its own however many others clients name."""

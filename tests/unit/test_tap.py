@@ -8,14 +8,13 @@ import sys
 from io import StringIO
 from pathlib import Path
 
-import yaml
 from twisted.application.service import IService
 from twisted.python.usage import UsageError
 from twisted.scripts.twistd import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from oci_registry import __version__, service, tap
+from oci_registry import service, tap
 from oci_registry.config.settings import (
     BUILTIN_UPSTREAMS,
     Credentials,
@@ -24,6 +23,7 @@ from oci_registry.config.settings import (
     ProxySettings,
     Settings,
 )
+from oci_registry.log_output import STANDARD_OUTPUT, TWISTD, LogPlace
 from oci_registry.tap import Options, makeService
 from tests.support.settings import upstream_settings
 
@@ -252,99 +252,6 @@ class Discretion(TapTestCase):
             self.assertNotIn(SECRET, shown)
 
 
-class Help(TapTestCase):
-    """--help and --version."""
-
-    def test_help(self) -> None:
-        """The help names every option with its variable and default."""
-        text = " ".join(self.printed("--help").split())
-        for flag, variable, default in (
-            ("--listen", "LISTEN", "0.0.0.0:80"),
-            ("--admin-listen", "ADMIN_LISTEN", "none"),
-            ("--port", "PORT", ""),
-            ("--default-namespace", "DEFAULT_NAMESPACE", "docker.io"),
-            ("--default-upstream-namespace", "DEFAULT_UPSTREAM_NAMESPACE", ""),
-            ("--upstream-config-file", "UPSTREAM_CONFIG_FILE", "docker.io"),
-            ("--upstream-credentials", "UPSTREAM_CREDENTIALS", ""),
-            ("--upstream-credentials-file", "", ""),
-            ("--check-cache-digest", "CHECK_CACHE_DIGEST", ""),
-            ("--allow-private-upstreams", "ALLOW_PRIVATE_UPSTREAMS", ""),
-            ("--check-config", "", ""),
-            ("--upstreams", "UPSTREAMS", "any"),
-            ("--log-level", "LOG_LEVEL", "info"),
-            ("--log-format", "LOG_FORMAT", "text"),
-            ("--access-log", "ACCESS_LOG", "default as the log"),
-            ("--shutdown-grace", "SHUTDOWN_GRACE", "30s"),
-        ):
-            switch = flag in ("--check-cache-digest", "--allow-private-upstreams", "--check-config")
-            found = text.find(f" {flag} " if switch else f" {flag}= ")
-            self.assertGreater(found, 0, flag)
-            entry = text[found : found + 160]
-            self.assertIn(variable, entry)
-            self.assertIn(default, entry)
-        self.assertIn("filesystem", text)
-        self.assertIn("HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY", text)
-
-    def test_storage_help(self) -> None:
-        """The storage has a help of its own."""
-        text = self.printed("filesystem", "--help")
-        self.assertIn("--root", text)
-        self.assertIn("FILESYSTEM_ROOT", text)
-
-    def test_version(self) -> None:
-        """The version is that of the daemon and not of Twisted."""
-        for arguments in (["--version"], ["filesystem", "--version"], ["s3", "--version"]):
-            self.assertEqual(self.printed(*arguments), f"oci-registry {__version__}\n")
-
-
-class Checking(TapTestCase):
-    """--check-config."""
-
-    def test_shown(self) -> None:
-        """What would be in effect is printed, without secrets, and nothing is made."""
-        self.patch(sys, "stderr", StringIO())
-        text = self.printed(
-            *("--check-config", "--listen", "127.0.0.1:0", "--upstream-credentials", CREDENTIALS),
-            *("filesystem", "--root", self.root),
-        )
-        document = yaml.safe_load(text)
-        self.assertEqual(document["filesystem"], {"root": self.root})
-        self.assertEqual(document["upstream-config-file"][0]["hosts"][0]["username"], "alice")
-        self.assertNotIn(SECRET, text)
-        self.assertFalse(os.path.exists(self.root))
-
-    def test_warnings(self) -> None:
-        """Warnings go to standard error."""
-        errors = StringIO()
-        self.patch(sys, "stderr", errors)
-        self.printed(
-            *("--check-config", "--upstreams=configured", "--allow-private-upstreams"),
-            *("filesystem", "--root", self.root),
-        )
-        self.assertEqual(
-            errors.getvalue(),
-            "warning: --allow-private-upstreams: has no effect with --upstreams configured\n",
-        )
-
-    def test_problems(self) -> None:
-        """Problems are those of a start, and nothing is printed."""
-        output = StringIO()
-        self.patch(sys, "stdout", output)
-        arguments = ["--log-level=loud", "--listen=nowhere:x:y"]
-        self.assertEqual(self.refuse("--check-config", *arguments), self.refuse(*arguments))
-        self.assertEqual(output.getvalue(), "")
-
-    def test_made_as_for_a_start(self) -> None:
-        """What only turns out when the daemon is made is told as well."""
-
-        def make_service(*args: object, **options: object) -> None:
-            raise ValueError("/ca.pem holds no certificate")
-
-        self.patch(service, "make_service", make_service)
-        text = self.refuse("--check-config", "filesystem", "--root", self.root)
-        self.assertEqual(text, "/ca.pem holds no certificate")
-
-
 class Service(TapTestCase):
     """makeService."""
 
@@ -356,29 +263,30 @@ class Service(TapTestCase):
         self.assertFalse(os.path.exists(self.root))
 
     def test_logging(self) -> None:
-        """When twistd was told where to log, the service is told to leave that alone."""
-        calls = []
+        """It logs where twistd was told to, and where twistd would by itself."""
+        places: list[object] = []
 
-        def make_service(
-            reactor: object, settings: Settings, *, keep_twistd_log: bool, notify_socket: object
-        ) -> None:
-            calls.append((settings, keep_twistd_log))
+        def make_service(*args: object, log_place: object, **options: object) -> None:
+            places.append(log_place)
 
         self.patch(service, "make_service", make_service)
-        alone = self.parse()
-        makeService(alone)
-        self.assertEqual(calls, [(alone.settings, False)])
-        for arguments, foreign in (
-            (["--nodaemon"], False),
-            (["--logfile", "x.log"], True),
-            (["--syslog"], True),
-            (["--logger", "twisted.python.log.PythonLoggingObserver"], True),
+        makeService(self.parse())
+        for arguments, place in (
+            (["--nodaemon"], STANDARD_OUTPUT),
+            (["--nodaemon", "--logfile", "-"], STANDARD_OUTPUT),
+            ([], LogPlace("twistd.log")),
+            (["--logfile", "x.log"], LogPlace("x.log")),
+            (["--nodaemon", "--logfile", "x.log"], LogPlace("x.log")),
+            # Which twistd refuses.
+            (["--logfile", "-"], TWISTD),
+            (["--nodaemon", "--syslog"], TWISTD),
+            (["--logger", "twisted.python.log.PythonLoggingObserver"], TWISTD),
         ):
             parent = ServerOptions()
             parent.parseOptions([*arguments, "oci-registry", "filesystem", "--root", self.root])
-            self.assertEqual(parent.subOptions.foreign_log, foreign)
             makeService(parent.subOptions)
-            self.assertEqual(calls[-1], (parent.subOptions.settings, foreign))
+            self.assertEqual(place, places[-1], arguments)
+        self.assertEqual(STANDARD_OUTPUT, places[0])
 
     def test_service_manager(self) -> None:
         """Where the service manager listens is taken from the environment."""

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from oci_registry.config.settings import S3Settings
+from oci_registry.config.settings import ProxySettings, S3Settings
 from oci_registry.tap import Options
 
 from .config.support import SECRET, pem
@@ -31,6 +31,7 @@ class Bucket(TapTestCase):
                 *("--prefix", "team/a", "--addressing", "virtual", "--ca-file", ca),
                 *("--spool", self.root, "--redirect", "--redirect-ranges"),
                 *("--redirect-host", "https://s3.example", "--s3-connections", "64"),
+                *("--proxy", "https://proxy:3128"),
             ]
         )
         self.assertEqual(
@@ -49,6 +50,7 @@ class Bucket(TapTestCase):
                 redirect_ranges=True,
                 redirect_endpoint="https://s3.example",
                 connections=64,
+                proxy=ProxySettings("proxy", 3128, tls=True),
             ),
         )
         self.assertEqual(options.settings.warnings, ())
@@ -73,7 +75,7 @@ class Bucket(TapTestCase):
         """The help of the bucket names every option with its variable and default."""
         self.assertIn(" s3 ", self.printed("--help"))
         text = " ".join(self.printed("s3", "--help").split())
-        self.assertTrue(text.startswith("Usage: oci-registry [options] s3 [options] "), text)
+        self.assertTrue(text.startswith("Usage: oci-registry [options] s3 [options of s3] "), text)
         for flag, variable, default in (
             ("--host=", "S3_HOST", "AWS"),
             ("--access-key=", "S3_ACCESS_KEY", ""),
@@ -89,8 +91,9 @@ class Bucket(TapTestCase):
             ("--redirect-ranges", "S3_REDIRECT_RANGES", "off"),
             ("--redirect-host=", "S3_REDIRECT_HOST", "--host"),
             ("--s3-connections=", "S3_CONNECTIONS", "32"),
+            ("--proxy=", "S3_PROXY", "environment"),
         ):
-            found = text.find(f" {flag} ")
+            found = text.find(f" {flag}" if flag.endswith("=") else f" {flag} ")
             self.assertGreater(found, 0, flag)
             # As far as the next option, which begins behind the closing parenthesis.
             entry = text[found : text.index(")", found)]

@@ -38,6 +38,8 @@ class Making(ConfigTestCase):
         """Anything that Basic authentication can carry is accepted."""
         self.assertEqual(make_credentials("alice", SECRET), ALICE)
         self.assertEqual(make_credentials("a b", "ä:☃ ").password, "ä:☃ ")
+        self.assertEqual(make_credentials("a:b", "c"), Credentials("a:b", "c"))
+        self.assertEqual(make_credentials("alice", None), Credentials("alice", ""))
 
     def test_key_file(self) -> None:
         """A password may be a document of several lines, as Google's key files are."""
@@ -49,7 +51,6 @@ class Making(ConfigTestCase):
         for username, password, reason in (
             ("", SECRET, "username is empty"),
             ("alice", "", "password is empty"),
-            (f"a:{SECRET}", SECRET, "username holds a colon"),
             (f"{SECRET}\n", SECRET, "username holds control"),
             (f"{SECRET}\t", SECRET, "username holds control"),
             ("alice", f"{SECRET}\x00", "password holds control"),
@@ -146,7 +147,7 @@ class Parsing(ConfigTestCase):
             (f'{{"a/b": {ALICE_JSON}}}', "key 1 is not the namespace"),
             (f'{{"docker.io": "alice:{SECRET}"}}', "HERE: docker.io", "not text"),
             ('{"docker.io": null}', "docker.io: must be an object", "not null"),
-            (f'{{"a": {{"{SECRET}": "x"}}}}', "a: key 1 is neither username nor password"),
+            (f'{{"a": {{"{SECRET}": "x"}}}}', "a: the username is missing"),
             (f'{{"a": {{"username": "x", "username": "{SECRET}"}}}}', "username is given twice"),
             (f'{{"a": {{"username": "x", "password": ["{SECRET}"]}}}}', "must be text, not a list"),
             (f'{{"a": {{"password": "{SECRET}"}}}}', "the username is missing"),
@@ -160,6 +161,21 @@ class Parsing(ConfigTestCase):
             self.findings.problems.clear()
             self.assertEqual(self.parse(document), {}, document[:80])
             self.assert_problem("HERE", *parts)
+
+    def test_further_keys(self) -> None:
+        """Other keys are ignored with a warning that does not repeat them."""
+        given = {"auth": SECRET, "username": "alice", SECRET: [1], "password": SECRET}
+        self.assertEqual(self.parse(json.dumps({"a": given})), {"a": ALICE})
+        self.assert_fine(warnings=2)
+        for number, warning in zip((1, 3), self.findings.warnings, strict=True):
+            self.assertIn(f"HERE: a: key {number} is neither username nor password", warning)
+
+    def test_colon(self) -> None:
+        """A colon in a user name is a warning."""
+        document = json.dumps({"a": {"username": "a:b", "password": SECRET}})
+        self.assertEqual(self.parse(document), {"a": Credentials("a:b", SECRET)})
+        self.assert_fine(warnings=1)
+        self.assertIn("HERE: a: the username holds a colon", self.findings.warnings[0])
 
     def test_twice(self) -> None:
         """A registry is given once, by whichever of its names; the first one counts."""

@@ -52,14 +52,18 @@ class Values(_Case):
             self.assert_refused("is required")
 
     def test_text(self) -> None:
-        """Text is not empty and of no other type."""
-        self.assertEqual(self.fields("k: a").read("k", text), "a")
+        """Text is not empty, and as it is written whatever else YAML would take it for."""
+        for written in ("a", "5", "yes", "1.10", "0o17", "0x10", "2024-06-11", "20240611", "1_000"):
+            self.assertEqual(self.fields(f"k: {written}").read("k", text), written)
+        for written in ("=", "<<", "1e3", "12:30:45", ".inf", "'a'", "!!str 5"):
+            expected = written.removeprefix("!!str ").strip("'")
+            self.assertEqual(self.fields(f"k: {written}").read("k", text), expected)
         self.assert_fine()
         for value, reason in {
             "''": "is empty",
-            "5": "must be text, not a whole number: put it into quotes",
-            "yes": "must be text, not true or false: put it into quotes",
             "[a]": "must be text, not a list",
+            "{a: b}": "must be text, not a mapping",
+            "!own x": "must be text, not a value with a tag of its own",
         }.items():
             self.assertIsNone(self.fields(f"k: {value}").read("k", text))
             self.assert_refused(reason)
@@ -177,7 +181,7 @@ class Keys(_Case):
 
     def test_where(self) -> None:
         """What is found out about a mapping appears in what is said later."""
-        fields = self.fields("k: 5")
+        fields = self.fields("k: [5]")
         fields.where += " (quay.io)"
         fields.read("k", text)
         self.assert_problem("f.yaml: entry 1 (quay.io), line 1: k: must be text")

@@ -19,6 +19,55 @@ class KeyFiles(HostTestCase):
         self.assert_fine()
 
 
+class PlainScalars(HostTestCase):
+    """User names and passwords that YAML takes for something else."""
+
+    def test_as_written(self) -> None:
+        """A number, a date or a truth value is the text that is written there."""
+        for written in (
+            "20240611",
+            "1001",
+            "yes",
+            "2024-06-11",
+            "1.10",
+            "0o17",
+            "007",
+            "1e5",
+            "0x1F",
+        ):
+            host = self.host(f"username: {written}", f"password: {written}")
+            self.assertEqual(host.credentials, Credentials(written, written))
+            self.assert_fine()
+
+    def test_nothing_is_no_password(self) -> None:
+        """A password of nothing is no password, and a list or an own tag is a problem."""
+        for written in ("null", "~", ""):
+            host = self.host("username: alice", f"password: {written}")
+            self.assertEqual(host.credentials, Credentials("alice", ""))
+            self.assert_fine(warnings=1)
+        for written in ("[x]", "{x: y}", "!own x"):
+            self.assertIsNone(self.host("username: alice", f"password: {written}").credentials)
+            self.assert_refused("password: must be text")
+
+
+class UserNames(HostTestCase):
+    """User names that other programs accept."""
+
+    def test_alone(self) -> None:
+        """A user name alone is sent with an empty password, and a warning is logged."""
+        host = self.host("username: alice")
+        self.assertEqual(host.credentials, Credentials("alice", ""))
+        self.assert_fine(warnings=1)
+        self.assertIn("username: has neither password nor", self.findings.warnings[0])
+
+    def test_colon(self) -> None:
+        """A colon in a user name is sent as it is, and a warning is logged."""
+        host = self.host("username: 'a:b'", f"password: {SECRET}")
+        self.assertEqual(host.credentials, Credentials("a:b", SECRET))
+        self.assert_fine(warnings=1)
+        self.assertIn("username: holds a colon", self.findings.warnings[0])
+
+
 class TokenServers(HostTestCase):
     """token_servers."""
 
@@ -34,7 +83,7 @@ class TokenServers(HostTestCase):
         for value, *parts in (
             ("auth.example.net", "must be a list"),
             ("{auth.example.net: 1}", "must be a list"),
-            ("[5]", "item 1 must be text"),
+            ("[~]", "item 1 must be text"),
             ("[a, {b: c}]", "item 2 must be text"),
             ("[a, [b]]", "item 2 must be text"),
             ("[a, 'https://b']", "item 2: must be host[:port]"),

@@ -8,7 +8,7 @@ from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint, s
 from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.config.listen import explain, parse_listen, same_place
+from oci_registry.config.listen import explain, parse_listen, same_place, split_places
 
 
 class Forms(SynchronousTestCase):
@@ -45,6 +45,24 @@ class Forms(SynchronousTestCase):
             "haproxy:tcp:8080",
         ):
             self.assertEqual(parse_listen(text), text)
+
+    def test_paths(self) -> None:
+        """The path of a socket may have blanks, colons and equals signs; Twisted gets it as it is."""
+        for text, path in {
+            "unix:/run/a:b.sock": "/run/a:b.sock",
+            "unix:/run/a:b:c.sock:mode=660": "/run/a:b:c.sock",
+            "unix:/run/a\\:b.sock": "/run/a:b.sock",
+            "unix:/run/my dir/x y.sock": "/run/my dir/x y.sock",
+            "unix:/run/x=y:z.sock": "/run/x=y:z.sock",
+            "unix:/run/x.sock:660": "/run/x.sock",
+            "unix:address=/run/x.sock:mode=660": "/run/x.sock",
+        }.items():
+            reactor = MemoryReactor()
+            serverFromString(reactor, parse_listen(text)).listen(None)
+            self.assertEqual(reactor.unixServers[-1][0], path)
+        # A misspelt argument is none of the path.
+        description = parse_listen("unix:/run/x.sock:mdoe=660")
+        self.assertRaises(TypeError, serverFromString, MemoryReactor(), description)
 
     def test_refused(self) -> None:
         """What is none of them is refused with a reason."""
@@ -109,6 +127,25 @@ class Forms(SynchronousTestCase):
             self.assertTrue(str(error))
 
 
+class Lists(SynchronousTestCase):
+    """split_places."""
+
+    def test_split(self) -> None:
+        """Blanks separate places, but are a part of the path behind unix: if no place follows."""
+        for text, places in {
+            "": [],
+            "  ": [],
+            " :1  [::]:2 3 ": [":1", "[::]:2", "3"],
+            "unix:/run/x.sock 0.0.0.0:80": ["unix:/run/x.sock", "0.0.0.0:80"],
+            "unix:/run/x.sock unix:/run/y.sock": ["unix:/run/x.sock", "unix:/run/y.sock"],
+            "unix:/run/my dir/x y.sock": ["unix:/run/my dir/x y.sock"],
+            "unix:/run/my  dir/a:b.sock 8080": ["unix:/run/my  dir/a:b.sock", "8080"],
+            "unix:/run/x.sock localhost:http": ["unix:/run/x.sock", "localhost:http"],
+            ":1 dir/x": [":1", "dir/x"],
+        }.items():
+            self.assertEqual(split_places(text), places, text)
+
+
 class Places(SynchronousTestCase):
     """same_place."""
 
@@ -127,6 +164,7 @@ class Places(SynchronousTestCase):
             ("tcp6:80:interface=\\:\\:1", "tcp:80:interface=\\:\\:1"),
             ("tcp6:80:interface=\\:\\:", "tcp6:80:interface=\\:\\:1"),
             ("unix:/run/x.sock", "unix:address=/run/x.sock:mode=660"),
+            (parse_listen("unix:/run/x=y:z"), parse_listen("unix:/run/x=y:z:mode=660")),
             ("systemd:domain=INET:index=0", "systemd:domain=INET:index=0"),
         ):
             self.assertTrue(self.both(one, other), (one, other))

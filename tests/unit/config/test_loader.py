@@ -63,7 +63,7 @@ class Layers(LoaderTestCase):
                     "LOG_FORMAT": "json",
                     "SHUTDOWN_GRACE": "1m",
                     "FILESYSTEM_ROOT": root,
-                    "RUST_LOG": "nonsense",
+                    "RUST_BACKTRACE": "nonsense",
                 },
                 storage=("filesystem", {"root": None}),
             ),
@@ -226,13 +226,20 @@ class Choices(LoaderTestCase):
     def test_unknown(self) -> None:
         """A value that is not known is told with the nearest that is."""
         self.assertEqual(
-            self.one_problem({"log-level": "warning"}),
-            "--log-level: 'warning' is not known; did you mean warn?",
+            self.one_problem({"log-level": "warnin"}),
+            "--log-level: 'warnin' is not known; did you mean warn?",
         )
         self.assertEqual(
             self.one_problem(None, {"UPSTREAMS": "all"}),
             "UPSTREAMS: 'all' is not known; known are any, configured",
         )
+
+    def test_levels_of_others(self) -> None:
+        """The levels of other programs are understood, and their variable is warned of."""
+        for text, level in (("warning", "warn"), ("TRACE", "debug"), ("off", "off")):
+            self.assertEqual(self.load(environ={"LOG_LEVEL": text}).log_level, level)
+        (warning,) = self.load(environ={"RUST_LOG": "debug"}).warnings
+        self.assertIn("RUST_LOG: is ignored: set LOG_LEVEL", warning)
 
     def test_booleans(self) -> None:
         """Every usual spelling of a switch is understood."""
@@ -259,6 +266,8 @@ class Listening(LoaderTestCase):
         old, new = {"PORT": "1"}, {"PORT": "1", "LISTEN": ":2 :3"}
         self.assertEqual(self.load(environ=old).listen, ("tcp:1:interface=0.0.0.0",))
         self.assertEqual(self.load(environ=new).listen, ("tcp:2", "tcp:3"))
+        path = {"LISTEN": "unix:/run/my dir/a:b.sock"}
+        self.assertEqual(self.load(environ=path).listen, ("unix:/run/my dir/a\\:b.sock",))
         self.assertEqual(self.load({"port": "4"}, new).listen, ("tcp:4:interface=0.0.0.0",))
         self.assertEqual(self.load({"listen": [":5", ":6"]}, new).listen, ("tcp:5", "tcp:6"))
         self.assertEqual(self.load({"listen": [], "port": None}, new).listen, ("tcp:2", "tcp:3"))

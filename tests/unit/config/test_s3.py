@@ -14,15 +14,18 @@ from oci_registry.config import s3
 from oci_registry.config.findings import Findings
 from oci_registry.config.options import OptionReader
 from oci_registry.config.s3 import default_spool, load_s3
-from oci_registry.config.settings import S3Settings
+from oci_registry.config.settings import ProxySettings, S3Settings
 
-from .support import ConfigTestCase, pem
+from .support import SECRET, ConfigTestCase, pem
 
 FLAGS = (
-    *("access-key", "addressing", "bucket", "ca-file", "host", "prefix", "redirect"),
+    *("access-key", "addressing", "bucket", "ca-file", "host", "prefix", "proxy", "redirect"),
     *("redirect-host", "redirect-ranges", "region", "s3-connections", "secret-key"),
     *("secret-key-file", "spool"),
 )
+
+
+PROXY = ProxySettings("p", 3128)
 
 
 class S3TestCase(ConfigTestCase):
@@ -31,7 +34,7 @@ class S3TestCase(ConfigTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.spool = str(self.directory / "spool")
-        self.default = S3Settings("cache", spool=self.spool)
+        self.default = S3Settings("cache", spool=self.spool, proxy="environment")
 
     def load(
         self, flags: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None
@@ -77,6 +80,9 @@ class Layers(S3TestCase):
             ("addressing", "S3_ADDRESSING", "Auto", secure, evolve(base, addressing="auto")),
             ("spool", "S3_SPOOL", spool, secure, evolve(base, spool=spool)),
             ("s3-connections", "S3_CONNECTIONS", "4", secure, evolve(base, connections=4)),
+            ("proxy", "S3_PROXY", "http://p:3128", secure, evolve(base, proxy=PROXY)),
+            ("proxy", "S3_PROXY", "Environment", secure, evolve(base, proxy="environment")),
+            ("proxy", "S3_PROXY", "none", {}, evolve(self.default, proxy="none")),
             ("redirect", "S3_REDIRECT", "yes", secure, redirecting),
             (
                 "redirect-ranges",
@@ -102,6 +108,16 @@ class Layers(S3TestCase):
             for blank in ("", "  "):
                 unset = self.load({**others, "bucket": "cache"}, {variable: blank})
                 self.assertEqual(unset, self.load(others), variable)
+
+    def test_without_boto3(self) -> None:
+        """Without the SDK a bucket is a problem that says what to install, beside all others."""
+        self.patch(s3, "find_spec", lambda name: None)
+        self.load({"region": "a b"})
+        first, second = self.findings.problems
+        self.assertEqual(
+            "s3: needs boto3, which is not installed: pip install 'oci-registry[s3]'", first
+        )
+        self.assertIn("s3 --region", second)
 
     def test_empty_flags(self) -> None:
         """An empty flag is a problem and told once, except that no host means AWS."""
@@ -132,6 +148,7 @@ class Layers(S3TestCase):
             "S3_REDIRECT_RANGES": "x",
             "S3_REDIRECT_HOST": "x/y",
             "S3_CONNECTIONS": "x",
+            "S3_PROXY": "p:3128",
         }
         self.load({"bucket": None, "spool": None, "access-key": "alice"}, wrong)
         sources = [problem.partition(":")[0] for problem in self.findings.problems]
@@ -143,6 +160,38 @@ class Layers(S3TestCase):
         """Any flags give settings, or problems without an empty one among them."""
         self.load(flags)
         self.assertTrue(all(self.findings.problems))
+
+
+class Proxies(S3TestCase):
+    """How the server is reached."""
+
+    def test_default(self) -> None:
+        """A server that is named is reached directly whatever the environment says, AWS is not."""
+        environ = {"HTTPS_PROXY": "http://p:3128", "http_proxy": "http://p:3128"}
+        self.assertEqual(self.load({"host": "https://minio"}, environ).proxy, "none")
+        self.assertEqual(self.load({}, environ).proxy, "environment")
+
+    def test_credentials(self) -> None:
+        """Credentials for the proxy stay out of messages; a flag and plain http are warned of."""
+        url = f"http://alice:{SECRET}@p:3128"
+        for flags, environ, warnings in (
+            ({"proxy": url}, {}, 2),
+            ({}, {"S3_PROXY": url}, 1),
+            ({}, {"S3_PROXY": url.replace("http:", "https:")}, 0),
+        ):
+            settings = self.load(flags, environ)
+            self.assertEqual(settings.proxy.credentials.password, SECRET)  # type: ignore[union-attr]
+            self.assert_fine(warnings)
+            self.assertNotIn(SECRET, settings.description)
+            self.assertIn(
+                "bucket cache (AWS, us-east-1), through the proxy p:3128", settings.description
+            )
+
+    def test_refused(self) -> None:
+        """What is none of these is a problem, without any of it."""
+        problem = self.problem(proxy=f"socks5://x:{SECRET}@p")
+        self.assertIn("s3 --proxy: SOCKS proxies are not supported", problem)
+        self.assertIn("or none, or environment", problem)
 
 
 class Server(S3TestCase):

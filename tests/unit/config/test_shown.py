@@ -77,6 +77,9 @@ class Showing(ConfigTestCase):
         full = S3Settings(*(f.name for f in fields(S3Settings) if not f.kw_only), spool="/spool")
         shown = self.shown(evolve(PLAIN, storage=full))["s3"]
         self.assertEqual(len(fields(S3Settings)), len(shown))
+        proxied = evolve(storage, proxy=ProxySettings("p", 3128, credentials=ALICE))
+        shown = self.shown(evolve(PLAIN, storage=proxied))["s3"]
+        self.assertEqual("http://***:***@p:3128", shown["proxy"])
 
     def test_bucket_without_keys(self) -> None:
         """What has not been given has no line, so that a mask means a secret."""

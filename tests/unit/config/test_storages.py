@@ -26,7 +26,10 @@ class Table(LoaderTestCase):
         environ = {"FILESYSTEM_ROOT": str(self.directory), "S3_BUCKET": "cache"}
         environ["S3_SPOOL"] = str(self.directory / "spool")
         settings = self.load(None, environ, ("s3", {}))
-        self.assertEqual(settings.storage, S3Settings("cache", spool=str(self.directory / "spool")))
+        self.assertEqual(
+            settings.storage,
+            S3Settings("cache", spool=str(self.directory / "spool"), proxy="environment"),
+        )
         settings = self.load(None, {**environ, "S3_BUCKET": "/"}, ("filesystem", {}))
         self.assertEqual(settings.storage, FilesystemSettings(str(self.directory)))
 

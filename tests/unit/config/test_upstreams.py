@@ -156,6 +156,16 @@ class Entries(_Case):
         (upstream,) = load_upstreams(path, Findings())
         self.assertEqual(upstream.blob_invalidation_time, seconds)
 
+    def test_user_agent(self) -> None:
+        """A user agent may look like a number, and an empty one counts as not given."""
+        for written, expected in {"1.10": "1.10", "5": "5", "''": None, '""': None}.items():
+            path = self.write(
+                "u.yaml", f"- namespace: a.example\n  host: a.example\n  user_agent: {written}\n"
+            )
+            (upstream,) = load_upstreams(path, self.findings)
+            self.assertEqual(upstream.user_agent, expected)
+            self.assert_fine()
+
 
 class Problems(_Case):
     """Everything that can be wrong with an entry."""
@@ -166,17 +176,13 @@ class Problems(_Case):
             ("tls: 'true'", "tls: must be true or false, not text"),
             ("tls: 1", "tls: must be true or false, not a whole number"),
             ("accept_invalid_certs: maybe", "accept_invalid_certs: must be true or false"),
-            ("user_agent: 5", "user_agent: must be text, not a whole number: put it into quotes"),
             ("user_agent: [a]", "user_agent: must be text, not a list"),
             ('user_agent: "a\\r\\nX-Evil: b"', "user_agent: must be printable ASCII"),
-            ("user_agent: ''", "user_agent: is empty"),
             ("manifest_invalidation_time: 14", "manifest_invalidation_time:", "needs a unit"),
             ("blob_invalidation_time: soon", "blob_invalidation_time: bad duration 'soon'"),
             ("blob_invalidation_time: 1.5", "must be a duration such as 14d, not a number"),
             ("blob_invalidation_time: true", "must be a duration"),
             ("ca_file: missing.pem", "ca_file:", "missing.pem cannot be read: No such file"),
-            ("username: alice", "username: requires password"),
-            ("username: 'a:b'\n  password: x", "the username holds a colon"),
             ("connect_timeout: 0s", "connect_timeout: must be longer than 0s"),
             ("response_timeout: 0", "response_timeout: must be longer than 0s"),
             ("body_timeout: 0m", "body_timeout: must be longer than 0s"),
@@ -206,8 +212,7 @@ class Problems(_Case):
         for lines, *parts in (
             ([f"password: {SECRET}"], "password: requires username"),
             (["password_file: secret"], "password_file: requires username"),
-            (["username: 12345", f"password: {SECRET}"], "username: must be text"),
-            (["username: a", "password: 12345"], "password: must be text", "put it into quotes"),
+            ([f"username: [{SECRET}]", "password: x"], "username: must be text"),
             (["username: a", f"password: [{SECRET}]"], "password: must be text, not a list"),
             (["username: a", f"password: !{SECRET} x"], "password: must be text"),
             (["username: a", f'password: "{SECRET}\\x01"'], "control characters"),
@@ -227,7 +232,6 @@ class Problems(_Case):
             for part in parts:
                 self.assertIn(part, problems)
             self.assert_discreet()
-            self.assertNotIn("12345", problems)
 
     def test_required(self) -> None:
         """Namespace and host are required, and null is not enough."""
@@ -247,7 +251,7 @@ class Problems(_Case):
         for namespace, host, part in (
             ("a/b", "a", "namespace: "),
             ("''", "a", "namespace: is empty"),
-            ("5", "a", "namespace: must be text"),
+            ("[a]", "a", "namespace: must be text"),
             (
                 "a",
                 "https://quay.io/",

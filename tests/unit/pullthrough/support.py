@@ -26,6 +26,7 @@ from oci_registry.repeats import RepeatLog
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.drivers.memory import MemoryDriver
 from oci_registry.storage.manifests import ManifestStore
+from oci_registry.storage.original import OriginalManifests
 from oci_registry.storage.referrers import ReferrersStore
 from oci_registry.storage.tags import TagStore
 from oci_registry.storage.usage import Usage
@@ -91,7 +92,12 @@ class CacheTestCase(SynchronousTestCase):
         )
         self.writer = RecordWriter(self.clock, self.health)
         known = KnownManifests(
-            self.manifest_store, self.tag_store, self.writer, self.clock, self.health
+            self.manifest_store,
+            self.tag_store,
+            self.writer,
+            self.clock,
+            self.health,
+            OriginalManifests(self.driver, ManifestReader(run_at_once), self.clock),
         )
         self.manifests = ManifestCache(known, self.sizes, self.clock, self.metrics, self.repeats)
         self.referrers = ReferrersLists(

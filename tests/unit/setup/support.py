@@ -28,12 +28,14 @@ class GeneratorTestCase(SynchronousTestCase):
         *names: str,
         url: str = HTTP,
         existing: str | bytes | None = None,
+        fallback: bool = True,
+        others: bool = True,
     ) -> Configuration:
         """The configuration for registries of these names (docker.io), with a file at ``path``."""
         data = existing.encode() if isinstance(existing, str) else existing
         registries, _ = choose_registries(names or ["docker.io"], ())
         files = {} if data is None else {self.path: data}
-        return self.generator(Wanted(Mirror(url), registries, files.get))
+        return self.generator(Wanted(Mirror(url), registries, files.get, fallback, others))
 
     def refuse(self, existing: str | bytes) -> str:
         """Why an existing file cannot be used; the reason has nothing that only the file has."""

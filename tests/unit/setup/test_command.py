@@ -9,7 +9,11 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry import __main__
+from oci_registry.setup import command
+from oci_registry.setup.checking import CheckFailed, Image
+from oci_registry.setup.clients import CLIENTS
 from oci_registry.setup.command import run
+from oci_registry.setup.nouns import Mirror
 
 MIRROR = ("--mirror", "http://mirror.example:8080")
 SECRET = "Tr0ub4dor"
@@ -80,9 +84,86 @@ class Printing(CommandTestCase):
 
     def test_every_client(self) -> None:
         """Every client has an output that names the mirror."""
-        for client in ("containerd", "crio", "docker", "k3s", "podman", "rke2"):
+        for client in CLIENTS:
             out, _ = self.run_command(client, *MIRROR)
             self.assertIn("mirror.example:8080", out, client)
+
+
+class Schemes(CommandTestCase):
+    """http and https."""
+
+    def test_assumed(self) -> None:
+        """A host alone means https, which is told with what to write for http."""
+        out, notes = self.run_command("k3s", "--mirror", "mirror.example:8080")
+        self.assertIn("https://mirror.example:8080", out)
+        self.assertIn(
+            "--mirror: mirror.example:8080 has no scheme, so https is assumed; write "
+            "http://mirror.example:8080 if the mirror has no TLS",
+            notes,
+        )
+        for url in MIRROR[1], "https://mirror.example":
+            _, notes = self.run_command("k3s", "--mirror", url)
+            self.assertNotIn("assumed", "".join(notes))
+
+
+class Choices(CommandTestCase):
+    """--no-fallback and --no-default."""
+
+    def test_no_fallback(self) -> None:
+        """It reaches the client."""
+        out, _ = self.run_command("talos", *MIRROR, "--no-fallback")
+        self.assertIn("skipFallback: true", out)
+
+    def test_no_default(self) -> None:
+        """So does that other registries are not meant."""
+        out, _ = self.run_command("containerd", *MIRROR, "--no-default")
+        self.assertNotIn("_default", out)
+
+
+class Checking(CommandTestCase):
+    """--check."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.asked: list[tuple[str, str | None]] = []
+        self.found: list[str] | CheckFailed = ["it is there"]
+
+        def check(mirror: Mirror, image: Image | None) -> list[str]:
+            self.asked.append((mirror.url, None if image is None else str(image)))
+            if isinstance(self.found, CheckFailed):
+                raise self.found
+            return self.found
+
+        self.patch(command, "check", check)
+
+    def test_alone(self) -> None:
+        """Without a client the mirror is asked and nothing else done."""
+        self.assertEqual(self.run_command("--check", *MIRROR), ("", ["it is there"]))
+        self.run_command("--check", *MIRROR, "--image", "quay.io/a/b")
+        self.assertEqual(self.asked, [(MIRROR[1], None), (MIRROR[1], "quay.io/a/b:latest")])
+
+    def test_with_a_client(self) -> None:
+        """With one, files are made if all is well."""
+        out, notes = self.run_command("podman", "--check", *MIRROR)
+        self.assertIn("# /etc/containers", out)
+        self.assertEqual(notes[0], "it is there")
+
+    def test_failed(self) -> None:
+        """If anything is wrong, nothing is written."""
+        self.found = CheckFailed("nobody is there")
+        problems = self.problems("podman", "--check", *MIRROR, "--write", str(self.root))
+        self.assertEqual(problems, ["--check: nobody is there"])
+        self.assertFalse(self.root.exists())
+
+    def test_image(self) -> None:
+        """An image must be one, and is for a check alone."""
+        self.assertEqual(
+            self.problems("podman", *MIRROR, "--image", "a"),
+            ["--image: is for --check, which is not given"],
+        )
+        (problem,) = self.problems("--check", *MIRROR, "--image", "A B")
+        self.assertTrue(problem.startswith("--image: "))
+        self.assertEqual(self.asked, [])
 
 
 class Registries(CommandTestCase):
@@ -151,8 +232,7 @@ class Refusing(CommandTestCase):
         )
         self.assertEqual(
             problems[1],
-            "the client: 'nerdctl' is not known; "
-            "known are containerd, crio, docker, k3s, podman, rke2",
+            f"the client: 'nerdctl' is not known; known are {', '.join(CLIENTS)}",
         )
 
     def test_missing(self) -> None:
@@ -160,7 +240,7 @@ class Refusing(CommandTestCase):
         self.assertEqual(
             self.problems(),
             [
-                "the client: is missing; known are containerd, crio, docker, k3s, podman, rke2",
+                f"the client: is missing; known are {', '.join(CLIENTS)}",
                 "--mirror: is required",
             ],
         )
@@ -218,6 +298,13 @@ class Writing(CommandTestCase):
         out, _ = self.write("docker")
         self.assertEqual(out, f"{path}: unchanged\n")
         self.assertEqual(len(list(path.parent.iterdir())), 2)
+
+    def test_snippets(self) -> None:
+        """What no file can be made of is printed all the same."""
+        out, notes = self.write("kaniko")
+        self.assertTrue(out.startswith("# arguments of the kaniko executor\n--registry-mirror="))
+        self.assertIn("this client has no file that can be written: use what is printed", notes)
+        self.assertFalse(self.root.exists())
 
     def test_broken(self) -> None:
         """What is broken is told with its place, and left as it is."""

@@ -6,7 +6,7 @@ import tomllib
 
 from oci_registry.setup.containerd import CONFIG_TOML, FOLDER, configure
 
-from .support import HTTPS, GeneratorTestCase
+from .support import HTTP, HTTPS, GeneratorTestCase
 
 
 class Containerd(GeneratorTestCase):
@@ -54,3 +54,17 @@ class Containerd(GeneratorTestCase):
         self.assertEqual(two["version"], 3)
         registry = two["plugins"]["io.containerd.cri.v1.images"]["registry"]
         self.assertEqual(registry, {"config_path": FOLDER})
+
+    def test_no_fallback(self) -> None:
+        """Without a fallback the mirror is the server too, of all registries."""
+        made = self.configure("docker.io", fallback=False)
+        for name in ("docker.io", "_default"):
+            document = tomllib.loads(made.files[f"/etc/containerd/certs.d/{name}/hosts.toml"])
+            self.assertEqual(document["server"], HTTP)
+            self.assertEqual(document["host"], {HTTP: {"capabilities": ["pull", "resolve"]}})
+            self.assertEqual(document["capabilities"], ["pull", "resolve"])
+
+    def test_no_default(self) -> None:
+        """Registries that are not named can be left alone."""
+        made = self.configure("docker.io", others=False)
+        self.assertEqual(list(made.files), ["/etc/containerd/certs.d/docker.io/hosts.toml"])

@@ -82,3 +82,24 @@ class Crio(GeneratorTestCase):
         other = podman(Wanted(Mirror(HTTP), registries, lambda _: None))
         self.assertEqual(made.files, other.files)
         self.assertEqual(made.notes, (*other.notes, "restart CRI-O after a change"))
+
+
+class Alone(GeneratorTestCase):
+    """No fallback."""
+
+    generator = staticmethod(podman)
+    path = PATH
+
+    def test_instead(self) -> None:
+        """The mirror stands in for the registry, and there is nothing to fall back to."""
+        document = tomllib.loads(self.configure("quay.io", fallback=False).files[PATH])
+        self.assertEqual(
+            document["registry"],
+            [
+                {
+                    "prefix": "quay.io",
+                    "location": "mirror.example:8080/quay.io",
+                    "insecure": True,
+                }
+            ],
+        )

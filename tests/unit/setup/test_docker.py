@@ -37,6 +37,12 @@ class Docker(GeneratorTestCase):
         document: dict[str, object] = json.loads(made.files[PATH])
         return document
 
+    def test_no_fallback(self) -> None:
+        """Docker always falls back, which is told."""
+        made = self.configure(fallback=False)
+        self.assertEqual(made.files, self.configure().files)
+        self.assertIn("Docker cannot be kept from falling back to Docker Hub", made.notes)
+
     def test_new(self) -> None:
         """Without a daemon.json, or with an empty one, there are our keys alone."""
         for existing in (None, "", " \n", "{}", "\ufeff", "\ufeff{}"):

@@ -60,6 +60,19 @@ class Documents(SynchronousTestCase):
             json.loads(made.files[docker.PATH]), map(json.loads, blocks(HOW_TO / "docker.md"))
         )
 
+    def test_ci(self) -> None:
+        """So are those for builds, and the patch for Talos."""
+        page = (HOW_TO / "ci.md").read_text()
+        for generator in (CLIENTS["buildkit"], CLIENTS["kaniko"]):
+            made = configure(generator, "docker.io", "quay.io")
+            for text in (*made.files.values(), *made.snippets.values()):
+                self.assertIn(f"\n{text}```\n", page)
+        for name in ("dind", "gitlab"):
+            (text,) = configure(CLIENTS[name], "docker.io").snippets.values()
+            self.assertIn(f"\n{text}```\n", page)
+        (text,) = configure(CLIENTS["talos"], "docker.io", "quay.io").snippets.values()
+        self.assertIn(f"```yaml\n{text}```\n", (HOW_TO / "talos.md").read_text())
+
     def test_readme(self) -> None:
         """The snippets of the README are parts of what the command makes."""
         made = "\n".join(

@@ -104,7 +104,7 @@ class Explained(SynchronousTestCase):
             (tls("certificate verify failed"), "TLS: certificate verify failed"),
             (SSL.Error(), "TLS: the handshake failed"),
             (SSL.Error([]), "TLS: the handshake failed"),
-            (CertificateRefused("its certificate has expired"), "TLS: its certificate has expired"),
+            (CertificateRefused("the certificate has expired"), "TLS: the certificate has expired"),
             (BadAddress("no host"), "an invalid address"),
             (SchemeNotSupported("ftp"), "an invalid address"),
         ):

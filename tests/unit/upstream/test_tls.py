@@ -40,7 +40,7 @@ class Trusted(PolicyTestCase):
             certified = Certified(address)
             policy = tls_policy(self.settings(ca_file=self.file(certified.certificate)))
             Handshake(policy, certified.server(), address).run()
-            self.assertIn("another host", self.reason(policy, certified, "192.0.2.2"))
+            self.assertIn("hostname mismatch", self.reason(policy, certified, "192.0.2.2"))
 
     def test_reasons(self) -> None:
         """What is wrong with a certificate is said in words."""
@@ -52,11 +52,11 @@ class Trusted(PolicyTestCase):
             (early, early, "not valid yet"),
             (Certified(HOST, days=-1, issuer=other), other, "has expired"),
             (Certified(HOST, issuer=past), past, "has expired"),
-            (other, other, "for another host"),
-            (good, None, "is self-signed (set ca_file)"),
-            (good, other, "is self-signed (set ca_file)"),
-            (Certified(HOST, issuer=other), None, "an unknown certificate authority"),
-            (Certified(HOST, issuer=other), good, "an unknown certificate authority"),
+            (other, other, "hostname mismatch"),
+            (good, None, "self-signed certificate (set ca_file)"),
+            (good, other, "self-signed certificate (set ca_file)"),
+            (Certified(HOST, issuer=other), None, "unknown certificate authority"),
+            (Certified(HOST, issuer=other), good, "unknown certificate authority"),
         ):
             ca_file = None if believed is None else self.file(believed.certificate)
             policy = tls_policy(self.settings(ca_file=ca_file))

@@ -15,7 +15,7 @@ from tests.unit.upstream.handshakes import HOST, Handshake, PolicyTestCase
 
 STORE = "store.example.net"
 """Where a registry of one's own may redirect to."""
-UNKNOWN = "an unknown certificate authority"
+UNKNOWN = "unknown certificate authority"
 
 
 class TwoStores(PolicyTestCase):
@@ -67,7 +67,7 @@ class TwoStores(PolicyTestCase):
         policy = self.policy()
         for authority in (self.own, self.public):
             for options, words in (
-                ({"names": (HOST,)}, "for another host"),
+                ({"names": (HOST,)}, "hostname mismatch"),
                 ({"days": -1}, "has expired"),
                 ({"days": 99}, "not valid yet"),
                 ({"usage": ExtendedKeyUsageOID.CLIENT_AUTH}, "is not valid"),

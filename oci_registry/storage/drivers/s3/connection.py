@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
+from urllib.parse import quote
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.utils import get_environ_proxies
 from urllib3.exceptions import HTTPError
 
-from oci_registry.config.settings import S3Settings
+from oci_registry.config.settings import FROM_ENVIRONMENT, ProxySettings, S3Settings
+from oci_registry.spec.urls import BadAddress, Url
 from oci_registry.storage.drivers.s3.failures import (
     UNSUPPORTED,
     AlreadyThere,
@@ -53,9 +56,36 @@ def _client(
             # boto3 builds its own anew for each request, at a tenth of the cost of the request.
             user_agent="oci-registry",
             retries={"mode": "standard", "total_max_attempts": attempts},
+            proxies=_proxies(settings.proxy),
             **timeouts,
         ),
     )
+
+
+def _proxies(proxy: ProxySettings | str) -> dict[str, str] | None:
+    """Return the proxies by scheme; None lets boto3 read the environment."""
+    if proxy == FROM_ENVIRONMENT:
+        return None
+    if not isinstance(proxy, ProxySettings):
+        return {}
+    user = ""
+    if proxy.credentials is not None:
+        parts = (proxy.credentials.username, proxy.credentials.password)
+        user = ":".join(quote(part, safe="") for part in parts) + "@"
+    url = f"{'https' if proxy.tls else 'http'}://{user}{proxy.authority}"
+    return {"http": url, "https": url}
+
+
+def _environment_proxy(server: str) -> str:
+    """Return how messages name the proxy that the environment has for a server, empty if it has none."""
+    proxy = get_environ_proxies(server).get(server.partition("://")[0])
+    if not proxy:
+        return ""
+    try:
+        name = Url.parse(proxy if "://" in proxy else f"http://{proxy}").authority
+    except BadAddress:
+        name = "of the environment"
+    return f", through the proxy {name}"
 
 
 class Connection:
@@ -70,6 +100,8 @@ class Connection:
         self.prefix = f"{settings.prefix}/" if settings.prefix else ""
         self.reading = _client(settings, settings.endpoint, session, _READING)
         """The client for reads, with short timeouts."""
+        if settings.proxy == FROM_ENVIRONMENT:
+            self.place += _environment_proxy(self.reading.meta.endpoint_url)
         self.writing = _client(
             settings, settings.endpoint, session, _WRITING, limits.uploads.attempts
         )

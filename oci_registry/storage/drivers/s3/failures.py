@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -37,6 +38,8 @@ UNSUPPORTED = frozenset(
 """Codes with which servers refuse what they do not support."""
 _ABSENT = frozenset({"NoSuchKey", "NoSuchUpload", "NotFound", "404"})
 _OVERLOADED = frozenset({429, 500, 502, 503, 504})
+# The status of a proxy, RFC 9110 section 15.5.8.
+_PROXY_CREDENTIALS = 407
 _UNREACHED = (
     ConnectionClosedError,
     ConnectTimeoutError,
@@ -114,6 +117,8 @@ def _refusal(error: ClientError) -> str:
     code, status = code_of(error), status_of(error)
     if code in _SENTENCES:
         return f"{_SENTENCES[code]} ({code})"
+    if status == _PROXY_CREDENTIALS:
+        return _no_tunnel(status)
     if status in (401, 403):
         # A HEAD is refused without a code.
         return f"access is denied ({status})"
@@ -148,10 +153,19 @@ def explain(error: BaseException, place: str) -> StoreError:
     return kind(f"{place}: {reason}")
 
 
+def _no_tunnel(status: int) -> str:
+    if status == _PROXY_CREDENTIALS:
+        return f"the proxy requires credentials, or rejects them ({status})"
+    return f"the proxy refuses to connect ({status})"
+
+
 def _no_answer(error: BaseException) -> str:
+    if isinstance(error, ProxyConnectionError):
+        refusal = re.search(r"Tunnel connection failed: (\d{3})", str(error.kwargs.get("error")))
+        return _no_tunnel(int(refusal[1])) if refusal else "the proxy cannot be reached"
     if isinstance(error, ConnectTimeoutError | ReadTimeoutError | TimeoutError | SocketTimeout):
         return "the server does not answer in time"
-    if isinstance(error, EndpointConnectionError | ProxyConnectionError):
+    if isinstance(error, EndpointConnectionError):
         return "the server cannot be reached"
     return "the server closed the connection"
 

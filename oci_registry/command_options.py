@@ -1,0 +1,203 @@
+"""The options that all commands have, and those of the storages."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from twisted.python.usage import Options, UsageError
+
+from oci_registry import __version__
+from oci_registry.config.process_title import SECRETS
+from oci_registry.usage import Group, option_groups, wrap
+from oci_registry.usage import width as usage_width
+
+# The message of getopt, from which usage.Options makes its error.
+_UNRECOGNIZED = re.compile(r"option --([a-z-]+) not recognized")
+
+NAME = "oci-registry"
+
+OTHERS = Group("Other options", [("help", ""), ("version", "")])
+
+
+class CommandOptions(Options):
+    """Shows options in groups, the version of this daemon and not Twisted's, and no secret."""
+
+    groups: ClassVar[Sequence[Group]]
+
+    def opt_version(self) -> None:
+        """Show the version and exit"""
+        print(f"{NAME} {__version__}")  # noqa: T201
+        raise SystemExit(0)
+
+    opt_V = opt_version
+
+    def opt_help(self) -> None:
+        """Show this help and exit"""
+        print(str(self), end="")  # noqa: T201
+        raise SystemExit(0)
+
+    opt_h = opt_help
+
+    def __repr__(self) -> str:
+        # The inherited one shows every value, credentials among them.
+        return f"<{type(self).__name__}>"
+
+    def forget(self) -> None:
+        """Drop the secrets, which are in the settings once everything is parsed."""
+        for name in SECRETS:
+            if name in self:
+                self[name] = None
+
+
+class _StorageOptions(CommandOptions):
+    """What follows the name of a storage on the command line."""
+
+    name: ClassVar[str]
+    longdesc: ClassVar[str]
+
+    def getSynopsis(self) -> str:
+        """Return the first line of the help."""
+        return (
+            f"Usage: {program(self.parent.parent)} [options] {self.name} [options of {self.name}]\n"
+        )
+
+    def getUsage(self, width: int | None = None) -> str:
+        """Return the rest of the help."""
+        columns = width or usage_width()
+        text = wrap(self.longdesc, columns)
+        return f"{text}\n{option_groups(self, (*self.groups, OTHERS), columns)}"
+
+    parent: Any
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse what follows the storage; say so if it belongs before it."""
+        try:
+            super().parseOptions(options)
+        except UsageError as error:
+            unknown = _UNRECOGNIZED.fullmatch(str(error))
+            if unknown is None or not _has_option(self.parent, unknown.group(1)):
+                raise
+            raise UsageError(
+                f"the option --{unknown.group(1)} must stand before '{self.name}', not behind it"
+            ) from None
+
+    def parseArgs(self, *arguments: str) -> None:
+        """Refuse every argument, without repeating any: it may be a torn piece of a secret."""
+        if arguments:
+            raise UsageError(
+                f"{self.name} takes options only, and {len(arguments)} more came behind them"
+            )
+
+
+class FilesystemOptions(_StorageOptions):
+    """Keep everything in a directory."""
+
+    name = "filesystem"
+    longdesc = "Store images in a directory, which is created if it does not exist."
+    groups = (Group("Options", [("root", "DIRECTORY")]),)
+    optParameters: ClassVar[list[list[object]]] = [
+        ["root", "r", None, "the directory (FILESYSTEM_ROOT; required)"],
+    ]
+
+
+class S3Options(_StorageOptions):
+    """Keep everything in a bucket."""
+
+    name = "s3"
+    longdesc = (
+        "Store images in a bucket of AWS or of any other S3 server. Without keys, credentials are "
+        "looked up as AWS programs do: environment, profiles, the role of the machine."
+    )
+    groups = (
+        Group(
+            "Bucket",
+            [
+                ("bucket", "NAME"),
+                ("host", "URL"),
+                ("region", "NAME"),
+                ("prefix", "PATH"),
+                ("addressing", "STYLE"),
+                ("ca-file", "FILE"),
+            ],
+        ),
+        Group(
+            "Credentials",
+            [("access-key", "KEY"), ("secret-key-file", "FILE"), ("secret-key", "KEY")],
+        ),
+        Group("Redirects", [("redirect", ""), ("redirect-ranges", ""), ("redirect-host", "URL")]),
+        Group(
+            "Resources",
+            [("spool", "DIRECTORY"), ("s3-connections", "N"), ("proxy", "URL")],
+        ),
+    )
+    optFlags: ClassVar[list[list[object]]] = [
+        ["redirect", None, "redirect clients to the bucket for blobs (S3_REDIRECT; default off)"],
+        [
+            "redirect-ranges",
+            None,
+            "with --redirect: redirect range requests too (S3_REDIRECT_RANGES; default off)",
+        ],
+    ]
+    optParameters: ClassVar[list[list[object]]] = [
+        ["bucket", None, None, "the bucket, which must exist (S3_BUCKET; required)"],
+        ["host", None, None, "URL of the server (S3_HOST; default AWS)"],
+        ["access-key", None, None, "the access key (S3_ACCESS_KEY)"],
+        [
+            "secret-key",
+            None,
+            None,
+            "the secret key; visible in the process list (S3_SECRET_KEY)",
+        ],
+        ["secret-key-file", None, None, "file that holds the secret key (S3_SECRET_KEY_FILE)"],
+        ["region", None, None, "the region (S3_REGION; default us-east-1)"],
+        ["prefix", None, None, "directory in the bucket for all keys (S3_PREFIX; default none)"],
+        [
+            "addressing",
+            None,
+            None,
+            "where URLs name the bucket: path, virtual, auto (S3_ADDRESSING; path, for AWS auto)",
+        ],
+        ["ca-file", None, None, "PEM file of CAs to trust for the server (S3_CA_FILE)"],
+        [
+            "spool",
+            None,
+            None,
+            "directory for blobs in transit (S3_SPOOL; default /var/tmp/oci-registry-spool)",
+        ],
+        [
+            "redirect-host",
+            None,
+            None,
+            "with --redirect: URL of the server for clients (S3_REDIRECT_HOST; default --host)",
+        ],
+        [
+            "s3-connections",
+            None,
+            None,
+            "maximum number of connections to the server (S3_CONNECTIONS; default 32)",
+        ],
+        [
+            "proxy",
+            None,
+            None,
+            "proxy to the server: a URL, none, environment (S3_PROXY; none, on AWS environment)",
+        ],
+    ]
+
+
+def program(parent: Options | None, *options: str) -> str:
+    """Return the command that was called, up to the options of the daemon."""
+    if parent is None:
+        return NAME
+    called = os.path.basename(sys.argv[0])
+    if called != "twistd":
+        return NAME
+    return " ".join((called, *(options or ["[options of twistd]"]), NAME))
+
+
+def _has_option(options: Options | None, name: str) -> bool:
+    return options is not None and {name, f"{name}="} & set(options.longOpt) != set()

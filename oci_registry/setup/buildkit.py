@@ -1,0 +1,102 @@
+"""BuildKit: tables in ``buildkitd.toml``, added to what is there.
+
+BuildKit says in every request which registry it means, so the mirror's host is all it needs.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+
+from attrs import frozen
+
+from oci_registry.setup.merging import texts
+from oci_registry.setup.nouns import Configuration, Unusable, Wanted
+
+PATH = "/etc/buildkit/buildkitd.toml"
+
+_NOTES = (
+    (
+        "restart buildkitd after a change; for docker buildx, create the builder anew with "
+        "docker buildx create --driver docker-container --buildkitd-config FILE"
+    ),
+)
+_NO_FALLBACK = "BuildKit cannot be kept from falling back to the registry itself"
+_PLACE = re.compile(r"\(at (line [0-9]+, column [0-9]+)\)")
+
+
+@frozen
+class _Table:
+    """What the table of one host must say: which mirror to ask, and whether it has no TLS."""
+
+    host: str
+    mirror: str | None = None
+    plain: bool = False
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        mirror = () if self.mirror is None else (f'mirrors = ["{self.mirror}"]',)
+        return (*mirror, *(("http = true",) if self.plain else ()))
+
+    @property
+    def text(self) -> str:
+        return f'[registry."{self.host}"]\n' + "".join(f"  {line}\n" for line in self.lines)
+
+    def is_in(self, registries: Mapping[str, object]) -> bool:
+        """Whether all of it is there; `Unusable` if the table is, and says something else."""
+        if self.host not in registries:
+            return False
+        table = _mapping(registries[self.host], f"registry of {self.host}")
+        mirrors = texts(table.get("mirrors"), PATH, f"mirrors of {self.host}")
+        mirrored = self.mirror is None or self.mirror in map(str.lower, mirrors)
+        if mirrored and (table.get("http") is True or not self.plain):
+            return True
+        raise Unusable(
+            PATH, f'has a table registry."{self.host}": add to it: {", ".join(self.lines)}'
+        )
+
+
+def configure(wanted: Wanted) -> Configuration:
+    """``buildkitd.toml`` with a table for each registry, and one for a mirror in plain HTTP."""
+    text = wanted.text(PATH)
+    registries = _mapping(_parse(text or "").get("registry"), "registry")
+    added = [table.text for table in _tables(wanted) if not table.is_in(registries)]
+    notes = _NOTES if wanted.fallback else (_NO_FALLBACK, *_NOTES)
+    if not added:
+        return Configuration({} if text is None else {PATH: text}, notes)
+    before = [text.rstrip("\n") + "\n"] if text and text.strip() else []
+    merged = "\n".join((*before, *added))
+    # A table cannot follow what is written as one value.
+    _parse(merged)
+    return Configuration({PATH: merged}, notes)
+
+
+def _tables(wanted: Wanted) -> list[_Table]:
+    mirror = wanted.mirror
+    tables = [
+        _Table(registry.name, mirror.host, registry.server.startswith("http://"))
+        for registry in wanted.registries
+    ]
+    if tables and mirror.insecure:
+        tables.append(_Table(mirror.host, plain=True))
+    return tables
+
+
+def _mapping(value: object, what: str) -> Mapping[str, object]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise Unusable(PATH, f"{what} must be a table")
+    return value
+
+
+def _parse(text: str) -> Mapping[str, object]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        place = _PLACE.search(str(error))
+        where = f": {place[1]}" if place else ""
+        raise Unusable(PATH, f"is not TOML, or cannot be added to{where}") from None
+    except (RecursionError, ValueError):
+        raise Unusable(PATH, "is not usable: a value is malformed") from None

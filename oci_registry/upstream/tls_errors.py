@@ -1,0 +1,75 @@
+"""What goes wrong in TLS, in the words that people search for, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from OpenSSL import SSL
+
+from oci_registry.spec.errors import shown
+
+_CLOCK = "(or the clock of this machine is wrong)"
+_UNKNOWN = "unknown certificate authority (set ca_file)"
+_CLIENT = "the server refused the client certificate (see client_cert_file)"
+_VERSIONS = "no TLS version in common: the server is too old or too new"
+_MOST_NAMES = 3
+
+# Numbers of OpenSSL (x509_vfy.h), for what an operator is likely to meet.
+UNTRUSTED = {
+    2: _UNKNOWN,
+    18: "self-signed certificate (set ca_file)",
+    19: _UNKNOWN,
+    20: _UNKNOWN,
+    21: _UNKNOWN,
+}
+UNTIMELY = {
+    9: f"the certificate is not valid yet {_CLOCK}",
+    10: f"the certificate has expired {_CLOCK}",
+}
+
+# OpenSSL's reasons, without the version of the protocol before them, and ours.
+_REASONS = {
+    "wrong version number": "wrong version number: is it plain HTTP? (set tls: false)",
+    "packet length too long": "packet length too long: is it plain HTTP? (set tls: false)",
+    "record layer failure": "record layer failure: is it plain HTTP? (set tls: false)",
+    "alert certificate required": "certificate required: set client_cert_file",
+    "alert handshake failure": (
+        "handshake failure: the server may require a client certificate (set client_cert_file), or "
+        "has no cipher in common"
+    ),
+    "alert bad certificate": f"bad certificate: {_CLIENT}",
+    "alert certificate expired": f"certificate expired: {_CLIENT}",
+    "alert certificate unknown": f"certificate unknown: {_CLIENT}",
+    "alert unknown ca": f"unknown CA: {_CLIENT}",
+    "alert access denied": f"access denied: {_CLIENT}",
+    "alert protocol version": f"protocol version: {_VERSIONS}",
+    "unsupported protocol": f"unsupported protocol: {_VERSIONS}",
+    "unrecognized name": "unrecognized name: the server does not serve this host",
+}
+
+
+def describe_invalid(number: int) -> str:
+    """Return why a certificate is not trusted, from OpenSSL's number of it."""
+    known = UNTRUSTED | UNTIMELY
+    return known.get(number, f"the certificate is not valid (OpenSSL's error {number})")
+
+
+def describe_mismatch(host: str, names: Sequence[str]) -> str:
+    """Return that a certificate for *names* is not one for *host*."""
+    if not names:
+        return "the certificate does not say which host it is for"
+    some = ", ".join(shown(name) for name in names[:_MOST_NAMES])
+    more = " and others" if len(names) > _MOST_NAMES else ""
+    return f"hostname mismatch: the certificate is for {some}{more}, not for {host}"
+
+
+def describe_tls(error: SSL.Error) -> str:
+    """Return what an error of OpenSSL, or of ours in the same form, means."""
+    details = error.args[0] if error.args else None
+    if not isinstance(details, list) or not details:
+        return "the handshake failed"
+    reason = str(details[0][-1])
+    # As in "tlsv13 alert certificate required", "ssl/tls alert handshake failure".
+    version, _, rest = reason.partition(" ")
+    named = rest if version.startswith(("ssl", "tls")) else reason
+    return _REASONS.get(named, reason)
