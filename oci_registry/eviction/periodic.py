@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 
 from oci_registry.eviction.sweep import Sweep
 from oci_registry.metrics import Metrics
+from oci_registry.streams.waiters import Waiters
 
 
 class PeriodicSweep:
@@ -36,6 +37,7 @@ class PeriodicSweep:
         self._looping = LoopingCall(self.run)
         self._looping.clock = clock
         self._running: Deferred[object] | None = None
+        self._waiting: Waiters[None] = Waiters()
         self._counting: Deferred[None] = succeed(None)
 
     def start(self) -> None:
@@ -54,7 +56,9 @@ class PeriodicSweep:
             self._running.cancel()
 
     def run(self) -> Deferred[None]:
-        """Run a sweep now; failures are logged and counted."""
+        """Run a sweep now, or wait for the one that is running; failures are logged and counted."""
+        if self._running is not None:
+            return self._waiting.wait()
         running: Deferred[object] = Deferred.fromCoroutine(self._sweep.run())
         self._running = running
         return running.addCallbacks(lambda _: None, self._failed).addBoth(self._ended)
@@ -72,3 +76,4 @@ class PeriodicSweep:
 
     def _ended(self, _: object) -> None:
         self._running = None
+        self._waiting.fire(None)

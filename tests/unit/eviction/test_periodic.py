@@ -65,6 +65,16 @@ class Periodic(SynchronousTestCase):
         self.clock.advance(300)
         self.assertEqual(2, len(self.sweep.under_way))
 
+    def test_asked_for(self) -> None:
+        """Whoever asks for a sweep while one is running gets the end of that one."""
+        first, second = self.periodic.run(), self.periodic.run()
+        self.assertEqual(1, len(self.sweep.under_way))
+        self.sweep.under_way[0].callback(None)
+        self.successResultOf(first)
+        self.successResultOf(second)
+        self.periodic.run()
+        self.assertEqual(2, len(self.sweep.under_way))
+
     def test_failing(self) -> None:
         """One that fails is counted, and the next one comes."""
         self.clock.advance(300)
