@@ -85,8 +85,8 @@ def keep_in_site(app: Sphinx, doctree: nodes.document) -> None:
     Those to folders become text. What leads to nothing is left for Sphinx to complain of.
     """
     docs = Path(app.srcdir)
-    links = [addnodes.pending_xref, addnodes.download_reference]
-    for link in [node for kind in links for node in doctree.findall(kind)]:
+    kinds = (addnodes.pending_xref, addnodes.download_reference)
+    for link in [node for node in doctree.findall() if isinstance(node, kinds)]:
         target = Path(app.env.doc2path(link["refdoc"])).parent / link["reftarget"]
         if link.get("refdomain") == "doc":
             target = docs / f"{link['reftarget']}.md"
