@@ -163,7 +163,7 @@ class Search(SynchronousTestCase):
     def setUp(self) -> None:
         site = Path(self.mktemp())
         command = [sys.executable, "-m", "sphinx", "--quiet", str(ROOT / "docs"), str(site)]
-        subprocess.run(command, check=True, capture_output=True, timeout=120)
+        subprocess.run(command, check=True, capture_output=True, timeout=300)
         text = (site / "searchindex.js").read_text("utf-8")
         self.index = json.loads(text[text.index("(") + 1 : text.rindex(")")])
         self.language = SearchEnglish({})
