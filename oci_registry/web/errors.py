@@ -30,7 +30,7 @@ def respond_error(request: RegistryRequest, error: Exception) -> None:
     if request.startedWriting:
         if not isinstance(error, TransferFailed):
             # A failed transfer is logged once for all of its readers.
-            _log.warn("a response was cut short: {error!r}", error=error)
+            request.warn_of_cut()
         request.close_short()
         return
     if not isinstance(error, RegistryError):
