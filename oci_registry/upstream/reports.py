@@ -149,7 +149,9 @@ class BreakerLog:
         if configured and key in KINDS:
             # Each may open, be paused, and close.
             return Group(f"{namespace}, {self._host}, circuit breakers", 3 * len(KINDS))
-        what = "circuit breakers of repositories and other servers"
+        what = "circuit breakers"
+        if configured:
+            what += " of repositories and other servers"
         group = Group.of(namespace, what, configured=configured)
         return evolve(group, others="further changes")
 
