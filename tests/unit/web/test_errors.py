@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from twisted.internet.defer import CancelledError
+from twisted.logger import LogLevel
 
 from oci_registry.spec.errors import (
     BlobUnknown,
@@ -77,6 +78,16 @@ class Errors(WebTestCase):
         self.assertNotIn(b"secret", answer.body)
         self.assertNotIn(b"ZeroDivision", answer.body)
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+
+    def test_secrets_of_the_client(self) -> None:
+        """The line about a defect shows a request as the access log does."""
+        self.ask("//me:secret@x/?token=secret&n=1")
+        try:
+            raise ZeroDivisionError("no")
+        except ZeroDivisionError as error:
+            respond_error(self.requests[-1], error)
+        self.flushLoggedErrors(ZeroDivisionError)
+        self.assertEqual(["GET //***@x/?token=***&n=1 failed"], self.lines.of(LogLevel.critical))
 
     def test_after_the_headers(self) -> None:
         """Once the headers are out the connection is closed in order, short of its length."""
