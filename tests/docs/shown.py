@@ -43,7 +43,29 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("oci-registry --listen 0.0.0.0:8080 --upstreams configured", How.DAEMON),
         ("while read -r image; do", How.CLIENT),
     ],
+    "docs/how-to/backup.md": [
+        ("tar --create", How.RUN),
+        ("helm get values", How.CLUSTER),
+        ("rsync -a /var/lib/oci-registry/repositories", How.RUN),
+        ("rsync -a /media/disk/images/", How.RUN),
+        ("chmod -R u+w", How.RUN),
+    ],
     "docs/how-to/behind-a-proxy.md": [("export HTTPS_PROXY=", How.DAEMON)],
+    "docs/how-to/check-clients.md": [
+        ("journalctl --unit oci-registry", How.RUN),
+        ("curl -sI 'http://mirror.example:8080", How.RUN),
+        ("curl -s http://mirror.example:8080/metrics", How.RUN),
+        ("echo '0.0.0.0 registry-1.docker.io", How.MACHINE),
+        ("sed -i '/registry-1.docker.io/d'", How.MACHINE),
+        ("docker image rm", How.ENGINE),
+        ("ctr --debug content fetch", How.CLIENT),
+        ("containerd config dump", How.CLIENT),
+        ("podman --log-level debug pull", How.CLIENT),
+        ("k3s crictl rmi", How.CLIENT),
+        ("docker buildx prune", How.ENGINE),
+        ("docker exec buildx_buildkit", How.ENGINE),
+        ("kubectl run check", How.CLUSTER),
+    ],
     "docs/how-to/ci.md": [
         ("oci-registry setup --check", How.RUN),
         ("oci-registry setup buildkit", How.RUN),
@@ -55,8 +77,8 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
     ],
     "docs/how-to/cri-o-and-podman.md": [
         ("oci-registry setup podman", How.RUN),
-        ("podman pull", How.CLIENT),
         ("skopeo list-tags", How.CLIENT),
+        ("podman pull", How.CLIENT),
     ],
     "docs/how-to/docker.md": [
         ("oci-registry setup docker", How.RUN),
@@ -66,6 +88,12 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("chmod 600 upstreams.yaml docker-hub-token", How.DAEMON),
         ("export UPSTREAM_CREDENTIALS=", How.RUN),
         ("curl --silent http://127.0.0.1:8080/metrics", How.RUN),
+    ],
+    "docs/how-to/faq.md": [
+        ("rm /var/lib/oci-registry", How.MACHINE),
+        ("systemctl stop", How.MACHINE),
+        ("kubectl --namespace images exec", How.CLUSTER),
+        ("find /var/lib/oci-registry", How.RUN),
     ],
     "docs/how-to/k3s.md": [
         ("oci-registry setup k3s", How.RUN),
@@ -89,7 +117,8 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
     "docs/how-to/operate.md": [
         ("oci-registry --check-config", How.RUN),
         ("oci-registry --listen 0.0.0.0:8080 --admin-listen", How.DAEMON),
-        ("jq -R", How.RUN),
+        ("journalctl --unit oci-registry --output cat | grep", How.RUN),
+        ("journalctl --unit oci-registry --output cat | \\", How.RUN),
     ],
     "docs/how-to/private-registries.md": [
         ("chmod 600 upstreams.yaml", How.DAEMON),
@@ -120,12 +149,12 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("oci-registry --listen haproxy:", How.DAEMON),
         ("curl -sI https://mirror.example/", How.RUN),
     ],
+    "docs/how-to/troubleshooting.md": [("curl -s http://127.0.0.1:8080/readyz", How.RUN)],
     "docs/how-to/upgrade.md": [
         ("oci-registry --check-config", How.RUN),
         ("/opt/oci-registry/bin/pip install", How.MACHINE),
         ("helm upgrade", How.CLUSTER),
         ("helm history", How.CLUSTER),
-        ("helm get values", How.CLUSTER),
     ],
     "docs/how-to/upgrade-from-the-original.md": [
         ("oci-registry --check-config", How.RUN),
