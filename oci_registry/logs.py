@@ -71,6 +71,12 @@ def _traceback(event: LogEvent) -> str:
     return failure.getTraceback() if isinstance(failure, Failure) else ""
 
 
+def _indented(traceback: str) -> str:
+    """Return a traceback of which no line looks like one of the log, whatever the error says."""
+    lines = (_one_line(line) for line in traceback.splitlines())
+    return "".join(f"{'  ' if number else ''}{line}\n" for number, line in enumerate(lines))
+
+
 def format_text(event: LogEvent) -> str | None:
     """Return an event as a line of text, followed by the traceback if there is one."""
     text = formatEvent(event)
@@ -78,7 +84,7 @@ def format_text(event: LogEvent) -> str | None:
         return None
     level = getattr(event.get("log_level"), "name", "info")
     line = f"{_moment(event)} {level} {_one_line(text)}\n"
-    return line + _traceback(event)
+    return line + _indented(_traceback(event))
 
 
 def format_json(event: LogEvent) -> str | None:

@@ -19,7 +19,7 @@ from oci_registry.command_options import (
     S3Options,
     program,
 )
-from oci_registry.config.files import check_store
+from oci_registry.config.files import check_store, in_time
 from oci_registry.config.loader import load_settings
 from oci_registry.config.process_title import hide_secrets
 from oci_registry.config.settings import ConfigError, FilesystemSettings, Settings
@@ -255,7 +255,7 @@ class Options(CommandOptions):
             raise UsageError(str(error)) from None
         if isinstance(storage, FilesystemSettings):
             try:
-                warning = check_store(storage.root)
+                warning = in_time(check_store, storage.root)
             except ValueError as error:
                 raise UsageError(f"filesystem --root: {error}") from None
             warnings += [f"filesystem --root: {warning}"] if warning else []

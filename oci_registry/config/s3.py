@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from importlib.util import find_spec
 
-from oci_registry.config.files import check_certificates, check_directory, read_file
+from oci_registry.config.files import check_certificates, check_directory, in_time, read_file
 from oci_registry.config.findings import Findings
 from oci_registry.config.names import parse_url
 from oci_registry.config.options import OptionReader
@@ -194,7 +194,7 @@ def _spool(options: OptionReader) -> str:
     else:
         source, path = given[0], os.path.abspath(given[1])
     try:
-        check_directory(path)
+        in_time(check_directory, path)
         if given is None:
             _check_ours(path)
     except ValueError as error:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from oci_registry.config.files import check_directory
+from oci_registry.config.files import NoAnswer, ReadOnly, check_directory, in_time
 from oci_registry.config.findings import Findings
 from oci_registry.config.options import Flags, OptionReader
 from oci_registry.config.s3 import load_s3
@@ -51,7 +51,15 @@ def _load_filesystem(options: OptionReader) -> FilesystemSettings:
         return FilesystemSettings("")
     root = os.path.abspath(root)
     try:
-        check_directory(root)
+        in_time(check_directory, root)
+    except NoAnswer as error:
+        options.findings.warning(source, f"{error}: until it does, nothing is stored")
+    except ReadOnly as error:
+        if os.path.isdir(root):
+            served = "what is stored there is served, and nothing new is stored"
+            options.findings.warning(source, f"{error}: {served}")
+        else:
+            options.findings.problem(source, error)
     except ValueError as error:
         options.findings.problem(source, error)
     return FilesystemSettings(root)

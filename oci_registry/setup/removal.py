@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from attrs import asdict, frozen
 
@@ -59,8 +60,22 @@ class RecordedTree(Tree):
             if entry is not None and ours:
                 backup = entry.backup
             entries[path] = _Entry(_sha256(text.encode()), backup)
-            self._save(entries)
+            try:
+                self._save(entries)
+            except Unusable:
+                with suppress(Unusable):
+                    self._take_back(path, found, written.backup)
+                raise
         return written
+
+    def _take_back(self, path: str, before: bytes | None, backup: str | None) -> None:
+        """Undo a write that could not be recorded, since nothing would undo it later."""
+        if backup is not None:
+            self.restore(path, os.path.basename(backup))
+        elif before is None:
+            self.remove(path)
+        else:
+            super().write(path, before.decode(), keep=False)
 
     def undo(self) -> Iterator[Removed]:
         """Undo every write, and say for each file what became of it.

@@ -13,12 +13,11 @@ from typing import TypeVar
 
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger, LogLevel
 
 from oci_registry.metrics import HostMetrics
 from oci_registry.spec.errors import RegistryError, TooManyRequests
 from oci_registry.streams.breaker import CircuitBreaker, Random
-from oci_registry.upstream.breaker_keys import KINDS, Endpoint, Key, describe, keys_of, source_of
+from oci_registry.upstream.breaker_keys import KINDS, Endpoint, Key, keys_of, source_of
 from oci_registry.upstream.failures import (
     ANSWERS,
     CircuitOpen,
@@ -33,6 +32,7 @@ from oci_registry.upstream.guard import TooManyLookups
 from oci_registry.upstream.keyed_breakers import BreakerTable, KeyedBreaker
 from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.pauses import Pauses
+from oci_registry.upstream.reports import BreakerLog
 from oci_registry.upstream.requests import ApiRequest, Kind
 
 T = TypeVar("T")
@@ -102,14 +102,13 @@ class Breakers:
     concern: others answer meanwhile, and what they do not have is asked here all the same.
     """
 
-    _log = Logger()
-
     def __init__(
         self,
         host: str,
         clock: IReactorTime,
         random: Random,
         metrics: HostMetrics,
+        log: BreakerLog,
         *,
         alternatives: bool = False,
         limits: UpstreamLimits = UpstreamLimits(),  # noqa: B008 - frozen
@@ -118,6 +117,7 @@ class Breakers:
         self._alternatives = alternatives
         self._clock = clock
         self._metrics = metrics
+        self._log = log
         self._breakers = BreakerTable(clock, random, limits)
         self._pauses = Pauses(clock, limits, self._paused)
         metrics.available(True)
@@ -196,7 +196,7 @@ class Breakers:
         path = self._path(endpoint, request)
         for keyed in path:
             if keyed.breaker.is_open:
-                self._log_change(keyed.key, "circuit breaker closed: it answers again")
+                self._log.change(keyed.key, "circuit breaker closed: it answers again")
             keyed.close()
             if len(keyed.key) > 1:
                 self._breakers.pop(keyed.key, None)
@@ -229,7 +229,7 @@ class Breakers:
                 keyed.probed.fail(error)
             elif counts:
                 text = "circuit breaker open for {seconds:.0f} s: {error}"
-                self._log_change(key, text, seconds=keyed.breaker.pause, error=error.message)
+                self._log.change(key, text, seconds=keyed.breaker.pause, error=error.message)
         self._show()
 
     def record_limit(self, endpoint: Endpoint, request: ApiRequest, seconds: float) -> None:
@@ -238,17 +238,9 @@ class Breakers:
 
     def _paused(self, key: Key, until: float) -> None:
         seconds = until - self._clock.seconds()
-        self._log_change(key, "rate limited, paused for {seconds:.0f} s", seconds=seconds)
+        self._log.change(key, "rate limited, paused for {seconds:.0f} s", seconds=seconds)
         if len(key) == 1 and isinstance(key[0], Kind):
             self._metrics.paused(until)
-
-    def _log_change(self, key: Key, text: str, **fields: object) -> None:
-        if len(key) > 2:
-            # The failure of a single subject is reported with the request.
-            return
-        level = LogLevel.warn if "error" in fields else LogLevel.info
-        text = "upstream {host}, {what}: " + text
-        self._log.emit(level, text, host=self._host, what=describe(key), **fields)
 
     def _show(self) -> None:
         kinds = (self._breakers.get(key) for key in KINDS)

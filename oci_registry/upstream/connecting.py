@@ -23,7 +23,7 @@ from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.other_servers import SettingsOf
 from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.registry import RemoteRegistry
-from oci_registry.upstream.reports import HostReports
+from oci_registry.upstream.reports import BreakerLog, HostReports
 from oci_registry.upstream.session import Session
 
 
@@ -132,12 +132,14 @@ class Connector:
         shared: dict[str, _Shared],
     ) -> Breakers:
         alternatives = len(settings.hosts) > 1
+        log = BreakerLog(settings, host.name, self._repeats)
         if host.shared and host.name in shared:
             return SharedBreakers(
                 host.name,
                 self._reactor,
                 self._random,
                 metrics,
+                log,
                 shared[host.name].connectivity,
                 alternatives=alternatives,
                 limits=self._limits,
@@ -147,6 +149,7 @@ class Connector:
             self._reactor,
             self._random,
             metrics,
+            log,
             alternatives=alternatives,
             limits=self._limits,
         )

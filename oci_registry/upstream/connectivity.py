@@ -12,6 +12,7 @@ from oci_registry.upstream.breakers import Breakers
 from oci_registry.upstream.failures import Unreachable
 from oci_registry.upstream.keyed_breakers import KeyedBreaker
 from oci_registry.upstream.limits import UpstreamLimits
+from oci_registry.upstream.reports import BreakerLog
 from oci_registry.upstream.requests import ApiRequest, Kind
 
 
@@ -29,12 +30,15 @@ class SharedBreakers(Breakers):
         clock: IReactorTime,
         random: Random,
         metrics: HostMetrics,
+        log: BreakerLog,
         connectivity: Breakers,
         *,
         alternatives: bool = False,
         limits: UpstreamLimits = UpstreamLimits(),  # noqa: B008 - frozen
     ) -> None:
-        super().__init__(host, clock, random, metrics, alternatives=alternatives, limits=limits)
+        super().__init__(
+            host, clock, random, metrics, log, alternatives=alternatives, limits=limits
+        )
         self._connectivity = connectivity
 
     def record_success(self, endpoint: Endpoint, request: ApiRequest) -> None:

@@ -20,6 +20,8 @@ _UNKNOWN_FIELD = re.compile(rb"((?:^|&)(?!(?:ns|n|last|artifactType)=)(?:[^=&]*=
 # in the query.
 _IN_REASONS = (
     (re.compile(r"//[^/\s@'\"]*@"), "//***@"),
+    # What a client has sent is quoted, and its first slashes may be one by then.
+    (re.compile(r"(['\"]/?)[^/\s:'\"]*:[^/\s'\"]*@(?!sha(?:256|512):)"), r"\1***@"),
     (re.compile(r"\?(?=[^\s'\"=]{1,100}=)[^\s'\"]+"), "?***"),
     (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]{16,}", re.I), r"\1 ***"),
     (re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]*)*"), "***"),
