@@ -49,7 +49,7 @@ class Fields:
             if key in known:
                 continue
             if key in of_the_entry:
-                self.problem(key, "belongs to the entry and not to one of its hosts")
+                self.problem(key, "belongs to the entry, not to a host")
             else:
                 reason = f"unknown key; {nearest(key, known)}"
                 self.findings.problem(self._source(key, word(key)), reason)

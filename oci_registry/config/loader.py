@@ -58,7 +58,9 @@ class _Loader(OptionReader):
             if endpoint is None:
                 continue
             if any(same_place(endpoint, other) for other in taken):
-                self.findings.problem(source, f"{place[:80]!a}: clients are served there")
+                self.findings.problem(
+                    source, f"{place[:80]!a} is already used by --listen: choose another place"
+                )
             endpoints.append(endpoint)
         return tuple(endpoints)
 
@@ -97,7 +99,7 @@ class _Loader(OptionReader):
         if len(found) > 1:
             self.findings.problem(
                 " and ".join(found.values()),
-                f"are one option and differ: {' and '.join(found)}",
+                f"are the same option with different values: {' and '.join(found)}",
             )
             return None
         return next(iter(found), DEFAULT_NAMESPACE)
@@ -153,7 +155,7 @@ def load_settings(
     default_namespace = loader.default_namespace()
     if default_namespace is not None and not unread:
         check_default(default_namespace, upstreams, findings, allow_dynamic=allow_dynamic)
-    loader.ignored("RUST_LOG", f"set LOG_LEVEL, to one of {', '.join(LOG_LEVELS)}")
+    loader.ignored("RUST_LOG", f"set LOG_LEVEL to one of {', '.join(LOG_LEVELS)}")
     checking = loader.switch("check-cache-digest", "CHECK_CACHE_DIGEST")
     listen = loader.listen(check_endpoint)
     settings = Settings(

@@ -139,8 +139,8 @@ def _secret(options: OptionReader) -> tuple[str, str] | None:
     if flags[0] is not None:
         options.findings.warning(
             flags[0][0],
-            "the secret is visible in the process list while the daemon starts, and stays in "
-            "the shell's history: use --secret-key-file or S3_SECRET_KEY",
+            "the secret key is visible in the process list while the daemon starts, and stays in the "
+            "shell's history: use --secret-key-file or S3_SECRET_KEY",
         )
     if text is not None or file is None:
         return text
@@ -171,8 +171,8 @@ def _addressing(options: OptionReader, bucket: str, endpoint: str | None) -> str
     if chosen == "virtual" and bucket and not is_host_name(bucket):
         options.findings.problem(
             "s3",
-            f"the bucket {bucket} cannot be a part of the host, as addressing 'virtual' "
-            "wants it: it has upper case or underscores",
+            f"the bucket {bucket} cannot be part of a host name, as addressing 'virtual' requires: it "
+            "has upper-case letters or underscores",
         )
     return chosen or ("auto" if endpoint is None else "path")
 
@@ -182,7 +182,7 @@ def _ca_file(options: OptionReader, endpoint: str | None) -> str | None:
     path = options.parsed("ca-file", "S3_CA_FILE", _parse_certificates, None)
     if path is not None and endpoint is not None and endpoint.startswith("http:"):
         source = options.source("ca-file", "S3_CA_FILE")
-        options.findings.warning(source, "is of no use: the server is reached by http")
+        options.findings.warning(source, "has no effect: the server is reached over http")
     return path
 
 
@@ -246,8 +246,7 @@ def _check_ours(path: str) -> None:
     mode = stat.S_IMODE(found.st_mode)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or mode & 0o022:
         raise ValueError(
-            f"{path} is a link, or belongs to others, or can be written to by them: name another "
-            "directory"
+            f"{path} is a symbolic link, or another user owns it or can write to it: choose another directory"
         )
 
 
