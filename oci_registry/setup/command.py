@@ -187,7 +187,7 @@ def _read(
 
 
 def _client(name: str | None, findings: Findings) -> Generator | None:
-    known = f"known are {', '.join(CLIENTS)}"
+    known = f"known: {', '.join(CLIENTS)}"
     if name is None:
         findings.problem("the client", f"is missing; {known}")
         return None
