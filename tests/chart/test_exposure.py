@@ -74,8 +74,8 @@ class Nodes(ChartTestCase):
         node = {"kind": "DaemonSet"}
         for values, piece in (
             ({**node, "daemonSet__hostPort": None}, "requires daemonSet.hostPort"),
-            ({**node, "daemonSet__hostPort": 80}, "below 1024"),
-            ({**node, "networkPolicy__enabled": True}, "does not apply"),
+            ({**node, "daemonSet__hostPort": 80}, "1024 or above"),
+            ({**node, "networkPolicy__enabled": True}, "has no effect"),
             ({**node, "service__enabled": True}, "a Service cannot reach"),
             ({**node, "ingress__enabled": True}, "set service.enabled true"),
             ({"httpRoute__enabled": True, "service__enabled": False}, "set service.enabled true"),
