@@ -30,8 +30,8 @@ from oci_registry.usage import Group, option_groups, table, wrap
 from oci_registry.usage import width as usage_width
 
 _DESCRIPTION = (
-    "A pull-through cache for container images: point any container runtime at it. An option is "
-    "taken from the environment variable in parentheses if it is not given. Options of the daemon "
+    "A pull-through cache for container images: point any container runtime at it. An option "
+    "that is not given is read from the environment variable in parentheses. Options of the daemon "
     "come before the storage, options of the storage after it."
 )
 _ENVIRONMENT = "The proxies in HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY are used."
@@ -246,7 +246,7 @@ class Options(CommandOptions):
             self._check_config()
 
     def _check_config(self) -> None:
-        """Show what would be in effect, warnings apart, and exit; UsageError as for a start."""
+        """Print the effective settings, and warnings separately, and exit; UsageError as at start."""
         storage = self.settings.storage
         warnings = list(self.settings.warnings)
         try:

@@ -39,7 +39,7 @@ class FileContent:
 
     @property
     def exposure(self) -> str:
-        """How it is exposed, in words that go well behind the name of the file."""
+        """How it is exposed, as a phrase that follows the name of the file."""
         return f"can be read or changed by other users (mode {self.mode:04o})"
 
 
@@ -47,8 +47,7 @@ def read_file(path: str) -> FileContent:
     """The whole file at ``path``, at most `MAX_FILE_SIZE` bytes.
 
     `ValueError` says why it cannot be used, without its name (the caller adds it) and without
-    anything out of it. Only a regular file can be read again, and does not let us wait: a pipe is
-    none, though it may have something to say at the first time.
+    anything out of it. Only a regular file can be read again, and cannot block: a pipe is refused.
     """
     if not path:
         raise ValueError("the name of the file is empty")
@@ -139,7 +138,7 @@ def check_directory(path: str) -> None:
 
 
 def check_store(path: str) -> str | None:
-    """Look closer at the absolute ``path`` of a store, which `check_directory` has found usable.
+    """Check the content of the absolute ``path`` of a store, which `check_directory` has accepted.
 
     `ValueError` if what it holds already cannot be used, as when another user has filled it. The
     result is a warning, None without one.  Nothing is made.

@@ -52,7 +52,7 @@ class Way:
 def read_hosts(
     fields: Fields, entry_keys: Collection[str], *, catch_all: bool = False
 ) -> tuple[HostSettings, ...]:
-    """The hosts of an entry, which may have ``entry_keys``; what is wrong is a problem, and left out.
+    """The hosts of an entry, which may have ``entry_keys``; hosts with errors become problems and are left out.
 
     ``catch_all``: the entry is for every registry that has none, so a host may be the registry itself.
     """
@@ -132,7 +132,7 @@ def _items(value: Value) -> list[Value]:
 
 
 def _read_host(fields: Fields, location: Location | None, way: Way) -> HostSettings | None:
-    """The host at ``location``, reached by ``way`` unless it has its own; ``None`` if that is."""
+    """The host at ``location``, reached by ``way`` unless it has its own; ``None`` if its own is wrong."""
     if location is not None and location.host == CATCH_ALL:
         return _read_registry_itself(fields, way)
     switches = fields.read_all({"tls": boolean, "accept_invalid_certs": boolean})
@@ -160,7 +160,7 @@ def _read_host(fields: Fields, location: Location | None, way: Way) -> HostSetti
 
 
 def _read_registry_itself(fields: Fields, way: Way) -> HostSettings:
-    """The host that stands for whichever registry a client names: it gets no credentials."""
+    """The host that stands for any registry that a client names: it gets no credentials."""
     for key in HOST_KEYS:
         if fields.given(key) is not None and key not in ("host", "proxy"):
             fields.problem(

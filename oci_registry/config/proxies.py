@@ -12,7 +12,7 @@ from oci_registry.spec.reference import parse_host
 from oci_registry.spec.urls import PORTS, split_authority
 
 EXPOSED = "the proxy is reached over http: its credentials are sent unencrypted"
-"""What to say of a proxy whose credentials everybody on the way can read."""
+"""The warning about a proxy that gets its credentials unencrypted."""
 _ACCEPTED = "must be http://[USER:PASSWORD@]HOST[:PORT] or https://..."
 
 

@@ -19,10 +19,10 @@ def load_storage(
     findings: Findings,
     checking: str | None = None,
 ) -> StorageSettings:
-    """Where objects are kept, from the name of the storage and its flags.
+    """The settings of the store, from the name of the storage and its flags.
 
-    What is wrong becomes a problem, and the settings then are not to be used.  ``checking`` is
-    where it was asked to check digests of what the cache holds, None if nowhere.
+    Errors become problems, and then the settings must not be used.  ``checking`` is
+    the option that verifies digests of stored content, None if it is off.
     """
     if storage is None:
         findings.problem(

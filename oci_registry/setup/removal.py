@@ -30,7 +30,7 @@ class _Entry:
 
 @frozen
 class Removed:
-    """What became of a file that setup had written: its place, and words for people."""
+    """The result of removing a file that setup has written: its place, and a message."""
 
     place: str
     outcome: str
@@ -46,7 +46,7 @@ class RecordedTree(Tree):
     def write(self, path: str, text: str, *, keep: bool = True) -> Written:
         """Write a file as `Tree` does, and record it.
 
-        A file that setup has written and nobody has changed since is not kept as a backup: the one
+        A file that setup has written and that has not changed since is not kept as a backup: the one
         that is restored in the end is what was there before setup came.  `Unusable` if the file or
         the record cannot be written.
         """
@@ -65,7 +65,7 @@ class RecordedTree(Tree):
     def undo(self) -> Iterator[Removed]:
         """Undo every write, and say for each file what became of it.
 
-        A file that somebody has changed since stays as it is.  After `Unusable` the record still has
+        A file that has changed since is kept.  After `Unusable` the record still has
         the file that it is about, and those that have not been given yet.
         """
         entries = self._read()
