@@ -126,7 +126,7 @@ class AccessLog:
         """Whether anything is written at all."""
 
     def write(self, entry: AccessEntry) -> None:
-        """Write the line of a response; if that cannot be, the response is no worse for it."""
+        """Write the line of a response; if that fails, the response is not affected."""
         if self._output is None:
             return
         now = self._clock.seconds()

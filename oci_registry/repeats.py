@@ -26,7 +26,7 @@ class Group:
 
     name: str
     most: int = 10
-    others: str = "failures of other kinds"
+    others: str = "other failures"
 
     @classmethod
     def of(cls, namespace: str, what: str, *, configured: bool) -> Group:

@@ -35,7 +35,8 @@ _PLAIN = frozenset({"str", "int", "float", "bool", "timestamp", "merge", "value"
 _TOKEN = re.compile(r"'(?:<[a-z ]+>|[],}:])'")
 _HINTS = {
     "found undefined alias": "undefined alias (a value that begins with * needs quotes)",
-    "found character": "no value begins like this (with @, ` or % it needs quotes; no tabs)",
+    "found character": "a value cannot begin like this (a value that begins with @, ` or % needs "
+    "quotes; tabs are not allowed)",
     "second occurrence": "an anchor is defined twice",
 }
 _WORD = re.compile(r"[A-Za-z0-9_-]{0,40}")
@@ -46,7 +47,7 @@ class Value:
     """One value, and the line of its key, or of the item of a list that it is.
 
     ``value`` is a `str`, an `int`, a `bool`, ``None`` (nothing written), a list of values or a
-    mapping of keys to values; for anything else it is ``None`` too.  ``kind`` says in words what was
+    mapping of keys to values; for anything else it is ``None`` too.  ``kind`` describes what was
     written.  ``text`` is a scalar as it was written (``1.10``, ``yes``), ``None`` for everything else and
     for nothing.
     """
@@ -75,7 +76,7 @@ def read_entries(data: bytes, source: str, findings: Findings) -> list[Entry]:
     """The entries of the document in ``data``; an empty document has none.
 
     What is malformed goes to ``findings`` as a problem of ``source``; the entries and values that can
-    be read are returned all the same, so that they are checked too.
+    be read are still returned, so that they are checked too.
     """
     try:
         loader = _Loader(data)
@@ -92,7 +93,7 @@ def read_entries(data: bytes, source: str, findings: Findings) -> list[Entry]:
         return []
     except RecursionError:
         # While it is parsed, or from one merged mapping to the next.
-        findings.problem(source, "is not usable: it is nested too deeply")
+        findings.problem(source, "cannot be parsed: it is nested too deeply")
         return []
     starts = [node.start_mark.index for node in root.value]
     for node, reason in sorted(loader.problems, key=lambda problem: problem[0].start_mark.index):
@@ -109,7 +110,7 @@ def read_entries(data: bytes, source: str, findings: Findings) -> list[Entry]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Makes lists and mappings of `Value`, and keeps what is wrong, with the node where it is."""
+    """Constructs lists and mappings of `Value`, and collects errors with their nodes."""
 
     yaml_constructors: ClassVar[dict[str | None, Any]] = {}
 
@@ -198,7 +199,7 @@ def _kind(node: Node) -> str:
         return "a mapping"
     if isinstance(node, SequenceNode):
         return "a list"
-    return _KINDS.get(node.tag.removeprefix(_PREFIX), "a value with a tag of its own")
+    return _KINDS.get(node.tag.removeprefix(_PREFIX), "a value with a YAML tag")
 
 
 def _line(node: Node) -> int:

@@ -18,7 +18,7 @@ Reader = Callable[[Value], _T]
 
 
 class Fields:
-    """Reads values by their keys and complains about each that cannot be used.
+    """Reads values by their keys and adds a problem for each that cannot be used.
 
     ``where`` says in messages which mapping of the file ``path`` it is, and can be refined once more
     is known.  What is not given and what was complained about are both ``None``.
@@ -44,23 +44,23 @@ class Fields:
         return f"{self.path}: {self.where}, line {line}: {shown}"
 
     def check_keys(self, known: Collection[str], of_the_entry: Collection[str] = ()) -> None:
-        """Complain about every key that is not ``known``, in a host also about the entry's own."""
+        """Add a problem for every key that is not ``known``; a host cannot have keys of the entry."""
         for key in self.entry.fields:
             if key in known:
                 continue
             if key in of_the_entry:
-                self.problem(key, "belongs to the entry and not to one of its hosts")
+                self.problem(key, "belongs to the entry, not to a host")
             else:
                 reason = f"unknown key; {nearest(key, known)}"
                 self.findings.problem(self._source(key, word(key)), reason)
 
     def given(self, key: str) -> Value | None:
-        """What was written at ``key``; a key without a value is not given."""
+        """The value of ``key``; a key without a value counts as not given."""
         value = self.entry.fields.get(key)
         return None if value is None or value.unset else value
 
     def read(self, key: str, reader: Reader[_T]) -> _T | None:
-        """What ``reader`` makes of the value."""
+        """The result of ``reader`` for the value."""
         value = self.given(key)
         if value is None:
             return None
@@ -71,7 +71,7 @@ class Fields:
             return None
 
     def read_all(self, readers: Mapping[str, Reader[Any]]) -> dict[str, Any]:
-        """What was given of several keys: for the others the settings have defaults."""
+        """The values of those of several keys that are given; the settings have defaults for the others."""
         found = {key: self.read(key, reader) for key, reader in readers.items()}
         return {key: value for key, value in found.items() if value is not None}
 
@@ -80,7 +80,7 @@ class Fields:
         return self.read(key, lambda value: parse(text(value)))
 
     def required(self, key: str, parse: Callable[[str], _T]) -> _T | None:
-        """As `parsed`, and a problem if it is not given."""
+        """As `parsed`, but a missing key is a problem."""
         if self.given(key) is None:
             self.problem(key, "is required")
         return self.parsed(key, parse)
@@ -114,7 +114,7 @@ class Fields:
             return None
 
     def warn_if_exposed(self, key: str, path: str, content: FileContent) -> None:
-        """Warn of a file with a secret that is not its owner's alone."""
+        """Warn about a file with a secret that other users can read or write."""
         if content.exposed:
             self.warning(key, f"{path} {content.exposure}: chmod 600")
 
@@ -136,14 +136,14 @@ def boolean(value: Value) -> bool:
 
 
 def duration(value: Value) -> float:
-    """Seconds, perhaps none."""
+    """Seconds, 0 or more."""
     if isinstance(value.value, bool) or not isinstance(value.value, str | int):
         raise ValueError(f"must be a duration such as 14d, not {value.kind}")
     return parse_duration(value.value)
 
 
 def timeout(value: Value) -> float:
-    """Seconds, more than none."""
+    """Seconds, more than 0."""
     seconds = duration(value)
     if not seconds:
         raise ValueError("must be longer than 0s")
@@ -151,7 +151,7 @@ def timeout(value: Value) -> float:
 
 
 def number(least: int, most: int) -> Reader[int]:
-    """A whole number between two others, which are allowed too."""
+    """A whole number in a range, its ends included."""
 
     def read(value: Value) -> int:
         wanted = f"must be a whole number from {least} to {most}"

@@ -27,14 +27,14 @@ _HERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - n
 
 @frozen
 class _Place:
-    """An address to connect to, a path if it has one, and what is spoken before HTTP."""
+    """An address to connect to, a path if it has one, and the protocol before HTTP."""
 
     address: tuple[str, int] | str
     tls: bool = False
     proxied: bool = False
 
     def connect(self) -> socket.socket:
-        """Return a connection on which HTTP can be spoken."""
+        """Return a connection for HTTP."""
         if isinstance(self.address, str):
             connection = socket.socket(socket.AF_UNIX)
             connection.settimeout(TIMEOUT)
@@ -79,7 +79,7 @@ def _place(endpoint: str) -> _Place | None:
 
 
 def main(environ: Mapping[str, str]) -> int:
-    """Ask the daemon that these variables are for; print what is wrong, and return the status."""
+    """Check the daemon that these variables configure; print any error, and return the status."""
     try:
         place = _place(parse_listen(_first(environ)))
         if place is None:

@@ -1,4 +1,4 @@
-"""The forms in which people say where to listen, and what Twisted calls them."""
+"""Parses the forms in which operators write places to listen into Twisted's endpoints."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def parse_listen(text: str) -> str:
     # Looking for kinds may import every plugin of Twisted: not for what cannot be one.
     if colon and _KIND.fullmatch(head) and head != "localhost" and head in _kinds():
         if not rest:
-            raise ValueError(f"lacks what follows {head}:")
+            raise ValueError(f"has nothing after {head}:")
         port = _PORT_ARGUMENT.search(rest)
         if head in _WITH_PORT and port is not None:
             _port(port.group(1))
@@ -50,7 +50,7 @@ def parse_listen(text: str) -> str:
         if _is_ipv6(text) or _is_ipv6(text.rpartition(":")[0]):
             raise ValueError("an IPv6 address needs brackets, as in [::1]:80")
         raise ValueError(
-            f"{head[:20]!a} is not a kind of endpoint; known are {', '.join(sorted(_kinds()))}"
+            f"{head[:20]!a} is not a type of endpoint; known types: {', '.join(sorted(_kinds()))}"
         )
     if not head:
         return f"tcp:{_port(rest)}"
@@ -104,7 +104,7 @@ def same_place(one: str, other: str) -> bool:
 
 
 def address_of(endpoint: str) -> tuple[str, str, str] | None:
-    """What an endpoint takes, ``None`` if that is unknown.
+    """The address of an endpoint, ``None`` if it is unknown.
 
     ``port``, the port and the interface, or ``unix``, the path and an empty text.
     """
@@ -133,7 +133,7 @@ def _unescape(argument: str) -> str:
 
 
 def explain(error: Exception) -> str:
-    """Return why an endpoint could not be made of its description, for people."""
+    """Return an error message for an endpoint description that cannot be used."""
     match error:
         case OSError(filename=str(name), strerror=str()):
             return f"{name}: {system_reason(error)}"
@@ -155,14 +155,14 @@ def _kinds() -> frozenset[str]:
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
-        raise ValueError(f"{text[:20]!a} is not a port; expected is {_FORMS}")
+        raise ValueError(f"{text[:20]!a} is not a port; expected: {_FORMS}")
     return int(text)
 
 
 def _ipv6(text: str) -> str:
     address, bracket, port = text[1:].partition("]:")
     if not bracket:
-        raise ValueError("lacks a port behind the bracket")
+        raise ValueError("has no port after the bracket")
     if not _is_ipv6(address):
         raise ValueError("there is no IPv6 address between the brackets")
     return f"tcp6:{_port(port)}:interface={quoteStringArgument(str(IPv6Address(address)))}"

@@ -1,4 +1,4 @@
-"""Flags over environment over defaults, everything checked, all problems reported at once."""
+"""Reads all options: flags override variables, which override defaults; reports all problems together."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DEFAULT_GRACE = 30.0
 
 
 class _Loader(OptionReader):
-    """Reads one option after the other and keeps what is wrong."""
+    """Reads the options and collects problems."""
 
     def listen(self, check: Callable[[str], None]) -> tuple[str, ...]:
         """Return the endpoints to listen at; *check* raises for one that cannot be made."""
@@ -58,7 +58,9 @@ class _Loader(OptionReader):
             if endpoint is None:
                 continue
             if any(same_place(endpoint, other) for other in taken):
-                self.findings.problem(source, f"{place[:80]!a}: clients are served there")
+                self.findings.problem(
+                    source, f"{place[:80]!a} is already used by --listen: choose another place"
+                )
             endpoints.append(endpoint)
         return tuple(endpoints)
 
@@ -80,7 +82,7 @@ class _Loader(OptionReader):
         return endpoint
 
     def default_namespace(self) -> str | None:
-        """Return the registry that is meant when a client names none; None if that is unclear."""
+        """Return the registry to use when a client names none; None after a problem."""
         both = [
             self.given("default-namespace", "DEFAULT_NAMESPACE"),
             self.given("default-upstream-namespace", "DEFAULT_UPSTREAM_NAMESPACE"),
@@ -97,18 +99,18 @@ class _Loader(OptionReader):
         if len(found) > 1:
             self.findings.problem(
                 " and ".join(found.values()),
-                f"are one option and differ: {' and '.join(found)}",
+                f"are the same option with different values: {' and '.join(found)}",
             )
             return None
         return next(iter(found), DEFAULT_NAMESPACE)
 
     def sources(self) -> UpstreamSources:
-        """Return where the upstreams are written down."""
+        """Return the files that configure the upstreams."""
         given = self.given("upstream-config-file", "UPSTREAM_CONFIG_FILE")
         return UpstreamSources(None if given is None else given[1], self._credentials())
 
     def _credentials(self) -> CredentialsSource | None:
-        """Return where the credentials are that are given beside the file."""
+        """Return the source of credentials outside the upstream file."""
         text = self.raw("upstream-credentials")
         path = self.raw("upstream-credentials-file")
         variable = self.environ.get("UPSTREAM_CREDENTIALS", "")
@@ -153,7 +155,7 @@ def load_settings(
     default_namespace = loader.default_namespace()
     if default_namespace is not None and not unread:
         check_default(default_namespace, upstreams, findings, allow_dynamic=allow_dynamic)
-    loader.ignored("RUST_LOG", f"set LOG_LEVEL, to one of {', '.join(LOG_LEVELS)}")
+    loader.ignored("RUST_LOG", f"set LOG_LEVEL to one of {', '.join(LOG_LEVELS)}")
     checking = loader.switch("check-cache-digest", "CHECK_CACHE_DIGEST")
     listen = loader.listen(check_endpoint)
     settings = Settings(

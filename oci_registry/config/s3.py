@@ -35,7 +35,7 @@ _SPOOL = "oci-registry-spool"
 
 
 def load_s3(options: OptionReader) -> S3Settings:
-    """The settings of a storage in a bucket; what is wrong becomes a problem."""
+    """The settings of a storage in a bucket; errors become problems."""
     if find_spec("boto3") is None:
         options.findings.problem(
             "s3", "needs boto3, which is not installed: pip install 'oci-registry[s3]'"
@@ -109,7 +109,7 @@ def _parse_proxy(text: str) -> ProxySettings | str:
 
 
 def _credentials(options: OptionReader) -> tuple[str | None, str | None]:
-    """Access key and secret key; both None if the SDK shall look for them."""
+    """Access key and secret key; both None if the SDK has to find them."""
     findings = options.findings
     access = options.given("access-key", "S3_ACCESS_KEY")
     secret = _secret(options)
@@ -139,8 +139,8 @@ def _secret(options: OptionReader) -> tuple[str, str] | None:
     if flags[0] is not None:
         options.findings.warning(
             flags[0][0],
-            "the secret is visible in the process list while the daemon starts, and stays in "
-            "the shell's history: use --secret-key-file or S3_SECRET_KEY",
+            "the secret key is visible in the process list while the daemon starts, and stays in the "
+            "shell's history: use --secret-key-file or S3_SECRET_KEY",
         )
     if text is not None or file is None:
         return text
@@ -166,23 +166,23 @@ def _read_secret(findings: Findings, source: str, path: str) -> str:
 
 
 def _addressing(options: OptionReader, bucket: str, endpoint: str | None) -> str:
-    """Where a URL has the bucket: few servers but AWS know it as a part of the host."""
+    """Where URLs name the bucket: few servers except AWS support it in the host name."""
     chosen = options.choice("addressing", "S3_ADDRESSING", ADDRESSING)
     if chosen == "virtual" and bucket and not is_host_name(bucket):
         options.findings.problem(
             "s3",
-            f"the bucket {bucket} cannot be a part of the host, as addressing 'virtual' "
-            "wants it: it has upper case or underscores",
+            f"the bucket {bucket} cannot be part of a host name, as addressing 'virtual' requires: it "
+            "has upper-case letters or underscores",
         )
     return chosen or ("auto" if endpoint is None else "path")
 
 
 def _ca_file(options: OptionReader, endpoint: str | None) -> str | None:
-    """The file with the certificates to trust in."""
+    """The file with the certificates to trust."""
     path = options.parsed("ca-file", "S3_CA_FILE", _parse_certificates, None)
     if path is not None and endpoint is not None and endpoint.startswith("http:"):
         source = options.source("ca-file", "S3_CA_FILE")
-        options.findings.warning(source, "is of no use: the server is reached by http")
+        options.findings.warning(source, "has no effect: the server is reached over http")
     return path
 
 
@@ -236,7 +236,7 @@ def default_spool(environ: Mapping[str, str], big_temporary: str = _BIG_TEMPORAR
 
 
 def _check_ours(path: str) -> None:
-    """Raise `ValueError` when somebody else has been faster to make a directory of a known name."""
+    """Raise `ValueError` if another user owns, or can write to, the directory with a predictable name."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:
@@ -246,8 +246,7 @@ def _check_ours(path: str) -> None:
     mode = stat.S_IMODE(found.st_mode)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or mode & 0o022:
         raise ValueError(
-            f"{path} is a link, or belongs to others, or can be written to by them: name another "
-            "directory"
+            f"{path} is a symbolic link, or another user owns it or can write to it: choose another directory"
         )
 
 

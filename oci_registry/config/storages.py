@@ -19,16 +19,16 @@ def load_storage(
     findings: Findings,
     checking: str | None = None,
 ) -> StorageSettings:
-    """Where objects are kept, from the name of the storage and its flags.
+    """The settings of the store, from the name of the storage and its flags.
 
-    What is wrong becomes a problem, and the settings then are not to be used.  ``checking`` is
-    where it was asked to check digests of what the cache holds, None if nowhere.
+    Errors become problems, and then the settings must not be used.  ``checking`` is
+    the option that verifies digests of stored content, None if it is off.
     """
     if storage is None:
         findings.problem(
             "storage",
-            "say behind all options where objects are kept, as in 'filesystem --root "
-            f"DIRECTORY'; known are {', '.join(STORAGES)}",
+            "name a storage after the options, as in 'filesystem --root DIRECTORY'; known storages: "
+            f"{', '.join(STORAGES)}",
         )
         return FilesystemSettings("")
     name, flags = storage
@@ -36,7 +36,7 @@ def load_storage(
     if checking is not None and isinstance(settings, S3Settings) and settings.redirect:
         findings.problem(
             checking,
-            "cannot be combined with --redirect: a client that is sent to the bucket gets bytes "
+            "cannot be combined with --redirect: clients that are redirected to the bucket get bytes "
             "that are not verified",
         )
     return settings

@@ -162,7 +162,7 @@ class DownloadLog:
     # Those that take long
 
     def _look(self) -> None:
-        """Report what is due, and look again later."""
+        """Report downloads that are due, and check again later."""
         self._timer = self._clock.callLater(self._limits.first, self._look)
         now = self._clock.seconds()
         long = [t for t, w in self._running.items() if now - w.began >= self._limits.first]
@@ -223,7 +223,7 @@ def _text(transfer: Transfer, error: Exception) -> str:
 
 def _progress(transfer: Transfer, received: int, rate: float) -> str:
     if transfer.phase is Phase.ASKING:
-        return "the registry has not begun to send it"
+        return "the registry has not sent anything yet"
     if transfer.phase is Phase.COMMITTING:
         return f"{in_bytes(received)} received, being stored"
     size = transfer.wanted.hint

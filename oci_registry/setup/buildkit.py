@@ -1,6 +1,6 @@
-"""BuildKit: tables in ``buildkitd.toml``, added to what is there.
+"""BuildKit: tables that are added to ``buildkitd.toml``.
 
-BuildKit says in every request which registry it means, so the mirror's host is all it needs.
+BuildKit names the registry in every request, so it needs only the host of the mirror.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _NOTES = (
         "docker buildx create --driver docker-container --buildkitd-config FILE"
     ),
 )
-_NO_FALLBACK = "BuildKit cannot be kept from falling back to the registry itself"
+_NO_FALLBACK = "BuildKit always falls back to the registry itself: --no-fallback has no effect"
 _PLACE = re.compile(r"\(at (line [0-9]+, column [0-9]+)\)")
 
 
 @frozen
 class _Table:
-    """What the table of one host must say: which mirror to ask, and whether it has no TLS."""
+    """The required content of the table of one host: its mirror, and whether it has no TLS."""
 
     host: str
     mirror: str | None = None
@@ -97,6 +97,6 @@ def _parse(text: str) -> Mapping[str, object]:
     except tomllib.TOMLDecodeError as error:
         place = _PLACE.search(str(error))
         where = f": {place[1]}" if place else ""
-        raise Unusable(PATH, f"is not TOML, or cannot be added to{where}") from None
+        raise Unusable(PATH, f"is not TOML, or nothing can be added to it{where}") from None
     except (RecursionError, ValueError):
-        raise Unusable(PATH, "is not usable: a value is malformed") from None
+        raise Unusable(PATH, "cannot be used: a value is malformed") from None

@@ -8,19 +8,20 @@ PATH = "/etc/containers/registries.conf.d/050-oci-registry.conf"
 
 
 def podman(wanted: Wanted) -> Configuration:
-    """A file of its own beside ``registries.conf``, with a block for each registry.
+    """A drop-in file of ``registries.conf`` with a block for each registry.
 
     The registry goes in front of the path when they ask the mirror, where a port cannot be.
     """
     if "[" in wanted.mirror.host:
         # Before containers/image 5.29 a pull fails altogether if a mirror has such an address.
         raise Unusable(
-            PATH, "can name no IPv6 address, which older clients do not understand: use a name"
+            PATH,
+            "cannot contain an IPv6 address, which older clients do not understand: use a host name",
         )
     usable = [registry for registry in wanted.registries if ":" not in registry.name]
     notes = tuple(
-        f"{registry.name} is left out: these clients put it into the path of the mirror, "
-        "where no port can be, and would not pull at all"
+        f"{registry.name} is ignored: these clients put the registry into the path of the mirror, "
+        "where a port is not allowed"
         for registry in wanted.registries
         if registry not in usable
     )
@@ -39,7 +40,7 @@ _INSECURE = "insecure = true\n"
 
 
 def _alone(mirror: Mirror, registry: Registry) -> str:
-    """What makes the mirror stand in for the registry, which is never asked."""
+    """A block that replaces the registry by the mirror, without fallback."""
     return (
         f'[[registry]]\nprefix = "{registry.name}"\nlocation = "{mirror.host}/{registry.name}"\n'
         f"{_INSECURE if mirror.insecure else ''}"

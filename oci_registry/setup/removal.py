@@ -31,7 +31,7 @@ class _Entry:
 
 @frozen
 class Removed:
-    """What became of a file that setup had written: its place, and words for people."""
+    """The result of removing a file that setup has written: its place, and a message."""
 
     place: str
     outcome: str
@@ -47,7 +47,7 @@ class RecordedTree(Tree):
     def write(self, path: str, text: str, *, keep: bool = True) -> Written:
         """Write a file as `Tree` does, and record it.
 
-        A file that setup has written and nobody has changed since is not kept as a backup: the one
+        A file that setup has written and that has not changed since is not kept as a backup: the one
         that is restored in the end is what was there before setup came.  `Unusable` if the file or
         the record cannot be written.
         """
@@ -80,7 +80,7 @@ class RecordedTree(Tree):
     def undo(self) -> Iterator[Removed]:
         """Undo every write, and say for each file what became of it.
 
-        A file that somebody has changed since stays as it is.  After `Unusable` the record still has
+        A file that has changed since is kept.  After `Unusable` the record still has
         the file that it is about, and those that have not been given yet.
         """
         entries = self._read()
@@ -96,9 +96,9 @@ class RecordedTree(Tree):
     def _undo(self, path: str, entry: _Entry) -> str:
         found = self.read(path)
         if found is None:
-            return "was removed before"
+            return "already removed"
         if _sha256(found) != entry.sha256:
-            return "has been changed since setup wrote it, and stays"
+            return "kept: it has changed since setup wrote it"
         if entry.backup is None:
             self.remove(path)
             return "removed"
@@ -117,7 +117,7 @@ class RecordedTree(Tree):
             document = json.loads(data)
             return {_path(path): _entry(value) for path, value in document.items()}
         except (ValueError, AttributeError, TypeError, RecursionError):
-            raise Unusable(self._record, "is not a record of what setup has written") from None
+            raise Unusable(self._record, "is not a record written by setup") from None
 
 
 def _path(text: str) -> str:

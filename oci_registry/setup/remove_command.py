@@ -38,7 +38,7 @@ def remove(args: Sequence[str], clients: Collection[str], out: TextIO) -> list[s
     if not options.remove.strip():
         problems.append(f"{REMOVE}: is empty")
     if options.client not in clients:
-        known = f"known are {', '.join(clients)}"
+        known = f"known: {', '.join(clients)}"
         named = "is missing" if options.client is None else f"{shown(options.client)} is not known"
         problems.append(f"the client: {named}; {known}")
     if problems:

@@ -75,7 +75,7 @@ def parse_duration(text: str | int) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """``seconds``, rounded to the millisecond, in words `parse_duration` takes: ``1h 30m``.
+    """``seconds``, rounded to the millisecond, as text that `parse_duration` accepts: ``1h 30m``.
 
     `ValueError` for what is negative or not finite.
     """
@@ -91,4 +91,4 @@ def format_duration(seconds: float) -> str:
 
 
 def _refused(text: object, reason: str) -> ValueError:
-    return ValueError(f"bad duration {text!r}: {reason}; accepted are {_ACCEPTED}")
+    return ValueError(f"bad duration {text!r}: {reason}; accepted: {_ACCEPTED}")

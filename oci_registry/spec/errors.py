@@ -25,12 +25,12 @@ def shown(text: str, limit: int = 80) -> str:
 
 
 def system_reason(error: OSError) -> str:
-    """What the system has said, without the name of a file: ``No such file or directory``."""
+    """The system's error message, without the name of a file: ``No such file or directory``."""
     return error.strerror or str(error) or type(error).__name__
 
 
 class RegistryError(Exception):
-    """What went wrong, in the words of the distribution API.
+    """An error of the distribution API.
 
     ``message`` is for people, ``detail`` is any JSON value for programs (``None``: left out),
     ``headers`` are response headers that belong to the error, such as ``Retry-After``.
@@ -158,7 +158,7 @@ class Denied(RegistryError):
 
 
 class Unsupported(RegistryError):
-    """A method that is not offered at this place."""
+    """A method that the endpoint does not support."""
 
     code = "UNSUPPORTED"
     status = 405
@@ -167,7 +167,7 @@ class Unsupported(RegistryError):
     def for_method(cls, method: str, allowed: Sequence[str]) -> Self:
         """The error for ``method``, with ``Allow`` as RFC 9110 section 15.5.6 demands."""
         return cls(
-            f"the method {shown(method, 20)} is not offered here; offered: {', '.join(allowed)}",
+            f"the method {shown(method, 20)} is not supported here; supported: {', '.join(allowed)}",
             headers={"Allow": ", ".join(allowed)},
         )
 
@@ -182,7 +182,7 @@ class RangeInvalid(RegistryError):
     def beyond(cls, size: int) -> Self:
         """The error for a range outside ``size`` bytes, with the ``Content-Range`` to say so."""
         return cls(
-            f"the range lies outside the {size} bytes there are",
+            f"the range lies outside the content, which has {size} bytes",
             headers={"Content-Range": f"bytes */{size}"},
         )
 
@@ -195,7 +195,7 @@ class PaginationInvalid(RegistryError):
 
 
 class TooManyRequests(RegistryError):
-    """The upstream limits us; the client shall come back later, or go elsewhere now.
+    """The upstream rate limits requests; the client should retry later, or use another host now.
 
     The status is 503 and not 429, because 429 makes podman and CRI-O stall for 30 s and
     containerd ask six times, while 503 makes every client go on to the next host.
@@ -225,7 +225,7 @@ class Unavailable(RegistryError):
 
 
 class BadGateway(RegistryError):
-    """The upstream cannot be reached, or gave an answer that is of no use."""
+    """The upstream cannot be reached, or its response cannot be used."""
 
     code = "UNAVAILABLE"
     status = 502
@@ -239,7 +239,7 @@ class GatewayTimeout(RegistryError):
 
 
 class InternalError(RegistryError):
-    """A defect of ours; the client learns no more than that."""
+    """An internal error; its details are not shown to the client."""
 
     code = "UNKNOWN"
     status = 500

@@ -45,7 +45,7 @@ MAX_VALUE = 255
 """The most characters of ``artifactType``."""
 
 MAX_PAGE = 10_000
-"""The largest page of tags; whoever asks for more gets this many."""
+"""The largest page of tags; a request for more gets this many."""
 
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _SLASHES = re.compile(rb"/{2,}")
@@ -113,7 +113,7 @@ class Name:
 
 @frozen
 class BaseRoute:
-    """``/v2/`` or ``/v2``: is this a registry?  Its query means nothing and is not read.
+    """``/v2/`` or ``/v2``: is this a registry?  Its query is ignored.
 
     The same for ``/HOST/v2/``.
     """
@@ -252,7 +252,7 @@ def _segments(path: bytes) -> list[str]:
 
 def _text(decoded: bytes) -> str:
     if _ODD_BYTE.search(decoded) is not None:
-        raise NameInvalid("the path holds control characters or non-ASCII")
+        raise NameInvalid("the path contains control characters or non-ASCII")
     return decoded.decode("ascii")
 
 
@@ -275,7 +275,7 @@ class _Fields:
                 max_num_fields=MAX_FIELDS,
             )
         except UnicodeDecodeError:
-            raise BadRequest("the query holds bytes outside ASCII") from None
+            raise BadRequest("the query contains bytes outside ASCII") from None
         except ValueError:
             raise BadRequest(f"a query has at most {MAX_FIELDS} fields") from None
         for key, value in pairs:
@@ -312,7 +312,7 @@ class _Fields:
         if len(value) > longest:
             raise error(f"the field {key} has at most {longest} characters, not {len(value)}")
         if _PRINTABLE.fullmatch(value) is None:
-            raise error(f"the field {key} holds control characters or non-ASCII")
+            raise error(f"the field {key} contains control characters or non-ASCII")
         return value or None
 
     def _single(self, key: str, error: type[RegistryError]) -> str | None:

@@ -16,24 +16,24 @@ class TransferFailed(BadGateway):
 
 
 class TransferCrashed(TransferFailed, InternalError):
-    """It cannot, by a defect of ours, which has been logged."""
+    """It failed by an internal error, which has been logged."""
 
     code, status = InternalError.code, InternalError.status
 
     def __init__(self) -> None:
-        super().__init__("the mirror failed; its log says why")
+        super().__init__("internal error of the mirror; see its log")
 
 
 class LostPlace(TransferFailed):
-    """The next bytes of one reader are no longer to be had here; the transfer itself may go on.
+    """The next bytes of one reader are no longer available here; the transfer itself may continue.
 
-    *had*: what the reader has had of the blob, or more of it; whoever goes on elsewhere must find the
-    same bytes there. None if it has had nothing. *cause*: the file's error, if that is the reason.
+    *had*: what the reader has had of the blob, or more of it; the same bytes must come from where the
+    reader continues. None if it has had nothing. *cause*: the file's error, if that is the reason.
     """
 
     def __init__(self, had: Prefix | None, cause: Exception | None = None) -> None:
         reason = "" if cause is None else f": {cause}"
-        super().__init__(f"the blob could not be kept for this reader{reason}")
+        super().__init__(f"the blob could not be kept for this client{reason}")
         self.had = had
         self.cause = cause
 
@@ -59,7 +59,7 @@ class Followed(Protocol):
         """How many bytes a follower may have by now whose client expects *announced* bytes in all."""
 
     def take(self, position: int, limit: int) -> bytes | Deferred[bytes] | None:
-        """Return visible bytes at *position*; None if they are no longer to be had."""
+        """Return visible bytes at *position*; None if they are no longer available."""
 
     def unreadable(self, error: Exception) -> None:
         """The file could not be read."""
@@ -161,7 +161,7 @@ class Follower:
     def check_length(self, size: int) -> None:
         """The blob has *size* bytes: fail if the client expects another number."""
         if self.announced not in (None, size):
-            error = f"the blob has {size} bytes, and not the {self.announced} that were announced"
+            error = f"the blob has {size} bytes, not the {self.announced} that were announced"
             self.fail(WrongLength(error))
 
     def move(self, blob: Followed) -> None:

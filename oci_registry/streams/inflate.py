@@ -29,7 +29,7 @@ _MEMBER = 1024
 class Inflater:
     """Undo gzip or deflate (RFC 9110 section 8.4.1), as much at a time as is asked for.
 
-    Raises `BodyError` for what is not encoded so.
+    Raises `BodyError` for a body that is not encoded so.
     """
 
     def __init__(self, coding: str) -> None:
@@ -76,7 +76,7 @@ class Inflater:
     def finish(self) -> None:
         """There is no more input; raises `BodyError` if something is missing."""
         if self._input or self._zlib is not None or not self._members:
-            raise BodyError("the body is not encoded to its end")
+            raise BodyError("the encoded body is incomplete")
 
     def _begin(self) -> zlib._Decompress | None:
         """Return what undoes the next member, None as long as it is not clear what it is."""
@@ -95,7 +95,7 @@ class Inflater:
         if (self._members - 64) * _MEMBER > self._produced:
             raise BodyError("the body is made of too many pieces")
         if self._input and self._coding != GZIP:
-            raise BodyError("the body goes on after its end")
+            raise BodyError("the encoded body is followed by other data")
 
 
 def looks_encoded(first: bytes, coding: str) -> bool:
@@ -117,7 +117,7 @@ def _has_zlib_header(first: bytes | bytearray) -> bool:
 
 
 def _peek(first: bytes, coding: str) -> bytes:
-    """Return the beginning of what is in *first*; nothing if that is not encoded."""
+    """Return the beginning of the inflated *first*; nothing if it is not encoded."""
     inflater = Inflater(coding)
     inflater.feed(first)
     try:
@@ -166,11 +166,11 @@ class BodyDecoder:
         return data
 
     def end(self) -> bytes:
-        """There is no more input; return what is to be passed on as it came."""
+        """There is no more input; return the bytes to pass on unchanged."""
         return self._decide() if self.inflating is None else b""
 
     def _decide(self) -> bytes:
-        """Choose, and do with the first bytes what is chosen."""
+        """Choose whether to inflate, and process the first bytes."""
         first, self._first = self._first, b""
         if self._inflate is None:
             self.inflating = looks_encoded(first, self._coding)

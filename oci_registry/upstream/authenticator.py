@@ -91,7 +91,7 @@ class Authenticator:
         return authorization is not None and authorization == self._basic
 
     async def answer(self, refusal: Refusal) -> Retry | None:
-        """Return how to send a refused request again, None when nothing more can be said.
+        """Return how to send a refused request again, None if nothing is left to try.
 
         Called again when that is refused too, it comes to an end: after a token that was kept it
         tries none, after none what is asked for, and after what was got for this request nothing.
@@ -115,7 +115,7 @@ class Authenticator:
             retry = await self._with_token(elsewhere, scope) or self._with_basic(elsewhere)
         if retry is None and any(challenge.scheme == "bearer" for challenge in offered):
             # That it cannot be answered is what the operator needs to know.
-            raise BadGateway(f"upstream {self._host} names a token server that is not a URL")
+            raise BadGateway(f"upstream {self._host} names a token server whose URL is invalid")
         return retry
 
     async def _after_basic(self, refusal: Refusal, offered: list[Challenge]) -> Retry | None:

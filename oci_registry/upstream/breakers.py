@@ -96,10 +96,10 @@ class Admission:
 
 
 class Breakers:
-    """All circuit breakers and pauses of one host, and of the servers that it leads to.
+    """All circuit breakers and pauses of one host, and of the servers that it redirects to.
 
     *alternatives*: there are other hosts to ask. Then every failure counts against all that it may
-    concern: others answer meanwhile, and what they do not have is asked here all the same.
+    concern: others answer meanwhile, and what they do not have is still requested here.
     """
 
     def __init__(

@@ -23,7 +23,7 @@ from twisted.web.iweb import IResponse
 from oci_registry.upstream.failures import Unusable
 
 MAX_HEADERS_SIZE = 64 * 1024
-"""Bytes of headers that an answer may have, those of interim answers (1xx) included."""
+"""Bytes of headers that an answer may have, those of interim responses (1xx) included."""
 MAX_HEADERS = 1000
 """Lines of headers that an answer may have."""
 MAX_INTERIM = 10
@@ -47,7 +47,7 @@ _CODINGS = re.compile(rb"\ntransfer-encoding[ \t]*:", re.IGNORECASE)
 
 
 class Head:
-    """Collects the head of one answer, and leaves interim answers out.
+    """Collects the head of one answer, and leaves interim responses out.
 
     Lines may end in LF alone (RFC 9112 section 2.2). *bodiless*: the request was a HEAD, so that a
     ``Content-Length`` frames nothing.
@@ -84,7 +84,7 @@ class Head:
                 return head, bytes(self._received[length:])
             self._interim += 1
             if self._interim > MAX_INTERIM:
-                raise Unusable(f"sent more than {MAX_INTERIM} interim answers")
+                raise Unusable(f"sent more than {MAX_INTERIM} interim responses")
             self._passed += length
             self._searched, self._status = 0, None
             del self._received[:length]
@@ -169,7 +169,7 @@ class _Chunks(_ChunkedTransferDecoder):
 
 
 class BoundedProtocol(HTTP11ClientProtocol):
-    """Speaks HTTP/1.1, and hangs up on a server whose head goes beyond the limits.
+    """Speaks HTTP/1.1, and closes the connection to a server that exceeds the limits of a head.
 
     The head is given to Twisted's parser as a whole, which by itself reads any number of lines. The
     body is bounded by whoever reads it; the lines between chunks, and trailers, by Twisted.
@@ -248,6 +248,6 @@ class _Factory(_HTTP11ClientFactory):
 
 
 class BoundedPool(HTTPConnectionPool):
-    """A pool of connections that hang up on a server whose head goes beyond the limits."""
+    """A pool of connections that are closed if a server exceeds the limits of a head."""
 
     _factory = _Factory

@@ -39,7 +39,7 @@ def respond_error(request: RegistryRequest, error: Exception) -> None:
             method=shown(request.method),
             uri=shown(without_secrets(request.target)),
         )
-        error = InternalError("the mirror failed; its log says why")
+        error = InternalError("internal error of the mirror; see its log")
     # Before it is known what is requested, no cache is involved.
     cache_status = {} if request.namespace is None else of_error(error)
     write(request, error_reply(error, cache_status=cache_status))

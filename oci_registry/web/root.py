@@ -23,7 +23,7 @@ _LONGEST = 1000
 """The most characters of a reason that are shown."""
 # "Input/output error" is what the system says of a broken disk.
 _PATH = re.compile(r"(?<![^\s:,;\"'])(?!Input/output\b)[^\s:,;\"']*/[^\s:,;\"']*")
-_NOTHING = "there is nothing here"
+_NOTHING = "there is nothing at this path"
 
 
 class Page(Answering):
@@ -45,7 +45,7 @@ class Page(Answering):
 
 
 class Ready:
-    """The readiness page: whether what is stored can be served. *check*: checks the store."""
+    """The readiness page: whether stored content can be served. *check*: checks the store."""
 
     def __init__(self, check: Callable[[], Awaitable[StoreState]]) -> None:
         self.check = check
@@ -62,7 +62,7 @@ class Ready:
 
 
 def _shown(status: str, reason: str) -> bytes:
-    """Return a status and a reason, some of which may come from a server, as one line of bounded length.
+    """Return a status and a reason, which may contain text of a server, as one line of bounded length.
 
     Anyone may read it: paths of this machine are only logged.
     """

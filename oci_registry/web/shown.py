@@ -49,7 +49,7 @@ def shown(raw: bytes) -> str:
 def reason_of(error: Exception) -> str:
     """Return what the access log says of an error: code and message, or type and text of a defect.
 
-    That of an `InternalError` is its cause, of which the client is not told.
+    That of an `InternalError` is its cause, which is not shown to the client.
     """
     cause: BaseException = error
     while cause.__cause__ is not None and isinstance(cause, InternalError):

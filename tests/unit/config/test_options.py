@@ -65,4 +65,4 @@ class Reading(ConfigTestCase):
         self.assertIsNone(self.reader().choice("flag", "VARIABLE", ("x", "y")))
         self.assert_fine()
         self.assertIsNone(self.reader(None, "z").choice("flag", "VARIABLE", ("x", "y")))
-        self.assert_problem("VARIABLE: 'z' is not known; known are x, y")
+        self.assert_problem("VARIABLE: 'z' is not known; known: x, y")

@@ -123,7 +123,7 @@ class TakenOver(OriginalsTestCase):
         for _ in range(100):
             self.assertIsNone(self.get(LATEST))
         key = original_key(HOST, REPOSITORY, LATEST)
-        self.assertEqual([f"{key} is not taken over: Permission denied"], lines.warnings)
+        self.assertEqual([f"ignored {key}: Permission denied"], lines.warnings)
         error = StoreUnavailable("it hangs")
         self.fails(self.originals.get(HOST, REPOSITORY, LATEST), StoreUnavailable)
 
