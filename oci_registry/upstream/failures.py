@@ -230,7 +230,8 @@ def _explain_plain(
     """
     if isinstance(cause, DNSLookupError) and public_only:
         return NoPublicAddress(
-            f"upstream {host}: it has no public address; configure private registries in the upstream file"
+            f"upstream {host}: its name cannot be resolved to a public address: check its spelling and DNS; "
+            "configure private registries in the upstream file"
         )
     for kinds, error, text in _PLAIN:
         if isinstance(cause, kinds):

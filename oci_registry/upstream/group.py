@@ -61,14 +61,21 @@ def verdict(errors: Sequence[RegistryError]) -> RegistryError:
     """Return the error that stands for what all hosts have answered.
 
     It is negative only if every one of them is: a host that could not be asked might know better. What
-    has happened now says more than that a circuit breaker is open, but an unusable answer does not.
+    has happened now says more than that a circuit breaker is open, but an unusable answer does not. A
+    denial by another host is added to the message of a failure, since it may be the cause.
     """
     failures = [error for error in errors if not isinstance(error, ANSWERS)]
     passing = [e for e in failures if not isinstance(e, CircuitOpen | WrongAnswer)]
     refused = [error for error in failures if isinstance(error, CircuitOpen)]
     # One host may grant access to what another does not have.
     missing = [error for error in errors if not isinstance(error, Denied)]
-    return (passing or refused or failures or missing or list(errors))[0]
+    chosen = (passing or refused or failures or missing or list(errors))[0]
+    denied = next((error for error in errors if isinstance(error, Denied)), None)
+    if denied is None or not failures:
+        return chosen
+    chosen = chosen.again()
+    chosen.message = f"{chosen.message}; {denied.message}"
+    return chosen
 
 
 class HostGroup:

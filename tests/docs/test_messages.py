@@ -36,7 +36,7 @@ MESSAGES = (
     "requires credentials",
     "rejected our credentials",
     " could not connect",
-    "it has no public address; configure private registries in the upstream file",
+    "its name cannot be resolved to a public address: check its spelling and DNS; ",
     "it is not a JSON object",
     "circuit breaker open for ",
     ": the circuit breaker is open for ",

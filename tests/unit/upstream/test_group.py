@@ -185,6 +185,17 @@ class Verdicts(RequestsTestCase):
             self.assertIs(not_asked, verdict(errors))
         self.assertIs(broken, verdict([not_asked, nonsense, broken]))
 
+    def test_denied_by_another(self) -> None:
+        """A failure is told with the denial of another host, which may be the cause."""
+        for errors in (
+            [Denied("a denies"), BadGateway("b failed")],
+            [BadGateway("b failed"), Denied("a denies")],
+        ):
+            chosen = verdict(errors)
+            self.assertIsInstance(chosen, BadGateway)
+            self.assertEqual("b failed; a denies", chosen.message)
+        self.assertEqual("b failed", next(e for e in errors if isinstance(e, BadGateway)).message)
+
     def test_mirror_without_it(self) -> None:
         """What the first host does not have, and the second cannot say, is not missing."""
         self.answer(A, FakeResponse(404))
