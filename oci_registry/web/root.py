@@ -17,6 +17,7 @@ from oci_registry.web.answering import Answering, check_method
 from oci_registry.web.errors import respond_error
 from oci_registry.web.reply import Reply, content
 from oci_registry.web.respond import write
+from oci_registry.web.shown import one_line
 from oci_registry.web.site import RegistryRequest
 
 _LONGEST = 1000
@@ -66,8 +67,7 @@ def _shown(status: str, reason: str) -> bytes:
 
     Anyone may read it: paths of this machine are only logged.
     """
-    line = "".join(c if c.isprintable() else " " for c in reason[:_LONGEST])
-    told = _PATH.sub("...", line).removesuffix(": ...")
+    told = _PATH.sub("...", one_line(reason[:_LONGEST])).removesuffix(": ...")
     return f"{status}: {told}\n".encode("ascii", "backslashreplace")
 
 

@@ -62,4 +62,9 @@ def shown_reason(reason: str) -> str:
     text = reason[:LONGEST_REASON]
     for pattern, replacement in _IN_REASONS:
         text = pattern.sub(replacement, text)
+    return one_line(text)
+
+
+def one_line(text: str) -> str:
+    """Return *text* with a space in place of each character that would end or disguise a line."""
     return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)

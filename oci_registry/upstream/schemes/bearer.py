@@ -17,11 +17,11 @@ from oci_registry.config.settings import Credentials
 from oci_registry.spec.challenge import Challenge
 from oci_registry.spec.urls import Url
 from oci_registry.streams.flight import SingleFlight
+from oci_registry.streams.recent import RecentTable
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.failures import explain, too_late
 from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.schemes.realms import resolve_realm
-from oci_registry.upstream.schemes.recent import RecentTable
 from oci_registry.upstream.schemes.scopes import merge_scopes
 from oci_registry.upstream.schemes.token_server import TokenKey, TokenServers
 from oci_registry.upstream.schemes.tokens import Token

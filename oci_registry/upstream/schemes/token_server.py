@@ -14,6 +14,7 @@ from oci_registry.config.settings import Credentials
 from oci_registry.spec.errors import BadGateway, Denied
 from oci_registry.spec.urls import BadRedirect, Url, with_query
 from oci_registry.streams.body import abandon
+from oci_registry.streams.recent import RecentTable
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.encoding import read_document
 from oci_registry.upstream.failures import (
@@ -26,7 +27,6 @@ from oci_registry.upstream.failures import (
 )
 from oci_registry.upstream.schemes.basic import basic_authorization
 from oci_registry.upstream.schemes.realms import realm_is_trusted, server_of
-from oci_registry.upstream.schemes.recent import RecentTable
 from oci_registry.upstream.schemes.tokens import Token, read_token
 
 MAX_REDIRECTS = 5
