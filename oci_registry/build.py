@@ -28,6 +28,7 @@ from oci_registry.makers import Makers, Pool, Sizes
 from oci_registry.metrics import Metrics
 from oci_registry.notify import Announcement, ServiceManager
 from oci_registry.pullthrough.blobs import BlobCache
+from oci_registry.pullthrough.download import Downloader
 from oci_registry.pullthrough.known import KnownManifests
 from oci_registry.pullthrough.lists import TagLists
 from oci_registry.pullthrough.manifests import ManifestCache
@@ -201,7 +202,7 @@ class _Builder:
         """Make the caches."""
         clock, metrics, sizes = self.reactor, self.metrics, KnownSizes()
         health = self.makers.store_health(clock, metrics)
-        transfers = Transfers(
+        downloader = Downloader(
             store.blobs,
             store.lanes.ingest,
             clock,
@@ -211,6 +212,7 @@ class _Builder:
             DownloadLog(clock, self.repeats),
             self.makers.transfer_limits,
         )
+        transfers = Transfers(downloader)
         records = RecordWriter(clock, health)
         known = KnownManifests(store.manifests, store.tags, records, clock, health, store.originals)
         return _PullThrough(

@@ -68,7 +68,7 @@ class TokenServers:
         allowed: tuple[str, ...],
     ) -> None:
         self._http = http
-        self._url = url
+        self.url = url
         self._host = Url.parse(url).authority
         self._credentials = credentials
         self._clock = clock
@@ -80,7 +80,7 @@ class TokenServers:
 
     def may_be_asked(self, realm: str) -> bool:
         """Whether the server at *realm* may see what we would show it."""
-        return self._credentials is None or realm_is_trusted(realm, self._url, self._allowed)
+        return self._credentials is None or realm_is_trusted(realm, self.url, self._allowed)
 
     async def fetch(self, key: TokenKey) -> Token:
         """Return a new token; `Denied`, `RateLimited` or `BadGateway` if the server gives none."""
@@ -125,7 +125,7 @@ class TokenServers:
         if self.may_be_asked(realm):
             return
         server = server_of(realm)
-        if (Url.parse(self._url).scheme, Url.parse(realm).scheme) == ("https", "http"):
+        if (Url.parse(self.url).scheme, Url.parse(realm).scheme) == ("https", "http"):
             raise Denied(
                 f"upstream {self._host} asks for its credentials to be sent to {server} over plain http"
             )

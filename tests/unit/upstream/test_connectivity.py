@@ -37,7 +37,12 @@ class Sharing(SynchronousTestCase):
     def make(self, namespace: str) -> SharedBreakers:
         watch = self.metrics.host(namespace, HOST)
         return SharedBreakers(
-            HOST, self.clock, lambda: 1.0, watch, self.connectivity, alternatives=True
+            HOST,
+            self.clock,
+            lambda: 1.0,
+            watch,
+            connectivity=self.connectivity,
+            alternatives=True,
         )
 
     def put(
