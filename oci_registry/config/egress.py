@@ -57,7 +57,7 @@ def _exceptions(options: OptionReader) -> tuple[str, ...]:
 
 
 def _allow_private(options: OptionReader, *, allow_dynamic: bool) -> bool:
-    source = options.switch("allow-private-upstreams", "ALLOW_PRIVATE_UPSTREAMS")
-    if source is not None and not allow_dynamic:
-        options.findings.warning(source, "has no effect with --upstreams configured")
-    return source is not None
+    allowed = options.switch("allow-private-upstreams")
+    if allowed and not allow_dynamic:
+        options.warning("allow-private-upstreams", "has no effect with --upstreams configured")
+    return allowed

@@ -7,6 +7,7 @@ import os
 import re
 import ssl
 import stat
+from collections.abc import Callable
 
 from attrs import field, frozen
 
@@ -72,6 +73,21 @@ def read_file(path: str) -> FileContent:
         # Root can read everything, whoever may.
         own=os.geteuid() in {0, status.st_uid},
     )
+
+
+def read_secret(path: str, strip: Callable[[str], str]) -> tuple[str, FileContent]:
+    """The secret in a file, and the file; ``strip`` removes what is no part of the secret.
+
+    `ValueError` as for `read_file`, and if there is none.
+    """
+    content = read_file(path)
+    try:
+        secret = strip(content.data.decode())
+    except UnicodeDecodeError:
+        raise ValueError("is not UTF-8") from None
+    if not secret:
+        raise ValueError("is empty")
+    return secret, content
 
 
 def _open_at_once(path: str, flags: int) -> int:

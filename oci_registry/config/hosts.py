@@ -9,7 +9,13 @@ from attrs import frozen
 from oci_registry.config.credentials import COLON, make_credentials, parse_token_server
 from oci_registry.config.documents import Entry, Value
 from oci_registry.config.fields import Fields, boolean, text
-from oci_registry.config.files import check_certificates, check_private_key, fingerprint, read_file
+from oci_registry.config.files import (
+    FileContent,
+    check_certificates,
+    check_private_key,
+    fingerprint,
+    read_secret,
+)
 from oci_registry.config.names import Location, fold_alias, parse_location
 from oci_registry.config.proxies import parse_proxy
 from oci_registry.config.settings import (
@@ -240,17 +246,14 @@ def _password(fields: Fields) -> str | None:
     if fields.given("password") is not None:
         fields.problem("password_file", "is given together with password: keep one of them")
         return None
-    file = fields.file("password_file", read_file)
+    file = fields.file("password_file", _read_password)
     if file is None:
         return None
-    path, content = file
+    path, (password, content) = file
     fields.warn_if_exposed("password_file", path, content)
-    try:
-        password = content.data.decode().rstrip("\r\n")
-    except UnicodeDecodeError:
-        fields.problem("password_file", f"{path} is not UTF-8")
-        return None
-    if not password:
-        fields.problem("password_file", f"{path} is empty")
-        return None
     return password
+
+
+def _read_password(path: str) -> tuple[str, FileContent]:
+    # Blanks may belong to it.
+    return read_secret(path, lambda text: text.rstrip("\r\n"))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 from oci_registry.config.catch_all import catch_all_of
 from oci_registry.config.egress import load_egress
 from oci_registry.config.findings import Findings
 from oci_registry.config.listen import explain, parse_listen, same_place, split_places
 from oci_registry.config.names import parse_namespace
-from oci_registry.config.options import Flags, OptionReader
+from oci_registry.config.options import Flags, OptionReader, one_of
 from oci_registry.config.settings import (
     ConfigError,
     CredentialsSource,
@@ -28,7 +30,16 @@ ACCESS_LOGS = ("combined", "json", "off")
 UPSTREAMS = ("any", "configured")
 DEFAULT_LISTEN = "0.0.0.0:80"
 DEFAULT_NAMESPACE = "docker.io"
-DEFAULT_GRACE = 30.0
+#: Settings that are an option each.
+_OPTIONS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
+    {
+        "log_level": one_of(LOG_LEVELS, LOG_LEVEL_SYNONYMS),
+        "log_format": one_of(LOG_FORMATS),
+        "access_log": one_of(ACCESS_LOGS),
+        "shutdown_grace": parse_duration,
+    }
+)
+_FLAGS = {name: name.replace("_", "-") for name in _OPTIONS}
 
 
 class _Loader(OptionReader):
@@ -36,7 +47,7 @@ class _Loader(OptionReader):
 
     def listen(self, check: Callable[[str], None]) -> tuple[str, ...]:
         """Return the endpoints to listen at; *check* raises for one that cannot be made."""
-        places = self._places("listen", "LISTEN")
+        places = self._places("listen")
         if self.flagged("port"):
             if self.raw("listen"):
                 self.findings.problem("--port", "cannot be given together with --listen")
@@ -53,7 +64,7 @@ class _Loader(OptionReader):
     def admin_listen(self, check: Callable[[str], None], taken: Sequence[str]) -> tuple[str, ...]:
         """Return the admin endpoints, none of which may be among *taken*."""
         endpoints: list[str] = []
-        for source, place in self._places("admin-listen", "ADMIN_LISTEN"):
+        for source, place in self._places("admin-listen"):
             endpoint = self._endpoint(source, place, check)
             if endpoint is None:
                 continue
@@ -62,12 +73,12 @@ class _Loader(OptionReader):
             endpoints.append(endpoint)
         return tuple(endpoints)
 
-    def _places(self, flag: str, variable: str) -> list[tuple[str, str]]:
+    def _places(self, flag: str) -> list[tuple[str, str]]:
         """Return every place that was given, each with where it was."""
-        flagged = self.raw(flag)
-        if isinstance(flagged, list) and flagged:
-            return [(f"--{flag}", str(place)) for place in flagged]
-        return [(variable, place) for place in split_places(self.environ.get(variable, ""))]
+        places = self.raw(flag)
+        if not isinstance(places, list) or not places:
+            places = split_places(self.environ.get(self.variable_of(flag), ""))
+        return [(self.source(flag), str(place)) for place in places]
 
     def _endpoint(self, source: str, place: str, check: Callable[[str], None]) -> str | None:
         try:
@@ -79,39 +90,30 @@ class _Loader(OptionReader):
             return None
         return endpoint
 
-    def default_namespace(self) -> str | None:
-        """Return the registry that is meant when a client names none; None if that is unclear."""
-        both = [
-            self.given("default-namespace", "DEFAULT_NAMESPACE"),
-            self.given("default-upstream-namespace", "DEFAULT_UPSTREAM_NAMESPACE"),
-        ]
-        names = [given for given in both if given is not None]
-        flags = [given for given in names if given[0].startswith("--")]
+    def default_namespace(self) -> str:
+        """Return the registry that is meant when a client names none."""
+        names = ("default-namespace", "default-upstream-namespace")
         found: dict[str, str] = {}
-        for source, text in flags or names:
-            try:
-                found.setdefault(parse_namespace(text), source)
-            except ValueError as error:
-                self.findings.problem(source, error)
-                return None
+        for name in [name for name in names if self.flagged(name)] or names:
+            namespace = self.read(name, parse_namespace)
+            if namespace is not None:
+                found.setdefault(namespace, self.source(name))
         if len(found) > 1:
             self.findings.problem(
                 " and ".join(found.values()),
                 f"are one option and differ: {' and '.join(found)}",
             )
-            return None
         return next(iter(found), DEFAULT_NAMESPACE)
 
     def sources(self) -> UpstreamSources:
         """Return where the upstreams are written down."""
-        given = self.given("upstream-config-file", "UPSTREAM_CONFIG_FILE")
-        return UpstreamSources(None if given is None else given[1], self._credentials())
+        return UpstreamSources(self.given("upstream-config-file"), self._credentials())
 
     def _credentials(self) -> CredentialsSource | None:
         """Return where the credentials are that are given beside the file."""
         text = self.raw("upstream-credentials")
         path = self.raw("upstream-credentials-file")
-        variable = self.environ.get("UPSTREAM_CREDENTIALS", "")
+        variable = self.in_environment("upstream-credentials")
         if text is not None and path is not None:
             self.findings.problem(
                 "--upstream-credentials", "cannot be given with --upstream-credentials-file"
@@ -127,8 +129,8 @@ class _Loader(OptionReader):
             # With the wrong one of the two flags the secrets are given as the name of a file.
             shown = "" if "{" in str(path) else f" {path}"
             return CredentialsSource(f"--upstream-credentials-file{shown}", file=str(path))
-        if variable.strip():
-            return CredentialsSource("UPSTREAM_CREDENTIALS", variable)
+        if variable is not None:
+            return CredentialsSource(self.source("upstream-credentials"), variable)
         return None
 
 
@@ -145,34 +147,29 @@ def load_settings(
     """
     findings = Findings()
     loader = _Loader(flags, environ, findings)
-    allow_dynamic = loader.choice("upstreams", "UPSTREAMS", UPSTREAMS) != "configured"
+    allow_dynamic = loader.read("upstreams", one_of(UPSTREAMS)) != "configured"
     sources = loader.sources()
     upstreams = read_upstreams(sources, findings, allow_dynamic=allow_dynamic)
-    # Without them nothing can be said about the default: one mistake is reported once.
-    unread = bool(findings.problems)
     default_namespace = loader.default_namespace()
-    if default_namespace is not None and not unread:
+    # Without the upstreams nothing can be said about the default: one mistake is reported once.
+    if not findings.problems:
         check_default(default_namespace, upstreams, findings, allow_dynamic=allow_dynamic)
     loader.ignored("RUST_LOG", f"set LOG_LEVEL, to one of {', '.join(LOG_LEVELS)}")
-    checking = loader.switch("check-cache-digest", "CHECK_CACHE_DIGEST")
+    checking = loader.switch("check-cache-digest")
+    place = loader.source("check-cache-digest") if checking else None
     listen = loader.listen(check_endpoint)
     settings = Settings(
         listen=listen,
         admin_listen=loader.admin_listen(check_endpoint, listen),
-        storage=load_storage(storage, environ, findings, checking),
-        default_namespace=default_namespace or DEFAULT_NAMESPACE,
+        storage=load_storage(storage, environ, findings, place),
+        default_namespace=default_namespace,
         upstreams=upstreams,
         allow_dynamic_upstreams=allow_dynamic,
         egress=load_egress(
             loader, allow_dynamic=allow_dynamic or catch_all_of(upstreams) is not None
         ),
-        check_cache_digest=checking is not None,
-        log_level=loader.choice("log-level", "LOG_LEVEL", LOG_LEVELS, LOG_LEVEL_SYNONYMS) or "info",
-        log_format=loader.choice("log-format", "LOG_FORMAT", LOG_FORMATS) or "text",
-        access_log=loader.choice("access-log", "ACCESS_LOG", ACCESS_LOGS),
-        shutdown_grace=loader.parsed(
-            "shutdown-grace", "SHUTDOWN_GRACE", parse_duration, DEFAULT_GRACE
-        ),
+        check_cache_digest=checking,
+        **loader.read_all(_OPTIONS, _FLAGS),
         warnings=tuple(findings.warnings),
         sources=pinned(sources),
     )

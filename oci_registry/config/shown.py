@@ -8,6 +8,7 @@ import yaml
 from attrs import asdict
 
 from oci_registry.config.process_title import MASK
+from oci_registry.config.s3 import FLAGS
 from oci_registry.config.settings import (
     CATCH_ALL,
     EgressSettings,
@@ -20,13 +21,6 @@ from oci_registry.config.settings import (
 )
 from oci_registry.config.upstreams import OPTIONS
 from oci_registry.spec.durations import format_duration
-
-# Flags whose names differ from those of the settings.
-_S3_FLAGS = {
-    "endpoint": "host",
-    "redirect_endpoint": "redirect_host",
-    "connections": "s3_connections",
-}
 
 
 def show(settings: Settings) -> str:
@@ -79,7 +73,7 @@ def _storage(storage: StorageSettings) -> dict[str, Any]:
         "secret_key": _masked(storage.secret_key),
         "proxy": _proxy(storage.proxy),
     }
-    return {"s3": _given(**{_S3_FLAGS.get(name, name): value for name, value in values.items()})}
+    return {"s3": _given(**{FLAGS.get(name, name): value for name, value in values.items()})}
 
 
 def _proxies(egress: EgressSettings) -> dict[str, Any]:

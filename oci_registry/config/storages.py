@@ -44,8 +44,8 @@ def load_storage(
 
 def _load_filesystem(options: OptionReader) -> FilesystemSettings:
     flagged = options.raw("root")
-    source = "FILESYSTEM_ROOT" if flagged is None else "filesystem --root"
-    root = options.environ.get(source, "") if flagged is None else str(flagged)
+    variable = options.variable_of("root")
+    root = options.environ.get(variable, "") if flagged is None else str(flagged)
     if not root:
         options.findings.problem("filesystem", "--root or FILESYSTEM_ROOT is required")
         return FilesystemSettings("")
@@ -53,7 +53,7 @@ def _load_filesystem(options: OptionReader) -> FilesystemSettings:
     try:
         check_directory(root)
     except ValueError as error:
-        options.findings.problem(source, error)
+        options.problem("root", error)
     return FilesystemSettings(root)
 
 

@@ -166,7 +166,7 @@ def _read(
         return None
     registries, left_out = choose_registries(names, upstreams)
     notes += left_out
-    tree = RecordedTree(write[1], str(options.client)) if write else None
+    tree = RecordedTree(write, str(options.client)) if write else None
     # What is printed is for any machine, and what is on this one may hold secrets.
     existing = tree.read if tree else lambda _: None
     wanted = Wanted(
@@ -196,11 +196,11 @@ def _mirror(reader: OptionReader, notes: list[str]) -> Mirror | None:
     if given is None:
         return None
     try:
-        mirror = Mirror(parse_url(given[1]))
+        mirror = Mirror(parse_url(given))
     except ValueError as error:
-        reader.findings.problem(given[0], error)
+        reader.problem("mirror", error)
         return None
-    if "://" not in given[1]:
+    if "://" not in given:
         notes.append(
             f"--mirror: {mirror.host} has no scheme, so https is assumed; write "
             f"http://{mirror.host} if the mirror has no TLS"
@@ -213,17 +213,17 @@ def _image(reader: OptionReader, check: bool) -> Image | None:
     if given is None:
         return None
     if not check:
-        reader.findings.problem(given[0], "is for --check, which is not given")
+        reader.problem("image", "is for --check, which is not given")
     try:
-        return Image.parse(given[1])
+        return Image.parse(given)
     except ValueError as error:
-        reader.findings.problem(given[0], error)
+        reader.problem("image", error)
         return None
 
 
 def _upstreams(reader: OptionReader) -> tuple[UpstreamSettings, ...]:
-    given = reader.given("upstream-config-file", "UPSTREAM_CONFIG_FILE")
-    return BUILTIN_UPSTREAMS if given is None else load_upstreams(given[1], reader.findings)
+    given = reader.given("upstream-config-file")
+    return BUILTIN_UPSTREAMS if given is None else load_upstreams(given, reader.findings)
 
 
 def _names(
