@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from oci_registry.config.listen import takes_port
 from oci_registry.config.settings import (
     DEFAULT_INVALIDATION_TIME,
     HostSettings,
@@ -382,9 +383,6 @@ def build(
 
 def _with_backlog(endpoint: str) -> str:
     """Add a backlog that is long enough for a cluster whose nodes all pull at once."""
-    takes_backlog = endpoint.partition(":")[0] in ("tcp", "tcp6", "ssl")
-    return (
-        f"{endpoint}:backlog={BACKLOG}"
-        if takes_backlog and "backlog=" not in endpoint
-        else endpoint
-    )
+    if takes_port(endpoint) and "backlog=" not in endpoint:
+        return f"{endpoint}:backlog={BACKLOG}"
+    return endpoint

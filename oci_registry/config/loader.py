@@ -9,7 +9,13 @@ from typing import Any
 from oci_registry.config.catch_all import catch_all_of
 from oci_registry.config.egress import load_egress
 from oci_registry.config.findings import Findings
-from oci_registry.config.listen import explain, parse_listen, same_place, split_places
+from oci_registry.config.listen import (
+    default_place,
+    explain,
+    parse_listen,
+    same_place,
+    split_places,
+)
 from oci_registry.config.names import parse_namespace
 from oci_registry.config.options import Flags, OptionReader, one_of
 from oci_registry.config.settings import (
@@ -28,7 +34,6 @@ LOG_LEVEL_SYNONYMS = {"trace": "debug", "warning": "warn"}
 LOG_FORMATS = ("text", "json")
 ACCESS_LOGS = ("combined", "json", "off")
 UPSTREAMS = ("any", "configured")
-DEFAULT_LISTEN = "0.0.0.0:80"
 DEFAULT_NAMESPACE = "docker.io"
 #: Settings that are an option each.
 _OPTIONS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
@@ -39,7 +44,6 @@ _OPTIONS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
         "shutdown_grace": parse_duration,
     }
 )
-_FLAGS = {name: name.replace("_", "-") for name in _OPTIONS}
 
 
 class _Loader(OptionReader):
@@ -54,10 +58,7 @@ class _Loader(OptionReader):
             else:
                 places = [("--port", f"0.0.0.0:{self.raw('port')}")]
         elif not places:
-            port = self.variable("PORT")
-            places = [
-                ("--listen", DEFAULT_LISTEN) if port is None else ("PORT", f"0.0.0.0:{port[1]}")
-            ]
+            places = [default_place(self.environ)]
         found = (self._endpoint(source, place, check) for source, place in places)
         return tuple(endpoint for endpoint in found if endpoint is not None)
 
@@ -169,7 +170,7 @@ def load_settings(
             loader, allow_dynamic=allow_dynamic or catch_all_of(upstreams) is not None
         ),
         check_cache_digest=checking,
-        **loader.read_all(_OPTIONS, _FLAGS),
+        **loader.read_all(_OPTIONS),
         warnings=tuple(findings.warnings),
         sources=pinned(sources),
     )

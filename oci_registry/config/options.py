@@ -11,6 +11,9 @@ from oci_registry.config.reading import Reading
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
 
+# Flags whose names differ from those of the settings.
+_FLAGS = {"endpoint": "host", "redirect_endpoint": "redirect-host", "connections": "s3-connections"}
+
 Flags = Mapping[str, object]
 
 
@@ -33,6 +36,10 @@ class OptionReader(Reading[str]):
         self.environ = environ
         self._flags = flags
         self._subcommand = subcommand
+
+    def called(self, setting: str) -> str:
+        """Return the flag of a setting."""
+        return flag_of(setting)
 
     def raw(self, flag: str) -> object:
         """Return what a flag was given, as it is; None when it was not given."""
@@ -99,6 +106,11 @@ class OptionReader(Reading[str]):
         if value and value not in _TRUE | _FALSE:
             self.problem(flag, f"must be true or false, not {value[:40]!a}")
         return value in _TRUE
+
+
+def flag_of(setting: str) -> str:
+    """Return the flag of a setting, without dashes at the beginning."""
+    return _FLAGS.get(setting) or setting.replace("_", "-")
 
 
 def one_of(

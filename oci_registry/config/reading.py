@@ -49,16 +49,14 @@ class Reading(ABC, Generic[_V]):
             self.problem(name, error)
             return None
 
-    def read_all(
-        self, parsers: Mapping[str, Callable[[_V], Any]], names: Mapping[str, str] | None = None
-    ) -> dict[str, Any]:
-        """What was given of several settings: for the others there are defaults.
-
-        ``names`` has what a setting is called where it is written, if that differs.
-        """
-        called = names or {}
-        found = {key: self.read(called.get(key, key), parse) for key, parse in parsers.items()}
+    def read_all(self, parsers: Mapping[str, Callable[[_V], Any]]) -> dict[str, Any]:
+        """What was given of several settings: for the others there are defaults."""
+        found = {key: self.read(self.called(key), parse) for key, parse in parsers.items()}
         return {key: value for key, value in found.items() if value is not None}
+
+    def called(self, setting: str) -> str:
+        """What a setting is called where it is written."""
+        return setting
 
     def warn_if_exposed(self, name: str, file: str, content: FileContent) -> None:
         """Warn of a ``file`` with a secret that is not its owner's alone."""

@@ -24,18 +24,6 @@ from oci_registry.spec.urls import Url
 ADDRESSING = ("path", "virtual", "auto")
 MIN_CONNECTIONS = 4
 MAX_CONNECTIONS = 1024
-#: Flags whose names differ from those of the settings.
-FLAGS: Mapping[str, str] = MappingProxyType(
-    {
-        "endpoint": "host",
-        "access_key": "access-key",
-        "secret_key": "secret-key",
-        "ca_file": "ca-file",
-        "redirect_ranges": "redirect-ranges",
-        "redirect_endpoint": "redirect-host",
-        "connections": "s3-connections",
-    }
-)
 _REGION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _SECRET_FLAGS = ("secret-key", "secret-key-file")
@@ -70,7 +58,7 @@ def load_s3(options: OptionReader) -> S3Settings:
         "proxy": FROM_ENVIRONMENT if endpoint is None else DIRECT,
     }
     settings = S3Settings(
-        **{"bucket": "", **by_server, **options.read_all(_OPTIONS, FLAGS)},
+        **{"bucket": "", **by_server, **options.read_all(_OPTIONS)},
         endpoint=endpoint,
         access_key=access_key,
         secret_key=secret_key,

@@ -76,9 +76,7 @@ class Reading(ConfigTestCase):
 
     def test_several(self) -> None:
         """Of several settings those that were given are read, by the names of their flags."""
-        reader = OptionReader({"a-b": "5"}, {"C": "x"}, self.findings)
-        found = reader.read_all(
-            {"a_b": int, "size": str, "missing": str}, {"a_b": "a-b", "size": "c"}
-        )
-        self.assertEqual(found, {"a_b": 5, "size": "x"})
+        reader = OptionReader({"a-b": "5"}, {"HOST": "x"}, self.findings)
+        found = reader.read_all({"a_b": int, "endpoint": str, "missing": str})
+        self.assertEqual(found, {"a_b": 5, "endpoint": "x"})
         self.assert_fine()
