@@ -13,11 +13,11 @@ from twisted.web.resource import Resource
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.store_watch import StoreState
 from oci_registry.spec.errors import NameUnknown
+from oci_registry.spec.texts import one_line
 from oci_registry.web.answering import Answering, check_method
 from oci_registry.web.errors import respond_error
 from oci_registry.web.reply import Reply, content
 from oci_registry.web.respond import write
-from oci_registry.web.shown import one_line
 from oci_registry.web.site import RegistryRequest
 
 _LONGEST = 1000
