@@ -4,11 +4,12 @@ PYTHON ?= python3
 # What "make run" listens on and where it keeps its objects; ARGS are further options.
 LISTEN ?= 127.0.0.1:8080
 ROOT ?= ./cache
-# What "make test" runs: any names trial understands; so many of them at a time; ARGS are for trial.
-TESTS ?= tests.unit tests.contract tests.integration
-JOBS ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
-# What it runs after those, one at a time, since it measures memory and time.
-ALONE ?= $(if $(filter file,$(origin TESTS)),tests.bounds)
+# What "make test" runs: any names trial understands; the longest tests first, lest one of them is the
+# last to end. JOBS of them run at a time, one more than there are processors, since many wait now and
+# then; ARGS are for trial.
+TESTS ?= tests.bounds tests.integration tests.contract tests.unit
+PROCESSORS := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+JOBS ?= $(shell echo $$(($(PROCESSORS) + 1)))
 # What "make fuzz" runs: where examples are generated.
 FUZZED = $(if $(filter file,$(origin TESTS)),$(subst /,.,$(basename $(shell grep -rl --include='test_*.py' '^from hypothesis' tests/unit))),$(TESTS))
 
@@ -22,7 +23,7 @@ METADATA := pyproject.toml setup.py oci_registry/_version.py
 
 help:
 	@echo "make run      the daemon on $(LISTEN), with its objects in $(ROOT)"
-	@echo "make test     unit, contract and integration tests, on $(JOBS) processors; TESTS=\"tests.unit.web\""
+	@echo "make test     all tests but those below, $(JOBS) at a time; TESTS=\"tests.unit.web\""
 	@echo "make fuzz     generated tests with other and more examples; TESTS, ARGS, SEED=1 to repeat"
 	@echo "make lint     ruff, the rules for imports between packages, news fragments"
 	@echo "make format   what ruff can mend of that"
@@ -41,7 +42,6 @@ run: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	$(PY) -m twisted.trial --jobs=$(JOBS) $(ARGS) $(TESTS)
-	$(if $(ALONE),$(PY) -m twisted.trial $(ARGS) $(ALONE))
 
 # The seed is shown first: with it, and the same TESTS, the examples are the same.
 fuzz: $(VENV)/.installed-test

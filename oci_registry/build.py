@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from oci_registry.config.listen import takes_port
 from oci_registry.config.settings import (
     DEFAULT_INVALIDATION_TIME,
+    FilesystemSettings,
     HostSettings,
     S3Settings,
     Settings,
@@ -156,7 +157,7 @@ class _Builder:
         medium = self.makers.driver(self.settings, lanes, self.reactor)
         place = self.settings.storage.description
         lost = LostThreads(lookup.replace, begin.replace, ingest.replace)
-        driver = GuardedDriver(medium, place, self.reactor, lost=lost)
+        driver = GuardedDriver(medium, place, self.reactor, self.makers.store_limits, lost)
         usage, totals = Usage(driver, self.reactor), StoredTotals()
         self.metrics.watch_totals(lambda: totals.objects, lambda: totals.size)
         check_always = self.settings.check_cache_digest
@@ -340,7 +341,10 @@ def build(
     site, admin_site = builder.sites(builder.v2(table, pull, watch), pull.watch)
     ports = builder.ports(site, admin_site)
     sweep = builder.sweep(store, pull.transfers)
-    periodic = PeriodicSweep(sweep, store.driver.sweep_interval, reactor, metrics)
+    local = isinstance(settings.storage, FilesystemSettings)
+    periodic = PeriodicSweep(
+        sweep, store.driver.sweep_interval, reactor, metrics, count_first=local
+    )
     reading = builder.pool("configuration", sizes.configuration)
     reloader = builder.reloader(table, sweep, reading, manager)
     hangup = makers.hangup(reactor.callFromThread, reloader.reload)

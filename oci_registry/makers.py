@@ -18,6 +18,7 @@ from oci_registry.pullthrough.store_health import StoreHealth
 from oci_registry.pullthrough.transfer import TransferLimits
 from oci_registry.reload import Hangup
 from oci_registry.storage.drivers import driver_class
+from oci_registry.storage.guard import StoreLimits
 from oci_registry.storage.interfaces import IDriver
 from oci_registry.streams.threads import Lanes, RunInThread, Workers
 from oci_registry.upstream.limits import UpstreamLimits
@@ -84,6 +85,7 @@ class Makers:
     driver: Callable[[Settings, Lanes, Any], IDriver] = _make_driver
     access_log: Callable[[Settings, Output, Any], Any] = _make_access_log
     transfer_limits: TransferLimits = Factory(TransferLimits)
+    store_limits: StoreLimits = Factory(StoreLimits)
     upstream_limits: UpstreamLimits = Factory(UpstreamLimits)
     store_health: Callable[[IReactorTime, Metrics], StoreHealth] = StoreHealth
     hangup: Callable[[Callable[..., object], Callable[[], None]], Any] = Hangup

@@ -99,6 +99,15 @@ class Sweep:
         """Use other lifetimes, from the next sweep on."""
         self._next_lifetimes = lifetimes
 
+    async def count(self) -> None:
+        """Find out how much is stored, and evict nothing. Raises `StoreError`."""
+        walk = Walk()
+        async for _, _, info in self._manifests.list():
+            walk.add(info.size)
+        async for _, info in self._blobs.list():
+            walk.add(info.size)
+        self._totals.correct(walk)
+
     async def run(self) -> Swept:
         """Evict what has expired. Raises `StoreError`; what was evicted before that stays evicted."""
         self._lifetimes = self._next_lifetimes

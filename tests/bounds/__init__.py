@@ -1,1 +1,1 @@
-"""What memory and time the daemon takes, measured while no other test runs."""
+"""What memory and time the daemon takes, measured so that other work on the machine does not matter."""

@@ -21,7 +21,7 @@ GROWTH = 96 * MIB
 """Bytes by which the daemon's process may grow,"""
 PATIENCE = 1.0
 """and seconds that others may wait, whatever an upstream sends."""
-AT_ONCE = 4
+AT_ONCE = 3
 """Requests of each kind that are made at the same time."""
 BLOB = Digest.of(b"a blob that nobody has")
 NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"

@@ -21,8 +21,8 @@ OTHERS_WAIT = 5.0
 """Seconds that others may wait meanwhile; these are the test's own process's too."""
 CPU = 8.0
 """Seconds of the processor for twenty of them; parsed, each costs three."""
-LEFT = 64 * MIB
-"""By how much fifty of them may have made the process grow when they have been sent."""
+LEFT = 32 * MIB
+"""By how much twenty-five of them may have made the process grow when they have been sent."""
 PATH = "/v2/library/app/manifests"
 
 ENTRIES = b"[],"
@@ -139,11 +139,11 @@ class LargeManifests(ProcessTestCase):
 
     @running
     async def test_memory(self) -> None:
-        """When fifty have been served, cold, and twice at the same time, their memory is free again."""
+        """When twenty-five have been served, cold, and twice at the same time, their memory is free again."""
         daemon, client = await self.warm()
         before = self.memory(daemon)
         digests = []
-        for number in range(50):
+        for number in range(25):
             data = document(number, SPACE)
             response = await self.pull(client, f"spaces-{number}")
             self.assertEqual(Digest.of(data).encoded, response.body.sha256.hexdigest())

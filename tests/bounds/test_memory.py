@@ -14,10 +14,10 @@ from tests.support.fake_registry import Reply
 from tests.support.process import DaemonProcess, ProcessTestCase
 
 MIB = 1024 * 1024
-SIZE = 64 * MIB
+SIZE = 40 * MIB
 CLIENTS = 50
-ALLOWED = 64 * MIB
-"""By how much 50 clients of one cold blob of 64 MiB may make the process grow."""
+ALLOWED = 40 * MIB
+"""By how much 50 clients of one cold blob of 40 MiB may make the process grow."""
 
 
 class Memory(ProcessTestCase):
@@ -34,7 +34,7 @@ class Memory(ProcessTestCase):
 
     @running
     async def test_fifty_clients_of_a_cold_blob(self) -> None:
-        """50 clients of a cold 64 MiB blob, five of which do not read, cost the process under 64 MiB."""
+        """50 clients of a cold 40 MiB blob, five of which do not read, cost the process under 40 MiB."""
         data = Random(8).randbytes(SIZE)
         digest = self.registry.add_blob(data)
         path = f"/v2/library/app/blobs/{digest}"

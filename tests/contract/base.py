@@ -49,7 +49,7 @@ async def collect(items: AsyncIterator[T]) -> list[T]:
 class DriverTestCase(TestCase):
     """A test of any driver. A binding defines `make`, `plant` and `full`."""
 
-    timeout = 20
+    timeout = 120
     clock: Clock
     driver: Any
 

@@ -20,7 +20,7 @@ SECRET = "Tr0ub4dor"
 class CheckConfig(TestCase):
     """The real command, which ends by itself."""
 
-    timeout = 60
+    timeout = 120
 
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()

@@ -37,7 +37,7 @@ def setting(name: str) -> str:
 class Activation(TestCase):
     """The daemon is handed a socket that somebody else has opened."""
 
-    timeout = 30
+    timeout = 120
 
     def setUp(self) -> None:
         # What the socket's unit says, but at a free port.

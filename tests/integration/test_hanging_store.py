@@ -16,6 +16,7 @@ from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from oci_registry.makers import Makers
 from oci_registry.pullthrough.store_health import StoreHealth
 from oci_registry.pullthrough.transfer import TransferLimits
+from oci_registry.storage.guard import StoreLimits
 from oci_registry.streams.limits import GrowingLimits
 from tests.support.client import Client
 from tests.support.daemon import MirrorTestCase, running, until
@@ -102,7 +103,7 @@ class DeadDirectory(MirrorTestCase):
     @running
     async def test_pulls_go_on(self) -> None:
         """What is stored and what is not come from upstream, and each direction is logged once."""
-        await self.start()
+        await self.start(makers=Makers(store_limits=StoreLimits(lookup=0.5, begin=0.5)))
         cached, *cold = [self.registry.add_blob(b"%d" % n * 1000) for n in range(8)]
         await self.client.get(f"/v2/library/app/blobs/{cached}")
         await self.idle()
@@ -118,7 +119,7 @@ class DeadDirectory(MirrorTestCase):
             self.assertEqual(ready.status, 503)
             said = [line for line in self.errors() if "pulls go on uncached" in line]
             self.assertLessEqual(len(said), 2, said)
-            self.assertIn(f"the store at {self.root} did not answer within 2 s", said[0])
+            self.assertIn(f"the store at {self.root} did not answer within 0.5 s", said[0])
             self.gate.set()
         await self.idle()
 

@@ -256,9 +256,15 @@ class WrongBytes(TwoHosts):
             self.digest = self.add(data)
             path = f"/v2/{APP}/blobs/{self.digest}"
             await self.afresh()
-            self.wrong_at(self.first, offset)
+            gate: Deferred[None] = Deferred()
+            wrong = data[:offset] + bytes([data[offset] ^ 1]) + data[offset + 1 :]
+            held = Reply(body=wrong, hold=gate, hold_at=len(wrong) - 1)
+            self.first.script("/blobs/", held)
             await self.start(self.settings())
-            got = await self.client.get(path)
+            got = await self.client.begin(path)
+            await until(lambda: len(got.body) > offset)  # noqa: B023
+            gate.callback(None)
+            await got.done
             self.assertEqual((200, False, "closed"), (got.status, got.complete, got.ended))
             again = await self.client.get(path)
             self.assertTrue(again.complete, "the second pull fails too")

@@ -30,10 +30,10 @@ class Killing(ProcessTestCase):
         """Kill -9 at any point of a transfer: the next start serves right bytes and nothing is left."""
         place = f"blobs/sha256/{self.digest.encoded[:2]}/{self.digest.encoded[2:]}"
         points = [1, 70_000, MIB, 3 * MIB - 1, *(Random(7).randrange(3 * MIB) for _ in range(2))]
+        daemon, client = await self.start()
         for point in points:
             gate: Deferred[None] = Deferred()
             self.registry.script("/blobs/", Reply(body=self.data, hold=gate, hold_at=point))
-            daemon, client = await self.start()
             response = await client.begin(self.path)
             await until(lambda: bool(self.files()))
             if point > 200_000:
@@ -48,8 +48,8 @@ class Killing(ProcessTestCase):
             self.assertTrue(bytes(got.body) == self.data, point)
             await until(lambda: self.files() == {place})
             self.assertEqual(self.data, (self.root / place).read_bytes())
-            await daemon.kill("TERM")
             (self.root / place).unlink()
+        await daemon.kill("TERM")
 
     @running
     async def test_term_lets_responses_finish(self) -> None:

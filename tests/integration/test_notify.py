@@ -26,7 +26,7 @@ class _Listener(DatagramProtocol):
 class Notifying(TestCase):
     """NOTIFY_SOCKET."""
 
-    timeout = 60
+    timeout = 120
 
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
@@ -78,6 +78,8 @@ class Notifying(TestCase):
         heard = self.listen(f"\0{name}")
         daemon = self.start(f"@{name}")
         await until(lambda: bool(heard))
+        # It may have more to log before it is stopped.
+        await daemon.listening
         await daemon.kill("TERM")
         await until(lambda: len(heard) == 2)
         self.assertEqual(["READY=1", "STOPPING=1"], heard)

@@ -18,7 +18,7 @@ NOBODY = "127.0.0.1:1"
 class ProcessTitle(TestCase):
     """The real daemon as a process, in the list of processes."""
 
-    timeout = 60
+    timeout = 120
 
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()

@@ -31,7 +31,7 @@ class WayOutTestCase(MirrorTestCase):
         # A host that has cost a timeout is asked again soon.
         short = evolve(UpstreamLimits().breaker, first_pause=0.02)
         self.makers = evolve(self.makers, upstream_limits=UpstreamLimits(breaker=short))
-        self.network = Network(reactor)
+        self.network = Network(self.time)
         for tag in ("1", "2", "3", "4"):
             self.registry.add_image(APP, tag)
         self.digest = self.registry.add_blob(DATA)
@@ -77,7 +77,7 @@ class ByProxy(WayOutTestCase):
         """A proxy that is down is a 502 that names it; what is pulled when it is up is served."""
         await self.begin()
         await self.proxy.down()
-        response = await self.manifest("1")
+        response = await self.time.hurry(self.manifest("1"))
         self.assertEqual(502, response.status)
         self.assertIn(f"its proxy 127.0.0.1:{self.proxy.port} refused", self.told(response))
         self.proxy.up()
@@ -88,7 +88,7 @@ class ByProxy(WayOutTestCase):
         """A proxy that turns our credentials down is a 502, until it accepts them."""
         await self.begin()
         self.proxy.wants = basic_authorization(Credentials("other", "one"))
-        response = await self.manifest("1")
+        response = await self.time.hurry(self.manifest("1"))
         self.assertEqual(502, response.status)
         self.assertIn("rejected our credentials", self.told(response))
         self.proxy.wants = basic_authorization(ME)
@@ -136,7 +136,7 @@ class ByName(WayOutTestCase):
         port = int(self.registry.host.rpartition(":")[2])
         for tag, address in (("1", "192.0.2.1"), ("2", "192.0.2.2")):
             self.network.names[HOST] = []
-            response = await self.manifest(tag)
+            response = await self.time.hurry(self.manifest(tag))
             self.assertEqual(502, response.status)
             self.assertIn(f"upstream {HOST}: its name could not be resolved", self.told(response))
             self.network.names[HOST] = [address]

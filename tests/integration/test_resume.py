@@ -14,7 +14,7 @@ from tests.support.fake_replies import Reply, Trickle, in_turn
 from tests.support.streams import LIMITS
 
 MIB = 1024 * 1024
-SIZE = 16 * MIB
+SIZE = 4 * MIB
 OFFSETS = sorted(Random(20).sample(range(1, SIZE), 20))
 BODY_TIMEOUT = 60.0
 
@@ -27,7 +27,7 @@ def long_blob() -> tuple[bytes, Digest]:
 
 
 class LongBlob(MirrorTestCase):
-    """One blob of 16 MiB, which is pulled cold again and again."""
+    """One blob of 4 MiB, which is pulled cold again and again."""
 
     timeout = 300
 

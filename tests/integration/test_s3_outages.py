@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from random import Random
-
 from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel
@@ -11,17 +9,25 @@ from twisted.logger import LogLevel
 from oci_registry.service import Daemon
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.drivers.s3.driver import CHECKED
-from oci_registry.storage.drivers.s3.limits import ReadLimits, S3Limits, UploadLimits
+from oci_registry.storage.drivers.s3.limits import PieceLimits, ReadLimits, S3Limits, UploadLimits
 from tests.support.daemon import running, until
 from tests.support.fake_registry import Reply
-from tests.support.s3_daemon import MIB, BucketTestCase
+from tests.support.patterns import noise
+from tests.support.s3_daemon import BucketTestCase
 from tests.support.s3_proxy import Forward, Script, closed, cut, held, refusal
+
+BIT = 64 * 1024
+"""What is asked for at least at once."""
 
 
 class OutageTestCase(BucketTestCase):
     """An image that upstream has, and pulls of it; the bucket is asked again without long pauses."""
 
-    limits = S3Limits(reads=ReadLimits(pause=0.01), uploads=UploadLimits(attempts=1))
+    limits = S3Limits(
+        pieces=PieceLimits(budget=64 * BIT, first=BIT, largest=8 * BIT, smallest=BIT),
+        reads=ReadLimits(pause=0.01),
+        uploads=UploadLimits(attempts=1),
+    )
 
     def setUp(self) -> None:
         super().setUp()
@@ -191,7 +197,7 @@ class Midway(OutageTestCase):
 
     async def stored(self, size: int) -> tuple[Digest, bytes, str]:
         """Return a blob that is in the bucket, and upstream."""
-        data = Random(size).randbytes(size)
+        data = noise(size, size)
         digest = self.registry.add_blob(data)
         self.place(digest, data, Metadata={"oci-registry-size": str(size)})
         return digest, data, f"/v2/library/app/blobs/{digest}"
@@ -200,7 +206,7 @@ class Midway(OutageTestCase):
         """Let the server fail at everything but a blob's first piece, in each of the ways."""
         daemon = await self.start()
         for number, script in enumerate(scripts):
-            digest, data, path = await self.stored(18 * MIB + number)
+            digest, data, path = await self.stored(18 * BIT + number)
 
             async def later(
                 asked: object, forward: Forward, script: Script = script
@@ -240,21 +246,21 @@ class Midway(OutageTestCase):
     async def test_range_in_the_middle_of_a_hit(self) -> None:
         """A range whose end the server fails to deliver gets the rest from upstream too."""
         await self.start()
-        _, data, path = await self.stored(18 * MIB)
+        _, data, path = await self.stored(18 * BIT)
 
         async def later(asked: object, forward: Forward) -> Reply | None:
             return await forward() if "bytes=5-" in asked.headers.get("range", "") else None
 
         self.proxy.script("GET", later, "blobs")
-        got = await self.client.get(path, Range=f"bytes=5-{15 * MIB}")
+        got = await self.client.get(path, Range=f"bytes=5-{15 * BIT}")
         self.assertEqual(206, got.status)
-        self.assertTrue(got.body == data[5 : 15 * MIB + 1])
+        self.assertTrue(got.body == data[5 : 15 * BIT + 1])
 
     @running
     async def test_upstream_fails_as_well(self) -> None:
         """When upstream has not got the rest either, the connection is closed short."""
         await self.start()
-        digest, data, path = await self.stored(18 * MIB)
+        digest, data, path = await self.stored(18 * BIT)
         del self.registry.blobs[str(digest)]
 
         async def later(asked: object, forward: Forward) -> Reply | None:
@@ -264,13 +270,13 @@ class Midway(OutageTestCase):
         got = await self.client.get(path)
         self.assertEqual((200, False), (got.status, got.complete))
         self.assertTrue(data.startswith(bytes(got.body)))
-        self.assertEqual(18 * MIB, got.length)
+        self.assertEqual(18 * BIT, got.length)
 
     @running
     async def test_many_clients_in_the_middle_of_a_hit(self) -> None:
         """Ten clients of one blob are rescued by one download."""
         await self.start()
-        digest, _, path = await self.stored(18 * MIB)
+        digest, _, path = await self.stored(18 * BIT)
         gate: Deferred[None] = Deferred()
 
         async def later(asked: object, forward: Forward) -> Reply | None:
@@ -283,7 +289,7 @@ class Midway(OutageTestCase):
 
         self.proxy.script("GET", later, "blobs")
         responses = [await self.client.begin_hashed(path) for _ in range(10)]
-        await until(lambda: all(len(response.body) >= 4 * MIB for response in responses))
+        await until(lambda: all(len(response.body) >= BIT for response in responses))
         gate.callback(None)
         for response in responses:
             await response.done
@@ -294,7 +300,7 @@ class Midway(OutageTestCase):
     async def test_one_broken_answer(self) -> None:
         """A single answer that breaks off is asked for again, and upstream is left alone."""
         await self.start()
-        digest, data, path = await self.stored(18 * MIB)
+        digest, data, path = await self.stored(18 * BIT)
         broken: list[str] = []
 
         async def once(asked: object, forward: Forward) -> Reply | None:

@@ -45,7 +45,7 @@ class Proxies(MirrorTestCase):
     def head(self, **settings: object) -> Awaitable[object]:
         """Ask for the bucket with other settings."""
         connection = Connection(evolve(self.settings, **settings))
-        return deferToThread(connection.demand, connection.reading.head_bucket)
+        return deferToThread(connection.request, connection.reading.head_bucket)
 
     async def refused(self, **settings: object) -> str:
         """Ask for the bucket; return why that fails."""

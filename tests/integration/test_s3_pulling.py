@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from random import Random
-
 from attrs import evolve
 
 from tests.support.daemon import running, until
+from tests.support.patterns import noise
 from tests.support.s3_daemon import MIB, BucketTestCase
 
 
@@ -63,7 +62,7 @@ class Pulling(BucketTestCase):
     @running
     async def test_ranges(self) -> None:
         """A range is fetched as a range: no more than it, and what comes before or behind is not."""
-        data = Random(1).randbytes(20 * MIB)
+        data = noise(1, 20 * MIB)
         digest = self.registry.add_blob(data)
         self.place(digest, data, Metadata={"oci-registry-size": str(len(data))})
         await self.start()
@@ -94,7 +93,7 @@ class Pulling(BucketTestCase):
     @running
     async def test_a_large_blob_comes_in_pieces(self) -> None:
         """A blob of many MiB is fetched a few MiB at a time, each byte once."""
-        data = Random(2).randbytes(30 * MIB)
+        data = noise(2, 30 * MIB)
         digest = self.registry.add_blob(data)
         self.place(digest, data, Metadata={"oci-registry-size": str(len(data))})
         await self.start()
@@ -111,7 +110,7 @@ class Pulling(BucketTestCase):
     @running
     async def test_many_clients_share_what_is_fetched(self) -> None:
         """20 clients of one blob in the bucket cost hardly more requests than one."""
-        data = Random(3).randbytes(12 * MIB)
+        data = noise(3, 12 * MIB)
         digest = self.registry.add_blob(data)
         self.place(digest, data, Metadata={"oci-registry-size": str(len(data))})
         await self.start()

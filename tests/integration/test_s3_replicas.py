@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -10,6 +9,8 @@ from twisted.internet.defer import Deferred
 from oci_registry.storage.drivers.s3.limits import S3Limits, UploadLimits
 from tests.support.daemon import running, until
 from tests.support.fake_registry import Reply
+from tests.support.patterns import noise
+from tests.support.s3 import PART
 from tests.support.s3_daemon import MIB, BucketTestCase
 from tests.support.s3_proxy import refusal
 
@@ -17,11 +18,11 @@ from tests.support.s3_proxy import refusal
 class Replicas(BucketTestCase):
     """Two of them download the same blob, unaware of each other."""
 
-    limits = S3Limits(uploads=UploadLimits(part=5 * MIB))
+    limits = S3Limits(uploads=UploadLimits(part=PART))
 
     async def both(self, size: int) -> tuple[Any, bytes]:
         """Let two daemons get a blob at once; return its digest and bytes."""
-        data = Random(size).randbytes(size)
+        data = noise(size, size)
         digest = self.registry.add_blob(data)
         gate: Deferred[None] = Deferred()
         self.registry.script(str(digest), Reply(body=data, hold=gate, hold_at=size - 1))
@@ -53,10 +54,10 @@ class Replicas(BucketTestCase):
     @running
     async def test_large_blob(self) -> None:
         """Both upload it in parts; one upload becomes the object, of the other nothing is left."""
-        digest, _ = await self.both(12 * MIB)
+        digest, _ = await self.both(5 * PART // 2)
         self.assertEqual(2, self.proxy.count("BEGIN", self.key(digest)))
         seal = self.bucket.head_object(Bucket=self.direct.bucket, Key=self.key(digest))
-        self.assertEqual({"oci-registry-size": str(12 * MIB)}, seal["Metadata"])
+        self.assertEqual({"oci-registry-size": str(5 * PART // 2)}, seal["Metadata"])
 
     @running
     async def test_server_without_conditions(self) -> None:
@@ -71,7 +72,7 @@ class Replicas(BucketTestCase):
 
         self.proxy.script("*", unconditional)
         await self.both(100_000)
-        await self.both(12 * MIB)
+        await self.both(5 * PART // 2)
         conditions = sum("if-none-match" in asked.headers for asked in self.proxy.asked)
         self.assertLessEqual(conditions, 8)
         daemon = self.daemons[-1]
@@ -85,7 +86,7 @@ class Replicas(BucketTestCase):
     @running
     async def test_wrong_object_of_another(self) -> None:
         """What another daemon's upload replaces in the meantime is not taken for ours unless it is whole."""
-        data = Random(7).randbytes(1 * MIB)
+        data = noise(7, MIB)
         digest = self.registry.add_blob(data)
         gate: Deferred[None] = Deferred()
         self.registry.script("/blobs/", Reply(body=data, hold=gate, hold_at=len(data) - 1))
@@ -101,7 +102,7 @@ class Replicas(BucketTestCase):
     @running
     async def test_deleted_by_another(self) -> None:
         """A blob that another daemon removes while it is sent comes to its end, from upstream."""
-        data = Random(8).randbytes(18 * MIB)
+        data = noise(8, 18 * MIB)
         digest = self.registry.add_blob(data)
         self.place(digest, data, Metadata={"oci-registry-size": str(len(data))})
         await self.start()
@@ -116,7 +117,7 @@ class Replicas(BucketTestCase):
     @running
     async def test_replaced_by_another(self) -> None:
         """A blob that is replaced while it is sent is never a mixture of both."""
-        data = Random(9).randbytes(18 * MIB)
+        data = noise(9, 18 * MIB)
         digest = self.registry.add_blob(data)
         seal = {"oci-registry-size": str(len(data))}
         self.place(digest, bytes(len(data) - MIB) + data[-MIB:], Metadata=seal)

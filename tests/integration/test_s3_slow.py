@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from random import Random
-
 from oci_registry.service import Daemon
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.drivers.s3.limits import PieceLimits, S3Limits
 from tests.support.client import Hashed, Response
 from tests.support.daemon import running, until
+from tests.support.patterns import noise
 from tests.support.s3_daemon import MIB, BucketTestCase
 
 
@@ -19,7 +18,7 @@ class Slow(BucketTestCase):
 
     async def stalled(self, size: int, seed: int) -> tuple[Digest, Response]:
         """Begin to get a blob, and read no more than its first bytes."""
-        data = Random(seed).randbytes(size)
+        data = noise(seed, size)
         digest = Digest.of(data)
         self.place(digest, data, Metadata={"oci-registry-size": str(size)})
         response = await self.client.begin(f"/v2/library/app/blobs/{digest}")
@@ -43,7 +42,7 @@ class Slow(BucketTestCase):
     async def test_one(self) -> None:
         """It holds two pieces, and neither a thread nor a connection; others are not held up."""
         daemon = await self.start()
-        digest, response = await self.stalled(60 * MIB, 1)
+        digest, response = await self.stalled(32 * MIB, 1)
         await self.quiet(daemon)
         self.assertLessEqual(self.held(daemon), 2 * self.limits.pieces.largest)
         self.assertLessEqual(self.proxy.count("GET", self.key(digest)), 5)
@@ -83,7 +82,7 @@ class Slow(BucketTestCase):
         """Nothing is kept for clients that have left, whenever they did."""
         daemon = await self.start()
         for seed in range(5):
-            _, response = await self.stalled(20 * MIB, seed)
+            _, response = await self.stalled(12 * MIB, seed)
             response.close()
         await until(lambda: not daemon.parts.driver.reader.pieces.held)
         self.assertEqual({}, daemon.parts.driver.reader.pieces._objects)
@@ -93,7 +92,7 @@ class Slow(BucketTestCase):
     async def test_a_slow_one_beside_a_fast_one(self) -> None:
         """A slow client of a blob slows no other of the same blob."""
         daemon = await self.start()
-        digest, slow = await self.stalled(40 * MIB, 1)
+        digest, slow = await self.stalled(24 * MIB, 1)
         path = f"/v2/library/app/blobs/{digest}"
         for _ in range(3):
             fast = await (await self.client.begin_hashed(path)).done

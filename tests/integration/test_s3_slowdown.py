@@ -11,13 +11,14 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import LogLevel
 
 from oci_registry.spec.digest import Digest
-from oci_registry.storage.drivers.s3.limits import S3Limits, UploadLimits
+from oci_registry.storage.drivers.s3.limits import PieceLimits, ReadLimits, S3Limits, UploadLimits
+from oci_registry.storage.guard import StoreLimits
 from tests.support.daemon import reactor, running, until
 from tests.support.fake_replies import Asked, Reply, Trickle
+from tests.support.patterns import noise
+from tests.support.s3 import PART
 from tests.support.s3_daemon import MIB, BucketTestCase
 from tests.support.s3_proxy import Forward, Script, kind_of, refusal
-
-PART = 5 * MIB
 
 
 def sometimes(script: Script, percent: int, seed: int = 1) -> Script:
@@ -49,7 +50,7 @@ class SlowdownTestCase(BucketTestCase):
 
     def blob(self, size: int, seed: int) -> tuple[Digest, bytes, str]:
         """Return a blob that upstream has, and its path."""
-        data = Random(seed).randbytes(size)
+        data = noise(seed, size)
         digest = self.registry.add_blob(data)
         return digest, data, f"/v2/library/app/blobs/{digest}"
 
@@ -61,13 +62,22 @@ class SlowdownTestCase(BucketTestCase):
 
 
 class SlowDown(SlowdownTestCase):
-    """The server asks to slow down."""
+    """The server asks to slow down; no deadline is missed, however busy the machine is."""
+
+    timeout = 120
+    limits = S3Limits(
+        uploads=UploadLimits(part=PART),
+        reads=ReadLimits(pause=0.01, patience=30.0, first_deadline=30.0, deadline=30.0),
+    )
+    store_limits = StoreLimits(lookup=30.0, begin=30.0, read=30.0, record=30.0)
 
     @running
     async def test_one_in_ten(self) -> None:
         """With a 503 for a tenth of all requests hits stay hits, and nothing is uploaded twice."""
         stored = [self.stored(20_000, seed) for seed in range(150)]
-        new = [self.blob(20_000, seed) for seed in range(1000, 1020)] + [self.blob(11 * MIB, 7)]
+        new = [self.blob(20_000, seed) for seed in range(1000, 1020)] + [
+            self.blob(2 * PART + 1000, 7)
+        ]
         await self.start()
         self.proxy.script("*", sometimes(refusal(503, "SlowDown"), 10))
         for _ in range(2):
@@ -89,7 +99,7 @@ class SlowDown(SlowdownTestCase):
     @running
     async def test_what_is_there_is_not_uploaded_again(self) -> None:
         """When reads alone fail, blobs come from upstream, and what is in the bucket stays as it is."""
-        stored = [self.stored(size, size) for size in (1000, 12 * MIB)]
+        stored = [self.stored(size, size) for size in (1000, 5 * PART // 2)]
         await self.start()
 
         async def no_blobs(asked: Asked, forward: Forward) -> Reply | None:
@@ -107,7 +117,7 @@ class SlowDown(SlowdownTestCase):
     async def test_a_cold_pull_looks_no_more_than_before(self) -> None:
         """A new blob costs a look and its upload, nothing else."""
         _, _, path = self.blob(1000, 1)
-        large = self.blob(12 * MIB, 2)
+        large = self.blob(5 * PART // 2, 2)
         await self.start()
         for one, expected in ((path, ["GET", "PUT"]), (large[2], ["GET", "BEGIN", "COMPLETE"])):
             self.proxy.asked.clear()
@@ -120,7 +130,7 @@ class SlowDown(SlowdownTestCase):
 class Slow(SlowdownTestCase):
     """The server trickles."""
 
-    timeout = 60
+    timeout = 120
 
     @running
     async def test_trickle(self) -> None:
@@ -153,7 +163,16 @@ class Slow(SlowdownTestCase):
     @running
     async def test_requests_of_a_large_blob(self) -> None:
         """A small first piece costs a large blob few requests more."""
-        _, _, path = self.stored(100 * MIB, 3)
+        # A sixteenth of everything, so that it is 100 MiB to the real ones.
+        default = PieceLimits()
+        pieces = PieceLimits(
+            budget=default.budget // 16,
+            first=default.first // 16,
+            largest=default.largest // 16,
+            smallest=default.smallest // 16,
+        )
+        self.limits = S3Limits(pieces=pieces)
+        _, _, path = self.stored(100 * MIB // 16, 3)
         await self.start()
         got = await (await self.client.begin_hashed(path)).done
         self.assertTrue(got.complete)
@@ -170,7 +189,7 @@ class Lacking(SlowdownTestCase):
     @running
     async def test_no_uploads_in_parts(self) -> None:
         """Large blobs are uploaded in one request each; that is logged once."""
-        blobs = [self.blob(12 * MIB, seed) for seed in range(3)]
+        blobs = [self.blob(5 * PART // 2, seed) for seed in range(3)]
         self.proxy.script("BEGIN", refusal(501, "NotImplemented"))
         await self.start()
         for _, data, path in blobs:

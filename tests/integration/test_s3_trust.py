@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from random import Random
-
 from oci_registry.spec.digest import Digest, Verifier
 from oci_registry.storage import blobs as blob_store
 from tests.support.daemon import running, until
+from tests.support.patterns import noise
 from tests.support.s3_daemon import MIB, BucketTestCase
 from tests.support.s3_proxy import refusal
 
@@ -16,7 +15,7 @@ class Trust(BucketTestCase):
 
     def blob(self, size: int) -> tuple[Digest, bytes, str]:
         """Return a blob that upstream has, and its path."""
-        data = Random(size).randbytes(size)
+        data = noise(size, size)
         digest = self.registry.add_blob(data)
         return digest, data, f"/v2/library/app/blobs/{digest}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -11,11 +10,13 @@ from oci_registry.spec.digest import Digest
 from oci_registry.storage.drivers.s3.limits import S3Limits, UploadLimits
 from tests.support.daemon import running, until
 from tests.support.fake_registry import Reply
-from tests.support.s3_daemon import MIB, BucketTestCase
+from tests.support.patterns import noise
+from tests.support.s3 import PART
+from tests.support.s3_daemon import BucketTestCase
 from tests.support.s3_proxy import closed, held, lost, refusal
 
-PART = 5 * MIB
-"""What servers take as a part at least, so that a few MiB are many parts."""
+BIT = PART // 5
+"""A fifth of a part."""
 
 
 class UploadingTestCase(BucketTestCase):
@@ -25,7 +26,7 @@ class UploadingTestCase(BucketTestCase):
 
     def blob(self, size: int, seed: int = 1) -> tuple[Digest, bytes, str]:
         """Return a blob that upstream has, and its path."""
-        data = Random(seed).randbytes(size)
+        data = noise(seed, size)
         digest = self.registry.add_blob(data)
         return digest, data, f"/v2/library/app/blobs/{digest}"
 
@@ -41,7 +42,7 @@ class Uploading(UploadingTestCase):
     @running
     async def test_parts_go_up_while_the_blob_comes(self) -> None:
         """Parts are there before upstream has sent the last byte; the object only when all is verified."""
-        digest, data, path = self.blob(17 * MIB)
+        digest, data, path = self.blob(17 * BIT)
         gate: Deferred[None] = Deferred()
         self.registry.script("/blobs/", Reply(body=data, hold=gate, hold_at=len(data) - 1))
         await self.start()
@@ -71,7 +72,7 @@ class Uploading(UploadingTestCase):
     @running
     async def test_wrong_digest_of_one_host(self) -> None:
         """The parts of a wrong blob go when the next host is asked, and the right one is stored."""
-        digest, data, path = self.blob(17 * MIB)
+        digest, data, path = self.blob(17 * BIT)
         gate: Deferred[None] = Deferred()
         wrong = Reply(body=data[:-1] + b"?", hold=gate, hold_at=len(data) - 1)
         self.registry.script("/blobs/", wrong)
@@ -94,7 +95,7 @@ class Uploading(UploadingTestCase):
     @running
     async def test_wrong_digest(self) -> None:
         """A blob with another digest leaves no object and no upload."""
-        _, data, path = self.blob(12 * MIB)
+        _, data, path = self.blob(12 * BIT)
         self.registry.script("/blobs/", Reply(body=data[:-1] + bytes([data[-1] ^ 1])))
         await self.start()
         response = await self.client.get(path)
@@ -107,8 +108,8 @@ class Uploading(UploadingTestCase):
     @running
     async def test_upstream_breaks_off(self) -> None:
         """A body that ends too early leaves no object and no upload."""
-        _, data, path = self.blob(12 * MIB)
-        self.registry.script("/blobs/", Reply(body=data, cut=11 * MIB))
+        _, data, path = self.blob(12 * BIT)
+        self.registry.script("/blobs/", Reply(body=data, cut=11 * BIT))
         await self.start(on=self.time)
         self.assertFalse((await self.time.hurry(self.client.get(path))).complete)
         await self.idle()
@@ -117,9 +118,9 @@ class Uploading(UploadingTestCase):
     @running
     async def test_client_that_leaves(self) -> None:
         """A client that leaves stops nothing: the object is completed for the next."""
-        digest, data, path = self.blob(12 * MIB)
+        digest, data, path = self.blob(12 * BIT)
         gate: Deferred[None] = Deferred()
-        self.registry.script("/blobs/", Reply(body=data, hold=gate, hold_at=6 * MIB))
+        self.registry.script("/blobs/", Reply(body=data, hold=gate, hold_at=6 * BIT))
         await self.start()
         await (await self.client.begin(path, leave_at=1)).done
         gate.callback(None)
@@ -130,9 +131,9 @@ class Uploading(UploadingTestCase):
     @running
     async def test_stopped_in_the_middle(self) -> None:
         """A daemon that is stopped leaves neither an object nor an upload of what was not complete."""
-        _, data, path = self.blob(12 * MIB)
+        _, data, path = self.blob(12 * BIT)
         gate: Deferred[None] = Deferred()
-        self.registry.script("/blobs/", Reply(body=data, hold=gate, hold_at=11 * MIB))
+        self.registry.script("/blobs/", Reply(body=data, hold=gate, hold_at=11 * BIT))
         await self.start(grace=0.0)
         await self.client.begin(path)
         await until(lambda: self.proxy.count("PART") == 2 and not self.proxy.under_way["PART"])
@@ -143,7 +144,7 @@ class Uploading(UploadingTestCase):
     @running
     async def test_stopped_while_giving_up(self) -> None:
         """A daemon that is stopped waits until the upload of a wrong blob is given up."""
-        _, data, path = self.blob(12 * MIB)
+        _, data, path = self.blob(12 * BIT)
         wrong = data[:-1] + bytes([data[-1] ^ 1])
         sent: Deferred[None] = Deferred()
         gate: Deferred[None] = Deferred()
@@ -162,7 +163,7 @@ class Uploading(UploadingTestCase):
     @running
     async def test_stopped_during_the_commit(self) -> None:
         """What has been received and verified is completed before the daemon is gone."""
-        digest, data, path = self.blob(12 * MIB)
+        digest, data, path = self.blob(12 * BIT)
         gate: Deferred[None] = Deferred()
         self.proxy.script("COMPLETE", held(gate))
         await self.start()
@@ -176,7 +177,7 @@ class Uploading(UploadingTestCase):
     @running
     async def test_unknown_length(self) -> None:
         """A blob whose length nobody told is uploaded too, once it is complete."""
-        digest, data, path = self.blob(12 * MIB)
+        digest, data, path = self.blob(12 * BIT)
         self.registry.script("/blobs/", Reply(body=data, chunked=True))
         await self.start()
         self.assertTrue((await self.client.get(path)).body == data)
@@ -189,14 +190,15 @@ class Uploading(UploadingTestCase):
     @running
     async def test_slow_server(self) -> None:
         """A bucket that takes nothing yet keeps no client waiting for the blob."""
-        digest, data, path = self.blob(30 * MIB)
+        digest, data, path = self.blob(30 * BIT)
         gate: Deferred[None] = Deferred()
         self.proxy.script("PART", held(gate))
         await self.start()
         self.assertTrue((await self.client.get(path)).body == data)
-        self.assertEqual(self.limits.uploads.parallel, self.proxy.under_way["PART"])
+        await until(lambda: self.proxy.under_way["PART"] == self.limits.uploads.parallel)
         # While it is not in the bucket, it is served from the spool.
         self.assertTrue((await self.client.get(path)).body == data)
+        self.assertEqual(self.limits.uploads.parallel, self.proxy.count("PART"))
         gate.callback(None)
         await until(lambda: self.has(digest))
         self.assertEqual(1, self.registry.count("/blobs/"))
@@ -204,7 +206,7 @@ class Uploading(UploadingTestCase):
     @running
     async def test_server_dies_during_the_upload(self) -> None:
         """The client gets all; nothing of the blob is served later but the whole of it."""
-        digest, data, path = self.blob(12 * MIB)
+        digest, data, path = self.blob(12 * BIT)
         await self.start()
         for kind in ("BEGIN", "PART", "COMPLETE"):
             self.proxy.unscript()
@@ -222,7 +224,7 @@ class Uploading(UploadingTestCase):
     @running
     async def test_answer_to_complete_is_lost(self) -> None:
         """The server has completed the object, but its answer is lost: there it is, once."""
-        digest, data, path = self.blob(12 * MIB)
+        digest, data, path = self.blob(12 * BIT)
         once = iter((lost,))
 
         async def first_lost(asked: Any, forward: Any) -> Reply | None:
@@ -242,7 +244,7 @@ class Uploading(UploadingTestCase):
     @running
     async def test_refused_part(self) -> None:
         """A part that is refused for good: the client gets all, and the upload is given up."""
-        _, data, path = self.blob(12 * MIB)
+        _, data, path = self.blob(12 * BIT)
         self.proxy.script("PART", refusal(403, "QuotaExceeded"))
         daemon = await self.start()
         self.assertTrue((await self.client.get(path)).body == data)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from errno import EIO, ENOSPC, EROFS
 from functools import partial
-from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -20,21 +19,22 @@ from tests.support.client import Response
 from tests.support.daemon import MirrorTestCase, running, until
 from tests.support.disk import Fault, beyond, creating, error, failing
 from tests.support.fake_replies import Reply
+from tests.support.patterns import noise
 
 MIB = 1024 * 1024
-SIZE = 32 * MIB
-HELD_AT = 20 * MIB
+SIZE = 20 * MIB
+HELD_AT = 14 * MIB
 FULL_AT = 9 * MIB
 
 
 class TroubleTestCase(MirrorTestCase):
-    """A blob of 32 MiB, of which upstream sends 20 before it waits."""
+    """A blob of 20 MiB, of which upstream sends 14 before it waits."""
 
     timeout = 120
 
     def setUp(self) -> None:
         super().setUp()
-        self.data = Random(8).randbytes(SIZE)
+        self.data = noise(8, SIZE)
         self.digest = self.registry.add_blob(self.data)
         self.path = f"/v2/library/app/blobs/{self.digest}"
         self.gate: Deferred[None] = Deferred()

@@ -45,7 +45,7 @@ class MirrorTestCase(TestCase):
     `time` is the clock of both; `time.forward` lets it pass.
     """
 
-    timeout = 60
+    timeout = 120
     makers = Makers()
 
     def setUp(self) -> None:

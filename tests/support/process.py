@@ -97,7 +97,7 @@ class DaemonProcess(ListeningProcess):
 class ProcessTestCase(TestCase):
     """A fake upstream for docker.io, daemons in processes of their own with `root`, and clients of them."""
 
-    timeout = 90
+    timeout = 120
 
     def setUp(self) -> None:
         self.registry = FakeRegistry()

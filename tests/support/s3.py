@@ -6,16 +6,28 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from io import BytesIO
 from typing import Any
 from uuid import uuid4
 
+from botocore import session as botocore_session
 from botocore.awsrequest import AWSResponse
+from botocore.loaders import create_loader
+from moto.s3 import models
 from moto.server import ThreadedMotoServer
 
 from oci_registry.config.settings import S3Settings
 from oci_registry.storage.drivers.s3.bucket import Bucket
 from oci_registry.storage.drivers.s3.connection import Connection
+
+MIB = 1024 * 1024
+PART = 5 * MIB if "TEST_S3_ENDPOINT" in os.environ else MIB
+"""The least size of all parts but the last; a real server's cannot be changed."""
+
+models.S3_UPLOAD_PART_MIN_SIZE = PART
+# Reading botocore's descriptions of services takes longer than most tests: once is enough.
+botocore_session.create_loader = cache(create_loader)
 
 _servers: list[str] = []
 _clients: dict[tuple[str | None, ...], Any] = {}

@@ -15,6 +15,7 @@ from oci_registry.service import Daemon
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.drivers.s3.driver import S3Driver
 from oci_registry.storage.drivers.s3.limits import S3Limits
+from oci_registry.storage.guard import StoreLimits
 from oci_registry.storage.keys import blob_key
 from oci_registry.streams.threads import Lanes
 from tests.support import s3
@@ -42,6 +43,7 @@ class BucketTestCase(MirrorTestCase):
     """A bucket that is new and empty, looked at directly, while daemons reach it by a proxy."""
 
     limits = S3Limits()
+    store_limits = StoreLimits()
 
     def setUp(self) -> None:
         super().setUp()
@@ -60,7 +62,7 @@ class BucketTestCase(MirrorTestCase):
     ) -> Daemon:
         """Start a daemon (one more); `client` then talks to it. The first look at the bucket is over."""
         settings = {"storage": self.storage, "on": self.clock, **settings}
-        makers = Makers(driver=self.driver)
+        makers = Makers(driver=self.driver, store_limits=self.store_limits)
         daemon = await super().start(*upstreams, grace=grace, makers=makers, **settings)
         if self.working:
             await until(lambda: daemon.parts.driver.started)

@@ -134,7 +134,7 @@ class Client:
 class ClientTestCase(TestCase):
     """A fake registry, and clients of it."""
 
-    timeout = 30
+    timeout = 120
 
     def setUp(self) -> None:
         self.registry = FakeRegistry()

@@ -20,6 +20,13 @@ from oci_registry.spec.reference import (
 REPOSITORY = (
     r"\A[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*\Z"  # as in the spec
 )
+_WORD = st.text("abz09", min_size=1, max_size=4)
+_SEPARATOR = st.sampled_from((".", "_", "__", "-", "--", "-----"))
+_COMPONENT = st.tuples(_WORD, st.lists(st.tuples(_SEPARATOR, _WORD).map("".join), max_size=3)).map(
+    lambda parts: parts[0] + "".join(parts[1])
+)
+GENERATED = st.lists(_COMPONENT, min_size=1, max_size=5).map("/".join)
+"""What the grammar makes, put together by hand: the expression itself makes it at fifty times the cost."""
 TAG = r"\A[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}\Z"
 
 
@@ -135,9 +142,10 @@ class Repositories(SynchronousTestCase):
         self.assertLess(time.process_time() - began, 0.5)
 
     @settings(deadline=None)
-    @given(st.from_regex(REPOSITORY).filter(lambda text: len(text) <= 255))
+    @given(GENERATED)
     def test_grammar_of_the_spec(self, text: str) -> None:
         """Whatever the grammar of the spec generates is accepted."""
+        self.assertRegex(text, REPOSITORY)
         self.assertEqual(parse_repository(text), text)
 
     @settings(deadline=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from contextlib import ExitStack
 
 from attrs import evolve
@@ -21,9 +22,9 @@ TINY = PieceLimits(first=64, largest=64, smallest=8, budget=256)
 
 def content(start: int, stop: int) -> bytes:
     """Return the bytes of every object between two offsets: each tells its place."""
-    first = start // 4 * 4
-    words = b"".join((n // 4).to_bytes(4, "big") for n in range(first, stop, 4))
-    return words[start - first : stop - first]
+    first, last = start // 4, -(-stop // 4)
+    words = array("I", range(first, last))
+    return words.tobytes()[start - 4 * first : stop - 4 * first]
 
 
 class PiecesTestCase(SynchronousTestCase):
