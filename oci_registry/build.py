@@ -300,7 +300,9 @@ class _Builder:
         """Stop all threads except those that hang in the store."""
         hanging = sum(not pool.stop() for pool in self.pools)
         if hanging:
-            self._log.warn("threads of {pools} pools hang and were not stopped", pools=hanging)
+            self._log.warn(
+                "threads of {pools} thread pools hang and were not stopped", pools=hanging
+            )
 
     def start_driver(self, driver: IDriver) -> None:
         """Prepare the store; if it is broken, pulls go on uncached."""
@@ -309,7 +311,7 @@ class _Builder:
     def _store_is_broken(self, failure: Failure) -> None:
         self.metrics.error("store")
         self._log.error(
-            "the store is not usable, pulls are not cached: {error}",
+            "the store cannot be used, pulls are not cached: {error}",
             error=failure.getErrorMessage(),
         )
 
@@ -352,16 +354,16 @@ def build(
     grace = settings.shutdown_grace
     steps = [
         # First, so that it is removed last: without it a SIGHUP would kill the process while it stops.
-        Step("reaction to SIGHUP", hangup.install, hangup.remove),
-        Step("warnings of upstreams", stop=repeats.stop),
+        Step("SIGHUP handler", hangup.install, hangup.remove),
+        Step("upstream warnings", stop=repeats.stop),
         Step("threads", builder.start_pools, builder.stop_pools),
         Step("upstreams", stop=table.close),
         # Everything that uses the store comes after it, and so stops before it.
         Step("store", lambda: builder.start_driver(store.driver), store.driver.stop),
-        Step("writing of records", stop=pull.records.stop, stop_timeout=LAST_RECORDS),
+        Step("background writes", stop=pull.records.stop, stop_timeout=LAST_RECORDS),
         Step("transfers", stop=pull.transfers.stop, stop_timeout=LAST_COMMITS),
         Step("manifests", stop=pull.manifests.stop),
-        Step("watch over slow clients", watch.start, watch.stop),
+        Step("slow client check", watch.start, watch.stop),
         Step(
             "connections",
             stop=lambda: gatherResults([site.close(grace), admin_site.close(grace)]),

@@ -82,14 +82,14 @@ class _StorageOptions(CommandOptions):
             if unknown is None or not _has_option(self.parent, unknown.group(1)):
                 raise
             raise UsageError(
-                f"the option --{unknown.group(1)} must stand before '{self.name}', not behind it"
+                f"the option --{unknown.group(1)} must come before '{self.name}', not after it"
             ) from None
 
     def parseArgs(self, *arguments: str) -> None:
         """Refuse every argument, without repeating any: it may be a torn piece of a secret."""
         if arguments:
             raise UsageError(
-                f"{self.name} takes options only, and {len(arguments)} more came behind them"
+                f"{self.name} takes options only; unexpected arguments after them: {len(arguments)}"
             )
 
 
@@ -109,8 +109,8 @@ class S3Options(_StorageOptions):
 
     name = "s3"
     longdesc = (
-        "Store images in a bucket of AWS or of any other S3 server. Without keys, credentials are "
-        "looked up as AWS programs do: environment, profiles, the role of the machine."
+        "Store images in a bucket on AWS or any other S3 server. Without keys, credentials come from where "
+        "AWS tools find them: environment, profiles, the role of the machine."
     )
     groups = (
         Group(
@@ -152,21 +152,21 @@ class S3Options(_StorageOptions):
             None,
             "the secret key; visible in the process list (S3_SECRET_KEY)",
         ],
-        ["secret-key-file", None, None, "file that holds the secret key (S3_SECRET_KEY_FILE)"],
+        ["secret-key-file", None, None, "file that contains the secret key (S3_SECRET_KEY_FILE)"],
         ["region", None, None, "the region (S3_REGION; default us-east-1)"],
-        ["prefix", None, None, "directory in the bucket for all keys (S3_PREFIX; default none)"],
+        ["prefix", None, None, "prefix of all keys in the bucket (S3_PREFIX; default none)"],
         [
             "addressing",
             None,
             None,
-            "where URLs name the bucket: path, virtual, auto (S3_ADDRESSING; path, for AWS auto)",
+            "where URLs name the bucket: path, virtual or auto (S3_ADDRESSING; default path, on AWS auto)",
         ],
         ["ca-file", None, None, "PEM file of CAs to trust for the server (S3_CA_FILE)"],
         [
             "spool",
             None,
             None,
-            "directory for blobs in transit (S3_SPOOL; default /var/tmp/oci-registry-spool)",
+            "directory for blobs that are being uploaded (S3_SPOOL; default /var/tmp/oci-registry-spool)",
         ],
         [
             "redirect-host",
@@ -184,7 +184,7 @@ class S3Options(_StorageOptions):
             "proxy",
             None,
             None,
-            "proxy to the server: a URL, none, environment (S3_PROXY; none, on AWS environment)",
+            "proxy to the server: a URL, none or environment (S3_PROXY; default none, on AWS environment)",
         ],
     ]
 

@@ -55,7 +55,7 @@ class Lifecycle:
                 await stopping.addTimeout(step.stop_timeout, self._clock)
             except DeferredTimeout:
                 self._log.error(
-                    "stopping the {name} timed out after {seconds:g} s: going on without it",
+                    "stopping the {name} timed out after {seconds:g} s: continuing",
                     name=step.name,
                     seconds=step.stop_timeout,
                 )

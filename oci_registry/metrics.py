@@ -138,7 +138,7 @@ class Metrics:
                 "manifest_cache_hits": "Manifests served from the store",
                 "manifest_cache_misses": "Manifests fetched from upstream",
                 "blob_cache_hits": "Blobs served from the store",
-                "blob_cache_misses": "Blobs that came from upstream while they were served",
+                "blob_cache_misses": "Blobs served while they came from upstream",
             }
         )
         self.registry.register(self._plain)
@@ -170,7 +170,7 @@ class Metrics:
         )
         self.upstream_requests = Counter(
             "oci_registry_upstream_requests",
-            "Questions to upstream, by outcome",
+            "API requests to upstream, by outcome",
             ("namespace", "outcome"),
             registry=self.registry,
         )
@@ -182,25 +182,25 @@ class Metrics:
         )
         self.upstream_credentials_refused = Counter(
             "oci_registry_upstream_credentials_refused",
-            "Questions to upstream that failed because credentials were refused",
+            "API requests to upstream that failed because credentials were refused",
             ("namespace",),
             registry=self.registry,
         )
         self.host_available = self._of_hosts(
-            "available", "1, or 0 while a circuit breaker of the host is open because it failed"
+            "available", "0 while a circuit breaker of the host is open, else 1"
         )
         self.host_paused_until = self._of_hosts(
             "paused_until_seconds",
-            "Until when a rate limited host is paused (Retry-After), in seconds since the epoch",
+            "End of the pause of a rate limited host (Retry-After), in seconds since the epoch",
         )
         # The name that it had before, for dashboards and alerts that have not moved yet.
         self.host_held_until = self._of_hosts(
             "held_until_seconds", "Deprecated: use oci_registry_upstream_paused_until_seconds"
         )
         self.host_waiting = self._of_hosts("waiting_requests", "Requests that wait for a host")
-        self.host_limit = self._of_hosts("ratelimit_limit", "Requests that a host grants")
+        self.host_limit = self._of_hosts("ratelimit_limit", "Rate limit of a host, in requests")
         self.host_remaining = self._of_hosts(
-            "ratelimit_remaining", "Requests that are left of what a host grants"
+            "ratelimit_remaining", "Requests left of the rate limit of a host"
         )
         self.transfers = Gauge(
             "oci_registry_transfers_in_flight",
@@ -209,17 +209,17 @@ class Metrics:
         )
         self.far_ranges = Counter(
             "oci_registry_far_ranges",
-            "Ranges far ahead of a download that were fetched beside it",
+            "Ranges far ahead of a download that were fetched separately",
             registry=self.registry,
         )
         self.far_ranges_in_flight = Gauge(
             "oci_registry_far_ranges_in_flight",
-            "Ranges that are being fetched beside a download",
+            "Ranges far ahead of a download that are being fetched",
             registry=self.registry,
         )
         self.errors = Counter(
             "oci_registry_errors",
-            "Things that went wrong, by kind",
+            "Errors, by kind",
             ("kind",),
             registry=self.registry,
         )
@@ -228,7 +228,7 @@ class Metrics:
             self.errors.labels(kind)
         self.stale_served = Counter(
             "oci_registry_stale_served",
-            "Manifests served by a tag that upstream did not revalidate",
+            "Manifests served by tag that upstream did not revalidate",
             ("namespace",),
             registry=self.registry,
         )
@@ -243,12 +243,14 @@ class Metrics:
         self.store_objects = self._of_store("objects", "Blobs and manifests in the store")
         self.store_bytes = self._of_store("bytes", "Bytes of blobs and manifests in the store")
         self.store_free_bytes = self._of_store(
-            "free_bytes", "Bytes that are free on the volume of the store"
+            "free_bytes", "Free bytes on the volume of the store"
         )
-        self.store_size_bytes = self._of_store("size_bytes", "Bytes that the volume has in all")
+        self.store_size_bytes = self._of_store(
+            "size_bytes", "Size of the volume of the store, in bytes"
+        )
         self.swept = Counter(
             "oci_registry_swept",
-            "Objects removed because nobody used them",
+            "Unused objects removed by the sweep",
             ("kind",),
             registry=self.registry,
         )

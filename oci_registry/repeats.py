@@ -90,7 +90,7 @@ class RepeatLog:
             key = (group.name,)
             known = self._kept.get(key)
             if known is None:
-                text, fields = "{group}: failures of other kinds", {"group": group.name}
+                text, fields = "{group}: other failures", {"group": group.name}
                 known = _Repeated(group, text, fields, self._due())
                 self._keep(key, known)
         else:

@@ -78,7 +78,7 @@ class Options(CommandOptions):
         [
             "check-config",
             None,
-            "check the configuration, show what would be in effect, without secrets, and exit",
+            "check the configuration, show the effective settings without secrets, and exit",
         ],
     ]
     optParameters: ClassVar[list[list[object]]] = [
@@ -111,13 +111,13 @@ class Options(CommandOptions):
             "upstream-credentials-file",
             None,
             None,
-            'file of credentials, JSON: {"HOST": {"username": "...", "password": "..."}}',
+            'JSON file of credentials: {"HOST": {"username": "...", "password": "..."}}',
         ],
         [
             "upstreams",
             None,
             None,
-            "registries to mirror: any, or only those configured (UPSTREAMS; default any)",
+            "which registries to mirror: any, or configured ones only (UPSTREAMS; default any)",
         ],
         [
             "log-level",
@@ -130,7 +130,7 @@ class Options(CommandOptions):
             "access-log",
             None,
             None,
-            "combined, json or off (ACCESS_LOG; default as the log: its format, off above info)",
+            "combined, json or off (ACCESS_LOG; default: the format of the log, off above info)",
         ],
         [
             "shutdown-grace",
@@ -205,8 +205,8 @@ class Options(CommandOptions):
                 raise
             # What stands there may be JSON that the shell tore into pieces, password and all.
             raise UsageError(
-                "what follows the options is not a storage (one of: "
-                f"{', '.join(STORAGES)}); a value that holds spaces or braces needs quotes"
+                "unknown storage after the options (known: "
+                f"{', '.join(STORAGES)}); quote values that contain spaces or braces"
             ) from None
 
     @property

@@ -23,7 +23,7 @@ from oci_registry.config.settings import (
 )
 from oci_registry.spec.reference import looks_like_host
 
-COLON = "holds a colon: servers take what follows it for the beginning of the password"
+COLON = "contains a colon: servers read what follows it as the start of the password"
 """What to say of a user name with a colon."""
 _KEYS = ("username", "password")
 _KINDS = {
@@ -61,7 +61,7 @@ def make_credentials(username: str, password: str | None, *, one_line: bool = Fa
             (ord(character) < 0x20 or ord(character) == 0x7F) and character not in allowed
             for character in text
         ):
-            raise ValueError(f"the {name} holds control characters")
+            raise ValueError(f"the {name} contains control characters")
         try:
             text.encode()
         except UnicodeEncodeError:
@@ -108,7 +108,7 @@ def parse_credentials(
         for key_number in ignored:
             findings.warning(
                 source,
-                f"{namespace}: key {key_number} is neither username nor password: it is ignored",
+                f"{namespace}: key {key_number} is ignored: it is neither username nor password",
             )
         if found[namespace].ambiguous:
             findings.warning(source, f"{namespace}: the username {COLON}")
@@ -142,20 +142,23 @@ def apply_credentials(
         if upstream is None and catch_all is not None and looks_like_host(namespace):
             upstream = _written_down(unlisted(namespace, catch_all))
         if upstream is None:
-            findings.warning(source, f"credentials for unknown namespace {namespace} are not used")
+            findings.warning(
+                source,
+                f"the credentials for {namespace} are ignored: it is not in the upstream file",
+            )
             continue
         host = _own_host(upstream)
         if host is None or host.shared:
             findings.warning(
                 source,
-                f"the credentials for {namespace} are not used: none of its hosts is {namespace} "
-                "itself, so write them to the hosts in the upstream configuration",
+                f"the credentials for {namespace} are ignored: none of its hosts is {namespace} "
+                "itself; set them on its hosts in the upstream file",
             )
             continue
         if host.credentials is not None:
             findings.warning(
                 source,
-                f"the credentials for {namespace} replace those in the upstream configuration",
+                f"the credentials for {namespace} replace those in the upstream file",
             )
         changed = evolve(host, credentials=credentials)
         hosts = tuple(changed if other is host else other for other in upstream.hosts)
@@ -185,7 +188,7 @@ def warn_of_exposure(upstreams: Sequence[UpstreamSettings], findings: Findings) 
             if len(upstream.hosts) > 1:
                 where += f", host {host.name}"
             if host.credentials is not None and not host.tls:
-                findings.warning(where, "tls is false: its credentials are sent unencrypted")
+                findings.warning(where, "tls is false: credentials are sent unencrypted")
             elif host.credentials is not None and host.accept_invalid_certs:
                 findings.warning(
                     where,
@@ -193,7 +196,7 @@ def warn_of_exposure(upstreams: Sequence[UpstreamSettings], findings: Findings) 
                 )
             if isinstance(host.proxy, ProxySettings) and host.proxy.exposed:
                 findings.warning(
-                    where, "the proxy is reached by http: its credentials are sent unencrypted"
+                    where, "the proxy is reached over http: its credentials are sent unencrypted"
                 )
 
 
@@ -210,7 +213,7 @@ def _load(document: str | bytes, source: str, findings: Findings) -> object:
         findings.problem(source, f"is not JSON: {where}: {reason}")
     except (RecursionError, ValueError):
         # Nested a thousand levels deep, or a number of thousands of digits.
-        findings.problem(source, "is not usable JSON: it is nested too deeply or far too large")
+        findings.problem(source, "cannot be parsed: it is nested too deeply or is far too large")
     else:
         if root is None:
             findings.problem(source, "must be a JSON object by namespace, not null")

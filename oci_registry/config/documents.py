@@ -35,7 +35,8 @@ _PLAIN = frozenset({"str", "int", "float", "bool", "timestamp", "merge", "value"
 _TOKEN = re.compile(r"'(?:<[a-z ]+>|[],}:])'")
 _HINTS = {
     "found undefined alias": "undefined alias (a value that begins with * needs quotes)",
-    "found character": "no value begins like this (with @, ` or % it needs quotes; no tabs)",
+    "found character": "a value cannot begin like this (a value that begins with @, ` or % needs "
+    "quotes; tabs are not allowed)",
     "second occurrence": "an anchor is defined twice",
 }
 _WORD = re.compile(r"[A-Za-z0-9_-]{0,40}")
@@ -92,7 +93,7 @@ def read_entries(data: bytes, source: str, findings: Findings) -> list[Entry]:
         return []
     except RecursionError:
         # While it is parsed, or from one merged mapping to the next.
-        findings.problem(source, "is not usable: it is nested too deeply")
+        findings.problem(source, "cannot be parsed: it is nested too deeply")
         return []
     starts = [node.start_mark.index for node in root.value]
     for node, reason in sorted(loader.problems, key=lambda problem: problem[0].start_mark.index):
@@ -198,7 +199,7 @@ def _kind(node: Node) -> str:
         return "a mapping"
     if isinstance(node, SequenceNode):
         return "a list"
-    return _KINDS.get(node.tag.removeprefix(_PREFIX), "a value with a tag of its own")
+    return _KINDS.get(node.tag.removeprefix(_PREFIX), "a value with a YAML tag")
 
 
 def _line(node: Node) -> int:

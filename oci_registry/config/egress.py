@@ -52,7 +52,7 @@ def _exceptions(options: OptionReader) -> tuple[str, ...]:
             found[parse_exception(text)] = None
         except ValueError as error:
             # What other programs understand in it is no reason not to start.
-            options.findings.warning(given[0], f"{error}: it is not used")
+            options.findings.warning(given[0], f"ignored: {error}")
     return tuple(found)
 
 

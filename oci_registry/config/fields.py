@@ -42,7 +42,7 @@ class Fields(Reading[Value]):
             if key in known:
                 continue
             if key in of_the_entry:
-                self.problem(key, "belongs to the entry and not to one of its hosts")
+                self.problem(key, "belongs to the entry, not to a host")
             else:
                 reason = f"unknown key; {nearest(key, known)}"
                 place = self.source(key).removesuffix(key)

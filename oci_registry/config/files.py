@@ -41,7 +41,7 @@ class FileContent:
     @property
     def exposure(self) -> str:
         """How it is exposed, in words that go well behind the name of the file."""
-        return f"is open to others than its owner (mode {self.mode:04o})"
+        return f"can be read or changed by other users (mode {self.mode:04o})"
 
 
 def read_file(path: str) -> FileContent:
@@ -62,7 +62,7 @@ def read_file(path: str) -> FileContent:
         raise ValueError(f"cannot be read: {system_reason(error)}") from None
     except ValueError:
         # A NUL in the name, which no file system knows.
-        raise ValueError("is not the name of a file") from None
+        raise ValueError("is not a valid file name") from None
     if not regular:
         raise ValueError("is not a regular file")
     if len(data) > MAX_FILE_SIZE:
@@ -98,11 +98,11 @@ def _open_at_once(path: str, flags: int) -> int:
 def check_certificates(path: str) -> None:
     """Raise `ValueError`, without the name of the file, unless it holds certificates in PEM form."""
     if b"-----BEGIN CERTIFICATE-----" not in read_file(path).data:
-        raise ValueError("holds no certificate in PEM form")
+        raise ValueError("contains no certificate in PEM format")
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except (ssl.SSLError, OSError):
-        raise ValueError("holds a broken certificate") from None
+        raise ValueError("contains an invalid certificate") from None
 
 
 def check_private_key(path: str, certificate: str) -> FileContent:
@@ -113,20 +113,18 @@ def check_private_key(path: str, certificate: str) -> FileContent:
     """
     content = read_file(path)
     if _KEY.search(content.data) is None:
-        raise ValueError("holds no private key in PEM form")
+        raise ValueError("contains no private key in PEM format")
     if _ENCRYPTED.search(content.data) is not None:
-        raise ValueError("holds an encrypted private key; store it without a passphrase")
+        raise ValueError("contains an encrypted private key: store it without a passphrase")
     try:
         # The password keeps OpenSSL from asking for one at the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, path, password="")
     except ssl.SSLError as error:
         # OpenSSL's reasons are words of its own. A key of another kind finds no certificate at all.
         if error.reason in ("KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
-            raise ValueError(
-                "holds a private key that does not belong to the certificate"
-            ) from None
+            raise ValueError("contains a private key that does not match the certificate") from None
         reason = str(error.reason or "it is broken").lower().replace("_", " ")
-        raise ValueError(f"holds a private key that cannot be used: {reason}") from None
+        raise ValueError(f"contains a private key that cannot be used: {reason}") from None
     return content
 
 
@@ -166,7 +164,7 @@ def check_store(path: str) -> str | None:
         parent = os.path.dirname(path)
         if os.path.isdir(parent):
             return None
-        return f"{parent} does not exist and will be created; is a volume not mounted?"
+        return f"{parent} does not exist and will be created: is a volume not mounted?"
     everything = os.R_OK | os.W_OK | os.X_OK
     _check_access(path, everything)
     try:

@@ -34,4 +34,4 @@ def nearest(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word.lower(), words, n=1)
     if close:
         return f"did you mean {close[0]}?"
-    return f"known are {', '.join(words)}"
+    return f"known: {', '.join(words)}"

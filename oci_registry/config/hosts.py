@@ -58,7 +58,7 @@ def read_hosts(
     if fields.given("hosts") is not None:
         return _read_list(fields, entry_keys, parse)
     if fields.given("host") is None:
-        fields.problem("host", "is required, or a list of hosts")
+        fields.problem("host", "is required, or hosts")
     host = _read_host(fields, fields.parsed("host", parse), FROM_ENVIRONMENT)
     return () if host is None else (host,)
 
@@ -84,7 +84,7 @@ def _parse_any(name: str) -> Location:
 
 def _parse_named(name: str) -> Location:
     if name.strip() == CATCH_ALL:
-        raise ValueError("the registry itself can be meant with namespace '*' only: write its host")
+        raise ValueError("host '*' is allowed only with namespace '*': write the registry's host")
     return parse_location(name)
 
 
@@ -93,7 +93,7 @@ def _read_list(
 ) -> tuple[HostSettings, ...]:
     for key in HOST_KEYS:
         if fields.given(key) is not None and key != "proxy":
-            fields.problem(key, "belongs into hosts, to each that it is meant for")
+            fields.problem(key, "belongs to the items of hosts, not to the entry")
     proxy = fields.parsed("proxy", _parse_proxy) or FROM_ENVIRONMENT
     hosts: list[HostSettings] = []
     taken: set[tuple[str, str]] = set()
@@ -162,7 +162,10 @@ def _read_registry_itself(fields: Fields, proxy: ProxySettings | str) -> HostSet
     """The host that stands for whichever registry a client names: it gets no credentials."""
     for key in HOST_KEYS:
         if fields.given(key) is not None and key not in ("host", "proxy"):
-            fields.problem(key, "cannot be said of host '*', which any client can name")
+            fields.problem(
+                key,
+                "is not allowed with host '*', which stands for any registry that a client names",
+            )
     return HostSettings(CATCH_ALL, proxy=proxy)
 
 
@@ -171,7 +174,7 @@ def _served_at(fields: Fields, host: str) -> str:
     for builtin in BUILTIN_UPSTREAMS:
         own = builtin.hosts[0].host
         if fold_alias(host) == builtin.namespace and host.removesuffix(":443") != own:
-            fields.warning("host", f"{host} is asked at {own}, which is the host to write here")
+            fields.warning("host", f"{host} is reached at {own}: write that host")
             return own
     return host
 
@@ -187,7 +190,7 @@ def _parse_proxy(url: str) -> ProxySettings | str:
     try:
         return parse_proxy(url)
     except ValueError as error:
-        raise ValueError(f"{error}; for no proxy at all write none") from None
+        raise ValueError(f"{error}; to use no proxy, write none") from None
 
 
 def _client_certificate(fields: Fields) -> tuple[str | None, str | None]:
@@ -219,7 +222,9 @@ def _credentials(fields: Fields) -> Credentials | None:
         return None
     alone = fields.given("password") is None and fields.given("password_file") is None
     if alone:
-        fields.warning("username", "has neither password nor password_file: an empty one is sent")
+        fields.warning(
+            "username", "has neither password nor password_file: an empty password is sent"
+        )
     if username is None or (password is None and not alone):
         return None
     try:
@@ -236,7 +241,7 @@ def _password(fields: Fields) -> str | None:
     if fields.given("password_file") is None:
         return fields.read("password", text)
     if fields.given("password") is not None:
-        fields.problem("password_file", "is given together with password: keep one of them")
+        fields.problem("password_file", "cannot be combined with password: keep one of them")
         return None
     file = fields.file("password_file", _read_password)
     if file is None:

@@ -39,7 +39,7 @@ def parse_listen(text: str) -> str:
     # Looking for kinds may import every plugin of Twisted: not for what cannot be one.
     if colon and _KIND.fullmatch(head) and head != "localhost" and head in _kinds():
         if not rest:
-            raise ValueError(f"lacks what follows {head}:")
+            raise ValueError(f"has nothing after {head}:")
         port = _PORT_ARGUMENT.search(rest)
         if takes_port(text) and port is not None:
             _port(port.group(1))
@@ -52,7 +52,7 @@ def parse_listen(text: str) -> str:
         if _is_ipv6(text) or _is_ipv6(text.rpartition(":")[0]):
             raise ValueError("an IPv6 address needs brackets, as in [::1]:80")
         raise ValueError(
-            f"{head[:20]!a} is not a kind of endpoint; known are {', '.join(sorted(_kinds()))}"
+            f"{head[:20]!a} is not a type of endpoint; known types: {', '.join(sorted(_kinds()))}"
         )
     if not head:
         return f"tcp:{_port(rest)}"
@@ -157,14 +157,14 @@ def _kinds() -> frozenset[str]:
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
-        raise ValueError(f"{text[:20]!a} is not a port; expected is {_FORMS}")
+        raise ValueError(f"{text[:20]!a} is not a port; expected: {_FORMS}")
     return int(text)
 
 
 def _ipv6(text: str) -> str:
     address, bracket, port = text[1:].partition("]:")
     if not bracket:
-        raise ValueError("lacks a port behind the bracket")
+        raise ValueError("has no port after the bracket")
     if not _is_ipv6(address):
         raise ValueError("there is no IPv6 address between the brackets")
     return f"tcp6:{_port(port)}:interface={quoteStringArgument(str(IPv6Address(address)))}"

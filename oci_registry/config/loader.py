@@ -70,7 +70,9 @@ class _Loader(OptionReader):
             if endpoint is None:
                 continue
             if any(same_place(endpoint, other) for other in taken):
-                self.findings.problem(source, f"{place[:80]!a}: clients are served there")
+                self.findings.problem(
+                    source, f"{place[:80]!a} is already used by --listen: choose another place"
+                )
             endpoints.append(endpoint)
         return tuple(endpoints)
 
@@ -102,7 +104,7 @@ class _Loader(OptionReader):
         if len(found) > 1:
             self.findings.problem(
                 " and ".join(found.values()),
-                f"are one option and differ: {' and '.join(found)}",
+                f"are the same option with different values: {' and '.join(found)}",
             )
         return next(iter(found), DEFAULT_NAMESPACE)
 
@@ -155,7 +157,7 @@ def load_settings(
     # Without the upstreams nothing can be said about the default: one mistake is reported once.
     if not findings.problems:
         check_default(default_namespace, upstreams, findings, allow_dynamic=allow_dynamic)
-    loader.ignored("RUST_LOG", f"set LOG_LEVEL, to one of {', '.join(LOG_LEVELS)}")
+    loader.ignored("RUST_LOG", f"set LOG_LEVEL to one of {', '.join(LOG_LEVELS)}")
     checking = loader.switch("check-cache-digest")
     place = loader.source("check-cache-digest") if checking else None
     listen = loader.listen(check_endpoint)

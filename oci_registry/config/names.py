@@ -38,11 +38,11 @@ def parse_location(text: str) -> Location:
     host = _registry_host(named)
     path = path.removesuffix("/")
     if path == "v2" or path.startswith("v2/") or path.endswith("/v2"):
-        raise ValueError(f"{_LOCATION}, and v2 is no part of it: write {_without_api(stripped)!r}")
+        raise ValueError(f"{_LOCATION}, without v2: write {_without_api(stripped)!r}")
     try:
         path = parse_repository(path) if path else ""
     except NameInvalid as error:
-        raise ValueError(f"the path behind the host: {error.message}") from None
+        raise ValueError(f"the path after the host: {error.message}") from None
     name, colon, port = host.partition(":")
     absolute = name.endswith(".")
     return Location(f"{name.removesuffix('.')}{colon}{port}", path, absolute)
@@ -50,7 +50,7 @@ def parse_location(text: str) -> Location:
 
 def _check_no_url(text: str, accepted: str) -> None:
     if "@" in text:
-        raise ValueError(f"{accepted}; credentials belong into keys of their own")
+        raise ValueError(f"{accepted}; put credentials into username and password")
     scheme, separator, rest = text.partition("://")
     if separator:
         hint = " and 'tls: false'" if scheme.lower() == "http" else ""
@@ -83,8 +83,7 @@ def _registry_host(text: str) -> str:
         ascii_form = _in_ascii(text)
         if ascii_form is None:
             raise
-        reason = f"{shown(text)} is not in ASCII: write {ascii_form!r} if that is what is meant"
-        raise ValueError(reason) from None
+        raise ValueError(f"{shown(text)} is not ASCII: did you mean {ascii_form!r}?") from None
 
 
 def _in_ascii(text: str) -> str | None:
@@ -124,9 +123,9 @@ def parse_url(text: str) -> str:
     if scheme not in PORTS:
         raise ValueError(accepted)
     if "@" in host:
-        raise ValueError(f"{accepted}; credentials belong into options of their own")
+        raise ValueError(f"{accepted}; credentials have options of their own")
     if set("/?#\\") & set(host):
-        raise ValueError(f"{accepted}, with nothing behind it")
+        raise ValueError(f"{accepted}, with nothing after it")
     try:
         return f"{scheme}://{parse_host(host)}"
     except NameInvalid:

@@ -11,7 +11,7 @@ from oci_registry.spec.errors import NameInvalid
 from oci_registry.spec.reference import parse_host
 from oci_registry.spec.urls import PORTS, split_authority
 
-EXPOSED = "the proxy is reached by http: its credentials are sent unencrypted"
+EXPOSED = "the proxy is reached over http: its credentials are sent unencrypted"
 """What to say of a proxy whose credentials everybody on the way can read."""
 _ACCEPTED = "must be http://[USER:PASSWORD@]HOST[:PORT] or https://..."
 
@@ -33,7 +33,7 @@ def parse_proxy(text: str) -> ProxySettings:
     try:
         name, port = split_authority(parse_host(host.removesuffix("/")))
     except NameInvalid:
-        raise ValueError(f"{_ACCEPTED}: there is no HOST[:PORT] in it, or more behind it") from None
+        raise ValueError(f"{_ACCEPTED}: HOST[:PORT] is missing, or something follows it") from None
     return ProxySettings(
         host=name,
         port=PORTS[scheme] if port is None else port,
@@ -57,9 +57,9 @@ def _parse_userinfo(text: str) -> Credentials:
             one_line=True,
         )
     except UnicodeDecodeError:
-        raise ValueError("user name and password are not UTF-8 once they are decoded") from None
+        raise ValueError("user name and password are not UTF-8 after percent-decoding") from None
     if credentials.ambiguous:
-        raise ValueError("the username holds a colon")
+        raise ValueError("the username contains a colon")
     return credentials
 
 
@@ -87,6 +87,6 @@ def parse_exception(text: str) -> str:
         host = parse_host(lowered.partition(".")[2] if below else lowered)
     except NameInvalid:
         raise ValueError(
-            f"{text[:40]!a} is neither a host nor a domain, an address, a network or *"
+            f"{text[:40]!a} is not a host, a domain, an address, a network or *"
         ) from None
     return f".{host}" if below else host

@@ -77,12 +77,12 @@ def _check(options: OptionReader, settings: S3Settings) -> None:
         if not _is_loopback(endpoint):
             options.warning("host", "uses plain http: objects and credentials are sent unencrypted")
         if settings.ca_file is not None:
-            options.warning("ca-file", "is of no use: the server is reached by http")
+            options.warning("ca-file", "has no effect: the server is reached over http")
     if settings.addressing == "virtual" and bucket and not is_host_name(bucket):
         options.findings.problem(
             "s3",
-            f"the bucket {bucket} cannot be a part of the host, as addressing 'virtual' "
-            "wants it: it has upper case or underscores",
+            f"the bucket {bucket} cannot be part of a host name, as addressing 'virtual' requires: it "
+            "has upper-case letters or underscores",
         )
     if isinstance(proxy, ProxySettings) and proxy.credentials is not None:
         if options.flagged("proxy"):
@@ -125,8 +125,8 @@ def _secret(options: OptionReader) -> tuple[str, str | None]:
     if text is not None and flagged:
         options.warning(
             "secret-key",
-            "the secret is visible in the process list while the daemon starts, and stays in "
-            "the shell's history: use --secret-key-file or S3_SECRET_KEY",
+            "the secret key is visible in the process list while the daemon starts, and stays in the "
+            "shell's history: use --secret-key-file or S3_SECRET_KEY",
         )
     if text is not None or file is None:
         return "secret-key", text
@@ -221,8 +221,7 @@ def _check_ours(path: str) -> None:
     mode = stat.S_IMODE(found.st_mode)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or mode & 0o022:
         raise ValueError(
-            f"{path} is a link, or belongs to others, or can be written to by them: name another "
-            "directory"
+            f"{path} is a symbolic link, or another user owns it or can write to it: choose another directory"
         )
 
 

@@ -27,8 +27,8 @@ def load_storage(
     if storage is None:
         findings.problem(
             "storage",
-            "say behind all options where objects are kept, as in 'filesystem --root "
-            f"DIRECTORY'; known are {', '.join(STORAGES)}",
+            "name a storage after the options, as in 'filesystem --root DIRECTORY'; known storages: "
+            f"{', '.join(STORAGES)}",
         )
         return FilesystemSettings("")
     name, flags = storage
@@ -36,7 +36,7 @@ def load_storage(
     if checking is not None and isinstance(settings, S3Settings) and settings.redirect:
         findings.problem(
             checking,
-            "cannot be combined with --redirect: a client that is sent to the bucket gets bytes "
+            "cannot be combined with --redirect: clients that are redirected to the bucket get bytes "
             "that are not verified",
         )
     return settings

@@ -70,16 +70,16 @@ def load_upstreams(path: str, findings: Findings) -> tuple[UpstreamSettings, ...
     try:
         content = read_file(path)
     except ValueError as error:
-        findings.problem(path or "the upstream configuration file", error)
+        findings.problem(path or "the upstream file", error)
         return ()
     known = len(findings.problems)
     entries = read_entries(content.data, path, findings)
     if not entries and len(findings.problems) == known:
-        findings.warning(path, "holds no upstream")
+        findings.warning(path, "contains no upstream")
     if content.exposed and any(holds_password(entry) for entry in entries):
         findings.warning(
             path,
-            f"holds a password and {content.exposure}: use password_file, or chmod 600",
+            f"contains a password and {content.exposure}: use password_file, or chmod 600",
         )
     upstreams: dict[str, UpstreamSettings] = {}
     first: dict[str, int] = {}
@@ -109,7 +109,7 @@ def _read_upstream(fields: Fields) -> UpstreamSettings | None:
     hosts = read_hosts(fields, KEYS, catch_all=namespace == CATCH_ALL)
     options = fields.read_all(OPTIONS)
     if options.get("response_timeout", 0.0) >= _PATIENCE:
-        fields.warning("response_timeout", "clients such as containerd wait for no more than 30s")
+        fields.warning("response_timeout", "clients such as containerd wait only 30s")
     if namespace is None or not hosts:
         return None
     if not UPPER_CASE_REGISTRIES.isdisjoint({namespace, *(host.host for host in hosts)}):

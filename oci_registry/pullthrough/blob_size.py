@@ -51,7 +51,7 @@ async def ask_size(target: Target, digest: Digest, hint: int | None, clock: IRea
         said = possible(digest, size)
     if said is None:
         if hint is None:
-            raise BadGateway(f"upstream does not say how long {digest} is")
+            raise BadGateway(f"upstream does not announce the size of {digest}")
         return hint
     if hint in (None, said):
         return said
@@ -68,4 +68,4 @@ async def _within(seconds: float, question: Coroutine[Any, Any, T], clock: IReac
     try:
         return await Deferred.fromCoroutine(question).addTimeout(seconds, clock)
     except DeferredTimeout:
-        raise GatewayTimeout("upstream did not say in time how long a blob is") from None
+        raise GatewayTimeout("upstream did not announce the size of a blob in time") from None

@@ -100,7 +100,7 @@ class Downloader:
         body = await _begin(wanted, excluded)
         if None in (wanted.hint, body.size) or body.size == wanted.hint:
             return body
-        transfer.log(LogLevel.info, f"it has {body.size} bytes, a manifest says {wanted.hint}")
+        transfer.log(LogLevel.info, f"it has {body.size} bytes, but a manifest says {wanted.hint}")
         unexpected = body.hosts
         try:
             while len(unexpected) < self.limits.attempts:

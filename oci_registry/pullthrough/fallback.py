@@ -47,7 +47,7 @@ class FallbackSource:
         if data or self._stop is None or self._position >= self._stop:
             self._position += len(data)
             return data
-        return self._fall_back(StoreError("an object ended before its end"), limit)
+        return self._fall_back(StoreError("an object in the store ended early"), limit)
 
     def _failed(self, failure: Failure, limit: int) -> Failure | Deferred[bytes]:
         if isinstance(failure.value, StoreError | LostPlace):

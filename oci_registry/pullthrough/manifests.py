@@ -49,8 +49,8 @@ _UNKNOWN = (ManifestUnknown, NameUnknown)
 class StaleReason(Enum):
     """Why a tag is served that upstream has not confirmed."""
 
-    UNREACHABLE = "cannot be asked"
-    UNKNOWN = "does not know it any more"
+    UNREACHABLE = "is unavailable"
+    UNKNOWN = "no longer has it"
 
 
 @frozen

@@ -223,7 +223,7 @@ def _text(transfer: Transfer, error: Exception) -> str:
 
 def _progress(transfer: Transfer, received: int, rate: float) -> str:
     if transfer.phase is Phase.ASKING:
-        return "the registry has not begun to send it"
+        return "the registry has not sent anything yet"
     if transfer.phase is Phase.COMMITTING:
         return f"{in_bytes(received)} received, being stored"
     size = transfer.wanted.hint

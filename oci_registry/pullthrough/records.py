@@ -105,7 +105,7 @@ class RecordWriter:
                 await self._idle.wait().addTimeout(self._limits.stopping, self._clock)
             except DeferredTimeout:
                 self._log.error(
-                    "gave up on {records} records that the store has not written after {seconds:g} s",
+                    "gave up on {records} records that the store did not write within {seconds:g} s",
                     records=len(self),
                     seconds=self._limits.stopping,
                 )

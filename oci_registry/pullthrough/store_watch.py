@@ -81,7 +81,7 @@ class StoreWatch:
             error = failure
         except Exception:
             self._log.failure("the check of the store failed")
-            error = StoreError("the store could not be checked; the log says why")
+            error = StoreError("the store could not be checked; see the log")
         self._health.record_check(access, error)
         return None if error is None else str(error)
 

@@ -22,7 +22,7 @@ _NOTES = (
         "docker buildx create --driver docker-container --buildkitd-config FILE"
     ),
 )
-_NO_FALLBACK = "BuildKit cannot be kept from falling back to the registry itself"
+_NO_FALLBACK = "BuildKit always falls back to the registry itself: --no-fallback has no effect"
 _PLACE = re.compile(r"\(at (line [0-9]+, column [0-9]+)\)")
 
 
@@ -97,6 +97,6 @@ def _parse(text: str) -> Mapping[str, object]:
     except tomllib.TOMLDecodeError as error:
         place = _PLACE.search(str(error))
         where = f": {place[1]}" if place else ""
-        raise Unusable(PATH, f"is not TOML, or cannot be added to{where}") from None
+        raise Unusable(PATH, f"is not TOML, or nothing can be added to it{where}") from None
     except (RecursionError, ValueError):
-        raise Unusable(PATH, "is not usable: a value is malformed") from None
+        raise Unusable(PATH, "cannot be used: a value is malformed") from None

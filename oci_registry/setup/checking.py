@@ -101,8 +101,8 @@ def check(mirror: Mirror, image: Image | None, ask: Ask | None = None) -> list[s
     else:
         found.insert(
             0,
-            f"{mirror.url} is a registry, but does not say that it is {_NAME}: something else may "
-            f"listen there, or a proxy does not pass /healthz on (it answers {health.status})",
+            f"{mirror.url} is a registry, but does not identify itself as {_NAME}: another program "
+            f"may listen there, or a proxy does not forward /healthz (it answers {health.status})",
         )
     return found
 

@@ -7,7 +7,7 @@ import json
 from oci_registry.setup.nouns import Configuration, Wanted
 
 _HUB = "docker.io"
-_ALWAYS_FALLS_BACK = "Docker cannot be kept from falling back to Docker Hub"
+_ALWAYS_FALLS_BACK = "Docker always falls back to Docker Hub: --no-fallback has no effect"
 
 
 def kaniko(wanted: Wanted) -> Configuration:
@@ -18,7 +18,7 @@ def kaniko(wanted: Wanted) -> Configuration:
         if registry.name == _HUB:
             arguments.append(f"--registry-mirror={host}")
         elif ":" in registry.name:
-            notes.append(f"{registry.name} is left out: no port can be in the path of the mirror")
+            notes.append(f"{registry.name} is ignored: kaniko cannot mirror a registry with a port")
         else:
             arguments.append(f"--registry-map={registry.name}={host}/{registry.name}")
     if arguments and wanted.mirror.insecure:
@@ -41,7 +41,7 @@ def gitlab(wanted: Wanted) -> Configuration:
     """A service of GitLab's runner, for jobs that build with Docker-in-Docker."""
     notes = (
         *_docker_notes(wanted),
-        "set up the Docker or the nodes that run the jobs too: they pull the images of the jobs",
+        "set up the Docker daemon or the nodes that run the jobs too: they pull the jobs' images",
     )
     words = [word for flag in _dockerd(wanted) for word in flag]
     if not words:

@@ -94,45 +94,52 @@ def _parser() -> _Parser:
     parser.add_argument(
         "--mirror",
         metavar="URL",
-        help="the mirror, http[s]://HOST[:PORT]; a host alone means https",
+        help="URL of the mirror, http[s]://HOST[:PORT]; a host alone means https",
     )
     parser.add_argument(
         "--upstream-config-file",
         metavar="FILE",
-        help="the registries to mirror: those of the daemon's upstream file "
-        "(UPSTREAM_CONFIG_FILE; default docker.io)",
+        help=(
+            "the daemon's upstream file, with the registries to mirror (UPSTREAM_CONFIG_FILE; "
+            "default docker.io)"
+        ),
     )
     parser.add_argument(
         "--namespace",
         metavar="NAME",
         action="append",
-        help="a registry to mirror, in place of those of the file; repeatable",
+        help="a registry to mirror, instead of those in the file; repeatable",
     )
     parser.add_argument(
         REMOVE,
         metavar="DIR",
-        help="undo what --write has written below this directory: remove the files, and restore "
-        "those that were there before; takes no other option",
+        help=(
+            "undo --write: remove the files that it has written below this directory, and restore "
+            "the backups; no other option is allowed"
+        ),
     )
     parser.add_argument(
         "--write",
         metavar="DIR",
-        help="write the files below this directory as if it were /, and keep those that were there",
+        help=(
+            "write the files below this directory as if it were /, with a backup of each file that "
+            "is replaced"
+        ),
     )
     parser.add_argument(
         "--no-fallback",
         action="store_true",
-        help="keep the client from asking the registry itself if the mirror cannot help, if it can be",
+        help="never let the client fall back to the registry itself, if the client supports this",
     )
     parser.add_argument(
         "--no-default",
         action="store_true",
-        help="containerd: mirror the named registries only, without _default for all others",
+        help="containerd: mirror the named registries only, and write no _default for all others",
     )
     parser.add_argument(
         "--check",
         action="store_true",
-        help="ask the mirror first whether it can be reached from here; the client may be left out",
+        help="check first that the mirror can be reached from here; CLIENT is optional then",
     )
     parser.add_argument(
         "--image",
@@ -213,7 +220,7 @@ def _image(reader: OptionReader, check: bool) -> Image | None:
     if given is None:
         return None
     if not check:
-        reader.problem("image", "is for --check, which is not given")
+        reader.problem("image", "requires --check")
     try:
         return Image.parse(given)
     except ValueError as error:
@@ -235,8 +242,7 @@ def _names(
         if CATCH_ALL in written:
             written.remove(CATCH_ALL)
             notes.append(
-                "registries that the upstream file does not name are left out: "
-                "name those that the client uses with --namespace"
+                "only registries that the upstream file names are mirrored: add others with --namespace"
             )
         return written
     names: list[str] = []
@@ -274,7 +280,9 @@ def _do(order: _Order, findings: Findings, notes: list[str], out: TextIO) -> Non
         _print({**made.files, **made.snippets}, out)
         return
     if made.snippets:
-        notes.append("this client has no file that can be written: use what is printed")
+        notes.append(
+            "nothing is written: this client has no file that setup can write; use the output"
+        )
     _print(made.snippets, out)
     _write(tree, made, findings, out)
 
@@ -296,4 +304,4 @@ def _write(tree: Tree, made: Configuration, findings: Findings, out: TextIO) -> 
         elif written.backup is None:
             print(f"{written.place}: written", file=out)
         else:
-            print(f"{written.place}: written, what was there is {written.backup}", file=out)
+            print(f"{written.place}: written; the previous file is {written.backup}", file=out)

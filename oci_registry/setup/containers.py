@@ -15,12 +15,13 @@ def podman(wanted: Wanted) -> Configuration:
     if "[" in wanted.mirror.host:
         # Before containers/image 5.29 a pull fails altogether if a mirror has such an address.
         raise Unusable(
-            PATH, "can name no IPv6 address, which older clients do not understand: use a name"
+            PATH,
+            "cannot contain an IPv6 address, which older clients do not understand: use a host name",
         )
     usable = [registry for registry in wanted.registries if ":" not in registry.name]
     notes = tuple(
-        f"{registry.name} is left out: these clients put it into the path of the mirror, "
-        "where no port can be, and would not pull at all"
+        f"{registry.name} is ignored: these clients put the registry into the path of the mirror, "
+        "where a port is not allowed"
         for registry in wanted.registries
         if registry not in usable
     )

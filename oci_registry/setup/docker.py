@@ -33,7 +33,7 @@ def configure(wanted: Wanted) -> Configuration:
         if registry.name != _HUB and ":" not in registry.name
     )
     if not wanted.fallback:
-        notes = (*notes, "Docker cannot be kept from falling back to Docker Hub")
+        notes = (*notes, "Docker always falls back to Docker Hub: --no-fallback has no effect")
     if not values:
         return Configuration(notes=notes)
     notes = (*notes, "restart Docker after a change")
@@ -58,7 +58,7 @@ def _parse(text: str) -> dict[str, object]:
     except ValueError as error:
         raise Unusable(PATH, f"is not usable: {error}") from None
     except RecursionError:
-        raise Unusable(PATH, "is not usable: it is nested too deeply") from None
+        raise Unusable(PATH, "cannot be parsed: it is nested too deeply") from None
     if not isinstance(document, dict):
         raise Unusable(PATH, "must be an object of keys and values")
     return document

@@ -14,7 +14,7 @@ from oci_registry.setup.merging import texts, url_first
 from oci_registry.setup.nouns import Configuration, Unusable, Wanted
 
 _NO_FALLBACK = (
-    "to keep it from falling back to the registry itself, start every node with "
+    "to prevent fallback to the registry itself, start every node with "
     "--disable-default-registry-endpoint"
 )
 PATH = "/etc/rancher/k3s/registries.yaml"
@@ -48,7 +48,9 @@ def _configure(wanted: Wanted, path: str, note: str) -> Configuration:
         return Configuration({} if text is None else {path: text}, notes)
     merged = {**document, "mirrors": {**mirrors, **changed}}
     lost = (
-        (f"comments in {path} are lost: the former file has them",) if "#" in (text or "") else ()
+        (f"comments in {path} are lost; the previous file still has them",)
+        if "#" in (text or "")
+        else ()
     )
     return Configuration({path: yaml.safe_dump(merged, sort_keys=False)}, (*lost, *notes))
 
@@ -68,12 +70,12 @@ def _parse(path: str, text: str) -> object:
     except yaml.YAMLError as error:
         raise Unusable(path, f"is not YAML: {explain(error)}") from None
     except RecursionError:
-        raise Unusable(path, "is not usable: it is nested too deeply") from None
+        raise Unusable(path, "cannot be parsed: it is nested too deeply") from None
     except (AttributeError, LookupError, ValueError):
         # What PyYAML makes of a value that is not what it looks like, or its tag says.
-        raise Unusable(path, "is not usable: a value is malformed") from None
+        raise Unusable(path, "cannot be used: a value is malformed") from None
     if line:
-        raise Unusable(path, f"is not usable: the mapping in line {line} has a key twice")
+        raise Unusable(path, f"cannot be used: the mapping in line {line} has a key twice")
     return document
 
 

@@ -121,8 +121,7 @@ def choose_registries(
     for name in dict.fromkeys(names):
         if not looks_like_host(name):
             notes.append(
-                f"{name} is left out: it is not the name of a host, "
-                "and clients take it for a part of a repository"
+                f"{name} is ignored: it is not a host name, and clients would read it as part of a repository"
             )
             continue
         scheme = "http" if name in plain else "https"

@@ -81,9 +81,9 @@ class RecordedTree(Tree):
     def _undo(self, path: str, entry: _Entry) -> str:
         found = self.read(path)
         if found is None:
-            return "was removed before"
+            return "already removed"
         if _sha256(found) != entry.sha256:
-            return "has been changed since setup wrote it, and stays"
+            return "kept: it has changed since setup wrote it"
         if entry.backup is None:
             self.remove(path)
             return "removed"
@@ -102,7 +102,7 @@ class RecordedTree(Tree):
             document = json.loads(data)
             return {_path(path): _entry(value) for path, value in document.items()}
         except (ValueError, AttributeError, TypeError, RecursionError):
-            raise Unusable(self._record, "is not a record of what setup has written") from None
+            raise Unusable(self._record, "is not a record written by setup") from None
 
 
 def _path(text: str) -> str:

@@ -119,7 +119,7 @@ class Tree:
             with contextlib.suppress(FileExistsError):
                 _create(folder, backup, found.data, found)
                 return backup
-        raise FileExistsError(0, "no name is left for a backup")
+        raise FileExistsError(0, "no unused name for a backup")
 
     @contextlib.contextmanager
     def _folder(self, path: str, *, make: bool) -> Iterator[tuple[int, str]]:
@@ -220,4 +220,4 @@ def _create(folder: int, name: str, data: bytes, like: _Found | None) -> None:
 def _refuse_link(folder: int, name: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-            raise _RefusedError(f"{name} is a symbolic link, and none is followed")
+            raise _RefusedError(f"{name} is a symbolic link, which setup does not follow")

@@ -42,12 +42,12 @@ def parse_prefix(text: str) -> str:
     prefix = text.removesuffix("/")
     for part in prefix.split("/"):
         if not part:
-            raise ValueError(f"{shown(text)} begins with a slash or holds two in a row")
+            raise ValueError(f"{shown(text)} begins with a slash or contains two in a row")
         if part in (".", ".."):
-            raise ValueError(f"{shown(text)} holds {part!r}, which means nothing in a key")
+            raise ValueError(f"{shown(text)} contains {part!r}, which is not allowed in a key")
         if _PART.fullmatch(part) is None:
             raise ValueError(
-                f"{shown(text)} is not usable before keys: letters, digits, slashes and any of "
+                f"{shown(text)} is not a valid prefix of keys: letters, digits, slashes and any of "
                 "! - _ . * ' ( ) are allowed"
             )
     return prefix

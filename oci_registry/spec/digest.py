@@ -35,8 +35,7 @@ class Digest:
         length = _HEX_LENGTH.get(self.algorithm)
         if length is None:
             raise DigestInvalid(
-                f"the digest algorithm {shown(self.algorithm)} is not known; "
-                f"known: {', '.join(_HEX_LENGTH)}"
+                f"the digest algorithm {shown(self.algorithm)} is unknown; known: {', '.join(_HEX_LENGTH)}"
             )
         if len(self.encoded) != length:
             raise DigestInvalid(

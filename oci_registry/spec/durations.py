@@ -91,4 +91,4 @@ def format_duration(seconds: float) -> str:
 
 
 def _refused(text: object, reason: str) -> ValueError:
-    return ValueError(f"bad duration {text!r}: {reason}; accepted are {_ACCEPTED}")
+    return ValueError(f"bad duration {text!r}: {reason}; accepted: {_ACCEPTED}")

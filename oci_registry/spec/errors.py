@@ -169,7 +169,7 @@ class Unsupported(RegistryError):
     def for_method(cls, method: str, allowed: Sequence[str]) -> Self:
         """The error for ``method``, with ``Allow`` as RFC 9110 section 15.5.6 demands."""
         return cls(
-            f"the method {shown(method, 20)} is not offered here; offered: {', '.join(allowed)}",
+            f"the method {shown(method, 20)} is not supported here; supported: {', '.join(allowed)}",
             headers={"Allow": ", ".join(allowed)},
         )
 
@@ -184,7 +184,7 @@ class RangeInvalid(RegistryError):
     def beyond(cls, size: int) -> Self:
         """The error for a range outside ``size`` bytes, with the ``Content-Range`` to say so."""
         return cls(
-            f"the range lies outside the {size} bytes there are",
+            f"the range lies outside the content, which has {size} bytes",
             headers={"Content-Range": f"bytes */{size}"},
         )
 

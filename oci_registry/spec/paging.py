@@ -64,7 +64,7 @@ def next_query(target: str) -> str:
     # That means "as many as you like" to those who write it, and "none" to others.
     pieces = [piece for piece in query.split("&") if piece not in ("n=0", "n=")]
     if not page_begin(query):
-        raise BadLink("the link to its next page does not say where that begins")
+        raise BadLink("the link to its next page does not say where that page begins")
     return "&".join(pieces)
 
 

@@ -49,8 +49,8 @@ class Tag:
             raise ReferenceInvalid(f"a tag has at most {_MAX_TAG} characters, not {len(self.name)}")
         if _TAG.fullmatch(self.name) is None:
             raise ReferenceInvalid(
-                f"{shown(self.name)} is not a tag: letters, digits, '.', '_' and '-' are allowed, "
-                "the first neither '.' nor '-'"
+                f"{shown(self.name)} is not a tag: letters, digits, '.', '_' and '-' are allowed, but "
+                "the first must not be '.' or '-'"
             )
 
     def __str__(self) -> str:
@@ -115,7 +115,7 @@ def parse_host(text: str, *, lenient: bool = False) -> str:
     if len(text) > _MAX_HOST:
         raise _not_a_host(text, f"it is longer than {_MAX_HOST} characters")
     if _PRINTABLE.fullmatch(text) is None:
-        raise _not_a_host(text, "it holds spaces, control characters or non-ASCII")
+        raise _not_a_host(text, "it contains spaces, control characters or non-ASCII")
     if "://" in text:
         raise _not_a_host(text, "it has a scheme")
     if "/" in text or "\\" in text:
@@ -192,7 +192,7 @@ def _check_name(text: str, name: str, *, lenient: bool) -> None:
         try:
             ipaddress.IPv4Address(name)
         except ValueError:
-            raise _not_a_host(text, "it ends in a number and is no IPv4 address") from None
+            raise _not_a_host(text, "it ends in a number, but is not an IPv4 address") from None
 
 
 def _check_ipv6(text: str, address: str) -> None:

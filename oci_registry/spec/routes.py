@@ -252,7 +252,7 @@ def _segments(path: bytes) -> list[str]:
 
 def _text(decoded: bytes) -> str:
     if _ODD_BYTE.search(decoded) is not None:
-        raise NameInvalid("the path holds control characters or non-ASCII")
+        raise NameInvalid("the path contains control characters or non-ASCII")
     return decoded.decode("ascii")
 
 
@@ -275,7 +275,7 @@ class _Fields:
                 max_num_fields=MAX_FIELDS,
             )
         except UnicodeDecodeError:
-            raise BadRequest("the query holds bytes outside ASCII") from None
+            raise BadRequest("the query contains bytes outside ASCII") from None
         except ValueError:
             raise BadRequest(f"a query has at most {MAX_FIELDS} fields") from None
         for key, value in pairs:
@@ -312,7 +312,7 @@ class _Fields:
         if len(value) > longest:
             raise error(f"the field {key} has at most {longest} characters, not {len(value)}")
         if _PRINTABLE.fullmatch(value) is None:
-            raise error(f"the field {key} holds control characters or non-ASCII")
+            raise error(f"the field {key} contains control characters or non-ASCII")
         return value or None
 
     def _single(self, key: str, error: type[RegistryError]) -> str | None:

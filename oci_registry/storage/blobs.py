@@ -274,7 +274,7 @@ class BlobStore:
                 await self._seal(key)
             return True
         self._log.warn(
-            "{digest} in the store is wrong ({size} bytes hash to {actual}): removed",
+            "removed {digest} from the store: its {size} bytes have the digest {actual}",
             digest=str(digest),
             size=stored.info.size,
             actual=str(verifier.actual()),
@@ -288,4 +288,4 @@ class BlobStore:
         try:
             await self._driver.seal(key)
         except StoreError as error:
-            self._log.warn("a blob cannot be marked as verified: {error}", error=str(error))
+            self._log.warn("cannot mark a blob as verified: {error}", error=str(error))

@@ -127,7 +127,7 @@ class ManifestStore:
             return await self._reader.restore(size, _unpack, digest, only)
         except (RegistryError, ValueError, KeyError, TypeError, RecursionError) as error:
             self._log.warn(
-                "manifest {digest} of {host} in the store is unusable ({error}): removed",
+                "removed manifest {digest} of {host} from the store: {error}",
                 digest=str(digest),
                 host=host,
                 error=str(error),

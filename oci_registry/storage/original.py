@@ -73,9 +73,9 @@ class OriginalManifests:
         try:
             manifest = await self._reader.restore(len(data), _unpack, data, reference)
         except (RegistryError, ValueError, KeyError, TypeError, RecursionError) as error:
-            self._log.warn("{key} is not taken over: {error}", key=key, error=str(error))
+            self._log.warn("ignored {key}: {error}", key=key, error=str(error))
             return None
-        self._log.info("{key} is taken over: {digest}", key=key, digest=str(manifest.digest))
+        self._log.info("took over {key}: {digest}", key=key, digest=str(manifest.digest))
         return OriginalManifest(manifest, info.used)
 
     async def _are_there(self) -> bool:
@@ -102,9 +102,9 @@ def _unpack(data: bytes, reference: Reference) -> Manifest:
     document = json.loads(data)
     if not isinstance(document["manifest"], list):
         # A number would become so many bytes.
-        raise ManifestInvalid("its bytes are no list")
+        raise ManifestInvalid("its bytes are not a list")
     claimed = None if document["digest"] is None else Digest.parse(str(document["digest"]))
     asked = reference if isinstance(reference, Digest) else None
     if asked is None and claimed is None:
-        raise ManifestInvalid("it has no digest to be checked by")
+        raise ManifestInvalid("it has no digest to check its bytes against")
     return Manifest.read(bytes(document["manifest"]), str(document["media_type"]), asked, claimed)

@@ -21,7 +21,7 @@ class TransferCrashed(TransferFailed, InternalError):
     code, status = InternalError.code, InternalError.status
 
     def __init__(self) -> None:
-        super().__init__("the mirror failed; its log says why")
+        super().__init__("internal error of the mirror; see its log")
 
 
 class LostPlace(TransferFailed):
@@ -33,7 +33,7 @@ class LostPlace(TransferFailed):
 
     def __init__(self, had: Prefix | None, cause: Exception | None = None) -> None:
         reason = "" if cause is None else f": {cause}"
-        super().__init__(f"the blob could not be kept for this reader{reason}")
+        super().__init__(f"the blob could not be kept for this client{reason}")
         self.had = had
         self.cause = cause
 
@@ -161,7 +161,7 @@ class Follower:
     def check_length(self, size: int) -> None:
         """The blob has *size* bytes: fail if the client expects another number."""
         if self.announced not in (None, size):
-            error = f"the blob has {size} bytes, and not the {self.announced} that were announced"
+            error = f"the blob has {size} bytes, not the {self.announced} that were announced"
             self.fail(WrongLength(error))
 
     def move(self, blob: Followed) -> None:

@@ -307,7 +307,7 @@ class GrowingBlob:
 
     def _give_up_if_unwanted(self) -> None:
         if not (self.bytes.storing or self._readers or self._released):
-            self.fail(Unwanted(f"{self.digest}: nobody reads it and it cannot be stored"))
+            self.fail(Unwanted(f"{self.digest}: no client reads it and it cannot be stored"))
 
     # -- memory
 

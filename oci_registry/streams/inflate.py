@@ -76,7 +76,7 @@ class Inflater:
     def finish(self) -> None:
         """There is no more input; raises `BodyError` if something is missing."""
         if self._input or self._zlib is not None or not self._members:
-            raise BodyError("the body is not encoded to its end")
+            raise BodyError("the encoded body is incomplete")
 
     def _begin(self) -> zlib._Decompress | None:
         """Return what undoes the next member, None as long as it is not clear what it is."""
@@ -95,7 +95,7 @@ class Inflater:
         if (self._members - 64) * _MEMBER > self._produced:
             raise BodyError("the body is made of too many pieces")
         if self._input and self._coding != GZIP:
-            raise BodyError("the body goes on after its end")
+            raise BodyError("the encoded body is followed by other data")
 
 
 def looks_encoded(first: bytes, coding: str) -> bool:

@@ -22,7 +22,7 @@ class Takeover:
         self, digest: Digest, readers: Readers, earlier: ByteLog, release: Callable[[], None]
     ) -> None:
         self._readers = readers
-        self._error = TransferFailed(f"{digest}: the bytes that upstream sent at first were wrong")
+        self._error = TransferFailed(f"{digest}: upstream sent wrong bytes at first")
         self._comparison: Comparison | None = None
         self.fail_beyond(earlier.stored)
         had = readers.had()

@@ -116,7 +116,7 @@ class Authenticator:
             retry = await self._with_token(elsewhere, scope) or self._with_basic(elsewhere)
         if retry is None and any(challenge.scheme == "bearer" for challenge in offered):
             # That it cannot be answered is what the operator needs to know.
-            raise BadGateway(f"upstream {self._host} names a token server that is not a URL")
+            raise BadGateway(f"upstream {self._host} names a token server whose URL is invalid")
         return retry
 
     async def _after_basic(self, refusal: Refusal, offered: list[Challenge]) -> Retry | None:

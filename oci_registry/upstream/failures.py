@@ -230,7 +230,7 @@ def _explain_plain(
     """
     if isinstance(cause, DNSLookupError) and public_only:
         return NoPublicAddress(
-            f"upstream {host}: it has no public address; private registries must be configured"
+            f"upstream {host}: it has no public address; configure private registries in the upstream file"
         )
     for kinds, error, text in _PLAIN:
         if isinstance(cause, kinds):

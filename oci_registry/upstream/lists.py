@@ -99,7 +99,7 @@ class Pages:
                 raise BadLink("the link to its next page leads to the same page again")
         except BadLink as error:
             raise IncompleteList(
-                f"upstream {self.host} sent a part of {what} without a usable link to the rest: {error}"
+                f"upstream {self.host} sent a part of {what} without a valid link to the rest: {error}"
             ) from None
         return query
 

@@ -227,12 +227,12 @@ class ResumingBlob:
                 return None
             whole_part = body.head.partial and body.head.stop == relay.position
             kind = _EndOfPart if whole_part else BadGateway
-            error = error or kind(f"upstream {name} ended a body before its end")
+            error = error or kind(f"upstream {name} ended the body early")
         elif self._wanted.size is not None:
             if relay.position == self._wanted.size:
                 return None
             if relay.position < self._wanted.size and began < relay.position:
-                error = error or _EndOfUnannounced(f"upstream {name} ended a body early")
+                error = error or _EndOfUnannounced(f"upstream {name} ended the body early")
         if error is not None and relay.position == began:
             answer.host.breakers.record_failure(body.endpoint, self._wanted.request, error)
         return error
@@ -289,8 +289,8 @@ class ResumingBlob:
             wrong = f"upstream {host.name} does not support ranges for {self._wanted.digest}"
         elif None not in (body.head.size, self._announced) and body.head.size != self._announced:
             wrong = (
-                f"upstream {host.name} announces {body.head.size} bytes for {self._wanted.digest} "
-                f"and not {self._announced}"
+                f"upstream {host.name} announces {body.head.size} bytes for "
+                f"{self._wanted.digest}, not {self._announced}"
             )
         if wrong is not None:
             body.abandon()

@@ -112,7 +112,7 @@ def _read_certificates(path: str) -> _Pem:
     try:
         pem.certificates()
     except ValueError:
-        raise ValueError(f"{path} holds no certificate, or one that cannot be read") from None
+        raise ValueError(f"{path} contains no certificate that can be read") from None
     _checked[pem.digest] = pem
     return pem
 
@@ -123,7 +123,7 @@ def _read_key(path: str) -> _Pem:
     try:
         pem.key()
     except (TypeError, ValueError, UnsupportedAlgorithm):
-        raise ValueError(f"{path} holds no private key that can be read") from None
+        raise ValueError(f"{path} contains no private key that can be read") from None
     return pem
 
 
@@ -142,7 +142,7 @@ def _identity(settings: HostSettings) -> _Identity:
             _new_context(identity)
         except SSL.Error:
             raise ValueError(
-                f"the key for {settings.client_cert_file} is another, or cannot be used"
+                f"the private key does not match {settings.client_cert_file}, or cannot be used"
             ) from None
     return identity
 

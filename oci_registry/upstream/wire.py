@@ -23,7 +23,7 @@ from twisted.web.iweb import IResponse
 from oci_registry.upstream.failures import Unusable
 
 MAX_HEADERS_SIZE = 64 * 1024
-"""Bytes of headers that an answer may have, those of interim answers (1xx) included."""
+"""Bytes of headers that an answer may have, those of interim responses (1xx) included."""
 MAX_HEADERS = 1000
 """Lines of headers that an answer may have."""
 MAX_INTERIM = 10
@@ -47,7 +47,7 @@ _CODINGS = re.compile(rb"\ntransfer-encoding[ \t]*:", re.IGNORECASE)
 
 
 class Head:
-    """Collects the head of one answer, and leaves interim answers out.
+    """Collects the head of one answer, and leaves interim responses out.
 
     Lines may end in LF alone (RFC 9112 section 2.2). *bodiless*: the request was a HEAD, so that a
     ``Content-Length`` frames nothing.
@@ -84,7 +84,7 @@ class Head:
                 return head, bytes(self._received[length:])
             self._interim += 1
             if self._interim > MAX_INTERIM:
-                raise Unusable(f"sent more than {MAX_INTERIM} interim answers")
+                raise Unusable(f"sent more than {MAX_INTERIM} interim responses")
             self._passed += length
             self._searched, self._status = 0, None
             del self._received[:length]

@@ -35,7 +35,7 @@ def respond_error(request: RegistryRequest, error: Exception) -> None:
         return
     if not isinstance(error, RegistryError):
         _log.failure("{method} {uri!r} failed", method=request.method, uri=request.uri[:512])
-        error = InternalError("the mirror failed; its log says why")
+        error = InternalError("internal error of the mirror; see its log")
     # Before it is known what is requested, no cache is involved.
     cache_status = {} if request.namespace is None else of_error(error)
     write(request, error_reply(error, cache_status=cache_status))

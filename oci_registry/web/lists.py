@@ -52,8 +52,7 @@ class TagsHandler:
             outcome = Outcome.STALE
             headers |= header(HIT, IF_ERROR)
             headers |= warning(
-                f"{target.upstream.namespace} cannot be asked; "
-                "these are the tags that are stored here"
+                f"{target.upstream.namespace} is unavailable; these are the tags stored here"
             )
         elif served.page.warning is not None:
             headers |= warning(served.page.warning)
@@ -95,9 +94,9 @@ class ReferrersHandler:
         served = await self._lists.get(target, route.digest, route.artifact_type)
         headers = content(OCI_INDEX, len(served.body))
         if served.age is not None:
-            why = f"{target.upstream.namespace} cannot be asked"
+            why = f"{target.upstream.namespace} is unavailable"
             headers["Age"] = str(int(served.age))
-            headers |= warning(f"{why}; this list was given {age_shown(served.age)} ago")
+            headers |= warning(f"{why}; this list was received {age_shown(served.age)} ago")
             # It is asked for each time: it is stale from the moment it was given.
             headers |= header(HIT, f"ttl={-int(served.age)}", IF_ERROR)
             outcome = Outcome.STALE

@@ -22,10 +22,10 @@ class Refusal:
 
 
 NOT_PLAIN = Refusal(400, "Bad Request", "This port speaks plain HTTP")
-MALFORMED = Refusal(400, "Bad Request", "This is not a request that HTTP/1.1 allows")
+MALFORMED = Refusal(400, "Bad Request", "This is not a valid HTTP/1.1 request")
 WRONG_HOST = Refusal(400, "Bad Request", "There must be one valid Host header")
-WRONG_FRAMING = Refusal(400, "Bad Request", "The length of the body is not clear")
-BODY_TOO_LARGE = Refusal(413, "Content Too Large", "Nothing is uploaded here")
+WRONG_FRAMING = Refusal(400, "Bad Request", "The length of the body is ambiguous")
+BODY_TOO_LARGE = Refusal(413, "Content Too Large", "Uploads are not supported")
 TARGET_TOO_LONG = Refusal(414, "URI Too Long", "The request line is too long")
 FIELDS_TOO_LARGE = Refusal(
     431, "Request Header Fields Too Large", "The headers are too many or too long"

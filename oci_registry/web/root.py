@@ -24,7 +24,7 @@ _LONGEST = 1000
 """The most characters of a reason that are shown."""
 # "Input/output error" is what the system says of a broken disk.
 _PATH = re.compile(r"(?<![^\s:,;\"'])(?!Input/output\b)[^\s:,;\"']*/[^\s:,;\"']*")
-_NOTHING = "there is nothing here"
+_NOTHING = "there is nothing at this path"
 
 
 class Page(Answering):

@@ -151,7 +151,7 @@ class RegistrySite(Site):
 
     def _abort_all(self) -> None:
         self._log.warn(
-            "{count} connections were still open after the grace period and are aborted",
+            "{count} connections were still open after the grace period and were aborted",
             count=len(self._channels),
         )
         for channel in list(self._channels):

@@ -113,7 +113,7 @@ class Answers(MirrorTestCase):
             (f"/v2/library/app/blobs/{digest}", "HEAD", 404, "BLOB_UNKNOWN: upstream ", missing),
             ("/v2/UPPER/tags/list", "GET", 400, "NAME_INVALID: ", None),
             ("/v2/library/app/manifests/1", "DELETE", 405, "UNSUPPORTED: the method ", None),
-            ("/elsewhere", "GET", 404, "NAME_UNKNOWN: there is nothing here", None),
+            ("/elsewhere", "GET", 404, "NAME_UNKNOWN: there is nothing at this path", None),
         ):
             got = await self.client.get(path, method)
             self.assertEqual((status, cache), (got.status, got.headers.get("cache-status")), path)

@@ -242,6 +242,6 @@ class Mirrored(MirrorTestCase):
             response = await self.client.get(path)
             self.assertEqual(502, response.status)
             message = json.loads(response.body)["errors"][0]["message"]
-            self.assertIn("self-signed" if allowed else "must be configured", message)
+            self.assertIn("self-signed" if allowed else "configure private registries", message)
             self.assertEqual(allowed, secure.connections > 0)
             await self.stop()

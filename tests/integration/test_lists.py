@@ -91,7 +91,7 @@ class Pages(ListsTestCase):
             self.pages(link)
             found, response = await self.walk()
             self.assertEqual(([], 502), (found, response.status), link)
-            self.assertIn(b"without a usable link", bytes(response.body))
+            self.assertIn(b"without a valid link", bytes(response.body))
 
     @running
     async def test_later_page_fails(self) -> None:

@@ -177,7 +177,7 @@ class Guarded(ProxyTestCase):
         """Nothing inside is asked for: no host, no redirect, no token server."""
         for host in ("inside.example.org", "10.0.0.1", "127.0.0.1", "127.1", "[::ffff:10.0.0.1]"):
             message = await self.error(self.guarded(host).manifest(APP, LATEST), BadGateway, host)
-            self.assertIn("must be configured", message)
+            self.assertIn("configure private registries", message)
         self.assertEqual([], self.proxy.asked)
         url = "https://inside.example.org/x"
         for reply in (

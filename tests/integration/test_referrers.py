@@ -60,7 +60,7 @@ class Signed(MirrorTestCase):
         await self.start()
         found = await self.time.hurry(self.verify())
         self.assertRegex(found.headers["age"], r"^\d+$")
-        self.assertRegex(found.headers["warning"], r'^299 - "docker.io cannot be asked; this list ')
+        self.assertRegex(found.headers["warning"], r'^299 - "docker.io is unavailable; this list ')
         path = f"/v2/library/app/referrers/{self.signature}"
         unknown = await self.time.hurry(self.client.get(path))
         self.assertIn(unknown.status, (502, 503))

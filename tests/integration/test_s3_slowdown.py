@@ -206,14 +206,14 @@ class Lacking(SlowdownTestCase):
         digest, _, path = self.blob(1000, 1)
         self.proxy.script("UPLOADS", refusal(403, "AccessDenied"))
         daemon = await self.start()
-        self.assertEqual(1, len(self.warnings("unfinished uploads cannot be listed")))
+        self.assertEqual(1, len(self.warnings("cannot list unfinished uploads")))
         await self.client.get(path)
         await self.idle()
         for _ in range(2):
             self.clock.ahead += 40 * 86400
             await daemon.parts.sweep.run()
         self.assertFalse(self.has(digest))
-        self.assertEqual(1, len(self.warnings("unfinished uploads cannot be listed")))
+        self.assertEqual(1, len(self.warnings("cannot list unfinished uploads")))
         self.assertEqual([], self.said(LogLevel.error))
 
     @running

@@ -87,7 +87,7 @@ class Chain(ChainTestCase):
         await self.registries_by_name["quay.test"].stop()
         got = await self.client.get("/v2/team/app/tags/list?ns=quay.test")
         self.assertEqual(200, got.status)
-        self.assertRegex(got.headers["warning"], "^299 - .quay.test cannot be asked")
+        self.assertRegex(got.headers["warning"], "^299 - .quay.test is unavailable")
 
     @running
     async def test_by_path(self) -> None:

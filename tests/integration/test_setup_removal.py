@@ -54,7 +54,7 @@ class Removing(TreeTestCase):
         """A file that somebody has changed since stays, and is not in the record any more."""
         self.record.write(PATH, "ours")
         self.put("ours and theirs")
-        self.assertEqual(["has been changed since setup wrote it, and stays"], self.outcomes())
+        self.assertEqual(["kept: it has changed since setup wrote it"], self.outcomes())
         self.assertEqual("ours and theirs", self.file.read_text())
         self.assertFalse(self.recorded.exists())
 
@@ -77,7 +77,7 @@ class Removing(TreeTestCase):
         """A file that is gone already is no problem."""
         self.record.write(PATH, "ours")
         self.file.unlink()
-        self.assertEqual(["was removed before"], self.outcomes())
+        self.assertEqual(["already removed"], self.outcomes())
 
     def test_backup_gone(self) -> None:
         """Without its backup a file stays, and so does the record."""
@@ -121,6 +121,6 @@ class Removing(TreeTestCase):
             self.recorded.write_text(document)
             before = self.everything()
             error = self.assertRaises(Unusable, list, self.record.undo())
-            self.assertEqual("is not a record of what setup has written", error.reason)
+            self.assertEqual("is not a record written by setup", error.reason)
             self.assertRaises(Unusable, self.record.write, PATH, "ours")
             self.assertEqual(before, self.everything())

@@ -211,7 +211,9 @@ class Escaping(TreeTestCase):
         self.file.parent.mkdir(parents=True)
         for target in (self.outside / "config", "../../../outside/config", self.outside / "none"):
             self.file.symlink_to(target)
-            self.assertEqual(self.refuse(), "config is a symbolic link, and none is followed")
+            self.assertEqual(
+                self.refuse(), "config is a symbolic link, which setup does not follow"
+            )
             self.assertRaises(Unusable, self.tree.read, PATH)
             self.file.unlink()
 
@@ -228,7 +230,7 @@ class Escaping(TreeTestCase):
             link = self.root / name
             link.parent.mkdir(exist_ok=True)
             link.symlink_to(target)
-            reason = f"{link.name} is a symbolic link, and none is followed"
+            reason = f"{link.name} is a symbolic link, which setup does not follow"
             self.assertEqual(self.refuse(), reason)
             self.assertEqual(self.assertRaises(Unusable, self.tree.read, PATH).reason, reason)
             link.unlink()

@@ -87,7 +87,7 @@ class Down(StaleTestCase):
             got = await self.time.hurry(self.client.get(TAG, method))
             self.is_old_index(got)
             self.assertEqual(
-                '299 - "docker.io cannot be asked; this tag was confirmed 2h ago"',
+                '299 - "docker.io is unavailable; this tag was confirmed 2h ago"',
                 got.headers["warning"],
             )
         self.assertEqual(self.index_of("one"), bytes(got.body))
@@ -164,7 +164,7 @@ class NotFound(StaleTestCase):
             got = await self.client.get(TAG, method)
             self.is_old_index(got)
             self.assertEqual(
-                '299 - "docker.io does not know it any more; this tag was confirmed 2h ago"',
+                '299 - "docker.io no longer has it; this tag was confirmed 2h ago"',
                 got.headers["warning"],
             )
         for method in ("HEAD", "GET"):

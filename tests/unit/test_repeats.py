@@ -89,7 +89,7 @@ class Repeats(SynchronousTestCase):
         self.assertEqual(5, len(self.world.log))
         self.world.clock.advance(INTERVAL)
         self.assertEqual(
-            ["docker.io: failures of other kinds (997 more in the last minute)"],
+            ["docker.io: other failures (997 more in the last minute)"],
             self.world.lines[4:],
         )
         self.world.warn("new")

@@ -132,7 +132,7 @@ class Parsing(TapTestCase):
                 access_log="off",
                 shutdown_grace=60.0,
                 warnings=(
-                    "upstream quay.io: tls is false: its credentials are sent unencrypted",
+                    "upstream quay.io: tls is false: credentials are sent unencrypted",
                     "--allow-private-upstreams: has no effect with --upstreams configured",
                 ),
             ),
@@ -188,12 +188,12 @@ class Refusing(TapTestCase):
 
     def test_no_storage(self) -> None:
         """Without a storage the known ones are listed."""
-        self.assertIn("known are filesystem, s3", self.refuse())
+        self.assertIn("known storages: filesystem, s3", self.refuse())
 
     def test_misplaced(self) -> None:
         """An option of the daemon behind the storage is told to move; an unknown one is not."""
         text = self.refuse("filesystem", "--root", self.root, "--listen", ":80")
-        self.assertEqual(text, "the option --listen must stand before 'filesystem', not behind it")
+        self.assertEqual(text, "the option --listen must come before 'filesystem', not after it")
         for flags in (["--check-cache-digest"], ["--upstreams=any"]):
             for storage in ("filesystem", "s3"):
                 self.assertIn(f"before '{storage}'", self.refuse(storage, *flags))
@@ -209,7 +209,9 @@ class Refusing(TapTestCase):
             self.refuse("filesystem", *words[start:])
             text = self.refuse("s3", *words[start:])
             count = len(words) - start
-            self.assertEqual(text, f"s3 takes options only, and {count} more came behind them")
+            self.assertEqual(
+                text, f"s3 takes options only; unexpected arguments after them: {count}"
+            )
 
     def test_malformed_credentials(self) -> None:
         """A document that is no JSON is not repeated."""

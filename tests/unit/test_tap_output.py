@@ -40,7 +40,7 @@ class Help(TapTestCase):
             ("--upstreams", "UPSTREAMS", "any"),
             ("--log-level", "LOG_LEVEL", "info"),
             ("--log-format", "LOG_FORMAT", "text"),
-            ("--access-log", "ACCESS_LOG", "default as the log"),
+            ("--access-log", "ACCESS_LOG", "default: the format of the log"),
             ("--shutdown-grace", "SHUTDOWN_GRACE", "30s"),
         ):
             switch = flag in ("--check-cache-digest", "--allow-private-upstreams", "--check-config")
@@ -171,8 +171,8 @@ class Checking(TapTestCase):
         self.root = os.path.join(self.root, "a", "b")
         parent = os.path.dirname(self.root)
         self.assertEqual(
-            f"warning: filesystem --root: {parent} does not exist and will be created; "
-            "is a volume not mounted?\n",
+            f"warning: filesystem --root: {parent} does not exist and will be created: is a volume "
+            "not mounted?\n",
             self.check_root(),
         )
         self.assertFalse(os.path.exists(parent))

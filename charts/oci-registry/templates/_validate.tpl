@@ -37,7 +37,7 @@
 {{- fail "registry.storage.s3 takes accessKey and secretKey, or existingSecret, not both" -}}
 {{- end -}}
 {{- if and (eq $storage.mode "s3") $storage.s3.redirect.enabled $values.registry.checkCacheDigest -}}
-{{- fail "registry.checkCacheDigest cannot be combined with registry.storage.s3.redirect.enabled: a client that is sent to the bucket gets bytes that are not verified" -}}
+{{- fail "registry.checkCacheDigest cannot be combined with registry.storage.s3.redirect.enabled: clients that are redirected to the bucket get bytes that are not verified" -}}
 {{- end -}}
 {{- $node := include "oci-registry.hostNetwork" . -}}
 {{- if and $node (not $values.daemonSet.hostPort) -}}

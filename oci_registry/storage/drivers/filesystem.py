@@ -129,7 +129,7 @@ class FilesystemDriver:
     def _not_written(self, failure: Failure) -> None:
         # They are in memory; after a restart they are hashed once.
         self._log.warn(
-            "the list of verified blobs cannot be written: {error}", error=failure.getErrorMessage()
+            "cannot write the list of verified blobs: {error}", error=failure.getErrorMessage()
         )
 
     def _remove_leftovers(self) -> None:

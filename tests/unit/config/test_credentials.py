@@ -51,11 +51,11 @@ class Making(ConfigTestCase):
         for username, password, reason in (
             ("", SECRET, "username is empty"),
             ("alice", "", "password is empty"),
-            (f"{SECRET}\n", SECRET, "username holds control"),
-            (f"{SECRET}\t", SECRET, "username holds control"),
-            ("alice", f"{SECRET}\x00", "password holds control"),
-            ("alice", f"{SECRET}\x1b[0m", "password holds control"),
-            ("alice", f"{SECRET}\x7f", "password holds control"),
+            (f"{SECRET}\n", SECRET, "username contains control"),
+            (f"{SECRET}\t", SECRET, "username contains control"),
+            ("alice", f"{SECRET}\x00", "password contains control"),
+            ("alice", f"{SECRET}\x1b[0m", "password contains control"),
+            ("alice", f"{SECRET}\x7f", "password contains control"),
             ("alice", f"{SECRET}\ud800", "password cannot be written in UTF-8"),
         ):
             error = self.assertRaises(ValueError, make_credentials, username, password)
@@ -168,14 +168,16 @@ class Parsing(ConfigTestCase):
         self.assertEqual(self.parse(json.dumps({"a": given})), {"a": ALICE})
         self.assert_fine(warnings=2)
         for number, warning in zip((1, 3), self.findings.warnings, strict=True):
-            self.assertIn(f"HERE: a: key {number} is neither username nor password", warning)
+            self.assertIn(
+                f"HERE: a: key {number} is ignored: it is neither username nor password", warning
+            )
 
     def test_colon(self) -> None:
         """A colon in a user name is a warning."""
         document = json.dumps({"a": {"username": "a:b", "password": SECRET}})
         self.assertEqual(self.parse(document), {"a": Credentials("a:b", SECRET)})
         self.assert_fine(warnings=1)
-        self.assertIn("HERE: a: the username holds a colon", self.findings.warnings[0])
+        self.assertIn("HERE: a: the username contains a colon", self.findings.warnings[0])
 
     def test_twice(self) -> None:
         """A registry is given once, by whichever of its names; the first one counts."""
@@ -261,7 +263,7 @@ class Applying(ConfigTestCase):
         upstream = self.hosts("a.example", "b.example", "c.example", "a.example:5000")
         self.assertEqual(self.apply((upstream,), "a.example"), (upstream,))
         self.assert_fine(warnings=1)
-        for part in ("HERE: the credentials for a.example are not used", "write them to the hosts"):
+        for part in ("HERE: the credentials for a.example are ignored", "set them on its hosts"):
             self.assertIn(part, self.findings.warnings[0])
 
     def test_only_host(self) -> None:
@@ -288,7 +290,7 @@ class Applying(ConfigTestCase):
         """Those for an upstream that nobody configured are not used, with a warning."""
         self.assertEqual(self.apply(BUILTIN_UPSTREAMS, "quay.io"), BUILTIN_UPSTREAMS)
         self.assert_fine(warnings=1)
-        self.assertIn("unknown namespace quay.io are not used", self.findings.warnings[0])
+        self.assertIn("for quay.io are ignored", self.findings.warnings[0])
 
     def test_built_in(self) -> None:
         """docker.io is known without being configured, unless only configured ones are."""
@@ -340,4 +342,6 @@ class Exposure(ConfigTestCase):
             self.findings,
         )
         self.assert_fine(warnings=1)
-        self.assertIn("upstream a.example: the proxy is reached by http", self.findings.warnings[0])
+        self.assertIn(
+            "upstream a.example: the proxy is reached over http", self.findings.warnings[0]
+        )

@@ -49,7 +49,7 @@ class Reading(_Case):
                 "b": "a date",
                 "c": "a list",
                 "d": "a mapping",
-                "e": "a value with a tag of its own",
+                "e": "a value with a YAML tag",
                 "f": "a malformed int",
                 "g": "nothing",
             },

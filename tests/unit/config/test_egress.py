@@ -63,7 +63,7 @@ class Proxies(_Case):
         self.assertEqual(found.http_proxy.credentials, Credentials("alice", SECRET))
         self.assertNotIn(SECRET, repr(found))
         self.assert_fine(warnings=1)
-        self.assertIn("ALL_PROXY: the proxy is reached by http", self.findings.warnings[0])
+        self.assertIn("ALL_PROXY: the proxy is reached over http", self.findings.warnings[0])
         self.load(HTTPS_PROXY=f"https://alice:{SECRET}@one")
         self.assert_fine()
 
@@ -117,8 +117,8 @@ class Exceptions(_Case):
         self.assertEqual(self.load(no_proxy="a,10.*,b").no_proxy, ("a", "b"))
         self.assert_fine(warnings=1)
         (warning,) = self.findings.warnings
-        self.assertTrue(warning.startswith("no_proxy: '10.*' is neither"), warning)
-        self.assertIn("is not used", warning)
+        self.assertTrue(warning.startswith("no_proxy: ignored: '10.*' is not a host"), warning)
+        self.assertIn("ignored: ", warning)
 
 
 class PrivateAddresses(_Case):

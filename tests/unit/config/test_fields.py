@@ -63,7 +63,7 @@ class Values(_Case):
             "''": "is empty",
             "[a]": "must be text, not a list",
             "{a: b}": "must be text, not a mapping",
-            "!own x": "must be text, not a value with a tag of its own",
+            "!own x": "must be text, not a value with a YAML tag",
         }.items():
             self.assertIsNone(self.fields(f"k: {value}").read("k", text))
             self.assert_refused(reason)
@@ -155,7 +155,7 @@ class Files(_Case):
             fields.warn_if_exposed("k", path, read_file(path))
             self.assert_fine(warnings)
         (warning,) = self.findings.warnings
-        self.assertIn(f"entry 1, line 1: k: {path} is open to others", warning)
+        self.assertIn(f"entry 1, line 1: k: {path} can be read or changed", warning)
         self.assertIn("(mode 0640)", warning)
 
 
@@ -168,7 +168,7 @@ class Keys(_Case):
         self.assert_fine()
         for key, reason in {
             "hots": "'hots': unknown key; did you mean host?",
-            "wibble": "'wibble': unknown key; known are host, tls",
+            "wibble": "'wibble': unknown key; known: host, tls",
             f"password:{SECRET}": "'password...': unknown key",
         }.items():
             self.fields(f"{key}: b").check_keys(("host", "tls"), ("retries",))

@@ -94,7 +94,7 @@ class Reading(ConfigTestCase):
             str(self.directory): "Is a directory",
             str(self.directory / "missing"): "No such file",
             self.write("file", "") + "/below": "Not a directory",
-            "a\0b": "not the name of a file",
+            "a\0b": "not a valid file name",
             "x" * 5000: "too long",
         }.items():
             error = self.assertRaises(ValueError, read_file, path)
@@ -115,7 +115,7 @@ class Certificates(ConfigTestCase):
         for path, reason in {
             str(self.directory / "missing"): "cannot be read: No such file",
             self.write("key.pem", key): "no certificate",
-            self.write("broken.pem", certificate[:100]): "broken",
+            self.write("broken.pem", certificate[:100]): "invalid",
         }.items():
             error = self.assertRaises(ValueError, check_certificates, path)
             self.assertIn(reason, str(error))
@@ -148,16 +148,16 @@ class Keys(ConfigTestCase):
         other = pem()[0]
         path = self.write("key.pem", self.key)
         check_private_key(path, self.write("chain.pem", self.certificate + other))
-        self.assertIn("does not belong", self.refusal(self.key, other + self.certificate))
+        self.assertIn("does not match", self.refusal(self.key, other + self.certificate))
 
     def test_refused(self) -> None:
         """What is wrong with a key is told, and nothing of it."""
         rsa_key = rsa.generate_private_key(65537, 2048)
         for content, reason in (
-            (self.certificate, "holds no private key"),
-            (b"", "holds no private key"),
-            (pem()[1], "does not belong to the certificate"),
-            (pem(rsa_key)[1], "does not belong to the certificate"),
+            (self.certificate, "contains no private key"),
+            (b"", "contains no private key"),
+            (pem()[1], "does not match the certificate"),
+            (pem(rsa_key)[1], "does not match the certificate"),
             (self.key[:100], "cannot be used: it is broken"),
             (self.key.replace(b"M", b"!"), "cannot be used: it is broken"),
         ):

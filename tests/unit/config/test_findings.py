@@ -31,4 +31,4 @@ class Hints(SynchronousTestCase):
 
     def test_far(self) -> None:
         """For a word like none of them all are listed."""
-        self.assertEqual(nearest("zzz", ("b", "a")), "known are a, b")
+        self.assertEqual(nearest("zzz", ("b", "a")), "known: a, b")

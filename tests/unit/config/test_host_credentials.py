@@ -65,7 +65,7 @@ class UserNames(HostTestCase):
         host = self.host("username: 'a:b'", f"password: {SECRET}")
         self.assertEqual(host.credentials, Credentials("a:b", SECRET))
         self.assert_fine(warnings=1)
-        self.assertIn("username: holds a colon", self.findings.warnings[0])
+        self.assertIn("username: contains a colon", self.findings.warnings[0])
 
 
 class TokenServers(HostTestCase):

@@ -105,9 +105,9 @@ class Several(_Case):
     def test_one_of_two(self) -> None:
         """Either host or hosts is required, and not both."""
         self.assertEqual(self.load(""), ())
-        self.assert_problem("line 1: host: is required, or a list of hosts")
+        self.assert_problem("line 1: host: is required, or hosts")
         self.load("  host: b.example\n  hosts: [c.example]")
-        self.assert_problem("entry 1 (a.example), line 2: host: belongs into hosts")
+        self.assert_problem("entry 1 (a.example), line 2: host: belongs to the items of hosts")
 
     def test_keys_of_the_entry(self) -> None:
         """What is a host's own must not stand beside hosts, and what is the entry's not in them."""
@@ -115,10 +115,10 @@ class Several(_Case):
             if key == "proxy":
                 continue
             self.load(f"  {key}: b.example\n  hosts: [c.example]")
-            self.assert_problem(f"(a.example), line 2: {key}: belongs into hosts, to each")
+            self.assert_problem(f"(a.example), line 2: {key}: belongs to the items of hosts")
         for key in set(KEYS) - set(HOST_KEYS):
             self.load(f"  hosts: [{{host: b.example, {key}: null}}]")
-            self.assert_refused(f"2: {key}: belongs to the entry and not to one of its hosts")
+            self.assert_refused(f"2: {key}: belongs to the entry, not to a host")
 
     def test_unknown_key(self) -> None:
         """An unknown key of a host is told with the nearest of a host."""
@@ -166,7 +166,7 @@ class Several(_Case):
             ("''", "host: is empty"),
             (
                 f"x:{SECRET}@c.example",
-                "host: must be host[:port] or host[:port]/path; credentials belong",
+                "host: must be host[:port] or host[:port]/path; put credentials into",
             ),
             ("https://c.example", "host: must be host[:port] or host[:port]/path without a scheme"),
         ):
@@ -188,7 +188,7 @@ class Several(_Case):
         ):
             self.assertTrue(self.load(text, 0o644))
             self.assert_fine(warnings=1)
-            self.assertIn("holds a password", self.findings.warnings[0])
+            self.assertIn("contains a password", self.findings.warnings[0])
             self.load(text)
             self.assert_fine()
         self.load("  hosts: [{host: b.example, password: ~, proxy: http://proxy}]", 0o644)
@@ -240,7 +240,7 @@ class ClientCertificates(_Case):
         self.host("client_cert_file: cert.pem", "client_key_file: key.pem")
         self.assert_fine(warnings=1)
         self.assertIn("client_key_file: ", self.findings.warnings[0])
-        self.assertIn("key.pem is open to others", self.findings.warnings[0])
+        self.assertIn("key.pem can be read or changed", self.findings.warnings[0])
         self.write("both.pem", self.certificate + self.key, 0o640)
         self.host("client_cert_file: both.pem")
         self.assert_fine(warnings=1)
@@ -252,10 +252,18 @@ class ClientCertificates(_Case):
         self.write("broken.pem", self.certificate[:100])
         for lines, *parts in (
             (["client_key_file: key.pem"], "client_key_file: requires client_cert"),
-            (["client_cert_file: cert.pem"], "client_cert_file: ", "cert.pem holds no private key"),
+            (
+                ["client_cert_file: cert.pem"],
+                "client_cert_file: ",
+                "cert.pem contains no private key",
+            ),
             (["client_cert_file: missing"], "client_cert_file: ", "missing cannot be read"),
-            (["client_cert_file: key.pem"], "client_cert_file: ", "key.pem holds no certificate"),
-            (["client_cert_file: broken.pem"], "broken.pem holds a broken certificate"),
+            (
+                ["client_cert_file: key.pem"],
+                "client_cert_file: ",
+                "key.pem contains no certificate",
+            ),
+            (["client_cert_file: broken.pem"], "broken.pem contains an invalid certificate"),
             (["client_cert_file: {}"], "client_cert_file: must be text"),
             (
                 ["client_cert_file: cert.pem", "client_key_file: missing"],
@@ -263,11 +271,11 @@ class ClientCertificates(_Case):
             ),
             (
                 ["client_cert_file: both.pem", "client_key_file: cert.pem"],
-                *("client_key_file: ", "cert.pem holds no private key"),
+                *("client_key_file: ", "cert.pem contains no private key"),
             ),
             (
                 ["client_cert_file: cert.pem", "client_key_file: other.pem"],
-                *("client_key_file: ", "other.pem holds a private key that does not belong"),
+                *("client_key_file: ", "other.pem contains a private key that does not match"),
             ),
             (
                 ["client_cert_file: cert.pem", "client_key_file: [x]"],
@@ -290,7 +298,7 @@ class Passwords(_Case):
         self.assertEqual(host.credentials, ALICE)
         self.assert_fine(warnings=1)
         self.assertIn("password_file: ", self.findings.warnings[0])
-        self.assertIn("secret is open to others", self.findings.warnings[0])
+        self.assertIn("secret can be read or changed", self.findings.warnings[0])
 
 
 class Proxies(_Case):
@@ -329,7 +337,7 @@ class Proxies(_Case):
         """What is no proxy is told without any of it."""
         for value, reason in {
             "proxy:3128": "must be http://[USER:PASSWORD@]HOST[:PORT] or https://...",
-            "direct": "for no proxy at all write none",
+            "direct": "to use no proxy, write none",
             f"socks5://x:{SECRET}@proxy": "SOCKS proxies are not supported",
             f"http://x:{SECRET}": "must be http://",
             "5": "must be http://",

@@ -231,7 +231,7 @@ class Choices(LoaderTestCase):
         )
         self.assertEqual(
             self.one_problem(None, {"UPSTREAMS": "all"}),
-            "UPSTREAMS: 'all' is not known; known are any, configured",
+            "UPSTREAMS: 'all' is not known; known: any, configured",
         )
 
     def test_levels_of_others(self) -> None:
@@ -310,7 +310,7 @@ class Listening(LoaderTestCase):
         ):
             problem = self.one_problem(flags, environ)
             self.assertIn("--admin-listen: ", problem)
-            self.assertIn("clients are served there", problem)
+            self.assertIn("is already used by --listen", problem)
 
     def test_check(self) -> None:
         """What the caller finds when it tries the endpoints is told as well."""

@@ -146,7 +146,7 @@ class Credentials(LoaderTestCase):
         flags = {"upstream-config-file": path}
         settings = self.load(flags, {"UPSTREAM_CREDENTIALS": document})
         self.assertEqual([u.namespace for u in settings.upstreams], ["quay.io"])
-        self.assertIn("unknown namespace ghcr.io", settings.warnings[0])
+        self.assertIn("credentials for ghcr.io are ignored", settings.warnings[0])
         settings = self.load(flags, {"UPSTREAM_CREDENTIALS": CREDENTIALS})
         self.assertEqual([u.namespace for u in settings.upstreams], ["quay.io", "docker.io"])
         self.assertEqual(settings.warnings, ())
@@ -164,4 +164,4 @@ class Credentials(LoaderTestCase):
         settings = self.load({"upstream-config-file": path}, environ)
         self.assertEqual([host.credentials for host in settings.upstreams[0].hosts], [None, None])
         (warning,) = settings.warnings
-        self.assertIn("UPSTREAM_CREDENTIALS: the credentials for docker.io are not used", warning)
+        self.assertIn("UPSTREAM_CREDENTIALS: the credentials for docker.io are ignored", warning)

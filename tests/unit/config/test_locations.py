@@ -29,7 +29,9 @@ class Locations(ConfigTestCase):
         for name in ("docker.io", "index.docker.io", "Docker.io:443", "registry.hub.docker.com."):
             self.assertEqual(self.host_at(name).host, "registry-1.docker.io")
             self.assert_fine(warnings=1)
-            self.assertIn("registry-1.docker.io, which is the host to", self.findings.warnings[0])
+            self.assertIn(
+                "reached at registry-1.docker.io: write that host", self.findings.warnings[0]
+            )
         for name in ("registry-1.docker.io", "registry-1.docker.io:443", "docker.io:5000"):
             self.assertEqual(self.host_at(name).host, name)
             self.assert_fine()

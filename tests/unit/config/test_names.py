@@ -47,15 +47,15 @@ class Hosts(SynchronousTestCase):
     def test_bad_path(self) -> None:
         """For a path that is none the message says what is wrong, or what to write instead."""
         for text, reason in {
-            "a.example/v2/b": "v2 is no part of it: write 'a.example/b'",
-            "a.example/v2": "v2 is no part of it: write 'a.example'",
-            "a.example/b/v2/": "v2 is no part of it: write 'a.example/b'",
+            "a.example/v2/b": "without v2: write 'a.example/b'",
+            "a.example/v2": "without v2: write 'a.example'",
+            "a.example/b/v2/": "without v2: write 'a.example/b'",
             "https://a.example/v2/b/": "without a scheme: write 'a.example/b'",
             "https://a.example/b/c": "without a scheme: write 'a.example/b/c'",
-            "a.example/B": "the path behind the host: 'B' is not a repository name: it has upper",
-            "a.example/b//c": "the path behind the host: 'b//c' is not a repository name",
-            "a.example/../b": "the path behind the host: '../b' is not a repository name",
-            "a.example/b?c": "the path behind the host: 'b?c' is not a repository name",
+            "a.example/B": "the path after the host: 'B' is not a repository name: it has upper",
+            "a.example/b//c": "the path after the host: 'b//c' is not a repository name",
+            "a.example/../b": "the path after the host: '../b' is not a repository name",
+            "a.example/b?c": "the path after the host: 'b?c' is not a repository name",
         }.items():
             error = self.assertRaises(ValueError, parse_location, text)
             self.assertIn(reason, str(error))
@@ -75,7 +75,7 @@ class Hosts(SynchronousTestCase):
             "B\u00dcCHER.example:5000/x": "'xn--bcher-kva.example:5000'",
         }.items():
             error = self.assertRaises(ValueError, parse_location, text)
-            self.assertIn(f"is not in ASCII: write {written}", str(error))
+            self.assertIn(f"is not ASCII: did you mean {written}", str(error))
         for text in ("\u00fc..example", "\u00fc" * 300, "\u00fc b", "\u2100.example", "\u3002"):
             error = self.assertRaises(ValueError, parse_location, text)
             self.assertIn("is not a registry host", str(error))
@@ -180,11 +180,11 @@ class Urls(SynchronousTestCase):
             "http://": "is not HOST",
             "ftp://minio": "must be http://HOST[:PORT] or https://HOST[:PORT]",
             "s3://bucket": "must be http",
-            "http:///minio": "nothing behind it",
-            "http://minio/bucket": "nothing behind it",
-            "http://minio?x=y": "nothing behind it",
-            "http://minio#x": "nothing behind it",
-            "http://minio\\x": "nothing behind it",
+            "http:///minio": "nothing after it",
+            "http://minio/bucket": "nothing after it",
+            "http://minio?x=y": "nothing after it",
+            "http://minio#x": "nothing after it",
+            "http://minio\\x": "nothing after it",
             "http://a b": "is not HOST",
             "http://minio:99999": "is not HOST",
             "http://minio:": "is not HOST",

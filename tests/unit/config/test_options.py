@@ -72,7 +72,7 @@ class Reading(ConfigTestCase):
         self.assertIsNone(self.reader().read("flag", choice))
         self.assert_fine()
         self.assertIsNone(self.reader(None, "z").read("flag", choice))
-        self.assert_problem("FLAG: 'z' is not known; known are x, y")
+        self.assert_problem("FLAG: 'z' is not known; known: x, y")
 
     def test_several(self) -> None:
         """Of several settings those that were given are read, by the names of their flags."""

@@ -209,7 +209,7 @@ class Server(S3TestCase):
     def test_virtual(self) -> None:
         """A bucket whose name cannot be in a host cannot be addressed so."""
         problem = self.problem(addressing="virtual", bucket="My_cache")
-        self.assertIn("s3: the bucket My_cache cannot be a part of the host", problem)
+        self.assertIn("s3: the bucket My_cache cannot be part of a host name", problem)
         self.assertEqual(self.fine(addressing="path", bucket="My_cache").bucket, "My_cache")
 
     def test_unencrypted(self) -> None:
@@ -254,12 +254,12 @@ class Paths(S3TestCase):
     """Files and directories."""
 
     def test_ca_file(self) -> None:
-        """The file has to hold certificates; with http it is of no use."""
+        """The file has to hold certificates; with http it has no effect."""
         certificate = self.write("ca.pem", pem()[0])
         name = os.path.relpath(certificate)
         self.assertEqual(self.fine(ca_file=name).ca_file, certificate)
         self.fine(2, ca_file=certificate, host="http://minio")
-        self.assertIn("s3 --ca-file: is of no use", self.findings.warnings[1])
+        self.assertIn("s3 --ca-file: has no effect", self.findings.warnings[1])
         for path, reason in {
             str(self.directory / "missing"): "cannot be read: No such file",
             self.write("key.pem", pem()[1]): "no certificate",
@@ -297,12 +297,12 @@ class Paths(S3TestCase):
         for mode in (0o770, 0o707):
             spool.chmod(mode)
             self.load({"spool": None}, environ)
-            self.assert_problem(f"s3 --spool: {spool} is a link, or belongs to others")
+            self.assert_problem(f"s3 --spool: {spool} is a symbolic link, or another user")
             self.fine(spool=str(spool))
         spool.chmod(0o700)
         self.patch(os, "geteuid", lambda: spool.stat().st_uid + 1)
         self.load({"spool": None}, environ)
-        self.assert_problem("belongs to others")
+        self.assert_problem("another user owns it")
 
     def test_default_spool_behind_a_link(self) -> None:
         """Nor is a link of that name, wherever it leads to."""
@@ -310,4 +310,4 @@ class Paths(S3TestCase):
         target.mkdir(0o700)
         Path(self.directory / "oci-registry-spool").symlink_to(target)
         self.load({"spool": None}, {"TMPDIR": str(self.directory)})
-        self.assert_problem("is a link")
+        self.assert_problem("is a symbolic link")

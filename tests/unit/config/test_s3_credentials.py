@@ -76,7 +76,9 @@ class Credentials(S3TestCase):
         """A file that others can read is warned of."""
         file = self.write("secret", SECRET, 0o644)
         self.keys({"access-key": "alice", "secret-key-file": file}, warnings=1)
-        self.assertIn("is open to others than its owner (mode 0644)", self.findings.warnings[0])
+        self.assertIn(
+            "can be read or changed by other users (mode 0644)", self.findings.warnings[0]
+        )
 
     def test_unusable_file(self) -> None:
         """A file that cannot be used is told once and not by its name, which may be the secret."""

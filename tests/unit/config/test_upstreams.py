@@ -126,7 +126,7 @@ class Entries(_Case):
             self.findings.warnings.clear()
             self.assertEqual(self.load(text), ())
             self.assert_fine(warnings=1)
-            self.assertIn("holds no upstream", self.findings.warnings[0])
+            self.assertIn("contains no upstream", self.findings.warnings[0])
 
     def test_open_to_others(self) -> None:
         """A password in a file that others can read is a warning; without one it is none."""
@@ -199,7 +199,7 @@ class Problems(_Case):
             ("max_connections: 10001", "max_connections: must be a whole number from 2 to 10000"),
             ("proxy: proxy:3128", "proxy: must be http://"),
             ("tsl: true", "'tsl': unknown key; did you mean tls?"),
-            ("wibble: true", "'wibble': unknown key; known are accept_invalid_certs,"),
+            ("wibble: true", "'wibble': unknown key; known: accept_invalid_certs,"),
         ):
             self.load_with(line)
             self.assert_problem(f"{self.path}: entry 1 (a.example), line 3: ", *parts)
@@ -218,7 +218,7 @@ class Problems(_Case):
             (["username: a", f'password: "{SECRET}\\x01"'], "control characters"),
             (
                 ["username: a", f"password: {SECRET}", "password_file: secret"],
-                "line 5: password_file: is given together with password",
+                "line 5: password_file: cannot be combined with password",
             ),
             (["username: a", "password_file: missing"], "missing cannot be read"),
             (["username: a", "password_file: empty"], "empty is empty"),
@@ -240,9 +240,9 @@ class Problems(_Case):
             [problem.removeprefix(f"{self.path}: ") for problem in self.findings.problems],
             [
                 "entry 1, line 1: namespace: is required",
-                "entry 1, line 1: host: is required, or a list of hosts",
+                "entry 1, line 1: host: is required, or hosts",
                 "entry 2, line 2: namespace: is required",
-                "entry 3 (a), line 3: host: is required, or a list of hosts",
+                "entry 3 (a), line 3: host: is required, or hosts",
             ],
         )
 
@@ -260,10 +260,10 @@ class Problems(_Case):
             (
                 "a",
                 f"x:{SECRET}@quay.io",
-                "host: must be host[:port] or host[:port]/path; credentials belong",
+                "host: must be host[:port] or host[:port]/path; put credentials into",
             ),
-            (f"x:{SECRET}@a", "a", "namespace: must be host[:port]; credentials belong"),
-            ("a", "quay.io/v2", "v2 is no part of it: write 'quay.io'"),
+            (f"x:{SECRET}@a", "a", "namespace: must be host[:port]; put credentials into"),
+            ("a", "quay.io/v2", "without v2: write 'quay.io'"),
             ("a", "quay.io:99999", "host: 'quay.io:99999' is not"),
         ):
             self.findings.problems.clear()
@@ -292,9 +292,9 @@ class Problems(_Case):
         self.write("broken.pem", certificate.replace(b"M", b"!", 3))
         self.write("cut.pem", certificate[:100])
         for name, part in {
-            "key.pem": "holds no certificate in PEM form",
-            "broken.pem": "holds a broken certificate",
-            "cut.pem": "holds a broken certificate",
+            "key.pem": "contains no certificate in PEM format",
+            "broken.pem": "contains an invalid certificate",
+            "cut.pem": "contains an invalid certificate",
             ".": "Is a directory",
         }.items():
             self.load_with(f"ca_file: {name}")

@@ -89,7 +89,7 @@ class Fallbacks(SynchronousTestCase):
         source = FallbackSource(first, start, 100, self.fallback)
         broken = start + most < 100 or not ends
         self.assertEqual(self.drain(source, limit), DATA[start:])
-        said = "an object ended before its end" if ends else "reset"
+        said = "an object in the store ended early" if ends else "reset"
         self.assertEqual(self.asked, [(said, min(start + most, 100))] if broken else [])
         source.close()
         self.assertTrue(second.closed if broken else first.closed)

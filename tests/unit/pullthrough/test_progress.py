@@ -155,7 +155,7 @@ class Progress(DownloadCase):
         asked = self.begin()
         self.reporting.advance(10)
         self.assertEqual(
-            [f"downloading {self.what}: the registry has not begun to send it"], self.infos
+            [f"downloading {self.what}: the registry has not sent anything yet"], self.infos
         )
         self.upstream.release()
         self.successResultOf(asked)

@@ -213,7 +213,7 @@ class Stopping(RecordsTestCase):
         self.assertNoResult(stopped)
         self.clock.advance(1)
         self.successResultOf(stopped)
-        said = "gave up on 5 records that the store has not written after 10 s"
+        said = "gave up on 5 records that the store did not write within 10 s"
         self.assertEqual([said], self.lines)
         self.assertEqual([], self.clock.getDelayedCalls())
         self.end("a")

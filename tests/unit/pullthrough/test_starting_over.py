@@ -203,7 +203,7 @@ class StartingOver(CacheTestCase):
         self.upstream.wrong = {"a": b"<html>log in</html>"}
         told = self.follow()
         self.finish()
-        self.assertIn("and not the 19 that were announced", self.check_failed(told))
+        self.assertIn("not the 19 that were announced", self.check_failed(told))
         late = self.follow()
         self.finish()
         self.check(late)

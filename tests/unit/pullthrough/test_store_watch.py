@@ -112,7 +112,7 @@ class Watching(SynchronousTestCase):
         """A check that crashes leaves the details to the log."""
         self.driver.reading = fail(ZeroDivisionError("secret"))
         state = self.successResultOf(self.check())
-        self.assertEqual("the store could not be checked; the log says why", state.unreadable)
+        self.assertEqual("the store could not be checked; see the log", state.unreadable)
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
 
     def test_at_the_same_time(self) -> None:

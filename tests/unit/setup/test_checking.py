@@ -68,7 +68,7 @@ class Checks(SynchronousTestCase):
         for answer in (Answer(404, {}, b""), Answer(200, {}, b"OK")):
             self.answers["/healthz"] = answer
             (found,) = self.check()
-            self.assertIn("does not say that it is oci-registry", found)
+            self.assertIn("does not identify itself as oci-registry", found)
 
     def test_behind_a_proxy(self) -> None:
         """A pull tells who we are where only the registry is passed on."""

@@ -159,7 +159,7 @@ class Checking(CommandTestCase):
         """An image must be one, and is for a check alone."""
         self.assertEqual(
             self.problems("podman", *MIRROR, "--image", "a"),
-            ["--image: is for --check, which is not given"],
+            ["--image: requires --check"],
         )
         (problem,) = self.problems("--check", *MIRROR, "--image", "A B")
         self.assertTrue(problem.startswith("--image: "))
@@ -213,7 +213,7 @@ class Registries(CommandTestCase):
         path = self.upstream_file("[]\n")
         out, notes = self.run_command("podman", *MIRROR, "--upstream-config-file", path)
         self.assertEqual(out, "")
-        self.assertEqual(notes, ["there is nothing to configure", f"{path}: holds no upstream"])
+        self.assertEqual(notes, ["there is nothing to configure", f"{path}: contains no upstream"])
 
 
 class Refusing(CommandTestCase):
@@ -254,7 +254,9 @@ class Refusing(CommandTestCase):
     def test_client_cannot(self) -> None:
         """A mirror that the client does not understand is told, with the file it is for."""
         (problem,) = self.problems("podman", "--mirror", "http://[::1]:8080")
-        self.assertIn("/etc/containers/registries.conf.d/050-oci-registry.conf: can name", problem)
+        self.assertIn(
+            "/etc/containers/registries.conf.d/050-oci-registry.conf: cannot contain", problem
+        )
 
     def test_no_value(self) -> None:
         """An option without its value is told."""
@@ -292,7 +294,7 @@ class Writing(CommandTestCase):
         path.write_text(before)
         out, _ = self.write("docker")
         (backup,) = path.parent.glob("daemon.json.bak-*")
-        self.assertEqual(out, f"{path}: written, what was there is {backup}\n")
+        self.assertEqual(out, f"{path}: written; the previous file is {backup}\n")
         self.assertEqual(backup.read_text(), before)
         self.assertEqual(json.loads(path.read_text())["proxies"], SECRET)
         out, _ = self.write("docker")
@@ -303,7 +305,10 @@ class Writing(CommandTestCase):
         """What no file can be made of is printed all the same."""
         out, notes = self.write("kaniko")
         self.assertTrue(out.startswith("# arguments of the kaniko executor\n--registry-mirror="))
-        self.assertIn("this client has no file that can be written: use what is printed", notes)
+        self.assertIn(
+            "nothing is written: this client has no file that setup can write; use the output",
+            notes,
+        )
         self.assertFalse(self.root.exists())
 
     def test_broken(self) -> None:
@@ -365,7 +370,7 @@ class Removing(CommandTestCase):
         path.parent.mkdir(parents=True)
         path.write_text("[]")
         self.assertEqual(
-            [f"{path}: is not a record of what setup has written"],
+            [f"{path}: is not a record written by setup"],
             self.problems("k3s", "--remove", str(self.root)),
         )
 

@@ -41,7 +41,9 @@ class Docker(GeneratorTestCase):
         """Docker always falls back, which is told."""
         made = self.configure(fallback=False)
         self.assertEqual(made.files, self.configure().files)
-        self.assertIn("Docker cannot be kept from falling back to Docker Hub", made.notes)
+        self.assertIn(
+            "Docker always falls back to Docker Hub: --no-fallback has no effect", made.notes
+        )
 
     def test_new(self) -> None:
         """Without a daemon.json, or with an empty one, there are our keys alone."""

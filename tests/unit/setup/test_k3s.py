@@ -114,7 +114,7 @@ class K3s(GeneratorTestCase):
         """Comments are lost when something is changed, which is told."""
         made = self.configure(existing="# mine\nconfigs: {}\n")
         self.assertNotIn("mine", made.files[PATH])
-        self.assertIn(f"comments in {PATH} are lost: the former file has them", made.notes)
+        self.assertIn(f"comments in {PATH} are lost; the previous file still has them", made.notes)
         self.assertEqual(len(self.configure(existing="configs: {}\n").notes), 1)
 
     def test_nothing_to_do(self) -> None:

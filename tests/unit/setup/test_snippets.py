@@ -52,7 +52,7 @@ class Kaniko(SnippetTestCase):
         """A registry with a port cannot be in a path."""
         made = self.configure("r.example:5000", fallback=False)
         self.assertEqual(made.snippets, {})
-        self.assertIn("r.example:5000 is left out", made.notes[0])
+        self.assertIn("r.example:5000 is ignored", made.notes[0])
 
 
 class DockerInDocker(SnippetTestCase):
@@ -73,7 +73,7 @@ class DockerInDocker(SnippetTestCase):
         made = self.configure("quay.io", url=HTTPS, fallback=False)
         self.assertEqual(made.snippets, {})
         self.assertIn("pull from quay.io as mirror.example:8443/quay.io/...", made.notes[0])
-        self.assertIn("cannot be kept from falling back", made.notes[1])
+        self.assertIn("always falls back", made.notes[1])
 
 
 class GitLab(SnippetTestCase):

@@ -80,11 +80,11 @@ class Prefixes(SynchronousTestCase):
             "a/./b": "'.'",
             "a/../b": "'..'",
             "..": "'..'",
-            "a b": "not usable",
-            "a\\b": "not usable",
-            "a?": "not usable",
-            "a\n": "not usable",
-            "ä": "not usable",
+            "a b": "not a valid prefix",
+            "a\\b": "not a valid prefix",
+            "a?": "not a valid prefix",
+            "a\n": "not a valid prefix",
+            "ä": "not a valid prefix",
             "x" * (MAX_PREFIX + 1): "longer than",
         }.items():
             self.assertIn(reason, str(self.assertRaises(ValueError, parse_prefix, text)))

@@ -37,10 +37,10 @@ class Parsing(SynchronousTestCase):
             "": "has no algorithm",
             hex64: "has no algorithm",
             "sha256": "has no algorithm",
-            ":" + hex64: "algorithm '' is not known",
-            "md5:" + "a" * 32: "algorithm 'md5' is not known; known: sha256, sha512",
-            "SHA256:" + hex64: "algorithm 'SHA256' is not known",
-            "sha256+b64:" + hex64: "is not known",
+            ":" + hex64: "algorithm '' is unknown",
+            "md5:" + "a" * 32: "algorithm 'md5' is unknown; known: sha256, sha512",
+            "SHA256:" + hex64: "algorithm 'SHA256' is unknown",
+            "sha256+b64:" + hex64: "is unknown",
             "sha256:": "64 hex digits, not 0",
             "sha256:" + "a" * 63: "64 hex digits, not 63",
             "sha256:" + "a" * 65: "64 hex digits, not 65",
@@ -53,9 +53,9 @@ class Parsing(SynchronousTestCase):
             "sha256:" + "\u0661" * 64: "lower-case hex",
             "sha256:" + "../" * 21 + "a": "lower-case hex",
             "sha256::" + "a" * 63: "lower-case hex",
-            " " + EMPTY: "is not known",
+            " " + EMPTY: "is unknown",
             "x" * 1_000_000: "has no algorithm",
-            "x" * 1_000_000 + ":": "is not known",
+            "x" * 1_000_000 + ":": "is unknown",
         }
         for text, reason in table.items():
             error = self.assertRaises(DigestInvalid, Digest.parse, text)
@@ -98,9 +98,9 @@ class Values(SynchronousTestCase):
         self.assertEqual(Digest.of(b"x", "sha512").encoded, hashlib.sha512(b"x").hexdigest())
 
     def test_of_unknown_algorithm(self) -> None:
-        """An algorithm that is not known is refused, though Python may have it."""
+        """An algorithm that is unknown is refused, though Python may have it."""
         error = self.assertRaises(DigestInvalid, Digest.of, b"x", "md5")
-        self.assertIn("'md5' is not known", error.message)
+        self.assertIn("'md5' is unknown", error.message)
 
 
 class Verifying(SynchronousTestCase):

@@ -98,7 +98,7 @@ class Serving(BlobsTestCase):
                 self.driver.place(KEY, wrong, sealed=False)
                 with capturedLogs() as logs:
                     self.assertIsNone(self.result(ask(DIGEST)))
-                self.assertIn("is wrong", logs[0]["log_format"])
+                self.assertIn("removed {digest}", logs[0]["log_format"])
                 self.assertIsNone(self.used(KEY))
                 self.assertFalse(self.store.in_use(DIGEST))
 

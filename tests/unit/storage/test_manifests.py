@@ -213,7 +213,7 @@ class Damaged(ManifestsTestCase):
                 self.driver.place(self.key, data, sealed=True)
                 with capturedLogs() as logs:
                     self.assertFalse(self.result(ask(HOST, self.digest)), data)
-                self.assertIn("unusable", logs[0]["log_format"])
+                self.assertIn("removed manifest", logs[0]["log_format"])
                 self.assertIsNone(self.used(self.key))
 
     def test_huge(self) -> None:

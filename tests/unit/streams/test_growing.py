@@ -299,4 +299,4 @@ class Wrong(GrowingTestCase):
         self.assertTrue(producer.stopped)
         self.assertFalse(self.successResultOf(blob.finish()))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        self.assertIn("mirror failed", str(reader.error))
+        self.assertIn("internal error", str(reader.error))

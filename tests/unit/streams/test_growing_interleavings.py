@@ -58,7 +58,7 @@ class Interleavings(SynchronousTestCase):
         elif not verdict:
             # The only excuse: it could not be stored, and nobody was there to read it.
             self.assertIsNotNone(blob.store_error)
-            self.assertIn("nobody", str(blob.failure))
+            self.assertIn("no client", str(blob.failure))
         for position, reader in world.readers:
             if isinstance(reader.error, LostPlace):
                 self.assertIsNotNone(broken_at)

@@ -157,7 +157,7 @@ class Explained(SynchronousTestCase):
     def test_private_host(self) -> None:
         """Who names a private registry learns that it must be configured."""
         explained = self.explain(DNSLookupError(), public_only=True)
-        self.assertIn("must be configured", explained.message)
+        self.assertIn("configure private registries", explained.message)
 
     def test_registry_errors_pass(self) -> None:
         """An error that is one already stays as it is."""

@@ -185,7 +185,7 @@ class Repetitions(ReportsTestCase):
         self.assertLess(max(map(len, self.lines.warnings)), 600)
         self.reporting.advance(INTERVAL)
         self.assertEqual(
-            [f"example.com, {A}: failures of other kinds (490 more in the last minute)"],
+            [f"example.com, {A}: other failures (490 more in the last minute)"],
             self.lines.warnings[10:],
         )
 

@@ -47,7 +47,7 @@ class Paged(TagsTestCase):
     def test_warning(self) -> None:
         """What a mirror says about a list that is not upstream's own is passed on, if it can be."""
         for value, text in (
-            ('299 - "quay.io cannot be asked"', "quay.io cannot be asked"),
+            ('299 - "quay.io is unavailable"', "quay.io is unavailable"),
             ('299 mirror:5000 "x"', "x"),
             *((value, None) for value in ("", "x", '110 - "x"', '299 - "a\x07b"', '299 - "\xe9"')),
             ('299 - "' + "x" * 301 + '"', None),

@@ -88,7 +88,7 @@ class Heads(SynchronousTestCase):
     def test_interim_answers(self) -> None:
         """Some answers may come before the final one; their number and their bytes count."""
         self.assertEqual((OK + b"\r\n", b""), Head().add(HINTS * MAX_INTERIM + OK + b"\r\n"))
-        self.refused(HINTS * (MAX_INTERIM + 1), "more than 10 interim answers")
+        self.refused(HINTS * (MAX_INTERIM + 1), "more than 10 interim responses")
         long = b"HTTP/1.1 103 Early Hints\r\nLink: " + b"x" * (MAX_HEAD // 4) + b"\r\n\r\n"
         self.refused(long * 4, "more than 64 KiB of headers")
 

@@ -38,9 +38,9 @@ class Tags(HandlerTestCase):
 
     def test_warning(self) -> None:
         """What the registry, a mirror, says about its list is told to the client."""
-        self.upstream.page = Page(("1",), None, warning="quay.io cannot be asked")
+        self.upstream.page = Page(("1",), None, warning="quay.io is unavailable")
         warning = self.get("tags/list").headers["warning"]
-        self.assertEqual('299 - "quay.io cannot be asked"', warning)
+        self.assertEqual('299 - "quay.io is unavailable"', warning)
         self.upstream.found = Referrers((), warning="down")
         warning = self.get(f"referrers/{Digest.of(b'x')}").headers["warning"]
         self.assertEqual('299 - "down"', warning)
@@ -107,7 +107,7 @@ class Tags(HandlerTestCase):
         self.upstream.error = BadGateway("down")
         answer = self.get("tags/list?n=1")
         self.assertEqual(["a"], json.loads(answer.body)["tags"])
-        self.assertTrue(answer.headers["warning"].startswith('299 - "docker.io cannot be asked'))
+        self.assertTrue(answer.headers["warning"].startswith('299 - "docker.io is unavailable'))
         self.assertIn("last=a", answer.headers["link"])
         answer = self.get("tags/list?n=1&last=a")
         self.assertEqual(["b"], json.loads(answer.body)["tags"])
@@ -179,7 +179,7 @@ class ReferrersOf(HandlerTestCase):
         answer = self.get(self.path)
         self.assertEqual([0, 1, 2], self.listed(answer.body))
         self.assertEqual("7260", answer.headers["age"])
-        warning = '299 - "docker.io cannot be asked; this list was given 2h 1m ago"'
+        warning = '299 - "docker.io is unavailable; this list was received 2h 1m ago"'
         self.assertEqual(warning, answer.headers["warning"])
         answer = self.get(f"{self.path}?artifactType=b")
         self.assertEqual([1], self.listed(answer.body))

@@ -75,7 +75,7 @@ class Manifests(HandlerTestCase):
                 **usual,
                 "age": str(age),
                 "cache-status": f"oci-registry; hit; ttl={3600 - age}; detail=stale-if-error",
-                "warning": f'299 - "docker.io cannot be asked; this tag was confirmed {shown} ago"',
+                "warning": f'299 - "docker.io is unavailable; this tag was confirmed {shown} ago"',
             }
             for method, body in (("HEAD", b""), ("GET", RAW)):
                 answer = self.get("manifests/1", method)
@@ -111,7 +111,7 @@ class Manifests(HandlerTestCase):
         self.upstream.believe_not_found = False
         del self.upstream.manifests["1"]
         self.assertEqual(
-            '299 - "docker.io does not know it any more; this tag was confirmed 1h ago"',
+            '299 - "docker.io no longer has it; this tag was confirmed 1h ago"',
             self.get("manifests/1").headers["warning"],
         )
 

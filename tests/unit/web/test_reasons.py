@@ -40,13 +40,15 @@ class OfErrors(HandlerTestCase):
             ("/v2/a/manifests/-", "GET", "MANIFEST_INVALID: "),
             ("/v2/a/blobs/sha256:1", "HEAD", "DIGEST_INVALID: "),
             ("/v2/a/tags/list?n=x", "GET", "PAGINATION_NUMBER_INVALID: the field n must be"),
-            ("/v2/a/uploads/", "POST", "UNSUPPORTED: the method 'POST' is not offered here"),
+            ("/v2/a/uploads/", "POST", "UNSUPPORTED: the method 'POST' is not supported here"),
             ("/v2/nothing", "GET", "NAME_UNKNOWN: there is no such endpoint"),
         ):
             self.assertIn(reason, self.reason(path, method) or "", path)
         self.finish()
         got = self.reason(digest, Range="bytes=9-")
-        self.assertEqual("RANGE_INVALID: the range lies outside the 5 bytes there are", got)
+        self.assertEqual(
+            "RANGE_INVALID: the range lies outside the content, which has 5 bytes", got
+        )
 
     def test_answers_of_a_registry(self) -> None:
         """What upstream has answered is said for GET and HEAD, though a HEAD has no body."""
@@ -161,7 +163,7 @@ class OfRefusals(SiteTestCase):
         """What has no request line that can be understood shows none of it."""
         for sent, status, reason in (
             (b"\x16", 400, "This port speaks plain HTTP"),
-            (b"nonsense\r\n", 400, "This is not a request that HTTP/1.1 allows"),
+            (b"nonsense\r\n", 400, "This is not a valid HTTP/1.1 request"),
             (b"GET /" + b"x" * 20_000, 414, "The request line is too long"),
         ):
             entry = self.refused(sent)

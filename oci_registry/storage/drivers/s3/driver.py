@@ -145,7 +145,7 @@ class S3Driver:
 
     def _not_written(self, failure: Failure) -> None:
         self._log.warn(
-            "the last uses of objects could not be written: {error}",
+            "cannot write when objects were last used: {error}",
             error=failure.getErrorMessage(),
         )
 

@@ -143,7 +143,7 @@ def explain(error: BaseException, place: str) -> StoreError:
         elif status_of(error) in _OVERLOADED:
             kind = Busy
     elif isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
-        reason = "there are no credentials: give an access key, or a role"
+        reason = "no credentials found: set an access key, or give the machine a role"
     elif isinstance(error, SSLError):
         reason = "the TLS certificate of the server is not trusted, or there is no TLS there"
     elif isinstance(error, (*_UNREACHED, HTTPError, OSError)):
@@ -180,7 +180,7 @@ def sensible(run: RunInThread, place: str) -> RunInThread:
         try:
             return call(*args)
         except (LookupError, TypeError, ValueError, AttributeError, ResponseParserError) as error:
-            reason = f"the server's answer makes no sense ({type(error).__name__})"
+            reason = f"the server sent an invalid answer ({type(error).__name__})"
             raise StoreError(f"{place}: {reason}") from error
 
     def run_sensibly(call: Callable[..., T], *args: object) -> Deferred[T]:

@@ -99,7 +99,7 @@ class Journal:
 
     def _not_written(self, failure: Failure) -> None:
         self._log.warn(
-            "the last uses of objects could not be written: {error}",
+            "cannot write when objects were last used: {error}",
             error=failure.getErrorMessage(),
         )
 
@@ -165,7 +165,7 @@ class Journal:
             # Another replica has merged it; the result is listed now, or the next time.
             return {}
         except ValueError as error:
-            self._log.warn("{key} is removed: {error}", key=key, error=str(error))
+            self._log.warn("removed {key}: {error}", key=key, error=str(error))
             return {}
 
     def _replace(self, logs: Sequence[str], gathered: dict[str, float]) -> None:

@@ -51,6 +51,6 @@ class Leftovers:
             return
         self._logged = True
         self._log.warn(
-            "unfinished uploads cannot be listed, let a lifecycle rule of the bucket remove them: {error}",
+            "cannot list unfinished uploads, so remove them by a lifecycle rule of the bucket: {error}",
             error=str(error),
         )

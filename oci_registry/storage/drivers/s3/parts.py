@@ -108,7 +108,7 @@ class PartsUpload:
             if multipart.supported:
                 multipart.supported = False
                 self._log.warn(
-                    "large blobs are uploaded in one request each, after their download, since the "
+                    "large blobs are uploaded in one request each, after their download, because the "
                     "server does not support multipart uploads: {error}",
                     error=str(error),
                 )

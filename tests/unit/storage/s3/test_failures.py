@@ -63,7 +63,7 @@ class Sentences(SynchronousTestCase):
             (exceptions.EndpointConnectionError(**URL), "cannot be reached"),
             (exceptions.ConnectionClosedError(**URL), "closed the connection"),
             (exceptions.SSLError(error="x", **URL), "certificate of the server is not trusted"),
-            (exceptions.NoCredentialsError(), "there are no credentials"),
+            (exceptions.NoCredentialsError(), "no credentials found"),
             (ValueError("secret"), "the request failed (ValueError)"),
         ):
             said = str(explain(error, "bucket b"))
@@ -121,7 +121,7 @@ class Sense(SynchronousTestCase):
         run = sensible(cast(Any, run_at_once), "bucket b")
         for wrong in (KeyError("ETag"), ValueError("1, 1"), ResponseParserError("<"), TypeError()):
             failure = self.failureResultOf(run(_raise, wrong), StoreError)
-            self.assertIn("bucket b: the server's answer makes no sense", str(failure.value))
+            self.assertIn("bucket b: the server sent an invalid answer", str(failure.value))
         for right in (StoreError("down"), Absent("a")):
             self.assertIs(right, self.failureResultOf(run(_raise, right)).value)
         self.assertEqual(5, self.successResultOf(run(lambda: 5)))
