@@ -25,6 +25,8 @@ from oci_registry.spec.reference import looks_like_host
 
 COLON = "contains a colon: servers read what follows it as the start of the password"
 """What to say of a user name with a colon."""
+EXPOSED = "the proxy is reached over http: its credentials are sent unencrypted"
+"""What to say of a proxy whose credentials everybody on the way can read."""
 _KEYS = ("username", "password")
 _KINDS = {
     bool: "true or false",
@@ -195,9 +197,7 @@ def warn_of_exposure(upstreams: Sequence[UpstreamSettings], findings: Findings) 
                     "accept_invalid_certs is true: credentials are sent to a host that is not verified",
                 )
             if isinstance(host.proxy, ProxySettings) and host.proxy.exposed:
-                findings.warning(
-                    where, "the proxy is reached over http: its credentials are sent unencrypted"
-                )
+                findings.warning(where, EXPOSED)
 
 
 def _load(document: str | bytes, source: str, findings: Findings) -> object:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from oci_registry.config.credentials import EXPOSED
 from oci_registry.config.options import OptionReader
-from oci_registry.config.proxies import EXPOSED, parse_exception, parse_proxy
+from oci_registry.config.proxies import parse_exception, parse_proxy
 from oci_registry.config.settings import EgressSettings, ProxySettings
 
 _Given = tuple[str, str] | None

@@ -21,6 +21,7 @@ from oci_registry.config.options import Flags, OptionReader, one_of
 from oci_registry.config.settings import (
     ConfigError,
     CredentialsSource,
+    S3Settings,
     Settings,
     UpstreamSources,
 )
@@ -159,12 +160,11 @@ def load_settings(
         check_default(default_namespace, upstreams, findings, allow_dynamic=allow_dynamic)
     loader.ignored("RUST_LOG", f"set LOG_LEVEL to one of {', '.join(LOG_LEVELS)}")
     checking = loader.switch("check-cache-digest")
-    place = loader.source("check-cache-digest") if checking else None
     listen = loader.listen(check_endpoint)
     settings = Settings(
         listen=listen,
         admin_listen=loader.admin_listen(check_endpoint, listen),
-        storage=load_storage(storage, environ, findings, place),
+        storage=load_storage(storage, environ, findings),
         default_namespace=default_namespace,
         upstreams=upstreams,
         allow_dynamic_upstreams=allow_dynamic,
@@ -176,6 +176,12 @@ def load_settings(
         warnings=tuple(findings.warnings),
         sources=pinned(sources),
     )
+    if checking and isinstance(settings.storage, S3Settings) and settings.storage.redirect:
+        loader.problem(
+            "check-cache-digest",
+            "cannot be combined with --redirect: clients that are redirected to the bucket get bytes "
+            "that are not verified",
+        )
     if findings.problems:
         raise ConfigError(findings.problems)
     return settings

@@ -12,10 +12,11 @@ from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any
 
+from oci_registry.config.credentials import EXPOSED
 from oci_registry.config.files import check_certificates, check_directory, read_secret
 from oci_registry.config.names import parse_url
 from oci_registry.config.options import OptionReader, one_of
-from oci_registry.config.proxies import EXPOSED, parse_proxy
+from oci_registry.config.proxies import parse_proxy
 from oci_registry.config.settings import DIRECT, FROM_ENVIRONMENT, ProxySettings, S3Settings
 from oci_registry.spec.buckets import is_host_name, parse_bucket, parse_prefix
 from oci_registry.spec.errors import system_reason

@@ -10,19 +10,15 @@ from oci_registry.config.files import check_directory
 from oci_registry.config.findings import Findings
 from oci_registry.config.options import Flags, OptionReader
 from oci_registry.config.s3 import load_s3
-from oci_registry.config.settings import FilesystemSettings, S3Settings, StorageSettings
+from oci_registry.config.settings import FilesystemSettings, StorageSettings
 
 
 def load_storage(
-    storage: tuple[str, Flags] | None,
-    environ: Mapping[str, str],
-    findings: Findings,
-    checking: str | None = None,
+    storage: tuple[str, Flags] | None, environ: Mapping[str, str], findings: Findings
 ) -> StorageSettings:
     """Where objects are kept, from the name of the storage and its flags.
 
-    What is wrong becomes a problem, and the settings then are not to be used.  ``checking`` is
-    where it was asked to check digests of what the cache holds, None if nowhere.
+    What is wrong becomes a problem, and the settings then are not to be used.
     """
     if storage is None:
         findings.problem(
@@ -32,14 +28,7 @@ def load_storage(
         )
         return FilesystemSettings("")
     name, flags = storage
-    settings = _LOADERS[name](OptionReader(flags, environ, findings, name))
-    if checking is not None and isinstance(settings, S3Settings) and settings.redirect:
-        findings.problem(
-            checking,
-            "cannot be combined with --redirect: clients that are redirected to the bucket get bytes "
-            "that are not verified",
-        )
-    return settings
+    return _LOADERS[name](OptionReader(flags, environ, findings, name))
 
 
 def _load_filesystem(options: OptionReader) -> FilesystemSettings:

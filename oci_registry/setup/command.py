@@ -24,7 +24,7 @@ from oci_registry.setup.nouns import (
     choose_registries,
 )
 from oci_registry.setup.removal import RecordedTree
-from oci_registry.setup.remove_command import REMOVE, remove, wants_removal
+from oci_registry.setup.remove_command import REMOVE, remove, unknown_client, wants_removal
 from oci_registry.setup.writer import Tree
 from oci_registry.spec.errors import shown
 
@@ -187,13 +187,10 @@ def _read(
 
 
 def _client(name: str | None, findings: Findings) -> Generator | None:
-    known = f"known are {', '.join(CLIENTS)}"
-    if name is None:
-        findings.problem("the client", f"is missing; {known}")
-        return None
-    if name not in CLIENTS:
-        findings.problem("the client", f"{shown(name)} is not known; {known}")
-    return CLIENTS.get(name)
+    generator = CLIENTS.get(name or "")
+    if generator is None:
+        findings.problem("the client", unknown_client(name, CLIENTS))
+    return generator
 
 
 def _mirror(reader: OptionReader, notes: list[str]) -> Mirror | None:
