@@ -139,7 +139,8 @@ class S3Options(_StorageOptions):
                 Option(
                     "addressing",
                     "STYLE",
-                    "where URLs name the bucket: path, virtual or auto (S3_ADDRESSING; default path, on AWS auto)",
+                    "where URLs name the bucket: path, virtual or auto (S3_ADDRESSING; default path, on "
+                    "AWS auto)",
                 ),
                 Option("ca-file", "FILE", "PEM file of CAs to trust for the server (S3_CA_FILE)"),
             ],
@@ -184,7 +185,8 @@ class S3Options(_StorageOptions):
                 Option(
                     "spool",
                     "DIRECTORY",
-                    "directory for blobs that are being uploaded (S3_SPOOL; default /var/tmp/oci-registry-spool)",
+                    "directory for blobs that are being uploaded (S3_SPOOL; default "
+                    "/var/tmp/oci-registry-spool)",
                 ),
                 Option(
                     "s3-connections",
@@ -194,7 +196,8 @@ class S3Options(_StorageOptions):
                 Option(
                     "proxy",
                     "URL",
-                    "proxy to the server: a URL, none or environment (S3_PROXY; default none, on AWS environment)",
+                    "proxy to the server: a URL, none or environment (S3_PROXY; default none, on AWS "
+                    "environment)",
                 ),
             ],
         ),
