@@ -164,7 +164,7 @@ class UpstreamSettings:
     * ``blob_invalidation_time``: how long an object may lie unused.
     * ``connect_timeout``: for a connection to be made; ``response_timeout``: from a question to its
       answer's headers; ``body_timeout``: how long a body may stand still.
-    * ``remember_not_found``, ``remember_denied``: how long a no is not asked again.
+    * ``remember_not_found``, ``remember_denied``: how long a negative answer is remembered.
 
     ``believe_not_found`` is whether a 404 removes a stored tag.  ``retries`` is how many
     attempts to go on with a body may fail in a row, ``max_connections`` how many requests each host

@@ -55,8 +55,8 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
     ],
     "docs/how-to/cri-o-and-podman.md": [
         ("oci-registry setup podman", How.RUN),
-        ("podman pull", How.CLIENT),
         ("skopeo list-tags", How.CLIENT),
+        ("podman pull", How.CLIENT),
     ],
     "docs/how-to/docker.md": [
         ("oci-registry setup docker", How.RUN),
@@ -89,7 +89,8 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
     "docs/how-to/operate.md": [
         ("oci-registry --check-config", How.RUN),
         ("oci-registry --listen 0.0.0.0:8080 --admin-listen", How.DAEMON),
-        ("jq -R", How.RUN),
+        ("journalctl --unit oci-registry --output cat | grep", How.RUN),
+        ("journalctl --unit oci-registry --output cat | \\", How.RUN),
     ],
     "docs/how-to/private-registries.md": [
         ("chmod 600 upstreams.yaml", How.DAEMON),

@@ -9,10 +9,12 @@ from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.metrics import Metrics
-from tests.support.tables import PROJECT, REFERENCE, Table, tables
+from tests.support.tables import PROJECT, REFERENCE, Table, table_below
 
 _KINDS = {"counter": "counter", "gauge": "gauge", "histogram": "histogram"}
 _CODE = re.compile(r"`([a-z_]+)`")
+_OURS = ("Hits and misses", "Clients", "Registries", "Store", "Errors")
+"""The headings of tables with our own metrics."""
 
 
 @frozen
@@ -23,9 +25,9 @@ class Told:
     labels: frozenset[str]
 
 
-def rows(table: int) -> Table:
-    """Return the cells of a table, without its head."""
-    return tables(REFERENCE / "metrics.md")[table]
+def rows(heading: str, number: int = 0) -> Table:
+    """Return the cells of a table below a heading, without its head."""
+    return table_below(REFERENCE / "metrics.md", heading, number)
 
 
 class Reference(SynchronousTestCase):
@@ -50,7 +52,8 @@ class Reference(SynchronousTestCase):
         """Return what the reference tells of each metric of ours."""
         return {
             name: Told(_KINDS[kind], frozenset(_CODE.findall(labels)))
-            for names, kind, labels, _ in rows(0)
+            for heading in _OURS
+            for names, kind, labels, _ in rows(heading)
             for name in _CODE.findall(names)
         }
 
@@ -70,11 +73,13 @@ class Reference(SynchronousTestCase):
     def test_of_the_program(self) -> None:
         """So is what every Python program exports."""
         exported = {n for n in self.collectors() if n.startswith(("process_", "python_"))}
-        self.assertEqual(exported, {name for row in rows(1) for name in _CODE.findall(row[0])})
+        self.assertEqual(
+            exported, {name for row in rows("Process") for name in _CODE.findall(row[0])}
+        )
 
     def test_labels(self) -> None:
         """Every label has its values told, but for those that Python's own metrics have."""
-        told = {name for row in rows(2) for name in _CODE.findall(row[0])}
+        told = {name for row in rows("Labels") for name in _CODE.findall(row[0])}
         used = set().union(*(metric.labels for metric in self.told().values()))
         self.assertEqual(used, told)
 
@@ -83,8 +88,9 @@ class Reference(SynchronousTestCase):
         sources = (PROJECT / "oci_registry").rglob("*.py")
         counted = re.compile(r'metrics\.error\("([a-z]+)"\)')
         kinds = {kind for source in sources for kind in counted.findall(source.read_text())}
-        (row,) = [row for row in rows(2) if row[0].endswith("of errors")]
-        self.assertEqual(kinds, set(re.findall(r"`([a-z]+)`:", row[1])))
+        self.assertEqual(
+            kinds, {name for row in rows("Errors", 1) for name in _CODE.findall(row[0])}
+        )
         for kind in kinds:
             value = self.metrics.registry.get_sample_value(
                 "oci_registry_errors_total", {"kind": kind}
