@@ -27,6 +27,8 @@ class CommandOptions(Options):
     """Shows options in groups, the version of this daemon and not Twisted's, and no secret."""
 
     groups: ClassVar[Sequence[Group]]
+    optFlags: ClassVar[list[list[object]]]
+    optParameters: ClassVar[list[list[object]]]
 
     def __init_subclass__(cls) -> None:
         """Declare the options of the groups as `Options` wants them."""

@@ -133,7 +133,6 @@ def _read_host(
     fields: Fields, location: Location | None, proxy: ProxySettings | str
 ) -> HostSettings | None:
     """The host at ``location``, reached by ``proxy`` unless it has its own; ``None`` if that is."""
-    proxy = fields.parsed("proxy", _parse_proxy) or proxy
     if location is not None and location.host == CATCH_ALL:
         return _read_registry_itself(fields, proxy)
     switches = fields.read_all({"tls": boolean, "accept_invalid_certs": boolean})
@@ -141,6 +140,7 @@ def _read_host(
     certificate, key = _client_certificate(fields)
     credentials = _credentials(fields)
     token_servers = fields.texts("token_servers", parse_token_server, MAX_TOKEN_SERVERS)
+    proxy = fields.parsed("proxy", _parse_proxy) or proxy
     if location is None:
         return None
     return HostSettings(
@@ -166,7 +166,7 @@ def _read_registry_itself(fields: Fields, proxy: ProxySettings | str) -> HostSet
                 key,
                 "is not allowed with host '*', which stands for any registry that a client names",
             )
-    return HostSettings(CATCH_ALL, proxy=proxy)
+    return HostSettings(CATCH_ALL, proxy=fields.parsed("proxy", _parse_proxy) or proxy)
 
 
 def _served_at(fields: Fields, host: str) -> str:

@@ -117,7 +117,7 @@ class _Loader(OptionReader):
         """Return where the credentials are that are given beside the file."""
         text = self.raw("upstream-credentials")
         path = self.raw("upstream-credentials-file")
-        variable = self.in_environment("upstream-credentials")
+        variable = self.environ.get("UPSTREAM_CREDENTIALS", "")
         if text is not None and path is not None:
             self.findings.problem(
                 "--upstream-credentials", "cannot be given with --upstream-credentials-file"
@@ -133,8 +133,8 @@ class _Loader(OptionReader):
             # With the wrong one of the two flags the secrets are given as the name of a file.
             shown = "" if "{" in str(path) else f" {path}"
             return CredentialsSource(f"--upstream-credentials-file{shown}", file=str(path))
-        if variable is not None:
-            return CredentialsSource(self.source("upstream-credentials"), variable)
+        if variable.strip():
+            return CredentialsSource("UPSTREAM_CREDENTIALS", variable)
         return None
 
 
