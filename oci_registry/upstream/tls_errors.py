@@ -12,6 +12,7 @@ _CLOCK = "(or the clock of this machine is wrong)"
 _UNKNOWN = "unknown certificate authority (set ca_file)"
 _CLIENT = "the server refused the client certificate (see client_cert_file)"
 _VERSIONS = "no TLS version in common: the server is too old or too new"
+_NO_TLS = "wrong version number: is it plain HTTP? (set tls: false)"
 _MOST_NAMES = 3
 
 # Numbers of OpenSSL (x509_vfy.h), for what an operator is likely to meet.
@@ -29,9 +30,10 @@ UNTIMELY = {
 
 # OpenSSL's reasons, without the version of the protocol before them, and ours.
 _REASONS = {
-    "wrong version number": "wrong version number: is it plain HTTP? (set tls: false)",
-    "packet length too long": "packet length too long: is it plain HTTP? (set tls: false)",
-    "record layer failure": "record layer failure: is it plain HTTP? (set tls: false)",
+    # What versions of OpenSSL find first in bytes that are no TLS.
+    "wrong version number": _NO_TLS,
+    "packet length too long": _NO_TLS,
+    "record layer failure": _NO_TLS,
     "alert certificate required": "certificate required: set client_cert_file",
     "alert handshake failure": (
         "handshake failure: the server may require a client certificate (set client_cert_file), or "

@@ -98,7 +98,8 @@ class Machine:
         script = script.replace("haproxy:tcp:8082:", "haproxy:tcp:0:")
         if mirror is not None:
             script = script.replace("127.0.0.1:8080", f"127.0.0.1:{mirror}")
-            script = script.replace("https://mirror.example/", f"http://127.0.0.1:{mirror}/")
+            for url in ("https://mirror.example/", "http://mirror.example:8080/"):
+                script = script.replace(url, f"http://127.0.0.1:{mirror}/")
             asked = "--check --mirror http://"
             script = script.replace(f"{asked}mirror.example:8080", f"{asked}127.0.0.1:{mirror}")
         return script

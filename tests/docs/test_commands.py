@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from tests.support.daemon import reactor, running, until
 from tests.support.process import DaemonProcess
 
 BLOB = b"a blob of the store"
-_ASKED = ("curl", "jq", "openssl", "rsync")
+_ASKED = ("curl", "jq", "openssl", "rsync", "tar")
 # With what curl asks at the first place where a daemon listens.
 _ASKING = {None: "http", "ssl": "--insecure https", "haproxy": "--haproxy-protocol http"}
 _UPSTREAMS = re.compile(r"--upstream-config-file (\S+)")
@@ -86,7 +87,9 @@ class Scripts(TestCase):
             blob.parent.mkdir(parents=True)
             blob.write_bytes(BLOB)
             blob.chmod(0o444)
-            (machine.place(store) / "repositories").mkdir()
+            tag = machine.place(store) / "repositories/docker.io/library/busybox/_tags/latest"
+            tag.parent.mkdir(parents=True)
+            tag.write_text("{}", "ascii")
         return machine
 
 
@@ -199,6 +202,7 @@ class Commands(Scripts):
         """The registry says hello, and has the image."""
         self.assertTrue(done.output.startswith("{}HTTP/1.1 200"), done.output)
         self.assertIn("oci-namespace: docker.io", done.output.lower())
+        self.assertIn("cache-status: oci-registry; hit; ttl=", done.output.lower())
 
     def image_through(self, block: Block, machine: Machine, done: Done) -> None:
         """Headers come through, the blob has its digest, and a part of it is one."""
@@ -232,6 +236,33 @@ class Commands(Scripts):
         failed = "404 docker.io /v2/library/busybox/manifests/none MANIFEST_UNKNOWN: upstream "
         self.assertTrue(done.output.startswith(failed), done.output)
         self.assertEqual(1, done.output.count("\n"))
+
+    def first_look(self, block: Block, machine: Machine, done: Done) -> None:
+        """The mirror is ready, has the image, and its store can be read."""
+        self.assertTrue(done.output.startswith("ready\nHTTP/1.1 200"), done.output)
+        self.assertIn("\noci_registry_store_readable 1.0\n", done.output)
+
+    def pulled(self, block: Block, machine: Machine, done: Done) -> None:
+        """Each request for the image is a line."""
+        self.assertEqual(3, done.output.count("/v2/library/busybox/manifests/"), done.output)
+
+    def from_the_store(self, block: Block, machine: Machine, done: Done) -> None:
+        """The mirror says that this was a hit, and nothing else is shown."""
+        self.assertRegex(done.output, r"(?i)\Acache-status: oci-registry; hit; ttl=\d+\s*\Z")
+
+    def counters(self, block: Block, machine: Machine, done: Done) -> None:
+        """The counters of the cache are there."""
+        self.assertIn('manifest_cache_hits{namespace="docker.io"} 1.0', done.output)
+        self.assertIn("oci_registry_client_bytes_total", done.output)
+
+    def tags_of_the_store(self, block: Block, machine: Machine, done: Done) -> None:
+        """The tags are listed as images are named."""
+        self.assertEqual("docker.io/library/busybox:latest\n", done.output)
+
+    def archived(self, block: Block, machine: Machine, done: Done) -> None:
+        """The files of the configuration are in the archive."""
+        with tarfile.open(machine.root / block.text.split()[-2]) as archive:
+            self.assertIn("tls.crt", {Path(name).name for name in archive.getnames()})
 
     def unused(self, block: Block, machine: Machine, done: Done) -> None:
         """There is a line for each number of days."""
@@ -274,6 +305,12 @@ _OUTCOMES: dict[str, Outcome] = {
     "journalctl --unit oci-registry --output cat >": Commands.logged,
     "journalctl --unit oci-registry --output cat | grep": Commands.failed_lines,
     "journalctl --unit oci-registry --output cat | \\": Commands.failed_pulls,
+    "journalctl --unit oci-registry --output cat --since": Commands.pulled,
+    "curl -s http://127.0.0.1:8080/readyz": Commands.first_look,
+    "curl -sI 'http://mirror.example:8080/": Commands.from_the_store,
+    "curl -s http://mirror.example:8080/metrics": Commands.counters,
+    "find /var/lib/oci-registry": Commands.tags_of_the_store,
+    "tar": Commands.archived,
     "for days in": Commands.unused,
     "openssl": Commands.greeted,
     "address=": Commands.for_the_node,

@@ -15,6 +15,11 @@ from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.ssl import Certificate, CertificateOptions, TLSVersion
 from zope.interface import implementer
 
+_NEWEST = {
+    TLSVersion.TLSv1_1: SSL.TLS1_1_VERSION,
+    TLSVersion.TLSv1_2: SSL.TLS1_2_VERSION,
+}
+
 
 def _general(name: str) -> x509.GeneralName:
     try:
@@ -84,19 +89,23 @@ class Certified:
         """
         options: dict[str, Any] = {}
         if lower is not None:
-            options |= {"insecurelyLowerMinimumTo": lower, "lowerMaximumSecurityTo": lower}
+            options["insecurelyLowerMinimumTo"] = lower
         if clients is not None:
             options |= {
                 "verify": True,
                 "requireCertificate": demanding,
                 "caCerts": [crypto.X509.from_cryptography(clients._certificate)],
             }
-        return CertificateOptions(
+        made = CertificateOptions(
             privateKey=self._key,
             certificate=self._certificate,
             extraCertChain=[crypto.X509.from_cryptography(one._certificate) for one in chain],
             **options,
         )
+        if lower is not None:
+            # Twisted's own limit of the newest version means another one in older releases.
+            made.getContext().set_max_proto_version(_NEWEST[lower])
+        return made
 
 
 @implementer(IOpenSSLServerConnectionCreator)
