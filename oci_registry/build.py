@@ -170,7 +170,7 @@ class _Builder:
             TagStore(driver),
             ReferrersStore(driver, usage),
             totals,
-            OriginalManifests(driver, reader, self.reactor),
+            OriginalManifests(driver, reader, self.reactor, self.repeats),
         )
 
     def table(self, reader: ManifestReader) -> UpstreamTable:
@@ -223,8 +223,8 @@ class _Builder:
             transfers,
             BlobCache(store.blobs, transfers, sizes, health, metrics),
             ManifestCache(known, sizes, clock, metrics, self.repeats),
-            TagLists(store.tags, health),
-            ReferrersLists(store.referrers, store.manifests, records, clock, health),
+            TagLists(store.tags, health, self.repeats),
+            ReferrersLists(store.referrers, store.manifests, records, clock, health, self.repeats),
         )
 
     def v2(self, table: UpstreamTable, pull: _PullThrough, watch: ClientWatch) -> V2:
@@ -248,9 +248,10 @@ class _Builder:
         access_log = self.makers.access_log(settings, self.log_output, self.reactor)
         ready = Ready(watch.check)
         root = Root(ready, metrics=None if settings.admin_listen else metrics, v2=v2)
-        site = RegistrySite(root, self.reactor, access_log)
+        site = RegistrySite(root, self.reactor, access_log, self.repeats)
         metrics.watch_connections(site.connection_count)
-        return site, RegistrySite(Root(ready, metrics=metrics), self.reactor, access_log)
+        admin_root = Root(ready, metrics=metrics)
+        return site, RegistrySite(admin_root, self.reactor, access_log, self.repeats)
 
     def ports(self, site: RegistrySite, admin_site: RegistrySite) -> MultiService:
         """Make the listening ports."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+import signal
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from attrs import frozen
@@ -13,6 +15,30 @@ from twisted.logger import Logger
 
 STOP_TIMEOUT = 10.0
 """Seconds that stopping one part may take, unless its step says otherwise."""
+
+
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+"""The signals that stop the daemon."""
+
+
+@contextmanager
+def further_signals(
+    from_thread: Callable[[Callable[[], None]], object], react: Callable[[], None]
+) -> Iterator[None]:
+    """Have *react* called in the reactor for further signals to stop, while the daemon stops already.
+
+    The reactor would stop a second time, which is an error. *from_thread*: its ``callFromThread``. Only the
+    main thread can do this.
+    """
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    for number in STOPPING:
+        signal.signal(number, lambda *_: from_thread(react))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            # None: it had a handler that is not Python's, which cannot be put back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _nothing() -> None:

@@ -11,7 +11,7 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from threading import Condition, Thread
-from typing import Protocol
+from typing import Protocol, TextIO
 
 from attrs import frozen
 from twisted.logger import Logger
@@ -53,7 +53,7 @@ class Output(Protocol):
 
 
 class PipeOutput:
-    """Writes to a pipe or a socket, and never waits for its reader.
+    """Writes to a pipe, a socket or a terminal, and never waits for its reader.
 
     Lines are written at once while there is room. If there is none, they wait, up to *limit* bytes,
     and a thread writes them; further ones are dropped. What *dropped* makes of their number is
@@ -152,6 +152,16 @@ class PipeOutput:
             return b""
 
 
+class NoOutput:
+    """Writes nothing: standard output is closed."""
+
+    def write(self, text: str) -> None:
+        """Do nothing."""
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+
 class FileOutput:
     """Writes to a file that is rotated when it is long, and for SIGUSR1, as twistd does."""
 
@@ -199,10 +209,15 @@ def open_output(place: LogPlace, dropped: Callable[[int], str]) -> Output:
         return EventOutput()
     if place.file is not None:
         return FileOutput(place.file)
+    # None: it was closed when the process began.
+    output: TextIO | None = sys.stdout
+    if output is None:
+        return NoOutput()
     try:
-        fd = sys.stdout.fileno()
+        fd = output.fileno()
         kind = os.fstat(fd).st_mode
     except (AttributeError, OSError, ValueError):
-        return sys.stdout
-    # Whatever else it is does not depend on somebody who reads.
-    return PipeOutput(fd, dropped) if stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind) else sys.stdout
+        return output
+    # Whatever else it is does not depend on somebody who reads. A terminal can be stopped (Ctrl-S).
+    read = stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind) or os.isatty(fd)
+    return PipeOutput(fd, dropped) if read else output

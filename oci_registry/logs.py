@@ -65,6 +65,12 @@ def _traceback(event: LogEvent) -> str:
     return failure.getTraceback() if isinstance(failure, Failure) else ""
 
 
+def _indented(traceback: str) -> str:
+    """Return a traceback of which no line looks like one of the log, whatever the error says."""
+    lines = (escaped(line) for line in traceback.splitlines())
+    return "".join(f"{'  ' if number else ''}{line}\n" for number, line in enumerate(lines))
+
+
 def format_text(event: LogEvent) -> str | None:
     """Return an event as a line of text, followed by the traceback if there is one."""
     text = formatEvent(event)
@@ -72,7 +78,7 @@ def format_text(event: LogEvent) -> str | None:
         return None
     level = getattr(event.get("log_level"), "name", "info")
     line = f"{_moment(event)} {level} {escaped(text)}\n"
-    return line + _traceback(event)
+    return line + _indented(_traceback(event))
 
 
 def format_json(event: LogEvent) -> str | None:
@@ -114,7 +120,7 @@ class AccessLog:
         """Whether anything is written at all."""
 
     def write(self, entry: AccessEntry) -> None:
-        """Write the line of a response; if that cannot be, the response is no worse for it."""
+        """Write the line of a response; if that fails, the response is not affected."""
         if self._output is None:
             return
         now = self._clock.seconds()

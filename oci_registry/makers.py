@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from attrs import Factory, frozen
@@ -10,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from oci_registry.config.settings import S3Settings, Settings
+from oci_registry.lifecycle import further_signals
 from oci_registry.log_output import Output
 from oci_registry.logs import build_access_log
 from oci_registry.metrics import Metrics
@@ -89,4 +91,5 @@ class Makers:
     upstream_limits: UpstreamLimits = Factory(UpstreamLimits)
     store_health: Callable[[IReactorTime, Metrics], StoreHealth] = StoreHealth
     hangup: Callable[[Callable[..., object], Callable[[], None]], Any] = Hangup
+    further_signals: Callable[..., AbstractContextManager[None]] = further_signals
     manager: Callable[[str | None], ServiceManager] = ServiceManager

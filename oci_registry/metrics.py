@@ -1,7 +1,7 @@
-"""What is counted, for Prometheus: one object, handed to whoever has something to count.
+"""The metrics for Prometheus: one object that is passed to everything that counts.
 
 Names are documented in ``docs/reference/metrics.md``. Every label has a bounded number of values: source
-hosts that nobody configured share the label ``other`` once there are too many of them.
+hosts that are not configured share the label ``other`` once there are too many of them.
 """
 
 from __future__ import annotations

@@ -21,10 +21,10 @@ def send_datagram(address: str, data: bytes) -> None:
 
 
 class ServiceManager:
-    """Whoever has started the daemon, if it listens at *address* as systemd does (sd_notify(3)).
+    """The service manager, if it listens at *address* as systemd does (sd_notify(3)).
 
-    *address* is what ``NOTIFY_SOCKET`` holds; None: nobody listens. *monotonic*: nanoseconds of the
-    system's monotonic clock. A failure to send is logged and ignored.
+    *address* is the value of ``NOTIFY_SOCKET``; None: there is none.
+    *monotonic*: nanoseconds of the system's monotonic clock. A failure to send is logged and ignored.
     """
 
     _log = Logger()

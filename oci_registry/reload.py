@@ -35,7 +35,7 @@ class Hangup:
         self._before = signal.signal(signal.SIGHUP, self._handle)
 
     def remove(self) -> None:
-        """Leave the signal to whoever had it before, unless somebody else has taken it since."""
+        """Restore the previous handler of the signal, unless it has been replaced since."""
         if signal.getsignal(signal.SIGHUP) == self._handle:
             # None: it had a handler that is not Python's, which cannot be put back.
             before = signal.SIG_DFL if self._before is None else self._before

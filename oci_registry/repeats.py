@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import define, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 
 INTERVAL = 60.0
 """Seconds for which the repetitions of a warning are counted."""
@@ -19,10 +19,14 @@ _AROUND = "'\"(),.:;[]"
 
 @frozen
 class Group:
-    """Warnings that share a limit: *most* different ones are kept at a time; the others are counted."""
+    """Warnings that share a limit: *most* different ones are kept at a time; the others are counted.
+
+    *others*: what those are called.
+    """
 
     name: str
     most: int = 10
+    others: str = "other failures"
 
     @classmethod
     def of(cls, namespace: str, what: str, *, configured: bool) -> Group:
@@ -40,6 +44,7 @@ class _Repeated:
     """A warning that was logged, and how often it has come since."""
 
     group: Group
+    level: Any
     text: str
     fields: dict[str, Any]
     due: float
@@ -76,22 +81,28 @@ class RepeatLog:
 
         The line with the count has the fields of the latest one.
         """
+        self.emit(LogLevel.warn, group, reason, text, **fields)
+
+    def emit(
+        self, level: Any, group: Group, reason: tuple[str, ...], text: str, /, **fields: Any
+    ) -> None:
+        """Log *text* as `warn` does, at another level."""
         if self._stopped:
-            self._log.warn(text, **fields)
+            self._log.emit(level, text, **fields)
             return
         key = (group.name, *reason)
         known = self._kept.get(key)
         if known is None and self._count[group.name] < group.most:
             self._count[group.name] += 1
-            self._keep(key, _Repeated(group, text, fields, self._due()))
-            self._log.warn(text, **fields)
+            self._keep(key, _Repeated(group, level, text, fields, self._due()))
+            self._log.emit(level, text, **fields)
             return
         if known is None:
             key = (group.name,)
             known = self._kept.get(key)
             if known is None:
-                text, fields = "{group}: other failures", {"group": group.name}
-                known = _Repeated(group, text, fields, self._due())
+                text = f"{{group}}: {group.others}"
+                known = _Repeated(group, level, text, {"group": group.name}, self._due())
                 self._keep(key, known)
         else:
             known.text, known.fields = text, fields
@@ -146,7 +157,8 @@ class RepeatLog:
 
     def _report(self, known: _Repeated) -> None:
         if known.more:
-            self._log.warn(
+            self._log.emit(
+                known.level,
                 known.text + " ({repeated} more in the last minute)",
                 **known.fields,
                 repeated=known.more,

@@ -62,6 +62,7 @@ class Daemon(Service):
         self.parts = build(
             settings, reactor, self._output, notify_socket=notify_socket, makers=makers
         )
+        self._further_signals = makers.further_signals
         self._lifecycle = Lifecycle(self.parts.steps, reactor)
 
     def setServiceParent(self, parent: Any) -> None:
@@ -111,9 +112,12 @@ class Daemon(Service):
         place = settings.storage.description
         if isinstance(settings.storage, FilesystemSettings):
             measured = self.parts.lanes.housekeeping(free_space, settings.storage.root)
-            with suppress(DeferredTimeout):
+            with suppress(DeferredTimeout, OSError, ValueError):
                 free = await measured.addTimeout(FREE_SPACE_TIMEOUT, self._reactor)
                 place = place if free is None else f"{place} ({free} free)"
+        if not self.running:
+            # It has been stopped meanwhile.
+            return
         clients, admins = urls[: len(settings.listen)], urls[len(settings.listen) :]
         self._log.info(
             "oci-registry {version} on {listen}, mirroring {registries}, storing in {place}",
@@ -132,11 +136,15 @@ class Daemon(Service):
 
     async def _stop(self) -> None:
         self._log.info("stopping")
-        await self._lifecycle.stop()
+        with self._further_signals(self._reactor.callFromThread, self._stop_again):
+            await self._lifecycle.stop()
         self._log.info("stopped")
         if isinstance(self._output, PipeOutput):
             # twistd ends the process by the signal that it has got, and then nobody is asked any more.
             self._output.close()
+
+    def _stop_again(self) -> None:
+        self._log.info("stopping already: SIGKILL ends the process at once")
 
 
 def _raise_file_limit() -> None:

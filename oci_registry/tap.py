@@ -19,7 +19,7 @@ from oci_registry.command_options import (
     S3Options,
     program,
 )
-from oci_registry.config.files import check_store
+from oci_registry.config.files import check_store, in_time
 from oci_registry.config.loader import load_settings
 from oci_registry.config.process_title import hide_secrets
 from oci_registry.config.settings import ConfigError, FilesystemSettings, Settings
@@ -30,8 +30,8 @@ from oci_registry.usage import Group, Option, option_groups, table, wrap
 from oci_registry.usage import width as usage_width
 
 _DESCRIPTION = (
-    "A pull-through cache for container images: point any container runtime at it. An option is "
-    "taken from the environment variable in parentheses if it is not given. Options of the daemon "
+    "A pull-through cache for container images: point any container runtime at it. An option "
+    "that is not given is read from the environment variable in parentheses. Options of the daemon "
     "come before the storage, options of the storage after it."
 )
 _ENVIRONMENT = "The proxies in HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY are used."
@@ -242,7 +242,7 @@ class Options(CommandOptions):
             self._check_config()
 
     def _check_config(self) -> None:
-        """Show what would be in effect, warnings apart, and exit; UsageError as for a start."""
+        """Print the effective settings, and warnings separately, and exit; UsageError as at start."""
         storage = self.settings.storage
         warnings = list(self.settings.warnings)
         try:
@@ -251,7 +251,7 @@ class Options(CommandOptions):
             raise UsageError(str(error)) from None
         if isinstance(storage, FilesystemSettings):
             try:
-                warning = check_store(storage.root)
+                warning = in_time(check_store, storage.root)
             except ValueError as error:
                 raise UsageError(f"filesystem --root: {error}") from None
             warnings += [f"filesystem --root: {warning}"] if warning else []

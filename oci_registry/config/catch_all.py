@@ -1,4 +1,4 @@
-"""The entry for every registry that has none of its own, and what it means for one of them."""
+"""The entry for every registry without its own entry, and how it applies to one of them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from oci_registry.config.settings import (
 
 
 def catch_all_of(upstreams: Iterable[UpstreamSettings]) -> UpstreamSettings | None:
-    """The entry for all registries that have none, if there is one."""
+    """The entry for every registry without its own entry, or None."""
     return next((upstream for upstream in upstreams if upstream.namespace == CATCH_ALL), None)
 
 
 def unlisted(namespace: str, catch_all: UpstreamSettings | None) -> UpstreamSettings:
-    """The upstream for a registry without an entry of its own: as ``catch_all`` says, if there is one.
+    """The upstream for a registry without its own entry, from ``catch_all`` if that is given.
 
     ``namespace`` must have passed `oci_registry.spec.reference.parse_host`.  A host of ``catch_all`` is
     asked with ``ns``; its host ``*`` becomes the registry's own, which is guarded unless it is built in.

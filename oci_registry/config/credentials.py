@@ -84,7 +84,7 @@ def parse_credentials(
 ) -> dict[str, Credentials]:
     """The credentials in ``document`` by namespace (aliases of a registry folded).
 
-    What cannot be used is left out and becomes a problem of ``source``.
+    Entries that cannot be used are left out and become problems of ``source``.
     """
     root = _load(document, source, findings)
     if root is None:
@@ -125,9 +125,9 @@ def apply_credentials(
     *,
     allow_dynamic: bool,
 ) -> tuple[UpstreamSettings, ...]:
-    """``upstreams`` with the credentials given elsewhere, which win over those they have.
+    """``upstreams`` with the credentials given elsewhere, which override their own.
 
-    They are for the host of the namespace's own name, or for the only one: of several others nobody
+    They are for the host with the name of the namespace, or for the only host: of several others nobody
     knows which is the registry itself, and a mirror must not learn the registry's password.
     A registry that is usable but not in ``upstreams`` is added with its credentials: a built-in one,
     or any that has a host of its own by the entry for all of them.
@@ -183,7 +183,7 @@ def _own_host(upstream: UpstreamSettings) -> HostSettings | None:
 
 
 def warn_of_exposure(upstreams: Sequence[UpstreamSettings], findings: Findings) -> None:
-    """Warn of credentials that are sent where anybody on the way can read them."""
+    """Warn of credentials that are sent unencrypted or to a host that is not verified."""
     for upstream in upstreams:
         for host in upstream.hosts:
             where = f"upstream {upstream.namespace}"

@@ -47,7 +47,7 @@ class Value:
     """One value, and the line of its key, or of the item of a list that it is.
 
     ``value`` is a `str`, an `int`, a `bool`, ``None`` (nothing written), a list of values or a
-    mapping of keys to values; for anything else it is ``None`` too.  ``kind`` says in words what was
+    mapping of keys to values; for anything else it is ``None`` too.  ``kind`` describes what was
     written.  ``text`` is a scalar as it was written (``1.10``, ``yes``), ``None`` for everything else and
     for nothing.
     """
@@ -76,7 +76,7 @@ def read_entries(data: bytes, source: str, findings: Findings) -> list[Entry]:
     """The entries of the document in ``data``; an empty document has none.
 
     What is malformed goes to ``findings`` as a problem of ``source``; the entries and values that can
-    be read are returned all the same, so that they are checked too.
+    be read are still returned, so that they are checked too.
     """
     try:
         loader = _Loader(data)
@@ -110,7 +110,7 @@ def read_entries(data: bytes, source: str, findings: Findings) -> list[Entry]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Makes lists and mappings of `Value`, and keeps what is wrong, with the node where it is."""
+    """Constructs lists and mappings of `Value`, and collects errors with their nodes."""
 
     yaml_constructors: ClassVar[dict[str | None, Any]] = {}
 

@@ -11,7 +11,7 @@ _Given = tuple[str, str] | None
 
 
 def load_egress(options: OptionReader, *, allow_dynamic: bool) -> EgressSettings:
-    """The settings of whoever has none of its own; what is wrong becomes a problem.
+    """The settings of servers that have none of their own; errors become problems.
 
     Of a variable in lower and in upper case the former wins.  ``allow_dynamic``: whether registries
     that only a client named are mirrored at all.

@@ -37,7 +37,7 @@ class Fields(Reading[Value]):
         return f"{self.path}: {self.where}, line {line}: {key}"
 
     def check_keys(self, known: Collection[str], of_the_entry: Collection[str] = ()) -> None:
-        """Complain about every key that is not ``known``, in a host also about the entry's own."""
+        """Add a problem for every key that is not ``known``; a host cannot have keys of the entry."""
         for key in self.entry.fields:
             if key in known:
                 continue
@@ -49,7 +49,7 @@ class Fields(Reading[Value]):
                 self.findings.problem(f"{place}{word(key)}", reason)
 
     def given(self, key: str) -> Value | None:
-        """What was written at ``key``; a key without a value is not given."""
+        """The value of ``key``; a key without a value counts as not given."""
         value = self.entry.fields.get(key)
         return None if value is None or value.unset else value
 
@@ -58,7 +58,7 @@ class Fields(Reading[Value]):
         return self.read(key, lambda value: parse(text(value)))
 
     def required(self, key: str, parse: Callable[[str], _T]) -> _T | None:
-        """As `parsed`, and a problem if it is not given."""
+        """As `parsed`, but a missing key is a problem."""
         if self.given(key) is None:
             self.problem(key, "is required")
         return self.parsed(key, parse)
@@ -109,14 +109,14 @@ def boolean(value: Value) -> bool:
 
 
 def duration(value: Value) -> float:
-    """Seconds, perhaps none."""
+    """Seconds, 0 or more."""
     if isinstance(value.value, bool) or not isinstance(value.value, str | int):
         raise ValueError(f"must be a duration such as 14d, not {value.kind}")
     return parse_duration(value.value)
 
 
 def timeout(value: Value) -> float:
-    """Seconds, more than none."""
+    """Seconds, more than 0."""
     seconds = duration(value)
     if not seconds:
         raise ValueError("must be longer than 0s")
@@ -124,7 +124,7 @@ def timeout(value: Value) -> float:
 
 
 def number(least: int, most: int) -> Reader[int]:
-    """A whole number between two others, which are allowed too."""
+    """A whole number in a range, its ends included."""
 
     def read(value: Value) -> int:
         wanted = f"must be a whole number from {least} to {most}"

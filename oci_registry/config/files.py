@@ -8,6 +8,8 @@ import re
 import ssl
 import stat
 from collections.abc import Callable
+from threading import Thread
+from typing import NoReturn, TypeVar
 
 from attrs import field, frozen
 
@@ -16,9 +18,22 @@ from oci_registry.spec.errors import system_reason
 #: No configuration file is longer than this many bytes.
 MAX_FILE_SIZE = 1024 * 1024
 
+#: Seconds in which a directory answers, unless its disk hangs.
+ANSWER = 5.0
+
+T = TypeVar("T")
+
 _KEY = re.compile(rb"-----BEGIN ([A-Z ]+ )?PRIVATE KEY-----")
 # The second is what OpenSSL's older form has in its header.
 _ENCRYPTED = re.compile(rb"-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type:.*ENCRYPTED", re.M)
+
+
+class ReadOnly(ValueError):
+    """A directory is on a file system that is mounted read-only."""
+
+
+class NoAnswer(ValueError):
+    """A disk hangs."""
 
 
 @frozen
@@ -40,7 +55,7 @@ class FileContent:
 
     @property
     def exposure(self) -> str:
-        """How it is exposed, in words that go well behind the name of the file."""
+        """How it is exposed, as a phrase that follows the name of the file."""
         return f"can be read or changed by other users (mode {self.mode:04o})"
 
 
@@ -48,8 +63,7 @@ def read_file(path: str) -> FileContent:
     """The whole file at ``path``, at most `MAX_FILE_SIZE` bytes.
 
     `ValueError` says why it cannot be used, without its name (the caller adds it) and without
-    anything out of it. Only a regular file can be read again, and does not let us wait: a pipe is
-    none, though it may have something to say at the first time.
+    anything out of it. Only a regular file can be read again, and cannot block: a pipe is refused.
     """
     if not path:
         raise ValueError("the name of the file is empty")
@@ -143,10 +157,40 @@ def fingerprint(*paths: str | None) -> str:
     return contents.hexdigest() if given else ""
 
 
+def in_time(check: Callable[[str], T], path: str, seconds: float = ANSWER) -> T:
+    """Return ``check(path)``, or raise what it raises; `NoAnswer` if that takes longer than ``seconds``.
+
+    Its thread is left behind then.
+    """
+    results: list[Callable[[], T]] = []
+
+    def run() -> None:
+        try:
+            result = check(path)
+            results.append(lambda: result)
+        except Exception as error:
+            results.append(_raising(error))
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not results:
+        raise NoAnswer(f"{path} did not answer within {seconds:g} s")
+    return results[0]()
+
+
+def _raising(error: Exception) -> Callable[[], NoReturn]:
+    def fail() -> NoReturn:
+        raise error
+
+    return fail
+
+
 def check_directory(path: str) -> None:
     """Raise `ValueError` unless the absolute ``path`` can be written to, or made and written to.
 
-    It names the nearest directory that exists, which need not be ``path``.  Nothing is made.
+    `ReadOnly` if the reason is how its file system is mounted.  The error names the nearest directory
+    that exists, which need not be ``path``.  Nothing is made.
     """
     existing = _nearest(path)
     if not os.path.isdir(existing):
@@ -155,7 +199,7 @@ def check_directory(path: str) -> None:
 
 
 def check_store(path: str) -> str | None:
-    """Look closer at the absolute ``path`` of a store, which `check_directory` has found usable.
+    """Check the content of the absolute ``path`` of a store, which `check_directory` has accepted.
 
     `ValueError` if what it holds already cannot be used, as when another user has filled it. The
     result is a warning, None without one.  Nothing is made.
@@ -165,15 +209,19 @@ def check_store(path: str) -> str | None:
         if os.path.isdir(parent):
             return None
         return f"{parent} does not exist and will be created: is a volume not mounted?"
-    everything = os.R_OK | os.W_OK | os.X_OK
-    _check_access(path, everything)
+    wanted = os.R_OK | os.W_OK | os.X_OK
+    try:
+        _check_access(path, wanted)
+    except ReadOnly:
+        wanted = os.R_OK | os.X_OK
+        _check_access(path, wanted)
     try:
         with os.scandir(path) as entries:
             folders = [entry.path for entry in entries if entry.is_dir()]
     except OSError as error:
         raise ValueError(f"{path}: {system_reason(error)}") from None
     for folder in folders:
-        _check_access(folder, everything)
+        _check_access(folder, wanted)
     return None
 
 
@@ -190,7 +238,7 @@ def _check_access(folder: str, mode: int = os.W_OK | os.X_OK) -> None:
     if os.access(folder, mode):
         return
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
-        raise ValueError(f"{folder} is on a read-only file system")
+        raise ReadOnly(f"{folder} is on a read-only file system")
     owner, user = os.stat(folder).st_uid, os.geteuid()
     whose = "" if owner == user else f": it belongs to user {owner}, and this is user {user}"
     raise ValueError(f"{folder} cannot be written to{whose}")

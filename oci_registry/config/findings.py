@@ -1,4 +1,4 @@
-"""What a look at the configuration finds: problems and warnings, collected and reported at once."""
+"""Problems and warnings about the configuration, collected and reported together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from attrs import Factory, define
 
 @define
 class Findings:
-    """Collects what is wrong while everything else is still being read.
+    """Collects problems and warnings while the configuration is read.
 
     Every entry is one sentence for the operator, names its source (flag, variable, or file and
     key) and holds no secret.  Nothing can be used once there is a problem.
@@ -20,16 +20,16 @@ class Findings:
     warnings: list[str] = Factory(list)
 
     def problem(self, source: str, reason: object) -> None:
-        """Something that must be mended before the daemon can start."""
+        """Add an error that must be corrected before the daemon can start."""
         self.problems.append(f"{source}: {reason}")
 
     def warning(self, source: str, reason: object) -> None:
-        """Something that works, though hardly as it was meant."""
+        """Add a warning about something that works, but probably not as intended."""
         self.warnings.append(f"{source}: {reason}")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint to append to a problem: the known word that was probably meant, or all of them."""
+    """A hint to append to a problem: the known word that is closest, or all of them."""
     words = sorted(known)
     close = difflib.get_close_matches(word.lower(), words, n=1)
     if close:

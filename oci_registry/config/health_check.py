@@ -25,14 +25,14 @@ _HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound t
 
 @frozen
 class _Place:
-    """An address to connect to, a path if it has one, and what is spoken before HTTP."""
+    """An address to connect to, a path if it has one, and the protocol before HTTP."""
 
     address: tuple[str, int] | str
     tls: bool = False
     proxied: bool = False
 
     def connect(self) -> socket.socket:
-        """Return a connection on which HTTP can be spoken."""
+        """Return a connection for HTTP."""
         if isinstance(self.address, str):
             connection = socket.socket(socket.AF_UNIX)
             connection.settimeout(TIMEOUT)
@@ -65,7 +65,7 @@ def _place(endpoint: str) -> _Place | None:
 
 
 def main(environ: Mapping[str, str]) -> int:
-    """Ask the daemon that these variables are for; print what is wrong, and return the status."""
+    """Check the daemon that these variables configure; print any error, and return the status."""
     try:
         places = split_places(environ.get("LISTEN", "")) or [default_place(environ)[1]]
         place = _place(parse_listen(places[0]))

@@ -50,7 +50,7 @@ MAX_TOKEN_SERVERS = 16
 def read_hosts(
     fields: Fields, entry_keys: Collection[str], *, catch_all: bool = False
 ) -> tuple[HostSettings, ...]:
-    """The hosts of an entry, which may have ``entry_keys``; what is wrong is a problem, and left out.
+    """The hosts of an entry, which may have ``entry_keys``; hosts with errors become problems and are left out.
 
     ``catch_all``: the entry is for every registry that has none, so a host may be the registry itself.
     """
@@ -132,7 +132,7 @@ def _items(value: Value) -> list[Value]:
 def _read_host(
     fields: Fields, location: Location | None, proxy: ProxySettings | str
 ) -> HostSettings | None:
-    """The host at ``location``, reached by ``proxy`` unless it has its own; ``None`` if that is."""
+    """The host at ``location``, reached by ``proxy`` unless it has its own; ``None`` if that is wrong."""
     if location is not None and location.host == CATCH_ALL:
         return _read_registry_itself(fields, proxy)
     switches = fields.read_all({"tls": boolean, "accept_invalid_certs": boolean})
@@ -159,7 +159,7 @@ def _read_host(
 
 
 def _read_registry_itself(fields: Fields, proxy: ProxySettings | str) -> HostSettings:
-    """The host that stands for whichever registry a client names: it gets no credentials."""
+    """The host that stands for any registry that a client names: it gets no credentials."""
     for key in HOST_KEYS:
         if fields.given(key) is not None and key not in ("host", "proxy"):
             fields.problem(

@@ -1,4 +1,4 @@
-"""The forms in which people say where to listen, and what Twisted calls them."""
+"""Parses the forms in which operators write places to listen into Twisted's endpoints."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def takes_port(endpoint: str) -> bool:
 
 
 def address_of(endpoint: str) -> tuple[str, str, str] | None:
-    """What an endpoint takes, ``None`` if that is unknown.
+    """The address of an endpoint, ``None`` if it is unknown.
 
     ``port``, the port and the interface, or ``unix``, the path and an empty text.
     """
@@ -135,7 +135,7 @@ def _unescape(argument: str) -> str:
 
 
 def explain(error: Exception) -> str:
-    """Return why an endpoint could not be made of its description, for people."""
+    """Return an error message for an endpoint description that cannot be used."""
     match error:
         case OSError(filename=str(name), strerror=str()):
             return f"{name}: {system_reason(error)}"

@@ -1,4 +1,4 @@
-"""Flags over environment over defaults, everything checked, all problems reported at once."""
+"""Reads all options: flags override variables, which override defaults; reports all problems together."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _OPTIONS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
 
 
 class _Loader(OptionReader):
-    """Reads one option after the other and keeps what is wrong."""
+    """Reads the options and collects problems."""
 
     def listen(self, check: Callable[[str], None]) -> tuple[str, ...]:
         """Return the endpoints to listen at; *check* raises for one that cannot be made."""
@@ -95,7 +95,7 @@ class _Loader(OptionReader):
         return endpoint
 
     def default_namespace(self) -> str:
-        """Return the registry that is meant when a client names none."""
+        """Return the registry to use when a client names none."""
         names = ("default-namespace", "default-upstream-namespace")
         found: dict[str, str] = {}
         for name in [name for name in names if self.flagged(name)] or names:
@@ -110,11 +110,11 @@ class _Loader(OptionReader):
         return next(iter(found), DEFAULT_NAMESPACE)
 
     def sources(self) -> UpstreamSources:
-        """Return where the upstreams are written down."""
+        """Return the files that configure the upstreams."""
         return UpstreamSources(self.given("upstream-config-file"), self._credentials())
 
     def _credentials(self) -> CredentialsSource | None:
-        """Return where the credentials are that are given beside the file."""
+        """Return the source of credentials outside the upstream file."""
         text = self.raw("upstream-credentials")
         path = self.raw("upstream-credentials-file")
         variable = self.environ.get("UPSTREAM_CREDENTIALS", "")

@@ -13,7 +13,7 @@ _PRIVILEGED = 1024
 
 
 def explain_refusal(error: CannotListenError | OSError, endpoint: str, flag: str) -> str:
-    """Return why an endpoint, which *flag* has named, cannot be listened at, for its operator."""
+    """Return a message for the operator: why the daemon cannot listen at an endpoint of *flag*."""
     cause = error.socketError if isinstance(error, CannotListenError) else error
     code = cause.errno if isinstance(cause, OSError) else None
     reason = system_reason(cause) if isinstance(cause, OSError) else str(cause)

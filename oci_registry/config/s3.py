@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from oci_registry.config.credentials import EXPOSED
-from oci_registry.config.files import check_certificates, check_directory, read_secret
+from oci_registry.config.files import check_certificates, check_directory, in_time, read_secret
 from oci_registry.config.names import parse_url
 from oci_registry.config.options import OptionReader, one_of
 from oci_registry.config.proxies import parse_proxy
@@ -35,7 +35,7 @@ _SPOOL = "oci-registry-spool"
 
 
 def load_s3(options: OptionReader) -> S3Settings:
-    """The settings of a storage in a bucket; what is wrong becomes a problem."""
+    """The settings of a storage in a bucket; errors become problems."""
     if find_spec("boto3") is None:
         options.findings.problem(
             "s3", "needs boto3, which is not installed: pip install 'oci-registry[s3]'"
@@ -146,7 +146,7 @@ def _spool(options: OptionReader) -> str:
     given = options.given("spool")
     path = default_spool(options.environ) if given is None else os.path.abspath(given)
     try:
-        check_directory(path)
+        in_time(check_directory, path)
         if given is None:
             _check_ours(path)
     except ValueError as error:
@@ -212,7 +212,7 @@ def default_spool(environ: Mapping[str, str], big_temporary: str = _BIG_TEMPORAR
 
 
 def _check_ours(path: str) -> None:
-    """Raise `ValueError` when somebody else has been faster to make a directory of a known name."""
+    """Raise `ValueError` if another user owns, or can write to, the directory with a predictable name."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:

@@ -36,7 +36,7 @@ class ConfigError(Exception):
     """The configuration cannot be used.
 
     ``problems`` holds everything that is wrong, in the order it was found, so that an operator
-    mends it in one go.  No problem contains a secret.
+    can correct it in one go.  No problem contains a secret.
     """
 
     problems: tuple[str, ...]
@@ -81,18 +81,18 @@ class ProxySettings:
 
     @property
     def exposed(self) -> bool:
-        """Whether there are credentials that everybody on the way to it can read."""
+        """Whether it gets its credentials unencrypted."""
         return self.credentials is not None and not self.tls
 
 
 @frozen
 class EgressSettings:
-    """How the world outside is reached by whoever has no settings of its own.
+    """How servers are reached that have no settings of their own.
 
     ``https_proxy`` and ``http_proxy`` are for URLs of these schemes; ``no_proxy`` holds, in lower
     case, the entries of ``NO_PROXY``: ``*``, hosts and domains (``.domain``) with or without a port,
     and addresses and networks as `ipaddress` writes them.
-    ``allow_private``: hosts that nobody configured may have private addresses.
+    ``allow_private``: hosts that are not configured may have private addresses.
     """
 
     https_proxy: ProxySettings | None = None
@@ -151,7 +151,7 @@ class HostSettings:
 
 @frozen
 class UpstreamSettings:
-    """One remote registry: which source host it answers for, and how it is reached.
+    """One remote registry: the source host that it serves, and how it is reached.
 
     ``namespace`` is the source host as clients name it, in lower case, and ``hosts`` are where it is
     asked, in order of preference.  ``configured`` is false for a namespace that only a client named,
@@ -191,7 +191,7 @@ class UpstreamSettings:
 
     @classmethod
     def dynamic(cls, host: str) -> UpstreamSettings:
-        """The upstream for a source host nobody configured: https, valid certificates, defaults.
+        """The upstream for a registry that is not configured: https, valid certificates, defaults.
 
         ``host`` must already have passed `oci_registry.spec.reference.parse_host`.
         """
@@ -223,7 +223,7 @@ class CredentialsSource:
 
 @frozen
 class UpstreamSources:
-    """Where the upstreams are written down; nowhere, if there are only those that are built in.
+    """The files that configure the upstreams; none if only the built-in ones are used.
 
     ``file`` is the path of the upstream file.
     """

@@ -1,4 +1,4 @@
-"""Settings as people read them: YAML, by the names of options and keys, with no secret in it."""
+"""Settings as YAML, with the names of options and keys and without secrets."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def show(settings: Settings) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Repeats what is there twice, without references."""
+    """Writes repeated values in full, without YAML aliases."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True

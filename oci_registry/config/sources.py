@@ -28,7 +28,7 @@ from oci_registry.spec.reference import looks_like_host
 
 
 def pinned(sources: UpstreamSources) -> UpstreamSources:
-    """The same places, whatever becomes of the working directory."""
+    """The same files, independent of the working directory."""
     file, credentials = sources.file, sources.credentials
     if file is not None:
         file = os.path.abspath(file)
@@ -40,7 +40,7 @@ def pinned(sources: UpstreamSources) -> UpstreamSources:
 def read_upstreams(
     sources: UpstreamSources, findings: Findings, *, allow_dynamic: bool
 ) -> tuple[UpstreamSettings, ...]:
-    """The configured upstreams with their credentials; what is wrong becomes a problem."""
+    """The configured upstreams with their credentials; errors become problems."""
     upstreams: tuple[UpstreamSettings, ...] = BUILTIN_UPSTREAMS
     if sources.file is not None:
         upstreams = load_upstreams(sources.file, findings)
@@ -82,7 +82,7 @@ def check_default(
     *,
     allow_dynamic: bool,
 ) -> None:
-    """Complain if nobody could be asked for what clients name without a registry."""
+    """Add a problem if the default namespace has no upstream."""
     if namespace in {upstream.namespace for upstream in upstreams}:
         return
     if not allow_dynamic and catch_all_of(upstreams) is None:
@@ -98,7 +98,7 @@ def check_default(
 
 @frozen
 class Reread:
-    """What the files of registries say now, and sentences for the operator."""
+    """The current content of the upstream files, and warnings for the operator."""
 
     upstreams: tuple[UpstreamSettings, ...]
     warnings: tuple[str, ...]

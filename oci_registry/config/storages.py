@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from oci_registry.config.files import check_directory
+from oci_registry.config.files import NoAnswer, ReadOnly, check_directory, in_time
 from oci_registry.config.findings import Findings
 from oci_registry.config.options import Flags, OptionReader
 from oci_registry.config.s3 import load_s3
@@ -16,9 +16,9 @@ from oci_registry.config.settings import FilesystemSettings, StorageSettings
 def load_storage(
     storage: tuple[str, Flags] | None, environ: Mapping[str, str], findings: Findings
 ) -> StorageSettings:
-    """Where objects are kept, from the name of the storage and its flags.
+    """The settings of the store, from the name of the storage and its flags.
 
-    What is wrong becomes a problem, and the settings then are not to be used.
+    Errors become problems, and then the settings must not be used.
     """
     if storage is None:
         findings.problem(
@@ -40,7 +40,15 @@ def _load_filesystem(options: OptionReader) -> FilesystemSettings:
         return FilesystemSettings("")
     root = os.path.abspath(root)
     try:
-        check_directory(root)
+        in_time(check_directory, root)
+    except NoAnswer as error:
+        options.warning("root", f"{error}: until it does, nothing is stored")
+    except ReadOnly as error:
+        if os.path.isdir(root):
+            served = "what is stored there is served, and nothing new is stored"
+            options.warning("root", f"{error}: {served}")
+        else:
+            options.problem("root", error)
     except ValueError as error:
         options.problem("root", error)
     return FilesystemSettings(root)

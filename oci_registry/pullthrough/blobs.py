@@ -62,7 +62,7 @@ class OpenBlob:
 
     @property
     def far(self) -> bool:
-        """Whether a range is fetched beside the download, which goes on for others."""
+        """Whether a range is fetched separately while the download continues for others."""
         return self._far is not None
 
     @property

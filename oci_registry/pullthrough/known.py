@@ -23,7 +23,7 @@ NEGATIVE_TAGS = 10_000
 class KnownManifests:
     """Manifests and tags in memory and in the store; writes go on in the background, no method raises.
 
-    What *originals* have is taken over when it is first asked for.
+    Content of *originals* is taken over when it is first requested.
     """
 
     def __init__(

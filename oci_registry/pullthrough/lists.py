@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from attrs import frozen
-from twisted.logger import Logger
 
 from oci_registry.pullthrough.store_health import READ, StoreHealth
+from oci_registry.repeats import Group, RepeatLog, without_names
 from oci_registry.spec.errors import Denied, NameUnknown, RegistryError
 from oci_registry.storage.tags import TagStore
 from oci_registry.upstream.failures import LocalFailure, TimedOut, WrongAnswer
@@ -35,11 +35,10 @@ class ServedPage:
 class TagLists:
     """The lists of tags of all registries."""
 
-    _log = Logger()
-
-    def __init__(self, tags: TagStore, health: StoreHealth) -> None:
+    def __init__(self, tags: TagStore, health: StoreHealth, repeats: RepeatLog) -> None:
         self._tags = tags
         self._health = health
+        self._repeats = repeats
 
     async def get(
         self, target: Target, n: int | None, last: str | None, query: str | None = None
@@ -65,17 +64,23 @@ class TagLists:
                 # There is no fallback, so more attempts are worth their time.
                 page = await target.upstream.tags(target.repository, n, last, query, wait=True)
                 return ServedPage(page, from_store=False)
-            self._log.warn(
-                "tags of {host}/{repository} are listed from the store: {error}",
-                host=target.upstream.namespace,
-                repository=target.repository,
-                error=str(error),
-            )
+            self._warn(target, error)
             after = [name for name in names if last is None or name > last]
             names = after if n is None else after[:n]
             more = names[-1] if names and len(names) < len(after) else None
             return ServedPage(Page(tuple(names), more), from_store=True)
         return ServedPage(page, from_store=False)
+
+    def _warn(self, target: Target, error: RegistryError) -> None:
+        upstream, repository = target.upstream, target.repository
+        self._repeats.warn(
+            Group.of(upstream.namespace, "lists", configured=upstream.configured),
+            (upstream.namespace, "tags", without_names(error.message, repository)),
+            "tags of {host}/{repository} are listed from the store: {error}",
+            host=upstream.namespace,
+            repository=repository,
+            error=error.message,
+        )
 
     async def _stored(self, target: Target) -> list[str]:
         host = target.upstream.namespace

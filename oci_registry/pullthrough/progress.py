@@ -162,7 +162,7 @@ class DownloadLog:
     # Those that take long
 
     def _look(self) -> None:
-        """Report what is due, and look again later."""
+        """Report downloads that are due, and check again later."""
         self._timer = self._clock.callLater(self._limits.first, self._look)
         now = self._clock.seconds()
         long = [t for t, w in self._running.items() if now - w.began >= self._limits.first]

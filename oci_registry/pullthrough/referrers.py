@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 
 from oci_registry.pullthrough.freshness import may_serve_on_error
 from oci_registry.pullthrough.records import RecordWriter
 from oci_registry.pullthrough.store_health import READ, StoreHealth
+from oci_registry.repeats import Group, RepeatLog, without_names
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import Denied, RegistryError
 from oci_registry.spec.mediatypes import OCI_INDEX
@@ -39,8 +39,6 @@ class ServedReferrers:
 class ReferrersLists:
     """The lists of referrers of all registries."""
 
-    _log = Logger()
-
     def __init__(
         self,
         kept: ReferrersStore,
@@ -48,12 +46,14 @@ class ReferrersLists:
         writer: RecordWriter,
         clock: IReactorTime,
         health: StoreHealth,
+        repeats: RepeatLog,
     ) -> None:
         self._kept = kept
         self._manifests = manifests
         self._writer = writer
         self._clock = clock
         self._health = health
+        self._repeats = repeats
 
     async def get(
         self, target: Target, digest: Digest, artifact_type: str | None
@@ -70,13 +70,7 @@ class ReferrersLists:
             kept = await self._stale(target, digest)
             if kept is None:
                 raise
-            self._log.warn(
-                "referrers of {digest} in {host}/{repository} are served stale: {error}",
-                digest=str(digest),
-                host=target.upstream.namespace,
-                repository=target.repository,
-                error=str(error),
-            )
+            self._warn(target, digest, error)
             age = max(0.0, self._clock.seconds() - kept.checked)
             if artifact_type is None:
                 return ServedReferrers(kept.index, filtered=False, age=age)
@@ -90,6 +84,18 @@ class ReferrersLists:
             return ServedReferrers(index, filtered=False, warning=found.warning)
         body = _index(_of_type(found.manifests, artifact_type))
         return ServedReferrers(body, filtered=True, warning=found.warning)
+
+    def _warn(self, target: Target, digest: Digest, error: RegistryError) -> None:
+        upstream, repository = target.upstream, target.repository
+        self._repeats.warn(
+            Group.of(upstream.namespace, "lists", configured=upstream.configured),
+            (upstream.namespace, "referrers", without_names(error.message, repository)),
+            "referrers of {digest} in {host}/{repository} are served stale: {error}",
+            digest=str(digest),
+            host=upstream.namespace,
+            repository=repository,
+            error=error.message,
+        )
 
     async def _stale(self, target: Target, digest: Digest) -> KeptReferrers | None:
         upstream = target.upstream

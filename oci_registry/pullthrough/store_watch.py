@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import nan
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -92,7 +93,9 @@ class StoreWatch:
         try:
             space = await self._driver.space().addTimeout(self._limits.timeout, self._clock)
         except (StoreError, DeferredTimeout):
-            # The check says what is wrong.
+            # The check says what is wrong. What was measured before may be long past.
+            self._metrics.store_free_bytes.set(nan)
+            self._metrics.store_size_bytes.set(nan)
             return
         self._space_until = self._clock.seconds() + self._limits.space_age
         if space is not None:

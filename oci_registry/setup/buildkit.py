@@ -1,6 +1,6 @@
-"""BuildKit: tables in ``buildkitd.toml``, added to what is there.
+"""BuildKit: tables that are added to ``buildkitd.toml``.
 
-BuildKit says in every request which registry it means, so the mirror's host is all it needs.
+BuildKit names the registry in every request, so it needs only the host of the mirror.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PLACE = re.compile(r"\(at (line [0-9]+, column [0-9]+)\)")
 
 @frozen
 class _Table:
-    """What the table of one host must say: which mirror to ask, and whether it has no TLS."""
+    """The required content of the table of one host: its mirror, and whether it has no TLS."""
 
     host: str
     mirror: str | None = None

@@ -1,4 +1,4 @@
-"""A look at the mirror from where a client would be: can it be reached, and does it serve an image?"""
+"""Checks the mirror from a client's machine: can it be reached, and does it serve an image?"""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LONGEST_MESSAGE = 300
 
 
 class CheckFailed(Exception):
-    """The mirror does not do what it is there for; the message says why."""
+    """The check of the mirror has failed; the message says why."""
 
 
 @frozen
@@ -72,7 +72,7 @@ class Image:
 
 @frozen
 class Answer:
-    """What the mirror has answered; header names are in lower case."""
+    """A response of the mirror; header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -84,7 +84,7 @@ Ask = Callable[[str], Answer]
 
 
 def check(mirror: Mirror, image: Image | None, ask: Ask | None = None) -> list[str]:
-    """Return what has been found, in sentences; `CheckFailed` if anything is wrong."""
+    """Return the results as sentences; `CheckFailed` if anything is wrong."""
     asking = ask or Asking(mirror)
     answer = asking("/v2/")
     if answer.status != 200:
@@ -153,7 +153,7 @@ def _get(image: Image, what: str, ask: Ask) -> Answer:
 
 
 def _reason(body: bytes) -> str:
-    """The message of an error in the form of registries, to be put behind its status."""
+    """The message in a registry's error response, to follow its status."""
     try:
         message = json.loads(body)["errors"][0]["message"]
     except (ValueError, LookupError, TypeError, RecursionError):
@@ -186,7 +186,7 @@ def _hash(digest: Digest, body: bytes) -> str:
 
 
 class Asking:
-    """Asks the mirror over the network, by no proxy."""
+    """Sends requests to the mirror, without a proxy."""
 
     def __init__(self, mirror: Mirror, timeout: float = TIMEOUT) -> None:
         self._mirror = mirror

@@ -1,4 +1,4 @@
-"""The clients that can be set up, by the names the command knows them under."""
+"""The clients that setup supports, by name."""
 
 from __future__ import annotations
 

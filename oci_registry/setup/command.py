@@ -33,7 +33,7 @@ NAME = "oci-registry setup"
 
 @frozen
 class _Order:
-    """What is to be done, once everything that was asked is understood."""
+    """The checked arguments of the command."""
 
     generator: Generator | None
     wanted: Wanted
@@ -43,7 +43,7 @@ class _Order:
 
 
 class _ArgumentError(Exception):
-    """The arguments are not even options and values."""
+    """The arguments cannot be parsed."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -55,9 +55,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def run(args: Sequence[str], environ: Mapping[str, str], out: TextIO, err: TextIO) -> int:
-    """Do what ``args`` ask for; return the exit status, 1 after any problem.
+    """Run the command with ``args``; return the exit status, 1 after any problem.
 
-    Files, or what became of them, go to ``out``; notes and problems to ``err``.
+    Files, or the result of writing them, go to ``out``; notes and problems to ``err``.
     """
     if wants_removal(args):
         problems = remove(args, CLIENTS, out)

@@ -8,7 +8,7 @@ PATH = "/etc/containers/registries.conf.d/050-oci-registry.conf"
 
 
 def podman(wanted: Wanted) -> Configuration:
-    """A file of its own beside ``registries.conf``, with a block for each registry.
+    """A drop-in file of ``registries.conf`` with a block for each registry.
 
     The registry goes in front of the path when they ask the mirror, where a port cannot be.
     """
@@ -40,7 +40,7 @@ _INSECURE = "insecure = true\n"
 
 
 def _alone(mirror: Mirror, registry: Registry) -> str:
-    """What makes the mirror stand in for the registry, which is never asked."""
+    """A block that replaces the registry by the mirror, without fallback."""
     return (
         f'[[registry]]\nprefix = "{registry.name}"\nlocation = "{mirror.host}/{registry.name}"\n'
         f"{_INSECURE if mirror.insecure else ''}"

@@ -1,4 +1,4 @@
-"""Docker: two keys of ``daemon.json``, among those that are there."""
+"""Docker: two keys that are merged into ``daemon.json``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BOM = "\ufeff"
 
 
 def configure(wanted: Wanted) -> Configuration:
-    """``daemon.json`` with the mirror of docker.io; everything else in it stays."""
+    """``daemon.json`` with the mirror of docker.io; everything else in it is kept."""
     mirror, text = wanted.mirror, wanted.text(PATH)
     document = _parse(text or "")
     values: dict[str, list[str]] = {}

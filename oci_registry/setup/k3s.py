@@ -1,6 +1,6 @@
 """k3s and RKE2: the mirrors in ``registries.yaml``, from which they generate containerd's files.
 
-containerd says in every request which registry it means, so an endpoint is all they need.
+containerd names the registry in every request, so they need only an endpoint.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ PATH_RKE2 = "/etc/rancher/rke2/registries.yaml"
 
 
 def k3s(wanted: Wanted) -> Configuration:
-    """``registries.yaml`` with a mirror for each registry; everything else in it stays."""
+    """``registries.yaml`` with a mirror for each registry; everything else in it is kept."""
     return _configure(wanted, PATH, "restart k3s (or k3s-agent) after a change")
 
 
 def rke2(wanted: Wanted) -> Configuration:
-    """As `k3s`, at the other place."""
+    """As `k3s`, with the path of RKE2."""
     return _configure(wanted, PATH_RKE2, "restart rke2-server (or rke2-agent) after a change")
 
 

@@ -1,4 +1,4 @@
-"""Lists in files of others: each is checked before anything is put into it."""
+"""Lists in existing files: each is checked before anything is added to it."""
 
 from __future__ import annotations
 

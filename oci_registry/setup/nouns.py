@@ -1,4 +1,4 @@
-"""What a generator of configuration is given, and what it gives."""
+"""The input and the output of the generators of configuration."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Existing = Callable[[str], bytes | None]
 
 
 class Unusable(Exception):
-    """A file cannot be made, or one that is there not be made use of; ``path`` is as on the client.
+    """A file cannot be generated, or an existing one cannot be used; ``path`` is as on the client.
 
-    ``reason`` goes well behind the path and repeats nothing out of the file.
+    ``reason`` follows the path in messages and repeats nothing from the file.
     """
 
     def __init__(self, path: str, reason: str) -> None:
@@ -43,7 +43,7 @@ class Mirror:
 
     @property
     def insecure(self) -> bool:
-        """Whether it is spoken to in plain HTTP, which some clients must be allowed to do."""
+        """Whether it uses plain HTTP, which some clients must be told to allow."""
         return self.url.startswith("http://")
 
 
@@ -87,9 +87,9 @@ class Wanted:
 
 @frozen
 class Configuration:
-    """The files of a client, contents by absolute path, and what else its operator has to know.
+    """The files of a client, contents by absolute path, and notes for the operator.
 
-    ``snippets`` are what no file can be made of, by what they are.
+    ``snippets`` are texts that are not files, by title.
     """
 
     files: Mapping[str, str] = field(factory=dict)

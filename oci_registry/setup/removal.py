@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from attrs import asdict, frozen
 
@@ -30,7 +31,7 @@ class _Entry:
 
 @frozen
 class Removed:
-    """What became of a file that setup had written: its place, and words for people."""
+    """The result of removing a file that setup has written: its place, and a message."""
 
     place: str
     outcome: str
@@ -46,7 +47,7 @@ class RecordedTree(Tree):
     def write(self, path: str, text: str, *, keep: bool = True) -> Written:
         """Write a file as `Tree` does, and record it.
 
-        A file that setup has written and nobody has changed since is not kept as a backup: the one
+        A file that setup has written and that has not changed since is not kept as a backup: the one
         that is restored in the end is what was there before setup came.  `Unusable` if the file or
         the record cannot be written.
         """
@@ -59,13 +60,27 @@ class RecordedTree(Tree):
             if entry is not None and ours:
                 backup = entry.backup
             entries[path] = _Entry(_sha256(text.encode()), backup)
-            self._save(entries)
+            try:
+                self._save(entries)
+            except Unusable:
+                with suppress(Unusable):
+                    self._take_back(path, found, written.backup)
+                raise
         return written
+
+    def _take_back(self, path: str, before: bytes | None, backup: str | None) -> None:
+        """Undo a write that could not be recorded, since nothing would undo it later."""
+        if backup is not None:
+            self.restore(path, os.path.basename(backup))
+        elif before is None:
+            self.remove(path)
+        else:
+            super().write(path, before.decode(), keep=False)
 
     def undo(self) -> Iterator[Removed]:
         """Undo every write, and say for each file what became of it.
 
-        A file that somebody has changed since stays as it is.  After `Unusable` the record still has
+        A file that has changed since is kept.  After `Unusable` the record still has
         the file that it is about, and those that have not been given yet.
         """
         entries = self._read()

@@ -57,4 +57,4 @@ def remove(args: Sequence[str], clients: Collection[str], out: TextIO) -> list[s
 def unknown_client(name: str | None, clients: Collection[str]) -> str:
     """Return what is wrong with a client that none of these is."""
     named = "is missing" if name is None else f"{shown(name)} is not known"
-    return f"{named}; known are {', '.join(clients)}"
+    return f"{named}; known: {', '.join(clients)}"

@@ -1,4 +1,4 @@
-"""What a manifest says of another piece of content (OCI image spec, "Content Descriptors")."""
+"""A manifest's description of other content (OCI image spec, "Content Descriptors")."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAX_SIZE = 2**63 - 1
 
 @frozen
 class Descriptor:
-    """Type, digest and length of some content; ``None`` stands for what is not known of it."""
+    """Type, digest and length of some content; ``None`` if unknown."""
 
     media_type: str | None
     digest: Digest

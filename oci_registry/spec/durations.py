@@ -75,7 +75,7 @@ def parse_duration(text: str | int) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """``seconds``, rounded to the millisecond, in words `parse_duration` takes: ``1h 30m``.
+    """``seconds``, rounded to the millisecond, as text that `parse_duration` accepts: ``1h 30m``.
 
     `ValueError` for what is negative or not finite.
     """

@@ -27,12 +27,12 @@ def shown(text: str, limit: int = 80) -> str:
 
 
 def system_reason(error: OSError) -> str:
-    """What the system has said, without the name of a file: ``No such file or directory``."""
+    """The system's error message, without the name of a file: ``No such file or directory``."""
     return error.strerror or str(error) or type(error).__name__
 
 
 class RegistryError(Exception):
-    """What went wrong, in the words of the distribution API.
+    """An error of the distribution API.
 
     ``message`` is for people, ``detail`` is any JSON value for programs (``None``: left out),
     ``headers`` are response headers that belong to the error, such as ``Retry-After``.
@@ -160,7 +160,7 @@ class Denied(RegistryError):
 
 
 class Unsupported(RegistryError):
-    """A method that is not offered at this place."""
+    """A method that the endpoint does not support."""
 
     code = "UNSUPPORTED"
     status = 405
@@ -197,7 +197,7 @@ class PaginationInvalid(RegistryError):
 
 
 class TooManyRequests(RegistryError):
-    """The upstream limits us; the client shall come back later, or go elsewhere now.
+    """The upstream rate limits requests; the client should retry later, or use another host now.
 
     The status is 503 and not 429, because 429 makes podman and CRI-O stall for 30 s and
     containerd ask six times, while 503 makes every client go on to the next host.
@@ -227,7 +227,7 @@ class Unavailable(RegistryError):
 
 
 class BadGateway(RegistryError):
-    """The upstream cannot be reached, or gave an answer that is of no use."""
+    """The upstream cannot be reached, or its response cannot be used."""
 
     code = "UNAVAILABLE"
     status = 502
@@ -241,7 +241,7 @@ class GatewayTimeout(RegistryError):
 
 
 class InternalError(RegistryError):
-    """A defect of ours; the client learns no more than that."""
+    """An internal error; its details are not shown to the client."""
 
     code = "UNKNOWN"
     status = 500

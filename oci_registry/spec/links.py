@@ -1,4 +1,4 @@
-"""The ``Link`` header by which lists are paged (RFC 8288)."""
+"""The ``Link`` header that pages lists (RFC 8288)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _URI_CHARACTERS = "!#$%&'()*+,-./:;=?@[]_~"
 
 
 class BadLink(ValueError):
-    """A link that is there and cannot be followed; the message says why."""
+    """A link that cannot be followed; the message says why."""
 
 
 @frozen

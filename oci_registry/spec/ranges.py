@@ -27,7 +27,7 @@ class ByteRange:
 
     @property
     def length(self) -> int:
-        """How many bytes there are."""
+        """The number of bytes."""
         return self.stop - self.start
 
     def content_range(self, size: int) -> str:
@@ -37,7 +37,7 @@ class ByteRange:
 
 @frozen
 class RequestedRange:
-    """What a ``Range`` header asks for, before anybody knows how many bytes there are.
+    """The range in a ``Range`` header, before the size of the content is known.
 
     From ``start`` up to but without ``stop`` (None: to the end); or the last ``suffix`` bytes, if that
     is not None.
@@ -49,7 +49,7 @@ class RequestedRange:
 
     @property
     def expected(self) -> tuple[int, int | None]:
-        """Where it begins and ends, for whoever reads ahead of the size.
+        """Where it begins and ends, before the size is known.
 
         ``(0, None)`` for the last bytes, and for a range farther off than anything is.
         """
@@ -58,7 +58,7 @@ class RequestedRange:
         return self.start, self.stop
 
     def of(self, size: int) -> ByteRange:
-        """The part of ``size`` bytes that is meant; `RangeInvalid` if no byte of it exists.
+        """The part of ``size`` bytes that it selects; `RangeInvalid` if no byte of it exists.
 
         An end beyond the last byte is clamped (some clients ask for one byte too many).
         """

@@ -45,7 +45,7 @@ MAX_VALUE = 255
 """The most characters of ``artifactType``."""
 
 MAX_PAGE = 10_000
-"""The largest page of tags; whoever asks for more gets this many."""
+"""The largest page of tags; a request for more gets this many."""
 
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _SLASHES = re.compile(rb"/{2,}")
@@ -113,7 +113,7 @@ class Name:
 
 @frozen
 class BaseRoute:
-    """``/v2/`` or ``/v2``: is this a registry?  Its query means nothing and is not read.
+    """``/v2/`` or ``/v2``: is this a registry?  Its query is ignored.
 
     The same for ``/HOST/v2/``.
     """

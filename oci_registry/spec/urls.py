@@ -20,11 +20,11 @@ PORTS: Mapping[str, int] = MappingProxyType({"https": 443, "http": 80})
 
 
 class BadAddress(ValueError):
-    """A URL is none, or leads to a host that there cannot be."""
+    """A URL is invalid, or its host is."""
 
 
 class BadRedirect(BadAddress):
-    """A redirect that is not followed; the text says why: ``sent a redirect without a valid Location``."""
+    """A redirect that cannot be followed; the text says why: ``sent a redirect without a valid Location``."""
 
 
 @frozen

@@ -225,7 +225,7 @@ class BlobStore:
         self._usage.used(blob_key(digest))
 
     def in_use(self, digest: Digest) -> bool:
-        """Whether somebody is reading the blob."""
+        """Whether the blob is being read."""
         return digest in self._readers
 
     async def list(self) -> AsyncIterator[tuple[Digest, ObjectInfo]]:
@@ -274,7 +274,7 @@ class BlobStore:
                 await self._seal(key)
             return True
         self._log.warn(
-            "removed {digest} from the store: its {size} bytes have the digest {actual}",
+            "removed {digest} from the store: it is corrupt ({size} bytes, digest {actual})",
             digest=str(digest),
             size=stored.info.size,
             actual=str(verifier.actual()),

@@ -124,7 +124,7 @@ class IDriver(Interface):
         """Return the space of the volume; None if the medium has no such limit."""
 
     def stat(key: str) -> Deferred[ObjectInfo | None]:
-        """Return what is known of an object."""
+        """Return the information about an object."""
 
     def open(
         key: str, head: int = 0, start: int = 0, stop: int | None = None

@@ -15,11 +15,12 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from oci_registry.repeats import Group, RepeatLog
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import ManifestInvalid, RegistryError
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Reference
-from oci_registry.storage.interfaces import IDriver, StoreError
+from oci_registry.storage.interfaces import IDriver, StoreError, StoreUnavailable
 from oci_registry.streams.flight import SingleFlight
 from oci_registry.streams.parsing import ManifestReader
 
@@ -29,6 +30,7 @@ LOOK = 2.0
 LOOK_AGAIN = 60.0
 """Seconds until the folder is looked for again, when that has failed."""
 _LARGEST = 4 * 1024 * 1024
+_NOT_TAKEN = Group("manifests/ of another program", others="further files are not taken over")
 
 
 @frozen
@@ -48,10 +50,13 @@ class OriginalManifests:
 
     _log = Logger()
 
-    def __init__(self, driver: IDriver, reader: ManifestReader, clock: IReactorTime) -> None:
+    def __init__(
+        self, driver: IDriver, reader: ManifestReader, clock: IReactorTime, repeats: RepeatLog
+    ) -> None:
         self._driver = driver
         self._reader = reader
         self._clock = clock
+        self._repeats = repeats
         self._looking: SingleFlight[str, bool] = SingleFlight()
         self._present: bool | None = None
         self._look_at = 0.0
@@ -61,19 +66,30 @@ class OriginalManifests:
     ) -> OriginalManifest | None:
         """Return what was left of a tag or a digest, if its digest can be checked and is right.
 
-        Raises `StoreError`.
+        Raises `StoreError` if the store or the folder cannot be read at all.
         """
         if not await self._are_there():
             return None
         key = f"{FOLDER}/{host}/{repository}/{reference}"
-        data = await self._driver.get(key, _LARGEST)
-        info = None if data is None else await self._driver.stat(key)
-        if data is None or info is None:
-            return None
         try:
+            data = await self._driver.get(key, _LARGEST)
+            info = None if data is None else await self._driver.stat(key)
+            if data is None or info is None:
+                return None
             manifest = await self._reader.restore(len(data), _unpack, data, reference)
-        except (RegistryError, ValueError, KeyError, TypeError, RecursionError) as error:
-            self._log.warn("ignored {key}: {error}", key=key, error=str(error))
+        except StoreUnavailable:
+            raise
+        except (
+            StoreError,
+            RegistryError,
+            ValueError,
+            KeyError,
+            TypeError,
+            RecursionError,
+        ) as error:
+            # A file that cannot be read, such as another user's, says nothing about the store.
+            text = "ignored {key}: {error}"
+            self._repeats.warn(_NOT_TAKEN, (key,), text, key=key, error=str(error))
             return None
         self._log.info("took over {key}: {digest}", key=key, digest=str(manifest.digest))
         return OriginalManifest(manifest, info.used)

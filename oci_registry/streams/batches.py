@@ -59,7 +59,7 @@ class Batches:
             self._rested(None)
 
     def stop(self) -> None:
-        """Forget what waits; what is in the thread is still accepted."""
+        """Drop waiting bytes; those that a thread is writing are still accepted."""
         self._pending.clear()
         self._pending_bytes = 0
         self._cancel_flush()

@@ -230,7 +230,7 @@ async def collect(response: IResponse, limit: int, clock: IReactorTime, idle: fl
 
 
 def abandon(response: IResponse, clock: IReactorTime, limit: int = 64 * 1024) -> None:
-    """Get rid of a body that nobody wants, keeping the connection for the next request if it is short."""
+    """Discard a body; if it is short, the connection is kept for the next request."""
     collector = _Collector(limit)
     length = response.length if isinstance(response.length, int) else None
     pump = BodyPump(collector, clock, 5.0, length)

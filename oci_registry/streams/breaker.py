@@ -42,7 +42,7 @@ class State(Enum):
 class CircuitBreaker:
     """Counts failures in a row, and says when calls and probes may pass.
 
-    It makes no calls itself: whoever does records their outcome, and what a probe is is up to him.
+    It makes no calls itself: the caller records their outcomes, and decides what a probe is.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class CircuitBreaker:
 
     @property
     def wait(self) -> float:
-        """The seconds after which a call may pass; 0 if it may now, be it as a probe."""
+        """The seconds after which a call may pass; 0 if it may now, as a probe if need be."""
         return self.pause or (_DURING_PROBE if self.state is State.HALF_OPEN else 0.0)
 
     @property
@@ -137,5 +137,5 @@ class CircuitBreaker:
         self._probes[probe] = source
 
     def end_probe(self, probe: object) -> bool:
-        """A probe is over; return whether there was still something for it to decide."""
+        """A probe has ended; return whether its outcome still matters."""
         return self._probes.pop(probe, None) is not None

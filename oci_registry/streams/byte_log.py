@@ -40,7 +40,7 @@ class ByteLog:
 
     @property
     def storing(self) -> bool:
-        """Whether what is hashed is in the file too."""
+        """Whether all hashed bytes are in the file too."""
         return self.file is not None and self.store_error is None
 
     @property
@@ -93,7 +93,7 @@ class ByteLog:
     def take(self, position: int, limit: int) -> bytes | Deferred[bytes] | None:
         """Return visible bytes at *position*, which must be below what is visible to anyone.
 
-        None if they are no longer to be had.
+        None if they are no longer available.
         """
         available = min(limit, self.visible_to(None) - position)
         recent = self._window.get(position, available)
@@ -116,7 +116,7 @@ class ByteLog:
         self._window.shrink(self._limits.window)
 
     def drop_before(self, position: int) -> None:
-        """Drop from memory what is before *position*."""
+        """Drop the bytes before *position* from memory."""
         self._window.drop_before(position)
 
     def clear(self) -> None:

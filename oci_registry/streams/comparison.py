@@ -1,4 +1,4 @@
-"""A second download of a blob beside a first one whose bytes were wrong somewhere."""
+"""Compares a second download of a blob with a first one that had wrong bytes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from oci_registry.streams.interfaces import GrowingFile
 
 
 class Comparison:
-    """Finds out how far the second one has the same bytes as *file*, where the first one is.
+    """Finds how far the second one has the same bytes as *file*, which contains the first one.
 
     Only the bytes before *end* matter: nobody has had more of them. *over* is called when the file is
-    needed no more.
+    no longer needed.
     """
 
     def __init__(self, file: GrowingFile, end: int, over: Callable[[], None]) -> None:
@@ -20,10 +20,10 @@ class Comparison:
         self._over: Callable[[], None] | None = over
 
     async def difference(self, position: int, data: bytes) -> int | None:
-        """Return where the first byte is that is another in the file; None if there is none.
+        """Return the position of the first byte that differs from the file; None if none does.
 
-        *data* are the next bytes of the second download, at *position*. What cannot be read counts as
-        different. After the first difference there are no more.
+        *data* are the next bytes of the second download, at *position*. Unreadable bytes count as
+        different. Only the first difference is reported.
         """
         start, stop = position, min(self._end, position + len(data))
         while position < stop and self._over is not None:

@@ -1,4 +1,4 @@
-"""One piece of work at a time per key, its outcome shared by everyone who asked for it."""
+"""One piece of work at a time per key, its outcome shared by all callers."""
 
 from __future__ import annotations
 

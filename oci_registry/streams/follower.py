@@ -16,7 +16,7 @@ class TransferFailed(BadGateway):
 
 
 class TransferCrashed(TransferFailed, InternalError):
-    """It cannot, by a defect of ours, which has been logged."""
+    """It failed by an internal error, which has been logged."""
 
     code, status = InternalError.code, InternalError.status
 
@@ -25,10 +25,10 @@ class TransferCrashed(TransferFailed, InternalError):
 
 
 class LostPlace(TransferFailed):
-    """The next bytes of one reader are no longer to be had here; the transfer itself may go on.
+    """The next bytes of one reader are no longer available here; the transfer itself may continue.
 
-    *had*: what the reader has had of the blob, or more of it; whoever goes on elsewhere must find the
-    same bytes there. None if it has had nothing. *cause*: the file's error, if that is the reason.
+    *had*: what the reader has had of the blob, or more of it; the same bytes must come from where the
+    reader continues. None if it has had nothing. *cause*: the file's error, if that is the reason.
     """
 
     def __init__(self, had: Prefix | None, cause: Exception | None = None) -> None:
@@ -59,7 +59,7 @@ class Followed(Protocol):
         """How many bytes a follower may have by now whose client expects *announced* bytes in all."""
 
     def take(self, position: int, limit: int) -> bytes | Deferred[bytes] | None:
-        """Return visible bytes at *position*; None if they are no longer to be had."""
+        """Return visible bytes at *position*; None if they are no longer available."""
 
     def unreadable(self, error: Exception) -> None:
         """The file could not be read."""

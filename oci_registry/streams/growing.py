@@ -39,7 +39,7 @@ def _ignore(_: Exception) -> None:
 
 @implementer(IConsumer)
 class GrowingBlob:
-    """The one place where a download's bytes are, from the first to the commit.
+    """The bytes of a download, from the first one to the commit.
 
     *size* is the length that upstream announced, in bytes, or None: the digest decides then. *file*
     is where they are stored; if appending fails or hangs, *store_failed* is called with the reason, and
@@ -65,7 +65,7 @@ class GrowingBlob:
         self.bytes = ByteLog(size, file, limits)
         self.failure: Exception | None = None
         self.successor: GrowingBlob | None = None
-        """What goes on in the place of this one, whose bytes were wrong."""
+        """The blob that replaces this one, whose bytes were wrong."""
         self._recorder = Recorder(expected, file, had)
         self._batches = Batches(
             RecordInTime(self._recorder, run, clock, limits.append),
@@ -162,12 +162,12 @@ class GrowingBlob:
         self._pressure.stop()
 
     def release(self) -> None:
-        """The transfer is over: close the file as soon as the last follower has left."""
+        """The transfer has ended: close the file as soon as the last follower has left."""
         self._released = True
         self._close_if_unused()
 
     def take_over(self, earlier: GrowingBlob) -> None:
-        """Go on in the place of *earlier*, whose bytes were wrong, with its readers; it is released.
+        """Replace *earlier*, whose bytes were wrong, and take over its readers; it is released.
 
         A reader waits until what it has had has come out the same here, and fails if it does not.
         """
@@ -217,7 +217,7 @@ class GrowingBlob:
     def take(self, position: int, limit: int) -> bytes | Deferred[bytes] | None:
         """Return visible bytes at *position*, which must be below `visible`.
 
-        None if they are no longer to be had.
+        None if they are no longer available.
         """
         return self.bytes.take(position, limit)
 

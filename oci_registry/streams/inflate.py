@@ -29,7 +29,7 @@ _MEMBER = 1024
 class Inflater:
     """Undo gzip or deflate (RFC 9110 section 8.4.1), as much at a time as is asked for.
 
-    Raises `BodyError` for what is not encoded so.
+    Raises `BodyError` for a body that is not encoded so.
     """
 
     def __init__(self, coding: str) -> None:
@@ -117,7 +117,7 @@ def _has_zlib_header(first: bytes | bytearray) -> bool:
 
 
 def _peek(first: bytes, coding: str) -> bytes:
-    """Return the beginning of what is in *first*; nothing if that is not encoded."""
+    """Return the beginning of the inflated *first*; nothing if it is not encoded."""
     inflater = Inflater(coding)
     inflater.feed(first)
     try:
@@ -166,11 +166,11 @@ class BodyDecoder:
         return data
 
     def end(self) -> bytes:
-        """There is no more input; return what is to be passed on as it came."""
+        """There is no more input; return the bytes to pass on unchanged."""
         return self._decide() if self.inflating is None else b""
 
     def _decide(self) -> bytes:
-        """Choose, and do with the first bytes what is chosen."""
+        """Choose whether to inflate, and process the first bytes."""
         first, self._first = self._first, b""
         if self._inflate is None:
             self.inflating = looks_encoded(first, self._coding)

@@ -71,7 +71,7 @@ class InflatingPump:
             self._go_on()
 
     def _arrived(self, failure: Failure | None) -> None:
-        """No more will arrive, be it that *failure* has happened; what waits is inflated all the same."""
+        """No more will arrive, because of *failure* if it is given; waiting data is still inflated."""
         self._ended = True
         self._failure = failure
         if not self._over:

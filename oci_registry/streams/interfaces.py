@@ -39,4 +39,4 @@ class Source(Protocol):
         """
 
     def close(self) -> None:
-        """Give back what the source holds. Idempotent; a read under way is given up."""
+        """Release the resources of the source. Idempotent; a running read is cancelled."""

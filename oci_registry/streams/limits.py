@@ -1,4 +1,4 @@
-"""How much of a growing blob is kept where, and for how long its readers may hold up others."""
+"""Limits of a growing blob: what is kept in memory, and how long its readers may delay others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A consumer whose bytes are counted on their way."""
+"""A consumer that counts its bytes."""
 
 from __future__ import annotations
 

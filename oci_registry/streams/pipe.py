@@ -19,7 +19,7 @@ class Pipe:
     """A consumer that is also a `Source`: what is written to it can be read from it, once.
 
     Its producer is paused while much waits to be read, and stopped when the reader closes the pipe.
-    Whoever fills it says when it is over, with `end`. `received` counts the bytes so far.
+    The writer ends it with `end`. `received` counts the bytes so far.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A circuit breaker that is probed in the background, never by what somebody waits for."""
+"""A circuit breaker that is probed in the background, never by a client's request."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from oci_registry.streams.follower import Followed, Follower, TransferFailed
 
 
 class Readers:
-    """Those who read a blob now. What is done to several of them may make any of them leave.
+    """The current readers of a blob. Calls to several of them may make any of them leave.
 
     *stall*: seconds after which one that holds up others is dropped (`watch_for_stall`).
     """
@@ -33,14 +33,14 @@ class Readers:
         self._all.discard(follower)
 
     def take_over(self, earlier: Readers, blob: Followed) -> None:
-        """Take those of *earlier*, who go on with *blob*."""
+        """Take over the readers of *earlier*, which continue with *blob*."""
         followers, earlier._all = list(earlier._all), set()
         for follower in followers:
             follower.move(blob)
             self._all.add(follower)
 
     def floor(self, otherwise: int) -> int:
-        """Return the position of whoever is farthest behind."""
+        """Return the position of the slowest reader."""
         return min((follower.position for follower in self._all), default=otherwise)
 
     def had(self) -> int:
@@ -58,7 +58,7 @@ class Readers:
             follower.drop(cause)
 
     def watch_for_stall(self, held_up: bool) -> None:
-        """Say whether upstream is held up by readers: then the slowest is dropped in a while."""
+        """Record whether readers hold up upstream: after a while the slowest is dropped."""
         if held_up and self._timer is None:
             self._timer = self._clock.callLater(self._stall, self._stalled)
         elif not held_up and self._timer is not None:
@@ -66,7 +66,7 @@ class Readers:
             self._timer = None
 
     def _stalled(self) -> None:
-        """A slow client slows nobody: drop those that hold up the others, and look again later."""
+        """Drop readers that hold up the others, and check again later."""
         self._timer = self._clock.callLater(self._stall, self._stalled)
         # Where nobody waits for more, the slow hold up no one but themselves. Who waits holds up nobody:
         # then it is the hashing that is behind.
@@ -76,11 +76,11 @@ class Readers:
                 follower.drop()
 
     def fail_beyond(self, position: int, error: TransferFailed) -> None:
-        """Fail who has had bytes from *position* on: they were not the right ones."""
+        """Fail readers that have had bytes from *position* on, which were wrong."""
         self.fail([f for f in self._all if f.begun and f.position > position], error)
 
     def check_length(self, size: int) -> None:
-        """Fail whose client expects another number of bytes than *size*."""
+        """Fail readers whose client expects another number of bytes than *size*."""
         for follower in list(self._all):
             follower.check_length(size)
 

@@ -17,7 +17,7 @@ FRAMED = CHUNK - 16
 
 
 class BytesSource:
-    """Bytes that are at hand, as a `Source`; who sends them at a client's pace shares them."""
+    """Bytes in memory, as a `Source`."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

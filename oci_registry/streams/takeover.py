@@ -1,4 +1,4 @@
-"""Readers who go on with another download of their blob, because the bytes of the first were wrong."""
+"""Readers that continue with another download of their blob, because the bytes of the first were wrong."""
 
 from __future__ import annotations
 

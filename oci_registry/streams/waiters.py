@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 class Waiters(Generic[T]):
-    """Everyone who waits for the same event.
+    """All waiters for the same event.
 
-    A waiter may be cancelled: it leaves, and the others go on waiting. Whoever begins to wait while the
-    others are fired waits for the next event.
+    A waiter may be cancelled: it leaves, and the others keep waiting. A waiter that is
+    added while the others are fired waits for the next event.
     """
 
     def __init__(self) -> None:

@@ -1,1 +1,1 @@
-"""The registries that are mirrored: which one is meant, and how it is asked."""
+"""The registries that are mirrored: finding the right one, and requests to it."""

@@ -92,7 +92,7 @@ class Authenticator:
         return authorization is not None and authorization == self._basic
 
     async def answer(self, refusal: Refusal) -> Retry | None:
-        """Return how to send a refused request again, None when nothing more can be said.
+        """Return how to send a refused request again, None if nothing is left to try.
 
         Called again when that is refused too, it comes to an end: after a token that was kept it
         tries none, after none what is asked for, and after what was got for this request nothing.

@@ -14,12 +14,11 @@ from typing import TypeVar
 from attrs import define, field
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger, LogLevel
 
 from oci_registry.metrics import HostMetrics
 from oci_registry.spec.errors import RegistryError, TooManyRequests
 from oci_registry.streams.breaker import CircuitBreaker, Random
-from oci_registry.upstream.breaker_keys import KINDS, Endpoint, Key, describe, keys_of, source_of
+from oci_registry.upstream.breaker_keys import KINDS, Endpoint, Key, keys_of, source_of
 from oci_registry.upstream.failures import (
     ANSWERS,
     CircuitOpen,
@@ -34,6 +33,7 @@ from oci_registry.upstream.guard import TooManyLookups
 from oci_registry.upstream.keyed_breakers import BreakerTable, KeyedBreaker
 from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.pauses import Pauses
+from oci_registry.upstream.reports import BreakerLog
 from oci_registry.upstream.requests import ApiRequest, Kind
 
 T = TypeVar("T")
@@ -98,18 +98,17 @@ class Admission:
 
 @define(eq=False)
 class Breakers:
-    """All circuit breakers and pauses of one host, and of the servers that it leads to.
+    """All circuit breakers and pauses of one host, and of the servers that it redirects to.
 
     *alternatives*: there are other hosts to ask. Then every failure counts against all that it may
-    concern: others answer meanwhile, and what they do not have is asked here all the same.
+    concern: others answer meanwhile, and what they do not have is still requested here.
     """
-
-    _log = Logger()
 
     _host: str
     _clock: IReactorTime
     _random: Random
     _metrics: HostMetrics
+    _log: BreakerLog
     _alternatives: bool = field(default=False, kw_only=True)
     _limits: UpstreamLimits = field(default=UpstreamLimits(), kw_only=True)
     _breakers: BreakerTable = field(init=False)
@@ -194,7 +193,7 @@ class Breakers:
         path = self._path(endpoint, request)
         for keyed in path:
             if keyed.breaker.is_open:
-                self._log_change(keyed.key, "circuit breaker closed: it answers again")
+                self._log.change(keyed.key, "circuit breaker closed: it answers again")
             keyed.close()
             if len(keyed.key) > 1:
                 self._breakers.pop(keyed.key, None)
@@ -227,7 +226,7 @@ class Breakers:
                 keyed.probed.fail(error)
             elif counts:
                 text = "circuit breaker open for {seconds:.0f} s: {error}"
-                self._log_change(key, text, seconds=keyed.breaker.pause, error=error.message)
+                self._log.change(key, text, seconds=keyed.breaker.pause, error=error.message)
         self._show()
 
     def record_limit(self, endpoint: Endpoint, request: ApiRequest, seconds: float) -> None:
@@ -236,17 +235,9 @@ class Breakers:
 
     def _paused(self, key: Key, until: float) -> None:
         seconds = until - self._clock.seconds()
-        self._log_change(key, "rate limited, paused for {seconds:.0f} s", seconds=seconds)
+        self._log.change(key, "rate limited, paused for {seconds:.0f} s", seconds=seconds)
         if len(key) == 1 and isinstance(key[0], Kind):
             self._metrics.paused(until)
-
-    def _log_change(self, key: Key, text: str, **fields: object) -> None:
-        if len(key) > 2:
-            # The failure of a single subject is reported with the request.
-            return
-        level = LogLevel.warn if "error" in fields else LogLevel.info
-        text = "upstream {host}, {what}: " + text
-        self._log.emit(level, text, host=self._host, what=describe(key), **fields)
 
     def _show(self) -> None:
         kinds = (self._breakers.get(key) for key in KINDS)

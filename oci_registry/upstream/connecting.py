@@ -25,7 +25,7 @@ from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.other_servers import OtherServers, SettingsOf
 from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.registry import RemoteRegistry
-from oci_registry.upstream.reports import HostReports
+from oci_registry.upstream.reports import BreakerLog, HostReports
 from oci_registry.upstream.session import Session
 
 
@@ -133,6 +133,7 @@ class Connector:
             self._reactor,
             self._random,
             metrics,
+            BreakerLog(settings, host.name, self._repeats),
             alternatives=len(settings.hosts) > 1,
             limits=self._limits,
         )

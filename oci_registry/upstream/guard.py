@@ -72,7 +72,7 @@ class TooManyLookups(BadGateway):
 class Lookups:
     """Look up a few names at a time, let some more wait, and refuse the rest.
 
-    Each may hold a thread for half a minute, if whoever has the name wants that, and all names are
+    The owner of a name can make its look-up occupy a thread for half a minute, and all names are
     looked up in the same threads.
     """
 

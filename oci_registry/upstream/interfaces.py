@@ -60,9 +60,9 @@ class Page:
 
 @frozen
 class Referrers:
-    """The descriptors, as JSON objects, of all that refers to a manifest.
+    """The descriptors, as JSON objects, of everything that refers to a manifest.
 
-    *listed*: they are from a list of referrers; a host that has none may be one that keeps no such lists.
+    *listed*: they are from a list of referrers; a host without any may be one without such lists.
     *warning*: as of a `Page`.
     """
 
@@ -112,7 +112,7 @@ class Upstream(Protocol):
     async def manifest(
         self, repository: str, reference: Tag | Digest, *, patient: bool = True
     ) -> Manifest:
-        """Return a manifest whose bytes have been checked against its digest, asked for and claimed.
+        """Return a manifest whose bytes have been verified against the requested and the claimed digest.
 
         *patient*: ask again for a while if no host can say at the moment; the caller has nothing else.
         """
@@ -163,7 +163,7 @@ class Upstream(Protocol):
         """
 
     async def referrers(self, repository: str, digest: Digest) -> Referrers:
-        """Return what refers to a manifest; nothing where upstream keeps no such lists at all."""
+        """Return the referrers of a manifest; none if upstream has no such lists."""
 
     def close(self) -> Deferred[None]:
         """Close idle connections; downloads in flight continue."""

@@ -14,7 +14,7 @@ from oci_registry.upstream.limits import UpstreamLimits
 
 @define(eq=False)
 class KeyedBreaker:
-    """The circuit breaker of a key, the *sources* of its failures, and who waits for its probe."""
+    """The circuit breaker of a key, the *sources* of its failures, and the waiters for its probe."""
 
     key: Key
     breaker: CircuitBreaker
@@ -34,13 +34,13 @@ class KeyedBreaker:
         self.probed.fire(None)
 
     def end_probe(self, probe: object) -> None:
-        """A probe is over: if it had no outcome, another may begin."""
+        """A probe has ended: without an outcome, another may begin."""
         if self.breaker.end_probe(probe):
             self.probed.fire(None)
 
 
 class BreakerTable(LRUCache[Key, KeyedBreaker]):
-    """The breakers that were used last; anyone who waits for an evicted one is woken."""
+    """The breakers that were used last; waiters for an evicted one are woken."""
 
     def __init__(self, clock: IReactorTime, random: Random, limits: UpstreamLimits) -> None:
         super().__init__(limits.remembered)

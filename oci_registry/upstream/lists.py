@@ -87,7 +87,7 @@ class Pages:
     def following(self, response: IResponse, sent: str, what: str) -> str | None:
         """Return the query of the next page, None if there is none; *sent*: that of this page.
 
-        Raises `IncompleteList` where there is more that cannot be had.
+        Raises `IncompleteList` if there are more pages that cannot be requested.
         """
         lines = response.headers.getRawHeaders(b"Link") or []
         try:
@@ -105,6 +105,6 @@ class Pages:
 
 
 def warning_of(response: IResponse) -> str | None:
-    """Return the text of a ``Warning`` with the code 299, which mirrors send with what is stale."""
+    """Return the text of a ``Warning`` with the code 299, which mirrors send with stale content."""
     match = _WARNING.fullmatch(header(response, "Warning") or "")
     return None if match is None else match[1]

@@ -1,4 +1,4 @@
-"""The query field ``ns``, which names the registry that is meant to a shared host.
+"""The query field ``ns``, which tells a shared host the registry of a request.
 
 A host that is not the registry itself may be a mirror of many (another instance of this daemon, one
 of spegel): asked without ``ns`` it takes every name for one of its default registry, and answers with
@@ -48,9 +48,9 @@ class NsField:
         return with_ns(url, self._namespace) if self.sent else url
 
     def may_refuse(self, status: int) -> bool:
-        """Whether an answer to a request with the field may be a refusal of it.
+        """Whether a response to a request with the field may mean that the host rejects the field.
 
-        Never once the host has answered such a request properly.
+        Never after the host has answered such a request successfully.
         """
         if status <= _LAST_GOOD or status in _SETTLED:
             self._settled = True

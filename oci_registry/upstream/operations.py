@@ -36,7 +36,7 @@ _WHOLE = (200, 203)
 async def fetch_manifest(
     exchange: Exchange, repository: str, reference: Tag | Digest, reader: ManifestReader
 ) -> Manifest:
-    """Return a manifest whose bytes have the digest that was asked for, and that is claimed."""
+    """Return a manifest whose bytes have the requested and the claimed digest."""
     path, what = f"{repository}/manifests/{reference}", f"{repository}, {reference}"
     reply = await exchange.send("GET", path, {"Accept": ACCEPT_MANIFESTS})
     if not _is_whole(reply):

@@ -51,9 +51,9 @@ SettingsOf = Callable[[str], HostSettings | None]
 
 
 class OtherServers:
-    """Sends requests to the servers that one host leads to, within the time of its call.
+    """Sends requests to the servers that one host redirects to, within the time of its call.
 
-    Their failures are their own: they have circuit breakers beside the host's, and a failure is raised
+    Their failures are separate: they have their own circuit breakers, and a failure is raised
     as a `TargetFailed`. None of them sees the host's credentials, unless it is its token server.
     """
 

@@ -82,7 +82,7 @@ class Proxies:
     egress: EgressSettings
 
     def choose(self, scheme: str, authority: Authority) -> ProxySettings | None:
-        """Return the proxy by which to reach *authority* for a URL with *scheme*; None: without one.
+        """Return the proxy for *authority* and a URL with *scheme*; None: no proxy.
 
         The host's own proxy is for everything that it leads to as well, and ``NO_PROXY`` then
         excludes other hosts only: a proxy that is set for a host is always used.

@@ -30,7 +30,7 @@ class Quantity:
 
 
 def parse_quantity(text: str | None) -> Quantity | None:
-    """Return the number in a ``RateLimit-Limit`` or ``RateLimit-Remaining``; None for what is none."""
+    """Return the number in a ``RateLimit-Limit`` or ``RateLimit-Remaining``; None if it is not a number."""
     if text is None or len(text) > 200:
         return None
     match = _QUANTITY.fullmatch(text)

@@ -47,7 +47,7 @@ class ReferrersLister:
     async def fetch(self, ask: Ask, digest: Digest) -> Referrers:
         """Return all referrers; none, untold, where the host has neither the API nor such a tag.
 
-        Raises the API's error where there is no tag and the API may know better in a while.
+        Raises the API's error if there is no tag and the error is temporary.
         """
         pages = Pages(self._host, self._clock, self._repository, ask)
         try:
@@ -125,7 +125,7 @@ class ReferrersLister:
         return referrers or Referrers((), listed=False)
 
     async def _tagged(self, pages: Pages, digest: Digest, tag: str) -> Referrers | None:
-        """Return the referrers in an index; None for what is something else under such a name."""
+        """Return the referrers in an index; None if it is not a list of referrers."""
         response = await pages.get(f"manifests/{tag}")
         if response.code != 200:
             raise self._refuse(pages, response)

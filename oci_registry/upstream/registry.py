@@ -34,7 +34,7 @@ from oci_registry.upstream.tags import TagsLister
 T = TypeVar("T")
 
 QUARANTINE = 600.0
-"""Seconds that a host is asked last for a blob of which it has sent wrong bytes."""
+"""Seconds for which a host that has sent wrong bytes of a blob is tried last for that blob."""
 STRETCH = 4.0
 """How much longer the max age of tags is while little is left of a host's budget,"""
 STRETCHED = 600.0
@@ -76,7 +76,7 @@ class RemoteRegistry:
     async def manifest(
         self, repository: str, reference: Tag | Digest, *, patient: bool = True
     ) -> Manifest:
-        """Return a manifest whose bytes have been checked against its digest, asked for and claimed."""
+        """Return a manifest whose bytes have been verified against the requested and the claimed digest."""
         return await self._ask(
             ApiRequest(Kind.MANIFEST, repository, str(reference)),
             lambda exchange: operations.fetch_manifest(
@@ -178,9 +178,9 @@ class RemoteRegistry:
         return await self._ask(request, fetch, PATIENT if wait else IMPATIENT)
 
     async def referrers(self, repository: str, digest: Digest) -> Referrers:
-        """Return what refers to a manifest; nothing where no host has a list of that.
+        """Return the referrers of a manifest; none if no host has a list.
 
-        Some mirrors have no such lists of what they mirror, so the next host is asked.
+        Some mirrors do not mirror these lists, so the next host is asked.
         """
 
         async def fetch(exchange: Exchange) -> Referrers:

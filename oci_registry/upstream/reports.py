@@ -1,6 +1,9 @@
-"""What the operator learns of a host: its failures, as warnings, and refused credentials."""
+"""What the operator learns of a host: its failures, refused credentials, and circuit breakers."""
 
 from __future__ import annotations
+
+from attrs import evolve
+from twisted.logger import LogLevel
 
 from oci_registry.config.settings import HostSettings, UpstreamSettings
 from oci_registry.metrics import HostMetrics
@@ -8,6 +11,7 @@ from oci_registry.repeats import Group, RepeatLog, without_names
 from oci_registry.spec.errors import Denied, RegistryError
 from oci_registry.spec.texts import cut
 from oci_registry.spec.urls import BadAddress, Url
+from oci_registry.upstream.breaker_keys import KINDS, Key, describe
 from oci_registry.upstream.failures import (
     ANSWERS,
     AccessDenied,
@@ -109,6 +113,48 @@ class HostReports:
             status=error.refusal,
             repository=request.repository,
         )
+
+
+class BreakerLog:
+    """Logs how the circuit breakers and pauses of a host change.
+
+    Those of kinds of requests are always logged. Those of repositories and of other servers, of which
+    clients and the host can name as many as they like, are counted from a certain number on.
+    """
+
+    def __init__(self, upstream: UpstreamSettings, host: str, repeats: RepeatLog) -> None:
+        self._upstream = upstream
+        self._host = host
+        self._repeats = repeats
+
+    def change(self, key: Key, text: str, **fields: object) -> None:
+        """Log that what *key* stands for is as *text* says, a format for *fields*; an error is a warning."""
+        if len(key) > 2:
+            # The failure of a single subject is reported with the request.
+            return
+        what = describe(key)
+        level = LogLevel.warn if "error" in fields else LogLevel.info
+        namespace = self._upstream.namespace
+        self._repeats.emit(
+            level,
+            self._group(key),
+            (namespace, self._host, what, text),
+            "upstream {host}, {what}: " + text,
+            host=self._host,
+            what=what,
+            **fields,
+        )
+
+    def _group(self, key: Key) -> Group:
+        namespace, configured = self._upstream.namespace, self._upstream.configured
+        if configured and key in KINDS:
+            # Each may open, be paused, and close.
+            return Group(f"{namespace}, {self._host}, circuit breakers", 3 * len(KINDS))
+        what = "circuit breakers"
+        if configured:
+            what += " of repositories and other servers"
+        group = Group.of(namespace, what, configured=configured)
+        return evolve(group, others="further changes")
 
 
 def _reason(message: str, request: ApiRequest) -> str:

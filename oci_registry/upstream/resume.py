@@ -253,7 +253,7 @@ class ResumingBlob:
             self._announced = answer.value.head.size
 
     def _rest(self, host: Host, position: int) -> Operation[HttpBlob]:
-        """Return what is asked of a host: the rest, or the whole if it has no use for ranges."""
+        """Return the request for a host: the rest, or the whole if it does not support ranges."""
         digest, sender = self._wanted.digest, self._senders[host.name]
         inflate = sender.inflated
         if inflate is None:

@@ -32,7 +32,7 @@ class Target:
 
 
 class CatchAll(Protocol):
-    """The entry for every registry that has none of its own, ready to be asked for one."""
+    """The entry for every registry without its own entry, which makes an upstream for one of them."""
 
     def connect(self, namespace: str) -> Upstream:
         """Return the upstream for a registry, which is to be closed before this."""
@@ -120,7 +120,7 @@ class UpstreamTable:
         return host
 
     def _without_registry(self, host: str, name: Name) -> tuple[str, str]:
-        """Return the registry and the repository of a name beside which *host* is given.
+        """Return the registry and the repository of a name that comes with *host*.
 
         Clients that have a path in a mirror's address send the registry in both places, and those
         that put ``/v2`` behind that path send ``v2`` once more. Only the registry that is meant is
@@ -178,11 +178,11 @@ class UpstreamTable:
         return upstream
 
     def configure(self, configured: Iterable[UpstreamSettings]) -> Changes:
-        """Configure these upstreams from now on, and return what that changes.
+        """Replace the configured upstreams, and return the changes.
 
-        Those whose settings are the same stay as they are. The others are closed, and what is under
-        way at them goes on. If the entry for all registries without one is another now, so are all
-        that clients have named. What *connect* and *share* raise leaves everything as it was.
+        Unchanged upstreams keep their state. The others are closed, and their running requests continue.
+        If the entry for all registries without one is another now, so are all that clients have named.
+        What *connect* and *share* raise leaves everything as it was.
         """
         settings = {s.namespace: s for s in configured}
         template = settings.get(CATCH_ALL)

@@ -99,7 +99,7 @@ def _query(n: int | None, last: str | None) -> str:
 
 
 def _cut(tags: list[str], n: int | None) -> Page:
-    """Return the first *n* of the tags, and where to go on."""
+    """Return the first *n* of the tags, and where the next page begins."""
     if n is None or len(tags) <= n:
         return Page(tuple(tags), None)
     tags = sorted(tags)

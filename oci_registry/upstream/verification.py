@@ -42,7 +42,7 @@ class TrustStore:
         self._others = others
 
     def verify(self, chain: Sequence[crypto.X509]) -> int:
-        """Verify a server's certificate with those that it sent behind it.
+        """Verify a server's certificate with the chain that it sent.
 
         Returns 0 if they lead to one that is trusted, else OpenSSL's number of what is wrong.
         """
@@ -55,9 +55,10 @@ class TrustStore:
 
 
 class VerifyingContext:
-    """Makes connections that are verified: by OpenSSL, and by the host that each is meant for.
+    """Makes connections that are verified by OpenSSL and against the name of the host.
 
-    With *verified* false everybody is trusted. *store*: whom to trust beside those that *context* does.
+    With *verified* false every certificate is accepted. *store*: certificates to trust in addition to
+    those of *context*.
     """
 
     def __init__(

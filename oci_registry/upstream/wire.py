@@ -169,7 +169,7 @@ class _Chunks(_ChunkedTransferDecoder):
 
 
 class BoundedProtocol(HTTP11ClientProtocol):
-    """Speaks HTTP/1.1, and hangs up on a server whose head goes beyond the limits.
+    """Speaks HTTP/1.1, and closes the connection to a server that exceeds the limits of a head.
 
     The head is given to Twisted's parser as a whole, which by itself reads any number of lines. The
     body is bounded by whoever reads it; the lines between chunks, and trailers, by Twisted.
@@ -248,6 +248,6 @@ class _Factory(_HTTP11ClientFactory):
 
 
 class BoundedPool(HTTPConnectionPool):
-    """A pool of connections that hang up on a server whose head goes beyond the limits."""
+    """A pool of connections that are closed if a server exceeds the limits of a head."""
 
     _factory = _Factory

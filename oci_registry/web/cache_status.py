@@ -41,7 +41,7 @@ def header(value: str, *parameters: str) -> dict[str, str]:
 
 
 def of_outcome(outcome: Outcome) -> dict[str, str]:
-    """Return the header for an outcome of which nothing more is known."""
+    """Return the header for an outcome without further details."""
     return {"Cache-Status": _PLAIN[outcome]}
 
 

@@ -124,7 +124,7 @@ class RegistryChannel(HTTPChannel):
         self.refuse(MALFORMED)
 
     def refuse(self, refusal: Refusal) -> None:
-        """Send a response to what is no request, and close the connection.
+        """Send a response to a malformed request, and close the connection.
 
         What the client still sends is discarded for a moment: an immediate close would reset the
         connection, and the client might lose the response.

@@ -11,7 +11,7 @@ from oci_registry.streams.send import ConsumerGone
 from oci_registry.web.cache_status import of_error
 from oci_registry.web.reply import error_reply
 from oci_registry.web.respond import write
-from oci_registry.web.shown import reason_of
+from oci_registry.web.shown import reason_of, shown, without_secrets
 from oci_registry.web.site import RegistryRequest
 
 _log = Logger()
@@ -30,11 +30,15 @@ def respond_error(request: RegistryRequest, error: Exception) -> None:
     if request.startedWriting:
         if not isinstance(error, TransferFailed):
             # A failed transfer is logged once for all of its readers.
-            _log.warn("a response was cut short: {error!r}", error=error)
+            request.warn_of_cut()
         request.close_short()
         return
     if not isinstance(error, RegistryError):
-        _log.failure("{method} {uri!r} failed", method=request.method, uri=request.uri[:512])
+        _log.failure(
+            "{method} {uri} failed",
+            method=shown(request.method),
+            uri=shown(without_secrets(request.target)),
+        )
         error = InternalError("internal error of the mirror; see its log")
     # Before it is known what is requested, no cache is involved.
     cache_status = {} if request.namespace is None else of_error(error)

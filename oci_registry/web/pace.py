@@ -12,7 +12,7 @@ AT_ONCE = 64
 
 
 class Pace:
-    """Limits how many requests go on in one iteration of the reactor, so that others are served between.
+    """Limits how many requests continue in one iteration of the reactor, so that others are served.
 
     A thousand requests that arrive or fail at the same time would block it for a second.
     """

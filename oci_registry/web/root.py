@@ -46,7 +46,7 @@ class Page(Answering):
 
 
 class Ready:
-    """The readiness page: whether what is stored can be served. *check*: checks the store."""
+    """The readiness page: whether stored content can be served. *check*: checks the store."""
 
     def __init__(self, check: Callable[[], Awaitable[StoreState]]) -> None:
         self.check = check
@@ -63,7 +63,7 @@ class Ready:
 
 
 def _shown(status: str, reason: str) -> bytes:
-    """Return a status and a reason, some of which may come from a server, as one line of bounded length.
+    """Return a status and a reason, which may contain text of a server, as one line of bounded length.
 
     Anyone may read it: paths of this machine are only logged.
     """

@@ -21,6 +21,8 @@ _UNKNOWN_FIELD = re.compile(rb"((?:^|&)(?!(?:ns|n|last|artifactType)=)(?:[^=&]*=
 # in the query.
 _IN_REASONS = (
     (re.compile(r"//[^/\s@'\"]*@"), "//***@"),
+    # What a client has sent is quoted, and its first slashes may be one by then.
+    (re.compile(r"(['\"]/?)[^/\s:'\"]*:[^/\s'\"]*@(?!sha(?:256|512):)"), r"\1***@"),
     (re.compile(r"\?(?=[^\s'\"=]{1,100}=)[^\s'\"]+"), "?***"),
     (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]{16,}", re.I), r"\1 ***"),
     (re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]*)*"), "***"),
@@ -48,7 +50,7 @@ def shown(raw: bytes) -> str:
 def reason_of(error: Exception) -> str:
     """Return what the access log says of an error: code and message, or type and text of a defect.
 
-    That of an `InternalError` is its cause, of which the client is not told.
+    That of an `InternalError` is its cause, which is not shown to the client.
     """
     cause: BaseException = error
     while cause.__cause__ is not None and isinstance(cause, InternalError):

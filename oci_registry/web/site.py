@@ -16,6 +16,7 @@ from twisted.web.server import Request, Site
 
 from oci_registry.logs import AccessEntry, AccessLog
 from oci_registry.pullthrough.outcome import Outcome
+from oci_registry.repeats import Group, RepeatLog, without_names
 from oci_registry.streams.waiters import Waiters
 from oci_registry.web.channel import RegistryChannel
 from oci_registry.web.head import origin_form
@@ -26,6 +27,7 @@ IDLE_TIMEOUT = 120.0
 """Seconds a connection may be silent between requests, and that a whole request may take to arrive."""
 CLIENT_LEFT = 499
 """The status in the access log if the client has left before there was a response."""
+_CUT_SHORT = Group("responses that were cut short")
 
 
 class RegistryRequest(Request):
@@ -85,6 +87,10 @@ class RegistryRequest(Request):
             self.error = self.error or why
             cast(RegistryChannel, self.channel).abort()
 
+    def warn_of_cut(self) -> None:
+        """Log that the response is cut short, which is because of `error`."""
+        self.channel.factory.warn_of_cut(self)
+
     def close_short(self) -> None:
         """Close the connection in order, before the announced end of a response that cannot be completed.
 
@@ -101,12 +107,15 @@ class RegistrySite(Site):
     noisy = False
     _log = Logger()
 
-    def __init__(self, resource: IResource, reactor: IReactorTime, access_log: AccessLog) -> None:
+    def __init__(
+        self, resource: IResource, reactor: IReactorTime, access_log: AccessLog, repeats: RepeatLog
+    ) -> None:
         super().__init__(
             resource, requestFactory=RegistryRequest, timeout=IDLE_TIMEOUT, reactor=reactor
         )
         self.displayTracebacks = False
         self._access_log = access_log
+        self._repeats = repeats
         self._channels: set[RegistryChannel] = set()
         self.closing = False
         """Whether further requests are refused."""
@@ -158,6 +167,13 @@ class RegistrySite(Site):
             for request in channel.requests:
                 request.error = request.error or "the daemon is stopping"
             channel.abort()
+
+    def warn_of_cut(self, request: RegistryRequest) -> None:
+        """Warn of a response that cannot be completed; of each reason at once, and then once a minute."""
+        error = shown_reason(request.error or "")
+        self._repeats.warn(
+            _CUT_SHORT, (without_names(error),), "a response was cut short: {error}", error=error
+        )
 
     def log(self, request: HTTPRequest) -> None:
         """Write the access log: one line per response."""

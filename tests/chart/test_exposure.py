@@ -73,16 +73,16 @@ class Nodes(ChartTestCase):
         """What cannot be together on a node is refused."""
         node = {"kind": "DaemonSet"}
         for values, piece in (
-            ({**node, "daemonSet__hostPort": None}, "needs daemonSet.hostPort"),
-            ({**node, "daemonSet__hostPort": 80}, "below 1024"),
-            ({**node, "networkPolicy__enabled": True}, "does not apply"),
-            ({**node, "service__enabled": True}, "no Service reaches"),
+            ({**node, "daemonSet__hostPort": None}, "requires daemonSet.hostPort"),
+            ({**node, "daemonSet__hostPort": 80}, "1024 or above"),
+            ({**node, "networkPolicy__enabled": True}, "has no effect"),
+            ({**node, "service__enabled": True}, "a Service cannot reach"),
             ({**node, "ingress__enabled": True}, "set service.enabled true"),
             ({"httpRoute__enabled": True, "service__enabled": False}, "set service.enabled true"),
             ({**node, "metrics__serviceMonitor__enabled": True}, "set adminListen.address"),
             ({"adminListen__port": 8080}, "both 8080"),
             ({"adminListen__enabled": False, "service__enabled": False,
-              "metrics__serviceMonitor__enabled": True}, "needs a Service"),
+              "metrics__serviceMonitor__enabled": True}, "requires a Service"),
         ):  # fmt: skip
             self.assertIn(piece, self.refused(**values))
 

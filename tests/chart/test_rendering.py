@@ -24,7 +24,7 @@ class Refusals(ChartTestCase):
     def test_replicas_without_a_store(self) -> None:
         """Several replicas of a Deployment on a volume of one node are refused with what to do."""
         said = self.refused(replicas=2)
-        for piece in ("mounted by one node at a time", "ReadWriteMany", "s3", "StatefulSet"):
+        for piece in ("need one store", "ReadWriteMany", "s3", "StatefulSet"):
             self.assertIn(piece, said)
 
     def test_replicas_that_may_come(self) -> None:
@@ -61,7 +61,7 @@ class Refusals(ChartTestCase):
               "registry__checkCacheDigest": True}, "bytes that are not verified"),
             ({"kind": "DaemonSet", "autoscaling__enabled": True}, "one pod on every node"),
             ({"kind": "DaemonSet", "podDisruptionBudget__enabled": True}, "draining a node"),
-            ({"kind": "StatefulSet", "persistence__existingClaim": "a"}, "each replica makes its own"),
+            ({"kind": "StatefulSet", "persistence__existingClaim": "a"}, "each replica has its own"),
             ({**s3, "autoscaling__enabled": True, "autoscaling__minReplicas": 9}, "is more than"),
             ({**s3, "autoscaling__enabled": True,
               "autoscaling__targetCPUUtilizationPercentage": None}, "needs a target"),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -128,6 +130,31 @@ class Pipes(SynchronousTestCase):
             self.patch(sys, "stdout", pipe)
             self.assertIsInstance(open_output(LogPlace(), describe), PipeOutput)
 
+    def test_closed(self) -> None:
+        """A standard output that is closed takes everything, and keeps nothing."""
+        self.patch(sys, "stdout", None)
+        output = open_output(LogPlace(), describe)
+        output.write(LINE)
+        output.flush()
+
+    def test_terminal(self) -> None:
+        """A terminal that is stopped holds nobody up, and gets all lines when it goes on."""
+        master, terminal = os.openpty()
+        self.addCleanup(os.close, master)
+        with os.fdopen(terminal, "w", encoding="utf-8") as file:
+            self.patch(sys, "stdout", file)
+            output = open_output(LogPlace(), describe)
+            assert isinstance(output, PipeOutput)
+            termios.tcflow(terminal, termios.TCOOFF)
+            for _ in range(1000):
+                output.write(LINE)
+            termios.tcflow(terminal, termios.TCOON)
+            data = b""
+            while data.count(b"\n") < 1000:
+                data += os.read(master, 1 << 16)
+            output.close()
+        self.assertEqual(LINE * 1000, data.decode().replace("\r\n", "\n"))
+
 
 class Processes(TestCase):
     """Real daemons."""
@@ -183,6 +210,25 @@ class Processes(TestCase):
         daemon.process.resumeProducing()
         await daemon.ended
         self.assertIn(b"stopped", daemon.output)
+
+    @running
+    async def test_stopped_twice(self) -> None:
+        """A second signal while the daemon stops is a line, and no error."""
+        daemon = DaemonProcess(reactor, self.root, "127.0.0.1:1", "--shutdown-grace", "1s")
+        self.addCleanup(daemon.end)
+        client = Client(reactor, await daemon.listening)
+        self.addCleanup(client.close)
+        await client.send(b"GET /v2/ HTTP/1.1\r\n")
+        await until(lambda: b" mirroring " in daemon.output)
+        daemon.process.signalProcess("TERM")
+        await until(lambda: b"info stopping" in daemon.output)
+        for name in ("TERM", "INT"):
+            daemon.process.signalProcess(name)
+        await daemon.ended
+        self.assertEqual(signal.SIGTERM, daemon.signal)
+        self.assertIn(b"info stopping already", daemon.output)
+        self.assertNotIn(b"critical", daemon.output)
+        self.assertTrue(daemon.output.endswith(b"info stopped\n"))
 
     @running
     async def test_plugin_cache(self) -> None:

@@ -50,6 +50,26 @@ class Removing(TreeTestCase):
         self.assertEqual("theirs", self.file.read_text())
         self.assertEqual(0o600, self.file.stat().st_mode & 0o777)
 
+    def test_not_recorded(self) -> None:
+        """A write that cannot be recorded is undone: nothing else would undo it later."""
+
+        def full(entries: object) -> None:
+            raise Unusable(FOLDER, "No space left on device")
+
+        save = self.record._save
+        self.patch(self.record, "_save", full)
+        self.assertRaises(Unusable, self.record.write, PATH, "ours")
+        self.assertFalse(self.file.exists())
+        self.put("theirs", 0o600)
+        self.assertRaises(Unusable, self.record.write, PATH, "ours")
+        self.assertEqual((["config"], "theirs"), (self.names(), self.file.read_text()))
+        self.patch(self.record, "_save", save)
+        self.record.write(PATH, "ours")
+        self.patch(self.record, "_save", full)
+        self.assertRaises(Unusable, self.record.write, PATH, "ours again")
+        self.assertEqual("ours", self.file.read_text())
+        self.assertEqual([f"restored from config.bak-{STAMP}"], self.outcomes())
+
     def test_changed(self) -> None:
         """A file that somebody has changed since stays, and is not in the record any more."""
         self.record.write(PATH, "ours")

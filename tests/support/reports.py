@@ -10,7 +10,7 @@ from twisted.logger import LogEvent, Logger, LogLevel, formatEvent, globalLogPub
 from oci_registry.config.settings import HostSettings, UpstreamSettings
 from oci_registry.metrics import HostMetrics
 from oci_registry.repeats import RepeatLog
-from oci_registry.upstream.reports import HostReports
+from oci_registry.upstream.reports import BreakerLog, HostReports
 
 
 def reports_of(
@@ -18,6 +18,12 @@ def reports_of(
 ) -> HostReports:
     """Return the reports of a host. Without a clock nothing is logged a second time."""
     return HostReports(settings, host, RepeatLog(Logger(), clock or Clock()), metrics)
+
+
+def breaker_log(namespace: str, host: str, clock: Any = None) -> BreakerLog:
+    """Return the log of a host's circuit breakers. Without a clock nothing is logged a second time."""
+    settings = UpstreamSettings(namespace, (HostSettings(host),))
+    return BreakerLog(settings, host, RepeatLog(Logger(), clock or Clock()))
 
 
 class Lines:

@@ -35,7 +35,7 @@ from oci_registry.upstream.session import Session
 from oci_registry.upstream.tags import TagsLister
 from tests.support.daemon import reactor, running, until
 from tests.support.fake_registry import FakeRegistry
-from tests.support.reports import reports_of
+from tests.support.reports import breaker_log, reports_of
 from tests.support.settings import upstream_settings
 from tests.support.streams import run_at_once
 
@@ -164,7 +164,9 @@ class ClientTestCase(TestCase):
             user_agent=settings.user_agent or USER_AGENT,
         )
         metrics = _Outcomes(self.outcomes)
-        breakers = Breakers(host.host, on, lambda: 0.5, metrics)
+        breakers = Breakers(
+            host.host, on, lambda: 0.5, metrics, breaker_log("example.com", host.host)
+        )
         reports = reports_of(settings, host, metrics)
         limit = RateLimit(on, metrics)
         others = OtherServers(host, http, on, breakers, limits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from twisted.internet.defer import Deferred, execute, succeed
@@ -82,6 +83,7 @@ class ServiceTestCase(SynchronousTestCase):
             driver=self.driver,
             access_log=lambda *_: Silent(),
             hangup=self.signal,
+            further_signals=lambda *_: nullcontext(),
         )
         self.limits: list[tuple[int, int]] = []
         self.patch(resource, "getrlimit", lambda kind: (1024, 4096))

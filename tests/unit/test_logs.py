@@ -87,12 +87,20 @@ class Text(SynchronousTestCase):
         self.assertIn("error it broke\nTraceback", line)
         self.assertIn("ZeroDivisionError", line)
 
-    def failed(self) -> dict[str, Any]:
+    def test_forged_traceback(self) -> None:
+        """What an error says can neither look like a line of the log nor control a terminal."""
+        forged = '2026-11-14T22:13:20.250Z info 10.0.0.1 "GET /v2/" 200'
+        line = format_text(self.failed(f"x\n{forged}\x1b[2J\u2028{forged}")) or ""
+        self.assertIn(f"\n  {forged}\\x1b[2J\n", line)
+        for each in line.splitlines()[1:]:
+            self.assertTrue(each.startswith(("  ", "Traceback")) and each.isprintable(), each)
+
+    def failed(self, said: str = "no") -> dict[str, Any]:
         """Return the event of a failure."""
         events: list[Any] = []
         log = Logger(observer=events.append)
         try:
-            _ = 1 / 0
+            raise ZeroDivisionError(said)
         except ZeroDivisionError:
             log.failure("it broke", level=LogLevel.error)
         (found,) = events

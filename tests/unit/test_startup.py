@@ -209,3 +209,20 @@ class Line(ServiceTestCase):
         self.reactor.advance(2)
         (line,) = [event for event in self.events if "storing in" in event]
         self.assertTrue(line.endswith("storing in /nowhere"))
+
+    def test_stopped_meanwhile(self) -> None:
+        """A daemon that is stopped before the line says nothing of listening any more."""
+        self.makers = evolve(self.makers, pool=Hanging)
+        daemon = self.start(self.settings)
+        daemon.stopService()
+        self.reactor.advance(2)
+        self.assertFalse([event for event in self.events if "storing in" in event])
+
+    def test_odd_answer(self) -> None:
+        """Whatever goes wrong with the free space, the line comes."""
+
+        def usage(place: Path) -> Any:
+            raise ValueError("odd")
+
+        self.patch(startup.shutil, "disk_usage", usage)
+        self.assertTrue(self.line(self.settings).endswith("storing in /nowhere"))

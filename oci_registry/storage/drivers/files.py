@@ -115,7 +115,7 @@ def make_read_only(descriptor: int) -> bool:
 
 
 def is_read_only(status: os.stat_result) -> bool:
-    """Whether nobody may write to a file."""
+    """Whether a file is read-only for everyone."""
     return not status.st_mode & 0o222
 
 

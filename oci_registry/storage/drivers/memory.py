@@ -96,7 +96,7 @@ class MemoryDriver:
         self._objects: dict[str, tuple[bytes, ObjectInfo]] = {}
 
     def place(self, key: str, data: bytes, *, sealed: bool) -> None:
-        """Put an object there; unsealed as if somebody else had."""
+        """Store an object; unsealed as if another program had written it."""
         self._objects[key] = (data, ObjectInfo(key, len(data), self._clock.seconds(), sealed))
 
     def start(self) -> Deferred[None]:

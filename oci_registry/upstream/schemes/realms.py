@@ -1,8 +1,8 @@
-"""Which token servers may see an upstream's credentials.
+"""Which token servers may receive an upstream's credentials.
 
-The realm comes from the upstream's answer, and whoever can forge one answer could name a server of
-their own; so credentials go to the upstream's own host, or within its registrable domain, to the
-token server that a public registry is documented to have, and to those that the operator has named.
+The realm comes from the upstream's answer, and anyone who can forge an answer could name their own
+server; so credentials go to the upstream's own host, or within its registrable domain, to the token
+server that a public registry is documented to have, and to those that the operator has named.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The scopes of a token: what was asked for, and what a challenge names beside it.
+"""The scopes of a token: those that are requested, and those that a challenge names in addition.
 
 A scope is ``TYPE:NAME:ACTION[,ACTION...]`` (distribution's token scope documentation); several stand
 in one parameter of a challenge, separated by spaces.

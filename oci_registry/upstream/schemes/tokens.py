@@ -34,7 +34,7 @@ class Token:
 
 
 def read_token(body: bytes, now: float) -> Token | None:
-    """Return the token in a server's answer, None if there is none that could be sent."""
+    """Return the token in a server's response, None if there is no valid one."""
     try:
         answer = json.loads(body)
         value = answer.get("token") or answer.get("access_token")

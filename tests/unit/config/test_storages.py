@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 
+from oci_registry.config import storages
+from oci_registry.config.files import NoAnswer
 from oci_registry.config.settings import FilesystemSettings, S3Settings
 from oci_registry.config.storages import STORAGES
 from oci_registry.tap import Options
@@ -91,3 +94,28 @@ class Filesystem(LoaderTestCase):
             problem = self.root_problem(str(root))
             self.assertEqual(problem, f"filesystem --root: {self.directory} cannot be written to")
         self.assertEqual(asked, [(str(self.directory), os.W_OK | os.X_OK)] * 2)
+
+    def test_read_only(self) -> None:
+        """From a volume that is mounted read-only what is stored is served; one cannot be begun there."""
+        self.patch(os, "access", lambda path, mode: False)
+        self.patch(os, "statvfs", lambda path: SimpleNamespace(f_flag=os.ST_RDONLY))
+        where = f"filesystem --root: {self.directory} is on a read-only file system"
+        settings = self.load()
+        self.assertEqual(str(self.directory), getattr(settings.storage, "root", None))
+        served = "what is stored there is served, and nothing new is stored"
+        self.assertEqual((f"{where}: {served}",), settings.warnings)
+        self.assertEqual(where, self.root_problem(str(self.directory / "a")))
+
+    def test_hanging(self) -> None:
+        """A disk that hangs delays the start for a few seconds, and does not prevent it."""
+
+        def hangs(check: object, path: str) -> None:
+            raise NoAnswer(f"{path} did not answer within 5 s")
+
+        self.patch(storages, "in_time", hangs)
+        (warning,) = self.load().warnings
+        self.assertEqual(
+            f"filesystem --root: {self.directory} did not answer within 5 s: until it does, "
+            "nothing is stored",
+            warning,
+        )

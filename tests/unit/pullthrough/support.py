@@ -99,11 +99,16 @@ class CacheTestCase(SynchronousTestCase):
             self.writer,
             self.clock,
             self.health,
-            OriginalManifests(self.driver, ManifestReader(run_at_once), self.clock),
+            OriginalManifests(self.driver, ManifestReader(run_at_once), self.clock, self.repeats),
         )
         self.manifests = ManifestCache(known, self.sizes, self.clock, self.metrics, self.repeats)
         self.referrers = ReferrersLists(
-            self.referrers_store, self.manifest_store, self.writer, self.clock, self.health
+            self.referrers_store,
+            self.manifest_store,
+            self.writer,
+            self.clock,
+            self.health,
+            self.repeats,
         )
 
     def limit(self, transfers: TransferLimits | None = None, far: FarLimits | None = None) -> None:

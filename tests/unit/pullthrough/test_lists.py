@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from oci_registry.pullthrough.lists import ServedPage, TagLists
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import (
@@ -15,6 +17,7 @@ from oci_registry.spec.mediatypes import OCI_INDEX
 from oci_registry.storage.tags import TagRecord
 from oci_registry.upstream.failures import CircuitOpen, LocalFailure, TimedOut, WrongAnswer
 from oci_registry.upstream.interfaces import IncompleteList, Page
+from tests.support.reports import Lines
 from tests.unit.pullthrough.support import CacheTestCase
 
 DIGEST = Digest.of(b"subject")
@@ -25,7 +28,7 @@ class ListsTestCase(CacheTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.lists = TagLists(self.tag_store, self.health)
+        self.lists = TagLists(self.tag_store, self.health, self.repeats)
 
     def keep(self, *tags: str, host: str = "example.com", repository: str = "library/app") -> None:
         """Have tags in the store."""
@@ -46,6 +49,17 @@ class Tags(ListsTestCase):
         self.upstream.page = Page(("b", "a"), "a")
         self.assertEqual(ServedPage(Page(("b", "a"), "a"), False), self.tags(2, "x"))
         self.assertEqual(["tags library/app 2 x"], self.upstream.asked)
+
+    def test_few_lines(self) -> None:
+        """However often an upstream fails, and for however many repositories, there are few lines."""
+        lines = Lines(self)
+        for number in range(100):
+            self.keep("1", repository=f"library/app{number}")
+            self.upstream.error = BadGateway(f"library/app{number} is out of order")
+            target = evolve(self.target, repository=f"library/app{number}")
+            self.now(self.lists.get(target, None, None))
+        expected = "tags of example.com/library/app0 are listed from the store: library/app0 is out"
+        self.assertEqual([f"{expected} of order"], lines.warnings)
 
     def test_none_wanted(self) -> None:
         """A page of no tags needs no upstream, and has no next."""

@@ -18,6 +18,7 @@ from oci_registry.spec.errors import (
 )
 from oci_registry.spec.mediatypes import OCI_INDEX
 from oci_registry.upstream.interfaces import IncompleteList, Referrers
+from tests.support.reports import Lines
 from tests.unit.pullthrough.support import CacheTestCase
 
 RAW = b'{"schemaVersion": 2, "config": {}, "layers": []}'
@@ -141,6 +142,16 @@ class Kept(ReferrersTestCase):
             self.assertEqual("down", self.get(artifact_type).warning)
         self.upstream.error = BadGateway("x")
         self.assertEqual(list(FOUND.manifests), self.listed())
+
+    def test_few_lines(self) -> None:
+        """However often a stale list is served, that is one line a minute."""
+        self.kept()
+        lines = Lines(self)
+        self.upstream.error = BadGateway("x")
+        for _ in range(100):
+            self.get()
+        (line,) = lines.warnings
+        self.assertTrue(line.endswith("in example.com/library/app are served stale: x"), line)
 
     def test_of_nothing(self) -> None:
         """Asking for the referrers of what there is not leaves nothing in the store."""

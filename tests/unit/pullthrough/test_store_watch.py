@@ -138,6 +138,15 @@ class Watching(SynchronousTestCase):
         self.successResultOf(self.check())
         self.assertEqual(200, self.value("store_free_bytes"))
 
+    def test_space_unknown(self) -> None:
+        """What cannot be measured any more is not known, whatever it was before."""
+        self.check()
+        self.driver.space = lambda: fail(StoreError("No such file or directory"))  # type: ignore[method-assign]
+        self.clock.advance(LIMITS.space_age)
+        self.check()
+        self.assertTrue(isnan(self.value("store_free_bytes")))
+        self.assertTrue(isnan(self.value("store_size_bytes")))
+
     def test_no_volume(self) -> None:
         """A store without a volume has no space that an alert could find too small."""
         self.successResultOf(self.check())

@@ -232,7 +232,7 @@ class Refusing(CommandTestCase):
         )
         self.assertEqual(
             problems[1],
-            f"the client: 'nerdctl' is not known; known are {', '.join(CLIENTS)}",
+            f"the client: 'nerdctl' is not known; known: {', '.join(CLIENTS)}",
         )
 
     def test_missing(self) -> None:
@@ -240,7 +240,7 @@ class Refusing(CommandTestCase):
         self.assertEqual(
             self.problems(),
             [
-                f"the client: is missing; known are {', '.join(CLIENTS)}",
+                f"the client: is missing; known: {', '.join(CLIENTS)}",
                 "--mirror: is required",
             ],
         )

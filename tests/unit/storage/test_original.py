@@ -8,18 +8,28 @@ from collections.abc import AsyncIterator
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock
+from twisted.logger import Logger
 
+from oci_registry.repeats import RepeatLog
 from oci_registry.spec.errors import RegistryError
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.mediatypes import OCI_MANIFEST
 from oci_registry.spec.reference import Reference, Tag
 from oci_registry.storage import original
-from oci_registry.storage.interfaces import ObjectInfo, StoreError
-from oci_registry.storage.original import LOOK, LOOK_AGAIN, OriginalManifest, OriginalManifests
+from oci_registry.storage.interfaces import ObjectInfo, StoreError, StoreUnavailable
+from oci_registry.storage.original import (
+    FOLDER,
+    LOOK,
+    LOOK_AGAIN,
+    OriginalManifest,
+    OriginalManifests,
+)
 from oci_registry.streams.parsing import LARGE, ManifestReader
 from tests.support.fake_upstream import manifest_of
 from tests.support.original import original_file, original_key
+from tests.support.reports import Lines
 from tests.support.streams import ManualThread, run_at_once
 from tests.unit.storage.support import HOST, NOW, StoreTestCase
 
@@ -32,10 +42,13 @@ class OriginalsTestCase(StoreTestCase):
 
     def setUp(self) -> None:
         super().setUp()
+        self.repeats = RepeatLog(Logger(), Clock())
         self.manifest = manifest_of(b'{"schemaVersion": 2, "name": "one"}')
         for reference in (LATEST, self.manifest.digest):
             self.place(reference, original_file(self.manifest))
-        self.originals = OriginalManifests(self.driver, ManifestReader(run_at_once), self.clock)
+        self.originals = OriginalManifests(
+            self.driver, ManifestReader(run_at_once), self.clock, self.repeats
+        )
 
     def place(self, reference: Reference, data: bytes) -> None:
         key = original_key(HOST, REPOSITORY, reference)
@@ -97,6 +110,23 @@ class TakenOver(OriginalsTestCase):
         self.place(self.manifest.digest, original_file(other))
         self.assertIsNone(self.get(self.manifest.digest))
 
+    def test_unreadable(self) -> None:
+        """A file that cannot be read is as good as none: the store works; one that hangs is not."""
+        get = self.driver.get
+        lines = Lines(self)
+        error = StoreError("Permission denied")
+
+        def refused(key: str, limit: int) -> Deferred[bytes | None]:
+            return fail(error) if key.startswith(FOLDER) else get(key, limit)
+
+        self.patch(self.driver, "get", refused)
+        for _ in range(100):
+            self.assertIsNone(self.get(LATEST))
+        key = original_key(HOST, REPOSITORY, LATEST)
+        self.assertEqual([f"ignored {key}: Permission denied"], lines.warnings)
+        error = StoreUnavailable("it hangs")
+        self.fails(self.originals.get(HOST, REPOSITORY, LATEST), StoreUnavailable)
+
     def test_odd_types(self) -> None:
         """A media type that is none does not become a header."""
         for odd in ("text\r\nX-Evil: 1", "", None, 7):
@@ -111,7 +141,9 @@ class TakenOver(OriginalsTestCase):
         large = Manifest(b"{}" + b" " * LARGE, OCI_MANIFEST, manifest_of(b"{}").digest)
         self.place(LATEST, original_file(large))
         thread = ManualThread()
-        self.originals = OriginalManifests(self.driver, ManifestReader(thread), self.clock)
+        self.originals = OriginalManifests(
+            self.driver, ManifestReader(thread), self.clock, self.repeats
+        )
         self.assertNoResult(Deferred.fromCoroutine(self.originals.get(HOST, REPOSITORY, LATEST)))
         self.patch(original, "_LARGEST", 10)
         self.assertIsNone(self.get(LATEST))
@@ -147,7 +179,9 @@ class Looking(OriginalsTestCase):
         self.get(LATEST)
         self.assertEqual(["manifests"], self.looked)
         self.driver._objects.clear()
-        self.originals = OriginalManifests(self.driver, ManifestReader(run_at_once), self.clock)
+        self.originals = OriginalManifests(
+            self.driver, ManifestReader(run_at_once), self.clock, self.repeats
+        )
         self.patch(self.driver, "get", None)
         for _ in range(2):
             self.assertIsNone(self.get(LATEST))

@@ -23,6 +23,7 @@ from oci_registry.upstream.failures import (
     TimedOut,
 )
 from oci_registry.upstream.requests import ApiRequest, Kind
+from tests.support.reports import breaker_log
 
 HOST = "a.example"
 ERROR = BadGateway("it is on fire")
@@ -50,7 +51,8 @@ class BreakersTestCase(SynchronousTestCase):
 
     def make(self, **options: Any) -> Breakers:
         watch = self.metrics.host("example.com", HOST)
-        return Breakers(HOST, self.clock, lambda: 1.0, watch, **options)
+        log = breaker_log("example.com", HOST)
+        return Breakers(HOST, self.clock, lambda: 1.0, watch, log, **options)
 
     def gauge(self, name: str) -> float | None:
         labels = {"namespace": "example.com", "host": HOST}

@@ -24,7 +24,7 @@ from oci_registry.upstream.host import Host
 from oci_registry.upstream.other_servers import OtherServers
 from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.registry import RemoteRegistry
-from oci_registry.upstream.reports import HostReports
+from oci_registry.upstream.reports import BreakerLog, HostReports
 from oci_registry.upstream.requests import ApiRequest, Kind
 from oci_registry.upstream.session import Session
 from tests.support.fake_http import Answer, FakeHttp, FakeResponse, Sent
@@ -84,7 +84,10 @@ class HostsTestCase(SynchronousTestCase):
         metrics = self.metrics.host("example.com", settings.host)
         http = FakeHttp(answer).as_http
         alternatives = len(self.names) > 1
-        breakers = Breakers(settings.host, self.clock, half, metrics, alternatives=alternatives)
+        log = BreakerLog(self.settings, settings.host, self.repeats)
+        breakers = Breakers(
+            settings.host, self.clock, half, metrics, log, alternatives=alternatives
+        )
         limit = RateLimit(self.clock, metrics)
         reports = HostReports(self.settings, settings, self.repeats, metrics)
         others = OtherServers(settings, http, self.clock, breakers)

@@ -18,6 +18,7 @@ from oci_registry.upstream.failures import (
 )
 from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.requests import Kind
+from tests.support.reports import breaker_log
 from tests.unit.upstream.breakers_case import (
     CDN,
     DEAD,
@@ -118,7 +119,8 @@ class Evidence(BreakersTestCase):
     def test_alternatives(self) -> None:
         """Where other hosts can be asked, one timeout is enough for everything of its kind."""
         watch = self.metrics.host("example.com", HOST)
-        self.breakers = Breakers(HOST, self.clock, lambda: 1.0, watch, alternatives=True)
+        log = breaker_log("example.com", HOST)
+        self.breakers = Breakers(HOST, self.clock, lambda: 1.0, watch, log, alternatives=True)
         self.put(X, SLOW)
         self.refused(Y)
         self.put(about("x", kind=Kind.BLOB))

@@ -14,6 +14,7 @@ from oci_registry.upstream.connectivity import SharedBreakers
 from oci_registry.upstream.failures import ConnectTimedOut, Limited, TimedOut, Unreachable
 from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.requests import ApiRequest, Kind
+from tests.support.reports import breaker_log
 
 HOST = "mirror.lan"
 X = ApiRequest(Kind.MANIFEST, "x", "latest")
@@ -31,16 +32,19 @@ class Sharing(SynchronousTestCase):
         self.clock.advance(1_700_000_000)
         self.metrics = Metrics(["*"])
         watch = self.metrics.host("*", HOST)
-        self.connectivity = Breakers(HOST, self.clock, lambda: 1.0, watch, alternatives=True)
+        log = breaker_log("*", HOST)
+        self.connectivity = Breakers(HOST, self.clock, lambda: 1.0, watch, log, alternatives=True)
         self.one, self.other = (self.make(name) for name in ("one.test", "other.test"))
 
     def make(self, namespace: str) -> SharedBreakers:
         watch = self.metrics.host(namespace, HOST)
+        log = breaker_log(namespace, HOST)
         return SharedBreakers(
             HOST,
             self.clock,
             lambda: 1.0,
             watch,
+            log,
             connectivity=self.connectivity,
             alternatives=True,
         )

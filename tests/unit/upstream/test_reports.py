@@ -9,15 +9,19 @@ from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.error import DNSLookupError
+from twisted.internet.task import Clock
+from twisted.logger import Logger, LogLevel
+from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.config.settings import Credentials
-from oci_registry.repeats import INTERVAL
+from oci_registry.config.settings import Credentials, HostSettings, UpstreamSettings
+from oci_registry.repeats import INTERVAL, RepeatLog
 from oci_registry.spec.errors import ManifestUnknown, RegistryError
 from oci_registry.spec.reference import Tag
 from oci_registry.upstream.failures import CircuitOpen, LocalFailure
+from oci_registry.upstream.reports import BreakerLog
 from oci_registry.upstream.requests import ApiRequest, Kind
 from tests.support.fake_http import Answer, FakeResponse, Sent
-from tests.support.reports import Lines
+from tests.support.reports import Lines, breaker_log
 from tests.unit.upstream.support import (
     A_TAG,
     APP,
@@ -275,3 +279,70 @@ class RefusedCredentials(HostsTestCase):
         self.failureResultOf(self.ask(), RegistryError)
         (line,) = self.lines.warnings
         self.assertIn("refused the request (status 401)", line)
+
+
+class Changes(SynchronousTestCase):
+    """Circuit breakers and pauses."""
+
+    def setUp(self) -> None:
+        self.lines = Lines(self)
+        self.clock = Clock()
+        self.log = breaker_log("example.com", A, self.clock)
+
+    def open(self, *key: str | Kind, error: str = "it is on fire") -> None:
+        self.log.change(
+            key, "circuit breaker open for {seconds:.0f} s: {error}", seconds=1.0, error=error
+        )  # type: ignore[arg-type]
+
+    def test_lines(self) -> None:
+        """An open breaker is a warning with its reason; that of a single subject is none."""
+        self.open(Kind.MANIFEST)
+        self.open(Kind.MANIFEST, APP)
+        self.open(Kind.MANIFEST, APP, "latest")
+        self.log.change((Kind.MANIFEST,), "circuit breaker closed: it answers again")
+        said = "circuit breaker open for 1 s: it is on fire"
+        self.assertEqual(
+            [f"upstream {A}, manifests: {said}", f"upstream {A}, manifests, {APP}: {said}"],
+            self.lines.warnings,
+        )
+        closed = f"upstream {A}, manifests: circuit breaker closed: it answers again"
+        self.assertEqual([closed], self.lines.of(LogLevel.info))
+
+    def test_many(self) -> None:
+        """Many repositories and other servers make few lines, and hide none of a whole kind."""
+        for number in range(1000):
+            self.open(Kind.BLOB, f"library/{number}")
+            self.open(f"https://cdn{number}.example:443", error=f"reason {number}")
+        self.assertEqual(10, len(self.lines.warnings))
+        for kind in Kind:
+            self.open(kind)
+            self.log.change((kind,), "circuit breaker closed: it answers again")
+            self.log.change((kind,), "rate limited, paused for {seconds:.0f} s", seconds=9)
+        self.assertEqual(16, len(self.lines.warnings))
+        self.assertEqual(12, len(self.lines.of(LogLevel.info)))
+        self.clock.advance(INTERVAL)
+        self.assertEqual(17, len(self.lines.warnings))
+        self.assertEqual(
+            "example.com, circuit breakers of repositories and other servers: further changes "
+            "(1990 more in the last minute)",
+            self.lines.warnings[-1],
+        )
+
+    def test_flapping(self) -> None:
+        """A breaker that opens and closes all the time is counted."""
+        for _ in range(100):
+            self.open(Kind.BLOB)
+            self.log.change((Kind.BLOB,), "circuit breaker closed: it answers again")
+        self.clock.advance(INTERVAL)
+        self.assertEqual(2, len(self.lines.warnings))
+        self.assertIn("(99 more in the last minute)", self.lines.of(LogLevel.info)[-1])
+
+    def test_many_registries(self) -> None:
+        """Registries without an entry share one limit."""
+        repeats = RepeatLog(Logger(), self.clock)
+        for number in range(1000):
+            name = f"x{number}.example"
+            settings = UpstreamSettings(name, (HostSettings(name),), configured=False)
+            self.log = BreakerLog(settings, name, repeats)
+            self.open(Kind.MANIFEST)
+        self.assertEqual(30, len(self.lines.warnings))

@@ -21,7 +21,7 @@ from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.requests import ApiRequest, Call, Kind
 from oci_registry.upstream.session import MAX_REDIRECTS, Reply, Session
 from tests.support.fake_http import Answer, FakeHttp, FakeResponse, Sent
-from tests.support.reports import reports_of
+from tests.support.reports import breaker_log, reports_of
 
 HOST = "reg.example"
 HOME = f"https://{HOST}"
@@ -57,7 +57,9 @@ class SessionTestCase(SynchronousTestCase):
         host = HostSettings(HOST, credentials=credentials, path=path)
         settings = UpstreamSettings(namespace, (host,))
         metrics = Metrics([namespace]).host(namespace, HOST)
-        self.breakers = Breakers(HOST, self.clock, lambda: 1.0, metrics)
+        self.breakers = Breakers(
+            HOST, self.clock, lambda: 1.0, metrics, breaker_log(namespace, HOST)
+        )
         limit = RateLimit(self.clock, metrics)
         http = self.http.as_http
         reports = reports_of(settings, host, metrics)

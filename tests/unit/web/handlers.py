@@ -40,7 +40,7 @@ class HandlerTestCase(WebTestCase, CacheTestCase):
             default_namespace="docker.io",
             dynamic=True,
         )
-        tags = TagLists(self.tag_store, self.health)
+        tags = TagLists(self.tag_store, self.health, self.repeats)
         handlers: dict[type, Handler] = {
             ManifestRoute: ManifestHandler(self.manifests),
             BlobRoute: BlobHandler(self.blobs, **options),

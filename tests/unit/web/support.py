@@ -10,12 +10,14 @@ from attrs import frozen
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 
 from oci_registry.logs import AccessEntry, AccessLog
+from oci_registry.repeats import RepeatLog
 from oci_registry.upstream.table import UpstreamTable
 from oci_registry.web.site import RegistryRequest, RegistrySite
 from tests.support.fake_upstream import FakeUpstream, no_catch_all
@@ -143,7 +145,7 @@ class WebTestCase(SynchronousTestCase):
 
     def serve(self, resource: IResource | Callable[[RegistryRequest], Any]) -> RegistrySite:
         leaf: Any = resource if isinstance(resource, Resource) else Calling(resource)  # type: ignore[arg-type]
-        self.site = RegistrySite(leaf, self.clock, self.log)
+        self.site = RegistrySite(leaf, self.clock, self.log, RepeatLog(Logger(), Clock()))
         return self.site
 
     def connect(self) -> Connection:

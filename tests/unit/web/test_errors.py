@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from twisted.internet.defer import CancelledError
+from twisted.logger import LogLevel
 
 from oci_registry.spec.errors import (
     BlobUnknown,
@@ -17,9 +18,9 @@ from oci_registry.spec.errors import (
 )
 from oci_registry.streams.follower import TransferFailed
 from oci_registry.streams.send import ConsumerGone
-from oci_registry.web import errors as module
 from oci_registry.web.errors import respond_error
 from oci_registry.web.site import RegistryRequest
+from tests.support.reports import Lines
 from tests.unit.web.support import Answer, WebTestCase
 
 
@@ -29,6 +30,7 @@ class Errors(WebTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.requests: list[RegistryRequest] = []
+        self.lines = Lines(self)
         self.serve(self.requests.append)
 
     def fail(self, error: Exception | None = None, method: str = "GET") -> Answer:  # type: ignore[override]
@@ -77,6 +79,16 @@ class Errors(WebTestCase):
         self.assertNotIn(b"ZeroDivision", answer.body)
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
 
+    def test_secrets_of_the_client(self) -> None:
+        """The line about a defect shows a request as the access log does."""
+        self.ask("//me:secret@x/?token=secret&n=1")
+        try:
+            raise ZeroDivisionError("no")
+        except ZeroDivisionError as error:
+            respond_error(self.requests[-1], error)
+        self.flushLoggedErrors(ZeroDivisionError)
+        self.assertEqual(["GET //***@x/?token=***&n=1 failed"], self.lines.of(LogLevel.critical))
+
     def test_after_the_headers(self) -> None:
         """Once the headers are out the connection is closed in order, short of its length."""
         for error in (TransferFailed("no"), BlobUnknown("no"), OSError("no")):
@@ -91,18 +103,23 @@ class Errors(WebTestCase):
 
     def test_logged_once(self) -> None:
         """A failed transfer has been logged for all of its readers; anything else is logged here."""
-        logged: list[str] = []
+        self.cut(TransferFailed("no"), OSError("no"))
+        self.assertEqual(["a response was cut short: UNKNOWN: OSError: no"], self.lines.warnings)
 
-        class Log:
-            def warn(self, text: str, **fields: object) -> None:
-                logged.append(text)
+    def test_logged_rarely(self) -> None:
+        """However many responses are cut short, there are few lines, and no secrets in them."""
+        self.cut(*(OSError(f"{n:04} https://x/?Signature=s3cret") for n in range(1000)))
+        self.assertEqual(1, len(self.lines.warnings))
+        self.cut(*(OSError(f"reason{n}") for n in range(100)))
+        self.assertEqual(10, len(self.lines.warnings))
+        self.assertNotIn("s3cret", "".join(self.lines.warnings))
 
-        self.patch(module, "_log", Log())
-        for error in (TransferFailed("no"), OSError("no")):
+    def cut(self, *errors: Exception) -> None:
+        """Let responses fail after their headers."""
+        for error in errors:
             self.ask("/x")
             self.requests[-1].write(b"part")
             respond_error(self.requests[-1], error)
-        self.assertEqual(1, len(logged))
 
     def test_client_that_has_left(self) -> None:
         """Nobody is answered who has left, and that is no error."""

@@ -7,8 +7,10 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
+from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
+from oci_registry.repeats import RepeatLog
 from oci_registry.web.head import (
     MAX_FIELDS,
     MAX_FIELDS_SIZE,
@@ -205,7 +207,7 @@ def answered(pieces: list[bytes]) -> bytes:
         request.write(b"ok")
         request.finish()
 
-    connection = Connection(RegistrySite(Calling(reply), clock, Log()))
+    connection = Connection(RegistrySite(Calling(reply), clock, Log(), RepeatLog(Logger(), clock)))
     for piece in pieces:
         if piece:
             connection.send(piece)

@@ -72,6 +72,9 @@ class Reasons(SynchronousTestCase):
             ("wrong version number: is it plain HTTP? set tls: false", None),
             ("the token server: status 404 for library/app, 1@2", None),
             ("no basic authentication; größe", None),
+            ("nothing at '/me:secret@x/v2/y'", "nothing at '/***@x/v2/y'"),
+            ("nothing at 'me:se@cret@x'", "nothing at '***@x'"),
+            ("'app:1@sha256:0' and '/v2/a:1@b' are none", None),
         ):
             self.assertEqual(expected or reason, shown_reason(reason))
 
