@@ -79,8 +79,7 @@ def _tables(wanted: Wanted) -> list[_Table]:
         for registry in wanted.registries
     ]
     if tables and (mirror.insecure or wanted.authority):
-        ca = wanted.authority and wanted.authority.path
-        tables.append(_Table(mirror.host, plain=mirror.insecure, ca=ca))
+        tables.append(_Table(mirror.host, plain=mirror.insecure, ca=wanted.ca))
     return tables
 
 

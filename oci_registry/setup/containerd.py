@@ -58,7 +58,7 @@ def configure(wanted: Wanted) -> Configuration:
 
 
 def _mirror(wanted: Wanted) -> MirrorHost:
-    return MirrorHost(wanted.mirror.url, wanted.authority and wanted.authority.path)
+    return MirrorHost(wanted.mirror.url, wanted.ca)
 
 
 def _first(found: HostsToml, mirror: MirrorHost, server: str) -> str:

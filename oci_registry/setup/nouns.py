@@ -87,6 +87,11 @@ class Wanted:
     authority: Authority | None = None
 
     @property
+    def ca(self) -> str | None:
+        """The path of the certificate authority, if there is one."""
+        return None if self.authority is None else self.authority.path
+
+    @property
     def reminders(self) -> tuple[str, ...]:
         """A note for clients whose files name the certificate authority by its path."""
         if self.authority is None:

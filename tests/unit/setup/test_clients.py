@@ -112,10 +112,14 @@ class Trust(CommandTestCase):
         ):
             problem = self.problems("podman", "--mirror", HTTPS, "--ca-file", self.authority(text))
             self.assertIn(reason, "".join(problem))
-        (problem,) = self.problems("podman", "--mirror", HTTPS, "--ca-file", "/nowhere")
-        self.assertEqual("--ca-file: /nowhere cannot be read: No such file or directory", problem)
-        (problem,) = self.problems("podman", *MIRROR, "--ca-file", self.authority())
-        self.assertEqual("--ca-file: requires a mirror with https", problem)
+        self.assertEqual(
+            ["--ca-file: /nowhere cannot be read: No such file or directory"],
+            self.problems("podman", "--mirror", HTTPS, "--ca-file", "/nowhere"),
+        )
+        self.assertEqual(
+            ["--ca-file: requires a mirror with https"],
+            self.problems("podman", *MIRROR, "--ca-file", self.authority()),
+        )
 
 
 class Every(CommandTestCase):
