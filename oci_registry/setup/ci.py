@@ -40,7 +40,8 @@ def dind(wanted: Wanted) -> Configuration:
     title = "arguments of the docker:dind container"
     notes = _docker_notes(wanted)
     if wanted.authority is not None:
-        notes = (*notes, f"{_place(wanted)}, and mount {CERTIFICATES} there")
+        place = _place(wanted)
+        notes = (*notes, f"mount {wanted.ca} into the container as {place}")
     return Configuration(snippets=_lines(title, arguments), notes=notes)
 
 
@@ -55,8 +56,8 @@ def gitlab(wanted: Wanted) -> Configuration:
         notes = (
             *notes,
             (
-                f"{_place(wanted)}; on the runner put it below {CERTIFICATES}, and add {volume} to "
-                "the volumes in [runners.docker]"
+                f"copy {wanted.ca} to {_place(wanted)} on the runner, and add {volume} to the volumes in "
+                "[runners.docker]"
             ),
         )
     words = [word for flag in _dockerd(wanted) for word in flag]
@@ -72,8 +73,7 @@ def gitlab(wanted: Wanted) -> Configuration:
 
 def _place(wanted: Wanted) -> str:
     """Where dockerd in its container looks for the mirror's certificate authority."""
-    ((path, _),) = wanted.certificate(CERTIFICATES).items()
-    return f"in its container dockerd reads the mirror's certificate authority from {path}"
+    return f"{CERTIFICATES}/{wanted.mirror.host}/ca.crt"
 
 
 def _dockerd(wanted: Wanted) -> list[tuple[str, str]]:

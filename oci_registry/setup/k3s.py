@@ -19,8 +19,8 @@ _NO_FALLBACK = (
 )
 _EVERY = "*"
 _EVERY_NOTE = (
-    'the name "*" for all registries requires 1.26.13, 1.27.10, 1.28.6, 1.29.1 or a later release of '
-    "January 2024; with it, 1.31.6 and 1.32.2 do not fall back to the registry itself"
+    'the name "*", for all registries, requires 1.26.13, 1.27.10, 1.28.6, 1.29.1 or later; releases before '
+    "March 2024, and 1.31.6 and 1.32.2, do not fall back to the registry itself"
 )
 PATH = "/etc/rancher/k3s/registries.yaml"
 PATH_RKE2 = "/etc/rancher/rke2/registries.yaml"
