@@ -5,13 +5,11 @@ BuildKit names the registry in every request, so it needs only the host of the m
 
 from __future__ import annotations
 
-import re
-import tomllib
 from collections.abc import Mapping
 
 from attrs import frozen
 
-from oci_registry.setup.merging import texts
+from oci_registry.setup.merging import parse_toml, quoted, texts
 from oci_registry.setup.nouns import Configuration, Unusable, Wanted
 
 PATH = "/etc/buildkit/buildkitd.toml"
@@ -23,21 +21,22 @@ _NOTES = (
     ),
 )
 _NO_FALLBACK = "BuildKit always falls back to the registry itself: --no-fallback has no effect"
-_PLACE = re.compile(r"\(at (line [0-9]+, column [0-9]+)\)")
 
 
 @frozen
 class _Table:
-    """The required content of the table of one host: its mirror, and whether it has no TLS."""
+    """The required content of the table of one host: its mirror, whether it has no TLS, and its authority."""
 
     host: str
     mirror: str | None = None
     plain: bool = False
+    ca: str | None = None
 
     @property
     def lines(self) -> tuple[str, ...]:
         mirror = () if self.mirror is None else (f'mirrors = ["{self.mirror}"]',)
-        return (*mirror, *(("http = true",) if self.plain else ()))
+        plain = ("http = true",) if self.plain else ()
+        return (*mirror, *plain, *(() if self.ca is None else (f"ca = [{quoted(self.ca)}]",)))
 
     @property
     def text(self) -> str:
@@ -50,7 +49,8 @@ class _Table:
         table = _mapping(registries[self.host], f"registry of {self.host}")
         mirrors = texts(table.get("mirrors"), PATH, f"mirrors of {self.host}")
         mirrored = self.mirror is None or self.mirror in map(str.lower, mirrors)
-        if mirrored and (table.get("http") is True or not self.plain):
+        trusted = self.ca is None or self.ca in texts(table.get("ca"), PATH, f"ca of {self.host}")
+        if mirrored and trusted and (table.get("http") is True or not self.plain):
             return True
         raise Unusable(
             PATH, f'has a table registry."{self.host}": add to it: {", ".join(self.lines)}'
@@ -58,11 +58,11 @@ class _Table:
 
 
 def configure(wanted: Wanted) -> Configuration:
-    """``buildkitd.toml`` with a table for each registry, and one for a mirror in plain HTTP."""
+    """``buildkitd.toml`` with a table for each registry, and one for the mirror if it needs more."""
     text = wanted.text(PATH)
     registries = _mapping(_parse(text or "").get("registry"), "registry")
     added = [table.text for table in _tables(wanted) if not table.is_in(registries)]
-    notes = _NOTES if wanted.fallback else (_NO_FALLBACK, *_NOTES)
+    notes = (*wanted.reminders, *(_NOTES if wanted.fallback else (_NO_FALLBACK, *_NOTES)))
     if not added:
         return Configuration({} if text is None else {PATH: text}, notes)
     before = [text.rstrip("\n") + "\n"] if text and text.strip() else []
@@ -78,8 +78,8 @@ def _tables(wanted: Wanted) -> list[_Table]:
         _Table(registry.name, mirror.host, registry.server.startswith("http://"))
         for registry in wanted.registries
     ]
-    if tables and mirror.insecure:
-        tables.append(_Table(mirror.host, plain=True))
+    if tables and (mirror.insecure or wanted.authority):
+        tables.append(_Table(mirror.host, plain=mirror.insecure, ca=wanted.ca))
     return tables
 
 
@@ -92,11 +92,4 @@ def _mapping(value: object, what: str) -> Mapping[str, object]:
 
 
 def _parse(text: str) -> Mapping[str, object]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        place = _PLACE.search(str(error))
-        where = f": {place[1]}" if place else ""
-        raise Unusable(PATH, f"is not TOML, or nothing can be added to it{where}") from None
-    except (RecursionError, ValueError):
-        raise Unusable(PATH, "cannot be used: a value is malformed") from None
+    return parse_toml(text, PATH, "is not TOML, or nothing can be added to it")

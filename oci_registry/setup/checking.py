@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 from attrs import frozen
 
 from oci_registry.config.names import fold_alias
-from oci_registry.setup.nouns import Mirror
+from oci_registry.setup.nouns import Authority, Mirror
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RegistryError, shown
 from oci_registry.spec.mediatypes import ACCEPT_MANIFESTS
@@ -98,11 +98,14 @@ def check(mirror: Mirror, image: Image | None, ask: Ask | None = None) -> list[s
         found.append(pulled)
     if known:
         found.insert(0, f"{mirror.url} is {_NAME}")
+    elif image is not None:
+        raise CheckFailed(f"{mirror.url} is a registry, but not {_NAME}")
     else:
         found.insert(
             0,
             f"{mirror.url} is a registry, but does not identify itself as {_NAME}: another program "
-            f"may listen there, or a proxy does not forward /healthz (it answers {health.status})",
+            f"may listen there, or a proxy does not forward /healthz (it answers {health.status}); "
+            "find out with --image",
         )
     return found
 
@@ -186,12 +189,19 @@ def _hash(digest: Digest, body: bytes) -> str:
 
 
 class Asking:
-    """Sends requests to the mirror, without a proxy."""
+    """Sends requests to the mirror, without a proxy; ``authority`` is trusted besides the machine's."""
 
-    def __init__(self, mirror: Mirror, timeout: float = TIMEOUT) -> None:
+    def __init__(
+        self, mirror: Mirror, timeout: float = TIMEOUT, authority: Authority | None = None
+    ) -> None:
         self._mirror = mirror
         self._timeout = timeout
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        context = ssl.create_default_context()
+        if authority is not None:
+            context.load_verify_locations(cadata=authority.text)
+        self._opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        )
 
     def __call__(self, path: str) -> Answer:
         """Ask for a path."""
@@ -224,7 +234,7 @@ class Asking:
             case ssl.SSLCertVerificationError():
                 return (
                     f"its certificate is not trusted here: {error.verify_message}; clients need its "
-                    "certificate authority"
+                    "certificate authority (--ca-file)"
                 )
             case ssl.SSLError() if error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
                 return f"wrong version number: is it plain HTTP? Use http://{self._mirror.host}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from oci_registry.setup.docker import CERTIFICATES
 from oci_registry.setup.nouns import Configuration, Wanted
 
 _HUB = "docker.io"
@@ -23,6 +24,9 @@ def kaniko(wanted: Wanted) -> Configuration:
             arguments.append(f"--registry-map={registry.name}={host}/{registry.name}")
     if arguments and wanted.mirror.insecure:
         arguments.append(f"--insecure-registry={host}")
+    if arguments and wanted.authority is not None:
+        arguments.append(f"--registry-certificate={host}={wanted.authority.path}")
+        notes.append(f"mount {wanted.authority.path} into kaniko's container at the same path")
     if arguments and not wanted.fallback:
         arguments.append("--skip-default-registry-fallback")
     title = "arguments of the kaniko executor"
@@ -34,7 +38,11 @@ def dind(wanted: Wanted) -> Configuration:
     flags = _dockerd(wanted)
     arguments = [f"{flag}={value}" for flag, value in flags]
     title = "arguments of the docker:dind container"
-    return Configuration(snippets=_lines(title, arguments), notes=_docker_notes(wanted))
+    notes = _docker_notes(wanted)
+    if wanted.authority is not None:
+        place = _place(wanted)
+        notes = (*notes, f"mount {wanted.ca} into the container as {place}")
+    return Configuration(snippets=_lines(title, arguments), notes=notes)
 
 
 def gitlab(wanted: Wanted) -> Configuration:
@@ -43,6 +51,15 @@ def gitlab(wanted: Wanted) -> Configuration:
         *_docker_notes(wanted),
         "set up the Docker daemon or the nodes that run the jobs too: they pull the jobs' images",
     )
+    if wanted.authority is not None:
+        volume = json.dumps(f"{CERTIFICATES}:{CERTIFICATES}:ro")
+        notes = (
+            *notes,
+            (
+                f"copy {wanted.ca} to {_place(wanted)} on the runner, and add {volume} to the volumes in "
+                "[runners.docker]"
+            ),
+        )
     words = [word for flag in _dockerd(wanted) for word in flag]
     if not words:
         return Configuration(notes=notes)
@@ -52,6 +69,11 @@ def gitlab(wanted: Wanted) -> Configuration:
     )
     title = "/etc/gitlab-runner/config.toml, in the section [[runners]]"
     return Configuration(snippets={title: text}, notes=notes)
+
+
+def _place(wanted: Wanted) -> str:
+    """Where dockerd in its container looks for the mirror's certificate authority."""
+    return f"{CERTIFICATES}/{wanted.mirror.host}/ca.crt"
 
 
 def _dockerd(wanted: Wanted) -> list[tuple[str, str]]:

@@ -23,3 +23,6 @@ CLIENTS: Mapping[str, Generator] = MappingProxyType(
         "talos": talos.configure,
     }
 )
+
+#: Those that can be told to ask the mirror for every registry.
+EVERY = frozenset({"containerd", "k3s", "rke2", "talos"})

@@ -13,9 +13,11 @@ from oci_registry.config.names import parse_namespace, parse_url
 from oci_registry.config.options import OptionReader
 from oci_registry.config.settings import BUILTIN_UPSTREAMS, CATCH_ALL, UpstreamSettings
 from oci_registry.config.upstreams import load_upstreams
-from oci_registry.setup.checking import CheckFailed, Image, check
-from oci_registry.setup.clients import CLIENTS
+from oci_registry.setup.authority import read_authority
+from oci_registry.setup.checking import Asking, CheckFailed, Image, check
+from oci_registry.setup.clients import CLIENTS, EVERY
 from oci_registry.setup.nouns import (
+    Authority,
     Configuration,
     Generator,
     Mirror,
@@ -25,6 +27,7 @@ from oci_registry.setup.nouns import (
 )
 from oci_registry.setup.removal import RecordedTree
 from oci_registry.setup.remove_command import REMOVE, remove, unknown_client, wants_removal
+from oci_registry.setup.surroundings import proxy_note
 from oci_registry.setup.writer import Tree
 from oci_registry.spec.errors import shown
 
@@ -97,6 +100,11 @@ def _parser() -> _Parser:
         help="URL of the mirror, http[s]://HOST[:PORT]; a host alone means https",
     )
     parser.add_argument(
+        "--ca-file",
+        metavar="FILE",
+        help="certificate authority of the mirror, PEM, if machines do not trust it anyway",
+    )
+    parser.add_argument(
         "--upstream-config-file",
         metavar="FILE",
         help=(
@@ -134,7 +142,10 @@ def _parser() -> _Parser:
     parser.add_argument(
         "--no-default",
         action="store_true",
-        help="containerd: mirror the named registries only, and write no _default for all others",
+        help=(
+            'containerd, k3s, rke2, talos: mirror the named registries only, and write no _default or "*" '
+            "for all others"
+        ),
     )
     parser.add_argument(
         "--check",
@@ -167,7 +178,15 @@ def _read(
     mirror = _mirror(reader, notes)
     image = _image(reader, options.check)
     upstreams = _upstreams(reader)
-    names = _names(reader, upstreams, notes)
+    authority = _authority(reader, mirror)
+    every = reader.raw("namespace") is None and any(
+        upstream.namespace == CATCH_ALL for upstream in upstreams
+    )
+    if every and options.client not in EVERY:
+        notes.append(
+            "only registries that the upstream file names are mirrored: add others with --namespace"
+        )
+    names = _names(reader, upstreams)
     write = reader.flag("write")
     if findings.problems or mirror is None:
         return None
@@ -175,13 +194,18 @@ def _read(
     notes += left_out
     tree = RecordedTree(write, str(options.client)) if write else None
     # What is printed is for any machine, and what is on this one may hold secrets.
-    existing = tree.read if tree else lambda _: None
+    existing = tree.before if tree else lambda _: None
+    proxy = proxy_note(mirror, reader)
+    if proxy is not None:
+        notes.append(proxy)
     wanted = Wanted(
         mirror,
         registries,
         existing,
         fallback=not options.no_fallback,
         others=not options.no_default,
+        every=every,
+        authority=authority,
     )
     return _Order(generator, wanted, tree, options.check, image)
 
@@ -230,18 +254,23 @@ def _upstreams(reader: OptionReader) -> tuple[UpstreamSettings, ...]:
     return BUILTIN_UPSTREAMS if given is None else load_upstreams(given, reader.findings)
 
 
-def _names(
-    reader: OptionReader, upstreams: Sequence[UpstreamSettings], notes: list[str]
-) -> list[str]:
+def _authority(reader: OptionReader, mirror: Mirror | None) -> Authority | None:
+    given = reader.flag("ca-file")
+    if given is None:
+        return None
+    if mirror is not None and mirror.insecure:
+        reader.problem("ca-file", "requires a mirror with https")
+    try:
+        return read_authority(given)
+    except ValueError as error:
+        reader.problem("ca-file", error)
+        return None
+
+
+def _names(reader: OptionReader, upstreams: Sequence[UpstreamSettings]) -> list[str]:
     given = reader.raw("namespace")
     if not isinstance(given, list):
-        written = [upstream.namespace for upstream in upstreams]
-        if CATCH_ALL in written:
-            written.remove(CATCH_ALL)
-            notes.append(
-                "only registries that the upstream file names are mirrored: add others with --namespace"
-            )
-        return written
+        return [each.namespace for each in upstreams if each.namespace != CATCH_ALL]
     names: list[str] = []
     for text in given:
         try:
@@ -254,7 +283,10 @@ def _names(
 def _check(order: _Order, findings: Findings, notes: list[str]) -> None:
     """Ask the mirror."""
     try:
-        notes += check(order.wanted.mirror, order.image)
+        wanted = order.wanted
+        notes += check(
+            wanted.mirror, order.image, Asking(wanted.mirror, authority=wanted.authority)
+        )
     except CheckFailed as error:
         findings.problem("--check", error)
 
@@ -271,7 +303,9 @@ def _do(order: _Order, findings: Findings, notes: list[str], out: TextIO) -> Non
         findings.problem(place, error.reason)
         return
     notes += made.notes
-    if not made.files and not made.snippets:
+    for each in made.unusable:
+        findings.problem(tree.place(each.path) if tree is not None else each.path, each.reason)
+    if not made.files and not made.snippets and not made.unusable:
         notes.append("there is nothing to configure")
     if tree is None:
         _print({**made.files, **made.snippets}, out)

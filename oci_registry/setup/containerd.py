@@ -5,7 +5,9 @@ The directories are read as containerd's ``docs/hosts.md`` describes, by CRI, ne
 
 from __future__ import annotations
 
-from oci_registry.setup.nouns import Configuration, Wanted
+from oci_registry.setup.hosts_toml import HostsToml, MirrorHost
+from oci_registry.setup.merging import quoted
+from oci_registry.setup.nouns import Configuration, Unusable, Wanted
 
 FOLDER = "/etc/containerd/certs.d"
 
@@ -26,22 +28,71 @@ version = 3
 }
 
 
+_DEFAULT = "_default"
+
+
 def configure(wanted: Wanted) -> Configuration:
-    """A ``hosts.toml`` for each registry, and a default one, without a server of its own."""
-    capabilities = 'capabilities = ["pull", "resolve"]\n'
-    host = f'[host."{wanted.mirror.url}"]\n  {capabilities}'
-    # The server is asked after all hosts, and there must be a host: for no fallback it is the mirror too.
-    alone = f'server = "{wanted.mirror.url}"\n{capabilities}\n{host}'
-    files = {
-        f"{FOLDER}/{registry.name}/hosts.toml": (
-            f'server = "{registry.server}"\n\n{host}' if wanted.fallback else alone
-        )
-        for registry in wanted.registries
-    }
+    """A ``hosts.toml`` for each registry, and a default one, without a server of its own.
+
+    What a file has besides is kept.  One that nothing can be added to does not hold up the others.
+    """
+    servers = {each.name: f"server = {quoted(each.server)}\n\n" for each in wanted.registries}
     if wanted.others:
         # containerd takes the registry itself for the server that is not set here.
-        files[f"{FOLDER}/_default/hosts.toml"] = host if wanted.fallback else alone
-    return Configuration(files, (_note(),))
+        servers[_DEFAULT] = ""
+    files: dict[str, str] = {}
+    notes = list(wanted.reminders)
+    unusable: list[Unusable] = []
+    for name, server in servers.items():
+        path = f"{FOLDER}/{name}/hosts.toml"
+        try:
+            found = HostsToml.parse(path, wanted.text(path) or "", _mirror(wanted))
+            if wanted.fallback:
+                files[path] = _first(found, _mirror(wanted), server)
+            else:
+                files[path] = _alone(found, _mirror(wanted))
+                notes += _losses(found, _mirror(wanted))
+        except Unusable as error:
+            unusable.append(error)
+    return Configuration(files, (*notes, _note()), unusable=tuple(unusable))
+
+
+def _mirror(wanted: Wanted) -> MirrorHost:
+    return MirrorHost(wanted.mirror.url, wanted.ca)
+
+
+def _first(found: HostsToml, mirror: MirrorHost, server: str) -> str:
+    """A file with the mirror before all that it has; ``server`` is for a file without any setting."""
+    if not found.document:
+        comments = f"{found.text.rstrip()}\n\n" if found.text.strip() else ""
+        return f"{comments}{server}{mirror.text}"
+    if _alone(found, MirrorHost(mirror.url)) == found.text:
+        # What --no-fallback has made.
+        return f"{server}{found.trusting(mirror).text}"
+    return found.merged(mirror)
+
+
+def _alone(found: HostsToml, mirror: MirrorHost) -> str:
+    """A file with the mirror alone.
+
+    The server is asked after all hosts, and there must be a host: so the mirror is both.
+    """
+    mirror = found.trusting(mirror)
+    lines = "".join(f"{line}\n" for line in mirror.lines)
+    return f"server = {quoted(mirror.url)}\n{lines}\n{mirror.text}"
+
+
+def _losses(found: HostsToml, mirror: MirrorHost) -> list[str]:
+    """A note if a file has settings that are of no use when only the mirror is asked."""
+    ours = {"server", "capabilities", "host"}
+    if found.document.get("server") == mirror.url:
+        ours.add("ca")
+    others = set(found.document) - ours
+    if not others and set(found.hosts) <= {found.known(mirror)}:
+        return []
+    return [
+        f"{found.path}: without a fallback only the mirror is asked; other settings are in the previous file"
+    ]
 
 
 def _note() -> str:

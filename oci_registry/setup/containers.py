@@ -7,8 +7,11 @@ from oci_registry.setup.nouns import Configuration, Mirror, Registry, Unusable, 
 PATH = "/etc/containers/registries.conf.d/050-oci-registry.conf"
 
 
+CERTIFICATES = "/etc/containers/certs.d"
+
+
 def podman(wanted: Wanted) -> Configuration:
-    """A drop-in file of ``registries.conf`` with a block for each registry.
+    """A drop-in file of ``registries.conf`` with a block for each registry, and the mirror's certificate.
 
     The registry goes in front of the path when they ask the mirror, where a port cannot be.
     """
@@ -27,7 +30,10 @@ def podman(wanted: Wanted) -> Configuration:
     )
     block = _block if wanted.fallback else _alone
     blocks = [block(wanted.mirror, registry) for registry in usable]
-    return Configuration({PATH: "\n".join(blocks)} if blocks else {}, notes)
+    if not blocks:
+        return Configuration(notes=notes)
+    files = {PATH: "\n".join(blocks), **wanted.certificate(CERTIFICATES)}
+    return Configuration(files, notes)
 
 
 def crio(wanted: Wanted) -> Configuration:

@@ -1,4 +1,4 @@
-"""Docker: two keys that are merged into ``daemon.json``."""
+"""Docker: two keys that are merged into ``daemon.json``, and the certificate of the mirror beside it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from oci_registry.setup.merging import texts, url_first
 from oci_registry.setup.nouns import Configuration, Unusable, Wanted
 
 PATH = "/etc/docker/daemon.json"
+CERTIFICATES = "/etc/docker/certs.d"
 
 _MIRRORS = "registry-mirrors"
 _INSECURE = "insecure-registries"
@@ -34,13 +35,14 @@ def configure(wanted: Wanted) -> Configuration:
     )
     if not wanted.fallback:
         notes = (*notes, "Docker always falls back to Docker Hub: --no-fallback has no effect")
+    certificate = wanted.certificate(CERTIFICATES)
     if not values:
-        return Configuration(notes=notes)
+        return Configuration(certificate, notes)
     notes = (*notes, "restart Docker after a change")
     if all(document.get(key) == value for key, value in values.items()):
-        return Configuration({PATH: text or ""}, notes)
+        return Configuration({PATH: text or "", **certificate}, notes)
     merged = json.dumps({**document, **values}, indent=2)
-    return Configuration({PATH: f"{merged}\n"}, notes)
+    return Configuration({PATH: f"{merged}\n", **certificate}, notes)
 
 
 def _parse(text: str) -> dict[str, object]:

@@ -17,6 +17,11 @@ _NO_FALLBACK = (
     "to prevent fallback to the registry itself, start every node with "
     "--disable-default-registry-endpoint"
 )
+_EVERY = "*"
+_EVERY_NOTE = (
+    'the name "*", for all registries, requires 1.26.13, 1.27.10, 1.28.6, 1.29.1 or later; releases before '
+    "March 2024, and 1.31.6 and 1.32.2, do not fall back to the registry itself"
+)
 PATH = "/etc/rancher/k3s/registries.yaml"
 PATH_RKE2 = "/etc/rancher/rke2/registries.yaml"
 
@@ -32,27 +37,45 @@ def rke2(wanted: Wanted) -> Configuration:
 
 
 def _configure(wanted: Wanted, path: str, note: str) -> Configuration:
-    notes = (note,) if wanted.fallback else (_NO_FALLBACK, note)
+    every = wanted.every and wanted.others
+    notes = (
+        *wanted.reminders,
+        *((_EVERY_NOTE,) if every else ()),
+        *(() if wanted.fallback else (_NO_FALLBACK,)),
+        note,
+    )
     text = wanted.text(path)
     document = _mapping(_parse(path, text or ""), path, "the document")
     mirrors = _mapping(document.get("mirrors"), path, "mirrors")
     changed: dict[object, object] = {}
-    for registry in wanted.registries:
-        key = f"mirrors of {registry.name}"
-        entry = _mapping(mirrors.get(registry.name), path, key)
+    for name in (*(registry.name for registry in wanted.registries), *((_EVERY,) if every else ())):
+        key = f"mirrors of {name}"
+        entry = _mapping(mirrors.get(name), path, key)
         known = texts(entry.get("endpoint"), path, f"{key}: endpoint")
         endpoints = url_first(wanted.mirror.url, known)
         if endpoints != known:
-            changed[registry.name] = {**entry, "endpoint": endpoints}
-    if not changed:
+            changed[name] = {**entry, "endpoint": endpoints}
+    merged = {**document, "mirrors": {**mirrors, **changed}} if changed else {**document}
+    if wanted.authority is not None and (wanted.registries or every):
+        merged |= _trusting(document, path, wanted.mirror.host, wanted.authority.path)
+    if merged == document:
         return Configuration({} if text is None else {path: text}, notes)
-    merged = {**document, "mirrors": {**mirrors, **changed}}
     lost = (
         (f"comments in {path} are lost; the previous file still has them",)
         if "#" in (text or "")
         else ()
     )
     return Configuration({path: yaml.safe_dump(merged, sort_keys=False)}, (*lost, *notes))
+
+
+def _trusting(
+    document: Mapping[object, object], path: str, host: str, ca: str
+) -> dict[object, object]:
+    """The ``configs`` with the mirror's certificate authority, which their entry of its host names."""
+    configs = _mapping(document.get("configs"), path, "configs")
+    entry = _mapping(configs.get(host), path, f"configs of {host}")
+    tls = _mapping(entry.get("tls"), path, f"configs of {host}: tls")
+    return {"configs": {**configs, host: {**entry, "tls": {**tls, "ca_file": ca}}}}
 
 
 def _mapping(value: object, path: str, what: str) -> Mapping[object, object]:

@@ -1,8 +1,15 @@
-"""Lists in existing files: each is checked before anything is added to it."""
+"""Existing files: what is in them is checked before anything is added."""
 
 from __future__ import annotations
 
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+
 from oci_registry.setup.nouns import Unusable
+
+_PLACE = re.compile(r"\(at (line [0-9]+, column [0-9]+)\)")
 
 
 def texts(value: object, path: str, key: str) -> list[str]:
@@ -19,3 +26,20 @@ def url_first(url: str, urls: list[str]) -> list[str]:
     if url in [known.rstrip("/").lower() for known in urls]:
         return urls
     return [url, *urls]
+
+
+def quoted(text: str) -> str:
+    """A text without control characters as a basic string of TOML."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def parse_toml(text: str, path: str, fault: str) -> Mapping[str, object]:
+    """What a TOML file means; `Unusable` if it is malformed: with ``fault``, and the place."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        place = _PLACE.search(str(error))
+        where = f": {place[1]}" if place else ""
+        raise Unusable(path, f"{fault}{where}") from None
+    except (RecursionError, ValueError):
+        raise Unusable(path, "cannot be used: a value is malformed") from None

@@ -60,12 +60,22 @@ class Registry:
 
 
 @frozen
+class Authority:
+    """The certificate authority of the mirror: the absolute path of its file, and the PEM text in it."""
+
+    path: str
+    text: str
+
+
+@frozen
 class Wanted:
     """What a generator knows: the client is to ask ``mirror`` for what is in ``registries``.
 
     ``existing`` shows what the client has already; nothing else makes a generator impure.
     ``fallback``: the client may ask the registry itself if the mirror cannot help. ``others``: it is to
-    ask the mirror for registries that are not named too, where a client can be told so.
+    ask the mirror for registries that are not named too, where that is usual (containerd). ``every``: the
+    mirror is configured for every registry, so that clients ask it for all that they can.
+    ``authority``: what clients have to trust, if that is not what machines trust anyway.
     """
 
     mirror: Mirror
@@ -73,6 +83,26 @@ class Wanted:
     existing: Existing
     fallback: bool = True
     others: bool = True
+    every: bool = False
+    authority: Authority | None = None
+
+    @property
+    def ca(self) -> str | None:
+        """The path of the certificate authority, if there is one."""
+        return None if self.authority is None else self.authority.path
+
+    @property
+    def reminders(self) -> tuple[str, ...]:
+        """A note for clients whose files name the certificate authority by its path."""
+        if self.authority is None:
+            return ()
+        return (f"{self.authority.path} must exist on every machine that gets this configuration",)
+
+    def certificate(self, folder: str) -> dict[str, str]:
+        """The file of the authority below a directory that has one for each host, if there is one."""
+        if self.authority is None:
+            return {}
+        return {f"{folder}/{self.mirror.host}/ca.crt": self.authority.text}
 
     def text(self, path: str) -> str | None:
         """The text of a file that is there, ``None`` if there is none; `Unusable` if it is no text."""
@@ -89,12 +119,14 @@ class Wanted:
 class Configuration:
     """The files of a client, contents by absolute path, and notes for the operator.
 
-    ``snippets`` are texts that are not files, by title.
+    ``snippets`` are texts that are not files, by title; ``unusable`` are files that are there and that
+    nothing could be added to.
     """
 
     files: Mapping[str, str] = field(factory=dict)
     notes: tuple[str, ...] = ()
     snippets: Mapping[str, str] = field(factory=dict)
+    unusable: tuple[Unusable, ...] = ()
 
 
 #: Makes the configuration of a client; `Unusable` if a file whose other contents are to be kept is

@@ -44,6 +44,19 @@ class RecordedTree(Tree):
         super().__init__(root, now)
         self._record = f"{FOLDER}/{client}.json"
 
+    def before(self, path: str) -> bytes | None:
+        """The file as it was before setup came, if it is as setup has written it; else as it is.
+
+        So what setup wrote for another mirror, or with other options, does not stay in it.
+        """
+        entry, found = self._read().get(path), self.read(path)
+        if entry is None or found is None or _sha256(found) != entry.sha256:
+            return found
+        if entry.backup is None:
+            return None
+        backup = self.read(os.path.join(os.path.dirname(path), entry.backup))
+        return found if backup is None else backup
+
     def write(self, path: str, text: str, *, keep: bool = True) -> Written:
         """Write a file as `Tree` does, and record it.
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,9 +13,10 @@ from typing import Any
 import yaml
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
-from twisted.trial.unittest import SkipTest
 
 from tests.chart.support import ChartTestCase
+from tests.support.containerd import Containerd as RealContainerd
+from tests.support.containerd import require_containerd
 from tests.support.daemon import reactor, running
 from tests.support.fake_registry import FakeRegistry
 from tests.support.process import SOURCE, DaemonProcess
@@ -239,43 +238,7 @@ class Containerd(NodeTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        for program in ("containerd", "ctr"):
-            if shutil.which(program) is None:
-                raise SkipTest(f"{program} is not installed")
-        if os.geteuid() != 0:
-            raise SkipTest("containerd takes root")
-
-    def begin(self, folder: Path) -> None:
-        """Start containerd with an empty store in a directory."""
-        self.socket = str(folder / "socket")
-        config = folder / "config.toml"
-        config.write_text(
-            f'version = 2\nroot = "{folder}/root"\nstate = "{folder}/state"\n'
-            'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
-            f'[grpc]\n  address = "{self.socket}"\n'
-        )
-        log = (folder / "log").open("wb")
-        self.addCleanup(log.close)
-        process = subprocess.Popen(["containerd", "-c", str(config)], stdout=log, stderr=log)
-        self.addCleanup(process.wait)
-        self.addCleanup(process.terminate)
-        for _ in range(300):
-            if not self.ctr("version")[0]:
-                return
-            time.sleep(0.1)
-        self.fail(f"containerd does not start: {(folder / 'log').read_text()[-2000:]}")
-
-    def ctr(self, *arguments: str) -> tuple[int, str]:
-        """Run ctr; return its status and what it says."""
-        done = subprocess.run(
-            ["ctr", "--address", self.socket, *arguments],
-            check=False,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=60,
-        )
-        return done.returncode, done.stdout
+        require_containerd()
 
     @running
     async def test_pull(self) -> None:
@@ -294,17 +257,14 @@ class Containerd(NodeTestCase):
             "daemonset", nodeSetup__mirror=f"http://127.0.0.1:{await daemon.listening}"
         )
         await deferToThread(node.start)
-        # A path of a socket has to be short.
-        place = Path(f"/tmp/oci-registry-test-{os.getpid()}")
-        place.mkdir()
-        self.addCleanup(shutil.rmtree, place, ignore_errors=True)
-        await deferToThread(self.begin, place)
+        containerd = RealContainerd(self)
+        await deferToThread(containerd.begin)
         fetch = ("content", "fetch", "--hosts-dir", str(node.root / CERTS))
-        status, said = await deferToThread(self.ctr, *fetch, "nowhere.invalid/team/app:1")
+        status, said = await deferToThread(containerd.ctr, *fetch, "nowhere.invalid/team/app:1")
         self.assertEqual(0, status, said)
         self.assertIn(b"ns=nowhere.invalid", bytes(daemon.output))
 
         await deferToThread(node.stop)
-        status, said = await deferToThread(self.ctr, *fetch, "nowhere.invalid/team/app:1")
+        status, said = await deferToThread(containerd.ctr, *fetch, "nowhere.invalid/team/app:1")
         self.assertNotEqual(0, status, said)
         self.assertIn("nowhere.invalid", said)

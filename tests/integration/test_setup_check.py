@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import socket
 from io import StringIO
+from pathlib import Path
 
 from twisted.internet.threads import deferToThread
 from twisted.web.resource import Resource
 from twisted.web.server import Site
+from twisted.web.static import Data
 
 from oci_registry.setup.checking import Asking, CheckFailed
 from oci_registry.setup.command import run
@@ -71,6 +73,22 @@ class Check(MirrorTestCase):
         status, said = await self.check(f"http://{host}")
         self.assertEqual(1, status)
         self.assertIn(f"is it https? Use https://{host}", said)
+
+    @running
+    async def test_authority(self) -> None:
+        """A certificate is trusted with its authority."""
+        certified = Certified("127.0.0.1")
+        page = Resource()
+        page.putChild(b"healthz", Data(b"oci-registry\n", "text/plain"))
+        page.putChild(b"v2", versions := Resource())
+        versions.putChild(b"", Data(b"{}", "application/json"))
+        port = reactor.listenSSL(0, Site(page), certified.server(), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        path = Path(self.mktemp())
+        path.write_bytes(certified.certificate)
+        url = f"https://127.0.0.1:{port.getHost().port}"
+        status, said = await self.check(url, "--ca-file", str(path))
+        self.assertEqual((0, f"oci-registry setup: {url} is oci-registry\n"), (status, said))
 
     @running
     async def test_unreachable(self) -> None:

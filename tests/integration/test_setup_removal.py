@@ -86,6 +86,25 @@ class Removing(TreeTestCase):
         self.outcomes()
         self.assertEqual("theirs", self.file.read_text())
 
+    def test_before(self) -> None:
+        """What was there before setup came can be read; a file that has changed since is as it is."""
+        self.assertIsNone(self.record.before(PATH))
+        self.put("theirs")
+        self.assertEqual(b"theirs", self.record.before(PATH))
+        self.record.write(PATH, "ours")
+        self.assertEqual(b"theirs", self.record.before(PATH))
+        self.put("ours and theirs")
+        self.assertEqual(b"ours and theirs", self.record.before(PATH))
+
+    def test_nothing_before(self) -> None:
+        """Where there was nothing, nothing is read; without its backup a file is as it is."""
+        self.record.write(PATH, "ours")
+        self.assertIsNone(self.record.before(PATH))
+        self.put("theirs")
+        self.record.write(PATH, "ours")
+        (self.file.parent / f"config.bak-{STAMP}").unlink()
+        self.assertEqual(b"ours", self.record.before(PATH))
+
     def test_not_ours(self) -> None:
         """A file that was right before setup came is not setup's, and stays."""
         self.put("right")

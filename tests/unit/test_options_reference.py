@@ -159,7 +159,9 @@ class Reference(SynchronousTestCase):
             ["docker", "--mirror", "http://mirror.example"], self.environ, StringIO(), StringIO()
         )
         self.assertEqual(0, status)
-        self.assertEqual(variables("setup"), self.environ.asked)
+        # Those of proxies are told of in the text.
+        proxies = {"http_proxy", "HTTP_PROXY"}
+        self.assertEqual(variables("setup") | proxies, self.environ.asked)
 
     def test_defaults(self) -> None:
         """What is told as a default is what is in effect if nothing is given."""

@@ -69,6 +69,10 @@ class Checks(SynchronousTestCase):
             self.answers["/healthz"] = answer
             (found,) = self.check()
             self.assertIn("does not identify itself as oci-registry", found)
+            self.assertEqual(
+                "http://mirror.example:8080 is a registry, but not oci-registry",
+                self.failure("x:1"),
+            )
 
     def test_behind_a_proxy(self) -> None:
         """A pull tells who we are where only the registry is passed on."""

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry import __main__
 from oci_registry.setup import command
-from oci_registry.setup.checking import CheckFailed, Image
+from oci_registry.setup.checking import Asking, CheckFailed, Image
 from oci_registry.setup.clients import CLIENTS
 from oci_registry.setup.command import run
 from oci_registry.setup.nouns import Mirror
@@ -128,7 +128,7 @@ class Checking(CommandTestCase):
         self.asked: list[tuple[str, str | None]] = []
         self.found: list[str] | CheckFailed = ["it is there"]
 
-        def check(mirror: Mirror, image: Image | None) -> list[str]:
+        def check(mirror: Mirror, image: Image | None, ask: Asking) -> list[str]:
             self.asked.append((mirror.url, None if image is None else str(image)))
             if isinstance(self.found, CheckFailed):
                 raise self.found
@@ -190,15 +190,6 @@ class Registries(CommandTestCase):
         self.assertEqual(self.names(UPSTREAM_CONFIG_FILE=path), expected)
         _, notes = self.run_command("podman", *MIRROR, UPSTREAM_CONFIG_FILE=path)
         self.assertEqual([note.split()[0] for note in notes], ["team"])
-
-    def test_catch_all(self) -> None:
-        """An entry for all others names none of them, which is told."""
-        path = self.upstream_file(
-            '- {namespace: quay.io, host: quay.io}\n- {namespace: "*", host: mirror.lan}\n'
-        )
-        self.assertEqual(self.names(UPSTREAM_CONFIG_FILE=path), ["quay.io"])
-        _, (note,) = self.run_command("podman", *MIRROR, UPSTREAM_CONFIG_FILE=path)
-        self.assertIn("with --namespace", note)
 
     def test_namespaces(self) -> None:
         """--namespace, given any number of times, wins over the file; aliases are one registry."""
@@ -339,13 +330,13 @@ class Removing(CommandTestCase):
         """What --write has written is removed, and what was there before is restored."""
         path = self.root / "etc/containerd/certs.d/docker.io/hosts.toml"
         path.parent.mkdir(parents=True)
-        path.write_text("theirs")
+        path.write_text("# theirs")
         self.run_command("containerd", *MIRROR, "--write", str(self.root))
         out, notes = self.run_command("containerd", "--remove", str(self.root))
         self.assertIn(f"{path}: restored from hosts.toml.bak-", out)
         self.assertIn("_default/hosts.toml: removed\n", out)
         self.assertEqual([], notes)
-        self.assertEqual("theirs", path.read_text())
+        self.assertEqual("# theirs", path.read_text())
         self.assertEqual([path], [each for each in self.root.rglob("*") if each.is_file()])
 
     def test_nothing(self) -> None:

@@ -10,9 +10,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.setup import containerd, containers, docker, k3s
 from oci_registry.setup.clients import CLIENTS
-from oci_registry.setup.nouns import Configuration, Generator, Mirror, Wanted, choose_registries
+from oci_registry.setup.nouns import (
+    Authority,
+    Configuration,
+    Generator,
+    Mirror,
+    Wanted,
+    choose_registries,
+)
 
-from .support import HTTP
+from .support import HTTP, HTTPS
 
 PROJECT = Path(__file__).parents[3]
 HOW_TO = PROJECT / "docs" / "how-to"
@@ -52,6 +59,19 @@ class Documents(SynchronousTestCase):
         """The page of k3s has its file."""
         made = configure(k3s.k3s, "docker.io", "quay.io")
         self.assertIn(made.files[k3s.PATH], blocks(HOW_TO / "k3s.md"))
+
+    def test_authority(self) -> None:
+        """The pages of containerd and k3s have what --ca-file adds."""
+        for name, page, path in (
+            ("containerd", "containerd.md", "/etc/containerd/certs.d/mirror-ca.crt"),
+            ("k3s", "k3s.md", "/etc/rancher/mirror-ca.crt"),
+        ):
+            authority = Authority(path, "")
+            wanted = Wanted(Mirror(HTTPS), [], lambda _: None, every=True, authority=authority)
+            (text,) = CLIENTS[name](wanted).files.values()
+            self.assertIn(f"--ca-file {path}", (HOW_TO / page).read_text())
+            shown = blocks(HOW_TO / page)
+            self.assertTrue(any(each in shown for each in (text, text[text.find("configs:") :])))
 
     def test_docker(self) -> None:
         """The page of Docker has the values of its file."""
