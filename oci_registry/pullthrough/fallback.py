@@ -44,12 +44,12 @@ class FallbackSource:
             return data.addCallbacks(self._take, self._failed, (limit,), errbackArgs=(limit,))
         return self._take(data, limit)
 
-    def send_now(self, socket: int, limit: int) -> int:
+    def send_now(self, socket: int, limit: int) -> int | None:
         """Send the next bytes straight to a socket, as `FileSource` says; a fallback is always read."""
         if self._file is None:
-            return 0
+            return None
         count = self._file.send_now(socket, limit)
-        self._position += count
+        self._position += count or 0
         return count
 
     def _take(self, data: bytes, limit: int) -> bytes | Deferred[bytes]:

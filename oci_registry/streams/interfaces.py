@@ -46,11 +46,11 @@ class Source(Protocol):
 class FileSource(Source, Protocol):
     """A source that may send bytes straight from a file to a socket."""
 
-    def send_now(self, socket: int, limit: int) -> int:
+    def send_now(self, socket: int, limit: int) -> int | None:
         """Send the next bytes, at most *limit*, to a non-blocking socket; return how many.
 
-        Returns 0 if the next bytes must be read instead: then `read` says why. Raises BlockingIOError
-        while the socket takes nothing. Never waits.
+        Returns 0 if the next bytes must be read instead (errors are those of `read`), and None if all
+        further ones must. Raises BlockingIOError while the socket takes nothing. Never waits.
         """
 
 

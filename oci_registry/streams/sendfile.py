@@ -57,8 +57,10 @@ class FileSender(Sender):
                 self._socket.wrote(count)
             if self._left:
                 return
-        self._read_next = not count
         self._stop_sending()
+        self._read_next = not count
+        if count is None:
+            self._socket = None
         self._pump()
 
     def _stop_sending(self) -> None:

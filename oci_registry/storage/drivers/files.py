@@ -192,17 +192,19 @@ class Descriptor:
         # Fewer bytes: the rest is not in the page cache, or beyond the end of the file.
         return bytes(buffer) if count == length else None
 
-    def send_now(self, socket: int, offset: int, length: int) -> int:
-        """Send from the page cache to a socket; return the number of bytes, 0 where they must be read.
+    def send_now(self, socket: int, offset: int, length: int) -> int | None:
+        """Send from the page cache to a socket, as `IStoredObject` says.
 
-        Raises BlockingIOError while the socket takes nothing. Never waits for the disk, unless the
-        kernel gives up pages in the moment before they are sent.
+        Never waits for the disk, unless the kernel gives up pages in the moment before they are sent.
+        The kernel does not copy: if another program overwrites the file, bytes may change on their way.
         """
         if self._closing:
             return 0
         if self._can_send is None:
             self._can_send = page_cache.can_tell(self.number)
-        count = page_cache.resident(self.number, offset, length) if self._can_send else 0
+        if not self._can_send:
+            return None
+        count = page_cache.resident(self.number, offset, length)
         if not count:
             return 0
         try:

@@ -79,7 +79,8 @@ def resident(descriptor: int, offset: int, length: int) -> int:
     if pages is None:
         return 0
     missing = pages.find(b"\0")
-    return min(length, (len(pages) if missing < 0 else missing) * _PAGE - into)
+    found = (len(pages) if missing < 0 else missing) * _PAGE - into
+    return max(0, min(length, found))
 
 
 def _pages(descriptor: int, start: int, length: int) -> bytes | None:
