@@ -88,7 +88,7 @@ class SendingTestCase(MirrorTestCase):
             port.socket.setsockopt(SOL_SOCKET, SO_SNDBUF, _BUFFER)
         got = await self.client.get(self.path)
         assert got.complete
-        await until(lambda: len(self.files("blobs")) >= 1 and not self.files("transfers"))
+        await self.idle()
         got.close()
         await until(lambda: daemon.parts.site.connection_count() == 0)
         self.reset()
