@@ -6,6 +6,7 @@ import os
 from functools import partial
 from io import StringIO
 from pathlib import Path
+from shutil import rmtree
 from socket import SO_RCVBUF, SO_SNDBUF, SOL_SOCKET
 from tempfile import mkdtemp
 from typing import Any
@@ -22,7 +23,7 @@ from oci_registry.pullthrough.store_health import StoreHealth
 from oci_registry.service import Daemon
 from oci_registry.storage.drivers import page_cache
 from oci_registry.web.port import TRANSPORTS, Transports
-from tests.support.daemon import MirrorTestCase, reactor, until
+from tests.support.daemon import MirrorTestCase, reactor, running, until
 from tests.support.patterns import noise
 from tests.support.raw import RawConnection, connect
 
@@ -48,6 +49,7 @@ class SendingTestCase(MirrorTestCase):
         self.digest = self.registry.add_blob(self.data)
         self.path = f"/v2/library/app/blobs/{self.digest}"
         self.log = StringIO()
+        self.folders: list[str] = []
         self.sent: list[tuple[int, int]] = []
         """The socket and the number of bytes of each successful sendfile."""
         really = os.sendfile
@@ -59,6 +61,13 @@ class SendingTestCase(MirrorTestCase):
 
         self.patch(os, "sendfile", sendfile)
 
+    @running
+    async def tearDown(self) -> None:
+        # Cleanups come before this, when the sockets are still there.
+        await super().tearDown()
+        for folder in self.folders:
+            rmtree(folder)
+
     def transports(self) -> Transports:
         """Return what the ports are told of transports."""
         return TRANSPORTS if self.past else {}
@@ -69,8 +78,11 @@ class SendingTestCase(MirrorTestCase):
     async def serve(self, *, grace: float = 5.0, **settings: Any) -> Daemon:
         """Start the daemon, and let it store the blob."""
         listen = "tcp:0:interface=127.0.0.1"
-        place = f"{mkdtemp(dir='/tmp')}/s"
+        place = ""
         if self.unix:
+            # Below the folder of the test the path might be too long for a socket.
+            self.folders.append(mkdtemp())
+            place = f"{self.folders[-1]}/s"
             settings["listen"] = (listen, f"unix:{place}")
         makers = Makers(
             access_log=self.make_access_log,
