@@ -61,6 +61,7 @@ from oci_registry.web.blobs import BlobHandler
 from oci_registry.web.client_watch import ClientWatch
 from oci_registry.web.lists import ReferrersHandler, TagsHandler
 from oci_registry.web.manifests import ManifestHandler
+from oci_registry.web.port import FileEndpoint
 from oci_registry.web.reply import Handler
 from oci_registry.web.root import Ready, Root
 from oci_registry.web.site import RegistrySite
@@ -262,7 +263,9 @@ class _Builder:
         ):
             for endpoint in endpoints:
                 port = listening(_with_backlog(endpoint), factory, self.reactor)
-                port.endpoint = KnownEndpoint(endpoint, port.endpoint)
+                port.endpoint = KnownEndpoint(
+                    endpoint, FileEndpoint(port.endpoint, self.makers.transports)
+                )
                 port.setServiceParent(ports)
         return ports
 

@@ -24,6 +24,7 @@ from oci_registry.storage.guard import StoreLimits
 from oci_registry.storage.interfaces import IDriver
 from oci_registry.streams.threads import Lanes, RunInThread, Workers
 from oci_registry.upstream.limits import UpstreamLimits
+from oci_registry.web.port import TRANSPORTS, Transports
 
 
 class Pool(RunInThread, Protocol):
@@ -89,6 +90,7 @@ class Makers:
     transfer_limits: TransferLimits = Factory(TransferLimits)
     store_limits: StoreLimits = Factory(StoreLimits)
     upstream_limits: UpstreamLimits = Factory(UpstreamLimits)
+    transports: Transports = Factory(lambda: TRANSPORTS)
     store_health: Callable[[IReactorTime, Metrics], StoreHealth] = StoreHealth
     hangup: Callable[[Callable[..., object], Callable[[], None]], Any] = Hangup
     further_signals: Callable[..., AbstractContextManager[None]] = further_signals

@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.streams.follower import LostPlace
-from oci_registry.streams.interfaces import Source
+from oci_registry.streams.interfaces import FileSource, Source
 
 Fallback = Callable[[StoreError | LostPlace, int], Awaitable[Source]]
 
@@ -27,6 +27,7 @@ class FallbackSource:
 
     def __init__(self, source: Source, start: int, stop: int | None, fallback: Fallback) -> None:
         self._source = source
+        self._file = source if isinstance(source, FileSource) else None
         self._position = start
         self._stop = stop
         self._fallback = fallback
@@ -42,6 +43,14 @@ class FallbackSource:
         if isinstance(data, Deferred):
             return data.addCallbacks(self._take, self._failed, (limit,), errbackArgs=(limit,))
         return self._take(data, limit)
+
+    def send_now(self, socket: int, limit: int) -> int | None:
+        """Send the next bytes straight to a socket, as `FileSource` says; a fallback is always read."""
+        if self._file is None:
+            return None
+        count = self._file.send_now(socket, limit)
+        self._position += count or 0
+        return count
 
     def _take(self, data: bytes, limit: int) -> bytes | Deferred[bytes]:
         if data or self._stop is None or self._position >= self._stop:
@@ -59,6 +68,7 @@ class FallbackSource:
 
     async def _read_fallback(self, error: StoreError | LostPlace, limit: int) -> bytes:
         self._source.close()
+        self._file = None
         if not self._left or self._is_closed():
             raise error
         self._left -= 1

@@ -105,6 +105,15 @@ class StoredSource:
         at_hand: bytes | None = self._stored.read_now(self._position, length)
         return self._stored.read(self._position, length) if at_hand is None else at_hand
 
+    def send_now(self, socket: int, limit: int) -> int | None:
+        """Send the next bytes straight to a socket, as `FileSource` says."""
+        length = min(limit, self._stop - self._position)
+        if self._closed or self._ahead is not None or length <= 0:
+            return 0
+        count: int | None = self._stored.send_now(socket, self._position, length)
+        self._position += count or 0
+        return count
+
     def close(self) -> None:
         """Close the blob."""
         self._closed = True

@@ -82,6 +82,7 @@ class _GuardedObject:
         self.info: ObjectInfo = stored.info
         self.head: bytes = stored.head
         self.read_now: Callable[[int, int], bytes | None] = stored.read_now
+        self.send_now: Callable[[int, int, int], int | None] = stored.send_now
         self.close: Callable[[], None] = stored.close
         self._stored = stored
         self._reads = reads

@@ -63,6 +63,13 @@ class IStoredObject(Interface):
     def read_now(offset: int, length: int) -> bytes | None:
         """Return the same as `read` if that needs no waiting; else None. Never raises."""
 
+    def send_now(socket: int, offset: int, length: int) -> int | None:
+        """Send bytes from memory to a socket without reading them; return how many, at most *length*.
+
+        0 if these must be read instead, for whatever reason: errors are those of `read`. None if all
+        must. Raises BlockingIOError while the socket takes nothing, and nothing else.
+        """
+
     def close() -> None:
         """Release its resources. Idempotent; a running read may still finish."""
 

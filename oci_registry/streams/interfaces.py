@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from twisted.internet.defer import Deferred
 
@@ -40,3 +40,36 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Release the resources of the source. Idempotent; a running read is cancelled."""
+
+
+@runtime_checkable
+class FileSource(Source, Protocol):
+    """A source that may send bytes straight from a file to a socket."""
+
+    def send_now(self, socket: int, limit: int) -> int | None:
+        """Send the next bytes, at most *limit*, to a non-blocking socket; return how many.
+
+        Returns 0 if the next bytes must be read instead (errors are those of `read`), and None if all
+        further ones must. Raises BlockingIOError while the socket takes nothing. Never waits.
+        """
+
+
+class SocketWriter(Protocol):
+    """Writes to a socket itself, as often as that takes something."""
+
+    def write_now(self, socket: int) -> None:
+        """Write to the socket, which is ready; once, so that others have their turn. Never raises."""
+
+
+@runtime_checkable
+class FileConsumer(Protocol):
+    """A consumer in front of a socket, to which others may write themselves."""
+
+    def write_from(self, writer: SocketWriter | None) -> bool:
+        """Have *writer* write, after all that was written before, until this is called with None.
+
+        Returns False, and does nothing, where that is not possible (now).
+        """
+
+    def wrote(self, count: int) -> None:
+        """Take note that the writer has written so many bytes."""

@@ -86,17 +86,20 @@ class Sender:
                 if self._left == 0:
                     self._end(None)
                     return
-                limit = FRAMED if self._left is None else min(CHUNK, self._left)
-                data = self._source.read(limit)
-                if isinstance(data, Deferred):
-                    self._reading = data
-                    data.addCallbacks(self._arrived, self._failed)
-                else:
-                    self._write(data)
+                self._send_next()
         except Exception:
             self._end(Failure())
         finally:
             self._pumping = False
+
+    def _send_next(self) -> None:
+        limit = FRAMED if self._left is None else min(CHUNK, self._left)
+        data = self._source.read(limit)
+        if isinstance(data, Deferred):
+            self._reading = data
+            data.addCallbacks(self._arrived, self._failed)
+        else:
+            self._write(data)
 
     def _arrived(self, data: bytes) -> None:
         self._reading = None

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from twisted.internet.interfaces import IConsumer, IProducer
 from zope.interface import implementer
 
-from oci_registry.streams.metered import Metered
-from oci_registry.streams.send import Sender
+from oci_registry.streams.interfaces import SocketWriter
+from oci_registry.streams.sendfile import sender_for
 from oci_registry.web.client_watch import ClientWatch
+from oci_registry.web.port import FileTransport
 from oci_registry.web.reply import Reply, Stream
 from oci_registry.web.site import RegistryRequest
 
@@ -73,10 +75,7 @@ async def _send(
     watch: ClientWatch,
     count: Callable[[int], object] | None,
 ) -> None:
-    consumer: IConsumer = _GuardedRequest(request)
-    if count is not None:
-        consumer = Metered(consumer, count)
-    sender = Sender(body.source, consumer, body.length)
+    sender = sender_for(body.source, _GuardedRequest(request, count), body.length)
     done = sender.start()
     if done.called:
         await done
@@ -90,11 +89,15 @@ async def _send(
 class _GuardedRequest:
     """A request as a consumer, whose client may have left at any time.
 
-    The request itself raises when a producer is registered or unregistered after that.
+    The request itself raises when a producer is registered or unregistered after that. *count* is
+    called with the number of bytes of each part of the body.
     """
 
-    def __init__(self, request: RegistryRequest) -> None:
+    def __init__(
+        self, request: RegistryRequest, count: Callable[[int], object] | None = None
+    ) -> None:
         self._request = request
+        self._count = count
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         if self._request.gone:
@@ -107,4 +110,24 @@ class _GuardedRequest:
             self._request.unregisterProducer()
 
     def write(self, data: bytes) -> None:
+        if self._count is not None:
+            self._count(len(data))
         self._request.write(data)
+
+    def write_from(self, writer: SocketWriter | None) -> bool:
+        """Let *writer* write the body to the socket; not before the headers are sent, nor through TLS."""
+        request = self._request
+        if request.gone or not request.startedWriting or request.chunked:
+            return False
+        transport: Any = request.channel.transport
+        # What wraps a transport shows its attributes too, but is none itself.
+        if not isinstance(transport, FileTransport):
+            return False
+        transport.write_from(writer)
+        return True
+
+    def wrote(self, count: int) -> None:
+        """Count bytes that a writer has written."""
+        self._request.sentLength += count
+        if self._count is not None:
+            self._count(count)

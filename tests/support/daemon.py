@@ -79,10 +79,10 @@ class MirrorTestCase(TestCase):
         """Start the daemon (again); `client` then talks to it. *on*: its reactor, if not `time`."""
         chosen = upstreams or (self.upstream("docker.io"), self.upstream("example.com"))
         settings.setdefault("storage", FilesystemSettings(str(self.root)))
+        settings.setdefault("listen", ("tcp:0:interface=127.0.0.1",))
         daemon = Daemon(
             on or self.time,
             Settings(
-                listen=("tcp:0:interface=127.0.0.1",),
                 upstreams=chosen,
                 shutdown_grace=grace,
                 log_level="critical",

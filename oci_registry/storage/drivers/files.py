@@ -13,6 +13,7 @@ from typing import TypeVar
 from twisted.internet.defer import Deferred
 
 from oci_registry.spec.errors import system_reason
+from oci_registry.storage.drivers import page_cache
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.streams.threads import RunInThread
 
@@ -155,6 +156,7 @@ class Descriptor:
         self._reads = reads
         self._held = 0
         self._closing = False
+        self._can_send: bool | None = None
 
     def read(self, offset: int, length: int) -> Deferred[bytes]:
         """Read up to *length* bytes, off the reactor."""
@@ -189,6 +191,29 @@ class Descriptor:
             return None
         # Fewer bytes: the rest is not in the page cache, or beyond the end of the file.
         return bytes(buffer) if count == length else None
+
+    def send_now(self, socket: int, offset: int, length: int) -> int | None:
+        """Send from the page cache to a socket, as `IStoredObject` says.
+
+        Never waits for the disk, unless the kernel gives up pages in the moment before they are sent.
+        The kernel does not copy: if another program overwrites the file, bytes may change on their way.
+        """
+        if self._closing:
+            return 0
+        if self._can_send is None:
+            self._can_send = page_cache.can_tell(self.number)
+        if not self._can_send:
+            return None
+        count = page_cache.resident(self.number, offset, length)
+        if not count:
+            return 0
+        try:
+            return os.sendfile(socket, self.number, offset, count)
+        except BlockingIOError:
+            raise
+        except OSError:
+            # Of the file or of the socket: reading and writing it finds out.
+            return 0
 
     def __del__(self) -> None:
         # If the caller was cancelled before the file was opened, nobody else closes it.

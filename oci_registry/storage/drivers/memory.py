@@ -34,6 +34,9 @@ class _MemoryObject:
     def read_now(self, offset: int, length: int) -> bytes | None:
         return self._data[offset : offset + length]
 
+    def send_now(self, socket: int, offset: int, length: int) -> int | None:
+        return None
+
     def close(self) -> None:
         """Nothing is held."""
 

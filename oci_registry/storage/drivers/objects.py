@@ -38,6 +38,9 @@ class StoredFile:
     def read_now(self, offset: int, length: int) -> bytes | None:
         return self._descriptor.read_now(offset, length)
 
+    def send_now(self, socket: int, offset: int, length: int) -> int | None:
+        return self._descriptor.send_now(socket, offset, length)
+
     def close(self) -> None:
         self._descriptor.close()
 

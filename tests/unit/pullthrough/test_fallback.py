@@ -44,6 +44,16 @@ class FakeSource:
         self.closed += 1
 
 
+class SendingSource(FakeSource):
+    """A source that sends up to 30, and no more."""
+
+    def send_now(self, socket: int, limit: int) -> int | None:
+        """Send them."""
+        count = min(limit, 30 - self.position)
+        self.position += count
+        return count
+
+
 class Fallbacks(SynchronousTestCase):
     """One blob of 100 bytes."""
 
@@ -168,3 +178,25 @@ class Fallbacks(SynchronousTestCase):
         arriving.callback(second)
         self.failureResultOf(reading, StoreError)
         self.assertEqual(second.closed, 1)
+
+    def test_sent(self) -> None:
+        """What goes to a socket counts for the position; a source that sends nothing says so at once."""
+        self.second = FakeSource(30, 100, lambda: b"", late=False)
+        source = FallbackSource(
+            SendingSource(10, 10, lambda: fail(StoreError("I/O error")), late=False),
+            10,
+            60,
+            self.fallback,
+        )
+        self.assertEqual(DATA[10:15], source.read(5))
+        self.assertEqual(5, source.send_now(3, 5))
+        self.assertEqual(10, source.send_now(3, 10))
+        self.assertEqual(0, source.send_now(3, 50))
+        data = source.read(7)
+        assert isinstance(data, Deferred)
+        self.assertEqual(DATA[30:37], self.successResultOf(data))
+        self.assertEqual([("I/O error", 30)], self.asked)
+        self.assertIsNone(source.send_now(3, 50), "the fallback is no file")
+        self.assertEqual(DATA[37:40], source.read(3))
+        plain = FallbackSource(FakeSource(0, 9, lambda: b"", late=False), 0, 9, self.fallback)
+        self.assertIsNone(plain.send_now(3, 9))

@@ -28,6 +28,7 @@ class FakeObject:
         self.head = DATA[:head]
         self.thread = ManualThread()
         self.asked: list[tuple[int, int]] = []
+        self.sent: list[tuple[int, int, int]] = []
         self.closed = 0
         self.now = now
         self._most = most
@@ -42,6 +43,11 @@ class FakeObject:
     def read_now(self, offset: int, length: int) -> bytes | None:
         """Read at once, if at all."""
         return DATA[offset : offset + length] if self.now and not self.closed else None
+
+    def send_now(self, socket: int, offset: int, length: int) -> int | None:
+        """Note it; send ten bytes at most."""
+        self.sent.append((socket, offset, length))
+        return min(length, 10)
 
     def close(self) -> None:
         """Count it."""
@@ -147,3 +153,29 @@ class Sources(SynchronousTestCase):
                 source.close()
                 ahead.errback(StoreError("bad sector"))
         self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_sent(self) -> None:
+        """What is sent to a socket follows what was read, ends where the range does, and is not read again."""
+        stored = FakeObject(5)
+        source = self.source(stored, 0, 32)
+        self.assertEqual(0, source.send_now(3, 100), "the head is in memory, and comes first")
+        self.assertEqual(DATA[:5], source.read(100))
+        self.assertEqual(10, source.send_now(3, 20))
+        self.assertEqual(DATA[15:22], source.read(7))
+        self.assertEqual(10, source.send_now(3, 100))
+        self.assertEqual(0, source.send_now(3, 100))
+        self.assertEqual([(3, 5, 20), (3, 22, 10)], stored.sent)
+        self.assertEqual(b"", source.read(100))
+        source.close()
+
+    def test_sent_while_read_ahead(self) -> None:
+        """While bytes are on their way from a thread, nothing is sent past them, nor after the end."""
+        stored = FakeObject(now=False)
+        source = self.source(stored)
+        reader = Reader(source, 100)
+        reader.read(1)
+        stored.thread.run()
+        self.assertEqual(0, source.send_now(3, 100))
+        source.close()
+        self.assertEqual(0, source.send_now(3, 100))
+        self.assertEqual([], stored.sent)

@@ -44,6 +44,9 @@ class _StoredObject:
     def read_now(self, offset: int, length: int) -> bytes | None:
         return None if self._closed else self._opened.at_hand(offset, length, self._stop)
 
+    def send_now(self, socket: int, offset: int, length: int) -> int | None:
+        return None
+
     def close(self) -> None:
         if not self._closed:
             self._closed = True

@@ -1,0 +1,93 @@
+"""Ports whose connections let files be sent without reading them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import frozen
+from twisted.internet import tcp, unix
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IProtocolFactory,
+    IStreamServerEndpoint,
+)
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from oci_registry.streams.interfaces import SocketWriter
+
+
+class FileTransport(tcp.Connection):
+    """A connection to whose socket others may write, once for each time that it takes something.
+
+    What was written to the transport leaves first. When the connection is closing, nobody else writes.
+    """
+
+    _writer: SocketWriter | None = None
+
+    def write_from(self, writer: SocketWriter | None) -> None:
+        """Let *writer* write whenever the socket takes something, until this is called with None."""
+        self._writer = writer
+        if writer is not None:
+            self.startWriting()
+
+    def doWrite(self) -> Any:
+        """The socket takes something."""
+        if (
+            self._writer is None
+            or self.dataBuffer
+            or self._tempDataBuffer
+            or self.disconnecting
+            or self._writeDisconnecting
+        ):
+            result = super().doWrite()
+            if result is None and self._writer is not None:
+                # With nothing left of its own, the transport has stopped.
+                self.startWriting()
+            return result
+        self._writer.write_now(self.fileno())
+        return None
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Nobody writes any more."""
+        self._writer = None
+        super().connectionLost(reason)
+
+
+class TCPFileTransport(FileTransport, tcp.Server):
+    """A connection of a TCP port."""
+
+
+class UNIXFileTransport(FileTransport, unix.Server):
+    """A connection of a UNIX socket."""
+
+
+Transports = Mapping[type, type[FileTransport]]
+TRANSPORTS: Transports = {tcp.Port: TCPFileTransport, unix.Port: UNIXFileTransport}
+"""The transport for each class of port. With other classes, and other reactors, files are read."""
+
+
+@implementer(IStreamServerEndpoint)
+@frozen
+class FileEndpoint:
+    """An endpoint with connections that let files be sent, if it is one for plain connections.
+
+    It is not where something stands between the connection and our protocol: TLS, the PROXY protocol.
+    """
+
+    endpoint: IStreamServerEndpoint
+    transports: Transports = TRANSPORTS
+
+    def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """Listen, as the endpoint itself does."""
+        return self.endpoint.listen(factory).addCallback(self._listening, factory)
+
+    def _listening(self, port: Any, factory: IProtocolFactory) -> IListeningPort:
+        transport = self.transports.get(type(port))
+        if transport is not None and port.factory is factory:
+            # Twisted reads this attribute for each connection, for such replacements.
+            port.transport = transport
+        listening: IListeningPort = port
+        return listening
