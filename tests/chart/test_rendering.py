@@ -98,7 +98,7 @@ class Refusals(ChartTestCase):
 
     def test_unknown_values(self) -> None:
         """A misspelt value is refused, at every depth, and so is one of the wrong type."""
-        for values in (
+        cases: tuple[dict[str, object], ...] = (
             {"replica": 2},
             {"registry__storage__s3__buckets": "a"},
             {"metrics__serviceMonitor__enable": True},
@@ -115,7 +115,8 @@ class Refusals(ChartTestCase):
             {"resources__request": {"cpu": 1}},
             {"nodeSetup__resources__requests__cpu": "a lot"},
             {"nodeSetup__runtimes": [{"runtime": "docker"}]},
-        ):
+        )
+        for values in cases:
             self.assertIn("specifications of the schema", self.refused(**values))
 
     def test_as_a_part(self) -> None:
