@@ -51,14 +51,16 @@ class Container:
         place = self._directory / path.strip("/")
         place.mkdir(parents=True)
         volume = self._volumes[name]
-        source = volume.get("secret") or volume.get("configMap")
-        if source is not None:
+        projected = volume.get("projected", {})
+        sources = [each["secret"] for each in projected.get("sources", ())]
+        sources += [each for each in (volume.get("secret"), volume.get("configMap")) if each]
+        for source in sources:
             content = self._contents[source.get("secretName") or source["name"]]
             items = source.get("items") or [{"key": key, "path": key} for key in content]
             for item in items:
                 file = place / item["path"]
                 file.write_text(content[item["key"]], "utf-8")
-                file.chmod(source.get("defaultMode", 0o644))
+                file.chmod({**projected, **source}.get("defaultMode", 0o644))
         return place
 
     def _mapped(self, text: str) -> str:

@@ -156,7 +156,7 @@ class NodeSetup(NodeTestCase):
         """k3s keeps what its file has besides, and gets back the file as it was, comments included."""
         path = "etc/rancher/k3s/registries.yaml"
         text = "# ours\nconfigs:\n  registry.example.com:\n    auth: {username: a, password: b}\n"
-        node = self.node("node-setup")
+        node = self.node("node-setup", nodeSetup__removeOnStop=True)
         self.put(node, path, text)
         node.start()
         document = yaml.safe_load(node.files()[path])
@@ -167,7 +167,7 @@ class NodeSetup(NodeTestCase):
 
     def test_crio(self) -> None:
         """CRI-O gets a file beside its own, with the URL of the Ingress."""
-        node = self.node("node-setup-ingress")
+        node = self.node("node-setup-ingress", nodeSetup__removeOnStop=True)
         own = "etc/containers/registries.conf.d/000-shortnames.conf"
         self.put(node, own, "[aliases]\n")
         node.start()
@@ -199,10 +199,13 @@ class NodeSetup(NodeTestCase):
         self.assertEqual({"quay.io", "ghcr.io", "_default"}, names)
 
     def test_left(self) -> None:
-        """What was written stays, if the values say so."""
-        objects = self.render("node-setup-service")
-        pod = objects[SETUP]["spec"]["template"]["spec"]
-        self.assertNotIn("lifecycle", pod["containers"][0])
+        """What was written stays if the values say so, and where a runtime reads it only at its start."""
+        for sets in ("node-setup-service", "node-setup", "node-setup-ingress"):
+            pod = self.render(sets)[SETUP]["spec"]["template"]["spec"]
+            self.assertNotIn("lifecycle", pod["containers"][0])
+            self.assertNotIn("volumeMounts", pod["containers"][0])
+        objects = self.render(nodeSetup__enabled=True)
+        self.assertIn("lifecycle", objects[SETUP]["spec"]["template"]["spec"]["containers"][0])
 
     def test_waits(self) -> None:
         """The pod does nothing until it is stopped, and ends in order, as the first process too."""
@@ -225,6 +228,10 @@ class NodeSetup(NodeTestCase):
         for values in (
             {"tls__existingSecret": "a"},
             {"service__enabled": False},
+            {"service__type": "LoadBalancer"},
+            {"httpRoute__enabled": True, "httpRoute__parentRefs": [{"name": "a"}]},
+            {"httpRoute__enabled": True, "httpRoute__parentRefs": [{"name": "a"}],
+             "httpRoute__hostnames": ["*.example.com"]},
             {"kind": "DaemonSet", "daemonSet__hostPort": None, "daemonSet__hostNetwork": False,
              "service__enabled": False},
         ):  # fmt: skip

@@ -65,12 +65,40 @@ class Refusals(ChartTestCase):
             ({**s3, "autoscaling__enabled": True, "autoscaling__minReplicas": 9}, "is more than"),
             ({**s3, "autoscaling__enabled": True,
               "autoscaling__targetCPUUtilizationPercentage": None}, "needs a target"),
+            ({"httpRoute__enabled": True}, "httpRoute.parentRefs is required"),
+            ({"registry__upstream__config__filesSecret": "a"}, "filesSecret requires contents"),
         ):  # fmt: skip
             self.assertIn(piece, self.refused(**values))
 
+    def test_together(self) -> None:
+        """Several problems are reported at once."""
+        said = self.refused(replicas=2, httpRoute__enabled=True)
+        self.assertIn("need one store", said)
+        self.assertIn("httpRoute.parentRefs is required", said)
+
+    def test_files_that_are_missing(self) -> None:
+        """A file that an entry names is refused where nothing puts it beside the upstream file."""
+        entry = {"namespace": "a.example", "host": "a.example"}
+        for change, key in (
+            ({"ca_file": "ca.crt"}, "ca_file ca.crt"),
+            (
+                {"host": None, "hosts": ["b", {"host": "a", "password_file": "p"}]},
+                "password_file p",
+            ),
+        ):
+            contents = [{**entry, **change}]
+            said = self.refused(registry__upstream__config__contents=contents)
+            self.assertIn(f"a.example: {key} is not in the pod", said)
+            self.render(
+                registry__upstream__config__contents=contents,
+                registry__upstream__config__filesSecret="existing-files",
+            )
+        contents = [{**entry, "ca_file": "/etc/company-ca/ca.crt"}]
+        self.render(registry__upstream__config__contents=contents)
+
     def test_unknown_values(self) -> None:
         """A misspelt value is refused, at every depth, and so is one of the wrong type."""
-        for values in (
+        cases: tuple[dict[str, object], ...] = (
             {"replica": 2},
             {"registry__storage__s3__buckets": "a"},
             {"metrics__serviceMonitor__enable": True},
@@ -80,7 +108,15 @@ class Refusals(ChartTestCase):
             {"service__port": 0},
             {"persistence__accessModes": ["ReadOnlyMany"]},
             {"podDisruptionBudget__minAvailable": "half"},
-        ):
+            {"networkPolicy__ingressFrom": [{"ipblock": {"cidr": "10.0.0.0/8"}}]},
+            {"networkPolicy__ingressFrom": [{"ipBlock": {"cidr": "10.0.0.0"}}]},
+            {"networkPolicy__metricsFrom": [{}]},
+            {"resources__limits__memory": "1GB"},
+            {"resources__request": {"cpu": 1}},
+            {"nodeSetup__resources__requests__cpu": "a lot"},
+            {"nodeSetup__runtimes": [{"runtime": "docker"}]},
+        )
+        for values in cases:
             self.assertIn("specifications of the schema", self.refused(**values))
 
     def test_as_a_part(self) -> None:
@@ -145,14 +181,19 @@ class Rendering(ChartTestCase):
         self.assertIn("eks.amazonaws.com/role-arn", account["metadata"]["annotations"])
 
     def test_keys_of_the_bucket(self) -> None:
-        """Keys come from a Secret, never from the command line."""
+        """Keys come from a Secret, and the secret one from a file: it is not in the environment."""
         for values, name, key in (
             ("s3", "test-oci-registry-s3", "secret_key"),
             ("s3-existing-secret", "existing-bucket", "AWS_SECRET_ACCESS_KEY"),
         ):
-            there = {each["name"]: each for each in container(self.render(values))["env"]}
-            source = there["S3_SECRET_KEY"]["valueFrom"]["secretKeyRef"]
-            self.assertEqual({"name": name, "key": key}, source)
+            objects = self.render(values)
+            given = variables(objects)
+            self.assertNotIn("S3_SECRET_KEY", given)
+            self.assertEqual("/etc/oci-registry/s3-key/secret_key", given["S3_SECRET_KEY_FILE"])
+            volumes = workload(objects)["spec"]["template"]["spec"]["volumes"]
+            (secret,) = (each["secret"] for each in volumes if each["name"] == "s3-key")
+            self.assertEqual(name, secret["secretName"])
+            self.assertEqual([{"key": key, "path": "secret_key"}], secret["items"])
 
     def test_probes(self) -> None:
         """Liveness does not depend on the store, readiness does; a probe can be left out."""
@@ -163,14 +204,33 @@ class Rendering(ChartTestCase):
 
     def test_way_out(self) -> None:
         """The network policy lets out to the ports of the bucket, of registries and of proxies."""
-        for values, own in (
-            ("s3", [9000]),
-            ("upstreams", [8443, 8444, 5000]),
+        for values, expected in (
+            ("s3", [443, 80, 9000]),
+            ("upstreams", [443, 80, 8443, 8444, 5000]),
             ("proxy", [8888, 3128]),
         ):
             policy = self.render(values)["NetworkPolicy/test-oci-registry"]
             ports = [each["port"] for each in policy["spec"]["egress"][1]["ports"]]
-            self.assertEqual([443, 80, *own], ports)
+            self.assertEqual(expected, ports)
+
+    def test_where_to(self) -> None:
+        """It lets out to all addresses but those of metadata services, or only where the values say."""
+
+        def peers(*sets: str, **values: object) -> object:
+            policy = self.render(*sets, **values)["NetworkPolicy/test-oci-registry"]
+            return policy["spec"]["egress"][1].get("to")
+
+        on = {"networkPolicy__enabled": True}
+        self.assertEqual(
+            [
+                {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.169.254/32"]}},
+                {"ipBlock": {"cidr": "::/0", "except": ["fd00:ec2::254/128"]}},
+                {"namespaceSelector": {}},
+            ],
+            peers(**on),
+        )
+        self.assertIsNone(peers(**on, networkPolicy__egress__except=[]))
+        self.assertEqual([{"ipBlock": {"cidr": "192.0.2.0/24"}}], peers("proxy"))
 
     def test_names_from_digits(self) -> None:
         """A release whose name begins with a digit has a Service whose name does not."""
@@ -272,8 +332,11 @@ class Names(ChartTestCase):
         )
         pod = workload(rendered)["spec"]["template"]["spec"]
         volumes = {volume["name"]: volume for volume in pod["volumes"]}
-        for name, secret, key in (("upstream", "007", "1"), ("credentials", "1e3", "no")):
-            self.assertEqual(secret, volumes[name]["secret"]["secretName"])
-            self.assertEqual(key, volumes[name]["secret"]["items"][0]["key"])
+        self.assertEqual("007", volumes["upstream"]["secret"]["secretName"])
+        self.assertEqual(
+            "/etc/oci-registry/upstream/1", variables(rendered)["UPSTREAM_CONFIG_FILE"]
+        )
+        self.assertEqual("1e3", volumes["credentials"]["secret"]["secretName"])
+        self.assertEqual("no", volumes["credentials"]["secret"]["items"][0]["key"])
         self.assertEqual("123", volumes["data"]["persistentVolumeClaim"]["claimName"])
         self.assertEqual("456", pod["serviceAccountName"])

@@ -38,6 +38,10 @@ class Starting(ChartTestCase):
             "existing-credentials": {"all.json": json.dumps(CREDENTIALS)},
             "existing-ca": {"ca.pem": Certified("minio.storage.svc").certificate.decode()},
             "existing-company-ca": {},
+            "existing-files": {
+                "ca.crt": Certified("registry.example.com").certificate.decode(),
+                "password": "hunter2",
+            },
             "existing-tls": {
                 "tls.crt": (SERVER.certificate + BETWEEN.certificate).decode(),
                 "tls.key": SERVER.key.decode(),

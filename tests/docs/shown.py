@@ -33,6 +33,7 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("docker build", How.ENGINE),
         ("helm install", How.CLUSTER),
         ("kubectl --namespace images create secret", How.CLUSTER),
+        ("kubectl --namespace images create secret", How.CLUSTER),
     ],
     "docs/how-to/air-gapped.md": [
         ("oci-registry --listen 127.0.0.1:8080", How.DAEMON),
@@ -111,6 +112,7 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("helm upgrade", How.CLUSTER),
     ],
     "docs/how-to/monitoring.md": [
+        ("kubectl --namespace images get pods", How.CLUSTER),
         ("journalctl --unit oci-registry", How.RUN),
         ("for days in", How.RUN),
     ],
@@ -155,6 +157,8 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("/opt/oci-registry/bin/pip install", How.MACHINE),
         ("helm upgrade", How.CLUSTER),
         ("helm history", How.CLUSTER),
+        ("helm uninstall", How.CLUSTER),
+        ("helm upgrade", How.CLUSTER),
     ],
     "docs/how-to/upgrade-from-the-original.md": [
         ("oci-registry --check-config", How.RUN),

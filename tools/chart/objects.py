@@ -59,8 +59,8 @@ def pods(documents: Objects) -> Iterator[Pod]:
 
 
 def for_nodes(document: Object) -> bool:
-    """Whether an object is the workload that configures nodes, and not the cache's."""
-    return name(document).endswith("-node-setup")
+    """Whether an object is of the workloads that configure nodes, and not of the cache."""
+    return name(document).endswith("-node-setup") or "-node-setup-" in name(document)
 
 
 def of_kind(documents: Objects, *kinds: str) -> Iterator[Object]:

@@ -64,8 +64,8 @@ def selectors(documents: Objects) -> Iterator[str]:
         if set(selector) != STABLE:
             yield f"{place(owner)}: selects by {sorted(selector)}"
         own, rest = cache, others
-        if kind(owner) in WORKLOADS and for_nodes(owner):
-            (own,) = (pod for pod in others if pod.owner is owner)
+        if for_nodes(owner):
+            (own,) = (pod for pod in others if name(pod.owner) == name(owner))
             rest = [cache, *(pod for pod in others if pod is not own)]
         if not matches(selector, own.labels):
             yield f"{place(owner)}: does not select the cache's pods"
@@ -164,6 +164,9 @@ def _references(pod: Pod) -> Iterator[tuple[str, str]]:
     for volume in pod.spec.get("volumes", ()):
         if "secret" in volume:
             yield "Secret", volume["secret"]["secretName"]
+        for source in volume.get("projected", {}).get("sources", ()):
+            if "secret" in source:
+                yield "Secret", source["secret"]["name"]
         if "configMap" in volume:
             yield "ConfigMap", volume["configMap"]["name"]
         if "persistentVolumeClaim" in volume:

@@ -45,10 +45,60 @@ app.kubernetes.io/name: {{ printf "%s-test" (default .Chart.Name .Values.nameOve
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
-{{/* Another name again, for the pods that configure the nodes. */}}
+{{/*
+Another name again, for the pods that configure the nodes: a list of the root and of what is behind it, which
+is nothing where there is one DaemonSet.
+*/}}
 {{- define "oci-registry.nodeSetupLabels" -}}
-app.kubernetes.io/name: {{ printf "%s-node-setup" (default .Chart.Name .Values.nameOverride | trunc 52 | trimSuffix "-") | quote }}
-app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- $root := first . -}}
+{{- $end := printf "-node-setup%s" (last .) -}}
+{{- $name := default $root.Chart.Name $root.Values.nameOverride | trunc (sub 63 (len $end) | int) | trimSuffix "-" -}}
+app.kubernetes.io/name: {{ printf "%s%s" $name $end | quote }}
+app.kubernetes.io/instance: {{ $root.Release.Name | quote }}
+{{- end }}
+
+{{/* Each DaemonSet that configures nodes, as a dictionary with the values for it. */}}
+{{- define "oci-registry.nodeSetups" -}}
+{{- $setup := .Values.nodeSetup -}}
+{{- $known := list -}}
+{{- range .Values.registry.upstream.config.contents -}}
+{{- if ne .namespace "*" }}{{ $known = append $known .namespace }}{{ end -}}
+{{- end -}}
+{{- $found := list -}}
+{{- range $entry := default (list dict) $setup.runtimes -}}
+{{- $one := dict "name" "" "end" "" "hostPath" "" -}}
+{{- if not $setup.runtimes }}{{ $_ := set $one "hostPath" $setup.hostPath }}{{ end -}}
+{{- range list "runtime" "namespaces" "removeOnStop" "extraArgs" "tolerations" -}}
+{{- $_ := set $one . (get $setup .) -}}
+{{- end -}}
+{{- range $key, $value := $entry }}{{ $_ := set $one $key $value }}{{ end -}}
+{{- $_ := set $one "nodeSelector" (merge (dict) (default (dict) $entry.nodeSelector) $setup.nodeSelector) -}}
+{{- $_ := set $one "mirror" (default (include "oci-registry.mirror" $) $entry.mirror) -}}
+{{- if $entry -}}
+{{- $_ := set $one "name" (default $one.runtime $one.name) -}}
+{{- $_ := set $one "end" (printf "-%s" $one.name) -}}
+{{- end -}}
+{{- $_ := set $one "inferred" (empty $one.namespaces) -}}
+{{- if not $one.namespaces }}{{ $_ := set $one "namespaces" (default (list "docker.io") $known) }}{{ end -}}
+{{- if not (kindIs "bool" $one.removeOnStop) }}{{ $_ := set $one "removeOnStop" (eq $one.runtime "containerd") }}{{ end -}}
+{{- $found = append $found $one -}}
+{{- end -}}
+{{- toYaml $found -}}
+{{- end }}
+
+{{/* The account of the pods that configure the nodes: it has no role. */}}
+{{- define "oci-registry.nodeSetupAccount" -}}
+{{- $made := .Values.serviceAccount.create | ternary (printf "%s-node-setup" (include "oci-registry.fullname" .)) "default" -}}
+{{- default $made .Values.nodeSetup.serviceAccountName -}}
+{{- end }}
+
+{{/* HOST:PORT that the test of the release asks; nothing if there is none that it can reach. */}}
+{{- define "oci-registry.testAddress" -}}
+{{- if include "oci-registry.service" . -}}
+{{- printf "%s:%d" (include "oci-registry.fullname" .) (int .Values.service.port) -}}
+{{- else if include "oci-registry.hostNetwork" . -}}
+{{- include "oci-registry.authority" (list (default "127.0.0.1" .Values.daemonSet.hostIP) (include "oci-registry.port" .)) -}}
+{{- end -}}
 {{- end }}
 
 {{- define "oci-registry.image" -}}
@@ -203,6 +253,10 @@ resources:
 {{- $secure := false -}}
 {{- range include "oci-registry.ingressTLS" . | fromYamlArray }}{{ if has $host (default (list) .hosts) }}{{ $secure = true }}{{ end }}{{ end -}}
 {{- printf "%s://%s" ($secure | ternary "https" "http") $host -}}
+{{- else if .Values.httpRoute.enabled -}}
+{{- with .Values.httpRoute.hostnames }}{{ if not (hasPrefix "*" (first .)) }}https://{{ first . }}{{ end }}{{ end -}}
+{{- else if and (eq .Values.service.type "LoadBalancer") .Values.service.loadBalancerIP (not .Values.tls.existingSecret) -}}
+http://{{ include "oci-registry.authority" (list .Values.service.loadBalancerIP (toString (int .Values.service.port))) }}
 {{- end -}}
 {{- end }}
 

@@ -152,7 +152,7 @@ spec:
           value: /tmp
         {{- if include "oci-registry.upstreamSecret" . }}
         - name: UPSTREAM_CONFIG_FILE
-          value: /etc/oci-registry/upstream/upstream.yaml
+          value: /etc/oci-registry/upstream/{{ empty $registry.upstream.config.contents | ternary $registry.upstream.config.existingSecretKey "upstream.yaml" }}
         {{- end }}
         {{- if $filesystem }}
         - name: FILESYSTEM_ROOT
@@ -211,6 +211,11 @@ spec:
         {{- else }}
         - name: spool
           mountPath: /spool
+        {{- if include "oci-registry.s3Secret" . }}
+        - name: s3-key
+          mountPath: /etc/oci-registry/s3-key
+          readOnly: true
+        {{- end }}
         {{- if $s3.ca.existingConfigMap }}
         - name: s3-ca
           mountPath: /etc/oci-registry/s3
@@ -244,6 +249,15 @@ spec:
     {{- if not $filesystem }}
     - name: spool
       {{- toYaml (default (dict "emptyDir" dict) $s3.spool) | nindent 6 }}
+    {{- with include "oci-registry.s3Secret" . }}
+    - name: s3-key
+      secret:
+        secretName: {{ . | quote }}
+        defaultMode: 0440
+        items:
+          - key: {{ empty $s3.accessKey | ternary $s3.existingSecretKeys.secretKey "secret_key" | quote }}
+            path: secret_key
+    {{- end }}
     {{- with $s3.ca.existingConfigMap }}
     - name: s3-ca
       configMap:
@@ -268,12 +282,20 @@ spec:
     {{- end }}
     {{- with include "oci-registry.upstreamSecret" . }}
     - name: upstream
+      {{- if $registry.upstream.config.filesSecret }}
+      projected:
+        defaultMode: 0440
+        sources:
+          - secret:
+              name: {{ $registry.upstream.config.filesSecret | quote }}
+          - secret:
+              name: {{ . | quote }}
+      {{- else }}
+      {{- /* All of it: files that the upstream file names are beside it. */}}
       secret:
         secretName: {{ . | quote }}
         defaultMode: 0440
-        items:
-          - key: {{ empty $registry.upstream.config.contents | ternary $registry.upstream.config.existingSecretKey "upstream.yaml" | quote }}
-            path: upstream.yaml
+      {{- end }}
     {{- end }}
     {{- with $registry.upstream.credentials.existingSecret }}
     - name: credentials
@@ -319,11 +341,8 @@ spec:
     secretKeyRef:
       name: {{ . | quote }}
       key: {{ empty $s3.accessKey | ternary $s3.existingSecretKeys.accessKey "access_key" | quote }}
-- name: S3_SECRET_KEY
-  valueFrom:
-    secretKeyRef:
-      name: {{ . | quote }}
-      key: {{ empty $s3.accessKey | ternary $s3.existingSecretKeys.secretKey "secret_key" | quote }}
+- name: S3_SECRET_KEY_FILE
+  value: /etc/oci-registry/s3-key/secret_key
 {{- end }}
 {{- if $s3.ca.existingConfigMap }}
 - name: S3_CA_FILE

@@ -29,6 +29,7 @@ FOREIGN = {
     "resources",
     "securityContext",
     "startupProbe",
+    "test.resources",
     "topologySpreadConstraints",
 }
 METRIC = re.compile(r"\b((?:oci_registry|manifest_cache|blob_cache|process)_[a-z_]+)(?=[{\[),\s])")

@@ -39,6 +39,10 @@ class Selectors(ReleaseTestCase):
         nodes["spec"]["template"]["metadata"]["labels"] = labels
         self.documents.append(nodes)
         self.found()
+        self.add("NetworkPolicy", podSelector={"matchLabels": labels})
+        self.found("NetworkPolicy cache: does not", "NetworkPolicy cache: selects other")
+        self.documents[-1]["metadata"]["name"] = "cache-node-setup"
+        self.found()
         nodes["spec"]["selector"]["matchLabels"] = STABLE
         self.found(
             "DaemonSet cache-node-setup: does not", "DaemonSet cache-node-setup: selects other"
