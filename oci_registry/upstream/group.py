@@ -16,8 +16,8 @@ from oci_registry.streams.breaker import Random
 from oci_registry.upstream.failures import (
     ANSWERS,
     CircuitOpen,
+    Lasting,
     LocalFailure,
-    NoPublicAddress,
     RateLimited,
     TimedOut,
     WrongAnswer,
@@ -188,7 +188,7 @@ class HostGroup:
             error
             for error in errors
             if isinstance(error, BadGateway | GatewayTimeout)
-            and not isinstance(error, WrongAnswer | TimedOut | NoPublicAddress | TooManyLookups)
+            and not isinstance(error, WrongAnswer | TimedOut | Lasting | TooManyLookups)
         ]
         if passing:
             return pause_after(done, self.random)
