@@ -17,6 +17,8 @@ MESSAGES = (
     " is on a read-only file system",
     "unknown key",
     "did you mean ",
+    "no storage given",
+    " belongs after the storage: ",
     "the store cannot be used, pulls are not cached: ",
     "the server cannot be reached",
     " is not a repository name: it has upper-case letters",
