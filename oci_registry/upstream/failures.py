@@ -217,7 +217,7 @@ def explain(
     received = isinstance(error, ResponseFailed)
     explained = _explain_simple(cause, host, public_only=public_only, received=received)
     if plain and isinstance(cause, ConnectionClosed):
-        explained.message += f": {EXPECTS_TLS}"
+        return BadGateway(f"{explained.message}: {EXPECTS_TLS}")
     return explained
 
 

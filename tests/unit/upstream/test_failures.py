@@ -207,6 +207,7 @@ class Explained(SynchronousTestCase):
             explained = self.explain(failed, plain=True)
             self.assertIs(kind, type(explained))
             self.assertEqual(f"upstream {HOST} {words}", explained.message)
+            self.assertEqual(explained.message, str(explained))
             self.assertNotIn(advice, self.explain(failed).message)
         other = ParseError("not a status line", b"SSH-2.0")
         self.assertNotIn(advice, self.explain(other, plain=True).message)
