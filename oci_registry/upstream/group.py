@@ -75,6 +75,7 @@ def verdict(errors: Sequence[RegistryError]) -> RegistryError:
         return chosen
     chosen = chosen.again()
     chosen.message = f"{chosen.message}; {denied.message}"
+    chosen.args = (chosen.message,)
     return chosen
 
 

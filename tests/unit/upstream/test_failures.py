@@ -191,8 +191,8 @@ class Explained(SynchronousTestCase):
             ProxyFailed(Authority("proxy.example.com", 3128), CertificateRefused("expired")),
         ):
             self.assertIsInstance(self.explain(error), Lasting, error)
-        for error in (Refused(), ConnectTimeout(), tls("tlsv1 alert internal error")):
-            self.assertNotIsInstance(self.explain(error), Lasting)
+        for passing in (Refused(), ConnectTimeout(), tls("tlsv1 alert internal error")):
+            self.assertNotIsInstance(self.explain(passing), Lasting)
 
     def test_plain_http(self) -> None:
         """A host that is asked over plain HTTP and hangs up, or sends an alert, may expect TLS."""

@@ -197,6 +197,7 @@ class Verdicts(RequestsTestCase):
             chosen = verdict(errors)
             self.assertIsInstance(chosen, BadGateway)
             self.assertEqual("b failed; a denies", chosen.message)
+            self.assertEqual(chosen.message, str(chosen))
         self.assertEqual("b failed", next(e for e in errors if isinstance(e, BadGateway)).message)
 
     def test_mirror_without_it(self) -> None:
@@ -307,6 +308,18 @@ class Patience(RequestsTestCase):
             self.error(self.ask(patient=True), BadGateway)
             self.assertEqual(before + 2, len(self.asked))
             self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_lasting_opens_circuit(self) -> None:
+        """A host with a wrong certificate is soon not asked any more, and then probed."""
+        self.names = (A,)
+        self.connect()
+        self.answer(A, CertificateRefused("hostname mismatch"))
+        for _ in range(5):
+            self.error(self.ask(), BadGateway)
+        self.error(self.ask(), CircuitOpen)
+        self.assertEqual(5, self.asked_of(A))
+        self.answer(A, manifest())
+        self.successResultOf(self.ask(patient=True))
 
     def test_lasting_at_one(self) -> None:
         """Another host that may be about to work again is still waited for."""
