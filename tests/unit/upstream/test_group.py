@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError as Refused
-from twisted.internet.error import DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeout
 
 from oci_registry.spec.digest import Digest
@@ -23,7 +21,6 @@ from oci_registry.upstream.failures import CircuitOpen, WrongAnswer
 from oci_registry.upstream.group import FIRST_PAUSE, LONGEST_PAUSE, ROUNDS, pause_after, verdict
 from oci_registry.upstream.host import PROBE_TIMEOUT
 from oci_registry.upstream.limits import UpstreamLimits
-from oci_registry.upstream.verification import CertificateRefused
 from tests.support.fake_http import FakeResponse, Sent
 from tests.unit.upstream.support import A_TAG, APP, LATEST, OTHER, A, B, RequestsTestCase, manifest
 
@@ -295,40 +292,6 @@ class Patience(RequestsTestCase):
                 self.answer(host, trouble)
             self.error(self.ask(patient=True), RegistryError)
             self.assertEqual([], self.clock.getDelayedCalls())
-
-    def test_lasting(self) -> None:
-        """Nobody waits for a certificate, a protocol or a name to become right."""
-        refused = CertificateRefused("hostname mismatch")
-        plain = SSL.Error([("SSL routines", "", "wrong version number")])
-        for trouble in (refused, plain, DNSLookupError()):
-            self.connect()
-            for host in (A, B):
-                self.answer(host, trouble)
-            before = len(self.asked)
-            self.error(self.ask(patient=True), BadGateway)
-            self.assertEqual(before + 2, len(self.asked))
-            self.assertEqual([], self.clock.getDelayedCalls())
-
-    def test_lasting_opens_circuit(self) -> None:
-        """A host with a wrong certificate is soon not asked any more, and then probed."""
-        self.names = (A,)
-        self.connect()
-        self.answer(A, CertificateRefused("hostname mismatch"))
-        for _ in range(5):
-            self.error(self.ask(), BadGateway)
-        self.error(self.ask(), CircuitOpen)
-        self.assertEqual(5, self.asked_of(A))
-        self.answer(A, manifest())
-        self.successResultOf(self.ask(patient=True))
-
-    def test_lasting_at_one(self) -> None:
-        """Another host that may be about to work again is still waited for."""
-        self.answer(A, CertificateRefused("hostname mismatch"))
-        answers = [Refused(), Refused(), manifest()]
-        self.answer(B, lambda _: answers.pop(0))
-        asked = self.ask(patient=True)
-        self.clock.pump([0.5] * 4)
-        self.successResultOf(asked)
 
     def test_retry_after(self) -> None:
         """A host that asks for a few seconds gets them, and no request before they are over."""
