@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from oci_registry.config.listen import takes_port
 from oci_registry.config.settings import (
     DEFAULT_INVALIDATION_TIME,
     FilesystemSettings,
@@ -29,6 +30,7 @@ from oci_registry.makers import Makers, Pool, Sizes
 from oci_registry.metrics import Metrics
 from oci_registry.notify import Announcement, ServiceManager
 from oci_registry.pullthrough.blobs import BlobCache
+from oci_registry.pullthrough.download import Downloader
 from oci_registry.pullthrough.known import KnownManifests
 from oci_registry.pullthrough.lists import TagLists
 from oci_registry.pullthrough.manifests import ManifestCache
@@ -205,7 +207,7 @@ class _Builder:
         """Make the caches."""
         clock, metrics, sizes = self.reactor, self.metrics, KnownSizes()
         health = self.makers.store_health(clock, metrics)
-        transfers = Transfers(
+        downloader = Downloader(
             store.blobs,
             store.lanes.ingest,
             clock,
@@ -215,6 +217,7 @@ class _Builder:
             DownloadLog(clock, self.repeats),
             self.makers.transfer_limits,
         )
+        transfers = Transfers(downloader)
         records = RecordWriter(clock, health)
         known = KnownManifests(store.manifests, store.tags, records, clock, health, store.originals)
         return _PullThrough(
@@ -391,9 +394,6 @@ def build(
 
 def _with_backlog(endpoint: str) -> str:
     """Add a backlog that is long enough for a cluster whose nodes all pull at once."""
-    takes_backlog = endpoint.partition(":")[0] in ("tcp", "tcp6", "ssl")
-    return (
-        f"{endpoint}:backlog={BACKLOG}"
-        if takes_backlog and "backlog=" not in endpoint
-        else endpoint
-    )
+    if takes_port(endpoint) and "backlog=" not in endpoint:
+        return f"{endpoint}:backlog={BACKLOG}"
+    return endpoint

@@ -13,7 +13,7 @@ from twisted.python.usage import Options, UsageError
 from oci_registry import __version__
 from oci_registry.config.findings import suggestion
 from oci_registry.config.process_title import SECRETS
-from oci_registry.usage import Group, option_groups, wrap
+from oci_registry.usage import Group, Option, option_groups, wrap
 from oci_registry.usage import width as usage_width
 
 # The message of getopt, from which usage.Options makes its error.
@@ -21,7 +21,7 @@ _UNRECOGNIZED = re.compile(r"option --(.*) not recognized", re.DOTALL)
 
 NAME = "oci-registry"
 
-OTHERS = Group("Other options", [("help", ""), ("version", "")])
+OTHERS = Group("Other options", [Option("help"), Option("version")])
 
 
 class UnknownOption(UsageError):
@@ -32,6 +32,16 @@ class CommandOptions(Options):
     """Shows options in groups, the version of this daemon and not Twisted's, and no secret."""
 
     groups: ClassVar[Sequence[Group]]
+    optFlags: ClassVar[list[list[object]]]
+    optParameters: ClassVar[list[list[object]]]
+
+    def __init_subclass__(cls) -> None:
+        """Declare the options of the groups as `Options` wants them."""
+        options = [option for group in vars(cls).get("groups", ()) for option in group.options]
+        cls.optFlags = [[each.flag, each.letter, each.text] for each in options if each.is_switch]
+        cls.optParameters = [
+            [each.flag, each.letter, None, each.text] for each in options if each.is_parameter
+        ]
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parse the options; `UnknownOption` for one that does not exist."""
@@ -109,7 +119,7 @@ class StorageOptions(CommandOptions):
 
     def usage_of(self, name: str) -> str:
         """Return how an option of this storage is given: ``filesystem --root DIRECTORY``."""
-        values = {flag: value for group in self.groups for flag, value in group.flags}
+        values = {each.flag: each.value for group in self.groups for each in group.options}
         return f"{self.name} --{name} {values[name]}".rstrip()
 
     def parseArgs(self, *arguments: str) -> None:
@@ -125,10 +135,16 @@ class FilesystemOptions(StorageOptions):
 
     name = "filesystem"
     longdesc = "Store images in a directory, which is created if it does not exist."
-    groups = (Group("Options", [("root", "DIRECTORY")]),)
-    optParameters: ClassVar[list[list[object]]] = [
-        ["root", "r", None, "the directory (FILESYSTEM_ROOT; required)"],
-    ]
+    groups = (
+        Group(
+            "Options",
+            [
+                Option(
+                    "root", "DIRECTORY", "the directory (FILESYSTEM_ROOT; required)", letter="r"
+                ),
+            ],
+        ),
+    )
 
 
 class S3Options(StorageOptions):
@@ -143,77 +159,78 @@ class S3Options(StorageOptions):
         Group(
             "Bucket",
             [
-                ("bucket", "NAME"),
-                ("host", "URL"),
-                ("region", "NAME"),
-                ("prefix", "PATH"),
-                ("addressing", "STYLE"),
-                ("ca-file", "FILE"),
+                Option("bucket", "NAME", "the bucket, which must exist (S3_BUCKET; required)"),
+                Option("host", "URL", "URL of the server (S3_HOST; default AWS)"),
+                Option("region", "NAME", "the region (S3_REGION; default us-east-1)"),
+                Option(
+                    "prefix", "PATH", "prefix of all keys in the bucket (S3_PREFIX; default none)"
+                ),
+                Option(
+                    "addressing",
+                    "STYLE",
+                    "where URLs name the bucket: path, virtual or auto (S3_ADDRESSING; default path, on "
+                    "AWS auto)",
+                ),
+                Option("ca-file", "FILE", "PEM file of CAs to trust for the server (S3_CA_FILE)"),
             ],
         ),
         Group(
             "Credentials",
-            [("access-key", "KEY"), ("secret-key-file", "FILE"), ("secret-key", "KEY")],
+            [
+                Option("access-key", "KEY", "the access key (S3_ACCESS_KEY)"),
+                Option(
+                    "secret-key-file",
+                    "FILE",
+                    "file that contains the secret key (S3_SECRET_KEY_FILE)",
+                ),
+                Option(
+                    "secret-key",
+                    "KEY",
+                    "the secret key; visible in the process list (S3_SECRET_KEY)",
+                ),
+            ],
         ),
-        Group("Redirects", [("redirect", ""), ("redirect-ranges", ""), ("redirect-host", "URL")]),
+        Group(
+            "Redirects",
+            [
+                Option(
+                    "redirect",
+                    text="redirect clients to the bucket for blobs (S3_REDIRECT; default off)",
+                ),
+                Option(
+                    "redirect-ranges",
+                    text="with --redirect: redirect range requests too (S3_REDIRECT_RANGES; default off)",
+                ),
+                Option(
+                    "redirect-host",
+                    "URL",
+                    "with --redirect: URL of the server for clients (S3_REDIRECT_HOST; default --host)",
+                ),
+            ],
+        ),
         Group(
             "Resources",
-            [("spool", "DIRECTORY"), ("s3-connections", "N"), ("proxy", "URL")],
+            [
+                Option(
+                    "spool",
+                    "DIRECTORY",
+                    "directory for blobs that are being uploaded (S3_SPOOL; default "
+                    "/var/tmp/oci-registry-spool)",
+                ),
+                Option(
+                    "s3-connections",
+                    "N",
+                    "maximum number of connections to the server (S3_CONNECTIONS; default 32)",
+                ),
+                Option(
+                    "proxy",
+                    "URL",
+                    "proxy to the server: a URL, none or environment (S3_PROXY; default none, on AWS "
+                    "environment)",
+                ),
+            ],
         ),
     )
-    optFlags: ClassVar[list[list[object]]] = [
-        ["redirect", None, "redirect clients to the bucket for blobs (S3_REDIRECT; default off)"],
-        [
-            "redirect-ranges",
-            None,
-            "with --redirect: redirect range requests too (S3_REDIRECT_RANGES; default off)",
-        ],
-    ]
-    optParameters: ClassVar[list[list[object]]] = [
-        ["bucket", None, None, "the bucket, which must exist (S3_BUCKET; required)"],
-        ["host", None, None, "URL of the server (S3_HOST; default AWS)"],
-        ["access-key", None, None, "the access key (S3_ACCESS_KEY)"],
-        [
-            "secret-key",
-            None,
-            None,
-            "the secret key; visible in the process list (S3_SECRET_KEY)",
-        ],
-        ["secret-key-file", None, None, "file that contains the secret key (S3_SECRET_KEY_FILE)"],
-        ["region", None, None, "the region (S3_REGION; default us-east-1)"],
-        ["prefix", None, None, "prefix of all keys in the bucket (S3_PREFIX; default none)"],
-        [
-            "addressing",
-            None,
-            None,
-            "where URLs name the bucket: path, virtual or auto (S3_ADDRESSING; default path, on AWS auto)",
-        ],
-        ["ca-file", None, None, "PEM file of CAs to trust for the server (S3_CA_FILE)"],
-        [
-            "spool",
-            None,
-            None,
-            "directory for blobs that are being uploaded (S3_SPOOL; default /var/tmp/oci-registry-spool)",
-        ],
-        [
-            "redirect-host",
-            None,
-            None,
-            "with --redirect: URL of the server for clients (S3_REDIRECT_HOST; default --host)",
-        ],
-        [
-            "s3-connections",
-            None,
-            None,
-            "maximum number of connections to the server (S3_CONNECTIONS; default 32)",
-        ],
-        [
-            "proxy",
-            None,
-            None,
-            "proxy to the server: a URL, none or environment (S3_PROXY; default none, on AWS environment)",
-        ],
-    ]
 
 
 def program(parent: Options | None, *options: str) -> str:

@@ -24,6 +24,7 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 
 from oci_registry.log_output import Output
+from oci_registry.spec.texts import escaped
 
 
 # One is made for each response, and a frozen one costs three times as much.
@@ -59,13 +60,6 @@ def _moment(event: LogEvent) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _one_line(text: str) -> str:
-    """Return *text* without characters that would end or disguise a line."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
 def _traceback(event: LogEvent) -> str:
     failure = event.get("log_failure")
     return failure.getTraceback() if isinstance(failure, Failure) else ""
@@ -73,7 +67,7 @@ def _traceback(event: LogEvent) -> str:
 
 def _indented(traceback: str) -> str:
     """Return a traceback of which no line looks like one of the log, whatever the error says."""
-    lines = (_one_line(line) for line in traceback.splitlines())
+    lines = (escaped(line) for line in traceback.splitlines())
     return "".join(f"{'  ' if number else ''}{line}\n" for number, line in enumerate(lines))
 
 
@@ -83,7 +77,7 @@ def format_text(event: LogEvent) -> str | None:
     if not text and "log_failure" not in event:
         return None
     level = getattr(event.get("log_level"), "name", "info")
-    line = f"{_moment(event)} {level} {_one_line(text)}\n"
+    line = f"{_moment(event)} {level} {escaped(text)}\n"
     return line + _indented(_traceback(event))
 
 
@@ -147,7 +141,7 @@ _COMBINED_MOMENT = "%d/%b/%Y:%H:%M:%S +0000"
 
 def _text_line(entry: AccessEntry, moment: str, millis: int) -> str:
     return (
-        f'{moment}.{millis:03d}Z info {_one_line(entry.client)} "{entry.method} {entry.uri}" '
+        f'{moment}.{millis:03d}Z info {escaped(entry.client)} "{entry.method} {entry.uri}" '
         f'{entry.status} {entry.sent} {entry.seconds:.3f} "{entry.agent}"'
         f"{f' cache={entry.outcome}' if entry.outcome else ''}{_error(entry)}\n"
     )
@@ -181,7 +175,7 @@ def _json_line(entry: AccessEntry, moment: str, millis: int) -> str:
 def _combined_line(entry: AccessEntry, moment: str, _millis: int) -> str:
     # Nobody has told us who the client is, and no client comes from a page that refers to us.
     return (
-        f'{_one_line(entry.client)} - - [{moment}] "{entry.method} {entry.uri} {entry.protocol}" '
+        f'{escaped(entry.client)} - - [{moment}] "{entry.method} {entry.uri} {entry.protocol}" '
         f'{entry.status} {entry.sent} "-" "{entry.agent}" '
         f"{entry.namespace or '-'} {entry.outcome or '-'} {entry.seconds:.3f}{_error(entry)}\n"
     )

@@ -142,12 +142,7 @@ class Metrics:
             }
         )
         self.registry.register(self._plain)
-        self.requests = Counter(
-            "oci_registry_requests",
-            "Requests answered",
-            ("route", "method", "status"),
-            registry=self.registry,
-        )
+        self.requests = self._counter("requests", "Requests answered", "route", "method", "status")
         self.latency = Histogram(
             "oci_registry_request_seconds",
             "Seconds from a request to the end of its response",
@@ -156,35 +151,22 @@ class Metrics:
             registry=self.registry,
         )
         self._responses: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
-        self.client_bytes = Counter(
-            "oci_registry_client_bytes",
-            "Bytes of bodies sent to clients",
-            ("route",),
-            registry=self.registry,
+        self.client_bytes = self._counter(
+            "client_bytes", "Bytes of bodies sent to clients", "route"
         )
-        self.upstream_bytes = Counter(
-            "oci_registry_upstream_bytes",
-            "Bytes of blobs received from upstream",
-            ("namespace",),
-            registry=self.registry,
+        self.upstream_bytes = self._counter(
+            "upstream_bytes", "Bytes of blobs received from upstream", "namespace"
         )
-        self.upstream_requests = Counter(
-            "oci_registry_upstream_requests",
-            "API requests to upstream, by outcome",
-            ("namespace", "outcome"),
-            registry=self.registry,
+        self.upstream_requests = self._counter(
+            "upstream_requests", "API requests to upstream, by outcome", "namespace", "outcome"
         )
-        self.upstream_resumes = Counter(
-            "oci_registry_upstream_resumes",
-            "Bodies from upstream that broke off and were resumed",
-            ("namespace",),
-            registry=self.registry,
+        self.upstream_resumes = self._counter(
+            "upstream_resumes", "Bodies from upstream that broke off and were resumed", "namespace"
         )
-        self.upstream_credentials_refused = Counter(
-            "oci_registry_upstream_credentials_refused",
+        self.upstream_credentials_refused = self._counter(
+            "upstream_credentials_refused",
             "API requests to upstream that failed because credentials were refused",
-            ("namespace",),
-            registry=self.registry,
+            "namespace",
         )
         self.host_available = self._of_hosts(
             "available", "0 while a circuit breaker of the host is open, else 1"
@@ -202,41 +184,22 @@ class Metrics:
         self.host_remaining = self._of_hosts(
             "ratelimit_remaining", "Requests left of the rate limit of a host"
         )
-        self.transfers = Gauge(
-            "oci_registry_transfers_in_flight",
-            "Blobs being downloaded from upstream",
-            registry=self.registry,
+        self.transfers = self._gauge("transfers_in_flight", "Blobs being downloaded from upstream")
+        self.far_ranges = self._counter(
+            "far_ranges", "Ranges far ahead of a download that were fetched separately"
         )
-        self.far_ranges = Counter(
-            "oci_registry_far_ranges",
-            "Ranges far ahead of a download that were fetched separately",
-            registry=self.registry,
+        self.far_ranges_in_flight = self._gauge(
+            "far_ranges_in_flight", "Ranges far ahead of a download that are being fetched"
         )
-        self.far_ranges_in_flight = Gauge(
-            "oci_registry_far_ranges_in_flight",
-            "Ranges far ahead of a download that are being fetched",
-            registry=self.registry,
-        )
-        self.errors = Counter(
-            "oci_registry_errors",
-            "Errors, by kind",
-            ("kind",),
-            registry=self.registry,
-        )
+        self.errors = self._counter("errors", "Errors, by kind", "kind")
         for kind in ERRORS:
             # To Prometheus the first of its kind is an increase only if there was a zero before.
             self.errors.labels(kind)
-        self.stale_served = Counter(
-            "oci_registry_stale_served",
-            "Manifests served by tag that upstream did not revalidate",
-            ("namespace",),
-            registry=self.registry,
+        self.stale_served = self._counter(
+            "stale_served", "Manifests served by tag that upstream did not revalidate", "namespace"
         )
-        self.store_failing = Gauge(
-            "oci_registry_store_failing",
-            "1 while the store cannot be read, or written",
-            ("doing",),
-            registry=self.registry,
+        self.store_failing = self._gauge(
+            "store_failing", "1 while the store cannot be read, or written", "doing"
         )
         self.store_readable = self._of_store("readable", "1 if the store can be read, else 0", 1)
         self.store_writable = self._of_store("writable", "1 if the store can be written, else 0", 1)
@@ -248,21 +211,20 @@ class Metrics:
         self.store_size_bytes = self._of_store(
             "size_bytes", "Size of the volume of the store, in bytes"
         )
-        self.swept = Counter(
-            "oci_registry_swept",
-            "Unused objects removed by the sweep",
-            ("kind",),
-            registry=self.registry,
-        )
+        self.swept = self._counter("swept", "Unused objects removed by the sweep", "kind")
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"oci_registry_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"oci_registry_{name}", text, labels, registry=self.registry)
 
     def _of_hosts(self, name: str, text: str) -> Gauge:
-        return Gauge(
-            f"oci_registry_upstream_{name}", text, ("namespace", "host"), registry=self.registry
-        )
+        return self._gauge(f"upstream_{name}", text, "namespace", "host")
 
     def _of_store(self, name: str, text: str, value: float = nan) -> Gauge:
         """Make a gauge of the store. NaN, which no alert compares with: the value is not known."""
-        gauge = Gauge(f"oci_registry_store_{name}", text, registry=self.registry)
+        gauge = self._gauge(f"store_{name}", text)
         gauge.set(value)
         return gauge
 

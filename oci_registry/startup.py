@@ -18,11 +18,11 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
 from oci_registry.config.settings import CATCH_ALL, Settings
+from oci_registry.spec.units import in_bytes
 from oci_registry.spec.urls import authority
 
 MOST_NAMED = 4
 """The most registries that are named one by one; of more only the first two are."""
-_UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"))
 
 
 @implementer(IStreamServerEndpoint)
@@ -86,13 +86,4 @@ def free_space(root: str) -> str | None:
         free = shutil.disk_usage(place).free
     except OSError:
         return None
-    return _size(free)
-
-
-def _size(count: int) -> str:
-    """Return a number of bytes for people: two digits at least, rounded down."""
-    for unit, name in _UNITS:
-        if count >= unit:
-            tenths = count * 10 // unit
-            return f"{tenths / 10:g} {name}" if tenths < 100 else f"{tenths // 10} {name}"
-    return "less than 1 MB"
+    return in_bytes(free)

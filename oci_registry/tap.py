@@ -28,7 +28,7 @@ from oci_registry.config.settings import ConfigError, FilesystemSettings, Settin
 from oci_registry.config.shown import show
 from oci_registry.config.storages import STORAGES
 from oci_registry.log_output import STANDARD_OUTPUT, TWISTD, LogPlace
-from oci_registry.usage import Group, UpstreamFileError, option_groups, table, wrap
+from oci_registry.usage import Group, Option, UpstreamFileError, option_groups, table, wrap
 from oci_registry.usage import width as usage_width
 
 _DESCRIPTION = (
@@ -52,98 +52,94 @@ class Options(CommandOptions):
     """The options of the daemon; `settings` holds the outcome once it is parsed."""
 
     groups = (
-        Group("Listening", [("listen", "PLACE"), ("admin-listen", "PLACE"), ("port", "N")]),
+        Group(
+            "Listening",
+            [
+                Option("listen", "PLACE"),
+                Option("admin-listen", "PLACE"),
+                Option("port", "N", "older form of --listen 0.0.0.0:N (PORT)", letter="p"),
+            ],
+        ),
         Group(
             "Registries",
             [
-                ("upstream-config-file", "FILE"),
-                ("upstreams", "WHICH"),
-                ("default-namespace", "HOST"),
-                ("default-upstream-namespace", "HOST"),
-                ("allow-private-upstreams", ""),
-                ("upstream-credentials-file", "FILE"),
-                ("upstream-credentials", "JSON"),
+                Option(
+                    "upstream-config-file",
+                    "FILE",
+                    "YAML file of upstream registries (UPSTREAM_CONFIG_FILE; default: docker.io)",
+                ),
+                Option(
+                    "upstreams",
+                    "WHICH",
+                    "which registries to mirror: any, or configured ones only (UPSTREAMS; default any)",
+                ),
+                Option(
+                    "default-namespace",
+                    "HOST",
+                    "registry to use when the client names none (DEFAULT_NAMESPACE; default docker.io)",
+                ),
+                Option(
+                    "default-upstream-namespace",
+                    "HOST",
+                    "another name of --default-namespace (DEFAULT_UPSTREAM_NAMESPACE)",
+                ),
+                Option(
+                    "allow-private-upstreams",
+                    text="allow unconfigured registries at private addresses (ALLOW_PRIVATE_UPSTREAMS)",
+                ),
+                Option(
+                    "upstream-credentials-file",
+                    "FILE",
+                    'JSON file of credentials: {"HOST": {"username": "...", "password": "..."}}',
+                ),
+                Option(
+                    "upstream-credentials",
+                    "JSON",
+                    "the same JSON; visible in the process list (UPSTREAM_CREDENTIALS)",
+                ),
             ],
         ),
-        Group("Log", [("log-level", "LEVEL"), ("log-format", "FORMAT"), ("access-log", "FORM")]),
-        Group("Operation", [("check-cache-digest", ""), ("shutdown-grace", "DURATION")]),
-        Group(OTHERS.title, [("check-config", ""), *OTHERS.flags]),
+        Group(
+            "Log",
+            [
+                Option(
+                    "log-level",
+                    "LEVEL",
+                    "debug, info, warn, error, critical or off (LOG_LEVEL; default info)",
+                ),
+                Option("log-format", "FORMAT", "text or json (LOG_FORMAT; default text)"),
+                Option(
+                    "access-log",
+                    "FORM",
+                    "combined, json or off (ACCESS_LOG; default: the format of the log, off above info)",
+                ),
+            ],
+        ),
+        Group(
+            "Operation",
+            [
+                Option(
+                    "check-cache-digest",
+                    text="verify the digest of every blob read from the store (CHECK_CACHE_DIGEST)",
+                ),
+                Option(
+                    "shutdown-grace",
+                    "DURATION",
+                    "how long responses may take after SIGTERM (SHUTDOWN_GRACE; default 30s)",
+                ),
+            ],
+        ),
+        Group(
+            OTHERS.title,
+            [
+                Option(
+                    "check-config",
+                    text="check the configuration, show the effective settings without secrets, and exit",
+                ),
+                *OTHERS.options,
+            ],
+        ),
     )
-    optFlags: ClassVar[list[list[object]]] = [
-        [
-            "check-cache-digest",
-            None,
-            "verify the digest of every blob read from the store (CHECK_CACHE_DIGEST)",
-        ],
-        [
-            "allow-private-upstreams",
-            None,
-            "allow unconfigured registries at private addresses (ALLOW_PRIVATE_UPSTREAMS)",
-        ],
-        [
-            "check-config",
-            None,
-            "check the configuration, show the effective settings without secrets, and exit",
-        ],
-    ]
-    optParameters: ClassVar[list[list[object]]] = [
-        ["port", "p", None, "older form of --listen 0.0.0.0:N (PORT)"],
-        [
-            "default-namespace",
-            None,
-            None,
-            "registry to use when the client names none (DEFAULT_NAMESPACE; default docker.io)",
-        ],
-        [
-            "default-upstream-namespace",
-            None,
-            None,
-            "another name of --default-namespace (DEFAULT_UPSTREAM_NAMESPACE)",
-        ],
-        [
-            "upstream-config-file",
-            None,
-            None,
-            "YAML file of upstream registries (UPSTREAM_CONFIG_FILE; default: docker.io)",
-        ],
-        [
-            "upstream-credentials",
-            None,
-            None,
-            "the same JSON; visible in the process list (UPSTREAM_CREDENTIALS)",
-        ],
-        [
-            "upstream-credentials-file",
-            None,
-            None,
-            'JSON file of credentials: {"HOST": {"username": "...", "password": "..."}}',
-        ],
-        [
-            "upstreams",
-            None,
-            None,
-            "which registries to mirror: any, or configured ones only (UPSTREAMS; default any)",
-        ],
-        [
-            "log-level",
-            None,
-            None,
-            "debug, info, warn, error, critical or off (LOG_LEVEL; default info)",
-        ],
-        ["log-format", None, None, "text or json (LOG_FORMAT; default text)"],
-        [
-            "access-log",
-            None,
-            None,
-            "combined, json or off (ACCESS_LOG; default: the format of the log, off above info)",
-        ],
-        [
-            "shutdown-grace",
-            None,
-            None,
-            "how long responses may take after SIGTERM (SHUTDOWN_GRACE; default 30s)",
-        ],
-    ]
     subCommands: ClassVar[list[list[Any]]] = [
         ["filesystem", None, FilesystemOptions, "store images in a directory"],
         ["s3", None, S3Options, "store images in a bucket"],

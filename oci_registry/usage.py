@@ -21,11 +21,35 @@ class UpstreamFileError(UsageError):
 
 
 @frozen
+class Option:
+    """An option: its flag, the name of its value, its text and the letter that stands for it.
+
+    Without the name of a value it is a switch. Without a text there is a method for it, whose docstring
+    is its text.
+    """
+
+    flag: str
+    value: str = ""
+    text: str = ""
+    letter: str | None = None
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether it takes no value and has no method."""
+        return bool(self.text and not self.value)
+
+    @property
+    def is_parameter(self) -> bool:
+        """Whether it takes a value and has no method."""
+        return bool(self.text and self.value)
+
+
+@frozen
 class Group:
-    """Options that belong together, each with the name of its value; ``""``: it takes none."""
+    """Options that belong together."""
 
     title: str
-    flags: Sequence[tuple[str, str]]
+    options: Sequence[Option]
 
 
 def width() -> int:
@@ -65,9 +89,10 @@ def option_groups(options: Options, groups: Sequence[Group], columns: int) -> st
     texts = []
     for group in groups:
         rows = []
-        for flag, value in group.flags:
+        for option in group.options:
+            flag = option.flag
             short = f"-{letters[flag]}, " if flag in letters else "    "
-            shown = f"{short}--{flag}" + (f"={value}" if value else "")
+            shown = f"{short}--{flag}" + (f"={option.value}" if option.value else "")
             rows.append((shown, _lowered(str(options.docs[flag] or "").strip())))
         texts.append(table(group.title, rows, columns))
     return "\n".join(texts)

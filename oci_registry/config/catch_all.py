@@ -47,7 +47,7 @@ def _hosts(catch_all: UpstreamSettings, plain: UpstreamSettings) -> Iterable[Hos
         if host.host != CATCH_ALL:
             yield evolve(host, shared=True)
         elif not known:
-            yield evolve(own, proxy=host.proxy, direct=host.direct)
+            yield evolve(own, proxy=host.proxy)
 
 
 def _is_itself(namespace: str, host: HostSettings) -> bool:

@@ -13,19 +13,29 @@ from attrs import evolve, frozen
 
 from oci_registry.config.catch_all import catch_all_of, unlisted
 from oci_registry.config.findings import Findings
-from oci_registry.config.names import fold_alias, parse_namespace
+from oci_registry.config.names import fold_alias, parse_namespace, parse_server
 from oci_registry.config.settings import (
     BUILTIN_UPSTREAMS,
     Credentials,
     HostSettings,
+    ProxySettings,
     UpstreamSettings,
 )
-from oci_registry.spec.errors import NameInvalid
-from oci_registry.spec.reference import looks_like_host, parse_host
+from oci_registry.spec.reference import looks_like_host
 
 COLON = "contains a colon: servers read what follows it as the start of the password"
 """What to say of a user name with a colon."""
+EXPOSED = "the proxy is reached over http: its credentials are sent unencrypted"
+"""What to say of a proxy whose credentials everybody on the way can read."""
 _KEYS = ("username", "password")
+_KINDS = {
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    type(None): "null",
+}
 # A key file that serves as a password is a document of several lines.
 _LAYOUT = "\t\n\r"
 
@@ -66,10 +76,7 @@ def parse_token_server(text: str) -> str:
     stripped = text.strip()
     if "@" in stripped or "/" in stripped:
         raise ValueError("must be host[:port], without a scheme, a user or a path")
-    try:
-        return parse_host(stripped)
-    except NameInvalid as error:
-        raise ValueError(error.message) from None
+    return parse_server(stripped)
 
 
 def parse_credentials(
@@ -189,10 +196,8 @@ def warn_of_exposure(upstreams: Sequence[UpstreamSettings], findings: Findings) 
                     where,
                     "accept_invalid_certs is true: credentials are sent to a host that is not verified",
                 )
-            if host.proxy is not None and host.proxy.exposed:
-                findings.warning(
-                    where, "the proxy is reached over http: its credentials are sent unencrypted"
-                )
+            if isinstance(host.proxy, ProxySettings) and host.proxy.exposed:
+                findings.warning(where, EXPOSED)
 
 
 def _load(document: str | bytes, source: str, findings: Findings) -> object:
@@ -238,12 +243,4 @@ def _read(value: object) -> tuple[Credentials, list[int]]:
 
 
 def _kind(value: object) -> str:
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, int | float):
-        return "a number"
-    if isinstance(value, str):
-        return "text"
-    if isinstance(value, list):
-        return "a list"
-    return "null" if value is None else "an object"
+    return _KINDS.get(type(value), "an object")

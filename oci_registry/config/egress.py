@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from oci_registry.config.credentials import EXPOSED
 from oci_registry.config.options import OptionReader
-from oci_registry.config.proxies import EXPOSED, parse_exception, parse_proxy
+from oci_registry.config.proxies import parse_exception, parse_proxy
 from oci_registry.config.settings import EgressSettings, ProxySettings
 
 _Given = tuple[str, str] | None
@@ -57,7 +58,7 @@ def _exceptions(options: OptionReader) -> tuple[str, ...]:
 
 
 def _allow_private(options: OptionReader, *, allow_dynamic: bool) -> bool:
-    source = options.switch("allow-private-upstreams", "ALLOW_PRIVATE_UPSTREAMS")
-    if source is not None and not allow_dynamic:
-        options.findings.warning(source, "has no effect with --upstreams configured")
-    return source is not None
+    allowed = options.switch("allow-private-upstreams")
+    if allowed and not allow_dynamic:
+        options.warning("allow-private-upstreams", "has no effect with --upstreams configured")
+    return allowed

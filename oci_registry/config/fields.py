@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection
+from typing import TypeVar
 
 from oci_registry.config.documents import Entry, Value, word
-from oci_registry.config.files import FileContent
 from oci_registry.config.findings import Findings, nearest
+from oci_registry.config.reading import Reading
 from oci_registry.spec.durations import parse_duration
 
 _T = TypeVar("_T")
@@ -17,31 +17,24 @@ Reader = Callable[[Value], _T]
 """Makes of a value what its key stands for; `ValueError` says why that cannot be."""
 
 
-class Fields:
-    """Reads values by their keys and adds a problem for each that cannot be used.
+class Fields(Reading[Value]):
+    """Reads the values of one mapping by their keys.
 
     ``where`` says in messages which mapping of the file ``path`` it is, and can be refined once more
-    is known.  What is not given and what was complained about are both ``None``.
+    is known.
     """
 
     def __init__(self, entry: Entry, path: str, findings: Findings, where: str) -> None:
+        super().__init__(findings)
         self.entry = entry
         self.path = path
-        self.findings = findings
         self.where = where
 
-    def problem(self, key: str, reason: object) -> None:
-        """A problem of the value at ``key``."""
-        self.findings.problem(self._source(key, key), reason)
-
-    def warning(self, key: str, reason: object) -> None:
-        """A warning of the value at ``key``."""
-        self.findings.warning(self._source(key, key), reason)
-
-    def _source(self, key: str, shown: str) -> str:
+    def source(self, key: str) -> str:
+        """Where the value at ``key`` is, or would be."""
         value = self.entry.fields.get(key)
         line = self.entry.line if value is None else value.line
-        return f"{self.path}: {self.where}, line {line}: {shown}"
+        return f"{self.path}: {self.where}, line {line}: {key}"
 
     def check_keys(self, known: Collection[str], of_the_entry: Collection[str] = ()) -> None:
         """Add a problem for every key that is not ``known``; a host cannot have keys of the entry."""
@@ -52,28 +45,13 @@ class Fields:
                 self.problem(key, "belongs to the entry, not to a host")
             else:
                 reason = f"unknown key; {nearest(key, known)}"
-                self.findings.problem(self._source(key, word(key)), reason)
+                place = self.source(key).removesuffix(key)
+                self.findings.problem(f"{place}{word(key)}", reason)
 
     def given(self, key: str) -> Value | None:
         """The value of ``key``; a key without a value counts as not given."""
         value = self.entry.fields.get(key)
         return None if value is None or value.unset else value
-
-    def read(self, key: str, reader: Reader[_T]) -> _T | None:
-        """The result of ``reader`` for the value."""
-        value = self.given(key)
-        if value is None:
-            return None
-        try:
-            return reader(value)
-        except ValueError as error:
-            self.problem(key, error)
-            return None
-
-    def read_all(self, readers: Mapping[str, Reader[Any]]) -> dict[str, Any]:
-        """The values of those of several keys that are given; the settings have defaults for the others."""
-        found = {key: self.read(key, reader) for key, reader in readers.items()}
-        return {key: value for key, value in found.items() if value is not None}
 
     def parsed(self, key: str, parse: Callable[[str], _T]) -> _T | None:
         """Text that ``parse`` understands, which raises `ValueError` with a reason otherwise."""
@@ -112,11 +90,6 @@ class Fields:
         except ValueError as error:
             self.problem(key, f"{path} {error}")
             return None
-
-    def warn_if_exposed(self, key: str, path: str, content: FileContent) -> None:
-        """Warn about a file with a secret that other users can read or write."""
-        if content.exposed:
-            self.warning(key, f"{path} {content.exposure}: chmod 600")
 
 
 def text(value: Value) -> str:

@@ -89,6 +89,21 @@ def read_file(path: str) -> FileContent:
     )
 
 
+def read_secret(path: str, strip: Callable[[str], str]) -> tuple[str, FileContent]:
+    """The secret in a file, and the file; ``strip`` removes what is no part of the secret.
+
+    `ValueError` as for `read_file`, and if there is none.
+    """
+    content = read_file(path)
+    try:
+        secret = strip(content.data.decode())
+    except UnicodeDecodeError:
+        raise ValueError("is not UTF-8") from None
+    if not secret:
+        raise ValueError("is empty")
+    return secret, content
+
+
 def _open_at_once(path: str, flags: int) -> int:
     # A pipe would wait for somebody to write to it.
     return os.open(path, flags | os.O_NONBLOCK)

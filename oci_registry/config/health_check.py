@@ -8,21 +8,19 @@ it, is not asked, and the status is 0.
 from __future__ import annotations
 
 import os
-import re
 import socket
 import ssl
 import sys
 from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from oci_registry.config.listen import parse_listen, split_places
+from oci_registry.config.listen import address_of, default_place, parse_listen, split_places
 
 TIMEOUT = 4.0
 """Seconds that connecting, and each read, may take."""
-_SEPARATOR = re.compile(r"(?<!\\):")
-_HERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound to it here
+_HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound to it here
 
 
 @frozen
@@ -52,36 +50,25 @@ class _Place:
         return connection
 
 
-def _first(environ: Mapping[str, str]) -> str:
-    """The first place where the daemon listens, as the options have it."""
-    places = split_places(environ.get("LISTEN", ""))
-    return places[0] if places else environ.get("PORT", "").strip() or "80"
-
-
 def _place(endpoint: str) -> _Place | None:
     """Where an endpoint description listens; None if that is not in it."""
-    kind, *arguments = _SEPARATOR.split(endpoint)
-    if kind == "haproxy":
-        inner = _place(":".join(arguments))
-        return None if inner is None else _Place(inner.address, inner.tls, proxied=True)
-    arguments = [re.sub(r"\\(.)", r"\1", argument) for argument in arguments]
-    named = dict(each.split("=", 1) for each in arguments if re.match(r"[A-Za-z]+=", each))
-    plain = [each for each in arguments if not re.match(r"[A-Za-z]+=", each)]
-    if kind == "unix":
-        return _Place(named.get("address") or plain[0])
-    if kind not in ("tcp", "tcp6", "ssl"):
+    if endpoint.startswith("haproxy:"):
+        inner = _place(endpoint.removeprefix("haproxy:"))
+        return None if inner is None else evolve(inner, proxied=True)
+    address = address_of(endpoint)
+    if address is None:
         return None
-    port = int(named.get("port") or plain[0])
-    # Behind the port of an ssl endpoint there are its certificates.
-    second = plain[1] if kind != "ssl" and len(plain) > 1 else ""
-    interface = named.get("interface") or second or ("::" if kind == "tcp6" else "")
-    return _Place((_HERE.get(interface, interface), port), tls=kind == "ssl")
+    kind, where, interface = address
+    if kind == "unix":
+        return _Place(where)
+    return _Place((_HERE.get(interface, interface), int(where)), tls=endpoint.startswith("ssl:"))
 
 
 def main(environ: Mapping[str, str]) -> int:
     """Check the daemon that these variables configure; print any error, and return the status."""
     try:
-        place = _place(parse_listen(_first(environ)))
+        places = split_places(environ.get("LISTEN", "")) or [default_place(environ)[1]]
+        place = _place(parse_listen(places[0]))
         if place is None:
             print("not asked: where it listens is not in LISTEN")  # noqa: T201
             return 0

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
-from attrs import frozen
-
 from oci_registry.config.credentials import COLON, make_credentials, parse_token_server
 from oci_registry.config.documents import Entry, Value
 from oci_registry.config.fields import Fields, boolean, text
-from oci_registry.config.files import check_certificates, check_private_key, fingerprint, read_file
+from oci_registry.config.files import (
+    FileContent,
+    check_certificates,
+    check_private_key,
+    fingerprint,
+    read_secret,
+)
 from oci_registry.config.names import Location, fold_alias, parse_location
 from oci_registry.config.proxies import parse_proxy
 from oci_registry.config.settings import (
     BUILTIN_UPSTREAMS,
     CATCH_ALL,
+    DIRECT,
+    FROM_ENVIRONMENT,
     Credentials,
     HostSettings,
     ProxySettings,
@@ -41,14 +47,6 @@ MAX_HOSTS = 8
 MAX_TOKEN_SERVERS = 16
 
 
-@frozen
-class Way:
-    """How hosts are reached: through a proxy, or directly, or as the environment has it."""
-
-    proxy: ProxySettings | None = None
-    direct: bool = False
-
-
 def read_hosts(
     fields: Fields, entry_keys: Collection[str], *, catch_all: bool = False
 ) -> tuple[HostSettings, ...]:
@@ -61,7 +59,7 @@ def read_hosts(
         return _read_list(fields, entry_keys, parse)
     if fields.given("host") is None:
         fields.problem("host", "is required, or hosts")
-    host = _read_host(fields, fields.parsed("host", parse), Way())
+    host = _read_host(fields, fields.parsed("host", parse), FROM_ENVIRONMENT)
     return () if host is None else (host,)
 
 
@@ -96,7 +94,7 @@ def _read_list(
     for key in HOST_KEYS:
         if fields.given(key) is not None and key != "proxy":
             fields.problem(key, "belongs to the items of hosts, not to the entry")
-    way = fields.parsed("proxy", _parse_way) or Way()
+    proxy = fields.parsed("proxy", _parse_proxy) or FROM_ENVIRONMENT
     hosts: list[HostSettings] = []
     taken: set[tuple[str, str]] = set()
     for number, item in enumerate(fields.read("hosts", _items) or (), 1):
@@ -112,7 +110,7 @@ def _read_list(
         if location is not None:
             own.where += f" ({location.host})"
         own.check_keys(HOST_KEYS, entry_keys)
-        host = _read_host(own, location, way)
+        host = _read_host(own, location, proxy)
         if host is None:
             continue
         names = {(host.host, host.path), (_with_port(host), host.path)}
@@ -131,16 +129,18 @@ def _items(value: Value) -> list[Value]:
     return value.value
 
 
-def _read_host(fields: Fields, location: Location | None, way: Way) -> HostSettings | None:
-    """The host at ``location``, reached by ``way`` unless it has its own; ``None`` if its own is wrong."""
+def _read_host(
+    fields: Fields, location: Location | None, proxy: ProxySettings | str
+) -> HostSettings | None:
+    """The host at ``location``, reached by ``proxy`` unless it has its own; ``None`` if that is wrong."""
     if location is not None and location.host == CATCH_ALL:
-        return _read_registry_itself(fields, way)
+        return _read_registry_itself(fields, proxy)
     switches = fields.read_all({"tls": boolean, "accept_invalid_certs": boolean})
     ca_file = fields.file("ca_file", check_certificates)
     certificate, key = _client_certificate(fields)
     credentials = _credentials(fields)
     token_servers = fields.texts("token_servers", parse_token_server, MAX_TOKEN_SERVERS)
-    way = fields.parsed("proxy", _parse_way) or way
+    proxy = fields.parsed("proxy", _parse_proxy) or proxy
     if location is None:
         return None
     return HostSettings(
@@ -152,14 +152,13 @@ def _read_host(fields: Fields, location: Location | None, way: Way) -> HostSetti
         client_key_file=key,
         credentials=credentials,
         token_servers=token_servers,
-        proxy=way.proxy,
-        direct=way.direct,
+        proxy=proxy,
         fingerprint=fingerprint(ca_file and ca_file[0], certificate, key),
         **switches,
     )
 
 
-def _read_registry_itself(fields: Fields, way: Way) -> HostSettings:
+def _read_registry_itself(fields: Fields, proxy: ProxySettings | str) -> HostSettings:
     """The host that stands for any registry that a client names: it gets no credentials."""
     for key in HOST_KEYS:
         if fields.given(key) is not None and key not in ("host", "proxy"):
@@ -167,8 +166,7 @@ def _read_registry_itself(fields: Fields, way: Way) -> HostSettings:
                 key,
                 "is not allowed with host '*', which stands for any registry that a client names",
             )
-    way = fields.parsed("proxy", _parse_way) or way
-    return HostSettings(CATCH_ALL, proxy=way.proxy, direct=way.direct)
+    return HostSettings(CATCH_ALL, proxy=fields.parsed("proxy", _parse_proxy) or proxy)
 
 
 def _served_at(fields: Fields, host: str) -> str:
@@ -186,11 +184,11 @@ def _with_port(host: HostSettings) -> str:
     return authority(name, port or PORTS[host.scheme])
 
 
-def _parse_way(url: str) -> Way:
-    if url.strip().lower() == "none":
-        return Way(direct=True)
+def _parse_proxy(url: str) -> ProxySettings | str:
+    if url.strip().lower() == DIRECT:
+        return DIRECT
     try:
-        return Way(parse_proxy(url))
+        return parse_proxy(url)
     except ValueError as error:
         raise ValueError(f"{error}; to use no proxy, write none") from None
 
@@ -245,17 +243,14 @@ def _password(fields: Fields) -> str | None:
     if fields.given("password") is not None:
         fields.problem("password_file", "cannot be combined with password: keep one of them")
         return None
-    file = fields.file("password_file", read_file)
+    file = fields.file("password_file", _read_password)
     if file is None:
         return None
-    path, content = file
+    path, (password, content) = file
     fields.warn_if_exposed("password_file", path, content)
-    try:
-        password = content.data.decode().rstrip("\r\n")
-    except UnicodeDecodeError:
-        fields.problem("password_file", f"{path} is not UTF-8")
-        return None
-    if not password:
-        fields.problem("password_file", f"{path} is empty")
-        return None
     return password
+
+
+def _read_password(path: str) -> tuple[str, FileContent]:
+    # Blanks may belong to it.
+    return read_secret(path, lambda text: text.rstrip("\r\n"))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from ipaddress import IPv6Address
 
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IStreamServerEndpointStringParser
 from twisted.plugin import getPlugins
 
-from oci_registry.spec.errors import NameInvalid, system_reason
-from oci_registry.spec.reference import parse_host
+from oci_registry.config.names import parse_server
+from oci_registry.spec.errors import system_reason
 
 _BUILT_IN = frozenset({"tcp", "unix", "ssl"})
 _KIND = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -19,6 +20,7 @@ _WITH_PORT = frozenset({"tcp", "tcp6", "ssl"})
 # backslash escapes separate nothing.
 _PORT_ARGUMENT = re.compile(r"(?:^|(?<!\\):)(?:port=)?([0-9]+)(?=:|$)")
 _SEPARATOR = re.compile(r"(?<!\\):")
+_EQUALS = re.compile(r"(?<!\\)=")
 _ANY = "0.0.0.0"  # noqa: S104 - nothing is bound to it here
 # What Twisted takes behind a path; of anything else a colon is a part of the path.
 _UNIX_ARGUMENT = re.compile(r"[A-Za-z]+=.*|[0-7]{3,4}")
@@ -39,7 +41,7 @@ def parse_listen(text: str) -> str:
         if not rest:
             raise ValueError(f"has nothing after {head}:")
         port = _PORT_ARGUMENT.search(rest)
-        if head in _WITH_PORT and port is not None:
+        if takes_port(text) and port is not None:
             _port(port.group(1))
         return _unix(rest) if head == "unix" else text
     if text.startswith("["):
@@ -54,11 +56,13 @@ def parse_listen(text: str) -> str:
         )
     if not head:
         return f"tcp:{_port(rest)}"
-    try:
-        host = parse_host(head)
-    except NameInvalid as error:
-        raise ValueError(error.message) from None
-    return f"tcp:{_port(rest)}:interface={host}"
+    return f"tcp:{_port(rest)}:interface={parse_server(head)}"
+
+
+def default_place(environ: Mapping[str, str]) -> tuple[str, str]:
+    """Where to listen if ``LISTEN`` is not set either, and what says so."""
+    port = environ.get("PORT", "").strip()
+    return ("PORT", f"{_ANY}:{port}") if port else ("--listen", f"{_ANY}:80")
 
 
 def split_places(text: str) -> list[str]:
@@ -103,33 +107,31 @@ def same_place(one: str, other: str) -> bool:
     return _ANY in interfaces and not any(":" in interface for interface in interfaces)
 
 
+def takes_port(endpoint: str) -> bool:
+    """Whether an endpoint description is for a port, and not for a path or what only Twisted knows."""
+    return endpoint.partition(":")[0] in _WITH_PORT
+
+
 def address_of(endpoint: str) -> tuple[str, str, str] | None:
     """The address of an endpoint, ``None`` if it is unknown.
 
     ``port``, the port and the interface, or ``unix``, the path and an empty text.
     """
     kind, *arguments = _SEPARATOR.split(endpoint)
-    named: dict[str, str] = {}
-    plain: list[str] = []
-    for argument in arguments:
-        name, equals, value = _unescape(argument).partition("=")
-        if equals and "\\=" not in argument:
-            named[name] = value
-        else:
-            plain.append(_unescape(argument))
-    if kind == "unix":
-        return kind, named.get("address") or "".join(plain[:1]), ""
-    if kind not in _WITH_PORT:
+    if kind != "unix" and not takes_port(endpoint):
         return None
-    port = named.get("port") or "".join(plain[:1])
+    parts = [[_unescape(part) for part in _EQUALS.split(each, maxsplit=1)] for each in arguments]
+    named = {part[0]: part[1] for part in parts if len(part) == 2}
     # Behind the port of an ssl endpoint there are its certificates.
-    second = "" if kind == "ssl" else "".join(plain[1:2])
-    interface = named.get("interface") or second or ("::" if kind == "tcp6" else _ANY)
-    return "port", port, interface
+    first, second, *_ = [*(part[0] for part in parts if len(part) == 1), "", ""]
+    if kind == "unix":
+        return kind, named.get("address") or first, ""
+    interface = named.get("interface") or ("" if kind == "ssl" else second)
+    return "port", named.get("port") or first, interface or ("::" if kind == "tcp6" else _ANY)
 
 
 def _unescape(argument: str) -> str:
-    return argument.replace("\\:", ":").replace("\\=", "=")
+    return re.sub(r"\\(.)", r"\1", argument)
 
 
 def explain(error: Exception) -> str:

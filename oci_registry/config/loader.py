@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 from oci_registry.config.catch_all import catch_all_of
 from oci_registry.config.egress import load_egress
 from oci_registry.config.findings import Findings
-from oci_registry.config.listen import explain, parse_listen, same_place, split_places
+from oci_registry.config.listen import (
+    default_place,
+    explain,
+    parse_listen,
+    same_place,
+    split_places,
+)
 from oci_registry.config.names import parse_namespace
-from oci_registry.config.options import Flags, OptionReader
+from oci_registry.config.options import Flags, OptionReader, one_of
 from oci_registry.config.settings import (
     ConfigError,
     CredentialsSource,
+    S3Settings,
     Settings,
     UpstreamSources,
 )
@@ -26,9 +35,16 @@ LOG_LEVEL_SYNONYMS = {"trace": "debug", "warning": "warn"}
 LOG_FORMATS = ("text", "json")
 ACCESS_LOGS = ("combined", "json", "off")
 UPSTREAMS = ("any", "configured")
-DEFAULT_LISTEN = "0.0.0.0:80"
 DEFAULT_NAMESPACE = "docker.io"
-DEFAULT_GRACE = 30.0
+#: Settings that are an option each.
+_OPTIONS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
+    {
+        "log_level": one_of(LOG_LEVELS, LOG_LEVEL_SYNONYMS),
+        "log_format": one_of(LOG_FORMATS),
+        "access_log": one_of(ACCESS_LOGS),
+        "shutdown_grace": parse_duration,
+    }
+)
 
 
 class _Loader(OptionReader):
@@ -36,24 +52,21 @@ class _Loader(OptionReader):
 
     def listen(self, check: Callable[[str], None]) -> tuple[str, ...]:
         """Return the endpoints to listen at; *check* raises for one that cannot be made."""
-        places = self._places("listen", "LISTEN")
+        places = self._places("listen")
         if self.flagged("port"):
             if self.raw("listen"):
                 self.findings.problem("--port", "cannot be given together with --listen")
             else:
                 places = [("--port", f"0.0.0.0:{self.raw('port')}")]
         elif not places:
-            port = self.variable("PORT")
-            places = [
-                ("--listen", DEFAULT_LISTEN) if port is None else ("PORT", f"0.0.0.0:{port[1]}")
-            ]
+            places = [default_place(self.environ)]
         found = (self._endpoint(source, place, check) for source, place in places)
         return tuple(endpoint for endpoint in found if endpoint is not None)
 
     def admin_listen(self, check: Callable[[str], None], taken: Sequence[str]) -> tuple[str, ...]:
         """Return the admin endpoints, none of which may be among *taken*."""
         endpoints: list[str] = []
-        for source, place in self._places("admin-listen", "ADMIN_LISTEN"):
+        for source, place in self._places("admin-listen"):
             endpoint = self._endpoint(source, place, check)
             if endpoint is None:
                 continue
@@ -64,12 +77,12 @@ class _Loader(OptionReader):
             endpoints.append(endpoint)
         return tuple(endpoints)
 
-    def _places(self, flag: str, variable: str) -> list[tuple[str, str]]:
+    def _places(self, flag: str) -> list[tuple[str, str]]:
         """Return every place that was given, each with where it was."""
-        flagged = self.raw(flag)
-        if isinstance(flagged, list) and flagged:
-            return [(f"--{flag}", str(place)) for place in flagged]
-        return [(variable, place) for place in split_places(self.environ.get(variable, ""))]
+        places = self.raw(flag)
+        if not isinstance(places, list) or not places:
+            places = split_places(self.environ.get(self.variable_of(flag), ""))
+        return [(self.source(flag), str(place)) for place in places]
 
     def _endpoint(self, source: str, place: str, check: Callable[[str], None]) -> str | None:
         try:
@@ -81,33 +94,24 @@ class _Loader(OptionReader):
             return None
         return endpoint
 
-    def default_namespace(self) -> str | None:
-        """Return the registry to use when a client names none; None after a problem."""
-        both = [
-            self.given("default-namespace", "DEFAULT_NAMESPACE"),
-            self.given("default-upstream-namespace", "DEFAULT_UPSTREAM_NAMESPACE"),
-        ]
-        names = [given for given in both if given is not None]
-        flags = [given for given in names if given[0].startswith("--")]
+    def default_namespace(self) -> str:
+        """Return the registry to use when a client names none."""
+        names = ("default-namespace", "default-upstream-namespace")
         found: dict[str, str] = {}
-        for source, text in flags or names:
-            try:
-                found.setdefault(parse_namespace(text), source)
-            except ValueError as error:
-                self.findings.problem(source, error)
-                return None
+        for name in [name for name in names if self.flagged(name)] or names:
+            namespace = self.read(name, parse_namespace)
+            if namespace is not None:
+                found.setdefault(namespace, self.source(name))
         if len(found) > 1:
             self.findings.problem(
                 " and ".join(found.values()),
                 f"are the same option with different values: {' and '.join(found)}",
             )
-            return None
         return next(iter(found), DEFAULT_NAMESPACE)
 
     def sources(self) -> UpstreamSources:
         """Return the files that configure the upstreams."""
-        given = self.given("upstream-config-file", "UPSTREAM_CONFIG_FILE")
-        return UpstreamSources(None if given is None else given[1], self._credentials())
+        return UpstreamSources(self.given("upstream-config-file"), self._credentials())
 
     def _credentials(self) -> CredentialsSource | None:
         """Return the source of credentials outside the upstream file."""
@@ -147,37 +151,37 @@ def load_settings(
     """
     findings = Findings()
     loader = _Loader(flags, environ, findings)
-    allow_dynamic = loader.choice("upstreams", "UPSTREAMS", UPSTREAMS) != "configured"
+    allow_dynamic = loader.read("upstreams", one_of(UPSTREAMS)) != "configured"
     sources = loader.sources()
     upstreams = read_upstreams(sources, findings, allow_dynamic=allow_dynamic)
-    # Without them nothing can be said about the default: one mistake is reported once.
-    unread = bool(findings.problems)
     default_namespace = loader.default_namespace()
-    if default_namespace is not None and not unread:
+    # Without the upstreams nothing can be said about the default: one mistake is reported once.
+    if not findings.problems:
         check_default(default_namespace, upstreams, findings, allow_dynamic=allow_dynamic)
     loader.ignored("RUST_LOG", f"set LOG_LEVEL to one of {', '.join(LOG_LEVELS)}")
-    checking = loader.switch("check-cache-digest", "CHECK_CACHE_DIGEST")
+    checking = loader.switch("check-cache-digest")
     listen = loader.listen(check_endpoint)
     settings = Settings(
         listen=listen,
         admin_listen=loader.admin_listen(check_endpoint, listen),
-        storage=load_storage(storage, environ, findings, checking),
-        default_namespace=default_namespace or DEFAULT_NAMESPACE,
+        storage=load_storage(storage, environ, findings),
+        default_namespace=default_namespace,
         upstreams=upstreams,
         allow_dynamic_upstreams=allow_dynamic,
         egress=load_egress(
             loader, allow_dynamic=allow_dynamic or catch_all_of(upstreams) is not None
         ),
-        check_cache_digest=checking is not None,
-        log_level=loader.choice("log-level", "LOG_LEVEL", LOG_LEVELS, LOG_LEVEL_SYNONYMS) or "info",
-        log_format=loader.choice("log-format", "LOG_FORMAT", LOG_FORMATS) or "text",
-        access_log=loader.choice("access-log", "ACCESS_LOG", ACCESS_LOGS),
-        shutdown_grace=loader.parsed(
-            "shutdown-grace", "SHUTDOWN_GRACE", parse_duration, DEFAULT_GRACE
-        ),
+        check_cache_digest=checking,
+        **loader.read_all(_OPTIONS),
         warnings=tuple(findings.warnings),
         sources=pinned(sources),
     )
+    if checking and isinstance(settings.storage, S3Settings) and settings.storage.redirect:
+        loader.problem(
+            "check-cache-digest",
+            "cannot be combined with --redirect: clients that are redirected to the bucket get bytes "
+            "that are not verified",
+        )
     if findings.problems:
         raise ConfigError(findings.problems)
     return settings

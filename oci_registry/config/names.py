@@ -64,27 +64,33 @@ def _without_api(text: str) -> str:
     return f"{host}/{path}" if path not in ("", "v2") else host
 
 
+def parse_server(text: str, *, lenient: bool = False) -> str:
+    """The ``host[:port]`` in ``text``, as `parse_host` has it; `ValueError` says what is wrong."""
+    try:
+        return parse_host(text, lenient=lenient)
+    except NameInvalid as error:
+        raise ValueError(error.message) from None
+
+
 def _registry_host(text: str) -> str:
     """The registry host in ``text``, in lower case, with underscores and a dot at its end if it has.
 
     Raises `ValueError` with the reason if there is none.
     """
     try:
-        return parse_host(text, lenient=True)
-    except NameInvalid as error:
+        return parse_server(text, lenient=True)
+    except ValueError:
         ascii_form = _in_ascii(text)
-        if ascii_form is not None:
-            raise ValueError(f"{shown(text)} is not ASCII: did you mean {ascii_form!r}?") from None
-        raise ValueError(error.message) from None
+        if ascii_form is None:
+            raise
+        raise ValueError(f"{shown(text)} is not ASCII: did you mean {ascii_form!r}?") from None
 
 
 def _in_ascii(text: str) -> str | None:
     """What stands for an international name in the DNS (RFC 3490), if it is one."""
-    if text.isascii():
-        return None
     try:
-        return parse_host(text.encode("idna").decode("ascii"), lenient=True)
-    except (UnicodeError, NameInvalid):
+        return None if text.isascii() else parse_server(text.encode("idna").decode(), lenient=True)
+    except ValueError:
         return None
 
 

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TypeVar
 
 from oci_registry.config.findings import Findings, nearest
+from oci_registry.config.reading import Reading
 
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
 
+# Flags whose names differ from those of the settings.
+_FLAGS = {"endpoint": "host", "redirect_endpoint": "redirect-host", "connections": "s3-connections"}
+
 Flags = Mapping[str, object]
 
-_T = TypeVar("_T")
-_D = TypeVar("_D")
 
+class OptionReader(Reading[str]):
+    """Reads options by the names of their flags, without dashes at the beginning.
 
-class OptionReader:
-    """Reads options and keeps what is wrong.
-
-    ``flags`` holds what was given on the command line, by the flags' names without dashes.  Flags
-    of a storage are shown with its name, ``subcommand``, before them.
+    ``flags`` holds what was given on the command line.  Flags of a storage are shown with its name,
+    ``subcommand``, before them.  The variable of ``--some-flag`` is ``SOME_FLAG``, and begins with the name of
+    the storage if it is for one.
     """
 
     def __init__(
@@ -31,38 +32,47 @@ class OptionReader:
         findings: Findings,
         subcommand: str = "",
     ) -> None:
-        self.findings = findings
+        super().__init__(findings)
         self.environ = environ
         self._flags = flags
-        self._before = f"{subcommand} --" if subcommand else "--"
+        self._subcommand = subcommand
+
+    def called(self, setting: str) -> str:
+        """Return the flag of a setting."""
+        return flag_of(setting)
 
     def raw(self, flag: str) -> object:
         """Return what a flag was given, as it is; None when it was not given."""
         return self._flags.get(flag)
 
-    def source(self, flag: str, variable: str) -> str:
-        """Return how the place is called where an option was given; empty when it was not."""
-        if self.flagged(flag):
-            return f"{self._before}{flag}"
-        return variable if self.environ.get(variable, "").strip() else ""
-
     def flagged(self, *flags: str) -> bool:
-        """Whether any of the flags was given, be it empty."""
-        return any(self._flags.get(flag) is not None for flag in flags)
+        """Whether any of the flags was given, be it empty; a switch that is off was not."""
+        return any(isinstance(self.raw(flag), str) or bool(self.raw(flag)) for flag in flags)
 
-    def flag(self, flag: str) -> tuple[str, str] | None:
-        """Return how a flag is shown in messages and its value; None when it was not given, or is empty.
+    def variable_of(self, flag: str) -> str:
+        """Return the name of the variable that stands in for a flag."""
+        name = flag.replace("-", "_").upper()
+        before = f"{self._subcommand}_".upper() if self._subcommand else ""
+        return name if name.startswith(before) else before + name
 
-        An empty one is a problem.
-        """
-        value = self._flags.get(flag)
-        if value is None:
+    def source(self, flag: str) -> str:
+        """Return how the place is called where an option was given, or could have been."""
+        if not self.flagged(flag) and self.in_environment(flag):
+            return self.variable_of(flag)
+        return f"{self._subcommand} --{flag}".strip()
+
+    def is_given(self, flag: str) -> bool:
+        """Whether an option was given, be it as an empty flag."""
+        return self.flagged(flag) or self.in_environment(flag) is not None
+
+    def flag(self, flag: str) -> str | None:
+        """Return the value of a flag; None when it was not given, or is empty, which is a problem."""
+        if not self.flagged(flag):
             return None
-        source, text = f"{self._before}{flag}", str(value).strip()
-        if text:
-            return source, text
-        self.findings.problem(source, "is empty")
-        return None
+        text = str(self.raw(flag)).strip()
+        if not text:
+            self.problem(flag, "is empty")
+        return text or None
 
     def variable(self, *variables: str) -> tuple[str, str] | None:
         """Return name and value of the first of *variables* that is set and not empty; None if none is."""
@@ -72,55 +82,47 @@ class OptionReader:
                 return variable, value
         return None
 
-    def given(self, flag: str, variable: str) -> tuple[str, str] | None:
-        """Return where an option was given and its value; None when it was not.
+    def in_environment(self, flag: str) -> str | None:
+        """Return the value of the variable that stands in for a flag; None if there is none."""
+        return self.environ.get(self.variable_of(flag), "").strip() or None
+
+    def given(self, flag: str) -> str | None:
+        """Return the value of an option; None when it was not given.
 
         An empty variable is an unset one; an empty flag is a problem.
         """
-        return self.flag(flag) if self.flagged(flag) else self.variable(variable)
-
-    def parsed(self, flag: str, variable: str, parse: Callable[[str], _T], default: _D) -> _T | _D:
-        """Return what *parse* makes of an option; *default* when it was not given, or is a problem.
-
-        *parse* raises `ValueError` with the problem.
-        """
-        given = self.given(flag, variable)
-        if given is None:
-            return default
-        try:
-            return parse(given[1])
-        except ValueError as error:
-            self.findings.problem(given[0], error)
-            return default
-
-    def choice(
-        self,
-        flag: str,
-        variable: str,
-        choices: Sequence[str],
-        synonyms: Mapping[str, str] = MappingProxyType({}),
-    ) -> str | None:
-        """Return an option that must be one of *choices*, or a synonym of one."""
-
-        def parse(value: str) -> str:
-            word = value.lower()
-            word = synonyms.get(word, word)
-            if word in choices:
-                return word
-            raise ValueError(f"{value[:40]!a} is not known; {nearest(value, choices)}")
-
-        return self.parsed(flag, variable, parse, None)
+        return self.flag(flag) if self.flagged(flag) else self.in_environment(flag)
 
     def ignored(self, variable: str, advice: str) -> None:
         """Warn of a variable that is set, and that other programs of this kind read."""
         if self.variable(variable) is not None:
             self.findings.warning(variable, f"is ignored: {advice}")
 
-    def switch(self, flag: str, variable: str) -> str | None:
-        """Return where a switch was turned on; None when it is off, as it is by default."""
-        if self._flags.get(flag):
-            return f"{self._before}{flag}"
-        value = self.environ.get(variable, "").strip().lower()
+    def switch(self, flag: str) -> bool:
+        """Return whether a switch was turned on; by default it is off."""
+        if self.raw(flag):
+            return True
+        value = (self.in_environment(flag) or "").lower()
         if value and value not in _TRUE | _FALSE:
-            self.findings.problem(variable, f"must be true or false, not {value[:40]!a}")
-        return variable if value in _TRUE else None
+            self.problem(flag, f"must be true or false, not {value[:40]!a}")
+        return value in _TRUE
+
+
+def flag_of(setting: str) -> str:
+    """Return the flag of a setting, without dashes at the beginning."""
+    return _FLAGS.get(setting) or setting.replace("_", "-")
+
+
+def one_of(
+    choices: Sequence[str], synonyms: Mapping[str, str] = MappingProxyType({})
+) -> Callable[[str], str]:
+    """Return what makes a choice of a text, in any case, or of a synonym of one."""
+
+    def parse(text: str) -> str:
+        word = text.lower()
+        word = synonyms.get(word, word)
+        if word in choices:
+            return word
+        raise ValueError(f"{text[:40]!a} is not known; {nearest(text, choices)}")
+
+    return parse

@@ -11,8 +11,6 @@ from oci_registry.spec.errors import NameInvalid
 from oci_registry.spec.reference import parse_host
 from oci_registry.spec.urls import PORTS, split_authority
 
-EXPOSED = "the proxy is reached over http: its credentials are sent unencrypted"
-"""The warning about a proxy that gets its credentials unencrypted."""
 _ACCEPTED = "must be http://[USER:PASSWORD@]HOST[:PORT] or https://..."
 
 

@@ -110,8 +110,8 @@ class HostSettings:
     dot at its end, so that no search domain is tried; URLs, ``Host`` and TLS have it without.
     ``ca_file`` holds certificate authorities to trust beside the system's, ``client_cert_file`` and
     ``client_key_file`` the client certificate for servers that request one; ``fingerprint`` differs when
-    there is something else in these files.  ``proxy`` is the way to this host and wins over
-    `EgressSettings`; with ``direct`` there is none.  ``token_servers``, ``host[:port]``, are those in
+    there is something else in these files.  ``proxy`` is a proxy, `DIRECT` or `FROM_ENVIRONMENT`, as in
+    `EgressSettings`.  ``token_servers``, ``host[:port]``, are those in
     other domains that may see the ``credentials``.
 
     ``guarded``: a client has named this host, so it is reached at public addresses only.  ``shared``:
@@ -126,8 +126,7 @@ class HostSettings:
     client_key_file: str | None = None
     credentials: Credentials | None = None
     token_servers: tuple[str, ...] = ()
-    proxy: ProxySettings | None = None
-    direct: bool = False
+    proxy: ProxySettings | str = FROM_ENVIRONMENT
     path: str = ""
     absolute: bool = False
     guarded: bool = False

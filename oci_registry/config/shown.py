@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
 from attrs import asdict
 
+from oci_registry.config.options import flag_of
 from oci_registry.config.process_title import MASK
 from oci_registry.config.settings import (
     CATCH_ALL,
+    FROM_ENVIRONMENT,
     EgressSettings,
     HostSettings,
     ProxySettings,
@@ -20,13 +23,6 @@ from oci_registry.config.settings import (
 )
 from oci_registry.config.upstreams import OPTIONS
 from oci_registry.spec.durations import format_duration
-
-# Flags whose names differ from those of the settings.
-_S3_FLAGS = {
-    "endpoint": "host",
-    "redirect_endpoint": "redirect_host",
-    "connections": "s3_connections",
-}
 
 
 def show(settings: Settings) -> str:
@@ -63,9 +59,8 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-def _given(**fields: object) -> dict[str, Any]:
-    """The fields that are not ``None``, under the names of flags."""
-    return {name.replace("_", "-"): value for name, value in fields.items() if value is not None}
+def _given(fields: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _masked(secret: object) -> str | None:
@@ -79,16 +74,17 @@ def _storage(storage: StorageSettings) -> dict[str, Any]:
         "secret_key": _masked(storage.secret_key),
         "proxy": _proxy(storage.proxy),
     }
-    return {"s3": _given(**{_S3_FLAGS.get(name, name): value for name, value in values.items()})}
+    return {"s3": _given({flag_of(name): value for name, value in values.items()})}
 
 
 def _proxies(egress: EgressSettings) -> dict[str, Any]:
-    fields = {
-        "HTTPS_PROXY": _proxy(egress.https_proxy),
-        "HTTP_PROXY": _proxy(egress.http_proxy),
-        "NO_PROXY": ",".join(egress.no_proxy),
-    }
-    return {name: value for name, value in fields.items() if value}
+    return _given(
+        {
+            "HTTPS_PROXY": _proxy(egress.https_proxy),
+            "HTTP_PROXY": _proxy(egress.http_proxy),
+            "NO_PROXY": ",".join(egress.no_proxy) or None,
+        }
+    )
 
 
 def _proxy(proxy: ProxySettings | str | None) -> str | None:
@@ -100,13 +96,13 @@ def _proxy(proxy: ProxySettings | str | None) -> str | None:
 
 
 def _upstream(upstream: UpstreamSettings) -> dict[str, Any]:
-    fields: dict[str, Any] = {"namespace": upstream.namespace}
-    for name in OPTIONS:
-        value = getattr(upstream, name)
-        if value is not None:
-            fields[name] = format_duration(value) if isinstance(value, float) else value
-    fields["hosts"] = [_host(host) for host in upstream.hosts]
-    return fields
+    values = {name: getattr(upstream, name) for name in OPTIONS}
+    options = {
+        name: format_duration(value) if isinstance(value, float) else value
+        for name, value in values.items()
+    }
+    hosts = [_host(host) for host in upstream.hosts]
+    return {"namespace": upstream.namespace, **_given(options), "hosts": hosts}
 
 
 def _host(host: HostSettings) -> dict[str, Any]:
@@ -120,12 +116,12 @@ def _host(host: HostSettings) -> dict[str, Any]:
         "username": host.credentials and host.credentials.username,
         "password": _masked(host.credentials),
         "token_servers": list(host.token_servers) or None,
-        "proxy": "none" if host.direct else _proxy(host.proxy),
+        "proxy": None if host.proxy == FROM_ENVIRONMENT else _proxy(host.proxy),
     }
     if host.host == CATCH_ALL:
         # Nothing else can be said of it.
         fields = {key: fields[key] for key in ("host", "proxy")}
-    return {key: value for key, value in fields.items() if value is not None}
+    return _given(fields)
 
 
 def _location(host: HostSettings) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attrs import Factory, define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
@@ -24,6 +25,7 @@ from oci_registry.upstream.interfaces import UpstreamBlob
 Removals = list[Deferred[None]]
 
 
+@define(eq=False)
 class Downloader:
     """Downloads blobs into the store, with as many attempts as *limits* allow.
 
@@ -31,26 +33,15 @@ class Downloader:
     starts over.
     """
 
-    def __init__(
-        self,
-        store: BlobStore,
-        ingest: RunInThread,
-        clock: IReactorTime,
-        health: StoreHealth,
-        sizes: KnownSizes,
-        metrics: Metrics,
-        downloads: DownloadLog,
-        limits: TransferLimits,
-    ) -> None:
-        self.stopping = False
-        self._store = store
-        self._ingest = ingest
-        self._clock = clock
-        self._health = health
-        self._sizes = sizes
-        self._metrics = metrics
-        self._downloads = downloads
-        self._limits = limits
+    store: BlobStore
+    ingest: RunInThread
+    clock: IReactorTime
+    health: StoreHealth
+    sizes: KnownSizes
+    metrics: Metrics
+    log: DownloadLog
+    limits: TransferLimits = Factory(TransferLimits)
+    stopping: bool = field(default=False, init=False)
 
     async def download(self, transfer: Transfer, removals: Removals) -> bool:
         """Download a blob; return whether it is stored now. Raises if there is no right one.
@@ -80,9 +71,9 @@ class Downloader:
                     removals.append(Deferred.fromCoroutine(self._cancel(writer)))
             if blob.wrong is None:
                 raise blob.failure or TransferFailed("the download was given up")
-            self._metrics.error("wrong")
-            self._downloads.wrong(transfer, blob.wrong, body.hosts)
-            if self.stopping or attempts >= self._limits.attempts:
+            self.metrics.error("wrong")
+            self.log.wrong(transfer, blob.wrong, body.hosts)
+            if self.stopping or attempts >= self.limits.attempts:
                 raise blob.wrong
             suspected = body.hosts
             if body.switch_decoding():
@@ -112,7 +103,7 @@ class Downloader:
         transfer.log(LogLevel.info, f"it has {body.size} bytes, but a manifest says {wanted.hint}")
         unexpected = body.hosts
         try:
-            while len(unexpected) < self._limits.attempts:
+            while len(unexpected) < self.limits.attempts:
                 other = await self._ask_other(wanted, excluded | unexpected)
                 if other is None:
                     break
@@ -130,7 +121,7 @@ class Downloader:
     async def _ask_other(self, wanted: Wanted, excluded: frozenset[str]) -> UpstreamBlob | None:
         asked = Deferred.fromCoroutine(_begin(wanted, excluded))
         try:
-            return await asked.addTimeout(self._limits.second_opinion, self._clock)
+            return await asked.addTimeout(self.limits.second_opinion, self.clock)
         except (RegistryError, DeferredTimeout):
             return None
 
@@ -141,10 +132,10 @@ class Downloader:
             return None
         try:
             # The announced size, not the manifest's: a store may keep it as the object's size.
-            return await self._store.create(wanted.digest, body.size)
+            return await self.store.create(wanted.digest, body.size)
         except StoreError as error:
             transfer.not_stored = str(error)
-            self._health.record_failure(WRITTEN, error)
+            self.health.record_failure(WRITTEN, error)
             return None
         except BaseException:
             body.abandon()
@@ -157,11 +148,11 @@ class Downloader:
             wanted.digest,
             size,
             writer,
-            self._ingest,
-            self._clock,
-            lambda error: self._health.record_failure(WRITTEN, error),
+            self.ingest,
+            self.clock,
+            lambda error: self.health.record_failure(WRITTEN, error),
             wanted.had,
-            self._limits.growing,
+            self.limits.growing,
         )
 
     async def _receive(self, transfer: Transfer, blob: GrowingBlob, body: UpstreamBlob) -> bool:
@@ -169,8 +160,8 @@ class Downloader:
         if blob.failure is not None:
             body.abandon()
             raise blob.failure
-        namespace = self._metrics.namespace(transfer.wanted.target.upstream.namespace)
-        count = self._metrics.upstream_bytes.labels(namespace).inc
+        namespace = self.metrics.namespace(transfer.wanted.target.upstream.namespace)
+        count = self.metrics.upstream_bytes.labels(namespace).inc
         try:
             await body.pump(Metered(blob, count))
         except RegistryError:
@@ -180,7 +171,7 @@ class Downloader:
         transfer.phase = Phase.VERIFYING
         verified = await blob.finish()
         if verified and body.size is None:
-            self._sizes.verified(blob.digest, blob.received)
+            self.sizes.verified(blob.digest, blob.received)
         return verified
 
     async def _commit(
@@ -197,9 +188,9 @@ class Downloader:
             await writer.commit()
         except StoreError as error:
             transfer.not_stored = str(error)
-            self._health.record_failure(WRITTEN, error)
+            self.health.record_failure(WRITTEN, error)
             return False
-        self._health.record_success(WRITTEN)
+        self.health.record_success(WRITTEN)
         return True
 
     async def _cancel(self, writer: IObjectWriter) -> None:
@@ -207,7 +198,7 @@ class Downloader:
         try:
             await writer.cancel()
         except StoreError as error:
-            self._health.record_failure(WRITTEN, error)
+            self.health.record_failure(WRITTEN, error)
 
 
 async def _begin(wanted: Wanted, excluded: frozenset[str]) -> UpstreamBlob:

@@ -8,10 +8,10 @@ from attrs import Factory, define, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger, LogLevel
 
-from oci_registry.pullthrough.figures import in_bytes, in_seconds
 from oci_registry.pullthrough.transfer import Phase, Transfer
 from oci_registry.repeats import Group, RepeatLog, without_names
 from oci_registry.spec.errors import BlobUnknown
+from oci_registry.spec.units import in_bytes, in_seconds
 
 
 @frozen

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from cachetools import LRUCache
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.download import Downloader, Removals
-from oci_registry.pullthrough.progress import DownloadLog
-from oci_registry.pullthrough.sizes import KnownSizes
-from oci_registry.pullthrough.store_health import StoreHealth
-from oci_registry.pullthrough.transfer import Phase, Transfer, TransferLimits, Wanted
+from oci_registry.pullthrough.transfer import Phase, Transfer, Wanted
 from oci_registry.spec.digest import Digest, Prefix
 from oci_registry.spec.errors import BlobUnknown, Denied, RegistryError, TooManyRequests
-from oci_registry.storage.blobs import BlobStore
 from oci_registry.streams.follower import TransferCrashed, TransferFailed
 from oci_registry.streams.growing import GrowingBlob, Unwanted
-from oci_registry.streams.threads import RunInThread
 from oci_registry.upstream.table import Target
 
 ANYBODY = ""
@@ -34,32 +27,20 @@ def _audience(target: Target) -> str:
 class Transfers:
     """The table of all transfers by digest; it starts them, and handles their results.
 
-    *ingest* runs their hashing and writing. A transfer from a configured upstream serves all clients. One
+    *downloader* brings their blobs. A transfer from a configured upstream serves all clients. One
     from an upstream that a client has named serves only clients that name the same one: others must not
     depend on a host that any client can choose.
     """
 
-    _log = Logger()
+    _defects = Logger()
 
-    def __init__(
-        self,
-        store: BlobStore,
-        ingest: RunInThread,
-        clock: IReactorTime,
-        health: StoreHealth,
-        sizes: KnownSizes,
-        metrics: Metrics,
-        downloads: DownloadLog,
-        limits: TransferLimits = TransferLimits(),  # noqa: B008 - frozen
-    ) -> None:
-        self.clock = clock
-        self._store = store
-        self._metrics = metrics
-        self._downloads = downloads
-        self._limits = limits
-        self._downloader = Downloader(
-            store, ingest, clock, health, sizes, metrics, downloads, limits
-        )
+    def __init__(self, downloader: Downloader) -> None:
+        self.clock = downloader.clock
+        self._downloader = downloader
+        self._store = downloader.store
+        self._metrics = downloader.metrics
+        self._log = downloader.log
+        self._limits = downloader.limits
         self._shared: dict[Digest, dict[str, Transfer]] = {}
         self._all: set[Transfer] = set()
         self._commits: LRUCache[Digest, object] = LRUCache(_COMMITS)
@@ -143,7 +124,7 @@ class Transfers:
     def _start(self, transfer: Transfer) -> None:
         self._all.add(transfer)
         self._metrics.transfers.set(len(self._all))
-        self._downloads.begin(transfer)
+        self._log.begin(transfer)
         transfer.done = Deferred.fromCoroutine(self._run(transfer))
 
     async def _run(self, transfer: Transfer) -> None:
@@ -153,9 +134,9 @@ class Transfers:
             if await self._downloader.download(transfer, removals):
                 size = 0 if transfer.blob is None else transfer.blob.received
                 self._committed(transfer.wanted.digest, size)
-                self._downloads.stored(transfer)
+                self._log.stored(transfer)
             else:
-                self._downloads.served(transfer)
+                self._log.served(transfer)
         except Exception as error:
             self._failed(transfer, error)
         transfer.phase = Phase.ENDED
@@ -179,7 +160,7 @@ class Transfers:
             error = TransferFailed("the mirror is being stopped")
         elif not isinstance(error, RegistryError):
             digest = str(transfer.wanted.digest)
-            self._log.failure("{digest}: the transfer crashed", digest=digest)
+            self._defects.failure("{digest}: the transfer crashed", digest=digest)
             crashed = TransferCrashed()
             crashed.__cause__ = error
             error = crashed
@@ -190,10 +171,10 @@ class Transfers:
         # has left.
         answered = asking and isinstance(error, BlobUnknown | Denied)
         if answered or isinstance(error, Unwanted):
-            self._downloads.answered(transfer, error)
+            self._log.answered(transfer, error)
         else:
             self._metrics.error("transfer")
-            self._downloads.failed(transfer, error)
+            self._log.failed(transfer, error)
         transfer.fail(error)
 
     def _remove(self, transfer: Transfer) -> None:
@@ -204,7 +185,7 @@ class Transfers:
             if not transfers:
                 del self._shared[digest]
         self._all.discard(transfer)
-        self._downloads.end(transfer)
+        self._log.end(transfer)
         self._metrics.transfers.set(len(self._all))
 
     async def stop(self) -> None:

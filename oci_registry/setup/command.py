@@ -24,7 +24,7 @@ from oci_registry.setup.nouns import (
     choose_registries,
 )
 from oci_registry.setup.removal import RecordedTree
-from oci_registry.setup.remove_command import REMOVE, remove, wants_removal
+from oci_registry.setup.remove_command import REMOVE, remove, unknown_client, wants_removal
 from oci_registry.setup.writer import Tree
 from oci_registry.spec.errors import shown
 
@@ -173,7 +173,7 @@ def _read(
         return None
     registries, left_out = choose_registries(names, upstreams)
     notes += left_out
-    tree = RecordedTree(write[1], str(options.client)) if write else None
+    tree = RecordedTree(write, str(options.client)) if write else None
     # What is printed is for any machine, and what is on this one may hold secrets.
     existing = tree.read if tree else lambda _: None
     wanted = Wanted(
@@ -187,13 +187,10 @@ def _read(
 
 
 def _client(name: str | None, findings: Findings) -> Generator | None:
-    known = f"known: {', '.join(CLIENTS)}"
-    if name is None:
-        findings.problem("the client", f"is missing; {known}")
-        return None
-    if name not in CLIENTS:
-        findings.problem("the client", f"{shown(name)} is not known; {known}")
-    return CLIENTS.get(name)
+    generator = CLIENTS.get(name or "")
+    if generator is None:
+        findings.problem("the client", unknown_client(name, CLIENTS))
+    return generator
 
 
 def _mirror(reader: OptionReader, notes: list[str]) -> Mirror | None:
@@ -203,11 +200,11 @@ def _mirror(reader: OptionReader, notes: list[str]) -> Mirror | None:
     if given is None:
         return None
     try:
-        mirror = Mirror(parse_url(given[1]))
+        mirror = Mirror(parse_url(given))
     except ValueError as error:
-        reader.findings.problem(given[0], error)
+        reader.problem("mirror", error)
         return None
-    if "://" not in given[1]:
+    if "://" not in given:
         notes.append(
             f"--mirror: {mirror.host} has no scheme, so https is assumed; write "
             f"http://{mirror.host} if the mirror has no TLS"
@@ -220,17 +217,17 @@ def _image(reader: OptionReader, check: bool) -> Image | None:
     if given is None:
         return None
     if not check:
-        reader.findings.problem(given[0], "requires --check")
+        reader.problem("image", "requires --check")
     try:
-        return Image.parse(given[1])
+        return Image.parse(given)
     except ValueError as error:
-        reader.findings.problem(given[0], error)
+        reader.problem("image", error)
         return None
 
 
 def _upstreams(reader: OptionReader) -> tuple[UpstreamSettings, ...]:
-    given = reader.given("upstream-config-file", "UPSTREAM_CONFIG_FILE")
-    return BUILTIN_UPSTREAMS if given is None else load_upstreams(given[1], reader.findings)
+    given = reader.given("upstream-config-file")
+    return BUILTIN_UPSTREAMS if given is None else load_upstreams(given, reader.findings)
 
 
 def _names(

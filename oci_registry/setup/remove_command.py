@@ -38,9 +38,7 @@ def remove(args: Sequence[str], clients: Collection[str], out: TextIO) -> list[s
     if not options.remove.strip():
         problems.append(f"{REMOVE}: is empty")
     if options.client not in clients:
-        known = f"known: {', '.join(clients)}"
-        named = "is missing" if options.client is None else f"{shown(options.client)} is not known"
-        problems.append(f"the client: {named}; {known}")
+        problems.append(f"the client: {unknown_client(options.client, clients)}")
     if problems:
         return problems
     tree = RecordedTree(options.remove, options.client)
@@ -54,3 +52,9 @@ def remove(args: Sequence[str], clients: Collection[str], out: TextIO) -> list[s
     if not removed:
         print("there is nothing to remove", file=out)
     return []
+
+
+def unknown_client(name: str | None, clients: Collection[str]) -> str:
+    """Return what is wrong with a client that none of these is."""
+    named = "is missing" if name is None else f"{shown(name)} is not known"
+    return f"{named}; known: {', '.join(clients)}"

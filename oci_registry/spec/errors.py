@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, Self
 
+from oci_registry.spec.texts import cut
+
 MAX_MESSAGE = 1000
 """The most characters of a message that reach a client."""
 
@@ -21,7 +23,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 def shown(text: str, limit: int = 80) -> str:
     """``text`` as it may appear in a message: quoted, escaped and at most about ``limit`` long."""
-    return ascii(text if len(text) <= limit else text[:limit] + "...")
+    return ascii(cut(text, limit))
 
 
 def system_reason(error: OSError) -> str:

@@ -29,7 +29,8 @@ LOOK = 2.0
 """Seconds in which the first file of the folder must be found."""
 LOOK_AGAIN = 60.0
 """Seconds until the folder is looked for again, when that has failed."""
-_LARGEST = 4 * 1024 * 1024
+LARGEST = 4 * 1024 * 1024
+"""Bytes of a file that is read; a larger one is none of these."""
 _NOT_TAKEN = Group("manifests/ of another program", others="further files are not taken over")
 
 
@@ -45,14 +46,20 @@ class OriginalManifests:
     """The manifests that mcronce/oci-registry has left on a driver, by registry, repository and reference.
 
     Whether there are any is found out once, by the first request, so that a store without them costs
-    no further look-ups.
+    no further look-ups. *largest*: the bytes of a file that is still read.
     """
 
     _log = Logger()
 
     def __init__(
-        self, driver: IDriver, reader: ManifestReader, clock: IReactorTime, repeats: RepeatLog
+        self,
+        driver: IDriver,
+        reader: ManifestReader,
+        clock: IReactorTime,
+        repeats: RepeatLog,
+        largest: int = LARGEST,
     ) -> None:
+        self._largest = largest
         self._driver = driver
         self._reader = reader
         self._clock = clock
@@ -72,7 +79,7 @@ class OriginalManifests:
             return None
         key = f"{FOLDER}/{host}/{repository}/{reference}"
         try:
-            data = await self._driver.get(key, _LARGEST)
+            data = await self._driver.get(key, self._largest)
             info = None if data is None else await self._driver.stat(key)
             if data is None or info is None:
                 return None

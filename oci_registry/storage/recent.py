@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from oci_registry.spec.manifest import Manifest
+from oci_registry.streams.recent import RecentTable
 
 SMALL = 64 * 1024
 """The largest size of a small manifest in bytes; nearly all are small."""
@@ -21,54 +20,33 @@ class RecentManifests:
     """
 
     def __init__(self) -> None:
-        self._small = _BoundedCache(MEMORY_OF_SMALL)
-        self._large = _BoundedCache(MEMORY_OF_LARGE)
+        self._small = _table(MEMORY_OF_SMALL)
+        self._large = _table(MEMORY_OF_LARGE)
 
     @property
     def memory(self) -> int:
         """Approximate bytes that they take in memory."""
-        return self._small.memory + self._large.memory
+        return self._small.weight + self._large.weight
 
     def get(self, key: str) -> Manifest | None:
         """Return a manifest, without counting that as a use."""
-        return self._small.manifests.get(key) or self._large.manifests.get(key)
+        return self._small.peek(key) or self._large.peek(key)
 
     def use(self, key: str) -> Manifest | None:
         """Return a manifest, which is then the most recently used one."""
-        manifest = self.get(key)
-        if manifest is not None:
-            self._cache_for(manifest).manifests.move_to_end(key)
-        return manifest
+        return self._small.get(key) or self._large.get(key)
 
     def add(self, key: str, manifest: Manifest) -> None:
         """Keep a manifest, in place of an older one with this key."""
         self.forget(key)
-        self._cache_for(manifest).add(key, manifest)
+        table = self._small if len(manifest.raw) <= SMALL else self._large
+        table.put(key, manifest)
 
     def forget(self, key: str) -> None:
         """Remove a manifest."""
-        self._small.forget(key)
-        self._large.forget(key)
-
-    def _cache_for(self, manifest: Manifest) -> _BoundedCache:
-        return self._small if len(manifest.raw) <= SMALL else self._large
+        self._small.remove(key)
+        self._large.remove(key)
 
 
-class _BoundedCache:
-    """An LRU cache of manifests, limited by the memory that they take."""
-
-    def __init__(self, limit: int) -> None:
-        self.manifests: OrderedDict[str, Manifest] = OrderedDict()
-        self.memory = 0
-        self._limit = limit
-
-    def add(self, key: str, manifest: Manifest) -> None:
-        self.manifests[key] = manifest
-        self.memory += manifest.memory
-        while self.memory > self._limit and len(self.manifests) > 1:
-            self.forget(next(iter(self.manifests)))
-
-    def forget(self, key: str) -> None:
-        manifest = self.manifests.pop(key, None)
-        if manifest is not None:
-            self.memory -= manifest.memory
+def _table(memory: int) -> RecentTable[str, Manifest]:
+    return RecentTable(None, memory, lambda _, manifest: manifest.memory)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
+from cachetools import FIFOCache
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -25,8 +24,8 @@ class Usage:
         """When this process started, in seconds since the epoch."""
         self._driver = driver
         self._clock = clock
-        self._remembered = remembered
-        self._used: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        # An object that is used again comes last again; to look it up is no use.
+        self._used: FIFOCache[str, tuple[float, float]] = FIFOCache(remembered)
 
     def used(self, key: str) -> None:
         """Note that the object at *key* is being used now."""
@@ -36,13 +35,7 @@ class Usage:
             written = now
             # A failing store is noticed elsewhere, where its results matter.
             self._driver.touch(key, now).addErrback(_ignore)
-        self._remember(key, now, written)
-
-    def _remember(self, key: str, used: float, written: float) -> None:
-        self._used[key] = (used, written)
-        self._used.move_to_end(key)
-        if len(self._used) > self._remembered:
-            self._used.popitem(last=False)
+        self._used[key] = (now, written)
 
     def last(self, key: str, stored: float) -> float:
         """Return when the object was last used, given what the medium says; seconds since the epoch."""
@@ -51,7 +44,7 @@ class Usage:
     def inherit(self, key: str, when: float) -> None:
         """Count an object as used at *when*, when something that refers to it was."""
         if when > self._used.get(key, (0.0, 0.0))[0]:
-            self._remember(key, when, when)
+            self._used[key] = (when, when)
             self._driver.touch(key, when).addErrback(_ignore)
 
     def forget(self, key: str) -> None:

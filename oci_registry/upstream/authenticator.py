@@ -16,7 +16,7 @@ from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.schemes.basic import basic_authorization
 from oci_registry.upstream.schemes.bearer import TokenSource
-from oci_registry.upstream.schemes.token_server import TokenKey
+from oci_registry.upstream.schemes.token_server import TokenKey, TokenServers
 from oci_registry.upstream.schemes.version_check import VersionCheck
 
 USELESS_FOR = 60.0
@@ -70,7 +70,8 @@ class Authenticator:
         self._host = Url.parse(url).authority
         self._basic = None if credentials is None else basic_authorization(credentials)
         self._basic_works = False
-        self._tokens = TokenSource(http, url, credentials, clock, token_servers, limits)
+        servers = TokenServers(http, url, credentials, clock, token_servers)
+        self._tokens = TokenSource(servers, clock, limits)
         self._version_check = VersionCheck(http, url, clock)
         self._useless: TTLCache[str, None] = TTLCache(1024, USELESS_FOR, timer=clock.seconds)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import TypeVar
 
+from attrs import define, field
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 
@@ -95,6 +96,7 @@ class Admission:
             keyed.end_probe(self)
 
 
+@define(eq=False)
 class Breakers:
     """All circuit breakers and pauses of one host, and of the servers that it redirects to.
 
@@ -102,25 +104,20 @@ class Breakers:
     concern: others answer meanwhile, and what they do not have is still requested here.
     """
 
-    def __init__(
-        self,
-        host: str,
-        clock: IReactorTime,
-        random: Random,
-        metrics: HostMetrics,
-        log: BreakerLog,
-        *,
-        alternatives: bool = False,
-        limits: UpstreamLimits = UpstreamLimits(),  # noqa: B008 - frozen
-    ) -> None:
-        self._host = host
-        self._alternatives = alternatives
-        self._clock = clock
-        self._metrics = metrics
-        self._log = log
-        self._breakers = BreakerTable(clock, random, limits)
-        self._pauses = Pauses(clock, limits, self._paused)
-        metrics.available(True)
+    _host: str
+    _clock: IReactorTime
+    _random: Random
+    _metrics: HostMetrics
+    _log: BreakerLog
+    _alternatives: bool = field(default=False, kw_only=True)
+    _limits: UpstreamLimits = field(default=UpstreamLimits(), kw_only=True)
+    _breakers: BreakerTable = field(init=False)
+    _pauses: Pauses = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._breakers = BreakerTable(self._clock, self._random, self._limits)
+        self._pauses = Pauses(self._clock, self._limits, self._paused)
+        self._metrics.available(True)
 
     def __len__(self) -> int:
         return len(self._breakers)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from attrs import frozen
@@ -20,7 +22,7 @@ from oci_registry.upstream.group import HostGroup
 from oci_registry.upstream.guard import Lookups
 from oci_registry.upstream.host import Host
 from oci_registry.upstream.limits import UpstreamLimits
-from oci_registry.upstream.other_servers import SettingsOf
+from oci_registry.upstream.other_servers import OtherServers, SettingsOf
 from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.registry import RemoteRegistry
 from oci_registry.upstream.reports import BreakerLog, HostReports
@@ -109,17 +111,9 @@ class Connector:
         metrics = self._metrics.host(settings.namespace, host.name)
         breakers = self._breakers(settings, host, metrics, shared)
         limit = RateLimit(self._reactor, metrics)
-        session = Session(
-            settings,
-            host,
-            http,
-            self._reactor,
-            breakers,
-            limit,
-            HostReports(settings, host, self._repeats, metrics),
-            settings_of=self._settings_of,
-            limits=self._limits,
-        )
+        others = OtherServers(host, http, self._reactor, breakers, self._limits, self._settings_of)
+        reports = HostReports(settings, host, self._repeats, metrics)
+        session = Session(settings, host, http, self._reactor, others, limit, reports)
         return Host(
             session, breakers, limit, settings.max_connections, settings.body_timeout, metrics
         )
@@ -131,26 +125,16 @@ class Connector:
         metrics: HostMetrics,
         shared: dict[str, _Shared],
     ) -> Breakers:
-        alternatives = len(settings.hosts) > 1
-        log = BreakerLog(settings, host.name, self._repeats)
+        make: Callable[..., Breakers] = Breakers
         if host.shared and host.name in shared:
-            return SharedBreakers(
-                host.name,
-                self._reactor,
-                self._random,
-                metrics,
-                log,
-                shared[host.name].connectivity,
-                alternatives=alternatives,
-                limits=self._limits,
-            )
-        return Breakers(
+            make = partial(SharedBreakers, connectivity=shared[host.name].connectivity)
+        return make(
             host.name,
             self._reactor,
             self._random,
             metrics,
-            log,
-            alternatives=alternatives,
+            BreakerLog(settings, host.name, self._repeats),
+            alternatives=len(settings.hosts) > 1,
             limits=self._limits,
         )
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from twisted.internet.interfaces import IReactorTime
+from attrs import define, field
 
-from oci_registry.metrics import HostMetrics
 from oci_registry.spec.errors import RegistryError
-from oci_registry.streams.breaker import Random
 from oci_registry.upstream.breaker_keys import Endpoint
 from oci_registry.upstream.breakers import Breakers
 from oci_registry.upstream.failures import Unreachable
 from oci_registry.upstream.keyed_breakers import KeyedBreaker
-from oci_registry.upstream.limits import UpstreamLimits
-from oci_registry.upstream.reports import BreakerLog
 from oci_registry.upstream.requests import ApiRequest, Kind
 
 
+@define(eq=False)
 class SharedBreakers(Breakers):
     """The breakers of one registry, and *connectivity*, those of the host, which all its registries share.
 
@@ -24,22 +21,7 @@ class SharedBreakers(Breakers):
     that is broken behind it, which any client may name, must not close it for the rest.
     """
 
-    def __init__(
-        self,
-        host: str,
-        clock: IReactorTime,
-        random: Random,
-        metrics: HostMetrics,
-        log: BreakerLog,
-        connectivity: Breakers,
-        *,
-        alternatives: bool = False,
-        limits: UpstreamLimits = UpstreamLimits(),  # noqa: B008 - frozen
-    ) -> None:
-        super().__init__(
-            host, clock, random, metrics, log, alternatives=alternatives, limits=limits
-        )
-        self._connectivity = connectivity
+    _connectivity: Breakers = field(kw_only=True)
 
     def record_success(self, endpoint: Endpoint, request: ApiRequest) -> None:
         """A request was answered."""

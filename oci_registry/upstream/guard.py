@@ -192,16 +192,26 @@ class _GuardedResolver:
         return resolution
 
 
-class GuardedReactor:
+class _ResolvingReactor:
+    """A reactor that resolves names in its own way; all else is the real one's."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        directlyProvides(self, providedBy(reactor), IReactorPluggableNameResolver)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+
+class GuardedReactor(_ResolvingReactor):
     """A reactor whose name resolver knows public addresses only; all else is the real one's.
 
     Endpoints made with it (`HostnameEndpoint`, and so an Agent's) cannot reach anything else.
     """
 
     def __init__(self, reactor: Any, lookups: Lookups) -> None:
-        self._reactor = reactor
+        super().__init__(reactor)
         self._lookups = lookups
-        directlyProvides(self, providedBy(reactor), IReactorPluggableNameResolver)
 
     @property
     def nameResolver(self) -> IHostnameResolver:
@@ -219,9 +229,6 @@ class GuardedReactor:
                 raise DNSLookupError(f"{host} is not a public address")
         elif self._lookups.full:
             raise TooManyLookups(f"upstream {host}: too many names are being looked up; try again")
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reactor, name)
 
 
 @implementer(IHostnameResolver)
@@ -243,24 +250,20 @@ class _NamedResolver:
         )
 
 
-class NamedReactor:
+class NamedReactor(_ResolvingReactor):
     """A reactor whose name resolver finds *name*, whichever it is asked for; all else is the real one's.
 
     For names that endpoints refuse to look up.
     """
 
     def __init__(self, reactor: Any, name: str) -> None:
-        self._reactor = reactor
+        super().__init__(reactor)
         self._name = name
-        directlyProvides(self, providedBy(reactor), IReactorPluggableNameResolver)
 
     @property
     def nameResolver(self) -> IHostnameResolver:
         """The resolver of that name."""
         return _NamedResolver(self._reactor.nameResolver, self._name)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reactor, name)
 
 
 def resolve_public(reactor: GuardedReactor, host: str) -> Deferred[Sequence[str]]:

@@ -76,22 +76,9 @@ class Host:
         """
         deadline = self._clock.seconds() + within
         priority = request.kind.priority if priority is None else priority
-        while True:
-            admission = await self._admit(request, deadline, wait=wait)
-            try:
-                waiting_since = self._clock.seconds()
-                permit = held or await self._permit(priority, request, deadline)
-                if admission.probed or not self.breakers.wait(request.kind, request):
-                    break
-                # The breakers may have changed while this request waited for its permit.
-                if permit is not held:
-                    permit.release()
-            except BaseException:
-                admission.release()
-                raise
+        admission, permit, waited = await self._enter(request, deadline, priority, held, wait=wait)
         try:
-            left, now = deadline - self._clock.seconds(), self._clock.seconds()
-            waited = now - waiting_since
+            left = deadline - self._clock.seconds()
             if left < min(waited, SHORTEST):
                 admission.release()
                 raise self._busy(request)
@@ -108,6 +95,30 @@ class Host:
                 permit.release()
             raise
         return answer, permit
+
+    async def _enter(
+        self,
+        request: ApiRequest,
+        deadline: float,
+        priority: Priority,
+        held: Permit | None,
+        *,
+        wait: bool,
+    ) -> tuple[Admission, Permit, float]:
+        """Return the admission of the breakers, a permit, and the seconds that this waited for it."""
+        while True:
+            admission = await self._admit(request, deadline, wait=wait)
+            try:
+                waiting_since = self._clock.seconds()
+                permit = held or await self._permit(priority, request, deadline)
+                if admission.probed or not self.breakers.wait(request.kind, request):
+                    return admission, permit, self._clock.seconds() - waiting_since
+                # The breakers may have changed while this request waited for its permit.
+                if permit is not held:
+                    permit.release()
+            except BaseException:
+                admission.release()
+                raise
 
     async def _admit(self, request: ApiRequest, deadline: float, *, wait: bool) -> Admission:
         left = max(deadline - self._clock.seconds(), 0.0)

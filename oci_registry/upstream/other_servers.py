@@ -63,8 +63,8 @@ class OtherServers:
         http: UpstreamHttp,
         clock: IReactorTime,
         breakers: Breakers,
-        limits: UpstreamLimits,
-        settings_of: SettingsOf,
+        limits: UpstreamLimits = UpstreamLimits(),  # noqa: B008 - frozen
+        settings_of: SettingsOf = lambda _: None,
     ) -> None:
         self._host = host.name
         self._public_only = host.guarded
@@ -101,7 +101,7 @@ class OtherServers:
     async def _send(
         self, call: Call, method: str, at: Url, headers: Mapping[str, str]
     ) -> IResponse:
-        auth = self._authenticator(at)
+        auth = self._authenticator_at(at)
         # Another registry may have another name for the repository.
         found = _NAME_IN_PATH.match(at.path)
         repository = call.request.repository if found is None else found[1]
@@ -129,20 +129,24 @@ class OtherServers:
             raise refuse(response, named, NameUnknown, call.request.subject, now)
         return response
 
-    def _authenticator(self, at: Url) -> Authenticator:
+    def _authenticator_at(self, at: Url) -> Authenticator:
         auth = self._authenticators.get(at.origin)
         if auth is None:
             # Without credentials, unless some are configured for that host.
             host = self._settings_of(at.origin) or HostSettings(at.authority)
-            auth = self._authenticators[at.origin] = Authenticator(
-                self._http,
-                at.origin,
-                host.credentials,
-                self._clock,
-                host.token_servers,
-                self._limits,
-            )
+            auth = self._authenticators[at.origin] = self.authenticator(at.origin, host)
         return auth
+
+    def authenticator(self, origin: str, host: HostSettings) -> Authenticator:
+        """Return what answers the challenges of the server at *origin*, with the credentials of *host*."""
+        return Authenticator(
+            self._http,
+            origin,
+            host.credentials,
+            self._clock,
+            host.token_servers,
+            self._limits,
+        )
 
     async def _watch(self, call: Call, endpoint: str, work: Coroutine[Any, Any, T]) -> T:
         """Wait for another server, and record what comes of it."""

@@ -7,7 +7,7 @@ from ipaddress import ip_network
 
 from attrs import frozen
 
-from oci_registry.config.settings import EgressSettings, HostSettings, ProxySettings
+from oci_registry.config.settings import DIRECT, EgressSettings, HostSettings, ProxySettings
 from oci_registry.upstream.authority import Authority, address_of
 
 CREDENTIALS_WANTED = 407
@@ -87,13 +87,13 @@ class Proxies:
         The host's own proxy is for everything that it leads to as well, and ``NO_PROXY`` then
         excludes other hosts only: a proxy that is set for a host is always used.
         """
-        if self.settings.direct:
-            return None
         proxy = self.settings.proxy
-        if proxy is not None and authority == Authority.of_upstream(self.settings):
+        if proxy == DIRECT:
+            return None
+        if isinstance(proxy, ProxySettings) and authority == Authority.of_upstream(self.settings):
             return proxy
         if is_excluded(self.egress.no_proxy, authority):
             return None
-        if proxy is not None:
+        if isinstance(proxy, ProxySettings):
             return proxy
         return self.egress.https_proxy if scheme == "https" else self.egress.http_proxy

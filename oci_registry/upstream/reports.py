@@ -9,6 +9,7 @@ from oci_registry.config.settings import HostSettings, UpstreamSettings
 from oci_registry.metrics import HostMetrics
 from oci_registry.repeats import Group, RepeatLog, without_names
 from oci_registry.spec.errors import Denied, RegistryError
+from oci_registry.spec.texts import cut
 from oci_registry.spec.urls import BadAddress, Url
 from oci_registry.upstream.breaker_keys import KINDS, Key, describe
 from oci_registry.upstream.failures import (
@@ -80,7 +81,7 @@ class HostReports:
             namespace=self._namespace,
             host=self._host,
             kind=kind,
-            error=_cut(message, LONGEST),
+            error=cut(message, LONGEST),
         )
 
     def _identity(self) -> str:
@@ -158,7 +159,7 @@ class BreakerLog:
 
 def _reason(message: str, request: ApiRequest) -> str:
     """Return *message* without what differs from one request to the next."""
-    return _cut(without_names(message, request.repository, request.subject), LONGEST)
+    return cut(without_names(message, request.repository, request.subject), LONGEST)
 
 
 def _shown_url(url: str) -> str:
@@ -167,12 +168,8 @@ def _shown_url(url: str) -> str:
         at = Url.parse(url)
     except BadAddress:
         return "a server"
-    return _cut(f"{at.scheme}://{at.authority}{at.path}", _LONGEST_NAME)
+    return cut(f"{at.scheme}://{at.authority}{at.path}", _LONGEST_NAME)
 
 
 def _quoted(user: str) -> str:
-    return f'"{_cut(user, _LONGEST_NAME)}"'
-
-
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[:limit] + "..."
+    return f'"{cut(user, _LONGEST_NAME)}"'

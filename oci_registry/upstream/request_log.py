@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web.iweb import IResponse
 
+from oci_registry.spec.texts import cut
 from oci_registry.spec.urls import BadAddress, Url
 from oci_registry.upstream.failures import root_cause
 from oci_registry.upstream.requests import ApiRequest, Kind
@@ -84,5 +85,5 @@ def _without_query(url: str) -> str:
         at = Url.parse(url)
     except BadAddress:
         return "an invalid URL"
-    path = at.path if len(at.path) <= LONGEST else at.path[:LONGEST] + "..."
+    path = cut(at.path, LONGEST)
     return f"{at.scheme}://{at.authority}{path}"

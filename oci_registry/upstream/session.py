@@ -13,9 +13,8 @@ from oci_registry.spec.errors import RegistryError
 from oci_registry.spec.urls import BadRedirect, Url
 from oci_registry.streams.body import abandon
 from oci_registry.upstream.agent import UpstreamHttp
-from oci_registry.upstream.authenticator import Authenticator, with_authorization
+from oci_registry.upstream.authenticator import with_authorization
 from oci_registry.upstream.breaker_keys import Endpoint
-from oci_registry.upstream.breakers import Breakers
 from oci_registry.upstream.failures import (
     CredentialsRefused,
     WrongAnswer,
@@ -23,9 +22,8 @@ from oci_registry.upstream.failures import (
     header,
     refuse,
 )
-from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.naming import NsField
-from oci_registry.upstream.other_servers import MAX_CHALLENGES, OtherServers, SettingsOf
+from oci_registry.upstream.other_servers import MAX_CHALLENGES, OtherServers
 from oci_registry.upstream.plain import check_plain
 from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.reports import HostReports
@@ -58,12 +56,9 @@ class Session:
         host: HostSettings,
         http: UpstreamHttp,
         clock: IReactorTime,
-        breakers: Breakers,
+        others: OtherServers,
         limit: RateLimit,
         reports: HostReports,
-        *,
-        settings_of: SettingsOf = lambda _: None,
-        limits: UpstreamLimits = UpstreamLimits(),  # noqa: B008 - frozen
     ) -> None:
         self.host = host.name
         self.clock = clock
@@ -75,11 +70,9 @@ class Session:
         self._http = http
         self._user = "" if host.credentials is None else host.credentials.username
         self._limit = limit
-        self._auth = Authenticator(
-            http, host.url, host.credentials, clock, host.token_servers, limits
-        )
+        self._auth = others.authenticator(host.url, host)
         self._ns = NsField(settings.namespace, host)
-        self._others = OtherServers(host, http, clock, breakers, limits, settings_of)
+        self._others = others
 
     async def close(self) -> None:
         """Close idle connections; requests in flight continue."""

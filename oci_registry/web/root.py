@@ -13,6 +13,7 @@ from twisted.web.resource import Resource
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.store_watch import StoreState
 from oci_registry.spec.errors import NameUnknown
+from oci_registry.spec.texts import one_line
 from oci_registry.web.answering import Answering, check_method
 from oci_registry.web.errors import respond_error
 from oci_registry.web.reply import Reply, content
@@ -66,8 +67,7 @@ def _shown(status: str, reason: str) -> bytes:
 
     Anyone may read it: paths of this machine are only logged.
     """
-    line = "".join(c if c.isprintable() else " " for c in reason[:_LONGEST])
-    told = _PATH.sub("...", line).removesuffix(": ...")
+    told = _PATH.sub("...", one_line(reason[:_LONGEST])).removesuffix(": ...")
     return f"{status}: {told}\n".encode("ascii", "backslashreplace")
 
 

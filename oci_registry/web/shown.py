@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from oci_registry.spec.errors import InternalError, RegistryError
+from oci_registry.spec.texts import one_line
 
 LONGEST = 512
 """The most bytes that are shown of anything that a client has sent."""
@@ -64,4 +65,4 @@ def shown_reason(reason: str) -> str:
     text = reason[:LONGEST_REASON]
     for pattern, replacement in _IN_REASONS:
         text = pattern.sub(replacement, text)
-    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+    return one_line(text)

@@ -24,7 +24,7 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("make run    # installs", How.STAGE),
         ("curl http://127.0.0.1:8080/v2/", How.RUN),
         ("skopeo copy", How.CLIENT),
-        ("pip install .", How.STAGE),
+        ("python3 -m venv /opt/oci-registry", How.STAGE),
         ("docker compose", How.ENGINE),
         ("export S3_ACCESS_KEY=", How.DAEMON),
         ("oci-registry setup docker", How.RUN),

@@ -28,13 +28,17 @@ class Killing(ProcessTestCase):
     @running
     async def test_kill_in_the_middle(self) -> None:
         """Kill -9 at any point of a transfer: the next start serves right bytes and nothing is left."""
-        place = f"blobs/sha256/{self.digest.encoded[:2]}/{self.digest.encoded[2:]}"
         points = [1, 70_000, MIB, 3 * MIB - 1, *(Random(7).randrange(3 * MIB) for _ in range(2))]
         daemon, client = await self.start()
-        for point in points:
+        for number, point in enumerate(points):
+            # Another blob each time: the daemon may not yet be done with the one before.
+            data = Random(number).randbytes(3 * MIB)
+            digest = self.registry.add_blob(data)
+            path = f"/v2/library/app/blobs/{digest}"
+            place = f"blobs/sha256/{digest.encoded[:2]}/{digest.encoded[2:]}"
             gate: Deferred[None] = Deferred()
-            self.registry.script("/blobs/", Reply(body=self.data, hold=gate, hold_at=point))
-            response = await client.begin(self.path)
+            self.registry.script("/blobs/", Reply(body=data, hold=gate, hold_at=point))
+            response = await client.begin(path)
             await until(lambda: bool(self.files()))
             if point > 200_000:
                 await until(lambda response=response: len(response.body) > 0)  # type: ignore[misc]
@@ -44,10 +48,10 @@ class Killing(ProcessTestCase):
             self.registry.unscript()
 
             daemon, client = await self.start()
-            got = await client.get(self.path)
-            self.assertTrue(bytes(got.body) == self.data, point)
-            await until(lambda: self.files() == {place})
-            self.assertEqual(self.data, (self.root / place).read_bytes())
+            got = await client.get(path)
+            self.assertTrue(bytes(got.body) == data, point)
+            await until(lambda place=place: self.files() == {place})  # type: ignore[misc]
+            self.assertEqual(data, (self.root / place).read_bytes())
             (self.root / place).unlink()
         await daemon.kill("TERM")
 

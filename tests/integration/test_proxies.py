@@ -109,7 +109,7 @@ class Tunnelled(ProxyTestCase):
         for options in (
             {"egress": EgressSettings(https_proxy=proxy, no_proxy=("example.org",))},
             {"egress": EgressSettings(http_proxy=proxy)},
-            {"egress": EgressSettings(https_proxy=proxy), "direct": True},
+            {"egress": EgressSettings(https_proxy=proxy), "proxy": "none"},
         ):
             await self.by_proxy(**options).manifest(APP, LATEST)
         self.assertEqual([], self.proxy.asked)

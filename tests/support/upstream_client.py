@@ -27,6 +27,7 @@ from oci_registry.upstream.failures import TargetFailed
 from oci_registry.upstream.host import Operation
 from oci_registry.upstream.interfaces import Page, Referrers
 from oci_registry.upstream.limits import UpstreamLimits
+from oci_registry.upstream.other_servers import OtherServers
 from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.referrers import ReferrersLister
 from oci_registry.upstream.requests import ApiRequest, Kind
@@ -168,7 +169,8 @@ class ClientTestCase(TestCase):
         )
         reports = reports_of(settings, host, metrics)
         limit = RateLimit(on, metrics)
-        session = Session(settings, host, http, on, breakers, limit, reports, limits=limits)
+        others = OtherServers(host, http, on, breakers, limits)
+        session = Session(settings, host, http, on, others, limit, reports)
         within, idle = settings.response_timeout, settings.body_timeout
         client = Client(session, metrics, within, idle, on)
         self.clients.append(client)

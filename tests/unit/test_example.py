@@ -70,7 +70,7 @@ class Example(TapTestCase):
         self.assertEqual(
             self.load().upstreams[-1].hosts,
             (
-                HostSettings("mirror.example.com:5000", tls=False, direct=True),
+                HostSettings("mirror.example.com:5000", tls=False, proxy="none"),
                 HostSettings(
                     "registry.mirrored.example.com",
                     credentials=Credentials("example", "hunter2"),

@@ -79,12 +79,11 @@ class Words(SynchronousTestCase):
         top = Path(self.mktemp()).absolute()
         top.mkdir()
         for free, text in (
-            (41_900_000_000, "41 GB"),
-            (4_190_000_000, "4.1 GB"),
-            (4_000_000_000, "4 GB"),
+            (41_400_000_000, "41 GB"),
+            (4_190_000_000, "4.2 GB"),
+            (4_000_000_000, "4.0 GB"),
             (1_230_000_000_000, "1.2 TB"),
-            (999_999_999, "999 MB"),
-            (0, "less than 1 MB"),
+            (0, "0 B"),
         ):
             self.free = free
             self.assertEqual(text, free_space(str(top / "not" / "there")))

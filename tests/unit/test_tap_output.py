@@ -57,7 +57,8 @@ class Help(TapTestCase):
         """Every option is in one group, of the daemon and of each storage."""
         for parser in (Options({}), FilesystemOptions(), S3Options()):
             groups = [*parser.groups, *([] if isinstance(parser, Options) else [OTHERS])]
-            flags = [f"{flag}{'=' if value else ''}" for g in groups for flag, value in g.flags]
+            options = [option for group in groups for option in group.options]
+            flags = [f"{option.flag}{'=' if option.value else ''}" for option in options]
             self.assertEqual(sorted(parser.longOpt), sorted(flags))
 
     def test_form(self) -> None:

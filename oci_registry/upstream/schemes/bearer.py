@@ -13,15 +13,13 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from oci_registry.config.settings import Credentials
 from oci_registry.spec.challenge import Challenge
 from oci_registry.spec.urls import Url
 from oci_registry.streams.flight import SingleFlight
-from oci_registry.upstream.agent import UpstreamHttp
+from oci_registry.streams.recent import RecentTable
 from oci_registry.upstream.failures import explain, too_late
 from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.schemes.realms import resolve_realm
-from oci_registry.upstream.schemes.recent import RecentTable
 from oci_registry.upstream.schemes.scopes import merge_scopes
 from oci_registry.upstream.schemes.token_server import TokenKey, TokenServers
 from oci_registry.upstream.schemes.tokens import Token
@@ -42,24 +40,13 @@ class KnownToken:
 
 
 class TokenSource:
-    """The tokens of one upstream at *url* for one credential (None: anonymous).
+    """The tokens of one upstream for one credential, or for none."""
 
-    *token_servers*: see `TokenServers`.
-    """
-
-    def __init__(
-        self,
-        http: UpstreamHttp,
-        url: str,
-        credentials: Credentials | None,
-        clock: IReactorTime,
-        token_servers: tuple[str, ...] = (),
-        limits: UpstreamLimits = UpstreamLimits(),  # noqa: B008 - frozen
-    ) -> None:
-        self._url = url
+    def __init__(self, servers: TokenServers, clock: IReactorTime, limits: UpstreamLimits) -> None:
+        self._url = servers.url
         self._clock = clock
         self._timeout = limits.token
-        self._servers = TokenServers(http, url, credentials, clock, token_servers)
+        self._servers = servers
         self._tokens: RecentTable[TokenKey, Token] = RecentTable(
             MAX_TOKENS, MAX_WEIGHT, lambda key, token: key.weight + len(token.value)
         )

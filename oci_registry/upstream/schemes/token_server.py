@@ -14,6 +14,7 @@ from oci_registry.config.settings import Credentials
 from oci_registry.spec.errors import BadGateway, Denied
 from oci_registry.spec.urls import BadRedirect, Url, with_query
 from oci_registry.streams.body import abandon
+from oci_registry.streams.recent import RecentTable
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.encoding import read_document
 from oci_registry.upstream.failures import (
@@ -26,7 +27,6 @@ from oci_registry.upstream.failures import (
 )
 from oci_registry.upstream.schemes.basic import basic_authorization
 from oci_registry.upstream.schemes.realms import realm_is_trusted, server_of
-from oci_registry.upstream.schemes.recent import RecentTable
 from oci_registry.upstream.schemes.tokens import Token, read_token
 
 MAX_REDIRECTS = 5
@@ -68,7 +68,7 @@ class TokenServers:
         allowed: tuple[str, ...],
     ) -> None:
         self._http = http
-        self._url = url
+        self.url = url
         self._host = Url.parse(url).authority
         self._credentials = credentials
         self._clock = clock
@@ -80,7 +80,7 @@ class TokenServers:
 
     def may_be_asked(self, realm: str) -> bool:
         """Whether the server at *realm* may see what we would show it."""
-        return self._credentials is None or realm_is_trusted(realm, self._url, self._allowed)
+        return self._credentials is None or realm_is_trusted(realm, self.url, self._allowed)
 
     async def fetch(self, key: TokenKey) -> Token:
         """Return a new token; `Denied`, `RateLimited` or `BadGateway` if the server gives none."""
@@ -125,7 +125,7 @@ class TokenServers:
         if self.may_be_asked(realm):
             return
         server = server_of(realm)
-        if (Url.parse(self._url).scheme, Url.parse(realm).scheme) == ("https", "http"):
+        if (Url.parse(self.url).scheme, Url.parse(realm).scheme) == ("https", "http"):
             raise Denied(
                 f"upstream {self._host} asks for its credentials to be sent to {server} over plain http"
             )

@@ -52,8 +52,8 @@ class Unlisted(ConfigTestCase):
 
     def test_registry_itself(self) -> None:
         """The host * is the registry's own, in its place, guarded and without anything of ours."""
-        found = self.of("quay.io", HostSettings("a.lan"), HostSettings(CATCH_ALL, direct=True))
-        self.assertEqual(HostSettings("quay.io", guarded=True, direct=True), found.hosts[1])
+        found = self.of("quay.io", HostSettings("a.lan"), HostSettings(CATCH_ALL, proxy="none"))
+        self.assertEqual(HostSettings("quay.io", guarded=True, proxy="none"), found.hosts[1])
         self.assertEqual("a.lan", found.hosts[0].host)
         found = self.of("quay.io", HostSettings(CATCH_ALL), HostSettings("a.lan"))
         self.assertEqual(["quay.io", "a.lan"], [host.host for host in found.hosts])

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from oci_registry.config.files import fingerprint
 from oci_registry.config.findings import Findings
 from oci_registry.config.hosts import HOST_KEYS, MAX_HOSTS
-from oci_registry.config.settings import Credentials, HostSettings, ProxySettings
+from oci_registry.config.settings import (
+    DIRECT,
+    FROM_ENVIRONMENT,
+    Credentials,
+    HostSettings,
+    ProxySettings,
+)
 from oci_registry.config.upstreams import KEYS, load_upstreams
 
 from .support import SECRET, pem
@@ -308,24 +314,22 @@ class Proxies(_Case):
     def test_none(self) -> None:
         """None means directly, whatever the environment says."""
         for text in ("none", "None", "' NONE '"):
-            host = self.host(f"proxy: {text}")
-            self.assertEqual((host.proxy, host.direct), (None, True))
-        host = self.host("tls: true")
-        self.assertEqual((host.proxy, host.direct), (None, False))
+            self.assertEqual(self.host(f"proxy: {text}").proxy, DIRECT)
+        self.assertEqual(self.host("tls: true").proxy, FROM_ENVIRONMENT)
         self.assert_fine()
 
     def test_for_all_hosts(self) -> None:
         """That of the entry is for the hosts that have none of their own."""
         own = "[b.example, {host: c.example, proxy: none}, {host: d.example, proxy: http://own}]"
         for proxy, expected in (
-            ("http://proxy:3128", (PROXY, False)),
-            ("none", (None, True)),
-            ("null", (None, False)),
+            ("http://proxy:3128", PROXY),
+            ("none", DIRECT),
+            ("null", FROM_ENVIRONMENT),
         ):
             hosts = self.load(f"  hosts: {own}\n  proxy: {proxy}")
             self.assertEqual(
-                [(host.proxy, host.direct) for host in hosts],
-                [expected, (None, True), (ProxySettings("own", 80), False)],
+                [host.proxy for host in hosts],
+                [expected, DIRECT, ProxySettings("own", 80)],
             )
             self.assert_fine()
 
@@ -338,7 +342,7 @@ class Proxies(_Case):
             f"http://x:{SECRET}": "must be http://",
             "5": "must be http://",
         }.items():
-            self.assertIsNone(self.host(f"proxy: '{value}'").proxy)
+            self.assertEqual(self.host(f"proxy: '{value}'").proxy, FROM_ENVIRONMENT)
             self.assert_refused("proxy: ", reason)
         self.load(f"  hosts: [b.example, c.example]\n  proxy: ftp://{SECRET}")
         self.assert_problem("(a.example), line 3: proxy: must be http://")

@@ -8,7 +8,15 @@ from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint, s
 from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.config.listen import explain, parse_listen, same_place, split_places
+from oci_registry.config.listen import (
+    address_of,
+    default_place,
+    explain,
+    parse_listen,
+    same_place,
+    split_places,
+    takes_port,
+)
 
 
 class Forms(SynchronousTestCase):
@@ -183,6 +191,34 @@ class Places(SynchronousTestCase):
             ("systemd:domain=INET:index=0", "tcp:80"),
         ):
             self.assertFalse(self.both(one, other), (one, other))
+
+
+class Descriptions(SynchronousTestCase):
+    """What is read of an endpoint description."""
+
+    def test_addresses(self) -> None:
+        """A description says what it takes, by position or by name, and with escapes."""
+        for description, address in {
+            "tcp:80": ("port", "80", "0.0.0.0"),
+            "tcp:80:127.0.0.1": ("port", "80", "127.0.0.1"),
+            "tcp:interface=127.0.0.1:port=80": ("port", "80", "127.0.0.1"),
+            "tcp6:80": ("port", "80", "::"),
+            "tcp6:80:interface=\\:\\:1": ("port", "80", "::1"),
+            "ssl:443:key.pem:cert.pem": ("port", "443", "0.0.0.0"),
+            "unix:/run/x\\=y\\:z:mode=660": ("unix", "/run/x=y:z", ""),
+            "systemd:domain=INET:index=0": None,
+        }.items():
+            self.assertEqual(address_of(description), address, description)
+
+    def test_ports(self) -> None:
+        """Only some kinds are for ports."""
+        for kind, expected in (("tcp", True), ("tcp6", True), ("ssl", True), ("unix", False)):
+            self.assertEqual(takes_port(f"{kind}:80"), expected)
+
+    def test_default(self) -> None:
+        """Without a place it is port 80, or the one that an older variable names."""
+        self.assertEqual(default_place({"PORT": " "}), ("--listen", "0.0.0.0:80"))
+        self.assertEqual(default_place({"PORT": "81"}), ("PORT", "0.0.0.0:81"))
 
 
 class Explaining(SynchronousTestCase):

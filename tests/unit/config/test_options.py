@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oci_registry.config.options import OptionReader
+from oci_registry.config.options import OptionReader, one_of
 
 from .support import ConfigTestCase
 
@@ -14,19 +14,21 @@ class Reading(ConfigTestCase):
         self, flag: object = None, variable: str | None = None, sub: str = ""
     ) -> OptionReader:
         flags = {"flag": flag}
-        environ = {} if variable is None else {"VARIABLE": variable}
+        environ = {} if variable is None else {f"{sub}_FLAG".upper().strip("_"): variable}
         return OptionReader(flags, environ, self.findings, sub)
 
     def test_precedence(self) -> None:
         """A flag wins over a variable, and blanks around both are dropped."""
         for flag, variable, expected in (
             (None, None, None),
-            (None, " x\n", ("VARIABLE", "x")),
+            (None, " x\n", ("FLAG", "x")),
             (" y ", "x", ("--flag", "y")),
             (None, "  ", None),
         ):
-            given = self.reader(flag, variable).given("flag", "VARIABLE")
-            self.assertEqual(given, expected)
+            reader = self.reader(flag, variable)
+            given = reader.given("flag")
+            self.assertEqual(given and (reader.source("flag"), given), expected)
+            self.assertEqual(reader.is_given("flag"), expected is not None)
         self.assert_fine()
 
     def test_first_variable(self) -> None:
@@ -37,32 +39,44 @@ class Reading(ConfigTestCase):
 
     def test_empty_flag(self) -> None:
         """An empty flag is a problem, and no variable stands in for it."""
-        self.assertIsNone(self.reader(" ", "x").given("flag", "VARIABLE"))
+        self.assertIsNone(self.reader(" ", "x").given("flag"))
         self.assertEqual(self.findings.problems, ["--flag: is empty"])
 
     def test_subcommand(self) -> None:
-        """A flag of a storage is told with the storage; a variable stands for itself."""
-        self.assertEqual(self.reader("y", sub="s3").flag("flag"), ("s3 --flag", "y"))
-        self.assertEqual(self.reader(1, sub="s3").switch("flag", "VARIABLE"), "s3 --flag")
-        self.assertEqual(self.reader(None, "x", "s3").variable("VARIABLE"), ("VARIABLE", "x"))
+        """A flag of a storage is told with the storage, whose name its variable begins with."""
+        self.assertEqual(self.reader("y", sub="s3").source("flag"), "s3 --flag")
+        self.assertEqual(self.reader(1, sub="s3").source("flag"), "s3 --flag")
+        self.assertEqual(self.reader(None, "x", "s3").source("flag"), "S3_FLAG")
+        self.assertEqual(self.reader(None, "x", "s3").given("flag"), "x")
+        for flag, variable in (("ca-file", "S3_CA_FILE"), ("s3-connections", "S3_CONNECTIONS")):
+            self.assertEqual(self.reader(sub="s3").variable_of(flag), variable)
 
     def test_switch(self) -> None:
-        """A switch tells where it was turned on."""
-        for flag, variable, expected in (
-            (0, None, None),
-            (0, "no", None),
-            (0, "YES", "VARIABLE"),
-            (1, "no", "--flag"),
+        """A switch is on by its flag, or by a variable that says so."""
+        for flag, variable, expected, source in (
+            (0, None, False, "--flag"),
+            (0, "no", False, "FLAG"),
+            (0, "YES", True, "FLAG"),
+            (1, "no", True, "--flag"),
         ):
-            self.assertEqual(self.reader(flag, variable).switch("flag", "VARIABLE"), expected)
+            reader = self.reader(flag, variable)
+            self.assertEqual((reader.switch("flag"), reader.source("flag")), (expected, source))
         self.assert_fine()
-        self.assertIsNone(self.reader(0, "x").switch("flag", "VARIABLE"))
-        self.assert_problem("VARIABLE: must be true or false, not 'x'")
+        self.assertFalse(self.reader(0, "x").switch("flag"))
+        self.assert_problem("FLAG: must be true or false, not 'x'")
 
     def test_choice(self) -> None:
         """A value that is not among the choices is a problem of where it was given."""
-        self.assertEqual(self.reader("Y").choice("flag", "VARIABLE", ("x", "y")), "y")
-        self.assertIsNone(self.reader().choice("flag", "VARIABLE", ("x", "y")))
+        choice = one_of(("x", "y"))
+        self.assertEqual(self.reader("Y").read("flag", choice), "y")
+        self.assertIsNone(self.reader().read("flag", choice))
         self.assert_fine()
-        self.assertIsNone(self.reader(None, "z").choice("flag", "VARIABLE", ("x", "y")))
-        self.assert_problem("VARIABLE: 'z' is not known; known: x, y")
+        self.assertIsNone(self.reader(None, "z").read("flag", choice))
+        self.assert_problem("FLAG: 'z' is not known; known: x, y")
+
+    def test_several(self) -> None:
+        """Of several settings those that were given are read, by the names of their flags."""
+        reader = OptionReader({"a-b": "5"}, {"HOST": "x"}, self.findings)
+        found = reader.read_all({"a_b": int, "endpoint": str, "missing": str})
+        self.assertEqual(found, {"a_b": 5, "endpoint": "x"})
+        self.assert_fine()

@@ -137,7 +137,7 @@ class Showing(ConfigTestCase):
         )
         upstream = UpstreamSettings(
             "corp.example",
-            (host, HostSettings("b.example:5000", direct=True, path="a/b", absolute=True)),
+            (host, HostSettings("b.example:5000", proxy="none", path="a/b", absolute=True)),
             "ua",
             *(float(seconds) for seconds in range(1, 10)),
             believe_not_found=False,

@@ -75,7 +75,7 @@ class Entries(_Case):
                 fingerprint=fingerprint(ca_file),
                 user_agent="containerd/1.6.8",
                 credentials=Credentials(username="alice", password=SECRET),
-                direct=True,
+                proxy="none",
                 manifest_invalidation_time=5400,
                 stale_while_revalidate=60,
                 stale_if_error=0,

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.blobs import BlobCache
+from oci_registry.pullthrough.download import Downloader
 from oci_registry.pullthrough.far import FarLimits
 from oci_registry.pullthrough.known import KnownManifests
 from oci_registry.pullthrough.manifests import ManifestCache
@@ -72,7 +73,7 @@ class CacheTestCase(SynchronousTestCase):
         self.tag_store = TagStore(self.driver)
         self.referrers_store = ReferrersStore(self.driver, usage)
         self.health = StoreHealth(self.clock, self.metrics)
-        self.transfers = Transfers(
+        downloader = Downloader(
             self.blob_store,
             at_once,
             self.clock,
@@ -82,6 +83,7 @@ class CacheTestCase(SynchronousTestCase):
             DownloadLog(self.reporting, self.repeats),
             self.transfer_limits,
         )
+        self.transfers = Transfers(downloader)
         self.blobs = BlobCache(
             self.blob_store,
             self.transfers,

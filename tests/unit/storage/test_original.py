@@ -145,7 +145,9 @@ class TakenOver(OriginalsTestCase):
             self.driver, ManifestReader(thread), self.clock, self.repeats
         )
         self.assertNoResult(Deferred.fromCoroutine(self.originals.get(HOST, REPOSITORY, LATEST)))
-        self.patch(original, "_LARGEST", 10)
+        self.originals = OriginalManifests(
+            self.driver, ManifestReader(thread), self.clock, self.repeats, largest=10
+        )
         self.assertIsNone(self.get(LATEST))
 
     @given(st.binary(max_size=60))

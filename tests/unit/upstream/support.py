@@ -21,6 +21,7 @@ from oci_registry.streams.parsing import ManifestReader
 from oci_registry.upstream.breakers import Breakers
 from oci_registry.upstream.group import HostGroup
 from oci_registry.upstream.host import Host
+from oci_registry.upstream.other_servers import OtherServers
 from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.registry import RemoteRegistry
 from oci_registry.upstream.reports import BreakerLog, HostReports
@@ -89,7 +90,8 @@ class HostsTestCase(SynchronousTestCase):
         )
         limit = RateLimit(self.clock, metrics)
         reports = HostReports(self.settings, settings, self.repeats, metrics)
-        session = Session(self.settings, settings, http, self.clock, breakers, limit, reports)
+        others = OtherServers(settings, http, self.clock, breakers)
+        session = Session(self.settings, settings, http, self.clock, others, limit, reports)
         connections = self.settings.max_connections
         return Host(session, breakers, limit, connections, self.settings.body_timeout, metrics)
 

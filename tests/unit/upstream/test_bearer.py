@@ -12,6 +12,7 @@ from oci_registry.spec.challenge import Challenge
 from oci_registry.spec.errors import BadGateway, GatewayTimeout
 from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.schemes.bearer import TokenSource
+from oci_registry.upstream.schemes.token_server import TokenServers
 from tests.support.fake_http import FakeResponse
 
 from .token_case import PAT, REALM, SCOPE, URL, TokenTestCase, challenge, given
@@ -57,7 +58,8 @@ class Kept(TokenTestCase):
         ):
             clock = Clock()
             self.http.answer = lambda _, said=said: given(token="t", **said)  # type: ignore[misc]
-            source = TokenSource(self.http.as_http, URL, None, clock)
+            servers = TokenServers(self.http.as_http, URL, None, clock, ())
+            source = TokenSource(servers, clock, UpstreamLimits())
             self.assertEqual("t", self.token(source))
             if last is not None:
                 clock.advance(last)

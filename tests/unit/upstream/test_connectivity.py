@@ -40,7 +40,13 @@ class Sharing(SynchronousTestCase):
         watch = self.metrics.host(namespace, HOST)
         log = breaker_log(namespace, HOST)
         return SharedBreakers(
-            HOST, self.clock, lambda: 1.0, watch, log, self.connectivity, alternatives=True
+            HOST,
+            self.clock,
+            lambda: 1.0,
+            watch,
+            log,
+            connectivity=self.connectivity,
+            alternatives=True,
         )
 
     def put(

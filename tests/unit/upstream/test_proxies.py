@@ -162,6 +162,6 @@ class Chosen(SynchronousTestCase):
 
     def test_direct(self) -> None:
         """A direct host, and where it leads, is reached without any proxy."""
-        proxies = Proxies(HostSettings("registry.example.net", direct=True), EGRESS)
+        proxies = Proxies(HostSettings("registry.example.net", proxy="none"), EGRESS)
         for authority in (REGISTRY, CDN):
             self.assertIsNone(proxies.choose("https", authority))

@@ -16,6 +16,7 @@ from oci_registry.metrics import Metrics
 from oci_registry.spec.errors import Denied, RegistryError
 from oci_registry.upstream.breakers import Breakers
 from oci_registry.upstream.failures import Limited, TargetFailed, TimedOut, WrongAnswer
+from oci_registry.upstream.other_servers import OtherServers
 from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.requests import ApiRequest, Call, Kind
 from oci_registry.upstream.session import MAX_REDIRECTS, Reply, Session
@@ -62,7 +63,8 @@ class SessionTestCase(SynchronousTestCase):
         limit = RateLimit(self.clock, metrics)
         http = self.http.as_http
         reports = reports_of(settings, host, metrics)
-        return Session(settings, host, http, self.clock, self.breakers, limit, reports, **options)
+        others = OtherServers(host, http, self.clock, self.breakers, **options)
+        return Session(settings, host, http, self.clock, others, limit, reports)
 
     def answer(self, sent: Sent) -> Answer:
         for prefix in sorted(self.answers, key=len, reverse=True):

@@ -13,7 +13,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from oci_registry.config.settings import Credentials
 from oci_registry.spec.challenge import Challenge
 from oci_registry.spec.errors import RegistryError
+from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.schemes.bearer import TokenSource
+from oci_registry.upstream.schemes.token_server import TokenServers
 from tests.support.fake_http import Answer, FakeHttp, FakeResponse, Sent
 
 URL = "https://registry.example.com"
@@ -49,7 +51,8 @@ class TokenTestCase(SynchronousTestCase):
         url: str = URL,
         token_servers: tuple[str, ...] = (),
     ) -> TokenSource:
-        return TokenSource(self.http.as_http, url, credentials, self.clock, token_servers)
+        servers = TokenServers(self.http.as_http, url, credentials, self.clock, token_servers)
+        return TokenSource(servers, self.clock, UpstreamLimits())
 
     def begin(
         self,

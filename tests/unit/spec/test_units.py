@@ -1,10 +1,10 @@
-"""Figures in the log."""
+"""Bytes and seconds as people read them."""
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.pullthrough.figures import in_bytes, in_seconds
+from oci_registry.spec.units import in_bytes, in_seconds
 
 
 class Figures(SynchronousTestCase):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.upstream.schemes.recent import RecentTable
+from oci_registry.streams.recent import RecentTable
 
 
 class Table(SynchronousTestCase):

@@ -1,4 +1,4 @@
-"""Figures as people read them in the log."""
+"""Numbers of bytes and seconds as people read them in the log."""
 
 from __future__ import annotations
 

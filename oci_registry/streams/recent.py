@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from math import inf
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -11,14 +12,14 @@ V = TypeVar("V")
 
 
 class RecentTable(Generic[K, V]):
-    """Keep the entries that were used last: at most *entries*, weighing at most *weight* in all.
+    """Keep the entries that were used last: at most *entries* (None: any number), at most *weight* in all.
 
     *weigh*: what an entry weighs, which must not change while it is here. The newest entry is kept
     whatever it weighs.
     """
 
-    def __init__(self, entries: int, weight: int, weigh: Callable[[K, V], int]) -> None:
-        self._most_entries = entries
+    def __init__(self, entries: int | None, weight: int, weigh: Callable[[K, V], int]) -> None:
+        self._most_entries = inf if entries is None else entries
         self._most_weight = weight
         self._weigh = weigh
         self._entries: OrderedDict[K, V] = OrderedDict()
@@ -38,6 +39,10 @@ class RecentTable(Generic[K, V]):
             return None
         self._entries.move_to_end(key)
         return self._entries[key]
+
+    def peek(self, key: K) -> V | None:
+        """Return an entry, which is no use of it, or None."""
+        return self._entries.get(key)
 
     def put(self, key: K, value: V) -> None:
         """Add or replace an entry; remove those that were not used for the longest time."""
