@@ -14,6 +14,7 @@ from twisted.python.usage import UsageError
 from twisted.scripts import twistd
 
 from oci_registry.setup import command
+from oci_registry.usage import UpstreamFileError
 
 NAME = "oci-registry"
 
@@ -37,7 +38,8 @@ def main(args: Sequence[str] | None = None) -> None:
     except UsageError as error:
         for line in str(error).splitlines():
             print(f"{NAME}: {line}", file=sys.stderr)
-        print(f"{NAME}: {NAME} --help shows all options", file=sys.stderr)
+        if not isinstance(error, UpstreamFileError):
+            print(f"{NAME}: {NAME} --help shows all options", file=sys.stderr)
         raise SystemExit(1) from None
     twistd.runApp(config)
 

@@ -82,12 +82,14 @@ class Parts:
     """The parts of a daemon.
 
     *steps* start and stop all of them, in order. *ports* listen before privileges are dropped.
-    *driver* is the driver itself, without the deadlines of `GuardedDriver`.
+    *driver* is the driver itself, without the deadlines of `GuardedDriver`. *store_started*: why it
+    cannot be used, None if it can.
     """
 
     steps: Sequence[Step]
     metrics: Metrics
     driver: IDriver
+    store_started: Deferred[str | None]
     lanes: Lanes
     transfers: Transfers
     records: RecordWriter
@@ -135,6 +137,7 @@ class _Builder:
     log_output: Output
     repeats: RepeatLog
     pools: list[Pool] = field(factory=list)
+    store_started: Deferred[str | None] = field(factory=Deferred)
 
     _log = Logger()
 
@@ -310,14 +313,14 @@ class _Builder:
 
     def start_driver(self, driver: IDriver) -> None:
         """Prepare the store; if it is broken, pulls go on uncached."""
-        driver.start().addErrback(self._store_is_broken)
+        started = driver.start().addCallbacks(lambda _: None, self._store_is_broken)
+        started.chainDeferred(self.store_started)
 
-    def _store_is_broken(self, failure: Failure) -> None:
+    def _store_is_broken(self, failure: Failure) -> str:
         self.metrics.error("store")
-        self._log.error(
-            "the store cannot be used, pulls are not cached: {error}",
-            error=failure.getErrorMessage(),
-        )
+        error = failure.getErrorMessage()
+        self._log.error("the store cannot be used, pulls are not cached: {error}", error=error)
+        return error
 
 
 def build(
@@ -382,6 +385,7 @@ def build(
         steps,
         metrics,
         store.medium,
+        builder.store_started,
         store.lanes,
         pull.transfers,
         pull.records,

@@ -11,16 +11,21 @@ from typing import Any, ClassVar
 from twisted.python.usage import Options, UsageError
 
 from oci_registry import __version__
+from oci_registry.config.findings import suggestion
 from oci_registry.config.process_title import SECRETS
 from oci_registry.usage import Group, Option, option_groups, wrap
 from oci_registry.usage import width as usage_width
 
 # The message of getopt, from which usage.Options makes its error.
-_UNRECOGNIZED = re.compile(r"option --([a-z-]+) not recognized")
+_UNRECOGNIZED = re.compile(r"option --(.*) not recognized", re.DOTALL)
 
 NAME = "oci-registry"
 
 OTHERS = Group("Other options", [Option("help"), Option("version")])
+
+
+class UnknownOption(UsageError):
+    """There is no such option, or not here; the message says what may have been meant."""
 
 
 class CommandOptions(Options):
@@ -37,6 +42,29 @@ class CommandOptions(Options):
         cls.optParameters = [
             [each.flag, each.letter, None, each.text] for each in options if each.is_parameter
         ]
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse the options; `UnknownOption` for one that does not exist."""
+        try:
+            super().parseOptions(options)
+        except UnknownOption:
+            # Of the storage, which knows best.
+            raise
+        except UsageError as error:
+            unknown = _UNRECOGNIZED.fullmatch(str(error))
+            if unknown is None:
+                raise
+            raise UnknownOption(self.describe_unknown(unknown[1])) from None
+
+    def describe_unknown(self, name: str) -> str:
+        """Return the error message for an option that this command does not have."""
+        hint = suggestion(name, self.flags, "--")
+        return f"option --{name} not recognized" + (f"; {hint}" if hint else "")
+
+    @property
+    def flags(self) -> list[str]:
+        """The names of all options, without dashes."""
+        return [flag.removesuffix("=") for flag in self.longOpt]
 
     def opt_version(self) -> None:
         """Show the version and exit"""
@@ -63,7 +91,7 @@ class CommandOptions(Options):
                 self[name] = None
 
 
-class _StorageOptions(CommandOptions):
+class StorageOptions(CommandOptions):
     """What follows the name of a storage on the command line."""
 
     name: ClassVar[str]
@@ -81,19 +109,18 @@ class _StorageOptions(CommandOptions):
         text = wrap(self.longdesc, columns)
         return f"{text}\n{option_groups(self, (*self.groups, OTHERS), columns)}"
 
-    parent: Any
+    parent: Any = None
 
-    def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Parse what follows the storage; say so if it belongs before it."""
-        try:
-            super().parseOptions(options)
-        except UsageError as error:
-            unknown = _UNRECOGNIZED.fullmatch(str(error))
-            if unknown is None or not _has_option(self.parent, unknown.group(1)):
-                raise
-            raise UsageError(
-                f"the option --{unknown.group(1)} must come before '{self.name}', not after it"
-            ) from None
+    def describe_unknown(self, name: str) -> str:
+        """Return the error message for an option that the storage does not have."""
+        if self.parent is not None and name in self.parent.flags:
+            return f"the option --{name} must come before '{self.name}', not after it"
+        return super().describe_unknown(name)
+
+    def usage_of(self, name: str) -> str:
+        """Return how an option of this storage is given: ``filesystem --root DIRECTORY``."""
+        values = {each.flag: each.value for group in self.groups for each in group.options}
+        return f"{self.name} --{name} {values[name]}".rstrip()
 
     def parseArgs(self, *arguments: str) -> None:
         """Refuse every argument, without repeating any: it may be a torn piece of a secret."""
@@ -103,7 +130,7 @@ class _StorageOptions(CommandOptions):
             )
 
 
-class FilesystemOptions(_StorageOptions):
+class FilesystemOptions(StorageOptions):
     """Keep everything in a directory."""
 
     name = "filesystem"
@@ -120,7 +147,7 @@ class FilesystemOptions(_StorageOptions):
     )
 
 
-class S3Options(_StorageOptions):
+class S3Options(StorageOptions):
     """Keep everything in a bucket."""
 
     name = "s3"
@@ -214,7 +241,3 @@ def program(parent: Options | None, *options: str) -> str:
     if called != "twistd":
         return NAME
     return " ".join((called, *(options or ["[options of twistd]"]), NAME))
-
-
-def _has_option(options: Options | None, name: str) -> bool:
-    return options is not None and {name, f"{name}="} & set(options.longOpt) != set()

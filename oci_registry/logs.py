@@ -181,17 +181,10 @@ def _combined_line(entry: AccessEntry, moment: str, _millis: int) -> str:
     )
 
 
-def build_access_log(
-    level: str, style: str, form: str | None, output: Output, clock: IReactorTime
-) -> AccessLog:
-    """Return the access log in *form* ("combined", "json"), or none ("off"), on *output*.
-
-    Without a form it is like the log, which is of at least *level*, in *style*: there is none when the
-    level leaves information out.
-    """
-    off = _at_least(level) > LogLevel.info if form is None else form == "off"
-    chosen = style if form in (None, "off") else form
-    return AccessLog(None if off else output, str(chosen), clock)
+def build_access_log(form: str, output: Output, clock: IReactorTime) -> AccessLog:
+    """Return the access log in *form* ("combined", "json", "text"), or none ("off"), on *output*."""
+    off = form == "off"
+    return AccessLog(None if off else output, "text" if off else form, clock)
 
 
 def _at_least(level: str) -> Any:

@@ -75,9 +75,7 @@ def _make_driver(settings: Settings, lanes: Lanes, reactor: Any) -> IDriver:
 
 
 def _make_access_log(settings: Settings, output: Output, reactor: Any) -> Any:
-    return build_access_log(
-        settings.log_level, settings.log_format, settings.access_log, output, reactor
-    )
+    return build_access_log(settings.access_log_in_effect, output, reactor)
 
 
 @frozen

@@ -30,8 +30,8 @@ from oci_registry.spec.errors import system_reason
 from oci_registry.startup import free_space, listed, mirrored
 from oci_registry.streams.memory import return_large_blocks
 
-FREE_SPACE_TIMEOUT = 2.0
-"""Seconds that the start waits for the free space of the volume; without it nothing is said of it."""
+STORE_TIMEOUT = 2.0
+"""Seconds that the start line waits for what is to be said of the store; then it is left out."""
 
 
 class StartError(SystemExit, Exception):
@@ -109,25 +109,36 @@ class Daemon(Service):
         """Log where the daemon listens, what it mirrors and where it stores that."""
         settings = self._settings
         urls = [port.endpoint.url for port in self.parts.ports]
-        place = settings.storage.description
-        if isinstance(settings.storage, FilesystemSettings):
-            measured = self.parts.lanes.housekeeping(free_space, settings.storage.root)
-            with suppress(DeferredTimeout, OSError, ValueError):
-                free = await measured.addTimeout(FREE_SPACE_TIMEOUT, self._reactor)
-                place = place if free is None else f"{place} ({free} free)"
+        storing = await self._describe_store()
         if not self.running:
             # It has been stopped meanwhile.
             return
         clients, admins = urls[: len(settings.listen)], urls[len(settings.listen) :]
         self._log.info(
-            "oci-registry {version} on {listen}, mirroring {registries}, storing in {place}",
+            "oci-registry {version} on {listen}, mirroring {registries}, {storing}",
             version=__version__,
             listen=listed(clients),
             registries=mirrored(settings),
-            place=place,
+            storing=storing,
         )
         if admins:
             self._log.info("metrics are served on {listen} only", listen=listed(admins))
+
+    async def _describe_store(self) -> str:
+        """Return where everything is stored, or why nothing is, as far as that is known in time."""
+        storage, parts, clock = self._settings.storage, self.parts, self._reactor
+        deadline = clock.seconds() + STORE_TIMEOUT
+        place = storage.description
+        if isinstance(storage, FilesystemSettings):
+            measured = parts.lanes.housekeeping(free_space, storage.root)
+            with suppress(DeferredTimeout, OSError, ValueError):
+                free = await measured.addTimeout(STORE_TIMEOUT, clock)
+                place = place if free is None else f"{place} ({free} free)"
+        trouble = None
+        with suppress(DeferredTimeout):
+            left = max(deadline - clock.seconds(), 0.0)
+            trouble = await parts.store_started.addTimeout(left, clock)
+        return f"storing in {place}" if trouble is None else f"not storing: {trouble}"
 
     def stopService(self) -> Deferred[None]:
         """Stop accepting connections, let responses finish, cancel the rest, and stop all parts."""

@@ -70,7 +70,7 @@ def mirrored(settings: Settings) -> str:
     if not names:
         return "any registry" if any_other else "no registry"
     if len(names) > MOST_NAMED:
-        names = [*names[:2], f"{len(names) - 2} others"]
+        names = [*names[:2], f"{len(names) - 2} more"]
     return listed([*names, "any other registry"] if any_other else names)
 
 

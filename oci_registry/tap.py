@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -20,13 +21,14 @@ from oci_registry.command_options import (
     program,
 )
 from oci_registry.config.files import check_store, in_time
+from oci_registry.config.findings import suggestion
 from oci_registry.config.loader import load_settings
 from oci_registry.config.process_title import hide_secrets
 from oci_registry.config.settings import ConfigError, FilesystemSettings, Settings
 from oci_registry.config.shown import show
 from oci_registry.config.storages import STORAGES
 from oci_registry.log_output import STANDARD_OUTPUT, TWISTD, LogPlace
-from oci_registry.usage import Group, Option, option_groups, table, wrap
+from oci_registry.usage import Group, Option, UpstreamFileError, option_groups, table, wrap
 from oci_registry.usage import width as usage_width
 
 _DESCRIPTION = (
@@ -41,6 +43,9 @@ _EXAMPLES = """\
   {program} --listen 0.0.0.0:8080 s3 --bucket images --host https://s3.example.com
   oci-registry setup docker --mirror http://mirror.example:8080
 """
+
+
+_WORD = re.compile(r"[A-Za-z0-9]{1,20}")
 
 
 class Options(CommandOptions):
@@ -135,7 +140,7 @@ class Options(CommandOptions):
             ],
         ),
     )
-    subCommands: ClassVar[list[list[object]]] = [
+    subCommands: ClassVar[list[list[Any]]] = [
         ["filesystem", None, FilesystemOptions, "store images in a directory"],
         ["s3", None, S3Options, "store images in a bucket"],
     ]
@@ -199,11 +204,27 @@ class Options(CommandOptions):
             unknown = str(error).startswith("Unknown command: ")
             if not unknown:
                 raise
-            # What stands there may be JSON that the shell tore into pieces, password and all.
-            raise UsageError(
-                "unknown storage after the options (known: "
-                f"{', '.join(STORAGES)}); quote values that contain spaces or braces"
-            ) from None
+            raise UsageError(self._unknown_storage(str(error).partition(": ")[2])) from None
+
+    def _unknown_storage(self, word: str) -> str:
+        hint = suggestion(word, STORAGES)
+        values = [self["upstream-credentials"], self["upstream-credentials-file"]]
+        # What stands there may be JSON that the shell tore into pieces, password and all.
+        torn = any("{" in str(value) for value in values) or values[0] is not None
+        if hint and not torn and _WORD.fullmatch(word):
+            return f"unknown storage {word!r}: {hint}"
+        return (
+            f"unknown storage after the options (known: {', '.join(STORAGES)}); quote values that "
+            "contain spaces or braces"
+        )
+
+    def describe_unknown(self, name: str) -> str:
+        """Return the error message for an option that the daemon does not have."""
+        for _, _, storage, _ in self.subCommands:
+            parser = storage()
+            if name in parser.flags:
+                return f"--{name} belongs after the storage: {NAME} ... {parser.usage_of(name)}"
+        return super().describe_unknown(name)
 
     @property
     def log_place(self) -> LogPlace:
@@ -232,7 +253,10 @@ class Options(CommandOptions):
         try:
             self.settings = load_settings(self, storage, self._environ, _check_endpoint)
         except ConfigError as error:
-            raise UsageError("\n".join(error.problems)) from None
+            named = self["upstream-config-file"] or self._environ.get("UPSTREAM_CONFIG_FILE")
+            in_file = all(problem.startswith(f"{named}: ") for problem in error.problems)
+            kind = UpstreamFileError if in_file else UsageError
+            raise kind("\n".join(error.problems)) from None
         finally:
             # They are in the settings now, and nobody shall find them here.
             self.forget()

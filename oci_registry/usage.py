@@ -7,13 +7,17 @@ import textwrap
 from collections.abc import Sequence
 
 from attrs import frozen
-from twisted.python.usage import Options
+from twisted.python.usage import Options, UsageError
 
 _INDENT = "  "
 _GAP = "  "
 # The widest first column.
 _LEFT = 28
 _NARROWEST = 40
+
+
+class UpstreamFileError(UsageError):
+    """Only the content of the upstream file is wrong, which no help on options is about."""
 
 
 @frozen

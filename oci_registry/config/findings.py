@@ -7,6 +7,10 @@ from collections.abc import Iterable
 
 from attrs import Factory, define
 
+# How similar two words are, from 0 to 1: so much that both may be meant, or that only one can be.
+_LIKELY = 0.75
+_CERTAIN = 0.9
+
 
 @define
 class Findings:
@@ -31,7 +35,22 @@ class Findings:
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint to append to a problem: the known word that is closest, or all of them."""
     words = sorted(known)
-    close = difflib.get_close_matches(word.lower(), words, n=1)
-    if close:
-        return f"did you mean {close[0]}?"
-    return f"known: {', '.join(words)}"
+    return suggestion(word, words) or f"known: {', '.join(words)}"
+
+
+def suggestion(word: str, known: Iterable[str], prefix: str = "") -> str:
+    """A hint with the known word that is closest, after ``prefix``; two if either may be meant.
+
+    Empty if there is none.
+    """
+    words, wrong = sorted(known), word.lower()
+    close = difflib.get_close_matches(wrong, words, n=2, cutoff=_LIKELY)
+    if len(close) != 2 or _likeness(wrong, close[0]) > _CERTAIN:
+        close = difflib.get_close_matches(wrong, words, n=1)
+    return (
+        f"did you mean {' or '.join(f'{prefix}{one}' for one in sorted(close))}?" if close else ""
+    )
+
+
+def _likeness(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one, other).ratio()

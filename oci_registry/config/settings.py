@@ -315,3 +315,13 @@ class Settings:
     access_log: str | None = None
     warnings: tuple[str, ...] = ()
     sources: UpstreamSources = field(default=UpstreamSources(), eq=False)
+
+    @property
+    def access_log_in_effect(self) -> str:
+        """The form of the access log: combined, json, text or off.
+
+        If none was chosen it is as the log, which leaves it out above the level info.
+        """
+        if self.access_log is not None:
+            return self.access_log
+        return self.log_format if self.log_level in ("debug", "info") else "off"

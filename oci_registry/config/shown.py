@@ -40,7 +40,7 @@ def show(settings: Settings) -> str:
         "check-cache-digest": settings.check_cache_digest,
         "log-level": settings.log_level,
         "log-format": settings.log_format,
-        **_given({"access-log": settings.access_log}),
+        "access-log": settings.access_log_in_effect,
         "shutdown-grace": format_duration(settings.shutdown_grace),
         **_storage(settings.storage),
         "proxies": _proxies(settings.egress),

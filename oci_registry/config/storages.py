@@ -22,9 +22,8 @@ def load_storage(
     """
     if storage is None:
         findings.problem(
-            "storage",
-            "name a storage after the options, as in 'filesystem --root DIRECTORY'; known storages: "
-            f"{', '.join(STORAGES)}",
+            "no storage given",
+            "end the command with filesystem --root DIRECTORY or s3 --bucket NAME",
         )
         return FilesystemSettings("")
     name, flags = storage

@@ -41,13 +41,18 @@ from oci_registry.spec.errors import (
 from oci_registry.spec.urls import BadAddress
 from oci_registry.streams.body import BodyError, BodyStalled
 from oci_registry.upstream.proxies import CREDENTIALS_WANTED, ProxyFailed, ProxyRefused
-from oci_registry.upstream.tls_errors import describe_tls
+from oci_registry.upstream.tls_errors import describe_tls, is_not_tls
+from oci_registry.upstream.verification import CertificateRefused
 
 DEFAULT_RETRY_AFTER = 30
 """Seconds to wait after a 429 that does not say how long."""
 MAX_RETRY_AFTER = 3600
 # From here on the seconds are no duration but a Unix time, which some servers send.
 _EPOCH = 1_000_000_000
+EXPECTS_TLS = "does it expect TLS? (remove tls: false)"
+"""What to ask of a host that is reached over plain HTTP."""
+# A TLS record that is an alert (RFC 8446 section 5.1), in any version.
+_TLS_ALERT = b"\x15\x03"
 _SECONDS = re.compile(r"([0-9]+)(?:\.([0-9]{1,20}))?", re.ASCII)
 
 _log = Logger()
@@ -61,7 +66,11 @@ class Unreachable(BadGateway):
     """No connection to the host could be made, whatever it is asked."""
 
 
-class NoPublicAddress(Unreachable):
+class Lasting(Unreachable):
+    """No connection could be made, and another attempt within seconds would fail in the same way."""
+
+
+class NoPublicAddress(Lasting):
     """A host that only a client named has no address that may be reached, and will have none."""
 
 
@@ -180,14 +189,21 @@ def _specific(cause: BaseException, host: str) -> RegistryError | None:
     if isinstance(cause, RegistryError):
         return cause
     if isinstance(cause, SSL.Error):
-        return Unreachable(f"upstream {host}: TLS: {describe_tls(cause)}")
+        lasting = isinstance(cause, CertificateRefused) or is_not_tls(cause)
+        kind = Lasting if lasting else Unreachable
+        return kind(f"upstream {host}: TLS: {describe_tls(cause)}")
     if isinstance(cause, ProxyFailed | ProxyRefused):
         return _by_proxy(cause, host)
     return None
 
 
-def explain(error: BaseException | None, host: str, *, public_only: bool = False) -> RegistryError:
-    """Return the error to raise for *error*, which happened while talking to *host*."""
+def explain(
+    error: BaseException | None, host: str, *, public_only: bool = False, plain: bool = False
+) -> RegistryError:
+    """Return the error to raise for *error*, which happened while talking to *host*.
+
+    *plain*: over plain HTTP, because of ``tls: false``.
+    """
     if error is None:
         return BadGateway(f"upstream {host} failed without an error")
     causes = _causes(error)
@@ -195,11 +211,17 @@ def explain(error: BaseException | None, host: str, *, public_only: bool = False
         specific = _specific(cause, host)
         if specific is not None:
             return specific
+    cause = causes[0]
+    if plain and isinstance(cause, ParseError) and cause.data.startswith(_TLS_ALERT):
+        return WrongAnswer(f"upstream {host} answered with a TLS alert: {EXPECTS_TLS}")
     received = isinstance(error, ResponseFailed)
-    return _explain_plain(causes[0], host, public_only=public_only, received=received)
+    explained = _explain_simple(cause, host, public_only=public_only, received=received)
+    if plain and isinstance(cause, ConnectionClosed):
+        return BadGateway(f"{explained.message}: {EXPECTS_TLS}")
+    return explained
 
 
-_PLAIN: tuple[tuple[tuple[type[BaseException], ...], type[RegistryError], str], ...] = (
+_SIMPLE: tuple[tuple[tuple[type[BaseException], ...], type[RegistryError], str], ...] = (
     (
         (ConnectTimeout, TCPTimedOutError, ConnectingCancelledError),
         ConnectTimedOut,
@@ -207,7 +229,8 @@ _PLAIN: tuple[tuple[tuple[type[BaseException], ...], type[RegistryError], str], 
     ),
     ((DeferredTimeout, BodyStalled), TimedOut, "upstream {host} did not answer in time"),
     ((CancelledError,), GatewayTimeout, "the request to upstream {host} was cancelled"),
-    ((DNSLookupError,), Unreachable, "upstream {host}: its name could not be resolved"),
+    # The system's resolver has asked several times already.
+    ((DNSLookupError,), Lasting, "upstream {host}: its name could not be resolved"),
     (
         (BadAddress, SchemeNotSupported),
         WrongAnswer,
@@ -221,10 +244,10 @@ _PLAIN: tuple[tuple[tuple[type[BaseException], ...], type[RegistryError], str], 
 )
 
 
-def _explain_plain(
+def _explain_simple(
     cause: BaseException, host: str, *, public_only: bool, received: bool
 ) -> RegistryError:
-    """Return the error for a cause of the kinds in `_PLAIN`, or for a defect of ours.
+    """Return the error for a cause of the kinds in `_SIMPLE`, or for a defect of ours.
 
     *received*: it came of reading an answer.
     """
@@ -233,7 +256,7 @@ def _explain_plain(
             f"upstream {host}: its name cannot be resolved to a public address: check its spelling and DNS; "
             "configure private registries in the upstream file"
         )
-    for kinds, error, text in _PLAIN:
+    for kinds, error, text in _SIMPLE:
         if isinstance(cause, kinds):
             message = text.format(host=host, doc=cause.__doc__ or "", error=cause)
             return error(message.strip().removesuffix(":"))

@@ -16,8 +16,8 @@ from oci_registry.streams.breaker import Random
 from oci_registry.upstream.failures import (
     ANSWERS,
     CircuitOpen,
+    Lasting,
     LocalFailure,
-    NoPublicAddress,
     RateLimited,
     TimedOut,
     WrongAnswer,
@@ -75,6 +75,7 @@ def verdict(errors: Sequence[RegistryError]) -> RegistryError:
         return chosen
     chosen = chosen.again()
     chosen.message = f"{chosen.message}; {denied.message}"
+    chosen.args = (chosen.message,)
     return chosen
 
 
@@ -188,7 +189,7 @@ class HostGroup:
             error
             for error in errors
             if isinstance(error, BadGateway | GatewayTimeout)
-            and not isinstance(error, WrongAnswer | TimedOut | NoPublicAddress | TooManyLookups)
+            and not isinstance(error, WrongAnswer | TimedOut | Lasting | TooManyLookups)
         ]
         if passing:
             return pause_after(done, self.random)

@@ -24,6 +24,7 @@ from oci_registry.upstream.failures import (
 )
 from oci_registry.upstream.naming import NsField
 from oci_registry.upstream.other_servers import MAX_CHALLENGES, OtherServers
+from oci_registry.upstream.plain import check_plain
 from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.reports import HostReports
 from oci_registry.upstream.requests import Call
@@ -64,6 +65,7 @@ class Session:
         self.reports = reports
         self.url = host.url
         self._public_only = host.guarded
+        self._plain = not host.tls
         self._prefix = f"{host.path}/" if host.path else ""
         self._http = http
         self._user = "" if host.credentials is None else host.credentials.username
@@ -78,7 +80,7 @@ class Session:
 
     def explain(self, error: BaseException | None) -> RegistryError:
         """Return the error to raise for what has happened to a request or to a body."""
-        return explain(error, self.host, public_only=self._public_only)
+        return explain(error, self.host, public_only=self._public_only, plain=self._plain)
 
     def refuse(self, response: IResponse, unknown: type[RegistryError], what: str) -> RegistryError:
         """Return the error for an unsuccessful answer, whose body is dropped."""
@@ -155,6 +157,8 @@ class Session:
                 sent = with_authorization(headers, authorization)
                 response = await self._http.send(method, at.text, sent, why=call.why)
                 self._limit.note(response)
+                if self._plain and response.code == 400:
+                    response = await check_plain(response, self.host, self.clock)
             else:
                 response = await self._others.send(call, method, at, headers)
             if response.code not in _REDIRECTS:

@@ -82,25 +82,30 @@ class _Connections:
 
     identity: _Identity
     host: str
+    ca_file: str | None
 
     def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
-        return _context(self.identity).connect(self.host)
+        return _context(self.identity).connect(self.host, self.ca_file)
 
 
 @implementer(IPolicyForHTTPS)
 @frozen
 class TlsPolicy:
-    """What connections trust and show: those to *own*, and those to all others."""
+    """What connections trust and show: those to *own*, and those to all others.
+
+    *ca_file*: where the authorities are from that they trust in addition to those of the system.
+    """
 
     own: Authority
     to_own: _Identity
     to_others: _Identity
+    ca_file: str | None
 
     def creatorForNetloc(self, hostname: bytes, port: int) -> IOpenSSLClientConnectionCreator:
         """Return what makes connections to a host and port."""
         host = hostname.decode("ascii")
         to_own = Authority(host.lower(), port) == self.own
-        return _Connections(self.to_own if to_own else self.to_others, host)
+        return _Connections(self.to_own if to_own else self.to_others, host, self.ca_file)
 
 
 def _read_certificates(path: str) -> _Pem:
@@ -204,7 +209,7 @@ def tls_policy(settings: HostSettings) -> TlsPolicy:
     """
     own = _identity(settings)
     others = own if own.client is None else evolve(own, client=None, key=None)
-    return TlsPolicy(Authority.of_upstream(settings), own, others)
+    return TlsPolicy(Authority.of_upstream(settings), own, others, settings.ca_file)
 
 
 def proxy_policy(settings: HostSettings) -> TlsPolicy:

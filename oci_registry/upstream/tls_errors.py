@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from OpenSSL import SSL
@@ -9,7 +10,7 @@ from OpenSSL import SSL
 from oci_registry.spec.errors import shown
 
 _CLOCK = "(or the clock of this machine is wrong)"
-_UNKNOWN = "unknown certificate authority (set ca_file)"
+_UNKNOWN = "unknown certificate authority"
 _CLIENT = "the server refused the client certificate (see client_cert_file)"
 _VERSIONS = "no TLS version in common: the server is too old or too new"
 _NO_TLS = "wrong version number: is it plain HTTP? (set tls: false)"
@@ -18,7 +19,7 @@ _MOST_NAMES = 3
 # Numbers of OpenSSL (x509_vfy.h), for what an operator is likely to meet.
 UNTRUSTED = {
     2: _UNKNOWN,
-    18: "self-signed certificate (set ca_file)",
+    18: "self-signed certificate",
     19: _UNKNOWN,
     20: _UNKNOWN,
     21: _UNKNOWN,
@@ -50,10 +51,17 @@ _REASONS = {
 }
 
 
-def describe_invalid(number: int) -> str:
-    """Return why a certificate is not trusted, from OpenSSL's number of it."""
-    known = UNTRUSTED | UNTIMELY
-    return known.get(number, f"the certificate is not valid (OpenSSL's error {number})")
+def describe_invalid(number: int, ca_file: str | None = None) -> str:
+    """Return why a certificate is not trusted, from OpenSSL's number of it.
+
+    *ca_file*: the configured one, of which only the name is shown: clients see the message.
+    """
+    if number in UNTRUSTED:
+        advice = "set ca_file"
+        if ca_file is not None:
+            advice = f"ca_file {os.path.basename(ca_file)} does not contain it"
+        return f"{UNTRUSTED[number]} ({advice})"
+    return UNTIMELY.get(number, f"the certificate is not valid (OpenSSL's error {number})")
 
 
 def describe_mismatch(host: str, names: Sequence[str]) -> str:
@@ -75,3 +83,8 @@ def describe_tls(error: SSL.Error) -> str:
     version, _, rest = reason.partition(" ")
     named = rest if version.startswith(("ssl", "tls")) else reason
     return _REASONS.get(named, reason)
+
+
+def is_not_tls(error: SSL.Error) -> bool:
+    """Whether the server has sent something other than TLS."""
+    return describe_tls(error) == _NO_TLS

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
+from attrs import frozen
 from OpenSSL import SSL, crypto
 from service_identity import VerificationError
 from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
@@ -54,6 +55,14 @@ class TrustStore:
         return 0
 
 
+@frozen
+class _Expected:
+    """The host that a connection is to, and the file of its own authorities, if there is one."""
+
+    host: str
+    ca_file: str | None
+
+
 class VerifyingContext:
     """Makes connections that are verified by OpenSSL and against the name of the host.
 
@@ -67,14 +76,17 @@ class VerifyingContext:
         self._context = context
         self._store = store
         # Twisted keeps something of its own where OpenSSL would keep this for us.
-        self._hosts: WeakKeyDictionary[SSL.Connection, str] = WeakKeyDictionary()
+        self._expected: WeakKeyDictionary[SSL.Connection, _Expected] = WeakKeyDictionary()
         if verified:
             context.set_verify(SSL.VERIFY_PEER, self._verify)
 
-    def connect(self, host: str) -> SSL.Connection:
-        """Return a connection to *host*, a name in ASCII or an address."""
+    def connect(self, host: str, ca_file: str | None = None) -> SSL.Connection:
+        """Return a connection to *host*, a name in ASCII or an address.
+
+        *ca_file*: where the context's own certificates are from, for messages.
+        """
         connection = SSL.Connection(self._context, None)
-        self._hosts[connection] = host
+        self._expected[connection] = _Expected(host, ca_file)
         if address_of(host) is None:
             connection.set_tlsext_host_name(host.encode("ascii"))
         return connection
@@ -91,7 +103,8 @@ class VerifyingContext:
         if not good:
             number = self._verify_otherwise(connection, number)
             if number:
-                raise CertificateRefused(describe_invalid(number))
+                ca_file = self._expected[connection].ca_file
+                raise CertificateRefused(describe_invalid(number, ca_file))
         if depth == 0:
             self._check_host(connection, certificate)
         return True
@@ -111,7 +124,7 @@ class VerifyingContext:
         return number if other in UNTRUSTED else other
 
     def _check_host(self, connection: SSL.Connection, certificate: crypto.X509) -> None:
-        host = self._hosts.get(connection, "")
+        host = self._expected[connection].host
         names: list[str] = []
         try:
             wanted = DNS_ID(host) if address_of(host) is None else IPAddress_ID(host)

@@ -106,7 +106,7 @@ class Fallback(MirrorTestCase):
         await self.start(self.settings, on=self.network)
         got = await self.client.get(f"/v2/{APP}/tags/list?ns=inside.test")
         self.assertEqual(502, got.status)
-        self.assertIn(b"no public address", got.body)
+        self.assertIn(b"cannot be resolved to a public address", got.body)
         self.assertEqual({"ns=inside.test"}, {asked.query for asked in self.registry.asked})
         self.assertNotIn("10.0.0.1", [host for host, _ in self.network.dialled])
 

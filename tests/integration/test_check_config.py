@@ -66,5 +66,6 @@ class CheckConfig(TestCase):
             said = errors + output
             for key in ("host:", "hots", "retries"):
                 self.assertIn(key, said)
+            self.assertEqual(command[0] == "-c", "--help" in said)
             self.assertNotIn("listen:", output)
             self.assertEqual(["upstreams.yaml"], os.listdir(self.folder))

@@ -76,7 +76,9 @@ class WrongCertificates(ClientTestCase, Files):
         """A certificate is refused in *words*; the right one is believed by the same client later."""
         roots = [self.good] if believed is None else [believed, self.good]
         self.listener.shown.certified, self.listener.heard = shown, b""
-        client = self.connect(host=self.listener.host, tls=True, ca_file=self.file(*roots))
+        ca_file = self.file(*roots)
+        words = words.format(name=Path(ca_file).name)
+        client = self.connect(host=self.listener.host, tls=True, ca_file=ca_file)
         for _ in range(2):
             message = await self.error(client.manifest(APP, LATEST), BadGateway, self.listener.host)
             self.assertEqual(f"upstream {self.listener.host}: TLS: {words}", message)
@@ -120,13 +122,14 @@ class WrongCertificates(ClientTestCase, Files):
     async def test_self_signed(self) -> None:
         """So is one that nobody vouches for."""
         stranger = Certified("stranger", names=(OURS,))
-        await self.row(stranger, None, "self-signed certificate (set ca_file)")
+        words = "self-signed certificate (ca_file {name} does not contain it)"
+        await self.row(stranger, None, words)
 
     @running
     async def test_unknown_authority(self) -> None:
         """So is one from an authority other than those that we were told to believe."""
         leaf = Certified("registry.example.com", names=(OURS,), issuer=Certified("unknown"))
-        words = "unknown certificate authority (set ca_file)"
+        words = "unknown certificate authority (ca_file {name} does not contain it)"
         await self.row(leaf, Certified("known"), words)
 
     @running
@@ -204,7 +207,25 @@ class Schemes(ClientTestCase, Files):
         )
         await plain.stop()
         client = self.connect(host=self.secure.host)
-        await self.error(client.manifest(APP, LATEST), BadGateway, self.secure.host)
+        message = await self.error(client.manifest(APP, LATEST), BadGateway, self.secure.host)
+        self.assertTrue(message.endswith(": does it expect TLS? (remove tls: false)"), message)
+
+    @running
+    async def test_tls_instead_of_plain_http(self) -> None:
+        """What servers with TLS do to plain HTTP is recognised, whichever they are."""
+        go = b"Client sent an HTTP request to an HTTPS server.\n"
+        for said, did in (
+            (b"HTTP/1.0 400 Bad Request\r\n\r\n" + go, "answered 400"),
+            (b"\x15\x03\x01\x00\x02\x02\x46", "answered with a TLS alert"),
+            (b"", "closed the connection without an answer"),
+        ):
+            server = Talk(said)
+            client = self.connect(host=server.host)
+            message = await self.error(client.manifest(APP, LATEST), BadGateway, server.host)
+            self.assertEqual(
+                f"upstream {server.host} {did}: does it expect TLS? (remove tls: false)", message
+            )
+            await server.stop()
 
     @running
     async def test_not_from_https_to_http(self) -> None:

@@ -25,6 +25,7 @@ from oci_registry.config.settings import (
     UpstreamSettings,
 )
 from oci_registry.startup import KnownEndpoint, free_space, listed, mirrored
+from oci_registry.storage.interfaces import StoreError
 from tests.support.settings import upstream_settings
 from tests.unit.service_case import Pool, ServiceTestCase
 
@@ -55,8 +56,8 @@ class Words(SynchronousTestCase):
             ([], True, "any registry"),
             ([], False, "no registry"),
             (many[:4], False, "r0.example, r1.example, r2.example and r3.example"),
-            (many, False, "r0.example, r1.example and 12 others"),
-            (many, True, "r0.example, r1.example, 12 others and any other registry"),
+            (many, False, "r0.example, r1.example and 12 more"),
+            (many, True, "r0.example, r1.example, 12 more and any other registry"),
         ):
             self.assertEqual(text, self.mirrored(*names, dynamic=dynamic))
 
@@ -174,7 +175,7 @@ class Line(ServiceTestCase):
         """Return what is logged without the version."""
         self.events.clear()
         self.start(settings)
-        (line,) = [event for event in self.events if "storing in" in event]
+        (line,) = [event for event in self.events if "storing" in event]
         level, name, version, rest = line.split(" ", 3)
         self.assertEqual(("info", "oci-registry"), (level, name))
         self.assertTrue(version[0].isdigit())
@@ -201,13 +202,32 @@ class Line(ServiceTestCase):
             line,
         )
 
+    def test_unusable_store(self) -> None:
+        """Where the store cannot be used, the line says why, and not what is free there."""
+        self.starting = fail(StoreError("/nowhere: Permission denied"))
+        self.assertEqual(
+            "on http://0.0.0.0:80, mirroring quay.io and any other registry, "
+            "not storing: /nowhere: Permission denied",
+            self.line(evolve(self.settings, listen=("tcp:80",))),
+        )
+
+    def test_slow_start(self) -> None:
+        """A store that takes long to prepare is not waited for."""
+        self.starting = Deferred()
+        self.start(self.settings)
+        self.reactor.advance(1.9)
+        self.assertFalse([event for event in self.events if "storing" in event])
+        self.reactor.advance(0.1)
+        self.assertEqual(1, len([event for event in self.events if "storing in" in event]))
+        self.starting.callback(None)
+
     def test_slow_disk(self) -> None:
         """A volume that does not say in time how much is free holds nothing up."""
         self.makers = evolve(self.makers, pool=Hanging)
         self.start(self.settings)
         self.assertFalse([event for event in self.events if "storing in" in event])
         self.reactor.advance(2)
-        (line,) = [event for event in self.events if "storing in" in event]
+        (line,) = [event for event in self.events if "storing" in event]
         self.assertTrue(line.endswith("storing in /nowhere"))
 
     def test_stopped_meanwhile(self) -> None:

@@ -25,6 +25,7 @@ from oci_registry.config.settings import (
 )
 from oci_registry.log_output import STANDARD_OUTPUT, TWISTD, LogPlace
 from oci_registry.tap import Options, makeService
+from oci_registry.usage import UpstreamFileError
 from tests.support.settings import upstream_settings
 
 from .config.support import SECRET
@@ -176,7 +177,7 @@ class Refusing(TapTestCase):
         text = self.refuse("--log-level=loud", "--shutdown-grace=1", LISTEN="tcp:x ssl:443:x=y")
         self.assertEqual(
             [line.partition(":")[0] for line in text.splitlines()],
-            ["LISTEN", "LISTEN", "storage", "--log-level", "--shutdown-grace"],
+            ["LISTEN", "LISTEN", "no storage given", "--log-level", "--shutdown-grace"],
         )
 
     def test_endpoints_are_tried(self) -> None:
@@ -187,8 +188,60 @@ class Refusing(TapTestCase):
         self.assertIn("/nowhere.pem: No such file", text)
 
     def test_no_storage(self) -> None:
-        """Without a storage the known ones are listed."""
-        self.assertIn("known storages: filesystem, s3", self.refuse())
+        """Without a storage the error says how to end the command."""
+        self.assertEqual(
+            self.refuse(),
+            "no storage given: end the command with filesystem --root DIRECTORY or s3 --bucket NAME",
+        )
+
+    def test_misspelt_storage(self) -> None:
+        """A misspelt storage is quoted, unless it may be a torn piece of a secret."""
+        for word, meant in (("filsystem", "filesystem"), ("S3", "s3")):
+            said = f"unknown storage '{word}': did you mean {meant}?"
+            self.assertEqual(said, self.refuse(word, "--root", self.root))
+        torn = ("--upstream-credentials", "{docker.io:"), ("--upstream-credentials-file", "{x:")
+        for before in (*torn, ("--upstream-credentials", "x")):
+            self.assertIn("known: filesystem, s3", self.refuse(*before, "filsystem"))
+        for word in (SECRET, "filsystem}}", "x"):
+            said = self.refuse(word)
+            self.assertIn("known: filesystem, s3", said)
+            self.assertNotIn(repr(word), said)
+
+    def test_misspelt_option(self) -> None:
+        """A misspelt option is shown with the one that is closest, of the daemon or the storage."""
+        for words, meant in (
+            (["--listn", ":80"], "option --listn not recognized; did you mean --listen?"),
+            (["filesystem", "--rot=/x"], "option --rot not recognized; did you mean --root?"),
+            (["s3", "--buckt", "x"], "option --buckt not recognized; did you mean --bucket?"),
+        ):
+            self.assertEqual(meant, self.refuse(*words))
+
+    def test_before_the_storage(self) -> None:
+        """An option of a storage that stands before it, or without it, is told where it belongs."""
+        for words, usage in (
+            (["--root", "/x"], "filesystem --root DIRECTORY"),
+            (["--root", "/x", "filesystem"], "filesystem --root DIRECTORY"),
+            (["--redirect", "s3"], "s3 --redirect"),
+            ([f"--secret-key={SECRET}", "s3"], "s3 --secret-key KEY"),
+        ):
+            flag = words[0].partition("=")[0]
+            said = f"{flag} belongs after the storage: oci-registry ... {usage}"
+            self.assertEqual(said, self.refuse(*words))
+
+    def test_upstream_file(self) -> None:
+        """Errors in the upstream file are told apart: no help on options is about them."""
+        config = self.mktemp()
+        Path(config).write_text("- {namespace: quay.io, hots: quay.io}")
+        storage = ("filesystem", "--root", self.root)
+        for options, environ, kind in (
+            ([f"--upstream-config-file={config}"], {}, UpstreamFileError),
+            ([], {"UPSTREAM_CONFIG_FILE": config}, UpstreamFileError),
+            ([f"--upstream-config-file={config}", "--log-level=x"], {}, UsageError),
+            (["--log-level=x"], {}, UsageError),
+        ):
+            parse = Options(environ).parseOptions
+            error = self.assertRaises(UsageError, parse, [*options, *storage])
+            self.assertIs(kind, type(error))
 
     def test_misplaced(self) -> None:
         """An option of the daemon behind the storage is told to move; an unknown one is not."""

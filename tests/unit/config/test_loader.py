@@ -184,7 +184,7 @@ class Layers(LoaderTestCase):
                     "/nowhere.yaml",
                     "UPSTREAM_CREDENTIALS",
                     "DEFAULT_NAMESPACE",
-                    "storage",
+                    "no storage given",
                 ]
             ),
         )

@@ -51,6 +51,7 @@ class Showing(ConfigTestCase):
                 "check-cache-digest": False,
                 "log-level": "info",
                 "log-format": "text",
+                "access-log": "text",
                 "shutdown-grace": "30s",
                 "filesystem": {"root": "/cache"},
                 "proxies": {},
@@ -63,8 +64,22 @@ class Showing(ConfigTestCase):
     def test_every_option_has_a_place(self) -> None:
         """Each field of the settings is shown, or told elsewhere: warnings go to standard error."""
         elsewhere = {"warnings", "storage", "allow_dynamic_upstreams", "egress", "sources"}
-        shown = {name.replace("-", "_") for name in self.shown(evolve(PLAIN, access_log="off"))}
+        shown = {name.replace("-", "_") for name in self.shown(PLAIN)}
         self.assertEqual({field.name for field in fields(Settings)} - elsewhere - shown, set())
+
+    def test_access_log(self) -> None:
+        """The access log is shown as it will be, whether it was chosen or is as the log."""
+        for level, style, form, shown in (
+            ("debug", "text", None, "text"),
+            ("info", "json", None, "json"),
+            ("warn", "text", None, "off"),
+            ("off", "json", None, "off"),
+            ("warn", "text", "json", "json"),
+            ("info", "json", "combined", "combined"),
+            ("info", "text", "off", "off"),
+        ):
+            settings = evolve(PLAIN, log_level=level, log_format=style, access_log=form)
+            self.assertEqual(shown, self.shown(settings)["access-log"])
 
     def test_bucket(self) -> None:
         """A bucket is shown with its access key and a mask for the secret one."""

@@ -44,6 +44,7 @@ from oci_registry.upstream.failures import (
     MAX_RETRY_AFTER,
     AccessDenied,
     ConnectTimedOut,
+    Lasting,
     Limited,
     LocalFailure,
     TimedOut,
@@ -179,6 +180,37 @@ class Explained(SynchronousTestCase):
         through = (ConnectionLost(), DeferredTimeout(), ParseError("?", b"SSH"), BodyError("?"))
         for reached in through:
             self.assertNotIsInstance(self.explain(reached), Unreachable)
+
+    def test_lasting(self) -> None:
+        """Certificates, servers without TLS and unknown names will be the same in a second."""
+        for error in (
+            CertificateRefused("the certificate has expired"),
+            tls("wrong version number"),
+            DNSLookupError(),
+            ResponseNeverReceived([Failure(CertificateRefused("hostname mismatch"))]),
+            ProxyFailed(Authority("proxy.example.com", 3128), CertificateRefused("expired")),
+        ):
+            self.assertIsInstance(self.explain(error), Lasting, error)
+        for passing in (Refused(), ConnectTimeout(), tls("tlsv1 alert internal error")):
+            self.assertNotIsInstance(self.explain(passing), Lasting)
+
+    def test_plain_http(self) -> None:
+        """A host that is asked over plain HTTP and hangs up, or sends an alert, may expect TLS."""
+        advice = "does it expect TLS? (remove tls: false)"
+        alert = ParseError("not a status line", b"\x15\x03\x01\x00\x02\x02F")
+        for error, kind, words in (
+            (alert, WrongAnswer, f"answered with a TLS alert: {advice}"),
+            (ConnectionDone(), BadGateway, f"closed the connection without an answer: {advice}"),
+            (ConnectionLost(), BadGateway, f"closed the connection without an answer: {advice}"),
+        ):
+            failed = ResponseFailed([Failure(error)], None)
+            explained = self.explain(failed, plain=True)
+            self.assertIs(kind, type(explained))
+            self.assertEqual(f"upstream {HOST} {words}", explained.message)
+            self.assertEqual(explained.message, str(explained))
+            self.assertNotIn(advice, self.explain(failed).message)
+        other = ParseError("not a status line", b"SSH-2.0")
+        self.assertNotIn(advice, self.explain(other, plain=True).message)
 
     def test_defect(self) -> None:
         """A defect of ours is a 500 that tells nothing, and its traceback is logged."""

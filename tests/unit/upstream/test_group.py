@@ -194,6 +194,7 @@ class Verdicts(RequestsTestCase):
             chosen = verdict(errors)
             self.assertIsInstance(chosen, BadGateway)
             self.assertEqual("b failed; a denies", chosen.message)
+            self.assertEqual(chosen.message, str(chosen))
         self.assertEqual("b failed", next(e for e in errors if isinstance(e, BadGateway)).message)
 
     def test_mirror_without_it(self) -> None:

@@ -54,13 +54,30 @@ class Trusted(PolicyTestCase):
             (Certified(HOST, issuer=past), past, "has expired"),
             (other, other, "hostname mismatch"),
             (good, None, "self-signed certificate (set ca_file)"),
-            (good, other, "self-signed certificate (set ca_file)"),
-            (Certified(HOST, issuer=other), None, "unknown certificate authority"),
-            (Certified(HOST, issuer=other), good, "unknown certificate authority"),
+            (good, other, "self-signed certificate (ca_file ours.pem does not contain it)"),
+            (Certified(HOST, issuer=other), None, "unknown certificate authority (set ca_file)"),
+            (
+                Certified(HOST, issuer=other),
+                good,
+                "unknown certificate authority (ca_file ours.pem does not contain it)",
+            ),
         ):
-            ca_file = None if believed is None else self.file(believed.certificate)
+            ca_file = None
+            if believed is not None:
+                ca_file = str(Path(self.mktemp()).with_name("ours.pem"))
+                Path(ca_file).write_bytes(believed.certificate)
             policy = tls_policy(self.settings(ca_file=ca_file))
             self.assertIn(words, self.reason(policy, presented))
+
+    def test_names_of_one_content(self) -> None:
+        """Of two files with the same content each is named to its own hosts."""
+        authority = Certified("other.example.com")
+        for name in ("one.pem", "two.pem"):
+            path = Path(self.mktemp()).with_name(name)
+            path.write_bytes(authority.certificate)
+            policy = tls_policy(self.settings(ca_file=str(path)))
+            words = f"self-signed certificate (ca_file {name} does not contain it)"
+            self.assertEqual(words, self.reason(policy, Certified(HOST)))
 
     def test_any(self) -> None:
         """Only who asks for it believes anybody; a name is still sent, an address is not."""

@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.upstream.tls_errors import describe_invalid, describe_mismatch, describe_tls
+from oci_registry.upstream.tls_errors import (
+    describe_invalid,
+    describe_mismatch,
+    describe_tls,
+    is_not_tls,
+)
 
 
 def described(reason: str) -> str:
@@ -46,6 +51,16 @@ class Reasons(SynchronousTestCase):
         for error in (SSL.Error(), SSL.Error([]), SSL.Error("x")):
             self.assertEqual("the handshake failed", describe_tls(error))
 
+    def test_not_tls(self) -> None:
+        """Bytes that are not TLS are recognised, whatever OpenSSL finds first in them."""
+        for reason, expected in (
+            ("wrong version number", True),
+            ("packet length too long", True),
+            ("tlsv1 alert protocol version", False),
+            ("unsupported protocol", False),
+        ):
+            self.assertEqual(expected, is_not_tls(SSL.Error([("SSL routines", "", reason)])))
+
     @given(st.text())
     def test_any(self, reason: str) -> None:
         """Whatever the reason is, it is said."""
@@ -66,6 +81,15 @@ class Certificates(SynchronousTestCase):
             (7, "the certificate is not valid (OpenSSL's error 7)"),
         ):
             self.assertEqual(words, describe_invalid(number))
+
+    def test_wrong_file(self) -> None:
+        """Where a file of authorities is set, its name takes the place of the advice to set one."""
+        for number, words in (
+            (18, "self-signed certificate (ca_file ca.pem does not contain it)"),
+            (20, "unknown certificate authority (ca_file ca.pem does not contain it)"),
+            (10, "the certificate has expired (or the clock of this machine is wrong)"),
+        ):
+            self.assertEqual(words, describe_invalid(number, "/etc/private/ca.pem"))
 
     def test_names(self) -> None:
         """Of the names in a certificate a few are shown, and nothing in them can disguise a line."""
