@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from oci_registry.config.listen import takes_port
+from oci_registry.config.listen import with_backlog
 from oci_registry.config.settings import (
     DEFAULT_INVALIDATION_TIME,
     FilesystemSettings,
@@ -67,8 +67,6 @@ from oci_registry.web.root import Ready, Root
 from oci_registry.web.site import RegistrySite
 from oci_registry.web.v2 import V2
 
-BACKLOG = 1024
-"""Connections that may wait to be accepted; Twisted's own default is 50."""
 SHORTEST_STOP = 5.0
 """Seconds after the grace period in which aborted connections must have closed."""
 LAST_COMMITS = 60.0
@@ -265,7 +263,7 @@ class _Builder:
             (self.settings.admin_listen, admin_site),
         ):
             for endpoint in endpoints:
-                port = listening(_with_backlog(endpoint), factory, self.reactor)
+                port = listening(with_backlog(endpoint), factory, self.reactor)
                 port.endpoint = KnownEndpoint(
                     endpoint, FileEndpoint(port.endpoint, self.makers.transports)
                 )
@@ -393,10 +391,3 @@ def build(
         site,
         ports,
     )
-
-
-def _with_backlog(endpoint: str) -> str:
-    """Add a backlog that is long enough for a cluster whose nodes all pull at once."""
-    if takes_port(endpoint) and "backlog=" not in endpoint:
-        return f"{endpoint}:backlog={BACKLOG}"
-    return endpoint

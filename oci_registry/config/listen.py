@@ -13,6 +13,8 @@ from twisted.plugin import getPlugins
 from oci_registry.config.names import parse_server
 from oci_registry.spec.errors import system_reason
 
+BACKLOG = 1024
+"""Connections that may wait to be accepted; Twisted's own default is 50."""
 _BUILT_IN = frozenset({"tcp", "unix", "ssl"})
 _KIND = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _WITH_PORT = frozenset({"tcp", "tcp6", "ssl"})
@@ -176,3 +178,10 @@ def _is_ipv6(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def with_backlog(endpoint: str) -> str:
+    """Add a backlog that is long enough for a cluster whose nodes all pull at once."""
+    if takes_port(endpoint) and "backlog=" not in endpoint:
+        return f"{endpoint}:backlog={BACKLOG}"
+    return endpoint

@@ -230,7 +230,7 @@ _SIMPLE: tuple[tuple[tuple[type[BaseException], ...], type[RegistryError], str],
     ((DeferredTimeout, BodyStalled), TimedOut, "upstream {host} did not answer in time"),
     ((CancelledError,), GatewayTimeout, "the request to upstream {host} was cancelled"),
     # The system's resolver has asked several times already.
-    ((DNSLookupError,), Lasting, "upstream {host}: its name could not be resolved"),
+    ((DNSLookupError,), Unreachable, "upstream {host}: its name could not be resolved"),
     (
         (BadAddress, SchemeNotSupported),
         WrongAnswer,

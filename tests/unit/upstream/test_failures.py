@@ -182,16 +182,20 @@ class Explained(SynchronousTestCase):
             self.assertNotIsInstance(self.explain(reached), Unreachable)
 
     def test_lasting(self) -> None:
-        """Certificates, servers without TLS and unknown names will be the same in a second."""
+        """Certificates, and servers without TLS, will be the same in a second; a name may not."""
         for error in (
             CertificateRefused("the certificate has expired"),
             tls("wrong version number"),
-            DNSLookupError(),
             ResponseNeverReceived([Failure(CertificateRefused("hostname mismatch"))]),
             ProxyFailed(Authority("proxy.example.com", 3128), CertificateRefused("expired")),
         ):
             self.assertIsInstance(self.explain(error), Lasting, error)
-        for passing in (Refused(), ConnectTimeout(), tls("tlsv1 alert internal error")):
+        for passing in (
+            Refused(),
+            DNSLookupError(),
+            ConnectTimeout(),
+            tls("tlsv1 alert internal error"),
+        ):
             self.assertNotIsInstance(self.explain(passing), Lasting)
 
     def test_plain_http(self) -> None:
