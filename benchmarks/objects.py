@@ -1,0 +1,63 @@
+"""A store with very many objects: whether the start and hits cost what they cost with a few."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from functools import partial
+from pathlib import Path
+
+from benchmarks import wrk
+from benchmarks.bench import Bench, Sample, Take, costing
+from benchmarks.clients import fetch
+from benchmarks.contenders import MANIFEST, Daemon, Upstream
+from oci_registry.spec.digest import Digest
+from oci_registry.storage.keys import blob_key
+
+LINKS = 50_000
+"""Names for one file; ext4 allows 65,000."""
+
+
+def populate(root: Path, count: int) -> None:
+    """Put *count* blobs of one byte into a store; many names are the same file."""
+    source = root
+    for number in range(count):
+        encoded = hashlib.sha256(number.to_bytes(8, "big")).hexdigest()
+        path = root / blob_key(Digest.parse(f"sha256:{encoded}"))
+        if number < 10_000:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        if number % LINKS == 0:
+            source = path
+            source.write_bytes(b"0")
+        else:
+            os.link(source, path)
+
+
+def measure(bench: Bench, upstream: Upstream) -> None:
+    """Start daemons with a few and with many objects in the store, and ask each for a manifest."""
+    count = bench.plan.objects
+    if not count:
+        bench.results.note("Very many objects in the store are left out of a quick run.")
+        return
+    daemons = [contender for contender in bench.contenders if isinstance(contender, Daemon)]
+    with bench.scratch() as folder:
+        populate(folder / "store", count)
+
+        def take(contender: Daemon) -> Sample:
+            with contender.caching(folder, upstream) as server:
+                fetch(server.address, MANIFEST)
+                if wrk.PROGRAM is None:
+                    return Sample(server.start)
+                hit = costing(
+                    server,
+                    lambda: wrk.run(server.address, MANIFEST, 8, bench.plan.seconds).responses,
+                    1e6,
+                )
+                return Sample(server.start, *hit.figures)
+
+        takes: dict[str, Take] = {daemon.name: partial(take, daemon) for daemon in daemons}
+        kinds = [
+            (f"from exec to the first response, {count:,} objects stored", "s"),
+            (f"manifest by tag, GET, 8 connections, {count:,} objects stored", "CPU µs"),
+        ]
+        bench.rows("objects", kinds[: 2 if wrk.PROGRAM else 1], takes)
