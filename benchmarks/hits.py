@@ -104,7 +104,7 @@ def _p99(bench: Bench, blob: str, server: Server) -> Sample:
     with loading(Load(server.address, [request(blob)], STREAMS, nice=10)):
         # What asks for manifests gets the processor first: otherwise the readers are measured.
         time.sleep(0.3)
-        return Sample(wrk.run(server.address, MANIFEST, 8, bench.plan.seconds).p99)
+        return Sample(wrk.run(server.address, MANIFEST, 8, max(2, bench.plan.seconds)).p99)
 
 
 def _blobs(bench: Bench, upstream: Upstream, row: Callable[[str, str, _Sampler], None]) -> None:

@@ -17,8 +17,6 @@ TOGETHER = 3
 DELAY = 0.02
 RATE = 40e6
 CLIENTS = 8
-DIRECT = "upstream itself"
-"""The column of clients that use no cache."""
 
 
 def measure(bench: Bench, plain: Upstream) -> None:
@@ -70,15 +68,15 @@ def measure_pulls(bench: Bench) -> None:
     sizes = [bench.plan.layer] * LAYERS + [MIB]
     options = ["--delay", str(DELAY), "--rate", str(RATE)]
     with upstream(bench.cores, sizes, *options) as far:
+        layers = far.blobs[:LAYERS]
 
         def take(contender: Contender) -> Sample:
+            direct = pull(("127.0.0.1", far.port), layers)
             with bench.scratch() as folder, contender.caching(folder, far) as server:
                 fetch(server.address, far.blobs[-1])
-                return Sample(pull(server.address, far.blobs[:LAYERS]))
-
-        def direct() -> Sample:
-            return Sample(pull(("127.0.0.1", far.port), far.blobs[:LAYERS]))
+                took = pull(server.address, layers)
+                return Sample(took, took / direct)
 
         takes: dict[str, Take] = {c.name: partial(take, c) for c in bench.contenders}
         what = f"cold pull of {LAYERS} layers of {bench.plan.layer // MIB} MiB, client's time"
-        bench.row("pulls", what, "s", {**takes, DIRECT: direct})
+        bench.rows("pulls", [(what, "s"), (what, "multiple of a pull without a cache")], takes)

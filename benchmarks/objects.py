@@ -40,24 +40,29 @@ def measure(bench: Bench, upstream: Upstream) -> None:
         bench.results.note("Very many objects in the store are left out of a quick run.")
         return
     daemons = [contender for contender in bench.contenders if isinstance(contender, Daemon)]
-    with bench.scratch() as folder:
-        populate(folder / "store", count)
+    with bench.scratch() as few, bench.scratch() as many:
+        populate(many / "store", count)
 
-        def take(contender: Daemon) -> Sample:
+        def figures(contender: Daemon, folder: Path) -> list[float]:
             with contender.caching(folder, upstream) as server:
                 fetch(server.address, MANIFEST)
                 if wrk.PROGRAM is None:
-                    return Sample(server.start)
+                    return [server.start]
                 hit = costing(
                     server,
                     lambda: wrk.run(server.address, MANIFEST, 8, bench.plan.seconds).responses,
                     1e6,
                 )
-                return Sample(server.start, *hit.figures)
+                return [server.start, *hit.figures]
+
+        def take(contender: Daemon) -> Sample:
+            base, found = figures(contender, few), figures(contender, many)
+            return Sample(*found, *(b / a for a, b in zip(base, found, strict=True)))
 
         takes: dict[str, Take] = {daemon.name: partial(take, daemon) for daemon in daemons}
-        kinds = [
-            (f"from exec to the first response, {count:,} objects stored", "s"),
-            (f"manifest by tag, GET, 8 connections, {count:,} objects stored", "CPU µs"),
-        ]
-        bench.rows("objects", kinds[: 2 if wrk.PROGRAM else 1], takes)
+        stored = f"{count:,} objects stored"
+        kinds = [(f"from exec to the first response, {stored}", "s")]
+        if wrk.PROGRAM:
+            kinds.append((f"manifest by tag, GET, 8 connections, {stored}", "CPU µs"))
+        multiples = [(what, "multiple of an empty store") for what, _ in kinds]
+        bench.rows("objects", [*kinds, *multiples], takes)

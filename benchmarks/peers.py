@@ -148,7 +148,7 @@ def main(arguments: Sequence[str]) -> None:
     cores = divide(os.sched_getaffinity(0))
     results = Results([], {"Commit": about(PROJECT), **machine(cores)})
     found = contenders(cores, results, options.quick)
-    results.servers = [contender.name for contender in found] + [misses.DIRECT]
+    results.servers = [contender.name for contender in found]
     with TemporaryDirectory(prefix="oci-registry-bench-") as folder, pinned(cores.load):
         run(Bench(found, plan(options), results, cores, Path(folder)), options.only or ())
     text = report.text(results)

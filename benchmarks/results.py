@@ -54,11 +54,14 @@ class Results:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
+    def dump(self) -> str:
+        """Return the text of the file, which `parse` reads."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False) + "\n"
+
     def save(self, path: Path) -> None:
         """Write the file."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False)
-        path.write_text(text + "\n")
+        path.write_text(self.dump())
 
 
 def parse(text: str) -> Results:

@@ -108,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Docker-Content-Digest", digest)
         self.end_headers()
         if self.command == "GET":
-            self.gets[name] += 1
+            self.gets[name] += digest == name
             self._send(body)
 
     def _send(self, body: Body) -> None:

@@ -44,7 +44,15 @@ def parse(text: str) -> Outcome:
 def run(address: tuple[str, int], path: str, connections: int, seconds: float) -> Outcome:
     """GET *path* on so many connections for some time, which wrk takes in whole seconds."""
     assert PROGRAM is not None
-    command = [PROGRAM, "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--latency"]
+    command = [
+        PROGRAM,
+        "-t1",
+        f"-c{connections}",
+        f"-d{max(1, round(seconds))}s",
+        "--latency",
+        "--timeout",
+        "10s",
+    ]
     command += ["-H", f"Accept: {ACCEPT_MANIFESTS}", f"http://{address[0]}:{address[1]}{path}"]
     answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=60)
     return parse(answer.stdout)
