@@ -27,7 +27,7 @@ class Plan:
     """How much is done. Sizes are in bytes, times in seconds."""
 
     rounds: int = 3
-    seconds: float = 3.0
+    seconds: float = 2.0
     large: int = 1024 * MIB
     small: int = 10 * MIB
     layer: int = 20 * MIB

@@ -17,11 +17,14 @@ from benchmarks.results import Results
 
 NOISE = 0.03
 """Differences below this part are none, however steady the samples."""
+ENOUGH = 3
+"""Samples of each without which there is no verdict."""
 
 
 def verdict(old: Sequence[float], new: Sequence[float]) -> str:
     """Return "better" or "worse" if all new samples are below or above all old ones, or else nothing."""
-    if abs(median(new) - median(old)) <= NOISE * abs(median(old)):
+    close = abs(median(new) - median(old)) <= NOISE * abs(median(old))
+    if close or min(len(old), len(new)) < ENOUGH:
         return ""
     if max(new) < min(old):
         return "better"
@@ -92,7 +95,8 @@ def main(arguments: Sequence[str]) -> None:
             bench = Bench(daemons, peers.plan(options), measured, cores, Path(folder))
             peers.run(bench, options.only or ())
         print(side_by_side(measured))
-        print(f"\n{load_sentence(measured)}")
+        for note in [*measured.notes, load_sentence(measured)]:
+            print(f"\n{note}")
         if options.json:
             measured.save(options.json)
         return

@@ -27,7 +27,11 @@ class Comparison(SynchronousTestCase):
         self.assertEqual("worse", verdict([10, 11, 12], [13, 14, 15]))
         self.assertEqual("", verdict([10, 11, 12], [9, 11.5, 14]))
         self.assertEqual("", verdict([10, 10, 10], [10.2, 10.2, 10.2]))
-        self.assertEqual("", verdict([0], [0]))
+        self.assertEqual("", verdict([0, 0, 0], [0, 0, 0]))
+
+    def test_few_samples(self) -> None:
+        """Two samples are too few for a verdict, however far apart."""
+        self.assertEqual("", verdict([1, 1], [9, 9]))
 
     def test_files(self) -> None:
         """Figures are beside each other, and so are their ratios to the peer of each run."""

@@ -29,8 +29,9 @@ class ResultsFile(SynchronousTestCase):
 
     def test_other_files(self) -> None:
         """Anything else is refused as what it is."""
-        good = {"format": 1, "servers": [], "about": {}, "notes": [], "rows": []}
+        good: dict[str, object] = {"format": 1, "servers": [], "about": {}, "notes": [], "rows": []}
         parse(json.dumps(good))
+        bad: object
         for bad in ([], {}, {**good, "format": 2}, {**good, "more": 1}, {**good, "rows": [{}]}):
             self.assertRaises(ValueError, parse, json.dumps(bad))
         self.assertRaises(ValueError, parse, "{")
