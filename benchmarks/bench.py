@@ -27,7 +27,7 @@ class Plan:
     """How much is done. Sizes are in bytes, times in seconds."""
 
     rounds: int = 3
-    seconds: float = 2.0
+    seconds: float = 1.5
     large: int = 1024 * MIB
     small: int = 10 * MIB
     layer: int = 20 * MIB
@@ -37,7 +37,7 @@ class Plan:
 
 
 QUICK = Plan(
-    seconds=0.6,
+    seconds=0.5,
     large=128 * MIB,
     layer=4 * MIB,
     idle_connections=400,

@@ -114,11 +114,15 @@ def _p99(bench: Bench, blob: str, server: Server) -> Sample:
 
 def _blobs(bench: Bench, upstream: Upstream, row: Callable[[str, str, _Sampler], None]) -> None:
     large, small, *_ = upstream.blobs
-    for path, size in ((large, bench.plan.large), (small, bench.plan.small)):
-        for clients in (1, 16):
-            plural = "s" if clients > 1 else ""
-            what = f"blob of {size // MIB} MiB, {clients} client{plural}"
-            row(what, "CPU s/GB", partial(_stream, bench, path, clients))
+    kinds = [
+        (path, size, clients)
+        for path, size in ((large, bench.plan.large), (small, bench.plan.small))
+        for clients in (1, 16)
+    ]
+    for path, size, clients in kinds if bench.plan.every_row else [kinds[0], kinds[3]]:
+        plural = "s" if clients > 1 else ""
+        what = f"blob of {size // MIB} MiB, {clients} client{plural}"
+        row(what, "CPU s/GB", partial(_stream, bench, path, clients))
     starts = Random(RANGE).sample(range(0, bench.plan.large - RANGE, RANGE), 1000)
     ranges = [request(large, f"Range: bytes={start}-{start + RANGE - 1}\r\n") for start in starts]
     what = f"ranges of {RANGE // 1024} KiB of a blob, 8 connections"

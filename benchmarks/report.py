@@ -1,4 +1,4 @@
-"""Results as a table in Markdown: medians, from where to where the samples reach, and ratios."""
+"""Results as a table in Markdown: medians, how far the samples are apart, and ratios."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ def figure(number: float) -> str:
 
 
 def spread(samples: Sequence[float]) -> str:
-    """Return the median and, if there are several samples, the lowest and the highest."""
-    shown = figure(median(samples))
-    if len(samples) == 1:
-        return shown
-    return f"{shown} ({figure(min(samples))}-{figure(max(samples))})"
+    """Return the median, and half the range of the samples as a part of it."""
+    middle = median(samples)
+    half = (max(samples) - min(samples)) / 2
+    return f"{figure(middle)} ±{half / middle:.0%}" if half and middle > 0 else figure(middle)
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:

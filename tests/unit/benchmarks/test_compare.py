@@ -41,7 +41,7 @@ class Comparison(SynchronousTestCase):
         self.assertEqual(
             ["", "old", "new", "new / old", "", "old / nginx", "new / nginx"], cells(head)
         )
-        figures = ["20.0 (20.0-20.0)", "10.0 (10.0-10.0)", "0.50", "better", "2.00", "0.50"]
+        figures = ["20.0", "10.0", "0.50", "better", "2.00", "0.50"]
         self.assertEqual(["manifest (µs)", *figures], cells(line))
 
     def test_other_rows(self) -> None:
@@ -58,5 +58,5 @@ class Comparison(SynchronousTestCase):
         """Two trees of one run are compared round by round."""
         measured = run(("old", [10, 100, 20]), ("new", [5, 50, 10]))
         line = cells(side_by_side(measured).splitlines()[2])
-        self.assertEqual("0.50 (0.50-0.50)", line[3])
+        self.assertEqual("0.50", line[3])
         self.assertIn("no figures", side_by_side(Results(["old", "new"])))

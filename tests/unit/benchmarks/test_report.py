@@ -28,9 +28,10 @@ class Figures(SynchronousTestCase):
         self.assertEqual(["11707", "100", "14.1", "10.0", "0.50", "0.021", "0.00"], shown)
 
     def test_spread(self) -> None:
-        """The median stands before the lowest and the highest sample."""
-        self.assertEqual("2.00 (1.00-9.00)", spread([9, 1, 2]))
+        """The median stands before half the range of the samples, if they differ."""
+        self.assertEqual("20.0 ±10%", spread([22, 18, 20]))
         self.assertEqual("2.00", spread([2]))
+        self.assertEqual("0.00", spread([-1, 0, 1]))
 
     def test_ratios(self) -> None:
         """Ratios are taken round by round, so that a slow round does not count."""
@@ -54,7 +55,7 @@ class Tables(SynchronousTestCase):
         head, rule, first, second = table(self.results).splitlines()
         self.assertEqual(["", "ours", "nginx", "ratio"], cells(head))
         self.assertEqual({"-", "|"}, set(rule))
-        manifest = ["manifest (µs)", "30.0 (20.0-40.0)", "10.0 (10.0-10.0)", "3.00 (2.00-4.00)"]
+        manifest = ["manifest (µs)", "30.0 ±33%", "10.0", "3.00 ±33%"]
         self.assertEqual(manifest, cells(first))
         self.assertEqual(["idle (MiB)", "50.0", "", ""], cells(second))
 
