@@ -117,7 +117,7 @@ class Bench:
                 except (OSError, RuntimeError, BadResponse) as error:
                     self.results.note(f"{rows[0].what}: {name} is left out: {error}")
                     for row in rows:
-                        row.samples.pop(name, None)
+                        row.remove(name)
                 else:
                     for row, figure in zip(rows, sample.figures, strict=True):
                         row.add(name, figure, sample.load)

@@ -16,7 +16,6 @@ from attrs import define
 
 _HEAD = 4096
 _DISCARD = 8 * 1024 * 1024
-_MSG_TRUNC = 0x20
 _KERNEL = 64 * 1024
 
 
@@ -113,7 +112,7 @@ class Load:
     def _read(self, client: _Client) -> None:
         if client.left:
             wanted = min(client.left, _DISCARD)
-            got = client.socket.recv_into(self._nowhere, wanted, _MSG_TRUNC)
+            got = client.socket.recv_into(self._nowhere, wanted, socket.MSG_TRUNC)
             client.left -= got
         else:
             data = client.socket.recv(_HEAD)
@@ -166,5 +165,6 @@ def loading(load: Load) -> Iterator[Load]:
         stop.set()
         thread.join()
         load.close()
-    if load.error is not None:
-        raise BadResponse(str(load.error))
+        if load.error is not None:
+            # Also instead of what followed from it, such as that nothing was received.
+            raise BadResponse(str(load.error))

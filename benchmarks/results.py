@@ -31,6 +31,11 @@ class Row:
         if load is not None:
             self.load[server] = max(load, self.load.get(server, 0.0))
 
+    def remove(self, server: str) -> None:
+        """Forget the samples of a server that has failed."""
+        self.samples.pop(server, None)
+        self.load.pop(server, None)
+
 
 @define
 class Results:
