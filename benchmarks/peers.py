@@ -109,11 +109,19 @@ def contenders(cores: Cores, results: Results, quick: bool) -> list[Contender]:
     return found
 
 
-def run(bench: Bench, only: Sequence[str]) -> None:
-    """Measure all rows, or those of some groups."""
+def run(bench: Bench, only: Sequence[str]) -> bool:
+    """Measure all rows, or those of some groups; return whether it came to its end.
+
+    Control-C ends it early, and the rows that are complete remain.
+    """
     chosen = bench.plan
-    with upstream(bench.cores, [chosen.large, chosen.small, MIB]) as source:
-        _groups(bench, source, only or GROUPS)
+    try:
+        with upstream(bench.cores, [chosen.large, chosen.small, MIB]) as source:
+            _groups(bench, source, only or GROUPS)
+    except KeyboardInterrupt:
+        bench.results.note("The run was stopped early.")
+        return False
+    return True
 
 
 def _groups(bench: Bench, source: Upstream, only: Sequence[str]) -> None:
@@ -150,11 +158,12 @@ def main(arguments: Sequence[str]) -> None:
     found = contenders(cores, results, options.quick)
     results.servers = [contender.name for contender in found]
     with TemporaryDirectory(prefix="oci-registry-bench-") as folder, pinned(cores.load):
-        run(Bench(found, plan(options), results, cores, Path(folder)), options.only or ())
+        bench = Bench(found, plan(options), results, cores, Path(folder))
+        record = run(bench, options.only or ()) and options.record
     text = report.text(results)
     print(text)
-    target = options.json or (RECORD if options.record else BUILT / "results.json")
+    target = options.json or (RECORD if record else BUILT / "results.json")
     results.save(target)
     print(f"\nsamples: {target}")
-    if options.record:
+    if record:
         PAGE.write_text(report.replace_section(PAGE.read_text(), text))
