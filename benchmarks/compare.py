@@ -100,8 +100,10 @@ def main(arguments: Sequence[str]) -> None:
         if options.json:
             measured.save(options.json)
         return
+    if any(path.is_dir() for path in pair):
+        parser.error("OLD and NEW are two files with results, or two source trees")
     try:
         old, new = map(results.load, pair)
     except (OSError, ValueError) as error:
-        parser.error(f"{error}: OLD and NEW are two files with results, or two source trees")
+        parser.error(str(error))
     print(compare(old, new))
