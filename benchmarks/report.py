@@ -74,7 +74,9 @@ def load_sentence(results: Results) -> str:
     With a processor for each, the one that uses more is the limit.
     """
     used = [
-        (part, f"{row.what}, {server}") for row in results.rows for server, part in row.load.items()
+        (median(parts), f"{row.what}, {server}")
+        for row in results.rows
+        for server, parts in row.load.items()
     ]
     if not used:
         return ""

@@ -16,20 +16,20 @@ FORMAT = 1
 class Row:
     """One kind of work; *samples* are for each server in the order of the rounds.
 
-    *load* has for each server the most CPU time of the load generator, as a part of the server's.
+    *load* has for each sample the CPU time of the load generator, as a part of the server's.
     """
 
     group: str
     what: str
     unit: str
     samples: dict[str, list[float]] = field(factory=dict)
-    load: dict[str, float] = field(factory=dict)
+    load: dict[str, list[float]] = field(factory=dict)
 
     def add(self, server: str, figure: float, load: float | None = None) -> None:
         """Take a sample."""
         self.samples.setdefault(server, []).append(figure)
         if load is not None:
-            self.load[server] = max(load, self.load.get(server, 0.0))
+            self.load.setdefault(server, []).append(load)
 
     def remove(self, server: str) -> None:
         """Forget the samples of a server that has failed."""

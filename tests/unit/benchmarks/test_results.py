@@ -19,7 +19,7 @@ class ResultsFile(SynchronousTestCase):
         row.add("ours", 1.5, 0.25)
         row.add("ours", 2.5, 0.125)
         self.assertEqual(results, parse(results.dump()))
-        self.assertEqual({"ours": 0.25}, parse(results.dump()).rows[0].load)
+        self.assertEqual({"ours": [0.25, 0.125]}, parse(results.dump()).rows[0].load)
 
     def test_same_row(self) -> None:
         """A description and a unit are one row, whoever asks for it."""
