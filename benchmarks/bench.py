@@ -37,8 +37,8 @@ class Plan:
 
 
 QUICK = Plan(
-    seconds=0.5,
-    large=128 * MIB,
+    seconds=0.4,
+    large=64 * MIB,
     layer=4 * MIB,
     idle_connections=400,
     objects=0,

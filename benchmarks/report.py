@@ -65,7 +65,7 @@ def table(results: Results) -> str:
     head = ["", servers[0]]
     for other in servers[1:]:
         head += [other, "ratio"]
-    return layout(head, [list(_cells(row, servers)) for row in results.rows])
+    return layout(head, [list(_cells(row, servers)) for row in results.rows if row.samples])
 
 
 def load_sentence(results: Results) -> str:
