@@ -18,7 +18,7 @@ PY := $(VENV)/bin/python
 # What was installed from these has to be installed again when they change.
 METADATA := pyproject.toml setup.py oci_registry/_version.py
 
-.PHONY: help run test fuzz lint format types e2e soak bench chart image-root lock docs clean
+.PHONY: help run test fuzz lint format types e2e soak bench bench-compare chart image-root lock docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -31,7 +31,8 @@ help:
 	@echo "make docs     the documentation as a site in build/docs; links lead somewhere, commands work"
 	@echo "make e2e      real clients against real registries; see tests/e2e/README.md"
 	@echo "make soak     many clients, bad hosts and a full disk for a minute; ARGS=\"--minutes 10\""
-	@echo "make bench    what a hit and a miss cost"
+	@echo "make bench    what hits and misses cost, beside nginx and distribution; ARGS=--quick"
+	@echo "make bench-compare  two results or two source trees; OLD=a.json NEW=b.json"
 	@echo "make chart    the chart for Kubernetes; needs Go, of which it builds helm and kubeconform"
 	@echo "make image-root  what the Dockerfile makes, without an engine, and the daemon in it; needs root"
 	@echo "make lock     write down the versions of what the image is made of, as they are today"
@@ -76,6 +77,10 @@ soak: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed
 	$(PY) -m benchmarks $(ARGS)
+
+# OLD and NEW: files with results, or source trees, which are measured by turns in one run.
+bench-compare: $(VENV)/.installed
+	$(PY) -m benchmarks compare $(ARGS) "$(OLD)" "$(NEW)"
 
 chart: $(VENV)/.installed-test
 	$(PY) -m tools.chart

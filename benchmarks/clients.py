@@ -13,9 +13,10 @@ _RECEIVE = 1024 * 1024
 _KERNEL = 64 * 1024
 
 
-def _request(path: str, more: str = "") -> bytes:
-    head = f"GET {path} HTTP/1.1\r\nHost: benchmark\r\nAccept: {ACCEPT_MANIFESTS}\r\n{more}\r\n"
-    return head.encode()
+def request(path: str, more: str = "", method: str = "GET") -> bytes:
+    """Return a request without a body; *more*: further lines of its head."""
+    first = f"{method} {path} HTTP/1.1\r\nHost: benchmark\r\n"
+    return f"{first}Accept: {ACCEPT_MANIFESTS}\r\n{more}\r\n".encode()
 
 
 def _read_response(connection: socket.socket, buffer: memoryview, stop: int | None = None) -> int:
@@ -43,13 +44,13 @@ def _read_response(connection: socket.socket, buffer: memoryview, stop: int | No
 
 def fetch(address: tuple[str, int], path: str, times: int = 1) -> int:
     """GET *path* so many times on one connection; return the bytes of all bodies."""
-    request = _request(path)
+    wanted = request(path)
     buffer = memoryview(bytearray(_RECEIVE))
     with socket.create_connection(address) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         total = 0
         for _ in range(times):
-            connection.sendall(request)
+            connection.sendall(wanted)
             total += _read_response(connection, buffer)
         return total
 
@@ -71,7 +72,7 @@ def lingering(
         # What the kernel holds for a client is not the daemon's to bound: keep it small.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _KERNEL)
         connection.connect(address)
-        connection.sendall(_request(path, f"Range: bytes={start}-\r\n"))
+        connection.sendall(request(path, f"Range: bytes={start}-\r\n"))
         _read_response(connection, memoryview(bytearray(_KERNEL)), count)
         return connection
 

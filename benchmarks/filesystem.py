@@ -35,7 +35,7 @@ def measure(server: Server, layer: str) -> list[Row]:
     blob, manifest = f"/v2/library/big/blobs/{layer}", "/v2/library/big/manifests/1"
     address = server.address
     fetch(address, manifest)
-    rows: list[Row] = [("resident memory, idle", "MiB", server.memory())]
+    rows: list[Row] = [("resident memory, idle", "MiB", server.memory().rss)]
 
     def row(what: str, unit: str, work: Callable[[], int], per: float | None, scale: float) -> None:
         rows.append((what, unit, _cost(server, work, per) * scale))
@@ -52,7 +52,7 @@ def measure(server: Server, layer: str) -> list[Row]:
         1e6,
     )
     fetch_together(address, [blob] * 64)
-    rows.append(("resident memory after 64 bulk streams", "MiB", server.memory()))
+    rows.append(("resident memory after 64 bulk streams", "MiB", server.memory().rss))
     return rows
 
 

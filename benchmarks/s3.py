@@ -108,7 +108,7 @@ class Measurement:
     def _sample(self, what: str, storage: str, name: str, work: Work) -> None:
         """Let a new daemon work."""
         with self._daemon(storage, name) as server:
-            self.table.add("idle", "memory, MiB", storage, server.memory())
+            self.table.add("idle", "memory, MiB", storage, server.memory().rss)
             cpu, began = server.cpu(), time.monotonic()
             moved = work(server.address) / 1e9
             took = time.monotonic() - began

@@ -8,29 +8,28 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from attrs import frozen
 
-_TICK = os.sysconf("SC_CLK_TCK")
+from benchmarks import processes
+from benchmarks.clients import fetch
+from benchmarks.processes import Memory, pinned
+
 PEER = shutil.which("docker-registry") or shutil.which("registry")
 """CNCF distribution, if it is installed (Debian's package is docker-registry)."""
 
 
-_IDLE = 0.015
-"""CPU seconds in less than half a second that are none."""
-
-
-def _memory(process: int, line: str) -> float:
-    status = Path(f"/proc/{process}/status").read_text()
-    return int(status.partition(f"{line}:")[2].split()[0]) / 1024
+_IDLE = 0.004
+"""CPU seconds in a quarter of a second that are none."""
 
 
 def peak_memory(process: int) -> float:
     """Return the most resident memory that a process has had so far, in MiB."""
-    return _memory(process, "VmHWM")
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 @frozen
@@ -40,58 +39,81 @@ class Server:
     name: str
     process: subprocess.Popen[bytes]
     address: tuple[str, int]
+    start: float = 0.0
+    """Seconds from its start to the first response."""
 
     def cpu(self) -> float:
-        """Return the CPU seconds it has used so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICK
+        """Return the CPU seconds that it and its descendants have used so far."""
+        return processes.cpu(self.process.pid)
 
     def settle(self) -> None:
         """Wait until it has nothing more to do, as after the last byte of a miss."""
         used = -1.0
         while self.cpu() - used > _IDLE:
             used = self.cpu()
-            time.sleep(0.4)
+            time.sleep(0.25)
 
-    def memory(self) -> float:
-        """Return its resident memory in MiB."""
-        return _memory(self.process.pid, "VmRSS")
+    def memory(self) -> Memory:
+        """Return the memory of it and its descendants."""
+        return processes.memory(self.process.pid)
 
     def peak(self) -> float:
-        """Return the most that this has been since the start, in MiB."""
+        """Return the most resident memory since the start, in MiB; of the first process alone."""
         return peak_memory(self.process.pid)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def _wait(process: subprocess.Popen[bytes], port: int) -> None:
-    for _ in range(200):
+    """Wait for the first response to the base request."""
+    for _ in range(2000):
         if process.poll() is not None:
             raise RuntimeError(f"{process.args!r} has ended")
         try:
-            socket.create_connection(("127.0.0.1", port)).close()
+            fetch(("127.0.0.1", port), "/v2/")
         except OSError:
-            time.sleep(0.05)
+            time.sleep(0.005)
         else:
             return
-    raise RuntimeError(f"{process.args!r} does not listen")
+    raise RuntimeError(f"{process.args!r} does not answer")
 
 
 @contextmanager
-def running(name: str, command: list[str], port: int) -> Iterator[Server]:
-    """Run a server for as long as the context lasts."""
-    quiet = subprocess.DEVNULL
-    process = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet)
-    try:
+def running(
+    name: str,
+    command: Sequence[str],
+    port: int,
+    *,
+    cores: Set[int] | None = None,
+    log: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+) -> Iterator[Server]:
+    """Run a server for as long as the context lasts.
+
+    *cores*: the processors that it may use. *log*: takes its output. *environment*: further variables.
+    """
+    with ExitStack() as stack:
+        output = stack.enter_context(log.open("ab")) if log else subprocess.DEVNULL
+        began = time.monotonic()
+        with pinned(cores) if cores else nullcontext():
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **(environment or {})},
+                cwd=directory,
+            )
+        stack.callback(process.wait)
+        stack.callback(process.terminate)
         _wait(process, port)
-        yield Server(name, process, ("127.0.0.1", port))
-    finally:
-        process.terminate()
-        process.wait()
+        yield Server(name, process, ("127.0.0.1", port), time.monotonic() - began)
 
 
 @contextmanager
@@ -112,7 +134,7 @@ def daemon(work: Path, upstream: int, *storage: str) -> Iterator[Server]:
 
     *storage*: the name of a storage and its options; if there is none, a directory below *work*.
     """
-    port = _free_port()
+    port = free_port()
     config = work / "upstreams.yaml"
     config.write_text(f"- namespace: docker.io\n  host: 127.0.0.1:{upstream}\n  tls: false\n")
     command = [sys.executable, "-m", "oci_registry", "--listen", f"127.0.0.1:{port}"]
@@ -128,14 +150,21 @@ def peer(work: Path, upstream: int) -> Iterator[Server | None]:
     if PEER is None:
         yield None
         return
-    port = _free_port()
+    port = free_port()
     config = work / "distribution.yml"
     config.write_text(
-        "version: 0.1\n"
-        "log: {level: info, accesslog: {disabled: false}}\n"
-        f"storage: {{filesystem: {{rootdirectory: {work / 'distribution'}}}}}\n"
-        f'http: {{addr: "127.0.0.1:{port}", secret: benchmark}}\n'
-        f"proxy: {{remoteurl: 'http://127.0.0.1:{upstream}'}}\n"
+        distribution_config(work / "distribution", port, f"http://127.0.0.1:{upstream}")
     )
     with running("distribution", [PEER, "serve", str(config)], port) as server:
         yield server
+
+
+def distribution_config(root: Path, port: int, upstream: str) -> str:
+    """Return the configuration of distribution as a pull-through cache, with an access log."""
+    return (
+        "version: 0.1\n"
+        "log: {level: info, accesslog: {disabled: false}}\n"
+        f"storage: {{filesystem: {{rootdirectory: {root}}}}}\n"
+        f'http: {{addr: "127.0.0.1:{port}", secret: benchmark}}\n'
+        f"proxy: {{remoteurl: '{upstream}'}}\n"
+    )

@@ -1,16 +1,20 @@
 """An upstream registry for measurements: one repository, one image with large layers, from memory.
 
 ``python -m benchmarks.upstream SIZE...`` prints its port and the digests of the layers, and serves until
-killed.
+killed. ``GET /gets/NAME`` returns how often an object has been sent.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
-import sys
+import ssl
+import time
+from collections import Counter
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from random import Random
 
 from attrs import frozen
@@ -19,6 +23,9 @@ from oci_registry.spec.mediatypes import OCI_MANIFEST
 
 BLOCK = 50 * 1024 * 1024
 """Bytes that large layers have in common, again and again: the last ones make the difference."""
+
+PIECE = 1024 * 1024
+"""Bytes that are written at a time."""
 
 
 @frozen
@@ -80,12 +87,20 @@ def image(sizes: Sequence[int]) -> tuple[Body, list[tuple[str, Body]]]:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     objects: dict[str, tuple[str, Body]] = {}  # noqa: RUF012 - filled once, before serving
+    gets: Counter[str] = Counter()  # noqa: RUF012 - one for the process
+    delay = 0.0
+    rate = 0.0
 
     def do_GET(self) -> None:
         """Answer with an object by the last part of the path."""
-        name = self.path.partition("?")[0].rpartition("/")[2]
-        digest, body = self.objects.get(name, ("", Body("application/json", [b"{}"])))
-        self.send_response(200 if digest or self.path == "/v2/" else 404)
+        path = self.path.partition("?")[0]
+        name = path.rpartition("/")[2]
+        if path.startswith("/gets/"):
+            digest, body = "-", Body("application/json", [b"%d" % self.gets[name]])
+        else:
+            digest, body = self.objects.get(name, ("", Body("application/json", [b"{}"])))
+            time.sleep(self.delay)
+        self.send_response(200 if digest or path == "/v2/" else 404)
         self.send_header("Content-Type", body.media_type)
         self.send_header("Content-Length", str(body.size))
         self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
@@ -93,8 +108,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Docker-Content-Digest", digest)
         self.end_headers()
         if self.command == "GET":
-            for piece in body.pieces:
-                self.wfile.write(piece)
+            self.gets[name] += digest == name
+            self._send(body)
+
+    def _send(self, body: Body) -> None:
+        began, sent = time.monotonic(), 0
+        for piece in body.pieces:
+            for start in range(0, len(piece), PIECE):
+                self.wfile.write(piece[start : start + PIECE])
+                sent += PIECE
+                if self.rate:
+                    time.sleep(max(0.0, began + sent / self.rate - time.monotonic()))
 
     def do_HEAD(self) -> None:
         """Answer without the object."""
@@ -105,16 +129,40 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class _Server(ThreadingHTTPServer):
+    request_queue_size = 128
+
     def handle_error(self, *args: object) -> None:
         """Clients that leave are no news."""
 
 
+def _tls(folder: Path) -> ssl.SSLContext:
+    """Return a context with a certificate of its own for localhost, which is in ``ca.pem``."""
+    # Only here: those who measure without TLS need not wait for it.
+    from tests.support.certificates import Certified  # noqa: PLC0415
+
+    certified = Certified("localhost", names=("localhost", "127.0.0.1"))
+    (folder / "ca.pem").write_bytes(certified.certificate)
+    (folder / "key.pem").write_bytes(certified.key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "ca.pem", folder / "key.pem")
+    return context
+
+
 def main() -> None:
     """Serve until killed."""
-    manifest, blobs = image([int(size) for size in sys.argv[1:]])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.upstream")
+    parser.add_argument("sizes", metavar="SIZE", type=int, nargs="+", help="bytes of a layer")
+    parser.add_argument("--delay", type=float, default=0, help="seconds before each response")
+    parser.add_argument("--rate", type=float, default=0, help="bytes a second for a connection")
+    parser.add_argument("--tls", type=Path, help="speak TLS; the directory that gets ca.pem")
+    options = parser.parse_args()
+    manifest, blobs = image(options.sizes)
     _Handler.objects = {digest: (digest, body) for digest, body in blobs}
     _Handler.objects["1"] = _Handler.objects[manifest.digest] = (manifest.digest, manifest)
+    _Handler.delay, _Handler.rate = options.delay, options.rate
     server = _Server(("127.0.0.1", 0), _Handler)
+    if options.tls is not None:
+        server.socket = _tls(options.tls).wrap_socket(server.socket, server_side=True)
     print(server.server_address[1], *(digest for digest, _ in blobs[:-1]), flush=True)
     server.serve_forever()
 
