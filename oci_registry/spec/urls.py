@@ -61,7 +61,10 @@ class Url:
             port = PORTS[parts.scheme]
         elif port == 0:
             raise BadAddress("the port is invalid")
-        _, at, authority = parts.netloc.rpartition("@")
+        user, at, authority = parts.netloc.rpartition("@")
+        if "[" in user or "]" in user:
+            # RFC 3986 section 3.2.1; they would pass for the brackets that an address lacks.
+            raise BadAddress("the user name is invalid")
         if parts.fragment:
             parts = parts._replace(fragment="")
         return cls(

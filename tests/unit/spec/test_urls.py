@@ -57,6 +57,7 @@ class Parsing(SynchronousTestCase):
         for text in (
             *("", "h", "//h/", "/a", "ftp://h/", "https://", "https:///a", "https://:5/"),
             *("https://[::1/", "https://[x]/", "https://h:0/", "https://h:65536/", "https://h:x/"),
+            *("https://]@[::/", "https://[@h]/", "https://[x]@h/"),
         ):
             with self.assertRaises(BadAddress, msg=text):
                 Url.parse(text)
