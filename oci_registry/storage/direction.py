@@ -47,15 +47,15 @@ class Call(Generic[T]):
         work: Deferred[T],
         clock: IReactorTime,
         seconds: float,
-        missed: str,
+        missed: Callable[[float], StoreUnavailable],
         clean: Callable[[T], object],
     ) -> Deferred[T]:
-        """Wait for *work*; after *seconds* fail with what *missed* says."""
+        """Wait for *work*; after *seconds* fail with the error that *missed* makes of them."""
         self._clean = clean
         work.addCallbacks(self._arrived, self._failed)
         if not self.over:
             self.waited = True
-            self._timer = clock.callLater(seconds, self._expired, StoreUnavailable(missed))
+            self._timer = clock.callLater(seconds, self._expired, missed, seconds)
         return self.answer
 
     def _arrived(self, result: T) -> None:
@@ -72,7 +72,8 @@ class Call(Generic[T]):
         if not self._left:
             self.answer.errback(failure)
 
-    def _expired(self, error: StoreUnavailable) -> None:
+    def _expired(self, missed: Callable[[float], StoreUnavailable], seconds: float) -> None:
+        error = missed(seconds)
         self._timer = None
         self._end(error)
         if not self._left:
@@ -163,14 +164,16 @@ class Direction:
         begin: Callable[[], Deferred[T]],
         clean: Callable[[T], object],
     ) -> Deferred[T]:
-        missed = f"{self._who} did not answer within {seconds:g} s ({self._name})"
         self._calls.add(call)
         try:
             work = begin()
         except BaseException:
             self._calls.discard(call)
             raise
-        return call.begin(work, self._clock, seconds, missed, clean)
+        return call.begin(work, self._clock, seconds, self._missed, clean)
+
+    def _missed(self, seconds: float) -> StoreUnavailable:
+        return StoreUnavailable(f"{self._who} did not answer within {seconds:g} s ({self._name})")
 
     def append_hangs(self, seconds: float, returned: Deferred[None]) -> StoreUnavailable:
         """Count an append that has not returned for so many seconds; return the error to report."""

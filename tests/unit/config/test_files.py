@@ -115,23 +115,6 @@ class Certificates(ConfigTestCase):
         certificate, key = pem()
         check_certificates(self.write("ca.pem", b"# ours\n" + certificate + key))
 
-    def test_in_time(self) -> None:
-        """What a check returns or raises is passed on, unless it takes too long."""
-        self.assertEqual("x!", in_time(lambda path: f"{path}!", "x"))
-        self.assertRaises(ValueError, in_time, check_directory, self.write("file", ""))
-        gate = Event()
-        self.addCleanup(gate.set)
-        error = self.assertRaises(NoAnswer, in_time, lambda _: gate.wait(), "/x", 0.01)
-        self.assertEqual("/x did not answer within 0.01 s", str(error))
-
-    def test_read_only_store(self) -> None:
-        """A store on a read-only volume has to be readable."""
-        self.patch(os, "statvfs", lambda path: SimpleNamespace(f_flag=os.ST_RDONLY))
-        self.patch(os, "access", lambda path, mode: not mode & os.W_OK)
-        self.assertIsNone(check_store(str(self.directory)))
-        self.patch(os, "access", lambda path, mode: False)
-        self.assertRaises(ReadOnly, check_store, str(self.directory))
-
     def test_refused(self) -> None:
         """A missing file, one without a certificate and a broken one are told apart."""
         certificate, key = pem()
@@ -172,23 +155,6 @@ class Keys(ConfigTestCase):
         path = self.write("key.pem", self.key)
         check_private_key(path, self.write("chain.pem", self.certificate + other))
         self.assertIn("does not match", self.refusal(self.key, other + self.certificate))
-
-    def test_in_time(self) -> None:
-        """What a check returns or raises is passed on, unless it takes too long."""
-        self.assertEqual("x!", in_time(lambda path: f"{path}!", "x"))
-        self.assertRaises(ValueError, in_time, check_directory, self.write("file", ""))
-        gate = Event()
-        self.addCleanup(gate.set)
-        error = self.assertRaises(NoAnswer, in_time, lambda _: gate.wait(), "/x", 0.01)
-        self.assertEqual("/x did not answer within 0.01 s", str(error))
-
-    def test_read_only_store(self) -> None:
-        """A store on a read-only volume has to be readable."""
-        self.patch(os, "statvfs", lambda path: SimpleNamespace(f_flag=os.ST_RDONLY))
-        self.patch(os, "access", lambda path, mode: not mode & os.W_OK)
-        self.assertIsNone(check_store(str(self.directory)))
-        self.patch(os, "access", lambda path, mode: False)
-        self.assertRaises(ReadOnly, check_store, str(self.directory))
 
     def test_refused(self) -> None:
         """What is wrong with a key is told, and nothing of it."""
