@@ -63,7 +63,7 @@ class ArrayReader:
         self._began: int | None = None
 
     def steps(self) -> Iterator[None]:
-        """Parse one window in each step. Raises ValueError if it is not a JSON object, or exceeds the limits."""
+        """Parse one window in each step; raise ValueError if it is not a JSON object, or exceeds limits."""
         if len(self._body) <= self._limits.small:
             self._read_at_once()
         else:
