@@ -63,7 +63,7 @@ class TimedOut(GatewayTimeout):
 
 
 class Unreachable(BadGateway):
-    """No connection to the host could be made, whatever it is asked."""
+    """No connection to the host could be made."""
 
 
 class Lasting(Unreachable):
@@ -71,7 +71,7 @@ class Lasting(Unreachable):
 
 
 class NoPublicAddress(Lasting):
-    """A host that only a client named has no address that may be reached, and will have none."""
+    """A host that is not configured has no public address."""
 
 
 class ConnectTimedOut(TimedOut, Unreachable):
@@ -79,18 +79,18 @@ class ConnectTimedOut(TimedOut, Unreachable):
 
 
 class WrongAnswer(BadGateway):
-    """The host works, but its answer is unusable; it would send the same again."""
+    """The response cannot be used, and the host would send the same again."""
 
 
 class Unusable(WrongAnswer):
-    """An unusable answer, reported by code that does not know the host: ``sent too many headers``.
+    """A response cannot be used, in code that does not know the host: ``sent too many headers``.
 
     `explain` makes a sentence of it.
     """
 
 
 class RateLimited(TooManyRequests):
-    """The host, or a server it leads to, rate limits such requests for *seconds*."""
+    """The host, or a server that it redirects to, has rate limited such requests for *seconds*."""
 
     def __init__(self, message: str, seconds: float) -> None:
         super().__init__(message, headers={"Retry-After": str(math.ceil(seconds))})
@@ -106,18 +106,18 @@ class CircuitOpen(Unavailable):
 
 
 class LocalFailure(InternalError):
-    """A defect of the mirror, which says nothing about the host; it has been logged."""
+    """A defect of the mirror, and not a failure of the host; it has been logged."""
 
 
 class AccessDenied(Denied):
-    """The host itself denies access; whether it was shown credentials is for the log."""
+    """The host denies access; whether credentials were sent is for the log."""
 
 
 class CredentialsRefused(Denied):
     """The credentials of *user* were refused with *status* at *url*, by the host or its token server.
 
-    *certain*: the server may have refused nothing but access to a repository.
-    The message is for clients, and names no user.
+    *certain*: false if the server may only have denied access to a repository. The message is for
+    clients and does not contain the user.
     """
 
     def __init__(
@@ -131,15 +131,15 @@ class CredentialsRefused(Denied):
 
 
 class TargetRefused(BadGateway):
-    """The server that the host redirected to refused the request; the host itself did not."""
+    """The server that the host redirected to refused the request."""
 
 
 class NoReferrers(ManifestUnknown):
-    """The host has no list of what refers to a manifest; another may have one."""
+    """The host has no list of referrers; another host may have one."""
 
 
 class TargetFailed(Exception):
-    """The host answered, but the server that it redirected to failed with *error*."""
+    """The host responded, but the server that it redirected to failed with *error*."""
 
     def __init__(self, error: RegistryError) -> None:
         super().__init__(error.message)
@@ -151,7 +151,7 @@ ANSWERS = (BlobUnknown, ManifestUnknown, NameUnknown, Denied)
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """Unwrap the exceptions that HTTP clients wrap others in."""
+    """Yield the exceptions that HTTP clients have wrapped in others."""
     if isinstance(error, ResponseFailed | RequestTransmissionFailed):
         causes: list[BaseException] = []
         for reason in error.reasons:
@@ -166,7 +166,7 @@ def root_cause(error: BaseException) -> BaseException:
 
 
 def was_cancelled(error: BaseException) -> bool:
-    """Whether *error* is how a request ends that its caller has cancelled."""
+    """Return whether *error* means that the caller has cancelled a request."""
     causes = [e.reason if isinstance(e, ProxyFailed) else e for e in _causes(error)]
     return any(isinstance(e, CancelledError | ConnectingCancelledError) for e in causes)
 
@@ -183,7 +183,7 @@ def _by_proxy(error: ProxyFailed | ProxyRefused, host: str) -> RegistryError:
 
 
 def _specific(cause: BaseException, host: str) -> RegistryError | None:
-    """Return the error for a specific cause, which its consequences may precede; None if it is not."""
+    """Return the error for the most specific cause, None if there is none."""
     if isinstance(cause, Unusable):
         return WrongAnswer(f"upstream {host} {cause.message}")
     if isinstance(cause, RegistryError):
@@ -247,9 +247,9 @@ _SIMPLE: tuple[tuple[tuple[type[BaseException], ...], type[RegistryError], str],
 def _explain_simple(
     cause: BaseException, host: str, *, public_only: bool, received: bool
 ) -> RegistryError:
-    """Return the error for a cause of the kinds in `_SIMPLE`, or for a defect of ours.
+    """Return the error for a cause of the kinds in `_SIMPLE`, or for a defect of the mirror.
 
-    *received*: it came of reading an answer.
+    *received*: it happened while a response was read.
     """
     if isinstance(cause, DNSLookupError) and public_only:
         return NoPublicAddress(
@@ -270,10 +270,10 @@ def _explain_simple(
 
 
 def too_late(ended: object, seconds: float) -> Failure:
-    """Return the failure of work that `Deferred.addTimeout` has cancelled.
+    """Return the error for work that `Deferred.addTimeout` has cancelled.
 
-    A cancelled body ends with an error of its own, which is not what happened. A connection
-    that was still being made is a failure of its own: the host is unreachable for all requests.
+    A cancelled body ends with an error of its own, which is replaced. A connection that was not
+    made in time is an error of its own: the host is unreachable for all requests.
     """
     causes = _causes(ended.value) if isinstance(ended, Failure) and ended.value is not None else []
     if any(isinstance(cause, ConnectingCancelledError) for cause in causes):
@@ -282,14 +282,14 @@ def too_late(ended: object, seconds: float) -> Failure:
 
 
 def no_connection(_: object, seconds: float) -> Failure:
-    """Return the failure of a connection that took too long to make."""
+    """Return the error for a connection that took too long."""
     return Failure(ConnectTimeout(f"{seconds:g} s"))
 
 
 def retry_after(value: str | None, now: float) -> int | None:
-    """Return the seconds of a ``Retry-After`` header (RFC 9110 section 10.2.3), within reason.
+    """Return the seconds of a ``Retry-After`` header (RFC 9110 section 10.2.3), up to a limit.
 
-    None for a header that is not there, or means nothing. Fractions are rounded up.
+    None if the header is missing or invalid. Fractions are rounded up.
     """
     number = _SECONDS.fullmatch((value or "").strip())
     if value is None:

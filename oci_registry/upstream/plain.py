@@ -1,4 +1,4 @@
-"""A host that is asked over plain HTTP, but expects TLS: how its answer shows that."""
+"""Detects a host that expects TLS and got a request over plain HTTP."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WORDS = (
 
 
 class _Read(proxyForInterface(IResponse)):  # type: ignore[misc]
-    """A response whose body has been read, so that it has none any more."""
+    """A response whose body has been read already."""
 
     length = 0
 
