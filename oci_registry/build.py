@@ -54,6 +54,7 @@ from oci_registry.storage.tags import TagStore
 from oci_registry.storage.totals import StoredTotals
 from oci_registry.storage.usage import Usage
 from oci_registry.streams.parsing import ManifestReader
+from oci_registry.streams.steps import Pause, pauses
 from oci_registry.streams.threads import Lanes, RunInThread
 from oci_registry.upstream.connecting import Connector
 from oci_registry.upstream.table import UpstreamTable
@@ -143,6 +144,11 @@ class _Builder:
         """Make a pool of threads that is started and stopped with the daemon."""
         self.pools.append(self.makers.pool(self.reactor, name, threads))
         return self.pools[-1]
+    @property
+    def pause(self) -> Pause:
+        """Pauses in long work."""
+        return pauses(self.reactor)
+
 
     def store(self, sizes: Sizes, reader: ManifestReader) -> _Store:
         """Make the stores."""
@@ -249,10 +255,11 @@ class _Builder:
         settings, metrics = self.settings, self.metrics
         access_log = self.makers.access_log(settings, self.log_output, self.reactor)
         ready = Ready(watch.check)
-        root = Root(ready, metrics=None if settings.admin_listen else metrics, v2=v2)
+        shown = None if settings.admin_listen else metrics
+        root = Root(ready, metrics=shown, v2=v2, pause=self.pause)
         site = RegistrySite(root, self.reactor, access_log, self.repeats)
         metrics.watch_connections(site.connection_count)
-        admin_root = Root(ready, metrics=metrics)
+        admin_root = Root(ready, metrics=metrics, pause=self.pause)
         return site, RegistrySite(admin_root, self.reactor, access_log, self.repeats)
 
     def ports(self, site: RegistrySite, admin_site: RegistrySite) -> MultiService:
@@ -289,7 +296,9 @@ class _Builder:
         self, table: UpstreamTable, sweep: Sweep, reading: RunInThread, manager: ServiceManager
     ) -> Reloader:
         """Make the reloader of the upstreams."""
-        following = Following(table, self.metrics, sweep.follow, DEFAULT_INVALIDATION_TIME)
+        following = Following(
+            table, self.metrics, sweep.follow, DEFAULT_INVALIDATION_TIME, self.pause
+        )
 
         def reread() -> Deferred[Reread]:
             return reading(reread_upstreams, self.settings)
