@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import SystemRandom
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 from twisted.application.service import MultiService
-from twisted.application.strports import service as listening
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -56,10 +56,11 @@ from oci_registry.storage.usage import Usage
 from oci_registry.streams.parsing import ManifestReader
 from oci_registry.streams.steps import Pause, pauses
 from oci_registry.streams.threads import Lanes, RunInThread
-from oci_registry.upstream.connecting import Connector
+from oci_registry.upstream.late import LateConnector
 from oci_registry.upstream.table import UpstreamTable
 from oci_registry.web.blobs import BlobHandler
 from oci_registry.web.client_watch import ClientWatch
+from oci_registry.web.listener import Listener
 from oci_registry.web.lists import ReferrersHandler, TagsHandler
 from oci_registry.web.manifests import ManifestHandler
 from oci_registry.web.port import FileEndpoint
@@ -67,6 +68,9 @@ from oci_registry.web.reply import Handler
 from oci_registry.web.root import Ready, Root
 from oci_registry.web.site import RegistrySite
 from oci_registry.web.v2 import V2
+
+if TYPE_CHECKING:
+    from oci_registry.upstream.connecting import Connector
 
 SHORTEST_STOP = 5.0
 """Seconds after the grace period in which aborted connections must have closed."""
@@ -140,15 +144,15 @@ class _Builder:
 
     _log = Logger()
 
-    def pool(self, name: str, threads: int) -> Pool:
-        """Make a pool of threads that is started and stopped with the daemon."""
-        self.pools.append(self.makers.pool(self.reactor, name, threads))
-        return self.pools[-1]
     @property
     def pause(self) -> Pause:
         """Pauses in long work."""
         return pauses(self.reactor)
 
+    def pool(self, name: str, threads: int) -> Pool:
+        """Make a pool of threads that is started and stopped with the daemon."""
+        self.pools.append(self.makers.pool(self.reactor, name, threads))
+        return self.pools[-1]
 
     def store(self, sizes: Sizes, reader: ManifestReader) -> _Store:
         """Make the stores."""
@@ -181,7 +185,7 @@ class _Builder:
             OriginalManifests(driver, reader, self.reactor, self.repeats),
         )
 
-    def table(self, reader: ManifestReader) -> UpstreamTable:
+    def table(self, reader: ManifestReader, importing: RunInThread) -> UpstreamTable:
         """Make the table of upstreams, which makes an upstream when it is first used."""
         settings = self.settings
 
@@ -189,16 +193,22 @@ class _Builder:
             # The table and the connector need each other.
             return table.host_at(origin)
 
-        connector = Connector(
-            self.reactor,
-            SystemRandom().random,
-            settings.egress,
-            self.metrics,
-            self.repeats,
-            reader,
-            host_at,
-            self.makers.upstream_limits,
-        )
+        def make_connector() -> Connector:
+            # Not needed before a miss, which imports it in a thread.
+            from oci_registry.upstream.connecting import Connector  # noqa: PLC0415
+
+            return Connector(
+                self.reactor,
+                SystemRandom().random,
+                settings.egress,
+                self.metrics,
+                self.repeats,
+                reader,
+                host_at,
+                self.makers.upstream_limits,
+            )
+
+        connector = LateConnector(make_connector, importing, self.metrics)
         table = UpstreamTable(
             settings.upstreams,
             connector.connect,
@@ -270,11 +280,9 @@ class _Builder:
             (self.settings.admin_listen, admin_site),
         ):
             for endpoint in endpoints:
-                port = listening(with_backlog(endpoint), factory, self.reactor)
-                port.endpoint = KnownEndpoint(
-                    endpoint, FileEndpoint(port.endpoint, self.makers.transports)
-                )
-                port.setServiceParent(ports)
+                found = serverFromString(self.reactor, with_backlog(endpoint))
+                known = KnownEndpoint(endpoint, FileEndpoint(found, self.makers.transports))
+                ports.addService(Listener(endpoint, known, factory))
         return ports
 
     def sweep(self, store: _Store, transfers: Transfers) -> Sweep:
@@ -351,7 +359,8 @@ def build(
     manager = makers.manager(notify_socket)
     reader = ManifestReader(builder.pool("parsers", sizes.parsers))
     store = builder.store(sizes, reader)
-    table = builder.table(reader)
+    reading = builder.pool("configuration", sizes.configuration)
+    table = builder.table(reader, reading)
     pull = builder.pull_through(store)
     watch = ClientWatch(reactor)
     site, admin_site = builder.sites(builder.v2(table, pull, watch), pull.watch)
@@ -361,7 +370,6 @@ def build(
     periodic = PeriodicSweep(
         sweep, store.driver.sweep_interval, reactor, metrics, count_first=local
     )
-    reading = builder.pool("configuration", sizes.configuration)
     reloader = builder.reloader(table, sweep, reading, manager)
     hangup = makers.hangup(reactor.callFromThread, reloader.reload)
     announcement = Announcement(manager, reactor)
