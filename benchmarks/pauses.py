@@ -15,6 +15,7 @@ from benchmarks.bench import Bench, Sample, Take
 from benchmarks.clients import fetch, read_response, request
 from benchmarks.contenders import MANIFEST, Daemon, Upstream
 from benchmarks.objects import populate
+from benchmarks.processes import own_cpu
 from benchmarks.servers import Server
 
 UPSTREAMS = 500
@@ -27,13 +28,17 @@ LONGEST = 60
 
 
 class Probe:
-    """Asks for something again and again, on one connection. *waited*: the seconds of each request."""
+    """Asks for something again and again, on one connection.
 
-    def __init__(self, address: tuple[str, int], path: str) -> None:
-        self._address = address
+    *waited*: of each request the seconds until its answer, and those of CPU that the server used meanwhile.
+    """
+
+    def __init__(self, server: Server, path: str) -> None:
+        self._address = server.address
+        self._process = server.process.pid
         self._request = request(path)
         self._stop = Event()
-        self.waited: list[float] = []
+        self.waited: list[tuple[float, float]] = []
 
     def run(self) -> None:
         """Ask until the end."""
@@ -41,10 +46,11 @@ class Probe:
         with socket.create_connection(self._address) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while not self._stop.is_set():
-                began = time.perf_counter()
+                began, used = time.perf_counter(), own_cpu(self._process)
                 connection.sendall(self._request)
                 read_response(connection, buffer)
-                self.waited.append(time.perf_counter() - began)
+                used = own_cpu(self._process) - used
+                self.waited.append((time.perf_counter() - began, used))
                 time.sleep(GAP)
 
     @contextmanager
@@ -59,15 +65,16 @@ class Probe:
             thread.join()
 
 
-def slowest(server: Server, work: Callable[[], object]) -> float:
-    """Return the milliseconds that the slowest request has taken while *work* was done."""
+def slowest(server: Server, work: Callable[[], object]) -> tuple[float, float]:
+    """Return the milliseconds of the slowest request while *work* was done, and the most of CPU."""
     fetch(server.address, MANIFEST)
-    probe = Probe(server.address, MANIFEST)
+    probe = Probe(server, MANIFEST)
     with probe.running():
         time.sleep(0.3)
         probe.waited.clear()
         work()
-    return max(probe.waited) * 1e3
+    waited, used = zip(*probe.waited, strict=True)
+    return max(waited) * 1e3, max(used) * 1e3
 
 
 def upstream_file(port: int, number: int) -> str:
@@ -100,12 +107,12 @@ def measure(bench: Bench, upstream: Upstream) -> None:
             return Sample(*_with_upstreams(contender, folder, upstream))
 
     takes: dict[str, Take] = {daemon.name: lambda d=daemon: take(d) for daemon in daemons}  # type: ignore[misc]
-    kinds = [
-        ("slowest hit, at rest", "ms"),
-        (f"slowest hit while {UPSTREAMS} upstreams are reloaded", "ms"),
-        (f"slowest hit while the metrics of {UPSTREAMS} upstreams are read", "ms"),
-    ]
-    bench.rows("pauses", kinds, takes)
+    moments = (
+        "at rest",
+        f"while {UPSTREAMS} upstreams are reloaded",
+        f"while the metrics of {UPSTREAMS} upstreams are read",
+    )
+    bench.rows("pauses", [kind for moment in moments for kind in _kinds(moment)], takes)
     if not bench.plan.swept:
         bench.results.note("The sweep of very many objects is left out of a quick run.")
         return
@@ -113,12 +120,14 @@ def measure(bench: Bench, upstream: Upstream) -> None:
         populate(folder / "store", bench.plan.swept)
 
         def sweeping(contender: Daemon) -> Sample:
-            return Sample(_sweep(contender, folder, upstream))
+            return Sample(*_sweep(contender, folder, upstream))
 
         swept: dict[str, Take] = {daemon.name: lambda d=daemon: sweeping(d) for daemon in daemons}  # type: ignore[misc]
-        bench.row(
-            "pauses", f"slowest hit while {bench.plan.swept:,} objects are swept", "ms", swept
-        )
+        bench.rows("pauses", _kinds(f"while {bench.plan.swept:,} objects are swept"), swept)
+
+
+def _kinds(moment: str) -> list[tuple[str, str]]:
+    return [(f"slowest hit {moment}", unit) for unit in ("ms", "CPU ms of the server")]
 
 
 def _with_upstreams(contender: Daemon, folder: Path, upstream: Upstream) -> list[float]:
@@ -140,10 +149,10 @@ def _with_upstreams(contender: Daemon, folder: Path, upstream: Upstream) -> list
                 fetch(server.address, "/metrics")
 
         rest = slowest(server, lambda: time.sleep(1))
-        return [rest, slowest(server, reload), slowest(server, scrape)]
+        return [*rest, *slowest(server, reload), *slowest(server, scrape)]
 
 
-def _sweep(contender: Daemon, folder: Path, upstream: Upstream) -> float:
+def _sweep(contender: Daemon, folder: Path, upstream: Upstream) -> tuple[float, float]:
     """Return the slowest hit while a sweep looks at all objects, twice."""
     code = (
         "from oci_registry.storage.drivers import filesystem\n"

@@ -140,7 +140,8 @@ class Late(SynchronousTestCase):
     def test_imported(self) -> None:
         """What a thread imports is all that is needed to make the first."""
         name = "oci_registry.upstream.connecting"
-        before = sys.modules.pop(name)
-        self.addCleanup(sys.modules.__setitem__, name, before)
+        before = sys.modules.pop(name, None)
+        if before is not None:
+            self.addCleanup(sys.modules.__setitem__, name, before)
         import_connector()
         self.assertIn(name, sys.modules)
