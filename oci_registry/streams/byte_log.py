@@ -10,6 +10,9 @@ from oci_registry.streams.limits import GrowingLimits
 from oci_registry.streams.recorder import Batch
 from oci_registry.streams.window import Window
 
+JOINED = 256 * 1024
+"""Bytes up to which small pieces in memory are put together."""
+
 
 class ByteLog:
     """The bytes of one download, from their arrival to the last read.
@@ -36,7 +39,7 @@ class ByteLog:
         """Why they are no longer stored."""
         self.file = file
         self._limits = limits
-        self._window = Window(limits.batch)
+        self._window = Window(min(limits.batch, JOINED))
 
     @property
     def storing(self) -> bool:
@@ -68,11 +71,12 @@ class ByteLog:
 
     def add(self, batch: Batch) -> None:
         """Take bytes that have been hashed, and stored as long as `storing` is true."""
-        self.digested += len(batch.data)
+        self.digested += batch.length
         self.seen = batch.seen
         if self.storing:
-            self.stored += len(batch.data)
-        self._window.append(batch.data)
+            self.stored += batch.length
+        for piece in batch.pieces:
+            self._window.append(piece)
 
     def verify(self) -> None:
         """The bytes are the right ones, and all of them."""

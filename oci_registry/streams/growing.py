@@ -247,7 +247,10 @@ class GrowingBlob:
     async def _accept(self, batch: Batch) -> None:
         """Make hashed bytes visible."""
         if self._takeover is not None:
-            await self._takeover.compare(self.bytes.digested, batch.data)
+            position = self.bytes.digested
+            for piece in batch.pieces:
+                await self._takeover.compare(position, piece)
+                position += len(piece)
         if self.failure is not None:
             return
         if batch.error is not None and self.bytes.storing:

@@ -23,12 +23,12 @@ from tests.support.patterns import noise
 
 MIB = 1024 * 1024
 SIZE = 20 * MIB
-HELD_AT = 14 * MIB
+HELD_AT = 16 * MIB
 FULL_AT = 9 * MIB
 
 
 class TroubleTestCase(MirrorTestCase):
-    """A blob of 20 MiB, of which upstream sends 14 before it waits."""
+    """A blob of 20 MiB, of which upstream sends 16 before it waits."""
 
     timeout = 120
 
