@@ -27,7 +27,7 @@ class FallbackSource:
 
     def __init__(self, source: Source, start: int, stop: int | None, fallback: Fallback) -> None:
         self._source = source
-        self._file = source if isinstance(source, FileSource) else None
+        self._file = _as_file(source)
         self._position = start
         self._stop = stop
         self._fallback = fallback
@@ -44,12 +44,20 @@ class FallbackSource:
             return data.addCallbacks(self._take, self._failed, (limit,), errbackArgs=(limit,))
         return self._take(data, limit)
 
-    def send_now(self, socket: int, limit: int) -> int | None:
-        """Send the next bytes straight to a socket, as `FileSource` says; a fallback is always read."""
+    def more(self) -> Deferred[None] | None:
+        """Return a Deferred that fires when there is more, if that must be waited for."""
+        return None if self._file is None else self._file.more()
+
+    def can_send(self) -> bool:
+        """Whether the next bytes can be sent from a file."""
+        return self._file is not None and self._file.can_send()
+
+    def send_now(self, socket: int, limit: int) -> int:
+        """Send the next bytes straight to a socket, as `FileSource` says."""
         if self._file is None:
-            return None
+            return 0
         count = self._file.send_now(socket, limit)
-        self._position += count or 0
+        self._position += count
         return count
 
     def _take(self, data: bytes, limit: int) -> bytes | Deferred[bytes]:
@@ -76,6 +84,7 @@ class FallbackSource:
         if self._is_closed():
             self._source.close()
             raise error
+        self._file = _as_file(self._source)
         data = self.read(limit)
         return await data if isinstance(data, Deferred) else data
 
@@ -86,3 +95,7 @@ class FallbackSource:
         """Close the source, whichever it is. Idempotent."""
         self._closed = True
         self._source.close()
+
+
+def _as_file(source: Source) -> FileSource | None:
+    return source if isinstance(source, FileSource) else None

@@ -26,6 +26,7 @@ from zope.interface import implementer
 from oci_registry.storage.drivers.files import (
     Descriptor,
     as_store_error,
+    at_hand,
     is_read_only,
     make_read_only,
     open_file,
@@ -34,6 +35,7 @@ from oci_registry.storage.drivers.files import (
     write_all,
 )
 from oci_registry.storage.drivers.objects import FileWriter, StoredFile
+from oci_registry.storage.drivers.open_files import OpenFiles
 from oci_registry.storage.drivers.verified import VerifiedFiles
 from oci_registry.storage.interfaces import (
     IDriver,
@@ -72,6 +74,7 @@ class FilesystemDriver:
         self._root = Path(root)
         self._transfers = self._root / TRANSFERS
         self._verified = VerifiedFiles(self._root / VERIFIED)
+        self._open_files = OpenFiles(clock)
         self._permissions: bool | None = None
         """Whether the volume has permissions; None while that is not known."""
 
@@ -83,6 +86,7 @@ class FilesystemDriver:
         return self.lanes.housekeeping(as_store_error, self._start)
 
     def stop(self) -> Deferred[None]:
+        self._open_files.close()
         return (
             self.lanes.housekeeping(self._verified.write)
             if self._verified.unwritten
@@ -247,19 +251,38 @@ class FilesystemDriver:
     def open(
         self, key: str, head: int = 0, start: int = 0, stop: int | None = None
     ) -> Deferred[IStoredObject | None]:
-        return self.lanes.lookup(as_store_error, self._open, key, head, start)
+        again = self._open_files.get(key)
+        if again is not None:
+            descriptor, status = again
+            return succeed(StoredFile(self.info(key, status), b"", descriptor))
+        opening = self.lanes.lookup(as_store_error, self._open, key, head, start)
+        return opening.addCallback(self._opened, key)
 
-    def _open(self, key: str, head: int, start: int) -> IStoredObject | None:
+    def _open(
+        self, key: str, head: int, start: int
+    ) -> tuple[Descriptor, os.stat_result, bytes] | None:
         opened = open_file(self.path(key))
         if opened is None:
             return None
-        descriptor = Descriptor(opened[0], self.lanes.lookup)
+        number, status = opened
+        descriptor = Descriptor(number, self.lanes.lookup)
         try:
-            first = os.pread(descriptor.number, head, start) if head else b""
+            first = os.pread(number, head, start) if head and not at_hand(number, start) else b""
         except BaseException:
             descriptor.close()
             raise
-        return StoredFile(self.info(key, opened[1]), first, descriptor)
+        return descriptor, status, first
+
+    def _opened(
+        self, opened: tuple[Descriptor, os.stat_result, bytes] | None, key: str
+    ) -> IStoredObject | None:
+        if opened is None:
+            return None
+        descriptor, status, first = opened
+        info = self.info(key, status)
+        if info.sealed:
+            self._open_files.keep(key, descriptor, status)
+        return StoredFile(info, first, descriptor)
 
     def get(self, key: str, limit: int) -> Deferred[bytes | None]:
         return self.lanes.lookup(as_store_error, self._get, key, limit)
@@ -329,6 +352,7 @@ class FilesystemDriver:
                 self._verified.add(key, os.lstat(path))
 
     def delete(self, key: str) -> Deferred[bool]:
+        self._open_files.drop(key)
         return self.lanes.housekeeping(as_store_error, self._delete, key)
 
     def _delete(self, key: str) -> bool:
@@ -342,6 +366,8 @@ class FilesystemDriver:
         return True
 
     def delete_many(self, keys: Sequence[str]) -> Deferred[Sequence[str]]:
+        for key in keys:
+            self._open_files.drop(key)
         return self.lanes.housekeeping(
             as_store_error, lambda: [key for key in keys if self._delete(key)]
         )
