@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.streams.follower import LostPlace
-from oci_registry.streams.interfaces import FileSource, Source
+from oci_registry.streams.interfaces import Source, as_file
 
 Fallback = Callable[[StoreError | LostPlace, int], Awaitable[Source]]
 
@@ -27,7 +27,7 @@ class FallbackSource:
 
     def __init__(self, source: Source, start: int, stop: int | None, fallback: Fallback) -> None:
         self._source = source
-        self._file = _as_file(source)
+        self._file = as_file(source)
         self._position = start
         self._stop = stop
         self._fallback = fallback
@@ -84,7 +84,7 @@ class FallbackSource:
         if self._is_closed():
             self._source.close()
             raise error
-        self._file = _as_file(self._source)
+        self._file = as_file(self._source)
         data = self.read(limit)
         return await data if isinstance(data, Deferred) else data
 
@@ -95,7 +95,3 @@ class FallbackSource:
         """Close the source, whichever it is. Idempotent."""
         self._closed = True
         self._source.close()
-
-
-def _as_file(source: Source) -> FileSource | None:
-    return source if isinstance(source, FileSource) else None

@@ -81,13 +81,13 @@ class Follower:
     """One reader of a growing blob: a `FileSource`. Not to be shared.
 
     *announced*: how many bytes its client expects the whole blob to have, None if it was not told.
-    *reads*: whether it reads at the moment, and does not send from the file.
+    *reads*: whether it reads its bytes, as far as is known, and does not send them from the file.
     """
 
     def __init__(self, blob: Followed, position: int, announced: int | None = None) -> None:
         self.position = position
         self.announced = announced
-        self.reads = False
+        self.reads = True
         self._start = position
         self._blob = blob
         self._waiting: Deferred[None] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 from twisted.internet.defer import Deferred
 
@@ -70,6 +70,14 @@ class FileSource(Source, Protocol):
         """
 
 
+def as_file(source: Source) -> FileSource | None:
+    """Return a source as one that may send from a file; None if it is none.
+
+    isinstance() with these protocols takes longer than all else that is done to send a small range.
+    """
+    return cast(FileSource, source) if hasattr(source, "send_now") else None
+
+
 class SocketWriter(Protocol):
     """Writes to a socket itself, as often as that takes something."""
 
@@ -90,3 +98,8 @@ class FileConsumer(Protocol):
 
     def wrote(self, count: int) -> None:
         """Take note that the writer has written so many bytes."""
+
+
+def as_socket(consumer: object) -> FileConsumer | None:
+    """Return a consumer as one in front of a socket; None if it is none."""
+    return cast(FileConsumer, consumer) if hasattr(consumer, "write_from") else None

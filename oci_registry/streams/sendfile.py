@@ -6,7 +6,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer
 from twisted.python.failure import Failure
 
-from oci_registry.streams.interfaces import FileConsumer, FileSource, Source
+from oci_registry.streams.interfaces import (
+    FileConsumer,
+    FileSource,
+    Source,
+    as_file,
+    as_socket,
+)
 from oci_registry.streams.send import Sender
 
 PIECE = 1024 * 1024
@@ -24,7 +30,7 @@ class FileSender(Sender):
     def __init__(self, source: FileSource, consumer: IConsumer, count: int) -> None:
         super().__init__(source, consumer, count)
         self._file = source
-        self._socket: FileConsumer | None = consumer if isinstance(consumer, FileConsumer) else None
+        self._socket: FileConsumer | None = as_socket(consumer)
         self._left: int = count
         self._sending = False
         self._read_next = False
@@ -94,6 +100,7 @@ class FileSender(Sender):
 
 def sender_for(source: Source, consumer: IConsumer, count: int | None) -> Sender:
     """Return the sender for a source: one that sends files where the source may be one."""
-    if count is not None and isinstance(source, FileSource):
-        return FileSender(source, consumer, count)
-    return Sender(source, consumer, count)
+    file = None if count is None else as_file(source)
+    if file is None or count is None:
+        return Sender(source, consumer, count)
+    return FileSender(file, consumer, count)

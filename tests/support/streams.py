@@ -59,6 +59,8 @@ class FakeFile:
         self.closed = False
         self.hanging: Deferred[None] | None = None
         self.reads = 0
+        self.sockets: dict[int, bytearray] | None = None
+        """What each socket has got; None if nothing can be sent."""
         self._run = run
 
     def append(self, data: bytes) -> None:
@@ -83,6 +85,22 @@ class FakeFile:
     def read_now(self, offset: int, length: int) -> bytes | None:
         """Leave it to `read`."""
         return None
+
+    def can_send(self, offset: int) -> bool:
+        """Whether there is anything."""
+        return self.sockets is not None and offset < len(self.data)
+
+    def send_now(self, socket: int, offset: int, length: int) -> int:
+        """Send, but not what cannot be read."""
+        assert not self.closed
+        try:
+            data = self._get(offset, length)
+        except OSError:
+            return 0
+        if self.sockets is None:
+            return 0
+        self.sockets[socket] += data
+        return len(data)
 
     def _get(self, offset: int, length: int) -> bytes:
         if self.broken_at is not None and offset <= self.broken_at < offset + length:
