@@ -229,7 +229,9 @@ class Sending(SynchronousTestCase):
         """While there is no more, the socket is not waited for; then that goes past us too."""
         self.begin(there=10)
         self.socket.ready()
-        self.assertEqual((10, None, False), (self.sender.sent, self.socket.writer, self.sender.paused))
+        self.assertEqual(
+            (10, None, False), (self.sender.sent, self.socket.writer, self.sender.paused)
+        )
         self.socket.ready()
         self.source.grow(5)
         self.assertTrue(self.sender.paused)
@@ -325,7 +327,9 @@ class Sending(SynchronousTestCase):
             st.one_of(st.integers(0, 2 * PIECE), st.builds(BlockingIOError), st.just(0)),
             max_size=12,
         ),
-        st.lists(st.sampled_from(["ready", "arrive", "late", "early", "grow", "able"]), max_size=40),
+        st.lists(
+            st.sampled_from(["ready", "arrive", "late", "early", "grow", "able"]), max_size=40
+        ),
         st.integers(0, len(DATA)),
     )
     def test_any_order(
