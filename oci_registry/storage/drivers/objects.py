@@ -7,7 +7,7 @@ from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
 from oci_registry.storage.drivers.files import Descriptor, as_store_error, sync, write_all
@@ -34,6 +34,8 @@ class StoredFile:
         self._closed = False
 
     def read(self, offset: int, length: int) -> Deferred[bytes]:
+        if self._closed:
+            return fail(StoreError(f"{self.info.key} is closed"))
         return self._descriptor.read(offset, length)
 
     def read_now(self, offset: int, length: int) -> bytes | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 
-from attrs import frozen
+from attrs import define, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from oci_registry.storage.drivers.files import Descriptor
@@ -45,7 +45,7 @@ class OpenFiles:
         if _mark(status) != file.mark:
             self.drop(key)
             return None
-        file.used = True
+        file.used = self._clock.seconds()
         self._files.move_to_end(key)
         return file.descriptor.share(), status
 
@@ -56,7 +56,7 @@ class OpenFiles:
         self.drop(key)
         if len(self._files) >= self._limits.number:
             self.drop(next(iter(self._files)))
-        self._files[key] = _OpenFile(descriptor.share(), _mark(status))
+        self._files[key] = _OpenFile(descriptor.share(), _mark(status), self._clock.seconds())
         if self._sweep is None:
             self._sweep = self._clock.callLater(self._limits.idle, self._close_idle)
 
@@ -68,10 +68,10 @@ class OpenFiles:
 
     def _close_idle(self) -> None:
         self._sweep = None
+        before = self._clock.seconds() - self._limits.idle
         for key, file in list(self._files.items()):
-            if not file.used or _mark(os.fstat(file.descriptor.number)) != file.mark:
+            if file.used <= before or _mark(os.fstat(file.descriptor.number)) != file.mark:
                 self.drop(key)
-            file.used = False
         if self._files:
             self._sweep = self._clock.callLater(self._limits.idle, self._close_idle)
 
@@ -84,15 +84,11 @@ class OpenFiles:
             self._sweep = None
 
 
+@define
 class _OpenFile:
-    """One file; *used*: since the last time idle ones were closed."""
-
-    __slots__ = ("descriptor", "mark", "used")
-
-    def __init__(self, descriptor: Descriptor, mark: tuple[int, ...]) -> None:
-        self.descriptor = descriptor
-        self.mark = mark
-        self.used = True
+    descriptor: Descriptor
+    mark: tuple[int, ...]
+    used: float
 
 
 def _mark(status: os.stat_result) -> tuple[int, ...]:

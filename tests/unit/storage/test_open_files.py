@@ -107,11 +107,11 @@ class Keeping(SynchronousTestCase):
         self.keep("a")
         self.keep("b")
         for _ in range(3):
-            self.clock.advance(LIMITS.idle)
+            self.clock.advance(LIMITS.idle / 2)
             self.assertTrue(self.found("a"))
+        self.clock.advance(LIMITS.idle / 2)
         self.assertEqual(1, len(self.files))
         self.clock.advance(2 * LIMITS.idle)
-        self.clock.advance(LIMITS.idle)
         self.assertEqual((0, []), (len(self.files), self.clock.getDelayedCalls()))
 
     def test_removed_by_others(self) -> None:
