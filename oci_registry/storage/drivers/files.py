@@ -279,3 +279,22 @@ class Descriptor:
         if not (self._users or self._held) and self.number >= 0:
             os.close(self.number)
             self.number = -1
+
+
+Opened = tuple[Descriptor, os.stat_result, bytes]
+"""An open file, its status and its first bytes."""
+
+
+def open_with_head(path: Path, reads: RunInThread, head: int, start: int) -> Opened | None:
+    """Open a file, and read *head* bytes at *start* unless they are in memory; None if there is none."""
+    opened = open_file(path)
+    if opened is None:
+        return None
+    number, status = opened
+    descriptor = Descriptor(number, reads)
+    try:
+        first = os.pread(number, head, start) if head and not at_hand(number, start) else b""
+    except BaseException:
+        descriptor.close()
+        raise
+    return descriptor, status, first

@@ -24,13 +24,13 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from oci_registry.storage.drivers.files import (
-    Descriptor,
+    Opened,
     as_store_error,
-    at_hand,
     is_read_only,
     make_read_only,
     open_file,
     open_locked,
+    open_with_head,
     place,
     write_all,
 )
@@ -258,24 +258,10 @@ class FilesystemDriver:
         opening = self.lanes.lookup(as_store_error, self._open, key, head, start)
         return opening.addCallback(self._opened, key)
 
-    def _open(
-        self, key: str, head: int, start: int
-    ) -> tuple[Descriptor, os.stat_result, bytes] | None:
-        opened = open_file(self.path(key))
-        if opened is None:
-            return None
-        number, status = opened
-        descriptor = Descriptor(number, self.lanes.lookup)
-        try:
-            first = os.pread(number, head, start) if head and not at_hand(number, start) else b""
-        except BaseException:
-            descriptor.close()
-            raise
-        return descriptor, status, first
+    def _open(self, key: str, head: int, start: int) -> Opened | None:
+        return open_with_head(self.path(key), self.lanes.lookup, head, start)
 
-    def _opened(
-        self, opened: tuple[Descriptor, os.stat_result, bytes] | None, key: str
-    ) -> IStoredObject | None:
+    def _opened(self, opened: Opened | None, key: str) -> IStoredObject | None:
         if opened is None:
             return None
         descriptor, status, first = opened
