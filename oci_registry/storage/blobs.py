@@ -50,6 +50,8 @@ class StoredBlob:
     def source(self, start: int, stop: int) -> StoredSource:
         """Return the bytes from *start* to *stop* (exclusive) as a `Source`; closing it closes the blob."""
         head = self._stored.head if start == self._head_at else b""
+        # A slow client must not hold it.
+        self._stored.head = b""
         return StoredSource(self, self._stored, start, stop, head)
 
     def close(self) -> None:
@@ -105,13 +107,24 @@ class StoredSource:
         at_hand: bytes | None = self._stored.read_now(self._position, length)
         return self._stored.read(self._position, length) if at_hand is None else at_hand
 
-    def send_now(self, socket: int, limit: int) -> int | None:
+    def more(self) -> Deferred[None] | None:
+        """Return None: all bytes are there."""
+        return None
+
+    def can_send(self) -> bool:
+        """Whether the next bytes can be sent from the object."""
+        if self._closed or self._ahead is not None or self._position >= self._stop:
+            return False
+        possible: bool = self._stored.can_send(self._position)
+        return possible
+
+    def send_now(self, socket: int, limit: int) -> int:
         """Send the next bytes straight to a socket, as `FileSource` says."""
         length = min(limit, self._stop - self._position)
         if self._closed or self._ahead is not None or length <= 0:
             return 0
-        count: int | None = self._stored.send_now(socket, self._position, length)
-        self._position += count or 0
+        count: int = self._stored.send_now(socket, self._position, length)
+        self._position += count
         return count
 
     def close(self) -> None:

@@ -82,7 +82,8 @@ class _GuardedObject:
         self.info: ObjectInfo = stored.info
         self.head: bytes = stored.head
         self.read_now: Callable[[int, int], bytes | None] = stored.read_now
-        self.send_now: Callable[[int, int, int], int | None] = stored.send_now
+        self.can_send: Callable[[int], bool] = stored.can_send
+        self.send_now: Callable[[int, int, int], int] = stored.send_now
         self.close: Callable[[], None] = stored.close
         self._stored = stored
         self._reads = reads
@@ -109,6 +110,8 @@ class _GuardedWriter:
         lost: Lost,
     ) -> None:
         self.read_now: Callable[[int, int], bytes | None] = writer.read_now
+        self.can_send: Callable[[int], bool] = writer.can_send
+        self.send_now: Callable[[int, int, int], int] = writer.send_now
         self.close: Callable[[], None] = writer.close
         self._lost = lost
         self._writer = writer

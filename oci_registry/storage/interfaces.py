@@ -52,7 +52,9 @@ class IStoredObject(Interface):
     """
 
     info: ObjectInfo = Attribute("its `ObjectInfo`")
-    head: bytes = Attribute("the bytes that were asked for on opening")
+    head: bytes = Attribute(
+        "the bytes that were asked for on opening, or nothing if reading them needs no waiting"
+    )
 
     def read(offset: int, length: int) -> Deferred[bytes]:
         """Return up to *length* bytes at *offset*, at least one; ``b""`` beyond the end.
@@ -63,11 +65,14 @@ class IStoredObject(Interface):
     def read_now(offset: int, length: int) -> bytes | None:
         """Return the same as `read` if that needs no waiting; else None. Never raises."""
 
-    def send_now(socket: int, offset: int, length: int) -> int | None:
+    def can_send(offset: int) -> bool:
+        """Whether `send_now` is likely to send bytes at *offset*. Never waits or raises."""
+
+    def send_now(socket: int, offset: int, length: int) -> int:
         """Send bytes from memory to a socket without reading them; return how many, at most *length*.
 
-        0 if these must be read instead, for whatever reason: errors are those of `read`. None if all
-        must. Raises BlockingIOError while the socket takes nothing, and nothing else.
+        0 if these must be read instead, for whatever reason: errors are those of `read`. Raises
+        BlockingIOError while the socket takes nothing, and nothing else.
         """
 
     def close() -> None:
@@ -91,6 +96,12 @@ class IObjectWriter(Interface):
 
     def read_now(offset: int, length: int) -> bytes | None:
         """Return the same as `read` if that needs no waiting; else None. Never raises."""
+
+    def can_send(offset: int) -> bool:
+        """Whether `send_now` is likely to send bytes at *offset*. Never waits or raises."""
+
+    def send_now(socket: int, offset: int, length: int) -> int:
+        """Send bytes that were appended to a socket, as `IStoredObject.send_now` does."""
 
     def commit() -> Deferred[None]:
         """Make the object durable and visible as a whole, sealed, replacing an older one.
@@ -136,7 +147,7 @@ class IDriver(Interface):
     def open(
         key: str, head: int = 0, start: int = 0, stop: int | None = None
     ) -> Deferred[IStoredObject | None]:
-        """Open an object, reading *head* bytes at *start* on the way.
+        """Open an object, reading *head* bytes at *start* on the way if that needs waiting.
 
         *stop*: where the reader will stop, if that is before the end: a hint for media on which each
         read costs a request.

@@ -34,8 +34,11 @@ class _MemoryObject:
     def read_now(self, offset: int, length: int) -> bytes | None:
         return self._data[offset : offset + length]
 
-    def send_now(self, socket: int, offset: int, length: int) -> int | None:
-        return None
+    def can_send(self, offset: int) -> bool:
+        return False
+
+    def send_now(self, socket: int, offset: int, length: int) -> int:
+        return 0
 
     def close(self) -> None:
         """Nothing is held."""
@@ -65,6 +68,12 @@ class _MemoryWriter:
 
     def read_now(self, offset: int, length: int) -> bytes | None:
         return None
+
+    def can_send(self, offset: int) -> bool:
+        return False
+
+    def send_now(self, socket: int, offset: int, length: int) -> int:
+        return 0
 
     def commit(self) -> Deferred[None]:
         if self._driver.broken is not None:
