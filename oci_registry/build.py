@@ -26,6 +26,7 @@ from oci_registry.eviction.periodic import PeriodicSweep
 from oci_registry.eviction.sweep import Sweep
 from oci_registry.lifecycle import Step
 from oci_registry.log_output import Output
+from oci_registry.logs import AccessLog
 from oci_registry.makers import Makers, Pool, Sizes
 from oci_registry.metrics import Metrics
 from oci_registry.notify import Announcement, ServiceManager
@@ -62,6 +63,7 @@ from oci_registry.web.client_watch import ClientWatch
 from oci_registry.web.lists import ReferrersHandler, TagsHandler
 from oci_registry.web.manifests import ManifestHandler
 from oci_registry.web.port import FileEndpoint
+from oci_registry.web.ready.table import ReadyAnswers
 from oci_registry.web.reply import Handler
 from oci_registry.web.root import Ready, Root
 from oci_registry.web.site import RegistrySite
@@ -229,7 +231,13 @@ class _Builder:
             ReferrersLists(store.referrers, store.manifests, records, clock, health, self.repeats),
         )
 
-    def v2(self, table: UpstreamTable, pull: _PullThrough, watch: ClientWatch) -> V2:
+    def v2(
+        self,
+        table: UpstreamTable,
+        pull: _PullThrough,
+        watch: ClientWatch,
+        ready: ReadyAnswers | None,
+    ) -> V2:
         """Make the distribution API."""
         storage = self.settings.storage
         handlers: dict[type, Handler] = {
@@ -242,15 +250,21 @@ class _Builder:
             TagsRoute: TagsHandler(pull.tag_lists),
             ReferrersRoute: ReferrersHandler(pull.referrers),
         }
-        return V2(handlers, table, watch, self.reactor, self.metrics)
+        return V2(handlers, table, watch, self.reactor, self.metrics, ready)
 
-    def sites(self, v2: V2, watch: StoreWatch) -> tuple[RegistrySite, RegistrySite]:
+    def sites(
+        self, v2: V2, watch: StoreWatch, access_log: AccessLog, answers: ReadyAnswers | None
+    ) -> tuple[RegistrySite, RegistrySite]:
         """Make the sites for clients and for monitoring."""
-        settings, metrics = self.settings, self.metrics
-        access_log = self.makers.access_log(settings, self.log_output, self.reactor)
+        metrics = self.metrics
         ready = Ready(watch.check)
-        root = Root(ready, metrics=None if settings.admin_listen else metrics, v2=v2)
-        site = RegistrySite(root, self.reactor, access_log, self.repeats)
+        root = Root(
+            ready,
+            metrics=None if self.settings.admin_listen else metrics,
+            v2=v2,
+            answers=answers,
+        )
+        site = RegistrySite(root, self.reactor, access_log, self.repeats, answers)
         metrics.watch_connections(site.connection_count)
         admin_root = Root(ready, metrics=metrics)
         return site, RegistrySite(admin_root, self.reactor, access_log, self.repeats)
@@ -258,15 +272,14 @@ class _Builder:
     def ports(self, site: RegistrySite, admin_site: RegistrySite) -> MultiService:
         """Make the listening ports."""
         ports = MultiService()
+        transports = {} if self.settings.plain_http else self.makers.transports
         for endpoints, factory in (
             (self.settings.listen, site),
             (self.settings.admin_listen, admin_site),
         ):
             for endpoint in endpoints:
                 port = listening(with_backlog(endpoint), factory, self.reactor)
-                port.endpoint = KnownEndpoint(
-                    endpoint, FileEndpoint(port.endpoint, self.makers.transports)
-                )
+                port.endpoint = KnownEndpoint(endpoint, FileEndpoint(port.endpoint, transports))
                 port.setServiceParent(ports)
         return ports
 
@@ -345,7 +358,10 @@ def build(
     table = builder.table(reader)
     pull = builder.pull_through(store)
     watch = ClientWatch(reactor)
-    site, admin_site = builder.sites(builder.v2(table, pull, watch), pull.watch)
+    access_log = makers.access_log(settings, log_output, reactor)
+    ready = None if settings.plain_http else ReadyAnswers(reactor, access_log, metrics)
+    v2 = builder.v2(table, pull, watch, ready)
+    site, admin_site = builder.sites(v2, pull.watch, access_log, ready)
     ports = builder.ports(site, admin_site)
     sweep = builder.sweep(store, pull.transfers)
     local = isinstance(settings.storage, FilesystemSettings)
@@ -360,6 +376,7 @@ def build(
     steps = [
         # First, so that it is removed last: without it a SIGHUP would kill the process while it stops.
         Step("SIGHUP handler", hangup.install, hangup.remove),
+        Step("access log", stop=access_log.stop),
         Step("upstream warnings", stop=repeats.stop),
         Step("threads", builder.start_pools, builder.stop_pools),
         Step("upstreams", stop=table.close),

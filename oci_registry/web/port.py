@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from attrs import frozen
@@ -32,6 +33,20 @@ class FileTransport(tcp.Connection):
         self._writer = writer
         if writer is not None:
             self.startWriting()
+
+    def write_now(self, data: bytes) -> None:
+        """Write *data* as `write` does, but what the socket takes at once without waiting for the reactor."""
+        if self.connected and not (
+            self.dataBuffer
+            or self._tempDataBuffer
+            or self._writer is not None
+            or self.disconnecting
+            or self._writeDisconnecting
+        ):
+            # If it fails, so does the next attempt, where that is handled.
+            with suppress(OSError):
+                data = data[self.socket.send(data) :]
+        self.write(data)
 
     def doWrite(self) -> Any:
         """The socket takes something."""

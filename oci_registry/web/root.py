@@ -16,6 +16,7 @@ from oci_registry.spec.errors import NameUnknown
 from oci_registry.spec.texts import one_line
 from oci_registry.web.answering import Answering, check_method
 from oci_registry.web.errors import respond_error
+from oci_registry.web.ready.table import ReadyAnswers, Repeatable
 from oci_registry.web.reply import Reply, content
 from oci_registry.web.respond import write
 from oci_registry.web.site import RegistryRequest
@@ -28,11 +29,14 @@ _NOTHING = "there is nothing at this path"
 
 
 class Page(Answering):
-    """A small page that is generated for each request."""
+    """A small page that is generated for each request. *ready*: for one that is always the same."""
 
-    def __init__(self, make: Callable[[], Awaitable[Reply]]) -> None:
+    def __init__(
+        self, make: Callable[[], Awaitable[Reply]], ready: ReadyAnswers | None = None
+    ) -> None:
         super().__init__()
         self._make = make
+        self._ready = ready
 
     async def answer(self, request: RegistryRequest) -> None:
         """Respond with the page."""
@@ -40,7 +44,10 @@ class Page(Answering):
             check_method(request)
             if request.postpath:
                 raise NameUnknown(_NOTHING)
-            write(request, await self._make())
+            reply = await self._make()
+            write(request, reply)
+            if self._ready is not None and isinstance(reply.body, bytes):
+                self._ready.offer(request, reply.body, Repeatable())
         except Exception as error:
             respond_error(request, error)
 
@@ -79,11 +86,16 @@ class Root(Resource):
     """The root resource: ``/``, ``/healthz``, ``/readyz``, *metrics* and *v2*; all else is a 404.
 
     *metrics* are at ``/metrics``, *v2* is at ``/v2`` and at ``/HOST/v2`` for any *HOST*. Repeated slashes
-    count as one.
+    count as one. *answers*: keeps the answers of pages that are always the same.
     """
 
     def __init__(
-        self, ready: Ready, *, metrics: Metrics | None = None, v2: Resource | None = None
+        self,
+        ready: Ready,
+        *,
+        metrics: Metrics | None = None,
+        v2: Resource | None = None,
+        answers: ReadyAnswers | None = None,
     ) -> None:
         super().__init__()
 
@@ -93,7 +105,7 @@ class Root(Resource):
         async def nothing() -> Reply:
             raise NameUnknown(_NOTHING + ("" if v2 is None else "; the registry is below /v2/"))
 
-        alive = Page(is_alive)
+        alive = Page(is_alive, answers)
         self.putChild(b"", alive)
         for name in (b"healthz", b"health"):
             self.putChild(name, alive)

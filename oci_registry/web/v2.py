@@ -24,6 +24,7 @@ from oci_registry.web.answering import METHODS, Answering, check_method
 from oci_registry.web.client_watch import ClientWatch
 from oci_registry.web.errors import respond_error
 from oci_registry.web.pace import Pace
+from oci_registry.web.ready.table import ReadyAnswers, Repeatable
 from oci_registry.web.reply import Handler, Reply, RequestInfo, content
 from oci_registry.web.respond import respond, write
 from oci_registry.web.site import RegistryRequest
@@ -42,7 +43,10 @@ _BASE = Reply(200, content("application/json", 2), b"{}")
 
 
 class V2(Answering):
-    """The distribution API. *handlers*: one for each type of route other than the base."""
+    """The distribution API.
+
+    *handlers*: one for each type of route other than the base. *ready*: answers to further requests.
+    """
 
     def __init__(
         self,
@@ -51,6 +55,7 @@ class V2(Answering):
         watch: ClientWatch,
         clock: IReactorTime,
         metrics: Metrics,
+        ready: ReadyAnswers | None = None,
     ) -> None:
         super().__init__()
         self._handlers = handlers
@@ -60,6 +65,7 @@ class V2(Answering):
         self._metrics = metrics
         self._blob_bytes = metrics.client_bytes.labels("blob")
         self._pace = Pace(clock)
+        self._ready = ready
 
     async def answer(self, request: RegistryRequest) -> None:
         """Respond with a reply or an error, and count the request."""
@@ -71,8 +77,9 @@ class V2(Answering):
             route = _parse_route(path, query)
             label = _LABELS[type(route)]
             await self._pace.turn()
+            generation = self._table.generation
             if isinstance(route, BaseRoute):
-                reply = _BASE
+                target, reply = None, _BASE
             else:
                 target = self._resolve(request, route)
                 info = RequestInfo(request.method == b"HEAD", request.getHeader)
@@ -80,6 +87,7 @@ class V2(Answering):
             request.outcome = reply.outcome
             if isinstance(reply.body, bytes):
                 write(request, reply)
+                self._offer(request, reply, label, target, generation)
             else:
                 count = self._blob_bytes.inc if label == "blob" else None
                 await respond(request, reply, self._watch, count)
@@ -101,6 +109,34 @@ class V2(Answering):
         request.namespace = target.upstream.namespace
         request.setHeader(b"OCI-Namespace", (route.ns or request.namespace).encode())
         return target
+
+    def _offer(
+        self,
+        request: RegistryRequest,
+        reply: Reply,
+        label: str,
+        target: Target | None,
+        generation: int,
+    ) -> None:
+        """Have a reply sent again to further requests with this target, if it is one for all of them.
+
+        *generation*: that of the table, when it gave the *target* of the reply.
+        """
+        if self._ready is None or not self._ready.wants(request):
+            return
+        body = reply.body if isinstance(reply.body, bytes) else b""
+        if target is None:
+            self._ready.offer(request, body, Repeatable(label))
+            return
+        hit = None if reply.again is None else reply.again()
+        if hit is not None:
+            table, upstream, repeat = self._table, target.upstream, hit.repeat
+
+            def serve() -> bool:
+                return table.generation == generation and table.has(upstream) and repeat()
+
+            repeatable = Repeatable(label, serve, hit.confirmed, hit.max_age)
+            self._ready.offer(request, body, repeatable)
 
     def _count(self, request: RegistryRequest, label: str) -> None:
         method = request.method.decode() if request.method in METHODS else "other"

@@ -342,6 +342,7 @@ class Access(SynchronousTestCase):
             stream = StringIO()
             log = build_access_log(form, stream, self.clock)
             log.write(ENTRY)
+            log.stop()
             self.assertTrue(log.wanted)
             self.assertTrue(stream.getvalue().startswith(start), stream.getvalue())
         log = build_access_log("off", self.stream, self.clock)
