@@ -15,7 +15,7 @@ from oci_registry.web.shown import shown
 
 LONGEST = 2048
 """The most bytes of a simple request."""
-METHODS = {b"GET": "GET", b"HEAD": "HEAD"}
+METHODS = {method.encode(): method for method in ("GET", "HEAD")}
 """The methods of simple requests, as text."""
 _VERSION = b"HTTP/1.1\r\n"
 _END = b"\r\n\r\n"
