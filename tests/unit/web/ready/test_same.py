@@ -168,6 +168,10 @@ class Same(SynchronousTestCase):
                 self.same(mirrors, whole, before, whole)
                 self.same(mirrors, whole, before, before, whole)
                 self.same(mirrors, before + whole + whole)
+                self.same(mirrors, before, whole, before, whole)
+            for host in ("", "Host: m/x\r\n", "Host:\r\n", "Host: [::1]:80\r\n"):
+                line = f" {TARGETS[0]} HTTP/1.1\r\n{host}\r\n"
+                self.same(mirrors, method + line.encode())
         self.assertEqual(mirrors[1].state(), mirrors[0].state())
         for mirror in mirrors:
             mirror.leave()
