@@ -134,7 +134,8 @@ class _Builder:
     reactor: Any
     makers: Makers
     metrics: Metrics
-    log_output: Output
+    access_log: AccessLog
+    answers: ReadyAnswers | None
     repeats: RepeatLog
     pools: list[Pool] = field(factory=list)
     store_started: Deferred[str | None] = field(factory=Deferred)
@@ -231,13 +232,7 @@ class _Builder:
             ReferrersLists(store.referrers, store.manifests, records, clock, health, self.repeats),
         )
 
-    def v2(
-        self,
-        table: UpstreamTable,
-        pull: _PullThrough,
-        watch: ClientWatch,
-        ready: ReadyAnswers | None,
-    ) -> V2:
+    def v2(self, table: UpstreamTable, pull: _PullThrough, watch: ClientWatch) -> V2:
         """Make the distribution API."""
         storage = self.settings.storage
         handlers: dict[type, Handler] = {
@@ -250,21 +245,15 @@ class _Builder:
             TagsRoute: TagsHandler(pull.tag_lists),
             ReferrersRoute: ReferrersHandler(pull.referrers),
         }
-        return V2(handlers, table, watch, self.reactor, self.metrics, ready)
+        return V2(handlers, table, watch, self.reactor, self.metrics, self.answers)
 
-    def sites(
-        self, v2: V2, watch: StoreWatch, access_log: AccessLog, answers: ReadyAnswers | None
-    ) -> tuple[RegistrySite, RegistrySite]:
+    def sites(self, v2: V2, watch: StoreWatch) -> tuple[RegistrySite, RegistrySite]:
         """Make the sites for clients and for monitoring."""
-        metrics = self.metrics
+        metrics, access_log = self.metrics, self.access_log
         ready = Ready(watch.check)
-        root = Root(
-            ready,
-            metrics=None if self.settings.admin_listen else metrics,
-            v2=v2,
-            answers=answers,
-        )
-        site = RegistrySite(root, self.reactor, access_log, self.repeats, answers)
+        public = None if self.settings.admin_listen else metrics
+        root = Root(ready, metrics=public, v2=v2, answers=self.answers)
+        site = RegistrySite(root, self.reactor, access_log, self.repeats, self.answers)
         metrics.watch_connections(site.connection_count)
         admin_root = Root(ready, metrics=metrics)
         return site, RegistrySite(admin_root, self.reactor, access_log, self.repeats)
@@ -351,17 +340,17 @@ def build(
         sizes = Sizes.for_connections(settings.storage.connections)
     metrics = Metrics(upstream.namespace for upstream in settings.upstreams)
     repeats = RepeatLog(Logger("oci_registry.upstream"), reactor)
-    builder = _Builder(settings, reactor, makers, metrics, log_output, repeats)
+    access_log = makers.access_log(settings, log_output, reactor)
+    ready = ReadyAnswers(reactor, access_log, metrics)
+    answers = None if settings.plain_http else ready
+    builder = _Builder(settings, reactor, makers, metrics, access_log, answers, repeats)
     manager = makers.manager(notify_socket)
     reader = ManifestReader(builder.pool("parsers", sizes.parsers))
     store = builder.store(sizes, reader)
     table = builder.table(reader)
     pull = builder.pull_through(store)
     watch = ClientWatch(reactor)
-    access_log = makers.access_log(settings, log_output, reactor)
-    ready = None if settings.plain_http else ReadyAnswers(reactor, access_log, metrics)
-    v2 = builder.v2(table, pull, watch, ready)
-    site, admin_site = builder.sites(v2, pull.watch, access_log, ready)
+    site, admin_site = builder.sites(builder.v2(table, pull, watch), pull.watch)
     ports = builder.ports(site, admin_site)
     sweep = builder.sweep(store, pull.transfers)
     local = isinstance(settings.storage, FilesystemSettings)
@@ -385,6 +374,7 @@ def build(
         Step("background writes", stop=pull.records.stop, stop_timeout=LAST_RECORDS),
         Step("transfers", stop=pull.transfers.stop, stop_timeout=LAST_COMMITS),
         Step("manifests", stop=pull.manifests.stop),
+        Step("ready answers", stop=ready.close_blobs),
         Step("slow client check", watch.start, watch.stop),
         Step(
             "connections",

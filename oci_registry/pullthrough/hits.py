@@ -1,4 +1,4 @@
-"""Hits of manifests that can be repeated without looking them up as the first time."""
+"""Hits that can be repeated without looking anything up as the first time."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ from math import inf
 
 from oci_registry.pullthrough.known import KnownManifests
 from oci_registry.pullthrough.sizes import KnownSizes
+from oci_registry.pullthrough.store_health import READ, StoreHealth
+from oci_registry.pullthrough.transfers import Transfers
+from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
+from oci_registry.storage.blobs import BlobStore
+from oci_registry.storage.interfaces import KeptObject
 from oci_registry.storage.keys import manifest_key, tag_key
 from oci_registry.storage.tags import TagRecord
 from oci_registry.upstream.table import Target
@@ -61,3 +66,53 @@ class ManifestHit:
             self._losses = self._sizes.losses
         self._count()
         return True
+
+
+class BlobHit:
+    """A hit of a stored blob of *size* bytes, parts of which can be served again: it stays open.
+
+    The upstream has to be the same as before. *count*: counts a hit.
+    """
+
+    def __init__(
+        self,
+        store: BlobStore,
+        transfers: Transfers,
+        sizes: KnownSizes,
+        health: StoreHealth,
+        target: Target,
+        digest: Digest,
+        size: int,
+        kept: KeptObject,
+        count: Callable[[], None],
+    ) -> None:
+        self.size = size
+        self._store = store
+        self._transfers = transfers
+        self._sizes = sizes
+        self._health = health
+        self._host = target.upstream.namespace
+        self._repository = target.repository
+        self._digest = digest
+        self._kept = kept
+        self._count = count
+
+    def part(self, start: int, stop: int) -> bytes | None:
+        """Return these bytes and count one more hit; None if the cache might do anything else.
+
+        It might if there is a download of the blob, a manifest states another size, the store fails or has
+        removed the blob, or the bytes are not in the page cache.
+        """
+        if self._digest in self._transfers or not self._health.works(READ):
+            return None
+        if self._sizes.get(self._host, self._repository, self._digest) not in (None, self.size):
+            return None
+        data = self._kept.part(start, stop - start)
+        if data is not None:
+            self._store.used(self._digest)
+            self._count()
+        return data
+
+    def close(self) -> None:
+        """Close the blob."""
+        self._kept.close()

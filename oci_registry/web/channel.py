@@ -78,6 +78,8 @@ class RegistryChannel(HTTPChannel):
     def _answer_at_once(self, data: bytes) -> bool:
         """Answer a whole request for which there is a ready answer, if nothing else is under way."""
         factory = self.factory
+        transport: Any = self.transport
+        fast = isinstance(transport, FileTransport)
         if (
             factory.ready is None
             or factory.closing
@@ -86,6 +88,7 @@ class RegistryChannel(HTTPChannel):
             or self._head.empty_lines
             or self._busyReceiving
             or self._waitingForTransport
+            or (fast and not transport.is_idle)
         ):
             return False
         response = factory.ready.respond(data, self.client)
@@ -93,8 +96,7 @@ class RegistryChannel(HTTPChannel):
             return False
         self._heard = True
         self._due = factory.reactor.seconds() + factory.timeOut
-        transport: Any = self.transport
-        if isinstance(transport, FileTransport):
+        if fast:
             transport.write_now(response)
         else:
             transport.write(response)
@@ -133,7 +135,7 @@ class RegistryChannel(HTTPChannel):
         The site checks all connections once in a while, so that no request costs a timer.
         """
         previous: float | None = self.timeOut
-        self.timeOut = period
+        self.timeOut = period  # type: ignore[assignment]  # Twisted takes any number
         self._due = None if period is None else self.factory.reactor.seconds() + period
         return previous
 

@@ -34,15 +34,20 @@ class FileTransport(tcp.Connection):
         if writer is not None:
             self.startWriting()
 
-    def write_now(self, data: bytes) -> None:
-        """Write *data* as `write` does, but what the socket takes at once without waiting for the reactor."""
-        if self.connected and not (
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything that was written has left, and more may be written."""
+        return bool(self.connected) and not (
             self.dataBuffer
             or self._tempDataBuffer
             or self._writer is not None
             or self.disconnecting
             or self._writeDisconnecting
-        ):
+        )
+
+    def write_now(self, data: bytes) -> None:
+        """Write *data* as `write` does, but what the socket takes at once without waiting for the reactor."""
+        if self.is_idle:
             # If it fails, so does the next attempt, where that is handled.
             with suppress(OSError):
                 data = data[self.socket.send(data) :]

@@ -24,7 +24,8 @@ from oci_registry.web.answering import METHODS, Answering, check_method
 from oci_registry.web.client_watch import ClientWatch
 from oci_registry.web.errors import respond_error
 from oci_registry.web.pace import Pace
-from oci_registry.web.ready.table import ReadyAnswers, Repeatable
+from oci_registry.web.ready.offers import Offers
+from oci_registry.web.ready.table import ReadyAnswers
 from oci_registry.web.reply import Handler, Reply, RequestInfo, content
 from oci_registry.web.respond import respond, write
 from oci_registry.web.site import RegistryRequest
@@ -65,7 +66,7 @@ class V2(Answering):
         self._metrics = metrics
         self._blob_bytes = metrics.client_bytes.labels("blob")
         self._pace = Pace(clock)
-        self._ready = ready
+        self._offers = Offers(ready, table)
 
     async def answer(self, request: RegistryRequest) -> None:
         """Respond with a reply or an error, and count the request."""
@@ -85,12 +86,13 @@ class V2(Answering):
                 info = RequestInfo(request.method == b"HEAD", request.getHeader)
                 reply = await self._handlers[type(route)](target, route, info)
             request.outcome = reply.outcome
+            offer = self._offers.prepare(request, reply, label, target, generation)
             if isinstance(reply.body, bytes):
                 write(request, reply)
-                self._offer(request, reply, label, target, generation)
             else:
                 count = self._blob_bytes.inc if label == "blob" else None
                 await respond(request, reply, self._watch, count)
+            offer()
         except Exception as error:
             if not request.gone:
                 with suppress(CancelledError):
@@ -109,34 +111,6 @@ class V2(Answering):
         request.namespace = target.upstream.namespace
         request.setHeader(b"OCI-Namespace", (route.ns or request.namespace).encode())
         return target
-
-    def _offer(
-        self,
-        request: RegistryRequest,
-        reply: Reply,
-        label: str,
-        target: Target | None,
-        generation: int,
-    ) -> None:
-        """Have a reply sent again to further requests with this target, if it is one for all of them.
-
-        *generation*: that of the table, when it gave the *target* of the reply.
-        """
-        if self._ready is None or not self._ready.wants(request):
-            return
-        body = reply.body if isinstance(reply.body, bytes) else b""
-        if target is None:
-            self._ready.offer(request, body, Repeatable(label))
-            return
-        hit = None if reply.again is None else reply.again()
-        if hit is not None:
-            table, upstream, repeat = self._table, target.upstream, hit.repeat
-
-            def serve() -> bool:
-                return table.generation == generation and table.has(upstream) and repeat()
-
-            repeatable = Repeatable(label, serve, hit.confirmed, hit.max_age)
-            self._ready.offer(request, body, repeatable)
 
     def _count(self, request: RegistryRequest, label: str) -> None:
         method = request.method.decode() if request.method in METHODS else "other"

@@ -148,6 +148,19 @@ def _replace(source: str, target: Path) -> None:
         os.replace(source, target)
 
 
+def read_cached(descriptor: int, offset: int, length: int) -> bytes | None:
+    """Read from the page cache, on the reactor; None if the kernel would have to wait."""
+    if _NOWAIT is None or length > len(_SCRATCH):
+        return None
+    buffer = memoryview(_SCRATCH)[:length]
+    try:
+        count = os.preadv(descriptor, (buffer,), offset, _NOWAIT)
+    except OSError:
+        return None
+    # Fewer bytes: the rest is not in the page cache, or beyond the end of the file.
+    return bytes(buffer) if count == length else None
+
+
 class Descriptor:
     """A file descriptor that is closed once no thread uses it any more."""
 
@@ -182,15 +195,16 @@ class Descriptor:
         Where the system does not know RWF_NOWAIT (before Linux 4.14, some file systems), it is
         always None, and every read goes through a thread.
         """
-        if _NOWAIT is None or self._closing or length > len(_SCRATCH):
-            return None
-        buffer = memoryview(_SCRATCH)[:length]
+        return None if self._closing else read_cached(self.number, offset, length)
+
+    def keep(self) -> int | None:
+        """Return a second descriptor of the file, if reading from the page cache works there."""
+        if self._can_send is None:
+            self._can_send = not self._closing and page_cache.can_tell(self.number)
         try:
-            count = os.preadv(self.number, (buffer,), offset, _NOWAIT)
+            return os.dup(self.number) if self._can_send and not self._closing else None
         except OSError:
             return None
-        # Fewer bytes: the rest is not in the page cache, or beyond the end of the file.
-        return bytes(buffer) if count == length else None
 
     def send_now(self, socket: int, offset: int, length: int) -> int | None:
         """Send from the page cache to a socket, as `IStoredObject` says.

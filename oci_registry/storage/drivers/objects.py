@@ -10,10 +10,18 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from oci_registry.storage.drivers.files import Descriptor, as_store_error, sync, write_all
+from oci_registry.storage.drivers.files import (
+    Descriptor,
+    as_store_error,
+    is_read_only,
+    read_cached,
+    sync,
+    write_all,
+)
 from oci_registry.storage.interfaces import (
     IObjectWriter,
     IStoredObject,
+    KeptObject,
     ObjectInfo,
     StoreError,
     StoreUnavailable,
@@ -41,8 +49,43 @@ class StoredFile:
     def send_now(self, socket: int, offset: int, length: int) -> int | None:
         return self._descriptor.send_now(socket, offset, length)
 
+    def keep(self) -> KeptObject | None:
+        number = self._descriptor.keep()
+        if number is None:
+            return None
+        kept = KeptFile(number, self.info.size)
+        return kept if kept.is_there() else None
+
     def close(self) -> None:
         self._descriptor.close()
+
+
+class KeptFile:
+    """A file that is read-only, and of *size* bytes, for as long as it is in the store."""
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        self._descriptor = descriptor
+        self._size = size
+
+    def is_there(self) -> bool:
+        """Whether it is still in the store, unchanged. This does not wait: the file is open."""
+        try:
+            status = os.fstat(self._descriptor)
+        except OSError:
+            return False
+        return status.st_nlink > 0 and status.st_size == self._size and is_read_only(status)
+
+    def part(self, offset: int, length: int) -> bytes | None:
+        """Return these bytes, as `KeptObject` says."""
+        return read_cached(self._descriptor, offset, length) if self.is_there() else None
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    __del__ = close
 
 
 @implementer(IObjectWriter)

@@ -5,6 +5,8 @@ A request is simple if nothing in it but its method and its target decides the r
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from functools import lru_cache
 from math import floor, inf
 
@@ -17,6 +19,7 @@ LONGEST = 2048
 """The most bytes of a simple request."""
 METHODS = {method.encode(): method for method in ("GET", "HEAD")}
 """The methods of simple requests, as text."""
+_RANGE = re.compile(rb"\r\nRange: bytes=([0-9]{1,15})-([0-9]{1,15})(?=\r\n)")
 _VERSION = b"HTTP/1.1\r\n"
 _END = b"\r\n\r\n"
 _HARMLESS = frozenset(
@@ -114,26 +117,87 @@ def in_pieces(
 
     If *max_age* is given, Cache-Status ends with the seconds of ``ttl=``.
     """
-    dated, aged = [], []
-    head = bytearray(b"HTTP/1.1 200 OK\r\n")
-    for name, value in headers:
-        start = len(head) + len(name) + 2
-        head += b"%b: %b\r\n" % (name, value)
-        if name == b"Date":
-            dated.append((start, start + len(value)))
-        elif name == b"Cache-Status" and max_age != inf:
-            before, mark, _ = value.rpartition(b"; ttl=")
-            if mark:
-                aged.append((start + len(before) + len(mark), start + len(value)))
-    head += b"\r\n"
-    if len(dated) != 1 or len(aged) != (max_age != inf):
+    if max_age == inf:
+        pieces = _cut(b"200 OK", headers, ((b"Date", b""),))
+        return None if pieces is None else ReadyAnswer(pieces[0], pieces[1], b"", body)
+    pieces = _cut(b"200 OK", headers, ((b"Date", b""), (b"Cache-Status", b"; ttl=")))
+    if pieces is None:
         return None
-    ((from_date, to_date),) = dated
-    start, rest = bytes(head[:from_date]), bytes(head[to_date:])
-    if not aged:
-        return ReadyAnswer(start, rest, b"", body)
-    ((from_ttl, to_ttl),) = aged
-    if from_ttl < to_date:
-        return None
-    middle, end = bytes(head[to_date:from_ttl]), bytes(head[to_ttl:])
+    start, middle, end = pieces
     return ReadyAnswer(start, middle, end, body, confirmed, max_age)
+
+
+@frozen(eq=False)
+class ReadyParts:
+    """Responses of status 206 for a blob of *size* bytes, in pieces.
+
+    *start* ends where the value of Date begins, *middle* where that of Content-Length begins, and *end*
+    where that of Content-Range begins, which is the last.
+    """
+
+    start: bytes
+    middle: bytes
+    end: bytes
+    size: int
+
+    def part(self, first: int, last: int) -> tuple[int, int] | None:
+        """Return the beginning and the end (exclusive) of a requested range; None if there is no such part."""
+        return None if last < first or first >= self.size else (first, min(last + 1, self.size))
+
+    def head(self, date: bytes, start: int, stop: int) -> bytes:
+        """Return the head of the response with a part of the blob."""
+        return b"%b%b%b%d%b%d-%d/%d\r\n\r\n" % (
+            self.start,
+            date,
+            self.middle,
+            stop - start,
+            self.end,
+            start,
+            stop - 1,
+            self.size,
+        )
+
+
+def parts_in_pieces(headers: list[tuple[bytes, bytes]], size: int) -> ReadyParts | None:
+    """Return the answers for a blob, from the headers of one of its parts; None if there are none."""
+    cuts = ((b"Date", b""), (b"Content-Length", b""), (b"Content-Range", b"bytes "))
+    pieces = _cut(b"206 Partial Content", headers, cuts)
+    if pieces is None or pieces[-1] != b"\r\n\r\n":
+        return None
+    start, middle, end, _ = pieces
+    return ReadyParts(start, middle, end, size)
+
+
+def _cut(
+    status: bytes, headers: list[tuple[bytes, bytes]], cuts: Sequence[tuple[bytes, bytes]]
+) -> list[bytes] | None:
+    """Return a head without some values: the pieces between them, in order.
+
+    *cuts*: the headers, in order, of which all is left out that follows the last occurrence of a text. None
+    if they are not exactly these.
+    """
+    marks = dict(cuts)
+    pieces, found = [b"HTTP/1.1 %b\r\n" % status], []
+    for name, value in headers:
+        kept = value
+        wanted = marks.get(name)
+        if wanted is not None and wanted in value:
+            found.append(name)
+            kept = value[: value.rindex(wanted) + len(wanted)] if wanted else b""
+        pieces[-1] += b"%b: %b" % (name, kept)
+        if name in found:
+            pieces.append(b"")
+        pieces[-1] += b"\r\n"
+    pieces[-1] += b"\r\n"
+    return pieces if found == list(marks) else None
+
+
+def cut_range(fields: bytes) -> tuple[bytes, int, int] | None:
+    """Return the fields of a request without its Range, and the first and the last byte of that.
+
+    None if it has none of the form that nearly all clients send.
+    """
+    match = _RANGE.search(fields)
+    if match is None:
+        return None
+    return fields[: match.start()] + fields[match.end() :], int(match[1]), int(match[2])

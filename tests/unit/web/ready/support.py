@@ -36,6 +36,7 @@ RAW = b'{"schemaVersion": 2, "mediaType": "%b", "config": {"digest": "%b", "size
     OCI_MANIFEST.encode(),
     b"sha256:" + b"a" * 64,
 )
+BLOB = bytes(range(256)) * 1024
 _DATE = re.compile(rb"\r\nDate: [^\r]+")
 _SAMPLES = re.compile(r"^(?:oci_registry|manifest|blob)_(?!\S+_created).*$", re.MULTILINE)
 
@@ -52,6 +53,7 @@ class Mirror(CacheTestCase):
         self.upstream.add(body, "1")
         self.digest = self.upstream.add(body, "2").digest
         self.upstream.add(RAW + b" ", "other")
+        self.blob = self.upstream.add_blob(BLOB)
         self.log = StringIO()
         self.connections: list[Connection] = []
         self.serve()
@@ -107,7 +109,7 @@ class Mirror(CacheTestCase):
         connection.ask(path, method, **headers)
         return without_date(connection.got)
 
-    def at_once(self, path: str = "/v2/library/app/manifests/1") -> bool:
+    def at_once(self, path: str = "/v2/library/app/manifests/1", **headers: str) -> bool:
         """Whether a request is answered without building one, and its answer is still right."""
         assert self.answers is not None
         connection = self.connect()
@@ -120,7 +122,7 @@ class Mirror(CacheTestCase):
 
         self.answers.respond = watched  # type: ignore[method-assign]
         try:
-            connection.ask(path)
+            connection.ask(path, **headers)
         finally:
             self.answers.respond = respond  # type: ignore[method-assign]
         return found[-1] is not None
@@ -129,6 +131,12 @@ class Mirror(CacheTestCase):
         """Let an answer become ready: it is fetched, and served from memory."""
         for _ in range(2):
             self.ask(path)
+
+    def warm_parts(self) -> None:
+        """Let the answers for parts of the blob become ready."""
+        path = f"/v2/library/app/blobs/{self.blob}"
+        self.ask(path)
+        self.ask(path, Range="bytes=0-9")
 
     def state(self) -> dict[str, Any]:
         """Return everything that requests leave behind."""

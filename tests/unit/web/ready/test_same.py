@@ -7,13 +7,15 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.spec.digest import Digest
-from tests.unit.web.ready.support import RAW, Mirror, feed
+from tests.unit.web.ready.support import BLOB, RAW, Mirror, feed
 
 DIGEST = str(Digest.of(RAW))
+PARTS = f"/v2/library/app/blobs/{Digest.of(BLOB)}"
 TARGETS = (
     "/v2/library/app/manifests/1",
     "/v2/library/app/manifests/2?ns=docker.io",
     f"/v2/app/manifests/{DIGEST}",
+    PARTS,
     "/v2/library/app/manifests/none",
     "/docker.io/v2/app/manifests/1",
     "http://mirror/v2/library/app/manifests/1",
@@ -47,6 +49,21 @@ FIELDS = (
     f'If-None-Match: "{DIGEST}"',
     'If-None-Match: "x"',
     "Range: bytes=0-1",
+    "Range: bytes=5-4",
+    "Range: bytes=7-",
+    "Range: bytes=-7",
+    f"Range: bytes={len(BLOB) - 1}-{len(BLOB)}",
+    f"Range: bytes={len(BLOB)}-{len(BLOB)}",
+    f"Range: bytes=9-{10**18}",
+    "Range: bytes=1000-66535",
+    "Range: bytes=1000-66536",
+    "Range:bytes=0-1",
+    "range: bytes=0-1",
+    "Range: bytes=00-01",
+    "Range: bytes=0-1,3-4",
+    f'If-Range: "{Digest.of(BLOB)}"',
+    'If-Range: "x"',
+    f'If-None-Match: "{Digest.of(BLOB)}"',
     "Cookie: a=b",
     "Content-Length: 0",
     "Content-Length: 3",
@@ -63,7 +80,7 @@ simple = st.builds(
         f"{method} {target} HTTP/1.1\r\nHost: m\r\nUser-Agent: {agent}\r\n\r\n".encode("latin-1")
     ),
     st.sampled_from(("GET", "GET", "HEAD")),
-    st.sampled_from((*TARGETS[:3] * 5, *TARGETS[3:10])),
+    st.sampled_from((*TARGETS[:4] * 5, *TARGETS[4:11])),
     st.sampled_from(("a", "b")),
 )
 nearly = st.builds(
@@ -71,7 +88,7 @@ nearly = st.builds(
         (f"{method} {target} HTTP/1.1", "Host: m", *fields, "", "")
     ).encode("latin-1"),
     st.sampled_from(("GET", "HEAD")),
-    st.sampled_from(TARGETS[:3]),
+    st.sampled_from(TARGETS[:4]),
     st.lists(st.sampled_from(FIELDS), min_size=1, max_size=2),
 )
 odd = st.builds(
@@ -115,6 +132,13 @@ def streams(draw: st.DrawFn) -> list[bytes]:
     return [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
 
 
+def warm(mirror: Mirror) -> None:
+    """Let the answers of a mirror become ready, if it has such."""
+    for target in TARGETS[:3]:
+        mirror.warm(target)
+    mirror.warm_parts()
+
+
 class Same(SynchronousTestCase):
     """A mirror with ready answers beside one without."""
 
@@ -131,8 +155,7 @@ class Same(SynchronousTestCase):
         """Responses, ends of connections, access log, metrics, uses and sizes are the same."""
         mirrors = [Mirror(ready=ready, form=form) for ready in (True, False)]
         for mirror in mirrors:
-            for target in TARGETS[:3]:
-                mirror.warm(target)
+            warm(mirror)
         for pieces, pause in sent:
             got = [feed(mirror, pieces) for mirror in mirrors]
             self.assertEqual(got[1], got[0])
@@ -155,8 +178,13 @@ class Same(SynchronousTestCase):
         """So it is for each odd field in a request that is simple without it, and behind anything odd."""
         mirrors = [Mirror(ready=ready) for ready in (True, False)]
         for mirror in mirrors:
-            mirror.warm(TARGETS[0])
+            warm(mirror)
         head = f" {TARGETS[0]} HTTP/1.1\r\nHost: m\r\n".encode()
+        parts = f"GET {PARTS} HTTP/1.1\r\nHost: m\r\nRange: bytes=3-70\r\n".encode()
+        for field in FIELDS:
+            line = f"{field}\r\n".encode("latin-1")
+            self.same(mirrors, parts + line + b"\r\n")
+            self.same(mirrors, parts.replace(b"Range: bytes=3-70\r\n", line) + b"\r\n")
         for method in (b"GET", b"HEAD", b"get", b"POST"):
             for field in FIELDS:
                 line = f"{field}\r\n".encode("latin-1")
@@ -182,4 +210,7 @@ class Same(SynchronousTestCase):
         for target in (*TARGETS[:3], "/docker.io/v2/app/manifests/1", "/v2/", "/healthz"):
             mirror.warm(target)
             self.assertTrue(mirror.at_once(target), target)
+        mirror.warm_parts()
+        for part in ("0-0", "5-9", f"{len(BLOB) - 60000}-99999999", "00-01"):
+            self.assertTrue(mirror.at_once(PARTS, Range=f"bytes={part}"), part)
         mirror.leave()
