@@ -198,8 +198,8 @@ class Same(SynchronousTestCase):
                 self.same(mirrors, before + whole + whole)
                 self.same(mirrors, before, whole, before, whole)
             for host in ("", "Host: m/x\r\n", "Host:\r\n", "Host: [::1]:80\r\n"):
-                line = f" {TARGETS[0]} HTTP/1.1\r\n{host}\r\n"
-                self.same(mirrors, method + line.encode())
+                head_alone = f" {TARGETS[0]} HTTP/1.1\r\n{host}\r\n"
+                self.same(mirrors, method + head_alone.encode())
         self.assertEqual(mirrors[1].state(), mirrors[0].state())
         for mirror in mirrors:
             mirror.leave()
