@@ -27,6 +27,7 @@ class KeptFiles(DriverTestCase):
         gc.collect()
         self.opened = len(os.listdir("/proc/self/fd"))
         self.kept = self.keep()
+        self.addCleanup(self.kept.close)
 
     def keep(self) -> KeptFile:
         stored = self.successResultOf(self.driver.open(KEY))
@@ -57,6 +58,7 @@ class KeptFiles(DriverTestCase):
         self.store(KEY, DATA)
         self.assertIsNone(self.kept.part(0, 10))
         again = self.keep()
+        self.addCleanup(again.close)
         self.assertEqual(DATA[:10], again.part(0, 10))
         self.store(KEY, DATA)
         self.assertIsNone(again.part(0, 10))
