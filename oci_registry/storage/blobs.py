@@ -15,6 +15,8 @@ from oci_registry.storage.interfaces import (
     IDriver,
     IObjectWriter,
     IStoredObject,
+    Keepable,
+    KeptObject,
     ObjectInfo,
     StoreError,
 )
@@ -53,6 +55,11 @@ class StoredBlob:
         # A slow client must not hold it.
         self._stored.head = b""
         return StoredSource(self, self._stored, start, stop, head)
+
+    def keep(self) -> KeptObject | None:
+        """Return the object open once more, for parts of it, if it is verified and can be kept."""
+        stored = self._stored
+        return stored.keep() if stored.info.sealed and isinstance(stored, Keepable) else None
 
     def close(self) -> None:
         """Close the object. Idempotent."""
@@ -244,6 +251,15 @@ class BlobStore:
     def committed(self, digest: Digest, size: int) -> None:
         """Count a blob of *size* bytes that has just been committed, as used now."""
         self._totals.add(size)
+        self._usage.used(blob_key(digest))
+
+    @property
+    def trusts(self) -> bool:
+        """Whether verified blobs are not hashed again each time."""
+        return not self._check_always
+
+    def used(self, digest: Digest) -> None:
+        """Count a blob as used now."""
         self._usage.used(blob_key(digest))
 
     def in_use(self, digest: Digest) -> bool:

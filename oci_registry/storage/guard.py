@@ -20,6 +20,8 @@ from oci_registry.storage.interfaces import (
     IDriver,
     IObjectWriter,
     IStoredObject,
+    Keepable,
+    KeptObject,
     ObjectInfo,
     Space,
     StoreError,
@@ -88,6 +90,9 @@ class _GuardedObject:
         self._stored = stored
         self._reads = reads
         self._seconds = seconds
+
+    def keep(self) -> KeptObject | None:
+        return self._stored.keep() if isinstance(self._stored, Keepable) else None
 
     def read(self, offset: int, length: int) -> Deferred[bytes]:
         seconds = self._seconds * max(1.0, length / MIB)

@@ -8,6 +8,7 @@ a missing object is None.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from typing import Protocol, runtime_checkable
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -77,6 +78,24 @@ class IStoredObject(Interface):
 
     def close() -> None:
         """Release its resources. Idempotent; a running read may still finish."""
+
+
+class KeptObject(Protocol):
+    """A sealed object that stays open on its own, for parts that are read without waiting."""
+
+    def part(self, offset: int, length: int) -> bytes | None:
+        """Return these bytes; None if that needs waiting, or the object was removed. Never raises."""
+
+    def close(self) -> None:
+        """Release its resources. Idempotent."""
+
+
+@runtime_checkable
+class Keepable(Protocol):
+    """A stored object that may stay open beyond its `close`."""
+
+    def keep(self) -> KeptObject | None:
+        """Return it open once more; None if it cannot be read without waiting, or is not sealed."""
 
 
 class IObjectWriter(Interface):

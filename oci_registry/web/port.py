@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from errno import EAGAIN, ENOBUFS
 from typing import Any
 
@@ -37,6 +38,25 @@ class FileTransport(tcp.Connection):
         self._writer = writer
         if writer is not None:
             self.startWriting()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything that was written has left, and more may be written."""
+        return bool(self.connected) and not (
+            self.dataBuffer
+            or self._tempDataBuffer
+            or self._writer is not None
+            or self.disconnecting
+            or self._writeDisconnecting
+        )
+
+    def write_now(self, data: bytes) -> None:
+        """Write *data* as `write` does, but what the socket takes at once without waiting for the reactor."""
+        if self.is_idle:
+            # If it fails, so does the next attempt, where that is handled.
+            with suppress(OSError):
+                data = data[self.socket.send(data) :]
+        self.write(data)
 
     def doWrite(self) -> Any:
         """The socket takes something: what was written to the transport, then what the writer has."""

@@ -160,6 +160,19 @@ def at_hand(descriptor: int, offset: int) -> bool:
         return False
 
 
+def read_cached(descriptor: int, offset: int, length: int) -> bytes | None:
+    """Read from the page cache, on the reactor; None if the kernel would have to wait."""
+    if _NOWAIT is None or length > len(_SCRATCH):
+        return None
+    buffer = memoryview(_SCRATCH)[:length]
+    try:
+        count = os.preadv(descriptor, (buffer,), offset, _NOWAIT)
+    except OSError:
+        return None
+    # Fewer bytes: the rest is not in the page cache, or beyond the end of the file.
+    return bytes(buffer) if count == length else None
+
+
 class Descriptor:
     """A file descriptor that is closed once its users have closed it and no thread uses it any more.
 
@@ -214,15 +227,7 @@ class Descriptor:
         Where the system does not know RWF_NOWAIT (before Linux 4.14, some file systems), it is
         always None, and every read goes through a thread.
         """
-        if _NOWAIT is None or not self._users or length > len(_SCRATCH):
-            return None
-        buffer = memoryview(_SCRATCH)[:length]
-        try:
-            count = os.preadv(self.number, (buffer,), offset, _NOWAIT)
-        except OSError:
-            return None
-        # Fewer bytes: the rest is not in the page cache, or beyond the end of the file.
-        return bytes(buffer) if count == length else None
+        return read_cached(self.number, offset, length) if self._users else None
 
     @property
     def sendable(self) -> bool:

@@ -10,10 +10,17 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
-from oci_registry.storage.drivers.files import Descriptor, as_store_error, sync, write_all
+from oci_registry.storage.drivers.files import (
+    Descriptor,
+    as_store_error,
+    is_read_only,
+    sync,
+    write_all,
+)
 from oci_registry.storage.interfaces import (
     IObjectWriter,
     IStoredObject,
+    KeptObject,
     ObjectInfo,
     StoreError,
     StoreUnavailable,
@@ -47,10 +54,48 @@ class StoredFile:
     def send_now(self, socket: int, offset: int, length: int) -> int:
         return 0 if self._closed else self._descriptor.send_now(socket, offset, length)
 
+    def keep(self) -> KeptObject | None:
+        if self._closed or not self._descriptor.sendable:
+            return None
+        kept = KeptFile(self._descriptor.share(), self.info.size)
+        return kept if kept.is_there() else None
+
     def close(self) -> None:
         if not self._closed:
             self._closed = True
             self._descriptor.close()
+
+
+class KeptFile:
+    """A file that is read-only, and of *size* bytes, for as long as it is in the store."""
+
+    def __init__(self, descriptor: Descriptor, size: int) -> None:
+        self._descriptor: Descriptor | None = descriptor
+        self._size = size
+
+    def is_there(self) -> bool:
+        """Whether it is still in the store, unchanged. This does not wait: the file is open."""
+        if self._descriptor is None:
+            return False
+        try:
+            status = os.fstat(self._descriptor.number)
+        except OSError:
+            return False
+        return status.st_nlink > 0 and status.st_size == self._size and is_read_only(status)
+
+    def part(self, offset: int, length: int) -> bytes | None:
+        """Return these bytes, as `KeptObject` says."""
+        if self._descriptor is None or not self.is_there():
+            return None
+        return self._descriptor.read_now(offset, length)
+
+    def close(self) -> None:
+        """Close the file."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            descriptor.close()
+
+    __del__ = close
 
 
 @implementer(IObjectWriter)
