@@ -1,7 +1,8 @@
 """The command ``oci-registry``: the daemon in the foreground, without a pid file.
 
 ``oci-registry ARGS`` is ``twistd --nodaemon --pidfile= oci-registry ARGS``, and so is
-``python -m oci_registry ARGS``.  With ``setup`` first, it makes the configuration of clients instead.
+``python -m oci_registry ARGS``.  With ``setup`` first, it makes the configuration of clients instead,
+and with the name of another command (``export``, ``import``) it works on a store.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections.abc import Sequence
 from twisted.python.usage import UsageError
 from twisted.scripts import twistd
 
+from oci_registry.commands import main as commands
+from oci_registry.commands.main import COMMANDS
 from oci_registry.setup import command
 from oci_registry.usage import UpstreamFileError
 
@@ -28,6 +31,10 @@ def main(args: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if args is None else args)
     if arguments[:1] == ["setup"]:
         raise SystemExit(command.run(arguments[1:], os.environ, sys.stdout, sys.stderr))
+    if arguments and arguments[0] in COMMANDS:
+        raise SystemExit(
+            commands.run(arguments[0], arguments[1:], os.environ, sys.stdout, sys.stderr)
+        )
     # usage.Options names the program after argv[0], which is __main__.py after "python -m".
     sys.argv[0] = NAME
     # twistd's own options, but not its run(): on a mistake that prints all of its usage, and the
