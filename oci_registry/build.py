@@ -15,15 +15,15 @@ from twisted.python.failure import Failure
 
 from oci_registry.config.listen import with_backlog
 from oci_registry.config.settings import (
-    DEFAULT_INVALIDATION_TIME,
     FilesystemSettings,
     HostSettings,
     S3Settings,
     Settings,
+    UpstreamSettings,
 )
 from oci_registry.config.sources import Reread, reread_upstreams
 from oci_registry.eviction.periodic import PeriodicSweep
-from oci_registry.eviction.sweep import Sweep
+from oci_registry.eviction.sweep import Lifetimes, Sweep
 from oci_registry.lifecycle import Step
 from oci_registry.log_output import Output
 from oci_registry.makers import Makers, Pool, Sizes
@@ -47,6 +47,7 @@ from oci_registry.startup import KnownEndpoint
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.guard import GuardedDriver, LostThreads
 from oci_registry.storage.interfaces import IDriver
+from oci_registry.storage.lock import lock_steps
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.original import OriginalManifests
 from oci_registry.storage.referrers import ReferrersStore
@@ -192,6 +193,7 @@ class _Builder:
             reader,
             host_at,
             self.makers.upstream_limits,
+            offline=settings.offline,
         )
         table = UpstreamTable(
             settings.upstreams,
@@ -277,7 +279,7 @@ class _Builder:
             store.manifests,
             store.tags,
             store.referrers,
-            lifetimes_of(self.settings.upstreams, DEFAULT_INVALIDATION_TIME),
+            self.lifetimes(self.settings.upstreams),
             store.driver.begin_sweep,
             transfers.__contains__,
             self.reactor.seconds,
@@ -285,11 +287,15 @@ class _Builder:
             store.totals,
         )
 
+    def lifetimes(self, upstreams: tuple[UpstreamSettings, ...]) -> Lifetimes:
+        """Return how long objects of these upstreams may lie unused."""
+        return lifetimes_of(upstreams, offline=self.settings.offline)
+
     def reloader(
         self, table: UpstreamTable, sweep: Sweep, reading: RunInThread, manager: ServiceManager
     ) -> Reloader:
         """Make the reloader of the upstreams."""
-        following = Following(table, self.metrics, sweep.follow, DEFAULT_INVALIDATION_TIME)
+        following = Following(table, self.metrics, sweep.follow, self.lifetimes)
 
         def reread() -> Deferred[Reread]:
             return reading(reread_upstreams, self.settings)
@@ -358,6 +364,8 @@ def build(
     announcement = Announcement(manager, reactor)
     grace = settings.shutdown_grace
     steps = [
+        # Before anything else: if a command is changing the store, nothing is started.
+        *lock_steps(settings.storage),
         # First, so that it is removed last: without it a SIGHUP would kill the process while it stops.
         Step("SIGHUP handler", hangup.install, hangup.remove),
         Step("upstream warnings", stop=repeats.stop),

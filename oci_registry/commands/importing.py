@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from attrs import Factory, define, frozen
 
@@ -217,10 +218,8 @@ class _Writing:
         self.output.progress.begin("import", sum(blobs.values()))
         for digest, size, pieces in bundle.blobs():
             if digest in blobs:
-                self._add(
-                    blob_key(digest),
-                    lambda d=digest, s=size, p=pieces: self.store.add_blob(d, s, p),
-                )
+                write = partial(self.store.add_blob, digest, size, pieces)
+                self._add(blob_key(digest), write)
                 self.output.progress.advance(size)
         self.output.progress.end()
         for image in images:

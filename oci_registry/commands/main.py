@@ -7,8 +7,6 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import TextIO
 
-from attrs import frozen
-
 from oci_registry.commands.options import PROGRAM
 from oci_registry.commands.output import Output, progress_on
 from oci_registry.commands.problems import FAILED, USAGE, CommandFailed, UsageProblem
@@ -19,30 +17,15 @@ Run = Callable[[Sequence[str], Mapping[str, str], Output], int]
 INTERRUPTED = 130
 
 
-@frozen
-class Command:
-    """A command: the module with its ``run``, and what it does."""
-
-    module: str
-    text: str
-
-
-COMMANDS: Mapping[str, Command] = MappingProxyType(
-    {
-        "export": Command(
-            "exporting", "write stored images to a bundle, a file to carry elsewhere"
-        ),
-        "import": Command("importing", "store the images of bundles"),
-    }
-)
-"""All commands by name; each is imported only when it is used."""
+COMMANDS: Mapping[str, str] = MappingProxyType({"export": "exporting", "import": "importing"})
+"""The module of each command, with a function ``run``; it is imported only when it is used."""
 
 
 def run(
     name: str, args: Sequence[str], environ: Mapping[str, str], out: TextIO, err: TextIO
 ) -> int:
     """Run a command; return the exit status."""
-    module = import_module(f"oci_registry.commands.{COMMANDS[name].module}")
+    module = import_module(f"oci_registry.commands.{COMMANDS[name]}")
     output = Output(name, out, err, progress=progress_on(err))
     command: Run = module.run
     try:

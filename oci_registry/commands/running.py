@@ -59,6 +59,6 @@ def each(items: AsyncIterator[T]) -> Iterator[T]:
     """Yield what an asynchronous iterator does."""
     while True:
         try:
-            yield now(anext(items))  # type: ignore[arg-type]
+            yield now(anext(items))
         except StopAsyncIteration:
             return

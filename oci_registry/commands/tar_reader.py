@@ -126,7 +126,8 @@ class TarReader:
             return None
         if len(header) < BLOCK:
             raise TarError("it is truncated" if header else "it ends without an end mark")
-        if _checksum(header) != _number(header[148:156]):
+        stated = _OCTAL.fullmatch(header[148:156].strip(b" \0"))
+        if stated is None or _checksum(header) != int(stated[0], 8):
             raise TarError("it is not a tar archive, or is corrupt")
         return header
 

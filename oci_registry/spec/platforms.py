@@ -27,21 +27,21 @@ class Platform:
         parts = text.strip().lower().split("/")
         if len(parts) not in (2, 3) or not all(map(_PART.fullmatch, parts)):
             raise ValueError("must be OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT: linux/amd64")
-        return cls(*parts)
+        return cls(parts[0], parts[1], "".join(parts[2:]))
 
     @classmethod
     def from_json(cls, value: object) -> Self | None:
         """Return the platform in an entry of an index; None if it has none."""
         if not isinstance(value, Mapping):
             return None
-        parts = [value.get(key) for key in ("os", "architecture")]
-        variant = value.get("variant")
-        texts = [part.lower() for part in parts if isinstance(part, str) and _PART.fullmatch(part)]
-        if len(texts) != len(parts) or "unknown" in texts:
+        system, architecture, variant = (
+            text.lower() if isinstance(text, str) and _PART.fullmatch(text) else ""
+            for text in (value.get("os"), value.get("architecture"), value.get("variant"))
+        )
+        if not system or not architecture or "unknown" in (system, architecture):
             # Attestations have the platform unknown/unknown.
             return None
-        usable = isinstance(variant, str) and _PART.fullmatch(variant) is not None
-        return cls(*texts, str(variant).lower() if usable else "")
+        return cls(system, architecture, variant)
 
     def includes(self, other: Platform) -> bool:
         """Return whether *other* is this platform; without a variant this is all of them."""

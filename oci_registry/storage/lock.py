@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from oci_registry.config.files import NoAnswer, in_time
+from oci_registry.config.settings import FilesystemSettings, StorageSettings
+from oci_registry.lifecycle import Step
 
 LOCK = "lock"
 """The name of the file."""
@@ -63,6 +65,14 @@ class StoreLock:
             # A volume that hangs or is read-only: whatever uses it reports that.
             return False
         return self._descriptor is not None
+
+
+def lock_steps(storage: StorageSettings) -> list[Step]:
+    """Return how a daemon takes the lock of its store and gives it back; a bucket has none."""
+    if not isinstance(storage, FilesystemSettings):
+        return []
+    lock = StoreLock(storage.root)
+    return [Step("store lock", lock.share, lock.release)]
 
 
 def _lock(root: str, how: int) -> int | None:

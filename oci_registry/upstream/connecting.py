@@ -21,7 +21,9 @@ from oci_registry.upstream.connectivity import SharedBreakers
 from oci_registry.upstream.group import HostGroup
 from oci_registry.upstream.guard import Lookups
 from oci_registry.upstream.host import Host
+from oci_registry.upstream.interfaces import Upstream
 from oci_registry.upstream.limits import UpstreamLimits
+from oci_registry.upstream.offline import OfflineUpstream
 from oci_registry.upstream.other_servers import OtherServers, SettingsOf
 from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.registry import RemoteRegistry
@@ -39,7 +41,10 @@ class _Shared:
 
 
 class Connector:
-    """Makes upstreams. *settings_of* returns the settings of a host that another one redirects to."""
+    """Makes upstreams. *settings_of* returns the settings of a host that another one redirects to.
+
+    *offline*: every upstream is offline, whatever its settings say.
+    """
 
     def __init__(
         self,
@@ -51,6 +56,8 @@ class Connector:
         reader: ManifestReader,
         settings_of: SettingsOf,
         limits: UpstreamLimits = UpstreamLimits(),  # noqa: B008 - frozen
+        *,
+        offline: bool = False,
     ) -> None:
         self._reactor = reactor
         self._random = random
@@ -60,9 +67,10 @@ class Connector:
         self._reader = reader
         self._settings_of = settings_of
         self._limits = limits
+        self._offline = offline
         self._lookups = Lookups()
 
-    def connect(self, settings: UpstreamSettings) -> RemoteRegistry:
+    def connect(self, settings: UpstreamSettings) -> Upstream:
         """Return the upstream for *settings*. Raises what `tls_policy` raises."""
         return self._connect(settings, {})
 
@@ -76,7 +84,9 @@ class Connector:
         }
         return CatchAll(self, settings, shared)
 
-    def _connect(self, settings: UpstreamSettings, shared: dict[str, _Shared]) -> RemoteRegistry:
+    def _connect(self, settings: UpstreamSettings, shared: dict[str, _Shared]) -> Upstream:
+        if self._offline or settings.offline:
+            return OfflineUpstream(settings)
         # What may fail comes before what is counted from when it is made.
         clients = [self._http_client(settings, host, shared) for host in settings.hosts]
         hosts = [
@@ -159,7 +169,7 @@ class CatchAll:
         self._settings = settings
         self._shared = shared
 
-    def connect(self, namespace: str) -> RemoteRegistry:
+    def connect(self, namespace: str) -> Upstream:
         """Return the upstream for a registry. It must be closed before this is."""
         return self._connector._connect(unlisted(namespace, self._settings), self._shared)
 
