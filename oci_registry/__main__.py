@@ -16,6 +16,7 @@ from twisted.scripts import twistd
 
 from oci_registry.commands import main as commands
 from oci_registry.commands.main import COMMANDS
+from oci_registry.config.process_title import hide_secrets
 from oci_registry.setup import command
 from oci_registry.usage import UpstreamFileError
 
@@ -32,6 +33,7 @@ def main(args: Sequence[str] | None = None) -> None:
     if arguments[:1] == ["setup"]:
         raise SystemExit(command.run(arguments[1:], os.environ, sys.stdout, sys.stderr))
     if arguments and arguments[0] in COMMANDS:
+        hide_secrets(sys.orig_argv)
         raise SystemExit(
             commands.run(arguments[0], arguments[1:], os.environ, sys.stdout, sys.stderr)
         )

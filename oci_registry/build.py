@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from random import SystemRandom
 from typing import Any
 
@@ -19,11 +20,10 @@ from oci_registry.config.settings import (
     HostSettings,
     S3Settings,
     Settings,
-    UpstreamSettings,
 )
 from oci_registry.config.sources import Reread, reread_upstreams
 from oci_registry.eviction.periodic import PeriodicSweep
-from oci_registry.eviction.sweep import Lifetimes, Sweep
+from oci_registry.eviction.sweep import Sweep
 from oci_registry.lifecycle import Step
 from oci_registry.log_output import Output
 from oci_registry.makers import Makers, Pool, Sizes
@@ -279,7 +279,7 @@ class _Builder:
             store.manifests,
             store.tags,
             store.referrers,
-            self.lifetimes(self.settings.upstreams),
+            lifetimes_of(self.settings.upstreams, offline=self.settings.offline),
             store.driver.begin_sweep,
             transfers.__contains__,
             self.reactor.seconds,
@@ -287,15 +287,12 @@ class _Builder:
             store.totals,
         )
 
-    def lifetimes(self, upstreams: tuple[UpstreamSettings, ...]) -> Lifetimes:
-        """Return how long objects of these upstreams may lie unused."""
-        return lifetimes_of(upstreams, offline=self.settings.offline)
-
     def reloader(
         self, table: UpstreamTable, sweep: Sweep, reading: RunInThread, manager: ServiceManager
     ) -> Reloader:
         """Make the reloader of the upstreams."""
-        following = Following(table, self.metrics, sweep.follow, self.lifetimes)
+        lifetimes = partial(lifetimes_of, offline=self.settings.offline)
+        following = Following(table, self.metrics, sweep.follow, lifetimes)
 
         def reread() -> Deferred[Reread]:
             return reading(reread_upstreams, self.settings)
