@@ -85,6 +85,10 @@ def run(args: Sequence[str], environ: Mapping[str, str], output: Output) -> int:
             raise UsageProblem(f"--as: {error.message}") from None
         if given.digest is not None:
             raise UsageProblem("--as: give a tag and no digest, which the bundle has")
+    for path in options.bundle:
+        # Before anything is locked or made.
+        with open(path, "rb"):
+            pass
     with Exclusive(common.storage) as store:
         imported = [_import(path, given, common.naming, store, output) for path in options.bundle]
     output.finish({"bundles": imported})

@@ -168,6 +168,23 @@ def readable(settings: StorageSettings) -> CommandStore:
     return CommandStore.open(settings)
 
 
+def owner_of(root: str) -> int | None:
+    """Return the number of the user that a directory belongs to; None if there is none."""
+    try:
+        return os.stat(root).st_uid
+    except FileNotFoundError:
+        return None
+
+
+def _check_owner(root: str) -> None:
+    """Raise `CommandFailed` for the superuser in the store of another user, who could not use new files."""
+    owner = owner_of(root)
+    if os.geteuid() == 0 and owner:
+        raise CommandFailed(
+            f"the store {root} belongs to user {owner}: run the command as this user"
+        )
+
+
 class Exclusive:
     """A store for changes, with the lock that keeps a daemon from starting on it meanwhile.
 
@@ -181,6 +198,7 @@ class Exclusive:
 
     def __enter__(self) -> CommandStore:
         if self._lock is not None:
+            _check_owner(self._lock.root)
             try:
                 self._lock.take()
             except StoreInUse as error:

@@ -30,21 +30,21 @@ class StoreLock:
     """The lock of the store below *root*, an absolute path. *seconds*: how long the volume may take."""
 
     def __init__(self, root: str, seconds: float = _WAIT) -> None:
-        self._root = root
+        self.root = root
         self._seconds = seconds
         self._descriptor: int | None = None
 
     def share(self) -> bool:
         """Take it as a daemon; return whether there is a lock. `StoreInUse` if a command has it."""
         return self._take(
-            fcntl.LOCK_SH, f"a command is changing the store {self._root}: start again when it ends"
+            fcntl.LOCK_SH, f"a command is changing the store {self.root}: start again when it ends"
         )
 
     def take(self) -> bool:
         """Take it as a command; return whether there is a lock. `StoreInUse` if any other has it."""
         return self._take(
             fcntl.LOCK_EX,
-            f"a daemon or another command is using the store {self._root}: stop it first",
+            f"a daemon or another command is using the store {self.root}: stop it first",
         )
 
     def release(self) -> None:
@@ -58,7 +58,7 @@ class StoreLock:
             return _lock(root, how)
 
         try:
-            self._descriptor = in_time(take, self._root, self._seconds)
+            self._descriptor = in_time(take, self.root, self._seconds)
         except BlockingIOError:
             raise StoreInUse(refusal) from None
         except (NoAnswer, OSError):

@@ -92,8 +92,8 @@ class Scripts(TestCase):
             tag.parent.mkdir(parents=True)
             tag.write_text("{}", "ascii")
         if re.search("oci-registry (export|import) ", block.text):
-            store = store_in(machine.place("warm"))
-            add_image(store, "docker.io/library/busybox:latest", "linux/amd64", "linux/arm64")
+            filled = store_in(machine.place("warm"))
+            add_image(filled, "docker.io/library/busybox:latest", "linux/amd64", "linux/arm64")
             (machine.root / "images.txt").write_text("docker.io/library/busybox:latest\n", "ascii")
             bundle = machine.root / "images.tar"
             made = command("export", "busybox", "-o", bundle, "--root", machine.place("warm"))

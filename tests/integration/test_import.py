@@ -215,6 +215,18 @@ class Incomplete(ImportTestCase):
             self.assertEqual(130, self.load(bundle).status)
         self.assertEqual({}, tree(self.root))
 
+    def test_other_owner(self) -> None:
+        """The superuser does not put files into the store of another user."""
+        bundle = self.pack(self.bundle())
+        owned = mock.patch("oci_registry.commands.store.owner_of", return_value=1234)
+        with owned, mock.patch("os.geteuid", return_value=0):
+            self.assertIn("belongs to user 1234", self.refused(bundle))
+
+    def test_no_bundle(self) -> None:
+        """If a bundle is missing, no store is made."""
+        self.assertIn("No such file", self.load(self.folder / "missing.tar").err)
+        self.assertFalse(self.root.exists())
+
     def test_wrong_blob_in_the_store(self) -> None:
         """A blob of which the store is not sure is written again."""
         digest, data = next(iter(self.blobs.items()))
