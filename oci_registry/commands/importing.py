@@ -248,8 +248,10 @@ class _Writing:
         except CommandFailed:
             # It is corrupt, so it is replaced.
             known = False
-        if not known:
-            key = manifest_key(registry, manifest.digest)
+        key = manifest_key(registry, manifest.digest)
+        if known:
+            self.store.used(key)
+        else:
             self._add(key, lambda: self.store.add_manifest(registry, manifest))
 
     def _point(self, name: ImageName, top: Manifest, before: TagRecord | None) -> None:

@@ -151,6 +151,10 @@ class CommandStore:
         """Store what a tag means."""
         now(self._tags.put(image.registry, image.repository, str(image.reference), record))
 
+    def used(self, key: str) -> None:
+        """Count an object as used now."""
+        now(self.driver.touch(key, self.clock.seconds()))
+
     def remove(self, key: str) -> None:
         """Remove an object."""
         now(self.driver.delete(key))

@@ -8,9 +8,12 @@ import os
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 from unittest import mock
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SkipTest, TestCase
 
 from oci_registry.commands.store import CommandStore
@@ -152,13 +155,16 @@ class Importing(ImportTestCase):
         self.assertIn("the same name", self.refused(bundle))
 
     def test_known_tag(self) -> None:
-        """A tag that is known stays as it is, and one that means something else is moved."""
+        """A tag that is known stays as it is, and counts as used; one that means another image is moved."""
         top = add_image(store_in(self.root), "x:1")
         before = self.record()
         bundle = self.folder / "same.tar"
         command("export", "x:1", "-o", bundle, "--root", self.root)
+        manifest = self.root / manifest_key("docker.io", top.digest)
+        os.utime(manifest, (1, 1))
         self.load(bundle)
         self.assertEqual(before, self.record())
+        self.assertGreater(manifest.stat().st_mtime, 1)
         ran = self.load(self.pack(self.bundle()))
         self.assertIn(f"before {top.digest}", ran.out)
         self.assertEqual(str(self.digest), self.record()["digest"])
@@ -319,6 +325,27 @@ class Hostile(ImportTestCase):
         start = header.tobuf(tarfile.PAX_FORMAT) + bytes(50_000_000)
         bomb.write_bytes(gzip.compress(start, 1))
         self.assertIn("that are free in the store", self.refused(bomb))
+
+    @given(st.integers(0, 9000), st.binary(min_size=1, max_size=20), st.booleans())
+    def test_any_change(self, at: int, patch: bytes, in_json: bool) -> None:
+        """Whatever is changed in a bundle, it is imported as a whole or refused in a sentence."""
+        files = self.bundle()
+        if in_json:
+            index = files["index.json"]
+            place = at % len(index)
+            files["index.json"] = index[:place] + patch + index[place + len(patch) :]
+        path = self.pack(files)
+        if not in_json:
+            data = bytearray(path.read_bytes())
+            data[at : at + len(patch)] = patch
+            path.write_bytes(data)
+        self.root = Path(mkdtemp(dir=self.folder))
+        ran = self.load(path)
+        if ran.status:
+            self.assertEqual((1, {}), (ran.status, tree(self.root)))
+            self.assertTrue(ran.err.startswith("oci-registry import: "), ran.err)
+        else:
+            self.assertEqual(4, len(tree(self.root)), ran)
 
     def test_no_bundles(self) -> None:
         """Files that are no bundles at all."""

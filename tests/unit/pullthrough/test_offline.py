@@ -7,8 +7,10 @@ from attrs import evolve
 from oci_registry.pullthrough.lists import TagLists
 from oci_registry.pullthrough.manifests import StaleReason
 from oci_registry.pullthrough.outcome import Outcome
+from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway, ManifestUnknown, NameUnknown
 from oci_registry.spec.reference import Tag
+from oci_registry.storage.referrers import KeptReferrers
 from oci_registry.storage.tags import TagRecord
 from oci_registry.upstream.offline import OfflineUpstream
 from oci_registry.upstream.table import Target
@@ -68,6 +70,23 @@ class Offline(ManifestTestCase):
         self.assertEqual(("latest",), served.page.tags)
         self.assertEqual((True, False), (served.offline, served.asked))
         self.fails(lists.get(evolve(self.target, repository="a/other"), None, None), NameUnknown)
+
+    def test_referrers(self) -> None:
+        """A stored list of referrers is served with its age, and there is none otherwise."""
+        host, repository = self.upstream.namespace, self.target.repository
+        index = b'{"manifests": []}'
+        kept = KeptReferrers(index, self.clock.seconds() - YEAR)
+        self.now(self.referrers_store.put(host, repository, self.one.digest, kept))
+        served = self.now(self.referrers.get(self.target, self.one.digest, None))
+        self.assertEqual((index, YEAR), (served.body, served.age))
+        other = Digest.of(b"other")
+        self.fails(self.referrers.get(self.target, other, None), ManifestUnknown)
+
+    def test_not_counted(self) -> None:
+        """What is served stale on purpose is no trouble: it is not counted, and nothing is logged."""
+        self.clock.advance(YEAR)
+        self.get()
+        self.assertNotIn(b"stale_served_total{", self.metrics.page())
 
 
 class Imported(ManifestTestCase):
