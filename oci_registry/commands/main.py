@@ -1,12 +1,12 @@
-"""The table of commands, and how one is run."""
+"""How a command is run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from types import MappingProxyType
 from typing import TextIO
 
+from oci_registry.commands import COMMANDS
 from oci_registry.commands.options import PROGRAM
 from oci_registry.commands.output import Output, progress_on
 from oci_registry.commands.problems import FAILED, USAGE, CommandFailed, UsageProblem
@@ -15,10 +15,6 @@ from oci_registry.storage.interfaces import StoreError
 Run = Callable[[Sequence[str], Mapping[str, str], Output], int]
 """Runs a command with its arguments, the environment and its output; returns the exit status."""
 INTERRUPTED = 130
-
-
-COMMANDS: Mapping[str, str] = MappingProxyType({"export": "exporting", "import": "importing"})
-"""The module of each command, with a function ``run``; it is imported only when it is used."""
 
 
 def run(

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from ipaddress import IPv6Address
 
-from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IStreamServerEndpointStringParser
 from twisted.plugin import getPlugins
 
@@ -169,6 +168,9 @@ def _ipv6(text: str) -> str:
         raise ValueError("has no port after the bracket")
     if not _is_ipv6(address):
         raise ValueError("there is no IPv6 address between the brackets")
+    # With TLS or without it, which is decided when the options are known.
+    from twisted.internet.endpoints import quoteStringArgument  # noqa: PLC0415
+
     return f"tcp6:{_port(port)}:interface={quoteStringArgument(str(IPv6Address(address)))}"
 
 

@@ -23,7 +23,6 @@ from oci_registry.config.settings import (
     UpstreamSettings,
     UpstreamSources,
 )
-from oci_registry.config.upstreams import load_upstreams
 from oci_registry.spec.reference import looks_like_host
 
 
@@ -43,6 +42,9 @@ def read_upstreams(
     """Return the configured upstreams with their credentials; errors become problems."""
     upstreams: tuple[UpstreamSettings, ...] = BUILTIN_UPSTREAMS
     if sources.file is not None:
+        # Brings the parser of YAML along, which is not needed without a file.
+        from oci_registry.config.upstreams import load_upstreams  # noqa: PLC0415
+
         upstreams = load_upstreams(sources.file, findings)
     if sources.credentials is not None:
         upstreams = _with_credentials(

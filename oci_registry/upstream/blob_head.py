@@ -10,7 +10,8 @@ from twisted.web.iweb import IResponse
 from oci_registry.spec.ranges import parse_content_range, parse_unsatisfied
 from oci_registry.streams.inflate import UNDONE
 from oci_registry.upstream.encoding import coding_of
-from oci_registry.upstream.failures import WrongAnswer, header
+from oci_registry.upstream.errors import WrongAnswer
+from oci_registry.upstream.failures import header
 
 _ETAG = re.compile(r'"[\x21\x23-\x7e]{1,200}"')
 

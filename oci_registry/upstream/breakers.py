@@ -18,7 +18,7 @@ from oci_registry.metrics import HostMetrics
 from oci_registry.spec.errors import RegistryError, TooManyRequests
 from oci_registry.streams.breaker import CircuitBreaker, Random
 from oci_registry.upstream.breaker_keys import KINDS, Endpoint, Key, keys_of, source_of
-from oci_registry.upstream.failures import (
+from oci_registry.upstream.errors import (
     ANSWERS,
     CircuitOpen,
     Limited,

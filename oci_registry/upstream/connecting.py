@@ -21,9 +21,7 @@ from oci_registry.upstream.connectivity import SharedBreakers
 from oci_registry.upstream.group import HostGroup
 from oci_registry.upstream.guard import Lookups
 from oci_registry.upstream.host import Host
-from oci_registry.upstream.interfaces import Upstream
 from oci_registry.upstream.limits import UpstreamLimits
-from oci_registry.upstream.offline import OfflineUpstream
 from oci_registry.upstream.other_servers import OtherServers, SettingsOf
 from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.registry import RemoteRegistry
@@ -41,10 +39,7 @@ class _Shared:
 
 
 class Connector:
-    """Makes upstreams. *settings_of* returns the settings of a host that another one redirects to.
-
-    *offline*: every upstream is offline, whatever its settings say.
-    """
+    """Makes upstreams. *settings_of* returns the settings of a host that another one redirects to."""
 
     def __init__(
         self,
@@ -56,8 +51,6 @@ class Connector:
         reader: ManifestReader,
         settings_of: SettingsOf,
         limits: UpstreamLimits = UpstreamLimits(),  # noqa: B008 - frozen
-        *,
-        offline: bool = False,
     ) -> None:
         self._reactor = reactor
         self._random = random
@@ -67,10 +60,9 @@ class Connector:
         self._reader = reader
         self._settings_of = settings_of
         self._limits = limits
-        self._offline = offline
         self._lookups = Lookups()
 
-    def connect(self, settings: UpstreamSettings) -> Upstream:
+    def connect(self, settings: UpstreamSettings) -> RemoteRegistry:
         """Return the upstream for *settings*. Raises what `tls_policy` raises."""
         return self._connect(settings, {})
 
@@ -84,9 +76,7 @@ class Connector:
         }
         return CatchAll(self, settings, shared)
 
-    def _connect(self, settings: UpstreamSettings, shared: dict[str, _Shared]) -> Upstream:
-        if self._offline or settings.offline:
-            return OfflineUpstream(settings)
+    def _connect(self, settings: UpstreamSettings, shared: dict[str, _Shared]) -> RemoteRegistry:
         # What may fail comes before what is counted from when it is made.
         clients = [self._http_client(settings, host, shared) for host in settings.hosts]
         hosts = [
@@ -169,7 +159,7 @@ class CatchAll:
         self._settings = settings
         self._shared = shared
 
-    def connect(self, namespace: str) -> Upstream:
+    def connect(self, namespace: str) -> RemoteRegistry:
         """Return the upstream for a registry. It must be closed before this is."""
         return self._connector._connect(unlisted(namespace, self._settings), self._shared)
 

@@ -7,7 +7,7 @@ from attrs import define, field
 from oci_registry.spec.errors import RegistryError
 from oci_registry.upstream.breaker_keys import Endpoint
 from oci_registry.upstream.breakers import Breakers
-from oci_registry.upstream.failures import Unreachable
+from oci_registry.upstream.errors import Unreachable
 from oci_registry.upstream.keyed_breakers import KeyedBreaker
 from oci_registry.upstream.requests import ApiRequest, Kind
 

@@ -11,7 +11,7 @@ from twisted.web.iweb import IResponse
 
 from oci_registry.streams.body import BodyError, BodyTooLong, abandon, collect
 from oci_registry.streams.inflate import DEFLATE, GZIP, PIECE, UNDONE, Inflater
-from oci_registry.upstream.failures import Unusable
+from oci_registry.upstream.errors import Unusable
 
 _KNOWN = {
     "gzip": GZIP,

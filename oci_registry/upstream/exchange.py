@@ -15,7 +15,8 @@ from oci_registry.streams.body import BodyTooLong, abandon
 from oci_registry.upstream.blob import HttpBlob
 from oci_registry.upstream.deadline import in_time
 from oci_registry.upstream.encoding import Body, read_body
-from oci_registry.upstream.failures import TargetFailed, WrongAnswer, was_cancelled
+from oci_registry.upstream.errors import TargetFailed, WrongAnswer
+from oci_registry.upstream.failures import was_cancelled
 from oci_registry.upstream.request_log import purpose
 from oci_registry.upstream.requests import ApiRequest, Call
 from oci_registry.upstream.session import Reply, Session

@@ -7,13 +7,12 @@ from itertools import zip_longest
 from typing import Generic, TypeVar
 
 from attrs import frozen
-from twisted.application.internet import backoffPolicy
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from oci_registry.spec.errors import BadGateway, Denied, GatewayTimeout, RegistryError
-from oci_registry.streams.breaker import Random
-from oci_registry.upstream.failures import (
+from oci_registry.streams.breaker import Random, doubled
+from oci_registry.upstream.errors import (
     ANSWERS,
     CircuitOpen,
     Lasting,
@@ -37,8 +36,6 @@ LONGEST_WAIT = 10.0
 FIRST_PAUSE = 0.25
 """Seconds before a second attempt, twice as many before each further one."""
 LONGEST_PAUSE = 15.0
-# The jitter here is a share of the pause, and not added to it.
-_backoff = backoffPolicy(FIRST_PAUSE, LONGEST_PAUSE, 2.0, jitter=lambda: 0.0)
 
 
 @frozen
@@ -54,7 +51,7 @@ def pause_after(failures: int, random: Random) -> float:
     """Return the seconds of the pause after a number of failures in a row."""
     if failures <= 0:
         return 0.0
-    return _backoff(failures - 1) * (0.5 + 0.5 * random())
+    return doubled(FIRST_PAUSE, LONGEST_PAUSE, failures - 1) * (0.5 + 0.5 * random())
 
 
 def verdict(errors: Sequence[RegistryError]) -> RegistryError:

@@ -13,8 +13,8 @@ from twisted.python.failure import Failure
 from oci_registry.metrics import HostMetrics
 from oci_registry.spec.errors import RegistryError, TooManyRequests
 from oci_registry.upstream.breakers import Admission, Breakers
+from oci_registry.upstream.errors import TargetFailed, TimedOut
 from oci_registry.upstream.exchange import Exchange
-from oci_registry.upstream.failures import TargetFailed, TimedOut
 from oci_registry.upstream.limiter import ConnectionLimiter, Permit
 from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.requests import ApiRequest, Priority

@@ -12,7 +12,7 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
-from oci_registry.upstream.failures import WrongAnswer
+from oci_registry.upstream.errors import WrongAnswer
 
 
 class UpstreamBlob(Protocol):

@@ -20,7 +20,8 @@ from oci_registry.spec.paging import next_query, page_begin
 from oci_registry.streams.body import BodyError, BodyTooLong, abandon
 from oci_registry.upstream.deadline import in_time
 from oci_registry.upstream.encoding import read_document
-from oci_registry.upstream.failures import WrongAnswer, explain, header, refuse
+from oci_registry.upstream.errors import WrongAnswer
+from oci_registry.upstream.failures import explain, header, refuse
 from oci_registry.upstream.interfaces import IncompleteList
 
 IDLE_TIMEOUT = 20.0

@@ -24,8 +24,9 @@ from oci_registry.streams.body import BodyTooLong
 from oci_registry.streams.parsing import ManifestReader
 from oci_registry.upstream.blob import HttpBlob
 from oci_registry.upstream.encoding import coding_of
+from oci_registry.upstream.errors import Unusable, WrongAnswer
 from oci_registry.upstream.exchange import Exchange
-from oci_registry.upstream.failures import Unusable, WrongAnswer, header
+from oci_registry.upstream.failures import header
 from oci_registry.upstream.requests import ApiRequest, Kind
 from oci_registry.upstream.session import Reply
 

@@ -24,14 +24,8 @@ from oci_registry.upstream.authenticator import (
     with_authorization,
 )
 from oci_registry.upstream.breakers import Breakers
-from oci_registry.upstream.failures import (
-    TargetFailed,
-    TargetRefused,
-    explain,
-    refuse,
-    too_late,
-    was_cancelled,
-)
+from oci_registry.upstream.errors import TargetFailed, TargetRefused
+from oci_registry.upstream.failures import explain, refuse, too_late, was_cancelled
 from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.requests import Call
 

@@ -9,7 +9,8 @@ from twisted.web.client import ResponseDone
 from twisted.web.iweb import IResponse
 
 from oci_registry.streams.body import BodyError, collect
-from oci_registry.upstream.failures import EXPECTS_TLS, WrongAnswer
+from oci_registry.upstream.errors import WrongAnswer
+from oci_registry.upstream.failures import EXPECTS_TLS
 
 MAX_PAGE = 4096
 """Bytes of the body of a 400 that are looked at."""

@@ -10,7 +10,8 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.elements import ArrayReader
 from oci_registry.spec.errors import Denied, GatewayTimeout, ManifestUnknown, RegistryError
 from oci_registry.spec.mediatypes import OCI_INDEX
-from oci_registry.upstream.failures import TargetRefused, WrongAnswer, header
+from oci_registry.upstream.errors import TargetRefused, WrongAnswer
+from oci_registry.upstream.failures import header
 from oci_registry.upstream.interfaces import IncompleteList, Referrers
 from oci_registry.upstream.lists import Ask, Pages, warning_of
 

@@ -19,8 +19,8 @@ from oci_registry.streams.parsing import ManifestReader
 from oci_registry.upstream import operations
 from oci_registry.upstream.blob import HttpBlob
 from oci_registry.upstream.decodings import Decodings
+from oci_registry.upstream.errors import ANSWERS, Limited, LocalFailure, NoReferrers
 from oci_registry.upstream.exchange import Exchange
-from oci_registry.upstream.failures import ANSWERS, Limited, LocalFailure, NoReferrers
 from oci_registry.upstream.group import Answer, HostGroup
 from oci_registry.upstream.host import Operation
 from oci_registry.upstream.interfaces import Page, Referrers

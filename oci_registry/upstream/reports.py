@@ -12,7 +12,7 @@ from oci_registry.spec.errors import Denied, RegistryError
 from oci_registry.spec.texts import cut
 from oci_registry.spec.urls import BadAddress, Url
 from oci_registry.upstream.breaker_keys import KINDS, Key, describe
-from oci_registry.upstream.failures import (
+from oci_registry.upstream.errors import (
     ANSWERS,
     AccessDenied,
     CircuitOpen,

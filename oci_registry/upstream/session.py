@@ -15,13 +15,8 @@ from oci_registry.streams.body import abandon
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.authenticator import with_authorization
 from oci_registry.upstream.breaker_keys import Endpoint
-from oci_registry.upstream.failures import (
-    CredentialsRefused,
-    WrongAnswer,
-    explain,
-    header,
-    refuse,
-)
+from oci_registry.upstream.errors import CredentialsRefused, WrongAnswer
+from oci_registry.upstream.failures import explain, header, refuse
 from oci_registry.upstream.naming import NsField
 from oci_registry.upstream.other_servers import MAX_CHALLENGES, OtherServers
 from oci_registry.upstream.plain import check_plain

@@ -14,8 +14,7 @@ from twisted.python.usage import Options as BaseOptions
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.command_options import STORE_COMMANDS
-from oci_registry.commands import exporting, importing
-from oci_registry.commands.main import COMMANDS
+from oci_registry.commands import COMMANDS, exporting, importing
 from oci_registry.config.shown import show
 from oci_registry.setup import command
 from oci_registry.setup.clients import CLIENTS
