@@ -47,7 +47,6 @@ from oci_registry.startup import KnownEndpoint
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.guard import GuardedDriver, LostThreads
 from oci_registry.storage.interfaces import IDriver
-from oci_registry.storage.lock import lock_steps
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.original import OriginalManifests
 from oci_registry.storage.referrers import ReferrersStore
@@ -376,7 +375,7 @@ def build(
     grace = settings.shutdown_grace
     steps = [
         # Before anything else: if a command is changing the store, nothing is started.
-        *lock_steps(settings.storage),
+        *makers.lock_steps(settings.storage),
         # Before the others, so that it is removed last: without it a SIGHUP would kill a stopping process.
         Step("SIGHUP handler", hangup.install, hangup.remove),
         Step("upstream warnings", stop=repeats.stop),

@@ -9,14 +9,14 @@ from twisted.internet.defer import Deferred, succeed
 
 from oci_registry.config.settings import UpstreamSettings
 from oci_registry.spec.digest import Digest
-from oci_registry.spec.errors import BlobUnknown, ManifestUnknown, NameUnknown, RegistryError
+from oci_registry.spec.errors import BlobUnknown, ManifestUnknown, NameUnknown
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
 from oci_registry.upstream.interfaces import Page, Referrers, UpstreamBlob
 
 
-class NotStored(RegistryError):
-    """Something is not stored, and its upstream is offline.
+class NotStored:
+    """What these errors have in common: something is not stored, and its upstream is offline.
 
     The status is 404 and not 503: clients try their next host after either, but podman repeats a
     request that got a 503, and containerd reports only the number.
