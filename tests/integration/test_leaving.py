@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import os
+from pathlib import Path
 from random import Random
 
 from twisted.internet.task import deferLater
 
+from oci_registry.storage.drivers.open_files import OpenFilesLimits
 from oci_registry.storage.lock import LOCK
 from tests.support.daemon import MirrorTestCase, reactor, running, until
 
 SIZE = 600_000
 
 
-def open_files() -> set[str]:
-    """Return the paths that this process, which is the daemon's too, has open, without the store's lock."""
+def open_files(root: Path) -> set[str]:
+    """Return the paths below *root* that this process, which is the daemon's too, has open, but the lock."""
     paths = set()
     for number in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):
             paths.add(os.readlink(f"/proc/self/fd/{number}"))
-    return {path for path in paths if os.path.basename(path) != LOCK}
+    top = str(root.resolve())
+    return {path for path in paths if path.startswith(top)} - {f"{top}/{LOCK}"}
 
 
 class Leaving(MirrorTestCase):
@@ -58,8 +61,8 @@ class Leaving(MirrorTestCase):
         for response in self.client.responses:
             response.close()
         await until(lambda: daemon.parts.site.connection_count() == 0)
-        root = str(self.root.resolve())
-        self.assertEqual(set(), {path for path in open_files() if path.startswith(root)})
+        self.time.forward(2 * OpenFilesLimits().idle)
+        await until(lambda: not open_files(self.root))
         page = await self.client.get("/metrics")
         self.assertIn(b"oci_registry_transfers_in_flight 0.0", page.body)
         self.assertEqual(4, self.registry.count("/blobs/"))

@@ -50,6 +50,7 @@ class Showing(ConfigTestCase):
                 "offline": False,
                 "allow-private-upstreams": False,
                 "check-cache-digest": False,
+                "plain-http": False,
                 "log-level": "info",
                 "log-format": "text",
                 "access-log": "text",
