@@ -96,7 +96,7 @@ COMPILE = $(VENV)/lock/bin/pip-compile --quiet --upgrade --generate-hashes --str
 lock: | $(PY)
 	$(PYTHON) -m venv $(VENV)/lock
 	$(VENV)/lock/bin/pip install --quiet 'pip-tools>=7.5'
-	CUSTOM_COMPILE_COMMAND='make lock' $(COMPILE) --extra s3 --output-file requirements.lock pyproject.toml
+	CUSTOM_COMPILE_COMMAND='make lock' $(COMPILE) --extra cli --extra s3 --output-file requirements.lock pyproject.toml
 	CUSTOM_COMPILE_COMMAND='make lock' $(COMPILE) --all-build-deps --only-build-deps \
 		--output-file requirements-build.lock pyproject.toml
 
@@ -111,7 +111,7 @@ $(PY):
 
 # Three sizes of the same environment: to run it, to test it, to work on it.
 $(VENV)/.installed: $(METADATA) | $(PY)
-	$(PY) -m pip install --quiet --editable '.[s3]'
+	$(PY) -m pip install --quiet --editable '.[cli,s3]'
 	@touch $@
 
 $(VENV)/.installed-test: $(METADATA) | $(PY)
