@@ -19,10 +19,10 @@ from tests.support.process import DaemonProcess, ProcessTestCase
 MIB = 1024 * 1024
 OTHERS_WAIT = 5.0
 """Seconds that others may wait meanwhile; these are the test's own process's too."""
-CPU = 8.0
-"""Seconds of the processor for twenty of them; parsed, each costs three."""
-LEFT = 32 * MIB
-"""By how much twenty-five of them may have made the process grow when they have been sent."""
+CPU = 4.0
+"""Seconds of the processor for ten of them; parsed, each costs three."""
+LEFT = 20 * MIB
+"""By how much fifteen of them may have made the process grow when they have been sent."""
 PATH = "/v2/library/app/manifests"
 
 ENTRIES = b"[],"
@@ -100,10 +100,10 @@ class LargeManifests(ProcessTestCase):
             await client.get(path)
         return daemon, client
 
-    async def serve_twenty(self, kind: str) -> None:
-        """Pull twenty cold, and again after a restart from the store, at once each time."""
+    async def serve_ten(self, kind: str) -> None:
+        """Pull ten cold, and again after a restart from the store, at once each time."""
         daemon, client = await self.warm()
-        responses = await self.at_once(client, [f"{kind}-{number}" for number in range(20)])
+        responses = await self.at_once(client, [f"{kind}-{number}" for number in range(10)])
         digests = [response.headers["docker-content-digest"] for response in responses]
         self.bounded(daemon)
         await self.end(daemon, client)
@@ -129,21 +129,21 @@ class LargeManifests(ProcessTestCase):
 
     @running
     async def test_nothing_but_entries(self) -> None:
-        """A million entries in each of twenty manifests hold up nobody, from the store neither."""
-        await self.serve_twenty("entries")
+        """A million entries in each of ten manifests hold up nobody, from the store neither."""
+        await self.serve_ten("entries")
 
     @running
     async def test_nothing_but_layers(self) -> None:
         """Nor do tens of thousands of layers in each."""
-        await self.serve_twenty("layers")
+        await self.serve_ten("layers")
 
     @running
     async def test_memory(self) -> None:
-        """When twenty-five have been served, cold, and twice at the same time, their memory is free again."""
+        """When fifteen have been served, cold, and twice at the same time, their memory is free again."""
         daemon, client = await self.warm()
         before = self.memory(daemon)
         digests = []
-        for number in range(25):
+        for number in range(15):
             data = document(number, SPACE)
             response = await self.pull(client, f"spaces-{number}")
             self.assertEqual(Digest.of(data).encoded, response.body.sha256.hexdigest())

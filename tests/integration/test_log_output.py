@@ -175,9 +175,9 @@ class Processes(TestCase):
         self.addCleanup(client.close)
         await until(lambda: b" mirroring " in daemon.output)
         daemon.process.pauseProducing()
-        # Some 500 bytes a line: more than the pipe and what waits beside it can hold.
-        agent = "x" * 500
-        sent = 4000
+        # Some 4 kB a line: more than the pipe and what waits beside it can hold.
+        agent = "x" * 4000
+        sent = 500
         for _ in range(sent // 20):
             waiting = [await client.begin("/v2/", User_Agent=agent) for _ in range(20)]
             for response in waiting:
@@ -203,8 +203,8 @@ class Processes(TestCase):
         self.addCleanup(client.close)
         await until(lambda: b" mirroring " in daemon.output)
         daemon.process.pauseProducing()
-        for _ in range(400):
-            await client.get("/v2/", User_Agent="x" * 500)
+        for _ in range(50):
+            await client.get("/v2/", User_Agent="x" * 4000)
         client.close()
         daemon.process.signalProcess("TERM")
         daemon.process.resumeProducing()
