@@ -33,6 +33,7 @@ class Plan:
     layer: int = 20 * MIB
     idle_connections: int = 1000
     objects: int = 1_000_000
+    swept: int = 200_000
     every_row: bool = True
 
 
@@ -42,6 +43,7 @@ QUICK = Plan(
     layer=4 * MIB,
     idle_connections=400,
     objects=0,
+    swept=0,
     every_row=False,
 )
 
@@ -63,11 +65,16 @@ def _own_cpu() -> float:
     return time.process_time() + children.ru_utime + children.ru_stime
 
 
-def costing(server: Server, work: Work, scale: float = 1) -> Sample:
-    """Return the CPU seconds of a server for each unit of what *work* returns, times *scale*."""
-    own, used = _own_cpu(), server.cpu()
+def costing(
+    server: Server, work: Work, scale: float = 1, load: Callable[[], float] = lambda: 0.0
+) -> Sample:
+    """Return the CPU seconds of a server for each unit of what *work* returns, times *scale*.
+
+    *load*: returns the CPU seconds of a load generator that runs all the time.
+    """
+    own, used = _own_cpu() + load(), server.cpu()
     done = work()
-    used, own = server.cpu() - used, _own_cpu() - own
+    used, own = server.cpu() - used, _own_cpu() + load() - own
     if not done:
         raise BadResponse("nothing was received")
     return Sample(used / done * scale, load=own / used if used else None)

@@ -19,7 +19,7 @@ def request(path: str, more: str = "", method: str = "GET") -> bytes:
     return f"{first}Accept: {ACCEPT_MANIFESTS}\r\n{more}\r\n".encode()
 
 
-def _read_response(connection: socket.socket, buffer: memoryview, stop: int | None = None) -> int:
+def read_response(connection: socket.socket, buffer: memoryview, stop: int | None = None) -> int:
     """Read one response, or no more than *stop* bytes of it; return how many its body has."""
     head = b""
     while b"\r\n\r\n" not in head:
@@ -51,7 +51,7 @@ def fetch(address: tuple[str, int], path: str, times: int = 1) -> int:
         total = 0
         for _ in range(times):
             connection.sendall(wanted)
-            total += _read_response(connection, buffer)
+            total += read_response(connection, buffer)
         return total
 
 
@@ -73,7 +73,7 @@ def lingering(
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _KERNEL)
         connection.connect(address)
         connection.sendall(request(path, f"Range: bytes={start}-\r\n"))
-        _read_response(connection, memoryview(bytearray(_KERNEL)), count)
+        read_response(connection, memoryview(bytearray(_KERNEL)), count)
         return connection
 
     with ExitStack() as stack, ThreadPoolExecutor(len(starts)) as pool:

@@ -85,13 +85,25 @@ class Daemon:
     tree: Path = PROJECT
 
     @contextmanager
-    def caching(self, work: Path, upstream: Upstream) -> Iterator[Server]:
-        """Run it with a directory as its store."""
+    def caching(
+        self,
+        work: Path,
+        upstream: Upstream,
+        upstreams: str | None = None,
+        program: Sequence[str] = ("-m", "oci_registry"),
+        options: Sequence[str] = (),
+    ) -> Iterator[Server]:
+        """Run it with a directory as its store.
+
+        *upstreams*: another file of upstreams. *program*: arguments of Python. *options*: more of ours.
+        """
         port = free_port()
-        config = f"- namespace: docker.io\n  host: localhost:{upstream.port}\n"
-        config += f"  ca_file: {upstream.authority}\n" if upstream.authority else "  tls: false\n"
-        (work / "upstreams.yaml").write_text(config)
-        command = [sys.executable, "-m", "oci_registry", "--listen", f"127.0.0.1:{port}"]
+        if upstreams is None:
+            upstreams = f"- namespace: docker.io\n  host: localhost:{upstream.port}\n"
+            ca_file = upstream.authority
+            upstreams += f"  ca_file: {ca_file}\n" if ca_file else "  tls: false\n"
+        (work / "upstreams.yaml").write_text(upstreams)
+        command = [sys.executable, *program, "--listen", f"127.0.0.1:{port}", *options]
         command += ["--upstream-config-file", str(work / "upstreams.yaml")]
         with running(
             self.name,
@@ -99,12 +111,31 @@ class Daemon:
             port,
             cores=self.cores.servers,
             log=work / "log",
-            environment={"PYTHONPATH": str(self.tree)},
+            environment=_as_installed(self.tree),
             directory=self.tree,
         ) as server:
             yield server
 
     serving = caching
+
+    def has(self, option: str) -> bool:
+        """Whether the daemon of this tree has an option."""
+        command = [sys.executable, "-m", "oci_registry", "--help"]
+        environment = {**os.environ, **_as_installed(self.tree)}
+        answer = subprocess.run(
+            command, env=environment, cwd=self.tree, capture_output=True, text=True, check=False
+        )
+        return option in answer.stdout
+
+
+def _as_installed(tree: Path) -> dict[str, str]:
+    """Return the environment in which a source tree runs as if it was installed: compiled once."""
+    compiled = tree / "build" / "benchmarks" / "compiled"
+    return {
+        "PYTHONPATH": str(tree),
+        "PYTHONPYCACHEPREFIX": str(compiled),
+        "PYTHONDONTWRITEBYTECODE": "",
+    }
 
 
 @frozen

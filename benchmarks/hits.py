@@ -12,11 +12,17 @@ from benchmarks import wrk
 from benchmarks.bench import MIB, Bench, Sample, Take, costing
 from benchmarks.clients import fetch, request
 from benchmarks.contenders import MANIFEST, Upstream
-from benchmarks.load import Load, loading
+from benchmarks.reader import Counts, loading
 from benchmarks.servers import Server
 
 RANGE = 64 * 1024
 STREAMS = 64
+STREAM_RATE = 5e6
+"""Bytes a second of each stream, while the delay of manifests is measured.
+
+As fast as they can, they would keep the processor of the load busy, and what asks for manifests would wait
+for that.
+"""
 ATTEMPTS = 5
 
 _Sampler = Callable[[Server], Sample]
@@ -69,7 +75,7 @@ def _manifests(bench: Bench, upstream: Upstream, row: Callable[[str, str, _Sampl
         elif wrk.PROGRAM:
             row(what, "CPU µs", partial(_wrk, bench, path, connections))
     if wrk.PROGRAM:
-        what = f"manifest while {STREAMS} clients stream, p99"
+        what = f"manifest while {STREAMS} clients stream 5 MB/s each, p99"
         row(what, "ms", partial(_p99, bench, upstream.blobs[0]))
 
 
@@ -85,11 +91,13 @@ def _requests(
 ) -> Sample:
     """Let clients send requests all the time, and count responses."""
     method = requests[0].split(b" ")[0].decode()
-    with loading(Load(server.address, requests, clients, method)) as load:
-        return _window(bench, server, lambda: load.responses, scale)
+    with loading(server.address, requests, clients, method) as load:
+        return _window(bench, server, load, lambda: load.responses, scale)
 
 
-def _window(bench: Bench, server: Server, count: Callable[[], int], scale: float) -> Sample:
+def _window(
+    bench: Bench, server: Server, load: Counts, count: Callable[[], int], scale: float
+) -> Sample:
     """Measure a while in the middle of the work, so that neither its beginning nor its end counts."""
     time.sleep(min(0.3, bench.plan.seconds / 4))
 
@@ -102,12 +110,11 @@ def _window(bench: Bench, server: Server, count: Callable[[], int], scale: float
                 break
         return count() - before
 
-    return costing(server, work, scale)
+    return costing(server, work, scale, load.cpu)
 
 
 def _p99(bench: Bench, blob: str, server: Server) -> Sample:
-    with loading(Load(server.address, [request(blob)], STREAMS, nice=10)):
-        # What asks for manifests gets the processor first: otherwise the readers are measured.
+    with loading(server.address, [request(blob)], STREAMS, rate=STREAM_RATE):
         time.sleep(0.3)
         return Sample(wrk.run(server.address, MANIFEST, 8, max(2, bench.plan.seconds)).p99)
 
@@ -130,5 +137,5 @@ def _blobs(bench: Bench, upstream: Upstream, row: Callable[[str, str, _Sampler],
 
 
 def _stream(bench: Bench, path: str, clients: int, server: Server) -> Sample:
-    with loading(Load(server.address, [request(path)], clients)) as load:
-        return _window(bench, server, lambda: load.bytes, 1e9)
+    with loading(server.address, [request(path)], clients) as load:
+        return _window(bench, server, load, lambda: load.bytes, 1e9)

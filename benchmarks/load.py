@@ -1,21 +1,22 @@
-"""Load: many connections in one thread, that costs little enough for a server to be the limit.
+"""Load in Python, where there is no compiler for `load.c`: many connections in one thread.
 
 Bodies are discarded inside the kernel (``MSG_TRUNC``, tcp(7)), so that a byte costs the reader no copy.
 """
 
 from __future__ import annotations
 
-import os
 import select
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from threading import Event, Thread, get_native_id
+from threading import Event, Thread
 
 from attrs import define
 
 _HEAD = 4096
 _DISCARD = 8 * 1024 * 1024
+_SLICE = 64 * 1024
 _KERNEL = 64 * 1024
 
 
@@ -50,6 +51,8 @@ class _Client:
     next_request: int
     data: bytes = b""
     left: int = 0
+    seen: int = 0
+    paused: bool = False
 
 
 class Load:
@@ -57,7 +60,7 @@ class Load:
 
     *requests* are complete heads of requests with *method*; each client begins at another one. With
     *limit* a client reads so many bytes of its first body, and then nothing more; *satisfied* is set
-    when all have. *nice*: the priority of the thread, as in nice(1).
+    when all have. *rate*: bytes a second that a client reads at most.
     """
 
     def __init__(
@@ -67,7 +70,7 @@ class Load:
         clients: int,
         method: str = "GET",
         limit: int | None = None,
-        nice: int = 0,
+        rate: float = 0,
     ) -> None:
         self.bytes = 0
         self.responses = 0
@@ -76,7 +79,8 @@ class Load:
         self._requests = requests
         self._method = method
         self._limit = limit
-        self._nice = nice
+        self._rate = rate
+        self._began = time.monotonic()
         self._poll = select.epoll()
         self._clients: dict[int, _Client] = {}
         self._waiting: list[socket.socket] = []
@@ -101,17 +105,33 @@ class Load:
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Read until *stop*, or until all clients have as much as they want."""
-        if self._nice:
-            # Linux has a priority for each thread.
-            os.setpriority(os.PRIO_PROCESS, get_native_id(), self._nice)
         while not stop() and self._clients:
-            for descriptor, _ in self._poll.poll(0.05):
+            for descriptor, _ in self._poll.poll(0.001 if self._rate else 0.05):
                 self._read(self._clients[descriptor])
+            if self._rate:
+                self._pause()
         self.satisfied.set()
+
+    def _pause(self) -> None:
+        """Read of no client that has had enough for the moment."""
+        allowed = self._rate * (time.monotonic() - self._began)
+        for client in self._clients.values():
+            paused = client.seen > allowed
+            if paused != client.paused:
+                client.paused = paused
+                self._poll.modify(client.socket, 0 if paused else select.EPOLLIN)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until all clients have what they want; return whether they have in time."""
+        return self.satisfied.wait(seconds)
+
+    def cpu(self) -> float:
+        """Return 0: it is a thread, whose process counts it."""
+        return 0.0
 
     def _read(self, client: _Client) -> None:
         if client.left:
-            wanted = min(client.left, _DISCARD)
+            wanted = min(client.left, _SLICE if self._rate else _DISCARD)
             got = client.socket.recv_into(self._nowhere, wanted, socket.MSG_TRUNC)
             client.left -= got
         else:
@@ -129,6 +149,7 @@ class Load:
         if not got:
             raise BadResponse("closed before the end of the body")
         self.bytes += got
+        client.seen += got
         if client.left == 0:
             self.responses += 1
             if self._limit is None:
@@ -147,7 +168,7 @@ class Load:
 
 
 @contextmanager
-def loading(load: Load) -> Iterator[Load]:
+def running(load: Load) -> Iterator[Load]:
     """Run *load* in a thread of its own for as long as the context lasts; BadResponse at its end."""
     stop = Event()
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from functools import partial
 
 from benchmarks.bench import MIB, Bench, Sample, Take
-from benchmarks.clients import request
-from benchmarks.contenders import Contender, Upstream
+from benchmarks.clients import fetch, request
+from benchmarks.contenders import MANIFEST, Contender, Daemon, Upstream
 from benchmarks.hits import STREAMS
-from benchmarks.load import Load, loading
 from benchmarks.processes import Memory
+from benchmarks.reader import loading
 from benchmarks.servers import Server
 
 SLOW = 200
@@ -19,6 +19,10 @@ READ = MIB
 """Bytes that a slow client reads."""
 PATIENCE = 20
 """Seconds until all of them must have that."""
+WORKERS = "--workers"
+FOUR = 4
+REQUESTS = 200
+"""Requests that each worker gets."""
 KINDS = ("RSS", "PSS", "private dirty")
 
 _Measure = Callable[[Server], Memory]
@@ -29,28 +33,29 @@ def measure(bench: Bench, upstream: Upstream) -> None:
     blob, base = request(upstream.blobs[0]), request("/v2/")
     connections = bench.plan.idle_connections
 
-    def rows(what: str, unit: str, added: _Measure, scale: float = 1, *more: str) -> None:
+    def rows(what: str, unit: str, added: _Measure, scale: float = 1, *, start: str = "") -> None:
         def take(contender: Contender) -> Sample:
             with contender.serving(bench.folder(contender), upstream) as server:
                 server.settle()
                 found = added(server)
                 figures = [found.rss * scale, found.pss * scale, found.private_dirty * scale]
-                return Sample(*figures, *([server.start] if more else []))
+                return Sample(*figures, *([server.start, server.start_cpu] if start else []))
 
         takes: dict[str, Take] = {c.name: partial(take, c) for c in bench.contenders}
         kinds = [(f"{what}, {kind}", unit) for kind in KINDS]
-        bench.rows("memory", [*kinds, *((name, "s") for name in more)], takes)
+        kinds += [(start, "s"), (start, "CPU s")] if start else []
+        bench.rows("memory", kinds, takes)
 
     def streaming(server: Server) -> Memory:
         before = server.memory()
-        with loading(Load(server.address, [blob], STREAMS)):
+        with loading(server.address, [blob], STREAMS):
             time.sleep(bench.plan.seconds)
             return server.memory() - before
 
     def waiting(requested: bytes, clients: int, server: Server) -> Memory:
         before = server.memory()
-        with loading(Load(server.address, [requested], clients, limit=READ)) as load:
-            if not load.satisfied.wait(PATIENCE):
+        with loading(server.address, [requested], clients, limit=READ) as load:
+            if not load.wait(PATIENCE):
                 bench.results.note(
                     f"{server.name}: after {PATIENCE} s some of {clients} clients had not received"
                     f" {READ // MIB} MiB."
@@ -58,8 +63,28 @@ def measure(bench: Bench, upstream: Upstream) -> None:
             server.settle()
             return server.memory() - before
 
-    rows("idle", "MiB", Server.memory, 1, "from exec to the first response")
+    rows("idle", "MiB", Server.memory, start="from exec to the first response")
     rows(f"{STREAMS} streams add", "MiB", streaming)
     rows(f"{SLOW} slow downloads add", "MiB", partial(waiting, blob, SLOW))
     idle = partial(waiting, base, connections)
     rows(f"each of {connections} idle connections adds", "KiB", idle, 1024 / connections)
+    _with_workers(bench, upstream)
+
+
+def _with_workers(bench: Bench, upstream: Upstream) -> None:
+    """Measure daemons with worker processes, shared pages counted once, after each has had requests."""
+    daemons = [each for each in bench.contenders if isinstance(each, Daemon) and each.has(WORKERS)]
+    if not daemons:
+        return
+
+    def take(daemon: Daemon) -> Sample:
+        with daemon.caching(bench.folder(daemon), upstream, options=(WORKERS, str(FOUR))) as server:
+            fetch(server.address, MANIFEST)
+            for _ in range(REQUESTS * FOUR):
+                # Each on a connection of its own, so that every worker gets some.
+                fetch(server.address, MANIFEST)
+            server.settle()
+            return Sample(server.memory().pss)
+
+    takes: dict[str, Take] = {daemon.name: partial(take, daemon) for daemon in daemons}
+    bench.row("memory", f"core and {FOUR} workers together, PSS", "MiB", takes)

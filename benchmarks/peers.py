@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 from attrs import evolve
 
-from benchmarks import hits, memories, misses, nginx, objects, report, wrk
+from benchmarks import hits, memories, misses, nginx, objects, pauses, report, wrk
 from benchmarks.bench import MIB, QUICK, Bench, Plan
 from benchmarks.contenders import (
     PROJECT,
@@ -31,7 +31,7 @@ from benchmarks.processes import Cores, divide, pinned
 from benchmarks.results import Results
 from benchmarks.servers import PEER
 
-GROUPS = ("hits", "memory", "objects", "misses", "pulls")
+GROUPS = ("hits", "memory", "objects", "pauses", "misses", "pulls")
 BUILT = PROJECT / "build" / "benchmarks"
 PAGE = PROJECT / "docs" / "explanation" / "performance.md"
 RECORD = PROJECT / "benchmarks" / "results.json"
@@ -133,6 +133,8 @@ def _groups(bench: Bench, source: Upstream, only: Sequence[str]) -> None:
         memories.measure(bench, source)
     if "objects" in only:
         objects.measure(bench, source)
+    if "pauses" in only:
+        pauses.measure(bench, source)
     if "misses" in only:
         misses.measure(bench, source)
     if "pulls" in only:

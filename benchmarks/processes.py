@@ -74,13 +74,18 @@ def tree(root: int) -> list[int]:
     return found
 
 
+def own_cpu(process: int) -> float:
+    """Return the CPU seconds of one process alone."""
+    # The clock of another process (clock_getcpuclockid(3)): nanoseconds, where /proc has ticks.
+    return time.clock_gettime((~process << 3) | _CPUCLOCK_SCHED)
+
+
 def cpu(root: int) -> float:
     """Return the CPU seconds that a process and its descendants have used, those that ended included."""
     total = 0.0
     for process in tree(root):
         with suppress(OSError):
-            # The clock of another process (clock_getcpuclockid(3)): nanoseconds, where /proc has ticks.
-            total += time.clock_gettime((~process << 3) | _CPUCLOCK_SCHED) + _stat(process)[1]
+            total += own_cpu(process) + _stat(process)[1]
     return total
 
 

@@ -41,6 +41,8 @@ class Server:
     address: tuple[str, int]
     start: float = 0.0
     """Seconds from its start to the first response."""
+    start_cpu: float = 0.0
+    """CPU seconds of the same; they depend less on what else the machine does."""
 
     def cpu(self) -> float:
         """Return the CPU seconds that it and its descendants have used so far."""
@@ -113,7 +115,8 @@ def running(
         stack.callback(process.wait)
         stack.callback(process.terminate)
         _wait(process, port)
-        yield Server(name, process, ("127.0.0.1", port), time.monotonic() - began)
+        took, used = time.monotonic() - began, processes.cpu(process.pid)
+        yield Server(name, process, ("127.0.0.1", port), took, used)
 
 
 @contextmanager

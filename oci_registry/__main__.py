@@ -9,12 +9,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-from twisted.python.usage import UsageError
-from twisted.scripts import twistd
-
-from oci_registry.setup import command
-from oci_registry.usage import UpstreamFileError
+from oci_registry.lean_imports import collecting_seldom
 
 NAME = "oci-registry"
 
@@ -27,12 +24,28 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     arguments = list(sys.argv[1:] if args is None else args)
     if arguments[:1] == ["setup"]:
+        from oci_registry.setup import command  # noqa: PLC0415 - the daemon has no use for it
+
         raise SystemExit(command.run(arguments[1:], os.environ, sys.stdout, sys.stderr))
     # usage.Options names the program after argv[0], which is __main__.py after "python -m".
     sys.argv[0] = NAME
+    with collecting_seldom():
+        from twisted.scripts import twistd  # noqa: PLC0415 - while garbage is seldom collected
+
+        config = _parse(arguments)
+    twistd.runApp(config)
+
+
+def _parse(arguments: Sequence[str]) -> Any:
+    """Return twistd's options; what is wrong with them ends the process."""
+    from twisted.python.usage import UsageError  # noqa: PLC0415 - as in main
+
+    from oci_registry.twistd_options import OwnOptions  # noqa: PLC0415 - as in main
+    from oci_registry.usage import UpstreamFileError  # noqa: PLC0415 - as in main
+
     # twistd's own options, but not its run(): on a mistake that prints all of its usage, and the
     # problem last.
-    config = twistd.ServerOptions()  # type: ignore[attr-defined, no-untyped-call]
+    config: Any = OwnOptions()  # type: ignore[no-untyped-call]
     try:
         config.parseOptions(["--nodaemon", "--pidfile=", NAME, *arguments])
     except UsageError as error:
@@ -41,7 +54,7 @@ def main(args: Sequence[str] | None = None) -> None:
         if not isinstance(error, UpstreamFileError):
             print(f"{NAME}: {NAME} --help shows all options", file=sys.stderr)
         raise SystemExit(1) from None
-    twistd.runApp(config)
+    return config
 
 
 if __name__ == "__main__":

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import SystemRandom
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 from twisted.application.service import MultiService
-from twisted.application.strports import service as listening
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -54,11 +54,13 @@ from oci_registry.storage.tags import TagStore
 from oci_registry.storage.totals import StoredTotals
 from oci_registry.storage.usage import Usage
 from oci_registry.streams.parsing import ManifestReader
+from oci_registry.streams.steps import Pause, pauses
 from oci_registry.streams.threads import Lanes, RunInThread
-from oci_registry.upstream.connecting import Connector
+from oci_registry.upstream.late import LateConnector
 from oci_registry.upstream.table import UpstreamTable
 from oci_registry.web.blobs import BlobHandler
 from oci_registry.web.client_watch import ClientWatch
+from oci_registry.web.listener import Listener
 from oci_registry.web.lists import ReferrersHandler, TagsHandler
 from oci_registry.web.manifests import ManifestHandler
 from oci_registry.web.port import FileEndpoint
@@ -66,6 +68,9 @@ from oci_registry.web.reply import Handler
 from oci_registry.web.root import Ready, Root
 from oci_registry.web.site import RegistrySite
 from oci_registry.web.v2 import V2
+
+if TYPE_CHECKING:
+    from oci_registry.upstream.connecting import Connector
 
 SHORTEST_STOP = 5.0
 """Seconds after the grace period in which aborted connections must have closed."""
@@ -139,6 +144,11 @@ class _Builder:
 
     _log = Logger()
 
+    @property
+    def pause(self) -> Pause:
+        """Pauses in long work."""
+        return pauses(self.reactor)
+
     def pool(self, name: str, threads: int) -> Pool:
         """Make a pool of threads that is started and stopped with the daemon."""
         self.pools.append(self.makers.pool(self.reactor, name, threads))
@@ -175,7 +185,7 @@ class _Builder:
             OriginalManifests(driver, reader, self.reactor, self.repeats),
         )
 
-    def table(self, reader: ManifestReader) -> UpstreamTable:
+    def table(self, reader: ManifestReader, importing: RunInThread) -> UpstreamTable:
         """Make the table of upstreams, which makes an upstream when it is first used."""
         settings = self.settings
 
@@ -183,16 +193,22 @@ class _Builder:
             # The table and the connector need each other.
             return table.host_at(origin)
 
-        connector = Connector(
-            self.reactor,
-            SystemRandom().random,
-            settings.egress,
-            self.metrics,
-            self.repeats,
-            reader,
-            host_at,
-            self.makers.upstream_limits,
-        )
+        def make_connector() -> Connector:
+            # Not needed before a miss, which imports it in a thread.
+            from oci_registry.upstream.connecting import Connector  # noqa: PLC0415
+
+            return Connector(
+                self.reactor,
+                SystemRandom().random,
+                settings.egress,
+                self.metrics,
+                self.repeats,
+                reader,
+                host_at,
+                self.makers.upstream_limits,
+            )
+
+        connector = LateConnector(make_connector, importing, self.metrics)
         table = UpstreamTable(
             settings.upstreams,
             connector.connect,
@@ -249,10 +265,11 @@ class _Builder:
         settings, metrics = self.settings, self.metrics
         access_log = self.makers.access_log(settings, self.log_output, self.reactor)
         ready = Ready(watch.check)
-        root = Root(ready, metrics=None if settings.admin_listen else metrics, v2=v2)
+        shown = None if settings.admin_listen else metrics
+        root = Root(ready, metrics=shown, v2=v2, pause=self.pause)
         site = RegistrySite(root, self.reactor, access_log, self.repeats)
         metrics.watch_connections(site.connection_count)
-        admin_root = Root(ready, metrics=metrics)
+        admin_root = Root(ready, metrics=metrics, pause=self.pause)
         return site, RegistrySite(admin_root, self.reactor, access_log, self.repeats)
 
     def ports(self, site: RegistrySite, admin_site: RegistrySite) -> MultiService:
@@ -263,11 +280,9 @@ class _Builder:
             (self.settings.admin_listen, admin_site),
         ):
             for endpoint in endpoints:
-                port = listening(with_backlog(endpoint), factory, self.reactor)
-                port.endpoint = KnownEndpoint(
-                    endpoint, FileEndpoint(port.endpoint, self.makers.transports)
-                )
-                port.setServiceParent(ports)
+                found = serverFromString(self.reactor, with_backlog(endpoint))
+                known = KnownEndpoint(endpoint, FileEndpoint(found, self.makers.transports))
+                ports.addService(Listener(endpoint, known, factory))
         return ports
 
     def sweep(self, store: _Store, transfers: Transfers) -> Sweep:
@@ -289,7 +304,9 @@ class _Builder:
         self, table: UpstreamTable, sweep: Sweep, reading: RunInThread, manager: ServiceManager
     ) -> Reloader:
         """Make the reloader of the upstreams."""
-        following = Following(table, self.metrics, sweep.follow, DEFAULT_INVALIDATION_TIME)
+        following = Following(
+            table, self.metrics, sweep.follow, DEFAULT_INVALIDATION_TIME, self.pause
+        )
 
         def reread() -> Deferred[Reread]:
             return reading(reread_upstreams, self.settings)
@@ -342,7 +359,8 @@ def build(
     manager = makers.manager(notify_socket)
     reader = ManifestReader(builder.pool("parsers", sizes.parsers))
     store = builder.store(sizes, reader)
-    table = builder.table(reader)
+    reading = builder.pool("configuration", sizes.configuration)
+    table = builder.table(reader, reading)
     pull = builder.pull_through(store)
     watch = ClientWatch(reactor)
     site, admin_site = builder.sites(builder.v2(table, pull, watch), pull.watch)
@@ -352,7 +370,6 @@ def build(
     periodic = PeriodicSweep(
         sweep, store.driver.sweep_interval, reactor, metrics, count_first=local
     )
-    reading = builder.pool("configuration", sizes.configuration)
     reloader = builder.reloader(table, sweep, reading, manager)
     hangup = makers.hangup(reactor.callFromThread, reloader.reload)
     announcement = Announcement(manager, reactor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from types import FrameType
 
 from twisted.internet.defer import Deferred
@@ -14,6 +14,7 @@ from oci_registry.config.sources import Reread
 from oci_registry.eviction.sweep import Lifetimes
 from oci_registry.metrics import Metrics
 from oci_registry.notify import ServiceManager
+from oci_registry.streams.steps import Pause, no_pause
 from oci_registry.upstream.table import Changes, UpstreamTable
 
 
@@ -54,19 +55,21 @@ class Following:
         metrics: Metrics,
         follow: Callable[[Lifetimes], None],
         default: float,
+        pause: Pause = no_pause,
     ) -> None:
+        self._pause = pause
         self._table = table
         self._metrics = metrics
         self._follow = follow
         self._default = default
 
-    def configure(self, upstreams: tuple[UpstreamSettings, ...]) -> Changes:
-        """Go by these upstreams. What is raised has changed nothing."""
+    async def configure(self, upstreams: tuple[UpstreamSettings, ...]) -> Changes:
+        """Go by these upstreams, which are made in steps. What is raised has changed nothing."""
         before = self._metrics.configured
         # First, because the hosts of upstreams have labels from when they are made.
         self._metrics.configure(upstream.namespace for upstream in upstreams)
         try:
-            changes = self._table.configure(upstreams)
+            changes = await self._table.reconfigure(upstreams, self._pause)
         except BaseException:
             self._metrics.configure(before)
             raise
@@ -96,7 +99,7 @@ class Reloader:
     def __init__(
         self,
         read: Callable[[], Deferred[Reread]],
-        configure: Callable[[tuple[UpstreamSettings, ...]], Changes],
+        configure: Callable[[tuple[UpstreamSettings, ...]], Awaitable[Changes]],
         metrics: Metrics,
         manager: ServiceManager,
     ) -> None:
@@ -141,7 +144,7 @@ class Reloader:
             reread = await self._read()
             if self._stopped:
                 return
-            changes = self._configure(reread.upstreams)
+            changes = await self._configure(reread.upstreams)
         except ConfigError as error:
             self._keep(error.problems)
         except (OSError, ValueError) as error:

@@ -29,6 +29,7 @@ from oci_registry.makers import Makers
 from oci_registry.spec.errors import system_reason
 from oci_registry.startup import free_space, listed, mirrored
 from oci_registry.streams.memory import return_large_blocks
+from oci_registry.streams.steps import switch_often
 
 STORE_TIMEOUT = 2.0
 """Seconds that the start line waits for what is to be said of the store; then it is left out."""
@@ -102,6 +103,7 @@ class Daemon(Service):
             self._log.warn("{text}", text=warning)
         _raise_file_limit()
         return_large_blocks()
+        switch_often()
         self._lifecycle.start()
         Deferred.fromCoroutine(self._log_start())
 

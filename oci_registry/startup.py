@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from twisted.internet.interfaces import (
     IProtocolFactory,
     IStreamServerEndpoint,
 )
-from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
 from oci_registry.config.settings import CATCH_ALL, Settings
@@ -53,7 +53,11 @@ class KnownEndpoint:
             return f"unix:{name.decode('utf-8', 'replace')}".replace("\0", "@")
         if not isinstance(address, IPv4Address | IPv6Address):
             return self.description
-        wrapped = isinstance(getattr(self._port, "factory", None), TLSMemoryBIOFactory)
+        # Without it nothing has TLS, and it is not to be imported just for that.
+        tls = sys.modules.get("twisted.protocols.tls")
+        wrapped = tls is not None and isinstance(
+            getattr(self._port, "factory", None), tls.TLSMemoryBIOFactory
+        )
         scheme = "https" if wrapped or self.description.startswith("ssl:") else "http"
         return f"{scheme}://{authority(address.host, address.port)}"
 

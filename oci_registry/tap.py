@@ -6,10 +6,10 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 from twisted.application.service import IService
-from twisted.internet.endpoints import serverFromString
 from twisted.python.usage import UsageError
 
 from oci_registry.command_options import (
@@ -25,8 +25,8 @@ from oci_registry.config.findings import suggestion
 from oci_registry.config.loader import load_settings
 from oci_registry.config.process_title import hide_secrets
 from oci_registry.config.settings import ConfigError, FilesystemSettings, Settings
-from oci_registry.config.shown import show
 from oci_registry.config.storages import STORAGES
+from oci_registry.lean_imports import all_plain, collecting_seldom, keep_for_good, without_tls
 from oci_registry.log_output import STANDARD_OUTPUT, TWISTD, LogPlace
 from oci_registry.usage import Group, Option, UpstreamFileError, option_groups, table, wrap
 from oci_registry.usage import width as usage_width
@@ -246,6 +246,14 @@ class Options(CommandOptions):
 
     def postOptions(self) -> None:
         """Check everything; UsageError with all problems, a line each."""
+        places = [*self["listen"], *self["admin-listen"]]
+        places += [self._environ.get(name, "") for name in ("LISTEN", "ADMIN_LISTEN")]
+        with without_tls() if all_plain(places) else nullcontext():
+            # What is imported after this takes it as it is.
+            from twisted.internet import endpoints, reactor  # noqa: F401, PLC0415
+        self._load()
+
+    def _load(self) -> None:
         storage = None
         sub_options: Any = getattr(self, "subOptions", None)
         if getattr(self, "subCommand", None) and sub_options is not None:
@@ -267,6 +275,8 @@ class Options(CommandOptions):
 
     def _check_config(self) -> None:
         """Print the effective settings, and warnings separately, and exit; UsageError as at start."""
+        from oci_registry.config.shown import show  # noqa: PLC0415 - brings YAML along
+
         storage = self.settings.storage
         warnings = list(self.settings.warnings)
         try:
@@ -288,16 +298,21 @@ class Options(CommandOptions):
 def _check_endpoint(description: str) -> None:
     """Raise when an endpoint cannot be made; nothing listens yet."""
     from twisted.internet import reactor  # noqa: PLC0415 - importing it installs one
+    from twisted.internet.endpoints import serverFromString  # noqa: PLC0415 - nor endpoints
 
     serverFromString(reactor, description)
 
 
 def makeService(options: Options) -> IService:
     """Return the daemon's service, as twistd asks for it."""
+    reactor: Any
     from twisted.internet import reactor  # noqa: PLC0415 - importing it installs one
 
-    from oci_registry.service import make_service  # noqa: PLC0415 - not needed for --help
+    with collecting_seldom():
+        from oci_registry.service import make_service  # noqa: PLC0415 - not needed for --help
 
+    # That is after everything has been started.
+    reactor.callWhenRunning(keep_for_good)
     return make_service(
         reactor,
         options.settings,

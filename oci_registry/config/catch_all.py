@@ -22,10 +22,11 @@ def catch_all_of(upstreams: Iterable[UpstreamSettings]) -> UpstreamSettings | No
 
 
 def unlisted(namespace: str, catch_all: UpstreamSettings | None) -> UpstreamSettings:
-    """The upstream for a registry without its own entry, from ``catch_all`` if that is given.
+    """Return the upstream of a registry without its own entry, made from ``catch_all`` if there is one.
 
-    ``namespace`` must have passed `oci_registry.spec.reference.parse_host`.  A host of ``catch_all`` is
-    asked with ``ns``; its host ``*`` becomes the registry's own, which is guarded unless it is built in.
+    ``namespace`` must have passed `oci_registry.spec.reference.parse_host`. Requests to a host of
+    ``catch_all`` have the parameter ``ns``. Its host ``*`` becomes the registry's own host, which
+    may have public addresses only, unless it is built in.
     """
     builtin = next((known for known in BUILTIN_UPSTREAMS if known.namespace == namespace), None)
     plain = builtin or UpstreamSettings.dynamic(namespace)
@@ -51,5 +52,5 @@ def _hosts(catch_all: UpstreamSettings, plain: UpstreamSettings) -> Iterable[Hos
 
 
 def _is_itself(namespace: str, host: HostSettings) -> bool:
-    """Whether a host is the registry of that name, which is not asked twice."""
+    """Return whether a host is the registry of that name, which is then not listed twice."""
     return not host.path and fold_alias(host.host) == namespace

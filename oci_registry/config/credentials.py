@@ -1,7 +1,7 @@
 """User names and passwords for upstreams, from a JSON document.
 
-The document is ``{"NAMESPACE": {"username": "...", "password": "..."}}``.  Problems name positions
-and reasons, and a namespace once it is known to be one: nothing else of the document.
+The document is ``{"NAMESPACE": {"username": "...", "password": "..."}}``. Problems contain
+positions, reasons and valid namespaces, and nothing else of the document.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ _LAYOUT = "\t\n\r"
 
 @frozen
 class _Object:
-    """A JSON object with its keys in order, duplicates included."""
+    """A JSON object with its keys in order, including duplicates."""
 
     pairs: tuple[tuple[str, object], ...]
 
 
 def make_credentials(username: str, password: str | None, *, one_line: bool = False) -> Credentials:
-    """Credentials that can be sent by RFC 7617; `ValueError` says, without them, why not.
+    """Return credentials that can be sent as in RFC 7617; else raise `ValueError`, without the credentials.
 
-    A password may have line ends and tabs, which the RFC forbids and Google's key files have, unless
-    it must be of ``one_line``.  Without one an empty one is sent.
+    A password may contain line ends and tabs, unless it must be of ``one_line``: the RFC forbids
+    them, but Google's key files have them. Without a password, an empty one is sent.
     """
     layout = "" if one_line else _LAYOUT
     for name, text, allowed in (("username", username, ""), ("password", password, layout)):
@@ -72,7 +72,7 @@ def make_credentials(username: str, password: str | None, *, one_line: bool = Fa
 
 
 def parse_token_server(text: str) -> str:
-    """The token server ``host[:port]``, in lower case; `ValueError` says what to write."""
+    """Return the token server ``host[:port]`` in lower case; `ValueError` says what is accepted."""
     stripped = text.strip()
     if "@" in stripped or "/" in stripped:
         raise ValueError("must be host[:port], without a scheme, a user or a path")
@@ -82,9 +82,9 @@ def parse_token_server(text: str) -> str:
 def parse_credentials(
     document: str | bytes, source: str, findings: Findings
 ) -> dict[str, Credentials]:
-    """The credentials in ``document`` by namespace (aliases of a registry folded).
+    """Return the credentials in ``document`` by namespace; aliases of a registry count as its namespace.
 
-    Entries that cannot be used are left out and become problems of ``source``.
+    Invalid entries are left out and become problems of ``source``.
     """
     root = _load(document, source, findings)
     if root is None:
@@ -125,13 +125,13 @@ def apply_credentials(
     *,
     allow_dynamic: bool,
 ) -> tuple[UpstreamSettings, ...]:
-    """``upstreams`` with the credentials given elsewhere, which override their own.
+    """Return ``upstreams`` with the credentials given elsewhere, which override their own.
 
-    They are for the host with the name of the namespace, or for the only host: of several others nobody
-    knows which is the registry itself, and a mirror must not learn the registry's password.
-    A registry that is usable but not in ``upstreams`` is added with its credentials: a built-in one,
-    or any that has a host of its own by the entry for all of them.
-    Everything overridden or left unused is a warning.
+    They are for the host that has the namespace as its name, or for the only host. With several
+    other hosts it is unknown which one is the registry, and a mirror must not get the registry's
+    password. A registry that is not in ``upstreams`` is added if it can be used: if it is built in,
+    or if the entry for all registries gives it a host of its own. Warnings are added for everything
+    that is overridden or unused.
     """
     result = {upstream.namespace: upstream for upstream in upstreams}
     catch_all = catch_all_of(upstreams)
@@ -169,13 +169,13 @@ def apply_credentials(
 
 
 def _written_down(upstream: UpstreamSettings) -> UpstreamSettings:
-    """The upstream as one that the operator has named."""
+    """Return the upstream as one that is configured."""
     hosts = tuple(evolve(host, guarded=False) for host in upstream.hosts)
     return evolve(upstream, hosts=hosts, configured=True)
 
 
 def _own_host(upstream: UpstreamSettings) -> HostSettings | None:
-    """The host that has the registry's own name, else the only one."""
+    """Return the host with the registry's own name, else the only host."""
     for host in upstream.hosts:
         if fold_alias(host.host) == upstream.namespace:
             return host
@@ -183,7 +183,7 @@ def _own_host(upstream: UpstreamSettings) -> HostSettings | None:
 
 
 def warn_of_exposure(upstreams: Sequence[UpstreamSettings], findings: Findings) -> None:
-    """Warn of credentials that are sent unencrypted or to a host that is not verified."""
+    """Warn of credentials that are sent unencrypted, or to a host whose certificate is not verified."""
     for upstream in upstreams:
         for host in upstream.hosts:
             where = f"upstream {upstream.namespace}"
@@ -222,7 +222,7 @@ def _load(document: str | bytes, source: str, findings: Findings) -> object:
 
 
 def _read(value: object) -> tuple[Credentials, list[int]]:
-    """The credentials, and the numbers of keys that are ignored."""
+    """Return the credentials, and the positions of ignored keys."""
     if not isinstance(value, _Object):
         raise ValueError(f"must be an object with username and password, not {_kind(value)}")
     texts: dict[str, str] = {}

@@ -1,9 +1,9 @@
 """A YAML list of mappings, read with line numbers.
 
-The semantics are those of YAML 1.1 (scalars, anchors, merge keys), as ``yaml.safe_load`` has them,
-except that a key given twice in one mapping is a problem.  An alias is the object it refers to, so
-nothing is ever expanded.  No message repeats a value, nor a key beyond the characters of a plain
-word, since a slip of the pen can turn a password into either.
+It is read as ``yaml.safe_load`` does, as YAML 1.1 (scalars, anchors, merge keys), except that a
+duplicate key in a mapping is a problem. An alias is the object it refers to, so nothing is
+expanded. Messages contain no values, and of a key only the characters of a plain word, since a
+typing error can turn a password into either.
 """
 
 from __future__ import annotations
@@ -44,12 +44,11 @@ _WORD = re.compile(r"[A-Za-z0-9_-]{0,40}")
 
 @frozen
 class Value:
-    """One value, and the line of its key, or of the item of a list that it is.
+    """A value, with the line of its key or of its item in a list.
 
-    ``value`` is a `str`, an `int`, a `bool`, ``None`` (nothing written), a list of values or a
-    mapping of keys to values; for anything else it is ``None`` too.  ``kind`` describes what was
-    written.  ``text`` is a scalar as it was written (``1.10``, ``yes``), ``None`` for everything else and
-    for nothing.
+    ``value`` is a `str`, an `int`, a `bool`, ``None`` (no value), a list of values or a mapping of
+    keys to values. For any other type it is ``None`` too. ``kind`` describes the type. ``text`` is
+    a scalar as it was written (``1.10``, ``yes``), else ``None``.
     """
 
     value: Any = field(repr=False)
@@ -59,13 +58,13 @@ class Value:
 
     @property
     def unset(self) -> bool:
-        """Whether there is a key without a value (``user_agent: null``)."""
+        """Return whether there is a key without a value (``user_agent: null``)."""
         return self.kind == _KINDS["null"]
 
 
 @frozen
 class Entry:
-    """One mapping of a list: its number, counted from 1, its line, and its values by key."""
+    """A mapping in a list: its number, counted from 1, its line, and its values by key."""
 
     number: int
     line: int
@@ -73,10 +72,10 @@ class Entry:
 
 
 def read_entries(data: bytes, source: str, findings: Findings) -> list[Entry]:
-    """The entries of the document in ``data``; an empty document has none.
+    """Return the entries of the document in ``data``; an empty document has none.
 
-    What is malformed goes to ``findings`` as a problem of ``source``; the entries and values that can
-    be read are still returned, so that they are checked too.
+    Errors are added to ``findings`` as problems of ``source``. What can be read is returned
+    nevertheless, so that it is checked too.
     """
     try:
         loader = _Loader(data)
@@ -121,7 +120,7 @@ class _Loader(yaml.SafeLoader):
         self._open: set[Node] = set()
 
     def fill(self, node: Node) -> Iterator[object]:
-        """Yield a list or mapping that is still empty, so that it can hold itself, and fill it."""
+        """Yield an empty list or mapping, so that it can contain itself, and fill it."""
         if isinstance(node, MappingNode):
             mapping: dict[str, Value] = {}
             yield mapping
@@ -188,7 +187,7 @@ _Loader.yaml_constructors[None] = _Loader.fill
 
 
 def word(text: str) -> str:
-    """The beginning of a key up to the first character that no key of ours has."""
+    """Return the beginning of a key, up to the first character that no valid key has."""
     match = _WORD.match(text)
     start = match.group() if match else ""
     return repr(start) if start == text else repr(start + "...")
@@ -207,7 +206,7 @@ def _line(node: Node) -> int:
 
 
 def explain(error: yaml.YAMLError) -> str:
-    """Where and why, without the snippet and the names that PyYAML puts into its messages."""
+    """Return place and reason of an error, without the excerpt and the names in PyYAML's messages."""
     if isinstance(error, yaml.reader.ReaderError):
         return f"a character that YAML does not allow, at position {error.position}"
     if not isinstance(error, yaml.MarkedYAMLError):

@@ -1,4 +1,4 @@
-"""The way out: proxies that the environment names, and which addresses may be reached."""
+"""Outgoing connections: proxies from the environment, and which addresses are allowed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _Given = tuple[str, str] | None
 
 
 def load_egress(options: OptionReader, *, allow_dynamic: bool) -> EgressSettings:
-    """The settings of servers that have none of their own; errors become problems.
+    """Return the settings of servers without their own; errors become problems.
 
-    Of a variable in lower and in upper case the former wins.  ``allow_dynamic``: whether registries
-    that only a client named are mirrored at all.
+    Variables in lower case precede those in upper case. ``allow_dynamic``: whether registries are
+    mirrored that are not configured.
     """
     https = options.variable("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
     http = options.variable("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")

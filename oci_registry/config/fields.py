@@ -1,4 +1,4 @@
-"""The values of one mapping of the upstream file, each of the type it must have."""
+"""The values of a mapping in the upstream file, with their types checked."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ Reader = Callable[[Value], _T]
 
 
 class Fields(Reading[Value]):
-    """Reads the values of one mapping by their keys.
+    """Reads the values of a mapping by their keys.
 
-    ``where`` says in messages which mapping of the file ``path`` it is, and can be refined once more
-    is known.
+    ``where`` describes the mapping in messages about the file ``path``; it can be refined later.
     """
 
     def __init__(self, entry: Entry, path: str, findings: Findings, where: str) -> None:
@@ -31,7 +30,7 @@ class Fields(Reading[Value]):
         self.where = where
 
     def source(self, key: str) -> str:
-        """Where the value at ``key`` is, or would be."""
+        """Return where the value at ``key`` is, or would be."""
         value = self.entry.fields.get(key)
         line = self.entry.line if value is None else value.line
         return f"{self.path}: {self.where}, line {line}: {key}"
@@ -49,22 +48,22 @@ class Fields(Reading[Value]):
                 self.findings.problem(f"{place}{word(key)}", reason)
 
     def given(self, key: str) -> Value | None:
-        """The value of ``key``; a key without a value counts as not given."""
+        """Return the value of ``key``; a key without a value counts as missing."""
         value = self.entry.fields.get(key)
         return None if value is None or value.unset else value
 
     def parsed(self, key: str, parse: Callable[[str], _T]) -> _T | None:
-        """Text that ``parse`` understands, which raises `ValueError` with a reason otherwise."""
+        """Return text parsed by ``parse``, which raises `ValueError` with a reason."""
         return self.read(key, lambda value: parse(text(value)))
 
     def required(self, key: str, parse: Callable[[str], _T]) -> _T | None:
-        """As `parsed`, but a missing key is a problem."""
+        """Do the same as `parsed`, except that a missing key is a problem."""
         if self.given(key) is None:
             self.problem(key, "is required")
         return self.parsed(key, parse)
 
     def texts(self, key: str, parse: Callable[[str], _T], most: int) -> tuple[_T, ...]:
-        """A list of at most ``most`` texts that ``parse`` understands; those it does not are left out."""
+        """Return a list of at most ``most`` texts parsed by ``parse``, without invalid ones."""
         parsed = []
         for position, item in enumerate(self.read(key, lambda value: _items(value, most)) or (), 1):
             if item.text is None:
@@ -77,9 +76,9 @@ class Fields(Reading[Value]):
         return tuple(parsed)
 
     def file(self, key: str, check: Callable[[str], _T]) -> tuple[str, _T] | None:
-        """The path of a file, relative ones being beside the upstream file, and what ``check`` says.
+        """Return the path of a file, relative to the upstream file, and the result of ``check``.
 
-        ``check`` raises `ValueError` with a reason that goes well behind the name of the file.
+        ``check`` raises `ValueError` with a reason that reads well after the name of the file.
         """
         name = self.read(key, text)
         if name is None:
@@ -93,7 +92,7 @@ class Fields(Reading[Value]):
 
 
 def text(value: Value) -> str:
-    """Text that is not empty, as it is written: a number, a date or ``yes`` is text too."""
+    """Return text that is not empty, as it is written: a number, a date or ``yes`` is text too."""
     if value.text is None:
         raise ValueError(f"must be text, not {value.kind}")
     if not value.text:
@@ -102,21 +101,21 @@ def text(value: Value) -> str:
 
 
 def boolean(value: Value) -> bool:
-    """True or false."""
+    """Return true or false."""
     if not isinstance(value.value, bool):
         raise ValueError(f"must be true or false, not {value.kind}")
     return value.value
 
 
 def duration(value: Value) -> float:
-    """Seconds, 0 or more."""
+    """Return seconds, 0 or more."""
     if isinstance(value.value, bool) or not isinstance(value.value, str | int):
         raise ValueError(f"must be a duration such as 14d, not {value.kind}")
     return parse_duration(value.value)
 
 
 def timeout(value: Value) -> float:
-    """Seconds, more than 0."""
+    """Return seconds, more than 0."""
     seconds = duration(value)
     if not seconds:
         raise ValueError("must be longer than 0s")
@@ -124,7 +123,7 @@ def timeout(value: Value) -> float:
 
 
 def number(least: int, most: int) -> Reader[int]:
-    """A whole number in a range, its ends included."""
+    """Return an integer from *least* to *most*, inclusive."""
 
     def read(value: Value) -> int:
         wanted = f"must be a whole number from {least} to {most}"

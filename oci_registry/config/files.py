@@ -1,4 +1,4 @@
-"""Files that the configuration names, read with limits and with a distinct error for each fault."""
+"""Files named in the configuration, read with limits and specific errors."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _ENCRYPTED = re.compile(rb"-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type:.*EN
 
 
 class ReadOnly(ValueError):
-    """A directory is on a file system that is mounted read-only."""
+    """The file system of a directory is mounted read-only."""
 
 
 class NoAnswer(ValueError):
-    """A disk hangs."""
+    """A disk does not respond."""
 
 
 @frozen
 class FileContent:
-    """The bytes of a file, kept out of ``repr``, its permission bits, and whether it is ours."""
+    """The bytes of a file (not in ``repr``), its permission bits, and whether this user owns it."""
 
     data: bytes = field(repr=False)
     mode: int
@@ -46,24 +46,24 @@ class FileContent:
 
     @property
     def exposed(self) -> bool:
-        """Whether others than the owner can read or write the file.
+        """Return whether other users can read or write the file.
 
-        If it is not ours, we can read it as one of its group at best: so Kubernetes and systemd hand
-        out secrets.  Then the group may read it.
+        A file of another user can be read by this one only through its group, as Kubernetes and
+        systemd provide secrets. The group may then read it.
         """
         return bool(self.mode & (0o077 if self.own else 0o037))
 
     @property
     def exposure(self) -> str:
-        """How it is exposed, as a phrase that follows the name of the file."""
+        """Return how it is exposed, as a phrase after the name of the file."""
         return f"can be read or changed by other users (mode {self.mode:04o})"
 
 
 def read_file(path: str) -> FileContent:
-    """The whole file at ``path``, at most `MAX_FILE_SIZE` bytes.
+    """Return the file at ``path``, of at most `MAX_FILE_SIZE` bytes; raise `ValueError` with the reason.
 
-    `ValueError` says why it cannot be used, without its name (the caller adds it) and without
-    anything out of it. Only a regular file can be read again, and cannot block: a pipe is refused.
+    The message contains neither the file's name, which the caller adds, nor its content. Only
+    regular files are accepted: a pipe can block, and cannot be read again.
     """
     if not path:
         raise ValueError("the name of the file is empty")
@@ -90,9 +90,9 @@ def read_file(path: str) -> FileContent:
 
 
 def read_secret(path: str, strip: Callable[[str], str]) -> tuple[str, FileContent]:
-    """The secret in a file, and the file; ``strip`` removes what is no part of the secret.
+    """Return the secret in a file, and the file; ``strip`` removes what is not a part of the secret.
 
-    `ValueError` as for `read_file`, and if there is none.
+    Raises `ValueError` as `read_file`, and if the file is empty.
     """
     content = read_file(path)
     try:
@@ -110,7 +110,7 @@ def _open_at_once(path: str, flags: int) -> int:
 
 
 def check_certificates(path: str) -> None:
-    """Raise `ValueError`, without the name of the file, unless it holds certificates in PEM form."""
+    """Raise `ValueError`, without the name of the file, unless it contains certificates in PEM form."""
     if b"-----BEGIN CERTIFICATE-----" not in read_file(path).data:
         raise ValueError("contains no certificate in PEM format")
     try:
@@ -120,10 +120,10 @@ def check_certificates(path: str) -> None:
 
 
 def check_private_key(path: str, certificate: str) -> FileContent:
-    """The file at ``path``, if it holds the key of the first certificate in the file ``certificate``.
+    """Return the file at ``path`` if it contains the key of the first certificate in ``certificate``.
 
-    Both are PEM.  `ValueError`, without the name of the file and anything out of it, unless the key
-    is there, as it is and not encrypted, and belongs to the certificate.
+    Both are PEM files. Raises `ValueError`, without name and content of the file, if the key is
+    missing, encrypted or of another certificate.
     """
     content = read_file(path)
     if _KEY.search(content.data) is None:
@@ -143,10 +143,7 @@ def check_private_key(path: str, certificate: str) -> FileContent:
 
 
 def fingerprint(*paths: str | None) -> str:
-    """A fingerprint of the files, which changes when one of them does.
-
-    Empty if there are none.
-    """
+    """Return a fingerprint of the files' content; empty if there are none."""
     contents = hashlib.sha256()
     given = [path for path in paths if path is not None]
     for path in given:
@@ -158,9 +155,9 @@ def fingerprint(*paths: str | None) -> str:
 
 
 def in_time(check: Callable[[str], T], path: str, seconds: float = ANSWER) -> T:
-    """Return ``check(path)``, or raise what it raises; `NoAnswer` if that takes longer than ``seconds``.
+    """Return or raise what ``check(path)`` does; raise `NoAnswer` if that takes more than ``seconds``.
 
-    Its thread is left behind then.
+    The thread of such a check keeps running.
     """
     results: list[Callable[[], T]] = []
 
@@ -187,10 +184,10 @@ def _raising(error: Exception) -> Callable[[], NoReturn]:
 
 
 def check_directory(path: str) -> None:
-    """Raise `ValueError` unless the absolute ``path`` can be written to, or made and written to.
+    """Raise `ValueError` unless the absolute ``path`` can be written to, or created and written to.
 
-    `ReadOnly` if the reason is how its file system is mounted.  The error names the nearest directory
-    that exists, which need not be ``path``.  Nothing is made.
+    `ReadOnly` if its file system is mounted read-only. The error names the nearest directory that
+    exists, which may not be ``path``. Nothing is created.
     """
     existing = _nearest(path)
     if not os.path.isdir(existing):
@@ -199,10 +196,10 @@ def check_directory(path: str) -> None:
 
 
 def check_store(path: str) -> str | None:
-    """Check the content of the absolute ``path`` of a store, which `check_directory` has accepted.
+    """Check an existing store at the absolute ``path``, which `check_directory` has accepted.
 
-    `ValueError` if what it holds already cannot be used, as when another user has filled it. The
-    result is a warning, None without one.  Nothing is made.
+    Raises `ValueError` if its content cannot be used, for example if another user owns it. Returns
+    a warning, or None. Nothing is created.
     """
     if not os.path.isdir(path):
         parent = os.path.dirname(path)
@@ -226,7 +223,7 @@ def check_store(path: str) -> str | None:
 
 
 def _nearest(path: str) -> str:
-    """The path itself if it exists, else the nearest that does on the way to it."""
+    """Return the path if it exists, else its nearest parent that does."""
     # os.path and not pathlib, whose exists() raises where we may not look.
     while not os.path.lexists(path):
         path = os.path.dirname(path)

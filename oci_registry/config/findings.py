@@ -1,4 +1,4 @@
-"""Problems and warnings about the configuration, collected and reported together."""
+"""Problems and warnings of the configuration, collected and reported together."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _CERTAIN = 0.9
 class Findings:
     """Collects problems and warnings while the configuration is read.
 
-    Every entry is one sentence for the operator, names its source (flag, variable, or file and
-    key) and holds no secret.  Nothing can be used once there is a problem.
+    Every entry is one sentence for the operator that names its source (flag, variable, or file and
+    key) and contains no secret. With a problem, nothing of the configuration is used.
     """
 
     problems: list[str] = Factory(list)
@@ -28,18 +28,18 @@ class Findings:
         self.problems.append(f"{source}: {reason}")
 
     def warning(self, source: str, reason: object) -> None:
-        """Add a warning about something that works, but probably not as intended."""
+        """Add a warning of something that is valid, but probably not intended."""
         self.warnings.append(f"{source}: {reason}")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint to append to a problem: the known word that is closest, or all of them."""
+    """Return a hint to append to a problem: the most similar known word, or all of them."""
     words = sorted(known)
     return suggestion(word, words) or f"known: {', '.join(words)}"
 
 
 def suggestion(word: str, known: Iterable[str], prefix: str = "") -> str:
-    """A hint with the known word that is closest, after ``prefix``; two if either may be meant.
+    """Return a hint with the most similar known word, after ``prefix``; with two if both are likely.
 
     Empty if there is none.
     """

@@ -1,8 +1,8 @@
-"""Whether the daemon answers where ``LISTEN`` says: ``python -m oci_registry.config.health_check``.
+"""The health check of the image: ``python -m oci_registry.config.health_check``.
 
-It is the health check of the image.  The status is 0 after a 200 of ``/healthz`` at the first place,
-whatever its form, and 1 after anything else.  A place that only the daemon knows, such as a socket passed to
-it, is not asked, and the status is 0.
+It requests ``/healthz`` at the first place in ``LISTEN``, whatever its form. The status is 0 after
+a 200, and 1 otherwise. A place that only the daemon knows, such as an inherited socket, is not
+checked, and the status is 0.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound t
 
 @frozen
 class _Place:
-    """An address to connect to, a path if it has one, and the protocol before HTTP."""
+    """An address to connect to, with a path if it has one, and the protocol before HTTP."""
 
     address: tuple[str, int] | str
     tls: bool = False
@@ -51,7 +51,7 @@ class _Place:
 
 
 def _place(endpoint: str) -> _Place | None:
-    """Where an endpoint description listens; None if that is not in it."""
+    """Return where an endpoint listens; None if its description does not say."""
     if endpoint.startswith("haproxy:"):
         inner = _place(endpoint.removeprefix("haproxy:"))
         return None if inner is None else evolve(inner, proxied=True)

@@ -1,4 +1,4 @@
-"""The hosts of an upstream: the one that its entry describes, or one for each item of ``hosts``."""
+"""The hosts of an upstream: the one in its entry, or one for each item of ``hosts``."""
 
 from __future__ import annotations
 
@@ -50,9 +50,10 @@ MAX_TOKEN_SERVERS = 16
 def read_hosts(
     fields: Fields, entry_keys: Collection[str], *, catch_all: bool = False
 ) -> tuple[HostSettings, ...]:
-    """The hosts of an entry, which may have ``entry_keys``; hosts with errors become problems and are left out.
+    """Return the hosts of an entry, which may have ``entry_keys``; invalid ones become problems.
 
-    ``catch_all``: the entry is for every registry that has none, so a host may be the registry itself.
+    ``catch_all``: the entry is for every registry without its own, so a host may be the registry
+    itself.
     """
     parse = _parse_any if catch_all else _parse_named
     if fields.given("hosts") is not None:
@@ -64,7 +65,7 @@ def read_hosts(
 
 
 def holds_password(entry: Entry) -> bool:
-    """Whether there is a password in the entry itself, or in one of its hosts."""
+    """Return whether the entry, or one of its hosts, has a password."""
     hosts = entry.fields.get("hosts")
     items = hosts.value[:MAX_HOSTS] if hosts is not None and isinstance(hosts.value, list) else ()
     mappings = (entry.fields, *(item.value for item in items if isinstance(item.value, dict)))
@@ -132,7 +133,7 @@ def _items(value: Value) -> list[Value]:
 def _read_host(
     fields: Fields, location: Location | None, proxy: ProxySettings | str
 ) -> HostSettings | None:
-    """The host at ``location``, reached by ``proxy`` unless it has its own; ``None`` if that is wrong."""
+    """Return the host at ``location``, with ``proxy`` unless it has its own; ``None`` if it is invalid."""
     if location is not None and location.host == CATCH_ALL:
         return _read_registry_itself(fields, proxy)
     switches = fields.read_all({"tls": boolean, "accept_invalid_certs": boolean})
@@ -159,7 +160,7 @@ def _read_host(
 
 
 def _read_registry_itself(fields: Fields, proxy: ProxySettings | str) -> HostSettings:
-    """The host that stands for any registry that a client names: it gets no credentials."""
+    """Return the host that stands for any registry that a client names: it gets no credentials."""
     for key in HOST_KEYS:
         if fields.given(key) is not None and key not in ("host", "proxy"):
             fields.problem(
@@ -170,7 +171,7 @@ def _read_registry_itself(fields: Fields, proxy: ProxySettings | str) -> HostSet
 
 
 def _served_at(fields: Fields, host: str) -> str:
-    """Where the API is: a registry's name may lead to a web site, as that of Docker Hub does."""
+    """Return where the API is: the name of a registry may be that of a web site, as with Docker Hub."""
     for builtin in BUILTIN_UPSTREAMS:
         own = builtin.hosts[0].host
         if fold_alias(host) == builtin.namespace and host.removesuffix(":443") != own:
@@ -194,7 +195,7 @@ def _parse_proxy(url: str) -> ProxySettings | str:
 
 
 def _client_certificate(fields: Fields) -> tuple[str | None, str | None]:
-    """The files with certificate and key, which may be one."""
+    """Return the files with certificate and key, which may be the same."""
     if fields.given("client_cert_file") is None:
         if fields.given("client_key_file") is not None:
             fields.problem("client_key_file", "requires client_cert_file")

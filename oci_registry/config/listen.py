@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from ipaddress import IPv6Address
 
-from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IStreamServerEndpointStringParser
 from twisted.plugin import getPlugins
 
@@ -30,11 +29,11 @@ _FORMS = "HOST:PORT, [IPV6]:PORT, unix:PATH or an endpoint such as ssl:8443:cert
 
 
 def parse_listen(text: str) -> str:
-    """Return the Twisted endpoint description for one place to listen at.
+    """Return the Twisted endpoint description for a place to listen.
 
-    Accepted: ``HOST:PORT``, ``[IPV6]:PORT``, ``:PORT``, ``PORT``, ``unix:PATH`` and every endpoint
-    description that this Twisted knows. Port 0 means any free one. ValueError says what is wrong.
-    The arguments of an endpoint description are not looked at, but for its port. A path may have colons.
+    Accepted are ``HOST:PORT``, ``[IPV6]:PORT``, ``:PORT``, ``PORT``, ``unix:PATH`` and every
+    endpoint description that this Twisted knows. Port 0 means any free port. A path may have
+    colons. Of an endpoint description only the port is checked. ValueError has the reason.
     """
     text = text.strip()
     head, colon, rest = text.partition(":")
@@ -62,16 +61,16 @@ def parse_listen(text: str) -> str:
 
 
 def default_place(environ: Mapping[str, str]) -> tuple[str, str]:
-    """Where to listen if ``LISTEN`` is not set either, and what says so."""
+    """Return where to listen if ``LISTEN`` is not set either, and the source of that."""
     port = environ.get("PORT", "").strip()
     return ("PORT", f"{_ANY}:{port}") if port else ("--listen", f"{_ANY}:80")
 
 
 def split_places(text: str) -> list[str]:
-    """The places in a list that is separated by blanks; a path behind ``unix:`` may have blanks.
+    """Return the places in a list separated by blanks; a path after ``unix:`` may contain blanks.
 
-    What follows such a path belongs to it if it is no place itself: it has a slash before any colon, or
-    neither a colon nor digits alone.
+    Text after such a path belongs to it, unless it looks like a place: unless it has a slash before
+    any colon, or neither a colon nor only digits.
     """
     places: list[str] = []
     for found in re.finditer(r"\S+\s*", text):
@@ -86,7 +85,7 @@ def split_places(text: str) -> list[str]:
 
 
 def _unix(rest: str) -> str:
-    """The description of a socket at a path, in which colons and equals signs are escaped."""
+    """Return the description of a socket at a path, with colons and equals signs escaped."""
     path, *others = _SEPARATOR.split(rest)
     while others and not all(_UNIX_ARGUMENT.fullmatch(other) for other in others):
         path += f"\\:{others.pop(0)}"
@@ -110,14 +109,14 @@ def same_place(one: str, other: str) -> bool:
 
 
 def takes_port(endpoint: str) -> bool:
-    """Whether an endpoint description is for a port, and not for a path or what only Twisted knows."""
+    """Return whether an endpoint description is for a port, and not for a path or an unknown form."""
     return endpoint.partition(":")[0] in _WITH_PORT
 
 
 def address_of(endpoint: str) -> tuple[str, str, str] | None:
-    """The address of an endpoint, ``None`` if it is unknown.
+    """Return the address of an endpoint, ``None`` if it is unknown.
 
-    ``port``, the port and the interface, or ``unix``, the path and an empty text.
+    It is ``port`` with port and interface, or ``unix`` with the path and an empty text.
     """
     kind, *arguments = _SEPARATOR.split(endpoint)
     if kind != "unix" and not takes_port(endpoint):
@@ -169,6 +168,9 @@ def _ipv6(text: str) -> str:
         raise ValueError("has no port after the bracket")
     if not _is_ipv6(address):
         raise ValueError("there is no IPv6 address between the brackets")
+    # With TLS or without it, which is decided when the options are known.
+    from twisted.internet.endpoints import quoteStringArgument  # noqa: PLC0415
+
     return f"tcp6:{_port(port)}:interface={quoteStringArgument(str(IPv6Address(address)))}"
 
 

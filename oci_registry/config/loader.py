@@ -1,4 +1,4 @@
-"""Reads all options: flags override variables, which override defaults; reports all problems together."""
+"""Reads all options: flags precede variables, which precede defaults. Reports all problems together."""
 
 from __future__ import annotations
 

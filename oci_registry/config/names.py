@@ -1,4 +1,4 @@
-"""Names of registries as people write them into the configuration."""
+"""Names of registries in the configuration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LOCATION = f"{_NAME} or host[:port]/path"
 
 @frozen
 class Location:
-    """Where an upstream is: ``host[:port]``, the path before its repositories, and how to look it up.
+    """The location of an upstream: ``host[:port]``, the path before its repositories, and its lookup.
 
     See `oci_registry.config.settings.HostSettings`.
     """
@@ -26,11 +26,11 @@ class Location:
 
 
 def parse_location(text: str) -> Location:
-    """Where an upstream is, ``host[:port][/path]``, the host in lower case.
+    """Return the location ``host[:port][/path]``, with the host in lower case.
 
-    The path is one or more components of repositories.  The name may have underscores, as those of
-    compose services do, and a dot at its end.  `ValueError` says what to write, and never
-    repeats credentials written into it.
+    The path is one or more components of a repository. The name may have underscores, as those of
+    compose services do, and a dot at its end. `ValueError` says what is accepted, without
+    credentials in the text.
     """
     stripped = text.strip()
     _check_no_url(stripped, _LOCATION)
@@ -58,14 +58,14 @@ def _check_no_url(text: str, accepted: str) -> None:
 
 
 def _without_api(text: str) -> str:
-    """The location in a URL without its scheme, as far as it goes."""
+    """Return the location in a URL without its scheme and without the path of the API."""
     host, _, path = text.partition("/")
     path = path.strip("/").removeprefix("v2/").removesuffix("/v2")
     return f"{host}/{path}" if path not in ("", "v2") else host
 
 
 def parse_server(text: str, *, lenient: bool = False) -> str:
-    """The ``host[:port]`` in ``text``, as `parse_host` has it; `ValueError` says what is wrong."""
+    """Return the ``host[:port]`` in ``text`` as `parse_host` does; `ValueError` has the reason."""
     try:
         return parse_host(text, lenient=lenient)
     except NameInvalid as error:
@@ -73,9 +73,9 @@ def parse_server(text: str, *, lenient: bool = False) -> str:
 
 
 def _registry_host(text: str) -> str:
-    """The registry host in ``text``, in lower case, with underscores and a dot at its end if it has.
+    """Return the registry host in ``text``, in lower case; raise `ValueError` with the reason.
 
-    Raises `ValueError` with the reason if there is none.
+    It may have underscores and a dot at its end.
     """
     try:
         return parse_server(text, lenient=True)
@@ -87,7 +87,7 @@ def _registry_host(text: str) -> str:
 
 
 def _in_ascii(text: str) -> str | None:
-    """What stands for an international name in the DNS (RFC 3490), if it is one."""
+    """Return the ASCII form of an international name (RFC 3490)."""
     try:
         return None if text.isascii() else parse_server(text.encode("idna").decode(), lenient=True)
     except ValueError:
@@ -95,10 +95,10 @@ def _in_ascii(text: str) -> str | None:
 
 
 def parse_namespace(text: str) -> str:
-    """The source host that ``text`` means: lower case, and one name for a registry with several.
+    """Return the namespace in ``text``, in lower case and without aliases.
 
-    Besides hosts, a single path component is a namespace too ("mirror", "my_mirror"), since
-    clients can put it first in a path.  `ValueError` otherwise, as `parse_location`.
+    It is a host, or a single path component ("mirror", "my_mirror"), since clients can send that
+    first in a path. Raises `ValueError` as `parse_location`.
     """
     lowered = text.strip().lower()
     _check_no_url(lowered, _NAME)
@@ -111,10 +111,10 @@ def parse_namespace(text: str) -> str:
 
 
 def parse_url(text: str) -> str:
-    """The server in ``text``, ``http://host[:port]`` or ``https://host[:port]``, in lower case.
+    """Return the server in ``text``, ``http://host[:port]`` or ``https://host[:port]``, in lower case.
 
-    A host alone means https.  `ValueError` says what is accepted, and never repeats what may hold
-    credentials.
+    A host without a scheme means https. `ValueError` says what is accepted, without text that may
+    contain credentials.
     """
     scheme, separator, rest = text.strip().rpartition("://")
     scheme = scheme.lower() if separator else "https"
@@ -133,6 +133,6 @@ def parse_url(text: str) -> str:
 
 
 def fold_alias(host: str) -> str:
-    """The one name of a registry that is known under several; other hosts in their canonical form."""
+    """Return the usual name of a registry that has several; other hosts in their canonical form."""
     canonical = canonical_host(host)
     return ALIASES.get(canonical, canonical)

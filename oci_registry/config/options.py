@@ -1,4 +1,4 @@
-"""Options one after the other: a flag, else its variable, else nothing."""
+"""Options, from flags and variables."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Flags = Mapping[str, object]
 
 
 class OptionReader(Reading[str]):
-    """Reads options by the names of their flags, without dashes at the beginning.
+    """Reads options by the names of their flags, without leading dashes.
 
-    ``flags`` holds what was given on the command line.  Flags of a storage are shown with its name,
-    ``subcommand``, before them.  The variable of ``--some-flag`` is ``SOME_FLAG``, and begins with the name of
-    the storage if it is for one.
+    ``flags`` are those on the command line. In messages, flags of a storage follow its name,
+    ``subcommand``. The variable of ``--some-flag`` is ``SOME_FLAG``, and begins with the name of
+    the storage for options of a storage.
     """
 
     def __init__(
@@ -42,31 +42,31 @@ class OptionReader(Reading[str]):
         return flag_of(setting)
 
     def raw(self, flag: str) -> object:
-        """Return what a flag was given, as it is; None when it was not given."""
+        """Return the value of a flag without any check; None if it was not given."""
         return self._flags.get(flag)
 
     def flagged(self, *flags: str) -> bool:
-        """Whether any of the flags was given, be it empty; a switch that is off was not."""
+        """Return whether any of the flags was given, empty or not; a switch that is off was not."""
         return any(isinstance(self.raw(flag), str) or bool(self.raw(flag)) for flag in flags)
 
     def variable_of(self, flag: str) -> str:
-        """Return the name of the variable that stands in for a flag."""
+        """Return the name of the variable of a flag."""
         name = flag.replace("-", "_").upper()
         before = f"{self._subcommand}_".upper() if self._subcommand else ""
         return name if name.startswith(before) else before + name
 
     def source(self, flag: str) -> str:
-        """Return how the place is called where an option was given, or could have been."""
+        """Return the flag or variable in which an option was given, or could be."""
         if not self.flagged(flag) and self.in_environment(flag):
             return self.variable_of(flag)
         return f"{self._subcommand} --{flag}".strip()
 
     def is_given(self, flag: str) -> bool:
-        """Whether an option was given, be it as an empty flag."""
+        """Return whether an option was given, also as an empty flag."""
         return self.flagged(flag) or self.in_environment(flag) is not None
 
     def flag(self, flag: str) -> str | None:
-        """Return the value of a flag; None when it was not given, or is empty, which is a problem."""
+        """Return the value of a flag; None if it was not given, or is empty, which is a problem."""
         if not self.flagged(flag):
             return None
         text = str(self.raw(flag)).strip()
@@ -83,18 +83,18 @@ class OptionReader(Reading[str]):
         return None
 
     def in_environment(self, flag: str) -> str | None:
-        """Return the value of the variable that stands in for a flag; None if there is none."""
+        """Return the value of the variable of a flag; None if there is none."""
         return self.environ.get(self.variable_of(flag), "").strip() or None
 
     def given(self, flag: str) -> str | None:
-        """Return the value of an option; None when it was not given.
+        """Return the value of an option; None if it was not given.
 
-        An empty variable is an unset one; an empty flag is a problem.
+        An empty variable counts as not set. An empty flag is a problem.
         """
         return self.flag(flag) if self.flagged(flag) else self.in_environment(flag)
 
     def ignored(self, variable: str, advice: str) -> None:
-        """Warn of a variable that is set, and that other programs of this kind read."""
+        """Warn of a variable that is set but ignored, although similar programs read it."""
         if self.variable(variable) is not None:
             self.findings.warning(variable, f"is ignored: {advice}")
 
@@ -109,14 +109,14 @@ class OptionReader(Reading[str]):
 
 
 def flag_of(setting: str) -> str:
-    """Return the flag of a setting, without dashes at the beginning."""
+    """Return the flag of a setting, without leading dashes."""
     return _FLAGS.get(setting) or setting.replace("_", "-")
 
 
 def one_of(
     choices: Sequence[str], synonyms: Mapping[str, str] = MappingProxyType({})
 ) -> Callable[[str], str]:
-    """Return what makes a choice of a text, in any case, or of a synonym of one."""
+    """Return a parser of a choice, in any case, and of its synonyms."""
 
     def parse(text: str) -> str:
         word = text.lower()

@@ -1,7 +1,7 @@
-"""Secrets on the command line, hidden from the list of processes.
+"""Hides secrets on the command line from the list of processes.
 
-Everybody on the machine can read the arguments of every process.  From its start until its options
-are parsed those of this one can be read too, so nobody should rely on this.
+All users of the machine can read the arguments of every process. Those of this one can be read
+until its options are parsed, so this is no real protection.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MASK = "***"
 
 
 def mask(arguments: Sequence[str]) -> list[str]:
-    """``arguments`` with every secret replaced, that of an abbreviated option too."""
+    """Return ``arguments`` with every secret replaced, also in abbreviated options."""
     masked: list[str] = []
     secret_follows = False
     for argument in arguments:
@@ -32,9 +32,9 @@ def mask(arguments: Sequence[str]) -> list[str]:
 
 
 def hide_secrets(arguments: Sequence[str]) -> None:
-    """Show this process without the secrets in its ``arguments``; if there are none, leave it.
+    """Replace the secrets in the ``arguments`` that this process shows, if there are any.
 
-    The arguments are all of them, the interpreter's own included.
+    ``arguments`` are all of them, including those of the interpreter.
     """
     masked = mask(arguments)
     if masked == list(arguments):

@@ -1,4 +1,4 @@
-"""Proxies as people write them, and what is reached without one."""
+"""Proxies, and exceptions from them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _ACCEPTED = "must be http://[USER:PASSWORD@]HOST[:PORT] or https://..."
 
 
 def parse_proxy(text: str) -> ProxySettings:
-    """The proxy at a URL; without a port it is at that of the scheme.
+    """Return the proxy at a URL; the default port is that of the scheme.
 
-    Credentials in it are percent-encoded.  `ValueError` says what is accepted and repeats nothing
+    Credentials in it are percent-encoded. `ValueError` says what is accepted and contains nothing
     of ``text``, since any part of it may be a password.
     """
     scheme, separator, rest = text.strip().partition("://")
@@ -62,11 +62,11 @@ def _parse_userinfo(text: str) -> Credentials:
 
 
 def parse_exception(text: str) -> str:
-    """What an item of ``NO_PROXY`` excepts from proxies, in one form of several.
+    """Return an item of ``NO_PROXY`` in its canonical form.
 
-    ``*`` is everything; an IP address and a network come out as `ipaddress` writes them; else it is
-    ``host``, or ``.domain`` for what is below it (``*.domain`` is the same), in lower case and
-    with a port if one is given.  `ValueError` if it is none of these.
+    That is ``*`` for everything, an IP address or network as `ipaddress` writes it, ``host``, or
+    ``.domain`` for names below it (``*.domain`` is the same), in lower case and with a port if
+    there is one. Raises `ValueError` for anything else.
     """
     lowered = text.lower()
     if lowered == "*":

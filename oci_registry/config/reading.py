@@ -1,4 +1,4 @@
-"""Values by their names, wherever they are written: the part that options and the upstream file share."""
+"""Values by their names: the part that options and the upstream file share."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _V = TypeVar("_V")
 
 
 class Reading(ABC, Generic[_V]):
-    """Reads values by their names and complains about each that cannot be used.
+    """Reads values by their names and reports invalid ones.
 
-    What is not given and what was complained about are both ``None``.
+    A missing and an invalid value are both ``None``.
     """
 
     def __init__(self, findings: Findings) -> None:
@@ -24,22 +24,22 @@ class Reading(ABC, Generic[_V]):
 
     @abstractmethod
     def source(self, name: str) -> str:
-        """How messages call the place of a value."""
+        """Return where a value is, for messages."""
 
     @abstractmethod
     def given(self, name: str) -> _V | None:
-        """What was written, if anything was."""
+        """Return the value as written, if there is one."""
 
     def problem(self, name: str, reason: object) -> None:
-        """A problem of the value."""
+        """Add a problem of the value."""
         self.findings.problem(self.source(name), reason)
 
     def warning(self, name: str, reason: object) -> None:
-        """A warning of the value."""
+        """Add a warning of the value."""
         self.findings.warning(self.source(name), reason)
 
     def read(self, name: str, parse: Callable[[_V], _T]) -> _T | None:
-        """What ``parse`` makes of the value; it raises `ValueError` with a reason if it cannot."""
+        """Return the value parsed by ``parse``, which raises `ValueError` with a reason."""
         value = self.given(name)
         if value is None:
             return None
@@ -50,15 +50,15 @@ class Reading(ABC, Generic[_V]):
             return None
 
     def read_all(self, parsers: Mapping[str, Callable[[_V], Any]]) -> dict[str, Any]:
-        """What was given of several settings: for the others there are defaults."""
+        """Return those of several settings that were given; the others have defaults."""
         found = {key: self.read(self.called(key), parse) for key, parse in parsers.items()}
         return {key: value for key, value in found.items() if value is not None}
 
     def called(self, setting: str) -> str:
-        """What a setting is called where it is written."""
+        """Return the name of a setting where it is written."""
         return setting
 
     def warn_if_exposed(self, name: str, file: str, content: FileContent) -> None:
-        """Warn of a ``file`` with a secret that is not its owner's alone."""
+        """Warn of a ``file`` with a secret that others than its owner can read."""
         if content.exposed:
             self.warning(name, f"{file} {content.exposure}: chmod 600")

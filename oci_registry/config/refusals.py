@@ -45,7 +45,7 @@ def explain_refusal(error: CannotListenError | OSError, endpoint: str, flag: str
 
 
 def _other(port: int) -> int:
-    """Another port, which a user may have."""
+    """Return another port, which a user without privileges can listen on."""
     return port + 8000 if port < _PRIVILEGED else port + 1 if port < 65535 else port - 1
 
 

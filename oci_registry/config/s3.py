@@ -35,7 +35,7 @@ _SPOOL = "oci-registry-spool"
 
 
 def load_s3(options: OptionReader) -> S3Settings:
-    """The settings of a storage in a bucket; errors become problems."""
+    """Return the settings of a storage in a bucket; errors become problems."""
     if find_spec("boto3") is None:
         options.findings.problem(
             "s3", "needs boto3, which is not installed: pip install 'oci-registry[s3]'"
@@ -72,7 +72,7 @@ def load_s3(options: OptionReader) -> S3Settings:
 
 
 def _check(options: OptionReader, settings: S3Settings) -> None:
-    """Complain about what does not fit together."""
+    """Add problems for options that contradict each other."""
     endpoint, bucket, proxy = settings.endpoint, settings.bucket, settings.proxy
     if endpoint is not None and endpoint.startswith("http:"):
         if not _is_loopback(endpoint):
@@ -95,7 +95,7 @@ def _check(options: OptionReader, settings: S3Settings) -> None:
 
 
 def _credentials(options: OptionReader) -> tuple[str | None, str | None]:
-    """Access key and secret key; both None if the SDK shall look for them."""
+    """Return access key and secret key; both are None if the SDK is to find them."""
     access = options.given("access-key")
     where, secret = _secret(options)
     if access is not None and secret is None and not options.flagged(*_SECRET_FLAGS):
@@ -115,7 +115,7 @@ def _credentials(options: OptionReader) -> tuple[str | None, str | None]:
 
 
 def _secret(options: OptionReader) -> tuple[str, str | None]:
-    """Which flag, or its variable, gives the secret key, and the key: empty if that was a problem."""
+    """Return the source of the secret key, and the key, which is empty after a problem."""
     flagged = options.flagged(*_SECRET_FLAGS)
     text, file = (
         options.flag(flag) if flagged else options.in_environment(flag) for flag in _SECRET_FLAGS
@@ -142,7 +142,7 @@ def _secret(options: OptionReader) -> tuple[str, str | None]:
 
 
 def _spool(options: OptionReader) -> str:
-    """The directory for blobs that are not in the bucket yet."""
+    """Return the directory for blobs while they are downloaded."""
     given = options.given("spool")
     path = default_spool(options.environ) if given is None else os.path.abspath(given)
     try:
@@ -204,7 +204,7 @@ _OPTIONS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
 
 
 def default_spool(environ: Mapping[str, str], big_temporary: str = _BIG_TEMPORARY) -> str:
-    """Return the spool that is used if none is named: below ``TMPDIR``, else in *big_temporary*."""
+    """Return the default directory: below ``TMPDIR``, else in *big_temporary*."""
     parent = environ.get("TMPDIR", "").strip()
     if not parent and os.access(big_temporary, os.W_OK | os.X_OK):
         parent = big_temporary

@@ -1,4 +1,4 @@
-"""The settings of the daemon, as frozen values that every other room can read."""
+"""The settings of the daemon, as frozen values that all other packages can read."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ CATCH_ALL = "*"
 class ConfigError(Exception):
     """The configuration cannot be used.
 
-    ``problems`` holds everything that is wrong, in the order it was found, so that an operator
-    can correct it in one go.  No problem contains a secret.
+    ``problems`` has everything that is wrong, in order, so that all of it can be corrected at once.
+    No problem contains a secret.
     """
 
     problems: tuple[str, ...]
@@ -51,22 +51,22 @@ class ConfigError(Exception):
 
 @frozen
 class Credentials:
-    """A user name and password for one upstream; the password stays out of ``repr``."""
+    """A user name and a password for an upstream; the password is not in ``repr``."""
 
     username: str
     password: str = field(repr=False)
 
     @property
     def ambiguous(self) -> bool:
-        """Whether the user name has a colon, which separates it from the password (RFC 7617 section 2)."""
+        """Return whether the user name has a colon, which separates it from the password (RFC 7617)."""
         return ":" in self.username
 
 
 @frozen
 class ProxySettings:
-    """An HTTP proxy that makes tunnels (``CONNECT``), spoken to over TLS if *tls*.
+    """An HTTP proxy that supports ``CONNECT``, connected to with TLS if *tls*.
 
-    ``host`` is a name or an address, an IPv6 address being without brackets.
+    ``host`` is a name or an address, without the brackets of an IPv6 address.
     """
 
     host: str
@@ -76,23 +76,23 @@ class ProxySettings:
 
     @property
     def authority(self) -> str:
-        """Where it is, ``host:port``."""
+        """Return ``host:port``."""
         return authority(self.host, self.port)
 
     @property
     def exposed(self) -> bool:
-        """Whether it gets its credentials unencrypted."""
+        """Return whether it gets its credentials unencrypted."""
         return self.credentials is not None and not self.tls
 
 
 @frozen
 class EgressSettings:
-    """How servers are reached that have no settings of their own.
+    """How servers without their own settings are reached.
 
-    ``https_proxy`` and ``http_proxy`` are for URLs of these schemes; ``no_proxy`` holds, in lower
-    case, the entries of ``NO_PROXY``: ``*``, hosts and domains (``.domain``) with or without a port,
-    and addresses and networks as `ipaddress` writes them.
-    ``allow_private``: hosts that are not configured may have private addresses.
+    ``https_proxy`` and ``http_proxy`` are for URLs of these schemes. ``no_proxy`` has the entries
+    of ``NO_PROXY`` in lower case: ``*``, hosts and domains (``.domain``) with or without a port,
+    addresses and networks as `ipaddress` writes them. ``allow_private``: whether hosts that are not
+    configured may have private addresses.
     """
 
     https_proxy: ProxySettings | None = None
@@ -103,19 +103,18 @@ class EgressSettings:
 
 @frozen
 class HostSettings:
-    """One host of an upstream, ``host[:port]`` in lower case, and what is special about it.
+    """One host of an upstream.
 
-    ``path`` stands before the name of every repository there, in URLs and in scopes of tokens,
-    without a slash at either end; empty: nothing does.  With ``absolute`` the name is looked up with a
-    dot at its end, so that no search domain is tried; URLs, ``Host`` and TLS have it without.
-    ``ca_file`` holds certificate authorities to trust beside the system's, ``client_cert_file`` and
-    ``client_key_file`` the client certificate for servers that request one; ``fingerprint`` differs when
-    there is something else in these files.  ``proxy`` is a proxy, `DIRECT` or `FROM_ENVIRONMENT`, as in
-    `EgressSettings`.  ``token_servers``, ``host[:port]``, are those in
-    other domains that may see the ``credentials``.
-
-    ``guarded``: a client has named this host, so it is reached at public addresses only.  ``shared``:
-    it is a host of the entry for all registries, which has to obey ``ns``.
+    ``host`` is ``host[:port]`` in lower case. ``path`` precedes the name of every repository, in
+    URLs and in the scopes of tokens, without a slash at either end; it may be empty. With
+    ``absolute`` the name is resolved with a dot at its end, so that no search domain is tried;
+    URLs, ``Host`` and TLS have it without. ``ca_file`` has certificate authorities to trust besides
+    the system's. ``client_cert_file`` and ``client_key_file`` are the client certificate.
+    ``fingerprint`` changes with the content of these files. ``proxy`` is a proxy, `DIRECT` or
+    `FROM_ENVIRONMENT`, as in `EgressSettings`. ``token_servers`` (``host[:port]``) are those in
+    other domains that may get the ``credentials``. ``guarded``: a client has named this host, so
+    only public addresses are allowed. ``shared``: it is a host of the entry for all registries, and
+    has to support ``ns``.
     """
 
     host: str
@@ -135,40 +134,40 @@ class HostSettings:
 
     @property
     def scheme(self) -> str:
-        """The scheme of its URL."""
+        """Return the scheme of its URL."""
         return "https" if self.tls else "http"
 
     @property
     def url(self) -> str:
-        """The URL of the server itself: scheme and authority."""
+        """Return the URL of the server: scheme and authority."""
         return f"{self.scheme}://{self.host}"
 
     @property
     def name(self) -> str:
-        """The name that distinguishes this host within its upstream, in logs, errors and metrics."""
+        """Return the name of this host within its upstream, for logs, errors and metrics."""
         return f"{self.host}/{self.path}" if self.path else self.host
 
 
 @frozen
 class UpstreamSettings:
-    """One remote registry: the source host that it serves, and how it is reached.
+    """One remote registry.
 
-    ``namespace`` is the source host as clients name it, in lower case, and ``hosts`` are where it is
-    asked, in order of preference.  ``configured`` is false for a namespace that only a client named,
-    be it asked at hosts that the operator chose (see `oci_registry.config.catch_all`): a client can
-    choose what such an upstream does.  All times are seconds:
+    ``namespace`` is the source host as clients name it, in lower case. ``hosts`` are where it is
+    asked, in order of preference. ``configured`` is false for a namespace that only a client named,
+    also if the hosts are those of `oci_registry.config.catch_all`. All times are in seconds:
 
-    * ``manifest_invalidation_time``: how long a tag is fresh before it is revalidated upstream
-      (0 asks every time); ``stale_while_revalidate``: how much longer it is served while it is asked
-      in the background; ``stale_if_error``: how much longer it is served when no host can say.
-    * ``blob_invalidation_time``: how long an object may lie unused.
-    * ``connect_timeout``: for a connection to be made; ``response_timeout``: from a question to its
-      answer's headers; ``body_timeout``: how long a body may stand still.
-    * ``remember_not_found``, ``remember_denied``: how long a negative answer is remembered.
+    * ``manifest_invalidation_time``: how long a tag is fresh before it is revalidated (0: each
+      request revalidates it); ``stale_while_revalidate``: how much longer it is served while it is
+      revalidated in the background; ``stale_if_error``: how much longer it is served if all hosts
+      fail.
+    * ``blob_invalidation_time``: after how long without use an object is removed.
+    * ``connect_timeout``: for a connection; ``response_timeout``: from a request to the headers of
+      its response; ``body_timeout``: how long a body may make no progress.
+    * ``remember_not_found``, ``remember_denied``: how long negative responses are cached.
 
-    ``believe_not_found`` is whether a 404 removes a stored tag.  ``retries`` is how many
-    attempts to go on with a body may fail in a row, ``max_connections`` how many requests each host
-    gets at once.  With ``upper_case_names`` its repositories may have upper-case letters.
+    ``believe_not_found`` is whether a 404 removes a stored tag. ``retries`` is how many attempts to
+    resume a body may fail in a row, ``max_connections`` how many requests each host gets at once.
+    ``upper_case_names`` allows upper-case letters in its repositories.
     """
 
     namespace: str
@@ -191,9 +190,9 @@ class UpstreamSettings:
 
     @classmethod
     def dynamic(cls, host: str) -> UpstreamSettings:
-        """The upstream for a registry that is not configured: https, valid certificates, defaults.
+        """Return the upstream of a registry that is not configured: https, verified, with defaults.
 
-        ``host`` must already have passed `oci_registry.spec.reference.parse_host`.
+        ``host`` must have passed `oci_registry.spec.reference.parse_host`.
         """
         return cls(
             namespace=host,
@@ -211,9 +210,9 @@ BUILTIN_UPSTREAMS: tuple[UpstreamSettings, ...] = (
 
 @frozen
 class CredentialsSource:
-    """Where credentials for upstreams are: in ``file``, or in ``text``, which stays out of ``repr``.
+    """Where credentials for upstreams are: in ``file``, or in ``text``, which is not in ``repr``.
 
-    ``source`` is how messages call it.
+    ``source`` names it in messages.
     """
 
     source: str
@@ -234,27 +233,27 @@ class UpstreamSources:
 
 @frozen
 class FilesystemSettings:
-    """Keep everything in a directory; ``root`` is absolute and may not exist yet."""
+    """A store in a directory; ``root`` is absolute and may not exist yet."""
 
     root: str
 
     @property
     def description(self) -> str:
-        """Where objects are, for the operator's log."""
+        """Return where objects are, for the log."""
         return self.root
 
 
 @frozen
 class S3Settings:
-    """Keep everything in a bucket of an S3 server; the secret key stays out of ``repr``.
+    """A store in a bucket of an S3 server; the secret key is not in ``repr``.
 
-    ``endpoint`` is a URL without a path (None: AWS), and so is ``redirect_endpoint``, under which
-    clients reach the same server (None: under ``endpoint``).  Without ``access_key`` and
-    ``secret_key`` the SDK looks for credentials itself.  ``prefix`` stands before every key, with
-    no slash at either end.  ``addressing`` is path, virtual or auto.  ``spool`` is an absolute
-    directory, which may not exist yet, for blobs while they are downloaded.  ``redirect`` sends
-    clients to the bucket for blobs, ``redirect_ranges`` for parts of them too.  ``connections``
-    is how many are kept to the server at most.  ``proxy`` is a proxy, `DIRECT` or `FROM_ENVIRONMENT`.
+    ``endpoint`` is a URL without a path (None: AWS), and so is ``redirect_endpoint``, where clients
+    reach the same server (None: at ``endpoint``). Without ``access_key`` and ``secret_key`` the SDK
+    finds credentials itself. ``prefix`` precedes every key, with no slash at either end.
+    ``addressing`` is path, virtual or auto. ``spool`` is an absolute directory, which may not exist
+    yet, for blobs while they are downloaded. ``redirect`` redirects clients to the bucket for
+    blobs, ``redirect_ranges`` for parts of them too. ``connections`` is the maximum number of
+    connections to the server. ``proxy`` is a proxy, `DIRECT` or `FROM_ENVIRONMENT`.
     """
 
     bucket: str
@@ -274,7 +273,7 @@ class S3Settings:
 
     @property
     def description(self) -> str:
-        """Where objects are, for the operator's log."""
+        """Return where objects are, for the log."""
         if self.endpoint is None:
             place = f"bucket {self.bucket} (AWS, {self.region})"
         else:
@@ -292,13 +291,13 @@ StorageSettings = FilesystemSettings | S3Settings
 
 @frozen
 class Settings:
-    """Everything the service needs to know, checked.
+    """All settings of the daemon, checked.
 
-    ``listen`` and ``admin_listen`` hold Twisted endpoint descriptions, the latter being for those
-    who watch the daemon; without one they are served with everybody.  ``access_log`` is combined, json
-    or off; without it there is one as ``log_level`` and ``log_format`` have it.  ``shutdown_grace`` is
-    in seconds, and ``warnings`` are sentences for the operator, to be logged once at start.
-    ``sources`` is where ``upstreams`` have come from, and no part of what the settings mean.
+    ``listen`` and ``admin_listen`` are Twisted endpoint descriptions. The latter are for monitoring;
+    without one, ``listen`` is used for that too. ``access_log`` is combined, json or off; by default
+    it depends on ``log_level`` and ``log_format``. ``shutdown_grace`` is in seconds. ``warnings`` are
+    sentences for the operator, logged once at the start. ``sources`` is where ``upstreams`` were
+    read from; it is not a part of the comparison.
     """
 
     listen: tuple[str, ...]
@@ -318,9 +317,9 @@ class Settings:
 
     @property
     def access_log_in_effect(self) -> str:
-        """The form of the access log: combined, json, text or off.
+        """Return the form of the access log: combined, json, text or off.
 
-        If none was chosen it is as the log, which leaves it out above the level info.
+        By default it has the form of the log, and is off if the level of the log is above info.
         """
         if self.access_log is not None:
             return self.access_log

@@ -26,10 +26,10 @@ from oci_registry.spec.durations import format_duration
 
 
 def show(settings: Settings) -> str:
-    """The settings in effect; what has neither been given nor a default is left out.
+    """Return the settings in effect, without those that have neither a value nor a default.
 
-    Options have the names of their flags.  ``upstream-config-file`` has what such a file would
-    hold, credentials from elsewhere included.  In place of each secret there is ``***``.
+    Options have the names of their flags. ``upstream-config-file`` has the content that such a file
+    would have, including credentials from elsewhere. Each secret is replaced by ``***``.
     """
     document = {
         "listen": list(settings.listen),
@@ -125,7 +125,7 @@ def _host(host: HostSettings) -> dict[str, Any]:
 
 
 def _location(host: HostSettings) -> str:
-    """Where a host is, as it is written in the file."""
+    """Return the location of a host as it is written in the file."""
     name, colon, port = host.host.partition(":")
     dot = "." if host.absolute else ""
     path = f"/{host.path}" if host.path else ""

@@ -1,4 +1,4 @@
-"""The registries that are configured: read at start from where they are written down, and again later."""
+"""Reads the configured registries, at start and on reload."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ from oci_registry.config.settings import (
     UpstreamSettings,
     UpstreamSources,
 )
-from oci_registry.config.upstreams import load_upstreams
 from oci_registry.spec.reference import looks_like_host
 
 
 def pinned(sources: UpstreamSources) -> UpstreamSources:
-    """The same files, independent of the working directory."""
+    """Return the same files, independent of the working directory."""
     file, credentials = sources.file, sources.credentials
     if file is not None:
         file = os.path.abspath(file)
@@ -40,9 +39,12 @@ def pinned(sources: UpstreamSources) -> UpstreamSources:
 def read_upstreams(
     sources: UpstreamSources, findings: Findings, *, allow_dynamic: bool
 ) -> tuple[UpstreamSettings, ...]:
-    """The configured upstreams with their credentials; errors become problems."""
+    """Return the configured upstreams with their credentials; errors become problems."""
     upstreams: tuple[UpstreamSettings, ...] = BUILTIN_UPSTREAMS
     if sources.file is not None:
+        # Brings the parser of YAML along, which is not needed without a file.
+        from oci_registry.config.upstreams import load_upstreams  # noqa: PLC0415
+
         upstreams = load_upstreams(sources.file, findings)
     if sources.credentials is not None:
         upstreams = _with_credentials(
@@ -105,9 +107,9 @@ class Reread:
 
 
 def reread_upstreams(settings: Settings) -> Reread:
-    """The upstreams as they are written down now, everything else being as *settings* have it.
+    """Return the upstreams as they are configured now; all other *settings* stay.
 
-    Blocks. Raises `ConfigError` with every problem there is.
+    Blocks. Raises `ConfigError` with all problems.
     """
     findings = Findings()
     allow_dynamic = settings.allow_dynamic_upstreams

@@ -1,4 +1,4 @@
-"""The storages that can be named on the command line, and what each makes of its options."""
+"""The storages that can be named on the command line, and their options."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from oci_registry.config.settings import FilesystemSettings, StorageSettings
 def load_storage(
     storage: tuple[str, Flags] | None, environ: Mapping[str, str], findings: Findings
 ) -> StorageSettings:
-    """The settings of the store, from the name of the storage and its flags.
+    """Return the settings of the store, from the name of the storage and its flags.
 
-    Errors become problems, and then the settings must not be used.
+    Errors become problems; the settings must not be used then.
     """
     if storage is None:
         findings.problem(

@@ -61,11 +61,11 @@ _PATIENCE = 30.0
 
 
 def load_upstreams(path: str, findings: Findings) -> tuple[UpstreamSettings, ...]:
-    """The upstreams configured in the file at ``path``, in its order.
+    """Return the upstreams configured in the file at ``path``, in order.
 
-    Files named in it are relative to its directory; passwords are read from theirs at once.
-    Everything that is wrong becomes a problem that names the file, the entry, the line and the
-    key; an entry with a problem may be left out.
+    Files named in it are relative to its directory; passwords are read at once. Everything that is
+    wrong becomes a problem that names file, entry, line and key. An entry with a problem may be
+    left out.
     """
     try:
         content = read_file(path)
@@ -101,7 +101,7 @@ def load_upstreams(path: str, findings: Findings) -> tuple[UpstreamSettings, ...
 
 
 def _read_upstream(fields: Fields) -> UpstreamSettings | None:
-    """The upstream; ``None`` if not even its namespace and a host are known."""
+    """Return the upstream; ``None`` if its namespace or its hosts are unknown."""
     namespace = fields.required("namespace", _parse_namespace)
     if namespace is not None:
         fields.where += f" ({namespace})"

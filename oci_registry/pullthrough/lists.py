@@ -8,7 +8,7 @@ from oci_registry.pullthrough.store_health import READ, StoreHealth
 from oci_registry.repeats import Group, RepeatLog, without_names
 from oci_registry.spec.errors import Denied, NameUnknown, RegistryError
 from oci_registry.storage.tags import TagStore
-from oci_registry.upstream.failures import LocalFailure, TimedOut, WrongAnswer
+from oci_registry.upstream.errors import LocalFailure, TimedOut, WrongAnswer
 from oci_registry.upstream.interfaces import IncompleteList, Page
 from oci_registry.upstream.table import Target
 

@@ -1,4 +1,4 @@
-"""The file that ``--ca-file`` names: the certificate authority of the mirror."""
+"""Reads the file of ``--ca-file``: the certificate authority of the mirror."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KEY = "PRIVATE KEY-----"
 
 
 def read_authority(path: str) -> Authority:
-    """The authority in a PEM file; `ValueError` says what is wrong, and repeats nothing of the file.
+    """Return the authority in a PEM file; `ValueError` has the reason, and nothing of the content.
 
     Clients get copies that everybody can read, so a private key in it is refused.
     """

@@ -25,7 +25,7 @@ _NO_FALLBACK = "BuildKit always falls back to the registry itself: --no-fallback
 
 @frozen
 class _Table:
-    """The required content of the table of one host: its mirror, whether it has no TLS, and its authority."""
+    """The required table of one host: its mirror, whether it has no TLS, and its authority."""
 
     host: str
     mirror: str | None = None
@@ -43,7 +43,7 @@ class _Table:
         return f'[registry."{self.host}"]\n' + "".join(f"  {line}\n" for line in self.lines)
 
     def is_in(self, registries: Mapping[str, object]) -> bool:
-        """Whether all of it is there; `Unusable` if the table is, and says something else."""
+        """Return whether the file has this table; raise `Unusable` if it has another one for the host."""
         if self.host not in registries:
             return False
         table = _mapping(registries[self.host], f"registry of {self.host}")
@@ -58,7 +58,7 @@ class _Table:
 
 
 def configure(wanted: Wanted) -> Configuration:
-    """``buildkitd.toml`` with a table for each registry, and one for the mirror if it needs more."""
+    """Return ``buildkitd.toml`` with a table for each registry, and one for the mirror if needed."""
     text = wanted.text(PATH)
     registries = _mapping(_parse(text or "").get("registry"), "registry")
     added = [table.text for table in _tables(wanted) if not table.is_in(registries)]

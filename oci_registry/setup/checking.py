@@ -36,7 +36,7 @@ _LONGEST_MESSAGE = 300
 
 
 class CheckFailed(Exception):
-    """The check of the mirror has failed; the message says why."""
+    """The check of the mirror has failed; the message has the reason."""
 
 
 @frozen
@@ -49,7 +49,7 @@ class Image:
 
     @classmethod
     def parse(cls, text: str) -> Image:
-        """The image ``[HOST/]REPOSITORY[:TAG|@DIGEST]``; `ValueError` says what is wrong."""
+        """Return the image ``[HOST/]REPOSITORY[:TAG|@DIGEST]``; `ValueError` has the reason."""
         first, slash, rest = text.partition("/")
         registry, path = (first, rest) if slash and looks_like_host(first) else (_HUB, text)
         name, at, digest = path.partition("@")
@@ -84,7 +84,7 @@ Ask = Callable[[str], Answer]
 
 
 def check(mirror: Mirror, image: Image | None, ask: Ask | None = None) -> list[str]:
-    """Return the results as sentences; `CheckFailed` if anything is wrong."""
+    """Return the results as sentences; raise `CheckFailed` if anything is wrong."""
     asking = ask or Asking(mirror)
     answer = asking("/v2/")
     if answer.status != 200:
@@ -111,7 +111,7 @@ def check(mirror: Mirror, image: Image | None, ask: Ask | None = None) -> list[s
 
 
 def _pull(image: Image, ask: Ask) -> tuple[str, bool]:
-    """Get the manifest of an image, and its config or first layer; say so, and whether it was us."""
+    """Get the manifest of an image, and its config or first layer; return the results."""
     digest, document, answer = _manifest(image, image.reference, ask)
     cached = _NAME in answer.headers.get("cache-status", "")
     children = _list(document.get("manifests"))
@@ -156,7 +156,7 @@ def _get(image: Image, what: str, ask: Ask) -> Answer:
 
 
 def _reason(body: bytes) -> str:
-    """The message in a registry's error response, to follow its status."""
+    """Return the message in a registry's error response, to append to its status."""
     try:
         message = json.loads(body)["errors"][0]["message"]
     except (ValueError, LookupError, TypeError, RecursionError):

@@ -1,4 +1,4 @@
-"""Builds in containers: kaniko, Docker-in-Docker and GitLab's runners, which take arguments, no files."""
+"""Builds in containers (kaniko, Docker-in-Docker, GitLab's runners), which take arguments and no files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ALWAYS_FALLS_BACK = "Docker always falls back to Docker Hub: --no-fallback has 
 
 
 def kaniko(wanted: Wanted) -> Configuration:
-    """Arguments of the executor: the mirror of docker.io, and where other registries are below it."""
+    """Return arguments of the executor: the mirror of docker.io, and maps of other registries."""
     host = wanted.mirror.host
     arguments, notes = [], []
     for registry in wanted.registries:
@@ -34,7 +34,7 @@ def kaniko(wanted: Wanted) -> Configuration:
 
 
 def dind(wanted: Wanted) -> Configuration:
-    """Arguments of dockerd in its container."""
+    """Return arguments of dockerd in its container."""
     flags = _dockerd(wanted)
     arguments = [f"{flag}={value}" for flag, value in flags]
     title = "arguments of the docker:dind container"
@@ -46,7 +46,7 @@ def dind(wanted: Wanted) -> Configuration:
 
 
 def gitlab(wanted: Wanted) -> Configuration:
-    """A service of GitLab's runner, for jobs that build with Docker-in-Docker."""
+    """Return a service of GitLab's runner, for jobs that build with Docker-in-Docker."""
     notes = (
         *_docker_notes(wanted),
         "set up the Docker daemon or the nodes that run the jobs too: they pull the jobs' images",
@@ -72,7 +72,7 @@ def gitlab(wanted: Wanted) -> Configuration:
 
 
 def _place(wanted: Wanted) -> str:
-    """Where dockerd in its container looks for the mirror's certificate authority."""
+    """Return where dockerd in its container looks for the mirror's certificate authority."""
     return f"{CERTIFICATES}/{wanted.mirror.host}/ca.crt"
 
 

@@ -163,7 +163,7 @@ def _parser() -> _Parser:
 def _read(
     args: Sequence[str], environ: Mapping[str, str], findings: Findings, notes: list[str]
 ) -> _Order | None:
-    """Check everything; ``None`` when there was a problem."""
+    """Check everything; return ``None`` if there was a problem."""
     options, others = _parser().parse_known_args(args)
     reader = OptionReader(
         {name.replace("_", "-"): value for name, value in vars(options).items()},
@@ -281,7 +281,7 @@ def _names(reader: OptionReader, upstreams: Sequence[UpstreamSettings]) -> list[
 
 
 def _check(order: _Order, findings: Findings, notes: list[str]) -> None:
-    """Ask the mirror."""
+    """Check the mirror."""
     try:
         wanted = order.wanted
         notes += check(

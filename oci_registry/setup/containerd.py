@@ -32,9 +32,9 @@ _DEFAULT = "_default"
 
 
 def configure(wanted: Wanted) -> Configuration:
-    """A ``hosts.toml`` for each registry, and a default one, without a server of its own.
+    """Return a ``hosts.toml`` for each registry, and a default one, without a server of its own.
 
-    What a file has besides is kept.  One that nothing can be added to does not hold up the others.
+    Other content of existing files is kept. Files that cannot be changed do not affect the others.
     """
     servers = {each.name: f"server = {quoted(each.server)}\n\n" for each in wanted.registries}
     if wanted.others:
@@ -62,7 +62,7 @@ def _mirror(wanted: Wanted) -> MirrorHost:
 
 
 def _first(found: HostsToml, mirror: MirrorHost, server: str) -> str:
-    """A file with the mirror before all that it has; ``server`` is for a file without any setting."""
+    """Return a file with the mirror before its other hosts; ``server`` is for an empty file."""
     if not found.document:
         comments = f"{found.text.rstrip()}\n\n" if found.text.strip() else ""
         return f"{comments}{server}{mirror.text}"
@@ -73,9 +73,9 @@ def _first(found: HostsToml, mirror: MirrorHost, server: str) -> str:
 
 
 def _alone(found: HostsToml, mirror: MirrorHost) -> str:
-    """A file with the mirror alone.
+    """Return a file with the mirror only.
 
-    The server is asked after all hosts, and there must be a host: so the mirror is both.
+    The server is asked after all hosts, and a file needs a host: so the mirror is both.
     """
     mirror = found.trusting(mirror)
     lines = "".join(f"{line}\n" for line in mirror.lines)
@@ -83,7 +83,7 @@ def _alone(found: HostsToml, mirror: MirrorHost) -> str:
 
 
 def _losses(found: HostsToml, mirror: MirrorHost) -> list[str]:
-    """A note if a file has settings that are of no use when only the mirror is asked."""
+    """Return a note if a file has settings that are ignored when only the mirror is asked."""
     ours = {"server", "capabilities", "host"}
     if found.document.get("server") == mirror.url:
         ours.add("ca")

@@ -11,9 +11,10 @@ CERTIFICATES = "/etc/containers/certs.d"
 
 
 def podman(wanted: Wanted) -> Configuration:
-    """A drop-in file of ``registries.conf`` with a block for each registry, and the mirror's certificate.
+    """Return a drop-in of ``registries.conf`` with a block for each registry, and the certificate.
 
-    The registry goes in front of the path when they ask the mirror, where a port cannot be.
+    The clients put the registry in front of the path when they ask the mirror; a port is not
+    allowed there.
     """
     if "[" in wanted.mirror.host:
         # Before containers/image 5.29 a pull fails altogether if a mirror has such an address.
@@ -37,7 +38,7 @@ def podman(wanted: Wanted) -> Configuration:
 
 
 def crio(wanted: Wanted) -> Configuration:
-    """As for podman; it is read when CRI-O starts."""
+    """Return the same as for podman; it is read when CRI-O starts."""
     made = podman(wanted)
     return Configuration(made.files, (*made.notes, "restart CRI-O after a change"))
 
@@ -46,7 +47,7 @@ _INSECURE = "insecure = true\n"
 
 
 def _alone(mirror: Mirror, registry: Registry) -> str:
-    """A block that replaces the registry by the mirror, without fallback."""
+    """Return a block that replaces the registry by the mirror, without fallback."""
     return (
         f'[[registry]]\nprefix = "{registry.name}"\nlocation = "{mirror.host}/{registry.name}"\n'
         f"{_INSECURE if mirror.insecure else ''}"

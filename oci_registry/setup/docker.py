@@ -1,4 +1,4 @@
-"""Docker: two keys that are merged into ``daemon.json``, and the certificate of the mirror beside it."""
+"""Docker: two keys in ``daemon.json``, and the certificate of the mirror."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BOM = "\ufeff"
 
 
 def configure(wanted: Wanted) -> Configuration:
-    """``daemon.json`` with the mirror of docker.io; everything else in it is kept."""
+    """Return ``daemon.json`` with the mirror of docker.io; everything else in it is kept."""
     mirror, text = wanted.mirror, wanted.text(PATH)
     document = _parse(text or "")
     values: dict[str, list[str]] = {}

@@ -1,6 +1,7 @@
-"""containerd's ``hosts.toml``: the mirror's host is put before the others, and all else stays as it is written.
+"""containerd's ``hosts.toml``: adds the mirror's host before the others, and changes nothing else.
 
-The text is edited in one place and read again: it counts only if it means what was there and the mirror.
+The text is edited in one place and parsed again: it is used only if it means the old content and
+the mirror.
 """
 
 from __future__ import annotations
@@ -31,24 +32,24 @@ class MirrorHost:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What is in the table, a line each."""
+        """Return the content of the table, a line each."""
         ca = () if self.ca is None else (f"ca = {quoted(self.ca)}",)
         return ('capabilities = ["pull", "resolve"]', *ca)
 
     @property
     def text(self) -> str:
-        """The table with its header."""
+        """Return the table with its header."""
         return f"[host.{quoted(self.url)}]\n" + "".join(f"  {line}\n" for line in self.lines)
 
     @property
     def table(self) -> dict[str, object]:
-        """What the text means."""
+        """Return the parsed text."""
         return {"capabilities": list(_NEEDED), **({} if self.ca is None else {"ca": self.ca})}
 
 
 @frozen
 class HostsToml:
-    """The ``hosts.toml`` at ``path``: its text, and what it means."""
+    """The ``hosts.toml`` at ``path``: its text and its parsed content."""
 
     path: str
     text: str
@@ -57,7 +58,7 @@ class HostsToml:
 
     @classmethod
     def parse(cls, path: str, text: str, mirror: MirrorHost) -> HostsToml:
-        """Read a file; `Unusable` says what to add for ``mirror`` if it is not understood."""
+        """Read a file; `Unusable` says what to add for ``mirror`` if it cannot be parsed."""
         document = parse_toml(text, path, f"cannot be used: correct it and {_advice(mirror)}")
         hosts = document.get("host", {})
         if not isinstance(hosts, dict) or not all(
@@ -67,17 +68,17 @@ class HostsToml:
         return cls(path, text, document, hosts)
 
     def known(self, mirror: MirrorHost) -> str | None:
-        """The name of the mirror's table, if there is one."""
+        """Return the name of the mirror's table, if there is one."""
         return next((name for name in self.hosts if name.rstrip("/").lower() == mirror.url), None)
 
     def trusting(self, mirror: MirrorHost) -> MirrorHost:
-        """The mirror with the certificate authority that its table has, if none is given."""
+        """Return the mirror with the certificate authority of its table, if none is given."""
         name = self.known(mirror)
         ca = None if name is None else self.hosts[name].get("ca")
         return MirrorHost(mirror.url, ca) if mirror.ca is None and isinstance(ca, str) else mirror
 
     def merged(self, mirror: MirrorHost) -> str:
-        """The text with the mirror; where it is there already, it stays where it is.
+        """Return the text with the mirror, which is not moved if it is there already.
 
         `Unusable` says what to add, if that cannot be done safely.
         """
@@ -109,7 +110,7 @@ class HostsToml:
         raise Unusable(self.path, f"cannot be changed safely: {_advice(mirror)}")
 
     def _with_table(self, mirror: MirrorHost) -> Iterator[str]:
-        """The text with the mirror's table before the first table, and before the comments above that."""
+        """Return the text with the mirror's table before the first table and the comments above that."""
         for tried, opening in enumerate(_OPENING.finditer(self.text)):
             if tried == _MOST_TRIES:
                 return
@@ -120,7 +121,7 @@ class HostsToml:
         yield f"{_separated(self.text)}{mirror.text}"
 
     def _with_authority(self, name: str, mirror: MirrorHost) -> Iterator[str]:
-        """The text with another ``ca`` in the mirror's table, or with one."""
+        """Return the text with ``ca`` set in the mirror's table."""
         header = (
             rf"^[ \t]*\[[ \t]*host[ \t]*\.[ \t]*([\"']){re.escape(name)}\1[ \t]*\][^\n]*(?:\n|\Z)"
         )
@@ -144,5 +145,5 @@ def _table(value: object) -> Mapping[str, object]:
 
 
 def _separated(text: str) -> str:
-    """A text that something follows, after an empty line."""
+    """Return a text to which another can be appended, after an empty line."""
     return f"{text.rstrip()}\n\n" if text.strip() else ""

@@ -27,12 +27,12 @@ PATH_RKE2 = "/etc/rancher/rke2/registries.yaml"
 
 
 def k3s(wanted: Wanted) -> Configuration:
-    """``registries.yaml`` with a mirror for each registry; everything else in it is kept."""
+    """Return ``registries.yaml`` with a mirror for each registry; everything else in it is kept."""
     return _configure(wanted, PATH, "restart k3s (or k3s-agent) after a change")
 
 
 def rke2(wanted: Wanted) -> Configuration:
-    """As `k3s`, with the path of RKE2."""
+    """Return the same as `k3s`, with the path of RKE2."""
     return _configure(wanted, PATH_RKE2, "restart rke2-server (or rke2-agent) after a change")
 
 
@@ -71,7 +71,7 @@ def _configure(wanted: Wanted, path: str, note: str) -> Configuration:
 def _trusting(
     document: Mapping[object, object], path: str, host: str, ca: str
 ) -> dict[object, object]:
-    """The ``configs`` with the mirror's certificate authority, which their entry of its host names."""
+    """Return the ``configs`` with the mirror's certificate authority in the entry of its host."""
     configs = _mapping(document.get("configs"), path, "configs")
     entry = _mapping(configs.get(host), path, f"configs of {host}")
     tls = _mapping(entry.get("tls"), path, f"configs of {host}: tls")
@@ -103,7 +103,7 @@ def _parse(path: str, text: str) -> object:
 
 
 def _given_twice(root: yaml.Node | None) -> int | None:
-    """The line of a mapping with one key twice, where PyYAML would drop the first value."""
+    """Return the line of a duplicate key in a mapping, of which PyYAML would drop the first value."""
     waiting = [root]
     seen = {id(None)}
     while waiting:

@@ -1,4 +1,4 @@
-"""Existing files: what is in them is checked before anything is added."""
+"""Existing files, which are checked before anything is added."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PLACE = re.compile(r"\(at (line [0-9]+, column [0-9]+)\)")
 
 
 def texts(value: object, path: str, key: str) -> list[str]:
-    """The list of texts at ``key`` of the file, where nothing is an empty one; else `Unusable`."""
+    """Return the list of texts at ``key`` of the file, empty if it is missing; else raise `Unusable`."""
     if value is None:
         return []
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
@@ -22,19 +22,19 @@ def texts(value: object, path: str, key: str) -> list[str]:
 
 
 def url_first(url: str, urls: list[str]) -> list[str]:
-    """``urls`` with ``url`` among them: where it is, else before all others."""
+    """Return ``urls`` with ``url``: where it is already, else at the beginning."""
     if url in [known.rstrip("/").lower() for known in urls]:
         return urls
     return [url, *urls]
 
 
 def quoted(text: str) -> str:
-    """A text without control characters as a basic string of TOML."""
+    """Return a text without control characters as a basic string of TOML."""
     return json.dumps(text, ensure_ascii=False)
 
 
 def parse_toml(text: str, path: str, fault: str) -> Mapping[str, object]:
-    """What a TOML file means; `Unusable` if it is malformed: with ``fault``, and the place."""
+    """Return a parsed TOML file; raise `Unusable` with ``fault`` and the place if it is malformed."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -19,9 +19,9 @@ Existing = Callable[[str], bytes | None]
 
 
 class Unusable(Exception):
-    """A file cannot be generated, or an existing one cannot be used; ``path`` is as on the client.
+    """A file cannot be generated, or an existing one cannot be used; ``path`` is that on the client.
 
-    ``reason`` follows the path in messages and repeats nothing from the file.
+    ``reason`` follows the path in messages and contains nothing from the file.
     """
 
     def __init__(self, path: str, reason: str) -> None:
@@ -38,12 +38,12 @@ class Mirror:
 
     @property
     def host(self) -> str:
-        """The host with its port, if it has one."""
+        """Return the host, with its port if it has one."""
         return Url.parse(self.url).authority
 
     @property
     def insecure(self) -> bool:
-        """Whether it uses plain HTTP, which some clients must be told to allow."""
+        """Return whether it uses plain HTTP, which some clients have to be configured for."""
         return self.url.startswith("http://")
 
 
@@ -51,8 +51,8 @@ class Mirror:
 class Registry:
     """A registry that is mirrored.
 
-    ``name`` is the host that stands in names of images, ``server`` the URL where clients find the
-    registry itself when the mirror cannot help.
+    ``name`` is the host in names of images. ``server`` is the URL of the registry, for clients to
+    fall back to.
     """
 
     name: str
@@ -69,13 +69,13 @@ class Authority:
 
 @frozen
 class Wanted:
-    """What a generator knows: the client is to ask ``mirror`` for what is in ``registries``.
+    """The input of a generator: the client is to use ``mirror`` for ``registries``.
 
-    ``existing`` shows what the client has already; nothing else makes a generator impure.
-    ``fallback``: the client may ask the registry itself if the mirror cannot help. ``others``: it is to
-    ask the mirror for registries that are not named too, where that is usual (containerd). ``every``: the
-    mirror is configured for every registry, so that clients ask it for all that they can.
-    ``authority``: what clients have to trust, if that is not what machines trust anyway.
+    ``existing`` returns existing files; otherwise generators are pure functions. ``fallback``:
+    whether the client may ask the registry if the mirror fails. ``others``: whether it is to use
+    the mirror for other registries too, where that is usual (containerd). ``every``: the mirror is
+    configured for every registry, so clients use it wherever they can. ``authority``: the
+    certificate authority of the mirror, if it is not one of the system's.
     """
 
     mirror: Mirror
@@ -88,24 +88,24 @@ class Wanted:
 
     @property
     def ca(self) -> str | None:
-        """The path of the certificate authority, if there is one."""
+        """Return the path of the certificate authority, if there is one."""
         return None if self.authority is None else self.authority.path
 
     @property
     def reminders(self) -> tuple[str, ...]:
-        """A note for clients whose files name the certificate authority by its path."""
+        """Return a note for clients whose files contain the path of the certificate authority."""
         if self.authority is None:
             return ()
         return (f"{self.authority.path} must exist on every machine that gets this configuration",)
 
     def certificate(self, folder: str) -> dict[str, str]:
-        """The file of the authority below a directory that has one for each host, if there is one."""
+        """Return the file of the authority below a directory with one for each host, if there is one."""
         if self.authority is None:
             return {}
         return {f"{folder}/{self.mirror.host}/ca.crt": self.authority.text}
 
     def text(self, path: str) -> str | None:
-        """The text of a file that is there, ``None`` if there is none; `Unusable` if it is no text."""
+        """Return an existing file, ``None`` if there is none; raise `Unusable` if it is not text."""
         data = self.existing(path)
         if data is None:
             return None
@@ -117,10 +117,10 @@ class Wanted:
 
 @frozen
 class Configuration:
-    """The files of a client, contents by absolute path, and notes for the operator.
+    """The output of a generator: files by absolute path, and notes for the operator.
 
-    ``snippets`` are texts that are not files, by title; ``unusable`` are files that are there and that
-    nothing could be added to.
+    ``snippets`` are texts that are not files, by title. ``unusable`` are existing files to which
+    nothing could be added.
     """
 
     files: Mapping[str, str] = field(factory=dict)
@@ -137,10 +137,10 @@ Generator = Callable[[Wanted], Configuration]
 def choose_registries(
     names: Iterable[str], upstreams: Iterable[UpstreamSettings]
 ) -> tuple[tuple[Registry, ...], tuple[str, ...]]:
-    """The registries of these names, each once, and a note for every name that no client can use.
+    """Return the registries of these names without duplicates, and a note for each unusable name.
 
-    ``names`` are namespaces as `oci_registry.config.names.parse_namespace` gives them.  What
-    ``upstreams`` say of a registry's own host decides whether it is reached with TLS.
+    ``names`` are namespaces from `oci_registry.config.names.parse_namespace`. The settings of a
+    registry's own host in ``upstreams`` decide whether it is reached with TLS.
     """
     plain = {
         upstream.namespace

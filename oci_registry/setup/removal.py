@@ -1,7 +1,7 @@
-"""A record of the files that ``setup --write`` has written, so that ``setup --remove`` can undo it.
+"""A record of the files that ``setup --write`` has written, with which ``setup --remove`` undoes it.
 
-The record is a file of its own below the same directory: a JSON object from paths to the SHA-256 of what was
-written and the name of the backup beside it, if there was a file before.
+The record is a file below the same directory: a JSON object from paths to the SHA-256 of what was
+written and the name of the backup, if a file was replaced.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class RecordedTree(Tree):
         self._record = f"{FOLDER}/{client}.json"
 
     def before(self, path: str) -> bytes | None:
-        """The file as it was before setup came, if it is as setup has written it; else as it is.
+        """Return the file as it was before setup wrote to it; as it is, if it has changed since.
 
-        So what setup wrote for another mirror, or with other options, does not stay in it.
+        So what setup wrote earlier, for another mirror or with other options, does not stay in it.
         """
         entry, found = self._read().get(path), self.read(path)
         if entry is None or found is None or _sha256(found) != entry.sha256:
@@ -60,9 +60,8 @@ class RecordedTree(Tree):
     def write(self, path: str, text: str, *, keep: bool = True) -> Written:
         """Write a file as `Tree` does, and record it.
 
-        A file that setup has written and that has not changed since is not kept as a backup: the one
-        that is restored in the end is what was there before setup came.  `Unusable` if the file or
-        the record cannot be written.
+        A file that setup has written and that has not changed since needs no backup: the backup of
+        the original file is kept. Raises `Unusable` if the file or the record cannot be written.
         """
         entries = self._read()
         entry, found = entries.get(path), self.read(path)
@@ -82,7 +81,7 @@ class RecordedTree(Tree):
         return written
 
     def _take_back(self, path: str, before: bytes | None, backup: str | None) -> None:
-        """Undo a write that could not be recorded, since nothing would undo it later."""
+        """Undo a write that could not be recorded."""
         if backup is not None:
             self.restore(path, os.path.basename(backup))
         elif before is None:
@@ -91,10 +90,10 @@ class RecordedTree(Tree):
             super().write(path, before.decode(), keep=False)
 
     def undo(self) -> Iterator[Removed]:
-        """Undo every write, and say for each file what became of it.
+        """Undo every write, and yield the result for each file.
 
-        A file that has changed since is kept.  After `Unusable` the record still has
-        the file that it is about, and those that have not been given yet.
+        A file that has changed since is kept. If it raises `Unusable`, that file and all later ones
+        stay in the record.
         """
         entries = self._read()
         for path, entry in list(entries.items()):
@@ -134,7 +133,7 @@ class RecordedTree(Tree):
 
 
 def _path(text: str) -> str:
-    """Check a path of the record: nothing in it may lead out of the root."""
+    """Check a path of the record, which must not lead out of the root."""
     if not text.startswith("/") or {"", ".", ".."} & set(text[1:].split("/")):
         raise ValueError("not an absolute path")
     return text

@@ -1,4 +1,4 @@
-"""``oci-registry setup CLIENT --remove DIRECTORY``: what was written below a directory is removed."""
+"""``oci-registry setup CLIENT --remove DIRECTORY`` removes what was written below a directory."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def wants_removal(args: Sequence[str]) -> bool:
 
 
 def remove(args: Sequence[str], clients: Collection[str], out: TextIO) -> list[str]:
-    """Remove what setup has written; return what is wrong, a sentence each.
+    """Remove what setup has written; return the problems, a sentence each.
 
-    What became of the files goes to ``out``.  It ends at the first file that cannot be removed.
+    The results go to ``out``. It ends at the first file that cannot be removed.
     """
     parser = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("client", nargs="?")
@@ -55,6 +55,6 @@ def remove(args: Sequence[str], clients: Collection[str], out: TextIO) -> list[s
 
 
 def unknown_client(name: str | None, clients: Collection[str]) -> str:
-    """Return what is wrong with a client that none of these is."""
+    """Return the problem of an unknown client."""
     named = "is missing" if name is None else f"{shown(name)} is not known"
     return f"{named}; known: {', '.join(clients)}"

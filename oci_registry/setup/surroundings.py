@@ -1,4 +1,4 @@
-"""What lies beside the configuration of a client: a proxy in its environment."""
+"""The environment of a client: a proxy."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from oci_registry.spec.urls import Url
 
 
 def proxy_note(mirror: Mirror, options: OptionReader) -> str | None:
-    """A note if a client with this environment asks a proxy for the mirror; nothing of the URL is in it.
+    """Return a note if a client with this environment uses a proxy for the mirror, without its URL.
 
-    Clients are written in Go: its own rules are that a proxy is never used for the machine itself, and that
-    the proxy is chosen by the scheme.
+    The rules are those of Go, in which clients are written: no proxy is used for the machine
+    itself, and the scheme of the URL selects the proxy.
     """
     url = Url.parse(mirror.url)
     given = options.variable(f"{url.scheme}_proxy", f"{url.scheme.upper()}_PROXY")
@@ -35,7 +35,7 @@ def _is_local(host: str) -> bool:
 
 
 def _means(text: str, url: Url) -> bool:
-    """Whether an item of ``NO_PROXY`` stands for a URL's host."""
+    """Return whether an item of ``NO_PROXY`` matches the host of a URL."""
     try:
         item = parse_exception(text)
     except ValueError:

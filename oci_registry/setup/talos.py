@@ -1,4 +1,4 @@
-"""Talos: the mirrors in the configuration of a machine, which is patched from elsewhere."""
+"""Talos: the mirrors in a machine configuration, as a patch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _EVERY = "*"
 
 
 def configure(wanted: Wanted) -> Configuration:
-    """A patch of the machine configuration, with a mirror for each registry and what to trust for it."""
+    """Return a patch of the machine configuration, with a mirror for each registry and its authority."""
     names = [registry.name for registry in wanted.registries]
     if wanted.every and wanted.others:
         names.append(_EVERY)

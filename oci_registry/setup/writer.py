@@ -27,7 +27,7 @@ _MOST_BACKUPS = 100
 
 @frozen
 class Written:
-    """What became of a file: its place, whether it was changed, and where the former one is."""
+    """A written file: its path, whether it has changed, and the path of the backup."""
 
     place: str
     changed: bool
@@ -36,7 +36,7 @@ class Written:
 
 @frozen
 class _Found:
-    """A file that is there."""
+    """An existing file."""
 
     data: bytes
     mode: int
@@ -44,9 +44,9 @@ class _Found:
 
 
 class Tree:
-    """The files below ``root``, which is made when it is written to; ``now`` gives Unix time.
+    """The files below ``root``, which is created when it is written to; ``now`` returns Unix time.
 
-    Paths are absolute and mean what is below ``root``.  Whatever the system refuses is `Unusable`.
+    Paths are absolute and relate to ``root``. Errors of the system are raised as `Unusable`.
     """
 
     def __init__(self, root: str, now: Callable[[], float] = time.time) -> None:
@@ -54,7 +54,7 @@ class Tree:
         self._now = now
 
     def place(self, path: str) -> str:
-        """Where ``path`` really is."""
+        """Return the real path of ``path``."""
         return os.path.join(self._root, path.lstrip("/"))
 
     def read(self, path: str) -> bytes | None:
@@ -68,10 +68,10 @@ class Tree:
         return None if found is None else found.data
 
     def write(self, path: str, text: str, *, keep: bool = True) -> Written:
-        """Put ``text`` at ``path``, with the mode and the owner of the file that is there.
+        """Write ``text`` to ``path``, with mode and owner of an existing file.
 
-        If ``keep``, that one is kept beside it, under its name and the time.  If it has this text
-        already, nothing is done.
+        With ``keep``, the existing file is kept as a backup, whose name has the time in it. Nothing
+        is done if the file has this text already.
         """
         data = text.encode()
         place = self.place(path)
@@ -103,7 +103,7 @@ class Tree:
             os.rmdir(name, dir_fd=folder)
 
     def restore(self, path: str, backup: str) -> None:
-        """Put the file called ``backup``, which is beside ``path``, in its place."""
+        """Put the file called ``backup``, in the same directory, in place of ``path``."""
         place = os.path.join(os.path.dirname(path), backup)
         with _telling(place), self._folder(path, make=False) as (folder, name):
             if _find(folder, backup) is None:
@@ -112,7 +112,7 @@ class Tree:
             os.fsync(folder)
 
     def _keep(self, folder: int, name: str, found: _Found) -> str:
-        """Write a backup under a name that is free, and return that."""
+        """Write a backup under an unused name, and return the name."""
         stamp = time.strftime("%Y%m%d%H%M%S", time.gmtime(self._now()))
         for number in range(_MOST_BACKUPS):
             backup = f"{name}.bak-{stamp}" + (f"-{number}" if number else "")
@@ -123,7 +123,7 @@ class Tree:
 
     @contextlib.contextmanager
     def _folder(self, path: str, *, make: bool) -> Iterator[tuple[int, str]]:
-        """The open directory of ``path``, and the name in it; `FileNotFoundError` without either."""
+        """Return the open directory of ``path`` and the last name in it; raise `FileNotFoundError`."""
         *folders, name = path.strip("/").split("/")
         if make:
             os.makedirs(self._root, _FOLDER_MODE, exist_ok=True)
@@ -141,7 +141,7 @@ class Tree:
 
 @contextlib.contextmanager
 def _telling(path: str) -> Iterator[None]:
-    """Turn what the system says into `Unusable`."""
+    """Raise errors of the system as `Unusable`."""
     try:
         yield
     except _RefusedError as error:
@@ -151,11 +151,11 @@ def _telling(path: str) -> Iterator[None]:
 
 
 class _RefusedError(Exception):
-    """What is there is nothing to be read or replaced."""
+    """An existing entry is not a regular file or directory, and is neither read nor replaced."""
 
 
 def _enter(folder: int, name: str, *, make: bool) -> int:
-    """Open the directory ``name``; make it if it is not there."""
+    """Open the directory ``name``; create it if it does not exist."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         return os.open(name, flags, dir_fd=folder)
@@ -174,7 +174,7 @@ def _enter(folder: int, name: str, *, make: bool) -> int:
 
 
 def _find(folder: int, name: str) -> _Found | None:
-    """The file ``name``, ``None`` if there is none."""
+    """Return the file ``name``, ``None`` if there is none."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         file = os.open(name, flags, dir_fd=folder)
@@ -197,9 +197,9 @@ def _find(folder: int, name: str) -> _Found | None:
 
 
 def _create(folder: int, name: str, data: bytes, like: _Found | None) -> None:
-    """Write a new file, down to the disk, with mode and owner of ``like``.
+    """Write a new file to the disk, with mode and owner of ``like``.
 
-    Until it has them nobody else can read it: there may be secrets in it.
+    Until it has them, nobody else can read it, since it may contain secrets.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     file = os.open(name, flags, 0o600, dir_fd=folder)

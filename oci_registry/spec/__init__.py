@@ -1,1 +1,1 @@
-"""The pure nouns of the distribution API: values, grammars and errors; no Twisted, no I/O."""
+"""Data types and parsers of the distribution API: values, grammars and errors, without Twisted and I/O."""

@@ -1,6 +1,6 @@
-"""The grammars of buckets and of the keys in them, as S3 servers agree on them.
+"""Names of S3 buckets, and prefixes of keys in them.
 
-Matched whole, in linear time, and after the length has been checked.
+Patterns match the whole text, in linear time, and after its length has been checked.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ _PART = re.compile(r"[A-Za-z0-9!_.*'()-]+")
 
 
 def parse_bucket(text: str) -> str:
-    """``text`` itself if it is the name of a bucket, else `ValueError`.
+    """Return ``text`` if it is the name of a bucket, else raise `ValueError`.
 
-    Upper case and underscores are old names of AWS, and new ones of other servers.
+    Upper case and underscores are allowed: old buckets of AWS have them, and other servers allow
+    them.
     """
     if _BUCKET.fullmatch(text) is None or ".." in text:
         raise ValueError(
@@ -31,12 +32,12 @@ def parse_bucket(text: str) -> str:
 
 
 def is_host_name(bucket: str) -> bool:
-    """Whether the name of a bucket can stand before the server's in a URL."""
+    """Return whether the bucket can be a part of the server's host name in a URL."""
     return _HOST_NAME.fullmatch(bucket) is not None
 
 
 def parse_prefix(text: str) -> str:
-    """What ``text`` puts before every key, without a slash at its end; `ValueError` otherwise."""
+    """Return ``text`` as a prefix for keys, without slashes at its end, or raise `ValueError`."""
     if len(text) > MAX_PREFIX:
         raise ValueError(f"is longer than {MAX_PREFIX} characters")
     prefix = text.removesuffix("/")

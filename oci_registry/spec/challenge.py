@@ -1,6 +1,6 @@
 """Challenges in ``WWW-Authenticate`` (RFC 9110 section 11.6.1).
 
-The header comes from a stranger, so nothing in it raises, and reading it takes linear time.
+The header is not trusted: nothing in it raises an error, and reading it takes linear time.
 """
 
 from __future__ import annotations
@@ -32,31 +32,31 @@ _ITEM_REST = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*+(?:"|\\?\Z))*+', re.DOTALL)
 
 @frozen
 class Challenge:
-    """A way in that a server offers: a scheme and its parameters, both keyed in lower case."""
+    """An authentication scheme that a server offers, with its parameters; all names are in lower case."""
 
     scheme: str
     params: Mapping[str, str] = field(hash=False)
 
     def without(self, parameter: str) -> Challenge:
-        """The challenge without one of its parameters."""
+        """Return the challenge without one of its parameters."""
         rest = {name: value for name, value in self.params.items() if name != parameter}
         return Challenge(self.scheme, MappingProxyType(rest))
 
 
 def read_lines(values: Iterable[bytes]) -> tuple[str, ...]:
-    """The lines of the header as text, at most `MAX_LINES` of them.
+    """Return the lines of the header as text, at most `MAX_LINES` of them.
 
-    What is not UTF-8 becomes surrogates, so that a parameter can be sent on byte by byte.
+    Bytes that are not UTF-8 become surrogates, so that a parameter can be sent on unchanged.
     """
     return tuple(value.decode("utf-8", "surrogateescape") for value in islice(values, MAX_LINES))
 
 
 def parse_challenges(values: Iterable[str]) -> list[Challenge]:
-    """The challenges in all lines of the header, in their order.
+    """Return the challenges in all lines of the header, in order.
 
-    What cannot be parsed is dropped, down to the single parameter.  Of a repeated parameter
-    the first counts; a value that lacks its quotes ends before a space or a comma.  A token68
-    (as Negotiate sends it) is read over, for no scheme spoken here has one.
+    Challenges and parameters that cannot be parsed are dropped. Of a repeated parameter the first
+    counts. A value without quotes ends before a space or a comma. A token68 (as in Negotiate) is
+    ignored, since no supported scheme uses one.
     """
     return [challenge for value in values for challenge in _parse_line(value)]
 
@@ -89,7 +89,7 @@ def _parse_line(value: str) -> Iterator[Challenge]:
 
 
 def _after_scheme(value: str, position: int) -> int:
-    """Where the first parameter of a scheme starts, or the next item if there is none."""
+    """Return where the first parameter of a scheme starts, or the next item if it has none."""
     space = _SPACE.match(value, position)
     if space is None:
         return _next_item(value, position)
@@ -102,7 +102,7 @@ def _after_scheme(value: str, position: int) -> int:
 
 
 def _parse_value(value: str, position: int) -> tuple[str, int] | None:
-    """The ``= value`` of a parameter and where it ends."""
+    """Return the ``= value`` of a parameter, and where it ends."""
     equals = _EQUALS.match(value, position)
     if equals is None:
         return None

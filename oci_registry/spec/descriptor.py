@@ -1,4 +1,4 @@
-"""A manifest's description of other content (OCI image spec, "Content Descriptors")."""
+"""A manifest's reference to other content (OCI image spec, "Content Descriptors")."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAX_SIZE = 2**63 - 1
 
 @frozen
 class Descriptor:
-    """Type, digest and length of some content; ``None`` if unknown."""
+    """Media type, digest and size of some content; type and size are ``None`` if unknown."""
 
     media_type: str | None
     digest: Digest
@@ -24,9 +24,9 @@ class Descriptor:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """The descriptor in a JSON object; `ManifestInvalid` if it has no digest that we know.
+        """Return the descriptor in a JSON object; raise `ManifestInvalid` if it has no valid digest.
 
-        A type or a size that is missing or malformed is ``None``: the digest alone names content.
+        A type or a size that is missing or malformed is ``None``.
         """
         digest = value.get("digest") if isinstance(value, Mapping) else None
         if not isinstance(value, Mapping) or not isinstance(digest, str):

@@ -1,6 +1,6 @@
-"""Digests of content, and a running check of content against one.
+"""Digests of content, and their verification (OCI image spec, "Digests").
 
-OCI image spec, section "Digests"; of the registered algorithms both are known.
+Both registered algorithms are supported.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _STEP = 256 * 1024
 
 @frozen
 class Digest:
-    """The name of some content: ``sha256`` or ``sha512``, and lower-case hex.
+    """A digest: ``sha256`` or ``sha512``, and lower-case hex.
 
-    No malformed one can be made (`DigestInvalid`), so that one may safely become a file name.
+    A malformed one cannot be made (`DigestInvalid`), so a digest is safe as a file name.
     """
 
     algorithm: str = field()
@@ -51,7 +51,7 @@ class Digest:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The digest written as ``algorithm:hex``; `DigestInvalid` says what is wrong with it."""
+        """Return the digest in ``algorithm:hex``; raise `DigestInvalid` with the reason."""
         algorithm, colon, encoded = text.partition(":")
         if not colon:
             raise DigestInvalid(f"{shown(text)} is not a digest: it has no algorithm")
@@ -59,13 +59,13 @@ class Digest:
 
     @classmethod
     def of(cls, data: bytes, algorithm: str = "sha256") -> Self:
-        """The digest of ``data``; `DigestInvalid` if the algorithm is not known."""
+        """Return the digest of ``data``; raise `DigestInvalid` if the algorithm is not supported."""
         new = _NEW.get(algorithm)
         return cls(algorithm, "" if new is None else new(data).hexdigest())
 
 
 def _escaped(text: bytes) -> bytes:
-    """A pattern of ``text`` in a JSON string, each character as it is or as ``\\u00XX``."""
+    r"""Return a pattern of ``text`` in a JSON string, each character as it is or as ``\u00XX``."""
     return b"".join(b"(?:%c|\\\\u00(?i:%02x))" % (code, code) for code in text)
 
 
@@ -83,11 +83,10 @@ _LONGEST_ESCAPED = 6 * len("sha512:") + 6 * _HEX_LENGTH["sha512"]
 
 
 def digests_in(document: bytes) -> frozenset[Digest]:
-    """Every digest that a JSON document names, wherever and in whatever form.
+    """Return every digest in a JSON document, wherever it is and however it is escaped.
 
-    The bytes are searched, not parsed, in time linear to their length: what cannot be read, or
-    is too large to be read, has its digests found all the same.  Text that merely looks like a
-    digest is found too.
+    The bytes are searched and not parsed, in linear time, so that digests are found in documents
+    that are malformed or too large to parse. Text that only looks like a digest is found too.
     """
     pattern = _ESCAPED if b"\\u00" in document else _WRITTEN
     found: set[bytes] = set()
@@ -103,16 +102,16 @@ def _unescape(text: bytes) -> str:
 
 @frozen
 class Prefix:
-    """The first ``length`` bytes of some content, by their digest."""
+    """The first ``length`` bytes of some content, as their digest."""
 
     length: int
     digest: Digest
 
 
 class Verifier:
-    """A running hash, and whether it has come out as expected.
+    """A running hash of content, compared with the expected digest.
 
-    It may be fed from any one thread at a time.  ``length`` is the number of bytes so far.
+    Use it from one thread at a time. ``length`` is the number of bytes so far.
     """
 
     def __init__(self, expected: Digest) -> None:
@@ -121,18 +120,18 @@ class Verifier:
         self._hash = _NEW[expected.algorithm]()
 
     def update(self, data: bytes | memoryview) -> None:
-        """Take the next bytes of the content."""
+        """Hash the next bytes of the content."""
         self._hash.update(data)
         self.length += data.nbytes if isinstance(data, memoryview) else len(data)
 
     def actual(self) -> Digest:
-        """The digest of the bytes so far; more may follow."""
+        """Return the digest of the bytes so far; more may follow."""
         return Digest(self.expected.algorithm, self._hash.hexdigest())
 
     def prefix(self) -> Prefix:
-        """The bytes so far, in few words."""
+        """Return the length and digest of the bytes so far."""
         return Prefix(self.length, self.actual())
 
     def verified(self) -> bool:
-        """Whether the bytes so far are the whole of the expected content."""
+        """Return whether the bytes so far match the expected digest."""
         return self._hash.hexdigest() == self.expected.encoded

@@ -1,4 +1,4 @@
-"""JSON objects from outside, read at a bounded cost."""
+"""JSON objects that are not trusted, parsed at a bounded cost."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ _OPENING = re.compile(rb"[ \t\r\n]*\{")
 
 
 def read_object(raw: bytes) -> Mapping[str, object] | None:
-    """The JSON object in ``raw``; ``None`` if it holds none.
+    """Return the JSON object in ``raw``; ``None`` if it is not one.
 
-    An object of more than about `MAX_VALUES` values, or nested too deeply, is taken for an empty
-    one: what looks like such an object is not read.  Bytes that are not UTF-8 become U+FFFD, as
-    in the clients' parsers.  Numbers that are no integers, or have more digits than any size, are
-    ``None``.
+    An object with more than about `MAX_VALUES` values, or nested too deeply, is not parsed and
+    counts as empty. Bytes that are not UTF-8 become U+FFFD, as in the parsers of clients. Numbers
+    that are not integers, or are too long to be a size, become ``None``.
     """
     if _OPENING.match(raw) is None:
         return None

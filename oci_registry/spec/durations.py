@@ -1,7 +1,7 @@
-"""Durations as people write them: ``0s``, ``90m``, ``14d``, ``1h 30m``.
+"""Durations in text: ``0s``, ``90m``, ``14d``, ``1h 30m``.
 
-The units are those of humantime, a library that many daemons read durations with, a year being 365.25
-days and a month 30.44 days.
+The units are those of humantime, a library that many daemons use: a year has 365.25 days and a
+month 30.44 days.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ _ACCEPTED = "whole numbers with a unit of ms, s, m, h, d, w, M or y, as in '90m'
 
 
 def parse_duration(text: str | int) -> float:
-    """The seconds in ``text``, rounded up to the millisecond; more than 100 years count as 100 years.
+    """Return the seconds in ``text``, rounded up to the millisecond.
 
-    A bare number says too little, except 0.  `ValueError` names the text and what is accepted.
+    More than 100 years count as 100 years. A number needs a unit, unless it is 0. The message of
+    the `ValueError` has the text and says what is accepted.
     """
     if isinstance(text, bool) or not isinstance(text, str | int):
         raise _refused(text, "it is not a duration")
@@ -75,9 +76,9 @@ def parse_duration(text: str | int) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """``seconds``, rounded to the millisecond, as text that `parse_duration` accepts: ``1h 30m``.
+    """Return ``seconds`` as text that `parse_duration` accepts: ``1h 30m``.
 
-    `ValueError` for what is negative or not finite.
+    They are rounded to the millisecond. Raises `ValueError` if they are negative or not finite.
     """
     if not math.isfinite(seconds) or seconds < 0:
         raise ValueError(f"{seconds!r} is not a duration")

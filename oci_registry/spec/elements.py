@@ -1,7 +1,7 @@
-"""One array of a JSON object that may be large, read in steps that are short.
+"""One array of a JSON object that may be large, parsed in short steps.
 
-``json.loads`` stops the whole process while it reads, in a thread too, and what it builds from brackets
-alone is many times as large as they are. Here what is not asked for is never built.
+``json.loads`` blocks all threads while it runs, and nested arrays take many times their size in
+memory. Here only the elements of the array are built.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from attrs import frozen
 
 @frozen
 class ArrayLimits:
-    """Limits of what is read.
+    """Limits for parsing.
 
-    *small*: bytes of a document that is read at once. *window*: bytes of a larger one that are looked
-    at in a step. *string*: the most bytes of one string in it. *elements*: the most of the array.
-    *tokens*: the most strings and brackets, those of a plain array of strings not counted.
+    *small*: bytes of a document that is parsed at once. *window*: bytes of a larger document that
+    are parsed in one step. *string*: the most bytes of a string in it. *elements*: the most
+    elements of the array. *tokens*: the most strings and brackets, not counting plain arrays of
+    strings.
     """
 
     small: int = 64 * 1024
@@ -37,11 +38,11 @@ _QUOTE, _ARRAY, _OBJECT = b'"', b"[", b"{"
 
 
 class ArrayReader:
-    """Read the elements of the array *key* at the top of an object.
+    """Parses the elements of the array *key* at the top level of an object.
 
-    `elements` is None until such an array has been found, `present` whether the key is there at all,
-    and `media_type` the object's own ``mediaType``. Only strings and objects count as elements. What
-    stands beside the array is not checked, but for its brackets and quotes.
+    `elements` is None until an array is found. `present` is whether the key exists at all, and
+    `media_type` is the object's ``mediaType``. Only strings and objects count as elements. Other
+    parts of the document are not checked, except for brackets and quotes.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class ArrayReader:
         self._began: int | None = None
 
     def steps(self) -> Iterator[None]:
-        """Read on with each step. Raises ValueError when it is not a JSON object, or beyond the limits."""
+        """Parse one window in each step; raise ValueError if it is not a JSON object, or exceeds limits."""
         if len(self._body) <= self._limits.small:
             self._read_at_once()
         else:
@@ -143,9 +144,9 @@ class ArrayReader:
         return self._depth <= 0
 
     def _plain_strings(self, at: int) -> Generator[None, None, int]:
-        """Read strings by the thousand, ten times as fast; return where there are no more of them.
+        """Parse many strings at once, which is ten times as fast; return where there are no more of them.
 
-        A piece that ends in the middle of something is not JSON once it is put into brackets.
+        A piece that ends within a token is not valid JSON when it is put into brackets.
         """
         assert self._found is not None
         while len(self._found) <= self._limits.elements:

@@ -1,8 +1,8 @@
-"""Every error of the distribution API, as an exception that knows its code and status.
+"""The errors of the distribution API, as exceptions with a code and a status.
 
-They may be raised anywhere below the web room; one place there turns them into a response.
-The codes are those of the OCI distribution spec, section "Error Codes", and of its ancestor,
-the Docker registry API, for what the OCI text left out (``UNAVAILABLE``, ``UNKNOWN`` ...).
+They may be raised anywhere; `oci_registry.web.errors` turns them into responses. The codes are
+those of the OCI distribution spec, section "Error Codes", and of the Docker registry API for what
+the OCI spec leaves out (``UNAVAILABLE``, ``UNKNOWN`` ...).
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def shown(text: str, limit: int = 80) -> str:
-    """``text`` as it may appear in a message: quoted, escaped and at most about ``limit`` long."""
+    """Return ``text`` for a message: quoted, escaped, and cut to about ``limit`` characters."""
     return ascii(cut(text, limit))
 
 
 def system_reason(error: OSError) -> str:
-    """The system's error message, without the name of a file: ``No such file or directory``."""
+    """Return the system's error message without the name of a file: ``No such file or directory``."""
     return error.strerror or str(error) or type(error).__name__
 
 
 class RegistryError(Exception):
     """An error of the distribution API.
 
-    ``message`` is for people, ``detail`` is any JSON value for programs (``None``: left out),
+    ``message`` is for people. ``detail`` is any JSON value, for programs; ``None`` leaves it out.
     ``headers`` are response headers that belong to the error, such as ``Retry-After``.
     """
 
@@ -56,17 +56,16 @@ class RegistryError(Exception):
         self.headers: Mapping[str, str] = MappingProxyType(dict(headers or {}))
 
     def again(self) -> Self:
-        """The same error, to be raised elsewhere: each raise adds to an exception's traceback."""
+        """Return a copy to raise elsewhere: each raise adds to the traceback of an exception."""
         other = type(self).__new__(type(self), *self.args)
         other.__dict__.update(self.__dict__)
         return other
 
     def as_json(self) -> bytes:
-        """The body of the response: ``{"errors": [...]}``, ASCII only.
+        """Return the body of the response: ``{"errors": [...]}``, ASCII only.
 
-        The message is cut to `MAX_MESSAGE` characters and its control characters become
-        visible escapes, because clients print it to a terminal.  A detail that JSON cannot
-        express is left out: answering with an error must not fail itself.
+        The message is cut to `MAX_MESSAGE` characters and its control characters are escaped, since
+        clients print it to a terminal. A detail that cannot be expressed in JSON is left out.
         """
         message = self.message
         if len(message) > MAX_MESSAGE:
@@ -90,84 +89,84 @@ def _dump(value: object) -> bytes:
 
 
 class NameInvalid(RegistryError):
-    """A repository name, a path or a registry host that the grammar does not allow."""
+    """A repository name, path or registry host is malformed."""
 
     code = "NAME_INVALID"
     status = 400
 
 
 class NameUnknown(RegistryError):
-    """A repository, or a path, that does not exist here or upstream."""
+    """A repository or path does not exist, here or upstream."""
 
     code = "NAME_UNKNOWN"
     status = 404
 
 
 class DigestInvalid(RegistryError):
-    """A malformed digest, or content that does not match its digest."""
+    """A digest is malformed, or does not match the content."""
 
     code = "DIGEST_INVALID"
     status = 400
 
 
 class ReferenceInvalid(RegistryError):
-    """A tag outside the grammar (the spec has no code of its own for it)."""
+    """A tag is malformed (the spec has no code for that)."""
 
     code = "MANIFEST_INVALID"
     status = 400
 
 
 class ManifestInvalid(RegistryError):
-    """A document that is not a manifest."""
+    """A document is not a manifest."""
 
     code = "MANIFEST_INVALID"
     status = 400
 
 
 class ManifestUnknown(RegistryError):
-    """No such tag or manifest."""
+    """A tag or manifest does not exist."""
 
     code = "MANIFEST_UNKNOWN"
     status = 404
 
 
 class BlobUnknown(RegistryError):
-    """No such blob."""
+    """A blob does not exist."""
 
     code = "BLOB_UNKNOWN"
     status = 404
 
 
 class SizeInvalid(RegistryError):
-    """Content longer than is accepted, or of another length than declared."""
+    """Content is larger than allowed, or does not have the declared size."""
 
     code = "SIZE_INVALID"
     status = 413
 
 
 class Unauthorized(RegistryError):
-    """This daemon requires credentials of its own (never an upstream's 401 passed on)."""
+    """This daemon requires credentials. It is never used for a 401 of an upstream."""
 
     code = "UNAUTHORIZED"
     status = 401
 
 
 class Denied(RegistryError):
-    """Refused by us or by the upstream, whatever further credentials the client may have."""
+    """The daemon or the upstream refuses access, and other credentials of the client would not help."""
 
     code = "DENIED"
     status = 403
 
 
 class Unsupported(RegistryError):
-    """A method that the endpoint does not support."""
+    """The endpoint does not support the method."""
 
     code = "UNSUPPORTED"
     status = 405
 
     @classmethod
     def for_method(cls, method: str, allowed: Sequence[str]) -> Self:
-        """The error for ``method``, with ``Allow`` as RFC 9110 section 15.5.6 demands."""
+        """Return the error for ``method``, with the ``Allow`` that RFC 9110 section 15.5.6 requires."""
         return cls(
             f"the method {shown(method, 20)} is not supported here; supported: {', '.join(allowed)}",
             headers={"Allow": ", ".join(allowed)},
@@ -175,14 +174,14 @@ class Unsupported(RegistryError):
 
 
 class RangeInvalid(RegistryError):
-    """A range that lies outside the content (RFC 9110 section 15.5.17)."""
+    """A range lies outside the content (RFC 9110 section 15.5.17)."""
 
     code = "RANGE_INVALID"
     status = 416
 
     @classmethod
     def beyond(cls, size: int) -> Self:
-        """The error for a range outside ``size`` bytes, with the ``Content-Range`` to say so."""
+        """Return the error for a range outside ``size`` bytes, with its ``Content-Range``."""
         return cls(
             f"the range lies outside the content, which has {size} bytes",
             headers={"Content-Range": f"bytes */{size}"},
@@ -190,17 +189,17 @@ class RangeInvalid(RegistryError):
 
 
 class PaginationInvalid(RegistryError):
-    """A page size or a page start that cannot be used."""
+    """The size or the start of a page is invalid."""
 
     code = "PAGINATION_NUMBER_INVALID"
     status = 400
 
 
 class TooManyRequests(RegistryError):
-    """The upstream rate limits requests; the client should retry later, or use another host now.
+    """The upstream limits the rate of requests: retry later, or use another host.
 
-    The status is 503 and not 429, because 429 makes podman and CRI-O stall for 30 s and
-    containerd ask six times, while 503 makes every client go on to the next host.
+    The status is 503 and not 429. After a 429, podman and CRI-O wait for 30 s and containerd
+    repeats the request six times. After a 503, all clients use the next host.
     """
 
     code = "TOOMANYREQUESTS"
@@ -208,12 +207,12 @@ class TooManyRequests(RegistryError):
 
     @classmethod
     def retry_after(cls, message: str, seconds: int) -> Self:
-        """The error with ``Retry-After`` in whole seconds (RFC 9110 section 10.2.3)."""
+        """Return the error with ``Retry-After`` in whole seconds (RFC 9110 section 10.2.3)."""
         return cls(message, headers={"Retry-After": str(max(0, seconds))})
 
 
 class BadRequest(RegistryError):
-    """A request that no endpoint could understand (the spec has no code of its own for it)."""
+    """A request is malformed (the spec has no code for that)."""
 
     code = "UNSUPPORTED"
     status = 400

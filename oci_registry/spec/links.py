@@ -1,4 +1,4 @@
-"""The ``Link`` header that pages lists (RFC 8288)."""
+"""The ``Link`` header of paged lists (RFC 8288)."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ _URI_CHARACTERS = "!#$%&'()*+,-./:;=?@[]_~"
 
 
 class BadLink(ValueError):
-    """A link that cannot be followed; the message says why."""
+    """A link cannot be followed; the message has the reason."""
 
 
 @frozen
 class _Link:
-    """*target*: None when it is malformed. *relations*: empty when the link does not say."""
+    """A link. *target* is None if it is malformed, *relations* is empty if the link has none."""
 
     target: str | None
     relations: tuple[str, ...] = ()
 
 
 def parse_next_link(values: Iterable[str]) -> str | None:
-    """The target of the first link to the ``next`` page in all lines of the header.
+    """Return the target of the first link to the ``next`` page; ``None`` if there is none.
 
-    A link without a relation counts as one to the next page if no other does: a list has no others
-    to offer. The target is as it came, perhaps relative, and not to be trusted; it has no blanks or
-    control characters. ``None`` if no link leads to a next page, `BadLink` if that is not certain.
+    A link without a relation counts as one to the next page if no other link does, since a list has
+    no other links. The target is not changed, may be relative, and is not trusted; it has no blanks
+    or control characters. Raises `BadLink` if it is unclear whether there is a next page.
     """
     links = [link for value in values for link in _parse_line(value)]
     said = [link.target for link in links if "next" in link.relations]
@@ -62,7 +62,7 @@ def parse_next_link(values: Iterable[str]) -> str | None:
 
 
 def format_next_link(target: str) -> str:
-    """The ``Link`` to ``target``, in which what no URI may hold is percent-encoded."""
+    """Return the ``Link`` to ``target``, with percent-encoding where it is needed."""
     return f'<{quote(target, safe=_URI_CHARACTERS, errors="replace")}>; rel="next"'
 
 
@@ -88,7 +88,7 @@ def _cleaned(target: str) -> str | None:
 
 
 def _parse_params(value: str, position: int) -> tuple[tuple[str, ...], int]:
-    """The relations in the parameters of a link, and where these end."""
+    """Return the relations in the parameters of a link, and where the parameters end."""
     relations: tuple[str, ...] | None = None
     while (match := _PARAM.match(value, position)) is not None:
         position = match.end()

@@ -1,8 +1,8 @@
-"""Manifests: the bytes as they came, under the type and the digest they are served with.
+"""Manifests: their bytes, with the media type and digest under which they are served.
 
-OCI image spec, sections "Image Manifest" and "Image Index", and their Docker counterparts.
-The bytes are never written anew: a digest names bytes, not meaning.  A cache is no validator
-either: what has the right digest is passed on, whatever it is.
+OCI image spec, sections "Image Manifest" and "Image Index", and their Docker counterparts. The
+bytes are never changed, since the digest is that of the bytes. Content is not validated either:
+whatever has the right digest is served.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _BLOB_OVERHEAD = 512
 class Manifest:
     """A manifest or an index.
 
-    ``blobs`` are the config and the layers, as far as the document could be read: what it says of
-    their sizes is a hint.  Which content a manifest names, without exception, is returned by `names`.
+    ``blobs`` are the config and the layers as far as the document can be parsed; their sizes are
+    hints. `names` returns all digests in the document.
     """
 
     raw: bytes = field(repr=False)
@@ -51,11 +51,11 @@ class Manifest:
 
     @property
     def memory(self) -> int:
-        """Bytes that it takes in memory, about."""
+        """Return roughly how many bytes of memory it takes."""
         return len(self.raw) + len(self.blobs) * _BLOB_OVERHEAD + _OVERHEAD
 
     def names(self) -> frozenset[Digest]:
-        """The digests of all content that it names, in whatever field; some may name nothing."""
+        """Return the digests of all content that it refers to, in any field; some may not exist."""
         return digests_in(self.raw)
 
     @classmethod
@@ -66,16 +66,17 @@ class Manifest:
         asked: Digest | None = None,
         claimed: Digest | None = None,
     ) -> Self:
-        """The manifest in a registry's answer; `ManifestInvalid` if there is none.
+        """Return the manifest in a registry's response; raise `ManifestInvalid` if it is not one.
 
-        ``asked`` is the digest that was asked for, if it was no tag, and ``claimed`` the one in
-        ``Docker-Content-Digest``.  Each must be that of ``raw`` or, for a signed schema 1
-        manifest, that of what was signed; a claim in another algorithm than ``asked`` counts for
-        nothing.  With a digest that is right any bytes are a manifest.  Without one they must be
-        a JSON object, and something must say that it is a manifest.
+        ``asked`` is the digest that was requested (None for a tag) and ``claimed`` that in
+        ``Docker-Content-Digest``. Each must be that of ``raw`` or, for a signed schema 1 manifest,
+        that of the signed content. A claim in another algorithm than ``asked`` is ignored. With a
+        matching digest, any bytes are a manifest. Without a digest, they must be a JSON object, and
+        the type or the content must identify it as a manifest.
 
         The media type is that of ``content_type`` (a header, parameters allowed) if it is specific;
-        else what the document says of itself; else its shape; else whatever the header says.
+        else the document's ``mediaType``; else it is derived from the document's fields; else it is
+        the header's.
         """
         if len(raw) > MAX_MANIFEST_SIZE:
             raise ManifestInvalid(
@@ -98,14 +99,14 @@ class Manifest:
 
     @classmethod
     def restore(cls, raw: bytes, media_type: str, digest: Digest) -> Self:
-        """The manifest whose bytes and type were kept; `ManifestInvalid` if they changed since."""
+        """Return a stored manifest; raise `ManifestInvalid` if its bytes or type have changed."""
         document = read_object(raw)
         _expect(digest, list(_digests(raw, document, digest.algorithm)), "kept")
         return cls(raw, media_type, digest, _read_blobs(document or {}))
 
 
 def _digests(raw: bytes, document: Mapping[str, object] | None, algorithm: str) -> Iterator[Digest]:
-    """The digests that a manifest may have; the last is the one by which registries know it."""
+    """Yield the digests that a manifest may have; the last is the one that registries use."""
     yield Digest.of(raw, algorithm)
     signed = None if document is None else schema1.payload(raw, document)
     if signed is not None:
@@ -144,7 +145,7 @@ def _shape(document: Mapping[str, object]) -> str | None:
 
 
 def _read_blobs(document: Mapping[str, object]) -> tuple[Descriptor, ...]:
-    """The config and the layers, those included that may be had elsewhere (``urls``)."""
+    """Return the config and the layers, including those with ``urls``."""
     entries = [document.get("config")]
     for key in ("layers", "blobs"):
         values = document.get(key)

@@ -1,4 +1,4 @@
-"""The media types a registry has to know by name, and the grammar of all others."""
+"""The media types that a registry has to know, and the grammar of all others."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ _MEDIA_TYPE = re.compile(f"{_NAME}/{_NAME}")
 
 
 def is_media_type(text: str) -> bool:
-    """Whether ``text`` is ``type/subtype`` without parameters (RFC 6838 section 4.2)."""
+    """Return whether ``text`` is ``type/subtype`` without parameters (RFC 6838 section 4.2)."""
     return len(text) <= _MAX_MEDIA_TYPE and _MEDIA_TYPE.fullmatch(text) is not None
 
 
 def is_specific(media_type: str) -> bool:
-    """Whether a type identifies a kind of manifest: no text, image or mere JSON does."""
+    """Return whether a type identifies a kind of manifest, unlike text, images and plain JSON."""
     return media_type.startswith("application/") and media_type not in _GENERIC
 
 
 def essence(content_type: str | None) -> str | None:
-    """The media type in a ``Content-Type`` header, without parameters and in lower case.
+    """Return the media type in a ``Content-Type`` header, in lower case and without parameters.
 
-    ``None`` if there is none, or none in the grammar.
+    ``None`` if there is none, or it is malformed.
     """
     if content_type is None:
         return None

@@ -1,8 +1,8 @@
-"""The queries by which lists are paged: ``n``, ``last``, and what else an upstream puts into its links.
+"""The queries of paged lists: ``n``, ``last``, and other fields that an upstream's links contain.
 
-Such a link's query is passed on to the client in a link of our own, and comes back with its next
-request, so nothing needs to be kept here from page to page. A field ``ns`` is never a part of it: it says
-whose list it is, and each server that the request passes sets its own.
+The query of an upstream's link is passed on to the client in a link of the daemon, and comes back
+with the next request, so the daemon keeps no state. The field ``ns`` is never passed on: each
+server on the way sets its own.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Fields = tuple[tuple[str, str], ...]
 
 
 def clean_query(query: str) -> str:
-    """``query`` without ``ns``, with what no query may hold percent-encoded (RFC 3986 section 3.4).
+    """Return ``query`` without ``ns``, with percent-encoding where it is needed (RFC 3986 section 3.4).
 
-    What is clean stays as it is, to the letter and in its order. Bytes that were no text come as
-    surrogates (``surrogateescape``). `BadLink` for one that is too long or has too many fields.
+    Nothing else changes, and the order stays. Bytes that are not text are surrogates
+    (``surrogateescape``). Raises `BadLink` if it is too long or has too many fields.
     """
     pieces = _pieces(query)
     cleaned = "&".join(pieces)
@@ -42,23 +42,22 @@ def clean_query(query: str) -> str:
 
 
 def opaque_query(query: str) -> str | None:
-    """``query`` cleaned, if it says more than ``n`` and ``last``."""
+    """Return ``query`` cleaned, if it has other fields than ``n`` and ``last``."""
     keys = {_key(piece) for piece in _pieces(query)}
     return clean_query(query) if keys - {"n", "last", ""} else None
 
 
 def page_begin(query: str) -> Fields:
-    """The fields of a clean query that say where its page begins: all but ``n`` and empty ones."""
+    """Return the fields of a clean query that say where its page begins: all but ``n`` and empty ones."""
     pairs = (piece.partition("=")[::2] for piece in query.split("&"))
     fields = ((unquote_plus(key), unquote_plus(value)) for key, value in pairs)
     return tuple(sorted((key, value) for key, value in fields if value and key != "n"))
 
 
 def next_query(target: str) -> str:
-    """The query of a link's ``target``, cleaned, without an ``n`` of 0. `BadLink` if it has none.
+    """Return the cleaned query of a link's ``target``, without an ``n`` of 0; raise `BadLink` if it has none.
 
-    The rest of the target does not count: the next page is at the path of this one, on the host that
-    was asked, whatever name that host gives itself.
+    The rest of the target is ignored: the next page has the path of this one, on the same host.
     """
     query = clean_query(target.partition("#")[0].partition("?")[2])
     # That means "as many as you like" to those who write it, and "none" to others.

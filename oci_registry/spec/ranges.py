@@ -1,4 +1,4 @@
-"""Byte ranges, as clients ask for them and as upstreams answer (RFC 9110 section 14)."""
+"""Byte ranges in requests and responses (RFC 9110 section 14)."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ _UNSATISFIED = re.compile(r"bytes[ \t]+\*/([0-9]+)", re.IGNORECASE | re.ASCII)
 
 @frozen
 class ByteRange:
-    """The bytes from ``start`` up to but without ``stop``; never empty when parsed."""
+    """The bytes from ``start`` up to, but not including, ``stop``; not empty if it was parsed."""
 
     start: int
     stop: int
 
     @property
     def length(self) -> int:
-        """The number of bytes."""
+        """Return the number of bytes."""
         return self.stop - self.start
 
     def content_range(self, size: int) -> str:
-        """The ``Content-Range`` of this part of ``size`` bytes: ``bytes 0-99/1000``."""
+        """Return the ``Content-Range`` of this part of ``size`` bytes: ``bytes 0-99/1000``."""
         return f"bytes {self.start}-{self.stop - 1}/{size}"
 
 
 @frozen
 class RequestedRange:
-    """The range in a ``Range`` header, before the size of the content is known.
+    """The range in a ``Range`` header, while the size of the content is not known.
 
-    From ``start`` up to but without ``stop`` (None: to the end); or the last ``suffix`` bytes, if that
-    is not None.
+    It is from ``start`` up to, but not including, ``stop`` (None: the end), or the last ``suffix``
+    bytes if that is not None.
     """
 
     start: int = 0
@@ -49,18 +49,18 @@ class RequestedRange:
 
     @property
     def expected(self) -> tuple[int, int | None]:
-        """Where it begins and ends, before the size is known.
+        """Return where it begins and ends, before the size is known.
 
-        ``(0, None)`` for the last bytes, and for a range farther off than anything is.
+        ``(0, None)`` for the last bytes, and for a range that begins beyond any possible size.
         """
         if self.suffix is not None or self.start > _FARTHEST:
             return 0, None
         return self.start, self.stop
 
     def of(self, size: int) -> ByteRange:
-        """The part of ``size`` bytes that it selects; `RangeInvalid` if no byte of it exists.
+        """Return the part of ``size`` bytes that it selects; raise `RangeInvalid` if that is empty.
 
-        An end beyond the last byte is clamped (some clients ask for one byte too many).
+        An end beyond the last byte is reduced, since some clients request one byte too many.
         """
         start = self.start if self.suffix is None else max(size - self.suffix, 0)
         # True as well of the last no bytes, and of any part of nothing.
@@ -70,10 +70,10 @@ class RequestedRange:
 
 
 def parse_range(header: str | None) -> RequestedRange | None:
-    """The range that a ``Range`` header asks for; ``None`` is the whole.
+    """Return the range in a ``Range`` header; ``None`` means the whole content.
 
-    What is malformed, absurdly long, in another unit or for several ranges is ignored, as
-    section 14.2 allows.
+    A header that is malformed, too long, has another unit or several ranges is ignored, as section
+    14.2 allows.
     """
     if header is None or len(header) > _MAX_HEADER:
         return None
@@ -89,10 +89,10 @@ def parse_range(header: str | None) -> RequestedRange | None:
 
 
 def parse_content_range(header: str | None) -> tuple[int, int, int | None] | None:
-    """Start, stop (exclusive) and whole size in an upstream's ``Content-Range``.
+    """Return start, stop (exclusive) and whole size in the ``Content-Range`` of an upstream.
 
-    The size is ``None`` where the upstream does not send it (``*``).  All is ``None`` if the
-    header is missing, malformed, contradicts itself, or names no range (``bytes */10``).
+    The size is ``None`` if the upstream does not send it (``*``). All three are ``None`` if the
+    header is missing, malformed, contradictory, or names no range (``bytes */10``).
     """
     if header is None or len(header) > _MAX_HEADER:
         return None
@@ -107,7 +107,7 @@ def parse_content_range(header: str | None) -> tuple[int, int, int | None] | Non
 
 
 def parse_unsatisfied(header: str | None) -> int | None:
-    """The whole size in the ``Content-Range`` of an upstream that has no byte of the range (416).
+    """Return the whole size in the ``Content-Range`` of a 416.
 
     ``None`` if the header is missing or anything but ``bytes */1000``.
     """

@@ -1,10 +1,9 @@
 """The grammars of repositories, tags, references and registry hosts.
 
-Repositories, tags and references: OCI distribution spec, section "Pulling manifests".
-Hosts: the domain of an image reference as clients write it, which is RFC 1123 names,
-RFC 3986 section 3.2.2 IP literals, and an optional port.
-
-Every grammar is matched whole, in linear time, and after the length has been checked.
+Repositories, tags and references: OCI distribution spec, section "Pulling manifests". Hosts: RFC
+1123 names and RFC 3986 section 3.2.2 IP literals with an optional port, as clients write them in an
+image reference. Patterns match the whole text, in linear time, and after its length has been
+checked.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _MAX_HOST = _MAX_NAME + len(":65535")
 
 @frozen
 class Tag:
-    """A name that may move from one manifest to another; no malformed one can be made."""
+    """The name of a tag; a malformed one cannot be made."""
 
     name: str = field()
 
@@ -62,10 +61,10 @@ Reference = Tag | Digest
 
 
 def parse_repository(text: str, *, upper_case: bool = False) -> str:
-    """``text`` itself if it is a repository name of at most 255 characters, else `NameInvalid`.
+    """Return ``text`` if it is a repository name of at most 255 characters, else raise `NameInvalid`.
 
-    The specification has lower case alone.  With *upper_case* there may be upper-case letters too,
-    which some registries have; each counts as two characters, for that is what it takes to store it.
+    The specification allows lower case only. With *upper_case*, upper-case letters are allowed too,
+    since some registries have them; each counts as two characters, because the store needs two.
     """
     if not text:
         raise NameInvalid("a repository name must not be empty")
@@ -91,24 +90,24 @@ def parse_repository(text: str, *, upper_case: bool = False) -> str:
 
 
 def parse_tag(text: str) -> str:
-    """``text`` itself if it is a tag, else `ReferenceInvalid`."""
+    """Return the tag in ``text``, else raise `ReferenceInvalid`."""
     return Tag(text).name
 
 
 def parse_reference(text: str) -> Tag | Digest:
-    """The digest (`DigestInvalid`) if there is a colon in ``text``, else the tag."""
+    """Return a digest (or raise `DigestInvalid`) if there is a colon in ``text``, else a tag."""
     return Digest.parse(text) if ":" in text else Tag(text)
 
 
 def parse_host(text: str, *, lenient: bool = False) -> str:
-    """The registry host in ``text``, lower-cased; or raise `NameInvalid` with the reason.
+    """Return the registry host in ``text`` in lower case; raise `NameInvalid` with the reason.
 
-    A host is a domain name, an IPv4 address or an IPv6 address in brackets, with an optional
-    port.  What resolvers would read as an address though it is not written as one (``127.1``,
-    ``0x7f.0.0.1``, ``2130706433``) is refused, lest it slip past a check of addresses.
+    A host is a domain name, an IPv4 address or an IPv6 address in brackets, with an optional port.
+    Text that resolvers treat as an address although it is not in the usual form (``127.1``,
+    ``0x7f.0.0.1``, ``2130706433``) is refused, because it could bypass checks of addresses.
 
-    With *lenient* a name is one that the DNS may have (RFC 2181 section 11): there may be
-    underscores inside its labels and one dot at its end, which is part of the result.
+    With *lenient*, any name is allowed that the DNS allows (RFC 2181 section 11): with underscores
+    in its labels and one dot at its end, which is kept.
     """
     if not text:
         raise NameInvalid("a registry host must not be empty")
@@ -139,22 +138,18 @@ def parse_host(text: str, *, lenient: bool = False) -> str:
 
 
 def canonical_host(host: str) -> str:
-    """The one way to write a host that `parse_host` has given: without what says nothing.
-
-    That is the port of https, with which registries are reached by default, and
-    the dot at the end of a name.
-    """
+    """Return a host from `parse_host` without the port of https and without a dot at the end of its name."""
     host = host.removesuffix(":443")
     name, colon, port = host.partition(":")
     return host if host.startswith("[") else f"{name.removesuffix('.')}{colon}{port}"
 
 
 def looks_like_host(component: str) -> bool:
-    """Whether the first component of an image name has the form of a registry host.
+    """Return whether the first component of an image name looks like a registry host.
 
-    It has if it is one and, besides, has a dot or a port or brackets, or is ``localhost``:
-    the rule by which clients distinguish ``quay.io/x`` from ``library/x``.  A dot at its end is none
-    of its dots, and what has an underscore but no port is taken for a repository.
+    It does if it is a valid host and has a dot, a port or brackets, or is ``localhost``: the rule
+    by which clients distinguish ``quay.io/x`` from ``library/x``. A dot at its end does not count,
+    and a name with an underscore and without a port is a repository.
     """
     name, colon, _ = component.partition(":")
     bare = name.removesuffix(".")

@@ -1,6 +1,6 @@
-"""From a path and a query to one typed route (OCI distribution spec, section "Endpoints").
+"""Parses path and query into a typed route (OCI distribution spec, section "Endpoints").
 
-Names contain slashes, and their components may be called like an endpoint, so a path is read
+Names contain slashes, and their components may have the name of an endpoint. So a path is parsed
 from its end: ``a/manifests/b/manifests/latest`` is the tag ``latest`` of ``a/manifests/b``.
 """
 
@@ -56,16 +56,16 @@ _DIGITS = re.compile(r"[0-9]+")
 
 @frozen
 class Name:
-    """What stands between ``/v2/`` and the endpoint: a repository, maybe behind a host.
+    """The name between ``/v2/`` and the endpoint: a repository, optionally after a host.
 
-    ``text`` is the name as the client wrote it.  ``host`` is its first component, lower-cased,
-    if that has the form of a registry host and more components follow, else ``None``.  ``rest``
-    is what follows the host, the whole where there is none: always a valid repository, except
-    that there may be upper-case letters, which only some registries have.  With a host, ``text``
-    may be a repository as well (``gcr.io/a``) or not (``localhost:5000/a``).
+    ``text`` is the name as the client sent it. ``host`` is its first component in lower case, if
+    that looks like a registry host and more components follow, else ``None``. ``rest`` is what
+    follows the host, or the whole name if there is none. It is a valid repository, except that it
+    may have upper-case letters, which only some registries allow. With a host, ``text`` may
+    (``gcr.io/a``) or may not (``localhost:5000/a``) be a valid repository too.
 
-    ``before`` is a segment before ``/v2/``, lower-cased, which can only mean a registry:
-    clients that know nothing of hosts in names put the path of a mirror's address there.
+    ``before`` is a segment before ``/v2/`` in lower case, which can only be a registry: clients
+    that do not know hosts in names put the path of a mirror's address there.
     """
 
     host: str | None
@@ -75,7 +75,7 @@ class Name:
 
     @classmethod
     def parse(cls, text: str, before: str | None = None) -> Self:
-        """The name in ``text``; `NameInvalid` if it is none, with or without a host."""
+        """Return the name in ``text``, with or without a host; raise `NameInvalid` if it is malformed."""
         head, slash, rest = text.partition("/")
         # No repository has a colon, a bracket or a dot at an end: such a component is meant as a host.
         if slash and (":" in head or "[" in head or looks_like_host(head)):
@@ -85,9 +85,9 @@ class Name:
 
     @property
     def first(self) -> str | None:
-        """The first component if it may be part of a repository and more components follow.
+        """Return the first component, if it may be a part of a repository and more components follow.
 
-        For callers that know namespaces that do not look like a host.
+        For namespaces that do not look like a host.
         """
         head, slash, _ = self.text.partition("/")
         if not slash:
@@ -99,12 +99,12 @@ class Name:
 
     @property
     def after_first(self) -> str:
-        """The components after the first; empty if there is but one."""
+        """Return the components after the first; empty if there is only one."""
         return self.text.partition("/")[2]
 
     @property
     def path(self) -> str:
-        """Where a client finds this name: the path up to the endpoint, decoded."""
+        """Return the path up to the endpoint, decoded."""
         return f"/v2/{self.text}" if self.before is None else f"/{self.before}/v2/{self.text}"
 
     def __str__(self) -> str:
@@ -113,15 +113,12 @@ class Name:
 
 @frozen
 class BaseRoute:
-    """``/v2/`` or ``/v2``: is this a registry?  Its query is ignored.
-
-    The same for ``/HOST/v2/``.
-    """
+    """``/v2/`` or ``/v2``, and the same after a host (``/HOST/v2/``); the query is ignored."""
 
 
 @frozen
 class ManifestRoute:
-    """``/v2/<name>/manifests/<reference>``; ``ns`` is the source host if the client says so."""
+    """``/v2/<name>/manifests/<reference>``; ``ns`` is the source host if the client sends it."""
 
     name: Name
     reference: Tag | Digest
@@ -141,8 +138,8 @@ class BlobRoute:
 class TagsRoute:
     """``/v2/<name>/tags/list``: at most ``n`` tags, those after ``last``.
 
-    ``query`` is the whole query but for ``ns``, if there are other fields than these two: those of a
-    link that the registry has made.
+    ``query`` is the whole query without ``ns``, if it has other fields than these two: those of a
+    link that the registry made.
     """
 
     name: Name
@@ -154,7 +151,7 @@ class TagsRoute:
 
 @frozen
 class ReferrersRoute:
-    """``/v2/<name>/referrers/<digest>``, perhaps only those of one artifact type."""
+    """``/v2/<name>/referrers/<digest>``, optionally only those of one artifact type."""
 
     name: Name
     digest: Digest
@@ -169,14 +166,14 @@ Route = BaseRoute | NamedRoute
 
 
 def parse_route(path: bytes, query: bytes) -> Route:
-    """The route of a request.
+    """Return the route of a request.
 
-    ``path`` is as it came, still percent-encoded and without the query; every segment is
-    decoded once, after the path is split.  Several slashes together are as good as one.
-    `NameUnknown` for a path of no known shape; `NameInvalid`, `DigestInvalid`, `ReferenceInvalid`,
-    `PaginationInvalid` and `BadRequest` for what is malformed in a known one.  Unknown fields of
-    the query are ignored, but for a list of tags, whose registry may have put them into its links;
-    known ones may come once, and an empty ``ns``, ``last`` or ``artifactType`` is as good as none.
+    ``path`` is percent-encoded and has no query; each segment is decoded once, after the path is
+    split. Repeated slashes count as one. Raises `NameUnknown` for an unknown path; `NameInvalid`,
+    `DigestInvalid`, `ReferenceInvalid`, `PaginationInvalid` and `BadRequest` for malformed parts of
+    a known one. Unknown fields of the query are ignored, except for a list of tags, since the
+    registry may have put them into its links. Known fields may occur once, and an empty ``ns``,
+    ``last`` or ``artifactType`` counts as missing.
     """
     segments = _segments(path)
     before = _before(segments)
@@ -219,7 +216,7 @@ def _no_endpoint() -> NameUnknown:
 
 
 def _before(segments: Sequence[str]) -> str | None:
-    """The registry before ``/v2``, if what stands there may be one."""
+    """Return the registry before ``/v2``, if there is one."""
     if len(segments) < 2 or segments[0] == "v2" or segments[1] != "v2":
         return None
     try:
@@ -257,7 +254,7 @@ def _text(decoded: bytes) -> str:
 
 
 class _Fields:
-    """The fields of a query, each to be asked for by name."""
+    """The fields of a query."""
 
     def __init__(self, query: bytes) -> None:
         self._values: dict[str, list[str]] = {}
@@ -299,7 +296,7 @@ class _Fields:
         return min(int(value), MAX_PAGE)
 
     def opaque(self) -> str | None:
-        """The query without ``ns``, if there is more in it than ``n`` and ``last``."""
+        """Return the query without ``ns``, if it has other fields than ``n`` and ``last``."""
         try:
             return opaque_query(self._query.decode("ascii"))
         except BadLink as error:

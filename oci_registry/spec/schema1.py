@@ -1,9 +1,9 @@
-"""Signed schema 1 manifests of Docker, whose digest is that of what was signed.
+"""Signed schema 1 manifests of Docker, whose digest is that of the signed content.
 
-Such a manifest is a JSON object with ``signatures`` put into it (a "JSON Web Signature" as libtrust
-writes it).  The protected header of each signature says how to undo that: the first
-``formatLength`` bytes, then the bytes in ``formatTail``.  Distribution's documentation, "Image
-Manifest Version 2, Schema 1".
+Such a manifest is a JSON object into which ``signatures`` were inserted (a "JSON Web Signature", as
+libtrust writes it). The protected header of each signature says how to remove them: keep the first
+``formatLength`` bytes, and append the bytes in ``formatTail``. See "Image Manifest Version 2,
+Schema 1" in the documentation of distribution.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _BASE64URL = bytes.maketrans(b"-_+/", b"+/!!")
 
 
 def payload(raw: bytes, document: Mapping[str, object]) -> bytes | None:
-    """The signed part of ``raw``, whose parsed form is ``document``; ``None`` if it is no such manifest.
+    """Return the signed content of ``raw``; ``None`` if it is not such a manifest.
 
-    It is one only if ``raw`` says what was signed and nothing else but ``signatures``: whatever
-    else is put into it is not covered by the digest.  Signatures are not verified; who trusts
-    which key is not for a cache to decide.
+    ``document`` is the parsed form of ``raw``. Besides the signed content, ``raw`` may contain
+    ``signatures`` only, since the digest covers nothing else. Signatures are not verified: a cache
+    does not know which keys are trusted.
     """
     signatures = document.get("signatures")
     if document.get("schemaVersion") != 1 or not isinstance(signatures, list):
@@ -42,7 +42,7 @@ def payload(raw: bytes, document: Mapping[str, object]) -> bytes | None:
 
 
 def _format(signature: object) -> tuple[int, bytes] | None:
-    """``formatLength`` and ``formatTail`` of a signature."""
+    """Return ``formatLength`` and ``formatTail`` of a signature."""
     if not isinstance(signature, dict):
         return None
     protected = _decode(signature.get("protected"))
@@ -57,7 +57,7 @@ def _format(signature: object) -> tuple[int, bytes] | None:
 
 
 def _decode(text: object) -> bytes | None:
-    """The bytes in unpadded base64url (RFC 7515 section 2)."""
+    """Return the bytes in unpadded base64url (RFC 7515 section 2)."""
     if not isinstance(text, str) or len(text) > _MAX_PROTECTED:
         return None
     encoded = text.encode("ascii", "replace").rstrip(b"=").translate(_BASE64URL)

@@ -1,4 +1,4 @@
-"""Numbers of bytes and seconds as people read them in the log."""
+"""Numbers of bytes and seconds in lines of the log."""
 
 from __future__ import annotations
 

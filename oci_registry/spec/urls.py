@@ -1,8 +1,8 @@
-"""URLs of servers (RFC 3986): their parts, where they lead, and the form in which treq takes them.
+"""URLs (RFC 3986): their parts, references and redirects, and the form that treq takes.
 
-They are split and joined by urllib, which leaves every byte of path and query as it is: a signed URL
-must be passed on unchanged.  What is then sent is what hyperlink makes of it, which encodes what
-cannot stand in a request and nothing else.
+They are split and joined with urllib, which leaves every byte of path and query unchanged: a signed
+URL must be passed on as it is. When it is sent, hyperlink encodes what is not allowed in a request,
+and nothing else.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ class BadAddress(ValueError):
 
 
 class BadRedirect(BadAddress):
-    """A redirect that cannot be followed; the text says why: ``sent a redirect without a valid Location``."""
+    """A redirect cannot be followed; the text says why: ``sent a redirect without a valid Location``."""
 
 
 @frozen
 class Url:
     """An absolute URL of http or https, without a fragment.
 
-    ``authority`` is ``host[:port]`` as it is written, ``host`` is in lower case and without the
-    brackets of an IPv6 address, and ``port`` is that of the scheme if none is written.  ``user`` is
-    whether there is a user name in it.
+    ``authority`` is ``host[:port]`` as written, ``host`` is in lower case and without the brackets
+    of an IPv6 address, and ``port`` is that of the scheme if there is none. ``user`` is whether it
+    has a user name.
     """
 
     text: str
@@ -47,7 +47,7 @@ class Url:
 
     @classmethod
     def parse(cls, text: str) -> Url:
-        """The parts of a URL; `BadAddress` for what is none, or is of another scheme."""
+        """Return the parts of a URL; raise `BadAddress` if it is invalid or has another scheme."""
         try:
             parts = urlsplit(text)
             host, port = parts.hostname, parts.port
@@ -73,20 +73,20 @@ class Url:
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port, the latter written out (RFC 6454 section 4)."""
+        """Return scheme, host and port, always with the port (RFC 6454 section 4)."""
         return f"{self.scheme}://{authority(self.host, self.port)}"
 
     def join(self, reference: str) -> Url:
-        """Where a reference leads from here (RFC 3986 section 5); `BadAddress` if that is nowhere."""
+        """Return the URL of a reference (RFC 3986 section 5); raise `BadAddress` if it has none."""
         try:
             return Url.parse(urljoin(self.text, reference))
         except ValueError as error:
             raise BadAddress(str(error)) from None
 
     def redirected(self, location: str | None) -> Url:
-        """Where a redirect with this ``Location`` leads (RFC 9110 section 10.2.2).
+        """Return where a redirect with this ``Location`` leads (RFC 9110 section 10.2.2).
 
-        Credentials in it are dropped.  Raises `BadRedirect`; from https to http too.
+        Credentials in it are dropped. Raises `BadRedirect`, also for a redirect from https to http.
         """
         try:
             if not location:
@@ -99,7 +99,7 @@ class Url:
         return target.without_user() if target.user else target
 
     def without_user(self) -> Url:
-        """The same URL without the credentials that are in it."""
+        """Return the URL without credentials."""
         return Url.parse(urlsplit(self.text)._replace(netloc=self.authority).geturl())
 
 
@@ -109,7 +109,7 @@ def authority(host: str, port: int) -> str:
 
 
 def split_authority(text: str) -> tuple[str, int | None]:
-    """The name or address in ``host[:port]``, without brackets, and its port, if it has one.
+    """Return the name or address in ``host[:port]`` without brackets, and its port if it has one.
 
     ``text`` must have passed `oci_registry.spec.reference.parse_host`.
     """
@@ -121,12 +121,12 @@ def split_authority(text: str) -> tuple[str, int | None]:
 
 
 def query_of(url: str) -> str:
-    """The query of a URL that `Url.parse` has understood."""
+    """Return the query of a URL that `Url.parse` accepts."""
     return urlsplit(url).query
 
 
 def with_query(url: str, fields: str) -> str:
-    """A URL with more fields at the end of its query, if there are any to add."""
+    """Return the URL with more fields at the end of its query."""
     if not fields:
         return url
     return f"{url.removesuffix('?')}{'&' if query_of(url) else '?'}{fields}"
@@ -139,7 +139,7 @@ _PLAIN = re.compile(
 
 
 class _PlainURL(EncodedURL):
-    """A URL that is in ASCII already, which most are; hyperlink would take long to find that out."""
+    """A URL that is ASCII already, as most are; hyperlink would take long to find that out."""
 
     def to_uri(self) -> EncodedURL:
         """Return the URL in ASCII."""
@@ -156,7 +156,7 @@ class _AddressURL(EncodedURL):
 
 
 def encoded(url: str) -> EncodedURL:
-    """A URL as treq takes it; `BadAddress` for what is none."""
+    """Return a URL as treq takes it; raise `BadAddress` if it is invalid."""
     try:
         if _PLAIN.fullmatch(url) is not None:
             return _PlainURL.from_text(url)

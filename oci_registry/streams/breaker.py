@@ -6,14 +6,19 @@ from collections.abc import Callable
 from enum import Enum
 
 from attrs import frozen
-from twisted.application.internet import backoffPolicy
 from twisted.internet.interfaces import IReactorTime
 
 Random = Callable[[], float]
 """Returns a number from 0 up to 1, for jitter."""
 
+_MOST_DOUBLINGS = 100
 _DURING_PROBE = 1.0
 """Seconds after which a half-open breaker may have closed."""
+
+
+def doubled(first: float, longest: float, times: int) -> float:
+    """Return a pause in seconds that has been doubled so many times, *longest* at most."""
+    return min(first * 2.0 ** min(times, _MOST_DOUBLINGS), longest)
 
 
 @frozen
@@ -54,10 +59,6 @@ class CircuitBreaker:
         self._clock = clock
         self._limits = limits
         self._random = random
-        # The jitter here is a share of the pause, and not added to it.
-        self._backoff = backoffPolicy(
-            limits.first_pause, limits.longest_pause, 2.0, jitter=lambda: 0.0
-        )
         self._pauses = 0
         self._opened_at = 0.0
         self._open_until = 0.0
@@ -118,7 +119,8 @@ class CircuitBreaker:
             if not self.is_open:
                 self._opened_at = now
             jitter = self._limits.jitter * (1.0 - self._random())
-            self._open_until = now + self._backoff(self._pauses) * (1.0 - jitter)
+            pause = doubled(self._limits.first_pause, self._limits.longest_pause, self._pauses)
+            self._open_until = now + pause * (1.0 - jitter)
             self._pauses += 1
             self.reason = reason
         return counts

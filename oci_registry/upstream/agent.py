@@ -10,7 +10,7 @@ from typing import Any
 
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.python.components import proxyForInterface
@@ -34,7 +34,7 @@ from oci_registry.upstream.guard import (
 )
 from oci_registry.upstream.proxies import Proxies
 from oci_registry.upstream.request_log import RequestLog
-from oci_registry.upstream.tls import proxy_policy, tls_policy
+from oci_registry.upstream.tls import TlsEndpoint, proxy_policy, tls_policy
 from oci_registry.upstream.tunnel import TunnelEndpoint
 from oci_registry.upstream.wire import BoundedPool
 
@@ -164,7 +164,7 @@ class Endpoints:
         endpoint = self._direct(authority) if proxy is None else self._tunnel(authority, proxy)
         if scheme == "http":
             return endpoint
-        return wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
+        return TlsEndpoint(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
 
     def _direct(self, authority: Authority) -> IStreamClientEndpoint:
         if authority == self._absolute:
@@ -177,7 +177,7 @@ class Endpoints:
         to_proxy: IStreamClientEndpoint = _DirectEndpoint(self._reactor, at, self._timeout)
         if proxy.tls:
             creator = self._proxy_policy.creatorForNetloc(at.host.encode("ascii"), at.port)
-            to_proxy = wrapClientTLS(creator, to_proxy)
+            to_proxy = TlsEndpoint(creator, to_proxy)
 
         def find_hosts() -> Deferred[Sequence[str]]:
             if self._guarded is None:

@@ -1,4 +1,4 @@
-"""Which ``Authorization`` an upstream gets with each request."""
+"""Chooses the ``Authorization`` of each request to an upstream."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _BEARER = "Bearer "
 
 @frozen
 class Refusal:
-    """An answer that may be one for lack of authorization.
+    """A response that may mean that authorization is missing.
 
-    *status*: 401, 403, 404, or 200 with a web page in place of what the API has. *challenges*: the
-    lines of ``WWW-Authenticate``. *scope*: what was asked for, ``repository:NAME:pull``. *sent*: the
-    ``Authorization`` that was sent, None for none.
+    *status*: 401, 403, 404, or 200 with a web page in place of the API's content. *challenges*: the
+    lines of ``WWW-Authenticate``. *scope*: the scope of the request, ``repository:NAME:pull``.
+    *sent*: the ``Authorization`` that was sent, None for none.
     """
 
     status: int
@@ -52,10 +52,10 @@ def with_authorization(headers: Mapping[str, str], authorization: str | None) ->
 
 
 class Authenticator:
-    """Answer the challenges of the upstream at *url* (scheme and authority).
+    """Answers the challenges of the upstream at *url* (scheme and authority).
 
     *credentials*: None for anonymous access. *token_servers*: ``host[:port]`` of the token servers
-    in other domains that may see them.
+    in other domains that may get them.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Authenticator:
 
     @property
     def has_credentials(self) -> bool:
-        """Whether access is not anonymous."""
+        """Return whether there are credentials."""
         return self._basic is not None
 
     def cached_authorization(self, scope: str) -> str | None:
@@ -88,15 +88,15 @@ class Authenticator:
         return self._basic if self._basic_works else None
 
     def is_password(self, authorization: str | None) -> bool:
-        """Whether a header value is user name and password, and not a token."""
+        """Return whether a header value is a user name and password, and not a token."""
         return authorization is not None and authorization == self._basic
 
     async def answer(self, refusal: Refusal) -> Retry | None:
-        """Return how to send a refused request again, None if nothing is left to try.
+        """Return how to repeat a refused request, None if there is nothing left to try.
 
-        Called again when that is refused too, it comes to an end: after a token that was kept it
-        tries none, after none what is asked for, and after what was got for this request nothing.
-        Raises `RegistryError` when a token server, or ``/v2/``, gives no answer.
+        Calling this again after each refusal ends: first a cached token is dropped, then the
+        challenge is answered, and a token that was made for this request is not replaced. Raises
+        `RegistryError` if a token server, or ``/v2/``, does not respond.
         """
         offered = parse_challenges(refusal.challenges)
         if refusal.sent is None:
@@ -108,7 +108,7 @@ class Authenticator:
         return await self._after_basic(refusal, offered)
 
     async def _introduce(self, refusal: Refusal, offered: list[Challenge]) -> Retry | None:
-        """Answer for a request without authorization: by its challenge, else by the one at /v2/."""
+        """Answer a refusal without authorization: by its own challenge, else by the one at /v2/."""
         scope = refusal.scope
         retry = await self._with_token(offered, scope) or self._with_basic(offered)
         if retry is None and (self._basic is not None or refusal.status == 401):
@@ -120,7 +120,7 @@ class Authenticator:
         return retry
 
     async def _after_basic(self, refusal: Refusal, offered: list[Challenge]) -> Retry | None:
-        """Answer for a request whose credentials were turned down: they are not offered again."""
+        """Answer a refusal of the credentials: they are not sent again."""
         key = self._tokens.choose(offered, refusal.scope)
         if refusal.status == 403 or key is None:
             return None
@@ -131,7 +131,7 @@ class Authenticator:
         return Retry(_BEARER + await self._tokens.get(key, refusal.scope))
 
     async def _challenges_elsewhere(self) -> tuple[Challenge, ...]:
-        """Return the challenges at /v2/; without credentials it is no matter if there is no answer."""
+        """Return the challenges at /v2/; without credentials, failures are ignored."""
         try:
             return await self._version_check.challenges()
         except RegistryError:
@@ -142,10 +142,7 @@ class Authenticator:
     async def _replace(
         self, refusal: Refusal, offered: list[Challenge], token: str
     ) -> Retry | None:
-        """Answer for a request whose token was refused.
-
-        One that was got for this very request is as good as any, so it is not replaced by its like.
-        """
+        """Answer a refusal of a token, which is replaced unless it was made for this request."""
         scope = refusal.scope
         known = self._tokens.known(token)
         new = known is not None and not known.reused

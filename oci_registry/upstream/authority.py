@@ -15,7 +15,7 @@ _NAME = re.compile(r"(?=.{1,254}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?")
 
 
 def address_of(host: str) -> IPv4Address | IPv6Address | None:
-    """Return the address that *host* is written as, an IPv4 one if it is mapped; None for a name."""
+    """Return the IP address in *host*, as IPv4 if it is mapped; None for a name."""
     try:
         address = ip_address(host)
     except ValueError:

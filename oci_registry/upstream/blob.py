@@ -1,4 +1,4 @@
-"""A blob's answer from one host: its head, and its body, which waits."""
+"""The response for a blob from one host: its head, and its body, which is read later."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from oci_registry.upstream.requests import Kind
 
 
 class HttpBlob:
-    """A blob's answer, or a part's, whose body waits.
+    """The response for a blob or a part of it, whose body has not been read.
 
-    *idle*: seconds that it may stand still. *explained* makes the error of what breaks it. *endpoint*: what
-    fails if the body does. See `read_head` for *known* and *inflate*, and for what it raises.
+    *idle*: seconds without progress after which the body fails. *explained* makes the error for a
+    broken body. *endpoint*: what the failure of the body counts for. See `read_head` for *known*,
+    *inflate*, and errors.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class HttpBlob:
 
     @property
     def inflated(self) -> bool | None:
-        """Whether the body is inflated; None while that is not settled."""
+        """Return whether the body is inflated; None while that is not decided."""
         return False if self._decoder is None else self._decoder.inflating
 
     def pump(self, consumer: IConsumer) -> Deferred[int]:

@@ -1,4 +1,4 @@
-"""What an answer says of a blob before its body is read."""
+"""The head of the response for a blob."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from twisted.web.iweb import IResponse
 from oci_registry.spec.ranges import parse_content_range, parse_unsatisfied
 from oci_registry.streams.inflate import UNDONE
 from oci_registry.upstream.encoding import coding_of
-from oci_registry.upstream.failures import WrongAnswer, header
+from oci_registry.upstream.errors import WrongAnswer
+from oci_registry.upstream.failures import header
 
 _ETAG = re.compile(r'"[\x21\x23-\x7e]{1,200}"')
 
 
 @frozen
 class BlobHead:
-    """The head of a blob's answer, or a part's.
+    """The head of the response for a blob, or a part of it.
 
-    *size*: the whole blob's length in bytes, None if unknown. *start*: the position in the blob of the
-    first byte of this body, *stop*: that after its last, if known. *length*: that of the body as it is
-    sent. *partial*: it is a part, as was asked for. *validator*: what ``If-Range`` can be asked with, a
-    strong ``ETag`` (RFC 9110 section 13.1.5). *coding*: one that can be undone, and *inflate* whether
-    it is; None while that is open.
+    *size*: the size of the whole blob in bytes, None if unknown. *start*: the position in the blob
+    of the first byte of this body, *stop*: that after its last, if known. *length*: that of the
+    body as it is sent. *partial*: whether it is a part, as requested. *validator*: the strong
+    ``ETag`` for ``If-Range`` (RFC 9110 section 13.1.5). *coding*: a content coding that can be
+    decoded; *inflate*: whether it is, None while that is not decided.
     """
 
     size: int | None
@@ -37,22 +38,22 @@ class BlobHead:
 
     @property
     def encodable(self) -> bool:
-        """Whether the blob may be the body inflated, rather than as it came."""
+        """Return whether the blob may be the inflated body, and not the body as sent."""
         return self.coding is not None
 
     @property
     def empty(self) -> bool:
-        """Whether this is the part without a byte at the end of the blob."""
+        """Return whether this is the empty part at the end of the blob."""
         return self.partial and self.length == 0
 
 
 def read_head(response: IResponse, known: int | None, inflate: bool | None) -> BlobHead:
-    """Read the head of an answer; *known*: the blob's size, if another source has it.
+    """Read the head of a response; *known*: the size of the blob from another source.
 
-    *inflate* says whether a body is inflated whose coding can be undone; None leaves that to *known*,
-    and then to a guess at the first bytes. The size is not known until it is certain that nothing is
-    inflated. A part is taken only with an *inflate* of False. A 416 with the size of the blob is the
-    part without a byte that begins there. Raises `WrongAnswer`.
+    *inflate*: whether a body with a supported coding is inflated. With None, *known* decides, and
+    then a guess from the first bytes. The size is unknown until it is certain that nothing is
+    inflated. A part is accepted only if *inflate* is False. A 416 with the size of the blob counts
+    as an empty part at its end. Raises `WrongAnswer`.
     """
     length = response.length if isinstance(response.length, int) else None
     coding = coding_of(response)

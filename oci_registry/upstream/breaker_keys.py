@@ -1,4 +1,4 @@
-"""What a failure or a pause of a host may concern: a kind of request, a repository in it, a subject."""
+"""Keys of circuit breakers and pauses: a kind of request, a repository in it, a subject."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KINDS: tuple[Key, ...] = tuple((kind,) for kind in Kind)
 
 
 def keys_of(endpoint: Endpoint, request: ApiRequest) -> tuple[Key, ...]:
-    """Return the keys of all that a request concerns, the widest first."""
+    """Return the keys that a request belongs to, from the kind to the subject."""
     return (
         (endpoint,),
         (endpoint, request.repository),
@@ -27,6 +27,6 @@ def source_of(key: Key, request: ApiRequest) -> str:
 
 
 def describe(key: Key) -> str:
-    """Return what logs call a key: ``manifests, library/busybox``."""
+    """Return a key for the log: ``manifests, library/busybox``."""
     endpoint, *rest = key
     return ", ".join((endpoint.value if isinstance(endpoint, Kind) else endpoint, *rest))

@@ -1,9 +1,8 @@
 """Circuit breakers and pauses of one host: by kind of request, repository and subject.
 
-What fails is kept apart from what works. A failure counts against its own request first; against the
-repository only if two of its subjects fail, against the whole kind only if two repositories do, or if
-no connection could be made at all. The target of a redirect, and a token server, is an endpoint of
-its own beside the kinds.
+A failure counts for its own subject first; for the repository only if two of its subjects fail; for
+the kind only if two repositories fail, or if no connection could be made. The target of a redirect,
+and a token server, have their own.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from oci_registry.metrics import HostMetrics
 from oci_registry.spec.errors import RegistryError, TooManyRequests
 from oci_registry.streams.breaker import CircuitBreaker, Random
 from oci_registry.upstream.breaker_keys import KINDS, Endpoint, Key, keys_of, source_of
-from oci_registry.upstream.failures import (
+from oci_registry.upstream.errors import (
     ANSWERS,
     CircuitOpen,
     Limited,
@@ -42,7 +41,7 @@ T = TypeVar("T")
 class Admission:
     """An admitted request; its holder records the outcome, or releases it without one.
 
-    *probed*: the open circuit breakers about which it decides.
+    *probed*: the open circuit breakers that it is a probe of.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class Admission:
         return value
 
     def record(self, error: RegistryError) -> None:
-        """Record what an error says about the host."""
+        """Record an error."""
         if isinstance(error, Limited):
             self._breakers.record_limit(self._endpoint, self._request, error.seconds)
         elif isinstance(error, (*ANSWERS, WrongAnswer)):
@@ -87,11 +86,11 @@ class Admission:
             self._breakers.record_failure(self._endpoint, self._request, error, self)
 
     def record_success(self) -> None:
-        """There was an answer of any kind."""
+        """Record a response of any kind."""
         self._breakers.record_success(self._endpoint, self._request)
 
     def release(self) -> None:
-        """The request is over. Idempotent."""
+        """End the request. Idempotent."""
         for keyed in self.probed:
             keyed.end_probe(self)
 
@@ -100,8 +99,8 @@ class Admission:
 class Breakers:
     """All circuit breakers and pauses of one host, and of the servers that it redirects to.
 
-    *alternatives*: there are other hosts to ask. Then every failure counts against all that it may
-    concern: others answer meanwhile, and what they do not have is still requested here.
+    *alternatives*: there are other hosts. Then every failure counts for subject, repository and
+    kind, since the others can respond, and this host is still asked for what they do not have.
     """
 
     _host: str
@@ -130,22 +129,22 @@ class Breakers:
         return max(self.pause(endpoint, request), *waits, 0.0)
 
     def pause(self, endpoint: Endpoint, request: ApiRequest) -> float:
-        """Return the seconds that are left of a pause which the server has asked for."""
+        """Return the seconds that are left of a pause requested by the server."""
         return max((left for left, _ in self._pauses.of(endpoint, request)), default=0.0)
 
     def is_open(self, endpoint: Endpoint, request: ApiRequest) -> bool:
-        """Whether a breaker that a request concerns is open, or half-open."""
+        """Return whether a breaker of the request is open, or half-open."""
         return any(keyed.breaker.is_open for keyed in self._path(endpoint, request))
 
     async def admit(
         self, endpoint: Endpoint, request: ApiRequest, within: float, *, wait: bool
     ) -> Admission:
-        """Admit a request, if no breaker that it concerns is open or it may probe those that are.
+        """Admit a request if none of its breakers is open, or if it may probe those that are.
 
-        Without *wait* there is a probe only when it is time for one, and one at once. With it, the
-        caller having no alternative, there is one as soon as it is needed; the others wait for
-        its outcome, *within* seconds, and fail as it does. Raises `CircuitOpen`, `Limited`,
-        `TimedOut`, or a probe's error.
+        Without *wait*, there is one probe at a time, and only when it is due. With *wait*, the
+        caller has no alternative: it probes at once, or waits for the outcome of a probe, *within*
+        seconds, and fails if that fails. Raises `CircuitOpen`, `Limited`, `TimedOut`, or the error
+        of a probe.
         """
         deadline = self._clock.seconds() + within
         while True:
@@ -189,7 +188,7 @@ class Breakers:
     # -- what has happened
 
     def record_success(self, endpoint: Endpoint, request: ApiRequest) -> None:
-        """A request was answered."""
+        """Record that a request got a response."""
         path = self._path(endpoint, request)
         for keyed in path:
             if keyed.breaker.is_open:
@@ -204,9 +203,9 @@ class Breakers:
     def record_failure(
         self, endpoint: Endpoint, request: ApiRequest, error: RegistryError, probe: object = None
     ) -> None:
-        """A request could not be sent, or the answer was a failure; *probe*: its admission.
+        """Record that a request could not be sent, or failed; *probe*: its admission.
 
-        One that began before a breaker opened does not keep it open for longer.
+        A request that began before a breaker opened does not prolong the pause of that breaker.
         """
         conclusive = isinstance(error, Unreachable)
         # A host that cannot be reached has said nothing about a repository.
@@ -230,7 +229,7 @@ class Breakers:
         self._show()
 
     def record_limit(self, endpoint: Endpoint, request: ApiRequest, seconds: float) -> None:
-        """The server has rate limited such requests for *seconds*."""
+        """Record that the server has rate limited such requests for *seconds*."""
         self._pauses.record_limit(endpoint, request, seconds)
 
     def _paused(self, key: Key, until: float) -> None:
@@ -244,6 +243,6 @@ class Breakers:
         self._metrics.available(not any(k is not None and k.breaker.is_open for k in kinds))
 
     def _path(self, endpoint: Endpoint, request: ApiRequest) -> list[KeyedBreaker]:
-        """Return the breakers that a request concerns, the widest first."""
+        """Return the breakers of a request, from the kind to the subject."""
         found = (self._breakers.get(key) for key in keys_of(endpoint, request))
         return [keyed for keyed in found if keyed is not None]

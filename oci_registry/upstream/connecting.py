@@ -1,4 +1,4 @@
-"""From the settings of an upstream to the upstream: hosts with their connections and breakers."""
+"""Makes upstreams from settings: hosts with their connections and breakers."""
 
 from __future__ import annotations
 
@@ -146,10 +146,10 @@ class Connector:
 
 
 class CatchAll:
-    """Makes the upstreams of registries that have no entry of their own, all at the hosts of one.
+    """Makes the upstreams of registries without an entry of their own, all at the same hosts.
 
-    They share connections to these hosts, and whether they can be reached. What is limited, remembered
-    or refused at a host is that of one registry.
+    They share connections to these hosts, and the breakers of connections. Limits, negative entries
+    and all other breakers belong to one registry.
     """
 
     def __init__(

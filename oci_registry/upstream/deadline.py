@@ -1,4 +1,4 @@
-"""Work that is bounded in time, and ends as a cancellation when its caller cancels it."""
+"""Work with a deadline, which ends with CancelledError when its caller cancels it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ T = TypeVar("T")
 
 
 def in_time(work: Deferred[T], seconds: float | None, clock: IReactorTime) -> Deferred[T]:
-    """Return *work*, which is given *seconds* (None: it bounds itself).
+    """Return the result of *work*, which has *seconds* (None: no limit). Raises `too_late` after that.
 
-    After that it fails as `too_late` says. A body that is given up ends with an error of its own, which
-    would blame the host: when the caller cancels, the result fails with CancelledError.
+    A body that is cancelled ends with an error of its own, which would be recorded as a failure of
+    the host. So if the caller cancels, the result fails with CancelledError.
     """
     cancelled = False
 

@@ -10,7 +10,7 @@ _REMEMBERED = 1024
 
 
 class Decodings:
-    """What to do with the bodies of some blobs at some hosts: inflate them, or not."""
+    """Whether to inflate the bodies of some blobs from some hosts."""
 
     def __init__(self) -> None:
         self._inflate: FIFOCache[tuple[Digest, str], bool] = FIFOCache(_REMEMBERED)
@@ -20,9 +20,9 @@ class Decodings:
         return self._inflate.get((digest, host))
 
     def switch(self, digest: Digest, host: str, inflated: bool) -> bool:
-        """A blob did not match its digest: return whether the opposite decoding may.
+        """Record that a blob did not match its digest; return whether the other decoding may.
 
-        If both have failed, the entry is removed and the next download guesses again.
+        If both have failed, the entry is removed, and the next download guesses again.
         """
         if self._inflate.pop((digest, host), None) is not None:
             return False

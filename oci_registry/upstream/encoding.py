@@ -1,4 +1,4 @@
-"""``Content-Encoding``: what it says of a body that was asked for as it is (RFC 9110 section 8.4)."""
+"""``Content-Encoding`` of bodies that were requested without any (RFC 9110 section 8.4)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twisted.web.iweb import IResponse
 
 from oci_registry.streams.body import BodyError, BodyTooLong, abandon, collect
 from oci_registry.streams.inflate import DEFLATE, GZIP, PIECE, UNDONE, Inflater
-from oci_registry.upstream.failures import Unusable
+from oci_registry.upstream.errors import Unusable
 
 _KNOWN = {
     "gzip": GZIP,
@@ -28,12 +28,12 @@ _KNOWN = {
 
 
 def coding_of(response: IResponse) -> str | None:
-    """Return the coding of a body, None if the header is missing or means nothing.
+    """Return the content coding of a body, None if there is none.
 
-    It means nothing where it names no coding, as ``identity`` and what object stores keep of an
-    upload (``aws-chunked``, ``none``, ``utf-8``). Of a coding other than ``gzip`` and ``deflate``
-    the bytes may be right as they are. Raises `Unusable` for more than one coding: nobody encodes
-    twice what was to be encoded not at all, and inflating them costs without bound.
+    Names that are not codings are ignored: ``identity``, and what object stores keep of an upload
+    (``aws-chunked``, ``none``, ``utf-8``). With a coding other than ``gzip`` and ``deflate``, the
+    bytes may be right without decoding. Raises `Unusable` for more than one coding: no server
+    encodes twice, and inflating such a body has no bound.
     """
     values = response.headers.getRawHeaders(b"Content-Encoding") or []
     tokens = (
@@ -49,9 +49,9 @@ def coding_of(response: IResponse) -> str | None:
 
 @frozen
 class Body:
-    """A whole body as it came, *raw*, and what it is when its *coding* is undone, *inflated*.
+    """A body as it was sent (*raw*), and with its *coding* decoded (*inflated*).
 
-    *inflated* is None where that is impossible, and a `BodyTooLong` where it is beyond the limit.
+    *inflated* is None if it cannot be decoded, and a `BodyTooLong` if the result is too large.
     """
 
     raw: bytes
@@ -59,9 +59,9 @@ class Body:
     inflated: bytes | BodyTooLong | None = None
 
     def candidates(self) -> Iterator[bytes]:
-        """Give the bytes as they came and then inflated; the caller takes the first that fits.
+        """Yield the bytes as sent, and then inflated; the caller takes the first that fits.
 
-        Raises `BodyTooLong` in place of the second if that is longer than was allowed.
+        Raises `BodyTooLong` in place of the second if that is too large.
         """
         yield self.raw
         if isinstance(self.inflated, BodyTooLong):
@@ -82,10 +82,9 @@ def looks_like_json(text: bytes) -> bool:
 
 
 async def read_body(response: IResponse, limit: int, clock: IReactorTime, idle: float) -> Body:
-    """Read a body of at most *limit* bytes, and inflate it to as many at most.
+    """Read a body of at most *limit* bytes, and inflate it to at most as many.
 
-    Raises `Unusable`, and `BodyError` as `collect` does. More than a little is inflated in several
-    rounds of the reactor.
+    Raises `Unusable`, and `BodyError` as `collect` does. Large bodies are inflated in steps.
     """
     try:
         coding = coding_of(response)

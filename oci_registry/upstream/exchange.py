@@ -15,7 +15,8 @@ from oci_registry.streams.body import BodyTooLong, abandon
 from oci_registry.upstream.blob import HttpBlob
 from oci_registry.upstream.deadline import in_time
 from oci_registry.upstream.encoding import Body, read_body
-from oci_registry.upstream.failures import TargetFailed, WrongAnswer, was_cancelled
+from oci_registry.upstream.errors import TargetFailed, WrongAnswer
+from oci_registry.upstream.failures import was_cancelled
 from oci_registry.upstream.request_log import purpose
 from oci_registry.upstream.requests import ApiRequest, Call
 from oci_registry.upstream.session import Reply, Session
@@ -24,10 +25,10 @@ T = TypeVar("T")
 
 
 class Exchange:
-    """An API request and the host that it is sent to, with *within* seconds for the answer.
+    """An API request and the host that it is sent to, with *within* seconds for the response.
 
-    A request whose answer comes in pages has them for each page. *idle*: seconds that the body of a
-    blob may stand still. *after*: what happened before that it is sent now, for the log.
+    A request with pages has that time for each page. *idle*: seconds without progress after which
+    the body of a blob fails. *after*: what happened before, for the log.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class Exchange:
             raise TargetFailed(self._session.explain(error)) from None
 
     def blob(self, reply: Reply, size: int | None, *, inflate: bool | None) -> HttpBlob:
-        """Return the blob of an answer, whose body waits; *size*: a hint at its length."""
+        """Return the blob of a response, whose body is read later; *size*: a hint at its size."""
         session = self._session
         return HttpBlob(
             reply.response,
@@ -100,13 +101,13 @@ class Exchange:
         return self._session.refuse(reply.response, unknown, what)
 
     def drop(self, reply: Reply) -> None:
-        """Get rid of an answer whose body is of no use."""
+        """Discard a response and its body."""
         abandon(reply.response, self._session.clock)
 
     async def run(self, operation: Coroutine[Any, Any, T], metrics: HostMetrics) -> T:
         """Wait for an operation.
 
-        Every failure is a `RegistryError` or a `TargetFailed`, but a cancellation is itself.
+        A failure is a `RegistryError`, a `TargetFailed`, or a CancelledError.
         """
         try:
             within = None if self.request.kind.paged else self._within

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -28,18 +27,23 @@ from twisted.web.iweb import IResponse
 
 from oci_registry.spec.errors import (
     BadGateway,
-    BlobUnknown,
-    Denied,
     GatewayTimeout,
-    InternalError,
-    ManifestUnknown,
-    NameUnknown,
     RegistryError,
-    TooManyRequests,
-    Unavailable,
 )
 from oci_registry.spec.urls import BadAddress
 from oci_registry.streams.body import BodyError, BodyStalled
+from oci_registry.upstream.errors import (
+    AccessDenied,
+    ConnectTimedOut,
+    Lasting,
+    Limited,
+    LocalFailure,
+    NoPublicAddress,
+    TimedOut,
+    Unreachable,
+    Unusable,
+    WrongAnswer,
+)
 from oci_registry.upstream.proxies import CREDENTIALS_WANTED, ProxyFailed, ProxyRefused
 from oci_registry.upstream.tls_errors import describe_tls, is_not_tls
 from oci_registry.upstream.verification import CertificateRefused
@@ -58,100 +62,8 @@ _SECONDS = re.compile(r"([0-9]+)(?:\.([0-9]{1,20}))?", re.ASCII)
 _log = Logger()
 
 
-class TimedOut(GatewayTimeout):
-    """The host did not answer in time; one such failure opens a circuit breaker."""
-
-
-class Unreachable(BadGateway):
-    """No connection to the host could be made, whatever it is asked."""
-
-
-class Lasting(Unreachable):
-    """No connection could be made, and another attempt within seconds would fail in the same way."""
-
-
-class NoPublicAddress(Lasting):
-    """A host that only a client named has no address that may be reached, and will have none."""
-
-
-class ConnectTimedOut(TimedOut, Unreachable):
-    """The connection attempt timed out: it was neither accepted nor refused."""
-
-
-class WrongAnswer(BadGateway):
-    """The host works, but its answer is unusable; it would send the same again."""
-
-
-class Unusable(WrongAnswer):
-    """An unusable answer, reported by code that does not know the host: ``sent too many headers``.
-
-    `explain` makes a sentence of it.
-    """
-
-
-class RateLimited(TooManyRequests):
-    """The host, or a server it leads to, rate limits such requests for *seconds*."""
-
-    def __init__(self, message: str, seconds: float) -> None:
-        super().__init__(message, headers={"Retry-After": str(math.ceil(seconds))})
-        self.seconds = seconds
-
-
-class Limited(RateLimited):
-    """The host itself is rate limiting (429, or 503 with ``Retry-After``)."""
-
-
-class CircuitOpen(Unavailable):
-    """The circuit breaker of the host is open."""
-
-
-class LocalFailure(InternalError):
-    """A defect of the mirror, which says nothing about the host; it has been logged."""
-
-
-class AccessDenied(Denied):
-    """The host itself denies access; whether it was shown credentials is for the log."""
-
-
-class CredentialsRefused(Denied):
-    """The credentials of *user* were refused with *status* at *url*, by the host or its token server.
-
-    *certain*: the server may have refused nothing but access to a repository.
-    The message is for clients, and names no user.
-    """
-
-    def __init__(
-        self, message: str, user: str, url: str, status: int, *, certain: bool = True
-    ) -> None:
-        super().__init__(message)
-        self.user = user
-        self.url = url
-        self.refusal = status
-        self.certain = certain
-
-
-class TargetRefused(BadGateway):
-    """The server that the host redirected to refused the request; the host itself did not."""
-
-
-class NoReferrers(ManifestUnknown):
-    """The host has no list of what refers to a manifest; another may have one."""
-
-
-class TargetFailed(Exception):
-    """The host answered, but the server that it redirected to failed with *error*."""
-
-    def __init__(self, error: RegistryError) -> None:
-        super().__init__(error.message)
-        self.error = error
-
-
-ANSWERS = (BlobUnknown, ManifestUnknown, NameUnknown, Denied)
-"""Errors that are answers to a request, and no failures of the host."""
-
-
 def _causes(error: BaseException) -> list[BaseException]:
-    """Unwrap the exceptions that HTTP clients wrap others in."""
+    """Yield the exceptions that HTTP clients have wrapped in others."""
     if isinstance(error, ResponseFailed | RequestTransmissionFailed):
         causes: list[BaseException] = []
         for reason in error.reasons:
@@ -166,7 +78,7 @@ def root_cause(error: BaseException) -> BaseException:
 
 
 def was_cancelled(error: BaseException) -> bool:
-    """Whether *error* is how a request ends that its caller has cancelled."""
+    """Return whether *error* means that the caller has cancelled a request."""
     causes = [e.reason if isinstance(e, ProxyFailed) else e for e in _causes(error)]
     return any(isinstance(e, CancelledError | ConnectingCancelledError) for e in causes)
 
@@ -183,7 +95,7 @@ def _by_proxy(error: ProxyFailed | ProxyRefused, host: str) -> RegistryError:
 
 
 def _specific(cause: BaseException, host: str) -> RegistryError | None:
-    """Return the error for a specific cause, which its consequences may precede; None if it is not."""
+    """Return the error for the most specific cause, None if there is none."""
     if isinstance(cause, Unusable):
         return WrongAnswer(f"upstream {host} {cause.message}")
     if isinstance(cause, RegistryError):
@@ -247,9 +159,9 @@ _SIMPLE: tuple[tuple[tuple[type[BaseException], ...], type[RegistryError], str],
 def _explain_simple(
     cause: BaseException, host: str, *, public_only: bool, received: bool
 ) -> RegistryError:
-    """Return the error for a cause of the kinds in `_SIMPLE`, or for a defect of ours.
+    """Return the error for a cause of the kinds in `_SIMPLE`, or for a defect of the mirror.
 
-    *received*: it came of reading an answer.
+    *received*: it happened while a response was read.
     """
     if isinstance(cause, DNSLookupError) and public_only:
         return NoPublicAddress(
@@ -270,10 +182,10 @@ def _explain_simple(
 
 
 def too_late(ended: object, seconds: float) -> Failure:
-    """Return the failure of work that `Deferred.addTimeout` has cancelled.
+    """Return the error for work that `Deferred.addTimeout` has cancelled.
 
-    A cancelled body ends with an error of its own, which is not what happened. A connection
-    that was still being made is a failure of its own: the host is unreachable for all requests.
+    A cancelled body ends with an error of its own, which is replaced. A connection that was not
+    made in time is an error of its own: the host is unreachable for all requests.
     """
     causes = _causes(ended.value) if isinstance(ended, Failure) and ended.value is not None else []
     if any(isinstance(cause, ConnectingCancelledError) for cause in causes):
@@ -282,14 +194,14 @@ def too_late(ended: object, seconds: float) -> Failure:
 
 
 def no_connection(_: object, seconds: float) -> Failure:
-    """Return the failure of a connection that took too long to make."""
+    """Return the error for a connection that took too long."""
     return Failure(ConnectTimeout(f"{seconds:g} s"))
 
 
 def retry_after(value: str | None, now: float) -> int | None:
-    """Return the seconds of a ``Retry-After`` header (RFC 9110 section 10.2.3), within reason.
+    """Return the seconds of a ``Retry-After`` header (RFC 9110 section 10.2.3), up to a limit.
 
-    None for a header that is not there, or means nothing. Fractions are rounded up.
+    None if the header is missing or invalid. Fractions are rounded up.
     """
     number = _SECONDS.fullmatch((value or "").strip())
     if value is None:

@@ -7,13 +7,12 @@ from itertools import zip_longest
 from typing import Generic, TypeVar
 
 from attrs import frozen
-from twisted.application.internet import backoffPolicy
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from oci_registry.spec.errors import BadGateway, Denied, GatewayTimeout, RegistryError
-from oci_registry.streams.breaker import Random
-from oci_registry.upstream.failures import (
+from oci_registry.streams.breaker import Random, doubled
+from oci_registry.upstream.errors import (
     ANSWERS,
     CircuitOpen,
     Lasting,
@@ -37,13 +36,11 @@ LONGEST_WAIT = 10.0
 FIRST_PAUSE = 0.25
 """Seconds before a second attempt, twice as many before each further one."""
 LONGEST_PAUSE = 15.0
-# The jitter here is a share of the pause, and not added to it.
-_backoff = backoffPolicy(FIRST_PAUSE, LONGEST_PAUSE, 2.0, jitter=lambda: 0.0)
 
 
 @frozen
 class Answer(Generic[T]):
-    """What a host has answered. *permit* is its connection, to be released when it is no longer needed."""
+    """The response of a host. *permit* is its connection, which must be released."""
 
     host: Host
     value: T
@@ -51,18 +48,19 @@ class Answer(Generic[T]):
 
 
 def pause_after(failures: int, random: Random) -> float:
-    """Return how many seconds to wait after so many failures in a row; none after none."""
+    """Return the seconds of the pause after a number of failures in a row."""
     if failures <= 0:
         return 0.0
-    return _backoff(failures - 1) * (0.5 + 0.5 * random())
+    return doubled(FIRST_PAUSE, LONGEST_PAUSE, failures - 1) * (0.5 + 0.5 * random())
 
 
 def verdict(errors: Sequence[RegistryError]) -> RegistryError:
-    """Return the error that stands for what all hosts have answered.
+    """Return the error for the failures of all hosts.
 
-    It is negative only if every one of them is: a host that could not be asked might know better. What
-    has happened now says more than that a circuit breaker is open, but an unusable answer does not. A
-    denial by another host is added to the message of a failure, since it may be the cause.
+    It is negative only if the responses of all hosts are: a host that could not be asked might have
+    the content. An actual failure is preferred to an open circuit breaker, and an unusable response
+    is not. A denial by another host is added to the message of a failure, since it may be the
+    cause.
     """
     failures = [error for error in errors if not isinstance(error, ANSWERS)]
     passing = [e for e in failures if not isinstance(e, CircuitOpen | WrongAnswer)]
@@ -80,7 +78,7 @@ def verdict(errors: Sequence[RegistryError]) -> RegistryError:
 
 
 class HostGroup:
-    """Ask hosts one after the other. *timeout*: seconds for each request, however many are asked."""
+    """Asks hosts in order. *timeout*: seconds for each request, for all hosts together."""
 
     def __init__(
         self, hosts: Sequence[Host], timeout: float, clock: IReactorTime, random: Random
@@ -97,11 +95,11 @@ class HostGroup:
         routing: Routing,
         held: Answer[T] | None = None,
     ) -> Answer[T]:
-        """Return the first answer.
+        """Return the first usable response.
 
-        *operation* makes what is asked of a host. *held*: an earlier answer, which the caller is done
-        with but for the permit; the same host gives the next one in its place. Raises what `verdict`
-        makes of all errors, `NoHostLeft`, or a `LocalFailure` at once.
+        *operation* sends the request to a host. *held*: an earlier response, of which only the
+        permit is needed; the same host gives the next one. Raises the `verdict` of all errors,
+        `NoHostLeft`, or a `LocalFailure` at once.
         """
         deadline = self.clock.seconds() + self._timeout
         done, after = 0, ""
@@ -148,10 +146,11 @@ class HostGroup:
     def _order(
         self, request: ApiRequest, operation: Callable[[Host], Operation[T]], routing: Routing
     ) -> list[Host]:
-        """Return the hosts to ask, those with an open circuit breaker last.
+        """Return the hosts to ask, with those whose circuit breaker is open at the end.
 
-        Where another can answer, or something stale can be shown, no caller waits for one that may still
-        be down: it is probed in the background. A blob is too large for that, and a probe itself.
+        If another host can respond, or something stale can be served, nobody waits for a host that
+        may be down: it is probed in the background. A request for a blob is too large for that, and
+        is its own probe.
         """
         hosts = [host for host in self.hosts if host.name not in routing.excluded]
         if not hosts:

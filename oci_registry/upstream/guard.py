@@ -1,7 +1,7 @@
-"""Public addresses only: they keep an open mirror from giving access to a private network.
+"""Allows public addresses only, so that an open mirror gives no access to a private network.
 
-A host that only a client named is resolved here, each address is judged, and the connection is made
-to the very addresses that passed, so there is no second look-up that could answer differently.
+A host that is not configured is resolved here, each address is checked, and the connection goes to
+a checked address. There is no second look-up that could give another result.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ _SPECIAL = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"), IPv6Netw
 
 
 def is_public(text: str) -> bool:
-    """Whether an IP address is one of the open Internet (IANA's special-purpose registries).
+    """Return whether an IP address is public (IANA's special-purpose registries).
 
-    IPv4 addresses inside IPv6 ones (mapped, NAT64) are judged as what they lead to; 6to4 and Teredo
+    IPv4 addresses inside IPv6 ones (mapped, NAT64) are checked as the IPv4 address; 6to4 and Teredo
     are not public.
     """
     try:
@@ -66,14 +66,14 @@ def is_public(text: str) -> bool:
 
 
 class TooManyLookups(BadGateway):
-    """So many names wait to be looked up that one more does not; it says nothing about its host."""
+    """Too many names are waiting for a look-up; this is no failure of the host."""
 
 
 class Lookups:
-    """Look up a few names at a time, let some more wait, and refuse the rest.
+    """Runs a few look-ups at a time, queues some more, and refuses the rest.
 
-    The owner of a name can make its look-up occupy a thread for half a minute, and all names are
-    looked up in the same threads.
+    The owner of a name can make its look-up take half a minute, and all look-ups use the same
+    threads.
     """
 
     def __init__(self) -> None:
@@ -82,11 +82,11 @@ class Lookups:
 
     @property
     def full(self) -> bool:
-        """Whether no name may wait any more."""
+        """Return whether the queue is full."""
         return self._running >= AT_ONCE and len(self._waiting) >= WAITING
 
     def begin(self, look_up: Callable[[], object]) -> bool:
-        """Call *look_up* when it is its turn, after which `done` must be called; False: it never is."""
+        """Call *look_up* when it is its turn, after which `done` must be called; return False if never."""
         if self._running < AT_ONCE:
             self._running += 1
             look_up()
@@ -97,7 +97,7 @@ class Lookups:
         return True
 
     def done(self) -> None:
-        """One look-up has ended; it is the next one's turn."""
+        """End a look-up, and start the next."""
         if self._waiting:
             self._waiting.popleft()()
         else:
@@ -106,7 +106,7 @@ class Lookups:
 
 @implementer(IResolutionReceiver)
 class _PublicOnly:
-    """Pass on the addresses that are public, as many as will ever be tried, and no others."""
+    """Passes on public addresses only, and only as many as will be tried."""
 
     def __init__(self, receiver: IResolutionReceiver, done: Callable[[], None]) -> None:
         self._receiver = receiver
@@ -151,7 +151,7 @@ class _Found:
 @implementer(IHostResolution)
 @frozen
 class _Resolution:
-    """A look-up in flight, which cannot be cancelled."""
+    """A running look-up, which cannot be cancelled."""
 
     name: str
 
@@ -193,7 +193,7 @@ class _GuardedResolver:
 
 
 class _ResolvingReactor:
-    """A reactor that resolves names in its own way; all else is the real one's."""
+    """A reactor with its own name resolver."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
@@ -204,9 +204,9 @@ class _ResolvingReactor:
 
 
 class GuardedReactor(_ResolvingReactor):
-    """A reactor whose name resolver knows public addresses only; all else is the real one's.
+    """A reactor whose name resolver returns public addresses only.
 
-    Endpoints made with it (`HostnameEndpoint`, and so an Agent's) cannot reach anything else.
+    Endpoints made with it (`HostnameEndpoint`, and so an Agent's) cannot reach others.
     """
 
     def __init__(self, reactor: Any, lookups: Lookups) -> None:
@@ -219,10 +219,9 @@ class GuardedReactor(_ResolvingReactor):
         return _GuardedResolver(self._reactor.nameResolver, self._lookups)
 
     def check(self, host: str) -> None:
-        """Raise at once what a connection to *host* would end with, if that is known by now.
+        """Raise the error with which a connection to *host* would end, if it is known already.
 
-        `DNSLookupError` for an address that is not public, `TooManyLookups` for a name that may not
-        even wait.
+        `DNSLookupError` for an address that is not public, `TooManyLookups` if the queue is full.
         """
         if address_of(host) is not None:
             if not is_public(host):
@@ -251,9 +250,9 @@ class _NamedResolver:
 
 
 class NamedReactor(_ResolvingReactor):
-    """A reactor whose name resolver finds *name*, whichever it is asked for; all else is the real one's.
+    """A reactor whose name resolver resolves *name*, whatever name is given.
 
-    For names that endpoints refuse to look up.
+    For names that endpoints refuse to resolve.
     """
 
     def __init__(self, reactor: Any, name: str) -> None:

@@ -13,8 +13,8 @@ from twisted.python.failure import Failure
 from oci_registry.metrics import HostMetrics
 from oci_registry.spec.errors import RegistryError, TooManyRequests
 from oci_registry.upstream.breakers import Admission, Breakers
+from oci_registry.upstream.errors import TargetFailed, TimedOut
 from oci_registry.upstream.exchange import Exchange
-from oci_registry.upstream.failures import TargetFailed, TimedOut
 from oci_registry.upstream.limiter import ConnectionLimiter, Permit
 from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.requests import ApiRequest, Priority
@@ -32,9 +32,9 @@ Operation = Callable[[Exchange], Coroutine[Any, Any, T]]
 
 
 class Host:
-    """A host: asked through here only, so that its breakers and its limit hold for everybody.
+    """One host. All requests go through it, so that breakers and limits apply to all.
 
-    *idle*: seconds that the body of a blob may stand still.
+    *idle*: seconds without progress after which the body of a blob fails.
     """
 
     def __init__(
@@ -68,11 +68,12 @@ class Host:
         held: Permit | None = None,
         after: str = "",
     ) -> tuple[T, Permit]:
-        """Ask when a connection is free; return the answer with the permit, which must be released.
+        """Send a request when a connection is free; return the response with its permit.
 
-        There are *within* seconds, of which the operation gets what is left. *wait*: if a breaker is
-        open, wait for the outcome of a probe, or be one. *held*: a permit of this host that the caller
-        has and needs for nothing else; if this fails it is still the caller's. *after*: why now, for the log.
+        The permit must be released. There are *within* seconds in all. *wait*: if a breaker is
+        open, wait for the outcome of a probe, or be the probe. *held*: a permit of this host that
+        the caller does not need any more; if this fails, the caller still has it. *after*: what
+        happened before, for the log.
         """
         deadline = self._clock.seconds() + within
         priority = request.kind.priority if priority is None else priority
@@ -139,7 +140,7 @@ class Host:
         return error
 
     async def _short_of_time(self, request: ApiRequest, work: Coroutine[Any, Any, T]) -> T:
-        """Most of the time for the answer went by in the queue, so a timeout says nothing."""
+        """Return whether a timeout is no failure of the host, since most of the time was spent in the queue."""
         try:
             return await work
         except TimedOut as error:
@@ -150,7 +151,7 @@ class Host:
             raise
 
     def probe(self, request: ApiRequest, operation: Operation[Any]) -> None:
-        """Send a request in the background, if it is time to see whether a breaker can be closed."""
+        """Send a request in the background, if a probe of an open breaker is due."""
         if self.breakers.wait(request.kind, request):
             return
         after = "probe of an open circuit breaker"

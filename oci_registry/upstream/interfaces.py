@@ -1,4 +1,4 @@
-"""What the registry room asks of an upstream."""
+"""What the packages above use of an upstream."""
 
 from __future__ import annotations
 
@@ -12,44 +12,45 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
-from oci_registry.upstream.failures import WrongAnswer
+from oci_registry.upstream.errors import WrongAnswer
 
 
 class UpstreamBlob(Protocol):
-    """An open download: headers have arrived, the body waits."""
+    """A download whose headers have arrived, and whose body is read later."""
 
     size: int | None
     """The whole blob's length in bytes, if upstream said it, even where only a part is sent."""
 
     @property
     def hosts(self) -> frozenset[str]:
-        """Which of the upstream's hosts have sent bytes of it so far; before the first, which has answered."""
+        """The hosts that have sent bytes of it so far; before any bytes, the host that has responded."""
 
     def pump(self, consumer: IConsumer) -> Deferred[int]:
         """Write the body to *consumer*, at its pace; return the number of bytes.
 
-        A connection that breaks is replaced by another, to the same or to another host, and the body
-        goes on where it ended; *consumer* has one producer from beginning to end. Fails with a
-        `RegistryError` that says what happened; cancelling closes the connection.
+        If a connection breaks, the body continues on another, to the same or another host;
+        *consumer* has one producer all the time. Raises a `RegistryError` with the reason.
+        Cancelling closes the connection.
         """
 
     def abandon(self) -> None:
         """Cancel the download and close the connection."""
 
     def switch_decoding(self) -> bool:
-        """The bytes did not match the digest: return whether another download from the same hosts may.
+        """Record that the bytes did not match the digest; return whether the other decoding may.
 
-        They may where a host has sent a ``Content-Encoding``: a body that was inflated is taken as it
-        is the next time, and one that was not is inflated.
+        That is possible if a host has sent a ``Content-Encoding``: the next download inflates a
+        body that was not inflated, and the other way round.
         """
 
 
 @frozen
 class Page:
-    """A part of a list of tags, and where the next part begins: after the tag *last*, or by *query*.
+    """A page of a list of tags, and where the next page begins: after *last*, or with *query*.
 
-    *query* is that of upstream's link to it, clean and without ``ns``. There is no more if both are None.
-    *warning*: the ``Warning`` that upstream sent with it, as a mirror does that lists what it has stored.
+    *query* is that of the upstream's link, clean and without ``ns``. With None for both, this is
+    the last page. *warning*: the ``Warning`` that upstream sent with it, as a mirror with a stored
+    list does.
     """
 
     tags: tuple[str, ...]
@@ -62,8 +63,8 @@ class Page:
 class Referrers:
     """The descriptors, as JSON objects, of everything that refers to a manifest.
 
-    *listed*: they are from a list of referrers; a host without any may be one without such lists.
-    *warning*: as of a `Page`.
+    *listed*: they are from a list of referrers; a host without any may not support such lists.
+    *warning*: as in `Page`.
     """
 
     manifests: tuple[dict[str, object], ...]
@@ -72,19 +73,19 @@ class Referrers:
 
 
 class NoHostLeft(BadGateway):
-    """All hosts have been tried, or are excluded."""
+    """All hosts have failed, or are excluded."""
 
 
 class IncompleteList(WrongAnswer):
-    """There is more of a list than upstream shows a way to: what there is must not pass for all."""
+    """A list has more pages that cannot be requested, so what is known of it is not the whole."""
 
 
 class Upstream(Protocol):
     """One remote registry.
 
-    Every method is bounded in time until the headers are there and raises `RegistryError`s that name
-    the registry: ...Unknown for a 404, Denied for 401 and 403, TooManyRequests for 429, BadGateway
-    and GatewayTimeout for all that is not an answer.
+    Every method has a deadline for the headers of the response, and raises `RegistryError`s that
+    name the registry: ...Unknown for a 404, Denied for 401 and 403, TooManyRequests for 429,
+    BadGateway and GatewayTimeout if there is no usable response.
     """
 
     namespace: str
@@ -112,13 +113,13 @@ class Upstream(Protocol):
     async def manifest(
         self, repository: str, reference: Tag | Digest, *, patient: bool = True
     ) -> Manifest:
-        """Return a manifest whose bytes have been verified against the requested and the claimed digest.
+        """Return a manifest that matches the requested digest and the one that upstream sent.
 
-        *patient*: ask again for a while if no host can say at the moment; the caller has nothing else.
+        *patient*: retry for a while if all hosts fail; the caller has nothing else to serve.
         """
 
     async def manifest_digest(self, repository: str, tag: Tag) -> Digest | None:
-        """Return the digest that upstream says a tag has (HEAD), None if it does not say."""
+        """Return the digest of a tag (HEAD), None if upstream sends none."""
 
     async def blob(
         self,
@@ -130,21 +131,21 @@ class Upstream(Protocol):
     ) -> UpstreamBlob:
         """Begin to download a blob, from none of the hosts *excluded*.
 
-        *size*: its length in bytes if another source says it, so that a body of unannounced length is
-        not over before. Raises `NoHostLeft` when these are all there are.
+        *size*: its size in bytes from another source, so that a body without a length is not taken
+        for complete too early. Raises `NoHostLeft` if no other hosts exist.
         """
 
     async def part(self, repository: str, digest: Digest, start: int, stop: int) -> UpstreamBlob:
         """Begin to download the bytes from *start* to *stop* of a blob.
 
-        Raises `BadGateway` when upstream would send the whole.
+        Raises `BadGateway` if upstream sends the whole blob.
         """
 
     def quarantine(self, digest: Digest, hosts: frozenset[str]) -> None:
-        """Ask these hosts last for *digest* for a while: they have sent wrong bytes."""
+        """Ask these hosts last for *digest* for a while, since they have sent wrong bytes."""
 
     async def blob_size(self, repository: str, digest: Digest) -> int | None:
-        """Return a blob's size in bytes (HEAD), None if upstream does not say."""
+        """Return the size of a blob in bytes (HEAD), None if upstream sends none."""
 
     async def tags(
         self,
@@ -157,13 +158,13 @@ class Upstream(Protocol):
     ) -> Page:
         """Return tags of a repository, in upstream's order.
 
-        *query*: that of an earlier page's next one, in place of *n* and *last*. *wait*: the caller has
-        nothing else to show, so no host is refused because it failed a moment ago, and one that
-        fails is asked again. Raises `IncompleteList` when what comes after cannot be had.
+        *query*: that of a link to this page, in place of *n* and *last*. *wait*: the caller has
+        nothing else to serve, so hosts with an open breaker are asked too, and failed requests are
+        repeated. Raises `IncompleteList` if the next page cannot be requested.
         """
 
     async def referrers(self, repository: str, digest: Digest) -> Referrers:
-        """Return the referrers of a manifest; none if upstream has no such lists."""
+        """Return the referrers of a manifest; none if upstream does not support such lists."""
 
     def close(self) -> Deferred[None]:
         """Close idle connections; downloads in flight continue."""

@@ -14,7 +14,7 @@ from oci_registry.upstream.limits import UpstreamLimits
 
 @define(eq=False)
 class KeyedBreaker:
-    """The circuit breaker of a key, the *sources* of its failures, and the waiters for its probe."""
+    """The circuit breaker of a key, the *sources* of its failures, and what waits for its probe."""
 
     key: Key
     breaker: CircuitBreaker
@@ -22,19 +22,19 @@ class KeyedBreaker:
     probed: Waiters[None] = field(factory=Waiters)
 
     def count(self, source: str, *, conclusive: bool) -> bool:
-        """Note the source of a failure; return whether the failures may be those of the whole key."""
+        """Record the source of a failure; return whether the failures count for the whole key."""
         if len(self.sources) < 2:
             self.sources.add(source)
         return conclusive or len(self.key) == 3 or len(self.sources) > 1
 
     def close(self) -> None:
-        """Close the breaker, and wake all that wait for a probe."""
+        """Close the breaker, and wake everything that waits for a probe."""
         self.breaker.record_success()
         self.sources.clear()
         self.probed.fire(None)
 
     def end_probe(self, probe: object) -> None:
-        """A probe has ended: without an outcome, another may begin."""
+        """End a probe; if it had no outcome, another may begin."""
         if self.breaker.end_probe(probe):
             self.probed.fire(None)
 

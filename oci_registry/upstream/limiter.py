@@ -23,7 +23,7 @@ class Permit:
         self._release: Callable[[], None] | None = release
 
     def release(self) -> None:
-        """Give it to the next. Idempotent."""
+        """Return the permit; the next request gets it. Idempotent."""
         release, self._release = self._release, None
         if release is not None:
             release()
@@ -32,12 +32,12 @@ class Permit:
 class ConnectionLimiter:
     """At most *limit* requests at once to one host.
 
-    A request that finds no connection free waits. Manifests, and all that is as small, go first, then
-    the rests of blobs; within a priority the repositories take turns, so that an image of many layers
-    does not keep the others waiting. Blobs and rests get all connections but an eighth, so that a
-    manifest never waits for the end of a blob. No repository has more of them than are left: one
-    alone has half, and several that never answer leave something to the others. *waiting* gets the
-    number of requests that wait, which are *most_waiting* at most.
+    If no connection is free, requests wait. Manifests and other small responses go first, then
+    resumed blobs, then blobs. Within a priority the repositories take turns, so that an image with
+    many layers does not delay the others. An eighth of the connections is reserved for small
+    responses. A repository has at most as many as are still free: one alone gets half of them, and
+    several that never respond leave some to others. *waiting* is called with the number of waiting
+    requests, of which there are *most_waiting* at most.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class ConnectionLimiter:
 
     @property
     def used(self) -> int:
-        """How many permits are given out."""
+        """Return the number of permits in use."""
         return sum(self._used.values())
 
     def take(self, priority: Priority, repository: str) -> Deferred[Permit]:
-        """Return a Deferred of a permit. Cancelling it leaves the queue.
+        """Return a Deferred of a permit; cancelling it leaves the queue.
 
-        Raises `TooManyRequests` when too many are waiting already.
+        Raises `TooManyRequests` if the queue is full.
         """
         if self._next_queue(priority) is None and self._free(priority, repository):
             return succeed(self._give(priority, repository))
@@ -105,7 +105,7 @@ class ConnectionLimiter:
             self._handing_out = False
 
     def _next(self) -> tuple[Priority, str] | None:
-        """Return which queue is next, if a request in one may be sent now."""
+        """Return the queue whose request is next, None if none may be sent now."""
         for priority in Priority:
             repository = self._next_queue(priority)
             if repository is not None:

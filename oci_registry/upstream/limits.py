@@ -1,4 +1,4 @@
-"""What the parts of an upstream are bounded by."""
+"""The limits of an upstream."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _BREAKER = BreakerLimits(failures=5, first_pause=5.0, longest_pause=60.0, jitter
 
 @frozen
 class UpstreamLimits:
-    """Limits of each host of an upstream; times in seconds.
+    """Limits of each host of an upstream; times are in seconds.
 
-    *breaker*: its circuit breakers. One failure is enough to open one if it has cost a timeout.
-    *retry_after*: the longest pause that a server can ask for. *remembered*: how many breakers, and how
-    many pauses, are kept. *token*: how long a token server may take, redirects included.
+    *breaker*: its circuit breakers; a single timeout opens one. *retry_after*: the longest pause
+    that a server can request. *remembered*: how many breakers, and how many pauses, are kept.
+    *token*: the time for a request to a token server, including redirects.
     """
 
     breaker: BreakerLimits = _BREAKER

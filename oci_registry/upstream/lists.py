@@ -1,4 +1,4 @@
-"""Pages of the lists that an upstream gives: how one is asked for, read, and followed by the next."""
+"""Pages of lists: requests for them, their content, and the query of the next page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from oci_registry.spec.paging import next_query, page_begin
 from oci_registry.streams.body import BodyError, BodyTooLong, abandon
 from oci_registry.upstream.deadline import in_time
 from oci_registry.upstream.encoding import read_document
-from oci_registry.upstream.failures import WrongAnswer, explain, header, refuse
+from oci_registry.upstream.errors import WrongAnswer
+from oci_registry.upstream.failures import explain, header, refuse
 from oci_registry.upstream.interfaces import IncompleteList
 
 IDLE_TIMEOUT = 20.0
@@ -44,7 +45,7 @@ class Ask(Protocol):
 
 
 class Pages:
-    """Ask for the pages of the lists of one repository, each on its own; every failure is a `RegistryError`."""
+    """Requests pages of the lists of one repository; every failure is a `RegistryError`."""
 
     def __init__(self, host: str, clock: IReactorTime, repository: str, ask: Ask) -> None:
         self.host = host
@@ -58,7 +59,7 @@ class Pages:
         return await self._ask("GET", self._repository, path, _ACCEPT)
 
     def refuse(self, response: IResponse, unknown: type[RegistryError], what: str) -> RegistryError:
-        """Return the error for an answer that is no page, whose body is thrown away."""
+        """Return the error for a response that is not a page, whose body is discarded."""
         abandon(response, self.clock)
         return refuse(response, self.host, unknown, what, self.clock.seconds())
 
@@ -73,7 +74,7 @@ class Pages:
             raise explain(error, self.host) from None
 
     async def parse(self, body: bytes, key: str, what: str) -> ArrayReader:
-        """Return the array *key* of a page, however large, without holding anybody up."""
+        """Return the array *key* of a page, parsed without blocking."""
         reader = ArrayReader(body, key)
         try:
             for _ in reader.steps():
@@ -105,6 +106,6 @@ class Pages:
 
 
 def warning_of(response: IResponse) -> str | None:
-    """Return the text of a ``Warning`` with the code 299, which mirrors send with stale content."""
+    """Return the text of a ``Warning`` with code 299, which mirrors send with stale content."""
     match = _WARNING.fullmatch(header(response, "Warning") or "")
     return None if match is None else match[1]

@@ -1,11 +1,9 @@
-"""The query field ``ns``, which tells a shared host the registry of a request.
+"""The query field ``ns``, which names the registry of a request to a shared host.
 
-A host that is not the registry itself may be a mirror of many (another instance of this daemon, one
-of spegel): asked without ``ns`` it takes every name for one of its default registry, and answers with
-that one's image.  Registries pass over a field that they do not know; those that do not are asked
-again without it.
-
-A path before the repositories that begins with the name of a host says which registry is meant there.
+A host other than the registry may be a mirror of many (another instance of this daemon, or spegel).
+Without ``ns`` it would use its default registry, and respond with another image. Registries ignore
+unknown fields; if one does not, the request is repeated without it. If the path of a host begins
+with the name of a registry, ``ns`` has that name.
 """
 
 from __future__ import annotations
@@ -28,13 +26,12 @@ _LAST_GOOD = 399
 
 
 class NsField:
-    """Whether one host is sent ``ns``, and what it has shown of that so far.
+    """Whether requests to one host have ``ns``, and what its responses have shown.
 
-    Send `added_to` the URL; where the answer `may_refuse` the field, the URL as it is, and use that
-    answer if it `replaces` the first. Only answers of the host itself count, and none of where it redirects to.
-
-    A host that is shared by registries without an entry is never asked without the field: it would
-    take every name for one of the same registry.
+    Use the URL from `added_to`. If the response `may_refuse` the field, try the URL without it, and
+    use that response if it `replaces` the first. Only responses of the host itself count, not those
+    of redirects. Requests to a host that is shared by registries without an entry always have the
+    field: without it, the host would use the same registry for all of them.
     """
 
     def __init__(self, namespace: str, host: HostSettings) -> None:
@@ -44,11 +41,11 @@ class NsField:
         self._settled = host.shared or not self.sent
 
     def added_to(self, url: str) -> str:
-        """Return *url* with the field, if this host is sent it."""
+        """Return *url* with the field, if requests to this host have it."""
         return with_ns(url, self._namespace) if self.sent else url
 
     def may_refuse(self, status: int) -> bool:
-        """Whether a response to a request with the field may mean that the host rejects the field.
+        """Return whether a response to a request with the field may mean that the host rejects the field.
 
         Never after the host has answered such a request successfully.
         """
@@ -57,17 +54,17 @@ class NsField:
         return not self._settled and status in REFUSALS
 
     def is_another(self, status: int, about: str | None) -> bool:
-        """Whether a good answer, with ``OCI-Namespace`` *about*, shows that the field was ignored.
+        """Return whether ``OCI-Namespace`` *about* in a good response shows that the field was ignored.
 
-        A host of a single registry may use another name for it; a shared host must not.
+        A host of a single registry may use another name for it; a shared host may not.
         """
         return self._strict and status <= _LAST_GOOD and not is_about(self._namespace, about)
 
     def replaces(self, status: int, about: str | None) -> bool:
-        """Whether an answer without the field, with ``OCI-Namespace`` *about*, is to be used.
+        """Return whether to use a response without the field, with ``OCI-Namespace`` *about*.
 
-        It is not if that is refused as well, or about another registry. After a good one the field is
-        not sent any more.
+        Not if it is an error too, or is about another registry. After a good one, the field is not
+        sent any more.
         """
         if status in REFUSALS or not is_about(self._namespace, about):
             return False
@@ -79,17 +76,17 @@ class NsField:
 def registry_meant(namespace: str, host: HostSettings) -> str:
     """Return the registry to name: *namespace*, unless the path of *host* begins with another.
 
-    The path of a host that registries share means none of them.
+    The path of a host for all registries names none of them.
     """
     first = host.path.partition("/")[0]
     return fold_alias(first) if looks_like_host(first) and not host.shared else namespace
 
 
 def asks_with_ns(namespace: str, host: HostSettings) -> bool:
-    """Whether requests to *host* need ``ns``: it is neither *namespace* nor an alias of it.
+    """Return whether requests to *host* need ``ns``: if it is neither *namespace* nor an alias of it.
 
-    A namespace that is no host's name (``mirror``) is one of this daemon's own and means nothing to
-    others, unless a client has named it, for a shared host to know.
+    A namespace that is not a host name (``mirror``) is known to this daemon only and is not sent,
+    unless a client has named it and the host is shared.
     """
     if host.shared:
         return bool(host.path) or not is_registry_itself(namespace, host)
@@ -97,7 +94,7 @@ def asks_with_ns(namespace: str, host: HostSettings) -> bool:
 
 
 def is_registry_itself(namespace: str, host: HostSettings) -> bool:
-    """Whether *host* is what *namespace* names, under that name or an alias, at its usual port."""
+    """Return whether *host* is the registry *namespace*, under that name or an alias, at its usual port."""
     names = {fold_alias(name) for name in (namespace, host.host)}
     if not host.tls:
         names = {name.removesuffix(":80") for name in names}
@@ -112,5 +109,5 @@ def with_ns(url: str, namespace: str) -> str:
 
 
 def is_about(namespace: str, answered: str | None) -> bool:
-    """Whether an answer is about *namespace*, judged by its ``OCI-Namespace``."""
+    """Return whether the ``OCI-Namespace`` of a response means *namespace*."""
     return answered is None or fold_alias(answered.strip().lower()) == namespace

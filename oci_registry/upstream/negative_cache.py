@@ -1,4 +1,4 @@
-"""What an upstream does not have, or does not give, remembered for a short while."""
+"""A cache of negative responses: 404s and denials."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class _Entry:
 
 
 class NegativeCache:
-    """The negative answers of one upstream, each for its very request.
+    """The negative responses of one upstream, each for exactly one request.
 
-    That one tag is refused says nothing about another, nor does what ``HEAD`` gets about ``GET``.
-    *not_found* and *denied*: seconds that a 404, and a 401 or 403, is kept; 0 keeps none. Of more than
-    so many *entries* the oldest are dropped.
+    A 404 of one tag says nothing about others, and a response to ``HEAD`` says nothing about
+    ``GET``. *not_found* and *denied*: seconds that a 404, and a 401 or 403, is kept; 0 keeps none.
+    Beyond *entries*, the oldest are dropped.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class NegativeCache:
         return len(self._entries)
 
     def check(self, request: ApiRequest) -> None:
-        """Raise the negative answer that *request* got, if one is kept."""
+        """Raise the cached error of *request*, if there is one."""
         entry = self._entries.get(request)
         if entry is None:
             return
@@ -47,7 +47,7 @@ class NegativeCache:
         del self._entries[request]
 
     def remember(self, request: ApiRequest, error: RegistryError) -> None:
-        """Keep the negative answer that upstream has given."""
+        """Cache a negative response."""
         lifetime = self._denied if isinstance(error, Denied) else self._not_found
         if lifetime <= 0:
             return

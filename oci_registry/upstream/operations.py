@@ -1,7 +1,7 @@
-"""The distribution API as a client of it: one function for each kind of request to a host.
+"""The requests of the distribution API, one function for each kind.
 
-Each sends an `Exchange`'s request and returns the answer; it raises ...Unknown for a 404, `Denied` for
-a refusal, `WrongAnswer` for an answer that is of no use, and whatever the exchange raises.
+Each sends a request through an `Exchange` and returns the result. It raises ...Unknown for a 404,
+`Denied` for a refusal, `WrongAnswer` for an unusable response, and what the exchange raises.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from oci_registry.streams.body import BodyTooLong
 from oci_registry.streams.parsing import ManifestReader
 from oci_registry.upstream.blob import HttpBlob
 from oci_registry.upstream.encoding import coding_of
+from oci_registry.upstream.errors import Unusable, WrongAnswer
 from oci_registry.upstream.exchange import Exchange
-from oci_registry.upstream.failures import Unusable, WrongAnswer, header
+from oci_registry.upstream.failures import header
 from oci_registry.upstream.requests import ApiRequest, Kind
 from oci_registry.upstream.session import Reply
 
@@ -36,7 +37,7 @@ _WHOLE = (200, 203)
 async def fetch_manifest(
     exchange: Exchange, repository: str, reference: Tag | Digest, reader: ManifestReader
 ) -> Manifest:
-    """Return a manifest whose bytes have the requested and the claimed digest."""
+    """Return a manifest that matches the requested digest and the one that the host sent."""
     path, what = f"{repository}/manifests/{reference}", f"{repository}, {reference}"
     reply = await exchange.send("GET", path, {"Accept": ACCEPT_MANIFESTS})
     if not _is_whole(reply):
@@ -58,7 +59,7 @@ async def fetch_manifest(
 
 
 async def head_manifest(exchange: Exchange, repository: str, tag: Tag) -> Digest | None:
-    """Return the digest that the host says a tag has, None if it does not say."""
+    """Return the digest of a tag, None if the host sends none."""
     path, what = f"{repository}/manifests/{tag}", f"{repository}, {tag}"
     reply = await exchange.send("HEAD", path, {"Accept": ACCEPT_MANIFESTS})
     if reply.response.code in (405, 501):
@@ -93,9 +94,10 @@ async def open_blob(
     *,
     inflate: bool | None = None,
 ) -> HttpBlob:
-    """Begin to download a blob, or a part of it; the host may send the whole blob.
+    """Begin to download a blob or a part of it; the host may send the whole blob.
 
-    *validator*: what this host's last answer had. *inflate*: whether to undo a coding, None to guess.
+    *validator*: that of this host's last response. *inflate*: whether to decode a content coding,
+    None to guess.
     """
     headers = {}
     start, stop = wanted.start, wanted.stop
@@ -122,7 +124,7 @@ async def open_blob(
 
 
 async def head_blob(exchange: Exchange, repository: str, digest: Digest) -> int | None:
-    """Return a blob's size in bytes from HEAD, None if the answer has none."""
+    """Return the size of a blob in bytes from HEAD, None if the response has none."""
     reply = await exchange.send("HEAD", f"{repository}/blobs/{digest}")
     response = reply.response
     if response.code in (405, 501):
@@ -137,7 +139,7 @@ async def head_blob(exchange: Exchange, repository: str, digest: Digest) -> int 
 
 
 def _is_whole(reply: Reply) -> bool:
-    """Whether an answer has all of what was asked for; a 206 without a range request may."""
+    """Return whether a response is complete; a 206 without a range request may be."""
     response = reply.response
     if response.code != 206:
         return response.code in _WHOLE

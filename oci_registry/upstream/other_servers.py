@@ -1,4 +1,4 @@
-"""The servers that a host leads to: its token server, and where it redirects."""
+"""Other servers of a host: its token server, and those that it redirects to."""
 
 from __future__ import annotations
 
@@ -24,14 +24,8 @@ from oci_registry.upstream.authenticator import (
     with_authorization,
 )
 from oci_registry.upstream.breakers import Breakers
-from oci_registry.upstream.failures import (
-    TargetFailed,
-    TargetRefused,
-    explain,
-    refuse,
-    too_late,
-    was_cancelled,
-)
+from oci_registry.upstream.errors import TargetFailed, TargetRefused
+from oci_registry.upstream.failures import explain, refuse, too_late, was_cancelled
 from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.requests import Call
 
@@ -51,10 +45,10 @@ SettingsOf = Callable[[str], HostSettings | None]
 
 
 class OtherServers:
-    """Sends requests to the servers that one host redirects to, within the time of its call.
+    """Sends requests to the servers that a host redirects to, within the time of its request.
 
-    Their failures are separate: they have their own circuit breakers, and a failure is raised
-    as a `TargetFailed`. None of them sees the host's credentials, unless it is its token server.
+    They have circuit breakers of their own, and a failure is raised as a `TargetFailed`. None of
+    them gets the host's credentials, unless it is its token server.
     """
 
     def __init__(
@@ -85,7 +79,7 @@ class OtherServers:
         *,
         own: bool = True,
     ) -> Retry | None:
-        """Return how to ask once more after a refusal; *own*: its challenges are for *auth*."""
+        """Return how to repeat a refused request; *own*: the challenges are for *auth*."""
         lines = response.headers.getRawHeaders(b"WWW-Authenticate") if own else None
         refusal = Refusal(response.code, read_lines(lines or ()), scope, sent)
         try:
@@ -95,7 +89,7 @@ class OtherServers:
             raise
 
     async def send(self, call: Call, method: str, at: Url, headers: Mapping[str, str]) -> IResponse:
-        """Send a request to where the host has redirected it."""
+        """Follow a redirect of the host."""
         return await self._watch(call, at.origin, self._send(call, method, at, headers))
 
     async def _send(
@@ -149,7 +143,7 @@ class OtherServers:
         )
 
     async def _watch(self, call: Call, endpoint: str, work: Coroutine[Any, Any, T]) -> T:
-        """Wait for another server, and record what comes of it."""
+        """Wait for another server, and record the outcome."""
         try:
             left = call.deadline - self._clock.seconds() - _MARGIN
             admission = await self._breakers.admit(endpoint, call.request, left, wait=call.wait)
@@ -174,7 +168,7 @@ class OtherServers:
             raise explain(error, self._named(endpoint), public_only=self._public_only) from None
 
     def _named(self, endpoint: str) -> str:
-        """Return how messages call another server."""
+        """Return the name of another server for messages."""
         if endpoint == TOKEN_SERVER:
             return f"{self._host}: its token server"
         return f"{self._host}, which redirects to {Url.parse(endpoint).authority},"

@@ -1,4 +1,4 @@
-"""Pauses that the servers of one host have asked for (``Retry-After``, RFC 9110 section 10.2.3)."""
+"""Pauses that the servers of one host have requested (``Retry-After``, RFC 9110 section 10.2.3)."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from oci_registry.upstream.requests import ApiRequest
 
 @define
 class _Pause:
-    """Until when, and until when each of the sources that were limited is; two are as good as many."""
+    """The end of a pause, and the end for each of the sources that were limited; two are enough."""
 
     until: float = 0.0
     sources: dict[str, float] = field(factory=dict)
 
 
 class Pauses:
-    """What a host may not be asked yet, because it rate limits such requests.
+    """What may not be requested from a host yet, because of its rate limits.
 
-    A limit counts for its own request first; for the repository only if two of its subjects are
-    limited at the same time, for the whole kind only if two repositories are. *paused* is called with
-    the key and the moment when something is paused, or for longer.
+    A limit counts for its own subject first; for the repository only if two of its subjects are
+    limited at the same time; for the kind only if two repositories are. *paused* is called with key
+    and end of a pause that begins or becomes longer.
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class Pauses:
         return len(self._pauses)
 
     def of(self, endpoint: Endpoint, request: ApiRequest) -> list[tuple[float, Key]]:
-        """Return the pauses that concern a request, the widest first: seconds that are left, and key."""
+        """Return the pauses of a request, from kind to subject: the seconds that are left, and the key."""
         found = ((self._left(self._pauses.get(key)), key) for key in keys_of(endpoint, request))
         return [(left, key) for left, key in found if left]
 
     def record_limit(self, endpoint: Endpoint, request: ApiRequest, seconds: float) -> None:
-        """The server has rate limited such requests for *seconds*."""
+        """Record that the server has rate limited such requests for *seconds*."""
         now = self._clock.seconds()
         until = now + min(seconds, self._longest)
         for key in keys_of(endpoint, request):
@@ -62,7 +62,7 @@ class Pauses:
                 self._paused(key, until)
 
     def record_success(self, endpoint: Endpoint, request: ApiRequest) -> None:
-        """A request was answered: where nothing is paused, a source that still is, is so alone."""
+        """Record a response: in each key that is not paused, a limited source counts alone again."""
         for key in keys_of(endpoint, request):
             pause = self._pauses.get(key)
             if pause is not None and pause.until <= self._clock.seconds():

@@ -1,4 +1,4 @@
-"""A host that is asked over plain HTTP, but expects TLS: how its answer shows that."""
+"""Detects a host that expects TLS and got a request over plain HTTP."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from twisted.web.client import ResponseDone
 from twisted.web.iweb import IResponse
 
 from oci_registry.streams.body import BodyError, collect
-from oci_registry.upstream.failures import EXPECTS_TLS, WrongAnswer
+from oci_registry.upstream.errors import WrongAnswer
+from oci_registry.upstream.failures import EXPECTS_TLS
 
 MAX_PAGE = 4096
 """Bytes of the body of a 400 that are looked at."""
@@ -24,7 +25,7 @@ _WORDS = (
 
 
 class _Read(proxyForInterface(IResponse)):  # type: ignore[misc]
-    """A response whose body has been read, so that it has none any more."""
+    """A response whose body has been read already."""
 
     length = 0
 

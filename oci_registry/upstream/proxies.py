@@ -1,4 +1,4 @@
-"""Which proxy a connection goes by, and what it means when that fails."""
+"""Chooses the proxy of a connection, and explains its failures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CREDENTIALS_WANTED = 407
 
 
 class ProxyFailed(Exception):
-    """A proxy could not be reached, or its answer was not HTTP; *reason* is what went wrong."""
+    """A proxy could not be reached, or its response was not HTTP; *reason* says why."""
 
     def __init__(self, proxy: Authority, reason: BaseException) -> None:
         super().__init__(str(proxy), reason)
@@ -24,7 +24,7 @@ class ProxyFailed(Exception):
 
 
 class ProxyRefused(Exception):
-    """A proxy answered with a *status* that opens no tunnel; *known*: credentials were sent."""
+    """A proxy refused a tunnel with *status*; *known*: credentials were sent."""
 
     def __init__(self, proxy: Authority, status: int, *, known: bool) -> None:
         super().__init__(str(proxy), status)
@@ -34,12 +34,12 @@ class ProxyRefused(Exception):
 
 
 def is_excluded(no_proxy: Iterable[str], authority: Authority) -> bool:
-    """Whether one of the entries of ``NO_PROXY``, all in lower case, means *authority*.
+    """Return whether one of the entries of ``NO_PROXY``, all in lower case, matches *authority*.
 
-    A name means itself and all below it, with a leading dot only what is below it; an
-    address or a network (``10.0.0.0/8``) means hosts that are written as addresses, for names are
-    not resolved here. ``:PORT`` after a name or address restricts it to that port, ``*`` means all.
-    What is none of these means nothing.
+    A name matches itself and all names below it, with a leading dot only the latter. An address or
+    a network (``10.0.0.0/8``) matches hosts that are written as addresses; names are not resolved.
+    ``:PORT`` restricts a name or address to that port. ``*`` matches all. Other entries are
+    ignored.
     """
     return any(_means(entry, authority) for entry in no_proxy)
 
@@ -84,8 +84,8 @@ class Proxies:
     def choose(self, scheme: str, authority: Authority) -> ProxySettings | None:
         """Return the proxy for *authority* and a URL with *scheme*; None: no proxy.
 
-        The host's own proxy is for everything that it leads to as well, and ``NO_PROXY`` then
-        excludes other hosts only: a proxy that is set for a host is always used.
+        The host's own proxy is also used for its redirects and token server. ``NO_PROXY`` then
+        excludes other hosts only: a proxy that is configured for a host is always used.
         """
         proxy = self.settings.proxy
         if proxy == DIRECT:

@@ -1,4 +1,4 @@
-"""The budget of requests that a host grants, as it says in its answers."""
+"""The rate limit that a host announces in its responses."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def parse_quantity(text: str | None) -> Quantity | None:
 
 
 class RateLimit:
-    """What is left of one host's budget."""
+    """The announced rate limit of one host."""
 
     def __init__(self, clock: IReactorTime, metrics: HostMetrics) -> None:
         self._clock = clock
@@ -51,7 +51,7 @@ class RateLimit:
         self._until = 0.0
 
     def note(self, response: IResponse) -> None:
-        """Read an answer's headers; most have none of these."""
+        """Read the headers of a response; most have none of these."""
         remaining = parse_quantity(header(response, "RateLimit-Remaining"))
         if remaining is None:
             return
@@ -65,7 +65,7 @@ class RateLimit:
 
     @property
     def low(self) -> bool:
-        """Whether little is left, as far as it is known."""
+        """Return whether little is left, as far as it is known."""
         if self._limit is None or self._remaining is None:
             return False
         now = self._clock.seconds()

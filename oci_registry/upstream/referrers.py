@@ -1,4 +1,4 @@
-"""What refers to a manifest (OCI distribution spec, "Listing Referrers")."""
+"""Lists of referrers (OCI distribution spec, "Listing Referrers")."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.elements import ArrayReader
 from oci_registry.spec.errors import Denied, GatewayTimeout, ManifestUnknown, RegistryError
 from oci_registry.spec.mediatypes import OCI_INDEX
-from oci_registry.upstream.failures import TargetRefused, WrongAnswer, header
+from oci_registry.upstream.errors import TargetRefused, WrongAnswer
+from oci_registry.upstream.failures import header
 from oci_registry.upstream.interfaces import IncompleteList, Referrers
 from oci_registry.upstream.lists import Ask, Pages, warning_of
 
@@ -37,7 +38,7 @@ class _Page:
 
 
 class ReferrersLister:
-    """All that refers to a manifest, by the API or, where that fails, by the referrers tag."""
+    """Lists the referrers of a manifest by the API or, if it is not supported, by the referrers tag."""
 
     def __init__(self, host: str, clock: IReactorTime, repository: str) -> None:
         self._host = host
@@ -45,7 +46,7 @@ class ReferrersLister:
         self._repository = repository
 
     async def fetch(self, ask: Ask, digest: Digest) -> Referrers:
-        """Return all referrers; none, untold, where the host has neither the API nor such a tag.
+        """Return all referrers; none, with *listed* false, if the host has neither the API nor such a tag.
 
         Raises the API's error if there is no tag and the error is temporary.
         """
@@ -59,7 +60,7 @@ class ReferrersLister:
         return await self._with_the_rest(pages, digest, first)
 
     async def _with_the_rest(self, pages: Pages, digest: Digest, first: _Page) -> Referrers:
-        """Put the pages together: clients do not follow their links (containerd)."""
+        """Join all pages, since clients do not follow links (containerd)."""
         manifests, page, left = list(first.manifests), first, MAX_REFERRERS - first.length
         began, asked = self._clock.seconds(), {""}
         while page.following is not None:
@@ -79,7 +80,7 @@ class ReferrersLister:
         return Referrers(tuple(manifests), warning=first.warning)
 
     def _broken_off(self, error: RegistryError) -> RegistryError:
-        """Return the error for a page that is not the first: the API is there, so no tag replaces it."""
+        """Return the error for a further page: the API exists, so the tag is not tried."""
         if isinstance(error, _FINAL):
             return IncompleteList(f"a part of the referrers is missing: {error.message}")
         return error

@@ -19,8 +19,8 @@ from oci_registry.streams.parsing import ManifestReader
 from oci_registry.upstream import operations
 from oci_registry.upstream.blob import HttpBlob
 from oci_registry.upstream.decodings import Decodings
+from oci_registry.upstream.errors import ANSWERS, Limited, LocalFailure, NoReferrers
 from oci_registry.upstream.exchange import Exchange
-from oci_registry.upstream.failures import ANSWERS, Limited, LocalFailure, NoReferrers
 from oci_registry.upstream.group import Answer, HostGroup
 from oci_registry.upstream.host import Operation
 from oci_registry.upstream.interfaces import Page, Referrers
@@ -76,7 +76,7 @@ class RemoteRegistry:
     async def manifest(
         self, repository: str, reference: Tag | Digest, *, patient: bool = True
     ) -> Manifest:
-        """Return a manifest whose bytes have been verified against the requested and the claimed digest."""
+        """Return a manifest that matches the requested digest and the one that upstream sent."""
         return await self._ask(
             ApiRequest(Kind.MANIFEST, repository, str(reference)),
             lambda exchange: operations.fetch_manifest(
@@ -86,7 +86,7 @@ class RemoteRegistry:
         )
 
     async def manifest_digest(self, repository: str, tag: Tag) -> Digest | None:
-        """Return the digest that upstream says a tag has (HEAD), None if it does not say."""
+        """Return the digest of a tag (HEAD), None if upstream sends none."""
         return await self._ask(
             ApiRequest(Kind.DIGEST, repository, str(tag)),
             lambda exchange: operations.head_manifest(exchange, repository, tag),
@@ -128,10 +128,10 @@ class RemoteRegistry:
         return await self._answer(wanted.request, open_blob, routing)
 
     async def blob_size(self, repository: str, digest: Digest) -> int | None:
-        """Return a blob's size in bytes, None if upstream does not say.
+        """Return the size of a blob in bytes, None if upstream sends none.
 
-        If ``HEAD`` has no length, a ``GET`` may, whose body is dropped. A rate limited host is not
-        asked twice.
+        If the response to ``HEAD`` has no length, a ``GET`` is tried and its body discarded. A rate
+        limited host gets no second request.
         """
         try:
             size = await self._ask(
@@ -198,7 +198,7 @@ class RemoteRegistry:
             return Referrers((), listed=False)
 
     def quarantine(self, digest: Digest, hosts: frozenset[str]) -> None:
-        """Ask these hosts last for *digest* for a while: they have sent wrong bytes."""
+        """Ask these hosts last for *digest* for a while, since they have sent wrong bytes."""
         for host in hosts:
             self._quarantined[digest, host] = None
 
@@ -211,7 +211,7 @@ class RemoteRegistry:
         return Deferred.fromCoroutine(self._group.close())
 
     async def _ask(self, request: ApiRequest, operation: Operation[T], routing: Routing) -> T:
-        """Ask for something that is there as a whole when it is answered."""
+        """Request something whose response is complete."""
         answer = await self._answer(request, operation, routing)
         answer.permit.release()
         return answer.value
@@ -219,7 +219,7 @@ class RemoteRegistry:
     async def _answer(
         self, request: ApiRequest, operation: Operation[T], routing: Routing
     ) -> Answer[T]:
-        """Ask the hosts, unless they have given a negative answer a moment ago."""
+        """Ask the hosts, unless a negative response is cached."""
         self._negative.check(request)
         try:
             return await self._group.ask(request, lambda _: operation, routing)

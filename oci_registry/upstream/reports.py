@@ -1,4 +1,4 @@
-"""What the operator learns of a host: its failures, refused credentials, and circuit breakers."""
+"""Log lines and metrics of a host: failures, refused credentials, circuit breakers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from oci_registry.spec.errors import Denied, RegistryError
 from oci_registry.spec.texts import cut
 from oci_registry.spec.urls import BadAddress, Url
 from oci_registry.upstream.breaker_keys import KINDS, Key, describe
-from oci_registry.upstream.failures import (
+from oci_registry.upstream.errors import (
     ANSWERS,
     AccessDenied,
     CircuitOpen,
@@ -28,10 +28,10 @@ _WHERE = "in the upstream file or UPSTREAM_CREDENTIALS"
 
 
 class HostReports:
-    """Reports the failures of one host of an upstream, and of the servers that it leads to.
+    """Reports the failures of one host of an upstream, and of other servers that it uses.
 
-    A failure is distinct by the kind of request and by what went wrong; which image was asked for
-    makes no difference. That the host does not have something is no failure.
+    Failures are distinguished by the kind of request and the reason, not by the image. A 404 is no
+    failure.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class HostReports:
             metrics.credentials_refused(0)
 
     def failed(self, request: ApiRequest, error: RegistryError) -> None:
-        """Report that a request failed with *error*, unless that is an answer, or known already."""
+        """Report that a request failed with *error*, unless that is a response such as 404, or was reported."""
         if isinstance(error, CredentialsRefused):
             self._refused(request, error)
             return
@@ -116,10 +116,10 @@ class HostReports:
 
 
 class BreakerLog:
-    """Logs how the circuit breakers and pauses of a host change.
+    """Logs changes of the circuit breakers and pauses of a host.
 
-    Those of kinds of requests are always logged. Those of repositories and of other servers, of which
-    clients and the host can name as many as they like, are counted from a certain number on.
+    Those of kinds of requests are always logged. Those of repositories and other servers, of which
+    clients and the host can name any number, are only counted beyond a limit.
     """
 
     def __init__(self, upstream: UpstreamSettings, host: str, repeats: RepeatLog) -> None:
@@ -128,7 +128,7 @@ class BreakerLog:
         self._repeats = repeats
 
     def change(self, key: Key, text: str, **fields: object) -> None:
-        """Log that what *key* stands for is as *text* says, a format for *fields*; an error is a warning."""
+        """Log a change of *key*; *text* is a format for *fields*. An error is a warning."""
         if len(key) > 2:
             # The failure of a single subject is reported with the request.
             return

@@ -1,4 +1,4 @@
-"""Each HTTP request to an upstream, in the log at level debug."""
+"""Logs each HTTP request to an upstream at level debug."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class RequestLog:
     async def watch(
         self, method: str, url: str, why: str, answer: Awaitable[IResponse]
     ) -> IResponse:
-        """Wait for the head of an answer; log its status, or what went wrong instead."""
+        """Wait for the head of a response; log its status or the error."""
         began = self._clock.seconds()
         try:
             response = await answer

@@ -1,4 +1,4 @@
-"""What an upstream can be asked, as values: they name breakers, priorities and negative entries."""
+"""Requests to an upstream as values, with which breakers, priorities and negative entries are found."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Priority(IntEnum):
 class Kind(Enum):
     """The kinds of API requests, which fail and are limited independently of each other.
 
-    The value is what logs call it.
+    The value is the name in the log.
     """
 
     MANIFEST = "manifests"
@@ -34,17 +34,17 @@ class Kind(Enum):
 
     @property
     def priority(self) -> Priority:
-        """The priority of a request of this kind that has nothing yet."""
+        """The priority of a request of this kind, unless it resumes one."""
         return _PRIORITIES.get(self, Priority.SMALL)
 
     @property
     def paged(self) -> bool:
-        """Whether the answer comes in pages, each with a time of its own."""
+        """Whether the response comes in pages, each with its own time."""
         return self in (Kind.TAGS, Kind.REFERRERS)
 
     @property
     def time(self) -> float:
-        """The part of the ``response_timeout`` in which an answer, or a page, has to come."""
+        """The part of ``response_timeout`` that a response, or a page, may take."""
         return _TIMES.get(self, 1.0)
 
 
@@ -56,7 +56,7 @@ _PRIORITIES = {Kind.SIZE: Priority.SIZE, Kind.BLOB: Priority.BLOB}
 
 @frozen
 class ApiRequest:
-    """A request about *subject* in *repository*: a reference, a digest, the page of a list."""
+    """A request about *subject* in *repository*: a reference, a digest, or a page of a list."""
 
     kind: Kind
     repository: str
@@ -65,10 +65,10 @@ class ApiRequest:
 
 @frozen
 class Call:
-    """A request that is sent to a host, and answered before *deadline* on the reactor's clock.
+    """A request to a host, with a *deadline* on the reactor's clock.
 
-    *wait*: there is no alternative, so servers whose circuit breaker is open are waited for. *why* it
-    is sent is for the log.
+    *wait*: there is no alternative, so it waits for servers whose circuit breaker is open. *why* is
+    the reason of the request, for the log.
     """
 
     request: ApiRequest
@@ -81,10 +81,9 @@ class Call:
 class Routing:
     """How a request goes to the hosts of an upstream.
 
-    *patient*: the caller has nothing else to show, so hosts are asked again after a pause. *wait*: a
-    host whose circuit breaker is open is waited for, rather than refused, where no other can answer.
-    *excluded* hosts are not asked at all, those in *last* after the others. *priority* is that of
-    the kind unless it is given.
+    *patient*: the caller has nothing else to serve, so hosts are asked again after a pause. *wait*:
+    wait for a host whose circuit breaker is open, if no other can respond. *excluded* hosts are not
+    asked at all, those in *last* after all others. *priority* is that of the kind by default.
     """
 
     patient: bool = False

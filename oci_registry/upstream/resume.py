@@ -14,8 +14,8 @@ from oci_registry.spec.errors import BadGateway, RegistryError, TooManyRequests
 from oci_registry.streams.body import SLOWEST
 from oci_registry.upstream.blob import HttpBlob
 from oci_registry.upstream.decodings import Decodings
+from oci_registry.upstream.errors import CircuitOpen, LocalFailure, TimedOut, WrongAnswer
 from oci_registry.upstream.exchange import Exchange
-from oci_registry.upstream.failures import CircuitOpen, LocalFailure, TimedOut, WrongAnswer
 from oci_registry.upstream.group import Answer, HostGroup, pause_after
 from oci_registry.upstream.host import Host, Operation
 from oci_registry.upstream.operations import Wanted, open_blob

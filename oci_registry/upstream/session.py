@@ -1,4 +1,4 @@
-"""One host of an upstream over HTTP: authorization, redirects, and which server a failure is of."""
+"""HTTP requests to one host of an upstream: authorization, redirects, and attribution of failures."""
 
 from __future__ import annotations
 
@@ -15,13 +15,8 @@ from oci_registry.streams.body import abandon
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.authenticator import with_authorization
 from oci_registry.upstream.breaker_keys import Endpoint
-from oci_registry.upstream.failures import (
-    CredentialsRefused,
-    WrongAnswer,
-    explain,
-    header,
-    refuse,
-)
+from oci_registry.upstream.errors import CredentialsRefused, WrongAnswer
+from oci_registry.upstream.failures import explain, header, refuse
 from oci_registry.upstream.naming import NsField
 from oci_registry.upstream.other_servers import MAX_CHALLENGES, OtherServers
 from oci_registry.upstream.plain import check_plain
@@ -35,19 +30,18 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 @frozen
 class Reply:
-    """The head of an answer. *endpoint*: the kind of the request, or the origin of another server."""
+    """The head of a response. *endpoint*: the kind of the request, or the origin of another server."""
 
     response: IResponse
     endpoint: Endpoint
 
 
 class Session:
-    """One host of an upstream: requests are authorized, and redirects followed.
+    """HTTP requests to one host of an upstream, with authorization and redirects.
 
-    Credentials go to their own origin alone. The host's failures are what treq raises, to be turned
-    into a `RegistryError` by `explain`; a failure of a server that it leads to is a `TargetFailed`.
-
-    A host that may be a mirror of many registries gets the one that is meant as the field ``ns``.
+    Credentials are sent to their own origin only. Failures of the host are raised as treq does;
+    `explain` makes `RegistryError`s of them. Failures of other servers are raised as
+    `TargetFailed`. A host that may be a mirror of many registries gets the parameter ``ns``.
     """
 
     def __init__(
@@ -79,7 +73,7 @@ class Session:
         await self._http.close()
 
     def explain(self, error: BaseException | None) -> RegistryError:
-        """Return the error to raise for what has happened to a request or to a body."""
+        """Return the error to raise for a failure of a request or a body."""
         return explain(error, self.host, public_only=self._public_only, plain=self._plain)
 
     def refuse(self, response: IResponse, unknown: type[RegistryError], what: str) -> RegistryError:
@@ -90,7 +84,7 @@ class Session:
     async def send(
         self, call: Call, method: str, path: str, headers: Mapping[str, str] | None = None
     ) -> Reply:
-        """Send a request and return the answer, whatever its status; *path* is below ``/v2/``."""
+        """Send a request and return the response, whatever its status; *path* is below ``/v2/``."""
         url = f"{self.url}/v2/{self._prefix}{path}"
         reply = await self._authorized(call, method, self._ns.added_to(url), headers or {})
         if reply.endpoint is not call.request.kind or not self._ns.sent:
@@ -112,7 +106,7 @@ class Session:
     async def _authorized(
         self, call: Call, method: str, url: str, headers: Mapping[str, str]
     ) -> Reply:
-        """Send a request, and again as long as a refusal can be answered."""
+        """Send a request, and repeat it while refusals can be answered."""
         scope = f"repository:{self._prefix}{call.request.repository}:pull"
         authorization = self._auth.cached_authorization(scope)
         for _ in range(MAX_CHALLENGES):
@@ -148,7 +142,7 @@ class Session:
         headers: Mapping[str, str],
         authorization: str | None,
     ) -> Reply:
-        """Send a request and go where it is redirected, leaving the host's credentials behind."""
+        """Send a request and follow redirects, without the host's credentials."""
         at = Url.parse(url)
         home = at.origin
         for _ in range(MAX_REDIRECTS + 1):
@@ -172,7 +166,7 @@ class Session:
 
 
 def _may_hide(response: IResponse) -> bool:
-    """Whether an answer may be a registry's way to hide private content from anonymous clients."""
+    """Return whether a response may hide private content from anonymous clients."""
     if response.code == 200:
         return (header(response, "Content-Type") or "").lower().startswith("text/html")
     return response.code in (401, 403, 404)

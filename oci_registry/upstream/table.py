@@ -1,8 +1,8 @@
-"""From the registry that a client means to the upstream that has it."""
+"""The upstreams, and which of them a request is for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Protocol
 
 from attrs import frozen
@@ -16,23 +16,26 @@ from oci_registry.spec.errors import NameUnknown
 from oci_registry.spec.reference import looks_like_host, parse_repository
 from oci_registry.spec.routes import Name
 from oci_registry.spec.urls import Url
+from oci_registry.streams.steps import Pause
 from oci_registry.upstream.interfaces import Upstream
 
 MAX_DYNAMIC = 256
 """Upstreams that clients named, kept at once; the one unused longest makes room."""
+AT_ONCE = 50
+"""Upstreams that are made in one step."""
 _DOCKER_HUB = "docker.io"
 
 
 @frozen
 class Target:
-    """An upstream and the repository there that a request is about."""
+    """The upstream of a request, and the repository there."""
 
     upstream: Upstream
     repository: str
 
 
 class CatchAll(Protocol):
-    """The entry for every registry without its own entry, which makes an upstream for one of them."""
+    """The entry for every registry without its own, which makes the upstream of one of them."""
 
     def connect(self, namespace: str) -> Upstream:
         """Return the upstream for a registry, which is to be closed before this."""
@@ -43,7 +46,7 @@ class CatchAll(Protocol):
 
 @frozen
 class Changes:
-    """Which configured upstreams have become others, by namespace; ``*`` is all that have no entry."""
+    """The configured upstreams that have changed, by namespace; ``*`` is all registries without an entry."""
 
     added: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
@@ -51,7 +54,7 @@ class Changes:
 
 
 class _Dynamic(LRUCache[str, Upstream]):
-    """Upstreams that clients named; the one that makes room for another is closed."""
+    """Upstreams that clients have named; one that is evicted is closed."""
 
     def popitem(self) -> tuple[str, Upstream]:
         """Close the one unused longest, and return it."""
@@ -63,9 +66,9 @@ class _Dynamic(LRUCache[str, Upstream]):
 class UpstreamTable:
     """All upstreams: the configured ones, and those that clients have named.
 
-    *connect* makes the upstream for given settings, *share* those of all registries without an entry
-    of their own, if there is an entry for them (``*``): then every registry is known. Without it, and
-    with *dynamic* false, only configured ones are.
+    *connect* makes an upstream from settings. *share* makes those of registries without an entry,
+    if there is an entry for them (``*``); then every registry is mirrored. Without it, and with
+    *dynamic* false, only configured ones are.
     """
 
     def __init__(
@@ -88,11 +91,11 @@ class UpstreamTable:
         self.configure(configured)
 
     def resolve(self, name: Name, ns: str | None) -> Target:
-        """Return what a request means.
+        """Return the target of a request.
 
-        What stands before ``/v2/`` decides if there is something; else ``ns`` if it was given; else the
-        first component of the name, if it is a configured namespace or has the form of a registry
-        host; else the default. Raises `NameInvalid` for a name that no repository there can have,
+        The registry is the segment before ``/v2/`` if there is one; else ``ns``; else the first
+        component of the name, if it is a configured namespace or looks like a registry host; else
+        the default. Raises `NameInvalid` for a name that no repository there can have, and
         `NameUnknown` for a registry that is not mirrored.
         """
         if name.before is not None:
@@ -113,7 +116,7 @@ class UpstreamTable:
         return Target(self.upstream(host), repository)
 
     def _before(self, text: str) -> str:
-        """Return the registry before ``/v2/``: one that is configured, or the name of a host."""
+        """Return the registry before ``/v2/``, which is configured or looks like a host."""
         host = fold_alias(text)
         if host not in self._configured and not looks_like_host(text):
             raise NameUnknown(f"there is no registry {host}; the registry is below /v2/")
@@ -122,9 +125,9 @@ class UpstreamTable:
     def _without_registry(self, host: str, name: Name) -> tuple[str, str]:
         """Return the registry and the repository of a name that comes with *host*.
 
-        Clients that have a path in a mirror's address send the registry in both places, and those
-        that put ``/v2`` behind that path send ``v2`` once more. Only the registry that is meant is
-        left out, be it under another of its names; anything else is a part of the repository.
+        Clients with a path in a mirror's address send the registry in both places, and those that
+        append ``/v2`` to that path send another ``v2``. Only the registry that is meant, or an
+        alias of it, is removed; anything else is a part of the repository.
         """
         if name.host is not None:
             first, rest = fold_alias(name.host), name.rest
@@ -136,11 +139,11 @@ class UpstreamTable:
         return first, behind if head == "v2" and slash else rest
 
     def _same(self, first: str, host: str) -> bool:
-        """Whether *first* in a path means the registry *host*: the same name, or a name of ours for it.
+        """Return whether *first* in a path means the registry *host*: its name or another name for it.
 
-        A configured namespace that is no host's name means nothing to others: it is the registry that
-        is asked at the same place. Two names of hosts at one place may be two registries, behind a
-        mirror that has both; and so is every registry asked that has no entry.
+        A configured namespace that is not a host name is known to this daemon only: it means the
+        registry at the same host. Two host names with the same host may be two registries, behind a
+        mirror of both, and so may registries without an entry.
         """
         if first == host:
             return True
@@ -160,11 +163,11 @@ class UpstreamTable:
         return next((host for host in hosts if _origin(host) == origin), None)
 
     def _settings_of(self, host: str) -> UpstreamSettings:
-        """Return the settings with which a registry is asked, if it is."""
+        """Return the settings of a registry, None if it is not mirrored."""
         return self._settings.get(host) or unlisted(host, self._settings.get(CATCH_ALL))
 
     def upstream(self, host: str) -> Upstream:
-        """Return the upstream for a source host; `NameUnknown` when there is none."""
+        """Return the upstream of a source host; raise `NameUnknown` if it is not mirrored."""
         known = self._configured.get(host) or self._dynamic.get(host)
         if known is not None:
             return known
@@ -180,10 +183,35 @@ class UpstreamTable:
     def configure(self, configured: Iterable[UpstreamSettings]) -> Changes:
         """Replace the configured upstreams, and return the changes.
 
-        Unchanged upstreams keep their state. The others are closed, and their running requests continue.
-        If the entry for all registries without one is another now, so are all that clients have named.
-        What *connect* and *share* raise leaves everything as it was.
+        Unchanged upstreams keep their state. The others are closed, and their running requests
+        continue. If the entry for all registries has changed, all upstreams that clients have named
+        are replaced too. If *connect* or *share* raises, nothing changes.
         """
+        steps = self._configuring(configured)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                changes: Changes = end.value
+                return changes
+
+    async def reconfigure(self, configured: Iterable[UpstreamSettings], pause: Pause) -> Changes:
+        """Do so with pauses while the new upstreams are made; until then everything is as it was.
+
+        Not to be called again before it has ended.
+        """
+        steps = self._configuring(configured)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                changes: Changes = end.value
+                return changes
+            await pause()
+
+    def _configuring(
+        self, configured: Iterable[UpstreamSettings]
+    ) -> Generator[None, None, Changes]:
         settings = {s.namespace: s for s in configured}
         template = settings.get(CATCH_ALL)
         same = template == self._settings.get(CATCH_ALL)
@@ -197,6 +225,8 @@ class UpstreamTable:
             for namespace, one in settings.items():
                 if namespace not in kept and one is not template:
                     made[namespace] = self._connect(one)
+                    if len(made) % AT_ONCE == 0:
+                        yield
             catch_all = self._catch_all
             if not same:
                 catch_all = None if template is None else self._share(template)
@@ -214,7 +244,7 @@ class UpstreamTable:
         return self._replace(settings)
 
     def _replace(self, settings: dict[str, UpstreamSettings]) -> Changes:
-        """Have these settings from now on, and return how they differ from those before."""
+        """Use these settings from now on, and return how they differ from the previous ones."""
         before, self._settings = self._settings, settings
         return Changes(
             added=tuple(sorted(settings.keys() - before.keys())),

@@ -35,13 +35,12 @@ class TagsLister:
     async def fetch(
         self, ask: Ask, n: int | None, last: str | None, query: str | None = None
     ) -> Page:
-        """Return a page as the client asked for it, with every tag once.
+        """Return a page as the client requested it, without duplicates, in upstream's order.
 
-        The order is upstream's. Where upstream sends all at once, and the client wants a part, that is
-        cut here in lexical order, as the specification has it: then a tag says where to go on.
-
-        *query*: that of a link of this upstream, clean, in place of *n* and *last*. Raises
-        `IncompleteList` when the rest of the list cannot be had.
+        If upstream sends the whole list although the client requested a part, it is cut here in
+        lexical order, as the specification requires, and *last* is the next page's start. *query*:
+        that of a link of this upstream, in place of *n* and *last*. Raises `IncompleteList` if the
+        next page cannot be requested.
         """
         found = await self._fetch(ask, n, last, query)
         return evolve(found, warning=self._warning)
@@ -80,7 +79,7 @@ class TagsLister:
         return list(tags), pages.following(response, query, self._what)
 
     async def _after(self, pages: Pages, tags: list[str], n: int | None, last: str) -> list[str]:
-        """Return what comes after *last* where upstream may have sent more, not knowing ``last``."""
+        """Return the tags after *last*, if upstream may have ignored ``last``."""
         if last in tags:
             return _beyond(tags, last)
         in_order = all(one < other for one, other in pairwise(tags))

@@ -1,8 +1,8 @@
 """TLS contexts: trusted certificate authorities and client certificates of each host.
 
-There may be hundreds of upstreams, each with a certificate authority of its own. So what is in their
-files is checked at once, but contexts are made when a connection needs them, are shared by all who
-trust and show the same, and are forgotten when others are needed more.
+There may be hundreds of upstreams, each with its own certificate authority. Their files are checked
+at once, but contexts are made when a connection needs one, are shared by hosts with the same
+certificates, and are evicted when they are not used.
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IOpenSSLClientConnectionCreator,
+    IProtocol,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+)
 from twisted.internet.ssl import (
     Certificate,
     CertificateOptions,
@@ -26,6 +32,7 @@ from twisted.internet.ssl import (
     platformTrust,
     trustRootFromCertificates,
 )
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
@@ -39,7 +46,7 @@ MAX_CONTEXTS = 32
 
 @frozen
 class _Pem:
-    """What is in a PEM file."""
+    """The content of a PEM file."""
 
     content: bytes = field(repr=False, eq=False)
     digest: bytes = field(repr=False)
@@ -91,9 +98,9 @@ class _Connections:
 @implementer(IPolicyForHTTPS)
 @frozen
 class TlsPolicy:
-    """What connections trust and show: those to *own*, and those to all others.
+    """Trust and client certificates of connections to *own*, and to all other hosts.
 
-    *ca_file*: where the authorities are from that they trust in addition to those of the system.
+    *ca_file*: the file with authorities that are trusted in addition to the system's.
     """
 
     own: Authority
@@ -106,6 +113,24 @@ class TlsPolicy:
         host = hostname.decode("ascii")
         to_own = Authority(host.lower(), port) == self.own
         return _Connections(self.to_own if to_own else self.to_others, host, self.ca_file)
+
+
+@implementer(IStreamClientEndpoint)
+@frozen
+class TlsEndpoint:
+    """Connects as another endpoint does, and speaks TLS there.
+
+    Twisted's own (``wrapClientTLS``) cannot, if Twisted was imported without OpenSSL.
+    """
+
+    creator: IOpenSSLClientConnectionCreator
+    endpoint: IStreamClientEndpoint
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Connect; the handshake begins then."""
+        wrapper = TLSMemoryBIOFactory(self.creator, True, protocolFactory)
+        connecting: Deferred[Any] = self.endpoint.connect(wrapper)
+        return connecting.addCallback(lambda protocol: protocol.wrappedProtocol)
 
 
 def _read_certificates(path: str) -> _Pem:
@@ -197,14 +222,14 @@ def _special_context(identity: _Identity) -> VerifyingContext:
 
 
 def _context(identity: _Identity) -> VerifyingContext:
-    """Return the context for connections that trust and show this."""
+    """Return the shared context for these certificates."""
     return _plain_context() if identity == _PLAIN else _special_context(identity)
 
 
 def tls_policy(settings: HostSettings) -> TlsPolicy:
-    """Return how servers are verified for one host of an upstream, there and where it leads.
+    """Return how servers are verified for one host of an upstream, there and on other servers.
 
-    The client certificate is shown to that host alone. Raises OSError or ValueError for a file that
+    The client certificate is sent to that host only. Raises OSError or ValueError for a file that
     cannot be used.
     """
     own = _identity(settings)
@@ -213,7 +238,7 @@ def tls_policy(settings: HostSettings) -> TlsPolicy:
 
 
 def proxy_policy(settings: HostSettings) -> TlsPolicy:
-    """Return how proxies are verified for one host of an upstream: never without a certificate."""
+    """Return how proxies of one host of an upstream are verified: without a client certificate."""
     if settings.accept_invalid_certs or settings.client_cert_file is not None:
         settings = evolve(settings, accept_invalid_certs=False, client_cert_file=None)
     return tls_policy(settings)

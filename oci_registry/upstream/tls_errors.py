@@ -1,4 +1,4 @@
-"""What goes wrong in TLS, in the words that people search for, and what to do about it."""
+"""Messages for TLS errors: the words that people search for, and what to do."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ _REASONS = {
 
 
 def describe_invalid(number: int, ca_file: str | None = None) -> str:
-    """Return why a certificate is not trusted, from OpenSSL's number of it.
+    """Return why a certificate is not trusted, from OpenSSL's error number.
 
-    *ca_file*: the configured one, of which only the name is shown: clients see the message.
+    *ca_file*: the configured file, of which only the name is shown, since clients see the message.
     """
     if number in UNTRUSTED:
         advice = "set ca_file"
@@ -65,7 +65,7 @@ def describe_invalid(number: int, ca_file: str | None = None) -> str:
 
 
 def describe_mismatch(host: str, names: Sequence[str]) -> str:
-    """Return that a certificate for *names* is not one for *host*."""
+    """Return the message for a certificate for *names* that does not match *host*."""
     if not names:
         return "the certificate does not say which host it is for"
     some = ", ".join(shown(name) for name in names[:_MOST_NAMES])
@@ -74,7 +74,7 @@ def describe_mismatch(host: str, names: Sequence[str]) -> str:
 
 
 def describe_tls(error: SSL.Error) -> str:
-    """Return what an error of OpenSSL, or of ours in the same form, means."""
+    """Return the message for an error of OpenSSL, or of ours in the same form."""
     details = error.args[0] if error.args else None
     if not isinstance(details, list) or not details:
         return "the handshake failed"

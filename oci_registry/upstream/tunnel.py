@@ -1,4 +1,4 @@
-"""Connections by way of a proxy (``CONNECT``, RFC 9110 section 9.3.6)."""
+"""Connections through a proxy (``CONNECT``, RFC 9110 section 9.3.6)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?\r\n")
 
 
 class _Refusal(Exception):
-    """The proxy's answer has this status, and opens no tunnel."""
+    """The proxy has refused a tunnel with this status."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -42,10 +42,10 @@ class _Refusal(Exception):
 
 
 class _Tunnel(Protocol):
-    """A connection to a proxy that sends *request* and then belongs to a protocol of *inner*.
+    """A connection to a proxy that sends *request* and is then passed to a protocol of *inner*.
 
-    `opened` fires with that protocol, once the proxy's answer is there; what follows the head of the
-    answer is the protocol's. Every other end closes the connection, and so does cancelling.
+    `opened` fires with that protocol after the proxy's response; what follows the head of the
+    response belongs to the protocol. Otherwise the connection is closed, also when it is cancelled.
     """
 
     def __init__(self, request: bytes, inner: IProtocolFactory, address: IAddress) -> None:
@@ -68,7 +68,7 @@ class _Tunnel(Protocol):
             self._read()
 
     def _read(self) -> None:
-        """Look for the final answer; interim ones (1xx) are passed over."""
+        """Look for the final response; interim ones (1xx) are skipped."""
         received = self._received
         while True:
             end = received.find(b"\r\n\r\n", 0, MAX_HEAD)
@@ -140,11 +140,11 @@ class _Tunnels(Factory):
 
 @implementer(IStreamClientEndpoint)
 class TunnelEndpoint:
-    """Connects to the first of several hosts to which a proxy opens a tunnel.
+    """Connects through a proxy to the first of several addresses that works.
 
-    *to_proxy* connects to the proxy, *find_hosts* gives the hosts as the proxy is to name them. All of it
-    takes *timeout* seconds at most. Fails with `ProxyFailed` or `ProxyRefused`, or with what
-    *find_hosts* fails with.
+    *to_proxy* connects to the proxy; *find_hosts* returns the hosts in the form for the proxy.
+    Everything takes *timeout* seconds at most. Fails with `ProxyFailed`, `ProxyRefused`, or the
+    failure of *find_hosts*.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Which servers are trusted over TLS."""
+"""Verification of servers over TLS."""
 
 from __future__ import annotations
 
@@ -29,10 +29,9 @@ class CertificateRefused(SSL.Error):
 
 
 class TrustStore:
-    """The certificates that a context trusts, and others that may lead to them.
+    """The trusted certificates of a context, and intermediate ones.
 
-    A store of hundreds of certificates takes most of a megabyte, so that there is one of the system's,
-    which all who need it share.
+    A store of hundreds of certificates takes most of a megabyte, so the system's store is shared.
     """
 
     def __init__(self, context: SSL.Context, others: Sequence[crypto.X509]) -> None:
@@ -45,7 +44,7 @@ class TrustStore:
     def verify(self, chain: Sequence[crypto.X509]) -> int:
         """Verify a server's certificate with the chain that it sent.
 
-        Returns 0 if they lead to one that is trusted, else OpenSSL's number of what is wrong.
+        Returns 0 if it leads to a trusted one, else OpenSSL's error number.
         """
         between = [*chain[1:], *self._others]
         try:
@@ -57,17 +56,17 @@ class TrustStore:
 
 @frozen
 class _Expected:
-    """The host that a connection is to, and the file of its own authorities, if there is one."""
+    """The host of a connection, and the file of its own authorities, if there is one."""
 
     host: str
     ca_file: str | None
 
 
 class VerifyingContext:
-    """Makes connections that are verified by OpenSSL and against the name of the host.
+    """Makes connections that are verified by OpenSSL, with the name of the host.
 
-    With *verified* false every certificate is accepted. *store*: certificates to trust in addition to
-    those of *context*.
+    With *verified* false every certificate is accepted. *store*: certificates that are trusted in
+    addition to those of *context*.
     """
 
     def __init__(
@@ -99,7 +98,7 @@ class VerifyingContext:
         depth: int,
         good: int,
     ) -> bool:
-        """Verify one certificate of a chain, after OpenSSL; the handshake ends with what is raised."""
+        """Verify one certificate of a chain, after OpenSSL; raising ends the handshake."""
         if not good:
             number = self._verify_otherwise(connection, number)
             if number:
@@ -110,11 +109,11 @@ class VerifyingContext:
         return True
 
     def _verify_otherwise(self, connection: SSL.Connection, number: int) -> int:
-        """Return what is wrong with a chain that leads to nothing that the context trusts, or to what
-        has expired, if the other store is asked too; 0 for nothing.
+        """Return the error number of a chain, verified with the other store; 0 if it is valid.
 
-        That is a verification of its own, of the whole chain. What OpenSSL says of the chain in other
-        respects, such as what its certificates may be used for, counts as always.
+        It is used for a chain that leads to no certificate trusted by the context, or to one that
+        has expired. It verifies the whole chain again. Other results of OpenSSL, such as what a
+        certificate may be used for, always count.
         """
         chain = connection.get_peer_cert_chain()
         if self._store is None or number not in UNTRUSTED | UNTIMELY or not chain:

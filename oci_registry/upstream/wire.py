@@ -20,7 +20,7 @@ from twisted.web.client import HTTPConnectionPool, _HTTP11ClientFactory
 from twisted.web.http import _ChunkedTransferDecoder, _MalformedChunkedDataError
 from twisted.web.iweb import IResponse
 
-from oci_registry.upstream.failures import Unusable
+from oci_registry.upstream.errors import Unusable
 
 MAX_HEADERS_SIZE = 64 * 1024
 """Bytes of headers that an answer may have, those of interim responses (1xx) included."""

@@ -14,7 +14,7 @@ from oci_registry.pullthrough.blobs import OpenBlob
 from oci_registry.pullthrough.manifests import ServedManifest
 from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.spec.errors import RegistryError
-from oci_registry.upstream.failures import ANSWERS
+from oci_registry.upstream.errors import ANSWERS
 
 CACHE = "oci-registry"
 """The name of this cache."""

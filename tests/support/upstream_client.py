@@ -22,8 +22,8 @@ from oci_registry.upstream import operations
 from oci_registry.upstream.agent import USER_AGENT, UpstreamHttp
 from oci_registry.upstream.blob import HttpBlob
 from oci_registry.upstream.breakers import Breakers
+from oci_registry.upstream.errors import TargetFailed
 from oci_registry.upstream.exchange import Exchange
-from oci_registry.upstream.failures import TargetFailed
 from oci_registry.upstream.host import Operation
 from oci_registry.upstream.interfaces import Page, Referrers
 from oci_registry.upstream.limits import UpstreamLimits

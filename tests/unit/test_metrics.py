@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.metrics import MAX_NAMESPACES, Metrics
+from oci_registry.metrics import MAX_NAMESPACES, SAMPLES_AT_ONCE, Metrics
 
 PLAIN = ("manifest_cache_hits", "manifest_cache_misses", "blob_cache_hits", "blob_cache_misses")
 
@@ -35,6 +36,21 @@ class PageTestCase(SynchronousTestCase):
 
 class Page(PageTestCase):
     """What is on it."""
+
+    def test_pieces(self) -> None:
+        """It is made in pieces of few lines, and is what it would be if it was made at once."""
+        for number in range(3 * SAMPLES_AT_ONCE + 1):
+            self.metrics.response("blob", "GET", str(number), 0.01)
+        pieces = list(self.metrics.pieces())
+        self.assertLess(max(piece.count(b"\n") for piece in pieces), SAMPLES_AT_ONCE + 10)
+        whole = self.metrics._plain.typed(generate_latest(self.metrics.registry))
+        # But for what changes from one moment to the next.
+        changing = (b"process_", b"python_gc")
+        one, other = (
+            [line for line in page.splitlines() if not line.startswith(changing)]
+            for page in (whole, b"".join(pieces))
+        )
+        self.assertEqual(one, other)
 
     def test_names_that_people_know(self) -> None:
         """Hits and misses are counted by namespace, under names without a suffix."""

@@ -102,9 +102,8 @@ class FollowingUpstreams(SynchronousTestCase):
 
     def test_all(self) -> None:
         """Table, labels of metrics and lifetimes go by the same upstreams."""
-        self.assertEqual(
-            Changes(added=("b.example",), removed=("a.example",)), self.following.configure((B,))
-        )
+        changes = self.successResultOf(Deferred.fromCoroutine(self.following.configure((B,))))
+        self.assertEqual(Changes(added=("b.example",), removed=("a.example",)), changes)
         self.assertTrue(self.exported("b.example"))
         self.assertEqual({"b.example"}, self.metrics.configured)
         (lifetimes,) = self.lifetimes
@@ -119,7 +118,8 @@ class FollowingUpstreams(SynchronousTestCase):
     def test_nothing(self) -> None:
         """If an upstream cannot be made, nothing changes."""
         self.broken = True
-        self.assertRaises(ValueError, self.following.configure, (A, B))
+        configuring = Deferred.fromCoroutine(self.following.configure((A, B)))
+        self.failureResultOf(configuring, ValueError)
         self.assertEqual(({"a.example"}, []), (self.metrics.configured, self.lifetimes))
 
 
@@ -150,7 +150,7 @@ class Reloading(SynchronousTestCase):
         self.readings.append(Deferred())
         return self.readings[-1]
 
-    def configure(self, upstreams: Any) -> Changes:
+    async def configure(self, upstreams: Any) -> Changes:
         if isinstance(self.changes, Exception):
             raise self.changes
         self.configured.append(upstreams)

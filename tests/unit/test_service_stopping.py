@@ -24,6 +24,7 @@ from oci_registry.upstream.connecting import Connector
 from oci_registry.upstream.table import UpstreamTable
 from oci_registry.web.client_watch import ClientWatch
 from oci_registry.web.site import RegistrySite
+from tests.support.certificates import Certified
 from tests.unit.service_case import SETTINGS, Pool, ServiceTestCase, Signal
 from tests.unit.web.support import Connection
 
@@ -42,9 +43,9 @@ class Reloading(ServiceTestCase):
         self.running = self.start(evolve(settings, upstreams=upstreams))
         self.assertTrue(self.signals[0].installed)
 
-    def write(self, *namespaces: str) -> None:
+    def write(self, *namespaces: str, more: str = "") -> None:
         entries = [
-            f"- {{namespace: {n}, host: {n}, blob_invalidation_time: 1d}}" for n in namespaces
+            f"- {{namespace: {n}, host: {n}, blob_invalidation_time: 1d{more}}}" for n in namespaces
         ]
         self.file.write_text("\n".join(entries))
 
@@ -80,9 +81,11 @@ class Reloading(ServiceTestCase):
             return http_client(connector, settings, host, shared)
 
         self.patch(Connector, "_http_client", failing)
-        self.write("a.example", "b.example", "c.example")
+        authority = Path(self.mktemp()).absolute()
+        authority.write_bytes(Certified("ca.example").certificate)
+        self.write("a.example", "b.example", "c.example", more=f", ca_file: {authority}")
         self.signals[0].react()
-        self.assertEqual(["b.example", "c.example"], made)
+        self.assertEqual(["a.example", "b.example", "c.example"], made)
         self.assertEqual({"a.example"}, self.hosts())
         self.assertIn("holds no certificate", self.events[-1])
 

@@ -17,14 +17,8 @@ from oci_registry.streams.body import abandon
 from oci_registry.streams.recent import RecentTable
 from oci_registry.upstream.agent import UpstreamHttp
 from oci_registry.upstream.encoding import read_document
-from oci_registry.upstream.failures import (
-    DEFAULT_RETRY_AFTER,
-    CredentialsRefused,
-    RateLimited,
-    WrongAnswer,
-    header,
-    retry_after,
-)
+from oci_registry.upstream.errors import CredentialsRefused, RateLimited, WrongAnswer
+from oci_registry.upstream.failures import DEFAULT_RETRY_AFTER, header, retry_after
 from oci_registry.upstream.schemes.basic import basic_authorization
 from oci_registry.upstream.schemes.realms import realm_is_trusted, server_of
 from oci_registry.upstream.schemes.tokens import Token, read_token

@@ -14,7 +14,7 @@ from oci_registry.spec.errors import (
     Unavailable,
 )
 from oci_registry.storage.keys import blob_key
-from oci_registry.upstream.failures import WrongAnswer
+from oci_registry.upstream.errors import WrongAnswer
 from tests.unit.pullthrough.blob_case import DATA, HintTestCase
 
 FAILURES = (

@@ -15,7 +15,7 @@ from oci_registry.spec.errors import (
 )
 from oci_registry.spec.mediatypes import OCI_INDEX
 from oci_registry.storage.tags import TagRecord
-from oci_registry.upstream.failures import CircuitOpen, LocalFailure, TimedOut, WrongAnswer
+from oci_registry.upstream.errors import CircuitOpen, LocalFailure, TimedOut, WrongAnswer
 from oci_registry.upstream.interfaces import IncompleteList, Page
 from tests.support.reports import Lines
 from tests.unit.pullthrough.support import CacheTestCase

@@ -15,7 +15,7 @@ from oci_registry.spec.errors import (
 )
 from oci_registry.spec.reference import Tag
 from oci_registry.storage.keys import manifest_key, tag_key
-from oci_registry.upstream.failures import WrongAnswer
+from oci_registry.upstream.errors import WrongAnswer
 from tests.unit.pullthrough.manifest_case import HOUR, ManifestTestCase, raw
 
 WEEK = 7 * 86400.0

@@ -19,7 +19,7 @@ from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.keys import blob_key
 from oci_registry.streams.follower import TransferFailed
 from oci_registry.streams.growing import GrowingBlob
-from oci_registry.upstream.failures import LocalFailure
+from oci_registry.upstream.errors import LocalFailure
 from oci_registry.upstream.table import Target
 from tests.support.fake_upstream import FakeUpstream
 from tests.support.streams import LIMITS

@@ -17,11 +17,7 @@ from oci_registry.upstream.breakers import (
     Admission,
     Breakers,
 )
-from oci_registry.upstream.failures import (
-    CircuitOpen,
-    ConnectTimedOut,
-    TimedOut,
-)
+from oci_registry.upstream.errors import CircuitOpen, ConnectTimedOut, TimedOut
 from oci_registry.upstream.requests import ApiRequest, Kind
 from tests.support.reports import breaker_log
 

@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.spec.errors import BadGateway
 from oci_registry.upstream.blob import HttpBlob
-from oci_registry.upstream.failures import Unusable, WrongAnswer, explain
+from oci_registry.upstream.errors import Unusable, WrongAnswer
+from oci_registry.upstream.failures import explain
 from tests.support.fake_http import FakeResponse, as_response
 from tests.support.patterns import pattern
 from tests.unit.streams.test_inflate import tar

@@ -9,7 +9,7 @@ from oci_registry.spec.errors import (
     TooManyRequests,
 )
 from oci_registry.upstream.breakers import Breakers
-from oci_registry.upstream.failures import (
+from oci_registry.upstream.errors import (
     CircuitOpen,
     LocalFailure,
     TargetFailed,

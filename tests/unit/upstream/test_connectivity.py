@@ -11,7 +11,7 @@ from oci_registry.spec.errors import BadGateway, ManifestUnknown, RegistryError
 from oci_registry.upstream.breaker_keys import Endpoint
 from oci_registry.upstream.breakers import Breakers
 from oci_registry.upstream.connectivity import SharedBreakers
-from oci_registry.upstream.failures import ConnectTimedOut, Limited, TimedOut, Unreachable
+from oci_registry.upstream.errors import ConnectTimedOut, Limited, TimedOut, Unreachable
 from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.requests import ApiRequest, Kind
 from tests.support.reports import breaker_log

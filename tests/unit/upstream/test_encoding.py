@@ -22,7 +22,7 @@ from oci_registry.upstream.encoding import (
     read_body,
     read_document,
 )
-from oci_registry.upstream.failures import Unusable
+from oci_registry.upstream.errors import Unusable
 from tests.support.fake_http import FakeResponse, as_response
 
 DOCUMENT = json.dumps({"tags": ["latest"] * 10}).encode()

@@ -39,9 +39,7 @@ from oci_registry.spec.errors import (
 from oci_registry.spec.urls import BadAddress
 from oci_registry.streams.body import BodyError, BodyStalled, BodyTooLong
 from oci_registry.upstream.authority import Authority
-from oci_registry.upstream.failures import (
-    DEFAULT_RETRY_AFTER,
-    MAX_RETRY_AFTER,
+from oci_registry.upstream.errors import (
     AccessDenied,
     ConnectTimedOut,
     Lasting,
@@ -50,6 +48,10 @@ from oci_registry.upstream.failures import (
     TimedOut,
     Unreachable,
     WrongAnswer,
+)
+from oci_registry.upstream.failures import (
+    DEFAULT_RETRY_AFTER,
+    MAX_RETRY_AFTER,
     explain,
     header,
     refuse,

@@ -17,7 +17,7 @@ from oci_registry.spec.errors import (
     TooManyRequests,
 )
 from oci_registry.spec.reference import Tag
-from oci_registry.upstream.failures import CircuitOpen, WrongAnswer
+from oci_registry.upstream.errors import CircuitOpen, WrongAnswer
 from oci_registry.upstream.group import FIRST_PAUSE, LONGEST_PAUSE, ROUNDS, pause_after, verdict
 from oci_registry.upstream.host import PROBE_TIMEOUT
 from oci_registry.upstream.limits import UpstreamLimits

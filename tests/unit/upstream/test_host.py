@@ -17,7 +17,7 @@ from oci_registry.spec.errors import (
     TooManyRequests,
 )
 from oci_registry.spec.reference import Tag
-from oci_registry.upstream.failures import CircuitOpen, TimedOut
+from oci_registry.upstream.errors import CircuitOpen, TimedOut
 from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.requests import ApiRequest, Kind
 from tests.support.fake_http import Answer, FakeResponse, Sent

@@ -6,7 +6,7 @@ from OpenSSL import SSL
 from twisted.internet.error import ConnectionRefusedError as Refused
 
 from oci_registry.spec.errors import BadGateway
-from oci_registry.upstream.failures import CircuitOpen
+from oci_registry.upstream.errors import CircuitOpen
 from oci_registry.upstream.verification import CertificateRefused
 from tests.unit.upstream.support import A, B, RequestsTestCase, manifest
 

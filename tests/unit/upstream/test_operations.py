@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway, BlobUnknown, Denied, ManifestUnknown, RegistryError
-from oci_registry.upstream.failures import WrongAnswer
+from oci_registry.upstream.errors import WrongAnswer
 from tests.support.fake_http import FakeResponse, Sent
 from tests.unit.upstream.bodies import Sink
 from tests.unit.upstream.support import APP, LATEST, A, HostsTestCase

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from oci_registry.upstream.failures import (
-    Limited,
-)
+from oci_registry.upstream.errors import Limited
 from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.requests import ApiRequest, Kind
 from tests.unit.upstream.breakers_case import (

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.iweb import IResponse
 
 from oci_registry.streams.body import abandon
-from oci_registry.upstream.failures import WrongAnswer
+from oci_registry.upstream.errors import WrongAnswer
 from oci_registry.upstream.plain import MAX_PAGE, PAGE_TIMEOUT, check_plain
 from tests.support.fake_http import FakeResponse, as_response
 

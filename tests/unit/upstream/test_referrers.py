@@ -18,7 +18,7 @@ from oci_registry.spec.errors import (
     Unavailable,
 )
 from oci_registry.spec.mediatypes import OCI_INDEX, OCI_MANIFEST
-from oci_registry.upstream.failures import TimedOut, WrongAnswer
+from oci_registry.upstream.errors import TimedOut, WrongAnswer
 from oci_registry.upstream.interfaces import IncompleteList, Referrers
 from oci_registry.upstream.referrers import MAX_PAGES, MAX_REFERRERS, ReferrersLister
 from tests.support.fake_http import FakeResponse

@@ -17,7 +17,7 @@ from oci_registry.config.settings import Credentials, HostSettings, UpstreamSett
 from oci_registry.repeats import INTERVAL, RepeatLog
 from oci_registry.spec.errors import ManifestUnknown, RegistryError
 from oci_registry.spec.reference import Tag
-from oci_registry.upstream.failures import CircuitOpen, LocalFailure
+from oci_registry.upstream.errors import CircuitOpen, LocalFailure
 from oci_registry.upstream.reports import BreakerLog
 from oci_registry.upstream.requests import ApiRequest, Kind
 from tests.support.fake_http import Answer, FakeResponse, Sent

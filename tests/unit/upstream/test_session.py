@@ -15,7 +15,7 @@ from oci_registry.config.settings import Credentials, HostSettings, UpstreamSett
 from oci_registry.metrics import Metrics
 from oci_registry.spec.errors import Denied, RegistryError
 from oci_registry.upstream.breakers import Breakers
-from oci_registry.upstream.failures import Limited, TargetFailed, TimedOut, WrongAnswer
+from oci_registry.upstream.errors import Limited, TargetFailed, TimedOut, WrongAnswer
 from oci_registry.upstream.other_servers import OtherServers
 from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.requests import ApiRequest, Call, Kind

@@ -7,7 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.config.settings import Credentials, UpstreamSettings
 from oci_registry.spec.errors import NameUnknown
-from oci_registry.upstream.table import Changes, UpstreamTable
+from oci_registry.streams.steps import no_pause
+from oci_registry.upstream.table import AT_ONCE, Changes, UpstreamTable
 from tests.support.fake_upstream import FakeCatchAll, FakeUpstream
 from tests.support.settings import upstream_settings
 
@@ -151,3 +152,30 @@ class TableChanges(SynchronousTestCase):
         self.table.configure([A, C])
         self.successResultOf(Deferred.fromCoroutine(self.table.close()))
         self.assertEqual([u.closed for u in self.made], [1, 1, 1])
+
+    def test_many(self) -> None:
+        """Many are made in steps, and hold when all are made; until then nothing has changed."""
+        many = [upstream_settings(f"{n}.example", f"{n}.example") for n in range(2 * AT_ONCE + 1)]
+        pauses: list[Deferred[None]] = []
+
+        def pause() -> Deferred[None]:
+            pauses.append(Deferred())
+            return pauses[-1]
+
+        changing = Deferred.fromCoroutine(self.table.reconfigure(many, pause))
+        for number in (1, 2):
+            self.assertNoResult(changing)
+            self.assertEqual((number, 2 + number * AT_ONCE), (len(pauses), len(self.made)))
+            self.assertEqual([], self.closed())
+            self.table.upstream("a.example")
+            pauses[-1].callback(None)
+        self.assertEqual(len(many), len(self.successResultOf(changing).added))
+        self.assertEqual(self.made[:2], self.closed())
+
+    def test_many_broken(self) -> None:
+        """If one of many cannot be made, those that were made before are closed, and nothing changes."""
+        many = [upstream_settings(f"{n}.example", f"{n}.example") for n in range(AT_ONCE + 1)]
+        self.broken = many[-1].namespace
+        changing = Deferred.fromCoroutine(self.table.reconfigure(many, no_pause))
+        self.failureResultOf(changing, ValueError)
+        self.assertEqual(self.made[2:], self.closed())

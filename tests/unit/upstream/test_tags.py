@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 
 from oci_registry.spec.errors import BadGateway, Denied, GatewayTimeout, NameUnknown
-from oci_registry.upstream.failures import TimedOut
+from oci_registry.upstream.errors import TimedOut
 from oci_registry.upstream.interfaces import IncompleteList, Page
 from oci_registry.upstream.tags import MAX_LIST, TagsLister
 from tests.support.fake_http import FakeResponse

@@ -15,7 +15,7 @@ from twisted.web.client import ResponseFailed, ResponseNeverReceived
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH
 
-from oci_registry.upstream.failures import Unusable
+from oci_registry.upstream.errors import Unusable
 from oci_registry.upstream.wire import (
     MAX_HEAD,
     MAX_HEADERS,
