@@ -54,7 +54,7 @@ def _shared_provider(**documents: Any) -> Any:
 
 # To make a client takes longer than most tests: what is the same for all of them is made once.
 botocore_session.create_loader = cache(create_loader)
-botocore_session.EventAliaser = _Aliaser
+botocore_session.EventAliaser = _Aliaser  # type: ignore[assignment]
 regions.EndpointProvider = _shared_provider
 
 _servers: list[str] = []
