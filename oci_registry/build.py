@@ -26,6 +26,7 @@ from oci_registry.eviction.periodic import PeriodicSweep
 from oci_registry.eviction.sweep import Sweep
 from oci_registry.lifecycle import Step
 from oci_registry.log_output import Output
+from oci_registry.logs import AccessLog
 from oci_registry.makers import Makers, Pool, Sizes
 from oci_registry.metrics import Metrics
 from oci_registry.notify import Announcement, ServiceManager
@@ -64,6 +65,7 @@ from oci_registry.web.listener import Listener
 from oci_registry.web.lists import ReferrersHandler, TagsHandler
 from oci_registry.web.manifests import ManifestHandler
 from oci_registry.web.port import FileEndpoint
+from oci_registry.web.ready.table import ReadyAnswers
 from oci_registry.web.reply import Handler
 from oci_registry.web.root import Ready, Root
 from oci_registry.web.site import RegistrySite
@@ -137,7 +139,8 @@ class _Builder:
     reactor: Any
     makers: Makers
     metrics: Metrics
-    log_output: Output
+    access_log: AccessLog
+    answers: ReadyAnswers | None
     repeats: RepeatLog
     pools: list[Pool] = field(factory=list)
     store_started: Deferred[str | None] = field(factory=Deferred)
@@ -258,16 +261,15 @@ class _Builder:
             TagsRoute: TagsHandler(pull.tag_lists),
             ReferrersRoute: ReferrersHandler(pull.referrers),
         }
-        return V2(handlers, table, watch, self.reactor, self.metrics)
+        return V2(handlers, table, watch, self.reactor, self.metrics, self.answers)
 
     def sites(self, v2: V2, watch: StoreWatch) -> tuple[RegistrySite, RegistrySite]:
         """Make the sites for clients and for monitoring."""
-        settings, metrics = self.settings, self.metrics
-        access_log = self.makers.access_log(settings, self.log_output, self.reactor)
+        metrics, access_log = self.metrics, self.access_log
         ready = Ready(watch.check)
-        shown = None if settings.admin_listen else metrics
-        root = Root(ready, metrics=shown, v2=v2, pause=self.pause)
-        site = RegistrySite(root, self.reactor, access_log, self.repeats)
+        public = None if self.settings.admin_listen else metrics
+        root = Root(ready, metrics=public, v2=v2, answers=self.answers, pause=self.pause)
+        site = RegistrySite(root, self.reactor, access_log, self.repeats, self.answers)
         metrics.watch_connections(site.connection_count)
         admin_root = Root(ready, metrics=metrics, pause=self.pause)
         return site, RegistrySite(admin_root, self.reactor, access_log, self.repeats)
@@ -275,13 +277,14 @@ class _Builder:
     def ports(self, site: RegistrySite, admin_site: RegistrySite) -> MultiService:
         """Make the listening ports."""
         ports = MultiService()
+        transports = {} if self.settings.plain_http else self.makers.transports
         for endpoints, factory in (
             (self.settings.listen, site),
             (self.settings.admin_listen, admin_site),
         ):
             for endpoint in endpoints:
                 found = serverFromString(self.reactor, with_backlog(endpoint))
-                known = KnownEndpoint(endpoint, FileEndpoint(found, self.makers.transports))
+                known = KnownEndpoint(endpoint, FileEndpoint(found, transports))
                 ports.addService(Listener(endpoint, known, factory))
         return ports
 
@@ -355,7 +358,10 @@ def build(
         sizes = Sizes.for_connections(settings.storage.connections)
     metrics = Metrics(upstream.namespace for upstream in settings.upstreams)
     repeats = RepeatLog(Logger("oci_registry.upstream"), reactor)
-    builder = _Builder(settings, reactor, makers, metrics, log_output, repeats)
+    access_log = makers.access_log(settings, log_output, reactor)
+    ready = ReadyAnswers(reactor, access_log, metrics)
+    answers = None if settings.plain_http else ready
+    builder = _Builder(settings, reactor, makers, metrics, access_log, answers, repeats)
     manager = makers.manager(notify_socket)
     reader = ManifestReader(builder.pool("parsers", sizes.parsers))
     store = builder.store(sizes, reader)
@@ -377,6 +383,7 @@ def build(
     steps = [
         # First, so that it is removed last: without it a SIGHUP would kill the process while it stops.
         Step("SIGHUP handler", hangup.install, hangup.remove),
+        Step("access log", stop=access_log.stop),
         Step("upstream warnings", stop=repeats.stop),
         Step("threads", builder.start_pools, builder.stop_pools),
         Step("upstreams", stop=table.close),
@@ -385,6 +392,7 @@ def build(
         Step("background writes", stop=pull.records.stop, stop_timeout=LAST_RECORDS),
         Step("transfers", stop=pull.transfers.stop, stop_timeout=LAST_COMMITS),
         Step("manifests", stop=pull.manifests.stop),
+        Step("ready answers", stop=ready.close_blobs),
         Step("slow client check", watch.start, watch.stop),
         Step(
             "connections",

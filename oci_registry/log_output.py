@@ -84,7 +84,7 @@ class PipeOutput:
                     self._append(rest)
                     self._start()
             elif self._size + len(data) > self._limit:
-                self._dropped += 1
+                self._dropped += text.count("\n")
             else:
                 self._append_dropped()
                 self._append(data)
@@ -194,7 +194,8 @@ class EventOutput:
 
     def write(self, text: str) -> None:
         """Log lines."""
-        self._log.info("{line}", line=text.rstrip("\n"))
+        for line in text.splitlines():
+            self._log.info("{line}", line=line)
 
     def flush(self) -> None:
         """Do nothing."""

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
 from attrs import define
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import (
     FileLogObserver,
     FilteringLogObserver,
@@ -25,6 +25,11 @@ from twisted.python.failure import Failure
 
 from oci_registry.log_output import Output
 from oci_registry.spec.texts import escaped
+
+PAUSE = 0.05
+"""Seconds that a line of the access log may wait for others."""
+MAX_BATCH = 32 * 1024
+"""Characters of the access log that are written without waiting for more."""
 
 
 # One is made for each response, and a frozen one costs three times as much.
@@ -102,46 +107,93 @@ def format_json(event: LogEvent) -> str | None:
     return json.dumps(fields) + "\n"
 
 
+Pieces = tuple[str, str]
+"""A line of the access log: what stands before and behind the moment."""
+
+
 class AccessLog:
     """One line per response, written without an event: it is the larger part of what the log costs.
 
     *form*: "text" and "json" are like the other lines, "combined" is what web servers write, with
     three fields more, and four for errors. *output* None: no access log.
+
+    Lines are written together: those of *pause* seconds, or `MAX_BATCH` characters at once. Without a
+    pause each is written at once. Lines that cannot be written are dropped; the responses are not affected.
     """
 
-    def __init__(self, output: Output | None, form: str, clock: IReactorTime) -> None:
+    def __init__(
+        self, output: Output | None, form: str, clock: IReactorTime, pause: float = 0.0
+    ) -> None:
         self._output = output
-        self._line = {"text": _text_line, "json": _json_line, "combined": _combined_line}[form]
-        self._moment_form = _COMBINED_MOMENT if form == "combined" else _MOMENT
+        self._form = {"text": _text_line, "json": _json_line, "combined": _combined_line}[form]
+        self._combined = form == "combined"
         self._clock = clock
+        self._pause = pause
         self._second = -1
         self._moment = ""
+        self._waiting: list[str] = []
+        self._size = 0
+        self._due: IDelayedCall | None = None
         self.wanted = output is not None
         """Whether anything is written at all."""
 
     def write(self, entry: AccessEntry) -> None:
-        """Write the line of a response; if that fails, the response is not affected."""
-        if self._output is None:
-            return
+        """Write the line of a response."""
+        if self._output is not None:
+            self.write_pieces(self._form(entry))
+
+    def pieces(self, entry: AccessEntry) -> Pieces:
+        """Return the line of a response, for `write_pieces`."""
+        return self._form(entry)
+
+    def write_pieces(self, pieces: Pieces) -> None:
+        """Write a line with this moment."""
         now = self._clock.seconds()
         second = int(now)
         if second != self._second:
             self._second = second
-            self._moment = datetime.fromtimestamp(second, UTC).strftime(self._moment_form)
-        line = self._line(entry, self._moment, int((now - second) * 1000))
-        # A full disk, or a reader of the log that has gone.
-        with suppress(OSError, ValueError):
-            self._output.write(line)
-            self._output.flush()
+            form = _COMBINED_MOMENT if self._combined else _MOMENT
+            self._moment = datetime.fromtimestamp(second, UTC).strftime(form)
+        before, after = pieces
+        if self._combined:
+            line = f"{before}{self._moment}{after}"
+        else:
+            line = f"{before}{self._moment}.{int((now - second) * 1000):03d}{after}"
+        self._waiting.append(line)
+        self._size += len(line)
+        if self._size >= MAX_BATCH or not self._pause:
+            self.flush()
+        elif self._due is None:
+            self._due = self._clock.callLater(self._pause, self.flush)
+
+    def flush(self) -> None:
+        """Write all lines that wait."""
+        if self._due is not None:
+            if self._due.active():
+                self._due.cancel()
+            self._due = None
+        text = "".join(self._waiting)
+        self._waiting.clear()
+        self._size = 0
+        if self._output is not None and text:
+            # A full disk, or a reader of the log that has gone.
+            with suppress(OSError, ValueError):
+                self._output.write(text)
+                self._output.flush()
+
+    def stop(self) -> None:
+        """Write all lines that wait, and each further one at once."""
+        self._pause = 0.0
+        self.flush()
 
 
 _MOMENT = "%Y-%m-%dT%H:%M:%S"
 _COMBINED_MOMENT = "%d/%b/%Y:%H:%M:%S +0000"
 
 
-def _text_line(entry: AccessEntry, moment: str, millis: int) -> str:
-    return (
-        f'{moment}.{millis:03d}Z info {escaped(entry.client)} "{entry.method} {entry.uri}" '
+def _text_line(entry: AccessEntry) -> Pieces:
+    return "", (
+        f'Z info {escaped(entry.client)} "{entry.method} {entry.uri}" '
         f'{entry.status} {entry.sent} {entry.seconds:.3f} "{entry.agent}"'
         f"{f' cache={entry.outcome}' if entry.outcome else ''}{_error(entry)}\n"
     )
@@ -153,9 +205,8 @@ def _error(entry: AccessEntry) -> str:
     return "" if entry.error is None else f" error={json.dumps(entry.error)}"
 
 
-def _json_line(entry: AccessEntry, moment: str, millis: int) -> str:
+def _json_line(entry: AccessEntry) -> Pieces:
     fields = {
-        "time": f"{moment}.{millis:03d}Z",
         "level": "info",
         "source": "access",
         "client": entry.client,
@@ -169,13 +220,13 @@ def _json_line(entry: AccessEntry, moment: str, millis: int) -> str:
         "cache": entry.outcome,
         "error": entry.error,
     }
-    return json.dumps(fields) + "\n"
+    return '{"time": "', f'Z", {json.dumps(fields)[1:]}\n'
 
 
-def _combined_line(entry: AccessEntry, moment: str, _millis: int) -> str:
+def _combined_line(entry: AccessEntry) -> Pieces:
     # Nobody has told us who the client is, and no client comes from a page that refers to us.
-    return (
-        f'{escaped(entry.client)} - - [{moment}] "{entry.method} {entry.uri} {entry.protocol}" '
+    return f"{escaped(entry.client)} - - [", (
+        f'] "{entry.method} {entry.uri} {entry.protocol}" '
         f'{entry.status} {entry.sent} "-" "{entry.agent}" '
         f"{entry.namespace or '-'} {entry.outcome or '-'} {entry.seconds:.3f}{_error(entry)}\n"
     )
@@ -183,8 +234,9 @@ def _combined_line(entry: AccessEntry, moment: str, _millis: int) -> str:
 
 def build_access_log(form: str, output: Output, clock: IReactorTime) -> AccessLog:
     """Return the access log in *form* ("combined", "json", "text"), or none ("off"), on *output*."""
-    off = form == "off"
-    return AccessLog(None if off else output, "text" if off else form, clock)
+    if form == "off":
+        return AccessLog(None, "text", clock)
+    return AccessLog(output, form, clock, PAUSE)
 
 
 def _at_least(level: str) -> Any:

@@ -70,8 +70,16 @@ class _PlainCounters(Collector):
         self._values: dict[str, dict[str, int]] = {name: {} for name in names}
 
     def increment(self, name: str, namespace: str) -> None:
+        self.counter(name, namespace)()
+
+    def counter(self, name: str, namespace: str) -> Callable[[], None]:
+        """Return a function that counts one more."""
         values = self._values[name]
-        values[namespace] = values.get(namespace, 0) + 1
+
+        def increment() -> None:
+            values[namespace] = values.get(namespace, 0) + 1
+
+        return increment
 
     def collect(self) -> Iterator[Metric]:
         for name, values in self._values.items():
@@ -181,7 +189,7 @@ class Metrics:
             buckets=_LATENCY,
             registry=self.registry,
         )
-        self._responses: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
+        self._responses: dict[tuple[str, str, str], Callable[[float], None]] = {}
         self.client_bytes = self._counter(
             "client_bytes", "Bytes of bodies sent to clients", "route"
         )
@@ -302,6 +310,10 @@ class Metrics:
         """A manifest or a blob (*kind*) was served from the store."""
         self._plain.increment(f"{kind}_cache_hits", self.namespace(host))
 
+    def hits(self, kind: str, host: str) -> Callable[[], None]:
+        """Return `hit` for a kind and a host that stay the same; valid until `configure` is called."""
+        return self._plain.counter(f"{kind}_cache_hits", self.namespace(host))
+
     def miss(self, kind: str, host: str) -> None:
         """A manifest or a blob had to come from upstream."""
         self._plain.increment(f"{kind}_cache_misses", self.namespace(host))
@@ -313,13 +325,20 @@ class Metrics:
     def response(self, route: str, method: str, status: str, seconds: float) -> None:
         """A request was answered."""
         key = (route, method, status)
-        children = self._responses.get(key)
-        if children is None:
-            # Looking the children up by their labels each time costs more than counting.
-            children = self.requests.labels(*key), self.latency.labels(route)
-            self._responses[key] = children
-        children[0].inc()
-        children[1].observe(seconds)
+        count = self._responses.get(key)
+        if count is None:
+            count = self._responses[key] = self.responses(*key)
+        count(seconds)
+
+    def responses(self, route: str, method: str, status: str) -> Callable[[float], None]:
+        """Return `response` for labels that stay the same: looking them up costs more than counting."""
+        requests, latency = self.requests.labels(route, method, status), self.latency.labels(route)
+
+        def count(seconds: float) -> None:
+            requests.inc()
+            latency.observe(seconds)
+
+        return count
 
     def error(self, kind: str) -> None:
         """Something went wrong; *kind* is one of the words in the reference."""

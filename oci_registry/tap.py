@@ -123,6 +123,10 @@ class Options(CommandOptions):
                     text="verify the digest of every blob read from the store (CHECK_CACHE_DIGEST)",
                 ),
                 Option(
+                    "plain-http",
+                    text="answer every request in full, without shortcuts; for debugging (PLAIN_HTTP)",
+                ),
+                Option(
                     "shutdown-grace",
                     "DURATION",
                     "how long responses may take after SIGTERM (SHUTDOWN_GRACE; default 30s)",

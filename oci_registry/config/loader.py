@@ -172,6 +172,7 @@ def load_settings(
             loader, allow_dynamic=allow_dynamic or catch_all_of(upstreams) is not None
         ),
         check_cache_digest=checking,
+        plain_http=loader.switch("plain-http"),
         **loader.read_all(_OPTIONS),
         warnings=tuple(findings.warnings),
         sources=pinned(sources),

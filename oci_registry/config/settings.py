@@ -307,6 +307,7 @@ class Settings:
     allow_dynamic_upstreams: bool = True
     egress: EgressSettings = EgressSettings()
     check_cache_digest: bool = False
+    plain_http: bool = False
     log_level: str = "info"
     log_format: str = "text"
     shutdown_grace: float = 30.0

@@ -38,6 +38,7 @@ def show(settings: Settings) -> str:
         "upstreams": "any" if settings.allow_dynamic_upstreams else "configured",
         "allow-private-upstreams": settings.egress.allow_private,
         "check-cache-digest": settings.check_cache_digest,
+        "plain-http": settings.plain_http,
         "log-level": settings.log_level,
         "log-format": settings.log_format,
         "access-log": settings.access_log_in_effect,

@@ -13,6 +13,7 @@ from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.blob_size import ask_size
 from oci_registry.pullthrough.fallback import Fallback, FallbackSource
 from oci_registry.pullthrough.far import FarLimits, FarRange, FarRanges
+from oci_registry.pullthrough.hits import BlobHit
 from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.pullthrough.sizes import KnownSizes, possible
 from oci_registry.pullthrough.store_health import READ, StoreHealth
@@ -21,7 +22,7 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RangeInvalid
 from oci_registry.spec.ranges import ByteRange, RequestedRange
 from oci_registry.storage.blobs import BlobStore, StoredBlob
-from oci_registry.storage.interfaces import StoreError
+from oci_registry.storage.interfaces import KeptObject, StoreError
 from oci_registry.streams.follower import Follower, LostPlace, TransferFailed
 from oci_registry.streams.growing import GrowingBlob
 from oci_registry.streams.interfaces import Source
@@ -97,6 +98,10 @@ class OpenBlob:
         if self._held is not None:
             self._held.close()
         return FallbackSource(follower, start, stop, self._fallback)
+
+    def keep(self) -> KeptObject | None:
+        """Return the blob open once more, if it is stored and can be kept."""
+        return self._blob.keep() if isinstance(self._blob, StoredBlob) else None
 
     def close(self) -> None:
         """No source will be taken."""
@@ -192,6 +197,26 @@ class BlobCache:
         waited = self._transfers.clock.seconds() - answered
         return OpenBlob(
             digest, size, announced is not None, outcome, growing, fallback, far, waited, held
+        )
+
+    def hit(self, target: Target, blob: OpenBlob) -> BlobHit | None:
+        """Return what repeats the hit of an open blob for its parts, if that can be repeated; close it."""
+        if blob.outcome is not Outcome.HIT or blob.size is None or not self._store.trusts:
+            return None
+        kept = blob.keep()
+        if kept is None:
+            return None
+        count = self._metrics.hits("blob", target.upstream.namespace)
+        return BlobHit(
+            self._store,
+            self._transfers,
+            self._sizes,
+            self._health,
+            target,
+            blob.digest,
+            blob.size,
+            kept,
+            count,
         )
 
     def _fallback(self, target: Target, digest: Digest, size: int | None) -> Fallback:

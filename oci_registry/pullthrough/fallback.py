@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.streams.follower import LostPlace
-from oci_registry.streams.interfaces import FileSource, Source
+from oci_registry.streams.interfaces import Source, as_file
 
 Fallback = Callable[[StoreError | LostPlace, int], Awaitable[Source]]
 
@@ -27,7 +27,7 @@ class FallbackSource:
 
     def __init__(self, source: Source, start: int, stop: int | None, fallback: Fallback) -> None:
         self._source = source
-        self._file = source if isinstance(source, FileSource) else None
+        self._file = as_file(source)
         self._position = start
         self._stop = stop
         self._fallback = fallback
@@ -44,12 +44,20 @@ class FallbackSource:
             return data.addCallbacks(self._take, self._failed, (limit,), errbackArgs=(limit,))
         return self._take(data, limit)
 
-    def send_now(self, socket: int, limit: int) -> int | None:
-        """Send the next bytes straight to a socket, as `FileSource` says; a fallback is always read."""
+    def more(self) -> Deferred[None] | None:
+        """Return a Deferred that fires when there is more, if that must be waited for."""
+        return None if self._file is None else self._file.more()
+
+    def can_send(self) -> bool:
+        """Whether the next bytes can be sent from a file."""
+        return self._file is not None and self._file.can_send()
+
+    def send_now(self, socket: int, limit: int) -> int:
+        """Send the next bytes straight to a socket, as `FileSource` says."""
         if self._file is None:
-            return None
+            return 0
         count = self._file.send_now(socket, limit)
-        self._position += count or 0
+        self._position += count
         return count
 
     def _take(self, data: bytes, limit: int) -> bytes | Deferred[bytes]:
@@ -76,6 +84,7 @@ class FallbackSource:
         if self._is_closed():
             self._source.close()
             raise error
+        self._file = as_file(self._source)
         data = self.read(limit)
         return await data if isinstance(data, Deferred) else data
 

@@ -47,6 +47,10 @@ class KnownManifests:
         """Return a manifest if it is in memory."""
         return self._manifests.recall(target.upstream.namespace, digest)
 
+    def manifest_at(self, key: str) -> Manifest | None:
+        """Return the manifest at a key of the store if it is in memory."""
+        return self._manifests.recall_at(key)
+
     async def manifest(self, target: Target, digest: Digest) -> Manifest | None:
         """Return a manifest; None if it is not stored or cannot be read."""
         recent = self.recall(target, digest)
@@ -77,6 +81,10 @@ class KnownManifests:
     def recall_tag(self, target: Target, tag: Tag) -> TagRecord | None:
         """Return the record of a tag if it is in memory."""
         return self._tags.recall(*_names(target, tag))
+
+    def tag_at(self, key: str) -> TagRecord | None:
+        """Return the record at a key of the store if it is in memory; None if it must be revalidated."""
+        return None if key in self._negative else self._tags.recall_at(key)
 
     async def tag(self, target: Target, tag: Tag) -> TagRecord | None:
         """Return the record of a tag; None if it is not stored or cannot be read."""

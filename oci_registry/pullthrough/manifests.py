@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.freshness import Freshness, judge, may_serve_on_error
+from oci_registry.pullthrough.hits import ManifestHit
 from oci_registry.pullthrough.known import KnownManifests
 from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.pullthrough.sizes import KnownSizes
@@ -126,6 +127,21 @@ class ManifestCache:
         if served.stale_reason is not None:
             self._metrics.stale(host)
         return served
+
+    def hit(
+        self, target: Target, reference: Tag | Digest, served: ServedManifest
+    ) -> ManifestHit | None:
+        """Return what repeats a hit that has just been served, if that can be repeated."""
+        manifest, tagged = served.manifest, None
+        if isinstance(reference, Tag):
+            record = self._known.recall_tag(target, reference)
+            if record is None or record.digest != manifest.digest:
+                return None
+            tagged = reference, record
+        if served.outcome is not Outcome.HIT or served.age is not None:
+            return None
+        count = self._metrics.hits("manifest", target.upstream.namespace)
+        return ManifestHit(self._known, self._sizes, target, manifest, tagged, count)
 
     async def stop(self) -> None:
         """Cancel all requests to upstream, and wait until they have ended."""

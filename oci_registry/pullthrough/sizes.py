@@ -43,6 +43,8 @@ class KnownSizes:
         self._hints: LRUCache[tuple[str, str, Digest], int] = LRUCache(limits.hints)
         self._verified: LRUCache[Digest, int] = LRUCache(limits.verified)
         self._last: tuple[str, str, Digest] | None = None
+        self.losses = 0
+        """How often a hint was replaced or removed: while this stays, what was learned is known."""
 
     def learn(self, host: str, repository: str, manifest: Manifest) -> None:
         """Remember the sizes that a manifest states, which is being served."""
@@ -53,7 +55,13 @@ class KnownSizes:
         for blob in islice(manifest.blobs, self._of_one_manifest):
             size = possible(blob.digest, blob.size)
             if size is not None:
-                self._hints[host, repository, blob.digest] = size
+                self._keep((host, repository, blob.digest), size)
+
+    def _keep(self, key: tuple[str, str, Digest], size: int) -> None:
+        before = self._hints.get(key)
+        if before != size:
+            self.losses += before is not None or len(self._hints) >= self._hints.maxsize
+            self._hints[key] = size
 
     def get(self, host: str, repository: str, digest: Digest) -> int | None:
         """Return a blob's size if it was verified, or a manifest of the same repository states it."""
@@ -65,6 +73,7 @@ class KnownSizes:
         key = (host, repository, digest)
         if self._hints.get(key, size) != size:
             del self._hints[key]
+            self.losses += 1
             self._last = None
 
     def verified(self, digest: Digest, size: int) -> None:

@@ -71,6 +71,10 @@ class StoreHealth:
                 failures=failures,
             )
 
+    def works(self, access: str) -> bool:
+        """Whether the store works, as far as is known."""
+        return not self._failures[access]
+
     async def or_default(self, access: str, work: Awaitable[T], default: T) -> T:
         """Return the result of *work*, or *default* if it fails with StoreError."""
         try:

@@ -15,6 +15,8 @@ from oci_registry.storage.interfaces import (
     IDriver,
     IObjectWriter,
     IStoredObject,
+    Keepable,
+    KeptObject,
     ObjectInfo,
     StoreError,
 )
@@ -50,7 +52,14 @@ class StoredBlob:
     def source(self, start: int, stop: int) -> StoredSource:
         """Return the bytes from *start* to *stop* (exclusive) as a `Source`; closing it closes the blob."""
         head = self._stored.head if start == self._head_at else b""
+        # A slow client must not hold it.
+        self._stored.head = b""
         return StoredSource(self, self._stored, start, stop, head)
+
+    def keep(self) -> KeptObject | None:
+        """Return the object open once more, for parts of it, if it is verified and can be kept."""
+        stored = self._stored
+        return stored.keep() if stored.info.sealed and isinstance(stored, Keepable) else None
 
     def close(self) -> None:
         """Close the object. Idempotent."""
@@ -105,13 +114,24 @@ class StoredSource:
         at_hand: bytes | None = self._stored.read_now(self._position, length)
         return self._stored.read(self._position, length) if at_hand is None else at_hand
 
-    def send_now(self, socket: int, limit: int) -> int | None:
+    def more(self) -> Deferred[None] | None:
+        """Return None: all bytes are there."""
+        return None
+
+    def can_send(self) -> bool:
+        """Whether the next bytes can be sent from the object."""
+        if self._closed or self._ahead is not None or self._position >= self._stop:
+            return False
+        possible: bool = self._stored.can_send(self._position)
+        return possible
+
+    def send_now(self, socket: int, limit: int) -> int:
         """Send the next bytes straight to a socket, as `FileSource` says."""
         length = min(limit, self._stop - self._position)
         if self._closed or self._ahead is not None or length <= 0:
             return 0
-        count: int | None = self._stored.send_now(socket, self._position, length)
-        self._position += count or 0
+        count: int = self._stored.send_now(socket, self._position, length)
+        self._position += count
         return count
 
     def close(self) -> None:
@@ -231,6 +251,15 @@ class BlobStore:
     def committed(self, digest: Digest, size: int) -> None:
         """Count a blob of *size* bytes that has just been committed, as used now."""
         self._totals.add(size)
+        self._usage.used(blob_key(digest))
+
+    @property
+    def trusts(self) -> bool:
+        """Whether verified blobs are not hashed again each time."""
+        return not self._check_always
+
+    def used(self, digest: Digest) -> None:
+        """Count a blob as used now."""
         self._usage.used(blob_key(digest))
 
     def in_use(self, digest: Digest) -> bool:

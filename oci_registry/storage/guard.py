@@ -20,6 +20,8 @@ from oci_registry.storage.interfaces import (
     IDriver,
     IObjectWriter,
     IStoredObject,
+    Keepable,
+    KeptObject,
     ObjectInfo,
     Space,
     StoreError,
@@ -82,11 +84,15 @@ class _GuardedObject:
         self.info: ObjectInfo = stored.info
         self.head: bytes = stored.head
         self.read_now: Callable[[int, int], bytes | None] = stored.read_now
-        self.send_now: Callable[[int, int, int], int | None] = stored.send_now
+        self.can_send: Callable[[int], bool] = stored.can_send
+        self.send_now: Callable[[int, int, int], int] = stored.send_now
         self.close: Callable[[], None] = stored.close
         self._stored = stored
         self._reads = reads
         self._seconds = seconds
+
+    def keep(self) -> KeptObject | None:
+        return self._stored.keep() if isinstance(self._stored, Keepable) else None
 
     def read(self, offset: int, length: int) -> Deferred[bytes]:
         seconds = self._seconds * max(1.0, length / MIB)
@@ -109,6 +115,8 @@ class _GuardedWriter:
         lost: Lost,
     ) -> None:
         self.read_now: Callable[[int, int], bytes | None] = writer.read_now
+        self.can_send: Callable[[int], bool] = writer.can_send
+        self.send_now: Callable[[int, int, int], int] = writer.send_now
         self.close: Callable[[], None] = writer.close
         self._lost = lost
         self._writer = writer

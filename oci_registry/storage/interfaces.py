@@ -8,6 +8,7 @@ a missing object is None.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from typing import Protocol, runtime_checkable
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -52,7 +53,9 @@ class IStoredObject(Interface):
     """
 
     info: ObjectInfo = Attribute("its `ObjectInfo`")
-    head: bytes = Attribute("the bytes that were asked for on opening")
+    head: bytes = Attribute(
+        "the bytes that were asked for on opening, or nothing if reading them needs no waiting"
+    )
 
     def read(offset: int, length: int) -> Deferred[bytes]:
         """Return up to *length* bytes at *offset*, at least one; ``b""`` beyond the end.
@@ -63,15 +66,36 @@ class IStoredObject(Interface):
     def read_now(offset: int, length: int) -> bytes | None:
         """Return the same as `read` if that needs no waiting; else None. Never raises."""
 
-    def send_now(socket: int, offset: int, length: int) -> int | None:
+    def can_send(offset: int) -> bool:
+        """Whether `send_now` is likely to send bytes at *offset*. Never waits or raises."""
+
+    def send_now(socket: int, offset: int, length: int) -> int:
         """Send bytes from memory to a socket without reading them; return how many, at most *length*.
 
-        0 if these must be read instead, for whatever reason: errors are those of `read`. None if all
-        must. Raises BlockingIOError while the socket takes nothing, and nothing else.
+        0 if these must be read instead, for whatever reason: errors are those of `read`. Raises
+        BlockingIOError while the socket takes nothing, and nothing else.
         """
 
     def close() -> None:
         """Release its resources. Idempotent; a running read may still finish."""
+
+
+class KeptObject(Protocol):
+    """A sealed object that stays open on its own, for parts that are read without waiting."""
+
+    def part(self, offset: int, length: int) -> bytes | None:
+        """Return these bytes; None if that needs waiting, or the object was removed. Never raises."""
+
+    def close(self) -> None:
+        """Release its resources. Idempotent."""
+
+
+@runtime_checkable
+class Keepable(Protocol):
+    """A stored object that may stay open beyond its `close`."""
+
+    def keep(self) -> KeptObject | None:
+        """Return it open once more; None if it cannot be read without waiting, or is not sealed."""
 
 
 class IObjectWriter(Interface):
@@ -91,6 +115,12 @@ class IObjectWriter(Interface):
 
     def read_now(offset: int, length: int) -> bytes | None:
         """Return the same as `read` if that needs no waiting; else None. Never raises."""
+
+    def can_send(offset: int) -> bool:
+        """Whether `send_now` is likely to send bytes at *offset*. Never waits or raises."""
+
+    def send_now(socket: int, offset: int, length: int) -> int:
+        """Send bytes that were appended to a socket, as `IStoredObject.send_now` does."""
 
     def commit() -> Deferred[None]:
         """Make the object durable and visible as a whole, sealed, replacing an older one.
@@ -136,7 +166,7 @@ class IDriver(Interface):
     def open(
         key: str, head: int = 0, start: int = 0, stop: int | None = None
     ) -> Deferred[IStoredObject | None]:
-        """Open an object, reading *head* bytes at *start* on the way.
+        """Open an object, reading *head* bytes at *start* on the way if that needs waiting.
 
         *stop*: where the reader will stop, if that is before the end: a hint for media on which each
         read costs a request.

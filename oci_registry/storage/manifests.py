@@ -49,7 +49,10 @@ class ManifestStore:
 
     def recall(self, host: str, digest: Digest) -> Manifest | None:
         """Return a manifest if it is in memory."""
-        key = manifest_key(host, digest)
+        return self.recall_at(manifest_key(host, digest))
+
+    def recall_at(self, key: str) -> Manifest | None:
+        """Return the manifest at a key if it is in memory."""
         manifest = self._recent.use(key)
         if manifest is not None:
             self._usage.used(key)

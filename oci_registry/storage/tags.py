@@ -67,7 +67,11 @@ class TagStore:
 
     def recall(self, host: str, repository: str, tag: str) -> TagRecord | None:
         """Return a record if it is in memory."""
-        return self._recent.get(tag_key(host, repository, tag))
+        return self.recall_at(tag_key(host, repository, tag))
+
+    def recall_at(self, key: str) -> TagRecord | None:
+        """Return the record at a key if it is in memory."""
+        return self._recent.get(key)
 
     async def get(self, host: str, repository: str, tag: str) -> TagRecord | None:
         """Return the record of a tag; None if there is none or it is unreadable."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cachetools import FIFOCache
+from collections import OrderedDict
+
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -24,8 +25,9 @@ class Usage:
         """When this process started, in seconds since the epoch."""
         self._driver = driver
         self._clock = clock
+        self._remembered = remembered
         # An object that is used again comes last again; to look it up is no use.
-        self._used: FIFOCache[str, tuple[float, float]] = FIFOCache(remembered)
+        self._used: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def used(self, key: str) -> None:
         """Note that the object at *key* is being used now."""
@@ -35,7 +37,7 @@ class Usage:
             written = now
             # A failing store is noticed elsewhere, where its results matter.
             self._driver.touch(key, now).addErrback(_ignore)
-        self._used[key] = (now, written)
+        self._note(key, now, written)
 
     def last(self, key: str, stored: float) -> float:
         """Return when the object was last used, given what the medium says; seconds since the epoch."""
@@ -44,8 +46,14 @@ class Usage:
     def inherit(self, key: str, when: float) -> None:
         """Count an object as used at *when*, when something that refers to it was."""
         if when > self._used.get(key, (0.0, 0.0))[0]:
-            self._used[key] = (when, when)
+            self._note(key, when, when)
             self._driver.touch(key, when).addErrback(_ignore)
+
+    def _note(self, key: str, used: float, written: float) -> None:
+        self._used[key] = (used, written)
+        self._used.move_to_end(key)
+        if len(self._used) > self._remembered:
+            self._used.popitem(last=False)
 
     def forget(self, key: str) -> None:
         """Forget an object that is removed."""

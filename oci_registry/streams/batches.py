@@ -9,10 +9,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from oci_registry.streams.body import RECEIVE_SIZE
 from oci_registry.streams.recorder import Batch
 
-BATCH = 256 * 1024
-"""Bytes handed to the thread at once; a fraction of a millisecond of hashing."""
+BATCH = RECEIVE_SIZE
+"""Bytes handed to the thread at once: a fast upstream's in one piece; less than a millisecond of hashing."""
+FIRST = 256 * 1024
+"""Bytes of the first batch, which readers wait for; each next one may be twice as large."""
 FLUSH_DELAY = 0.01
 """Seconds that less than a batch may wait for more."""
 
@@ -22,7 +25,7 @@ class Batches:
 
     *record* records them in a thread. *accept* gets what it returns, before the next batch is begun.
     *rested* is called when there is nothing to do at the moment, with what has crashed, if anything
-    has; nothing is done any more after that. *batch*: bytes handed over at once.
+    has; nothing is done any more after that. *batch*: bytes handed over at once, after the first ones.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class Batches:
         self._accept = accept
         self._rested = rested
         self._batch = batch
+        self._due = min(FIRST, batch)
         self._pending: deque[bytes] = deque()
         self._pending_bytes = 0
         self._ended = False
@@ -73,7 +77,7 @@ class Batches:
             self._flush = self._clock.callLater(FLUSH_DELAY, self._start)
 
     def _is_due(self) -> bool:
-        return self._pending_bytes >= (1 if self._ended else self._batch)
+        return self._pending_bytes >= (1 if self._ended else self._due)
 
     def _start(self) -> None:
         self._cancel_flush()
@@ -93,6 +97,7 @@ class Batches:
             chunks.append(self._pending.popleft())
             length += len(chunks[-1])
         self._pending_bytes -= length
+        self._due = min(2 * self._due, self._batch)
         return chunks
 
     def _rest(self, crashed: Failure | None) -> None:

@@ -19,8 +19,14 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IResponse
 from zope.interface import implementer
 
-RECEIVE_SIZE = 256 * 1024
-"""Bytes asked of the socket at once while a body is read; Twisted's default is 64 KiB."""
+from oci_registry.streams.memory import LARGE_BLOCK
+
+RECEIVE_SIZE = LARGE_BLOCK - 64 * 1024
+"""Bytes asked of the socket at once while a body is read; Twisted's default is 64 KiB.
+
+The memory of a larger piece would be new each time, and the kernel takes longer to hand it out than to copy
+the bytes into it.
+"""
 
 SLOWEST = 16 * 1024
 """Bytes that must arrive while a body may stand still: a trickle is as good as nothing."""

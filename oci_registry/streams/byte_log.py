@@ -10,6 +10,9 @@ from oci_registry.streams.limits import GrowingLimits
 from oci_registry.streams.recorder import Batch
 from oci_registry.streams.window import Window
 
+JOINED = 256 * 1024
+"""Bytes up to which small pieces in memory are put together."""
+
 
 class ByteLog:
     """The bytes of one download, from their arrival to the last read.
@@ -36,7 +39,7 @@ class ByteLog:
         """Why they are no longer stored."""
         self.file = file
         self._limits = limits
-        self._window = Window(limits.batch)
+        self._window = Window(min(limits.batch, JOINED))
 
     @property
     def storing(self) -> bool:
@@ -68,11 +71,12 @@ class ByteLog:
 
     def add(self, batch: Batch) -> None:
         """Take bytes that have been hashed, and stored as long as `storing` is true."""
-        self.digested += len(batch.data)
+        self.digested += batch.length
         self.seen = batch.seen
         if self.storing:
-            self.stored += len(batch.data)
-        self._window.append(batch.data)
+            self.stored += batch.length
+        for piece in batch.pieces:
+            self._window.append(piece)
 
     def verify(self) -> None:
         """The bytes are the right ones, and all of them."""
@@ -103,6 +107,16 @@ class ByteLog:
             return self.file.read(position, available) if at_hand is None else at_hand
         return recent
 
+    def can_send(self, position: int) -> bool:
+        """Whether the file is likely to have bytes at *position* at hand, to be sent from there."""
+        return self.file is not None and position < self.stored and self.file.can_send(position)
+
+    def send_now(self, socket: int, position: int, limit: int) -> int:
+        """Send at most *limit* bytes at *position* from the file, all of which must be visible."""
+        if self.file is None or position >= self.stored:
+            return 0
+        return self.file.send_now(socket, position, min(limit, self.stored - position))
+
     def can_follow(self, position: int) -> bool:
         """Whether all bytes from *position* on are there, or still to come."""
         return position >= self.start or (position < self.stored and self.start <= self.stored)
@@ -111,9 +125,9 @@ class ByteLog:
         """The file cannot be read: do without it."""
         self.stored = 0
 
-    def shrink(self) -> None:
-        """Keep the most recent bytes in memory only; the others are in the file."""
-        self._window.shrink(self._limits.window)
+    def shrink(self, *, read: bool) -> None:
+        """Keep only the most recent bytes in memory, if they are *read*; the others are in the file."""
+        self._window.shrink(self._limits.window if read else 0)
 
     def drop_before(self, position: int) -> None:
         """Drop the bytes before *position* from memory."""

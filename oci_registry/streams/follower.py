@@ -61,6 +61,12 @@ class Followed(Protocol):
     def take(self, position: int, limit: int) -> bytes | Deferred[bytes] | None:
         """Return visible bytes at *position*; None if they are no longer available."""
 
+    def can_send(self, position: int) -> bool:
+        """Whether `send_now` is likely to send visible bytes at *position*."""
+
+    def send_now(self, socket: int, position: int, limit: int) -> int:
+        """Send visible bytes at *position*, as `FileSource.send_now` does."""
+
     def unreadable(self, error: Exception) -> None:
         """The file could not be read."""
 
@@ -72,14 +78,16 @@ class Followed(Protocol):
 
 
 class Follower:
-    """One reader of a growing blob: a `Source`. Not to be shared.
+    """One reader of a growing blob: a `FileSource`. Not to be shared.
 
     *announced*: how many bytes its client expects the whole blob to have, None if it was not told.
+    *reads*: whether it reads its bytes, as far as is known, and does not send them from the file.
     """
 
     def __init__(self, blob: Followed, position: int, announced: int | None = None) -> None:
         self.position = position
         self.announced = announced
+        self.reads = True
         self._start = position
         self._blob = blob
         self._waiting: Deferred[None] | None = None
@@ -92,6 +100,7 @@ class Follower:
         is so for this reader only.
         """
         blob = self._blob
+        self.reads = True
         if self._error is not None:
             raise self._error
         if blob.failure is not None:
@@ -110,9 +119,12 @@ class Follower:
             return self._advance(data)
         if blob.verified:
             return b""
+        return self._wait().addCallback(lambda _: self.read(limit))
+
+    def _wait(self) -> Deferred[None]:
         waiting: Deferred[None] = Deferred()
         self._waiting = waiting
-        return waiting.addCallback(lambda _: self.read(limit))
+        return waiting
 
     def _came(self, data: bytes, blob: Followed, limit: int) -> bytes | Deferred[bytes]:
         if blob is not self._blob or self.position >= blob.visible_to(self.announced):
@@ -137,6 +149,39 @@ class Follower:
         self._blob.moved()
         return data
 
+    def more(self) -> Deferred[None] | None:
+        """Return a Deferred that fires when there is more, or when there will be no more; else None."""
+        return None if self._has_news() else self._wait()
+
+    def _has_news(self) -> bool:
+        """Whether a read need not wait for bytes to become visible."""
+        return (
+            self._error is not None
+            or self._blob.failure is not None
+            or self._blob.verified
+            or self.position < self._blob.visible_to(self.announced)
+        )
+
+    def _sendable(self) -> int:
+        """Return how many bytes may be sent from the file, if they are there."""
+        if self._error is not None or self._blob.failure is not None:
+            return 0
+        return max(0, self._blob.visible_to(self.announced) - self.position)
+
+    def can_send(self) -> bool:
+        """Whether the next bytes can be sent from the file."""
+        return self._sendable() > 0 and self._blob.can_send(self.position)
+
+    def send_now(self, socket: int, limit: int) -> int:
+        """Send visible bytes straight from the file, as `FileSource` says."""
+        limit = min(limit, self._sendable())
+        count = self._blob.send_now(socket, self.position, limit) if limit else 0
+        if count:
+            self.reads = False
+            self.position += count
+            self._blob.moved()
+        return count
+
     @property
     def begun(self) -> bool:
         """Whether it has had anything."""
@@ -149,12 +194,7 @@ class Follower:
 
     def wake(self) -> None:
         """There is more, or there will be no more."""
-        if self._waiting is not None and (
-            self._error is not None
-            or self._blob.failure is not None
-            or self._blob.verified
-            or self.position < self._blob.visible_to(self.announced)
-        ):
+        if self._waiting is not None and self._has_news():
             waiting, self._waiting = self._waiting, None
             waiting.callback(None)
 

@@ -2,7 +2,8 @@
 
 The writing side is an `IConsumer`: the upstream body is written into it, in batches handed to a thread
 that hashes and appends them, and the upstream is paused while too much is waiting. The reading side
-hands out followers, each at its own position: recent batches from memory, older bytes from the file.
+hands out followers, each at its own position. Their bytes are sent from the file; if they have to be
+read, recent ones come from memory.
 """
 
 from __future__ import annotations
@@ -221,6 +222,14 @@ class GrowingBlob:
         """
         return self.bytes.take(position, limit)
 
+    def can_send(self, position: int) -> bool:
+        """Whether visible bytes at *position* can be sent from the file."""
+        return self.bytes.can_send(position)
+
+    def send_now(self, socket: int, position: int, limit: int) -> int:
+        """Send visible bytes at *position* from the file, as `FileSource.send_now` does."""
+        return self.bytes.send_now(socket, position, limit)
+
     def unreadable(self, error: Exception) -> None:
         """The file could not be read: do without it. A reader that needs it has lost its place."""
         self.bytes.lose_file()
@@ -247,7 +256,10 @@ class GrowingBlob:
     async def _accept(self, batch: Batch) -> None:
         """Make hashed bytes visible."""
         if self._takeover is not None:
-            await self._takeover.compare(self.bytes.digested, batch.data)
+            position = self.bytes.digested
+            for piece in batch.pieces:
+                await self._takeover.compare(position, piece)
+                position += len(piece)
         if self.failure is not None:
             return
         if batch.error is not None and self.bytes.storing:
@@ -314,7 +326,7 @@ class GrowingBlob:
     def _trim(self) -> None:
         """Drop what no follower needs from memory."""
         if self.bytes.storing:
-            self.bytes.shrink()
+            self.bytes.shrink(read=self._readers.read)
         else:
             self.bytes.drop_before(self._readers.floor(self.bytes.digested))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 from twisted.internet.defer import Deferred
 
@@ -25,6 +25,12 @@ class GrowingFile(Protocol):
     def read_now(self, offset: int, length: int) -> bytes | None:
         """Return the same as `read` if that needs no waiting; else None. Never raises."""
 
+    def can_send(self, offset: int) -> bool:
+        """Whether `send_now` is likely to send something from *offset* on. Never waits or raises."""
+
+    def send_now(self, socket: int, offset: int, length: int) -> int:
+        """Send bytes that were appended from the file to a socket, as `FileSource.send_now` does."""
+
     def close(self) -> None:
         """Give the file's resources back; what was committed stays. Idempotent."""
 
@@ -44,14 +50,32 @@ class Source(Protocol):
 
 @runtime_checkable
 class FileSource(Source, Protocol):
-    """A source that may send bytes straight from a file to a socket."""
+    """A source that may send bytes straight from a file to a socket. None of this waits."""
 
-    def send_now(self, socket: int, limit: int) -> int | None:
+    def more(self) -> Deferred[None] | None:
+        """Return None if the next bytes are there, or a Deferred that fires when that may be so.
+
+        None also if there are no more, or if they cannot be had: `read` says why. The Deferred does not
+        fail; it may never fire if the source is closed. Only one at a time, and no read meanwhile.
+        """
+
+    def can_send(self) -> bool:
+        """Whether `send_now` is likely to send the next bytes; if not, they must be read."""
+
+    def send_now(self, socket: int, limit: int) -> int:
         """Send the next bytes, at most *limit*, to a non-blocking socket; return how many.
 
-        Returns 0 if the next bytes must be read instead (errors are those of `read`), and None if all
-        further ones must. Raises BlockingIOError while the socket takes nothing. Never waits.
+        Returns 0 if they must be read instead; errors are those of `read`. Raises BlockingIOError while
+        the socket takes nothing.
         """
+
+
+def as_file(source: Source) -> FileSource | None:
+    """Return a source as one that may send from a file; None if it is none.
+
+    isinstance() with these protocols takes longer than all else that is done to send a small range.
+    """
+    return cast(FileSource, source) if hasattr(source, "send_now") else None
 
 
 class SocketWriter(Protocol):
@@ -68,8 +92,14 @@ class FileConsumer(Protocol):
     def write_from(self, writer: SocketWriter | None) -> bool:
         """Have *writer* write, after all that was written before, until this is called with None.
 
-        Returns False, and does nothing, where that is not possible (now).
+        What belongs before the first byte (the headers) is written first. Returns False where others
+        cannot write.
         """
 
     def wrote(self, count: int) -> None:
         """Take note that the writer has written so many bytes."""
+
+
+def as_socket(consumer: object) -> FileConsumer | None:
+    """Return a consumer as one in front of a socket; None if it is none."""
+    return cast(FileConsumer, consumer) if hasattr(consumer, "write_from") else None

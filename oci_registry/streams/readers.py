@@ -43,6 +43,11 @@ class Readers:
         """Return the position of the slowest reader."""
         return min((follower.position for follower in self._all), default=otherwise)
 
+    @property
+    def read(self) -> bool:
+        """Whether any of them reads bytes, which are not sent from the file then."""
+        return any(follower.reads for follower in self._all)
+
     def had(self) -> int:
         """Return how far into the blob anybody has had bytes."""
         return max((f.position for f in self._all if f.begun), default=0)

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import groupby
+
 from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
 
 from oci_registry.spec.digest import Digest, Prefix, Verifier
 from oci_registry.streams.interfaces import GrowingFile
 
+SMALL = 64 * 1024
+"""Bytes below which a chunk is joined with its neighbours."""
+
 
 @frozen
 class Batch:
-    """Bytes that have been hashed.
+    """Bytes that have been hashed, in pieces.
 
-    *seen*: all up to their end. *error*: why they could not be stored, if they could not.
+    *length*: of all pieces, in bytes. *seen*: all bytes up to their end. *error*: why they could not be
+    stored, if they could not.
     """
 
-    data: bytes
+    pieces: Sequence[bytes]
+    length: int
     seen: Prefix
     error: Exception | None
 
@@ -39,13 +47,17 @@ class Recorder:
 
     def record(self, chunks: list[bytes]) -> Batch:
         """In the thread: one pass over the bytes while they are warm."""
-        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        self._hash(data)
-        batch = Batch(data, self._verifier.prefix(), None)
+        pieces = join_small(chunks)
+        before = self._verifier.length
+        for piece in pieces:
+            self._hash(piece)
+        length = self._verifier.length - before
+        batch = Batch(pieces, length, self._verifier.prefix(), None)
         if self.storing and self._file is not None:
             self._appending = batch
             try:
-                self._file.append(data)
+                for piece in pieces:
+                    self._file.append(piece)
             except Exception as error:
                 self.storing = False
                 batch = evolve(batch, error=error)
@@ -80,3 +92,17 @@ class Recorder:
     def actual(self) -> Digest:
         """The digest of the bytes so far."""
         return self._verifier.actual()
+
+
+def join_small(chunks: Sequence[bytes]) -> Sequence[bytes]:
+    """Return the same bytes in fewer pieces: neighbours of less than `SMALL` are joined.
+
+    A piece costs a call of the hash and one of the file. Large ones are not copied.
+    """
+    if len(chunks) == 1:
+        return chunks
+    pieces: list[bytes] = []
+    for small, group in groupby(chunks, lambda chunk: len(chunk) < SMALL):
+        neighbours = list(group)
+        pieces += [b"".join(neighbours)] if small else neighbours
+    return pieces

@@ -50,7 +50,7 @@ class Sender:
         self._consumer = consumer
         self._left = count
         self.paused = False
-        self._reading: Deferred[bytes] | None = None
+        self._reading: Deferred[bytes] | Deferred[None] | None = None
         self._pumping = False
         self._over = False
         self._done: Deferred[int] = Deferred(lambda _: self.stopProducing())

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer
 from twisted.python.failure import Failure
 
-from oci_registry.streams.interfaces import FileConsumer, FileSource, Source
+from oci_registry.streams.interfaces import (
+    FileConsumer,
+    FileSource,
+    Source,
+    as_file,
+    as_socket,
+)
 from oci_registry.streams.send import Sender
 
 PIECE = 1024 * 1024
@@ -15,15 +22,15 @@ PIECE = 1024 * 1024
 class FileSender(Sender):
     """Sends *count* bytes as `Sender` does, and straight from the file whatever needs no reading.
 
-    The first bytes are read, since the headers leave with them. So is all that is not in the page cache,
-    cannot be had, or is held up: what has to wait, fail or fall back does so in `Sender`, from the
-    position that has been reached.
+    All that is not in the page cache, cannot be had, or is held up is read: what has to wait, fail or
+    fall back does so in `Sender`, from the position that has been reached. So nothing is sent, headers
+    neither, before the first bytes are at hand.
     """
 
     def __init__(self, source: FileSource, consumer: IConsumer, count: int) -> None:
         super().__init__(source, consumer, count)
         self._file = source
-        self._socket: FileConsumer | None = consumer if isinstance(consumer, FileConsumer) else None
+        self._socket: FileConsumer | None = as_socket(consumer)
         self._left: int = count
         self._sending = False
         self._read_next = False
@@ -34,12 +41,28 @@ class FileSender(Sender):
             super().resumeProducing()
 
     def _send_next(self) -> None:
-        if self._read_next or self._socket is None or not self._socket.write_from(self):
+        if self._socket is None or self._read_next:
             self._read_next = False
             super()._send_next()
-        else:
+            return
+        more = self._file.more()
+        if more is not None:
+            self._wait(more)
+        elif not self._file.can_send():
+            super()._send_next()
+        elif self._socket.write_from(self):
             # Until the socket takes more.
             self._sending = self.paused = True
+        else:
+            self._socket = None
+
+    def _wait(self, more: Deferred[None]) -> None:
+        self._reading = more
+        more.addCallbacks(self._go_on, self._failed)
+
+    def _go_on(self, _: None) -> None:
+        self._reading = None
+        self._pump()
 
     def write_now(self, socket: int) -> None:
         """The socket takes more."""
@@ -55,13 +78,15 @@ class FileSender(Sender):
             self._left -= count
             if self._socket is not None:
                 self._socket.wrote(count)
-            if self._left:
-                return
+        more = self._file.more() if self._left else None
+        if count and self._left and more is None:
+            return
         self._stop_sending()
-        self._read_next = not count
-        if count is None:
-            self._socket = None
-        self._pump()
+        if more is not None:
+            self._wait(more)
+        else:
+            self._read_next = not count
+            self._pump()
 
     def _stop_sending(self) -> None:
         if self._sending and self._socket is not None:
@@ -75,6 +100,7 @@ class FileSender(Sender):
 
 def sender_for(source: Source, consumer: IConsumer, count: int | None) -> Sender:
     """Return the sender for a source: one that sends files where the source may be one."""
-    if count is not None and isinstance(source, FileSource):
-        return FileSender(source, consumer, count)
-    return Sender(source, consumer, count)
+    file = None if count is None else as_file(source)
+    if file is None or count is None:
+        return Sender(source, consumer, count)
+    return FileSender(file, consumer, count)

@@ -34,7 +34,8 @@ from oci_registry.upstream.guard import (
 )
 from oci_registry.upstream.proxies import Proxies
 from oci_registry.upstream.request_log import RequestLog
-from oci_registry.upstream.tls import TlsEndpoint, proxy_policy, tls_policy
+from oci_registry.upstream.tls import proxy_policy, tls_policy
+from oci_registry.upstream.tls_pieces import TlsEndpoint
 from oci_registry.upstream.tunnel import TunnelEndpoint
 from oci_registry.upstream.wire import BoundedPool
 
@@ -164,7 +165,8 @@ class Endpoints:
         endpoint = self._direct(authority) if proxy is None else self._tunnel(authority, proxy)
         if scheme == "http":
             return endpoint
-        return TlsEndpoint(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
+        creator = self._policy.creatorForNetloc(uri.host, uri.port)
+        return TlsEndpoint(creator, endpoint, self._reactor)
 
     def _direct(self, authority: Authority) -> IStreamClientEndpoint:
         if authority == self._absolute:
@@ -177,7 +179,7 @@ class Endpoints:
         to_proxy: IStreamClientEndpoint = _DirectEndpoint(self._reactor, at, self._timeout)
         if proxy.tls:
             creator = self._proxy_policy.creatorForNetloc(at.host.encode("ascii"), at.port)
-            to_proxy = TlsEndpoint(creator, to_proxy)
+            to_proxy = TlsEndpoint(creator, to_proxy, self._reactor)
 
         def find_hosts() -> Deferred[Sequence[str]]:
             if self._guarded is None:

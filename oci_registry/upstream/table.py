@@ -88,6 +88,8 @@ class UpstreamTable:
         self._catch_all: CatchAll | None = None
         self._configured: dict[str, Upstream] = {}
         self._dynamic = _Dynamic(MAX_DYNAMIC)
+        self.generation = 0
+        """How often the upstreams were configured: while this stays, names mean the same registries."""
         self.configure(configured)
 
     def resolve(self, name: Name, ns: str | None) -> Target:
@@ -180,6 +182,11 @@ class UpstreamTable:
         self._dynamic[host] = upstream
         return upstream
 
+    def has(self, upstream: Upstream) -> bool:
+        """Whether an upstream is still used for its source host; that counts as a use of it."""
+        host = upstream.namespace
+        return (self._configured.get(host) or self._dynamic.get(host)) is upstream
+
     def configure(self, configured: Iterable[UpstreamSettings]) -> Changes:
         """Replace the configured upstreams, and return the changes.
 
@@ -246,6 +253,7 @@ class UpstreamTable:
     def _replace(self, settings: dict[str, UpstreamSettings]) -> Changes:
         """Use these settings from now on, and return how they differ from the previous ones."""
         before, self._settings = self._settings, settings
+        self.generation += 1
         return Changes(
             added=tuple(sorted(settings.keys() - before.keys())),
             changed=tuple(

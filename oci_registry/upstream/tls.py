@@ -18,12 +18,8 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
-    IProtocol,
-    IProtocolFactory,
-    IStreamClientEndpoint,
 )
 from twisted.internet.ssl import (
     Certificate,
@@ -32,7 +28,6 @@ from twisted.internet.ssl import (
     platformTrust,
     trustRootFromCertificates,
 )
-from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
@@ -113,24 +108,6 @@ class TlsPolicy:
         host = hostname.decode("ascii")
         to_own = Authority(host.lower(), port) == self.own
         return _Connections(self.to_own if to_own else self.to_others, host, self.ca_file)
-
-
-@implementer(IStreamClientEndpoint)
-@frozen
-class TlsEndpoint:
-    """Connects as another endpoint does, and speaks TLS there.
-
-    Twisted's own (``wrapClientTLS``) cannot, if Twisted was imported without OpenSSL.
-    """
-
-    creator: IOpenSSLClientConnectionCreator
-    endpoint: IStreamClientEndpoint
-
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Connect; the handshake begins then."""
-        wrapper = TLSMemoryBIOFactory(self.creator, True, protocolFactory)
-        connecting: Deferred[Any] = self.endpoint.connect(wrapper)
-        return connecting.addCallback(lambda protocol: protocol.wrappedProtocol)
 
 
 def _read_certificates(path: str) -> _Pem:

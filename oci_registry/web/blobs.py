@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial as again_of
 from types import MappingProxyType
 
 from attrs import evolve
@@ -78,7 +79,8 @@ class BlobHandler:
                 body = Stream(blob.source(0, blob.size), blob.size, blob.waited)
                 return evolve(whole, body=body)
             body = Stream(blob.source(part.start, part.stop), part.length, blob.waited)
-            return evolve(partial(whole, part, blob.size or 0), body=body)
+            again = again_of(self._blobs.hit, target, blob)
+            return evolve(partial(whole, part, blob.size or 0), body=body, again=again)
         except RangeInvalid as error:
             blob.close()
             return error_reply(error, blob.outcome, of_blob(blob))

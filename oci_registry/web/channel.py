@@ -16,6 +16,7 @@ from oci_registry.web.head import (
     MAX_REQUEST_LINE,
     RequestHead,
 )
+from oci_registry.web.port import FileTransport
 from oci_registry.web.refusals import BODY_TOO_LARGE, MALFORMED, NOT_PLAIN, Refusal, Refused
 
 LINGER = 300.0
@@ -42,6 +43,8 @@ class RegistryChannel(HTTPChannel):
     totalHeadersSize = MAX_LENGTH  # noqa: N815
     maxHeaders = MAX_FIELDS  # noqa: N815
 
+    _due: float | None = None
+    _client: str | None = None
     _heard = False
     _arriving = False
     _closing = False
@@ -57,7 +60,7 @@ class RegistryChannel(HTTPChannel):
 
     def dataReceived(self, data: bytes) -> None:
         """Check the first byte, then parse; ignore everything once we are closing."""
-        if self._closing:
+        if self._closing or self._answer_at_once(data):
             return
         if not self._heard:
             self._heard = True
@@ -71,6 +74,40 @@ class RegistryChannel(HTTPChannel):
                 self._head.check_rest(self._buffer)
         except Refused as refused:
             self.refuse(refused.refusal)
+
+    def _answer_at_once(self, data: bytes) -> bool:
+        """Answer a whole request for which there is a ready answer, if nothing else is under way."""
+        factory = self.factory
+        transport: Any = self.transport
+        fast = isinstance(transport, FileTransport)
+        if (
+            factory.ready is None
+            or factory.closing
+            or self.requests
+            or self._buffer
+            or self._head.empty_lines
+            or self._busyReceiving
+            or self._waitingForTransport
+            or (fast and not transport.is_idle)
+        ):
+            return False
+        response = factory.ready.respond(data, self.client)
+        if response is None:
+            return False
+        self._heard = True
+        self._due = factory.reactor.seconds() + factory.timeOut
+        if fast:
+            transport.write_now(response)
+        else:
+            transport.write(response)
+        return True
+
+    @property
+    def client(self) -> str:
+        """The address of the client for the access log."""
+        if self._client is None:
+            self._client = getattr(self.getPeer(), "host", None) or "-"
+        return self._client
 
     def lineReceived(self, line: bytes) -> None:
         """Check a line of a request head, and pass it on."""
@@ -92,11 +129,28 @@ class RegistryChannel(HTTPChannel):
             raise Refused(BODY_TOO_LARGE)
         super().allHeadersReceived()
 
+    def setTimeout(self, period: float | None) -> float | None:
+        """Have `timeoutConnection` called in *period* seconds, or not at all; return the previous period.
+
+        The site checks all connections once in a while, so that no request costs a timer.
+        """
+        previous: float | None = self.timeOut
+        self.timeOut = period  # type: ignore[assignment]  # Twisted takes any number
+        self._due = None if period is None else self.factory.reactor.seconds() + period
+        return previous
+
     def resetTimeout(self) -> None:
         """Restart the timeout when a request begins to arrive, not for each of its bytes."""
         if not self._arriving:
             self._arriving = True
-            super().resetTimeout()
+            if self._due is not None:
+                self.setTimeout(self.timeOut)
+
+    def check_timeout(self, now: float) -> None:
+        """Time out if it is time."""
+        if self._due is not None and self._due <= now:
+            self._due = None
+            self.timeoutConnection()
 
     def allContentReceived(self) -> None:
         """Handle the request, unless it has been refused."""

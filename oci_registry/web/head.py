@@ -28,7 +28,7 @@ _REQUEST_LINE = re.compile(rb"(%b) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])" % _TOKE
 _ABSOLUTE = re.compile(rb"https?://[^/?#]+", re.IGNORECASE)
 FIELD = re.compile(rb"(%b):([\t\x20-\x7e\x80-\xff]*)" % _TOKEN)
 """A header or trailer line: not folded, no white space before the colon."""
-_HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]*")
+HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]*")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 # A carriage return may be the first half of the line's end.
 _NEVER_IN_LINES = re.compile(rb"[\x00-\x08\x0a-\x0c\x0e-\x1f\x7f]|\r(?!\Z)")
@@ -63,7 +63,8 @@ class RequestHead:
     """
 
     def __init__(self) -> None:
-        self._empty_lines = 0
+        self.empty_lines = 0
+        """The empty lines that have arrived since the latest request."""
         self.method = self.target = b"-"
         """Those of the latest request; ``-`` until its request line is understood."""
         self._begin()
@@ -107,8 +108,8 @@ class RequestHead:
 
     def _take_first(self, line: bytes) -> bool:
         if not line:
-            self._empty_lines += 1
-            if self._empty_lines > MAX_EMPTY_LINES:
+            self.empty_lines += 1
+            if self.empty_lines > MAX_EMPTY_LINES:
                 raise Refused(MALFORMED)
             return False
         if len(line) > MAX_REQUEST_LINE:
@@ -122,7 +123,7 @@ class RequestHead:
             raise Refused(WRONG_VERSION)
         if not _is_target(method, target):
             raise Refused(MALFORMED)
-        self._empty_lines = 0
+        self.empty_lines = 0
         self._version = b"1." + minor
         return True
 
@@ -131,7 +132,7 @@ class RequestHead:
         hosts = [value for name, value in self._checked if name == b"host"]
         if len(hosts) > 1 or (not hosts and self._version == b"1.1"):
             raise Refused(WRONG_HOST)
-        if hosts and _HOST.fullmatch(hosts[0]) is None:
+        if hosts and HOST.fullmatch(hosts[0]) is None:
             raise Refused(WRONG_HOST)
         framing = [(name, value) for name, value in self._checked if name != b"host"]
         if not framing:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from oci_registry.pullthrough.manifests import ManifestCache
 from oci_registry.spec.routes import ManifestRoute
 from oci_registry.upstream.table import Target
@@ -35,5 +37,6 @@ class ManifestHandler:
                 why = f"{target.upstream.namespace} {served.stale_reason.value}"
                 shown = age_shown(served.age)
                 headers |= warning(f"{why}; this tag was confirmed {shown} ago")
-        reply = Reply(200, headers, paced(manifest.raw), served.outcome)
+        again = partial(self._manifests.hit, target, route.reference, served)
+        reply = Reply(200, headers, paced(manifest.raw), served.outcome, again=again)
         return conditional(reply, request.header("if-none-match"))

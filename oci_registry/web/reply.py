@@ -8,6 +8,7 @@ from typing import Any
 
 from attrs import define, evolve, frozen
 
+from oci_registry.pullthrough.hits import BlobHit, ManifestHit
 from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.durations import format_duration
@@ -43,7 +44,8 @@ class Reply:
 
     The headers include Content-Length; without it the body is sent in chunks. The code that writes the
     reply closes the source of the body, whether it is sent or not. *reason*: what the access log says of
-    an error, which may be more than the client may know.
+    an error, which may be more than the client may know. *again*: returns what repeats the hit that this
+    is about, if that can be repeated; call it before the body is sent.
     """
 
     status: int
@@ -51,6 +53,7 @@ class Reply:
     body: bytes | Stream = b""
     outcome: Outcome | None = None
     reason: str | None = None
+    again: Callable[[], ManifestHit | BlobHit | None] | None = None
 
 
 @define

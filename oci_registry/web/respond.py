@@ -115,13 +115,17 @@ class _GuardedRequest:
         self._request.write(data)
 
     def write_from(self, writer: SocketWriter | None) -> bool:
-        """Let *writer* write the body to the socket; not before the headers are sent, nor through TLS."""
+        """Let *writer* write the body to the socket, after the headers; not through TLS."""
         request = self._request
-        if request.gone or not request.startedWriting or request.chunked:
+        if request.gone:
             return False
         transport: Any = request.channel.transport
         # What wraps a transport shows its attributes too, but is none itself.
         if not isinstance(transport, FileTransport):
+            return False
+        if writer is not None and not request.startedWriting:
+            request.write(b"")
+        if request.chunked:
             return False
         transport.write_from(writer)
         return True

@@ -17,6 +17,7 @@ from oci_registry.spec.texts import one_line
 from oci_registry.streams.steps import Pause, no_pause
 from oci_registry.web.answering import Answering, check_method
 from oci_registry.web.errors import respond_error
+from oci_registry.web.ready.table import ReadyAnswers, Repeatable
 from oci_registry.web.reply import Reply, content
 from oci_registry.web.respond import write
 from oci_registry.web.site import RegistryRequest
@@ -31,11 +32,14 @@ _NOTHING = "there is nothing at this path"
 
 
 class Page(Answering):
-    """A small page that is generated for each request."""
+    """A small page that is generated for each request. *ready*: for one that is always the same."""
 
-    def __init__(self, make: Callable[[], Awaitable[Reply]]) -> None:
+    def __init__(
+        self, make: Callable[[], Awaitable[Reply]], ready: ReadyAnswers | None = None
+    ) -> None:
         super().__init__()
         self._make = make
+        self._ready = ready
 
     async def answer(self, request: RegistryRequest) -> None:
         """Respond with the page."""
@@ -43,7 +47,10 @@ class Page(Answering):
             check_method(request)
             if request.postpath:
                 raise NameUnknown(_NOTHING)
-            write(request, await self._make())
+            reply = await self._make()
+            write(request, reply)
+            if self._ready is not None and isinstance(reply.body, bytes):
+                self._ready.offer(request, reply.body, Repeatable())
         except Exception as error:
             respond_error(request, error)
 
@@ -82,7 +89,8 @@ class Root(Resource):
     """The root resource: ``/``, ``/healthz``, ``/readyz``, *metrics* and *v2*; all else is a 404.
 
     *metrics* are at ``/metrics``, made in steps with a *pause* between them; *v2* is at ``/v2`` and at
-    ``/HOST/v2`` for any *HOST*. Repeated slashes count as one.
+    ``/HOST/v2`` for any *HOST*. Repeated slashes count as one. *answers*: keeps the responses of pages
+    that are always the same.
     """
 
     def __init__(
@@ -92,6 +100,7 @@ class Root(Resource):
         metrics: Metrics | None = None,
         v2: Resource | None = None,
         pause: Pause = no_pause,
+        answers: ReadyAnswers | None = None,
     ) -> None:
         super().__init__()
 
@@ -101,7 +110,7 @@ class Root(Resource):
         async def nothing() -> Reply:
             raise NameUnknown(_NOTHING + ("" if v2 is None else "; the registry is below /v2/"))
 
-        alive = Page(is_alive)
+        alive = Page(is_alive, answers)
         self.putChild(b"", alive)
         for name in (b"healthz", b"health"):
             self.putChild(name, alive)

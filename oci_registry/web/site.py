@@ -6,7 +6,7 @@ from io import BytesIO
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
@@ -20,11 +20,14 @@ from oci_registry.repeats import Group, RepeatLog, without_names
 from oci_registry.streams.waiters import Waiters
 from oci_registry.web.channel import RegistryChannel
 from oci_registry.web.head import origin_form
+from oci_registry.web.ready.table import ReadyAnswers
 from oci_registry.web.refusals import Refusal
 from oci_registry.web.shown import reason_of, shown, shown_reason, without_secrets
 
 IDLE_TIMEOUT = 120.0
 """Seconds a connection may be silent between requests, and that a whole request may take to arrive."""
+TIMEOUT_CHECK = 1.0
+"""Seconds between two checks of the timeouts of connections, each of which may be so much longer."""
 CLIENT_LEFT = 499
 """The status in the access log if the client has left before there was a response."""
 _CUT_SHORT = Group("responses that were cut short")
@@ -108,7 +111,12 @@ class RegistrySite(Site):
     _log = Logger()
 
     def __init__(
-        self, resource: IResource, reactor: IReactorTime, access_log: AccessLog, repeats: RepeatLog
+        self,
+        resource: IResource,
+        reactor: IReactorTime,
+        access_log: AccessLog,
+        repeats: RepeatLog,
+        ready: ReadyAnswers | None = None,
     ) -> None:
         super().__init__(
             resource, requestFactory=RegistryRequest, timeout=IDLE_TIMEOUT, reactor=reactor
@@ -119,7 +127,10 @@ class RegistrySite(Site):
         self._channels: set[RegistryChannel] = set()
         self.closing = False
         """Whether further requests are refused."""
+        self.ready = ready
+        """The answers that need no request; None: there are none."""
         self._empty: Waiters[None] = Waiters()
+        self._checking: IDelayedCall | None = None
 
     def connection_count(self) -> int:
         """Return how many connections are open."""
@@ -132,12 +143,23 @@ class RegistrySite(Site):
     def connected(self, channel: RegistryChannel) -> None:
         """Add an open connection."""
         self._channels.add(channel)
+        if self._checking is None:
+            self._checking = self.reactor.callLater(TIMEOUT_CHECK, self._check_timeouts)
 
     def disconnected(self, channel: RegistryChannel) -> None:
         """Remove a closed connection."""
         self._channels.discard(channel)
         if not self._channels:
+            if self._checking is not None:
+                self._checking.cancel()
+                self._checking = None
             self._empty.fire(None)
+
+    def _check_timeouts(self) -> None:
+        self._checking = self.reactor.callLater(TIMEOUT_CHECK, self._check_timeouts)
+        now = self.reactor.seconds()
+        for channel in list(self._channels):
+            channel.check_timeout(now)
 
     def close(self, grace: float) -> Deferred[None]:
         """Close idle connections now, busy ones after their response, and all after *grace* seconds.

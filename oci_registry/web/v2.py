@@ -24,6 +24,8 @@ from oci_registry.web.answering import METHODS, Answering, check_method
 from oci_registry.web.client_watch import ClientWatch
 from oci_registry.web.errors import respond_error
 from oci_registry.web.pace import Pace
+from oci_registry.web.ready.offers import Offers
+from oci_registry.web.ready.table import ReadyAnswers
 from oci_registry.web.reply import Handler, Reply, RequestInfo, content
 from oci_registry.web.respond import respond, write
 from oci_registry.web.site import RegistryRequest
@@ -42,7 +44,10 @@ _BASE = Reply(200, content("application/json", 2), b"{}")
 
 
 class V2(Answering):
-    """The distribution API. *handlers*: one for each type of route other than the base."""
+    """The distribution API.
+
+    *handlers*: one for each type of route other than the base. *ready*: answers to further requests.
+    """
 
     def __init__(
         self,
@@ -51,6 +56,7 @@ class V2(Answering):
         watch: ClientWatch,
         clock: IReactorTime,
         metrics: Metrics,
+        ready: ReadyAnswers | None = None,
     ) -> None:
         super().__init__()
         self._handlers = handlers
@@ -60,6 +66,7 @@ class V2(Answering):
         self._metrics = metrics
         self._blob_bytes = metrics.client_bytes.labels("blob")
         self._pace = Pace(clock)
+        self._offers = Offers(ready, table)
 
     async def answer(self, request: RegistryRequest) -> None:
         """Respond with a reply or an error, and count the request."""
@@ -71,18 +78,21 @@ class V2(Answering):
             route = _parse_route(path, query)
             label = _LABELS[type(route)]
             await self._pace.turn()
+            generation = self._table.generation
             if isinstance(route, BaseRoute):
-                reply = _BASE
+                target, reply = None, _BASE
             else:
                 target = self._resolve(request, route)
                 info = RequestInfo(request.method == b"HEAD", request.getHeader)
                 reply = await self._handlers[type(route)](target, route, info)
             request.outcome = reply.outcome
+            offer = self._offers.prepare(request, reply, label, target, generation)
             if isinstance(reply.body, bytes):
                 write(request, reply)
             else:
                 count = self._blob_bytes.inc if label == "blob" else None
                 await respond(request, reply, self._watch, count)
+            offer()
         except Exception as error:
             if not request.gone:
                 with suppress(CancelledError):

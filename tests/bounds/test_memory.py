@@ -25,12 +25,37 @@ class Memory(ProcessTestCase):
 
     timeout = 120
 
-    def peak(self, daemon: DaemonProcess) -> int:
-        """Return the most bytes of memory that the process has used so far."""
+    def peak(self, daemon: DaemonProcess, what: str = "VmHWM") -> int:
+        """Return the most bytes of memory that the process has used so far, or what it uses (`VmRSS`)."""
         status = Path(f"/proc/{daemon.process.pid}/status").read_text()
-        found = re.search(r"VmHWM:\s+(\d+) kB", status)
+        found = re.search(rf"{what}:\s+(\d+) kB", status)
         assert found is not None
         return int(found[1]) * 1024
+
+    @running
+    async def test_slow_clients(self) -> None:
+        """100 clients of a stored blob that stop reading cost the process less than 6 MiB."""
+        digest = self.registry.add_blob(Random(10).randbytes(20 * MIB))
+        path = f"/v2/library/app/blobs/{digest}"
+        daemon, client = await self.start()
+        for _ in range(2):
+            first = await client.begin_hashed(path)
+            await first.done
+        await until(lambda: b"stored sha256" in daemon.output)
+        before = self.peak(daemon, "VmRSS")
+        slow = [await client.begin_hashed(path) for _ in range(100)]
+        for response in slow:
+            await until(lambda response=response: len(response.body) > MIB)
+            response.pause()
+        grown = self.peak(daemon, "VmRSS") - before
+        for response in slow:
+            response.resume()
+            await response.done
+            self.assertEqual(digest.encoded, response.body.sha256.hexdigest())
+        client.close()
+        await daemon.kill("TERM")
+        self.assertEqual(1, self.registry.count("/blobs/"))
+        self.assertLess(grown, 6 * MIB, f"{grown / MIB:.1f} MiB")
 
     @running
     async def test_fifty_clients_of_a_cold_blob(self) -> None:

@@ -6,19 +6,22 @@ import errno
 import os
 import socket
 from pathlib import Path
+from threading import Thread
+from typing import Any
 from unittest import SkipTest
 from unittest.mock import patch
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.storage.drivers import page_cache
 from oci_registry.storage.drivers.files import Descriptor
 from tests.support.patterns import pattern
+from tests.support.streams import run_at_once
 
 SIZE = 2_500_000
+run: Any = run_at_once
 DATA = pattern(SIZE)
 
 
@@ -29,7 +32,7 @@ class PageCacheTestCase(SynchronousTestCase):
         path = Path(self.mktemp())
         path.write_bytes(DATA)
         self.number = os.open(path, os.O_RDWR)
-        self.descriptor = Descriptor(self.number, lambda call, *args: succeed(call(*args)))
+        self.descriptor = Descriptor(self.number, run)
         self.addCleanup(self.descriptor.close)
         os.fsync(self.number)
         if not page_cache.can_tell(self.number):
@@ -171,5 +174,41 @@ class Sending(PageCacheTestCase):
     def test_not_known(self) -> None:
         """Where the page cache cannot be asked, nothing is ever sent."""
         with patch.object(page_cache, "can_tell", return_value=False):
-            self.assertIsNone(self.descriptor.send_now(self.socket, 0, 10))
-        self.assertIsNone(self.descriptor.send_now(self.socket, 0, 10))
+            self.assertEqual(0, self.descriptor.send_now(self.socket, 0, 10))
+        self.assertEqual(0, self.descriptor.send_now(self.socket, 0, 10))
+        self.assertFalse(self.descriptor.can_send(0))
+
+    def test_can_send(self) -> None:
+        """Bytes can be sent if they are in memory, and there."""
+        self.assertTrue(self.descriptor.can_send(SIZE - 1))
+        self.assertFalse(self.descriptor.can_send(SIZE))
+        with patch.object(os, "preadv", side_effect=BlockingIOError(errno.EAGAIN, "again")):
+            self.assertFalse(self.descriptor.can_send(0))
+        self.descriptor.close()
+        self.assertFalse(self.descriptor.can_send(0))
+
+    def test_shared(self) -> None:
+        """A descriptor is closed when the last of its users has closed it."""
+        other = self.descriptor.share()
+        self.descriptor.close()
+        self.assertEqual(10, other.send_now(self.socket, 0, 10))
+        other.close()
+        self.assertEqual((0, -1), (other.send_now(self.socket, 0, 10), other.number))
+
+    def test_changing(self) -> None:
+        """While a file is changed, or about to be, nothing of it is sent: that might wait."""
+        growing = Descriptor(os.dup(self.number), run, grows=True)
+        self.addCleanup(growing.close)
+        with growing.changing():
+            self.assertEqual(0, growing.send_now(self.socket, 0, 10))
+            changes = Thread(target=self.change, args=(growing,))
+            changes.start()
+        changes.join()
+        self.assertEqual(10, growing.send_now(self.socket, 0, 10))
+        growing._change_waits = True
+        self.assertEqual(0, growing.send_now(self.socket, 0, 10))
+
+    def change(self, growing: Descriptor) -> None:
+        """Change it, in a thread."""
+        with growing.changing():
+            self.assertEqual(0, growing.send_now(self.socket, 0, 10))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from errno import EIO, ENOSPC, EROFS
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
@@ -23,12 +25,13 @@ from tests.support.patterns import noise
 
 MIB = 1024 * 1024
 SIZE = 20 * MIB
-HELD_AT = 14 * MIB
-FULL_AT = 9 * MIB
+HELD_AT = 16 * MIB
+FULL_AT = 8 * MIB
+"""So early that what is kept in memory from there on does not reach to the gate."""
 
 
 class TroubleTestCase(MirrorTestCase):
-    """A blob of 20 MiB, of which upstream sends 14 before it waits."""
+    """A blob of 20 MiB, of which upstream sends 16 before it waits."""
 
     timeout = 120
 
@@ -305,7 +308,7 @@ class Reading(TroubleTestCase):
         await slow.got_headers
         slow.pause()
         fast = await self.client.begin_hashed(self.path)
-        await until(lambda: len(fast.body) >= HELD_AT - MIB)
+        await until(lambda: len(fast.body) == HELD_AT)
         with failing(self.root, pread=error(EIO), preadv=error(EIO)):
             late = await self.client.begin_hashed(self.path)
             await until(lambda: self.asked() == 2)
@@ -341,7 +344,8 @@ class Reading(TroubleTestCase):
         slow = await self.client.begin_hashed(self.path)
         await slow.got_headers
         slow.pause()
-        with failing(self.root, pread=error(EIO), preadv=error(EIO)):
+        sending = patch.object(os, "sendfile", side_effect=OSError(EIO, "I/O error"))
+        with failing(self.root, pread=error(EIO), preadv=error(EIO)), sending:
             slow.resume()
             await slow.done
             self.check(slow)

@@ -93,11 +93,7 @@ class SendingTestCase(MirrorTestCase):
             self.upstream("docker.io", retries=0), makers=makers, grace=grace, **settings
         )
         self.place: int | str = place if self.unix else self.client._port
-        for service in daemon.parts.ports:
-            # Connections inherit it.
-            port = await service._waitingForPort
-            service._waitingForPort = succeed(port)
-            port.socket.setsockopt(SOL_SOCKET, SO_SNDBUF, _BUFFER)
+        await self.limit_buffers(daemon)
         got = await self.client.get(self.path)
         assert got.complete
         await self.idle()
@@ -105,6 +101,14 @@ class SendingTestCase(MirrorTestCase):
         await until(lambda: daemon.parts.site.connection_count() == 0)
         self.reset()
         return daemon
+
+    async def limit_buffers(self, daemon: Daemon) -> None:
+        """Let the kernel hold little for each connection, so that the daemon waits for slow clients."""
+        for service in daemon.parts.ports:
+            # Connections inherit it.
+            port = await service._waitingForPort
+            service._waitingForPort = succeed(port)
+            port.socket.setsockopt(SOL_SOCKET, SO_SNDBUF, _BUFFER)
 
     def reset(self) -> None:
         """Forget what has happened so far."""

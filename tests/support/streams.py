@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IConsumer, IProducer, IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from oci_registry.streams.interfaces import Source
+from oci_registry.streams.interfaces import FileSource, Source
 from oci_registry.streams.limits import GrowingLimits
 
 T = TypeVar("T")
@@ -59,6 +59,8 @@ class FakeFile:
         self.closed = False
         self.hanging: Deferred[None] | None = None
         self.reads = 0
+        self.sockets: dict[int, bytearray] | None = None
+        """What each socket has got; None if nothing can be sent."""
         self._run = run
 
     def append(self, data: bytes) -> None:
@@ -83,6 +85,22 @@ class FakeFile:
     def read_now(self, offset: int, length: int) -> bytes | None:
         """Leave it to `read`."""
         return None
+
+    def can_send(self, offset: int) -> bool:
+        """Whether there is anything."""
+        return self.sockets is not None and offset < len(self.data)
+
+    def send_now(self, socket: int, offset: int, length: int) -> int:
+        """Send, but not what cannot be read."""
+        assert not self.closed
+        try:
+            data = self._get(offset, length)
+        except OSError:
+            return 0
+        if self.sockets is None:
+            return 0
+        self.sockets[socket] += data
+        return len(data)
 
     def _get(self, offset: int, length: int) -> bytes:
         if self.broken_at is not None and offset <= self.broken_at < offset + length:
@@ -212,3 +230,47 @@ class Reader:
         self._reading = None
         assert isinstance(failure.value, Exception)
         self.error = failure.value
+
+
+class SendingReader(Reader):
+    """Sends a source to a socket as far as it goes, as a `FileSender` does, and reads only the rest.
+
+    *sockets*: those of the files; *number*: its own.
+    """
+
+    def __init__(
+        self, source: FileSource, limit: int, sockets: dict[int, bytearray], number: int
+    ) -> None:
+        super().__init__(source, limit)
+        self.sent = 0
+        self._file = source
+        self._number = number
+        self._socket = sockets[number] = bytearray()
+        self._waits = False
+
+    def read(self, times: int = 1_000_000) -> bytes:
+        """Send or read up to *times*; return what came since the last call."""
+        while times > 0 and not (self.over or self._waits or self._reading is not None):
+            times -= 1
+            more = self._file.more()
+            if more is not None:
+                self._waits = True
+                more.addCallback(self._wake)
+            elif not (self._file.can_send() and self._send()):
+                new = super().read(1)
+                self._new = new + self._new
+        new, self._new = self._new, b""
+        return new
+
+    def _wake(self, _: None) -> None:
+        self._waits = False
+
+    def _send(self) -> int:
+        before = len(self._socket)
+        count = self._file.send_now(self._number, self._limit)
+        data = bytes(self._socket[before:])
+        assert len(data) == count
+        self.sent += count
+        self.got += data
+        self._new += data
+        return count

@@ -128,3 +128,6 @@ class Silent:
     """An access log that is switched off."""
 
     wanted = False
+
+    def stop(self) -> None:
+        """Have nothing to write."""

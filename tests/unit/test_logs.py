@@ -18,6 +18,8 @@ from twisted.python.log import LogPublisher as LegacyPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.logs import (
+    MAX_BATCH,
+    PAUSE,
     AccessEntry,
     AccessLog,
     build_access_log,
@@ -336,12 +338,38 @@ class Access(SynchronousTestCase):
         moments = [line[17:24] for line in self.stream.getvalue().splitlines()]
         self.assertEqual(["20.250Z", "20.750Z", "21.250Z"], moments)
 
+    def test_batches(self) -> None:
+        """Lines are written together after a moment, or when there are many; each has its own moment."""
+        log = build_access_log("text", self.stream, self.clock)
+        log.write(ENTRY)
+        self.clock.advance(PAUSE / 2)
+        log.write(ENTRY)
+        self.assertEqual("", self.stream.getvalue())
+        self.clock.advance(PAUSE / 2)
+        moments = [line[17:24] for line in self.stream.getvalue().splitlines()]
+        self.assertEqual(["20.250Z", "20.275Z"], moments)
+        self.assertEqual([], self.clock.getDelayedCalls())
+        while len(self.stream.getvalue()) < MAX_BATCH:
+            log.write(ENTRY)
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_stop(self) -> None:
+        """Lines that wait are written at the end, and those that come later at once."""
+        log = build_access_log("json", self.stream, self.clock)
+        log.write(ENTRY)
+        log.stop()
+        log.write(ENTRY)
+        self.assertEqual(2, len(self.stream.getvalue().splitlines()))
+        self.assertEqual([], self.clock.getDelayedCalls())
+        build_access_log("off", self.stream, self.clock).stop()
+
     def test_form(self) -> None:
         """Each form is written, and off is nothing."""
         for form, start in (("text", "2023"), ("json", "{"), ("combined", "10.0.0.1 - ")):
             stream = StringIO()
             log = build_access_log(form, stream, self.clock)
             log.write(ENTRY)
+            log.stop()
             self.assertTrue(log.wanted)
             self.assertTrue(stream.getvalue().startswith(start), stream.getvalue())
         log = build_access_log("off", self.stream, self.clock)

@@ -18,6 +18,13 @@ from oci_registry.tap import Options
 from .config.support import SECRET
 from .test_tap import CREDENTIALS, TapTestCase
 
+SWITCHES = (
+    "--check-cache-digest",
+    "--allow-private-upstreams",
+    "--plain-http",
+    "--check-config",
+)
+
 
 class Help(TapTestCase):
     """--help and --version."""
@@ -42,8 +49,9 @@ class Help(TapTestCase):
             ("--log-format", "LOG_FORMAT", "text"),
             ("--access-log", "ACCESS_LOG", "default: the format of the log"),
             ("--shutdown-grace", "SHUTDOWN_GRACE", "30s"),
+            ("--plain-http", "PLAIN_HTTP", ""),
         ):
-            switch = flag in ("--check-cache-digest", "--allow-private-upstreams", "--check-config")
+            switch = flag in SWITCHES
             found = text.find(f" {flag} " if switch else f" {flag}=")
             self.assertGreater(found, 0, flag)
             entry = text[found : found + 160]

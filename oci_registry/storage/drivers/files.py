@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from stat import S_ISREG
+from threading import Lock
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred
@@ -148,15 +150,59 @@ def _replace(source: str, target: Path) -> None:
         os.replace(source, target)
 
 
-class Descriptor:
-    """A file descriptor that is closed once no thread uses it any more."""
+def at_hand(descriptor: int, offset: int) -> bool:
+    """Whether the byte at *offset* of a file can be read without waiting."""
+    if _NOWAIT is None:
+        return False
+    try:
+        return os.preadv(descriptor, (bytearray(1),), offset, _NOWAIT) == 1
+    except OSError:
+        return False
 
-    def __init__(self, number: int, reads: RunInThread) -> None:
+
+def read_cached(descriptor: int, offset: int, length: int) -> bytes | None:
+    """Read from the page cache, on the reactor; None if the kernel would have to wait."""
+    if _NOWAIT is None or length > len(_SCRATCH):
+        return None
+    buffer = memoryview(_SCRATCH)[:length]
+    try:
+        count = os.preadv(descriptor, (buffer,), offset, _NOWAIT)
+    except OSError:
+        return None
+    # Fewer bytes: the rest is not in the page cache, or beyond the end of the file.
+    return bytes(buffer) if count == length else None
+
+
+class Descriptor:
+    """A file descriptor that is closed once its users have closed it and no thread uses it any more.
+
+    *grows*: the file is written to, always within `changing`.
+    """
+
+    def __init__(self, number: int, reads: RunInThread, *, grows: bool = False) -> None:
         self.number = number
         self._reads = reads
+        self._users = 1
         self._held = 0
-        self._closing = False
-        self._can_send: bool | None = None
+        self._sendable: bool | None = None
+        self._changing = Lock() if grows else None
+        self._change_waits = False
+
+    def share(self) -> Descriptor:
+        """Return itself, for one more user, who must close it too."""
+        self._users += 1
+        return self
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Change a file that grows, in a thread: nothing of it is sent meanwhile.
+
+        On XFS sending would wait for the change, and so for the disk.
+        """
+        self._change_waits = True
+        with self._changing or nullcontext():
+            self._change_waits = False
+            yield
 
     def read(self, offset: int, length: int) -> Deferred[bytes]:
         """Read up to *length* bytes, off the reactor."""
@@ -172,8 +218,7 @@ class Descriptor:
 
     def _release(self, result: T) -> T:
         self._held -= 1
-        if self._closing:
-            self.close()
+        self._close_if_unused()
         return result
 
     def read_now(self, offset: int, length: int) -> bytes | None:
@@ -182,28 +227,38 @@ class Descriptor:
         Where the system does not know RWF_NOWAIT (before Linux 4.14, some file systems), it is
         always None, and every read goes through a thread.
         """
-        if _NOWAIT is None or self._closing or length > len(_SCRATCH):
-            return None
-        buffer = memoryview(_SCRATCH)[:length]
-        try:
-            count = os.preadv(self.number, (buffer,), offset, _NOWAIT)
-        except OSError:
-            return None
-        # Fewer bytes: the rest is not in the page cache, or beyond the end of the file.
-        return bytes(buffer) if count == length else None
+        return read_cached(self.number, offset, length) if self._users else None
 
-    def send_now(self, socket: int, offset: int, length: int) -> int | None:
+    @property
+    def sendable(self) -> bool:
+        """Whether anything of it can be sent without reading it. Never waits."""
+        if self._sendable is None:
+            self._sendable = page_cache.can_tell(self.number)
+        return self._sendable
+
+    def can_send(self, offset: int) -> bool:
+        """Whether bytes at *offset* are likely to be sent by `send_now`. Never waits."""
+        return bool(self._users) and self.sendable and at_hand(self.number, offset)
+
+    def send_now(self, socket: int, offset: int, length: int) -> int:
         """Send from the page cache to a socket, as `IStoredObject` says.
 
         Never waits for the disk, unless the kernel gives up pages in the moment before they are sent.
         The kernel does not copy: if another program overwrites the file, bytes may change on their way.
         """
-        if self._closing:
+        if not (self._users and self.sendable):
             return 0
-        if self._can_send is None:
-            self._can_send = page_cache.can_tell(self.number)
-        if not self._can_send:
-            return None
+        if self._changing is None:
+            return self._send(socket, offset, length)
+        # Whoever waits to write comes first, however many readers there are.
+        if self._change_waits or not self._changing.acquire(blocking=False):
+            return 0
+        try:
+            return self._send(socket, offset, length)
+        finally:
+            self._changing.release()
+
+    def _send(self, socket: int, offset: int, length: int) -> int:
         count = page_cache.resident(self.number, offset, length)
         if not count:
             return 0
@@ -217,12 +272,34 @@ class Descriptor:
 
     def __del__(self) -> None:
         # If the caller was cancelled before the file was opened, nobody else closes it.
-        self._held = 0
-        self.close()
+        self._users = self._held = 0
+        self._close_if_unused()
 
     def close(self) -> None:
-        """Close it, now or when the running work is done. Idempotent."""
-        self._closing = True
-        if not self._held and self.number >= 0:
+        """Close it for one user: in the end when all have, and the running work is done."""
+        self._users = max(0, self._users - 1)
+        self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        if not (self._users or self._held) and self.number >= 0:
             os.close(self.number)
             self.number = -1
+
+
+Opened = tuple[Descriptor, os.stat_result, bytes]
+"""An open file, its status and its first bytes."""
+
+
+def open_with_head(path: Path, reads: RunInThread, head: int, start: int) -> Opened | None:
+    """Open a file, and read *head* bytes at *start* unless they are in memory; None if there is none."""
+    opened = open_file(path)
+    if opened is None:
+        return None
+    number, status = opened
+    descriptor = Descriptor(number, reads)
+    try:
+        first = os.pread(number, head, start) if head and not at_hand(number, start) else b""
+    except BaseException:
+        descriptor.close()
+        raise
+    return descriptor, status, first

@@ -24,16 +24,18 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from oci_registry.storage.drivers.files import (
-    Descriptor,
+    Opened,
     as_store_error,
     is_read_only,
     make_read_only,
     open_file,
     open_locked,
+    open_with_head,
     place,
     write_all,
 )
 from oci_registry.storage.drivers.objects import FileWriter, StoredFile
+from oci_registry.storage.drivers.open_files import OpenFiles
 from oci_registry.storage.drivers.verified import VerifiedFiles
 from oci_registry.storage.interfaces import (
     IDriver,
@@ -73,6 +75,7 @@ class FilesystemDriver:
         self._root = Path(root)
         self._transfers = self._root / TRANSFERS
         self._verified = VerifiedFiles(self._root / VERIFIED)
+        self._open_files = OpenFiles(clock)
         self._permissions: bool | None = None
         """Whether the volume has permissions; None while that is not known."""
 
@@ -84,6 +87,7 @@ class FilesystemDriver:
         return self.lanes.housekeeping(as_store_error, self._start)
 
     def stop(self) -> Deferred[None]:
+        self._open_files.close()
         return (
             self.lanes.housekeeping(self._verified.write)
             if self._verified.unwritten
@@ -248,19 +252,24 @@ class FilesystemDriver:
     def open(
         self, key: str, head: int = 0, start: int = 0, stop: int | None = None
     ) -> Deferred[IStoredObject | None]:
-        return self.lanes.lookup(as_store_error, self._open, key, head, start)
+        again = self._open_files.get(key)
+        if again is not None:
+            descriptor, status = again
+            return succeed(StoredFile(self.info(key, status), b"", descriptor))
+        opening = self.lanes.lookup(as_store_error, self._open, key, head, start)
+        return opening.addCallback(self._opened, key)
 
-    def _open(self, key: str, head: int, start: int) -> IStoredObject | None:
-        opened = open_file(self.path(key))
+    def _open(self, key: str, head: int, start: int) -> Opened | None:
+        return open_with_head(self.path(key), self.lanes.lookup, head, start)
+
+    def _opened(self, opened: Opened | None, key: str) -> IStoredObject | None:
         if opened is None:
             return None
-        descriptor = Descriptor(opened[0], self.lanes.lookup)
-        try:
-            first = os.pread(descriptor.number, head, start) if head else b""
-        except BaseException:
-            descriptor.close()
-            raise
-        return StoredFile(self.info(key, opened[1]), first, descriptor)
+        descriptor, status, first = opened
+        info = self.info(key, status)
+        if info.sealed:
+            self._open_files.keep(key, descriptor, status)
+        return StoredFile(info, first, descriptor)
 
     def get(self, key: str, limit: int) -> Deferred[bytes | None]:
         return self.lanes.lookup(as_store_error, self._get, key, limit)
@@ -330,6 +339,7 @@ class FilesystemDriver:
                 self._verified.add(key, os.lstat(path))
 
     def delete(self, key: str) -> Deferred[bool]:
+        self._open_files.drop(key)
         return self.lanes.housekeeping(as_store_error, self._delete, key)
 
     def _delete(self, key: str) -> bool:
@@ -343,6 +353,8 @@ class FilesystemDriver:
         return True
 
     def delete_many(self, keys: Sequence[str]) -> Deferred[Sequence[str]]:
+        for key in keys:
+            self._open_files.drop(key)
         return self.lanes.housekeeping(
             as_store_error, lambda: [key for key in keys if self._delete(key)]
         )

@@ -13,6 +13,7 @@ from oci_registry.storage.interfaces import (
     IDriver,
     IObjectWriter,
     IStoredObject,
+    KeptObject,
     ObjectInfo,
     Space,
     StoreError,
@@ -23,7 +24,8 @@ from oci_registry.storage.keys import check_key
 
 @implementer(IStoredObject)
 class _MemoryObject:
-    def __init__(self, info: ObjectInfo, data: bytes, head: bytes) -> None:
+    def __init__(self, driver: MemoryDriver, info: ObjectInfo, data: bytes, head: bytes) -> None:
+        self._driver = driver
         self.info = info
         self.head = head
         self._data = data
@@ -34,8 +36,28 @@ class _MemoryObject:
     def read_now(self, offset: int, length: int) -> bytes | None:
         return self._data[offset : offset + length]
 
-    def send_now(self, socket: int, offset: int, length: int) -> int | None:
-        return None
+    def can_send(self, offset: int) -> bool:
+        return False
+
+    def send_now(self, socket: int, offset: int, length: int) -> int:
+        return 0
+
+    def keep(self) -> KeptObject | None:
+        return _KeptBytes(self._driver, self.info.key, self._data)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class _KeptBytes:
+    def __init__(self, driver: MemoryDriver, key: str, data: bytes) -> None:
+        self._driver = driver
+        self._key = key
+        self._data = data
+
+    def part(self, offset: int, length: int) -> bytes | None:
+        there = self._driver.has(self._key, self._data)
+        return self._data[offset : offset + length] if there else None
 
     def close(self) -> None:
         """Nothing is held."""
@@ -65,6 +87,12 @@ class _MemoryWriter:
 
     def read_now(self, offset: int, length: int) -> bytes | None:
         return None
+
+    def can_send(self, offset: int) -> bool:
+        return False
+
+    def send_now(self, socket: int, offset: int, length: int) -> int:
+        return 0
 
     def commit(self) -> Deferred[None]:
         if self._driver.broken is not None:
@@ -142,7 +170,12 @@ class MemoryDriver:
         found = self._find(key)
         if found is None:
             return None
-        return _MemoryObject(found[1], found[0], found[0][start : start + head])
+        return _MemoryObject(self, found[1], found[0], found[0][start : start + head])
+
+    def has(self, key: str, data: bytes) -> bool:
+        """Whether the object at *key* is still this one."""
+        found = self._find(key) if self.broken is None else None
+        return found is not None and found[0] is data
 
     def get(self, key: str, limit: int) -> Deferred[bytes | None]:
         return execute(self._get, key, limit)

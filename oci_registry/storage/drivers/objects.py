@@ -7,13 +7,20 @@ from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
-from oci_registry.storage.drivers.files import Descriptor, as_store_error, sync, write_all
+from oci_registry.storage.drivers.files import (
+    Descriptor,
+    as_store_error,
+    is_read_only,
+    sync,
+    write_all,
+)
 from oci_registry.storage.interfaces import (
     IObjectWriter,
     IStoredObject,
+    KeptObject,
     ObjectInfo,
     StoreError,
     StoreUnavailable,
@@ -31,18 +38,64 @@ class StoredFile:
         self.info = info
         self.head = head
         self._descriptor = descriptor
+        self._closed = False
 
     def read(self, offset: int, length: int) -> Deferred[bytes]:
+        if self._closed:
+            return fail(StoreError(f"{self.info.key} is closed"))
         return self._descriptor.read(offset, length)
 
     def read_now(self, offset: int, length: int) -> bytes | None:
-        return self._descriptor.read_now(offset, length)
+        return None if self._closed else self._descriptor.read_now(offset, length)
 
-    def send_now(self, socket: int, offset: int, length: int) -> int | None:
-        return self._descriptor.send_now(socket, offset, length)
+    def can_send(self, offset: int) -> bool:
+        return not self._closed and self._descriptor.can_send(offset)
+
+    def send_now(self, socket: int, offset: int, length: int) -> int:
+        return 0 if self._closed else self._descriptor.send_now(socket, offset, length)
+
+    def keep(self) -> KeptObject | None:
+        if self._closed or not self._descriptor.sendable:
+            return None
+        kept = KeptFile(self._descriptor.share(), self.info.size)
+        return kept if kept.is_there() else None
 
     def close(self) -> None:
-        self._descriptor.close()
+        if not self._closed:
+            self._closed = True
+            self._descriptor.close()
+
+
+class KeptFile:
+    """A file that is read-only, and of *size* bytes, for as long as it is in the store."""
+
+    def __init__(self, descriptor: Descriptor, size: int) -> None:
+        self._descriptor: Descriptor | None = descriptor
+        self._size = size
+
+    def is_there(self) -> bool:
+        """Whether it is still in the store, unchanged. This does not wait: the file is open."""
+        if self._descriptor is None:
+            return False
+        try:
+            status = os.fstat(self._descriptor.number)
+        except OSError:
+            return False
+        return status.st_nlink > 0 and status.st_size == self._size and is_read_only(status)
+
+    def part(self, offset: int, length: int) -> bytes | None:
+        """Return these bytes, as `KeptObject` says."""
+        if self._descriptor is None or not self.is_there():
+            return None
+        return self._descriptor.read_now(offset, length)
+
+    def close(self) -> None:
+        """Close the file."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            descriptor.close()
+
+    __del__ = close
 
 
 @implementer(IObjectWriter)
@@ -53,7 +106,7 @@ class FileWriter:
         self._driver = driver
         self._key = key
         self._path = path
-        self._descriptor = Descriptor(descriptor, driver.lanes.lookup)
+        self._descriptor = Descriptor(descriptor, driver.lanes.lookup, grows=True)
         # Commit and cancel run in threads, possibly at the same time when the daemon stops.
         self._lock = Lock()
         self._ended = False
@@ -61,7 +114,8 @@ class FileWriter:
 
     def append(self, data: bytes) -> None:
         try:
-            as_store_error(write_all, self._descriptor.number, data)
+            with self._descriptor.changing():
+                as_store_error(write_all, self._descriptor.number, data)
         except StoreError:
             # Part of it may have been written.
             self._failed = True
@@ -79,6 +133,12 @@ class FileWriter:
     def read_now(self, offset: int, length: int) -> bytes | None:
         return self._descriptor.read_now(offset, length)
 
+    def can_send(self, offset: int) -> bool:
+        return self._descriptor.can_send(offset)
+
+    def send_now(self, socket: int, offset: int, length: int) -> int:
+        return self._descriptor.send_now(socket, offset, length)
+
     def commit(self) -> Deferred[None]:
         committing = self._driver.lanes.commit(as_store_error, self._commit)
         return self._descriptor.hold(committing.addCallback(self._driver.remember))
@@ -90,7 +150,9 @@ class FileWriter:
             if not self._ended:
                 self._failed = True
                 sync(self._descriptor.number)
-                self._driver.publish(self._descriptor.number, self._path, self._key, verified=True)
+                with self._descriptor.changing():
+                    number = self._descriptor.number
+                    self._driver.publish(number, self._path, self._key, verified=True)
                 self._failed = False
                 self._ended = True
 

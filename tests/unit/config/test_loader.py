@@ -241,6 +241,12 @@ class Choices(LoaderTestCase):
         (warning,) = self.load(environ={"RUST_LOG": "debug"}).warnings
         self.assertIn("RUST_LOG: is ignored: set LOG_LEVEL", warning)
 
+    def test_plain_http(self) -> None:
+        """Shortcuts are on unless they are turned off."""
+        self.assertFalse(self.load().plain_http)
+        self.assertTrue(self.load({"plain-http": 1}).plain_http)
+        self.assertTrue(self.load(environ={"PLAIN_HTTP": "yes"}).plain_http)
+
     def test_booleans(self) -> None:
         """Every usual spelling of a switch is understood."""
         for text, value in {

@@ -49,6 +49,7 @@ class Showing(ConfigTestCase):
                 "upstreams": "any",
                 "allow-private-upstreams": False,
                 "check-cache-digest": False,
+                "plain-http": False,
                 "log-level": "info",
                 "log-format": "text",
                 "access-log": "text",

@@ -47,7 +47,15 @@ class FakeSource:
 class SendingSource(FakeSource):
     """A source that sends up to 30, and no more."""
 
-    def send_now(self, socket: int, limit: int) -> int | None:
+    def more(self) -> Deferred[None] | None:
+        """All are there."""
+        return None
+
+    def can_send(self) -> bool:
+        """Whether there are some."""
+        return self.position < 30
+
+    def send_now(self, socket: int, limit: int) -> int:
         """Send them."""
         count = min(limit, 30 - self.position)
         self.position += count
@@ -180,7 +188,7 @@ class Fallbacks(SynchronousTestCase):
         self.assertEqual(second.closed, 1)
 
     def test_sent(self) -> None:
-        """What goes to a socket counts for the position; a source that sends nothing says so at once."""
+        """What goes to a socket counts for the position; what is no file sends nothing."""
         self.second = FakeSource(30, 100, lambda: b"", late=False)
         source = FallbackSource(
             SendingSource(10, 10, lambda: fail(StoreError("I/O error")), late=False),
@@ -189,14 +197,35 @@ class Fallbacks(SynchronousTestCase):
             self.fallback,
         )
         self.assertEqual(DATA[10:15], source.read(5))
+        self.assertEqual((None, True), (source.more(), source.can_send()))
         self.assertEqual(5, source.send_now(3, 5))
         self.assertEqual(10, source.send_now(3, 10))
         self.assertEqual(0, source.send_now(3, 50))
+        self.assertFalse(source.can_send())
         data = source.read(7)
         assert isinstance(data, Deferred)
         self.assertEqual(DATA[30:37], self.successResultOf(data))
         self.assertEqual([("I/O error", 30)], self.asked)
-        self.assertIsNone(source.send_now(3, 50), "the fallback is no file")
+        self.assertEqual((None, False), (source.more(), source.can_send()), "it is no file")
+        self.assertEqual(0, source.send_now(3, 50))
         self.assertEqual(DATA[37:40], source.read(3))
         plain = FallbackSource(FakeSource(0, 9, lambda: b"", late=False), 0, 9, self.fallback)
-        self.assertIsNone(plain.send_now(3, 9))
+        self.assertEqual((None, False, 0), (plain.more(), plain.can_send(), plain.send_now(3, 9)))
+
+    def test_fallback_is_sent(self) -> None:
+        """A fallback that is a file sends too, and its position counts."""
+        self.second = SendingSource(20, 80, lambda: b"", late=False)
+        source = FallbackSource(
+            FakeSource(0, 20, lambda: fail(StoreError("I/O error")), late=False),
+            0,
+            60,
+            self.fallback,
+        )
+        self.assertFalse(source.can_send())
+        self.assertEqual(DATA[:20], source.read(100))
+        data = source.read(4)
+        assert isinstance(data, Deferred)
+        self.assertEqual(DATA[20:24], self.successResultOf(data))
+        self.assertTrue(source.can_send())
+        self.assertEqual(6, source.send_now(3, 100))
+        self.assertEqual(DATA[30:35], source.read(5))

@@ -52,7 +52,7 @@ class Closable:
 
     info = None
     head = b""
-    read = read_now = append = commit = None
+    read = read_now = can_send = send_now = append = commit = None
 
     def __init__(self) -> None:
         self.done: list[str] = []

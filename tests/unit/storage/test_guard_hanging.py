@@ -127,6 +127,14 @@ class Writer:
         """Nothing is at hand."""
         return None
 
+    def can_send(self, offset: int) -> bool:
+        """Nothing can be sent."""
+        return False
+
+    def send_now(self, socket: int, offset: int, length: int) -> int:
+        """Nothing is sent."""
+        return 0
+
     def append_hangs(self, seconds: float, returned: Deferred[None]) -> StoreError:
         """Note it."""
         self.returned.append(returned)

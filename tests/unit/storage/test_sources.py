@@ -44,7 +44,11 @@ class FakeObject:
         """Read at once, if at all."""
         return DATA[offset : offset + length] if self.now and not self.closed else None
 
-    def send_now(self, socket: int, offset: int, length: int) -> int | None:
+    def can_send(self, offset: int) -> bool:
+        """Say so if bytes come at once."""
+        return self.now
+
+    def send_now(self, socket: int, offset: int, length: int) -> int:
         """Note it; send ten bytes at most."""
         self.sent.append((socket, offset, length))
         return min(length, 10)
@@ -158,12 +162,17 @@ class Sources(SynchronousTestCase):
         """What is sent to a socket follows what was read, ends where the range does, and is not read again."""
         stored = FakeObject(5)
         source = self.source(stored, 0, 32)
+        self.assertEqual(b"", stored.head, "nobody else holds it")
         self.assertEqual(0, source.send_now(3, 100), "the head is in memory, and comes first")
+        self.assertFalse(source.can_send())
         self.assertEqual(DATA[:5], source.read(100))
+        self.assertTrue(source.can_send())
+        self.assertIsNone(source.more())
         self.assertEqual(10, source.send_now(3, 20))
         self.assertEqual(DATA[15:22], source.read(7))
         self.assertEqual(10, source.send_now(3, 100))
         self.assertEqual(0, source.send_now(3, 100))
+        self.assertFalse(source.can_send(), "there is nothing left")
         self.assertEqual([(3, 5, 20), (3, 22, 10)], stored.sent)
         self.assertEqual(b"", source.read(100))
         source.close()
@@ -175,7 +184,10 @@ class Sources(SynchronousTestCase):
         reader = Reader(source, 100)
         reader.read(1)
         stored.thread.run()
+        stored.now = True
+        self.assertFalse(source.can_send())
         self.assertEqual(0, source.send_now(3, 100))
         source.close()
+        self.assertFalse(source.can_send())
         self.assertEqual(0, source.send_now(3, 100))
         self.assertEqual([], stored.sent)

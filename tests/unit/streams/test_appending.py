@@ -58,7 +58,7 @@ class Recording(SynchronousTestCase):
         self.file.takes = SECONDS
         self.thread.step()
         ((batch, stored),) = answers
-        self.assertEqual((b"one", 3, b""), (batch.data, batch.seen.length, stored))
+        self.assertEqual((b"one", 3, b""), (b"".join(batch.pieces), batch.seen.length, stored))
         self.assertIn("after 10 s", str(batch.error))
         self.successResultOf(self.file.hanging)
         self.assertEqual(([], b"one"), (self.clock.getDelayedCalls(), bytes(self.file.data)))

@@ -8,11 +8,11 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.spec.digest import Digest
-from oci_registry.streams.batches import BATCH, FLUSH_DELAY, Batches
+from oci_registry.streams.batches import BATCH, FIRST, FLUSH_DELAY, Batches
 from oci_registry.streams.recorder import Batch, Recorder
 from tests.support.streams import ManualThread
 
-HALF = bytes(BATCH // 2)
+HALF = bytes(FIRST // 2)
 
 
 class Batching(SynchronousTestCase):
@@ -24,18 +24,22 @@ class Batching(SynchronousTestCase):
         self.accepted: list[int] = []
         self.rests: list[Failure | None] = []
         self.hold: Deferred[None] | None = None
+        self.batches = self.make(FIRST)
+
+    def make(self, batch: int) -> Batches:
         recorder = Recorder(Digest.of(b""), None, None)
-        self.batches = Batches(
+        return Batches(
             lambda chunks: self.thread(recorder.record, chunks),
             self.clock,
             self.accept,
             self.rests.append,
+            batch,
         )
 
     async def accept(self, batch: Batch) -> None:
         if self.hold is not None:
             await self.hold
-        self.accepted.append(len(batch.data))
+        self.accepted.append(batch.length)
 
     def test_whole_batches(self) -> None:
         """As soon as there is a batch it goes to the thread, and the next one after it."""
@@ -45,14 +49,23 @@ class Batching(SynchronousTestCase):
             self.batches.add(HALF)
         self.assertEqual(len(self.thread.waiting), 1)
         self.thread.step()
-        self.assertEqual((self.accepted, len(self.thread.waiting)), ([BATCH], 1))
+        self.assertEqual((self.accepted, len(self.thread.waiting)), ([FIRST], 1))
         self.thread.step()
-        self.assertEqual(self.accepted, [BATCH, BATCH])
+        self.assertEqual(self.accepted, [FIRST, FIRST])
         self.assertFalse(self.batches.working)
         self.clock.advance(FLUSH_DELAY)
         self.thread.run()
-        self.assertEqual(self.accepted, [BATCH, BATCH, BATCH // 2])
+        self.assertEqual(self.accepted, [FIRST, FIRST, FIRST // 2])
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_growing_batches(self) -> None:
+        """Nobody waits long for the first bytes; later ones go through the thread in larger batches."""
+        batches = self.make(BATCH)
+        whole = -(-BATCH // len(HALF)) * len(HALF)
+        for _ in range((3 * FIRST + 2 * whole) // len(HALF)):
+            batches.add(HALF)
+            self.thread.run()
+        self.assertEqual([FIRST, 2 * FIRST, whole, whole], self.accepted)
 
     def test_end(self) -> None:
         """At the end nothing waits for more; it is told when everything is through."""
@@ -77,7 +90,7 @@ class Batching(SynchronousTestCase):
         self.assertTrue(self.batches.working)
         self.hold.callback(None)
         self.thread.run()
-        self.assertEqual(self.accepted, [BATCH, BATCH])
+        self.assertEqual(self.accepted, [FIRST, FIRST])
 
     def test_stop(self) -> None:
         """What waits when it is stopped never comes; what is in the thread does."""
@@ -85,7 +98,7 @@ class Batching(SynchronousTestCase):
             self.batches.add(HALF)
         self.batches.stop()
         self.thread.run()
-        self.assertEqual((self.accepted, self.rests), ([BATCH], [None]))
+        self.assertEqual((self.accepted, self.rests), ([FIRST], [None]))
         self.batches.add(b"x")
         self.batches.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])

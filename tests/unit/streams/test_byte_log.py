@@ -76,10 +76,26 @@ class Bytes(SynchronousTestCase):
         log = self.begin()
         for _ in range(10):
             self.add(8)
-            log.shrink()
+            log.shrink(read=True)
         self.assertEqual((64, DATA[:8]), (log.start, self.take(0, 8)))
         log.lose_file()
         self.assertEqual((None, DATA[64:72]), (self.take(0, 8), self.take(64, 8)))
+
+    def test_unread(self) -> None:
+        """What nobody reads is not kept in memory, and can be sent from the file, as far as that goes."""
+        log = self.begin()
+        assert self.file is not None
+        self.file.sockets = {3: bytearray()}
+        self.add(20)
+        log.shrink(read=False)
+        self.assertEqual((20, True, True), (log.start, log.can_follow(0), log.can_send(19)))
+        log.store_error, self.recorder.storing = OSError("disk full"), False
+        self.add(20)
+        self.assertEqual((20, True, False), (log.start, log.can_send(0), log.can_send(20)))
+        self.assertEqual((15, 0), (log.send_now(3, 5, 30), log.send_now(3, 20, 30)))
+        self.assertEqual(DATA[5:20], self.file.sockets[3])
+        log.lose_file()
+        self.assertEqual((False, 0), (log.can_send(0), log.send_now(3, 0, 30)))
 
     def test_closed(self) -> None:
         """When it is closed nothing is kept, and the file is closed."""
@@ -107,7 +123,7 @@ class Bytes(SynchronousTestCase):
                 log.store_error, self.recorder.storing = OSError("disk full"), False
             self.add(count)
             if log.storing:
-                log.shrink()
+                log.shrink(read=True)
             else:
                 log.drop_before(log.digested - 16)
         if not log.can_follow(position):

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.spec.digest import Digest, Verifier
-from oci_registry.streams.batches import BATCH, FLUSH_DELAY
+from oci_registry.streams.batches import BATCH, FIRST, FLUSH_DELAY
 from oci_registry.streams.follower import TransferFailed
 from oci_registry.streams.growing import GrowingBlob
 from tests.support.streams import LIMITS, FakeFile, FakeProducer, ManualThread, Reader, run_at_once
@@ -73,8 +73,8 @@ class Joining(GrowingTestCase):
         blob = self.blob()
         reader = Reader(blob.follow())
         self.assertEqual(reader.read(), b"")
-        self.feed(blob, DATA[:BATCH])
-        self.assertEqual(reader.got, DATA[:BATCH])
+        self.feed(blob, DATA[:FIRST])
+        self.assertEqual(reader.got, DATA[:FIRST])
 
     def test_position(self) -> None:
         """A reader may begin anywhere: in memory, in the file, at bytes yet to come, at the end."""

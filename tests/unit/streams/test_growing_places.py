@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.spec.digest import Digest, Prefix
-from oci_registry.streams.batches import BATCH, FLUSH_DELAY
+from oci_registry.streams.batches import BATCH, FIRST, FLUSH_DELAY
 from oci_registry.streams.follower import LostPlace, TransferFailed
 from oci_registry.streams.growing import GrowingBlob, Unwanted
 from tests.support.streams import LIMITS, FakeFile, FakeProducer, ManualThread, Reader, run_at_once
@@ -202,7 +202,7 @@ class Lost(PlacesTestCase):
         blob = self.make(stored=False)
         self.send(blob)
         self.assertIsInstance(blob.failure, Unwanted)
-        self.assertEqual((self.producer.calls, blob.received), (["stop"], BATCH))
+        self.assertEqual((self.producer.calls, blob.received), (["stop"], FIRST))
 
 
 class Found(PlacesTestCase):

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.spec.digest import Digest
-from oci_registry.streams.batches import BATCH, FLUSH_DELAY
+from oci_registry.streams.batches import BATCH, FIRST, FLUSH_DELAY
 from oci_registry.streams.follower import LostPlace, TransferFailed
 from oci_registry.streams.growing import GrowingBlob
 from tests.support.streams import LIMITS, FakeFile, FakeProducer, ManualThread, Reader, run_at_once
@@ -70,12 +70,14 @@ class SlowDisk(PressureTestCase):
         self.assertEqual(self.producer.calls, ["pause", "resume"])
 
     def test_one_batch_at_a_time(self) -> None:
-        """The thread gets batches of 256 KiB, one after the other: the hash needs them in order."""
+        """The thread gets batches, one after the other: the hash needs them in order."""
         blob = self.make(threaded=True)
         self.send(blob)
         self.assertEqual(len(self.thread.waiting), 1)
         self.thread.step()
-        self.assertEqual((blob.bytes.digested, len(self.thread.waiting)), (BATCH, 1))
+        self.assertEqual((blob.bytes.digested, len(self.thread.waiting)), (FIRST, 1))
+        self.thread.step()
+        self.assertEqual(blob.bytes.digested, FIRST + BATCH)
 
     def test_paused_when_registered_late(self) -> None:
         """A second upstream, after a first that broke off, is held to the same marks."""
@@ -163,7 +165,7 @@ class FailingStore(PressureTestCase):
             ahead.read()
         edge = Reader(blob.follow())
         self.assertIsInstance(blob.store_error, OSError)
-        self.assertEqual(blob.bytes.stored, 5 * MIB)
+        self.assertEqual(blob.bytes.stored, 3 * FIRST + 4 * BATCH)
         self.complete(blob, ahead, behind, edge)
 
     def test_pace_of_the_slowest(self) -> None:

@@ -7,19 +7,19 @@ from types import SimpleNamespace
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.streams.memory import LARGE_BLOCK, return_large_blocks
+from oci_registry.streams.memory import KEPT, LARGE_BLOCK, return_large_blocks
 
 
 class Blocks(SynchronousTestCase):
     """What the C library is told, if it can be."""
 
     def test_glibc(self) -> None:
-        """Blocks from 1 MiB on are mapped one by one, which fixes the limit that else would grow."""
+        """Blocks from 1 MiB on are mapped one by one, and what is free of others is kept up to a limit."""
         calls: list[tuple[int, int]] = []
         library = SimpleNamespace(mallopt=lambda *args: calls.append(args))
         self.patch(ctypes, "CDLL", lambda name: library)
         return_large_blocks()
-        self.assertEqual([(-3, LARGE_BLOCK)], calls)
+        self.assertEqual([(-3, LARGE_BLOCK), (-1, KEPT)], calls)
 
     def test_others(self) -> None:
         """A library without the setting is left as it is."""

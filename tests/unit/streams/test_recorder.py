@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.spec.digest import Digest, Prefix
-from oci_registry.streams.recorder import Recorder
+from oci_registry.streams.recorder import SMALL, Recorder, join_small
 from tests.support.streams import FakeFile
 
 DATA = bytes(range(100))
@@ -21,7 +23,8 @@ class Recording(SynchronousTestCase):
         file = FakeFile()
         recorder = Recorder(Digest.of(DATA), file, None)
         batch = recorder.record([DATA[:10], DATA[10:30]])
-        self.assertEqual((batch.data, batch.error), (DATA[:30], None))
+        self.assertEqual((b"".join(batch.pieces), batch.length), (DATA[:30], 30))
+        self.assertIsNone(batch.error)
         self.assertEqual(batch.seen, Prefix(30, Digest.of(DATA[:30])))
         self.assertFalse(recorder.verified())
         self.assertEqual(recorder.record([DATA[30:]]).seen, Prefix(100, Digest.of(DATA)))
@@ -39,6 +42,32 @@ class Recording(SynchronousTestCase):
         self.assertIsNone(recorder.record([DATA[40:]]).error)
         self.assertEqual(len(file.data), 25)
         self.assertTrue(recorder.verified())
+
+    def test_full_between_pieces(self) -> None:
+        """Of a batch that can be stored only in part, nothing counts as stored."""
+        file = FakeFile()
+        file.full_at = SMALL + 10
+        large = bytes(SMALL)
+        recorder = Recorder(Digest.of(large + large), file, None)
+        batch = recorder.record([large, large])
+        self.assertIsInstance(batch.error, OSError)
+        self.assertEqual((2 * SMALL, False), (batch.length, recorder.storing))
+        self.assertTrue(recorder.verified())
+
+    def test_large(self) -> None:
+        """Large chunks are passed on as they are, without a copy."""
+        chunks = [bytes(SMALL), bytes(SMALL + 1)]
+        batch = Recorder(Digest.of(DATA), None, None).record(chunks)
+        self.assertEqual([id(chunk) for chunk in chunks], [id(piece) for piece in batch.pieces])
+
+    @given(st.lists(st.integers(0, 2 * SMALL), min_size=1, max_size=8))
+    def test_joined(self, lengths: list[int]) -> None:
+        """Whatever pieces they are put together to, the bytes are the same, and few pieces are small."""
+        chunks = [bytes([number]) * length for number, length in enumerate(lengths)]
+        pieces = join_small(chunks)
+        self.assertTrue(b"".join(pieces) == b"".join(chunks))
+        small = [len(piece) < SMALL for piece in pieces]
+        self.assertNotIn((True, True), list(pairwise(small)))
 
     def test_without_a_file(self) -> None:
         """Without a file bytes are hashed."""

@@ -7,9 +7,10 @@ from twisted.internet.task import Clock
 
 from oci_registry.spec.digest import Digest
 from oci_registry.streams.batches import FLUSH_DELAY
+from oci_registry.streams.follower import Follower
 from oci_registry.streams.growing import GrowingBlob
 from oci_registry.streams.limits import GrowingLimits
-from tests.support.streams import FakeFile, FakeProducer, ManualThread, Reader
+from tests.support.streams import FakeFile, FakeProducer, ManualThread, Reader, SendingReader
 
 TAIL = 5
 BATCH = 8
@@ -51,6 +52,7 @@ class World:
         self.hashing, self.reading = ManualThread(), ManualThread()
         self.files: list[FakeFile] = []
         self.readers: list[tuple[int, Reader]] = []
+        self.sockets: dict[int, bytearray] = {}
 
     def download(
         self,
@@ -65,6 +67,7 @@ class World:
         self.file = FakeFile(self.reading)
         self.file.full_at = full_at
         self.file.broken_at = broken_at
+        self.file.sockets = self.sockets
         self.files.append(self.file)
         size = len(self.data) if announced else None
         self.blob = GrowingBlob(
@@ -87,11 +90,18 @@ class World:
             self.clock.advance(FLUSH_DELAY)
         elif event == "join":
             if number <= len(self.data) and blob.can_follow(number):
-                self.readers.append((number, Reader(blob.follow(number), 1 + number % 7)))
+                self.readers.append((number, self.reader(blob.follow(number), number)))
         elif event == "read" and number < len(self.readers):
             self.readers[number][1].read(1 + number % 3)
         elif event == "leave" and number < len(self.readers):
             self.readers.pop(number)[1].source.close()
+
+    def reader(self, follower: Follower, number: int) -> Reader:
+        """Return one that sends what it can, or one that reads everything."""
+        limit = 1 + number % 7
+        if number % 2:
+            return SendingReader(follower, limit, self.sockets, len(self.sockets))
+        return Reader(follower, limit)
 
     def finish(self) -> bool:
         """Let upstream send the rest; return whether it was right. Nothing reads while it is judged."""

@@ -189,7 +189,7 @@ class S3Driver:
 
     def _open_spool(self) -> Descriptor:
         """In a thread: open a new file; it closes itself if the caller has been cancelled."""
-        return Descriptor(as_store_error(open_spool, self._spool), self._local.ingest)
+        return Descriptor(as_store_error(open_spool, self._spool), self._local.ingest, grows=True)
 
     def seal(self, key: str) -> Deferred[None]:
         check_key(key)

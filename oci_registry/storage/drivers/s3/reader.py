@@ -44,8 +44,11 @@ class _StoredObject:
     def read_now(self, offset: int, length: int) -> bytes | None:
         return None if self._closed else self._opened.at_hand(offset, length, self._stop)
 
-    def send_now(self, socket: int, offset: int, length: int) -> int | None:
-        return None
+    def can_send(self, offset: int) -> bool:
+        return False
+
+    def send_now(self, socket: int, offset: int, length: int) -> int:
+        return 0
 
     def close(self) -> None:
         if not self._closed:

@@ -58,7 +58,8 @@ class S3Writer:
     def append(self, data: bytes) -> None:
         """Write at the end, in a thread; parts that are complete are uploaded."""
         try:
-            as_store_error(write_all, self._spool.number, data)
+            with self._spool.changing():
+                as_store_error(write_all, self._spool.number, data)
         except StoreError:
             # Part of it may have been written.
             self._state = State.BROKEN
@@ -95,6 +96,14 @@ class S3Writer:
     def read_now(self, offset: int, length: int) -> bytes | None:
         """Read what was appended, from the page cache."""
         return self._spool.read_now(offset, length)
+
+    def can_send(self, offset: int) -> bool:
+        """Whether what was appended can be sent from the page cache."""
+        return self._spool.can_send(offset)
+
+    def send_now(self, socket: int, offset: int, length: int) -> int:
+        """Send what was appended from the page cache."""
+        return self._spool.send_now(socket, offset, length)
 
     # -- ending
 

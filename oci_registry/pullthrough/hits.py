@@ -1,0 +1,118 @@
+"""Hits that can be repeated without looking anything up as the first time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+
+from oci_registry.pullthrough.known import KnownManifests
+from oci_registry.pullthrough.sizes import KnownSizes
+from oci_registry.pullthrough.store_health import READ, StoreHealth
+from oci_registry.pullthrough.transfers import Transfers
+from oci_registry.spec.digest import Digest
+from oci_registry.spec.manifest import Manifest
+from oci_registry.spec.reference import Tag
+from oci_registry.storage.blobs import BlobStore
+from oci_registry.storage.interfaces import KeptObject
+from oci_registry.storage.keys import manifest_key, tag_key
+from oci_registry.storage.tags import TagRecord
+from oci_registry.upstream.table import Target
+
+
+class ManifestHit:
+    """A hit of a manifest in memory: by digest, or by a tag (*record*) while that is fresh.
+
+    The upstream and its settings have to be the same as before. *count*: counts a hit.
+    """
+
+    def __init__(
+        self,
+        known: KnownManifests,
+        sizes: KnownSizes,
+        target: Target,
+        manifest: Manifest,
+        tagged: tuple[Tag, TagRecord] | None,
+        count: Callable[[], None],
+    ) -> None:
+        self._known = known
+        self._sizes = sizes
+        self._target = target
+        self._manifest = manifest
+        host = target.upstream.namespace
+        self._key = manifest_key(host, manifest.digest)
+        self._count = count
+        self._losses = -1
+        self._record: TagRecord | None = None
+        self._tag_key = ""
+        self.confirmed = 0.0
+        """When upstream has confirmed the tag, in seconds since the epoch; 0 for a digest."""
+        self.max_age = inf
+        """How many seconds from then on the tag is fresh, for the caller to check."""
+        if tagged is not None:
+            tag, self._record = tagged
+            self._tag_key = tag_key(host, target.repository, tag.name)
+            self.confirmed = self._record.checked
+            self.max_age = target.upstream.manifest_invalidation_time
+
+    def repeat(self) -> bool:
+        """Count one more hit and return True, if the cache has the same objects in memory as before."""
+        if self._record is not None and self._known.tag_at(self._tag_key) is not self._record:
+            return False
+        if self._known.manifest_at(self._key) is not self._manifest:
+            return False
+        if self._losses != self._sizes.losses:
+            target = self._target
+            self._sizes.learn(target.upstream.namespace, target.repository, self._manifest)
+            self._losses = self._sizes.losses
+        self._count()
+        return True
+
+
+class BlobHit:
+    """A hit of a stored blob of *size* bytes, parts of which can be served again: it stays open.
+
+    The upstream has to be the same as before. *count*: counts a hit.
+    """
+
+    def __init__(
+        self,
+        store: BlobStore,
+        transfers: Transfers,
+        sizes: KnownSizes,
+        health: StoreHealth,
+        target: Target,
+        digest: Digest,
+        size: int,
+        kept: KeptObject,
+        count: Callable[[], None],
+    ) -> None:
+        self.size = size
+        self._store = store
+        self._transfers = transfers
+        self._sizes = sizes
+        self._health = health
+        self._host = target.upstream.namespace
+        self._repository = target.repository
+        self._digest = digest
+        self._kept = kept
+        self._count = count
+
+    def part(self, start: int, stop: int) -> bytes | None:
+        """Return these bytes and count one more hit; None if the cache might do anything else.
+
+        It might if there is a download of the blob, a manifest states another size, the store fails or has
+        removed the blob, or the bytes are not in the page cache.
+        """
+        if self._digest in self._transfers or not self._health.works(READ):
+            return None
+        if self._sizes.get(self._host, self._repository, self._digest) not in (None, self.size):
+            return None
+        data = self._kept.part(start, stop - start)
+        if data is not None:
+            self._store.used(self._digest)
+            self._count()
+        return data
+
+    def close(self) -> None:
+        """Close the blob."""
+        self._kept.close()

@@ -1,0 +1,1 @@
+"""Ready answers: responses that are sent again without building a request."""

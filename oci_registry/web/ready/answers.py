@@ -1,0 +1,203 @@
+"""Simple requests, and the bytes of their responses: pure functions of bytes and numbers.
+
+A request is simple if nothing in it but its method and its target decides the response.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from math import floor, inf
+
+from attrs import frozen
+
+from oci_registry.web.head import FIELD, HOST
+from oci_registry.web.shown import shown
+
+LONGEST = 2048
+"""The most bytes of a simple request."""
+METHODS = {method.encode(): method for method in ("GET", "HEAD")}
+"""The methods of simple requests, as text."""
+_RANGE = re.compile(rb"\r\nRange: bytes=([0-9]{1,15})-([0-9]{1,15})(?=\r\n)")
+_VERSION = b"HTTP/1.1\r\n"
+_END = b"\r\n\r\n"
+_HARMLESS = frozenset(
+    (
+        b"accept",
+        b"accept-charset",
+        b"accept-encoding",
+        b"accept-language",
+        b"cache-control",
+        b"forwarded",
+        b"pragma",
+        b"traceparent",
+        b"tracestate",
+        b"via",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-port",
+        b"x-forwarded-proto",
+        b"x-meta-source-client",
+        b"x-real-ip",
+        b"x-request-id",
+    )
+)
+"""Headers that no response depends on. They may be repeated."""
+_ONCE = frozenset((b"host", b"user-agent", b"connection"))
+
+
+class NotSimple(Exception):
+    """A request must be parsed as any other."""
+
+
+@lru_cache(maxsize=256)
+def parse_fields(fields: bytes) -> str:
+    """Return the user agent, as the access log shows it, of a simple request.
+
+    *fields*: the request from its version on. Clients send the same again and again, so the last ones are
+    remembered. Raises `NotSimple`: such fields, which may hold credentials, are not remembered.
+    """
+    if not (fields.startswith(_VERSION) and fields.endswith(_END)):
+        raise NotSimple
+    found: dict[bytes, bytes] = {}
+    for line in fields[len(_VERSION) : -len(_END)].split(b"\r\n"):
+        match = FIELD.fullmatch(line)
+        if match is None:
+            raise NotSimple
+        name = match[1].lower()
+        if name in _ONCE and name not in found:
+            found[name] = match[2].strip(b" \t")
+        elif name not in _HARMLESS:
+            raise NotSimple
+    if b"host" not in found or HOST.fullmatch(found[b"host"]) is None:
+        raise NotSimple
+    if found.get(b"connection", b"keep-alive").lower() != b"keep-alive":
+        raise NotSimple
+    return shown(found.get(b"user-agent") or b"-")
+
+
+@frozen(eq=False)
+class ReadyAnswer:
+    """A response of status 200 in pieces, and when it may be sent: for GET, or without the body for HEAD.
+
+    *start* ends where the value of Date begins. *middle* goes on behind it, up to the seconds of
+    ``ttl=``, and *end* behind those; without an *end* there are no such seconds, and *middle* ends the head.
+    *confirmed*: when a tag was confirmed, in seconds since the epoch; *max_age*: for how many seconds it is
+    fresh from then on.
+    """
+
+    start: bytes
+    middle: bytes
+    end: bytes
+    body: bytes
+    confirmed: float = 0.0
+    max_age: float = inf
+
+    def is_fresh(self, now: float) -> bool:
+        """Whether it may be sent at *now*, as far as time decides that."""
+        return 0 <= now - self.confirmed < self.max_age
+
+    def response(self, now: float, date: bytes, *, head: bool) -> bytes:
+        """Return the bytes of the response; *date*: the value of Date; *head*: the method is HEAD."""
+        body = b"" if head else self.body
+        if not self.end:
+            return b"".join((self.start, date, self.middle, body))
+        ttl = b"%d" % floor(self.max_age - (now - self.confirmed))
+        return b"".join((self.start, date, self.middle, ttl, self.end, body))
+
+
+def in_pieces(
+    headers: list[tuple[bytes, bytes]],
+    body: bytes,
+    confirmed: float = 0.0,
+    max_age: float = inf,
+) -> ReadyAnswer | None:
+    """Return the answer with these headers, None if there is none: without a single Date, for example.
+
+    If *max_age* is given, Cache-Status ends with the seconds of ``ttl=``.
+    """
+    if max_age == inf:
+        pieces = _cut(b"200 OK", headers, ((b"Date", b""),))
+        return None if pieces is None else ReadyAnswer(pieces[0], pieces[1], b"", body)
+    pieces = _cut(b"200 OK", headers, ((b"Date", b""), (b"Cache-Status", b"; ttl=")))
+    if pieces is None:
+        return None
+    start, middle, end = pieces
+    return ReadyAnswer(start, middle, end, body, confirmed, max_age)
+
+
+@frozen(eq=False)
+class ReadyParts:
+    """Responses of status 206 for a blob of *size* bytes, in pieces.
+
+    *start* ends where the value of Date begins, *middle* where that of Content-Length begins, and *end*
+    where that of Content-Range begins, which is the last.
+    """
+
+    start: bytes
+    middle: bytes
+    end: bytes
+    size: int
+
+    def part(self, first: int, last: int) -> tuple[int, int] | None:
+        """Return the beginning and the end (exclusive) of a requested range; None if there is no such part."""
+        return None if last < first or first >= self.size else (first, min(last + 1, self.size))
+
+    def head(self, date: bytes, start: int, stop: int) -> bytes:
+        """Return the head of the response with a part of the blob."""
+        return b"%b%b%b%d%b%d-%d/%d\r\n\r\n" % (
+            self.start,
+            date,
+            self.middle,
+            stop - start,
+            self.end,
+            start,
+            stop - 1,
+            self.size,
+        )
+
+
+def parts_in_pieces(headers: list[tuple[bytes, bytes]], size: int) -> ReadyParts | None:
+    """Return the answers for a blob, from the headers of one of its parts; None if there are none."""
+    cuts = ((b"Date", b""), (b"Content-Length", b""), (b"Content-Range", b"bytes "))
+    pieces = _cut(b"206 Partial Content", headers, cuts)
+    if pieces is None or pieces[-1] != b"\r\n\r\n":
+        return None
+    start, middle, end, _ = pieces
+    return ReadyParts(start, middle, end, size)
+
+
+def _cut(
+    status: bytes, headers: list[tuple[bytes, bytes]], cuts: Sequence[tuple[bytes, bytes]]
+) -> list[bytes] | None:
+    """Return a head without some values: the pieces between them, in order.
+
+    *cuts*: the headers, in order, of which all is left out that follows the last occurrence of a text. None
+    if they are not exactly these.
+    """
+    marks = dict(cuts)
+    pieces, found = [b"HTTP/1.1 %b\r\n" % status], []
+    for name, value in headers:
+        kept = value
+        wanted = marks.get(name)
+        if wanted is not None and wanted in value:
+            found.append(name)
+            kept = value[: value.rindex(wanted) + len(wanted)] if wanted else b""
+        pieces[-1] += b"%b: %b" % (name, kept)
+        if name in found:
+            pieces.append(b"")
+        pieces[-1] += b"\r\n"
+    pieces[-1] += b"\r\n"
+    return pieces if found == list(marks) else None
+
+
+def cut_range(fields: bytes) -> tuple[bytes, int, int] | None:
+    """Return the fields of a request without its Range, and the first and the last byte of that.
+
+    None if it has none of the form that nearly all clients send.
+    """
+    match = _RANGE.search(fields)
+    if match is None:
+        return None
+    return fields[: match.start()] + fields[match.end() :], int(match[1]), int(match[2])

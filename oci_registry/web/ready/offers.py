@@ -1,0 +1,65 @@
+"""Which replies become ready answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from oci_registry.pullthrough.hits import BlobHit, ManifestHit
+from oci_registry.upstream.table import Target, UpstreamTable
+from oci_registry.web.ready.table import ReadyAnswers, Repeatable, RepeatableParts
+from oci_registry.web.reply import Reply, Stream
+from oci_registry.web.site import RegistryRequest
+
+
+def _nothing() -> None:
+    """Offer nothing."""
+
+
+class Offers:
+    """Offers replies as ready answers (*ready*; None: there are none), while *table* resolves the same."""
+
+    def __init__(self, ready: ReadyAnswers | None, table: UpstreamTable) -> None:
+        self._ready = ready
+        self._table = table
+
+    def prepare(
+        self,
+        request: RegistryRequest,
+        reply: Reply,
+        route: str,
+        target: Target | None,
+        generation: int,
+    ) -> Callable[[], None]:
+        """Return what is to be called when a reply was sent, which offers it if it can be sent again.
+
+        *route*: its label in the metrics. *generation*: that of the table, when it gave the *target*; None
+        if the reply does not depend on any.
+        """
+        ready = self._ready
+        if ready is None or not ready.wants(request):
+            return _nothing
+        if target is None:
+            body = reply.body if isinstance(reply.body, bytes) else b""
+            return lambda: ready.offer(request, body, Repeatable(route))
+        if reply.again is None or not ready.has_room_for(_length(reply)):
+            return _nothing
+        hit = reply.again()
+        table, upstream = self._table, target.upstream
+
+        def holds() -> bool:
+            return table.generation == generation and table.has(upstream)
+
+        if isinstance(hit, ManifestHit) and isinstance(reply.body, bytes):
+            body, repeat = reply.body, hit.repeat
+            again = Repeatable(route, lambda: holds() and repeat(), hit.confirmed, hit.max_age)
+            return lambda: ready.offer(request, body, again)
+        if isinstance(hit, BlobHit):
+            parts = RepeatableParts(route, holds, hit.part, hit.size)
+            return lambda: ready.offer_parts(request, parts)
+        return _nothing
+
+
+def _length(reply: Reply) -> int:
+    if isinstance(reply.body, Stream):
+        return reply.body.length or 0
+    return len(reply.body)

@@ -1,0 +1,290 @@
+"""The table of ready answers, by request target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from math import inf
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.web.http import datetimeToString
+
+from oci_registry.logs import AccessEntry, AccessLog, Pieces
+from oci_registry.metrics import Metrics
+from oci_registry.streams.recent import RecentTable
+from oci_registry.web.ready.answers import (
+    LONGEST,
+    METHODS,
+    NotSimple,
+    ReadyAnswer,
+    ReadyParts,
+    cut_range,
+    in_pieces,
+    parse_fields,
+    parts_in_pieces,
+)
+from oci_registry.web.shown import shown, without_secrets
+
+if TYPE_CHECKING:
+    from oci_registry.web.site import RegistryRequest
+
+_OF_ENTRY = 2048
+"""Approximate bytes that an entry takes besides its body."""
+_NEVER = frozenset((b"Connection", b"Transfer-Encoding", b"Warning", b"Age"))
+
+
+@frozen
+class ReadyLimits:
+    """How many answers are kept, how many bytes they may take, and the most bytes of a body.
+
+    *blobs*: how many blobs are kept open for their parts; all are closed every *closing* seconds, so that
+    a blob that was removed, or that nobody wants any more, does not stay on the disk.
+    """
+
+    entries: int = 2000
+    size: int = 8 * 1024 * 1024
+    body: int = 64 * 1024
+    blobs: int = 64
+    closing: float = 5.0
+
+
+def _always() -> bool:
+    return True
+
+
+@frozen
+class Repeatable:
+    """What has to be known to send a response again.
+
+    *route*: the label under which the metrics count it; None: they do not. *serve*: returns whether the
+    same content would be served now, and counts it as a use if so. *confirmed*, *max_age*: as for
+    `ReadyAnswer`.
+    """
+
+    route: str | None = None
+    serve: Callable[[], bool] = _always
+    confirmed: float = 0.0
+    max_age: float = inf
+
+
+@frozen
+class RepeatableParts:
+    """What has to be known to send parts of a blob of *size* bytes again.
+
+    *route*: as for `Repeatable`. *holds*: whether the target still means the blob. *part*: returns the
+    bytes from one position up to, but without, another, and counts that as a use; None if they cannot be
+    sent now.
+    """
+
+    route: str
+    holds: Callable[[], bool]
+    part: Callable[[int, int], bytes | None]
+    size: int
+
+
+@frozen(eq=False)
+class _Shown:
+    """What the access log says of an answer, whoever asks."""
+
+    uri: str
+    namespace: str | None
+    outcome: str | None
+
+    @classmethod
+    def of(cls, request: RegistryRequest) -> _Shown:
+        """Return what it says of the response to a request."""
+        outcome = None if request.outcome is None else request.outcome.value
+        return cls(shown(without_secrets(request.target)), request.namespace, outcome)
+
+
+@frozen(eq=False)
+class _Entry:
+    answer: ReadyAnswer
+    repeatable: Repeatable
+    shown: _Shown
+
+
+@frozen(eq=False)
+class _BlobEntry:
+    answers: ReadyParts
+    parts: RepeatableParts
+    shown: _Shown
+
+
+class ReadyAnswers:
+    """Answers to the same simple requests again, as they were answered before.
+
+    An answer is used for as long as nothing that it was made of has changed, which is checked each time:
+    so nothing has to remove it. Those that were used last are kept.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        access_log: AccessLog,
+        metrics: Metrics,
+        limits: ReadyLimits = ReadyLimits(),
+    ) -> None:
+        self._clock = clock
+        self._log = access_log
+        self._metrics = metrics
+        self._limits = limits
+        self._entries: RecentTable[bytes, _Entry] = RecentTable(
+            limits.entries,
+            limits.size,
+            lambda target, entry: len(target) + len(entry.answer.body) + _OF_ENTRY,
+        )
+        self._blobs: RecentTable[bytes, _BlobEntry] = RecentTable(limits.blobs, 0, lambda *_: 0)
+        self._closing: IDelayedCall | None = None
+        self._pieces = lru_cache(maxsize=1024)(self._make_pieces)
+        self._part_bytes = metrics.client_bytes.labels("blob").inc
+        self._second = -1.0
+        self._date = b""
+
+    def __len__(self) -> int:
+        return len(self._entries) + len(self._blobs)
+
+    def wants(self, request: RegistryRequest) -> bool:
+        """Whether there is no answer for the target of a request, but could be."""
+        target = request.target
+        return (
+            request.error is None
+            and request.clientproto == b"HTTP/1.1"
+            and request.method in METHODS
+            and target.startswith(b"/")
+            and len(target) < LONGEST
+            and self._entries.peek(target) is None
+            and self._blobs.peek(target) is None
+        )
+
+    def has_room_for(self, length: int) -> bool:
+        """Whether a body is short enough."""
+        return length <= self._limits.body
+
+    def offer(self, request: RegistryRequest, body: bytes, repeatable: Repeatable) -> None:
+        """Keep the answer to a request that has just been answered, if `wants` says so."""
+        headers = _headers(request)
+        if (
+            request.code != 200
+            or not self.has_room_for(len(body))
+            or not self.wants(request)
+            or not _NEVER.isdisjoint(name for name, _ in headers)
+        ):
+            return
+        answer = in_pieces(headers, body, repeatable.confirmed, repeatable.max_age)
+        if answer is not None:
+            self._entries.put(request.target, _Entry(answer, repeatable, _Shown.of(request)))
+
+    def offer_parts(self, request: RegistryRequest, parts: RepeatableParts) -> None:
+        """Keep the answers for parts of a blob, one of which was just sent, if `wants` says so."""
+        headers = _headers(request)
+        if (
+            request.code != 206
+            or not self.wants(request)
+            or not _NEVER.isdisjoint(name for name, _ in headers)
+        ):
+            return
+        answers = parts_in_pieces(headers, parts.size)
+        if answers is not None:
+            self._blobs.put(request.target, _BlobEntry(answers, parts, _Shown.of(request)))
+            if self._closing is None:
+                self._closing = self._clock.callLater(self._limits.closing, self.close_blobs)
+
+    def close_blobs(self) -> None:
+        """Keep no blob open. Those that are still wanted are opened again by the next request."""
+        if self._closing is not None and self._closing.active():
+            self._closing.cancel()
+        self._closing = None
+        for target, _ in self._blobs.find(lambda _: True):
+            # The last reference to its file.
+            self._blobs.remove(target)
+
+    def respond(self, data: bytes, client: str) -> bytes | None:
+        """Return the response to one whole request of a *client*, counted and logged; None if there is none."""
+        if len(data) > LONGEST:
+            return None
+        parts = data.split(b" ", 2)
+        if len(parts) < 3:
+            return None
+        method, target, fields = parts
+        entry = self._entries.get(target)
+        name = METHODS.get(method)
+        if entry is None or name is None:
+            blob = self._blobs.get(target) if method == b"GET" else None
+            return None if blob is None else self._respond_with_part(target, blob, fields, client)
+        try:
+            agent = parse_fields(fields)
+        except NotSimple:
+            return None
+        now = self._clock.seconds()
+        answer, repeatable = entry.answer, entry.repeatable
+        if not (answer.is_fresh(now) and repeatable.serve()):
+            self._entries.remove(target)
+            return None
+        self._set_date(now)
+        if repeatable.route is not None:
+            self._metrics.response(repeatable.route, name, "200", 0.0)
+        if self._log.wanted:
+            sent = 0 if name == "HEAD" else len(answer.body)
+            self._log.write_pieces(self._pieces(entry.shown, name, 200, sent, client, agent))
+        return answer.response(now, self._date, head=name == "HEAD")
+
+    def _respond_with_part(
+        self, target: bytes, entry: _BlobEntry, fields: bytes, client: str
+    ) -> bytes | None:
+        cut = cut_range(fields)
+        if cut is None:
+            return None
+        rest, first, last = cut
+        try:
+            agent = parse_fields(rest)
+        except NotSimple:
+            return None
+        part = entry.answers.part(first, last)
+        if part is None or not self.has_room_for(part[1] - part[0]):
+            return None
+        data = entry.parts.part(*part) if entry.parts.holds() else None
+        if data is None:
+            self._blobs.remove(target)
+            return None
+        self._set_date(self._clock.seconds())
+        self._metrics.response(entry.parts.route, "GET", "206", 0.0)
+        self._part_bytes(len(data))
+        if self._log.wanted:
+            line = self._pieces(entry.shown, "GET", 206, len(data), client, agent)
+            self._log.write_pieces(line)
+        return entry.answers.head(self._date, *part) + data
+
+    def _set_date(self, now: float) -> None:
+        if now // 1 != self._second:
+            self._second = now // 1
+            self._date = datetimeToString(now)
+
+    def _make_pieces(
+        self, said: _Shown, method: str, status: int, sent: int, client: str, agent: str
+    ) -> Pieces:
+        return self._log.pieces(
+            AccessEntry(
+                client=client,
+                method=method,
+                uri=said.uri,
+                protocol="HTTP/1.1",
+                status=status,
+                sent=sent,
+                seconds=0.0,
+                agent=agent,
+                namespace=said.namespace,
+                outcome=said.outcome,
+                error=None,
+            )
+        )
+
+
+def _headers(request: RegistryRequest) -> list[tuple[bytes, bytes]]:
+    return [
+        (name, value)
+        for name, values in request.responseHeaders.getAllRawHeaders()
+        for value in values
+    ]

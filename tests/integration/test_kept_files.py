@@ -1,0 +1,92 @@
+"""Files that stay open for parts of a blob."""
+
+from __future__ import annotations
+
+import gc
+import os
+from pathlib import Path
+from unittest import SkipTest
+
+from oci_registry.spec.digest import Digest
+from oci_registry.storage.drivers import page_cache
+from oci_registry.storage.drivers.objects import KeptFile
+from oci_registry.storage.keys import blob_key
+from tests.integration.test_filesystem_driver import DriverTestCase
+
+DATA = bytes(range(256)) * 100
+KEY = blob_key(Digest.of(DATA))
+
+
+class KeptFiles(DriverTestCase):
+    """A stored blob that is kept open."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.store(KEY, DATA)
+        self.path = Path(self.driver.path(KEY))
+        gc.collect()
+        self.opened = len(os.listdir("/proc/self/fd"))
+        self.kept = self.keep()
+        self.addCleanup(self.kept.close)
+
+    def keep(self) -> KeptFile:
+        stored = self.successResultOf(self.driver.open(KEY))
+        kept: KeptFile | None = stored.keep()
+        stored.close()
+        if kept is None:
+            number = os.open(self.path, os.O_RDONLY)
+            known = page_cache.can_tell(number)
+            os.close(number)
+            self.assertFalse(known)
+            raise SkipTest("this volume has no reads that do not wait")
+        return kept
+
+    def descriptors(self) -> int:
+        """Return how many more files are open than before."""
+        gc.collect()
+        return len(os.listdir("/proc/self/fd")) - self.opened
+
+    def test_parts(self) -> None:
+        """Parts are read while it is there; what is beyond the end is not."""
+        self.assertEqual(DATA[1000:2000], self.kept.part(1000, 1000))
+        self.assertIsNone(self.kept.part(len(DATA) - 5, 10))
+
+    def test_removed(self) -> None:
+        """A file that was removed or replaced is not read any more."""
+        self.successResultOf(self.driver.delete(KEY))
+        self.assertIsNone(self.kept.part(0, 10))
+        self.store(KEY, DATA)
+        self.assertIsNone(self.kept.part(0, 10))
+        again = self.keep()
+        self.addCleanup(again.close)
+        self.assertEqual(DATA[:10], again.part(0, 10))
+        self.store(KEY, DATA)
+        self.assertIsNone(again.part(0, 10))
+
+    def test_changed(self) -> None:
+        """A file that is not verified any more, or has another size, is not read."""
+        os.chmod(self.path, 0o644)
+        self.assertIsNone(self.kept.part(0, 10))
+        stored = self.successResultOf(self.driver.open(KEY))
+        self.assertIsNone(stored.keep())
+        stored.close()
+        self.path.write_bytes(DATA + b"x")
+        os.chmod(self.path, 0o444)
+        self.assertIsNone(self.kept.part(0, 10))
+
+    def test_touched(self) -> None:
+        """A file whose last use was noted is the same file."""
+        self.successResultOf(self.driver.touch(KEY, 1.0))
+        self.assertEqual(DATA[:10], self.kept.part(0, 10))
+
+    def test_closed(self) -> None:
+        """It is closed at once, and if nobody has it any more."""
+        self.assertEqual(1, self.descriptors())
+        self.kept.close()
+        self.kept.close()
+        self.assertEqual(0, self.descriptors())
+        self.assertIsNone(self.kept.part(0, 10))
+        another = self.keep()
+        self.assertEqual(1, self.descriptors())
+        del another
+        self.assertEqual(0, self.descriptors())
