@@ -109,15 +109,16 @@ $(PY):
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 
-# Three sizes of the same environment: to run it, to test it, to work on it.
+# Three sizes of the same environment: to run it, to test it, to work on it. What the last two hold is
+# compiled when it is first imported: most of it never is.
 $(VENV)/.installed: $(METADATA) | $(PY)
 	$(PY) -m pip install --quiet --editable '.[cli,s3]'
 	@touch $@
 
 $(VENV)/.installed-test: $(METADATA) | $(PY)
-	$(PY) -m pip install --quiet --editable '.[test]'
+	$(PY) -m pip install --quiet --no-compile --editable '.[test]'
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-dev: $(METADATA) | $(PY)
-	$(PY) -m pip install --quiet --editable '.[dev]'
+	$(PY) -m pip install --quiet --no-compile --editable '.[dev]'
 	@touch $@ $(VENV)/.installed-test $(VENV)/.installed

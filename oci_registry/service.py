@@ -152,8 +152,9 @@ class Daemon(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        self._log.info("stopping")
         with self._further_signals(self._reactor.callFromThread, self._stop_again):
+            # Whoever reads this may send another signal at once.
+            self._log.info("stopping")
             await self._lifecycle.stop()
         self._log.info("stopped")
         if isinstance(self._output, PipeOutput):
