@@ -35,6 +35,11 @@ class Slow(BucketTestCase):
         response.pause()
         return digest, response
 
+    def check(self, digest: Digest, response: Response) -> None:
+        """The response has arrived, with all bytes of a blob."""
+        self.assertEqual((200, True), (response.status, response.complete))
+        self.assertEqual(digest.encoded, response.body.sha256.hexdigest())
+
     async def quiet(self, daemon: Daemon) -> None:
         """Wait until no thread asks the bucket for more."""
         await until(lambda: not daemon.parts.lanes.lookup._pool.working)
@@ -61,7 +66,7 @@ class Slow(BucketTestCase):
             self.assertEqual(200, (await self.client.get(f"/v2/x/blobs/{other}")).status)
         response.resume()
         await response.done
-        self.assertEqual(digest.encoded, response.body.sha256.hexdigest())
+        self.check(digest, response)
         await until(lambda: not daemon.parts.driver.reader.pieces.held)
 
     @running
@@ -81,7 +86,7 @@ class Slow(BucketTestCase):
             response.resume()
         for digest, response in stalled:
             await response.done
-            self.assertEqual(digest.encoded, response.body.sha256.hexdigest())
+            self.check(digest, response)
         await until(lambda: not daemon.parts.driver.reader.pieces.held)
         self.assertEqual(0, self.registry.count("/blobs/"))
 
@@ -104,9 +109,9 @@ class Slow(BucketTestCase):
         path = f"/v2/library/app/blobs/{digest}"
         for _ in range(3):
             fast = await (await self.client.begin_hashed(path)).done
-            self.assertEqual(digest.encoded, fast.body.sha256.hexdigest())
+            self.check(digest, fast)
         self.assertFalse(slow.complete)
         self.assertLessEqual(self.held(daemon), self.limits.pieces.budget)
         slow.resume()
         await slow.done
-        self.assertEqual(digest.encoded, slow.body.sha256.hexdigest())
+        self.check(digest, slow)

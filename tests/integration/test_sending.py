@@ -133,9 +133,11 @@ class Past(SendingTestCase):
         """Where the disk fails, upstream has the rest."""
         await self.serve()
 
+        stored = self.file.stat()
+
         def broken(descriptor: int, *args: Any) -> None:
-            where = args[1]
-            if where >= CUT - MIB:
+            # Not that of upstream's, which takes its place and from which the rest may be read.
+            if os.path.samestat(os.fstat(descriptor), stored) and args[1] >= CUT - MIB:
                 raise OSError(5, "I/O error")
 
         memory, now = self.only_in_memory(CUT)
@@ -179,11 +181,11 @@ class Past(SendingTestCase):
         gate = Event()
         self.addCleanup(gate.set)
         hanging: list[int] = []
-        # Not that of upstream's, which takes its place and from which the rest may be read.
-        file = next(each for each in (self.root / "blobs").rglob("*") if each.is_file()).stat()
+        stored = self.file.stat()
 
         def hang(descriptor: int, *args: Any) -> None:
-            if os.fstat(descriptor).st_ino == file.st_ino and args[1] >= CUT - MIB:
+            # Not that of upstream's, which takes its place and from which the rest may be read.
+            if os.path.samestat(os.fstat(descriptor), stored) and args[1] >= CUT - MIB:
                 hanging.append(args[1])
                 gate.wait(60)
 

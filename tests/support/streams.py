@@ -258,8 +258,8 @@ class SendingReader(Reader):
                 more.addCallback(self._wake)
             elif not (self._file.can_send() and self._send()):
                 new = super().read(1)
-                self._new = new + self._new
-        new, self._new = self._new, b""
+                self._new = bytearray(new) + self._new
+        new, self._new = bytes(self._new), bytearray()
         return new
 
     def _wake(self, _: None) -> None:
