@@ -96,7 +96,7 @@ COMPILE = $(VENV)/lock/bin/pip-compile --quiet --upgrade --generate-hashes --str
 lock: | $(PY)
 	$(PYTHON) -m venv $(VENV)/lock
 	$(VENV)/lock/bin/pip install --quiet 'pip-tools>=7.5'
-	CUSTOM_COMPILE_COMMAND='make lock' $(COMPILE) --extra s3 --output-file requirements.lock pyproject.toml
+	CUSTOM_COMPILE_COMMAND='make lock' $(COMPILE) --extra cli --extra s3 --output-file requirements.lock pyproject.toml
 	CUSTOM_COMPILE_COMMAND='make lock' $(COMPILE) --all-build-deps --only-build-deps \
 		--output-file requirements-build.lock pyproject.toml
 
@@ -109,15 +109,16 @@ $(PY):
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 
-# Three sizes of the same environment: to run it, to test it, to work on it.
+# Three sizes of the same environment: to run it, to test it, to work on it. What the last two hold is
+# compiled when it is first imported: most of it never is.
 $(VENV)/.installed: $(METADATA) | $(PY)
-	$(PY) -m pip install --quiet --editable '.[s3]'
+	$(PY) -m pip install --quiet --editable '.[cli,s3]'
 	@touch $@
 
 $(VENV)/.installed-test: $(METADATA) | $(PY)
-	$(PY) -m pip install --quiet --editable '.[test]'
+	$(PY) -m pip install --quiet --no-compile --editable '.[test]'
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-dev: $(METADATA) | $(PY)
-	$(PY) -m pip install --quiet --editable '.[dev]'
+	$(PY) -m pip install --quiet --no-compile --editable '.[dev]'
 	@touch $@ $(VENV)/.installed-test $(VENV)/.installed

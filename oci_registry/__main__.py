@@ -1,7 +1,8 @@
 """The command ``oci-registry``: the daemon in the foreground, without a pid file.
 
 ``oci-registry ARGS`` is ``twistd --nodaemon --pidfile= oci-registry ARGS``, and so is
-``python -m oci_registry ARGS``.  With ``setup`` first, it makes the configuration of clients instead.
+``python -m oci_registry ARGS``.  With ``setup`` first, it makes the configuration of clients instead,
+and with the name of another command (``export``, ``import``) it works on a store.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from oci_registry.commands import COMMANDS
 from oci_registry.lean_imports import collecting_seldom
 
 NAME = "oci-registry"
@@ -27,6 +29,14 @@ def main(args: Sequence[str] | None = None) -> None:
         from oci_registry.setup import command  # noqa: PLC0415 - the daemon has no use for it
 
         raise SystemExit(command.run(arguments[1:], os.environ, sys.stdout, sys.stderr))
+    if arguments and arguments[0] in COMMANDS:
+        from oci_registry.commands import main as commands  # noqa: PLC0415 - as above
+        from oci_registry.config.process_title import hide_secrets  # noqa: PLC0415 - as above
+
+        hide_secrets(sys.orig_argv)
+        raise SystemExit(
+            commands.run(arguments[0], arguments[1:], os.environ, sys.stdout, sys.stderr)
+        )
     # usage.Options names the program after argv[0], which is __main__.py after "python -m".
     sys.argv[0] = NAME
     with collecting_seldom():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from oci_registry.config.settings import (
-    DEFAULT_INVALIDATION_TIME,
     FilesystemSettings,
     HostSettings,
     S3Settings,
@@ -206,7 +206,7 @@ class _Builder:
                 self.makers.upstream_limits,
             )
 
-        connector = LateConnector(make_connector, importing, self.metrics)
+        connector = LateConnector(make_connector, importing, self.metrics, offline=settings.offline)
         table = UpstreamTable(
             settings.upstreams,
             connector.connect,
@@ -265,7 +265,7 @@ class _Builder:
             store.manifests,
             store.tags,
             store.referrers,
-            lifetimes_of(self.settings.upstreams, DEFAULT_INVALIDATION_TIME),
+            lifetimes_of(self.settings.upstreams, offline=self.settings.offline),
             store.driver.begin_sweep,
             transfers.__contains__,
             self.reactor.seconds,
@@ -277,9 +277,8 @@ class _Builder:
         self, table: UpstreamTable, sweep: Sweep, reading: RunInThread, manager: ServiceManager
     ) -> Reloader:
         """Make the reloader of the upstreams."""
-        following = Following(
-            table, self.metrics, sweep.follow, DEFAULT_INVALIDATION_TIME, self.pause
-        )
+        lifetimes = partial(lifetimes_of, offline=self.settings.offline)
+        following = Following(table, self.metrics, sweep.follow, lifetimes, self.pause)
 
         def reread() -> Deferred[Reread]:
             return reading(reread_upstreams, self.settings)
@@ -356,7 +355,9 @@ def build(
     announcement = Announcement(manager, reactor)
     grace = settings.shutdown_grace
     steps = [
-        # First, so that it is removed last: without it a SIGHUP would kill the process while it stops.
+        # Before anything else: if a command is changing the store, nothing is started.
+        *makers.lock_steps(settings.storage),
+        # Before the others, so that it is removed last: without it a SIGHUP would kill a stopping process.
         Step("SIGHUP handler", hangup.install, hangup.remove),
         Step("access log", stop=access_log.stop),
         Step("upstream warnings", stop=repeats.stop),

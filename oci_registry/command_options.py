@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from twisted.python.usage import Options, UsageError
@@ -20,6 +21,14 @@ from oci_registry.usage import width as usage_width
 _UNRECOGNIZED = re.compile(r"option --(.*) not recognized", re.DOTALL)
 
 NAME = "oci-registry"
+
+STORE_COMMANDS: Mapping[str, str] = MappingProxyType(
+    {
+        "export": "write stored images to a file, to carry them elsewhere",
+        "import": "store the images of such files",
+    }
+)
+"""The commands on a store, and what they do; `oci_registry.commands` has them."""
 
 OTHERS = Group("Other options", [Option("help"), Option("version")])
 

@@ -10,8 +10,8 @@ from attrs import Factory, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from oci_registry.config.settings import S3Settings, Settings
-from oci_registry.lifecycle import further_signals
+from oci_registry.config.settings import S3Settings, Settings, StorageSettings
+from oci_registry.lifecycle import Step, further_signals
 from oci_registry.log_output import Output
 from oci_registry.logs import build_access_log
 from oci_registry.metrics import Metrics
@@ -22,6 +22,7 @@ from oci_registry.reload import Hangup
 from oci_registry.storage.drivers import driver_class
 from oci_registry.storage.guard import StoreLimits
 from oci_registry.storage.interfaces import IDriver
+from oci_registry.storage.lock import lock_steps
 from oci_registry.streams.threads import Lanes, RunInThread, Workers
 from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.web.port import TRANSPORTS, Transports
@@ -92,4 +93,5 @@ class Makers:
     store_health: Callable[[IReactorTime, Metrics], StoreHealth] = StoreHealth
     hangup: Callable[[Callable[..., object], Callable[[], None]], Any] = Hangup
     further_signals: Callable[..., AbstractContextManager[None]] = further_signals
+    lock_steps: Callable[[StorageSettings], list[Step]] = lock_steps
     manager: Callable[[str | None], ServiceManager] = ServiceManager

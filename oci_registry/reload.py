@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Awaitable, Callable, Iterable
 from types import FrameType
@@ -9,7 +10,12 @@ from types import FrameType
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from oci_registry.config.settings import CATCH_ALL, ConfigError, UpstreamSettings
+from oci_registry.config.settings import (
+    CATCH_ALL,
+    DEFAULT_INVALIDATION_TIME,
+    ConfigError,
+    UpstreamSettings,
+)
 from oci_registry.config.sources import Reread
 from oci_registry.eviction.sweep import Lifetimes
 from oci_registry.metrics import Metrics
@@ -54,14 +60,14 @@ class Following:
         table: UpstreamTable,
         metrics: Metrics,
         follow: Callable[[Lifetimes], None],
-        default: float,
+        lifetimes: Callable[[tuple[UpstreamSettings, ...]], Lifetimes],
         pause: Pause = no_pause,
     ) -> None:
         self._pause = pause
         self._table = table
         self._metrics = metrics
         self._follow = follow
-        self._default = default
+        self._lifetimes = lifetimes
 
     async def configure(self, upstreams: tuple[UpstreamSettings, ...]) -> Changes:
         """Go by these upstreams, which are made in steps. What is raised has changed nothing."""
@@ -73,17 +79,26 @@ class Following:
         except BaseException:
             self._metrics.configure(before)
             raise
-        self._follow(lifetimes_of(upstreams, self._default))
+        self._follow(self._lifetimes(upstreams))
         return changes
 
 
-def lifetimes_of(upstreams: tuple[UpstreamSettings, ...], default: float) -> Lifetimes:
+def lifetimes_of(
+    upstreams: tuple[UpstreamSettings, ...],
+    default: float = DEFAULT_INVALIDATION_TIME,
+    *,
+    offline: bool = False,
+) -> Lifetimes:
     """Return how long objects of these upstreams may lie unused.
 
-    For all others it is what the entry for them says, *default* if there is none.
+    For all others it is what the entry for them says, *default* if there is none. Objects of an
+    upstream that is offline, as all are with *offline*, have no limit: they could not be had again.
     """
-    lifetimes = {u.namespace: u.blob_invalidation_time for u in upstreams}
-    others = lifetimes.pop(CATCH_ALL, default)
+    lifetimes = {
+        u.namespace: math.inf if offline or u.offline else u.blob_invalidation_time
+        for u in upstreams
+    }
+    others = lifetimes.pop(CATCH_ALL, math.inf if offline else default)
     return Lifetimes(lifetimes, others)
 
 

@@ -28,6 +28,7 @@ from oci_registry.logs import describe_dropped, observe_application
 from oci_registry.makers import Makers
 from oci_registry.spec.errors import system_reason
 from oci_registry.startup import free_space, listed, mirrored
+from oci_registry.storage.lock import StoreInUse
 from oci_registry.streams.memory import return_large_blocks
 from oci_registry.streams.steps import switch_often
 
@@ -104,7 +105,10 @@ class Daemon(Service):
         _raise_file_limit()
         return_large_blocks()
         switch_often()
-        self._lifecycle.start()
+        try:
+            self._lifecycle.start()
+        except StoreInUse as error:
+            raise StartError(f"oci-registry: {error}") from None
         Deferred.fromCoroutine(self._log_start())
 
     async def _log_start(self) -> None:
@@ -148,8 +152,9 @@ class Daemon(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        self._log.info("stopping")
         with self._further_signals(self._reactor.callFromThread, self._stop_again):
+            # Whoever reads this may send another signal at once.
+            self._log.info("stopping")
             await self._lifecycle.stop()
         self._log.info("stopped")
         if isinstance(self._output, PipeOutput):

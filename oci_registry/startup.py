@@ -74,13 +74,20 @@ def listed(items: Sequence[str]) -> str:
 
 def mirrored(settings: Settings) -> str:
     """Return which registries are mirrored: ``docker.io, quay.io and any other registry``."""
-    names = [up.namespace for up in settings.upstreams if up.namespace != CATCH_ALL]
+    offline = {up.namespace for up in settings.upstreams if up.offline and not settings.offline}
+    names = [
+        f"{up.namespace} (offline)" if up.namespace in offline else up.namespace
+        for up in settings.upstreams
+        if up.namespace != CATCH_ALL
+    ]
     any_other = settings.allow_dynamic_upstreams or len(names) < len(settings.upstreams)
+    every = " (all offline)" if settings.offline else ""
+    others = " (offline)" if CATCH_ALL in offline else ""
     if not names:
-        return "any registry" if any_other else "no registry"
+        return f"any registry{others}{every}" if any_other else "no registry"
     if len(names) > MOST_NAMED:
         names = [*names[:2], f"{len(names) - 2} more"]
-    return listed([*names, "any other registry"] if any_other else names)
+    return listed([*names, f"any other registry{others}"] if any_other else names) + every
 
 
 def free_space(root: str) -> str | None:

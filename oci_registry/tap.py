@@ -17,6 +17,7 @@ from twisted.python.usage import UsageError
 from oci_registry.command_options import (
     NAME,
     OTHERS,
+    STORE_COMMANDS,
     CommandOptions,
     FilesystemOptions,
     S3Options,
@@ -88,6 +89,10 @@ class Options(CommandOptions):
                 Option(
                     "allow-private-upstreams",
                     text="allow unconfigured registries at private addresses (ALLOW_PRIVATE_UPSTREAMS)",
+                ),
+                Option(
+                    "offline",
+                    text="never ask any registry: serve only what is stored (OFFLINE)",
                 ),
                 Option(
                     "upstream-credentials-file",
@@ -179,6 +184,7 @@ class Options(CommandOptions):
             f"Usage: {start} filesystem --root DIRECTORY\n"
             f"       {start} s3 --bucket NAME [options of s3]\n"
             f"       {NAME} setup CLIENT --mirror URL [options of setup]\n"
+            f"       {NAME} export|import ... [options of the command]\n"
         )
 
     def getUsage(self, width: int | None = None) -> str:
@@ -188,6 +194,7 @@ class Options(CommandOptions):
         columns = width or usage_width()
         commands = [(str(name), str(text)) for name, _, _, text in self.subCommands]
         commands.append(("setup", "print or write the configuration of a client"))
+        commands += STORE_COMMANDS.items()
         return "\n".join(
             (
                 wrap(_DESCRIPTION, columns),

@@ -7,11 +7,21 @@ The tests; generated examples are the same on every run and every machine, unles
 
 from __future__ import annotations
 
+import gc
 import os
+from pathlib import Path
 from typing import Any
 
 import hypothesis
-from hypothesis import core
+from hypothesis import configuration, core
+from hypothesis.internal import charmap
+
+# What the tests import are a million objects that stay: to look at them all for garbage takes long.
+gc.set_threshold(5000, 20, 50)
+
+# Which characters there are takes seconds to find out: once, for all processes, and the next time too.
+configuration.set_hypothesis_home_dir(Path(__file__).parents[1] / ".hypothesis")
+charmap.intervals_from_codec("utf-8")
 
 hypothesis.settings.register_profile(
     "default", derandomize=True, deadline=None, max_examples=100, database=None

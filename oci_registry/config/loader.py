@@ -178,6 +178,7 @@ def load_settings(
         **loader.read_all(_OPTIONS),
         warnings=tuple(findings.warnings),
         sources=pinned(sources),
+        offline=loader.switch("offline"),
     )
     if checking and isinstance(settings.storage, S3Settings) and settings.storage.redirect:
         loader.problem(

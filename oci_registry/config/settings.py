@@ -167,7 +167,8 @@ class UpstreamSettings:
 
     ``believe_not_found`` is whether a 404 removes a stored tag. ``retries`` is how many attempts to
     resume a body may fail in a row, ``max_connections`` how many requests each host gets at once.
-    ``upper_case_names`` allows upper-case letters in its repositories.
+    ``upper_case_names`` allows upper-case letters in its repositories. ``offline``: it is never
+    asked.
     """
 
     namespace: str
@@ -186,6 +187,7 @@ class UpstreamSettings:
     retries: int = 8
     max_connections: int = 64
     upper_case_names: bool = False
+    offline: bool = False
     configured: bool = True
 
     @classmethod
@@ -297,7 +299,8 @@ class Settings:
     without one, ``listen`` is used for that too. ``access_log`` is combined, json or off; by default
     it depends on ``log_level`` and ``log_format``. ``shutdown_grace`` is in seconds. ``workers`` is the
     number of worker processes, 1 for none. ``warnings`` are sentences for the operator, logged once at
-    the start. ``sources`` is where ``upstreams`` were read from; it is not a part of the comparison.
+    the start. ``offline``: no registry is ever asked. ``sources`` is where ``upstreams`` were read from;
+    it is not a part of the comparison.
     """
 
     listen: tuple[str, ...]
@@ -316,6 +319,7 @@ class Settings:
     access_log: str | None = None
     warnings: tuple[str, ...] = ()
     sources: UpstreamSources = field(default=UpstreamSources(), eq=False)
+    offline: bool = False
 
     @property
     def access_log_in_effect(self) -> str:

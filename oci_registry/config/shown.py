@@ -36,6 +36,7 @@ def show(settings: Settings) -> str:
         "admin-listen": list(settings.admin_listen),
         "default-namespace": settings.default_namespace,
         "upstreams": "any" if settings.allow_dynamic_upstreams else "configured",
+        "offline": settings.offline,
         "allow-private-upstreams": settings.egress.allow_private,
         "check-cache-digest": settings.check_cache_digest,
         "plain-http": settings.plain_http,

@@ -50,6 +50,7 @@ OPTIONS: Mapping[str, Reader[Any]] = MappingProxyType(
         "retries": number(0, 100),
         "max_connections": number(2, 10_000),
         "upper_case_names": boolean,
+        "offline": boolean,
     }
 )
 

@@ -24,12 +24,13 @@ class ServedPage:
     """A page of tags.
 
     *from_store*: it has only the tags that were pulled through this mirror. *asked*: whether there was a
-    request to upstream.
+    request to upstream. *offline*: there was none because upstream is offline.
     """
 
     page: Page
     from_store: bool
     asked: bool = True
+    offline: bool = False
 
 
 class TagLists:
@@ -51,6 +52,11 @@ class TagLists:
         """
         if n == 0 and query is None:
             return ServedPage(Page((), None), from_store=False, asked=False)
+        if target.upstream.offline:
+            names = await self._stored(target)
+            if not names:
+                await target.upstream.tags(target.repository, n, last, query)
+            return ServedPage(_page(names, n, last), from_store=True, asked=False, offline=True)
         try:
             page = await target.upstream.tags(target.repository, n, last, query)
         except (NameUnknown, Denied, IncompleteList):
@@ -65,10 +71,7 @@ class TagLists:
                 page = await target.upstream.tags(target.repository, n, last, query, wait=True)
                 return ServedPage(page, from_store=False)
             self._warn(target, error)
-            after = [name for name in names if last is None or name > last]
-            names = after if n is None else after[:n]
-            more = names[-1] if names and len(names) < len(after) else None
-            return ServedPage(Page(tuple(names), more), from_store=True)
+            return ServedPage(_page(names, n, last), from_store=True)
         return ServedPage(page, from_store=False)
 
     def _warn(self, target: Target, error: RegistryError) -> None:
@@ -86,3 +89,11 @@ class TagLists:
         host = target.upstream.namespace
         names = self._tags.names(host, target.repository, MAX_STORED_TAGS)
         return await self._health.or_default(READ, names, [])
+
+
+def _page(names: list[str], n: int | None, last: str | None) -> Page:
+    """Return the page of *n* names after *last*, of names that are sorted."""
+    after = [name for name in names if last is None or name > last]
+    names = after if n is None else after[:n]
+    more = names[-1] if names and len(names) < len(after) else None
+    return Page(tuple(names), more)

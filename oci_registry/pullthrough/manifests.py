@@ -52,6 +52,7 @@ class StaleReason(Enum):
 
     UNREACHABLE = "is unavailable"
     UNKNOWN = "no longer has it"
+    OFFLINE = "is offline in this mirror"
 
 
 @frozen
@@ -124,7 +125,7 @@ class ManifestCache:
             self._metrics.hit("manifest", host)
         else:
             self._metrics.miss("manifest", host)
-        if served.stale_reason is not None:
+        if served.stale_reason not in (None, StaleReason.OFFLINE):
             self._metrics.stale(host)
         return served
 
@@ -165,6 +166,12 @@ class ManifestCache:
             if freshness is Freshness.STALE:
                 self._ask_in_background(target, tag, known)
                 return ServedManifest(known, Outcome.STALE, ttl, self._age(record))
+            if target.upstream.offline:
+                ttl, reason = min(ttl, 0.0), StaleReason.OFFLINE
+                return ServedManifest(known, Outcome.STALE, ttl, self._age(record), reason)
+        if target.upstream.offline:
+            # Raises: that the tag is not stored now says nothing about the registry.
+            return await self._fetch(target, tag)
         question = _question(target, tag)
         return await self._join(question, lambda: self._refresh(target, tag, known))
 
@@ -179,7 +186,8 @@ class ManifestCache:
         upstream = target.upstream
         age = self._clock.seconds() - record.checked
         max_age = upstream.manifest_invalidation_time
-        if self._known.is_negative(target, tag):
+        unconfirmed = record.imported and not upstream.offline
+        if unconfirmed or self._known.is_negative(target, tag):
             return Freshness.REVALIDATE, max_age - age
         return judge(age, max_age, upstream.stale_while_revalidate), max_age - age
 

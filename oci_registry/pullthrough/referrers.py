@@ -70,7 +70,8 @@ class ReferrersLists:
             kept = await self._stale(target, digest)
             if kept is None:
                 raise
-            self._warn(target, digest, error)
+            if not target.upstream.offline:
+                self._warn(target, digest, error)
             age = max(0.0, self._clock.seconds() - kept.checked)
             if artifact_type is None:
                 return ServedReferrers(kept.index, filtered=False, age=age)

@@ -19,18 +19,13 @@ from oci_registry.config.names import fold_alias
 from oci_registry.setup.nouns import Authority, Mirror
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RegistryError, shown
+from oci_registry.spec.image import parse_image
 from oci_registry.spec.mediatypes import ACCEPT_MANIFESTS
-from oci_registry.spec.reference import (
-    Reference,
-    looks_like_host,
-    parse_reference,
-    parse_repository,
-)
+from oci_registry.spec.reference import Reference
 
 TIMEOUT = 30.0
 """Seconds that an answer may take to begin, and to go on."""
 MAX_BODY = 64 * 1024 * 1024
-_HUB = "docker.io"
 _NAME = "oci-registry"
 _LONGEST_MESSAGE = 300
 
@@ -50,20 +45,11 @@ class Image:
     @classmethod
     def parse(cls, text: str) -> Image:
         """Return the image ``[HOST/]REPOSITORY[:TAG|@DIGEST]``; `ValueError` has the reason."""
-        first, slash, rest = text.partition("/")
-        registry, path = (first, rest) if slash and looks_like_host(first) else (_HUB, text)
-        name, at, digest = path.partition("@")
-        folders, slash, last = name.rpartition("/")
-        last, _, tag = last.partition(":")
         try:
-            registry = fold_alias(registry)
-            repository = parse_repository(f"{folders}{slash}{last}", upper_case=True)
-            reference = parse_reference(digest if at else tag or "latest")
+            name = parse_image(text, fold=fold_alias)
         except RegistryError as error:
             raise ValueError(error.message) from None
-        if registry == _HUB and "/" not in repository:
-            repository = f"library/{repository}"
-        return cls(registry, repository, reference)
+        return cls(name.registry, name.repository, name.reference)
 
     def __str__(self) -> str:
         separator = "@" if isinstance(self.reference, Digest) else ":"

@@ -18,11 +18,15 @@ _BARE_TARGET = re.compile(r'[^ \t;,<>"]++(?:,++[^ \t;,<>"]++)*+')
 _PARAM = re.compile(
     r"[ \t]*+;[ \t]*+"
     r"(?:([!#$%&'*+\-.^_`|~0-9A-Za-z]++)"
-    r'(?:[ \t]*+=[ \t]*+(?:"((?:[^"\\]|\\.)*+)"|([^ \t",;<>]++))?+)?+)?+'
+    r'(?:[ \t]*+=[ \t]*+(?:"((?:[^"\\]|\\.)*+)"|([^ \t",;<>]++))?+)?+)?+',
+    re.DOTALL,
 )
-_ESCAPED = re.compile(r"\\(.)")
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 # Up to the next comma outside quotes and brackets; what is never closed swallows the rest.
-_ITEM_REST = re.compile(r'(?:[^",<]|"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|<[^>]*+(?:>|\Z))*+')
+_ITEM_REST = re.compile(
+    r'(?:[^",<]|"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|<[^>]*+(?:>|\Z))*+',
+    re.DOTALL,
+)
 _BLANK = re.compile(r"[\x00-\x20\x7f]")
 _URI_CHARACTERS = "!#$%&'()*+,-./:;=?@[]_~"
 

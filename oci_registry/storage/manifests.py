@@ -127,7 +127,7 @@ class ManifestStore:
         size, only = len(stored), [stored]
         del stored
         try:
-            return await self._reader.restore(size, _unpack, digest, only)
+            return await self._reader.restore(size, unpack, digest, only)
         except (RegistryError, ValueError, KeyError, TypeError, RecursionError) as error:
             self._log.warn(
                 "removed manifest {digest} of {host} from the store: {error}",
@@ -140,7 +140,10 @@ class ManifestStore:
             return None
 
 
-def _unpack(digest: Digest, only: list[bytes]) -> Manifest:
-    """Parse the stored form; *only* is emptied, so that the bytes are not kept twice."""
+def unpack(digest: Digest, only: list[bytes]) -> Manifest:
+    """Parse the stored form, whose manifest must have *digest*.
+
+    *only* is emptied, so that the bytes are not kept twice.
+    """
     head, _, raw = only.pop().partition(b"\n")
     return Manifest.restore(raw, str(json.loads(head)["mediaType"]), digest)

@@ -22,21 +22,26 @@ _LARGEST = 4096
 
 @frozen
 class TagRecord:
-    """The manifest that a tag named when upstream was last asked (*checked*: seconds since the epoch)."""
+    """The manifest that a tag named when upstream was last asked (*checked*: seconds since the epoch).
+
+    *imported*: it came from a bundle at that time, and upstream has not confirmed it yet.
+    """
 
     digest: Digest
     media_type: str
     checked: float
+    imported: bool = False
 
     def to_json(self) -> bytes:
         """Return the stored form."""
-        return json.dumps(
-            {
-                "digest": str(self.digest),
-                "mediaType": self.media_type,
-                "checked": self.checked,
-            }
-        ).encode()
+        value: dict[str, object] = {
+            "digest": str(self.digest),
+            "mediaType": self.media_type,
+            "checked": self.checked,
+        }
+        if self.imported:
+            value["imported"] = True
+        return json.dumps(value).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> TagRecord:
@@ -45,11 +50,12 @@ class TagRecord:
             value = json.loads(data)
             digest = Digest.parse(str(value["digest"]))
             media_type, checked = str(value["mediaType"]), float(value["checked"])
+            imported = value.get("imported") is True
         except (RegistryError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"not a tag record: {error}") from None
         if not isfinite(checked):
             raise ValueError("not a tag record: the time is not finite")
-        return cls(digest, media_type, checked)
+        return cls(digest, media_type, checked, imported)
 
 
 class TagStore:
@@ -105,6 +111,7 @@ class TagStore:
         return (
             stored is not None
             and (stored.digest, stored.media_type) == (record.digest, record.media_type)
+            and stored.imported == record.imported
             and 0 <= record.checked - stored.checked < REWRITTEN
         )
 

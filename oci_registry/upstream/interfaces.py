@@ -94,6 +94,9 @@ class Upstream(Protocol):
     configured: bool
     """Whether it is in the configuration; if not, a client named it."""
 
+    offline: bool
+    """Whether it is never asked: everything stored is served whatever its age, and every method fails."""
+
     @property
     def manifest_invalidation_time(self) -> float:
         """The max age of tags in seconds; longer while little is left of a host's rate limit."""

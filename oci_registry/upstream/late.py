@@ -20,6 +20,7 @@ from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
 from oci_registry.streams.threads import RunInThread
 from oci_registry.upstream.interfaces import Page, Referrers, Upstream, UpstreamBlob
+from oci_registry.upstream.offline import OfflineUpstream
 
 if TYPE_CHECKING:
     from oci_registry.upstream.connecting import CatchAll, Connector
@@ -31,12 +32,18 @@ class LateConnector:
     """Makes upstreams without a `Connector`, which is made when the first of them is asked.
 
     *make* imports and returns it; *in_thread* runs that. What has files of certificates is made at once,
-    because these may be unusable.
+    because these may be unusable. *offline*: every upstream is offline, whatever its settings say.
     """
 
     def __init__(
-        self, make: Callable[[], Connector], in_thread: RunInThread, metrics: Metrics
+        self,
+        make: Callable[[], Connector],
+        in_thread: RunInThread,
+        metrics: Metrics,
+        *,
+        offline: bool = False,
     ) -> None:
+        self._offline = offline
         self._make = make
         self._in_thread = in_thread
         self._metrics = metrics
@@ -54,8 +61,14 @@ class LateConnector:
             await self._in_thread(import_connector)
         return self.now()
 
-    def connect(self, settings: UpstreamSettings) -> LateUpstream:
+    def is_offline(self, settings: UpstreamSettings) -> bool:
+        """Whether an upstream with these settings is never asked."""
+        return self._offline or settings.offline
+
+    def connect(self, settings: UpstreamSettings) -> Upstream:
         """Return the upstream for *settings*. Raises what `tls_policy` raises."""
+        if self.is_offline(settings):
+            return OfflineUpstream(settings)
         upstream = self.late(settings, lambda connector: connector.connect(settings))
         if any(map(_has_files, settings.hosts)):
             try:
@@ -106,6 +119,8 @@ def _retire(unused: list[HostMetrics]) -> None:
 
 class LateUpstream:
     """An `interfaces.Upstream` that is made when it is first asked."""
+
+    offline = False
 
     def __init__(
         self,
@@ -224,10 +239,13 @@ class LateCatchAll:
                 self._made.close()
         return self._made
 
-    def connect(self, namespace: str) -> LateUpstream:
+    def connect(self, namespace: str) -> Upstream:
         """Return the upstream for a registry, which is to be closed before this."""
+        settings = unlisted(namespace, self._settings)
+        if self._connector.is_offline(settings):
+            return OfflineUpstream(settings)
         return self._connector.late(
-            unlisted(namespace, self._settings),
+            settings,
             lambda connector: self.make(connector).connect(namespace),
         )
 

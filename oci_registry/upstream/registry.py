@@ -45,6 +45,8 @@ _REMEMBERED = 1024
 class RemoteRegistry:
     """An `interfaces.Upstream` of one or more hosts."""
 
+    offline = False
+
     def __init__(
         self, settings: UpstreamSettings, group: HostGroup, reader: ManifestReader
     ) -> None:

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from math import floor
 
 from oci_registry.pullthrough.blobs import OpenBlob
-from oci_registry.pullthrough.manifests import ServedManifest
+from oci_registry.pullthrough.manifests import ServedManifest, StaleReason
 from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.spec.errors import RegistryError
 from oci_registry.upstream.errors import ANSWERS
+from oci_registry.upstream.offline import NotStored
 
 CACHE = "oci-registry"
 """The name of this cache."""
@@ -26,6 +27,10 @@ WHILE_REVALIDATE = "detail=stale-while-revalidate"
 IF_ERROR = "detail=stale-if-error"
 """The reasons of RFC 5861 for a stale hit."""
 
+OFFLINE = "detail=offline"
+"""The upstream is not to be asked."""
+
+_DETAILS = {None: WHILE_REVALIDATE, StaleReason.OFFLINE: OFFLINE}
 _PLAIN = {
     Outcome.HIT: HIT,
     Outcome.REVALIDATED: f"{CACHE}; fwd=stale",
@@ -61,7 +66,7 @@ def _of_manifest(served: ServedManifest) -> Iterator[str]:
     if served.ttl is not None:
         yield f"ttl={floor(served.ttl)}"
     if served.outcome is Outcome.STALE:
-        yield WHILE_REVALIDATE if served.stale_reason is None else IF_ERROR
+        yield _DETAILS.get(served.stale_reason, IF_ERROR)
 
 
 def of_blob(blob: OpenBlob) -> dict[str, str]:
@@ -75,6 +80,9 @@ def of_blob(blob: OpenBlob) -> dict[str, str]:
 
 def of_error(error: RegistryError) -> dict[str, str]:
     """Return the header for an error in the place of content; none for one of our own."""
+    if isinstance(error, NotStored):
+        # It was not forwarded.
+        return header(CACHE, OFFLINE)
     if not isinstance(error, ANSWERS):
         return {}
     return header(HIT if error.from_cache else MISS)

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 from attrs import frozen
 
 from oci_registry.pullthrough.lists import TagLists
+from oci_registry.pullthrough.manifests import StaleReason
 from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.pullthrough.referrers import ReferrersLists
 from oci_registry.spec.errors import Unavailable
@@ -17,7 +18,7 @@ from oci_registry.spec.mediatypes import OCI_INDEX
 from oci_registry.spec.routes import ReferrersRoute, TagsRoute
 from oci_registry.upstream.interfaces import Page
 from oci_registry.upstream.table import Target
-from oci_registry.web.cache_status import HIT, IF_ERROR, header, of_outcome
+from oci_registry.web.cache_status import HIT, IF_ERROR, OFFLINE, header, of_outcome
 from oci_registry.web.reply import Reply, RequestInfo, Stream, age_shown, content, warning
 
 _PIECE = 5000
@@ -50,10 +51,8 @@ class TagsHandler:
         outcome = Outcome.MISS if served.asked else None
         if served.from_store:
             outcome = Outcome.STALE
-            headers |= header(HIT, IF_ERROR)
-            headers |= warning(
-                f"{target.upstream.namespace} is unavailable; these are the tags stored here"
-            )
+            headers |= header(HIT, OFFLINE if served.offline else IF_ERROR)
+            headers |= warning(f"{_why(target)}; these are the tags stored here")
         elif served.page.warning is not None:
             headers |= warning(served.page.warning)
         if outcome is Outcome.MISS:
@@ -94,11 +93,13 @@ class ReferrersHandler:
         served = await self._lists.get(target, route.digest, route.artifact_type)
         headers = content(OCI_INDEX, len(served.body))
         if served.age is not None:
-            why = f"{target.upstream.namespace} is unavailable"
+            detail = OFFLINE if target.upstream.offline else IF_ERROR
             headers["Age"] = str(int(served.age))
-            headers |= warning(f"{why}; this list was received {age_shown(served.age)} ago")
+            headers |= warning(
+                f"{_why(target)}; this list was received {age_shown(served.age)} ago"
+            )
             # It is asked for each time: it is stale from the moment it was given.
-            headers |= header(HIT, f"ttl={-int(served.age)}", IF_ERROR)
+            headers |= header(HIT, f"ttl={-int(served.age)}", detail)
             outcome = Outcome.STALE
         else:
             outcome = Outcome.MISS
@@ -108,6 +109,12 @@ class ReferrersHandler:
         if served.filtered:
             headers["OCI-Filters-Applied"] = "artifactType"
         return Reply(200, headers, served.body, outcome)
+
+
+def _why(target: Target) -> str:
+    """Return why a list is not from upstream."""
+    reason = StaleReason.OFFLINE if target.upstream.offline else StaleReason.UNREACHABLE
+    return f"{target.upstream.namespace} {reason.value}"
 
 
 def _next_query(page: Page, route: TagsRoute) -> str | None:

@@ -20,6 +20,7 @@ from tests.docs.machine import LAYER, Done, Machine, blob_path, busybox, upstrea
 from tests.docs.shown import SCRIPTS, How
 from tests.docs.test_blocks import SCRIPT_LANGUAGES, is_upstream_file, write_upstream_file
 from tests.support import s3
+from tests.support.bundles import add_image, command, store_in
 from tests.support.certificates import Certified
 from tests.support.client import Client
 from tests.support.daemon import reactor, running, until
@@ -90,6 +91,13 @@ class Scripts(TestCase):
             tag = machine.place(store) / "repositories/docker.io/library/busybox/_tags/latest"
             tag.parent.mkdir(parents=True)
             tag.write_text("{}", "ascii")
+        if re.search("oci-registry (export|import) ", block.text):
+            filled = store_in(machine.place("warm"))
+            add_image(filled, "docker.io/library/busybox:latest", "linux/amd64", "linux/arm64")
+            (machine.root / "images.txt").write_text("docker.io/library/busybox:latest\n", "ascii")
+            bundle = machine.root / "images.tar"
+            made = command("export", "busybox", "-o", bundle, "--root", machine.place("warm"))
+            assert made.status == 0, made.err
         return machine
 
 
@@ -191,6 +199,20 @@ class Commands(Scripts):
         """The blob is there as it was, its mode with it."""
         copy = machine.place(block.text.split()[-1]) / blob_path(BLOB)
         self.assertEqual((BLOB, 0o444), (copy.read_bytes(), copy.stat().st_mode & 0o777))
+
+    def exported(self, block: Block, machine: Machine, done: Done) -> None:
+        """The bundle has the image, and not what the earlier one has."""
+        self.assertIn("docker.io/library/busybox:latest sha256:", done.output)
+        with tarfile.open(machine.root / block.text.split("--output ")[1].split()[0]) as archive:
+            blobs = [name for name in archive.getnames() if name.startswith("blobs/sha256/")]
+        self.assertEqual(3 if "--since" in block.text else 7, len(blobs))
+
+    def imported(self, block: Block, machine: Machine, done: Done) -> None:
+        """The tag is in the store."""
+        tags = (
+            machine.place("/var/lib/oci-registry") / "repositories/docker.io/library/busybox/_tags"
+        )
+        self.assertIn('"imported": true', (tags / "latest").read_text("ascii"))
 
     def writable(self, block: Block, machine: Machine, done: Done) -> None:
         """The blob is one that will be hashed, and no other store's is."""
@@ -297,6 +319,8 @@ _OUTCOMES: dict[str, Outcome] = {
     "oci-registry setup --check": Commands.checked,
     **{f"oci-registry setup {client}": Commands.set_up for client in CLIENTS},
     "rsync": Commands.copied,
+    "oci-registry export": Commands.exported,
+    "oci-registry import": Commands.imported,
     "chmod -R": Commands.writable,
     "curl --silent": Commands.budget,
     "curl http": Commands.registry_answers,

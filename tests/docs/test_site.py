@@ -143,7 +143,7 @@ SEARCHES = {
     "docker hub login": "how-to/docker-hub",
     "clear cache": "how-to/faq",
     "purge": "how-to/faq",
-    "offline": "how-to/air-gapped",
+    "offline": "how-to/offline",
     "self-signed": "how-to/troubleshooting",
     "garbage collection": "how-to/faq",
     "high availability": "how-to/s3",
@@ -151,7 +151,7 @@ SEARCHES = {
     "GitHub Actions": "how-to/ci",
     "GitLab": "how-to/ci",
     "arm64": "reference/dockerfile",
-    "air-gapped": "how-to/air-gapped",
+    "air-gapped": "how-to/offline",
     "backup": "how-to/backup",
     "disk full": "how-to/troubleshooting",
 }

@@ -175,11 +175,11 @@ class Processes(TestCase):
         self.addCleanup(client.close)
         await until(lambda: b" mirroring " in daemon.output)
         daemon.process.pauseProducing()
-        # Some 500 bytes a line: more than the pipe and what waits beside it can hold.
-        agent = "x" * 500
-        sent = 4000
+        # More than 1 kB a line: more than the pipe and what waits beside it can hold.
+        path, agent = f"/v2/{'x' * 500}", "x" * 500
+        sent = 1400
         for _ in range(sent // 20):
-            waiting = [await client.begin("/v2/", User_Agent=agent) for _ in range(20)]
+            waiting = [await client.begin(path, User_Agent=agent) for _ in range(20)]
             for response in waiting:
                 await response.done
         self.assertEqual(200, (await client.get("/healthz")).status)
@@ -203,8 +203,8 @@ class Processes(TestCase):
         self.addCleanup(client.close)
         await until(lambda: b" mirroring " in daemon.output)
         daemon.process.pauseProducing()
-        for _ in range(400):
-            await client.get("/v2/", User_Agent="x" * 500)
+        for _ in range(200):
+            await client.get(f"/v2/{'x' * 500}", User_Agent="x" * 500)
         client.close()
         daemon.process.signalProcess("TERM")
         daemon.process.resumeProducing()

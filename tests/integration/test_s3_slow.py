@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from oci_registry.service import Daemon
 from oci_registry.spec.digest import Digest
-from oci_registry.storage.drivers.s3.limits import PieceLimits, S3Limits
+from oci_registry.storage.drivers.s3.limits import PieceLimits, ReadLimits, S3Limits
+from oci_registry.storage.guard import StoreLimits
 from tests.support.client import Hashed, Response
 from tests.support.daemon import running, until
 from tests.support.patterns import noise
 from tests.support.s3_daemon import MIB, BucketTestCase
 
+READS = ReadLimits(patience=30.0, first_deadline=30.0, deadline=30.0)
+
 
 class Slow(BucketTestCase):
-    """Blobs that are in the bucket, and clients that take nothing of them."""
+    """Blobs that are in the bucket, and clients that take nothing of them.
+
+    No deadline is missed, however busy the machine is: upstream does not have these blobs.
+    """
 
     timeout = 120
+    limits = S3Limits(reads=READS)
+    store_limits = StoreLimits(lookup=30.0, begin=30.0, read=30.0, record=30.0)
 
     async def stalled(self, size: int, seed: int) -> tuple[Digest, Response]:
         """Begin to get a blob, and read no more than its first bytes."""
@@ -42,7 +50,7 @@ class Slow(BucketTestCase):
     async def test_one(self) -> None:
         """It holds two pieces, and neither a thread nor a connection; others are not held up."""
         daemon = await self.start()
-        digest, response = await self.stalled(32 * MIB, 1)
+        digest, response = await self.stalled(16 * MIB, 1)
         await self.quiet(daemon)
         self.assertLessEqual(self.held(daemon), 2 * self.limits.pieces.largest)
         self.assertLessEqual(self.proxy.count("GET", self.key(digest)), 5)
@@ -57,12 +65,12 @@ class Slow(BucketTestCase):
         await until(lambda: not daemon.parts.driver.reader.pieces.held)
 
     @running
-    async def test_twenty(self) -> None:
-        """Twenty of them, each with a blob of its own, stay within the budget; all get theirs in the end."""
-        self.limits = S3Limits(pieces=PieceLimits(budget=8 * MIB, largest=2 * MIB))
+    async def test_many(self) -> None:
+        """Ten of them, each with a blob of its own, stay within the budget; all get theirs in the end."""
+        self.limits = S3Limits(pieces=PieceLimits(budget=8 * MIB, largest=2 * MIB), reads=READS)
         daemon = await self.start()
         stalled = []
-        for seed in range(20):
+        for seed in range(10):
             stalled.append(await self.stalled(4 * MIB, seed))
             self.assertLessEqual(
                 self.held(daemon), self.limits.pieces.budget + self.limits.pieces.largest
@@ -82,7 +90,7 @@ class Slow(BucketTestCase):
         """Nothing is kept for clients that have left, whenever they did."""
         daemon = await self.start()
         for seed in range(5):
-            _, response = await self.stalled(12 * MIB, seed)
+            _, response = await self.stalled(8 * MIB, seed)
             response.close()
         await until(lambda: not daemon.parts.driver.reader.pieces.held)
         self.assertEqual({}, daemon.parts.driver.reader.pieces._objects)
@@ -92,7 +100,7 @@ class Slow(BucketTestCase):
     async def test_a_slow_one_beside_a_fast_one(self) -> None:
         """A slow client of a blob slows no other of the same blob."""
         daemon = await self.start()
-        digest, slow = await self.stalled(24 * MIB, 1)
+        digest, slow = await self.stalled(12 * MIB, 1)
         path = f"/v2/library/app/blobs/{digest}"
         for _ in range(3):
             fast = await (await self.client.begin_hashed(path)).done

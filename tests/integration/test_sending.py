@@ -179,9 +179,11 @@ class Past(SendingTestCase):
         gate = Event()
         self.addCleanup(gate.set)
         hanging: list[int] = []
+        # Not that of upstream's, which takes its place and from which the rest may be read.
+        file = next(each for each in (self.root / "blobs").rglob("*") if each.is_file()).stat()
 
         def hang(descriptor: int, *args: Any) -> None:
-            if args[1] >= CUT - MIB:
+            if os.fstat(descriptor).st_ino == file.st_ino and args[1] >= CUT - MIB:
                 hanging.append(args[1])
                 gate.wait(60)
 

@@ -6,9 +6,9 @@ import hashlib
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
+from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 
 
@@ -110,6 +110,18 @@ class Response(Protocol):
             self.transport.abortConnection()
 
 
+class _Connecting(Factory):
+    """Make one connection, without a line in the log for its beginning and its end."""
+
+    noisy = False
+
+    def __init__(self, response: Response) -> None:
+        self._response = response
+
+    def buildProtocol(self, addr: Any) -> Response:
+        return self._response
+
+
 class Client:
     """Opens connections to one address and closes them all in the end."""
 
@@ -120,10 +132,10 @@ class Client:
 
     async def send(self, data: bytes, method: str = "GET", leave_at: int | None = None) -> Response:
         """Connect, send *data* as it is, and return the response that is about to come."""
-        endpoint = HostnameEndpoint(self._reactor, "127.0.0.1", self._port)
+        endpoint = TCP4ClientEndpoint(self._reactor, "127.0.0.1", self._port)
         response = Response(method, leave_at)
         self.responses.append(response)
-        await connectProtocol(endpoint, response)
+        await endpoint.connect(_Connecting(response))
         response.transport.write(data)
         return response
 

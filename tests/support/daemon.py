@@ -15,6 +15,7 @@ from twisted.trial.unittest import TestCase
 from oci_registry.config.settings import FilesystemSettings, Settings, UpstreamSettings
 from oci_registry.makers import Makers
 from oci_registry.service import Daemon
+from oci_registry.storage.lock import LOCK
 from tests.support.client import Client
 from tests.support.fake_registry import FakeRegistry
 from tests.support.forward import ForwardReactor
@@ -132,11 +133,12 @@ class MirrorTestCase(TestCase):
         await deferLater(reactor, 0)
 
     def files(self, folder: str = "") -> set[str]:
-        """Return the files below the root, relative to it."""
+        """Return the files below the root, relative to it, without the lock."""
         top = self.root / folder
         while True:
             try:
-                return {str(p.relative_to(self.root)) for p in top.rglob("*") if p.is_file()}
+                found = {str(p.relative_to(self.root)) for p in top.rglob("*") if p.is_file()}
+                return found - {LOCK}
             except FileNotFoundError:
                 # A directory went away meanwhile; then there is less to be seen the next time.
                 continue

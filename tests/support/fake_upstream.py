@@ -104,6 +104,7 @@ class FakeUpstream:
 
     namespace: str = "example.com"
     configured: bool = True
+    offline: bool = False
     manifest_invalidation_time: float = 3600.0
     stale_while_revalidate: float = 0.0
     stale_if_error: float = 7 * 86400.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from array import array
 from random import Random
 
 _PERIOD = 1_048_573
@@ -16,4 +18,7 @@ def noise(seed: int, size: int) -> bytes:
 
 def pattern(size: int) -> bytes:
     """Return bytes that differ everywhere."""
-    return b"".join(n.to_bytes(4, "big") for n in range(size // 4 + 1))[:size]
+    numbers = array("I", range(size // 4 + 1))
+    if sys.byteorder == "little":
+        numbers.byteswap()
+    return numbers.tobytes()[:size]

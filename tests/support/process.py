@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -58,6 +59,12 @@ class ListeningProcess(ProcessProtocol):
         """Send a signal and wait for the end."""
         self.process.signalProcess(name)
         await self.ended
+
+    def cpu(self) -> float:
+        """Return the seconds of the processor that the process has had."""
+        stat = Path(f"/proc/{self.process.pid}/stat").read_text("ascii")
+        fields = stat.rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def end(self) -> Deferred[Any] | None:
         """Kill it, if it has not ended by itself; for tests that fail."""

@@ -11,8 +11,10 @@ from io import BytesIO
 from typing import Any
 from uuid import uuid4
 
+from botocore import regions
 from botocore import session as botocore_session
 from botocore.awsrequest import AWSResponse
+from botocore.hooks import EventAliaser
 from botocore.loaders import create_loader
 from moto.s3 import models
 from moto.server import ThreadedMotoServer
@@ -26,8 +28,34 @@ PART = 5 * MIB if "TEST_S3_ENDPOINT" in os.environ else MIB
 """The least size of all parts but the last; a real server's cannot be changed."""
 
 models.S3_UPLOAD_PART_MIN_SIZE = PART
-# Reading botocore's descriptions of services takes longer than most tests: once is enough.
+
+
+class _Aliaser(EventAliaser):
+    """One that shares what it has found out about the names of events."""
+
+    _found: dict[str, str] = {}  # noqa: RUF012 - for all of them
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._alias_name_cache = self._found
+
+
+_providers: dict[tuple[int, ...], tuple[Any, object]] = {}
+_make_provider = regions.EndpointProvider
+
+
+def _shared_provider(**documents: Any) -> Any:
+    """Return the rules for addresses that are made of these documents, the same for the same ones."""
+    key = tuple(map(id, documents.values()))
+    if key not in _providers:
+        _providers[key] = (_make_provider(**documents), documents)
+    return _providers[key][0]
+
+
+# To make a client takes longer than most tests: what is the same for all of them is made once.
 botocore_session.create_loader = cache(create_loader)
+botocore_session.EventAliaser = _Aliaser  # type: ignore[assignment]
+regions.EndpointProvider = _shared_provider
 
 _servers: list[str] = []
 _clients: dict[tuple[str | None, ...], Any] = {}

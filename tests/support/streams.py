@@ -194,7 +194,7 @@ class Reader:
         self.ended = False
         self.error: Exception | None = None
         self._limit = limit
-        self._new = b""
+        self._new = bytearray()
         self._reading: Deferred[bytes] | None = None
 
     @property
@@ -216,7 +216,7 @@ class Reader:
                     result.addCallbacks(self._came, self._failed)
                 else:
                     self._came(result)
-        new, self._new = self._new, b""
+        new, self._new = bytes(self._new), bytearray()
         return new
 
     def _came(self, data: bytes) -> None:

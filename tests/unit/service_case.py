@@ -84,6 +84,7 @@ class ServiceTestCase(SynchronousTestCase):
             access_log=lambda *_: Silent(),
             hangup=self.signal,
             further_signals=lambda *_: nullcontext(),
+            lock_steps=lambda _: [],
         )
         self.limits: list[tuple[int, int]] = []
         self.patch(resource, "getrlimit", lambda kind: (1024, 4096))

@@ -13,6 +13,8 @@ from twisted.python import systemd
 from twisted.python.usage import Options as BaseOptions
 from twisted.trial.unittest import SynchronousTestCase
 
+from oci_registry.command_options import STORE_COMMANDS
+from oci_registry.commands import COMMANDS, exporting, importing
 from oci_registry.config.shown import show
 from oci_registry.setup import command
 from oci_registry.setup.clients import CLIENTS
@@ -20,7 +22,7 @@ from oci_registry.tap import FilesystemOptions, Options, S3Options
 from tests.support.tables import PROJECT, REFERENCE, table_below
 
 PAGE = REFERENCE / "command-line.md"
-HEADINGS = ("Options", "filesystem", "s3", "setup")
+HEADINGS = ("Options", "filesystem", "s3", "setup", "Commands on a store", "export", "import")
 _FLAG = re.compile(r"`--([a-z0-9-]+)( [^`]+)?`(?:, `-(\w)`)?")
 _VARIABLE = re.compile(r"`([A-Z][A-Z0-9_]+)`")
 _DEFAULT = re.compile(r"`([^`]+)`")
@@ -107,6 +109,22 @@ class Reference(SynchronousTestCase):
             for name in re.findall(r"`([a-z0-9]+)`", row[0])
         }
         self.assertEqual(set(CLIENTS), clients)
+
+    def test_flags_of_commands(self) -> None:
+        """So are those of the commands on a store, which have some in common."""
+        common = told("Commands on a store")
+        for name, module in (("export", exporting), ("import", importing)):
+            actions = module.parser()._actions
+            flags = {
+                flag: (action.nargs != 0, letters[0].lstrip("-") if letters else None)
+                for action in actions
+                for flag in (each[2:] for each in action.option_strings if each.startswith("--"))
+                for letters in ([each for each in action.option_strings if each[1:2] != "-"],)
+                if flag != "help"
+            }
+            self.assertEqual(flags, {**common, **told(name)})
+            self.assertIn(name, STORE_COMMANDS)
+        self.assertEqual(set(COMMANDS), set(STORE_COMMANDS))
 
     def test_variables(self) -> None:
         """Every variable that is read is told of, and no other."""

@@ -86,7 +86,9 @@ class FollowingUpstreams(SynchronousTestCase):
         table = UpstreamTable(
             [A], self.connect, no_catch_all, default_namespace="a.example", dynamic=True
         )
-        self.following = Following(table, self.metrics, self.lifetimes.append, 500.0)
+        self.following = Following(
+            table, self.metrics, self.lifetimes.append, lambda found: lifetimes_of(found, 500.0)
+        )
 
     def connect(self, settings: UpstreamSettings) -> FakeUpstream:
         if self.broken:

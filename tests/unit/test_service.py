@@ -12,10 +12,12 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import ILogObserver
 
 from oci_registry.config.settings import FilesystemSettings, Settings
+from oci_registry.lifecycle import Step
 from oci_registry.log_output import STANDARD_OUTPUT, TWISTD, LogPlace
 from oci_registry.notify import ServiceManager
 from oci_registry.service import Daemon, StartError, make_service
 from oci_registry.storage.interfaces import StoreError
+from oci_registry.storage.lock import StoreInUse
 from tests.support.settings import upstream_settings
 from tests.unit.service_case import SETTINGS, ServiceTestCase
 from tests.unit.web.support import Connection
@@ -144,6 +146,17 @@ class Starting(ServiceTestCase):
             application: Any = Application("x")
             make_service(self.reactor, SETTINGS, log_place=place).setServiceParent(application)
             self.assertEqual(ours, application.getComponent(ILogObserver) is not None)
+
+    def test_store_in_use(self) -> None:
+        """If a command is changing the store, the daemon does not start, and says so."""
+
+        def share() -> None:
+            raise StoreInUse("a command is changing the store /nowhere: start again when it ends")
+
+        self.makers = evolve(self.makers, lock_steps=lambda _: [Step("store lock", share)])
+        exited = self.assertRaises(SystemExit, self.start)
+        self.assertIn("oci-registry: a command is changing the store", str(exited.code))
+        self.assertFalse(any(pool.running for pool in self.pools))
 
     def test_no_log_file(self) -> None:
         """A log file that cannot be opened ends the start, and is named."""

@@ -61,6 +61,22 @@ class Words(SynchronousTestCase):
         ):
             self.assertEqual(text, self.mirrored(*names, dynamic=dynamic))
 
+    def test_offline(self) -> None:
+        """Registries that are never asked are named as such."""
+        first = upstream_settings("a.example", "a.example", offline=True)
+        second = upstream_settings("b.example", "b.example")
+        others = upstream_settings(CATCH_ALL, CATCH_ALL, offline=True)
+        settings = Settings((), FilesystemSettings("/x"), upstreams=(first, second))
+        for changed, text in (
+            ({}, "a.example (offline), b.example and any other registry"),
+            ({"allow_dynamic_upstreams": False}, "a.example (offline) and b.example"),
+            ({"upstreams": (second, others)}, "b.example and any other registry (offline)"),
+            ({"upstreams": (others,)}, "any registry (offline)"),
+            ({"offline": True}, "a.example, b.example and any other registry (all offline)"),
+            ({"offline": True, "upstreams": (others,)}, "any registry (all offline)"),
+        ):
+            self.assertEqual(text, mirrored(evolve(settings, **changed)))
+
     def test_defaults(self) -> None:
         """Without any configuration it is Docker Hub, and any other."""
         self.assertEqual(("docker.io",), tuple(up.namespace for up in BUILTIN_UPSTREAMS))

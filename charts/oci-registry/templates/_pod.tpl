@@ -140,6 +140,10 @@ spec:
         - name: ALLOW_PRIVATE_UPSTREAMS
           value: "true"
         {{- end }}
+        {{- if $registry.offline }}
+        - name: OFFLINE
+          value: "true"
+        {{- end }}
         - name: CHECK_CACHE_DIGEST
           value: {{ $registry.checkCacheDigest | quote }}
         - name: LOG_LEVEL

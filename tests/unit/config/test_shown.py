@@ -47,6 +47,7 @@ class Showing(ConfigTestCase):
                 "admin-listen": [],
                 "default-namespace": "docker.io",
                 "upstreams": "any",
+                "offline": False,
                 "allow-private-upstreams": False,
                 "check-cache-digest": False,
                 "plain-http": False,
@@ -146,6 +147,7 @@ class Showing(ConfigTestCase):
             retries=9,
             max_connections=17,
             upper_case_names=True,
+            offline=True,
         )
         same = [f.name for f in fields(UpstreamSettings) if getattr(upstream, f.name) == f.default]
         self.assertEqual(same, ["configured"], "give the new one another value than its default")

@@ -169,6 +169,13 @@ class Bad(SynchronousTestCase):
                     parse_next_link([(start + piece * 8192)[:8192]])
         self.assertLess(time.process_time() - began, 3)
 
+    def test_escaped_newline(self) -> None:
+        """A quoted text with an escaped newline ends like any other."""
+        for line in ('"\\\n', '"\\\n"', '"\\\n", <'):
+            with self.assertRaises(BadLink):
+                parse_next_link([line])
+        self.assertEqual("b", parse_next_link(['"\\\n", <b>; rel="\\\nnext"']))
+
     @settings(deadline=None)
     @given(st.lists(st.text(st.sampled_from('<>a;=", \\relnxt\n&'), max_size=60) | st.text()))
     def test_any_lines(self, lines: list[str]) -> None:

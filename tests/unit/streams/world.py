@@ -119,6 +119,8 @@ class World:
         for _ in range(len(self.sent) + 10):
             self.hashing.run()
             self.reading.run()
+            if verdict and not self.hashing.waiting:
+                break
         return verdict[0]
 
     def close(self) -> None:
@@ -128,6 +130,8 @@ class World:
         self.blob.release()
         for _ in range(len(self.data) + 10):
             self.step()
+            if not self.hashing.waiting and all(reader.over for _, reader in self.readers):
+                break
 
     def step(self) -> None:
         """Let threads and readers go on for a while."""

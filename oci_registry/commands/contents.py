@@ -1,0 +1,182 @@
+"""What an image consists of: its manifests, by platform, and their blobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from attrs import Factory, define, frozen
+
+from oci_registry.spec.descriptor import Descriptor
+from oci_registry.spec.digest import Digest
+from oci_registry.spec.documents import read_object
+from oci_registry.spec.errors import ManifestInvalid
+from oci_registry.spec.manifest import Manifest
+from oci_registry.spec.mediatypes import (
+    DOCKER_MANIFEST,
+    DOCKER_SCHEMA1,
+    DOCKER_SCHEMA1_SIGNED,
+    INDEX_TYPES,
+    OCI_MANIFEST,
+)
+from oci_registry.spec.platforms import Platform
+
+DEEPEST = 4
+"""Indexes in indexes that are followed."""
+MOST = 10_000
+"""Manifests of an image."""
+_SCHEMA1 = (DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED)
+_WITH_LAYERS = (OCI_MANIFEST, DOCKER_MANIFEST)
+# Layers that registries do not distribute.
+_ELSEWHERE = ("foreign", "nondistributable")
+
+
+@frozen
+class Child:
+    """A manifest in an index, and its platform if it has one."""
+
+    descriptor: Descriptor
+    platform: Platform | None
+
+    def __str__(self) -> str:
+        of = "" if self.platform is None else f" ({self.platform})"
+        return f"manifest {self.descriptor.digest}{of}"
+
+
+class Unreadable(ValueError):
+    """A manifest has the right digest, but what it consists of cannot be read."""
+
+
+def children_of(manifest: Manifest) -> list[Child] | None:
+    """Return the manifests in an index; None if this is not an index. Raises `Unreadable`."""
+    document = read_object(manifest.raw) or {}
+    entries = document.get("manifests")
+    if not isinstance(entries, list):
+        if manifest.media_type in INDEX_TYPES:
+            raise Unreadable(f"the index {manifest.digest} cannot be read")
+        return None
+    children = []
+    for entry in entries:
+        try:
+            descriptor = Descriptor.from_json(entry)
+        except ManifestInvalid as error:
+            raise Unreadable(f"the index {manifest.digest}: {error.message}") from None
+        children.append(Child(descriptor, Platform.from_json(entry.get("platform"))))
+    return children
+
+
+def blobs_of(manifest: Manifest) -> tuple[Descriptor, ...]:
+    """Return the config and the layers of a manifest. Raises `Unreadable`."""
+    if manifest.media_type in _SCHEMA1:
+        raise Unreadable(f"{manifest.digest} is a schema 1 manifest, which a bundle cannot have")
+    if not manifest.blobs and manifest.media_type in _WITH_LAYERS:
+        raise Unreadable(f"the config and layers of the manifest {manifest.digest} cannot be read")
+    return manifest.blobs
+
+
+class Shelf(Protocol):
+    """Where an image is looked for: a store, or a bundle."""
+
+    def find(self, digest: Digest) -> Manifest | None:
+        """Return a manifest, or None."""
+
+    def has(self, blob: Descriptor) -> bool:
+        """Whether there is such a blob."""
+
+
+@define
+class Contents:
+    """What was found of an image, and what is *missing* in words.
+
+    *left_out*: manifests of an index that were not wanted, or not there where that is allowed.
+    """
+
+    manifests: dict[Digest, Manifest] = Factory(dict)
+    blobs: dict[Digest, int | None] = Factory(dict)
+    platforms: list[str] = Factory(list)
+    missing: list[str] = Factory(list)
+    left_out: list[Child] = Factory(list)
+
+    def add(self, other: Contents) -> None:
+        """Take what *other* has."""
+        self.manifests |= other.manifests
+        self.blobs |= other.blobs
+        self.platforms += other.platforms
+        self.missing += other.missing
+        self.left_out += other.left_out
+
+
+Wanted = Callable[[Child], bool]
+
+
+def every(_: Child) -> bool:
+    """Want every manifest of an index."""
+    return True
+
+
+def chosen(platforms: tuple[Platform, ...]) -> Wanted:
+    """Want the manifests of some platforms, and indexes in an index."""
+
+    def wants(child: Child) -> bool:
+        if child.platform is None:
+            return child.descriptor.media_type in INDEX_TYPES
+        return any(platform.includes(child.platform) for platform in platforms)
+
+    return wants
+
+
+def walk(shelf: Shelf, manifest: Manifest, wanted: Wanted, *, partly: bool = False) -> Contents:
+    """Return what an image consists of. Raises `Unreadable`.
+
+    *wanted*: which manifests of an index. With *partly*, those that are not complete are left out, but
+    at least one must be complete.
+    """
+    return _walk(shelf, manifest, wanted, partly, DEEPEST, iter(range(MOST)))
+
+
+def _walk(
+    shelf: Shelf,
+    manifest: Manifest,
+    wanted: Wanted,
+    partly: bool,
+    depth: int,
+    count: Iterator[int],
+) -> Contents:
+    contents = Contents({manifest.digest: manifest})
+    children = children_of(manifest)
+    if next(count, None) is None or not depth:
+        raise Unreadable(f"the index {manifest.digest} has too many manifests")
+    if children is None:
+        for blob in blobs_of(manifest):
+            if shelf.has(blob):
+                contents.blobs[blob.digest] = blob.size
+            elif not any(word in (blob.media_type or "") for word in _ELSEWHERE):
+                contents.missing.append(f"blob {blob.digest}")
+        return contents
+    complete = 0
+    for child in children:
+        if not wanted(child):
+            contents.left_out.append(child)
+            continue
+        found = _child(shelf, child, wanted, partly, depth - 1, count)
+        if partly and found.missing:
+            contents.left_out.append(child)
+            continue
+        complete += 1
+        if child.platform is not None:
+            found.platforms.append(str(child.platform))
+        contents.add(found)
+    if children and not complete:
+        there = sorted({str(c.platform) for c in children if c.platform is not None})
+        what = "no platform is complete" if partly else "no such platform in the index"
+        contents.missing.append(f"{what} (it has {', '.join(there) or 'none'})")
+    return contents
+
+
+def _child(
+    shelf: Shelf, child: Child, wanted: Wanted, partly: bool, depth: int, count: Iterator[int]
+) -> Contents:
+    manifest = shelf.find(child.descriptor.digest)
+    if manifest is None:
+        return Contents(missing=[str(child)])
+    return _walk(shelf, manifest, wanted, partly, depth, count)

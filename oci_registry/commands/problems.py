@@ -1,0 +1,25 @@
+"""What ends a command, and its exit status."""
+
+from __future__ import annotations
+
+DONE = 0
+"""All was done."""
+FAILED = 1
+"""Something is missing, wrong, or could not be done; the message says what."""
+USAGE = 2
+"""The command line cannot be used."""
+
+
+class CommandFailed(Exception):
+    """The command cannot do what it was asked for: one sentence, or several."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "; ".join(self.problems)
+
+
+class UsageProblem(CommandFailed):
+    """The command line cannot be used."""
