@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from oci_registry.config.listen import with_backlog
 from oci_registry.config.settings import (
     FilesystemSettings,
     HostSettings,
@@ -43,8 +41,8 @@ from oci_registry.pullthrough.store_watch import StoreWatch
 from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.reload import Following, Reloader, lifetimes_of
 from oci_registry.repeats import RepeatLog
+from oci_registry.serving import make_ports, make_sites, make_workers
 from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
-from oci_registry.startup import KnownEndpoint
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.guard import GuardedDriver, LostThreads
 from oci_registry.storage.interfaces import IDriver
@@ -61,13 +59,10 @@ from oci_registry.upstream.late import LateConnector
 from oci_registry.upstream.table import UpstreamTable
 from oci_registry.web.blobs import BlobHandler
 from oci_registry.web.client_watch import ClientWatch
-from oci_registry.web.listener import Listener
 from oci_registry.web.lists import ReferrersHandler, TagsHandler
 from oci_registry.web.manifests import ManifestHandler
-from oci_registry.web.port import FileEndpoint
 from oci_registry.web.ready.table import ReadyAnswers
 from oci_registry.web.reply import Handler
-from oci_registry.web.root import Ready, Root
 from oci_registry.web.site import RegistrySite
 from oci_registry.web.v2 import V2
 
@@ -263,31 +258,6 @@ class _Builder:
         }
         return V2(handlers, table, watch, self.reactor, self.metrics, self.answers)
 
-    def sites(self, v2: V2, watch: StoreWatch) -> tuple[RegistrySite, RegistrySite]:
-        """Make the sites for clients and for monitoring."""
-        metrics, access_log = self.metrics, self.access_log
-        ready = Ready(watch.check)
-        public = None if self.settings.admin_listen else metrics
-        root = Root(ready, metrics=public, v2=v2, answers=self.answers, pause=self.pause)
-        site = RegistrySite(root, self.reactor, access_log, self.repeats, self.answers)
-        metrics.watch_connections(site.connection_count)
-        admin_root = Root(ready, metrics=metrics, pause=self.pause)
-        return site, RegistrySite(admin_root, self.reactor, access_log, self.repeats)
-
-    def ports(self, site: RegistrySite, admin_site: RegistrySite) -> MultiService:
-        """Make the listening ports."""
-        ports = MultiService()
-        transports = {} if self.settings.plain_http else self.makers.transports
-        for endpoints, factory in (
-            (self.settings.listen, site),
-            (self.settings.admin_listen, admin_site),
-        ):
-            for endpoint in endpoints:
-                found = serverFromString(self.reactor, with_backlog(endpoint))
-                known = KnownEndpoint(endpoint, FileEndpoint(found, transports))
-                ports.addService(Listener(endpoint, known, factory))
-        return ports
-
     def sweep(self, store: _Store, transfers: Transfers) -> Sweep:
         """Make the sweep, which evicts content that is no longer used."""
         return Sweep(
@@ -368,8 +338,13 @@ def build(
     table = builder.table(reader, reading)
     pull = builder.pull_through(store)
     watch = ClientWatch(reactor)
-    site, admin_site = builder.sites(builder.v2(table, pull, watch), pull.watch)
-    ports = builder.ports(site, admin_site)
+    v2 = builder.v2(table, pull, watch)
+    site, admin_site = make_sites(
+        settings, v2, pull.watch, access_log, answers, metrics, repeats, builder.pause, reactor
+    )
+    transports = {} if settings.plain_http else makers.transports
+    ports = make_ports(settings, site, admin_site, transports, reactor)
+    workers = make_workers(settings, site, ports, metrics, log_output, reactor)
     sweep = builder.sweep(store, pull.transfers)
     local = isinstance(settings.storage, FilesystemSettings)
     periodic = PeriodicSweep(
@@ -397,11 +372,14 @@ def build(
         Step("slow client check", watch.start, watch.stop),
         Step(
             "connections",
-            stop=lambda: gatherResults([site.close(grace), admin_site.close(grace)]),
+            stop=lambda: gatherResults(
+                [each.close(grace) for each in (site, admin_site, workers) if each is not None]
+            ),
             stop_timeout=grace + SHORTEST_STOP,
         ),
         Step("sweep", periodic.start, periodic.stop),
         Step("ports", ports.startService, ports.stopService),
+        *([] if workers is None else [Step("workers", workers.start)]),
         Step("reloader", stop=reloader.stop),
         Step("service manager", announcement.start, announcement.stop),
     ]

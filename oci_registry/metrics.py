@@ -250,6 +250,8 @@ class Metrics:
         self.store_size_bytes = self._of_store(
             "size_bytes", "Size of the volume of the store, in bytes"
         )
+        self.workers = self._gauge("workers", "Worker processes that accept connections")
+        self.worker_restarts = self._counter("worker_restarts", "Worker processes that ended")
         self.swept = self._counter("swept", "Unused objects removed by the sweep", "kind")
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

@@ -27,6 +27,7 @@ from oci_registry.config.settings import (
 )
 from oci_registry.config.sources import check_default, pinned, read_upstreams
 from oci_registry.config.storages import load_storage
+from oci_registry.config.workers import parse_workers
 from oci_registry.spec.durations import parse_duration
 
 LOG_LEVELS = ("debug", "info", "warn", "error", "critical", "off")
@@ -43,6 +44,7 @@ _OPTIONS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
         "log_format": one_of(LOG_FORMATS),
         "access_log": one_of(ACCESS_LOGS),
         "shutdown_grace": parse_duration,
+        "workers": parse_workers,
     }
 )
 

@@ -297,10 +297,10 @@ class Settings:
 
     ``listen`` and ``admin_listen`` are Twisted endpoint descriptions. The latter are for monitoring;
     without one, ``listen`` is used for that too. ``access_log`` is combined, json or off; by default
-    it depends on ``log_level`` and ``log_format``. ``shutdown_grace`` is in seconds. ``warnings`` are
-    sentences for the operator, logged once at the start. ``offline``: no registry is ever asked.
-    ``sources`` is where ``upstreams`` were
-    read from; it is not a part of the comparison.
+    it depends on ``log_level`` and ``log_format``. ``shutdown_grace`` is in seconds. ``workers`` is the
+    number of worker processes, 1 for none. ``warnings`` are sentences for the operator, logged once at
+    the start. ``offline``: no registry is ever asked. ``sources`` is where ``upstreams`` were read from;
+    it is not a part of the comparison.
     """
 
     listen: tuple[str, ...]
@@ -314,6 +314,7 @@ class Settings:
     log_level: str = "info"
     log_format: str = "text"
     shutdown_grace: float = 30.0
+    workers: int = 1
     admin_listen: tuple[str, ...] = ()
     access_log: str | None = None
     warnings: tuple[str, ...] = ()

@@ -44,6 +44,7 @@ def show(settings: Settings) -> str:
         "log-format": settings.log_format,
         "access-log": settings.access_log_in_effect,
         "shutdown-grace": format_duration(settings.shutdown_grace),
+        "workers": settings.workers,
         **_storage(settings.storage),
         "proxies": _proxies(settings.egress),
         "upstream-config-file": [_upstream(upstream) for upstream in settings.upstreams],

@@ -28,6 +28,7 @@ class _MemoryObject:
         self._driver = driver
         self.info = info
         self.head = head
+        self.shared = None
         self._data = data
 
     def read(self, offset: int, length: int) -> Deferred[bytes]:

@@ -55,6 +55,7 @@ class Showing(ConfigTestCase):
                 "log-format": "text",
                 "access-log": "text",
                 "shutdown-grace": "30s",
+                "workers": 1,
                 "filesystem": {"root": "/cache"},
                 "proxies": {},
             },
