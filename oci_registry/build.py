@@ -13,10 +13,10 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from oci_registry.account.account import Account
 from oci_registry.config.listen import with_backlog
 from oci_registry.config.settings import (
     DEFAULT_INVALIDATION_TIME,
-    FilesystemSettings,
     HostSettings,
     S3Settings,
     Settings,
@@ -40,19 +40,12 @@ from oci_registry.pullthrough.referrers import ReferrersLists
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.store_watch import StoreWatch
 from oci_registry.pullthrough.transfers import Transfers
-from oci_registry.reload import Following, Reloader, lifetimes_of
+from oci_registry.reload import Following, Reloader
 from oci_registry.repeats import RepeatLog
 from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
 from oci_registry.startup import KnownEndpoint
-from oci_registry.storage.blobs import BlobStore
-from oci_registry.storage.guard import GuardedDriver, LostThreads
 from oci_registry.storage.interfaces import IDriver
-from oci_registry.storage.manifests import ManifestStore
-from oci_registry.storage.original import OriginalManifests
-from oci_registry.storage.referrers import ReferrersStore
-from oci_registry.storage.tags import TagStore
-from oci_registry.storage.totals import StoredTotals
-from oci_registry.storage.usage import Usage
+from oci_registry.stores import Store, make_store, make_sweep
 from oci_registry.streams.parsing import ManifestReader
 from oci_registry.streams.threads import Lanes, RunInThread
 from oci_registry.upstream.connecting import Connector
@@ -81,34 +74,20 @@ class Parts:
 
     *steps* start and stop all of them, in order. *ports* listen before privileges are dropped.
     *driver* is the driver itself, without the deadlines of `GuardedDriver`. *store_started*: why it
-    cannot be used, None if it can.
+    cannot be used, None if it can. *account*: None for a bucket.
     """
 
     steps: Sequence[Step]
     metrics: Metrics
     driver: IDriver
     store_started: Deferred[str | None]
+    account: Account | None
     lanes: Lanes
     transfers: Transfers
     records: RecordWriter
     sweep: PeriodicSweep
     site: RegistrySite
     ports: MultiService
-
-
-@frozen
-class _Store:
-    """The stores of all content, their driver, and its threads."""
-
-    medium: IDriver
-    driver: GuardedDriver
-    lanes: Lanes
-    blobs: BlobStore
-    manifests: ManifestStore
-    tags: TagStore
-    referrers: ReferrersStore
-    totals: StoredTotals
-    originals: OriginalManifests
 
 
 @frozen
@@ -144,37 +123,6 @@ class _Builder:
         self.pools.append(self.makers.pool(self.reactor, name, threads))
         return self.pools[-1]
 
-    def store(self, sizes: Sizes, reader: ManifestReader) -> _Store:
-        """Make the stores."""
-        lookup = self.pool("lookup", sizes.lookup)
-        begin = self.pool("begin", sizes.begin)
-        ingest = self.pool("ingest", sizes.ingest)
-        lanes = Lanes(
-            lookup=lookup,
-            ingest=ingest,
-            commit=self.pool("commit", sizes.commit),
-            housekeeping=self.pool("housekeeping", sizes.housekeeping),
-            begin=begin,
-        )
-        medium = self.makers.driver(self.settings, lanes, self.reactor)
-        place = self.settings.storage.description
-        lost = LostThreads(lookup.replace, begin.replace, ingest.replace)
-        driver = GuardedDriver(medium, place, self.reactor, self.makers.store_limits, lost)
-        usage, totals = Usage(driver, self.reactor), StoredTotals()
-        self.metrics.watch_totals(lambda: totals.objects, lambda: totals.size)
-        check_always = self.settings.check_cache_digest
-        return _Store(
-            medium,
-            driver,
-            lanes,
-            BlobStore(driver, usage, lanes.housekeeping, totals, check_always=check_always),
-            ManifestStore(driver, usage, reader, totals),
-            TagStore(driver),
-            ReferrersStore(driver, usage),
-            totals,
-            OriginalManifests(driver, reader, self.reactor, self.repeats),
-        )
-
     def table(self, reader: ManifestReader) -> UpstreamTable:
         """Make the table of upstreams, which makes an upstream when it is first used."""
         settings = self.settings
@@ -202,7 +150,7 @@ class _Builder:
         )
         return table
 
-    def pull_through(self, store: _Store) -> _PullThrough:
+    def pull_through(self, store: Store) -> _PullThrough:
         """Make the caches."""
         clock, metrics, sizes = self.reactor, self.metrics, KnownSizes()
         health = self.makers.store_health(clock, metrics)
@@ -270,21 +218,6 @@ class _Builder:
                 port.setServiceParent(ports)
         return ports
 
-    def sweep(self, store: _Store, transfers: Transfers) -> Sweep:
-        """Make the sweep, which evicts content that is no longer used."""
-        return Sweep(
-            store.blobs,
-            store.manifests,
-            store.tags,
-            store.referrers,
-            lifetimes_of(self.settings.upstreams, DEFAULT_INVALIDATION_TIME),
-            store.driver.begin_sweep,
-            transfers.__contains__,
-            self.reactor.seconds,
-            self.metrics,
-            store.totals,
-        )
-
     def reloader(
         self, table: UpstreamTable, sweep: Sweep, reading: RunInThread, manager: ServiceManager
     ) -> Reloader:
@@ -341,17 +274,14 @@ def build(
     builder = _Builder(settings, reactor, makers, metrics, log_output, repeats)
     manager = makers.manager(notify_socket)
     reader = ManifestReader(builder.pool("parsers", sizes.parsers))
-    store = builder.store(sizes, reader)
+    store = make_store(settings, reactor, makers, metrics, repeats, builder.pool, sizes, reader)
     table = builder.table(reader)
     pull = builder.pull_through(store)
     watch = ClientWatch(reactor)
     site, admin_site = builder.sites(builder.v2(table, pull, watch), pull.watch)
     ports = builder.ports(site, admin_site)
-    sweep = builder.sweep(store, pull.transfers)
-    local = isinstance(settings.storage, FilesystemSettings)
-    periodic = PeriodicSweep(
-        sweep, store.driver.sweep_interval, reactor, metrics, count_first=local
-    )
+    sweep = make_sweep(settings, reactor, metrics, store, pull.transfers)
+    periodic = PeriodicSweep(sweep, store.driver.sweep_interval, reactor, metrics)
     reading = builder.pool("configuration", sizes.configuration)
     reloader = builder.reloader(table, sweep, reading, manager)
     hangup = makers.hangup(reactor.callFromThread, reloader.reload)
@@ -362,6 +292,8 @@ def build(
         Step("SIGHUP handler", hangup.install, hangup.remove),
         Step("upstream warnings", stop=repeats.stop),
         Step("threads", builder.start_pools, builder.stop_pools),
+        # Nothing is stored any more when it stops.
+        *account_steps(store.account, builder.store_started),
         Step("upstreams", stop=table.close),
         # Everything that uses the store comes after it, and so stops before it.
         Step("store", lambda: builder.start_driver(store.driver), store.driver.stop),
@@ -384,6 +316,7 @@ def build(
         metrics,
         store.medium,
         builder.store_started,
+        store.account,
         store.lanes,
         pull.transfers,
         pull.records,
@@ -391,3 +324,15 @@ def build(
         site,
         ports,
     )
+
+
+def account_steps(account: Account | None, prepared: Deferred[str | None]) -> list[Step]:
+    """Return how the account starts, once the store is *prepared*, and stops."""
+    if account is None:
+        return []
+
+    def start(result: str | None) -> str | None:
+        account.start()
+        return result
+
+    return [Step("account", lambda: prepared.addCallback(start), account.stop)]

@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 
 MAX_NAMESPACES = 100
 """Values of the label ``namespace`` beside the configured ones."""
-ERRORS = ("reload", "stale", "store", "sweep", "transfer", "wrong")
+ERRORS = ("account", "reload", "stale", "store", "sweep", "transfer", "wrong")
 """Kinds of things that go wrong."""
 _LATENCY = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 
@@ -212,6 +212,9 @@ class Metrics:
             "size_bytes", "Size of the volume of the store, in bytes"
         )
         self.swept = self._counter("swept", "Unused objects removed by the sweep", "kind")
+        self.account_complete = self._gauge(
+            "account_complete", "1 while the account has everything that is stored, else 0"
+        )
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"oci_registry_{name}", text, labels, registry=self.registry)
