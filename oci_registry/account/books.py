@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 
-from oci_registry.account.nouns import Medium, Sums, pack
+from oci_registry.account.nouns import MAIN, PROBATION, Medium, Sums, pack
 from oci_registry.spec.digest import Digest, digests_in
 from oci_registry.spec.errors import RegistryError
 from oci_registry.spec.manifest import MAX_MANIFEST_SIZE, Manifest
@@ -22,8 +22,6 @@ from oci_registry.storage.keys import (
 from oci_registry.storage.tags import TagRecord
 from oci_registry.storage.usage import GRANULARITY
 
-PROBATION, MAIN = 0, 1
-"""The queues of the eviction."""
 MOST_PULLS = 3
 """The highest value of the two-bit counter of pulls."""
 HISTORY = 20
