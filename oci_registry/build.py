@@ -22,6 +22,7 @@ from oci_registry.config.settings import (
     Settings,
 )
 from oci_registry.config.sources import Reread, reread_upstreams
+from oci_registry.eviction.limit import StoreLimit
 from oci_registry.eviction.periodic import PeriodicSweep
 from oci_registry.eviction.sweep import Sweep
 from oci_registry.lifecycle import Step
@@ -45,7 +46,7 @@ from oci_registry.repeats import RepeatLog
 from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
 from oci_registry.startup import KnownEndpoint
 from oci_registry.storage.interfaces import IDriver
-from oci_registry.stores import Store, make_store, make_sweep
+from oci_registry.stores import Store, make_limit, make_store, make_sweep
 from oci_registry.streams.parsing import ManifestReader
 from oci_registry.streams.threads import Lanes, RunInThread
 from oci_registry.upstream.connecting import Connector
@@ -74,7 +75,7 @@ class Parts:
 
     *steps* start and stop all of them, in order. *ports* listen before privileges are dropped.
     *driver* is the driver itself, without the deadlines of `GuardedDriver`. *store_started*: why it
-    cannot be used, None if it can. *account*: None for a bucket.
+    cannot be used, None if it can. *account*: None for a bucket. *limit*: None without limits.
     """
 
     steps: Sequence[Step]
@@ -82,6 +83,7 @@ class Parts:
     driver: IDriver
     store_started: Deferred[str | None]
     account: Account | None
+    limit: StoreLimit | None
     lanes: Lanes
     transfers: Transfers
     records: RecordWriter
@@ -95,6 +97,7 @@ class _PullThrough:
     """The caches, one for each kind of content, and their background work."""
 
     watch: StoreWatch
+    limit: StoreLimit | None
     records: RecordWriter
     transfers: Transfers
     blobs: BlobCache
@@ -165,10 +168,17 @@ class _Builder:
             self.makers.transfer_limits,
         )
         transfers = Transfers(downloader)
+        limit = make_limit(
+            self.settings, clock, self.makers, metrics, store, transfers.__contains__
+        )
+        if limit is not None:
+            downloader.room = limit
+            health.full = limit.full
         records = RecordWriter(clock, health)
         known = KnownManifests(store.manifests, store.tags, records, clock, health, store.originals)
         return _PullThrough(
             StoreWatch(store.driver, health, metrics, clock),
+            limit,
             records,
             transfers,
             BlobCache(store.blobs, transfers, sizes, health, metrics),
@@ -277,7 +287,7 @@ def build(
     store = make_store(settings, reactor, makers, metrics, repeats, builder.pool, sizes, reader)
     table = builder.table(reader)
     pull = builder.pull_through(store)
-    watch = ClientWatch(reactor)
+    watch, limit = ClientWatch(reactor), pull.limit
     site, admin_site = builder.sites(builder.v2(table, pull, watch), pull.watch)
     ports = builder.ports(site, admin_site)
     sweep = make_sweep(settings, reactor, metrics, store, pull.transfers)
@@ -306,6 +316,7 @@ def build(
             stop=lambda: gatherResults([site.close(grace), admin_site.close(grace)]),
             stop_timeout=grace + SHORTEST_STOP,
         ),
+        *([] if limit is None else [Step("limits of the store", limit.start, limit.stop)]),
         Step("sweep", periodic.start, periodic.stop),
         Step("ports", ports.startService, ports.stopService),
         Step("reloader", stop=reloader.stop),
@@ -317,6 +328,7 @@ def build(
         store.medium,
         builder.store_started,
         store.account,
+        limit,
         store.lanes,
         pull.transfers,
         pull.records,

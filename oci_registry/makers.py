@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from oci_registry.account.account import AccountLimits
 from oci_registry.config.settings import S3Settings, Settings
+from oci_registry.eviction.limit import LimitTimes
 from oci_registry.lifecycle import further_signals
 from oci_registry.log_output import Output
 from oci_registry.logs import build_access_log
@@ -90,6 +91,7 @@ class Makers:
     transfer_limits: TransferLimits = Factory(TransferLimits)
     store_limits: StoreLimits = Factory(StoreLimits)
     account_limits: AccountLimits = Factory(AccountLimits)
+    limit_times: LimitTimes = Factory(LimitTimes)
     upstream_limits: UpstreamLimits = Factory(UpstreamLimits)
     transports: Transports = Factory(lambda: TRANSPORTS)
     store_health: Callable[[IReactorTime, Metrics], StoreHealth] = StoreHealth

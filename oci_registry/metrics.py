@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 
 MAX_NAMESPACES = 100
 """Values of the label ``namespace`` beside the configured ones."""
-ERRORS = ("account", "reload", "stale", "store", "sweep", "transfer", "wrong")
+ERRORS = ("account", "eviction", "reload", "stale", "store", "sweep", "transfer", "wrong")
 """Kinds of things that go wrong."""
 _LATENCY = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 
@@ -212,6 +212,17 @@ class Metrics:
             "size_bytes", "Size of the volume of the store, in bytes"
         )
         self.swept = self._counter("swept", "Unused objects removed by the sweep", "kind")
+        self.evicted = self._counter("evicted", "Objects evicted to stay within the limits", "kind")
+        self.evicted_bytes = self._counter(
+            "evicted_bytes", "Bytes of blobs evicted to stay within the limits"
+        )
+        self.not_stored = self._counter(
+            "not_stored", "Blobs served without being stored, because of the limits", "reason"
+        )
+        self.store_limit_bytes = self._of_store("limit_bytes", "Bytes that the store may take")
+        self.store_reserved_bytes = self._of_store(
+            "reserved_bytes", "Bytes reserved for blobs that are being downloaded", 0
+        )
         self.account_complete = self._gauge(
             "account_complete", "1 while the account has everything that is stored, else 0"
         )

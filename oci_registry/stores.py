@@ -14,12 +14,15 @@ from oci_registry.account.observed import ObservedDriver
 from oci_registry.account.schema import FILE
 from oci_registry.config.settings import DEFAULT_INVALIDATION_TIME, FilesystemSettings, Settings
 from oci_registry.eviction.account_sweep import AccountSweep
+from oci_registry.eviction.evictor import Evictor
+from oci_registry.eviction.limit import Limits, StoreLimit
 from oci_registry.eviction.sweep import Sweep
 from oci_registry.makers import Makers, Pool, Sizes
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.reload import lifetimes_of
 from oci_registry.repeats import RepeatLog
+from oci_registry.spec.digest import Digest
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.drivers.filesystem import FilesystemDriver
 from oci_registry.storage.guard import GuardedDriver, LostThreads
@@ -110,6 +113,26 @@ def make_store(
         totals,
         OriginalManifests(driver, reader, reactor, repeats),
         account,
+    )
+
+
+def make_limit(
+    settings: Settings,
+    reactor: Any,
+    makers: Makers,
+    metrics: Metrics,
+    store: Store,
+    busy: Callable[[Digest], bool],
+) -> StoreLimit | None:
+    """Make what keeps the store below its limits; None if it has none. *busy*: as for `Evictor`."""
+    limits = Limits(settings.max_size, settings.min_free)
+    if store.account is None or limits == Limits():
+        return None
+    evictor = Evictor(
+        store.account, store.blobs, store.manifests, store.tags, busy, reactor.seconds, metrics
+    )
+    return StoreLimit(
+        store.account, evictor, store.driver, reactor, metrics, limits, makers.limit_times
     )
 
 

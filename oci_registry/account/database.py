@@ -29,13 +29,15 @@ class State:
     """What the account is worth.
 
     *sums*: how much is stored, as far as is known. *complete*: everything that is stored was in it.
-    *comparing*: it is being compared with the store. *built*: how often a new file was begun.
+    *comparing*: it is being compared with the store. *built*: how often a new file was begun. *file_size*:
+    bytes that the file of the account takes.
     """
 
     sums: Sums
     complete: bool
     comparing: bool
     built: int
+    file_size: int = 0
 
 
 class Database:
@@ -202,7 +204,8 @@ class Database:
 
     def _state(self) -> State:
         sums = Sums() if self._books is None else evolve(self._books.sums)
-        return State(sums, self._complete, self._comparison is not None, self._built)
+        size = schema.size_on_disk(self._path)
+        return State(sums, self._complete, self._comparison is not None, self._built, size)
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -27,6 +27,8 @@ FILE = "account.sqlite"
 """The name of the file in the directory of the store; no key of the store begins with it."""
 _ENDS = ("", "-wal", "-shm", "-journal")
 _CACHE_KIB = 4096
+_LOG_PAGES = 256
+"""Pages of 4 KiB after which what is in the write-ahead log moves to the file."""
 
 _TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -98,6 +100,7 @@ def _open(path: str) -> sqlite3.Connection:
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
         connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
         # The lock is taken by the first transaction.
         connection.execute("BEGIN IMMEDIATE")

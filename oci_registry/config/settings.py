@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from attrs import field, frozen
 
+from oci_registry.spec.sizes import Size
 from oci_registry.spec.urls import authority
 
 #: The default max age of a tag, and how long an object may lie unused: fourteen days, in seconds.
@@ -297,7 +298,8 @@ class Settings:
     ``listen`` and ``admin_listen`` hold Twisted endpoint descriptions, the latter being for those
     who watch the daemon; without one they are served with everybody.  ``access_log`` is combined, json
     or off; without it there is one as ``log_level`` and ``log_format`` have it.  ``shutdown_grace`` is
-    in seconds, and ``warnings`` are sentences for the operator, to be logged once at start.
+    in seconds.  ``max_size`` is how much may be stored, ``min_free`` how much of the volume stays
+    free.  ``warnings`` are sentences for the operator, to be logged once at start.
     ``sources`` is where ``upstreams`` have come from, and no part of what the settings mean.
     """
 
@@ -313,6 +315,8 @@ class Settings:
     shutdown_grace: float = 30.0
     admin_listen: tuple[str, ...] = ()
     access_log: str | None = None
+    max_size: Size | None = None
+    min_free: Size | None = None
     warnings: tuple[str, ...] = ()
     sources: UpstreamSources = field(default=UpstreamSources(), eq=False)
 

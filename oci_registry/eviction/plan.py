@@ -75,7 +75,7 @@ class Plan:
 
     *images*, *blobs*: what to evict, in this order. *ghosts*: the images among them that were on probation.
     *moves*: images that go to the end of a queue, with the pulls that are left: number, queue, pulls.
-    *freed*: bytes.
+    *freed*: bytes. *sizes*: those of the queues afterwards.
     """
 
     images: tuple[int, ...] = ()
@@ -83,6 +83,7 @@ class Plan:
     ghosts: frozenset[int] = frozenset()
     moves: tuple[tuple[int, int, int], ...] = ()
     freed: int = 0
+    sizes: tuple[int, int] = field(default=(0, 0), eq=False)
 
 
 def plan(snapshot: Snapshot, need: int) -> Plan:
@@ -194,4 +195,5 @@ class _Planning:
             # A later image may have taken one with it that was moved before.
             tuple(move for move in self._moves if move[0] not in self._evicted),
             self.freed,
+            (self._sizes[PROBATION], self._sizes[MAIN]),
         )

@@ -11,7 +11,7 @@ _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)[ \t]*(?:([kmgtp]?)(i?)b?)", 
 _SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?)[ \t]*%")
 _MAX_TEXT = 100
 _MOST = 2**60
-_ACCEPTED = "a number with a unit (MB, GB, TB; MiB, GiB, TiB; M, G and T mean these) or a share ('80%')"
+_ACCEPTED = "a number with a unit, as in '200GiB', '200GB' or '200G' (the same as GiB), or a share, as in '80%'"
 
 
 @frozen
@@ -28,7 +28,7 @@ class Size:
 
 
 def parse_size(text: str) -> Size:
-    """Return the size in *text*: units of 1000 (``MB``) or 1024 (``MiB``, and ``M`` as in Kubernetes' docs).
+    """Return the size in *text*: units of 1000 (``MB``) or 1024 (``MiB``, and ``M`` as docker and du have it).
 
     A bare number says too little, except 0. `ValueError` names the text and what is accepted.
     """
