@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from attrs import frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
@@ -46,6 +46,8 @@ LOW = 0.95
 """How full the store is after an eviction, as a part of the limit."""
 HIGH = 0.98
 """How full it is when images are evicted before there is need."""
+MARGIN = 1024 * 1024
+"""Bytes below the limit that small records, and the log of the account, may take between two looks."""
 LARGEST = 0.25
 """The largest blob that is stored, as a part of the limit."""
 
@@ -159,7 +161,7 @@ class StoreLimit:
         rooms = [float("inf")]
         cap, free = self._cap(), self._limits.free
         if cap is not None:
-            rooms.append(cap * part - self._stored() - self.reserved)
+            rooms.append(cap * part - MARGIN - self._stored() - self.reserved)
         if free is not None and self._space is not None:
             # What is reserved may have been written in part: then it is counted twice.
             stays = free.of(self._space.size) / part
@@ -178,8 +180,9 @@ class StoreLimit:
 
     # -- eviction
 
-    def _watch(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._look()).addErrback(self._failed)
+    def _watch(self) -> Deferred[object]:
+        looking: Deferred[object] = Deferred.fromCoroutine(self._look())
+        return looking.addErrback(self._failed)
 
     async def _look(self) -> None:
         await self._measure()
@@ -223,6 +226,8 @@ class StoreLimit:
             )
 
     def _failed(self, failure: Failure) -> Evicted:
-        self._metrics.error("eviction")
-        self._log.failure("the eviction failed", failure)
+        # It is cancelled when the daemon stops.
+        if not failure.check(CancelledError):
+            self._metrics.error("eviction")
+            self._log.failure("the eviction failed", failure)
         return Evicted()

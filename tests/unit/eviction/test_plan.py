@@ -129,8 +129,8 @@ def stores(draw: st.DrawFn) -> Snapshot:
         if later and draw(st.booleans()):
             parents = draw(st.frozensets(st.sampled_from(later), max_size=2))
             images[child.number - 1] = evolve(child, parents=parents)
-    parents = {number for one in images for number in one.parents}
-    images = [evolve(one, is_parent=one.number in parents) for one in images]
+    named = {number for one in images for number in one.parents}
+    images = [evolve(one, is_parent=one.number in named) for one in images]
     reading = draw(st.lists(st.sampled_from(sorted(blobs)), max_size=3)) if blobs else []
     return snapshot(draw(st.permutations(images)), blobs, reading=reading)
 
