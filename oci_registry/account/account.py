@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import TypeVar
 
 from attrs import frozen
@@ -193,10 +194,10 @@ class Account:
         if self._lost:
             self._lost = False
             await self._call(self._database.miss)
-        changed = list(self._changed)[: self._limits.batch]
+        changed = list(islice(self._changed, self._limits.batch))
         # A use counts only for what is known, so they come last.
         room = self._limits.batch - len(changed)
-        used = list(self._used.items())[:room]
+        used = list(islice(self._used.items(), room))
         for key in changed:
             del self._changed[key]
         for key, _ in used:
