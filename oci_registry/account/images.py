@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from oci_registry.account.books import Books
-from oci_registry.account.nouns import BLOCK, MAIN, PROBATION, on_disk, unpack
+from oci_registry.account.nouns import BLOCK, MAIN, PROBATION, on_disk, pack, unpack
 from oci_registry.account.queries import Query
 from oci_registry.spec.digest import Digest
 
@@ -112,6 +112,25 @@ def heads(idle_since: float) -> Query[Heads]:
     return query
 
 
+def incomplete(digests: Sequence[Digest]) -> Query[list[StoredManifest]]:
+    """Return the manifests that need a blob of *digests* that is not stored, and all that name them."""
+
+    def query(books: Books) -> list[StoredManifest]:
+        found: dict[int, StoredManifest] = {}
+        for digest in digests:
+            rows = books.sql.execute(
+                "SELECT m.id FROM content c CROSS JOIN edges e ON e.child=c.id"
+                " CROSS JOIN manifests m ON m.content=e.parent WHERE c.digest=?"
+                " AND NOT EXISTS (SELECT 1 FROM blobs WHERE content=c.id) LIMIT ?",
+                (pack(digest), HEADS),
+            ).fetchall()
+            for (number,) in rows:
+                _add_family(books, number, found)
+        return list(found.values())
+
+    return query
+
+
 def _add_family(books: Books, number: int, found: dict[int, StoredManifest]) -> None:
     """Add a manifest, and all that name it."""
     waiting, family = [number], 0
@@ -199,7 +218,7 @@ def move(
             books.sql.execute(
                 "INSERT OR REPLACE INTO ghosts (host, content) SELECT h.id, c.id"
                 " FROM hosts h, content c WHERE h.name=? AND c.digest=?",
-                (host, bytes.fromhex(digest.encoded)),
+                (host, pack(digest)),
             )
         if ghosts:
             books.sql.execute(
@@ -215,7 +234,7 @@ def pin(host: str, digest: Digest, *, pinned: bool) -> Query[None]:
     """Pin a manifest, or unpin it: it is not evicted for its size, and what it names is not either."""
 
     def query(books: Books) -> None:
-        row = (host, bytes.fromhex(digest.encoded))
+        row = (host, pack(digest))
         if pinned:
             books.sql.execute(
                 "INSERT OR IGNORE INTO pins SELECT h.id, c.id FROM hosts h, content c"

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from attrs import define, frozen
 from twisted.logger import Logger
 
 from oci_registry.account.account import Account
 from oci_registry.account.database import AccountOff
-from oci_registry.account.images import Heads, StoredManifest, heads, move, queue_sizes
+from oci_registry.account.images import (
+    Heads,
+    StoredManifest,
+    heads,
+    incomplete,
+    move,
+    queue_sizes,
+)
 from oci_registry.eviction.plan import Blob, Image, Plan, Snapshot, plan
 from oci_registry.metrics import Metrics
 from oci_registry.spec.digest import Digest
@@ -83,10 +90,33 @@ class Evictor:
             # It has gone meanwhile, which is in the log.
             pass
         except StoreError as error:
-            self._metrics.error("eviction")
-            self._log.error("the eviction failed: {error}", error=str(error))
+            self._failed(error)
         await self._account.flush()
         return Evicted(done.images, done.blobs, done.size)
+
+    async def drop_incomplete(self, digests: Sequence[Digest]) -> int:
+        """Evict the images that lack one of these blobs; return how many. Never fails.
+
+        For blobs that were served but not stored: a tag must not lead to an image that is not whole. A
+        pinned image stays.
+        """
+        count = 0
+        try:
+            await self._account.flush()
+            for manifest in await self._account.ask(incomplete(digests)):
+                if not manifest.kept:
+                    await self._remove(manifest)
+                    count += 1
+        except AccountOff:
+            pass
+        except StoreError as error:
+            self._failed(error)
+        self._metrics.evicted.labels("image").inc(count)
+        return count
+
+    def _failed(self, error: StoreError) -> None:
+        self._metrics.error("eviction")
+        self._log.error("the eviction failed: {error}", error=str(error))
 
     async def _free(self, need: int, done: _Round) -> None:
         sizes = await self._account.ask(queue_sizes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from attrs import frozen
+from cachetools import FIFOCache
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
@@ -16,6 +17,7 @@ from oci_registry.account.account import Account
 from oci_registry.account.nouns import on_disk
 from oci_registry.eviction.evictor import Evicted, Evictor
 from oci_registry.metrics import Metrics
+from oci_registry.spec.digest import Digest
 from oci_registry.spec.sizes import Size
 from oci_registry.spec.units import in_bytes
 from oci_registry.storage.interfaces import IDriver, Space, StoreError
@@ -26,12 +28,14 @@ from oci_registry.streams.flight import SingleFlight
 @frozen
 class LimitTimes:
     """Seconds. *patience*: for which a pull waits for room; *watch*: between two looks at the store;
-    *again*: until another attempt after one that has not made enough room.
+    *again*: until another attempt after one that has not made enough room; *recorded*: in which the
+    manifest of a blob that had no room is recorded.
     """
 
     patience: float = 1.0
     watch: float = 2.0
     again: float = 10.0
+    recorded: float = 30.0
 
 
 @frozen
@@ -42,6 +46,8 @@ class Limits:
     free: Size | None = None
 
 
+_MISSING = 1000
+"""Blobs without room that are remembered."""
 LOW = 0.95
 """How full the store is after an eviction, as a part of the limit."""
 HIGH = 0.98
@@ -82,6 +88,8 @@ class StoreLimit:
         self._times = times
         self._evicting: SingleFlight[str, Evicted] = SingleFlight()
         self._not_before = 0.0
+        # Blobs that had no room, and since when.
+        self._missing: FIFOCache[Digest, float] = FIFOCache(_MISSING)
         self._space: Space | None = None
         self._watching = LoopingCall(self._watch)
         self._watching.clock = clock
@@ -99,17 +107,18 @@ class StoreLimit:
 
     # -- what a download asks
 
-    def reserve(self, size: int | None) -> Deferred[Release | None]:
+    def reserve(self, digest: Digest, size: int | None) -> Deferred[Release | None]:
         """Reserve room for a blob of *size* bytes, evicting images if there is too little."""
-        return Deferred.fromCoroutine(self._reserve(on_disk(size or 0)))
+        return Deferred.fromCoroutine(self._reserve(digest, on_disk(size or 0)))
 
-    async def _reserve(self, want: int) -> Release | None:
+    async def _reserve(self, digest: Digest, want: int) -> Release | None:
         await self._measure()
         cap = self._cap()
         if cap is not None and want > cap * LARGEST:
             self._metrics.not_stored.labels("too_large").inc()
             raise NoRoom(f"it is larger than a quarter of the limit of the store ({in_bytes(cap)})")
         if not self._account.is_complete:
+            self._missing[digest] = self._clock.seconds()
             self._metrics.not_stored.labels("unknown").inc()
             raise NoRoom("it is not yet known how much is stored")
         if self._room() < want:
@@ -118,6 +127,7 @@ class StoreLimit:
                 with suppress(DeferredTimeout):
                     await evicting.addTimeout(self._times.patience, self._clock)
         if self._room() < want:
+            self._missing[digest] = self._clock.seconds()
             self._metrics.not_stored.labels("no_room").inc()
             raise NoRoom("the limit of the store is reached")
         return self._take(want)
@@ -190,6 +200,24 @@ class StoreLimit:
             evicting = self._evict(0)
             if evicting is not None:
                 await evicting
+        if self._missing:
+            await self._drop_incomplete()
+
+    async def _drop_incomplete(self) -> None:
+        """Evict images without the blobs that had no room; their manifests may be recorded a little later."""
+        missing = dict(self._missing)
+        count = await self._evictor.drop_incomplete(list(missing))
+        for digest, since in missing.items():
+            if (
+                self._clock.seconds() - since > self._times.recorded
+                and self._missing.get(digest) == since
+            ):
+                del self._missing[digest]
+        if count:
+            self._log.info(
+                "evicted {images} images that lack a layer, for which there was no room",
+                images=count,
+            )
 
     def _evict(self, want: int, at_least: int = 0) -> Deferred[Evicted] | None:
         """Make room for *want* bytes and what is below the low watermark; None if that was in vain lately."""

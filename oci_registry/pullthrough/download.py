@@ -134,7 +134,8 @@ class Downloader:
             return None
         release = None
         try:
-            release = await self.room.reserve(wanted.hint if body.size is None else body.size)
+            size = wanted.hint if body.size is None else body.size
+            release = await self.room.reserve(wanted.digest, size)
             # The announced size, not the manifest's: a store may keep it as the object's size.
             writer = await self.store.create(wanted.digest, body.size)
             return writer if release is None else ReservedWriter(writer, release)

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
+from oci_registry.spec.digest import Digest
 from oci_registry.storage.interfaces import IObjectWriter, StoreError
 
 T = TypeVar("T")
@@ -24,8 +25,8 @@ class NoRoom(Exception):
 class Room(Protocol):
     """Room in the store."""
 
-    def reserve(self, size: int | None) -> Deferred[Release | None]:
-        """Reserve room for a blob of *size* bytes; None if that is not known.
+    def reserve(self, digest: Digest, size: int | None) -> Deferred[Release | None]:
+        """Reserve room for the blob *digest* of *size* bytes; None if that is not known.
 
         Returns None if there is no limit. Fails with `NoRoom`.
         """
@@ -37,7 +38,7 @@ class Room(Protocol):
 class Unlimited:
     """The room in a store without a limit."""
 
-    def reserve(self, size: int | None) -> Deferred[Release | None]:
+    def reserve(self, digest: Digest, size: int | None) -> Deferred[Release | None]:
         """Reserve nothing."""
         return succeed(None)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
+
 from oci_registry.account.images import pin
 from oci_registry.eviction.evictor import Evicted, Evictor
 from oci_registry.spec.digest import Digest
@@ -147,6 +149,16 @@ class Evictions(AccountTestCase):
         self.assertEqual(self.free(500), Evicted(250, 250, 500 * BLOCK))
         self.assertEqual(self.summed(), (0, 0))
         self.assertLess(NOW, self.clock.seconds() + 1)
+
+    def test_lacks_a_blob(self) -> None:
+        """An image that lacks a blob which had no room goes, with its index; others stay."""
+        missing = Digest.of(b"missing")
+        image = self.pulled(b"a", missing)
+        index, other = self.image(image, index=True), self.pulled(b"b")
+        dropped = Deferred.fromCoroutine(self.evictor.drop_incomplete([missing, Digest.of(b"b")]))
+        self.assertEqual(self.successResultOf(dropped), 2)
+        self.assertEqual([self.has(one) for one in (image, index, other)], [False, False, True])
+        self.assertEqual(sum("_tags" in key for key in self.driver._objects), 1)
 
     def test_by_digest(self) -> None:
         """An image without a tag lives by its use like any other."""

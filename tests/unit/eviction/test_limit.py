@@ -17,6 +17,7 @@ from oci_registry.storage.room import NoRoom, Release, is_full
 from tests.unit.account.support import AccountTestCase
 
 MIB = 2**20
+DIGEST = Digest.of(b"wanted")
 
 
 class FakeEvictor:
@@ -25,8 +26,13 @@ class FakeEvictor:
     def __init__(self, case: LimitTestCase) -> None:
         self.case = case
         self.needs: list[int] = []
+        self.dropped: list[list[Digest]] = []
         self.waiting: Deferred[None] | None = None
         self.can = 0
+
+    async def drop_incomplete(self, digests: list[Digest]) -> int:
+        self.dropped.append(list(digests))
+        return len(digests)
 
     async def free(self, need: int) -> Evicted:
         self.needs.append(need)
@@ -67,12 +73,12 @@ class LimitTestCase(AccountTestCase):
         return len(self.driver._objects[key][0])
 
     def reserve(self, size: int | None) -> Release:
-        release = self.successResultOf(self.limit.reserve(size))
+        release = self.successResultOf(self.limit.reserve(DIGEST, size))
         assert release is not None
         return release
 
     def refused(self, size: int) -> str:
-        return str(self.failureResultOf(self.limit.reserve(size), NoRoom).value)
+        return str(self.failureResultOf(self.limit.reserve(DIGEST, size), NoRoom).value)
 
     def counted(self, reason: str) -> float | None:
         name = "oci_registry_not_stored_total"
@@ -130,7 +136,7 @@ class Reserving(LimitTestCase):
         for _ in range(6):
             self.store(3 * MIB)
         self.evictor.can, self.evictor.waiting = 100 * MIB, Deferred()
-        first, second = self.limit.reserve(3 * MIB), self.limit.reserve(3 * MIB)
+        first, second = self.limit.reserve(DIGEST, 3 * MIB), self.limit.reserve(DIGEST, 3 * MIB)
         self.clock.advance(0.9)
         self.assertNoResult(first)
         self.clock.advance(0.2)
@@ -202,6 +208,20 @@ class Watching(LimitTestCase):
         self.store(MIB)
         self.wait(3)
         self.assertEqual((len(self.evictor.needs), len(self.stored_blobs)), (1, 6))
+        self.successResultOf(Deferred.fromCoroutine(self.limit.stop()))
+
+    def test_incomplete(self) -> None:
+        """Images whose blobs had no room are dropped, for as long as their manifests may be recorded."""
+        self.limit.start()
+        for _ in range(6):
+            self.store(3 * MIB)
+        self.refused(3 * MIB)
+        self.wait(3)
+        self.assertEqual(self.evictor.dropped, [[DIGEST]])
+        self.wait(60)
+        seen = len(self.evictor.dropped)
+        self.wait(60)
+        self.assertEqual(len(self.evictor.dropped), seen)
         self.successResultOf(Deferred.fromCoroutine(self.limit.stop()))
 
     def test_full(self) -> None:
