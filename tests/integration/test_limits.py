@@ -194,12 +194,14 @@ class FullDisk(LimitTestCase):
             assert limit is not None
             for number in range(100, 110):
                 await self.pull(number)
+                await self.idle()
                 await until(lambda: not len(limit._evicting))
                 if self.taken("blobs") <= room:
                     break
                 # Not sooner if it was in vain.
                 self.time.forward(11)
-            await self.pull(18)
+        # There is room again, and nothing has to be restarted.
+        await self.pull(18)
         await self.rest(daemon)
         stored = {file.replace("/", "").removeprefix("blobssha256") for file in self.files("blobs")}
         missing = [blob for blob in self.images[18][1] if blob.encoded not in stored]
