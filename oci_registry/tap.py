@@ -126,6 +126,16 @@ class Options(CommandOptions):
             "Operation",
             [
                 Option(
+                    "max-size",
+                    "SIZE",
+                    "most that the directory may take: 200GiB, or 80% of its volume (MAX_SIZE; default: none)",
+                ),
+                Option(
+                    "min-free",
+                    "SIZE",
+                    "how much of the volume must stay free: 20GiB, or 5% (MIN_FREE; default: none)",
+                ),
+                Option(
                     "check-cache-digest",
                     text="verify the digest of every blob read from the store (CHECK_CACHE_DIGEST)",
                 ),
