@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from oci_registry.config.listen import with_backlog
+from oci_registry.account.account import Account
 from oci_registry.config.settings import (
-    FilesystemSettings,
     HostSettings,
     S3Settings,
     Settings,
 )
 from oci_registry.config.sources import Reread, reread_upstreams
+from oci_registry.eviction.limit import StoreLimit
 from oci_registry.eviction.periodic import PeriodicSweep
 from oci_registry.eviction.sweep import Sweep
 from oci_registry.lifecycle import Step
@@ -43,17 +42,10 @@ from oci_registry.pullthrough.store_watch import StoreWatch
 from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.reload import Following, Reloader, lifetimes_of
 from oci_registry.repeats import RepeatLog
+from oci_registry.serving import make_ports, make_sites, make_workers
 from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
-from oci_registry.startup import KnownEndpoint
-from oci_registry.storage.blobs import BlobStore
-from oci_registry.storage.guard import GuardedDriver, LostThreads
 from oci_registry.storage.interfaces import IDriver
-from oci_registry.storage.manifests import ManifestStore
-from oci_registry.storage.original import OriginalManifests
-from oci_registry.storage.referrers import ReferrersStore
-from oci_registry.storage.tags import TagStore
-from oci_registry.storage.totals import StoredTotals
-from oci_registry.storage.usage import Usage
+from oci_registry.stores import Store, make_limit, make_store, make_sweep
 from oci_registry.streams.parsing import ManifestReader
 from oci_registry.streams.steps import Pause, pauses
 from oci_registry.streams.threads import Lanes, RunInThread
@@ -61,13 +53,10 @@ from oci_registry.upstream.late import LateConnector
 from oci_registry.upstream.table import UpstreamTable
 from oci_registry.web.blobs import BlobHandler
 from oci_registry.web.client_watch import ClientWatch
-from oci_registry.web.listener import Listener
 from oci_registry.web.lists import ReferrersHandler, TagsHandler
 from oci_registry.web.manifests import ManifestHandler
-from oci_registry.web.port import FileEndpoint
 from oci_registry.web.ready.table import ReadyAnswers
 from oci_registry.web.reply import Handler
-from oci_registry.web.root import Ready, Root
 from oci_registry.web.site import RegistrySite
 from oci_registry.web.v2 import V2
 
@@ -88,13 +77,15 @@ class Parts:
 
     *steps* start and stop all of them, in order. *ports* listen before privileges are dropped.
     *driver* is the driver itself, without the deadlines of `GuardedDriver`. *store_started*: why it
-    cannot be used, None if it can.
+    cannot be used, None if it can. *account*: None for a bucket. *limit*: None without limits.
     """
 
     steps: Sequence[Step]
     metrics: Metrics
     driver: IDriver
     store_started: Deferred[str | None]
+    account: Account | None
+    limit: StoreLimit | None
     lanes: Lanes
     transfers: Transfers
     records: RecordWriter
@@ -104,25 +95,11 @@ class Parts:
 
 
 @frozen
-class _Store:
-    """The stores of all content, their driver, and its threads."""
-
-    medium: IDriver
-    driver: GuardedDriver
-    lanes: Lanes
-    blobs: BlobStore
-    manifests: ManifestStore
-    tags: TagStore
-    referrers: ReferrersStore
-    totals: StoredTotals
-    originals: OriginalManifests
-
-
-@frozen
 class _PullThrough:
     """The caches, one for each kind of content, and their background work."""
 
     watch: StoreWatch
+    limit: StoreLimit | None
     records: RecordWriter
     transfers: Transfers
     blobs: BlobCache
@@ -157,37 +134,6 @@ class _Builder:
         self.pools.append(self.makers.pool(self.reactor, name, threads))
         return self.pools[-1]
 
-    def store(self, sizes: Sizes, reader: ManifestReader) -> _Store:
-        """Make the stores."""
-        lookup = self.pool("lookup", sizes.lookup)
-        begin = self.pool("begin", sizes.begin)
-        ingest = self.pool("ingest", sizes.ingest)
-        lanes = Lanes(
-            lookup=lookup,
-            ingest=ingest,
-            commit=self.pool("commit", sizes.commit),
-            housekeeping=self.pool("housekeeping", sizes.housekeeping),
-            begin=begin,
-        )
-        medium = self.makers.driver(self.settings, lanes, self.reactor)
-        place = self.settings.storage.description
-        lost = LostThreads(lookup.replace, begin.replace, ingest.replace)
-        driver = GuardedDriver(medium, place, self.reactor, self.makers.store_limits, lost)
-        usage, totals = Usage(driver, self.reactor), StoredTotals()
-        self.metrics.watch_totals(lambda: totals.objects, lambda: totals.size)
-        check_always = self.settings.check_cache_digest
-        return _Store(
-            medium,
-            driver,
-            lanes,
-            BlobStore(driver, usage, lanes.housekeeping, totals, check_always=check_always),
-            ManifestStore(driver, usage, reader, totals),
-            TagStore(driver),
-            ReferrersStore(driver, usage),
-            totals,
-            OriginalManifests(driver, reader, self.reactor, self.repeats),
-        )
-
     def table(self, reader: ManifestReader, importing: RunInThread) -> UpstreamTable:
         """Make the table of upstreams, which makes an upstream when it is first used."""
         settings = self.settings
@@ -221,7 +167,7 @@ class _Builder:
         )
         return table
 
-    def pull_through(self, store: _Store) -> _PullThrough:
+    def pull_through(self, store: Store) -> _PullThrough:
         """Make the caches."""
         clock, metrics, sizes = self.reactor, self.metrics, KnownSizes()
         health = self.makers.store_health(clock, metrics)
@@ -236,10 +182,17 @@ class _Builder:
             self.makers.transfer_limits,
         )
         transfers = Transfers(downloader)
+        limit = make_limit(
+            self.settings, clock, self.makers, metrics, store, transfers.__contains__
+        )
+        if limit is not None:
+            downloader.room = limit
+            health.full = limit.full
         records = RecordWriter(clock, health)
         known = KnownManifests(store.manifests, store.tags, records, clock, health, store.originals)
         return _PullThrough(
             StoreWatch(store.driver, health, metrics, clock),
+            limit,
             records,
             transfers,
             BlobCache(store.blobs, transfers, sizes, health, metrics),
@@ -262,46 +215,6 @@ class _Builder:
             ReferrersRoute: ReferrersHandler(pull.referrers),
         }
         return V2(handlers, table, watch, self.reactor, self.metrics, self.answers)
-
-    def sites(self, v2: V2, watch: StoreWatch) -> tuple[RegistrySite, RegistrySite]:
-        """Make the sites for clients and for monitoring."""
-        metrics, access_log = self.metrics, self.access_log
-        ready = Ready(watch.check)
-        public = None if self.settings.admin_listen else metrics
-        root = Root(ready, metrics=public, v2=v2, answers=self.answers, pause=self.pause)
-        site = RegistrySite(root, self.reactor, access_log, self.repeats, self.answers)
-        metrics.watch_connections(site.connection_count)
-        admin_root = Root(ready, metrics=metrics, pause=self.pause)
-        return site, RegistrySite(admin_root, self.reactor, access_log, self.repeats)
-
-    def ports(self, site: RegistrySite, admin_site: RegistrySite) -> MultiService:
-        """Make the listening ports."""
-        ports = MultiService()
-        transports = {} if self.settings.plain_http else self.makers.transports
-        for endpoints, factory in (
-            (self.settings.listen, site),
-            (self.settings.admin_listen, admin_site),
-        ):
-            for endpoint in endpoints:
-                found = serverFromString(self.reactor, with_backlog(endpoint))
-                known = KnownEndpoint(endpoint, FileEndpoint(found, transports))
-                ports.addService(Listener(endpoint, known, factory))
-        return ports
-
-    def sweep(self, store: _Store, transfers: Transfers) -> Sweep:
-        """Make the sweep, which evicts content that is no longer used."""
-        return Sweep(
-            store.blobs,
-            store.manifests,
-            store.tags,
-            store.referrers,
-            lifetimes_of(self.settings.upstreams, offline=self.settings.offline),
-            store.driver.begin_sweep,
-            transfers.__contains__,
-            self.reactor.seconds,
-            self.metrics,
-            store.totals,
-        )
 
     def reloader(
         self, table: UpstreamTable, sweep: Sweep, reading: RunInThread, manager: ServiceManager
@@ -363,18 +276,20 @@ def build(
     builder = _Builder(settings, reactor, makers, metrics, access_log, answers, repeats)
     manager = makers.manager(notify_socket)
     reader = ManifestReader(builder.pool("parsers", sizes.parsers))
-    store = builder.store(sizes, reader)
+    store = make_store(settings, reactor, makers, metrics, repeats, builder.pool, sizes, reader)
     reading = builder.pool("configuration", sizes.configuration)
     table = builder.table(reader, reading)
     pull = builder.pull_through(store)
-    watch = ClientWatch(reactor)
-    site, admin_site = builder.sites(builder.v2(table, pull, watch), pull.watch)
-    ports = builder.ports(site, admin_site)
-    sweep = builder.sweep(store, pull.transfers)
-    local = isinstance(settings.storage, FilesystemSettings)
-    periodic = PeriodicSweep(
-        sweep, store.driver.sweep_interval, reactor, metrics, count_first=local
+    watch, limit = ClientWatch(reactor), pull.limit
+    v2 = builder.v2(table, pull, watch)
+    site, admin_site = make_sites(
+        settings, v2, pull.watch, access_log, answers, metrics, repeats, builder.pause, reactor
     )
+    transports = {} if settings.plain_http else makers.transports
+    ports = make_ports(settings, site, admin_site, transports, reactor)
+    workers = make_workers(settings, site, ports, metrics, log_output, reactor)
+    sweep = make_sweep(settings, reactor, metrics, store, pull.transfers)
+    periodic = PeriodicSweep(sweep, store.driver.sweep_interval, reactor, metrics)
     reloader = builder.reloader(table, sweep, reading, manager)
     hangup = makers.hangup(reactor.callFromThread, reloader.reload)
     announcement = Announcement(manager, reactor)
@@ -387,6 +302,8 @@ def build(
         Step("access log", stop=access_log.stop),
         Step("upstream warnings", stop=repeats.stop),
         Step("threads", builder.start_pools, builder.stop_pools),
+        # Nothing is stored any more when it stops.
+        *account_steps(store.account, builder.store_started),
         Step("upstreams", stop=table.close),
         # Everything that uses the store comes after it, and so stops before it.
         Step("store", lambda: builder.start_driver(store.driver), store.driver.stop),
@@ -397,11 +314,15 @@ def build(
         Step("slow client check", watch.start, watch.stop),
         Step(
             "connections",
-            stop=lambda: gatherResults([site.close(grace), admin_site.close(grace)]),
+            stop=lambda: gatherResults(
+                [each.close(grace) for each in (site, admin_site, workers) if each is not None]
+            ),
             stop_timeout=grace + SHORTEST_STOP,
         ),
+        *([] if limit is None else [Step("limits of the store", limit.start, limit.stop)]),
         Step("sweep", periodic.start, periodic.stop),
         Step("ports", ports.startService, ports.stopService),
+        *([] if workers is None else [Step("workers", workers.start)]),
         Step("reloader", stop=reloader.stop),
         Step("service manager", announcement.start, announcement.stop),
     ]
@@ -410,6 +331,8 @@ def build(
         metrics,
         store.medium,
         builder.store_started,
+        store.account,
+        limit,
         store.lanes,
         pull.transfers,
         pull.records,
@@ -417,3 +340,15 @@ def build(
         site,
         ports,
     )
+
+
+def account_steps(account: Account | None, prepared: Deferred[str | None]) -> list[Step]:
+    """Return how the account starts, once the store is *prepared*, and stops."""
+    if account is None:
+        return []
+
+    def start(result: str | None) -> str | None:
+        account.start()
+        return result
+
+    return [Step("account", lambda: prepared.addCallback(start), account.stop)]

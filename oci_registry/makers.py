@@ -10,7 +10,9 @@ from attrs import Factory, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from oci_registry.account.account import AccountLimits
 from oci_registry.config.settings import S3Settings, Settings, StorageSettings
+from oci_registry.eviction.limit import LimitTimes
 from oci_registry.lifecycle import Step, further_signals
 from oci_registry.log_output import Output
 from oci_registry.logs import build_access_log
@@ -48,7 +50,7 @@ class Sizes:
     *lookup*: what a client waits for in the store. *begin*: new objects. *ingest*: hashing and writing
     of downloads. *commit*: the end of new objects, which takes seconds on some disks. *housekeeping*:
     listings, deletions and checks. *parsers*: hashing and parsing of large manifests, without any I/O.
-    *configuration*: configuration files.
+    *configuration*: configuration files. *account*: the account, which needs exactly one.
     """
 
     lookup: int = 8
@@ -58,6 +60,7 @@ class Sizes:
     housekeeping: int = 2
     parsers: int = 2
     configuration: int = 1
+    account: int = 1
 
     @classmethod
     def for_connections(cls, connections: int) -> Sizes:
@@ -88,6 +91,8 @@ class Makers:
     access_log: Callable[[Settings, Output, Any], Any] = _make_access_log
     transfer_limits: TransferLimits = Factory(TransferLimits)
     store_limits: StoreLimits = Factory(StoreLimits)
+    account_limits: AccountLimits = Factory(AccountLimits)
+    limit_times: LimitTimes = Factory(LimitTimes)
     upstream_limits: UpstreamLimits = Factory(UpstreamLimits)
     transports: Transports = Factory(lambda: TRANSPORTS)
     store_health: Callable[[IReactorTime, Metrics], StoreHealth] = StoreHealth

@@ -26,7 +26,7 @@ from prometheus_client.registry import Collector
 
 MAX_NAMESPACES = 100
 """Values of the label ``namespace`` beside the configured ones."""
-ERRORS = ("reload", "stale", "store", "sweep", "transfer", "wrong")
+ERRORS = ("account", "eviction", "reload", "stale", "store", "sweep", "transfer", "wrong")
 """Kinds of things that go wrong."""
 SAMPLES_AT_ONCE = 100
 """Samples in a piece of the page."""
@@ -250,7 +250,23 @@ class Metrics:
         self.store_size_bytes = self._of_store(
             "size_bytes", "Size of the volume of the store, in bytes"
         )
+        self.workers = self._gauge("workers", "Worker processes that accept connections")
+        self.worker_restarts = self._counter("worker_restarts", "Worker processes that ended")
         self.swept = self._counter("swept", "Unused objects removed by the sweep", "kind")
+        self.evicted = self._counter("evicted", "Objects evicted to stay within the limits", "kind")
+        self.evicted_bytes = self._counter(
+            "evicted_bytes", "Bytes of blobs evicted to stay within the limits"
+        )
+        self.not_stored = self._counter(
+            "not_stored", "Blobs served without being stored, because of the limits", "reason"
+        )
+        self.store_limit_bytes = self._of_store("limit_bytes", "Bytes that the store may take")
+        self.store_reserved_bytes = self._of_store(
+            "reserved_bytes", "Bytes reserved for blobs that are being downloaded", 0
+        )
+        self.account_complete = self._gauge(
+            "account_complete", "1 while the account has everything that is stored, else 0"
+        )
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"oci_registry_{name}", text, labels, registry=self.registry)

@@ -43,6 +43,11 @@ class KnownEndpoint:
         return port
 
     @property
+    def port(self) -> IListeningPort | None:
+        """The port, None before it listens."""
+        return self._port
+
+    @property
     def url(self) -> str:
         """The URL of the address, ``unix:PATH`` for a socket, or else the description."""
         if self._port is None:

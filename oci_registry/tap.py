@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import select
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -124,6 +126,16 @@ class Options(CommandOptions):
             "Operation",
             [
                 Option(
+                    "max-size",
+                    "SIZE",
+                    "most that the directory may take: 200GiB, or 80% of its volume (MAX_SIZE; default: none)",
+                ),
+                Option(
+                    "min-free",
+                    "SIZE",
+                    "how much of the volume must stay free: 20GiB, or 5% (MIN_FREE; default: none)",
+                ),
+                Option(
                     "check-cache-digest",
                     text="verify the digest of every blob read from the store (CHECK_CACHE_DIGEST)",
                 ),
@@ -135,6 +147,11 @@ class Options(CommandOptions):
                     "shutdown-grace",
                     "DURATION",
                     "how long responses may take after SIGTERM (SHUTDOWN_GRACE; default 30s)",
+                ),
+                Option(
+                    "workers",
+                    "N",
+                    "worker processes, or auto: one for each processor (WORKERS; default 1)",
                 ),
             ],
         ),
@@ -281,6 +298,10 @@ class Options(CommandOptions):
             self.forget()
             if storage is not None:
                 storage[1].forget()
+        if self.settings.workers > 1 and not _can_fork():
+            raise UsageError(
+                "--workers: needs Linux (epoll), and a reactor of Twisted with file descriptors"
+            )
         if self["check-config"]:
             self._check_config()
 
@@ -304,6 +325,18 @@ class Options(CommandOptions):
             print(f"warning: {warning}", file=sys.stderr)  # noqa: T201
         print(show(self.settings), end="")  # noqa: T201
         raise SystemExit(0)
+
+
+def _can_fork() -> bool:
+    """Whether worker processes can share the sockets of this one."""
+    from twisted.internet import reactor  # noqa: PLC0415 - importing it installs one
+    from twisted.internet.interfaces import (  # noqa: PLC0415 - only for workers
+        IReactorFDSet,
+        IReactorProcess,
+    )
+
+    fitting = IReactorFDSet.providedBy(reactor) and IReactorProcess.providedBy(reactor)
+    return fitting and hasattr(select, "epoll") and hasattr(socket, "SOCK_SEQPACKET")
 
 
 def _check_endpoint(description: str) -> None:

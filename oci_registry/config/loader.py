@@ -23,11 +23,14 @@ from oci_registry.config.settings import (
     CredentialsSource,
     S3Settings,
     Settings,
+    StorageSettings,
     UpstreamSources,
 )
 from oci_registry.config.sources import check_default, pinned, read_upstreams
 from oci_registry.config.storages import load_storage
+from oci_registry.config.workers import parse_workers
 from oci_registry.spec.durations import parse_duration
+from oci_registry.spec.sizes import Size, parse_size
 
 LOG_LEVELS = ("debug", "info", "warn", "error", "critical", "off")
 # The words of other programs for the same.
@@ -36,6 +39,8 @@ LOG_FORMATS = ("text", "json")
 ACCESS_LOGS = ("combined", "json", "off")
 UPSTREAMS = ("any", "configured")
 DEFAULT_NAMESPACE = "docker.io"
+#: Bytes: with a smaller limit hardly a layer could be stored, since one may have a quarter of it.
+SMALLEST_LIMIT = 16 * 1024 * 1024
 #: Settings that are an option each.
 _OPTIONS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
     {
@@ -43,6 +48,9 @@ _OPTIONS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
         "log_format": one_of(LOG_FORMATS),
         "access_log": one_of(ACCESS_LOGS),
         "shutdown_grace": parse_duration,
+        "workers": parse_workers,
+        "max_size": parse_size,
+        "min_free": parse_size,
     }
 )
 
@@ -184,6 +192,19 @@ def load_settings(
             "cannot be combined with --redirect: clients that are redirected to the bucket get bytes "
             "that are not verified",
         )
+    for flag, size in (("max-size", settings.max_size), ("min-free", settings.min_free)):
+        if size is not None:
+            _check_limit(loader, flag, size, settings.storage)
     if findings.problems:
         raise ConfigError(findings.problems)
     return settings
+
+
+def _check_limit(loader: _Loader, flag: str, size: Size, storage: StorageSettings) -> None:
+    """Find problems of a limit of the store."""
+    if isinstance(storage, S3Settings):
+        loader.problem(flag, "cannot be used with s3: only a directory can be limited")
+    elif flag == "max-size" and size.share is None and size.bytes < SMALLEST_LIMIT:
+        loader.problem(flag, f"{size.text} is too small: at least 16MiB")
+    elif flag == "min-free" and size.share is not None and size.share >= 1:
+        loader.problem(flag, "100% would leave nothing for the store")

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from attrs import field, frozen
 
+from oci_registry.spec.sizes import Size
 from oci_registry.spec.urls import authority
 
 #: The default max age of a tag, and how long an object may lie unused: fourteen days, in seconds.
@@ -297,10 +298,11 @@ class Settings:
 
     ``listen`` and ``admin_listen`` are Twisted endpoint descriptions. The latter are for monitoring;
     without one, ``listen`` is used for that too. ``access_log`` is combined, json or off; by default
-    it depends on ``log_level`` and ``log_format``. ``shutdown_grace`` is in seconds. ``warnings`` are
-    sentences for the operator, logged once at the start. ``offline``: no registry is ever asked.
-    ``sources`` is where ``upstreams`` were
-    read from; it is not a part of the comparison.
+    it depends on ``log_level`` and ``log_format``. ``shutdown_grace`` is in seconds. ``workers`` is the
+    number of worker processes, 1 for none. ``max_size`` is how much may be stored, ``min_free`` how much
+    of the volume stays free. ``warnings`` are sentences for the operator, logged once at the start.
+    ``offline``: no registry is ever asked. ``sources`` is where ``upstreams`` were read from; it is not
+    a part of the comparison.
     """
 
     listen: tuple[str, ...]
@@ -314,8 +316,11 @@ class Settings:
     log_level: str = "info"
     log_format: str = "text"
     shutdown_grace: float = 30.0
+    workers: int = 1
     admin_listen: tuple[str, ...] = ()
     access_log: str | None = None
+    max_size: Size | None = None
+    min_free: Size | None = None
     warnings: tuple[str, ...] = ()
     sources: UpstreamSources = field(default=UpstreamSources(), eq=False)
     offline: bool = False

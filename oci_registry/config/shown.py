@@ -44,6 +44,13 @@ def show(settings: Settings) -> str:
         "log-format": settings.log_format,
         "access-log": settings.access_log_in_effect,
         "shutdown-grace": format_duration(settings.shutdown_grace),
+        "workers": settings.workers,
+        **_given(
+            {
+                "max-size": settings.max_size and settings.max_size.text,
+                "min-free": settings.min_free and settings.min_free.text,
+            }
+        ),
         **_storage(settings.storage),
         "proxies": _proxies(settings.egress),
         "upstream-config-file": [_upstream(upstream) for upstream in settings.upstreams],

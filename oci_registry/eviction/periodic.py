@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -14,10 +14,7 @@ from oci_registry.streams.waiters import Waiters
 
 
 class PeriodicSweep:
-    """Runs a sweep every *interval* seconds, also after one has failed.
-
-    *count_first*: whether to count what is stored at the start, where a listing costs little.
-    """
+    """Runs a sweep every *interval* seconds, also after one has failed."""
 
     _log = Logger()
 
@@ -27,10 +24,7 @@ class PeriodicSweep:
         interval: float,
         clock: IReactorTime,
         metrics: Metrics,
-        *,
-        count_first: bool = False,
     ) -> None:
-        self._count_first = count_first
         self._sweep = sweep
         self._interval = interval
         self._metrics = metrics
@@ -38,18 +32,13 @@ class PeriodicSweep:
         self._looping.clock = clock
         self._running: Deferred[object] | None = None
         self._waiting: Waiters[None] = Waiters()
-        self._counting: Deferred[None] = succeed(None)
 
     def start(self) -> None:
         """Sweep for the first time after one interval."""
         self._looping.start(self._interval, now=False)
-        if self._count_first:
-            self._counting = Deferred.fromCoroutine(self._sweep.count())
-            self._counting.addErrback(self._not_counted)
 
     def stop(self) -> None:
         """Cancel the running sweep, if there is one, and start no more."""
-        self._counting.cancel()
         if self._looping.running:
             self._looping.stop()
         if self._running is not None:
@@ -68,11 +57,6 @@ class PeriodicSweep:
             return
         self._metrics.error("sweep")
         self._log.error("the sweep failed: {error}", error=failure.getErrorMessage())
-
-    def _not_counted(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):
-            message = "what is stored could not be counted, the next sweep counts it: {error}"
-            self._log.warn(message, error=failure.getErrorMessage())
 
     def _ended(self, _: object) -> None:
         self._running = None

@@ -29,14 +29,14 @@ class Lifetimes:
     """How many seconds an unused object of each registry is kept."""
 
     def __init__(self, by_host: dict[str, float], otherwise: float) -> None:
-        self._by_host = by_host
-        self._otherwise = otherwise
+        self.by_host = by_host
+        self.otherwise = otherwise
         self.shortest = min([*by_host.values(), otherwise])
         self.longest = max([*by_host.values(), otherwise])
 
     def of(self, host: str) -> float:
         """Return the lifetime of a registry's objects."""
-        return self._by_host.get(host, self._otherwise)
+        return self.by_host.get(host, self.otherwise)
 
 
 @frozen
@@ -99,15 +99,6 @@ class Sweep:
         """Use other lifetimes, from the next sweep on."""
         self._next_lifetimes = lifetimes
 
-    async def count(self) -> None:
-        """Find out how much is stored, and evict nothing. Raises `StoreError`."""
-        walk = Walk()
-        async for _, _, info in self._manifests.list():
-            walk.add(info.size)
-        async for _, info in self._blobs.list():
-            walk.add(info.size)
-        self._totals.correct(walk)
-
     async def run(self) -> Swept:
         """Evict what has expired. Raises `StoreError`; what was evicted before that stays evicted."""
         self._lifetimes = self._next_lifetimes
@@ -134,17 +125,20 @@ class Sweep:
         manifests = await self._remove_manifests(unused, began)
         referrers = await self._remove_referrers(began)
         swept = Swept(blobs, size, manifests, tags, referrers)
+        self._report(swept)
+        return swept
+
+    def _report(self, swept: Swept) -> None:
         if swept != Swept():
             self._log.info(
                 "swept {blobs} blobs ({size} bytes), {manifests} manifests, {tags} tags "
                 "and {referrers} lists of referrers",
-                blobs=blobs,
-                size=size,
-                manifests=manifests,
-                tags=tags,
-                referrers=referrers,
+                blobs=swept.blobs,
+                size=swept.size,
+                manifests=swept.manifests,
+                tags=swept.tags,
+                referrers=swept.referrers,
             )
-        return swept
 
     async def _sort_manifests(
         self, began: float, walk: Walk

@@ -16,6 +16,7 @@ from oci_registry.pullthrough.transfer import Phase, Transfer, TransferLimits, W
 from oci_registry.spec.errors import RegistryError
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.interfaces import IObjectWriter, StoreError
+from oci_registry.storage.room import NoRoom, ReservedWriter, Room, Unlimited
 from oci_registry.streams.follower import TransferFailed
 from oci_registry.streams.growing import GrowingBlob
 from oci_registry.streams.metered import Metered
@@ -29,8 +30,8 @@ Removals = list[Deferred[None]]
 class Downloader:
     """Downloads blobs into the store, with as many attempts as *limits* allow.
 
-    *ingest* runs the hashing and writing. *stopping*: set it when the daemon stops; no download then
-    starts over.
+    *ingest* runs the hashing and writing. *room*: is reserved before a blob is written. *stopping*: set it
+    when the daemon stops; no download then starts over.
     """
 
     store: BlobStore
@@ -41,6 +42,7 @@ class Downloader:
     metrics: Metrics
     log: DownloadLog
     limits: TransferLimits = Factory(TransferLimits)
+    room: Room = Factory(Unlimited)
     stopping: bool = field(default=False, init=False)
 
     async def download(self, transfer: Transfer, removals: Removals) -> bool:
@@ -130,14 +132,25 @@ class Downloader:
         wanted = transfer.wanted
         if not wanted.stored:
             return None
+        release = None
         try:
+            size = wanted.hint if body.size is None else body.size
+            release = await self.room.reserve(wanted.digest, size)
             # The announced size, not the manifest's: a store may keep it as the object's size.
-            return await self.store.create(wanted.digest, body.size)
+            writer = await self.store.create(wanted.digest, body.size)
+            return writer if release is None else ReservedWriter(writer, release)
+        except NoRoom as error:
+            transfer.not_stored = str(error)
+            return None
         except StoreError as error:
+            if release is not None:
+                release()
             transfer.not_stored = str(error)
             self.health.record_failure(WRITTEN, error)
             return None
         except BaseException:
+            if release is not None:
+                release()
             body.abandon()
             raise
 

@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.streams.follower import LostPlace
-from oci_registry.streams.interfaces import Source, as_file
+from oci_registry.streams.interfaces import FilePart, Source, as_file, as_shared
 
 Fallback = Callable[[StoreError | LostPlace, int], Awaitable[Source]]
 
@@ -59,6 +59,18 @@ class FallbackSource:
         count = self._file.send_now(socket, limit)
         self._position += count
         return count
+
+    def part(self) -> FilePart | None:
+        """Return where all further bytes are, if another process may send them."""
+        shared = as_shared(self._file)
+        return None if shared is None else shared.part()
+
+    def advance(self, count: int) -> None:
+        """Another process has sent the next bytes."""
+        shared = as_shared(self._file)
+        if shared is not None:
+            shared.advance(count)
+            self._position += count
 
     def _take(self, data: bytes, limit: int) -> bytes | Deferred[bytes]:
         if data or self._stop is None or self._position >= self._stop:

@@ -54,11 +54,19 @@ class ManifestHit:
             self.confirmed = self._record.checked
             self.max_age = target.upstream.manifest_invalidation_time
 
-    def repeat(self) -> bool:
-        """Count one more hit and return True, if the cache has the same objects in memory as before."""
+    def holds(self) -> bool:
+        """Whether the cache has the same objects in memory as before."""
         if self._record is not None and self._known.tag_at(self._tag_key) is not self._record:
             return False
-        if self._known.manifest_at(self._key) is not self._manifest:
+        return self._known.manifest_at(self._key) is self._manifest
+
+    def count(self) -> None:
+        """Count one more hit."""
+        self._count()
+
+    def repeat(self) -> bool:
+        """Count one more hit and return True, if the cache has the same objects in memory as before."""
+        if not self.holds():
             return False
         if self._losses != self._sizes.losses:
             target = self._target

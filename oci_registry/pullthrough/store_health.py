@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from twisted.internet.interfaces import IReactorTime
@@ -10,11 +10,16 @@ from twisted.logger import Logger
 
 from oci_registry.metrics import Metrics
 from oci_registry.storage.interfaces import StoreError
+from oci_registry.storage.room import is_full
 
 T = TypeVar("T")
 
 READ = "read"
 WRITTEN = "written"
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 class StoreHealth:
@@ -28,6 +33,8 @@ class StoreHealth:
     _log = Logger()
 
     def __init__(self, clock: IReactorTime, metrics: Metrics, recovery: float = 10.0) -> None:
+        self.full: Callable[[], None] = _nothing
+        """What is called when a write fails because the disk is full."""
         self._clock = clock
         self._metrics = metrics
         self._recovery = recovery
@@ -40,6 +47,8 @@ class StoreHealth:
         """Count a failure of *access*, which is `READ` or `WRITTEN`."""
         self._metrics.error("store")
         self._note(access, error)
+        if access == WRITTEN and is_full(error):
+            self.full()
 
     def record_check(self, access: str, error: Exception | None) -> None:
         """Note the result of a check, which is not counted as an error. *error*: None if it succeeded."""

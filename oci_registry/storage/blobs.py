@@ -24,6 +24,7 @@ from oci_registry.storage.keys import BLOBS, blob_key, parse_blob_key
 from oci_registry.storage.totals import StoredTotals
 from oci_registry.storage.usage import Usage
 from oci_registry.streams.flight import SingleFlight
+from oci_registry.streams.interfaces import FilePart
 from oci_registry.streams.threads import RunInThread
 
 
@@ -124,6 +125,16 @@ class StoredSource:
             return False
         possible: bool = self._stored.can_send(self._position)
         return possible
+
+    def part(self) -> FilePart | None:
+        """Return where all further bytes are, if the object is a file that others may send."""
+        if self._closed or self._ahead is not None or self._stored.shared is None:
+            return None
+        return FilePart(self._stored.shared, self._position, self._stop - self._position)
+
+    def advance(self, count: int) -> None:
+        """Another process has sent the next bytes."""
+        self._position += count
 
     def send_now(self, socket: int, limit: int) -> int:
         """Send the next bytes straight to a socket, as `FileSource` says."""

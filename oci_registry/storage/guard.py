@@ -87,6 +87,7 @@ class _GuardedObject:
         self.can_send: Callable[[int], bool] = stored.can_send
         self.send_now: Callable[[int, int, int], int] = stored.send_now
         self.close: Callable[[], None] = stored.close
+        self.shared: int | None = stored.shared
         self._stored = stored
         self._reads = reads
         self._seconds = seconds

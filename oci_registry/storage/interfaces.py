@@ -57,6 +57,10 @@ class IStoredObject(Interface):
         "the bytes that were asked for on opening, or nothing if reading them needs no waiting"
     )
 
+    shared: int | None = Attribute(
+        "the descriptor of a file that another process may send with `page_cache`, or None"
+    )
+
     def read(offset: int, length: int) -> Deferred[bytes]:
         """Return up to *length* bytes at *offset*, at least one; ``b""`` beyond the end.
 

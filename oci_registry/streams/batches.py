@@ -9,10 +9,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from oci_registry.streams.body import RECEIVE_SIZE
+from oci_registry.streams.memory import REUSED
 from oci_registry.streams.recorder import Batch
 
-BATCH = RECEIVE_SIZE
+BATCH = REUSED
 """Bytes handed to the thread at once: a fast upstream's in one piece; less than a millisecond of hashing."""
 FIRST = 256 * 1024
 """Bytes of the first batch, which readers wait for; each next one may be twice as large."""

@@ -19,9 +19,9 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IResponse
 from zope.interface import implementer
 
-from oci_registry.streams.memory import LARGE_BLOCK
+from oci_registry.streams.memory import REUSED
 
-RECEIVE_SIZE = LARGE_BLOCK - 64 * 1024
+RECEIVE_SIZE = REUSED
 """Bytes asked of the socket at once while a body is read; Twisted's default is 64 KiB.
 
 The memory of a larger piece would be new each time, and the kernel takes longer to hand it out than to copy

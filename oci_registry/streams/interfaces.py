@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, cast, runtime_checkable
 
+from attrs import frozen
 from twisted.internet.defer import Deferred
 
 
@@ -78,11 +79,48 @@ def as_file(source: Source) -> FileSource | None:
     return cast(FileSource, source) if hasattr(source, "send_now") else None
 
 
+@frozen
+class FilePart:
+    """*length* bytes at *offset* of an open file."""
+
+    descriptor: int
+    offset: int
+    length: int
+
+
+class SharedSource(Protocol):
+    """A source whose bytes another process may send."""
+
+    def part(self) -> FilePart | None:
+        """Return where all further bytes are; None if they must be sent or read here."""
+
+    def advance(self, count: int) -> None:
+        """Take note that another process has sent the next bytes."""
+
+
+def as_shared(source: object) -> SharedSource | None:
+    """Return a source as one that another process may send; None if it is none."""
+    return cast(SharedSource, source) if hasattr(source, "advance") else None
+
+
 class SocketWriter(Protocol):
     """Writes to a socket itself, as often as that takes something."""
 
     def write_now(self, socket: int) -> None:
         """Write to the socket, which is ready; once, so that others have their turn. Never raises."""
+
+
+class SharedWriter(SocketWriter, Protocol):
+    """A writer that may leave its work to another process."""
+
+    def part(self) -> FilePart | None:
+        """Return what is left to write; None if it must be written here."""
+
+    def wrote_elsewhere(self, count: int) -> None:
+        """Take note that another process has written the next bytes."""
+
+    def ended_elsewhere(self) -> None:
+        """Go on here: the other process has written all, or cannot write the next bytes."""
 
 
 @runtime_checkable

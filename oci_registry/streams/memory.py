@@ -11,6 +11,8 @@ KEPT = 4 * 1024 * 1024
 """Bytes of free memory that are kept for the next block: as many as one download uses in turns."""
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+REUSED = LARGE_BLOCK - 64 * 1024
+"""Bytes of the largest piece whose memory is used again, with room for what Python adds."""
 
 
 def return_large_blocks() -> None:

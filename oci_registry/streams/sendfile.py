@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer
 from twisted.python.failure import Failure
 
 from oci_registry.streams.interfaces import (
     FileConsumer,
+    FilePart,
     FileSource,
     Source,
     as_file,
+    as_shared,
     as_socket,
 )
 from oci_registry.streams.send import Sender
@@ -74,10 +77,7 @@ class FileSender(Sender):
             self._end(Failure())
             return
         if count:
-            self.sent += count
-            self._left -= count
-            if self._socket is not None:
-                self._socket.wrote(count)
+            self._count(count)
         more = self._file.more() if self._left else None
         if count and self._left and more is None:
             return
@@ -87,6 +87,31 @@ class FileSender(Sender):
         else:
             self._read_next = not count
             self._pump()
+
+    def part(self) -> FilePart | None:
+        """Return what is left to send, as `SharedWriter` says."""
+        shared = as_shared(self._file)
+        part = None if shared is None else shared.part()
+        return None if part is None else evolve(part, length=min(part.length, self._left))
+
+    def wrote_elsewhere(self, count: int) -> None:
+        """Another process has sent the next bytes."""
+        shared = as_shared(self._file)
+        if shared is not None:
+            shared.advance(count)
+        self._count(count)
+
+    def ended_elsewhere(self) -> None:
+        """Another process has sent what needed no reading."""
+        self._stop_sending()
+        self._read_next = bool(self._left)
+        self._pump()
+
+    def _count(self, count: int) -> None:
+        self.sent += count
+        self._left -= count
+        if self._socket is not None:
+            self._socket.wrote(count)
 
     def _stop_sending(self) -> None:
         if self._sending and self._socket is not None:

@@ -16,8 +16,8 @@ from oci_registry.web.head import (
     MAX_REQUEST_LINE,
     RequestHead,
 )
-from oci_registry.web.port import FileTransport
 from oci_registry.web.refusals import BODY_TOO_LARGE, MALFORMED, NOT_PLAIN, Refusal, Refused
+from oci_registry.web.transports import FileTransport
 
 LINGER = 300.0
 """Seconds a client has to read what was sent before its connection is aborted."""
@@ -223,6 +223,11 @@ class RegistryChannel(HTTPChannel):
         transport: Any = self.transport
         if transport is not None:
             transport.abortConnection()
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing is known here of a next request, so that another process may read it."""
+        return bool(self.persistent and not (self.requests or self._buffer or self._closing))
 
     def close_when_idle(self) -> None:
         """Accept no further request: close now, or after the current response."""

@@ -11,9 +11,9 @@ from zope.interface import implementer
 from oci_registry.streams.interfaces import SocketWriter
 from oci_registry.streams.sendfile import sender_for
 from oci_registry.web.client_watch import ClientWatch
-from oci_registry.web.port import FileTransport
 from oci_registry.web.reply import Reply, Stream
 from oci_registry.web.site import RegistryRequest
+from oci_registry.web.transports import FileTransport
 
 
 async def respond(

@@ -9,6 +9,7 @@ from random import Random
 
 from twisted.internet.task import deferLater
 
+from oci_registry.account.schema import FILE
 from oci_registry.storage.drivers.open_files import OpenFilesLimits
 from oci_registry.storage.lock import LOCK
 from tests.support.daemon import MirrorTestCase, reactor, running, until
@@ -17,13 +18,14 @@ SIZE = 600_000
 
 
 def open_files(root: Path) -> set[str]:
-    """Return the paths below *root* that this process, which is the daemon's too, has open, but the lock."""
+    """Return the paths below *root* that this process has open, except the lock and the account."""
     paths = set()
     for number in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):
             paths.add(os.readlink(f"/proc/self/fd/{number}"))
     top = str(root.resolve())
-    return {path for path in paths if path.startswith(top)} - {f"{top}/{LOCK}"}
+    kept = (f"{top}/{LOCK}", f"{top}/{FILE}")
+    return {path for path in paths if path.startswith(top) and not path.startswith(kept)}
 
 
 class Leaving(MirrorTestCase):

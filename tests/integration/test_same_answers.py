@@ -21,7 +21,8 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import CertificateOptions
 from twisted.trial.unittest import TestCase
 
-from oci_registry.web.port import FileEndpoint, TCPFileTransport, UNIXFileTransport
+from oci_registry.web.port import FileEndpoint
+from oci_registry.web.transports import TCPFileTransport, UNIXFileTransport
 from tests.support.certificates import Certified
 from tests.support.daemon import reactor, running
 from tests.support.sending import MIB, SendingTestCase

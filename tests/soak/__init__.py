@@ -1,6 +1,6 @@
 """A soak: the real daemon between bad hosts, many clients and a disk that is full.
 
-``python -m tests.soak [--minutes N] [--seed N] [--log FILE]``, or
+``python -m tests.soak [--minutes N] [--seed N] [--log FILE] [--workers N] [--plain-http]``, or
 ``make soak ARGS="--minutes 10"``. For so long, after half a minute to warm up,
 
 * four hosts of one upstream (`upstream`, a process of its own) have the same 200 images, and spoil

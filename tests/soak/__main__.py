@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -62,12 +63,21 @@ class Hosts:
 class Soak:
     """One run."""
 
-    def __init__(self, reactor: Any, hosts: Hosts, seed: int, seconds: float, root: Path) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        hosts: Hosts,
+        seed: int,
+        seconds: float,
+        root: Path,
+        options: Sequence[str],
+    ) -> None:
         self._reactor = reactor
         self._hosts = hosts
         self._seed = seed
         self._seconds = seconds
         self._root = root
+        self._options = options
         self.figures = Figures(Counter())
         self.failures: list[str] = []
 
@@ -78,6 +88,7 @@ class Soak:
             self._reactor,
             self._root,
             _UPSTREAM.format(hosts=", ".join(hosts)),
+            *self._options,
         )
         try:
             await self._pull(daemon, await daemon.listening)
@@ -138,7 +149,9 @@ class Soak:
         remove_objects(self._root)
 
 
-async def soak(reactor: Any, seed: int, seconds: float, log: Path | None) -> None:
+async def soak(
+    reactor: Any, seed: int, seconds: float, log: Path | None, options: Sequence[str]
+) -> None:
     """Run it and print what it has shown; exit with 1 if a bound is broken.
 
     The daemon's log goes to *log*, its end to the screen if something is wrong.
@@ -150,7 +163,7 @@ async def soak(reactor: Any, seed: int, seconds: float, log: Path | None) -> Non
             with small_volume(place) as small:
                 if not small:
                     print(f"the disk does not get full: a volume of {SIZE_MIB} MiB takes root")
-                run = Soak(reactor, hosts, seed, seconds, place / "store")
+                run = Soak(reactor, hosts, seed, seconds, place / "store", options)
                 await run.run()
     finally:
         hosts.end()
@@ -174,11 +187,14 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--log", type=Path, help="where to write the daemon's log")
+    parser.add_argument("--workers", default="1", help="worker processes of the daemon")
+    parser.add_argument("--plain-http", action="store_true", help="as for the daemon")
     options = parser.parse_args()
+    chosen = ["--workers", options.workers, *(["--plain-http"] if options.plain_http else [])]
 
     def begin(reactor: Any) -> Deferred[None]:
         seconds = options.minutes * 60
-        return Deferred.fromCoroutine(soak(reactor, options.seed, seconds, options.log))
+        return Deferred.fromCoroutine(soak(reactor, options.seed, seconds, options.log, chosen))
 
     react(begin)
 

@@ -169,6 +169,25 @@ class Parsing(TapTestCase):
         self.assertEqual(options.settings.default_namespace, "quay.io")
 
 
+class Workers(TapTestCase):
+    """--workers."""
+
+    def test_number(self) -> None:
+        """The number is an option, or a variable."""
+        self.assertEqual(4, self.parse("--workers", "4").settings.workers)
+        self.assertEqual(2, self.parse(WORKERS="2").settings.workers)
+        self.assertIn(
+            "--workers", self.refuse("--workers", "99", "filesystem", "--root", self.root)
+        )
+
+    def test_cannot_share(self) -> None:
+        """Where processes cannot share sockets, workers are refused; one process is not."""
+        self.patch(tap, "_can_fork", lambda: False)
+        error = self.refuse("--workers=2", "filesystem", "--root", self.root)
+        self.assertIn("--workers: needs Linux (epoll)", error)
+        self.assertEqual(1, self.parse("--workers=1").settings.workers)
+
+
 class Refusing(TapTestCase):
     """Command lines that are wrong."""
 

@@ -152,6 +152,8 @@ spec:
           value: {{ $registry.logFormat | quote }}
         - name: SHUTDOWN_GRACE
           value: "{{ int $registry.shutdownGraceSeconds }}s"
+        - name: WORKERS
+          value: {{ $registry.workers | toString | quote }}
         - name: TMPDIR
           value: /tmp
         {{- if include "oci-registry.upstreamSecret" . }}

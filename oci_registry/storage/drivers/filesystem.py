@@ -240,9 +240,10 @@ class FilesystemDriver:
             self._verified.add(key, os.fstat(descriptor))
 
     def stat(self, key: str) -> Deferred[ObjectInfo | None]:
-        return self.lanes.lookup(as_store_error, self._stat, key)
+        return self.lanes.lookup(as_store_error, self.look, key)
 
-    def _stat(self, key: str) -> ObjectInfo | None:
+    def look(self, key: str) -> ObjectInfo | None:
+        """Do what `stat` does, in this thread; raises OSError."""
         try:
             status = os.lstat(self.path(key))
         except (FileNotFoundError, NotADirectoryError):
@@ -272,9 +273,10 @@ class FilesystemDriver:
         return StoredFile(info, first, descriptor)
 
     def get(self, key: str, limit: int) -> Deferred[bytes | None]:
-        return self.lanes.lookup(as_store_error, self._get, key, limit)
+        return self.lanes.lookup(as_store_error, self.fetch, key, limit)
 
-    def _get(self, key: str, limit: int) -> bytes | None:
+    def fetch(self, key: str, limit: int) -> bytes | None:
+        """Do what `get` does, in this thread; raises OSError."""
         opened = open_file(self.path(key))
         if opened is None:
             return None
@@ -371,15 +373,15 @@ class FilesystemDriver:
                 folder = folder.parent
 
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
-        walk = self._walk(prefix)
+        walk = self.walk(prefix)
         while batch := await self.lanes.housekeeping(
             as_store_error, list, islice(walk, _LISTED_AT_ONCE)
         ):
             for info in batch:
                 yield info
 
-    def _walk(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Walk a tree, in a thread; files may be added and removed meanwhile."""
+    def walk(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Walk a tree, in this thread; files may be added and removed meanwhile. Raises OSError."""
         folders = [prefix]
         while folders:
             folder = folders.pop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 from attrs import evolve
 from twisted.internet.defer import Deferred, execute, fail, succeed
@@ -28,6 +28,7 @@ class _MemoryObject:
         self._driver = driver
         self.info = info
         self.head = head
+        self.shared = None
         self._data = data
 
     def read(self, offset: int, length: int) -> Deferred[bytes]:
@@ -155,9 +156,10 @@ class MemoryDriver:
         return self._objects.get(key)
 
     def stat(self, key: str) -> Deferred[ObjectInfo | None]:
-        return execute(self._stat, key)
+        return execute(self.look, key)
 
-    def _stat(self, key: str) -> ObjectInfo | None:
+    def look(self, key: str) -> ObjectInfo | None:
+        """Do what `stat` does at once."""
         found = self._find(key)
         return None if found is None else found[1]
 
@@ -178,9 +180,10 @@ class MemoryDriver:
         return found is not None and found[0] is data
 
     def get(self, key: str, limit: int) -> Deferred[bytes | None]:
-        return execute(self._get, key, limit)
+        return execute(self.fetch, key, limit)
 
-    def _get(self, key: str, limit: int) -> bytes | None:
+    def fetch(self, key: str, limit: int) -> bytes | None:
+        """Do what `get` does at once."""
         found = self._find(key)
         return None if found is None or len(found[0]) > limit else found[0]
 
@@ -235,6 +238,11 @@ class MemoryDriver:
         return self.check().addCallback(lambda _: True)
 
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
+        for info in self.walk(prefix):
+            yield info
+
+    def walk(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Do what `list` does, without a reactor."""
         self._find(prefix)
         for key, (_, info) in sorted(self._objects.items()):
             if key.startswith(prefix + "/"):

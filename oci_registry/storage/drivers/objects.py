@@ -37,6 +37,7 @@ class StoredFile:
     def __init__(self, info: ObjectInfo, head: bytes, descriptor: Descriptor) -> None:
         self.info = info
         self.head = head
+        self.shared = descriptor.number if descriptor.sendable else None
         self._descriptor = descriptor
         self._closed = False
 

@@ -50,8 +50,15 @@ class Offers:
             return table.generation == generation and table.has(upstream)
 
         if isinstance(hit, ManifestHit) and isinstance(reply.body, bytes):
-            body, repeat = reply.body, hit.repeat
-            again = Repeatable(route, lambda: holds() and repeat(), hit.confirmed, hit.max_age)
+            body, repeat, same = reply.body, hit.repeat, hit.holds
+            again = Repeatable(
+                route,
+                lambda: holds() and repeat(),
+                hit.confirmed,
+                hit.max_age,
+                lambda: holds() and same(),
+                hit.count,
+            )
             return lambda: ready.offer(request, body, again)
         if isinstance(hit, BlobHit):
             parts = RepeatableParts(route, holds, hit.part, hit.size)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.web.http import datetimeToString
 
 from oci_registry.logs import AccessEntry, AccessLog, Pieces
-from oci_registry.metrics import Metrics
 from oci_registry.streams.recent import RecentTable
 from oci_registry.web.ready.answers import (
     LONGEST,
@@ -35,6 +34,17 @@ _OF_ENTRY = 2048
 _NEVER = frozenset((b"Connection", b"Transfer-Encoding", b"Warning", b"Age"))
 
 
+class Counting(Protocol):
+    """The part of `Metrics` that is needed here."""
+
+    @property
+    def client_bytes(self) -> Any:
+        """The counter of the bytes of bodies."""
+
+    def response(self, route: str, method: str, status: str, seconds: float) -> None:
+        """A request was answered."""
+
+
 @frozen
 class ReadyLimits:
     """How many answers are kept, how many bytes they may take, and the most bytes of a body.
@@ -54,19 +64,25 @@ def _always() -> bool:
     return True
 
 
+def _nothing() -> None:
+    """Count nothing."""
+
+
 @frozen
 class Repeatable:
     """What has to be known to send a response again.
 
     *route*: the label under which the metrics count it; None: they do not. *serve*: returns whether the
-    same content would be served now, and counts it as a use if so. *confirmed*, *max_age*: as for
-    `ReadyAnswer`.
+    same content would be served now, and counts it as a use if so; *holds* only does the first, *count* only
+    the second. *confirmed*, *max_age*: as for `ReadyAnswer`.
     """
 
     route: str | None = None
     serve: Callable[[], bool] = _always
     confirmed: float = 0.0
     max_age: float = inf
+    holds: Callable[[], bool] = _always
+    count: Callable[[], None] = _nothing
 
 
 @frozen
@@ -85,7 +101,7 @@ class RepeatableParts:
 
 
 @frozen(eq=False)
-class _Shown:
+class Shown:
     """What the access log says of an answer, whoever asks."""
 
     uri: str
@@ -93,24 +109,26 @@ class _Shown:
     outcome: str | None
 
     @classmethod
-    def of(cls, request: RegistryRequest) -> _Shown:
+    def of(cls, request: RegistryRequest) -> Shown:
         """Return what it says of the response to a request."""
         outcome = None if request.outcome is None else request.outcome.value
         return cls(shown(without_secrets(request.target)), request.namespace, outcome)
 
 
 @frozen(eq=False)
-class _Entry:
+class Entry:
+    """An answer and all that has to be known to send it."""
+
     answer: ReadyAnswer
     repeatable: Repeatable
-    shown: _Shown
+    shown: Shown
 
 
 @frozen(eq=False)
 class _BlobEntry:
     answers: ReadyParts
     parts: RepeatableParts
-    shown: _Shown
+    shown: Shown
 
 
 class ReadyAnswers:
@@ -124,14 +142,14 @@ class ReadyAnswers:
         self,
         clock: IReactorTime,
         access_log: AccessLog,
-        metrics: Metrics,
+        metrics: Counting,
         limits: ReadyLimits = ReadyLimits(),
     ) -> None:
         self._clock = clock
         self._log = access_log
         self._metrics = metrics
         self._limits = limits
-        self._entries: RecentTable[bytes, _Entry] = RecentTable(
+        self._entries: RecentTable[bytes, Entry] = RecentTable(
             limits.entries,
             limits.size,
             lambda target, entry: len(target) + len(entry.answer.body) + _OF_ENTRY,
@@ -145,6 +163,17 @@ class ReadyAnswers:
 
     def __len__(self) -> int:
         return len(self._entries) + len(self._blobs)
+
+    def lend(self, target: bytes) -> Entry | None:
+        """Return the entry for a target if it could be sent now, for another process to send it."""
+        entry = self._entries.peek(target)
+        if entry is None or not entry.answer.is_fresh(self._clock.seconds()):
+            return None
+        return entry if entry.repeatable.holds() else None
+
+    def borrow(self, target: bytes, entry: Entry) -> None:
+        """Keep an entry that another process has lent."""
+        self._entries.put(target, entry)
 
     def wants(self, request: RegistryRequest) -> bool:
         """Whether there is no answer for the target of a request, but could be."""
@@ -175,7 +204,7 @@ class ReadyAnswers:
             return
         answer = in_pieces(headers, body, repeatable.confirmed, repeatable.max_age)
         if answer is not None:
-            self._entries.put(request.target, _Entry(answer, repeatable, _Shown.of(request)))
+            self._entries.put(request.target, Entry(answer, repeatable, Shown.of(request)))
 
     def offer_parts(self, request: RegistryRequest, parts: RepeatableParts) -> None:
         """Keep the answers for parts of a blob, one of which was just sent, if `wants` says so."""
@@ -188,7 +217,7 @@ class ReadyAnswers:
             return
         answers = parts_in_pieces(headers, parts.size)
         if answers is not None:
-            self._blobs.put(request.target, _BlobEntry(answers, parts, _Shown.of(request)))
+            self._blobs.put(request.target, _BlobEntry(answers, parts, Shown.of(request)))
             if self._closing is None:
                 self._closing = self._clock.callLater(self._limits.closing, self.close_blobs)
 
@@ -263,7 +292,7 @@ class ReadyAnswers:
             self._date = datetimeToString(now)
 
     def _make_pieces(
-        self, said: _Shown, method: str, status: int, sent: int, client: str, agent: str
+        self, said: Shown, method: str, status: int, sent: int, client: str, agent: str
     ) -> Pieces:
         return self._log.pieces(
             AccessEntry(

@@ -20,6 +20,7 @@ from oci_registry.config.settings import (
 )
 from oci_registry.config.shown import show
 from oci_registry.config.upstreams import load_upstreams
+from oci_registry.spec.sizes import parse_size
 
 from .support import SECRET, ConfigTestCase, pem
 
@@ -55,6 +56,7 @@ class Showing(ConfigTestCase):
                 "log-format": "text",
                 "access-log": "text",
                 "shutdown-grace": "30s",
+                "workers": 1,
                 "filesystem": {"root": "/cache"},
                 "proxies": {},
             },
@@ -66,7 +68,8 @@ class Showing(ConfigTestCase):
     def test_every_option_has_a_place(self) -> None:
         """Each field of the settings is shown, or told elsewhere: warnings go to standard error."""
         elsewhere = {"warnings", "storage", "allow_dynamic_upstreams", "egress", "sources"}
-        shown = {name.replace("-", "_") for name in self.shown(PLAIN)}
+        limited = evolve(PLAIN, max_size=parse_size("80 %"), min_free=parse_size("1GiB"))
+        shown = {name.replace("-", "_") for name in self.shown(limited)}
         self.assertEqual({field.name for field in fields(Settings)} - elsewhere - shown, set())
 
     def test_access_log(self) -> None:

@@ -6,19 +6,16 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.eviction.periodic import PeriodicSweep
 from oci_registry.metrics import Metrics
-from oci_registry.storage.interfaces import StoreError
 
 
 class Sweep:
     """A sweep that ends when it is told to."""
 
     def __init__(self) -> None:
-        self.counting: list[Deferred[None]] = []
         self.under_way: list[Deferred[None]] = []
         self.cancelled = 0
 
@@ -26,11 +23,6 @@ class Sweep:
         """Wait."""
         self.under_way.append(Deferred(self.cancel))
         await self.under_way[-1]
-
-    async def count(self) -> None:
-        """Wait."""
-        self.counting.append(Deferred(self.cancel))
-        await self.counting[-1]
 
     def cancel(self, _: object) -> None:
         """It is broken off."""
@@ -97,30 +89,3 @@ class Periodic(SynchronousTestCase):
         self.periodic.stop()
         PeriodicSweep(self.sweep, 300.0, self.clock, self.metrics).stop()
         self.assertEqual([], self.clock.getDelayedCalls())
-
-
-class Counting(SynchronousTestCase):
-    """What is stored is counted at the start, beside the sweeps."""
-
-    def setUp(self) -> None:
-        """It counts first."""
-        self.clock = Clock()
-        self.sweep: Any = Sweep()
-        self.metrics = Metrics()
-        self.periodic = PeriodicSweep(self.sweep, 300.0, self.clock, self.metrics, count_first=True)
-        self.periodic.start()
-
-    def test_stopped(self) -> None:
-        """Counting ends with the daemon, without a word."""
-        self.assertEqual(1, len(self.sweep.counting))
-        self.periodic.stop()
-        self.assertEqual(1, self.sweep.cancelled)
-
-    def test_not_counted(self) -> None:
-        """If it fails there is a line in the log, and the sweeps come all the same."""
-        with capturedLogs() as events:
-            self.sweep.counting[0].errback(StoreError("bad disk"))
-        (event,) = events
-        self.assertIn("bad disk", formatEvent(event))
-        self.clock.advance(300)
-        self.assertEqual(1, len(self.sweep.under_way))

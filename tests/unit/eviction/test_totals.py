@@ -30,15 +30,6 @@ class Totals(SweepTestCase):
         self.blob(b"data")
         self.assertTrue(isnan(self.totals.objects) and isnan(self.totals.size))
 
-    def test_counted_at_the_start(self) -> None:
-        """What is there at the start is counted, and nothing of it is evicted."""
-        self.blob(b"old")
-        self.manifest(b"old config")
-        self.clock.advance(100 * DAY)
-        self.result(self.sweep.count())
-        self.assertEqual(self.counted(), self.told())
-        self.assertEqual(2, self.totals.objects)
-
     def test_kept_up(self) -> None:
         """After it, new objects are added, and those that a sweep removes taken away."""
         self.blob(b"old")

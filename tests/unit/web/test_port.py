@@ -9,8 +9,8 @@ from twisted.internet.main import CONNECTION_LOST
 from twisted.internet.protocol import Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.web import port
-from oci_registry.web.port import FileTransport
+from oci_registry.web import transports
+from oci_registry.web.transports import FileTransport
 
 SOCKET = 7
 
@@ -77,7 +77,7 @@ class Transports(SynchronousTestCase):
         self.transport.write(b"headers")
         self.transport.write_from(self)
         self.assertIsNone(self.transport.doWrite())
-        self.assertEqual([(b"headers", port._MORE)], self.socket.sent)
+        self.assertEqual([(b"headers", transports._MORE)], self.socket.sent)
         self.assertEqual(([SOCKET], False), (self.written, self.reactor.waits))
 
     def test_one_piece_at_a_time(self) -> None:

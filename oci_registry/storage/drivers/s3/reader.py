@@ -32,6 +32,7 @@ class _StoredObject:
     def __init__(self, pieces: Pieces, opened: OpenObject, stop: int | None) -> None:
         self.info = opened.info
         self.head = b""
+        self.shared = None
         self._pieces = pieces
         self._opened = opened
         self._stop = opened.size if stop is None else min(stop, opened.size)

@@ -1,0 +1,1 @@
+"""The account: an index of what is stored, beside the store."""

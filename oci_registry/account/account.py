@@ -1,0 +1,243 @@
+"""The account as the rest of the daemon sees it: what is stored, kept up in a thread of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from typing import TypeVar
+
+from attrs import frozen
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from oci_registry.account.database import AccountOff, Database, State
+from oci_registry.account.queries import Query
+from oci_registry.metrics import Metrics
+from oci_registry.storage.totals import StoredTotals, Walk
+from oci_registry.streams.threads import RunInThread
+
+T = TypeVar("T")
+
+
+@frozen
+class AccountLimits:
+    """Times in seconds, and sizes of batches.
+
+    *interval*: between two batches of changes; *batch*: changes in one; *waiting*: changes that may
+    wait, after which they are dropped and found by a comparison. *step*: objects that are compared at
+    once; *pause*: after each step. *comparison*: between two comparisons with the store; *again*: until
+    one that has failed is repeated, or the file is opened again.
+    """
+
+    interval: float = 1.0
+    batch: int = 500
+    waiting: int = 50_000
+    step: int = 100
+    pause: float = 0.002
+    comparison: float = 86400.0
+    again: float = 60.0
+
+
+class Account:
+    """What is stored, as an index of the store that can be lost at any time.
+
+    Changes are only noted here, and reach *database* in batches, in the one thread that *run* has.
+    *totals*: is kept up. While the account is not complete, a comparison with the store goes on in the
+    background. If its file cannot be used, the account is off, and opened again later.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        database: Database,
+        run: RunInThread,
+        clock: IReactorTime,
+        totals: StoredTotals,
+        metrics: Metrics,
+        limits: AccountLimits = AccountLimits(),
+    ) -> None:
+        self.state: State | None = None
+        """None while the account is off, or not yet open."""
+        self._database = database
+        self._run = run
+        self._clock = clock
+        self._totals = totals
+        self._metrics = metrics
+        self._limits = limits
+        # In order, without values: dictionaries keep their order.
+        self._changed: dict[str, None] = {}
+        self._used: dict[str, float] = {}
+        self._lost = False
+        self._off: str | None = None
+        self._working: Deferred[None] = succeed(None)
+        self._next: IDelayedCall | None = None
+        self._due = 0.0
+        """When to open the file, or to begin a comparison."""
+        self._stopped = True
+        metrics.account_complete.set(0)
+
+    # -- what the store says
+
+    def changed(self, key: str) -> None:
+        """Something was stored or removed at *key*, or may have been."""
+        if len(self._changed) >= self._limits.waiting:
+            self._lost = True
+            return
+        self._changed[key] = None
+
+    def used(self, key: str, when: float) -> None:
+        """The object at *key* was used at *when*."""
+        # A use that is lost makes an image a little older: nothing wrong is removed, see the sweep.
+        if key in self._used or len(self._used) < self._limits.waiting:
+            self._used[key] = max(when, self._used.get(key, 0.0))
+
+    # -- what others ask
+
+    @property
+    def is_off(self) -> bool:
+        """Whether the file cannot be used."""
+        return self._off is not None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything that is stored is in it, but for what `flush` writes."""
+        return self.state is not None and self.state.complete and not self._lost
+
+    def ask(self, query: Query[T]) -> Deferred[T]:
+        """Return what *query* finds; fails with `AccountOff`."""
+        return self._in_turn(lambda: Deferred.fromCoroutine(self._ask(query)))
+
+    async def _ask(self, query: Query[T]) -> T:
+        found: list[T] = []
+        await self._call(self._database.ask, query, found.append)
+        if not found:
+            raise AccountOff(self._off or "the account is being built anew")
+        return found[0]
+
+    def flush(self) -> Deferred[None]:
+        """Write what has changed until now. Never fails."""
+        return self._in_turn(lambda: Deferred.fromCoroutine(self._write_all()))
+
+    # -- the work of the thread
+
+    def start(self) -> None:
+        """Open the file, and go on with batches from then on."""
+        self._stopped = False
+        self._in_turn(lambda: Deferred.fromCoroutine(self._open())).addErrback(self._crashed)
+
+    async def stop(self) -> None:
+        """Write what has changed, and close the file."""
+        if self._stopped:
+            return
+        self._stopped = True
+        if self._next is not None and self._next.active():
+            self._next.cancel()
+        await self.flush()
+        await self._in_turn(lambda: self._run(self._database.close))
+
+    def _in_turn(self, work: Callable[[], Deferred[T]]) -> Deferred[T]:
+        """Do *work* when everything before it has ended; cancelling it has no effect on it."""
+        result: Deferred[T] = Deferred(lambda _: None)
+        done: Deferred[None] = Deferred()
+        before, self._working = self._working, done
+
+        def begin(_: object) -> None:
+            working = work()
+            working.addBoth(ended)
+
+        def ended(outcome: T | Failure) -> None:
+            if not result.called:
+                result.callback(outcome)
+            done.callback(None)
+
+        before.addBoth(begin)
+        return result
+
+    async def _open(self) -> None:
+        await self._turn()
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._stopped:
+            comparing = self.state is not None and self.state.comparing
+            pause = self._limits.pause if comparing else self._limits.interval
+            self._next = self._clock.callLater(pause, self._step)
+
+    def _step(self) -> None:
+        work = self._in_turn(lambda: Deferred.fromCoroutine(self._turn()))
+        work.addErrback(self._crashed).addBoth(lambda _: self._schedule())
+
+    async def _turn(self) -> None:
+        """Open the file, or write a batch and go on with a comparison, as it is due."""
+        due = self._clock.seconds() >= self._due
+        if self.state is None:
+            if due:
+                self._due = self._clock.seconds() + self._limits.comparison
+                await self._call(self._database.open)
+            return
+        await self._write()
+        if self.state is not None and self.state.comparing:
+            await self._call(self._database.compare, self._limits.step)
+        elif self.state is not None and due:
+            self._due = self._clock.seconds() + self._limits.comparison
+            await self._call(self._database.begin_comparison)
+
+    async def _write_all(self) -> None:
+        while self.state is not None and (self._changed or self._used):
+            await self._write()
+
+    async def _write(self) -> None:
+        """Write one batch of changes."""
+        if self._lost:
+            self._lost = False
+            await self._call(self._database.miss)
+        changed = list(islice(self._changed, self._limits.batch))
+        # A use counts only for what is known, so they come last.
+        room = self._limits.batch - len(changed)
+        used = list(islice(self._used.items(), room))
+        for key in changed:
+            del self._changed[key]
+        for key, _ in used:
+            del self._used[key]
+        if self.state is not None:
+            await self._call(self._database.apply, changed, used)
+
+    async def _call(self, call: Callable[..., State], *args: object) -> None:
+        """Call the database, and go by the state that it returns."""
+        try:
+            state = await self._run(call, *args)
+        except AccountOff as error:
+            self._turn_off(str(error))
+            return
+        if self._off is not None:
+            self._off = None
+            self._log.info("the account of the store can be used again")
+        if self.state is not None and state.built != self.state.built:
+            self._log.warn("the account of the store was removed or is damaged: building it anew")
+        self.state = state
+        self._metrics.account_complete.set(self.is_complete)
+        if self.is_complete:
+            self._totals.correct(Walk(state.sums.objects, state.sums.size))
+        elif not state.comparing:
+            self._due = min(self._due, self._clock.seconds() + self._limits.again)
+
+    def _turn_off(self, reason: str) -> None:
+        if self._off is None:
+            self._metrics.error("account")
+            self._log.warn(
+                "the account of the store cannot be used, it is tried again every {seconds:g} s: {reason}",
+                seconds=self._limits.again,
+                reason=reason,
+            )
+        self._off = reason
+        self.state = None
+        self._metrics.account_complete.set(0)
+        self._due = self._clock.seconds() + self._limits.again
+
+    def _crashed(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self._log.failure("the account of the store has failed", failure)
+            self._turn_off(failure.getErrorMessage())

@@ -1,0 +1,394 @@
+"""Entries of the account: what is at a key of the store, as SQL.
+
+Everything here runs in the thread of the account, within a transaction of the caller.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+from oci_registry.account.nouns import MAIN, PROBATION, Medium, Sums, pack
+from oci_registry.spec.digest import Digest, digests_in
+from oci_registry.spec.errors import RegistryError
+from oci_registry.spec.manifest import MAX_MANIFEST_SIZE, Manifest
+from oci_registry.storage.interfaces import ObjectInfo
+from oci_registry.storage.keys import (
+    parse_blob_key,
+    parse_manifest_key,
+    parse_referrers_key,
+    parse_tag_key,
+)
+from oci_registry.storage.tags import TagRecord
+from oci_registry.storage.usage import GRANULARITY
+
+MOST_PULLS = 3
+"""The highest value of the two-bit counter of pulls."""
+HISTORY = 20
+"""Manifests that are remembered for each tag."""
+_LARGEST_MANIFEST = MAX_MANIFEST_SIZE + 1024
+_LARGEST_TAG = 4096
+
+
+class Books:
+    """Makes the tables say what is at a key of the store.
+
+    *began*: when this process started, in seconds since the epoch: content that other programs have put
+    there counts as used then, at least.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, medium: Medium, began: float) -> None:
+        self.sums = Sums()
+        self.sql = connection
+        self.medium = medium
+        self.began = began
+        self._place = 0
+        self._saved = (0, 0, 0, 0)
+        self.load()
+
+    def load(self) -> None:
+        """Read the sums, at the start and after a transaction was rolled back."""
+        found = dict(self.sql.execute("SELECT name, value FROM meta"))
+        self.sums = Sums(*(int(found.get(name, 0)) for name in ("objects", "size", "disk")))
+        self._place = int(found.get("place", 0))
+        self._saved = (self.sums.objects, self.sums.size, self.sums.disk, self._place)
+
+    def save(self) -> None:
+        """Write the sums, at the end of a transaction."""
+        values = (self.sums.objects, self.sums.size, self.sums.disk, self._place)
+        if values != self._saved:
+            names = ("objects", "size", "disk", "place")
+            self.sql.executemany(
+                "INSERT OR REPLACE INTO meta VALUES (?, ?)", list(zip(names, values, strict=True))
+            )
+            self._saved = values
+
+    # -- what is at a key
+
+    def refresh(self, key: str) -> None:
+        """Look what is at *key* now."""
+        info = self.medium.look(key)
+        if info is None:
+            self.forget(key)
+        else:
+            self.record(info)
+
+    def record(self, info: ObjectInfo) -> None:
+        """There is an object."""
+        key = info.key
+        blob = parse_blob_key(key)
+        if blob is not None:
+            self._record_blob(blob, info)
+        elif (manifest := parse_manifest_key(key)) is not None:
+            self._record_manifest(*manifest, info)
+        elif (tag := parse_tag_key(key)) is not None:
+            self._record_tag(*tag, info)
+        elif (listed := parse_referrers_key(key)) is not None:
+            self._record_list(*listed, info)
+
+    def forget(self, key: str) -> None:
+        """There is no object at *key*."""
+        blob = parse_blob_key(key)
+        if blob is not None:
+            self.forget_blob(self._known(blob))
+        elif (manifest := parse_manifest_key(key)) is not None:
+            self.forget_manifest(self._manifest(*manifest))
+        elif (tag := parse_tag_key(key)) is not None:
+            host, repository, name = tag
+            self.forget_tag(self._known_repository(host, repository), name)
+        elif (listed := parse_referrers_key(key)) is not None:
+            host, repository, digest = listed
+            self.forget_list(self._known_repository(host, repository), self._known(digest))
+
+    def use(self, key: str, when: float) -> None:
+        """The object at *key* was used."""
+        blob = parse_blob_key(key)
+        if blob is not None:
+            self.sql.execute(
+                "UPDATE blobs SET used=? WHERE content=? AND used<?",
+                (when, self._known(blob), when),
+            )
+        elif (manifest := parse_manifest_key(key)) is not None:
+            self._use_manifest(*manifest, when)
+        elif (listed := parse_referrers_key(key)) is not None:
+            host, repository, digest = listed
+            row = (when, self._known_repository(host, repository), self._known(digest), when)
+            self.sql.execute(
+                "UPDATE lists SET used=? WHERE repository=? AND content=? AND used<?", row
+            )
+
+    # -- blobs
+
+    def _record_blob(self, digest: Digest, info: ObjectInfo) -> None:
+        content = self._content(digest)
+        used = info.used if info.sealed else max(info.used, self.began)
+        row = self.sql.execute(
+            "SELECT size, used, verified FROM blobs WHERE content=?", (content,)
+        ).fetchone()
+        before: int | None = None if row is None else row[0]
+        if row is not None:
+            after = (info.size, max(used, row[1]), int(info.sealed))
+            if after != row:
+                self.sql.execute(
+                    "UPDATE blobs SET size=?, used=?, verified=? WHERE content=?", (*after, content)
+                )
+        else:
+            needed = self._value(
+                "SELECT max(m.used) FROM edges e CROSS JOIN manifests m ON m.content=e.parent WHERE e.child=?",
+                content,
+            )
+            self.sql.execute(
+                "INSERT INTO blobs VALUES (?, ?, ?, ?, ?)",
+                (content, info.size, info.used, max(used, needed or 0.0), info.sealed),
+            )
+        self.sums.change(before, info.size)
+
+    def forget_blob(self, content: int | None) -> None:
+        """A blob is not stored."""
+        before = self._value("SELECT size FROM blobs WHERE content=?", content)
+        if before is not None:
+            self.sql.execute("DELETE FROM blobs WHERE content=?", (content,))
+            self.sums.change(before, None)
+
+    # -- manifests
+
+    def _record_manifest(self, host: str, digest: Digest, info: ObjectInfo) -> None:
+        number = self._manifest(host, digest)
+        if number is not None:
+            before = self._value("SELECT size FROM manifests WHERE id=?", number)
+            if before != info.size:
+                self.sql.execute("UPDATE manifests SET size=? WHERE id=?", (info.size, number))
+                self.sums.change(before, info.size)
+            self._use_manifest(host, digest, info.used, pulled=False)
+            return
+        content, registry = self._content(digest), self._host(host)
+        media_type = self._read_edges(info.key, digest, content)
+        ghost = (content, registry)
+        haunted = self.sql.execute("DELETE FROM ghosts WHERE content=? AND host=?", ghost).rowcount
+        needed = self._value(
+            "SELECT max(m.used) FROM edges e CROSS JOIN manifests m ON m.content=e.parent"
+            " WHERE e.child=? AND +m.host=?",
+            content,
+            registry,
+        )
+        used = max(info.used, needed or 0.0)
+        queue = MAIN if haunted > 0 else PROBATION
+        self.sql.execute(
+            "INSERT INTO manifests"
+            " (host, content, type, size, added, used, pulled, pulls, queue, place)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?)",
+            (
+                registry,
+                content,
+                media_type,
+                info.size,
+                info.used,
+                used,
+                info.used,
+                queue,
+                self.next_place(),
+            ),
+        )
+        self.sums.change(None, info.size)
+        self._spread(registry, content, used)
+
+    def next_place(self) -> int:
+        """Return the place of whatever comes last in a queue."""
+        self._place += 1
+        return self._place
+
+    def _read_edges(self, key: str, digest: Digest, content: int) -> str:
+        """Note what a manifest names, and return its media type; "" if its bytes are wrong."""
+        stored = self.medium.fetch(key, _LARGEST_MANIFEST)
+        head, _, raw = (stored or b"").partition(b"\n")
+        try:
+            media_type = str(json.loads(head)["mediaType"])
+            if Digest.of(raw, digest.algorithm) != digest:
+                # It may be a signed one, whose digest is that of a part.
+                Manifest.restore(raw, media_type, digest)
+        except (RegistryError, ValueError, KeyError, TypeError, RecursionError):
+            return ""
+        if self._value("SELECT 1 FROM edges WHERE parent=?", content) is None:
+            # In order: a new index is then written from one end to the other.
+            named = sorted(pack(one) for one in digests_in(raw) if one != digest)
+            self.sql.executemany(
+                "INSERT INTO content (digest) SELECT ?1 WHERE NOT EXISTS"
+                " (SELECT 1 FROM content WHERE digest=?1)",
+                [(one,) for one in named],
+            )
+            self.sql.executemany(
+                "INSERT OR IGNORE INTO edges SELECT ?, id FROM content WHERE digest=?",
+                [(content, one) for one in named],
+            )
+        return media_type
+
+    def _use_manifest(self, host: str, digest: Digest, when: float, *, pulled: bool = True) -> None:
+        registry, content = self._known_host(host), self._known(digest)
+        found = self.sql.execute(
+            "SELECT id, used, pulled FROM manifests WHERE content=? AND host=?", (content, registry)
+        ).fetchone()
+        if found is None or registry is None or content is None:
+            return
+        number, used, last = found
+        if pulled and when - last >= GRANULARITY:
+            # One pull is several requests, so those within a minute count once.
+            self.sql.execute(
+                "UPDATE manifests SET pulled=?, pulls=min(pulls+1, ?) WHERE id=?",
+                (when, MOST_PULLS, number),
+            )
+        if when > used:
+            self.sql.execute("UPDATE manifests SET used=? WHERE id=?", (when, number))
+            self._spread(registry, content, when)
+
+    def _spread(self, registry: int, content: int, when: float) -> None:
+        """Count a use of a manifest as one of everything that it names."""
+        waiting = [content]
+        while waiting:
+            parent = waiting.pop()
+            self.sql.execute(
+                "UPDATE blobs SET used=? WHERE used<?"
+                " AND content IN (SELECT child FROM edges WHERE parent=?)",
+                (when, when, parent),
+            )
+            children = self.sql.execute(
+                "SELECT m.id, m.content FROM edges e CROSS JOIN manifests m ON m.content=e.child"
+                " WHERE e.parent=? AND +m.host=? AND +m.used<?",
+                (parent, registry, when),
+            ).fetchall()
+            for number, child in children:
+                self.sql.execute("UPDATE manifests SET used=? WHERE id=?", (when, number))
+                waiting.append(child)
+
+    def forget_manifest(self, number: int | None) -> None:
+        """A manifest is not stored."""
+        found = self.sql.execute(
+            "SELECT content, size FROM manifests WHERE id=?", (number,)
+        ).fetchone()
+        if found is None:
+            return
+        content, size = found
+        self.sql.execute("DELETE FROM manifests WHERE id=?", (number,))
+        self.sums.change(size, None)
+        if self._value("SELECT 1 FROM manifests WHERE content=?", content) is None:
+            self.sql.execute("DELETE FROM edges WHERE parent=?", (content,))
+
+    # -- tags
+
+    def _record_tag(self, host: str, repository: str, tag: str, info: ObjectInfo) -> None:
+        stored = self.medium.fetch(info.key, _LARGEST_TAG)
+        try:
+            record = TagRecord.from_json(stored or b"")
+        except ValueError:
+            return
+        where, content = self._repository(host, repository), self._content(record.digest)
+        before = self._current(where, tag)
+        if before == content and self._confirmed(where, tag, content) >= record.checked:
+            return
+        if before is None:
+            # Whatever its size, a record takes one block.
+            self.sums.change(None, 1, counted=False)
+        elif before != content:
+            self.sql.execute("UPDATE tags SET current=0 WHERE repository=? AND tag=?", (where, tag))
+        self.sql.execute(
+            "INSERT INTO tags VALUES (?, ?, ?, ?, ?, 1) ON CONFLICT DO UPDATE"
+            " SET last=max(last, excluded.last), current=1",
+            (where, tag, content, record.checked, record.checked),
+        )
+        if before != content:
+            self.sql.execute(
+                "DELETE FROM tags WHERE repository=? AND tag=? AND current=0 AND content NOT IN"
+                " (SELECT content FROM tags WHERE repository=? AND tag=? ORDER BY last DESC LIMIT ?)",
+                (where, tag, where, tag, HISTORY),
+            )
+
+    def _confirmed(self, repository: int, tag: str, content: int) -> float:
+        return (
+            self._value(
+                "SELECT last FROM tags WHERE repository=? AND tag=? AND content=?",
+                repository,
+                tag,
+                content,
+            )
+            or 0.0
+        )
+
+    def forget_tag(self, repository: int | None, tag: str) -> None:
+        """The record of a tag is not stored; what it has named is remembered."""
+        if self._current(repository, tag) is not None:
+            self.sql.execute(
+                "UPDATE tags SET current=0 WHERE repository=? AND tag=?", (repository, tag)
+            )
+            self.sums.change(1, None, counted=False)
+
+    def _current(self, repository: int | None, tag: str) -> int | None:
+        return self._value(
+            "SELECT content FROM tags WHERE repository=? AND tag=? AND current", repository, tag
+        )
+
+    # -- lists of referrers
+
+    def _record_list(self, host: str, repository: str, digest: Digest, info: ObjectInfo) -> None:
+        where, content = self._repository(host, repository), self._content(digest)
+        before = self._list_size(where, content)
+        self.sql.execute(
+            "INSERT INTO lists VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
+            " SET size=excluded.size, used=max(used, excluded.used)"
+            " WHERE size<>excluded.size OR used<excluded.used",
+            (where, content, info.size, info.used),
+        )
+        self.sums.change(before, info.size, counted=False)
+
+    def forget_list(self, repository: int | None, content: int | None) -> None:
+        """A list of referrers is not stored."""
+        before = self._list_size(repository, content)
+        if before is not None:
+            row = (repository, content)
+            self.sql.execute("DELETE FROM lists WHERE repository=? AND content=?", row)
+            self.sums.change(before, None, counted=False)
+
+    def _list_size(self, repository: int | None, content: int | None) -> int | None:
+        return self._value(
+            "SELECT size FROM lists WHERE repository=? AND content=?", repository, content
+        )
+
+    # -- numbers of names
+
+    def _value(self, query: str, *values: object) -> int | None:
+        row = self.sql.execute(query, values).fetchone()
+        return None if row is None else row[0]
+
+    def _known(self, digest: Digest) -> int | None:
+        return self._value("SELECT id FROM content WHERE digest=?", pack(digest))
+
+    def _content(self, digest: Digest) -> int:
+        return self._known(digest) or self._insert("content (digest)", pack(digest))
+
+    def _known_host(self, host: str) -> int | None:
+        return self._value("SELECT id FROM hosts WHERE name=?", host)
+
+    def _host(self, host: str) -> int:
+        return self._known_host(host) or self._insert("hosts (name)", host)
+
+    def _known_repository(self, host: str, repository: str) -> int | None:
+        return self._value(
+            "SELECT id FROM repositories WHERE host=? AND name=?",
+            self._known_host(host),
+            repository,
+        )
+
+    def _repository(self, host: str, repository: str) -> int:
+        known = self._known_repository(host, repository)
+        return known or self._insert("repositories (host, name)", self._host(host), repository)
+
+    def _manifest(self, host: str, digest: Digest) -> int | None:
+        return self._value(
+            "SELECT id FROM manifests WHERE content=? AND host=?",
+            self._known(digest),
+            self._known_host(host),
+        )
+
+    def _insert(self, columns: str, *values: object) -> int:
+        marks = ", ".join("?" * len(values))
+        number = self.sql.execute(f"INSERT INTO {columns} VALUES ({marks})", values).lastrowid  # noqa: S608
+        assert number is not None
+        return number

@@ -1,0 +1,227 @@
+"""The file of the account: opened, filled, compared with the store and replaced, all in one thread."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
+from typing import TypeVar
+
+from attrs import evolve, frozen
+
+from oci_registry.account import schema
+from oci_registry.account.books import Books
+from oci_registry.account.nouns import Medium, Sums
+from oci_registry.account.walk import compare
+from oci_registry.storage.interfaces import StoreError
+
+T = TypeVar("T")
+
+
+class AccountOff(Exception):
+    """The account cannot be used at present; the message says why."""
+
+
+@frozen
+class State:
+    """What the account is worth.
+
+    *sums*: how much is stored, as far as is known. *complete*: everything that is stored was in it.
+    *comparing*: it is being compared with the store. *built*: how often a new file was begun. *file_size*:
+    bytes that the file of the account takes.
+    """
+
+    sums: Sums
+    complete: bool
+    comparing: bool
+    built: int
+    file_size: int = 0
+
+
+class Database:
+    """The account of the store *medium* in the file at *path*; call it in one thread at a time.
+
+    *began*: when this process started. All methods raise `AccountOff` if the file cannot be used. A file
+    that is damaged, or was removed or replaced, is begun anew.
+    """
+
+    def __init__(self, path: str, medium: Medium, began: float) -> None:
+        self._path = path
+        self._medium = medium
+        self._began = began
+        self._connection: sqlite3.Connection | None = None
+        self._books: Books | None = None
+        self._files: list[tuple[int, int] | None] = []
+        self._complete = False
+        self._missed = False
+        self._comparison: Iterator[None] | None = None
+        self._built = 0
+
+    def open(self) -> State:
+        """Open the file; begin a comparison unless it is complete."""
+        self._close()
+        try:
+            self._open()
+        except (sqlite3.Error, OSError) as error:
+            self._close()
+            raise AccountOff(_reason(error, self._path)) from error
+        return self._state()
+
+    def _open(self) -> None:
+        connection, known = schema.connect(self._path)
+        if known and not _was_closed(connection) and not schema.is_sound(connection):
+            connection.close()
+            schema.discard(self._path)
+            connection, known = schema.connect(self._path)
+        self._connection = connection
+        clean = known and _was_closed(connection)
+        # On the disk before anything else: after a power failure the file must not seem to be complete.
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('closed', 0)")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        self._books = Books(connection, self._medium, self._began)
+        self._files = self._identify()
+        self._complete, self._missed = clean, False
+        if not known:
+            self._built += 1
+        if not clean:
+            self._comparison = compare(self._books, empty=not known)
+
+    def close(self) -> None:
+        """Close the file, and note that it is complete if it is."""
+        connection = self._connection
+        if connection is not None and self._complete:
+            with suppress(sqlite3.Error):
+                connection.execute("INSERT OR REPLACE INTO meta VALUES ('closed', 1)")
+        self._close()
+
+    def _close(self) -> None:
+        self._comparison = self._books = None
+        self._complete = False
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def apply(self, changed: Sequence[str], used: Sequence[tuple[str, float]]) -> State:
+        """Look at keys that have changed, and note uses."""
+        return self._run(lambda books: self._apply(books, changed, used))
+
+    def _apply(
+        self, books: Books, changed: Sequence[str], used: Sequence[tuple[str, float]]
+    ) -> None:
+        for key in changed:
+            try:
+                books.refresh(key)
+            except (OSError, StoreError):
+                # The next comparison finds it.
+                self._miss()
+        for key, when in used:
+            books.use(key, when)
+
+    def begin_comparison(self) -> State:
+        """Compare the account with the store, unless that is under way."""
+        return self._run(self._begin_comparison)
+
+    def _begin_comparison(self, books: Books) -> None:
+        if self._comparison is None:
+            self._missed = False
+            self._comparison = compare(books, empty=False)
+
+    def compare(self, objects: int) -> State:
+        """Go on with the comparison, by so many objects."""
+        return self._run(lambda _: self._compare(objects))
+
+    def _compare(self, objects: int) -> None:
+        if self._comparison is None:
+            return
+        try:
+            ended = sum(1 for _ in islice(self._comparison, objects)) < objects
+        except (OSError, StoreError):
+            # The store cannot be read; the next comparison may succeed.
+            self._comparison = None
+            self._miss()
+            return
+        if ended:
+            self._comparison = None
+            self._complete = not self._missed
+
+    def miss(self) -> State:
+        """Some changes were lost: it is not complete until the end of a comparison that begins later."""
+        return self._run(lambda _: self._miss())
+
+    def _miss(self) -> None:
+        self._complete = False
+        self._missed = True
+
+    def ask(self, query: Callable[[Books], T], found: Callable[[T], object]) -> State:
+        """Give to *found* what *query* finds, or does; an error leaves no trace of it."""
+        return self._run(lambda books: found(query(books)))
+
+    def _run(self, work: Callable[[Books], object]) -> State:
+        """Do *work* in a transaction."""
+        if self._connection is None or self._books is None:
+            raise AccountOff("the account is closed")
+        if self._identify() != self._files:
+            return self._begin_anew()
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            work(self._books)
+            self._books.save()
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            return self._failed(error)
+        except BaseException:
+            self._roll_back()
+            raise
+        return self._state()
+
+    def _roll_back(self) -> None:
+        with suppress(sqlite3.Error):
+            if self._connection is not None and self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        if self._books is not None:
+            self._books.load()
+
+    def _failed(self, error: sqlite3.Error) -> State:
+        if schema.is_damaged(error) or self._identify() != self._files:
+            return self._begin_anew()
+        self._close()
+        raise AccountOff(_reason(error, self._path)) from error
+
+    def _begin_anew(self) -> State:
+        """Replace a file that is damaged or has gone."""
+        self._close()
+        with suppress(OSError):
+            schema.discard(self._path)
+        return self.open()
+
+    def _identify(self) -> list[tuple[int, int] | None]:
+        """Return which files there are, to notice that they are removed or replaced."""
+        return [_identity(self._path + end) for end in ("", "-wal")]
+
+    def _state(self) -> State:
+        sums = Sums() if self._books is None else evolve(self._books.sums)
+        size = schema.size_on_disk(self._path)
+        return State(sums, self._complete, self._comparison is not None, self._built, size)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _was_closed(connection: sqlite3.Connection) -> bool:
+    row = connection.execute("SELECT value FROM meta WHERE name='closed'").fetchone()
+    return row is not None and row[0] == 1
+
+
+def _reason(error: sqlite3.Error | OSError, path: str) -> str:
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+        return f"another process uses {path}"
+    return f"{path}: {error}"

@@ -1,0 +1,62 @@
+"""What the modules of the account have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from attrs import define
+
+from oci_registry.spec.digest import Digest
+from oci_registry.storage.interfaces import ObjectInfo
+
+PROBATION, MAIN = 0, 1
+"""The queues of the eviction: of new images, and of those that were pulled again."""
+BLOCK = 4096
+"""Bytes of a block of a disk, which most file systems have."""
+
+
+class Medium(Protocol):
+    """The store, read in the thread of the account; all methods may raise OSError or `StoreError`."""
+
+    def look(self, key: str) -> ObjectInfo | None:
+        """Return what is at *key*."""
+
+    def fetch(self, key: str, limit: int) -> bytes | None:
+        """Return a small object; None also if it is larger than *limit* bytes."""
+
+    def walk(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yield every object below *prefix*."""
+
+
+@define
+class Sums:
+    """How much is stored: blobs and manifests, their bytes, and the bytes that everything takes on a disk."""
+
+    objects: int = 0
+    size: int = 0
+    disk: int = 0
+
+    def change(self, before: int | None, after: int | None, *, counted: bool = True) -> None:
+        """An object of *before* bytes is now one of *after* bytes; None: there is none."""
+        for size, sign in ((before, -1), (after, 1)):
+            if size is not None:
+                self.disk += sign * on_disk(size)
+                if counted:
+                    self.objects += sign
+                    self.size += sign * size
+
+
+def on_disk(size: int) -> int:
+    """Return the bytes that an object of *size* bytes takes on a disk, in whole blocks."""
+    return -(-size // BLOCK) * BLOCK
+
+
+def pack(digest: Digest) -> bytes:
+    """Return a digest as it is in the tables: the algorithm follows from the length."""
+    return bytes.fromhex(digest.encoded)
+
+
+def unpack(packed: bytes) -> Digest:
+    """Return the digest that `pack` has packed."""
+    return Digest("sha256" if len(packed) == 32 else "sha512", packed.hex())

@@ -1,0 +1,104 @@
+"""A driver that tells the account of everything that is stored, used and removed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol, TypeVar
+
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from oci_registry.storage.interfaces import (
+    IDriver,
+    IObjectWriter,
+    IStoredObject,
+    ObjectInfo,
+    Space,
+)
+from oci_registry.storage.passing import PassingWriter
+
+T = TypeVar("T")
+
+
+class Observer(Protocol):
+    """What is told of changes; its methods return at once and never raise."""
+
+    def changed(self, key: str) -> None:
+        """Something was stored or removed at *key*, or may have been."""
+
+    def used(self, key: str, when: float) -> None:
+        """The object at *key* was used at *when*."""
+
+
+class _ObservedWriter(PassingWriter):
+    """A writer whose commit is observed."""
+
+    def __init__(self, writer: IObjectWriter, ended: Callable[[], None]) -> None:
+        super().__init__(writer)
+        self._ended = ended
+
+    def commit(self) -> Deferred[None]:
+        return _after(super().commit(), self._ended)
+
+
+@implementer(IDriver)
+class ObservedDriver:
+    """A driver that works as *driver* does, with an *observer*.
+
+    It is told when a change has ended, whether it succeeded or not: it looks for itself.
+    """
+
+    def __init__(self, driver: IDriver, observer: Observer) -> None:
+        self.sweep_interval: float = driver.sweep_interval
+        self.check_interval: float = driver.check_interval
+        self.start: Callable[[], Deferred[None]] = driver.start
+        self.stop: Callable[[], Deferred[None]] = driver.stop
+        self.check: Callable[[], Deferred[None]] = driver.check
+        self.check_reading: Callable[[], Deferred[None]] = driver.check_reading
+        self.check_writing: Callable[[], Deferred[None]] = driver.check_writing
+        self.space: Callable[[], Deferred[Space | None]] = driver.space
+        self.stat: Callable[[str], Deferred[ObjectInfo | None]] = driver.stat
+        self.open: Callable[..., Deferred[IStoredObject | None]] = driver.open
+        self.get: Callable[[str, int], Deferred[bytes | None]] = driver.get
+        self.link: Callable[[str], Deferred[str | None]] = driver.link
+        self.begin_sweep: Callable[[float], Deferred[bool]] = driver.begin_sweep
+        self.list: Callable[[str], AsyncIterator[ObjectInfo]] = driver.list
+        self._driver = driver
+        self._observer = observer
+
+    def put(self, key: str, data: bytes) -> Deferred[None]:
+        return self._observe(self._driver.put(key, data), key)
+
+    def create(self, key: str, size: int | None = None) -> Deferred[IObjectWriter]:
+        def observe(writer: IObjectWriter) -> IObjectWriter:
+            return _ObservedWriter(writer, lambda: self._observer.changed(key))
+
+        return self._driver.create(key, size).addCallback(observe)
+
+    def seal(self, key: str) -> Deferred[None]:
+        return self._observe(self._driver.seal(key), key)
+
+    def touch(self, key: str, used: float) -> Deferred[None]:
+        self._observer.used(key, used)
+        return self._driver.touch(key, used)
+
+    def delete(self, key: str) -> Deferred[bool]:
+        return self._observe(self._driver.delete(key), key)
+
+    def delete_many(self, keys: Sequence[str]) -> Deferred[Sequence[str]]:
+        return self._observe(self._driver.delete_many(keys), *keys)
+
+    def _observe(self, work: Deferred[T], *keys: str) -> Deferred[T]:
+        def ended() -> None:
+            for key in keys:
+                self._observer.changed(key)
+
+        return _after(work, ended)
+
+
+def _after(work: Deferred[T], ended: Callable[[], None]) -> Deferred[T]:
+    def both(result: T) -> T:
+        ended()
+        return result
+
+    return work.addBoth(both)

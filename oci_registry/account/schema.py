@@ -1,0 +1,154 @@
+"""The tables of the account, and the file that holds them.
+
+``content``     every digest that is stored or named, under a small number
+``blobs``       stored blobs; `used` is also a use of any manifest that names the blob
+``manifests``   stored manifests of each registry, and their place in a queue of the eviction
+``edges``       which content a manifest names; a digest names bytes, so these never change
+``tags``        which manifest a tag names, and which ones it has named
+``lists``       stored lists of referrers
+``pins``        manifests that are never evicted for their size
+``ghosts``      manifests that were evicted on probation
+``meta``        numbers by name: the sums, the next place in a queue, whether the account was closed
+
+Times are seconds since the epoch, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing, suppress
+
+APPLICATION = 0x6F636961
+"""What says that an SQLite file is an account: ``ocia``."""
+VERSION = 1
+"""The version of the tables; a file with another one is replaced."""
+FILE = "account.sqlite"
+"""The name of the file in the directory of the store; no key of the store begins with it."""
+_ENDS = ("", "-wal", "-shm", "-journal")
+_CACHE_KIB = 4096
+_LOG_PAGES = 256
+"""Pages of 4 KiB after which what is in the write-ahead log moves to the file."""
+
+_TABLES = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE hosts (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, lifetime REAL);
+CREATE TABLE repositories (
+  id INTEGER PRIMARY KEY, host INTEGER NOT NULL, name TEXT NOT NULL, UNIQUE (host, name));
+CREATE TABLE content (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE);
+CREATE TABLE blobs (
+  content INTEGER PRIMARY KEY, size INTEGER NOT NULL, added REAL NOT NULL, used REAL NOT NULL,
+  verified INTEGER NOT NULL);
+CREATE INDEX blobs_used ON blobs (used);
+CREATE TABLE manifests (
+  id INTEGER PRIMARY KEY, host INTEGER NOT NULL, content INTEGER NOT NULL, type TEXT NOT NULL,
+  size INTEGER NOT NULL, added REAL NOT NULL, used REAL NOT NULL, pulled REAL NOT NULL,
+  pulls INTEGER NOT NULL, queue INTEGER NOT NULL, place INTEGER NOT NULL, UNIQUE (content, host));
+CREATE INDEX manifests_used ON manifests (host, used);
+CREATE INDEX manifests_queue ON manifests (queue, place);
+CREATE TABLE edges (
+  parent INTEGER NOT NULL, child INTEGER NOT NULL, PRIMARY KEY (parent, child)) WITHOUT ROWID;
+CREATE INDEX edges_child ON edges (child, parent);
+CREATE TABLE tags (
+  repository INTEGER NOT NULL, tag TEXT NOT NULL, content INTEGER NOT NULL, first REAL NOT NULL,
+  last REAL NOT NULL, current INTEGER NOT NULL, PRIMARY KEY (repository, tag, content))
+  WITHOUT ROWID;
+CREATE INDEX tags_content ON tags (content);
+CREATE TABLE lists (
+  repository INTEGER NOT NULL, content INTEGER NOT NULL, size INTEGER NOT NULL, used REAL NOT NULL,
+  PRIMARY KEY (repository, content)) WITHOUT ROWID;
+CREATE INDEX lists_content ON lists (content);
+CREATE TABLE pins (
+  host INTEGER NOT NULL, content INTEGER NOT NULL, PRIMARY KEY (content, host)) WITHOUT ROWID;
+CREATE TABLE ghosts (
+  id INTEGER PRIMARY KEY, host INTEGER NOT NULL, content INTEGER NOT NULL, UNIQUE (content, host));
+"""
+
+
+def connect(path: str) -> tuple[sqlite3.Connection, bool]:
+    """Open the account at *path*; return it, and whether it was there already.
+
+    A file that is no account of this version is replaced. It is locked as long as it is open. Raises
+    `sqlite3.Error`.
+    """
+    try:
+        connection = _open(path)
+        if _is_ours(connection):
+            return connection, True
+        connection.close()
+    except sqlite3.DatabaseError as error:
+        if not is_damaged(error):
+            raise
+    discard(path)
+    connection = _open(path)
+    try:
+        connection.executescript(
+            f"BEGIN; {_TABLES} PRAGMA application_id={APPLICATION}; PRAGMA user_version={VERSION}; COMMIT;"
+        )
+    except BaseException:
+        connection.close()
+        raise
+    return connection, False
+
+
+def _open(path: str) -> sqlite3.Connection:
+    # A pool may use another thread for each call, one at a time.
+    connection = sqlite3.connect(path, timeout=0.0, isolation_level=None, check_same_thread=False)
+    try:
+        # Exclusive, since another process would not know what is in memory here; this also needs no
+        # shared memory, which some volumes lack.
+        connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
+        connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+        # The lock is taken by the first transaction.
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _is_ours(connection: sqlite3.Connection) -> bool:
+    found = [
+        connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("application_id", "user_version")
+    ]
+    return found == [APPLICATION, VERSION]
+
+
+def is_damaged(error: sqlite3.Error) -> bool:
+    """Whether the content of the file is wrong, and not the disk, its permissions or another process."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_SCHEMA,
+        sqlite3.SQLITE_ERROR,
+        sqlite3.SQLITE_CONSTRAINT,
+        sqlite3.SQLITE_MISMATCH,
+    )
+
+
+def is_sound(connection: sqlite3.Connection) -> bool:
+    """Check the structure of the whole file; takes about a second for each 100 MB."""
+    with closing(connection.execute("PRAGMA quick_check(1)")) as found:
+        return bool(found.fetchone() == ("ok",))
+
+
+def discard(path: str) -> None:
+    """Remove the file, and those that SQLite puts beside it."""
+    for end in _ENDS:
+        with suppress(FileNotFoundError):
+            os.unlink(path + end)
+
+
+def size_on_disk(path: str) -> int:
+    """Return how many bytes the file takes, with those beside it."""
+    total = 0
+    for end in _ENDS:
+        with suppress(OSError):
+            total += os.stat(path + end).st_blocks * 512
+    return total

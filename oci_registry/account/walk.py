@@ -1,0 +1,116 @@
+"""The comparison of the account with the store: it builds a new account, and corrects an old one.
+
+It notices what other processes have stored and removed, and what was lost with a crash.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+from oci_registry.account.books import Books
+from oci_registry.account.nouns import unpack
+from oci_registry.storage.keys import (
+    BLOBS,
+    REPOSITORIES,
+    blob_key,
+    manifest_key,
+    referrers_key,
+    tag_key,
+)
+
+_PAGE = 200
+
+
+def compare(books: Books, *, empty: bool) -> Iterator[None]:
+    """Make the account say what the store has; yield after each object, between transactions or within.
+
+    *empty*: the account was empty at the start, so nothing in it can have been removed. What is stored
+    and removed meanwhile must be looked at once more (`Books.refresh`), between two steps. Raises
+    OSError and `StoreError` if the store cannot be read.
+    """
+    for prefix in (BLOBS, REPOSITORIES):
+        for info in books.medium.walk(prefix):
+            books.record(info)
+            yield
+    if not empty:
+        for key in _keys(books.sql):
+            if books.medium.look(key) is None:
+                books.forget(key)
+            yield
+        yield from _tidy(books.sql)
+
+
+def _keys(sql: sqlite3.Connection) -> Iterator[str]:
+    """Yield the key of everything in the account."""
+    for (digest,) in _pages(
+        sql,
+        "SELECT b.content, c.digest FROM blobs b CROSS JOIN content c ON c.id=b.content"
+        " WHERE b.content>? ORDER BY b.content LIMIT ?",
+    ):
+        yield blob_key(unpack(digest))
+    for host, digest in _pages(
+        sql,
+        "SELECT m.id, h.name, c.digest FROM manifests m CROSS JOIN hosts h ON h.id=m.host"
+        " JOIN content c ON c.id=m.content WHERE m.id>? ORDER BY m.id LIMIT ?",
+    ):
+        yield manifest_key(host, unpack(digest))
+    for repository, host, name in _pages(
+        sql,
+        "SELECT r.id, r.id, h.name, r.name FROM repositories r CROSS JOIN hosts h ON h.id=r.host"
+        " WHERE r.id>? ORDER BY r.id LIMIT ?",
+    ):
+        last = ""
+        while rows := sql.execute(
+            "SELECT tag FROM tags WHERE repository=? AND tag>? AND current ORDER BY tag LIMIT ?",
+            (repository, last, _PAGE),
+        ).fetchall():
+            for (last,) in rows:
+                yield tag_key(host, name, last)
+        for (digest,) in _pages(
+            sql,
+            "SELECT l.content, c.digest FROM lists l CROSS JOIN content c ON c.id=l.content"
+            " WHERE l.repository=? AND l.content>? ORDER BY l.content LIMIT ?",
+            repository,
+        ):
+            yield referrers_key(host, name, unpack(digest))
+
+
+def _pages(sql: sqlite3.Connection, query: str, *values: object) -> Iterator[list[Any]]:
+    """Yield the rows of a query page by page, so that they may change meanwhile.
+
+    The first column is a number by which the rows are ordered, and is left out.
+    """
+    last = 0
+    while rows := sql.execute(query, (*values, last, _PAGE)).fetchall():
+        for _, *row in rows:
+            yield row
+        last = rows[-1][0]
+
+
+def _tidy(sql: sqlite3.Connection) -> Iterator[None]:
+    """Remove digests and names that nothing refers to any more."""
+    last = 0
+    while rows := sql.execute(
+        "SELECT id FROM content WHERE id>? ORDER BY id LIMIT ?", (last, _PAGE)
+    ).fetchall():
+        first, last = last, rows[-1][0]
+        sql.execute(
+            "DELETE FROM content WHERE id>? AND id<=?"
+            " AND NOT EXISTS (SELECT 1 FROM blobs WHERE content=content.id)"
+            " AND NOT EXISTS (SELECT 1 FROM manifests WHERE content=content.id)"
+            " AND NOT EXISTS (SELECT 1 FROM edges WHERE child=content.id)"
+            " AND NOT EXISTS (SELECT 1 FROM edges WHERE parent=content.id)"
+            " AND NOT EXISTS (SELECT 1 FROM tags WHERE content=content.id)"
+            " AND NOT EXISTS (SELECT 1 FROM lists WHERE content=content.id)"
+            " AND NOT EXISTS (SELECT 1 FROM pins WHERE content=content.id)"
+            " AND NOT EXISTS (SELECT 1 FROM ghosts WHERE content=content.id)",
+            (first, last),
+        )
+        yield
+    sql.execute(
+        "DELETE FROM repositories WHERE NOT EXISTS (SELECT 1 FROM tags WHERE repository=repositories.id)"
+        " AND NOT EXISTS (SELECT 1 FROM lists WHERE repository=repositories.id)"
+    )
+    yield

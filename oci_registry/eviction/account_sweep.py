@@ -1,0 +1,133 @@
+"""The sweep of a store that has an account: it asks for what has expired, and walks nothing.
+
+It removes what `eviction.sweep` removes, by the same rules.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.logger import Logger
+
+from oci_registry.account.account import Account
+from oci_registry.account.database import AccountOff
+from oci_registry.account.queries import (
+    START,
+    Cursor,
+    IdleBlob,
+    IdleManifest,
+    idle_blobs,
+    idle_lists,
+    idle_manifests,
+    set_lifetimes,
+)
+from oci_registry.eviction.sweep import Lifetimes, Sweep, Swept
+
+
+class AccountSweep(Sweep):
+    """Evicts expired objects, as `Sweep` does, which it is while the account is off.
+
+    While the account is being built, nothing is evicted: it may lack a manifest that needs a blob. Its
+    arguments are *account*, and those of `Sweep`.
+    """
+
+    _log = Logger()
+
+    def __init__(self, account: Account, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._account = account
+
+    async def run(self) -> Swept:
+        """Evict what has expired. Raises `StoreError`; what was evicted before that stays evicted."""
+        if self._account.is_off:
+            return await super().run()
+        self._lifetimes = lifetimes = self._next_lifetimes
+        began = self._now()
+        if not await self._begin(began - lifetimes.longest):
+            return Swept()
+        await self._account.flush()
+        if not self._account.is_complete:
+            return Swept()
+        try:
+            swept = await self._evict(lifetimes, began)
+        except AccountOff:
+            # It has gone meanwhile, which is in the log; the next sweep does the rest.
+            return Swept()
+        finally:
+            await self._account.flush()
+        self._report(swept)
+        return swept
+
+    async def _evict(self, lifetimes: Lifetimes, began: float) -> Swept:
+        await self._account.ask(set_lifetimes(lifetimes.by_host, lifetimes.otherwise))
+        blobs = size = manifests = tags = 0
+        # To ask is to look: the account learns which manifests another process has used.
+        after: Cursor | None = START
+        while after is not None:
+            _, after = await self._account.ask(idle_manifests(began, after))
+        # The blobs first: without its manifest, the lifetime of a blob would be another.
+        after = START
+        while after is not None:
+            page = idle_blobs(began, lifetimes.shortest, lifetimes.longest, after)
+            idle, after = await self._account.ask(page)
+            while idle:
+                removed = await self._remove_unused(idle[: self._batch], began)
+                idle = idle[self._batch :]
+                blobs += len(removed)
+                size += sum(removed)
+        after = START
+        while after is not None:
+            expired, after = await self._account.ask(idle_manifests(began, after))
+            for manifest in expired:
+                if not self._is_in_use(manifest, began):
+                    # The tags first: if the sweep ended here, the next one would not find them.
+                    tags += await self._remove_tags_of(manifest)
+                    manifests += await self._remove_manifest(manifest, began)
+        return Swept(blobs, size, manifests, tags, await self._remove_expired_lists(began))
+
+    async def _remove_unused(self, idle: list[IdleBlob], began: float) -> list[int]:
+        """Remove blobs that are not in use; return the sizes of those that were removed."""
+        sizes = {
+            blob.digest: blob.size
+            for blob in idle
+            if not (
+                self._busy(blob.digest)
+                or self._blobs.in_use(blob.digest)
+                or self._blobs.used_since(blob.digest, began - blob.lifetime)
+            )
+        }
+        removed = await self._blobs.discard_many(list(sizes)) if sizes else ()
+        self._metrics.swept.labels("blob").inc(len(removed))
+        return [sizes[digest] for digest in removed]
+
+    def _is_in_use(self, manifest: IdleManifest, began: float) -> bool:
+        oldest = began - manifest.lifetime
+        return self._manifests.used_since(manifest.host, manifest.digest, oldest)
+
+    async def _remove_tags_of(self, manifest: IdleManifest) -> int:
+        count = 0
+        for repository, tag in manifest.tags:
+            record = await self._tags.peek(manifest.host, repository, tag)
+            if record is not None and record.digest == manifest.digest:
+                count += await self._tags.delete(manifest.host, repository, tag)
+        self._metrics.swept.labels("tag").inc(count)
+        return count
+
+    async def _remove_manifest(self, manifest: IdleManifest, began: float) -> int:
+        if self._is_in_use(manifest, began):
+            return 0
+        removed = await self._manifests.delete(manifest.host, manifest.digest)
+        self._metrics.swept.labels("manifest").inc(removed)
+        return int(removed)
+
+    async def _remove_expired_lists(self, began: float) -> int:
+        count = 0
+        while idle := await self._account.ask(idle_lists(began)):
+            before = count
+            for one in idle:
+                count += await self._referrers.delete(one.host, one.repository, one.digest)
+            await self._account.flush()
+            if count == before:
+                break
+        self._metrics.swept.labels("referrers").inc(count)
+        return count

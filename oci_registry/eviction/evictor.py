@@ -1,0 +1,198 @@
+"""Eviction of whole images until there is room: plans, carried out against the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from attrs import define, frozen
+from twisted.logger import Logger
+
+from oci_registry.account.account import Account
+from oci_registry.account.database import AccountOff
+from oci_registry.account.images import (
+    Heads,
+    StoredManifest,
+    heads,
+    incomplete,
+    move,
+    queue_sizes,
+)
+from oci_registry.eviction.plan import Blob, Image, Plan, Snapshot, plan
+from oci_registry.metrics import Metrics
+from oci_registry.spec.digest import Digest
+from oci_registry.storage.blobs import BlobStore
+from oci_registry.storage.interfaces import StoreError
+from oci_registry.storage.manifests import ManifestStore
+from oci_registry.storage.tags import TagStore
+
+LOOSE_FOR = 3600.0
+"""Seconds after which a blob that no manifest names is evicted first: its manifest may be on its way."""
+_TURNS = 5
+"""Turns that each image may have in one round: each pull is one, and so is the last."""
+
+
+@frozen
+class Evicted:
+    """What a round has evicted; *size*: bytes on the disk."""
+
+    images: int = 0
+    blobs: int = 0
+    size: int = 0
+
+
+@define
+class _Round:
+    """What has been done in a round."""
+
+    images: int = 0
+    blobs: int = 0
+    size: int = 0
+    idle_turns: int = 0
+
+
+class Evictor:
+    """Evicts images of *account*, and blobs that no image needs.
+
+    *busy*: whether a blob is being downloaded. *now*: the time in seconds since the epoch.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        account: Account,
+        blobs: BlobStore,
+        manifests: ManifestStore,
+        tags: TagStore,
+        busy: Callable[[Digest], bool],
+        now: Callable[[], float],
+        metrics: Metrics,
+    ) -> None:
+        self._account = account
+        self._blobs = blobs
+        self._manifests = manifests
+        self._tags = tags
+        self._busy = busy
+        self._now = now
+        self._metrics = metrics
+
+    async def free(self, need: int) -> Evicted:
+        """Free *need* bytes, or as many as can be freed. Never fails.
+
+        Nothing is evicted while the account is not complete: it may lack a manifest that needs a blob.
+        """
+        done = _Round()
+        try:
+            await self._account.flush()
+            if self._account.is_complete:
+                await self._free(need, done)
+        except AccountOff:
+            # It has gone meanwhile, which is in the log.
+            pass
+        except StoreError as error:
+            self._failed(error)
+        await self._account.flush()
+        return Evicted(done.images, done.blobs, done.size)
+
+    async def drop_incomplete(self, digests: Sequence[Digest]) -> int:
+        """Evict the images that lack one of these blobs; return how many. Never fails.
+
+        For blobs that were served but not stored: a tag must not lead to an image that is not whole. A
+        pinned image stays.
+        """
+        count = 0
+        try:
+            await self._account.flush()
+            for manifest in await self._account.ask(incomplete(digests)):
+                if not manifest.kept:
+                    await self._remove(manifest)
+                    count += 1
+        except AccountOff:
+            pass
+        except StoreError as error:
+            self._failed(error)
+        self._metrics.evicted.labels("image").inc(count)
+        return count
+
+    def _failed(self, error: StoreError) -> None:
+        self._metrics.error("eviction")
+        self._log.error("the eviction failed: {error}", error=str(error))
+
+    async def _free(self, need: int, done: _Round) -> None:
+        sizes = await self._account.ask(queue_sizes)
+        most = None
+        while done.size < need:
+            found = await self._account.ask(heads(self._now() - LOOSE_FOR))
+            if most is None:
+                most = _TURNS * (1 + self._objects)
+            # No waiting between these two: what is in use when it is looked at is not in the plan.
+            planned = plan(self._snapshot(found, sizes), need - done.size)
+            if not (planned.images or planned.blobs or planned.moves):
+                return
+            before, sizes = done.size, planned.sizes
+            await self._carry_out(planned, found, done)
+            done.idle_turns = 0 if done.size > before else done.idle_turns + len(planned.moves)
+            if done.idle_turns > most:
+                # Everything has had its turns, and is in use or pinned.
+                return
+
+    @property
+    def _objects(self) -> int:
+        return 0 if self._account.state is None else self._account.state.sums.objects
+
+    def _snapshot(self, found: Heads, sizes: tuple[int, int]) -> Snapshot:
+        images = {
+            one.number: Image(
+                one.number,
+                one.size,
+                one.queue,
+                one.pulls,
+                one.kept,
+                one.blobs,
+                one.parents,
+                one.is_parent,
+            )
+            for one in found.manifests.values()
+        }
+        blobs = {
+            one.number: Blob(one.number, one.size, one.needed, self._in_use(one.digest))
+            for one in found.blobs.values()
+        }
+        return Snapshot(images, blobs, found.probation, found.main, found.loose, sizes)
+
+    def _in_use(self, digest: Digest) -> bool:
+        return self._busy(digest) or self._blobs.in_use(digest)
+
+    async def _carry_out(self, planned: Plan, found: Heads, done: _Round) -> None:
+        """Evict the images with their tags, then the blobs that nothing needs any more."""
+        began = self._now()
+        ghosts = []
+        for number in planned.images:
+            manifest = found.manifests[number]
+            await self._remove(manifest)
+            done.images += 1
+            done.size += manifest.size
+            if number in planned.ghosts:
+                ghosts.append((manifest.host, manifest.digest))
+        await self._account.ask(move(planned.moves, ghosts))
+        # A client may have come for one meanwhile: then it is loose, and goes later.
+        unused = [
+            blob
+            for blob in map(found.blobs.__getitem__, planned.blobs)
+            if not self._in_use(blob.digest) and not self._blobs.used_since(blob.digest, began)
+        ]
+        removed = set(await self._blobs.discard_many([blob.digest for blob in unused]))
+        size = sum(blob.size for blob in unused if blob.digest in removed)
+        done.blobs += len(removed)
+        done.size += size
+        self._metrics.evicted.labels("image").inc(len(planned.images))
+        self._metrics.evicted.labels("blob").inc(len(removed))
+        self._metrics.evicted_bytes.inc(size)
+        await self._account.flush()
+
+    async def _remove(self, manifest: StoredManifest) -> None:
+        for repository, tag in manifest.tags:
+            record = await self._tags.peek(manifest.host, repository, tag)
+            if record is not None and record.digest == manifest.digest:
+                await self._tags.delete(manifest.host, repository, tag)
+        await self._manifests.delete(manifest.host, manifest.digest)

@@ -1,0 +1,261 @@
+"""The limits of the store: room is reserved before a blob is written, and made by evicting images."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from attrs import frozen
+from cachetools import FIFOCache
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from oci_registry.account.account import Account
+from oci_registry.account.nouns import on_disk
+from oci_registry.eviction.evictor import Evicted, Evictor
+from oci_registry.metrics import Metrics
+from oci_registry.spec.digest import Digest
+from oci_registry.spec.sizes import Size
+from oci_registry.spec.units import in_bytes
+from oci_registry.storage.interfaces import IDriver, Space, StoreError
+from oci_registry.storage.room import NoRoom, Release
+from oci_registry.streams.flight import SingleFlight
+
+
+@frozen
+class LimitTimes:
+    """Seconds. *patience*: for which a pull waits for room; *watch*: between two looks at the store;
+    *again*: until another attempt after one that has not made enough room; *recorded*: in which the
+    manifest of a blob that had no room is recorded.
+    """
+
+    patience: float = 1.0
+    watch: float = 2.0
+    again: float = 10.0
+    recorded: float = 30.0
+
+
+@frozen
+class Limits:
+    """*most*: bytes that the store may take; *free*: bytes of the volume that stay free; None: no limit."""
+
+    most: Size | None = None
+    free: Size | None = None
+
+
+_MISSING = 1000
+"""Blobs without room that are remembered."""
+LOW = 0.95
+"""How full the store is after an eviction, as a part of the limit."""
+HIGH = 0.98
+"""How full it is when images are evicted before there is need."""
+MARGIN = 1024 * 1024
+"""Bytes below the limit that small records, and the log of the account, may take between two looks."""
+LARGEST = 0.25
+"""The largest blob that is stored, as a part of the limit."""
+
+
+class StoreLimit:
+    """Keeps the store of *account* below its limits; a `Room`.
+
+    A blob that finds no room is served without being stored. So it is while the account is not complete,
+    since what is stored is not known then.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        account: Account,
+        evictor: Evictor,
+        driver: IDriver,
+        clock: IReactorTime,
+        metrics: Metrics,
+        limits: Limits,
+        times: LimitTimes = LimitTimes(),
+    ) -> None:
+        self.reserved = 0
+        """Bytes that are reserved."""
+        self._account = account
+        self._evictor = evictor
+        self._driver = driver
+        self._clock = clock
+        self._metrics = metrics
+        self._limits = limits
+        self._times = times
+        self._evicting: SingleFlight[str, Evicted] = SingleFlight()
+        self._not_before = 0.0
+        # Blobs that had no room, and since when.
+        self._missing: FIFOCache[Digest, float] = FIFOCache(_MISSING)
+        self._space: Space | None = None
+        self._watching = LoopingCall(self._watch)
+        self._watching.clock = clock
+        metrics.store_reserved_bytes.set_function(lambda: self.reserved)
+
+    def start(self) -> None:
+        """Look at the store from time to time from now on."""
+        self._watching.start(self._times.watch, now=False)
+
+    async def stop(self) -> None:
+        """Evict no more."""
+        if self._watching.running:
+            self._watching.stop()
+        await self._evicting.stop()
+
+    # -- what a download asks
+
+    def reserve(self, digest: Digest, size: int | None) -> Deferred[Release | None]:
+        """Reserve room for a blob of *size* bytes, evicting images if there is too little."""
+        return Deferred.fromCoroutine(self._reserve(digest, on_disk(size or 0)))
+
+    async def _reserve(self, digest: Digest, want: int) -> Release | None:
+        await self._measure()
+        cap = self._cap()
+        if cap is not None and want > cap * LARGEST:
+            self._metrics.not_stored.labels("too_large").inc()
+            raise NoRoom(f"it is larger than a quarter of the limit of the store ({in_bytes(cap)})")
+        if not self._account.is_complete:
+            self._missing[digest] = self._clock.seconds()
+            self._metrics.not_stored.labels("unknown").inc()
+            raise NoRoom("it is not yet known how much is stored")
+        if self._room() < want:
+            evicting = self._evict(want)
+            if evicting is not None:
+                with suppress(DeferredTimeout):
+                    await evicting.addTimeout(self._times.patience, self._clock)
+        if self._room() < want:
+            self._missing[digest] = self._clock.seconds()
+            self._metrics.not_stored.labels("no_room").inc()
+            raise NoRoom("the limit of the store is reached")
+        return self._take(want)
+
+    def _take(self, want: int) -> Release:
+        self.reserved += want
+        held = [want]
+
+        def flushed(_: object, size: int) -> None:
+            self.reserved -= size
+
+        def release() -> None:
+            if held:
+                # What was stored is in the account after this, and is not counted twice for long.
+                self._account.flush().addBoth(flushed, held.pop())
+
+        return release
+
+    def full(self) -> None:
+        """The disk is full: evict a twentieth of what is stored."""
+        self._evict(0, at_least=int((1 - LOW) * self._stored()))
+
+    # -- how much there is
+
+    def _cap(self) -> int | None:
+        """Return how many bytes may be stored; None if that is not limited, or not known."""
+        most = self._limits.most
+        if most is None:
+            return None
+        if most.share is None:
+            return most.bytes
+        return None if self._space is None else most.of(self._space.size)
+
+    def _stored(self) -> int:
+        """Return how many bytes the store takes, with the account itself."""
+        state = self._account.state
+        return 0 if state is None else state.sums.disk + state.file_size
+
+    def _room(self, part: float = 1.0) -> float:
+        """Return how many bytes there is room for, if *part* of the limits may be used."""
+        rooms = [float("inf")]
+        cap, free = self._cap(), self._limits.free
+        if cap is not None:
+            rooms.append(cap * part - MARGIN - self._stored() - self.reserved)
+        if free is not None and self._space is not None:
+            # What is reserved may have been written in part: then it is counted twice.
+            stays = free.of(self._space.size) / part
+            rooms.append(self._space.free - stays - self.reserved)
+        return min(rooms)
+
+    async def _measure(self) -> None:
+        """Find out how much space the volume has."""
+        if self._limits.free is not None or (self._limits.most and self._limits.most.share):
+            # A failure of the store is noticed where it is used.
+            with suppress(StoreError):
+                self._space = await self._driver.space()
+        cap = self._cap()
+        if cap is not None:
+            self._metrics.store_limit_bytes.set(cap)
+
+    # -- eviction
+
+    def _watch(self) -> Deferred[object]:
+        looking: Deferred[object] = Deferred.fromCoroutine(self._look())
+        return looking.addErrback(self._failed)
+
+    async def _look(self) -> None:
+        await self._measure()
+        if self._account.is_complete and self._room(HIGH) < 0:
+            evicting = self._evict(0)
+            if evicting is not None:
+                await evicting
+        if self._missing:
+            await self._drop_incomplete()
+
+    async def _drop_incomplete(self) -> None:
+        """Evict images without the blobs that had no room; their manifests may be recorded a little later."""
+        missing = dict(self._missing)
+        count = await self._evictor.drop_incomplete(list(missing))
+        for digest, since in missing.items():
+            if (
+                self._clock.seconds() - since > self._times.recorded
+                and self._missing.get(digest) == since
+            ):
+                del self._missing[digest]
+        if count:
+            self._log.info(
+                "evicted {images} images that lack a layer, for which there was no room",
+                images=count,
+            )
+
+    def _evict(self, want: int, at_least: int = 0) -> Deferred[Evicted] | None:
+        """Make room for *want* bytes and what is below the low watermark; None if that was in vain lately."""
+        if self._clock.seconds() < self._not_before:
+            return None
+
+        async def evict() -> Evicted:
+            need = max(at_least, int(want - self._room(LOW)))
+            evicted = await self._evictor.free(need)
+            self._report(evicted, need)
+            await self._measure()
+            return evicted
+
+        evicting = self._evicting.run("evict", evict)
+        evicting.addErrback(self._failed)
+        return evicting
+
+    def _report(self, evicted: Evicted, need: int) -> None:
+        if evicted.size < need:
+            self._not_before = self._clock.seconds() + self._times.again
+            self._log.warn(
+                "only {freed} of {need} could be evicted from the store: the rest is in use or pinned",
+                need=in_bytes(need),
+                freed=in_bytes(evicted.size),
+            )
+        if evicted.size:
+            self._log.info(
+                "evicted {images} images and {blobs} blobs ({freed}) to stay within the limits: "
+                "{stored} are stored",
+                images=evicted.images,
+                blobs=evicted.blobs,
+                freed=in_bytes(evicted.size),
+                stored=in_bytes(self._stored()),
+            )
+
+    def _failed(self, failure: Failure) -> Evicted:
+        # It is cancelled when the daemon stops.
+        if not failure.check(CancelledError):
+            self._metrics.error("eviction")
+            self._log.failure("the eviction failed", failure)
+        return Evicted()

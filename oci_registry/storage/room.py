@@ -1,0 +1,67 @@
+"""Room in the store for a blob, before it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from errno import EDQUOT, ENOSPC
+from typing import Protocol, TypeVar
+
+from twisted.internet.defer import Deferred, succeed
+
+from oci_registry.spec.digest import Digest
+from oci_registry.storage.interfaces import IObjectWriter
+from oci_registry.storage.passing import PassingWriter
+
+T = TypeVar("T")
+
+Release = Callable[[], None]
+"""Gives reserved room back, when the blob is stored or given up. Idempotent."""
+
+
+class NoRoom(Exception):
+    """A blob is not to be stored; the message says why."""
+
+
+class Room(Protocol):
+    """Room in the store."""
+
+    def reserve(self, digest: Digest, size: int | None) -> Deferred[Release | None]:
+        """Reserve room for the blob *digest* of *size* bytes; None if that is not known.
+
+        Returns None if there is no limit. Fails with `NoRoom`.
+        """
+
+    def full(self) -> None:
+        """The disk of the store is full."""
+
+
+class Unlimited:
+    """The room in a store without a limit."""
+
+    def reserve(self, digest: Digest, size: int | None) -> Deferred[Release | None]:
+        """Reserve nothing."""
+        return succeed(None)
+
+    def full(self) -> None:
+        """Leave everything as it is."""
+
+
+class ReservedWriter(PassingWriter):
+    """A writer that gives its room back when it is cancelled, which comes after a commit too."""
+
+    def __init__(self, writer: IObjectWriter, release: Release) -> None:
+        super().__init__(writer)
+        self._release = release
+
+    def cancel(self) -> Deferred[None]:
+        def release(result: T) -> T:
+            self._release()
+            return result
+
+        return super().cancel().addBoth(release)
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error of the store means that its disk, or the part that we may use of it, is full."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in (ENOSPC, EDQUOT)

@@ -1,0 +1,155 @@
+"""The stores of all content, and what keeps their size: the account and the sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from attrs import frozen
+
+from oci_registry.account.account import Account
+from oci_registry.account.database import Database
+from oci_registry.account.observed import ObservedDriver
+from oci_registry.account.schema import FILE
+from oci_registry.config.settings import FilesystemSettings, Settings
+from oci_registry.eviction.account_sweep import AccountSweep
+from oci_registry.eviction.evictor import Evictor
+from oci_registry.eviction.limit import Limits, StoreLimit
+from oci_registry.eviction.sweep import Sweep
+from oci_registry.makers import Makers, Pool, Sizes
+from oci_registry.metrics import Metrics
+from oci_registry.pullthrough.transfers import Transfers
+from oci_registry.reload import lifetimes_of
+from oci_registry.repeats import RepeatLog
+from oci_registry.spec.digest import Digest
+from oci_registry.storage.blobs import BlobStore
+from oci_registry.storage.drivers.filesystem import FilesystemDriver
+from oci_registry.storage.guard import GuardedDriver, LostThreads
+from oci_registry.storage.interfaces import IDriver
+from oci_registry.storage.manifests import ManifestStore
+from oci_registry.storage.original import OriginalManifests
+from oci_registry.storage.referrers import ReferrersStore
+from oci_registry.storage.tags import TagStore
+from oci_registry.storage.totals import StoredTotals
+from oci_registry.storage.usage import Usage
+from oci_registry.streams.parsing import ManifestReader
+from oci_registry.streams.threads import Lanes
+
+
+@frozen
+class Store:
+    """The stores of all content, their driver, and its threads.
+
+    *medium* is the driver itself, *driver* what the stores use. *account*: None for a bucket.
+    """
+
+    medium: IDriver
+    driver: GuardedDriver
+    lanes: Lanes
+    blobs: BlobStore
+    manifests: ManifestStore
+    tags: TagStore
+    referrers: ReferrersStore
+    totals: StoredTotals
+    originals: OriginalManifests
+    account: Account | None
+
+
+def make_store(
+    settings: Settings,
+    reactor: Any,
+    makers: Makers,
+    metrics: Metrics,
+    repeats: RepeatLog,
+    pool: Callable[[str, int], Pool],
+    sizes: Sizes,
+    reader: ManifestReader,
+) -> Store:
+    """Make the stores; *pool* makes a pool of threads that is started and stopped with the daemon."""
+    lookup = pool("lookup", sizes.lookup)
+    begin = pool("begin", sizes.begin)
+    ingest = pool("ingest", sizes.ingest)
+    lanes = Lanes(
+        lookup=lookup,
+        ingest=ingest,
+        commit=pool("commit", sizes.commit),
+        housekeeping=pool("housekeeping", sizes.housekeeping),
+        begin=begin,
+    )
+    medium = makers.driver(settings, lanes, reactor)
+    totals = StoredTotals()
+    account = None
+    # Not for a driver that a test has put in its place.
+    if isinstance(settings.storage, FilesystemSettings) and isinstance(medium, FilesystemDriver):
+        database = Database(str(medium.path(FILE)), medium, reactor.seconds())
+        account = Account(
+            database,
+            pool("account", sizes.account),
+            reactor,
+            totals,
+            metrics,
+            makers.account_limits,
+        )
+    lost = LostThreads(lookup.replace, begin.replace, ingest.replace)
+    driver = GuardedDriver(
+        medium if account is None else ObservedDriver(medium, account),
+        settings.storage.description,
+        reactor,
+        makers.store_limits,
+        lost,
+    )
+    usage = Usage(driver, reactor)
+    metrics.watch_totals(lambda: totals.objects, lambda: totals.size)
+    check_always = settings.check_cache_digest
+    return Store(
+        medium,
+        driver,
+        lanes,
+        BlobStore(driver, usage, lanes.housekeeping, totals, check_always=check_always),
+        ManifestStore(driver, usage, reader, totals),
+        TagStore(driver),
+        ReferrersStore(driver, usage),
+        totals,
+        OriginalManifests(driver, reader, reactor, repeats),
+        account,
+    )
+
+
+def make_limit(
+    settings: Settings,
+    reactor: Any,
+    makers: Makers,
+    metrics: Metrics,
+    store: Store,
+    busy: Callable[[Digest], bool],
+) -> StoreLimit | None:
+    """Make what keeps the store below its limits; None if it has none. *busy*: as for `Evictor`."""
+    limits = Limits(settings.max_size, settings.min_free)
+    if store.account is None or limits == Limits():
+        return None
+    evictor = Evictor(
+        store.account, store.blobs, store.manifests, store.tags, busy, reactor.seconds, metrics
+    )
+    return StoreLimit(
+        store.account, evictor, store.driver, reactor, metrics, limits, makers.limit_times
+    )
+
+
+def make_sweep(
+    settings: Settings, reactor: Any, metrics: Metrics, store: Store, transfers: Transfers
+) -> Sweep:
+    """Make the sweep, which evicts content that is no longer used."""
+    make = Sweep if store.account is None else partial(AccountSweep, store.account)
+    return make(
+        store.blobs,
+        store.manifests,
+        store.tags,
+        store.referrers,
+        lifetimes_of(settings.upstreams, offline=settings.offline),
+        store.driver.begin_sweep,
+        transfers.__contains__,
+        reactor.seconds,
+        metrics,
+        store.totals,
+    )

@@ -1,0 +1,177 @@
+"""Connections that let files be sent without reading them, and that can be handed to another process."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from errno import EAGAIN, ENOBUFS
+from typing import Any, cast
+
+from twisted.internet import tcp, unix
+from twisted.internet.error import ConnectionDone
+from twisted.internet.main import CONNECTION_LOST
+from twisted.python.failure import Failure
+
+from oci_registry.streams.interfaces import SharedWriter, SocketWriter
+
+_MORE: int = getattr(socket, "MSG_MORE", 0)
+
+
+Delegate = Callable[[SharedWriter], Callable[[], None] | None]
+"""Has another process write; returns what ends that early, or None if it is not possible."""
+
+
+class FileTransport(tcp.Connection):
+    """A connection to whose socket others may write, once for each time that it takes something.
+
+    What was written to the transport leaves first. When the connection is closing, nobody else writes.
+    `drained`, if there is one, is called whenever all that was written has been sent. `delegate`, if there
+    is one, is asked whether another process writes in the place of a writer.
+    """
+
+    _writer: SocketWriter | None = None
+    _detached = False
+    drained: Callable[[], None] | None = None
+    delegate: Delegate | None = None
+    _recall: Callable[[], None] | None = None
+
+    def write_from(self, writer: SocketWriter | None) -> None:
+        """Let *writer* write whenever the socket takes something, until this is called with None."""
+        self._end_delegation()
+        self._writer = writer
+        if writer is not None:
+            self.startWriting()
+
+    @property
+    def pending(self) -> bool:
+        """Whether something remains to be sent, or to be done about the connection."""
+        return bool(
+            self._writer is not None
+            or self._has_data()
+            or self.disconnecting
+            or self._writeDisconnecting
+        )
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything that was written has left, and more may be written."""
+        return bool(self.connected) and not self.pending
+
+    def write_now(self, data: bytes) -> None:
+        """Write *data* as `write` does, but what the socket takes at once without waiting for the reactor."""
+        if self.is_idle:
+            # If it fails, so does the next attempt, where that is handled.
+            with suppress(OSError):
+                data = data[self.socket.send(data) :]
+        self.write(data)
+        if not data and self.drained is not None:
+            self.startWriting()
+
+    def doRead(self) -> Any:
+        """The socket has something."""
+        return None if self._detached else super().doRead()
+
+    def doWrite(self) -> Any:
+        """The socket takes something."""
+        if self._detached:
+            return None
+        result = self._write_some()
+        if result is None and self.drained is not None and not self.pending:
+            self.drained()
+        return result
+
+    def _write_some(self) -> Any:
+        """Send what was written to the transport, then what the writer has."""
+        if self._writer is None or self.disconnecting or self._writeDisconnecting:
+            return super().doWrite()
+        if self._has_data():
+            result = super().doWrite()
+            if result is not None or self._has_data():
+                return result
+        if self._recall is not None or self._delegated():
+            super().stopWriting()
+            return None
+        if self._writer is not None:
+            self._writer.write_now(self.fileno())
+        self._go_on_writing()
+        return None
+
+    def _delegated(self) -> bool:
+        """Have another process write, if that is possible; return whether it does."""
+        if self.delegate is not None and hasattr(self._writer, "ended_elsewhere"):
+            self._recall = self.delegate(cast(SharedWriter, self._writer))
+        return self._recall is not None
+
+    def returned(self) -> None:
+        """The other process writes no more."""
+        self._recall = None
+        if self._writer is not None:
+            cast(SharedWriter, self._writer).ended_elsewhere()
+        if self.connected and not self._detached:
+            self.startWriting()
+
+    def _end_delegation(self) -> None:
+        recall, self._recall = self._recall, None
+        if recall is not None:
+            recall()
+
+    def _has_data(self) -> bool:
+        return bool(self.dataBuffer or self._tempDataBuffer)
+
+    def stopWriting(self) -> None:
+        """Nothing is left of what was written to the transport; the writer may have more."""
+        if self._writer is None:
+            super().stopWriting()
+
+    def _go_on_writing(self) -> None:
+        """Wait for the socket again only if there is more to write, or to do after the last byte."""
+        if self._writer is None and not (
+            self._has_data() or self.disconnecting or self._writeDisconnecting
+        ):
+            self.stopWriting()
+
+    def writeSomeData(self, data: Any) -> Any:
+        """Write to the socket; if more follows at once, the kernel waits for it to fill a packet."""
+        if self._writer is None:
+            return super().writeSomeData(data)
+        try:
+            return self.socket.send(data, _MORE)
+        except OSError as error:
+            return 0 if error.errno in (EAGAIN, ENOBUFS) else CONNECTION_LOST
+
+    def abortConnection(self) -> None:
+        """Nobody writes any more."""
+        self.write_from(None)
+        super().abortConnection()
+
+    def detach(self) -> None:
+        """Close our descriptor alone: the connection goes on elsewhere. Nothing is read or sent any more.
+
+        The protocol loses the connection with the next turn of the reactor, which may still hold an event
+        for the descriptor.
+        """
+        self._detached = True
+        self._shouldShutdown = False
+        self.drained = None
+        self.stopReading()
+        self.stopWriting()
+        reactor: Any = self.reactor
+        reactor.callLater(0, self._leave)
+
+    def _leave(self) -> None:
+        if not self.disconnected:
+            self.connectionLost(Failure(ConnectionDone("handed to another process")))
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Nobody writes any more."""
+        self.write_from(None)
+        super().connectionLost(reason)
+
+
+class TCPFileTransport(FileTransport, tcp.Server):
+    """A connection of a TCP port."""
+
+
+class UNIXFileTransport(FileTransport, unix.Server):
+    """A connection of a UNIX socket."""

@@ -1,0 +1,1 @@
+"""Worker processes: they accept connections and answer plain hits; the core process decides all else."""

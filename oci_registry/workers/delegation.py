@@ -1,0 +1,62 @@
+"""The core's side of parts of files that a worker sends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+
+from attrs import define, field
+
+from oci_registry.streams.interfaces import SharedWriter
+from oci_registry.web.transports import FileTransport
+from oci_registry.workers.messages import Message, pack
+from oci_registry.workers.sending import LEAST, pack_part
+
+Send = Callable[..., None]
+"""Sends a message, and descriptors with it."""
+
+
+@define
+class Delegations:
+    """What a worker sends at the moment. *send*: sends to the worker."""
+
+    _send: Send
+    _numbers: count[int] = field(factory=count)
+    _running: dict[int, tuple[FileTransport, SharedWriter]] = field(factory=dict)
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def begin(self, transport: FileTransport, writer: SharedWriter) -> Callable[[], None] | None:
+        """Have the worker send what a writer has, if that is worth it; return what ends that."""
+        part = writer.part()
+        if part is None or part.length < LEAST:
+            return None
+        number = next(self._numbers)
+        self._running[number] = transport, writer
+        message = pack_part(number, part.offset, part.length)
+        self._send(message, transport.fileno(), part.descriptor)
+        return partial(self._recall, number)
+
+    def _recall(self, number: int) -> None:
+        if self._running.pop(number, None) is not None:
+            self._send(pack("unsend", number=number))
+
+    def reported(self, message: Message) -> None:
+        """The worker has sent so many bytes, and maybe ends."""
+        number = int(message.fields["number"])
+        if number not in self._running:
+            # It was recalled meanwhile.
+            return
+        transport, writer = self._running[number]
+        writer.wrote_elsewhere(int(message.fields["count"]))
+        if message.fields["last"]:
+            del self._running[number]
+            transport.returned()
+
+    def abort(self) -> None:
+        """The worker has gone, and nobody knows how much it has sent: close its connections."""
+        for transport, _ in list(self._running.values()):
+            transport.abortConnection()
+        self._running.clear()

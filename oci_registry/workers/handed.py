@@ -1,0 +1,44 @@
+"""Connections that the core has from a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+from oci_registry.web.channel import RegistryChannel
+from oci_registry.web.ready.answers import LONGEST
+from oci_registry.web.transports import FileTransport
+
+GiveBack = Callable[[FileTransport, int, bytes], bool]
+"""Gives a connection, of a family, to a worker if a target has an answer to be lent; returns whether."""
+
+
+class HandedConnection:
+    """A connection that goes back to a worker after an answer that workers can give themselves.
+
+    After any other answer it stays: most clients that ask for a blob ask for another.
+    """
+
+    def __init__(self, transport: FileTransport, family: int, give_back: GiveBack) -> None:
+        self._transport = transport
+        self._family = family
+        self._give_back = give_back
+        self._channel = cast(RegistryChannel, transport.protocol)
+        self._receive = self._channel.dataReceived
+        self._target = b""
+        self._channel.dataReceived = self.received  # type: ignore[method-assign]
+        transport.drained = self._drained
+
+    def received(self, data: bytes) -> None:
+        """Take note of what is asked for, and have the channel answer it."""
+        parts = data[:LONGEST].split(b" ", 2)
+        self._target = parts[1] if len(parts) == 3 else b""
+        self._receive(data)
+
+    def _drained(self) -> None:
+        if (
+            self._target
+            and self._channel.at_rest
+            and self._give_back(self._transport, self._family, self._target)
+        ):
+            self._transport.detach()

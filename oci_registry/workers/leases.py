@@ -1,0 +1,123 @@
+"""Leases of ready answers: the core lends them to a worker, which sends them for a short time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from math import inf
+
+from attrs import frozen
+
+from oci_registry.streams.recent import RecentTable
+from oci_registry.web.ready.answers import ReadyAnswer
+from oci_registry.web.ready.table import Entry, ReadyAnswers, Repeatable, Shown
+from oci_registry.workers.messages import MAX_MESSAGE, Message, pack
+
+LEASE = 1.0
+"""Seconds for which a worker may send an answer. So long an answer outlives what it was made of."""
+MOST_LENT = 2000
+"""Answers whose uses are counted when workers report them; further ones are not counted as hits."""
+_ROOM = 8 * 1024
+"""Bytes of a message for all but the pieces of an answer."""
+
+
+@frozen
+class Loan:
+    """An entry of the core's table that a worker may use until *until*, seconds since the epoch."""
+
+    target: bytes
+    entry: Entry
+    until: float
+
+
+def pack_lease(loan: Loan) -> bytes | None:
+    """Return the message that lends an entry; None if it is too large for one."""
+    entry, target = loan.entry, loan.target
+    answer, shown = entry.answer, entry.shown
+    pieces = (answer.start, answer.middle, answer.end, answer.body)
+    if len(target) + sum(map(len, pieces)) > MAX_MESSAGE - _ROOM:
+        return None
+    return pack(
+        "lease",
+        b"".join(pieces),
+        target=target.decode("latin-1"),
+        until=loan.until,
+        pieces=[len(piece) for piece in pieces],
+        confirmed=answer.confirmed,
+        max_age=None if answer.max_age == inf else answer.max_age,
+        route=entry.repeatable.route,
+        shown=[shown.uri, shown.namespace, shown.outcome],
+    )
+
+
+@frozen
+class Lease:
+    """What a worker has been lent. *route*: as for `Repeatable`."""
+
+    target: bytes
+    until: float
+    answer: ReadyAnswer
+    shown: Shown
+    route: str | None
+
+
+def unpack_lease(message: Message) -> Lease:
+    """Return what a message lends."""
+    fields, rest = message.fields, message.payload
+    pieces = []
+    for length in fields["pieces"]:
+        pieces.append(rest[:length])
+        rest = rest[length:]
+    start, middle, end, body = pieces
+    max_age = inf if fields["max_age"] is None else float(fields["max_age"])
+    answer = ReadyAnswer(start, middle, end, body, float(fields["confirmed"]), max_age)
+    target = str(fields["target"]).encode("latin-1")
+    return Lease(target, float(fields["until"]), answer, Shown(*fields["shown"]), fields["route"])
+
+
+class Lender:
+    """The core's side: lends answers, and counts their uses. *seconds*: returns the time."""
+
+    def __init__(self, answers: ReadyAnswers, seconds: Callable[[], float]) -> None:
+        self._answers = answers
+        self._seconds = seconds
+        self._lent: RecentTable[bytes, Callable[[], None]] = RecentTable(
+            MOST_LENT, MOST_LENT, lambda *_: 1
+        )
+
+    def lend(self, target: bytes) -> Loan | None:
+        """Lend the answer for a target, None if there is none now."""
+        entry = self._answers.lend(target)
+        if entry is None:
+            return None
+        self._lent.put(target, entry.repeatable.count)
+        return Loan(target, entry, self._seconds() + LEASE)
+
+    def used(self, target: bytes, times: int) -> None:
+        """Count that a worker has sent an answer so many times."""
+        count = self._lent.get(target)
+        if count is not None:
+            for _ in range(times):
+                count()
+
+
+class Borrower:
+    """The worker's side: keeps answers as long as they are lent; `uses` are those since the last report."""
+
+    def __init__(self, answers: ReadyAnswers, seconds: Callable[[], float]) -> None:
+        self._answers = answers
+        self._seconds = seconds
+        self.uses: Counter[bytes] = Counter()
+
+    def borrow(self, lease: Lease) -> None:
+        """Send the answer from now on."""
+
+        def serve() -> bool:
+            if self._seconds() >= lease.until:
+                return False
+            self.uses[lease.target] += 1
+            return True
+
+        answer = lease.answer
+        repeatable = Repeatable(lease.route, serve, answer.confirmed, answer.max_age)
+        self._answers.borrow(lease.target, Entry(answer, repeatable, lease.shown))

@@ -1,0 +1,199 @@
+"""The core's end of the connection to one worker."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Protocol
+
+from attrs import frozen
+from twisted.logger import Logger, LogLevel
+
+from oci_registry.log_output import Output
+from oci_registry.metrics import Metrics
+from oci_registry.streams.interfaces import SharedWriter
+from oci_registry.streams.recent import RecentTable
+from oci_registry.web.ready.table import Entry
+from oci_registry.web.site import RegistrySite
+from oci_registry.web.transports import FileTransport
+from oci_registry.workers.connection import adopt
+from oci_registry.workers.delegation import Delegations
+from oci_registry.workers.handed import HandedConnection
+from oci_registry.workers.leases import LEASE, MOST_LENT, Lender, Loan, pack_lease
+from oci_registry.workers.messages import Message, pack
+from oci_registry.workers.packets import Packets, close_all
+
+
+class AllWorkers(Protocol):
+    """What a link needs of all workers."""
+
+    def ready(self, link: WorkerLink) -> None:
+        """Take note that the worker accepts connections."""
+
+    def lost(self, link: WorkerLink) -> None:
+        """Take note that the worker has gone."""
+
+    def place_for(self, link: WorkerLink) -> WorkerLink | None:
+        """Return the worker for a connection that came from *link*; None if there is none."""
+
+
+@frozen
+class Shared:
+    """What the links to all workers need.
+
+    *site*: where connections go that workers hand over. *output*: of the access log. *lender*: None if no
+    answers are lent.
+    """
+
+    site: RegistrySite
+    metrics: Metrics
+    output: Output
+    lender: Lender | None
+
+    _log = Logger()
+
+    def write(self, lines: bytes, dropped: int) -> None:
+        """Write lines of the access log of a worker."""
+        if dropped:
+            self._log.warn(
+                "{lines} lines of the access log of a worker were dropped", lines=dropped
+            )
+        # As in the access log: a full disk, or a reader of the log that has gone.
+        with suppress(OSError, ValueError):
+            self.output.write(lines.decode("ascii"))
+            self.output.flush()
+
+
+class WorkerLink:
+    """Takes connections from worker *number*, and gives them back between two requests."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        number: int,
+        connection: socket.socket,
+        shared: Shared,
+        workers: AllWorkers,
+        reactor: Any,
+    ) -> None:
+        self._number = number
+        self._shared = shared
+        self._site = shared.site
+        self._reactor = reactor
+        self._workers = workers
+        self._lent: RecentTable[bytes, tuple[Entry, float]] = RecentTable(
+            MOST_LENT, MOST_LENT, lambda *_: 1
+        )
+        self.connections = 0
+        """How many connections the worker has itself."""
+        self._delegations = Delegations(self._send)
+        self._packets = Packets(connection, reactor, self._received, self._lost)
+
+    def _send(self, message: bytes, *descriptors: int) -> None:
+        self._packets.send(message, *descriptors)
+
+    def _delegate(
+        self, transport: FileTransport, writer: SharedWriter
+    ) -> Callable[[], None] | None:
+        """Have the least busy worker send what a writer has."""
+        link = self._workers.place_for(self)
+        return None if link is None else link.begin(transport, writer)
+
+    def begin(self, transport: FileTransport, writer: SharedWriter) -> Callable[[], None] | None:
+        """Have this worker send what a writer has."""
+        return self._delegations.begin(transport, writer)
+
+    @property
+    def load(self) -> int:
+        """The connections that the worker has or sends on."""
+        return self.connections + len(self._delegations)
+
+    @property
+    def open(self) -> bool:
+        """Whether the worker is there."""
+        return self._packets.open
+
+    def close_clients(self, grace: float) -> None:
+        """Have the worker close all connections, within *grace* seconds, and end."""
+        self._packets.send(pack("close", grace=grace))
+
+    def close(self) -> None:
+        """Close the connection, with which the worker ends."""
+        self._packets.close()
+
+    def _lost(self) -> None:
+        self._delegations.abort()
+        self._workers.lost(self)
+
+    def _received(self, message: Message, descriptors: Sequence[int]) -> None:
+        match message.kind, descriptors:
+            case "hand", [connection]:
+                self._handed(message, connection)
+            case "count", []:
+                self._counted(message)
+            case "sent", []:
+                self._delegations.reported(message)
+            case "lines", []:
+                self._shared.write(message.payload, int(message.fields["dropped"]))
+            case "log", []:
+                self._logged(message)
+            case "ready", []:
+                self._workers.ready(self)
+            case _:
+                close_all(descriptors)
+                raise ValueError(f"an unknown message: {message.kind}")
+
+    def _counted(self, message: Message) -> None:
+        fields = message.fields
+        self.connections = int(fields["connections"])
+        for route, method, status, times in fields["responses"]:
+            for _ in range(times):
+                self._shared.metrics.response(route, method, status, 0.0)
+        for target, times in fields["uses"]:
+            if self._shared.lender is not None:
+                self._shared.lender.used(target.encode("latin-1"), times)
+
+    def _logged(self, message: Message) -> None:
+        level = LogLevel.lookupByName(str(message.fields["level"]))
+        self._log.emit(
+            level,
+            "worker {worker}: {text}",
+            worker=self._number,
+            text=str(message.fields["text"]),
+        )
+
+    def _handed(self, message: Message, descriptor: int) -> None:
+        self.connections -= 1
+        family = int(message.fields["family"])
+        build = partial(self._site.buildProtocol, None)
+        transport = adopt(descriptor, family, build, self._reactor)
+        if transport is None:
+            return
+        if self._shared.lender is not None:
+            transport.delegate = partial(self._delegate, transport)
+        HandedConnection(transport, family, self._give_back).received(message.payload)
+
+    def _give_back(self, transport: FileTransport, family: int, target: bytes) -> bool:
+        """Give a connection to a worker if that can be lent the answer for a target."""
+        lender = self._shared.lender
+        loan = None if lender is None or self._site.closing else lender.lend(target)
+        link = None if loan is None else self._workers.place_for(self)
+        if loan is None or link is None:
+            return False
+        return link.take(transport.fileno(), family, loan)
+
+    def take(self, descriptor: int, family: int, loan: Loan) -> bool:
+        """Have this worker take a connection, and lend it an answer; return whether that is possible."""
+        entry, until = self._lent.peek(loan.target) or (None, 0.0)
+        if loan.entry is not entry or until < loan.until - LEASE / 2:
+            message = pack_lease(loan)
+            if message is None:
+                return False
+            self._lent.put(loan.target, (loan.entry, loan.until))
+            self._packets.send(message)
+        self.connections += 1
+        self._packets.send(pack("back", family=family), descriptor)
+        return True

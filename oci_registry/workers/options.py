@@ -1,0 +1,18 @@
+"""What a worker has to know of the settings."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+
+@frozen
+class WorkerOptions:
+    """What a worker has to know.
+
+    *idle*: seconds a connection may be silent; *linger*: seconds a client has to read a response.
+    *access_log*: the form of the access log, or ``off``.
+    """
+
+    idle: float
+    linger: float
+    access_log: str

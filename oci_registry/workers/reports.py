@@ -1,0 +1,113 @@
+"""What a worker reports to the core: lines of the access log, and what it has counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall
+
+from oci_registry.workers.messages import pack
+
+INTERVAL = 0.25
+"""Seconds between two reports; what was counted since the last is lost when a worker is killed."""
+MOST_TARGETS = 100
+"""The most targets of one report, each of which may be long."""
+
+Send = Callable[[bytes], None]
+
+
+class _Nothing:
+    """Counts nothing."""
+
+    def labels(self, *_: str) -> _Nothing:
+        return self
+
+    def inc(self, amount: float = 1) -> None:
+        """Do nothing."""
+
+
+class Responses:
+    """Counts responses as `Metrics` does, to be reported. Bytes of blobs are none that a worker counts."""
+
+    client_bytes = _Nothing()
+
+    def __init__(self) -> None:
+        self.counted: Counter[tuple[str, str, str]] = Counter()
+
+    def response(self, route: str, method: str, status: str, seconds: float) -> None:
+        """A request was answered, in no time."""
+        del seconds
+        self.counted[route, method, status] += 1
+
+
+class Lines:
+    """An output of the access log that sends lines to the core, each with the number of the worker.
+
+    *room*: whether the core can take more; without it lines are dropped, and their number is in the next.
+    """
+
+    def __init__(self, send: Send, room: Callable[[], bool], number: int, form: str) -> None:
+        self._send = send
+        self._room = room
+        # Compatible with readers of the fields before it: it comes last.
+        self._end = "}\n" if form == "json" else "\n"
+        self._named = f', "worker": {number}}}\n' if form == "json" else f" worker={number}\n"
+        self._dropped = 0
+
+    def write(self, text: str) -> None:
+        """Send one or more whole lines."""
+        if not self._room():
+            self._dropped += text.count("\n")
+            return
+        named = text.replace(self._end, self._named)
+        dropped, self._dropped = self._dropped, 0
+        # Lines are ASCII. A batch of them is bounded by the log.
+        self._send(pack("lines", named.encode("ascii", "backslashreplace"), dropped=dropped))
+
+    def flush(self) -> None:
+        """Do nothing: nothing is kept."""
+
+
+class Reports:
+    """Sends what was counted, some time after it was.
+
+    *connections*: returns how many there are.
+    """
+
+    def __init__(
+        self,
+        send: Send,
+        responses: Responses,
+        uses: Counter[bytes],
+        connections: Callable[[], int],
+        reactor: Any,
+    ) -> None:
+        self._send = send
+        self._responses = responses
+        self._uses = uses
+        self._connections = connections
+        self._reactor = reactor
+        self._due: IDelayedCall | None = None
+
+    def changed(self) -> None:
+        """Something was counted: report it soon."""
+        if self._due is None:
+            self._due = self._reactor.callLater(INTERVAL, self.send)
+
+    def send(self) -> None:
+        """Report everything now."""
+        if self._due is not None and self._due.active():
+            self._due.cancel()
+        self._due = None
+        uses = [(target.decode("latin-1"), times) for target, times in self._uses.items()]
+        responses = [(*key, times) for key, times in self._responses.counted.items()]
+        self._uses.clear()
+        self._responses.counted.clear()
+        first, rest = uses[:MOST_TARGETS], uses[MOST_TARGETS:]
+        connections = self._connections()
+        self._send(pack("count", connections=connections, responses=responses, uses=first))
+        while rest:
+            part, rest = rest[:MOST_TARGETS], rest[MOST_TARGETS:]
+            self._send(pack("count", connections=connections, responses=[], uses=part))

@@ -1,0 +1,209 @@
+"""A directory with a limit, filled to three times of it by clients that pull at the same time."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import random
+from typing import Any
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import LoopingCall, deferLater
+
+from oci_registry.account.account import AccountLimits
+from oci_registry.config.settings import UpstreamSettings
+from oci_registry.makers import Makers
+from oci_registry.service import Daemon
+from oci_registry.spec.digest import Digest
+from oci_registry.spec.sizes import parse_size
+from tests.support.daemon import MirrorTestCase, reactor, running, until
+from tests.support.disk import failing
+
+MIB = 2**20
+CAP = 16 * MIB
+LAYER = 400_000
+MAKERS = Makers(account_limits=AccountLimits(interval=0.02))
+CHANCE = random.Random(1)
+
+
+class LimitTestCase(MirrorTestCase):
+    """An upstream with images of two layers, one of which each shares with its neighbours."""
+
+    makers = MAKERS
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.images: dict[int, tuple[Digest, list[Digest]]] = {}
+        self.most = 0
+        """The most bytes that the files have taken beyond those in flight."""
+
+    def image(self, number: int, size: int = LAYER) -> tuple[Digest, list[Digest]]:
+        """Return an image, which upstream has from then on."""
+        if number not in self.images:
+            base = random.Random(number // 5).randbytes(LAYER)
+            own = CHANCE.randbytes(size)
+            self.images[number] = self.registry.add_image("library/app", str(number), base, own)
+        return self.images[number]
+
+    async def pull(self, number: int, size: int = LAYER) -> None:
+        """Pull an image as clients do; everything must be right."""
+        digest, blobs = self.image(number, size)
+        for path in (f"manifests/{number}", f"manifests/{digest}"):
+            await self.get(path)
+        for blob in blobs:
+            body = await self.get(f"blobs/{blob}")
+            self.assertEqual(blob, Digest.of(body))
+
+    async def get(self, path: str) -> bytes:
+        got = await self.client.get(f"/v2/library/app/{path}")
+        self.assertEqual((200, True), (got.status, got.complete), path)
+        return bytes(got.body)
+
+    def taken(self, folder: str = "") -> int:
+        """Return how many bytes the files take on the disk."""
+        total = 0
+        for top, _, names in os.walk(self.root / folder):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    total += os.lstat(os.path.join(top, name)).st_blocks * 512
+        return total
+
+    def look(self) -> None:
+        """Note how much is stored."""
+        flying = self.taken("transfers")
+        self.most = max(self.most, self.taken() - flying)
+
+    async def begin(self, **settings: Any) -> Daemon:
+        """Start the daemon, and wait until it knows what is stored."""
+        upstream: UpstreamSettings = self.upstream("docker.io")
+        settings.setdefault("max_size", parse_size(f"{CAP // MIB}MiB"))
+        daemon = await self.start(upstream, **settings)
+        account = daemon.parts.account
+        assert account is not None
+        await until(lambda: account.is_complete)
+        return daemon
+
+    async def rest(self, daemon: Daemon) -> None:
+        """Wait until everything is stored."""
+        await self.idle()
+        await until(lambda: not len(daemon.parts.records))
+        assert daemon.parts.account is not None
+        await daemon.parts.account.flush()
+
+    def counted(self, daemon: Daemon, name: str, **labels: str) -> float:
+        return daemon.parts.metrics.registry.get_sample_value(f"oci_registry_{name}", labels) or 0
+
+
+class Filling(LimitTestCase):
+    """Pulls beyond the limit."""
+
+    @running
+    async def test_three_times(self) -> None:
+        """The limit is kept, no pull fails, and what is left is complete without upstream."""
+        daemon = await self.begin()
+        looking = LoopingCall(self.look)
+        looking.start(0.02)
+        numbers = iter(range(64))
+
+        async def client() -> None:
+            for number in numbers:
+                await self.pull(number, 2 * LAYER)
+                await self.pull(number % 3, 2 * LAYER)
+
+        await gatherResults([Deferred.fromCoroutine(client()) for _ in range(4)])
+        looking.stop()
+        await self.rest(daemon)
+        bases = {blobs[1] for _, blobs in self.images.values()}
+        self.assertGreater((2 * len(self.images) + len(bases)) * LAYER, 3 * CAP)
+        self.assertLessEqual(self.most, CAP)
+        self.assertGreater(self.taken(), 0.7 * CAP)
+        self.assertEqual(0, self.counted(daemon, "store_reserved_bytes"))
+        self.assertGreater(self.counted(daemon, "evicted_bytes_total"), 2 * CAP)
+        limit = daemon.parts.limit
+        assert limit is not None
+        while limit._missing:
+            self.time.forward(16)
+            await deferLater(reactor, 0.05)
+        await self.rest(daemon)
+        await self.registry.stop()
+        left = {int(file.rpartition("/")[2]) for file in self.files() if "/_tags/" in file}
+        self.assertGreater(len(left), 10)
+        for number in left:
+            await self.pull(number, 2 * LAYER)
+        gone = await self.client.get(f"/v2/library/app/manifests/{min(set(self.images) - left)}")
+        self.assertNotEqual(200, gone.status)
+
+    @running
+    async def test_pulled_often(self) -> None:
+        """What is pulled again and again stays, while others are pulled once."""
+        daemon = await self.begin()
+        await self.pull(1000)
+        for number in range(60):
+            await self.pull(number)
+            if number % 5 == 0:
+                self.time.forward(61)
+                await self.pull(1000)
+                await self.rest(daemon)
+        asked = len(self.registry.matching("/v2/library/app/(manifests|blobs)/.*"))
+        await self.pull(1000)
+        self.assertEqual(asked, len(self.registry.matching("/v2/library/app/(manifests|blobs)/.*")))
+
+    @running
+    async def test_too_large(self) -> None:
+        """A blob larger than a quarter of the limit is served without being stored."""
+        daemon = await self.begin()
+        await self.pull(1, CAP // 4 + 1)
+        await self.rest(daemon)
+        self.assertEqual(1, self.counted(daemon, "not_stored_total", reason="too_large"))
+        self.assertLess(self.taken("blobs"), CAP // 4)
+
+    @running
+    async def test_filled_before(self) -> None:
+        """A directory that has more than a new limit allows is brought below it."""
+        daemon = await self.begin(max_size=None)
+        for number in range(60):
+            await self.pull(number)
+        await self.rest(daemon)
+        await self.stop()
+        self.assertGreater(self.taken(), CAP)
+        daemon = await self.begin()
+        self.time.forward(2.5)
+        await until(lambda: self.taken() <= CAP)
+        await self.pull(7)
+
+
+class FullDisk(LimitTestCase):
+    """A disk that is filled by others."""
+
+    @running
+    async def test_evicts(self) -> None:
+        """If the disk is full in spite of the limit, a part of the store is evicted, and pulls go on."""
+        daemon = await self.begin()
+        for number in range(18):
+            await self.pull(number)
+        await self.rest(daemon)
+        room = self.taken("blobs") - LAYER // 2
+
+        def full(path: object, flags: int, *_: object) -> None:
+            if flags & os.O_CREAT and self.taken("blobs") > room:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+        with failing(self.root, open=full):
+            limit = daemon.parts.limit
+            assert limit is not None
+            for number in range(100, 110):
+                await self.pull(number)
+                await self.idle()
+                await until(lambda: not len(limit._evicting))
+                if self.taken("blobs") <= room:
+                    break
+                # Not sooner if it was in vain.
+                self.time.forward(11)
+        # There is room again, and nothing has to be restarted.
+        await self.pull(18)
+        await self.rest(daemon)
+        stored = {file.replace("/", "").removeprefix("blobssha256") for file in self.files("blobs")}
+        missing = [blob for blob in self.images[18][1] if blob.encoded not in stored]
+        self.assertEqual([], missing)
+        self.assertGreater(self.counted(daemon, "evicted_bytes_total"), 0)

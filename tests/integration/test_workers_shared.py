@@ -1,0 +1,119 @@
+"""What workers share: sockets of every kind, memory, and what they do without."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.certificates import Certified
+from tests.support.client import Client
+from tests.support.daemon import reactor, running, until
+from tests.support.process import SOURCE, ListeningProcess
+from tests.support.workers import WorkersTestCase, children
+
+MOST_MIB = 110
+"""The memory of the main process and four workers, shared pages counted once."""
+NOT_NEEDED = ("OpenSSL", "boto3", "botocore", "cryptography", "prometheus_client", "treq", "yaml")
+
+
+def memory(pid: int) -> int:
+    """Return the memory of a process in KiB, shared pages as its share (PSS)."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1])
+    raise AssertionError("no PSS")
+
+
+class Sharing(WorkersTestCase):
+    """Listening sockets."""
+
+    @running
+    async def test_tls(self) -> None:
+        """TLS is served by the main process alone, which a warning says at the start."""
+        certified = Certified("127.0.0.1")
+        for name, content in (("k", certified.key), ("c", certified.certificate)):
+            (self.folder / name).write_bytes(content)
+        files = f"privateKey={self.folder}/k:certKey={self.folder}/c"
+        daemon, client = await self.serve(f"--listen=ssl:0:interface=127.0.0.1:{files}")
+        self.assertIn(b"workers cannot share https://127.0.0.1:", daemon.output)
+        self.assertEqual(200, (await client.get("/v2/")).status)
+
+    @running
+    async def test_activation(self) -> None:
+        """A socket that systemd passes is shared."""
+        listening = socket.socket()
+        self.addCleanup(listening.close)
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(128)
+        command = [sys.executable, "-m", "oci_registry", "--workers", "2"]
+        command += [
+            "--listen",
+            "systemd:domain=INET:index=0",
+            "filesystem",
+            "--root",
+            str(self.root),
+        ]
+        shell = ["/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", *command]
+        daemon = ListeningProcess(
+            reactor,
+            shell,
+            {"LISTEN_FDS": "1", "LISTEN_FDNAMES": "x.socket", "PYTHONPATH": SOURCE},
+            childFDs={0: "w", 1: "r", 2: "r", 3: listening.fileno()},
+        )
+        self.addCleanup(daemon.end)
+        await until(lambda: b"2 workers accept connections" in daemon.output)
+        client = Client(reactor, listening.getsockname()[1])
+        self.addCleanup(client.close)
+        for _ in range(5):
+            self.assertEqual(200, (await client.get("/v2/")).status)
+        client.close()
+        pids = children(daemon.process.pid)
+        await daemon.kill("TERM")
+        await until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids))
+
+
+class Memory(WorkersTestCase):
+    """What workers cost."""
+
+    @running
+    async def test_memory(self) -> None:
+        """The main process and four workers that have served take less than 110 MiB together."""
+        self.registry.add_image("library/app", "1")
+        daemon, client = await self.serve(workers=4)
+        for _ in range(40):
+            await client.get("/v2/library/app/manifests/1")
+            client.close()
+            client.responses.clear()
+        opened = await self.connect_many(40)
+        for _ in range(5):
+            for connection in opened:
+                begun = len(connection.got)
+                connection.ask("/v2/library/app/manifests/1")
+                await connection.until(begun + 1)
+        pids = [daemon.process.pid, *children(daemon.process.pid)]
+        self.assertEqual(6, len(pids))
+        total = sum(map(memory, pids)) / 1024
+        self.assertLess(total, MOST_MIB)
+
+    def test_imports(self) -> None:
+        """A worker does without the modules for TLS, buckets, registries, metrics and configuration."""
+        program = (
+            "import json, sys\n"
+            "from oci_registry.workers.forking import without_tls\n"
+            "without_tls()\n"
+            "import oci_registry.workers.worker\n"
+            "print(json.dumps([name for name, module in sys.modules.items() if module]))\n"
+        )
+        found = subprocess.run(
+            [sys.executable, "-c", program],
+            env={"PYTHONPATH": os.pathsep.join((SOURCE, *sys.path))},
+            capture_output=True,
+            check=True,
+        )
+        modules = json.loads(found.stdout)
+        self.assertEqual([], [name for name in NOT_NEEDED if name in modules])
+        self.assertNotIn("twisted.internet.reactor", modules)

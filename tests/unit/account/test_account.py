@@ -1,0 +1,217 @@
+"""The account while its file is removed, damaged or locked, and while the store changes beside it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from unittest.mock import patch
+
+from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
+
+from oci_registry.account.database import AccountOff, Database
+from oci_registry.spec.digest import Digest
+from oci_registry.storage.interfaces import StoreError
+from oci_registry.storage.keys import blob_key
+from tests.support.account import MemoryMedium, make_account, settle
+from tests.unit.account.support import HUB, OWN, AccountTestCase
+
+
+class Starting(AccountTestCase):
+    """What a start finds."""
+
+    def test_new(self) -> None:
+        """A store without an account gets one, which is complete when everything was found."""
+        self.image(self.blob(b"layer"))
+        os.unlink(self.path)
+        account = make_account(self.mktemp(), self.driver, self.clock, self.totals, step=1)
+        account.start()
+        self.assertFalse(account.is_complete)
+        settle(account, self.clock)
+        self.assertTrue(account.is_complete)
+        self.assertEqual((self.totals.objects, self.totals.size), self.stored())
+        self.successResultOf(Deferred.fromCoroutine(account.stop()))
+
+    def test_closed(self) -> None:
+        """An account that was closed is complete at once: the store is not walked."""
+        self.image(self.blob(b"layer"))
+        self.successResultOf(Deferred.fromCoroutine(self.account.stop()))
+        with patch.object(self.driver, "walk", side_effect=AssertionError):
+            self.begin()
+        self.assertTrue(self.account.is_complete)
+        self.assertEqual((self.totals.objects, self.totals.size), self.stored())
+
+    def test_crash(self) -> None:
+        """After a crash the store is compared with the account, which lacks the latest changes."""
+        gone = self.blob(b"gone")
+        self.image(self.blob(b"layer"))
+        self.successResultOf(self.account.flush())
+        self.image(self.blob(b"new layer"), host=OWN)
+        self.successResultOf(self.observed.delete(blob_key(gone)))
+        self.crash()
+        self.assertTrue(self.account.is_complete)
+        self.assertEqual(self.summed(), self.stored())
+        self.assertEqual(len(self.rows("blobs")), 2)
+
+    def test_other_version(self) -> None:
+        """A file of another version, of another program, or that is no database, is replaced."""
+        self.blob(b"data")
+        for statement in ("PRAGMA user_version=7", "PRAGMA application_id=7", None):
+            self.successResultOf(Deferred.fromCoroutine(self.account.stop()))
+            if statement is None:
+                Path(self.path).write_bytes(b"not a database" * 1000)
+            else:
+                other = sqlite3.connect(self.path)
+                other.execute(statement)
+                other.close()
+            self.begin()
+            self.assertEqual(self.summed(), (1, 4), statement)
+
+    def test_damaged(self) -> None:
+        """A file that was damaged in a crash is replaced."""
+        for number in range(300):
+            self.blob(b"%d" % number)
+        self.successResultOf(self.account.flush())
+        self.account._stopped = True
+        self.account._database._close()
+        data = bytearray(Path(self.path).read_bytes())
+        data[8192:] = b"\x55" * (len(data) - 8192)
+        Path(self.path).write_bytes(data)
+        self.begin()
+        self.assertEqual(self.summed(), self.stored())
+
+
+class Running(AccountTestCase):
+    """What happens to the file while the daemon runs."""
+
+    def test_removed(self) -> None:
+        """A file that is removed, or replaced, is built anew, with a line in the log."""
+        self.image(self.blob(b"layer"))
+        for end in ("", "-wal"):
+            os.unlink(self.path + end)
+            with capturedLogs() as events:
+                self.wait(2)
+            self.assertIn("building it anew", formatEvent(events[0]))
+            self.assertTrue(self.account.is_complete)
+            self.assertEqual(self.summed(), self.stored())
+            self.assertTrue(os.path.exists(self.path))
+
+    def test_locked(self) -> None:
+        """While another process has the file, the account is off; that is logged once, and tried again."""
+        self.blob(b"data")
+        self.successResultOf(self.account.flush())
+        with capturedLogs() as events:
+            second = make_account(self.path, self.driver, self.clock, again=60.0)
+            second.start()
+            for _ in range(200):
+                self.clock.advance(1)
+        self.assertEqual(len(events), 1)
+        self.assertIn(f"another process uses {self.path}", formatEvent(events[0]))
+        self.assertTrue(second.is_off)
+        self.assertFalse(second.is_complete)
+        self.failureResultOf(second.ask(lambda books: None), AccountOff)
+        self.successResultOf(Deferred.fromCoroutine(self.account.stop()))
+        for _ in range(61):
+            self.clock.advance(1)
+        settle(second, self.clock)
+        self.assertTrue(second.is_complete)
+        self.successResultOf(Deferred.fromCoroutine(second.stop()))
+
+    def test_full_disk(self) -> None:
+        """While the disk of the file is full, the account is off, and then it is compared."""
+        self.blob(b"data")
+        self.successResultOf(self.account.flush())
+        full = sqlite3.OperationalError("database or disk is full")
+        full.sqlite_errorcode = sqlite3.SQLITE_FULL
+        self.blob(b"more")
+        with patch.object(self.account._database._books, "save", side_effect=full):
+            self.wait(2)
+        self.assertTrue(self.account.is_off)
+        self.blob(b"even more")
+        self.wait(62)
+        self.assertFalse(self.account.is_off)
+        self.assertTrue(self.account.is_complete)
+        self.assertEqual(self.summed(), self.stored())
+
+    def test_no_folder(self) -> None:
+        """Where no file can be made, the account is off."""
+        database = Database("/proc/nowhere/account.sqlite", MemoryMedium(self.driver), 0.0)
+        self.assertIn("/proc/nowhere", str(self.assertRaises(AccountOff, database.open)))
+
+    def test_too_many_changes(self) -> None:
+        """Changes beyond the limit are dropped, and found by a comparison."""
+        self.account._limits = type(self.account._limits)(waiting=10, pause=0.0)
+        for number in range(30):
+            self.blob(b"%d" % number)
+        self.assertFalse(self.account.is_complete)
+        self.wait(62)
+        self.assertTrue(self.account.is_complete)
+        self.assertEqual(self.summed(), (30, self.stored()[1]))
+
+    def test_lost_during_a_comparison(self) -> None:
+        """A comparison that was under way when changes were lost does not make up for them."""
+        database = self.account._database
+        database.begin_comparison()
+        database.miss()
+        state = database.compare(100)
+        self.assertEqual((state.comparing, state.complete), (False, False))
+        database.begin_comparison()
+        self.assertTrue(database.compare(100).complete)
+
+    def test_unreadable(self) -> None:
+        """If the store cannot be read, the account is not complete until it can."""
+        digest = self.blob(b"data")
+        with patch.object(self.driver, "look", side_effect=StoreError("I/O error")):
+            self.wait(2)
+        self.assertFalse(self.account.is_complete)
+        with patch.object(self.driver, "walk", side_effect=OSError("I/O error")):
+            self.wait(61)
+        self.assertFalse(self.account.is_complete)
+        self.wait(61)
+        self.assertTrue(self.account.is_complete)
+        self.assertEqual(len(self.rows("blobs")), 1, str(digest))
+
+
+class Comparing(AccountTestCase):
+    """Changes that nobody has told of."""
+
+    def test_daily(self) -> None:
+        """Once a day, what others have stored and removed is found."""
+        mine, theirs = self.blob(b"mine"), Digest.of(b"theirs")
+        self.tag("1", self.image(mine))
+        self.successResultOf(self.account.flush())
+        key = blob_key(mine)
+        del self.driver._objects[key]
+        self.driver.place(blob_key(theirs), b"theirs", sealed=False)
+        self.wait(10)
+        self.assertNotEqual(self.summed(), self.stored())
+        self.clock.advance(86400)
+        settle(self.account, self.clock)
+        self.wait(2)
+        self.assertEqual(self.summed(), self.stored())
+
+    def test_everything_gone(self) -> None:
+        """Nothing is left of a store that was emptied by others, nor names of it."""
+        layer = self.blob(b"layer")
+        for host in (HUB, OWN):
+            self.image(layer, host=host)
+        self.successResultOf(self.account.flush())
+        self.driver._objects.clear()
+        self.clock.advance(86400)
+        settle(self.account, self.clock)
+        self.wait(2)
+        self.assertEqual(self.summed(), (0, 0))
+        for table in ("content", "blobs", "manifests", "edges"):
+            self.assertEqual(self.rows(table), [], table)
+
+    def test_nothing_to_write(self) -> None:
+        """A comparison that finds nothing changes nothing."""
+        self.tag("1", self.image(self.blob(b"layer")))
+        self.successResultOf(self.account.flush())
+        before = self.account._database._connection
+        assert before is not None
+        changes = before.total_changes
+        self.account._database.begin_comparison()
+        self.assertTrue(self.account._database.compare(1000).complete)
+        self.assertEqual(before.total_changes, changes)

@@ -1,0 +1,170 @@
+"""Evictions of whole images from a store that has an account."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+
+from oci_registry.account.images import pin
+from oci_registry.eviction.evictor import Evicted, Evictor
+from oci_registry.spec.digest import Digest
+from oci_registry.storage.blobs import BlobStore
+from oci_registry.storage.keys import blob_key, manifest_key
+from oci_registry.storage.manifests import ManifestStore
+from oci_registry.storage.tags import TagStore
+from oci_registry.storage.usage import Usage
+from oci_registry.streams.parsing import ManifestReader
+from tests.support.streams import run_at_once
+from tests.unit.account.support import HUB, OWN, AccountTestCase
+from tests.unit.storage.support import NOW
+
+BLOCK = 4096
+
+
+class Evictions(AccountTestCase):
+    """A store whose blobs take a block each, as its manifests do."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.busy: set[Digest] = set()
+        usage = Usage(self.observed, self.clock)
+        self.blobs = BlobStore(self.observed, usage, run_at_once, check_always=False)
+        manifests = ManifestStore(self.observed, usage, ManifestReader(run_at_once))
+        self.evictor = Evictor(
+            self.account,
+            self.blobs,
+            manifests,
+            TagStore(self.observed),
+            self.busy.__contains__,
+            self.clock.seconds,
+            self.metrics,
+        )
+
+    def free(self, blocks: int) -> Evicted:
+        return self.result(self.evictor.free(blocks * BLOCK))
+
+    def has(self, digest: Digest, host: str = HUB) -> bool:
+        keys = blob_key(digest), manifest_key(host, digest)
+        return any(key in self.driver._objects for key in keys)
+
+    def pulled(self, name: bytes, *shared: Digest, host: str = HUB) -> Digest:
+        """Store an image with a layer of its own, and a tag."""
+        image = self.image(self.blob(name), *shared, host=host)
+        self.tag(name.decode(), image, host)
+        self.clock.advance(1)
+        self.successResultOf(self.account.flush())
+        return image
+
+    def pull(self, image: Digest) -> None:
+        """Pull an image again, later."""
+        self.clock.advance(100)
+        self.account.used(manifest_key(HUB, image), self.clock.seconds())
+        self.successResultOf(self.account.flush())
+
+    def test_oldest(self) -> None:
+        """The oldest image goes as a whole, with its tags, and no more than is needed."""
+        images = [self.pulled(name) for name in (b"a", b"b", b"c")]
+        self.assertEqual(self.free(2), Evicted(1, 1, 2 * BLOCK))
+        self.assertEqual([self.has(image) for image in images], [False, True, True])
+        self.assertFalse(self.has(Digest.of(b"a")))
+        self.assertEqual(sum("_tags" in key for key in self.driver._objects), 2)
+        self.assertEqual(self.summed(), self.stored())
+        self.assertEqual(self.free(3).images, 2)
+
+    def test_pulled_again(self) -> None:
+        """An image that was pulled twice outlives those that were pulled once, whatever their age."""
+        hot = self.pulled(b"hot")
+        self.pull(hot)
+        cold = [self.pulled(b"%d" % number) for number in range(30)]
+        self.free(58)
+        self.assertTrue(self.has(hot))
+        self.assertEqual(sum(map(self.has, cold)), 1)
+
+    def test_ghost(self) -> None:
+        """An image that comes back after it was evicted goes to the main queue at once."""
+        first = self.pulled(b"first")
+        self.free(2)
+        for number in range(3):
+            self.pulled(b"%d" % number)
+        self.pulled(b"first")
+        self.free(6)
+        self.assertTrue(self.has(first))
+
+    def test_shared(self) -> None:
+        """A blob stays while an image of any registry needs it."""
+        base = self.blob(b"base")
+        self.pulled(b"a", base)
+        other = self.pulled(b"b", base, host=OWN)
+        self.free(2)
+        self.assertTrue(self.has(base) and self.has(other, OWN))
+        self.free(3)
+        self.assertEqual(self.summed(), (0, 0))
+
+    def test_index(self) -> None:
+        """An index goes with its images, and not before."""
+        amd = self.image(self.blob(b"amd"))
+        index = self.image(amd, Digest.of(b"arm, which nobody pulls"), index=True)
+        self.tag("1", index)
+        other = self.pulled(b"other")
+        self.assertEqual(self.free(1).images, 2)
+        self.assertEqual([self.has(one) for one in (amd, index, other)], [False, False, True])
+        self.assertEqual(sum("_tags" in key for key in self.driver._objects), 1)
+
+    def test_in_use(self) -> None:
+        """What is being read, downloaded or pinned stays, and the rest goes."""
+        images = [self.pulled(name) for name in (b"read", b"busy", b"pinned", b"idle")]
+        reader = self.result(self.blobs.open(Digest.of(b"read")))
+        assert reader is not None
+        self.busy.add(Digest.of(b"busy"))
+        self.ask(pin(HUB, images[2], pinned=True))
+        self.assertEqual(self.free(100), Evicted(1, 1, 2 * BLOCK))
+        self.assertEqual([self.has(image) for image in images], [True, True, True, False])
+        reader.close()
+        self.busy.clear()
+        self.clock.advance(1)
+        self.ask(pin(HUB, images[2], pinned=False))
+        self.assertEqual(self.free(100).images, 3)
+        self.assertEqual(self.summed(), (0, 0))
+
+    def test_loose(self) -> None:
+        """A blob that no manifest names goes first, but not within an hour: its manifest may come."""
+        loose = self.blob(b"loose")
+        image = self.pulled(b"a")
+        self.assertEqual(self.free(1).images, 1)
+        self.assertTrue(self.has(loose))
+        again = self.pulled(b"b")
+        self.clock.advance(4000)
+        self.assertEqual(self.free(1), Evicted(0, 1, BLOCK))
+        self.assertEqual([self.has(one) for one in (image, loose, again)], [False, False, True])
+
+    def test_incomplete(self) -> None:
+        """Nothing is evicted while the account is not complete."""
+        self.pulled(b"a")
+        self.account._lost = True
+        self.assertEqual(self.free(1).images, 0)
+
+    def test_many(self) -> None:
+        """More images than are looked at together are evicted in one round."""
+        for number in range(250):
+            self.image(self.blob(b"%d" % number))
+        self.assertEqual(self.free(500), Evicted(250, 250, 500 * BLOCK))
+        self.assertEqual(self.summed(), (0, 0))
+        self.assertLess(NOW, self.clock.seconds() + 1)
+
+    def test_lacks_a_blob(self) -> None:
+        """An image that lacks a blob which had no room goes, with its index; others stay."""
+        missing = Digest.of(b"missing")
+        image = self.pulled(b"a", missing)
+        index, other = self.image(image, index=True), self.pulled(b"b")
+        dropped = Deferred.fromCoroutine(self.evictor.drop_incomplete([missing, Digest.of(b"b")]))
+        self.assertEqual(self.successResultOf(dropped), 2)
+        self.assertEqual([self.has(one) for one in (image, index, other)], [False, False, True])
+        self.assertEqual(sum("_tags" in key for key in self.driver._objects), 1)
+
+    def test_by_digest(self) -> None:
+        """An image without a tag lives by its use like any other."""
+        by_digest = self.image(self.blob(b"digest"))
+        self.pull(by_digest)
+        for number in range(9):
+            self.pulled(b"%d" % number)
+        self.free(18)
+        self.assertTrue(self.has(by_digest))
