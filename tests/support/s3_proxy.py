@@ -9,12 +9,14 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from attrs import Factory, define, evolve, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
 
 from tests.support.fake_channel import Channel, Channels
 from tests.support.fake_replies import Asked, Reply
+
+_CONDITIONS = {"if-match", "if-none-match"}
 
 Forward = Callable[[], Awaitable[Reply]]
 Script = Callable[[Asked, Forward], Coroutine[Any, Any, Reply | None]]
@@ -144,7 +146,8 @@ class _Rule:
 class S3Proxy:
     """A server on a real socket that passes everything on to *server*, unless it is told otherwise.
 
-    *closing*: connections are closed as soon as they are made.
+    *closing*: connections are closed as soon as they are made. Conditional writes reach the server one
+    after the other, since the one of the tests looks first and then writes, in several threads.
     """
 
     reactor: Any
@@ -159,6 +162,7 @@ class S3Proxy:
     port: int = 0
     _rules: list[_Rule] = Factory(list)
     _listening: Any = None
+    _conditional: DeferredLock = Factory(DeferredLock)
 
     @property
     def url(self) -> str:
@@ -215,10 +219,17 @@ class S3Proxy:
         request = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + asked.body
         place = urlsplit(self.server)
         endpoint = HostnameEndpoint(self.reactor, str(place.hostname), place.port or 80)
+        conditional = asked.method in ("PUT", "POST") and _CONDITIONS & asked.headers.keys()
         self.forwarding += 1
         try:
-            asking = await connectProtocol(endpoint, _Asking(request))
-            return _parse(await asking.done)
+            if conditional:
+                await self._conditional.acquire()
+            try:
+                asking = await connectProtocol(endpoint, _Asking(request))
+                return _parse(await asking.done)
+            finally:
+                if conditional:
+                    self._conditional.release()
         finally:
             self.forwarding -= 1
 
