@@ -16,7 +16,7 @@ from oci_registry.storage.drivers import page_cache
 from oci_registry.storage.drivers.open_files import OpenFilesLimits
 from oci_registry.web.client_watch import ClientWatchLimits
 from tests.integration.test_leaving import open_files
-from tests.support.daemon import running, until
+from tests.support.daemon import PATIENT, running, until
 from tests.support.disk import beyond, failing
 from tests.support.fake_replies import Reply
 from tests.support.raw import RawConnection
@@ -43,6 +43,7 @@ class FollowingTestCase(SendingTestCase):
             transports=self.transports(),
             access_log=self.make_access_log,
             store_health=partial(StoreHealth, recovery=0.0),
+            store_limits=PATIENT,
         )
         hosts = settings.pop("hosts", (self.registry.host,))
         upstream = self.upstream("docker.io", hosts=hosts, retries=0, body_timeout=1e6)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from oci_registry.service import Daemon
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.drivers.s3.limits import PieceLimits, ReadLimits, S3Limits
-from oci_registry.storage.guard import StoreLimits
 from tests.support.client import Hashed, Response
-from tests.support.daemon import running, until
+from tests.support.daemon import PATIENT, running, until
 from tests.support.patterns import noise
 from tests.support.s3_daemon import MIB, BucketTestCase
 
@@ -22,7 +21,7 @@ class Slow(BucketTestCase):
 
     timeout = 120
     limits = S3Limits(reads=READS)
-    store_limits = StoreLimits(lookup=30.0, begin=30.0, read=30.0, record=30.0)
+    store_limits = PATIENT
 
     async def stalled(self, size: int, seed: int) -> tuple[Digest, Response]:
         """Begin to get a blob, and read no more than its first bytes."""

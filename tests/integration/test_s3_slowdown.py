@@ -12,8 +12,7 @@ from twisted.logger import LogLevel
 
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.drivers.s3.limits import PieceLimits, ReadLimits, S3Limits, UploadLimits
-from oci_registry.storage.guard import StoreLimits
-from tests.support.daemon import reactor, running, until
+from tests.support.daemon import PATIENT, reactor, running, until
 from tests.support.fake_replies import Asked, Reply, Trickle
 from tests.support.patterns import noise
 from tests.support.s3 import PART
@@ -69,7 +68,7 @@ class SlowDown(SlowdownTestCase):
         uploads=UploadLimits(part=PART),
         reads=ReadLimits(pause=0.01, patience=30.0, first_deadline=30.0, deadline=30.0),
     )
-    store_limits = StoreLimits(lookup=30.0, begin=30.0, read=30.0, record=30.0)
+    store_limits = PATIENT
 
     @running
     async def test_one_in_ten(self) -> None:

@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 from oci_registry.storage.drivers.open_files import OpenFilesLimits
 from oci_registry.web.client_watch import ClientWatchLimits
 from tests.integration.test_leaving import open_files
-from tests.support.daemon import reactor, running, until
+from tests.support.daemon import PATIENT, reactor, running, until
 from tests.support.disk import failing
 from tests.support.fake_replies import Reply
 from tests.support.raw import RawConnection
@@ -198,7 +198,7 @@ class Past(SendingTestCase):
             other.ask("/v2/")
             await other.until(10)
             self.assertTrue(other.got.startswith(b"HTTP/1.1 200"))
-            self.time.forward(11)
+            self.time.forward(PATIENT.read + 1)
             await self.check_whole(client, 1)
             gate.set()
             await self.idle()

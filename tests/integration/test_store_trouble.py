@@ -18,7 +18,7 @@ from oci_registry.pullthrough.transfer import TransferLimits
 from oci_registry.spec.digest import Digest
 from oci_registry.streams.limits import GrowingLimits
 from tests.support.client import Response
-from tests.support.daemon import MirrorTestCase, running, until
+from tests.support.daemon import PATIENT, MirrorTestCase, running, until
 from tests.support.disk import Fault, beyond, creating, error, failing
 from tests.support.fake_replies import Reply
 from tests.support.patterns import noise
@@ -48,6 +48,7 @@ class TroubleTestCase(MirrorTestCase):
         # Ten seconds are long for a test: for those who hold up others, and after the last failure.
         self.makers = Makers(
             store_health=partial(StoreHealth, recovery=0.0),
+            store_limits=PATIENT,
             transfer_limits=TransferLimits(growing=GrowingLimits(stall=0.2)),
         )
 

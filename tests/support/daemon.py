@@ -16,6 +16,7 @@ from oci_registry.account.schema import FILE
 from oci_registry.config.settings import FilesystemSettings, Settings, UpstreamSettings
 from oci_registry.makers import Makers
 from oci_registry.service import Daemon
+from oci_registry.storage.guard import StoreLimits
 from oci_registry.storage.lock import LOCK
 from tests.support.client import Client
 from tests.support.fake_registry import FakeRegistry
@@ -23,6 +24,9 @@ from tests.support.forward import ForwardReactor
 from tests.support.settings import upstream_settings
 
 reactor: Any = real_reactor
+
+PATIENT = StoreLimits(lookup=60.0, begin=60.0, read=60.0, record=60.0)
+"""Deadlines that no call of the store misses, however busy the machine is: each miss counts as a failure."""
 
 
 def running(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Deferred[None]]:

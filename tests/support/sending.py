@@ -23,7 +23,7 @@ from oci_registry.pullthrough.store_health import StoreHealth
 from oci_registry.service import Daemon
 from oci_registry.storage.drivers import page_cache
 from oci_registry.web.port import TRANSPORTS, Transports
-from tests.support.daemon import MirrorTestCase, reactor, running, until
+from tests.support.daemon import PATIENT, MirrorTestCase, reactor, running, until
 from tests.support.patterns import noise
 from tests.support.raw import RawConnection, connect
 
@@ -88,6 +88,7 @@ class SendingTestCase(MirrorTestCase):
             access_log=self.make_access_log,
             transports=self.transports(),
             store_health=partial(StoreHealth, recovery=0.0),
+            store_limits=PATIENT,
         )
         daemon = await self.start(
             self.upstream("docker.io", retries=0), makers=makers, grace=grace, **settings
