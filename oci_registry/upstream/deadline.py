@@ -13,6 +13,19 @@ from oci_registry.upstream.failures import too_late
 T = TypeVar("T")
 
 
+def pass_on(work: Deferred[T], answer: Deferred[T]) -> None:
+    """Give *answer* the result of *work*, unless it has been cancelled and has ended with that.
+
+    Work that is cancelled may have to end something else first.
+    """
+
+    def ended(result: T | Failure) -> None:
+        if not answer.called:
+            answer.callback(result)
+
+    work.addBoth(ended)
+
+
 def in_time(work: Deferred[T], seconds: float | None, clock: IReactorTime) -> Deferred[T]:
     """Return the result of *work*, which has *seconds* (None: no limit). Raises `too_late` after that.
 
@@ -32,6 +45,5 @@ def in_time(work: Deferred[T], seconds: float | None, clock: IReactorTime) -> De
     answer: Deferred[T] = Deferred(cancel)
     if seconds is not None:
         work.addTimeout(seconds, clock, too_late)
-    work.addErrback(as_asked)
-    work.chainDeferred(answer)
+    pass_on(work.addErrback(as_asked), answer)
     return answer

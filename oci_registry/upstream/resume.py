@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from oci_registry.spec.errors import BadGateway, RegistryError, TooManyRequests
 from oci_registry.streams.body import SLOWEST
 from oci_registry.upstream.blob import HttpBlob
+from oci_registry.upstream.deadline import pass_on
 from oci_registry.upstream.decodings import Decodings
 from oci_registry.upstream.errors import CircuitOpen, LocalFailure, TimedOut, WrongAnswer
 from oci_registry.upstream.exchange import Exchange
@@ -124,7 +125,7 @@ class ResumingBlob:
         running = Deferred.fromCoroutine(self._run(relay))
         relay.begin(running)
         running.addBoth(self._over, consumer)
-        running.addCallback(lambda _: relay.position - self._wanted.start).chainDeferred(done)
+        pass_on(running.addCallback(lambda _: relay.position - self._wanted.start), done)
         return done
 
     def _over(self, result: T, consumer: IConsumer) -> T | Failure:

@@ -45,3 +45,24 @@ class InTimeTests(SynchronousTestCase):
             bounded.cancel()
             self.failureResultOf(bounded, CancelledError)
             self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_not_over_when_cancelled(self) -> None:
+        """Work that ends only some time after it was cancelled is waited for no longer, however it ends."""
+        for outcome in (None, ValueError("x")):
+            rest: Deferred[None] = Deferred()
+
+            async def go_on(rest: Deferred[None] = rest) -> int:
+                try:
+                    return await Deferred()
+                except CancelledError:
+                    await rest
+                    return 7
+
+            work = Deferred.fromCoroutine(go_on())
+            bounded = in_time(work, 5.0, self.clock)
+            bounded.cancel()
+            self.failureResultOf(bounded, CancelledError)
+            self.assertNoResult(work)
+            rest.callback(None) if outcome is None else rest.errback(outcome)
+            self.assertIsNone(self.successResultOf(work))
+            self.assertEqual([], self.clock.getDelayedCalls())
