@@ -195,7 +195,7 @@ class _Builder:
             limit,
             records,
             transfers,
-            BlobCache(store.blobs, transfers, sizes, health, metrics),
+            BlobCache(store.blobs, transfers, sizes, health, metrics, self.makers.far_limits),
             ManifestCache(known, sizes, clock, metrics, self.repeats),
             TagLists(store.tags, health, self.repeats),
             ReferrersLists(store.referrers, store.manifests, records, clock, health, self.repeats),

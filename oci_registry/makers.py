@@ -18,6 +18,7 @@ from oci_registry.log_output import Output
 from oci_registry.logs import build_access_log
 from oci_registry.metrics import Metrics
 from oci_registry.notify import ServiceManager
+from oci_registry.pullthrough.far import FarLimits
 from oci_registry.pullthrough.store_health import StoreHealth
 from oci_registry.pullthrough.transfer import TransferLimits
 from oci_registry.reload import Hangup
@@ -90,6 +91,7 @@ class Makers:
     driver: Callable[[Settings, Lanes, Any], IDriver] = _make_driver
     access_log: Callable[[Settings, Output, Any], Any] = _make_access_log
     transfer_limits: TransferLimits = Factory(TransferLimits)
+    far_limits: FarLimits = Factory(FarLimits)
     store_limits: StoreLimits = Factory(StoreLimits)
     account_limits: AccountLimits = Factory(AccountLimits)
     limit_times: LimitTimes = Factory(LimitTimes)

@@ -6,7 +6,9 @@ from random import Random
 
 from twisted.internet.defer import Deferred
 
-from tests.support.daemon import MirrorTestCase, running, until
+from oci_registry.makers import Makers
+from oci_registry.pullthrough.far import FarLimits
+from tests.support.daemon import PATIENT, MirrorTestCase, running, until
 from tests.support.fake_replies import Asked, Reply, part_of
 
 MIB = 1024 * 1024
@@ -14,9 +16,16 @@ SIZE = 48 * MIB
 
 
 class FarRanges(MirrorTestCase):
-    """A blob of 48 MiB, of which upstream sends the first two and then waits."""
+    """A blob of 48 MiB, of which upstream sends the first two and then waits.
+
+    It answers for parts in time, however busy the machine is: they would come from the download else,
+    which waits.
+    """
 
     timeout = 120
+    makers = Makers(
+        far_limits=FarLimits(permit_timeout=60.0, answer_timeout=60.0), store_limits=PATIENT
+    )
 
     def setUp(self) -> None:
         super().setUp()
