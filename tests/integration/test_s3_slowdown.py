@@ -10,6 +10,7 @@ from attrs import evolve
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import LogLevel
 
+from oci_registry.pullthrough.transfer import Phase
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.drivers.s3.limits import PieceLimits, ReadLimits, S3Limits, UploadLimits
 from tests.support.daemon import PATIENT, reactor, running, until
@@ -193,11 +194,33 @@ class Lacking(SlowdownTestCase):
         await self.start()
         for _, data, path in blobs:
             self.assertTrue((await self.client.get(path)).body == data)
-        await self.idle()
+            # What is pulled before the first refusal comes asks too.
+            await self.idle()
         for digest, data, _ in blobs:
             self.assertTrue(self.content(digest) == data)
         self.assertEqual(1, self.proxy.count("BEGIN"))
         self.assertEqual(1, len(self.warnings("the server does not support multipart uploads")))
+
+    @running
+    async def test_late_refusal_of_uploads_in_parts(self) -> None:
+        """A blob that has arrived before the refusal does is not uploaded in parts once more."""
+        digest, data, path = self.blob(5 * PART // 2, 1)
+        arrived: Deferred[None] = Deferred()
+
+        async def refuse_late(asked: Asked, forward: Forward) -> Reply | None:
+            await arrived
+            return await refusal(501, "NotImplemented")(asked, forward)
+
+        self.proxy.script("BEGIN", refuse_late)
+        daemon = await self.start()
+        self.assertTrue((await self.client.get(path)).body == data)
+        await until(
+            lambda: [one.phase for one in daemon.parts.transfers._all] == [Phase.COMMITTING]
+        )
+        arrived.callback(None)
+        await self.idle()
+        self.assertTrue(self.content(digest) == data)
+        self.assertEqual(1, self.proxy.count("BEGIN"))
 
     @running
     async def test_no_listing_of_uploads(self) -> None:

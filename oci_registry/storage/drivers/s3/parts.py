@@ -40,7 +40,8 @@ class PartsUpload:
     """Uploads the parts of one spooled object, in any order.
 
     *is_there* returns whether the object exists; it is called before the first part, and nothing is
-    uploaded then. After an error the upload stops until `finish`, which tries once more.
+    uploaded then. After an error the upload stops until `finish`, which tries once more, unless the
+    server does not support such uploads.
     """
 
     _log = Logger()
@@ -131,8 +132,10 @@ class PartsUpload:
             await self._idle.wait()
 
     async def finish(self, size: int) -> None:
-        """Upload the parts that are missing of *size* bytes; raises StoreError."""
+        """Upload the parts that are missing of *size* bytes; raises StoreError, or `Unsupported`."""
         await self.idle()
+        if isinstance(self._stopped, Unsupported):
+            raise self._stopped
         self._stopped, self.skipped = None, False
         self._advance(size)
         await self.idle()
