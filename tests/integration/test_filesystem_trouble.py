@@ -15,6 +15,7 @@ from attrs import evolve
 from twisted.internet.defer import Deferred, execute
 
 from oci_registry.storage.drivers import files, filesystem
+from oci_registry.storage.drivers.open_files import OpenFilesLimits
 from oci_registry.storage.interfaces import StoreError
 from tests.contract.base import KEY, NOW, OTHER
 from tests.integration import test_filesystem_driver as base
@@ -123,6 +124,8 @@ class Troubles(base.DriverTestCase):
         with failing("pread", EIO), failing("preadv", EIO):
             self.assertIsNone(stored.read_now(0, 4))
             self.fails(stored.read(0, 4))
+            # Where it is kept open it is not read when it is opened again.
+            self.clock.advance(2 * OpenFilesLimits().idle)
             self.fails(self.driver.open(KEY, 4))
         self.assertEqual(len(os.listdir("/proc/self/fd")), opened)
         stored.close()
