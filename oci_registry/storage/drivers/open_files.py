@@ -32,6 +32,7 @@ class OpenFiles:
         self._limits = limits
         self._files: OrderedDict[str, _OpenFile] = OrderedDict()
         self._sweep: IDelayedCall | None = None
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._files)
@@ -51,7 +52,7 @@ class OpenFiles:
 
     def keep(self, key: str, descriptor: Descriptor, status: os.stat_result) -> None:
         """Keep a file, if it may be kept; the caller closes it all the same."""
-        if not (status.st_nlink and descriptor.sendable):
+        if self._closed or not (status.st_nlink and descriptor.sendable):
             return
         self.drop(key)
         if len(self._files) >= self._limits.number:
@@ -76,7 +77,8 @@ class OpenFiles:
             self._sweep = self._clock.callLater(self._limits.idle, self._close_idle)
 
     def close(self) -> None:
-        """Keep none. Idempotent."""
+        """Keep none any more, nor what is opened later. Idempotent."""
+        self._closed = True
         for key in list(self._files):
             self.drop(key)
         if self._sweep is not None:

@@ -148,3 +148,11 @@ class Keeping(SynchronousTestCase):
         self.files.keep("b", descriptor, os.fstat(opened[0]))
         descriptor.close()
         self.assertEqual(0, len(self.files))
+
+    def test_opened_late(self) -> None:
+        """What was being opened when the store was closed is not kept."""
+        self.keep("a")
+        self.files.close()
+        descriptor = self.keep("b")
+        self.assertEqual((-1, 0), (descriptor.number, len(self.files)))
+        self.assertEqual([], self.clock.getDelayedCalls())
