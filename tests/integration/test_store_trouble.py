@@ -82,6 +82,15 @@ class TroubleTestCase(MirrorTestCase):
         """Return how often upstream was asked for the blob."""
         return self.registry.count(str(self.digest))
 
+    async def delete_root(self) -> None:
+        """Delete the directory, into which the account may be written meanwhile."""
+
+        def deleted() -> bool:
+            shutil.rmtree(self.root, ignore_errors=True)
+            return not self.root.exists()
+
+        await until(deleted)
+
     async def served(self) -> None:
         """A fast reader, one far behind and one that comes late are all served to the end."""
         slow = await self.client.begin_hashed(self.path)
@@ -180,15 +189,12 @@ class Writing(TroubleTestCase):
         """The directory is deleted in the middle: what is open is read on, and the next pull makes it."""
         await self.start()
 
-        def deleted() -> None:
-            shutil.rmtree(self.root)
-
         slow = await self.client.begin_hashed(self.path)
         await slow.got_headers
         slow.pause()
         fast = await self.client.begin_hashed(self.path)
         await until(lambda: len(fast.body) >= HELD_AT - MIB)
-        deleted()
+        await self.delete_root()
         late = await self.client.begin_hashed(self.path)
         await late.got_headers
         self.gate.callback(None)
@@ -212,7 +218,7 @@ class Writing(TroubleTestCase):
             self.check(got)
             await self.idle()
             self.assertEqual(1, len(self.files()))
-            shutil.rmtree(self.root)
+            await self.delete_root()
         self.assertEqual([], self.said(LogLevel.error))
         self.assertEqual(2, self.asked())
 
