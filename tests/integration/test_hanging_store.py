@@ -15,13 +15,16 @@ from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from oci_registry.makers import Makers
 from oci_registry.pullthrough.store_health import StoreHealth
-from oci_registry.pullthrough.transfer import TransferLimits
+from oci_registry.pullthrough.transfer import Phase, TransferLimits
 from oci_registry.storage.guard import StoreLimits
 from oci_registry.streams.limits import GrowingLimits
 from tests.support.client import Client
-from tests.support.daemon import MirrorTestCase, running, until
+from tests.support.daemon import PATIENT, MirrorTestCase, running, until
 from tests.support.disk import failing
 from tests.support.process import DaemonProcess, ProcessTestCase, reactor
+
+APPEND = 20.0
+"""Seconds that an append may take: many more than it does on a busy machine."""
 
 HANGING = """
 import os, sys, time
@@ -130,20 +133,34 @@ class HangingAppends(DeadDirectory):
     def setUp(self) -> None:
         super().setUp()
         self.makers = Makers(
-            transfer_limits=TransferLimits(growing=GrowingLimits(append=0.1)),
+            transfer_limits=TransferLimits(growing=GrowingLimits(append=APPEND)),
             store_health=partial(StoreHealth, recovery=0.0),
+            store_limits=PATIENT,
         )
 
     @running
     async def test_pulls_go_on(self) -> None:
         """Running downloads go on without the store, that is logged once, and it is used again."""
-        await self.start()
+        daemon = await self.start()
         digests = [self.registry.add_blob(b"%d" % n * 100_000) for n in range(8)]
-        with failing(self.root, write=self.hang):
+        hanging: list[int] = []
+
+        def hang(descriptor: int, *_: object) -> None:
+            hanging.append(descriptor)
+            self.hang()
+
+        def all_wait() -> bool:
+            phases = [one.phase for one in daemon.parts.transfers._all]
+            most = PATIENT.hanging
+            return phases == [Phase.VERIFYING] * len(digests) and len(hanging) == most
+
+        with failing(self.root, write=hang):
             responses = [
                 await self.client.begin_hashed(f"/v2/library/app/blobs/{digest}")
                 for digest in digests
             ]
+            await until(all_wait)
+            self.time.forward(APPEND)
             for digest, response in zip(digests, responses, strict=True):
                 await response.done
                 self.assertEqual((200, True), (response.status, response.complete))
@@ -151,7 +168,7 @@ class HangingAppends(DeadDirectory):
             await self.idle()
             said = [line for line in self.errors() if "pulls go on uncached" in line]
             self.assertEqual(1, len(said), said)
-            self.assertIn(f"the store at {self.root} did not append within 0.1 s", said[0])
+            self.assertIn(f"the store at {self.root} did not append within {APPEND:g} s", said[0])
             self.assertEqual(set(), self.files())
             ready = await self.client.get("/readyz")
             self.assertEqual(200, ready.status)

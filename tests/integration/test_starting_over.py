@@ -13,7 +13,7 @@ from oci_registry.pullthrough.transfer import TransferLimits
 from oci_registry.spec.digest import Digest
 from oci_registry.streams.limits import GrowingLimits
 from tests.support.client import Response
-from tests.support.daemon import MirrorTestCase, running, until
+from tests.support.daemon import PATIENT, MirrorTestCase, running, until
 from tests.support.fake_replies import Reply
 from tests.support.streams import LIMITS
 
@@ -97,6 +97,7 @@ class StartingOver(MirrorTestCase):
         """The same without a store: who has had anything is closed short, and no wrong blob is whole."""
         self.makers = Makers(
             store_health=partial(StoreHealth, recovery=0.0),
+            store_limits=PATIENT,
             transfer_limits=TransferLimits(growing=GrowingLimits(stall=0.2)),
         )
         self.root.write_text("not a directory")
