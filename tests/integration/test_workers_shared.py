@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 
+from oci_registry.workers.sending import LEAST
 from tests.support.certificates import Certified
 from tests.support.client import Client
 from tests.support.daemon import reactor, running, until
@@ -94,6 +97,43 @@ class Tokens(WorkersTestCase):
             self.assertIn(b"\r\n\r\n{", await connection.ended())
         self.assertEqual(["token-1"], tokens.given)
         self.assertEqual(1, self.registry.count("/token"))
+
+
+class FewFiles(WorkersTestCase):
+    """Workers that may open no further file, so that descriptors do not arrive."""
+
+    def limit(self, pid: int, files: int) -> None:
+        """Let a process open so many files; those that it has remain open."""
+        _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (files, hard))
+
+    @running
+    async def test_sends_itself(self) -> None:
+        """The main process sends what a worker cannot; a connection that cannot go back is closed."""
+        data = Random(6).randbytes(LEAST + 100_000)
+        self.registry.add_image("library/app", "1")
+        path = f"/v2/library/app/blobs/{self.registry.add_blob(data)}"
+        daemon, client = await self.serve()
+        self.assertTrue(bytes((await client.get(path)).body) == data)
+        await until(lambda: not list(self.root.glob("transfers/*")))
+        connection = await self.connect()
+        connection.ask(path)
+        await connection.until_body(len(data))
+        workers = self.workers(daemon).values()
+        for pid in workers:
+            self.limit(pid, 3)
+        connection.got.clear()
+        connection.ask(path)
+        await connection.until_body(len(data))
+        self.assertTrue(connection.got.endswith(data))
+        while connection.lost is None:
+            begun = len(connection.got)
+            connection.ask("/v2/library/app/manifests/1")
+            await connection.until(begun + 1)
+        for pid in workers:
+            self.limit(pid, 100)
+        self.assertEqual(200, (await client.get("/v2/", Connection="close")).status)
+        self.assertNotIn(b"Traceback", daemon.output)
 
 
 class EarlyStop(WorkersTestCase):
