@@ -132,6 +132,9 @@ class WorkerLink:
         match message.kind, descriptors:
             case "hand", [connection]:
                 self._handed(message, connection)
+            case "hand", []:
+                # Too many open files here: the kernel has closed the connection.
+                self.connections -= 1
             case "count", []:
                 self._counted(message)
             case "sent", []:

@@ -64,6 +64,7 @@ class WorkerProcesses:
         self._began = 0.0
         self._again: IDelayedCall | None = None
         self._stopping = False
+        self._grace = 0.0
         self._gone: Waiters[None] = Waiters()
 
     def start(self) -> None:
@@ -113,6 +114,9 @@ class WorkerProcesses:
                 number, connection = int(fields["worker"]), socket.socket(fileno=descriptor)
                 link = WorkerLink(number, connection, self._shared, self, self._reactor)
                 self._links.add(link)
+                if self._stopping:
+                    # It was being started when the others were asked to close.
+                    link.close_clients(self._grace)
             case "ended", []:
                 if not self._stopping:
                     self._replaced(fields)
@@ -139,7 +143,7 @@ class WorkerProcesses:
         """Leave new connections to the workers."""
         self._ready.add(link)
         self._count_ready()
-        if len(self._ready) == self._count:
+        if len(self._ready) == self._count and not self._stopping:
             self._log.info("{count} workers accept connections", count=self._count)
         if not self._stopping:
             for port in self._ports:
@@ -196,7 +200,7 @@ class WorkerProcesses:
         return Deferred.fromCoroutine(self._close(grace))
 
     async def _close(self, grace: float) -> None:
-        self._stopping = True
+        self._stopping, self._grace = True, grace
         if self._again is not None:
             self._again.cancel()
             self._again = None

@@ -136,8 +136,15 @@ class Worker:
         match message.kind, descriptors:
             case "back", [connection]:
                 self._take(connection, int(message.fields["family"]))
+            case "back", []:
+                # Too many open files here: the kernel has closed the connection.
+                self._reports.changed()
             case "send", [connection, file]:
                 self._send_part(message, connection, file)
+            case "send", _:
+                # Too many open files here: the kernel has dropped what it had no room for.
+                close_all(descriptors)
+                self._link.send(pack("sent", number=message.fields["number"], count=0, last=True))
             case "unsend", []:
                 sender = self._sending.pop(int(message.fields["number"]), None)
                 if sender is not None:

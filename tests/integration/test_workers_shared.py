@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 
+from oci_registry.workers.sending import LEAST
 from tests.support.certificates import Certified
 from tests.support.client import Client
 from tests.support.daemon import reactor, running, until
+from tests.support.fake_tokens import FakeTokens
 from tests.support.process import SOURCE, ListeningProcess
-from tests.support.workers import WorkersTestCase, children
+from tests.support.workers import WorkersTestCase, children, exists
 
 MOST_MIB = 110
 """The memory of the main process and four workers, shared pages counted once."""
@@ -74,6 +78,78 @@ class Sharing(WorkersTestCase):
         pids = children(daemon.process.pid)
         await daemon.kill("TERM")
         await until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids))
+
+
+class Tokens(WorkersTestCase):
+    """A registry that wants a token."""
+
+    @running
+    async def test_one_token(self) -> None:
+        """Eight clients of an image that is not stored cause one request for a token, whoever accepts them."""
+        tokens = FakeTokens(self.registry)
+        tokens.protect(self.registry)
+        self.registry.add_image("library/app", "1")
+        await self.serve(workers=4)
+        opened = await self.connect_many(8)
+        for connection in opened:
+            connection.ask("/v2/library/app/manifests/1", Connection="close")
+        for connection in opened:
+            self.assertIn(b"\r\n\r\n{", await connection.ended())
+        self.assertEqual(["token-1"], tokens.given)
+        self.assertEqual(1, self.registry.count("/token"))
+
+
+class FewFiles(WorkersTestCase):
+    """Workers that may open no further file, so that descriptors do not arrive."""
+
+    def limit(self, pid: int, files: int) -> None:
+        """Let a process open so many files; those that it has remain open."""
+        _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (files, hard))
+
+    @running
+    async def test_sends_itself(self) -> None:
+        """The main process sends what a worker cannot; a connection that cannot go back is closed."""
+        data = Random(6).randbytes(LEAST + 100_000)
+        self.registry.add_image("library/app", "1")
+        path = f"/v2/library/app/blobs/{self.registry.add_blob(data)}"
+        daemon, client = await self.serve()
+        self.assertTrue(bytes((await client.get(path)).body) == data)
+        await until(lambda: not list(self.root.glob("transfers/*")))
+        connection = await self.connect()
+        connection.ask(path)
+        await connection.until_body(len(data))
+        workers = self.workers(daemon).values()
+        for pid in workers:
+            self.limit(pid, 3)
+        connection.got.clear()
+        connection.ask(path)
+        await connection.until_body(len(data))
+        self.assertTrue(connection.got.endswith(data))
+        while connection.lost is None:
+            begun = len(connection.got)
+            connection.ask("/v2/library/app/manifests/1")
+            await connection.until(begun + 1)
+        for pid in workers:
+            self.limit(pid, 100)
+        self.assertEqual(200, (await client.get("/v2/", Connection="close")).status)
+        self.assertNotIn(b"Traceback", daemon.output)
+
+
+class EarlyStop(WorkersTestCase):
+    """A daemon whose workers are not there yet."""
+
+    @running
+    async def test_term_at_the_start(self) -> None:
+        """SIGTERM while workers are being started ends all processes at once, not after the grace period."""
+        for _ in range(4):
+            daemon, _ = await self.start("--workers", "4", "--shutdown-grace", "200s")
+            await until(lambda it=daemon: bool(children(it.process.pid)))  # type: ignore[misc]
+            pids = children(daemon.process.pid)
+            await daemon.kill("TERM")
+            self.assertFalse([pid for pid in pids if exists(pid)])
+            self.assertNotIn(b"Traceback", daemon.output)
+            self.assertNotIn(b"did not end", daemon.output)
 
 
 class Memory(WorkersTestCase):
