@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from oci_registry.account.database import AccountOff, Database, State
+from oci_registry.account.database import AccountDamaged, AccountOff, Database, State
 from oci_registry.account.queries import Query
 from oci_registry.metrics import Metrics
 from oci_registry.storage.totals import StoredTotals, Walk
@@ -28,7 +28,8 @@ class AccountLimits:
     *interval*: between two batches of changes; *batch*: changes in one; *waiting*: changes that may
     wait, after which they are dropped and found by a comparison. *step*: objects that are compared at
     once; *pause*: after each step. *comparison*: between two comparisons with the store; *again*: until
-    one that has failed is repeated, or the file is opened again.
+    one that has failed is repeated, or the file is opened again. That is twice as long after each time
+    that the file was found damaged, *comparison* at most.
     """
 
     interval: float = 1.0
@@ -74,6 +75,7 @@ class Account:
         self._off: str | None = None
         self._working: Deferred[None] = succeed(None)
         self._next: IDelayedCall | None = None
+        self._again = limits.again
         self._due = 0.0
         """When to open the file, or to begin a comparison."""
         self._stopped = True
@@ -209,6 +211,10 @@ class Account:
         """Call the database, and go by the state that it returns."""
         try:
             state = await self._run(call, *args)
+        except AccountDamaged as error:
+            self._turn_off(str(error), self._again)
+            self._again = min(2 * self._again, self._limits.comparison)
+            return
         except AccountOff as error:
             self._turn_off(str(error))
             return
@@ -224,18 +230,19 @@ class Account:
         elif not state.comparing:
             self._due = min(self._due, self._clock.seconds() + self._limits.again)
 
-    def _turn_off(self, reason: str) -> None:
+    def _turn_off(self, reason: str, again: float | None = None) -> None:
+        again = again or self._limits.again
         if self._off is None:
             self._metrics.error("account")
             self._log.warn(
-                "the account of the store cannot be used, it is tried again every {seconds:g} s: {reason}",
-                seconds=self._limits.again,
+                "the account of the store cannot be used, it is tried again in {seconds:g} s: {reason}",
+                seconds=again,
                 reason=reason,
             )
         self._off = reason
         self.state = None
         self._metrics.account_complete.set(0)
-        self._due = self._clock.seconds() + self._limits.again
+        self._due = self._clock.seconds() + again
 
     def _crashed(self, failure: Failure) -> None:
         if not failure.check(CancelledError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from pathlib import Path
@@ -133,6 +134,46 @@ class Running(AccountTestCase):
         self.assertFalse(self.account.is_off)
         self.assertTrue(self.account.is_complete)
         self.assertEqual(self.summed(), self.stored())
+
+    def test_reserve(self) -> None:
+        """On a full disk the account gives back what it holds, and goes on; it is taken again later."""
+        database = Database(self.mktemp(), MemoryMedium(self.driver), 0.0, reserve=65536)
+        database.open()
+        reserve = Path(database._path + "-reserve")
+        self.assertEqual(reserve.stat().st_size, 65536)
+        key = blob_key(self.blob(b"data"))
+        books = database._books
+        assert books is not None
+        full = sqlite3.OperationalError("database or disk is full")
+        full.sqlite_errorcode = sqlite3.SQLITE_FULL
+        save = books.save
+        with patch.object(os, "posix_fallocate", side_effect=OSError(errno.ENOSPC, "full")):
+            with patch.object(books, "save", side_effect=[full, save()]):
+                state = database.apply([key], [])
+            self.assertEqual(state.sums.objects, 1)
+            self.assertFalse(reserve.exists())
+            with patch.object(books, "save", side_effect=full):
+                self.assertRaises(AccountOff, database.apply, [key], [])
+        database.open()
+        self.assertTrue(reserve.exists())
+        database.close()
+
+    def test_defect(self) -> None:
+        """If an error comes back in each new file, a new one is begun ever more rarely."""
+        wrong = sqlite3.OperationalError("no such column: x")
+        wrong.sqlite_errorcode = sqlite3.SQLITE_ERROR
+        with (
+            patch("oci_registry.account.books.Books.save", side_effect=wrong),
+            patch.object(self.driver, "walk", side_effect=lambda _: iter(())),
+            capturedLogs() as events,
+        ):
+            before = self.account._database._built
+            for _ in range(3600):
+                self.clock.advance(1)
+            built = self.account._database._built - before
+        self.assertLess(built, 9)
+        self.assertGreater(built, 4)
+        self.assertIn("no such column", "".join(map(str, map(formatEvent, events))))
 
     def test_no_folder(self) -> None:
         """Where no file can be made, the account is off."""
