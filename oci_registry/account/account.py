@@ -25,17 +25,18 @@ T = TypeVar("T")
 class AccountLimits:
     """Times in seconds, and sizes of batches.
 
-    *interval*: between two batches of changes; *batch*: changes in one; *waiting*: changes that may
-    wait, after which they are dropped and found by a comparison. *step*: objects that are compared at
-    once; *pause*: after each step. *comparison*: between two comparisons with the store; *again*: until
-    one that has failed is repeated, or the file is opened again. That is twice as long after each time
-    that the file was found damaged, *comparison* at most.
+    *interval*: for which changes are collected; *batch*: changes that are written at once, which is some
+    milliseconds of work; *waiting*: changes that may wait, after which they are dropped and found by a
+    comparison. *step*: objects that are compared at once; *pause*: after each step, and between two
+    batches. *comparison*: between two comparisons with the store; *again*: until one that has failed is
+    repeated, or the file is opened again. That is twice as long after each time that the file was found
+    damaged, *comparison* at most.
     """
 
     interval: float = 1.0
-    batch: int = 500
+    batch: int = 50
     waiting: int = 50_000
-    step: int = 100
+    step: int = 50
     pause: float = 0.002
     comparison: float = 86400.0
     again: float = 60.0
@@ -164,8 +165,9 @@ class Account:
 
     def _schedule(self) -> None:
         if not self._stopped:
-            comparing = self.state is not None and self.state.comparing
-            pause = self._limits.pause if comparing else self._limits.interval
+            waiting = len(self._changed) + len(self._used) >= self._limits.batch
+            busy = self.state is not None and (self.state.comparing or waiting)
+            pause = self._limits.pause if busy else self._limits.interval
             self._next = self._clock.callLater(pause, self._step)
 
     def _step(self) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import patch
 
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
-from oci_registry.account.database import AccountOff, Database
+from oci_registry.account.database import AccountOff, Database, State
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.keys import blob_key
@@ -189,6 +190,25 @@ class Running(AccountTestCase):
         self.wait(62)
         self.assertTrue(self.account.is_complete)
         self.assertEqual(self.summed(), (30, self.stored()[1]))
+
+    def test_many_changes(self) -> None:
+        """Many changes are written in small batches, one soon after the other."""
+        for number in range(220):
+            self.blob(b"%d" % number)
+        sizes = []
+        apply = self.account._database.apply
+
+        def note(changed: Sequence[str], used: Sequence[tuple[str, float]]) -> State:
+            sizes.append(len(changed))
+            return apply(changed, used)
+
+        with patch.object(self.account._database, "apply", side_effect=note):
+            self.clock.advance(1)
+            for _ in range(3):
+                self.clock.advance(0.01)
+            self.assertEqual(sizes, [50] * 4)
+            self.clock.advance(1)
+        self.assertEqual(sizes[4:], [20])
 
     def test_lost_during_a_comparison(self) -> None:
         """A comparison that was under way when changes were lost does not make up for them."""
