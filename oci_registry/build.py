@@ -289,6 +289,8 @@ def build(
     ports = make_ports(settings, site, admin_site, transports, reactor)
     workers = make_workers(settings, site, ports, metrics, log_output, reactor)
     sweep = make_sweep(settings, reactor, metrics, store, pull.transfers)
+    if limit is not None:
+        limit.keep_forever(sweep.is_forever)
     periodic = PeriodicSweep(sweep, store.driver.sweep_interval, reactor, metrics)
     reloader = builder.reloader(table, sweep, reading, manager)
     hangup = makers.hangup(reactor.callFromThread, reloader.reload)

@@ -15,7 +15,7 @@ from oci_registry.account.schema import FILE
 from oci_registry.config.settings import FilesystemSettings, Settings
 from oci_registry.eviction.account_sweep import AccountSweep
 from oci_registry.eviction.evictor import Evictor
-from oci_registry.eviction.limit import Limits, StoreLimit
+from oci_registry.eviction.limit import RESERVE, Limits, StoreLimit
 from oci_registry.eviction.sweep import Sweep
 from oci_registry.makers import Makers, Pool, Sizes
 from oci_registry.metrics import Metrics
@@ -82,7 +82,11 @@ def make_store(
     account = None
     # Not for a driver that a test has put in its place.
     if isinstance(settings.storage, FilesystemSettings) and isinstance(medium, FilesystemDriver):
-        database = Database(str(medium.path(FILE)), medium, reactor.seconds())
+        # Only a limit makes room on a full disk.
+        limited = settings.max_size is not None or settings.min_free is not None
+        database = Database(
+            str(medium.path(FILE)), medium, reactor.seconds(), RESERVE if limited else 0
+        )
         account = Account(
             database,
             pool("account", sizes.account),

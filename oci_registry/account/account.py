@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from oci_registry.account.database import AccountOff, Database, State
+from oci_registry.account.database import AccountDamaged, AccountOff, Database, State
 from oci_registry.account.queries import Query
 from oci_registry.metrics import Metrics
 from oci_registry.storage.totals import StoredTotals, Walk
@@ -25,16 +25,18 @@ T = TypeVar("T")
 class AccountLimits:
     """Times in seconds, and sizes of batches.
 
-    *interval*: between two batches of changes; *batch*: changes in one; *waiting*: changes that may
-    wait, after which they are dropped and found by a comparison. *step*: objects that are compared at
-    once; *pause*: after each step. *comparison*: between two comparisons with the store; *again*: until
-    one that has failed is repeated, or the file is opened again.
+    *interval*: for which changes are collected; *batch*: changes that are written at once, which is some
+    milliseconds of work; *waiting*: changes that may wait, after which they are dropped and found by a
+    comparison. *step*: objects that are compared at once; *pause*: after each step, and between two
+    batches. *comparison*: between two comparisons with the store; *again*: until one that has failed is
+    repeated, or the file is opened again. That is twice as long after each time that the file was found
+    damaged, *comparison* at most.
     """
 
     interval: float = 1.0
-    batch: int = 500
+    batch: int = 50
     waiting: int = 50_000
-    step: int = 100
+    step: int = 50
     pause: float = 0.002
     comparison: float = 86400.0
     again: float = 60.0
@@ -74,6 +76,7 @@ class Account:
         self._off: str | None = None
         self._working: Deferred[None] = succeed(None)
         self._next: IDelayedCall | None = None
+        self._again = limits.again
         self._due = 0.0
         """When to open the file, or to begin a comparison."""
         self._stopped = True
@@ -162,8 +165,9 @@ class Account:
 
     def _schedule(self) -> None:
         if not self._stopped:
-            comparing = self.state is not None and self.state.comparing
-            pause = self._limits.pause if comparing else self._limits.interval
+            waiting = len(self._changed) + len(self._used) >= self._limits.batch
+            busy = self.state is not None and (self.state.comparing or waiting)
+            pause = self._limits.pause if busy else self._limits.interval
             self._next = self._clock.callLater(pause, self._step)
 
     def _step(self) -> None:
@@ -209,6 +213,10 @@ class Account:
         """Call the database, and go by the state that it returns."""
         try:
             state = await self._run(call, *args)
+        except AccountDamaged as error:
+            self._turn_off(str(error), self._again)
+            self._again = min(2 * self._again, self._limits.comparison)
+            return
         except AccountOff as error:
             self._turn_off(str(error))
             return
@@ -224,18 +232,19 @@ class Account:
         elif not state.comparing:
             self._due = min(self._due, self._clock.seconds() + self._limits.again)
 
-    def _turn_off(self, reason: str) -> None:
+    def _turn_off(self, reason: str, again: float | None = None) -> None:
+        again = again or self._limits.again
         if self._off is None:
             self._metrics.error("account")
             self._log.warn(
-                "the account of the store cannot be used, it is tried again every {seconds:g} s: {reason}",
-                seconds=self._limits.again,
+                "the account of the store cannot be used, it is tried again in {seconds:g} s: {reason}",
+                seconds=again,
                 reason=reason,
             )
         self._off = reason
         self.state = None
         self._metrics.account_complete.set(0)
-        self._due = self._clock.seconds() + self._limits.again
+        self._due = self._clock.seconds() + again
 
     def _crashed(self, failure: Failure) -> None:
         if not failure.check(CancelledError):

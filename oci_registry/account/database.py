@@ -24,6 +24,10 @@ class AccountOff(Exception):
     """The account cannot be used at present; the message says why."""
 
 
+class AccountDamaged(AccountOff):
+    """The file was damaged more than once, and has been removed."""
+
+
 @frozen
 class State:
     """What the account is worth.
@@ -44,10 +48,12 @@ class Database:
     """The account of the store *medium* in the file at *path*; call it in one thread at a time.
 
     *began*: when this process started. All methods raise `AccountOff` if the file cannot be used. A file
-    that is damaged, or was removed or replaced, is begun anew.
+    that is damaged for the first time, or was removed or replaced, is begun anew. *reserve*: bytes of
+    the disk that are held, and given back when it is full: changes can then be written until something
+    has been evicted.
     """
 
-    def __init__(self, path: str, medium: Medium, began: float) -> None:
+    def __init__(self, path: str, medium: Medium, began: float, reserve: int = 0) -> None:
         self._path = path
         self._medium = medium
         self._began = began
@@ -58,6 +64,9 @@ class Database:
         self._missed = False
         self._comparison: Iterator[None] | None = None
         self._built = 0
+        self._damages = 0
+        self._reserve = reserve
+        self._reserved = False
 
     def open(self) -> State:
         """Open the file; begin a comparison unless it is complete."""
@@ -66,8 +75,17 @@ class Database:
             self._open()
         except (sqlite3.Error, OSError) as error:
             self._close()
+            if self._spend_reserve(error):
+                return self.open()
             raise AccountOff(_reason(error, self._path)) from error
         return self._state()
+
+    def _spend_reserve(self, error: sqlite3.Error | OSError) -> bool:
+        """Give the reserve back if the disk is full; return whether what has failed may be repeated."""
+        spent = schema.is_full(error) and schema.spend_reserve(self._path)
+        if spent:
+            self._reserved = False
+        return spent
 
     def _open(self) -> None:
         connection, known = schema.connect(self._path)
@@ -172,6 +190,9 @@ class Database:
             self._books.save()
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
+            if self._spend_reserve(error):
+                self._roll_back()
+                return self._run(work)
             return self._failed(error)
         except BaseException:
             self._roll_back()
@@ -186,8 +207,17 @@ class Database:
             self._books.load()
 
     def _failed(self, error: sqlite3.Error) -> State:
-        if schema.is_damaged(error) or self._identify() != self._files:
+        if self._identify() != self._files:
             return self._begin_anew()
+        if schema.is_damaged(error):
+            self._damages += 1
+            if self._damages == 1:
+                return self._begin_anew()
+            # A defect looks the same, and would have the store walked again and again.
+            self._close()
+            with suppress(OSError):
+                schema.discard(self._path)
+            raise AccountDamaged(_reason(error, self._path)) from error
         self._close()
         raise AccountOff(_reason(error, self._path)) from error
 
@@ -203,6 +233,8 @@ class Database:
         return [_identity(self._path + end) for end in ("", "-wal")]
 
     def _state(self) -> State:
+        if self._reserve and not self._reserved:
+            self._reserved = schema.reserve(self._path, self._reserve)
         sums = Sums() if self._books is None else evolve(self._books.sums)
         size = schema.size_on_disk(self._path)
         return State(sums, self._complete, self._comparison is not None, self._built, size)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 
 from attrs import frozen
 
@@ -72,15 +73,22 @@ def queue_sizes(books: Books) -> tuple[int, int]:
     return sizes[PROBATION], sizes[MAIN]
 
 
-def heads(idle_since: float) -> Query[Heads]:
-    """Return what may be evicted next; a loose blob only if it has not been used since *idle_since*."""
+def heads(idle_since: float, is_forever: Callable[[str], bool]) -> Query[Heads]:
+    """Return what may be evicted next; a loose blob only if it has not been used since *idle_since*.
+
+    *is_forever*: whether the images of a registry are never evicted. It is called in the account's thread.
+    """
 
     def query(books: Books) -> Heads:
+        hosts = books.sql.execute("SELECT id, name FROM hosts").fetchall()
+        forever = json.dumps([number for number, name in hosts if is_forever(name)])
         queues = [
             [
                 number
                 for (number,) in books.sql.execute(
-                    "SELECT id FROM manifests WHERE queue=? ORDER BY place LIMIT ?", (queue, HEADS)
+                    "SELECT id FROM manifests WHERE queue=?"
+                    " AND host NOT IN (SELECT value FROM json_each(?)) ORDER BY place LIMIT ?",
+                    (queue, forever, HEADS),
                 )
             ]
             for queue in (PROBATION, MAIN)

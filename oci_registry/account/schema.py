@@ -15,6 +15,7 @@ Times are seconds since the epoch, sizes are bytes.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from contextlib import closing, suppress
@@ -25,7 +26,9 @@ VERSION = 1
 """The version of the tables; a file with another one is replaced."""
 FILE = "account.sqlite"
 """The name of the file in the directory of the store; no key of the store begins with it."""
-_ENDS = ("", "-wal", "-shm", "-journal")
+RESERVE = "-reserve"
+"""The end of the name of a file that holds space for when the disk is full."""
+_ENDS = ("", "-wal", "-shm", "-journal", RESERVE)
 _CACHE_KIB = 4096
 _LOG_PAGES = 256
 """Pages of 4 KiB after which what is in the write-ahead log moves to the file."""
@@ -143,6 +146,48 @@ def discard(path: str) -> None:
     for end in _ENDS:
         with suppress(FileNotFoundError):
             os.unlink(path + end)
+
+
+def reserve(path: str, size: int) -> bool:
+    """Hold *size* bytes of the disk unless they are held; return whether they are. Never raises.
+
+    Nothing is taken from a disk that has little more than that.
+    """
+    try:
+        if os.path.exists(path + RESERVE):
+            return True
+        space = os.statvfs(os.path.dirname(path) or ".")
+        if space.f_bavail * space.f_frsize < 4 * size:
+            return False
+        descriptor = os.open(path + RESERVE, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        except OSError:
+            os.unlink(path + RESERVE)
+            return False
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def spend_reserve(path: str) -> bool:
+    """Give back what `reserve` holds; return whether there was something."""
+    try:
+        os.unlink(path + RESERVE)
+    except OSError:
+        return False
+    return True
+
+
+def is_full(error: sqlite3.Error | OSError) -> bool:
+    """Whether the disk has no room for the file."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    # Some systems report a log that cannot grow as an I/O error.
+    return code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 
 def size_on_disk(path: str) -> int:

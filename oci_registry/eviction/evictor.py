@@ -75,6 +75,8 @@ class Evictor:
         self._busy = busy
         self._now = now
         self._metrics = metrics
+        self.is_forever: Callable[[str], bool] = lambda _: False
+        """Whether the images of a registry are never evicted."""
 
     async def free(self, need: int) -> Evicted:
         """Free *need* bytes, or as many as can be freed. Never fails.
@@ -98,13 +100,13 @@ class Evictor:
         """Evict the images that lack one of these blobs; return how many. Never fails.
 
         For blobs that were served but not stored: a tag must not lead to an image that is not whole. A
-        pinned image stays.
+        pinned image stays, as does one of a registry that is offline.
         """
         count = 0
         try:
             await self._account.flush()
             for manifest in await self._account.ask(incomplete(digests)):
-                if not manifest.kept:
+                if not (manifest.kept or self.is_forever(manifest.host)):
                     await self._remove(manifest)
                     count += 1
         except AccountOff:
@@ -122,7 +124,7 @@ class Evictor:
         sizes = await self._account.ask(queue_sizes)
         most = None
         while done.size < need:
-            found = await self._account.ask(heads(self._now() - LOOSE_FOR))
+            found = await self._account.ask(heads(self._now() - LOOSE_FOR, self.is_forever))
             if most is None:
                 most = _TURNS * (1 + self._objects)
             # No waiting between these two: what is in use when it is looked at is not in the plan.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 
 from attrs import frozen
@@ -28,8 +29,8 @@ from oci_registry.streams.flight import SingleFlight
 @frozen
 class LimitTimes:
     """Seconds. *patience*: for which a pull waits for room; *watch*: between two looks at the store;
-    *again*: until another attempt after one that has not made enough room; *recorded*: in which the
-    manifest of a blob that had no room is recorded.
+    *again*: until another attempt after one that has not made enough room, up to 16 times as long after
+    several; *recorded*: in which the manifest of a blob that had no room is recorded.
     """
 
     patience: float = 1.0
@@ -46,6 +47,8 @@ class Limits:
     free: Size | None = None
 
 
+RESERVE = 2 * 1024 * 1024
+"""Bytes of the disk that the account holds, so that it works on a full disk."""
 _MISSING = 1000
 """Blobs without room that are remembered."""
 LOW = 0.95
@@ -61,8 +64,8 @@ LARGEST = 0.25
 class StoreLimit:
     """Keeps the store of *account* below its limits; a `Room`.
 
-    A blob that finds no room is served without being stored. So it is while the account is not complete,
-    since what is stored is not known then.
+    A blob that finds no room is served without being stored. While the account is not complete, nothing
+    is evicted, and all that is on the volume counts as stored.
     """
 
     _log = Logger()
@@ -88,9 +91,12 @@ class StoreLimit:
         self._times = times
         self._evicting: SingleFlight[str, Evicted] = SingleFlight()
         self._not_before = 0.0
+        # Attempts in a row that have not made enough room: each one looks at every image.
+        self._in_vain = 0
         # Blobs that had no room, and since when.
         self._missing: FIFOCache[Digest, float] = FIFOCache(_MISSING)
         self._space: Space | None = None
+        self._refused_unknown = False
         self._watching = LoopingCall(self._watch)
         self._watching.clock = clock
         metrics.store_reserved_bytes.set_function(lambda: self.reserved)
@@ -98,6 +104,10 @@ class StoreLimit:
     def start(self) -> None:
         """Look at the store from time to time from now on."""
         self._watching.start(self._times.watch, now=False)
+
+    def keep_forever(self, is_forever: Callable[[str], bool]) -> None:
+        """Evict no images of registries of which this is true."""
+        self._evictor.is_forever = is_forever
 
     async def stop(self) -> None:
         """Evict no more."""
@@ -118,9 +128,18 @@ class StoreLimit:
             self._metrics.not_stored.labels("too_large").inc()
             raise NoRoom(f"it is larger than a quarter of the limit of the store ({in_bytes(cap)})")
         if not self._account.is_complete:
+            if self._room() >= want:
+                return self._take(want)
             self._missing[digest] = self._clock.seconds()
             self._metrics.not_stored.labels("unknown").inc()
+            if not self._refused_unknown:
+                self._refused_unknown = True
+                self._log.warn(
+                    "layers are served without being stored: it is not yet known how much is stored, "
+                    "and the volume has no room for more within the limits"
+                )
             raise NoRoom("it is not yet known how much is stored")
+        self._refused_unknown = False
         if self._room() < want:
             evicting = self._evict(want)
             if evicting is not None:
@@ -166,12 +185,21 @@ class StoreLimit:
         state = self._account.state
         return 0 if state is None else state.sums.disk + state.file_size
 
+    def _most_stored(self) -> float:
+        """Return how many bytes the store takes at most: all that the volume has, if it is not known."""
+        if self._account.is_complete:
+            return self._stored()
+        if self._account.is_off or self._space is None:
+            # If another process has the account, it does not learn what is stored here.
+            return float("inf")
+        return self._space.size - self._space.free
+
     def _room(self, part: float = 1.0) -> float:
         """Return how many bytes there is room for, if *part* of the limits may be used."""
         rooms = [float("inf")]
         cap, free = self._cap(), self._limits.free
         if cap is not None:
-            rooms.append(cap * part - MARGIN - self._stored() - self.reserved)
+            rooms.append(cap * part - MARGIN - self._most_stored() - self.reserved)
         if free is not None and self._space is not None:
             # What is reserved may have been written in part: then it is counted twice.
             stays = free.of(self._space.size) / part
@@ -180,7 +208,11 @@ class StoreLimit:
 
     async def _measure(self) -> None:
         """Find out how much space the volume has."""
-        if self._limits.free is not None or (self._limits.most and self._limits.most.share):
+        if (
+            self._limits.free is not None
+            or (self._limits.most and self._limits.most.share)
+            or not self._account.is_complete
+        ):
             # A failure of the store is noticed where it is used.
             with suppress(StoreError):
                 self._space = await self._driver.space()
@@ -205,6 +237,9 @@ class StoreLimit:
 
     async def _drop_incomplete(self) -> None:
         """Evict images without the blobs that had no room; their manifests may be recorded a little later."""
+        if self._account.state is None:
+            # They are known again when the account is.
+            return
         missing = dict(self._missing)
         count = await self._evictor.drop_incomplete(list(missing))
         for digest, since in missing.items():
@@ -237,12 +272,19 @@ class StoreLimit:
 
     def _report(self, evicted: Evicted, need: int) -> None:
         if evicted.size < need:
-            self._not_before = self._clock.seconds() + self._times.again
-            self._log.warn(
-                "only {freed} of {need} could be evicted from the store: the rest is in use or pinned",
-                need=in_bytes(need),
-                freed=in_bytes(evicted.size),
+            self._not_before = self._clock.seconds() + self._times.again * 2 ** min(
+                self._in_vain, 4
             )
+            self._in_vain += 1
+            if self._in_vain == 1:
+                self._log.warn(
+                    "only {freed} of {need} could be evicted from the store: "
+                    "the rest is in use, pinned or of a registry that is offline",
+                    need=in_bytes(need),
+                    freed=in_bytes(evicted.size),
+                )
+        else:
+            self._in_vain = 0
         if evicted.size:
             self._log.info(
                 "evicted {images} images and {blobs} blobs ({freed}) to stay within the limits: "

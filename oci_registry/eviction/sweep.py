@@ -8,6 +8,7 @@ no manifest refers to has the longest of all lifetimes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from attrs import define, frozen
@@ -98,6 +99,10 @@ class Sweep:
     def follow(self, lifetimes: Lifetimes) -> None:
         """Use other lifetimes, from the next sweep on."""
         self._next_lifetimes = lifetimes
+
+    def is_forever(self, host: str) -> bool:
+        """Whether objects of a registry are kept for ever, since they could not be had again."""
+        return math.isinf(self._next_lifetimes.of(host))
 
     async def run(self) -> Swept:
         """Evict what has expired. Raises `StoreError`; what was evicted before that stays evicted."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import patch
 
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
-from oci_registry.account.database import AccountOff, Database
+from oci_registry.account.database import AccountOff, Database, State
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.keys import blob_key
@@ -134,6 +136,46 @@ class Running(AccountTestCase):
         self.assertTrue(self.account.is_complete)
         self.assertEqual(self.summed(), self.stored())
 
+    def test_reserve(self) -> None:
+        """On a full disk the account gives back what it holds, and goes on; it is taken again later."""
+        database = Database(self.mktemp(), MemoryMedium(self.driver), 0.0, reserve=65536)
+        database.open()
+        reserve = Path(database._path + "-reserve")
+        self.assertEqual(reserve.stat().st_size, 65536)
+        key = blob_key(self.blob(b"data"))
+        books = database._books
+        assert books is not None
+        full = sqlite3.OperationalError("database or disk is full")
+        full.sqlite_errorcode = sqlite3.SQLITE_FULL
+        save = books.save
+        with patch.object(os, "posix_fallocate", side_effect=OSError(errno.ENOSPC, "full")):
+            with patch.object(books, "save", side_effect=[full, save()]):
+                state = database.apply([key], [])
+            self.assertEqual(state.sums.objects, 1)
+            self.assertFalse(reserve.exists())
+            with patch.object(books, "save", side_effect=full):
+                self.assertRaises(AccountOff, database.apply, [key], [])
+        database.open()
+        self.assertTrue(reserve.exists())
+        database.close()
+
+    def test_defect(self) -> None:
+        """If an error comes back in each new file, a new one is begun ever more rarely."""
+        wrong = sqlite3.OperationalError("no such column: x")
+        wrong.sqlite_errorcode = sqlite3.SQLITE_ERROR
+        with (
+            patch("oci_registry.account.books.Books.save", side_effect=wrong),
+            patch.object(self.driver, "walk", side_effect=lambda _: iter(())),
+            capturedLogs() as events,
+        ):
+            before = self.account._database._built
+            for _ in range(3600):
+                self.clock.advance(1)
+            built = self.account._database._built - before
+        self.assertLess(built, 9)
+        self.assertGreater(built, 4)
+        self.assertIn("no such column", "".join(map(str, map(formatEvent, events))))
+
     def test_no_folder(self) -> None:
         """Where no file can be made, the account is off."""
         database = Database("/proc/nowhere/account.sqlite", MemoryMedium(self.driver), 0.0)
@@ -148,6 +190,25 @@ class Running(AccountTestCase):
         self.wait(62)
         self.assertTrue(self.account.is_complete)
         self.assertEqual(self.summed(), (30, self.stored()[1]))
+
+    def test_many_changes(self) -> None:
+        """Many changes are written in small batches, one soon after the other."""
+        for number in range(220):
+            self.blob(b"%d" % number)
+        sizes = []
+        apply = self.account._database.apply
+
+        def note(changed: Sequence[str], used: Sequence[tuple[str, float]]) -> State:
+            sizes.append(len(changed))
+            return apply(changed, used)
+
+        with patch.object(self.account._database, "apply", side_effect=note):
+            self.clock.advance(1)
+            for _ in range(3):
+                self.clock.advance(0.01)
+            self.assertEqual(sizes, [50] * 4)
+            self.clock.advance(1)
+        self.assertEqual(sizes[4:], [20])
 
     def test_lost_during_a_comparison(self) -> None:
         """A comparison that was under way when changes were lost does not make up for them."""

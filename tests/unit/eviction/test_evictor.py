@@ -125,6 +125,18 @@ class Evictions(AccountTestCase):
         self.assertEqual(self.free(100).images, 3)
         self.assertEqual(self.summed(), (0, 0))
 
+    def test_offline(self) -> None:
+        """Images of a registry that is offline stay, also without a layer for which there was no room."""
+        missing = Digest.of(b"missing")
+        offline = [self.pulled(b"%d" % number, missing, host=OWN) for number in range(120)]
+        image = self.pulled(b"a")
+        self.evictor.is_forever = OWN.__eq__
+        self.assertEqual(self.free(1000), Evicted(1, 1, 2 * BLOCK))
+        dropped = Deferred.fromCoroutine(self.evictor.drop_incomplete([missing]))
+        self.assertEqual(self.successResultOf(dropped), 0)
+        self.assertEqual(self.has(image), False)
+        self.assertTrue(all(self.has(one, OWN) for one in offline))
+
     def test_loose(self) -> None:
         """A blob that no manifest names goes first, but not within an hour: its manifest may come."""
         loose = self.blob(b"loose")

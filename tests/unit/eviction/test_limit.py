@@ -115,8 +115,11 @@ class Reserving(LimitTestCase):
     def test_unknown(self) -> None:
         """Nothing is stored while it is not known how much is."""
         self.account._lost = True
-        self.assertIn("not yet known", self.refused(1))
-        self.assertEqual(self.counted("unknown"), 1)
+        with capturedLogs() as events:
+            self.assertIn("not yet known", self.refused(1))
+            self.refused(1)
+        self.assertEqual((self.counted("unknown"), len(events)), (2, 1))
+        self.assertIn("not yet known how much is stored", formatEvent(events[0]))
 
     def test_makes_room(self) -> None:
         """If there is too little room, images are evicted, to 95 %, with a line in the log."""
@@ -154,10 +157,20 @@ class Reserving(LimitTestCase):
             self.refused(3 * MIB)
             self.refused(3 * MIB)
         self.assertEqual(len(self.evictor.needs), 1)
-        self.assertIn("in use or pinned", formatEvent(events[0]))
+        self.assertIn("in use, pinned or of a registry that is offline", formatEvent(events[0]))
         self.clock.advance(11)
         self.refused(3 * MIB)
         self.assertEqual(len(self.evictor.needs), 2)
+
+    def test_in_vain_again(self) -> None:
+        """Attempts in vain become rare, and are logged once."""
+        for _ in range(6):
+            self.store(3 * MIB)
+        with capturedLogs() as events:
+            for _ in range(60):
+                self.refused(3 * MIB)
+                self.clock.advance(10)
+        self.assertEqual((len(self.evictor.needs), len(events)), (7, 1))
 
 
 class Volumes(LimitTestCase):
@@ -181,6 +194,23 @@ class Volumes(LimitTestCase):
         self.reserve(15 * MIB)
         self.refused(6 * MIB)
         self.reserve(4 * MIB)
+
+    def test_unknown(self) -> None:
+        """While it is not known how much is stored, all that is on the volume counts as stored."""
+        self.limited(Limits(parse_size("920MiB")))
+        self.account._lost = True
+        self.reserve(15 * MIB)
+        self.refused(6 * MIB)
+        self.limited(Limits(None, parse_size("80MiB")))
+        self.reserve(15 * MIB)
+        self.refused(6 * MIB)
+        self.assertEqual(self.evictor.needs, [])
+
+    def test_locked(self) -> None:
+        """A daemon whose account another one has stores nothing: that one would not count it."""
+        self.limited(Limits(parse_size("920MiB")))
+        self.account._turn_off("another process uses it")
+        self.refused(1)
 
     def test_unmeasured(self) -> None:
         """If the volume cannot be measured, the last measure counts."""
