@@ -119,7 +119,8 @@ class Filling(LimitTestCase):
         self.assertLessEqual(self.most, CAP)
         self.assertGreater(self.taken(), 0.7 * CAP)
         self.assertEqual(0, self.counted(daemon, "store_reserved_bytes"))
-        self.assertGreater(self.counted(daemon, "evicted_bytes_total"), 2 * CAP)
+        # Not all of it was stored: what comes faster than there is room is only served.
+        self.assertGreater(self.counted(daemon, "evicted_bytes_total"), CAP)
         limit = daemon.parts.limit
         assert limit is not None
         while limit._missing:
