@@ -140,16 +140,23 @@ class StoreLimit:
                 )
             raise NoRoom("it is not yet known how much is stored")
         self._refused_unknown = False
-        if self._room() < want:
-            evicting = self._evict(want)
-            if evicting is not None:
-                with suppress(DeferredTimeout):
-                    await evicting.addTimeout(self._times.patience, self._clock)
+        await self._make_room(want)
         if self._room() < want:
             self._missing[digest] = self._clock.seconds()
             self._metrics.not_stored.labels("no_room").inc()
             raise NoRoom("the limit of the store is reached")
         return self._take(want)
+
+    async def _make_room(self, want: int) -> None:
+        """Evict images for *want* bytes; return after a while even if that goes on."""
+        until = self._clock.seconds() + self._times.patience
+        for _ in range(2):
+            # The first eviction may have been under way for a blob that needs less.
+            left = until - self._clock.seconds()
+            evicting = self._evict(want) if self._room() < want and left > 0 else None
+            if evicting is not None:
+                with suppress(DeferredTimeout):
+                    await evicting.addTimeout(left, self._clock)
 
     def _take(self, want: int) -> Release:
         self.reserved += want

@@ -149,6 +149,17 @@ class Reserving(LimitTestCase):
         self.reserve(3 * MIB)
         self.assertEqual(len(self.evictor.needs), 1)
 
+    def test_two_at_once(self) -> None:
+        """A blob for which an eviction for another has not made enough room has one of its own."""
+        for _ in range(6):
+            self.store(3 * MIB)
+        self.evictor.can, self.evictor.waiting = 100 * MIB, Deferred()
+        first, second = self.limit.reserve(DIGEST, 2 * MIB), self.limit.reserve(DIGEST, 5 * MIB)
+        self.evictor.waiting.callback(None)
+        self.successResultOf(first)
+        self.successResultOf(second)
+        self.assertEqual(len(self.evictor.needs), 2)
+
     def test_in_vain(self) -> None:
         """If nothing can be evicted, that is logged, and not tried again for ten seconds."""
         for _ in range(6):
