@@ -49,10 +49,15 @@ class Answers(WorkersTestCase):
         ]  # fmt: skip
         return [text.encode() for text in texts]
 
-    async def record(self, requests: list[bytes], workers: int) -> list[bytes]:
-        """Return the responses of a daemon, of which each was asked for three times."""
+    async def record(self, requests: list[bytes], workers: int, blob: str) -> list[bytes]:
+        """Return the responses of a daemon that has the blob, of which each was asked for three times."""
         self.root = self.folder / f"root{workers}"
         daemon, _ = await self.serve(workers=workers)
+        answer = b""
+        while b"; hit" not in answer:
+            connection = await self.connect()
+            connection.ask(blob, Connection="close")
+            answer = await connection.ended()
         got = []
         for _ in range(3):
             for each in requests:
@@ -73,9 +78,10 @@ class Answers(WorkersTestCase):
         # Large enough to be sent by a worker.
         layer = Random(1).randbytes(LEAST + MIB)
         _, blobs = self.registry.add_image("library/app", "1", layer)
-        requests = self.requests("/v2/library/app/manifests/1", f"/v2/library/app/blobs/{blobs[1]}")
-        alone = await self.record(requests, 1)
-        shared = await self.record(requests, 2)
+        blob = f"/v2/library/app/blobs/{blobs[1]}"
+        requests = self.requests("/v2/library/app/manifests/1", blob)
+        alone = await self.record(requests, 1, blob)
+        shared = await self.record(requests, 2, blob)
         for index, (one, other) in enumerate(zip(alone, shared, strict=True)):
             request = requests[index % len(requests)]
             self.assertTrue(one == other, (request[:200], one[:400], other[:400]))
