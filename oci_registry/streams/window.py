@@ -64,9 +64,16 @@ class Window:
             self.size -= len(self._batches.popleft())
 
     def drop_before(self, position: int) -> None:
-        """Drop the batches that end at *position* or before."""
+        """Drop the batches that end at *position* or before, and the first half of the next or more.
+
+        So no more than twice as many bytes are held as are needed, and none is copied often.
+        """
         while self._batches and self.start + len(self._batches[0]) <= position:
             self.size -= len(self._batches.popleft())
+        unneeded = position - self.start
+        if self._batches and 2 * unneeded >= len(self._batches[0]):
+            self._batches[0] = self._batches[0][unneeded:]
+            self.size -= unneeded
 
     def clear(self) -> None:
         """Hold nothing any more."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -24,6 +24,15 @@ class Interleavings(SynchronousTestCase):
         broken_at=PLACES,
         announced=st.booleans(),
         events=EVENTS,
+    )
+    @example(
+        size=26,
+        sent="right",
+        wrong_at=0,
+        full_at=0,
+        broken_at=None,
+        announced=False,
+        events=[("write", 5), ("write", 20), ("join", 0)],
     )
     def test_readers_get_the_blob_or_fail(
         self,

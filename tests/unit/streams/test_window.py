@@ -42,15 +42,25 @@ class WindowTests(SynchronousTestCase):
         window.append(b"z")
         self.assertEqual(window.get(9, 2 * FEW), bytes(FEW))
 
-    def test_batches_go_as_a_whole(self) -> None:
-        """A batch is dropped when its last byte is no longer needed, and not before."""
+    def test_batches_go(self) -> None:
+        """A batch is dropped when its last byte is no longer needed; less than half of one stays."""
         window = Window(4)
         window.append(b"abcd")
         window.append(b"efgh")
-        window.drop_before(3)
+        window.drop_before(1)
         self.assertEqual(window.start, 0)
         window.drop_before(4)
         self.assertEqual(window.start, 4)
+
+    def test_half_of_a_batch(self) -> None:
+        """Of a batch, half or more goes if it is not needed: never are more than twice as many bytes held."""
+        window = Window(8)
+        window.append(b"abcdefgh")
+        window.drop_before(3)
+        self.assertEqual(window.start, 0)
+        window.drop_before(4)
+        self.assertEqual((window.start, window.get(4, 9)), (4, b"efgh"))
+        self.assertIsNone(window.get(3, 1))
 
     @given(
         st.lists(
@@ -76,6 +86,7 @@ class WindowTests(SynchronousTestCase):
                 before = window.start
                 window.drop_before(number)
                 self.assertGreaterEqual(max(number, before), window.start)
+                self.assertLessEqual(window.size, 2 * max(0, window.end - max(number, before)))
             self.assertEqual((window.end, window.start), (len(stream), len(stream) - window.size))
             for position in range(len(stream) + 1):
                 got = window.get(position, 5)
