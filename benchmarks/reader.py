@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+import os
 import shutil
 import subprocess
 import tempfile
@@ -50,10 +51,13 @@ def program() -> Path | None:
     built = BUILT / f"load-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]}"
     if not built.exists():
         BUILT.mkdir(parents=True, exist_ok=True)
+        # Another process may be compiling it too: it appears as a whole.
+        unfinished = built.with_name(f"{built.name}.{os.getpid()}")
         try:
-            subprocess.run([compiler, "-O2", "-o", built, SOURCE], check=True)
+            subprocess.run([compiler, "-O2", "-o", unfinished, SOURCE], check=True)
         except subprocess.CalledProcessError:
             return None
+        unfinished.replace(built)
     return built
 
 

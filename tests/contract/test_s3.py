@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from oci_registry.streams.threads import Lanes, Workers
 from tests.contract import base, driver
 from tests.support import s3
 from tests.support.daemon import reactor, until
+from tests.support.descriptors import open_descriptors
 from tests.support.streams import run_at_once
 
 
@@ -91,12 +91,12 @@ class BelowAPrefixInThreads(Bucket):
         """The spooled file of an object that nobody waits for any longer is closed."""
 
         async def leave() -> None:
-            before = len(os.listdir("/proc/self/fd"))
+            before = open_descriptors()
             for _ in range(20):
                 begun = self.driver.create("blobs/x").addErrback(lambda _: None)
                 begun.cancel()
             await self.driver.stat("blobs/x")
-            await until(lambda: len(os.listdir("/proc/self/fd")) <= before + 2)
+            await until(lambda: open_descriptors() <= before + 2)
 
         return Deferred.fromCoroutine(leave())
 

@@ -22,6 +22,7 @@ from oci_registry.storage.drivers.open_files import OpenFilesLimits
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.streams.threads import Lanes
 from tests.contract.base import KEY, NOW, OTHER, collect
+from tests.support.descriptors import open_descriptors
 from tests.support.streams import ManualThread, run_at_once
 
 PLACE = KEY.replace("/", "-")
@@ -233,13 +234,13 @@ class Descriptors(DriverTestCase):
         self.thread = ManualThread()
         self.late = FilesystemDriver(str(self.root), Lanes(*[self.thread] * 4), self.clock)
         self.addCleanup(self.late.stop)
-        self.opened = len(os.listdir("/proc/self/fd"))
+        self.opened = open_descriptors()
 
     def check_closed(self) -> None:
         """As many files are open as before, when those that were kept for the next reader are closed."""
         self.clock.advance(2 * OpenFilesLimits().idle)
         gc.collect()
-        self.assertEqual(len(os.listdir("/proc/self/fd")), self.opened)
+        self.assertEqual(open_descriptors(), self.opened)
 
     def wait(self, work: Deferred[Any]) -> Any:
         """Let the thread do its work, and return what came of it."""
@@ -252,7 +253,7 @@ class Descriptors(DriverTestCase):
         stored = self.wait(self.late.open(KEY))
         reading = stored.read(2, 3)
         stored.close()
-        self.assertEqual(len(os.listdir("/proc/self/fd")), self.opened + 1)
+        self.assertEqual(open_descriptors(), self.opened + 1)
         self.thread.run()
         self.assertEqual(self.successResultOf(reading), b"234")
         self.check_closed()

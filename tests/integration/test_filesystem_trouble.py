@@ -19,6 +19,7 @@ from oci_registry.storage.drivers.open_files import OpenFilesLimits
 from oci_registry.storage.interfaces import StoreError
 from tests.contract.base import KEY, NOW, OTHER
 from tests.integration import test_filesystem_driver as base
+from tests.support.descriptors import open_descriptors
 from tests.support.streams import ManualThread
 
 
@@ -120,14 +121,14 @@ class Troubles(base.DriverTestCase):
         """A file that cannot be read fails those who read it, and is closed."""
         self.store(KEY, b"data")
         stored = self.successResultOf(self.driver.open(KEY))
-        opened = len(os.listdir("/proc/self/fd"))
+        opened = open_descriptors()
         with failing("pread", EIO), failing("preadv", EIO):
             self.assertIsNone(stored.read_now(0, 4))
             self.fails(stored.read(0, 4))
             # Where it is kept open it is not read when it is opened again.
             self.clock.advance(2 * OpenFilesLimits().idle)
             self.fails(self.driver.open(KEY, 4))
-        self.assertEqual(len(os.listdir("/proc/self/fd")), opened)
+        self.assertEqual(open_descriptors(), opened)
         stored.close()
 
     def test_root_vanishes(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from pathlib import Path
 from unittest import SkipTest
@@ -13,6 +12,7 @@ from oci_registry.storage.drivers.objects import KeptFile
 from oci_registry.storage.drivers.open_files import OpenFilesLimits
 from oci_registry.storage.keys import blob_key
 from tests.integration.test_filesystem_driver import DriverTestCase
+from tests.support.descriptors import open_descriptors
 
 DATA = bytes(range(256)) * 100
 KEY = blob_key(Digest.of(DATA))
@@ -25,8 +25,7 @@ class KeptFiles(DriverTestCase):
         super().setUp()
         self.store(KEY, DATA)
         self.path = Path(self.driver.path(KEY))
-        gc.collect()
-        self.opened = len(os.listdir("/proc/self/fd"))
+        self.opened = open_descriptors()
         self.kept = self.keep()
         self.addCleanup(self.kept.close)
 
@@ -45,8 +44,7 @@ class KeptFiles(DriverTestCase):
     def descriptors(self) -> int:
         """Return how many more files are open than before, when the driver itself keeps none any more."""
         self.clock.advance(2 * OpenFilesLimits().idle)
-        gc.collect()
-        return len(os.listdir("/proc/self/fd")) - self.opened
+        return open_descriptors() - self.opened
 
     def test_parts(self) -> None:
         """Parts are read while it is there; what is beyond the end is not."""

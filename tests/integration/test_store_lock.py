@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from twisted.trial.unittest import TestCase
@@ -11,6 +10,7 @@ from oci_registry.service import StartError
 from oci_registry.storage.lock import LOCK, StoreInUse, StoreLock
 from tests.support.bundles import add_image, command, store_in
 from tests.support.daemon import MirrorTestCase, running
+from tests.support.descriptors import open_descriptors
 
 
 class Locks(TestCase):
@@ -61,13 +61,13 @@ class Locks(TestCase):
 
     def test_released(self) -> None:
         """No descriptor stays open, whether it was locked or refused."""
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         one, other = self.lock(), self.lock()
         one.share()
         self.assertRaises(StoreInUse, other.take)
         one.release()
         one.release()
-        self.assertEqual(before, len(os.listdir("/proc/self/fd")))
+        self.assertEqual(before, open_descriptors())
 
 
 class BesideADaemon(MirrorTestCase):

@@ -17,6 +17,7 @@ from oci_registry.storage.interfaces import StoreError
 from oci_registry.streams.threads import Lanes
 from tests.contract.base import KEY, OTHER
 from tests.integration import test_filesystem_driver as base
+from tests.support.descriptors import open_descriptors
 from tests.support.streams import run_at_once
 
 
@@ -180,7 +181,7 @@ class Lacking(base.DriverTestCase):
 
     def test_no_descriptor_is_left(self) -> None:
         """A new file that cannot be made empty is closed."""
-        opened = len(os.listdir("/proc/self/fd"))
+        opened = open_descriptors()
         with patch.object(os, "ftruncate", side_effect=OSError(EPERM, "no")):
             for work in (self.driver.create(KEY), self.driver.put(KEY, b"x")):
                 self.failureResultOf(work, StoreError)
@@ -188,7 +189,7 @@ class Lacking(base.DriverTestCase):
             self.store(KEY, b"data")
             work = Deferred.fromCoroutine(self.get())
             self.failureResultOf(work, StoreError)
-        self.assertEqual(len(os.listdir("/proc/self/fd")), opened)
+        self.assertEqual(open_descriptors(), opened)
 
     async def get(self) -> None:
         """Read a small object."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import socket
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from twisted.trial.unittest import TestCase
 from oci_registry.workers.messages import Message, pack
 from oci_registry.workers.packets import Packets, close_all, send, socket_pair
 from tests.support.daemon import reactor, running, until
+from tests.support.descriptors import open_descriptors
 
 
 class Sockets(TestCase):
@@ -37,8 +37,7 @@ class Sockets(TestCase):
     async def opened(self) -> int:
         """Return how many descriptors are open while the reactor runs, without those of earlier tests."""
         await deferLater(reactor, 0)
-        gc.collect()
-        return len(os.listdir("/proc/self/fd"))
+        return open_descriptors()
 
     @running
     async def test_many(self) -> None:
@@ -58,7 +57,7 @@ class Sockets(TestCase):
             self.assertEqual(b"%d" % number, os.read(descriptor, 10))
             self.assertFalse(os.get_inheritable(descriptor))
         close_all(self.files)
-        self.assertEqual(before, len(os.listdir("/proc/self/fd")))
+        self.assertEqual(before, open_descriptors())
         sender.close()
         await self.lost
 
@@ -72,7 +71,7 @@ class Sockets(TestCase):
         send(self.near, pack("good"))
         close_all((reading, writing))
         await until(lambda: len(self.got) == 2)
-        self.assertEqual(before, len(os.listdir("/proc/self/fd")))
+        self.assertEqual(before, open_descriptors())
         self.assertEqual(2, len(self.flushLoggedErrors(ValueError)))
 
     @running
@@ -86,7 +85,7 @@ class Sockets(TestCase):
 
     def test_close(self) -> None:
         """What waits when an end is closed is dropped, with its descriptors."""
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         near, far = socket_pair()
         sender = Packets(near, reactor, self.take, lambda: None)
         reading, writing = os.pipe()
@@ -96,7 +95,7 @@ class Sockets(TestCase):
         sender.close()
         far.close()
         close_all((reading, writing))
-        self.assertEqual(before, len(os.listdir("/proc/self/fd")))
+        self.assertEqual(before, open_descriptors())
 
     def test_family(self) -> None:
         """Nobody can connect to such a socket: it has no name."""

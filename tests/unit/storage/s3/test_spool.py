@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.storage.drivers.s3.spool import Slice, open_spool, probe_spool
+from tests.support.descriptors import open_descriptors
 
 
 class Spool(SynchronousTestCase):
@@ -29,9 +30,9 @@ class Spool(SynchronousTestCase):
     def test_probe(self) -> None:
         """A folder that cannot be written to is an error, and trying leaves nothing."""
         folder = self.mktemp()
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         probe_spool(folder)
-        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+        self.assertEqual(open_descriptors(), before)
         Path(folder).rmdir()
         Path(folder).write_text("not a folder")
         self.assertRaises(OSError, probe_spool, folder)
