@@ -102,6 +102,10 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("kubectl --namespace images create secret", How.CLUSTER),
         ("helm upgrade", How.CLUSTER),
     ],
+    "docs/how-to/limit-the-disk.md": [
+        ("oci-registry --max-size 200GiB", How.DAEMON),
+        ("oci-registry --max-size 80% --min-free", How.DAEMON),
+    ],
     "docs/how-to/monitoring.md": [
         ("kubectl --namespace images get pods", How.CLUSTER),
         ("journalctl --unit oci-registry", How.RUN),
