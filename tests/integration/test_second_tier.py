@@ -13,7 +13,7 @@ from oci_registry.config.settings import (
     UpstreamSettings,
 )
 from tests.support.client import Response
-from tests.support.daemon import MirrorTestCase, running
+from tests.support.daemon import MirrorTestCase, running, until
 from tests.support.fake_registry import FakeRegistry
 from tests.support.fake_replies import Asked, Reply
 from tests.support.fake_tokens import FakeTokens
@@ -363,7 +363,7 @@ class UpperCase(MirrorTestCase):
             name: self.registry.add_image(name, name.replace("/", "-"))[0]
             for name in ("Team/App", "team/app", "TEAM/APP")
         }
-        await self.start(self.upstream("hf.co", upper_case_names=True))
+        daemon = await self.start(self.upstream("hf.co", upper_case_names=True))
         for _ in range(2):
             for name, digest in images.items():
                 tag = name.replace("/", "-")
@@ -371,7 +371,8 @@ class UpperCase(MirrorTestCase):
                 self.assertEqual(
                     (200, str(digest)), (got.status, got.headers["docker-content-digest"])
                 )
-            await self.idle()
+            # Tags are written in the background.
+            await until(lambda: not len(daemon.parts.records))
             for registry in self.registries:
                 await registry.stop()
         self.assertEqual(3, len({file.lower() for file in self.files() if "_tags" in file}))
@@ -383,11 +384,11 @@ class UpperCase(MirrorTestCase):
         """The longest name there may be can be stored."""
         name = "A" * 127
         digest, _ = self.registry.add_image(name, "v1")
-        await self.start(self.upstream("hf.co", upper_case_names=True))
+        daemon = await self.start(self.upstream("hf.co", upper_case_names=True))
         for end in ("manifests/v1", f"manifests/{digest}", "tags/list", "manifests/v1"):
             got = await self.client.get(f"/v2/hf.co/{name}/{end}")
             self.assertEqual(200, got.status, end)
-        await self.idle()
+        await until(lambda: not len(daemon.parts.records))
         self.assertTrue([file for file in self.files() if "_tags" in file])
         got = await self.client.get(f"/v2/hf.co/{name}A/manifests/v1")
         self.assertEqual(400, got.status)
