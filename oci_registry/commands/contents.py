@@ -11,6 +11,7 @@ from oci_registry.spec.descriptor import Descriptor
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.documents import read_object
 from oci_registry.spec.errors import ManifestInvalid
+from oci_registry.spec.image import ImageName
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.mediatypes import (
     DOCKER_MANIFEST,
@@ -123,6 +124,15 @@ def chosen(platforms: tuple[Platform, ...]) -> Wanted:
         return any(platform.includes(child.platform) for platform in platforms)
 
     return wants
+
+
+@frozen
+class NamedImage:
+    """An image that is exported or imported: its name, its top manifest and what it consists of."""
+
+    name: ImageName
+    top: Manifest
+    contents: Contents
 
 
 def walk(shelf: Shelf, manifest: Manifest, wanted: Wanted, *, partly: bool = False) -> Contents:

@@ -7,7 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from attrs import field, frozen
 
 from oci_registry.commands.compression import new_file, opened
-from oci_registry.commands.contents import Contents, Unreadable, Wanted, chosen, every, walk
+from oci_registry.commands.contents import (
+    NamedImage,
+    Unreadable,
+    Wanted,
+    chosen,
+    every,
+    walk,
+)
 from oci_registry.commands.layout import (
     BLOBS,
     INDEX,
@@ -67,15 +74,6 @@ def parser() -> CommandParser:
         help="leave out images that are not stored completely, in place of exporting nothing",
     )
     return made
-
-
-@frozen
-class _Image:
-    """An image to export."""
-
-    name: ImageName
-    top: Manifest
-    contents: Contents
 
 
 @frozen
@@ -146,7 +144,7 @@ def _find(
     wanted: Wanted,
     partly: bool,
     sizes: dict[Digest, int],
-) -> _Image:
+) -> NamedImage:
     """Return an image with all that it consists of; raise `CommandFailed` for what is missing."""
     digest = name.reference
     if isinstance(digest, Tag):
@@ -163,7 +161,7 @@ def _find(
         if not partly and any("manifest" in each for each in contents.missing):
             hint = f"; --platform {STORED} exports the platforms that are complete"
         raise CommandFailed(f"{name} is incomplete: {some(contents.missing)} is missing{hint}")
-    return _Image(name, top, contents)
+    return NamedImage(name, top, contents)
 
 
 def _blobs_in(path: str) -> Iterator[Digest]:
@@ -181,7 +179,7 @@ def _blobs_in(path: str) -> Iterator[Digest]:
 def _write(
     path: str,
     store: CommandStore,
-    images: Sequence[_Image],
+    images: Sequence[NamedImage],
     sizes: Mapping[Digest, int],
     earlier: set[Digest],
     output: Output,
@@ -240,7 +238,7 @@ def _watched(pieces: Iterator[bytes], output: Output) -> Iterator[bytes]:
         yield piece
 
 
-def _described(image: _Image) -> str:
+def _described(image: NamedImage) -> str:
     contents = image.contents
     of = f" ({', '.join(contents.platforms)})" if contents.platforms else ""
     return f"{image.name} {image.top.digest}{of}"

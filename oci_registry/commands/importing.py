@@ -8,7 +8,7 @@ from functools import partial
 from attrs import Factory, define, frozen
 
 from oci_registry.commands.bundle import Bundle, read_bundle
-from oci_registry.commands.contents import Child, Contents, Unreadable, walk
+from oci_registry.commands.contents import Child, NamedImage, Unreadable, walk
 from oci_registry.commands.layout import IndexEntry
 from oci_registry.commands.options import CommandParser, Naming, parse
 from oci_registry.commands.output import Output, counted, some
@@ -41,15 +41,6 @@ def parser() -> CommandParser:
         "are used",
     )
     return made
-
-
-@frozen
-class _Image:
-    """An image of a bundle, under the name that it gets."""
-
-    name: ImageName
-    top: Manifest
-    contents: Contents
 
 
 @frozen
@@ -150,7 +141,7 @@ class _Room:
             )
 
 
-def _image(found: _Found, entry: IndexEntry, given: ImageName | None, naming: Naming) -> _Image:
+def _image(found: _Found, entry: IndexEntry, given: ImageName | None, naming: Naming) -> NamedImage:
     path, digest = found.bundle.path, entry.descriptor.digest
     top = found.find(digest)
     assert top is not None
@@ -164,7 +155,7 @@ def _image(found: _Found, entry: IndexEntry, given: ImageName | None, naming: Na
         contents = walk(found, top, is_there)
     except (RegistryError, Unreadable) as error:
         raise CommandFailed(f"{path}: {error}") from None
-    return _Image(name, top, contents)
+    return NamedImage(name, top, contents)
 
 
 def _name(entry: IndexEntry, given: ImageName | None, naming: Naming, images: int) -> ImageName:
@@ -214,7 +205,7 @@ class _Writing:
             undo()
 
     def all_of(
-        self, bundle: Bundle, images: Sequence[_Image], new: Mapping[Digest, int]
+        self, bundle: Bundle, images: Sequence[NamedImage], new: Mapping[Digest, int]
     ) -> dict[str, object]:
         """Store blobs, then manifests, then tags, so that nothing refers to what is not there."""
         needed = {digest for image in images for digest in image.contents.blobs}
@@ -264,7 +255,7 @@ class _Writing:
             self.store.add_tag(name, record)
             self._undo.append(lambda: self.store.add_tag(name, before))
 
-    def _tag(self, image: _Image) -> dict[str, object]:
+    def _tag(self, image: NamedImage) -> dict[str, object]:
         """Store what the tag means, unless the store knows that already."""
         name, top, before = image.name, image.top, None
         if name.digest is None:
