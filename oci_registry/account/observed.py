@@ -1,4 +1,4 @@
-"""A driver that tells the account of everything that is stored, used and removed."""
+"""A driver that notifies the account of everything that is stored, used and removed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Observer(Protocol):
-    """What is told of changes; its methods return at once and never raise."""
+    """Gets notified of changes; its methods return at once and never raise."""
 
     def changed(self, key: str) -> None:
         """Something was stored or removed at *key*, or may have been."""
@@ -45,7 +45,7 @@ class _ObservedWriter(PassingWriter):
 class ObservedDriver:
     """A driver that works as *driver* does, with an *observer*.
 
-    It is told when a change has ended, whether it succeeded or not: it looks for itself.
+    The observer is notified when a change has ended, successful or not, and looks for itself.
     """
 
     def __init__(self, driver: IDriver, observer: Observer) -> None:

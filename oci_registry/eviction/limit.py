@@ -262,7 +262,7 @@ class StoreLimit:
             )
 
     def _evict(self, want: int, at_least: int = 0) -> Deferred[Evicted] | None:
-        """Make room for *want* bytes and what is below the low watermark; None if that was in vain lately."""
+        """Evict down to the low watermark less *want* bytes; None while an earlier attempt has just failed."""
         if self._clock.seconds() < self._not_before:
             return None
 

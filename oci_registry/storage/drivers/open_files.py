@@ -23,8 +23,8 @@ class OpenFiles:
     """Open files by key, the least recently used of which is closed first. On the reactor only.
 
     A file is kept only where asking for its status never waits, and is used again only while it is
-    unchanged and still has a name. Somebody who removes it gets its space back after two idle times at
-    most, and at once with `drop`, unless it is being read.
+    unchanged and still has a name. If it is removed, its space is free after two idle times at most, and
+    at once with `drop`, unless it is being read.
     """
 
     def __init__(self, clock: IReactorTime, limits: OpenFilesLimits = OpenFilesLimits()) -> None:
