@@ -107,8 +107,8 @@ def format_json(event: LogEvent) -> str | None:
     return json.dumps(fields) + "\n"
 
 
-Pieces = tuple[str, str]
-"""A line of the access log: what stands before and behind the moment."""
+Pieces = tuple[str, str, AccessEntry]
+"""A line of the access log: what stands before and behind the moment, and what it says."""
 
 
 class AccessLog:
@@ -126,6 +126,7 @@ class AccessLog:
     ) -> None:
         self._output = output
         self._form = {"text": _text_line, "json": _json_line, "combined": _combined_line}[form]
+        self._heard: Callable[[AccessEntry], None] | None = None
         self._combined = form == "combined"
         self._clock = clock
         self._pause = pause
@@ -135,26 +136,35 @@ class AccessLog:
         self._size = 0
         self._due: IDelayedCall | None = None
         self.wanted = output is not None
-        """Whether anything is written at all."""
+        """Whether responses are logged at all, or somebody hears of them."""
+
+    def hear(self, heard: Callable[[AccessEntry], None] | None) -> None:
+        """Call *heard* with each response too, until this is called with None."""
+        self._heard = heard
+        self.wanted = self._output is not None or heard is not None
 
     def write(self, entry: AccessEntry) -> None:
         """Write the line of a response."""
-        if self._output is not None:
-            self.write_pieces(self._form(entry))
+        if self.wanted:
+            self.write_pieces(self.pieces(entry))
 
     def pieces(self, entry: AccessEntry) -> Pieces:
         """Return the line of a response, for `write_pieces`."""
-        return self._form(entry)
+        return (*self._form(entry), entry)
 
     def write_pieces(self, pieces: Pieces) -> None:
         """Write a line with this moment."""
+        before, after, entry = pieces
+        if self._heard is not None:
+            self._heard(entry)
+        if self._output is None:
+            return
         now = self._clock.seconds()
         second = int(now)
         if second != self._second:
             self._second = second
             form = _COMBINED_MOMENT if self._combined else _MOMENT
             self._moment = datetime.fromtimestamp(second, UTC).strftime(form)
-        before, after = pieces
         if self._combined:
             line = f"{before}{self._moment}{after}"
         else:
@@ -191,7 +201,7 @@ _MOMENT = "%Y-%m-%dT%H:%M:%S"
 _COMBINED_MOMENT = "%d/%b/%Y:%H:%M:%S +0000"
 
 
-def _text_line(entry: AccessEntry) -> Pieces:
+def _text_line(entry: AccessEntry) -> tuple[str, str]:
     return "", (
         f'Z info {escaped(entry.client)} "{entry.method} {entry.uri}" '
         f'{entry.status} {entry.sent} {entry.seconds:.3f} "{entry.agent}"'
@@ -205,7 +215,7 @@ def _error(entry: AccessEntry) -> str:
     return "" if entry.error is None else f" error={json.dumps(entry.error)}"
 
 
-def _json_line(entry: AccessEntry) -> Pieces:
+def _json_line(entry: AccessEntry) -> tuple[str, str]:
     fields = {
         "level": "info",
         "source": "access",
@@ -223,7 +233,7 @@ def _json_line(entry: AccessEntry) -> Pieces:
     return '{"time": "', f'Z", {json.dumps(fields)[1:]}\n'
 
 
-def _combined_line(entry: AccessEntry) -> Pieces:
+def _combined_line(entry: AccessEntry) -> tuple[str, str]:
     # Nobody has told us who the client is, and no client comes from a page that refers to us.
     return f"{escaped(entry.client)} - - [", (
         f'] "{entry.method} {entry.uri} {entry.protocol}" '

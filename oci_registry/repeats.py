@@ -76,6 +76,10 @@ class RepeatLog:
     def __len__(self) -> int:
         return len(self._kept)
 
+    def seconds(self) -> float:
+        """Return the time, in seconds since the epoch."""
+        return self._clock.seconds()
+
     def warn(self, group: Group, reason: tuple[str, ...], text: str, /, **fields: Any) -> None:
         """Warn of *text*, a format for *fields*. What has the same *reason* in a group is a repetition.
 

@@ -8,6 +8,7 @@ from attrs import Factory, define, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger, LogLevel
 
+from oci_registry.events import EventLog
 from oci_registry.pullthrough.transfer import Phase, Transfer
 from oci_registry.repeats import Group, RepeatLog, without_names
 from oci_registry.spec.errors import BlobUnknown
@@ -49,7 +50,8 @@ class _Total:
 class DownloadLog:
     """Logs what becomes of downloads, each in one line, and the progress of those that take long.
 
-    *repeats*: failures with the same reason are logged once, and then counted.
+    *repeats*: failures with the same reason are logged once, and then counted. *events*: where each
+    download is an event when it begins and when it ends.
     """
 
     _log = Logger()
@@ -59,8 +61,10 @@ class DownloadLog:
         clock: IReactorTime,
         repeats: RepeatLog,
         limits: ProgressLimits = ProgressLimits(),
+        events: EventLog | None = None,
     ) -> None:
         self._clock = clock
+        self._events = events
         self._repeats = repeats
         self._limits = limits
         self._running: dict[Transfer, _Watched] = {}
@@ -71,6 +75,7 @@ class DownloadLog:
         """A download begins."""
         now = self._clock.seconds()
         self._running[transfer] = _Watched(now, now, due=now + self._limits.first)
+        self._record(transfer, "begun")
         if self._timer is None:
             self._timer = self._clock.callLater(self._limits.first, self._look)
 
@@ -94,6 +99,7 @@ class DownloadLog:
 
     def answered(self, transfer: Transfer, error: Exception) -> None:
         """There was no download, and nothing went wrong: the registry does not have the blob, for one."""
+        self._record(transfer, "not downloaded", error=_text(transfer, error))
         self._log.emit(
             LogLevel.debug if isinstance(error, BlobUnknown) else LogLevel.info,
             "not downloaded: {digest} from {upstream}/{repository}: {error}",
@@ -107,6 +113,7 @@ class DownloadLog:
         Until a registry sends something, failures differ by their reason alone, and not by the blob.
         """
         text = _text(transfer, error)
+        self._record(transfer, "failed", error=text)
         received = 0 if transfer.blob is None else transfer.blob.received
         after = f" after {in_bytes(received)}" if received else ""
         names = transfer.wanted.target.repository, str(transfer.wanted.digest)
@@ -139,7 +146,23 @@ class DownloadLog:
         reason = (upstream.namespace, *reason)
         self._repeats.warn(group, reason, text, **_fields(transfer), **fields)
 
+    def _record(self, transfer: Transfer, phase: str, error: str | None = None) -> None:
+        if self._events is None:
+            return
+        blob, more = transfer.blob, {} if error is None else {"error": error}
+        self._events.record(
+            "download",
+            phase=phase,
+            **_fields(transfer),
+            size=transfer.wanted.hint if blob is None or blob.size is None else blob.size,
+            received=0 if blob is None else blob.received,
+            seconds=round(self._seconds(transfer), 3),
+            clients=transfer.clients,
+            **more,
+        )
+
     def _done(self, transfer: Transfer, what: str, rest: str) -> None:
+        self._record(transfer, what)
         received = 0 if transfer.blob is None else transfer.blob.received
         clients = max(transfer.clients, 1)
         people = "1 client" if clients == 1 else f"{clients} clients"

@@ -78,6 +78,8 @@ class Transfer:
     error: Exception | None = None
     """Why it has failed, if it has."""
     done: Deferred[None] | None = None
+    began: float = 0.0
+    """When it was started, in seconds since the epoch."""
     clients: int = 0
     """How many clients it serves, or has served."""
     not_stored: str = "another download stores it"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from cachetools import LRUCache
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -47,6 +49,10 @@ class Transfers:
 
     def __contains__(self, digest: Digest) -> bool:
         return digest in self._shared
+
+    def __iter__(self) -> Iterator[Transfer]:
+        """Return all that run, private ones too."""
+        return iter(list(self._all))
 
     def last_commit(self, digest: Digest) -> object:
         """Return a marker of the latest commit of a blob: a different object after each commit."""
@@ -122,6 +128,7 @@ class Transfers:
             raise TooManyRequests.retry_after("the mirror has too many downloads under way", 5)
 
     def _start(self, transfer: Transfer) -> None:
+        transfer.began = self.clock.seconds()
         self._all.add(transfer)
         self._metrics.transfers.set(len(self._all))
         self._log.begin(transfer)

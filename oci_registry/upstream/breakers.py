@@ -8,6 +8,7 @@ and a token server, have their own.
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from itertools import islice
 from typing import TypeVar
 
 from attrs import define, field
@@ -17,7 +18,14 @@ from twisted.internet.interfaces import IReactorTime
 from oci_registry.metrics import HostMetrics
 from oci_registry.spec.errors import RegistryError, TooManyRequests
 from oci_registry.streams.breaker import CircuitBreaker, Random
-from oci_registry.upstream.breaker_keys import KINDS, Endpoint, Key, keys_of, source_of
+from oci_registry.upstream.breaker_keys import (
+    KINDS,
+    Endpoint,
+    Key,
+    describe,
+    keys_of,
+    source_of,
+)
 from oci_registry.upstream.errors import (
     ANSWERS,
     CircuitOpen,
@@ -29,6 +37,7 @@ from oci_registry.upstream.errors import (
     WrongAnswer,
 )
 from oci_registry.upstream.guard import TooManyLookups
+from oci_registry.upstream.health import MOST, OpenBreaker, Paused
 from oci_registry.upstream.keyed_breakers import BreakerTable, KeyedBreaker
 from oci_registry.upstream.limits import UpstreamLimits
 from oci_registry.upstream.pauses import Pauses
@@ -185,6 +194,32 @@ class Breakers:
             headers={"Retry-After": str(seconds)},
         )
 
+    # -- for those who look after the mirror
+
+    @property
+    def available(self) -> bool:
+        """Whether no circuit breaker of a kind of requests is open."""
+        kinds = (self._breakers.get(key) for key in KINDS)
+        return not any(keyed is not None and keyed.breaker.is_open for keyed in kinds)
+
+    def opened(self) -> list[OpenBreaker]:
+        """Return the circuit breakers that are open, at most `MOST`."""
+        found = (keyed for keyed in self._breakers.kept() if keyed.breaker.is_open)
+        return [
+            OpenBreaker(
+                describe(keyed.key),
+                keyed.breaker.state.value,
+                keyed.breaker.reason or "",
+                keyed.breaker.open_for,
+                keyed.breaker.pause,
+            )
+            for keyed in islice(found, MOST)
+        ]
+
+    def paused(self) -> list[Paused]:
+        """Return what is rate limited now, at most `MOST`."""
+        return [Paused(describe(key), left) for key, left in self._pauses.current(MOST)]
+
     # -- what has happened
 
     def record_success(self, endpoint: Endpoint, request: ApiRequest) -> None:
@@ -239,8 +274,7 @@ class Breakers:
             self._metrics.paused(until)
 
     def _show(self) -> None:
-        kinds = (self._breakers.get(key) for key in KINDS)
-        self._metrics.available(not any(k is not None and k.breaker.is_open for k in kinds))
+        self._metrics.available(self.available)
 
     def _path(self, endpoint: Endpoint, request: ApiRequest) -> list[KeyedBreaker]:
         """Return the breakers of a request, from the kind to the subject."""

@@ -8,6 +8,7 @@ from oci_registry.spec.errors import RegistryError
 from oci_registry.upstream.breaker_keys import Endpoint
 from oci_registry.upstream.breakers import Breakers
 from oci_registry.upstream.errors import Unreachable
+from oci_registry.upstream.health import MOST, OpenBreaker
 from oci_registry.upstream.keyed_breakers import KeyedBreaker
 from oci_registry.upstream.requests import ApiRequest, Kind
 
@@ -42,6 +43,15 @@ class SharedBreakers(Breakers):
             return
         self._reached(endpoint, request)
         super().record_failure(endpoint, request, error, probe)
+
+    @property
+    def available(self) -> bool:
+        """Whether no circuit breaker of a kind of requests, or of the host itself, is open."""
+        return super().available and self._connectivity.available
+
+    def opened(self) -> list[OpenBreaker]:
+        """Return the circuit breakers that are open, those of the host first."""
+        return [*self._connectivity.opened(), *super().opened()][:MOST]
 
     def _reached(self, endpoint: Endpoint, request: ApiRequest) -> None:
         # The registry behind a host chooses its redirects, so they have breakers of their own.

@@ -15,6 +15,7 @@ from oci_registry.spec.errors import RegistryError, TooManyRequests
 from oci_registry.upstream.breakers import Admission, Breakers
 from oci_registry.upstream.errors import TargetFailed, TimedOut
 from oci_registry.upstream.exchange import Exchange
+from oci_registry.upstream.health import HostHealth
 from oci_registry.upstream.limiter import ConnectionLimiter, Permit
 from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.requests import ApiRequest, Priority
@@ -164,6 +165,23 @@ class Host:
     def _probe_failed(self, failure: Failure) -> None:
         # What it says about the host has been recorded.
         failure.trap(RegistryError, CancelledError)
+
+    @property
+    def health(self) -> HostHealth:
+        """How the host is doing."""
+        limit, remaining = self.limit.known
+        return HostHealth(
+            self.name,
+            available=self.breakers.available,
+            breakers=tuple(self.breakers.opened()),
+            paused=tuple(self.breakers.paused()),
+            limit=limit,
+            remaining=remaining,
+            low=self.limit.low,
+            waiting=self._limiter.waiting,
+            connections=self._limiter.used,
+            last_error=self.reports.last_error,
+        )
 
     async def close(self) -> None:
         """Stop probing and close idle connections; requests in flight continue."""

@@ -13,6 +13,7 @@ from oci_registry.spec.errors import BadGateway
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
 from oci_registry.upstream.errors import WrongAnswer
+from oci_registry.upstream.health import HostHealth
 
 
 class UpstreamBlob(Protocol):
@@ -168,6 +169,9 @@ class Upstream(Protocol):
 
     async def referrers(self, repository: str, digest: Digest) -> Referrers:
         """Return the referrers of a manifest; none if upstream does not support such lists."""
+
+    def health(self) -> tuple[HostHealth, ...]:
+        """Return how each host is doing, in order of preference; none if it is never asked."""
 
     def close(self) -> Deferred[None]:
         """Close idle connections; downloads in flight continue."""

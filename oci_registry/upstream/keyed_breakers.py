@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from attrs import define, field
-from cachetools import LRUCache
+from cachetools import Cache, LRUCache
 from twisted.internet.interfaces import IReactorTime
 
 from oci_registry.streams.breaker import CircuitBreaker, Random
@@ -55,6 +57,10 @@ class BreakerTable(LRUCache[Key, KeyedBreaker]):
             breaker = CircuitBreaker(self._clock, self._limits, self._random)
             keyed = self[key] = KeyedBreaker(key, breaker)
         return keyed
+
+    def kept(self) -> Iterator[KeyedBreaker]:
+        """Return all breakers; this is no use of them."""
+        return (Cache.__getitem__(self, key) for key in self)
 
     def popitem(self) -> tuple[Key, KeyedBreaker]:
         """Evict the least recently used breaker and return it."""

@@ -19,6 +19,7 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
 from oci_registry.streams.threads import RunInThread
+from oci_registry.upstream.health import HostHealth
 from oci_registry.upstream.interfaces import Page, Referrers, Upstream, UpstreamBlob
 from oci_registry.upstream.offline import OfflineUpstream
 
@@ -130,6 +131,7 @@ class LateUpstream:
         connector: Callable[[], Awaitable[Connector]],
     ) -> None:
         self.namespace = settings.namespace
+        self._names = [host.name for host in settings.hosts]
         self.configured = settings.configured
         self.stale_while_revalidate = settings.stale_while_revalidate
         self.stale_if_error = settings.stale_if_error
@@ -211,6 +213,12 @@ class LateUpstream:
     async def referrers(self, repository: str, digest: Digest) -> Referrers:
         """Return the referrers of a manifest; none if upstream has no such lists."""
         return await (await self._made()).referrers(repository, digest)
+
+    def health(self) -> tuple[HostHealth, ...]:
+        """Return how each host is doing; all are well before the first was asked."""
+        if self._upstream is not None:
+            return self._upstream.health()
+        return tuple(HostHealth(name, used=False) for name in self._names)
 
     def close(self) -> Deferred[None]:
         """Close idle connections; downloads in flight continue."""

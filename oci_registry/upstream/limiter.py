@@ -56,6 +56,11 @@ class ConnectionLimiter:
         self._handing_out = False
 
     @property
+    def waiting(self) -> int:
+        """Return the number of requests that wait."""
+        return self._waiting
+
+    @property
     def used(self) -> int:
         """Return the number of permits in use."""
         return sum(self._used.values())

@@ -12,6 +12,7 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BlobUnknown, ManifestUnknown, NameUnknown
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
+from oci_registry.upstream.health import HostHealth
 from oci_registry.upstream.interfaces import Page, Referrers, UpstreamBlob
 
 
@@ -98,6 +99,10 @@ class OfflineUpstream:
 
     def quarantine(self, digest: Digest, hosts: frozenset[str]) -> None:
         """Do nothing: there are no hosts."""
+
+    def health(self) -> tuple[HostHealth, ...]:
+        """Return nothing: there are no hosts."""
+        return ()
 
     def close(self) -> Deferred[None]:
         """Do nothing: there are no connections."""

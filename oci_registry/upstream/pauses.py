@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 
 from attrs import define, field
-from cachetools import LRUCache
+from cachetools import Cache, LRUCache
 from twisted.internet.interfaces import IReactorTime
 
 from oci_registry.upstream.breaker_keys import Endpoint, Key, keys_of, source_of
@@ -44,6 +45,12 @@ class Pauses:
         """Return the pauses of a request, from kind to subject: the seconds that are left, and the key."""
         found = ((self._left(self._pauses.get(key)), key) for key in keys_of(endpoint, request))
         return [(left, key) for left, key in found if left]
+
+    def current(self, most: int) -> list[tuple[Key, float]]:
+        """Return at most so many of the keys that are paused now, with the seconds that are left."""
+        # The table's own way to look up an entry would count as a use of it.
+        found = ((key, self._left(Cache.__getitem__(self._pauses, key))) for key in self._pauses)
+        return list(islice(((key, left) for key, left in found if left), most))
 
     def record_limit(self, endpoint: Endpoint, request: ApiRequest, seconds: float) -> None:
         """Record that the server has rate limited such requests for *seconds*."""

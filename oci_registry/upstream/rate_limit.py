@@ -64,6 +64,14 @@ class RateLimit:
         self._metrics.budget(self._limit, self._remaining)
 
     @property
+    def known(self) -> tuple[int | None, int | None]:
+        """Return the limit and what is left of it, None for what is not known now."""
+        now = self._clock.seconds()
+        if not now < self._until <= now + _MAX_WINDOW:
+            return None, None
+        return self._limit, self._remaining
+
+    @property
     def low(self) -> bool:
         """Return whether little is left, as far as it is known."""
         if self._limit is None or self._remaining is None:

@@ -22,6 +22,7 @@ from oci_registry.upstream.decodings import Decodings
 from oci_registry.upstream.errors import ANSWERS, Limited, LocalFailure, NoReferrers
 from oci_registry.upstream.exchange import Exchange
 from oci_registry.upstream.group import Answer, HostGroup
+from oci_registry.upstream.health import HostHealth
 from oci_registry.upstream.host import Operation
 from oci_registry.upstream.interfaces import Page, Referrers
 from oci_registry.upstream.negative_cache import NegativeCache
@@ -207,6 +208,10 @@ class RemoteRegistry:
     def _suspects(self, digest: Digest) -> frozenset[str]:
         names = (host.name for host in self._group.hosts)
         return frozenset(name for name in names if (digest, name) in self._quarantined)
+
+    def health(self) -> tuple[HostHealth, ...]:
+        """Return how each host is doing, in order of preference."""
+        return tuple(host.health for host in self._group.hosts)
 
     def close(self) -> Deferred[None]:
         """Close idle connections; downloads in flight continue."""

@@ -19,6 +19,7 @@ from oci_registry.upstream.errors import (
     CredentialsRefused,
     LocalFailure,
 )
+from oci_registry.upstream.health import LastError
 from oci_registry.upstream.requests import ApiRequest
 
 LONGEST = 500
@@ -46,6 +47,8 @@ class HostReports:
         self._user = None if host.credentials is None else host.credentials.username
         self._repeats = repeats
         self._metrics = metrics
+        self.last_error: LastError | None = None
+        """The latest failure; None before the first."""
         # The host of one without an entry may be its name.
         what = host.name if upstream.configured else "hosts"
         self._group = Group.of(upstream.namespace, what, configured=upstream.configured)
@@ -74,6 +77,7 @@ class HostReports:
 
     def _warn(self, request: ApiRequest, message: str, reason: str) -> None:
         kind = request.kind.value
+        self._note(message)
         self._repeats.warn(
             self._group,
             (self._namespace, self._host, kind, reason),
@@ -83,6 +87,9 @@ class HostReports:
             kind=kind,
             error=cut(message, LONGEST),
         )
+
+    def _note(self, text: str) -> None:
+        self.last_error = LastError(self._repeats.seconds(), cut(text, LONGEST))
 
     def _identity(self) -> str:
         if self._user is None:
@@ -102,6 +109,7 @@ class HostReports:
                 f"the user may not pull it, or username and password {_WHERE} are no longer valid"
             )
         server, user = _shown_url(error.url), _quoted(error.user)
+        self._note(f"the credentials for user {user} were refused by {server} ({error.refusal})")
         self._repeats.warn(
             self._group,
             (self._namespace, self._host, server, user, str(error.refusal), str(error.certain)),
@@ -140,6 +148,8 @@ class BreakerLog:
             self._group(key),
             (namespace, self._host, what, text),
             "upstream {host}, {what}: " + text,
+            event_kind="breaker",
+            namespace=namespace,
             host=self._host,
             what=what,
             **fields,

@@ -182,6 +182,11 @@ class UpstreamTable:
         self._dynamic[host] = upstream
         return upstream
 
+    @property
+    def upstreams(self) -> list[Upstream]:
+        """Return all upstreams: the configured ones, and those that clients have named lately."""
+        return [*self._configured.values(), *self._dynamic.values()]
+
     def has(self, upstream: Upstream) -> bool:
         """Whether an upstream is still used for its source host; that counts as a use of it."""
         host = upstream.namespace

@@ -76,10 +76,19 @@ def unpack_lease(message: Message) -> Lease:
 
 
 class Lender:
-    """The core's side: lends answers, and counts their uses. *seconds*: returns the time."""
+    """The core's side: lends answers, and counts their uses. *seconds*: returns the time.
 
-    def __init__(self, answers: ReadyAnswers, seconds: Callable[[], float]) -> None:
+    *heard* is called with the target of an answer, and how often a worker has sent it.
+    """
+
+    def __init__(
+        self,
+        answers: ReadyAnswers,
+        seconds: Callable[[], float],
+        heard: Callable[[bytes, int], None] = lambda *_: None,
+    ) -> None:
         self._answers = answers
+        self._heard = heard
         self._seconds = seconds
         self._lent: RecentTable[bytes, Callable[[], None]] = RecentTable(
             MOST_LENT, MOST_LENT, lambda *_: 1
@@ -95,6 +104,7 @@ class Lender:
 
     def used(self, target: bytes, times: int) -> None:
         """Count that a worker has sent an answer so many times."""
+        self._heard(target, times)
         count = self._lent.get(target)
         if count is not None:
             for _ in range(times):

@@ -17,6 +17,7 @@ from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.mediatypes import OCI_MANIFEST
 from oci_registry.spec.reference import Tag
 from oci_registry.streams.follower import TransferFailed
+from oci_registry.upstream.health import HostHealth
 from oci_registry.upstream.interfaces import NoHostLeft, Page, Referrers
 
 CHUNK = 64 * 1024
@@ -227,6 +228,9 @@ class FakeUpstream:
     async def referrers(self, repository: str, digest: Digest) -> Referrers:
         await self._begin(f"referrers {repository} {digest}")
         return self.found
+
+    def health(self) -> tuple[HostHealth, ...]:
+        return (HostHealth(self.namespace),)
 
     def close(self) -> Deferred[None]:
         self.closed += 1

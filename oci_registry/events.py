@@ -1,0 +1,163 @@
+"""What happens in a daemon, as events for those who watch it: the latest ones, and each new one."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from attrs import define, frozen
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import LogEvent, LogLevel, formatEvent
+
+from oci_registry.spec.texts import cut, one_line
+
+KINDS = ("pull", "download", "eviction", "sweep", "breaker", "error", "removal", "scrub", "warm")
+"""All kinds of events."""
+LONGEST = 500
+"""The most characters of a text in an event."""
+_MOST_FIELDS = 20
+_OURS = "oci_registry"
+
+Value = str | int | float | bool | None
+
+
+@frozen
+class Event:
+    """Something that has happened: its *number* in this daemon, when (seconds since the epoch), and what."""
+
+    number: int
+    time: float
+    kind: str
+    fields: Mapping[str, Value]
+
+
+@frozen
+class EventLimits:
+    """*kept*: events that can be had again. *errors*: how many of the latest errors are kept apart."""
+
+    kept: int = 1000
+    errors: int = 100
+
+
+@define(eq=False)
+class _Follower:
+    heard: Callable[[Event], None]
+    kinds: frozenset[str]
+
+
+class EventLog:
+    """Records events, and passes each to all that follow. What is kept is bounded.
+
+    Some kinds cost something with each event (`costly`): their source is switched on while they are
+    followed. *from_thread*: the reactor's ``callFromThread``, for events that are logged in threads.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        from_thread: Callable[..., object] | None = None,
+        limits: EventLimits = EventLimits(),
+    ) -> None:
+        self._clock = clock
+        self._from_thread = from_thread
+        self._kept: deque[Event] = deque(maxlen=limits.kept)
+        self._errors: deque[Event] = deque(maxlen=limits.errors)
+        self._followers: list[_Follower] = []
+        self._switches: dict[str, Callable[[bool], None]] = {}
+        self._number = 0
+        self.began = clock.seconds()
+        """When this was made: numbers of events of another daemon, or an earlier one, mean nothing here."""
+
+    @property
+    def last(self) -> int:
+        """The number of the latest event; 0 before the first."""
+        return self._number
+
+    @property
+    def errors(self) -> list[Event]:
+        """The latest errors, oldest first."""
+        return list(self._errors)
+
+    def costly(self, kind: str, switch: Callable[[bool], None]) -> None:
+        """Have *switch* called with whether events of this kind are followed, when that changes."""
+        self._switches[kind] = switch
+
+    def record(self, kind: str, **fields: Value) -> None:
+        """Something has happened. Texts are made one line of bounded length."""
+        self._number += 1
+        told = {
+            name: cut(one_line(value), LONGEST) if isinstance(value, str) else value
+            for name, value in list(fields.items())[:_MOST_FIELDS]
+        }
+        event = Event(self._number, self._clock.seconds(), kind, MappingProxyType(told))
+        self._kept.append(event)
+        if kind == "error":
+            self._errors.append(event)
+        for follower in list(self._followers):
+            if kind in follower.kinds:
+                follower.heard(event)
+
+    def since(self, number: int) -> list[Event]:
+        """Return the events after *number* that are still kept, oldest first."""
+        return [event for event in self._kept if event.number > number]
+
+    def follow(
+        self, heard: Callable[[Event], None], kinds: frozenset[str] = frozenset(KINDS)
+    ) -> Callable[[], None]:
+        """Call *heard* with each new event of these kinds, until the function returned is called."""
+        follower = _Follower(heard, kinds)
+        before = self._followed()
+        self._followers.append(follower)
+        self._switch(before)
+
+        def end() -> None:
+            if follower in self._followers:
+                before = self._followed()
+                self._followers.remove(follower)
+                self._switch(before)
+
+        return end
+
+    def _followed(self) -> set[str]:
+        return {kind for follower in self._followers for kind in follower.kinds}
+
+    def _switch(self, before: set[str]) -> None:
+        now = self._followed()
+        for kind in before ^ now:
+            switch = self._switches.get(kind)
+            if switch is not None:
+                switch(kind in now)
+
+    def observe(self, event: LogEvent) -> None:
+        """Record warnings and errors of the log, and changes of circuit breakers; an `ILogObserver`."""
+        if not str(event.get("log_namespace", "")).startswith(_OURS):
+            return
+        level = event.get("log_level")
+        kind = event.get("event_kind") or ("error" if level in _SERIOUS else None)
+        if kind is None:
+            return
+        text = _text(event)
+        fields: dict[str, Value] = {"level": getattr(level, "name", "info"), "text": text}
+        fields |= {
+            name: event[name]
+            for name in _NAMED
+            if isinstance(event.get(name), str | int | float) and event[name] != text
+        }
+        if self._from_thread is None:
+            self.record(kind, **fields)
+        else:
+            self._from_thread(self.record, kind, **fields)
+
+
+_SERIOUS = frozenset({LogLevel.warn, LogLevel.error, LogLevel.critical})
+# Fields of the log that say what an event is about.
+_NAMED = ("namespace", "upstream", "host", "what", "repository", "digest", "repeated")
+
+
+def _text(event: LogEvent) -> str:
+    text = formatEvent(event)
+    failure = event.get("log_failure")
+    if failure is None:
+        return text
+    return f"{text}: {failure.type.__name__}" if text else failure.type.__name__
