@@ -2,7 +2,9 @@
 
 ``content``     every digest that is stored or named, under a small number
 ``blobs``       stored blobs; `used` is also a use of any manifest that names the blob
-``manifests``   stored manifests of each registry, and their place in a queue of the eviction
+``manifests``   stored manifests of each registry, and their place in a queue of the eviction;
+                ``pulls`` is the counter of the eviction, ``total`` counts all pulls; the repository is
+                where it was pulled first, if that is known
 ``edges``       which content a manifest names; a digest names bytes, so these never change
 ``tags``        which manifest a tag names, and which ones it has named
 ``lists``       stored lists of referrers
@@ -22,7 +24,7 @@ from contextlib import closing, suppress
 
 APPLICATION = 0x6F636961
 """What says that an SQLite file is an account: ``ocia``."""
-VERSION = 1
+VERSION = 2
 """The version of the tables; a file with another one is replaced."""
 FILE = "account.sqlite"
 """The name of the file in the directory of the store; no key of the store begins with it."""
@@ -46,7 +48,8 @@ CREATE INDEX blobs_used ON blobs (used);
 CREATE TABLE manifests (
   id INTEGER PRIMARY KEY, host INTEGER NOT NULL, content INTEGER NOT NULL, type TEXT NOT NULL,
   size INTEGER NOT NULL, added REAL NOT NULL, used REAL NOT NULL, pulled REAL NOT NULL,
-  pulls INTEGER NOT NULL, queue INTEGER NOT NULL, place INTEGER NOT NULL, UNIQUE (content, host));
+  pulls INTEGER NOT NULL, queue INTEGER NOT NULL, place INTEGER NOT NULL,
+  total INTEGER NOT NULL, repository INTEGER, UNIQUE (content, host));
 CREATE INDEX manifests_used ON manifests (host, used);
 CREATE INDEX manifests_queue ON manifests (queue, place);
 CREATE TABLE edges (

@@ -143,9 +143,11 @@ class CommandStore:
             now(writer.cancel())
             writer.close()
 
-    def add_manifest(self, registry: str, manifest: Manifest) -> None:
-        """Store a manifest of a registry."""
-        now(self._manifests.put(registry, manifest))
+    def add_manifest(
+        self, registry: str, manifest: Manifest, repository: str | None = None
+    ) -> None:
+        """Store a manifest of a registry, and where it was found."""
+        now(self._manifests.put(registry, manifest, repository))
 
     def add_tag(self, image: ImageName, record: TagRecord) -> None:
         """Store what a tag means."""
