@@ -10,16 +10,23 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.logger import Logger
+from twisted.logger import Logger, globalLogPublisher
 from twisted.python.failure import Failure
 
 from oci_registry.account.account import Account
+from oci_registry.admin.api import ApiParts
+from oci_registry.admin.daemon import DaemonHandlers, DaemonParts
+from oci_registry.admin.making import make_admin, reload_all
+from oci_registry.admin.pulls import PullEvents
+from oci_registry.admin.stream import EventStreams
+from oci_registry.admin.token import AdminToken
 from oci_registry.config.settings import (
     HostSettings,
     S3Settings,
     Settings,
 )
 from oci_registry.config.sources import Reread, reread_upstreams
+from oci_registry.events import EventLog
 from oci_registry.eviction.limit import StoreLimit
 from oci_registry.eviction.periodic import PeriodicSweep
 from oci_registry.eviction.sweep import Sweep
@@ -42,7 +49,7 @@ from oci_registry.pullthrough.store_watch import StoreWatch
 from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.reload import Following, Reloader, lifetimes_of
 from oci_registry.repeats import RepeatLog
-from oci_registry.serving import make_ports, make_sites, make_workers
+from oci_registry.serving import make_ports, make_site, make_workers, socket_steps
 from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
 from oci_registry.storage.interfaces import IDriver
 from oci_registry.stores import Store, make_limit, make_store, make_sweep
@@ -119,6 +126,7 @@ class _Builder:
     access_log: AccessLog
     answers: ReadyAnswers | None
     repeats: RepeatLog
+    events: EventLog
     pools: list[Pool] = field(factory=list)
     store_started: Deferred[str | None] = field(factory=Deferred)
 
@@ -178,7 +186,7 @@ class _Builder:
             health,
             sizes,
             metrics,
-            DownloadLog(clock, self.repeats),
+            DownloadLog(clock, self.repeats, events=self.events),
             self.makers.transfer_limits,
         )
         transfers = Transfers(downloader)
@@ -273,7 +281,8 @@ def build(
     access_log = makers.access_log(settings, log_output, reactor)
     ready = ReadyAnswers(reactor, access_log, metrics)
     answers = None if settings.plain_http else ready
-    builder = _Builder(settings, reactor, makers, metrics, access_log, answers, repeats)
+    events = EventLog(reactor, reactor.callFromThread)
+    builder = _Builder(settings, reactor, makers, metrics, access_log, answers, repeats, events)
     manager = makers.manager(notify_socket)
     reader = ManifestReader(builder.pool("parsers", sizes.parsers))
     store = make_store(settings, reactor, makers, metrics, repeats, builder.pool, sizes, reader)
@@ -282,18 +291,47 @@ def build(
     pull = builder.pull_through(store)
     watch, limit = ClientWatch(reactor), pull.limit
     v2 = builder.v2(table, pull, watch)
-    site, admin_site = make_sites(
+    site, make_root = make_site(
         settings, v2, pull.watch, access_log, answers, metrics, repeats, builder.pause, reactor
     )
     transports = {} if settings.plain_http else makers.transports
-    ports = make_ports(settings, site, admin_site, transports, reactor)
-    workers = make_workers(settings, site, ports, metrics, log_output, reactor)
     sweep = make_sweep(settings, reactor, metrics, store, pull.transfers)
     if limit is not None:
         limit.keep_forever(sweep.is_forever)
-    periodic = PeriodicSweep(sweep, store.driver.sweep_interval, reactor, metrics)
+    periodic = PeriodicSweep(sweep, store.driver.sweep_interval, reactor, metrics, events)
+    pulls = PullEvents(events, access_log)
+    streams = EventStreams(events, watch, reactor)
+    token = None if settings.admin_token is None else AdminToken(settings.admin_token)
+    admin = make_admin(
+        make_root,
+        DaemonHandlers(
+            DaemonParts(
+                reactor,
+                metrics,
+                pull.transfers,
+                table,
+                periodic,
+                events,
+                settings.storage.description,
+                settings.workers,
+                pull.watch.check,
+            )
+        ),
+        None,
+        streams,
+        token,
+        table,
+        ApiParts(watch, reactor, metrics),
+        access_log,
+        repeats,
+    )
+    ports = make_ports(settings, site, admin, transports, reactor)
+    workers = make_workers(
+        settings, site, ports, metrics, log_output, reactor, pulls.sent_by_worker
+    )
     reloader = builder.reloader(table, sweep, reading, manager)
-    hangup = makers.hangup(reactor.callFromThread, reloader.reload)
+    react = reload_all(settings, reloader.reload, token, reading)
+    hangup = makers.hangup(reactor.callFromThread, react)
     announcement = Announcement(manager, reactor)
     grace = settings.shutdown_grace
     steps = [
@@ -302,6 +340,11 @@ def build(
         # Before the others, so that it is removed last: without it a SIGHUP would kill a stopping process.
         Step("SIGHUP handler", hangup.install, hangup.remove),
         Step("access log", stop=access_log.stop),
+        Step(
+            "events",
+            lambda: globalLogPublisher.addObserver(events.observe),
+            lambda: globalLogPublisher.removeObserver(events.observe),
+        ),
         Step("upstream warnings", stop=repeats.stop),
         Step("threads", builder.start_pools, builder.stop_pools),
         # Nothing is stored any more when it stops.
@@ -317,13 +360,19 @@ def build(
         Step(
             "connections",
             stop=lambda: gatherResults(
-                [each.close(grace) for each in (site, admin_site, workers) if each is not None]
+                [
+                    each.close(grace)
+                    for each in (site, admin.local, admin.guarded, workers)
+                    if each is not None
+                ]
             ),
             stop_timeout=grace + SHORTEST_STOP,
         ),
+        Step("event streams", stop=streams.stop),
         *([] if limit is None else [Step("limits of the store", limit.start, limit.stop)]),
         Step("sweep", periodic.start, periodic.stop),
         Step("ports", ports.startService, ports.stopService),
+        *(socket_steps(settings, admin, reactor) if makers.store_socket else []),
         *([] if workers is None else [Step("workers", workers.start)]),
         Step("reloader", stop=reloader.stop),
         Step("service manager", announcement.start, announcement.stop),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 
 from attrs import define, frozen
@@ -56,7 +57,7 @@ class EventLog:
     def __init__(
         self,
         clock: IReactorTime,
-        from_thread: Callable[..., object] | None = None,
+        from_thread: Callable[[Callable[[], None]], object] | None = None,
         limits: EventLimits = EventLimits(),
     ) -> None:
         self._clock = clock
@@ -147,7 +148,7 @@ class EventLog:
         if self._from_thread is None:
             self.record(kind, **fields)
         else:
-            self._from_thread(self.record, kind, **fields)
+            self._from_thread(partial(self.record, kind, **fields))
 
 
 _SERIOUS = frozenset({LogLevel.warn, LogLevel.error, LogLevel.critical})

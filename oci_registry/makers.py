@@ -85,7 +85,10 @@ def _make_access_log(settings: Settings, output: Output, reactor: Any) -> Any:
 
 @frozen
 class Makers:
-    """Factories and limits of the parts that tests replace; most of these use the operating system."""
+    """Factories and limits of the parts that tests replace; most of these use the operating system.
+
+    *store_socket*: False for no admin socket in the directory of a store.
+    """
 
     pool: Callable[[Any, str, int], Pool] = Workers
     driver: Callable[[Settings, Lanes, Any], IDriver] = _make_driver
@@ -101,4 +104,5 @@ class Makers:
     hangup: Callable[[Callable[..., object], Callable[[], None]], Any] = Hangup
     further_signals: Callable[..., AbstractContextManager[None]] = further_signals
     lock_steps: Callable[[StorageSettings], list[Step]] = lock_steps
+    store_socket: bool = True
     manager: Callable[[str | None], ServiceManager] = ServiceManager

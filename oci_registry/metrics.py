@@ -168,6 +168,8 @@ class Metrics:
         self._configured = frozenset(configured)
         self._others: set[str] = set()
         self._hosts: dict[tuple[str, str], list[HostMetrics]] = {}
+        self.connections: Callable[[], int] = lambda: 0
+        """How many client connections are open."""
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         for collector in (PLATFORM_COLLECTOR, GC_COLLECTOR):
@@ -307,6 +309,7 @@ class Metrics:
             "oci_registry_client_connections", "Open client connections", registry=self.registry
         )
         gauge.set_function(count)
+        self.connections = count
 
     def watch_totals(self, objects: Callable[[], float], size: Callable[[], float]) -> None:
         """Export the number of stored objects and their bytes, as the functions return them."""

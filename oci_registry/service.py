@@ -14,6 +14,7 @@ from twisted.logger import Logger
 
 from oci_registry import __version__
 from oci_registry.build import build
+from oci_registry.config.listen import is_socket
 from oci_registry.config.refusals import explain_refusal
 from oci_registry.config.settings import FilesystemSettings, Settings
 from oci_registry.lifecycle import Lifecycle
@@ -129,6 +130,15 @@ class Daemon(Service):
         )
         if admins:
             self._log.info("metrics are served on {listen} only", listen=listed(admins))
+        open_to_none = [
+            url
+            for url, endpoint in zip(admins, settings.admin_listen, strict=True)
+            if settings.admin_token is None and not is_socket(endpoint)
+        ]
+        if open_to_none:
+            self._log.info(
+                "the admin API needs --admin-token-file on {listen}", listen=listed(open_to_none)
+            )
 
     async def _describe_store(self) -> str:
         """Return where everything is stored, or why nothing is, as far as that is known in time."""

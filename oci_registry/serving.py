@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import MultiService
 from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 
-from oci_registry.config.listen import with_backlog
-from oci_registry.config.settings import Settings
+from oci_registry.admin.local import MODE, NAME, LocalEndpoint
+from oci_registry.admin.making import Admin
+from oci_registry.admin.store_socket import StoreSocket
+from oci_registry.config.listen import address_of, is_socket, mode_of, with_backlog
+from oci_registry.config.settings import FilesystemSettings, Settings
+from oci_registry.lifecycle import Step
 from oci_registry.log_output import Output
 from oci_registry.logs import AccessLog
 from oci_registry.metrics import Metrics
@@ -32,7 +37,7 @@ if TYPE_CHECKING:
 _log = Logger()
 
 
-def make_sites(
+def make_site(
     settings: Settings,
     v2: V2,
     watch: StoreWatch,
@@ -42,31 +47,50 @@ def make_sites(
     repeats: RepeatLog,
     pause: Pause,
     reactor: Any,
-) -> tuple[RegistrySite, RegistrySite]:
-    """Make the sites for clients and for monitoring."""
+) -> tuple[RegistrySite, Callable[[], Root]]:
+    """Make the site for clients, and what makes the roots of those for admins."""
     ready = Ready(watch.check)
     public = None if settings.admin_listen else metrics
     root = Root(ready, metrics=public, v2=v2, answers=answers, pause=pause)
     site = RegistrySite(root, reactor, access_log, repeats, answers)
-    admin_root = Root(ready, metrics=metrics, pause=pause)
-    return site, RegistrySite(admin_root, reactor, access_log, repeats)
+    return site, lambda: Root(ready, metrics=metrics, pause=pause)
 
 
 def make_ports(
     settings: Settings,
     site: RegistrySite,
-    admin_site: RegistrySite,
+    admin: Admin,
     transports: Transports,
     reactor: Any,
 ) -> MultiService:
-    """Make the listening ports: those for clients, and then those for monitoring."""
+    """Make the listening ports: those for clients, and then those for admins."""
     ports = MultiService()
-    for endpoints, factory in ((settings.listen, site), (settings.admin_listen, admin_site)):
-        for endpoint in endpoints:
+    for endpoint in settings.listen:
+        found = serverFromString(reactor, with_backlog(endpoint))
+        known = KnownEndpoint(endpoint, FileEndpoint(found, transports))
+        ports.addService(Listener(endpoint, known, site))
+    for endpoint in settings.admin_listen:
+        if is_socket(endpoint):
+            _, path, _ = address_of(endpoint) or ("", "", "")
+            local = LocalEndpoint(reactor, path, mode_of(endpoint) or MODE)
+            port = Listener(endpoint, KnownEndpoint(endpoint, local), admin.local)
+        else:
             found = serverFromString(reactor, with_backlog(endpoint))
-            known = KnownEndpoint(endpoint, FileEndpoint(found, transports))
-            ports.addService(Listener(endpoint, known, factory))
+            port = Listener(endpoint, KnownEndpoint(endpoint, found), admin.guarded)
+        ports.addService(port)
     return ports
+
+
+def socket_steps(settings: Settings, admin: Admin, reactor: Any) -> list[Step]:
+    """Return how the socket of the admin API in the directory of the store comes and goes."""
+    storage = settings.storage
+    if not (settings.admin_socket and isinstance(storage, FilesystemSettings)):
+        return []
+    path = os.path.join(storage.root, NAME)
+    if any(address_of(endpoint) == ("unix", path, "") for endpoint in settings.admin_listen):
+        return []
+    socket = StoreSocket(storage.root, admin.local, reactor)
+    return [Step("admin socket", socket.start, socket.stop)]
 
 
 def make_workers(
@@ -76,8 +100,13 @@ def make_workers(
     metrics: Metrics,
     output: Output,
     reactor: Any,
+    sent: Callable[[bytes, int], None],
 ) -> WorkerProcesses | None:
-    """Make the worker processes; None if there are none. *output*: of the access log."""
+    """Make the worker processes; None if there are none.
+
+    *output*: of the access log. *sent* is called with the target of an answer, and how often workers have
+    sent it.
+    """
     if settings.workers == 1:
         metrics.watch_connections(site.connection_count)
         return None
@@ -97,7 +126,7 @@ def make_workers(
             )
         return [each.port for each in endpoints if is_plain(each.port, site)]
 
-    lender = None if site.ready is None else Lender(site.ready, reactor.seconds)
+    lender = None if site.ready is None else Lender(site.ready, reactor.seconds, sent)
     options = WorkerOptions(IDLE_TIMEOUT, LINGER, settings.access_log_in_effect)
     common = Shared(site, metrics, output, lender)
     workers = WorkerProcesses(settings.workers, options, common, shared, reactor)

@@ -60,6 +60,11 @@ class Options(CommandOptions):
             [
                 Option("listen", "PLACE"),
                 Option("admin-listen", "PLACE"),
+                Option(
+                    "admin-token-file",
+                    "FILE",
+                    "file that contains the token of the admin API on TCP ports (ADMIN_TOKEN_FILE)",
+                ),
                 Option("port", "N", "older form of --listen 0.0.0.0:N (PORT)", letter="p"),
             ],
         ),
@@ -217,8 +222,8 @@ class Options(CommandOptions):
 
     def opt_admin_listen(self, place: str) -> None:
         """
-        Where to serve metrics, instead of at --listen; repeatable
-        (ADMIN_LISTEN; default none)
+        Where to serve the admin API, and metrics instead of at --listen; repeatable; none: not in the
+        store's directory either (ADMIN_LISTEN; default: admin.sock there)
         """
         self["admin-listen"].append(place)
 

@@ -113,6 +113,20 @@ def takes_port(endpoint: str) -> bool:
     return endpoint.partition(":")[0] in _WITH_PORT
 
 
+def is_socket(endpoint: str) -> bool:
+    """Return whether an endpoint description is for a UNIX socket at a path."""
+    return endpoint.partition(":")[0] == "unix"
+
+
+def mode_of(endpoint: str) -> int | None:
+    """Return the permissions that the description of a UNIX socket gives; None if it gives none."""
+    for argument in _SEPARATOR.split(endpoint)[2:]:
+        name, equals, value = argument.rpartition("=")
+        if (name == "mode" or not equals) and re.fullmatch(r"[0-7]{3,4}", value):
+            return int(value, 8)
+    return None
+
+
 def address_of(endpoint: str) -> tuple[str, str, str] | None:
     """Return the address of an endpoint, ``None`` if it is unknown.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from oci_registry.config.admin import NONE, load_token
 from oci_registry.config.catch_all import catch_all_of
 from oci_registry.config.egress import load_egress
 from oci_registry.config.findings import Findings
@@ -71,10 +72,18 @@ class _Loader(OptionReader):
         found = (self._endpoint(source, place, check) for source, place in places)
         return tuple(endpoint for endpoint in found if endpoint is not None)
 
-    def admin_listen(self, check: Callable[[str], None], taken: Sequence[str]) -> tuple[str, ...]:
-        """Return the admin endpoints, none of which may be among *taken*."""
+    def admin_listen(
+        self, check: Callable[[str], None], taken: Sequence[str]
+    ) -> tuple[tuple[str, ...], bool]:
+        """Return the admin endpoints, none of which may be among *taken*, and whether there is a socket
+        in the directory of the store besides.
+        """
         endpoints: list[str] = []
+        socket = True
         for source, place in self._places("admin-listen"):
+            if place.strip().lower() == NONE:
+                socket = False
+                continue
             endpoint = self._endpoint(source, place, check)
             if endpoint is None:
                 continue
@@ -83,7 +92,7 @@ class _Loader(OptionReader):
                     source, f"{place[:80]!a} is already used by --listen: choose another place"
                 )
             endpoints.append(endpoint)
-        return tuple(endpoints)
+        return tuple(endpoints), socket
 
     def _places(self, flag: str) -> list[tuple[str, str]]:
         """Return every place that was given, each with where it was."""
@@ -169,9 +178,14 @@ def load_settings(
     loader.ignored("RUST_LOG", f"set LOG_LEVEL to one of {', '.join(LOG_LEVELS)}")
     checking = loader.switch("check-cache-digest")
     listen = loader.listen(check_endpoint)
+    admin_listen, admin_socket = loader.admin_listen(check_endpoint, listen)
+    token_file, token = load_token(loader, admin_listen)
     settings = Settings(
         listen=listen,
-        admin_listen=loader.admin_listen(check_endpoint, listen),
+        admin_listen=admin_listen,
+        admin_socket=admin_socket,
+        admin_token_file=token_file,
+        admin_token=token,
         storage=load_storage(storage, environ, findings),
         default_namespace=default_namespace,
         upstreams=upstreams,

@@ -296,8 +296,10 @@ StorageSettings = FilesystemSettings | S3Settings
 class Settings:
     """All settings of the daemon, checked.
 
-    ``listen`` and ``admin_listen`` are Twisted endpoint descriptions. The latter are for monitoring;
-    without one, ``listen`` is used for that too. ``access_log`` is combined, json or off; by default
+    ``listen`` and ``admin_listen`` are Twisted endpoint descriptions. The latter are for the admin API
+    and for metrics; without one, ``listen`` is used for metrics. ``admin_socket``: whether the admin API
+    has a socket in the directory of the store. ``admin_token`` is what it needs elsewhere, from
+    ``admin_token_file``; it is not in ``repr``. ``access_log`` is combined, json or off; by default
     it depends on ``log_level`` and ``log_format``. ``shutdown_grace`` is in seconds. ``workers`` is the
     number of worker processes, 1 for none. ``max_size`` is how much may be stored, ``min_free`` how much
     of the volume stays free. ``warnings`` are sentences for the operator, logged once at the start.
@@ -318,6 +320,9 @@ class Settings:
     shutdown_grace: float = 30.0
     workers: int = 1
     admin_listen: tuple[str, ...] = ()
+    admin_socket: bool = True
+    admin_token_file: str | None = None
+    admin_token: str | None = field(default=None, repr=False)
     access_log: str | None = None
     max_size: Size | None = None
     min_free: Size | None = None

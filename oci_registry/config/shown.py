@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from attrs import asdict
 
+from oci_registry.config.admin import NONE
 from oci_registry.config.options import flag_of
 from oci_registry.config.process_title import MASK
 from oci_registry.config.settings import (
@@ -33,7 +34,8 @@ def show(settings: Settings) -> str:
     """
     document = {
         "listen": list(settings.listen),
-        "admin-listen": list(settings.admin_listen),
+        "admin-listen": [*settings.admin_listen, *([] if settings.admin_socket else [NONE])],
+        **_given({"admin-token-file": settings.admin_token_file}),
         "default-namespace": settings.default_namespace,
         "upstreams": "any" if settings.allow_dynamic_upstreams else "configured",
         "offline": settings.offline,

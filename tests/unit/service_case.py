@@ -85,6 +85,7 @@ class ServiceTestCase(SynchronousTestCase):
             hangup=self.signal,
             further_signals=lambda *_: nullcontext(),
             lock_steps=lambda _: [],
+            store_socket=False,
         )
         self.limits: list[tuple[int, int]] = []
         self.patch(resource, "getrlimit", lambda kind: (1024, 4096))

@@ -57,7 +57,13 @@ class Starting(ServiceTestCase):
                 page = connection.answers()[3].body
                 self.assertIn(b"oci_registry_client_connections 0.0", page)
             connection.leave()
-        self.assertEqual("info metrics are served on http://0.0.0.0:1235 only", self.events[-1])
+        self.assertEqual(
+            [
+                "info metrics are served on http://0.0.0.0:1235 only",
+                "info the admin API needs --admin-token-file on http://0.0.0.0:1235",
+            ],
+            self.events[-2:],
+        )
 
     def test_serving(self) -> None:
         """A daemon that has started answers."""

@@ -1,0 +1,172 @@
+"""What the admin API says of a running daemon. Times are seconds since the epoch, sizes are bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import frozen
+
+from oci_registry.management.as_json import Answer
+
+
+@frozen
+class DaemonStatus(Answer):
+    """The daemon and its store.
+
+    *started*: when. *ready*: whether what is stored can be served; *unreadable*, *unwritable*: why the store
+    cannot be read or written, null if it can. *objects*, *size*: blobs and manifests that are stored, null
+    while that is not known. *limit*: what the store may take, null without a limit; *free*: what its volume
+    has left, null if that is not known. *connections*: open connections of clients.
+    """
+
+    version: str
+    started: float
+    time: float
+    ready: bool
+    unreadable: str | None
+    unwritable: str | None
+    store: str
+    objects: int | None
+    size: int | None
+    limit: int | None
+    free: int | None
+    connections: int
+    workers: int
+
+
+@frozen
+class RunningTransfer(Answer):
+    """A download from a registry.
+
+    *phase*: asking, receiving, verifying, committing or ended. *size*: null if it is not known. *rate*: bytes
+    a second, lately. *readers*: clients that are being served from it; *clients*: those and the ones before.
+    *stored*: false for one that only serves a single client. *seconds*: since it began.
+    """
+
+    digest: str
+    upstream: str
+    repository: str
+    phase: str
+    received: int
+    size: int | None
+    rate: float
+    readers: int
+    clients: int
+    stored: bool
+    seconds: float
+
+
+@frozen
+class Top(Answer):
+    """The running downloads, the one that began first comes first.
+
+    *count*: how many there are, which may be more than are listed; *rate*: bytes a second, together.
+    """
+
+    time: float
+    count: int
+    rate: float
+    transfers: tuple[RunningTransfer, ...]
+
+
+@frozen
+class BreakerStatus(Answer):
+    """A circuit breaker that is open or half-open.
+
+    *what*: the requests that it is for. *open_for*: seconds. *probe_in*: seconds until the next probe.
+    """
+
+    what: str
+    state: str
+    reason: str
+    open_for: float
+    probe_in: float
+
+
+@frozen
+class PauseStatus(Answer):
+    """Requests that a registry has rate limited for so many more *seconds*."""
+
+    what: str
+    seconds: float
+
+
+@frozen
+class ErrorStatus(Answer):
+    """The latest failure of a host."""
+
+    time: float
+    text: str
+
+
+@frozen
+class HostStatus(Answer):
+    """One host of an upstream.
+
+    *used*: whether it was asked since the start. *available*: false while a circuit breaker for a kind of
+    requests is open. *limit*, *remaining*: the rate limit that it announces, null without one; *low*: whether
+    little of it is left. *waiting*: requests that wait for a connection; *connections*: requests that it is
+    answering.
+    """
+
+    name: str
+    used: bool
+    available: bool
+    breakers: tuple[BreakerStatus, ...]
+    paused: tuple[PauseStatus, ...]
+    limit: int | None
+    remaining: int | None
+    low: bool
+    waiting: int
+    connections: int
+    last_error: ErrorStatus | None
+
+
+@frozen
+class UpstreamStatus(Answer):
+    """A registry that is mirrored. *configured*: false if only a client has named it."""
+
+    name: str
+    configured: bool
+    offline: bool
+    hosts: tuple[HostStatus, ...]
+
+
+@frozen
+class UpstreamPage(Answer):
+    """Some upstreams, by name. *next*: send it as ``after`` for those that follow; null if there are none."""
+
+    upstreams: tuple[UpstreamStatus, ...]
+    next: str | None
+
+
+@frozen
+class SweepStatus(Answer):
+    """The sweep that runs, or the latest one.
+
+    *interval*: seconds between two sweeps. *began*: null before the first one. *seconds*: how long the latest
+    one took, null before it has ended; *error*: why it failed, null if it did not.
+    """
+
+    interval: float
+    running: bool
+    began: float | None
+    seconds: float | None
+    error: str | None
+
+
+@frozen
+class EventRecord(Answer):
+    """Something that has happened. *id* grows; *kind* says which *fields* there are."""
+
+    id: int
+    time: float
+    kind: str
+    fields: Mapping[str, object]
+
+
+@frozen
+class ErrorList(Answer):
+    """The latest warnings and errors of the log, oldest first."""
+
+    errors: tuple[EventRecord, ...]

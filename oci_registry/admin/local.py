@@ -1,0 +1,124 @@
+"""A UNIX socket that only its owner can use, from the moment when it exists."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from contextlib import suppress
+from typing import Any, cast
+
+from attrs import frozen
+from twisted.internet import tcp, unix
+from twisted.internet.defer import Deferred, execute
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+NAME = "admin.sock"
+"""The name of the socket in the directory of a store."""
+MODE = 0o600
+"""The permissions of a socket unless others are given."""
+BACKLOG = 128
+LONGEST = 107
+"""The most bytes of the address of a UNIX socket on Linux."""
+
+
+class PathTooLong(OSError):
+    """The path of a socket is too long for the system."""
+
+
+def open_socket(path: str, mode: int = MODE) -> socket.socket:
+    """Return a socket that listens at *path*; what a process that has ended left there is replaced.
+
+    Blocks. Raises `OSError`: EADDRINUSE if a process listens there, or something else is there.
+    """
+    if len(os.fsencode(path)) > LONGEST:
+        raise PathTooLong(
+            errno.ENAMETOOLONG, f"the path of a socket has at most {LONGEST} bytes", path
+        )
+    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        # On Linux the file gets the permissions that the socket has when it is bound.
+        os.fchmod(found.fileno(), mode)
+        try:
+            found.bind(path)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not is_stale(path):
+                raise
+            os.unlink(path)
+            found.bind(path)
+        # Elsewhere it is too late for whoever was quick, but not for all others.
+        os.chmod(path, mode)
+        found.listen(BACKLOG)
+    except BaseException:
+        found.close()
+        raise
+    return found
+
+
+def is_stale(path: str) -> bool:
+    """Whether there is a socket at *path* at which nobody listens any more."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return False
+    except FileNotFoundError:
+        return True
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as trying:
+        return trying.connect_ex(path) in (errno.ECONNREFUSED, errno.ENOENT)
+
+
+class LocalPort(unix.Port):
+    """A port on a socket that is open already; when it ends it removes the socket if that is still there."""
+
+    def __init__(
+        self, path: str, opened: socket.socket, mode: int, factory: Any, reactor: Any
+    ) -> None:
+        super().__init__(os.fsencode(path), factory, BACKLOG, mode, reactor)  # type: ignore[no-untyped-call]
+        self._path = path
+        self._own = _identity(path)
+        self._preexistingSocket = opened
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Remove the socket, unless another process has put its own in its place."""
+        with suppress(OSError):
+            if self._own is not None and _identity(self._path) == self._own:
+                os.unlink(self._path)
+        tcp.Port.connectionLost(self, reason)  # type: ignore[no-untyped-call]
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+@implementer(IStreamServerEndpoint)
+@frozen
+class LocalEndpoint:
+    """An endpoint at a *path*, with these permissions."""
+
+    reactor: Any
+    path: str
+    mode: int = MODE
+
+    def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """Listen; fails with `CannotListenError`."""
+        return execute(self._listen, factory)
+
+    def _listen(self, factory: IProtocolFactory) -> IListeningPort:
+        try:
+            opened = open_socket(self.path, self.mode)
+        except OSError as error:
+            raise CannotListenError(None, self.path, error) from None
+        return self.serve(opened, factory)
+
+    def serve(self, opened: socket.socket, factory: IProtocolFactory) -> IListeningPort:
+        """Accept connections of a socket that `open_socket` has returned."""
+        port = LocalPort(self.path, opened, self.mode, factory, self.reactor)
+        port.startListening()  # type: ignore[no-untyped-call]
+        return cast(IListeningPort, port)

@@ -1,0 +1,22 @@
+"""The sites of the admin listeners: the API beside health and metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.web.resource import IResource
+
+from oci_registry.admin.requests import AdminRequest
+from oci_registry.logs import AccessLog
+from oci_registry.repeats import RepeatLog
+from oci_registry.web.site import RegistrySite
+
+
+class AdminSite(RegistrySite):
+    """A site whose requests may have a body. Its connections are not those of clients."""
+
+    def __init__(
+        self, resource: IResource, reactor: Any, access_log: AccessLog, repeats: RepeatLog
+    ) -> None:
+        super().__init__(resource, reactor, access_log, repeats)
+        self.requestFactory = AdminRequest
