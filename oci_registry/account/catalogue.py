@@ -128,8 +128,8 @@ def _untagged_after(
         if is_tagged(books, host, content) or parents_of(books, host, content, 1):
             continue
         here = evolve(place, number=number)
-        repository = repository or had_tag_in(books, host, content)
-        found.append(ListedImage(place.host, repository, None, unpack(packed), number, here))
+        where = repository or had_tag_in(books, host, content)
+        found.append(ListedImage(place.host, where, None, unpack(packed), number, here))
         if len(found) == count:
             return found, here
     return found, evolve(place, number=last)
@@ -254,3 +254,9 @@ def places_before(books: Books, entry: ManifestEntry) -> int:
         "SELECT count(*) FROM manifests WHERE queue=? AND place<?", (entry.queue, entry.place)
     ).fetchone()
     return int(count)
+
+
+def digest_at(books: Books, content: int) -> Digest:
+    """Return the digest with a number."""
+    (packed,) = books.sql.execute("SELECT digest FROM content WHERE id=?", (content,)).fetchone()
+    return unpack(packed)

@@ -28,9 +28,7 @@ class Share:
     single: bool = False
 
 
-def blobs_after(
-    content: int, count: int, memo: Memo
-) -> Query[tuple[list[Share], int | None]]:
+def blobs_after(content: int, count: int, memo: Memo) -> Query[tuple[list[Share], int | None]]:
     """Return the blobs after a number, and where those that follow begin; None: there are none."""
 
     def query(books: Books) -> tuple[list[Share], int | None]:
@@ -54,9 +52,7 @@ def blobs_after(
     return query
 
 
-def manifests_after(
-    number: int, count: int, memo: Memo
-) -> Query[tuple[list[Share], int | None]]:
+def manifests_after(number: int, count: int, memo: Memo) -> Query[tuple[list[Share], int | None]]:
     """Return the manifests after a number, and where those that follow begin; None: there are none."""
 
     def query(books: Books) -> tuple[list[Share], int | None]:
@@ -73,13 +69,14 @@ def manifests_after(
 
 def _is_single(books: Books, number: int) -> bool:
     """Whether no tag and no manifest of its registry names a manifest."""
-    return books.sql.execute(
+    row = books.sql.execute(
         "SELECT NOT EXISTS (SELECT 1 FROM tags t CROSS JOIN repositories r ON r.id=t.repository"
         "  WHERE t.content=m.content AND t.current AND r.host=m.host)"
         " AND NOT EXISTS (SELECT 1 FROM edges e CROSS JOIN manifests p ON p.content=e.parent"
         "  WHERE e.child=m.content AND +p.host=m.host) FROM manifests m WHERE m.id=?",
         (number,),
-    ).fetchone() == (1,)
+    ).fetchone()
+    return bool(row[0])
 
 
 def _owners(books: Books, number: int, memo: Memo, depth: int) -> frozenset[Owner]:

@@ -114,9 +114,7 @@ def add_image(
         manifests[platform] = raw
         if platform in without:
             continue
-        store.add_manifest(
-            image.registry, Manifest.read(raw, OCI_MANIFEST), image.repository
-        )
+        store.add_manifest(image.registry, Manifest.read(raw, OCI_MANIFEST), image.repository)
         for digest, data in blobs.items():
             store.add_blob(digest, len(data), iter([data]))
     raw = index_of(manifests) if platforms else manifests["linux/amd64"]
