@@ -79,7 +79,7 @@ def connect(path: str) -> tuple[sqlite3.Connection, bool]:
     """
     try:
         connection = _open(path)
-        if _is_ours(connection):
+        if is_ours(connection):
             return connection, True
         connection.close()
     except sqlite3.DatabaseError as error:
@@ -88,9 +88,7 @@ def connect(path: str) -> tuple[sqlite3.Connection, bool]:
     discard(path)
     connection = _open(path)
     try:
-        connection.executescript(
-            f"BEGIN; {_TABLES} PRAGMA application_id={APPLICATION}; PRAGMA user_version={VERSION}; COMMIT;"
-        )
+        create(connection)
     except BaseException:
         connection.close()
         raise
@@ -117,7 +115,21 @@ def _open(path: str) -> sqlite3.Connection:
     return connection
 
 
-def _is_ours(connection: sqlite3.Connection) -> bool:
+def create(connection: sqlite3.Connection) -> None:
+    """Make the tables in an empty file."""
+    connection.executescript(
+        f"BEGIN; {_TABLES} PRAGMA application_id={APPLICATION}; PRAGMA user_version={VERSION}; COMMIT;"
+    )
+
+
+def was_closed(connection: sqlite3.Connection) -> bool:
+    """Whether whoever wrote it has closed it, and it was complete then."""
+    row = connection.execute("SELECT value FROM meta WHERE name='closed'").fetchone()
+    return row is not None and row[0] == 1
+
+
+def is_ours(connection: sqlite3.Connection) -> bool:
+    """Whether a file is an account of this version."""
     found = [
         connection.execute(f"PRAGMA {name}").fetchone()[0]
         for name in ("application_id", "user_version")

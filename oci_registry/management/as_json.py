@@ -28,10 +28,10 @@ class Answer:
         """Read the JSON object; unknown fields are ignored. `ValueError` says which field is wrong."""
         if not isinstance(value, Mapping):
             raise ValueError(f"{cls.__name__}: not a JSON object")
-        found = {}
+        found, hints = {}, _hints(cls)  # type: ignore[arg-type]
         for field in fields(cls):  # type: ignore[arg-type]
             try:
-                found[field.name] = _read(value.get(field.name), _hints(cls)[field.name])
+                found[field.name] = _read(value.get(field.name), hints[field.name])
             except ValueError as error:
                 raise ValueError(f"{cls.__name__}.{field.name}: {error}") from None
         return cls(**found)

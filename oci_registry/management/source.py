@@ -44,8 +44,8 @@ class Wanted:
 
     *patterns*: images whose name matches one of them; all images without any. ``*`` stands for any text, ``?``
     for any character. A pattern is compared with the whole name, and with the name without its tag or digest.
-    *registry*: only images of this one. *limit*: at most so many. *after*: `next` of the page before, only in the
-    order of names; *reverse*: in the opposite order, only in another.
+    *registry*: only images of this one. *limit*: at most so many. *after*: `next` of the page before, only in
+    the order of names; *reverse*: in the opposite order, only in another.
     """
 
     patterns: tuple[str, ...] = ()
