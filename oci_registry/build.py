@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from oci_registry.account.account import Account
 from oci_registry.admin.api import ApiParts
-from oci_registry.admin.daemon import DaemonHandlers, DaemonParts
+from oci_registry.admin.daemon import DaemonParts, upstream_of
 from oci_registry.admin.making import make_admin, reload_all
 from oci_registry.admin.pulls import PullEvents
 from oci_registry.admin.stream import EventStreams
@@ -52,7 +52,14 @@ from oci_registry.repeats import RepeatLog
 from oci_registry.serving import make_ports, make_site, make_workers, socket_steps
 from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
 from oci_registry.storage.interfaces import IDriver
-from oci_registry.stores import Store, make_limit, make_store, make_sweep
+from oci_registry.stores import (
+    Store,
+    account_steps,
+    make_limit,
+    make_management,
+    make_store,
+    make_sweep,
+)
 from oci_registry.streams.parsing import ManifestReader
 from oci_registry.streams.steps import Pause, pauses
 from oci_registry.streams.threads import Lanes, RunInThread
@@ -302,28 +309,30 @@ def build(
     pulls = PullEvents(events, access_log)
     streams = EventStreams(events, watch, reactor)
     token = None if settings.admin_token is None else AdminToken(settings.admin_token)
-    admin = make_admin(
-        make_root,
-        DaemonHandlers(
-            DaemonParts(
-                reactor,
-                metrics,
-                pull.transfers,
-                table,
-                periodic,
-                events,
-                settings.storage.description,
-                settings.workers,
-                pull.watch.check,
-            )
-        ),
-        None,
-        streams,
-        token,
+    told = DaemonParts(
+        reactor,
+        metrics,
+        pull.transfers,
         table,
-        ApiParts(watch, reactor, metrics),
-        access_log,
-        repeats,
+        periodic,
+        events,
+        settings.storage.description,
+        settings.workers,
+        pull.watch.check,
+    )
+    management = make_management(
+        settings,
+        reactor,
+        store,
+        pull.records,
+        pull.transfers,
+        sweep,
+        table,
+        partial(upstream_of, table),
+    )
+    api = ApiParts(watch, reactor, metrics)
+    admin = make_admin(
+        make_root, told, management, settings, streams, token, api, access_log, repeats
     )
     ports = make_ports(settings, site, admin, transports, reactor)
     workers = make_workers(
@@ -391,15 +400,3 @@ def build(
         site,
         ports,
     )
-
-
-def account_steps(account: Account | None, prepared: Deferred[str | None]) -> list[Step]:
-    """Return how the account starts, once the store is *prepared*, and stops."""
-    if account is None:
-        return []
-
-    def start(result: str | None) -> str | None:
-        account.start()
-        return result
-
-    return [Step("account", lambda: prepared.addCallback(start), account.stop)]

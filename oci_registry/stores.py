@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from attrs import frozen
+from twisted.internet.defer import Deferred
 
 from oci_registry.account.account import Account
 from oci_registry.account.database import Database
@@ -17,8 +18,14 @@ from oci_registry.eviction.account_sweep import AccountSweep
 from oci_registry.eviction.evictor import Evictor
 from oci_registry.eviction.limit import RESERVE, Limits, StoreLimit
 from oci_registry.eviction.sweep import Sweep
+from oci_registry.lifecycle import Step
 from oci_registry.makers import Makers, Pool, Sizes
+from oci_registry.management.index import DaemonIndex
+from oci_registry.management.manager import Management
+from oci_registry.management.removal import Content
+from oci_registry.management.rules import Rules
 from oci_registry.metrics import Metrics
+from oci_registry.pullthrough.records import RecordWriter
 from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.reload import lifetimes_of
 from oci_registry.repeats import RepeatLog
@@ -29,12 +36,14 @@ from oci_registry.storage.guard import GuardedDriver, LostThreads
 from oci_registry.storage.interfaces import IDriver
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.original import OriginalManifests
+from oci_registry.storage.pins import Pins
 from oci_registry.storage.referrers import ReferrersStore
 from oci_registry.storage.tags import TagStore
 from oci_registry.storage.totals import StoredTotals
 from oci_registry.storage.usage import Usage
 from oci_registry.streams.parsing import ManifestReader
 from oci_registry.streams.threads import Lanes
+from oci_registry.upstream.table import UpstreamTable
 
 
 @frozen
@@ -140,6 +149,35 @@ def make_limit(
     )
 
 
+def make_management(
+    settings: Settings,
+    reactor: Any,
+    store: Store,
+    records: RecordWriter,
+    transfers: Transfers,
+    sweep: Sweep,
+    table: UpstreamTable,
+    upstream: Callable[[str], Mapping[str, object] | None],
+) -> Management:
+    """Make what answers questions about the store, and changes it. *upstream*: as for `Rules`."""
+
+    def max_age(registry: str) -> float | None:
+        known = table.known(registry)
+        return None if known is None else known.manifest_invalidation_time
+
+    rules = Rules(
+        lifetime=sweep.lifetime,
+        max_age=max_age,
+        limited=settings.max_size is not None or settings.min_free is not None,
+        busy=transfers.__contains__,
+        upstream=upstream,
+    )
+    content = Content(store.driver, store.blobs, store.manifests, store.tags, records)
+    return Management(
+        DaemonIndex(store.account), content, Pins(store.driver), rules, reactor.seconds
+    )
+
+
 def make_sweep(
     settings: Settings, reactor: Any, metrics: Metrics, store: Store, transfers: Transfers
 ) -> Sweep:
@@ -157,3 +195,15 @@ def make_sweep(
         metrics,
         store.totals,
     )
+
+
+def account_steps(account: Account | None, prepared: Deferred[str | None]) -> list[Step]:
+    """Return how the account starts, once the store is *prepared*, and stops."""
+    if account is None:
+        return []
+
+    def start(result: str | None) -> str | None:
+        account.start()
+        return result
+
+    return [Step("account", lambda: prepared.addCallback(start), account.stop)]

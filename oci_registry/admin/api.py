@@ -87,7 +87,7 @@ class Guarded(Answering):
 
     async def send(self, request: AdminRequest, answer: Answer, status: int = 200) -> None:
         """Respond with an answer."""
-        body = json.dumps(answer.to_json(), separators=(",", ":")).encode()
+        body = json.dumps(answer.to_json(), separators=(",", ":"), allow_nan=False).encode()
         reply = Reply(status, content("application/json", len(body)), paced(body))
         await respond(request, reply, self._parts.watch)
 

@@ -188,11 +188,9 @@ def upstream_status(upstream: Upstream) -> UpstreamStatus:
 
 
 def upstream_of(table: UpstreamTable, name: str) -> Mapping[str, object] | None:
-    """Return how the upstream of a registry is doing, None if it was not asked lately."""
-    for upstream in table.upstreams:
-        if upstream.namespace == name:
-            return upstream_status(upstream).to_json()
-    return None
+    """Return how the upstream of a registry is doing, None if there is none yet."""
+    upstream = table.known(name)
+    return None if upstream is None else upstream_status(upstream).to_json()
 
 
 def _host_status(host: HostHealth) -> HostStatus:

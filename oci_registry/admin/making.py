@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from oci_registry.admin.api import Api, ApiParts
-from oci_registry.admin.daemon import DaemonHandlers
+from oci_registry.admin.daemon import DaemonHandlers, DaemonParts
 from oci_registry.admin.gate import Gate, LocalGate, TokenGate
 from oci_registry.admin.images import ImageHandlers
 from oci_registry.admin.original import NAME, Original
@@ -21,11 +21,13 @@ from oci_registry.admin.table import daemon_routes, image_routes, make_table
 from oci_registry.admin.token import AdminToken
 from oci_registry.config.admin import read_token
 from oci_registry.config.files import FileContent
+from oci_registry.config.names import fold_alias
 from oci_registry.config.settings import Settings
 from oci_registry.logs import AccessLog
+from oci_registry.management.source import Source
 from oci_registry.repeats import RepeatLog
+from oci_registry.spec.image import ImageName, parse_image
 from oci_registry.streams.threads import RunInThread
-from oci_registry.upstream.table import UpstreamTable
 from oci_registry.web.root import Root
 
 
@@ -45,25 +47,31 @@ class Admin:
 
 def make_admin(
     make_root: Callable[[], Root],
-    daemon: DaemonHandlers,
-    images: ImageHandlers | None,
+    told: DaemonParts,
+    source: Source,
+    settings: Settings,
     streams: EventStreams,
     token: AdminToken | None,
-    table: UpstreamTable,
     parts: ApiParts,
     access_log: AccessLog,
     repeats: RepeatLog,
 ) -> Admin:
-    """Return the sites. *make_root* makes the other pages of each; *images* None: there is no such store."""
-    routes = make_table(
-        [*daemon_routes(daemon, streams), *([] if images is None else image_routes(images))]
-    )
+    """Return the sites. *make_root* makes the other pages of each; *source* answers for the store."""
+
+    def parse(text: str) -> ImageName:
+        # Registries in the upstream file whose names are not hosts.
+        known = {each.namespace for each in told.table.upstreams if each.configured}
+        return parse_image(
+            text, default=settings.default_namespace, registries=known, fold=fold_alias
+        )
+
+    images = ImageHandlers(source, parse, told.events)
+    routes = make_table([*daemon_routes(DaemonHandlers(told), streams), *image_routes(images)])
 
     def site(gate: Gate) -> AdminSite:
         root = make_root()
         root.putChild(b"api", Api(routes, gate, parts))
-        if images is not None:
-            root.putChild(NAME, Original(images, table, gate, parts))
+        root.putChild(NAME, Original(images, told.table, gate, parts))
         return AdminSite(root, parts.clock, access_log, repeats)
 
     return Admin(site(LocalGate()), site(TokenGate(token)), streams, routes)

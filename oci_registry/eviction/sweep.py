@@ -100,6 +100,10 @@ class Sweep:
         """Use other lifetimes, from the next sweep on."""
         self._next_lifetimes = lifetimes
 
+    def lifetime(self, host: str) -> float:
+        """Return for how many seconds unused objects of a registry are kept."""
+        return self._next_lifetimes.of(host)
+
     def is_forever(self, host: str) -> bool:
         """Whether objects of a registry are kept for ever, since they could not be had again."""
         return math.isinf(self._next_lifetimes.of(host))

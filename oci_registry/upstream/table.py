@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterable
 from typing import Protocol
 
 from attrs import frozen
-from cachetools import LRUCache
+from cachetools import Cache, LRUCache
 from twisted.internet.defer import Deferred
 
 from oci_registry.config.catch_all import unlisted
@@ -186,6 +186,12 @@ class UpstreamTable:
     def upstreams(self) -> list[Upstream]:
         """Return all upstreams: the configured ones, and those that clients have named lately."""
         return [*self._configured.values(), *self._dynamic.values()]
+
+    def known(self, host: str) -> Upstream | None:
+        """Return the upstream of a source host if there is one already; this is no use of it."""
+        if host in self._configured:
+            return self._configured[host]
+        return Cache.__getitem__(self._dynamic, host) if host in self._dynamic else None
 
     def has(self, upstream: Upstream) -> bool:
         """Whether an upstream is still used for its source host; that counts as a use of it."""
