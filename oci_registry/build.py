@@ -105,6 +105,8 @@ class Parts:
     records: RecordWriter
     sweep: PeriodicSweep
     site: RegistrySite
+    events: EventLog
+    streams: EventStreams
     ports: MultiService
 
 
@@ -398,5 +400,7 @@ def build(
         pull.records,
         periodic,
         site,
+        events,
+        streams,
         ports,
     )

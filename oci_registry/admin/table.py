@@ -42,9 +42,17 @@ def _limit(default: int, most: int) -> Parameter:
     return Parameter("limit", Whole(1, most), "the most of them", default=default)
 
 
+def events_query() -> list[Parameter]:
+    """Return the parameters of the stream of events."""
+    kind = Several(Choice(KINDS), len(KINDS))
+    return [
+        Parameter("kind", kind, "only events of this kind; repeatable", default=()),
+        Parameter("recent", Whole(0, 1000), "so many of the latest events come first", default=0),
+    ]
+
+
 def daemon_routes(daemon: DaemonHandlers, streams: EventStreams) -> list[AnyRoute]:
     """Return the routes about the daemon itself."""
-    kind = Several(Choice(KINDS), len(KINDS))
     return [
         Route(
             "GET",
@@ -83,12 +91,7 @@ def daemon_routes(daemon: DaemonHandlers, streams: EventStreams) -> list[AnyRout
             "What happens from now on, as server-sent events",
             MEDIA_TYPE,
             streams.serve,
-            query=[
-                Parameter("kind", kind, "only events of this kind; repeatable", default=()),
-                Parameter(
-                    "recent", Whole(0, 1000), "so many of the latest events come first", default=0
-                ),
-            ],
+            query=events_query(),
         ),
         Route("GET", "/sweep", "sweep", _DAEMON, "The latest sweep", SweepStatus, daemon.sweep),
         Route(
