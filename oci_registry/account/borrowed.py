@@ -35,16 +35,24 @@ class BorrowedAccount:
         self._walked = walked
         self._seen: tuple[int, ...] | None = None
         self._books: Books | None = None
+        self._changed: dict[str, None] = {}
+        self._built = False
 
     @property
-    def is_own(self) -> bool:
-        """Whether it was made for this purpose, so that it does not know how often an image was pulled."""
-        return self._books is not None and self._seen is None
+    def counts_pulls(self) -> bool:
+        """Whether it comes from a daemon, and so knows how often images were pulled."""
+        return not self._built
+
+    def changed(self, key: str) -> None:
+        """What is at *key* has changed: it is looked at before the next question."""
+        self._changed[key] = None
 
     def ask(self, query: Query[T]) -> T:
         """Return what *query* finds. Raises OSError and `StoreError` if the store cannot be read."""
         if self._books is None:
             self._books = self._open() or self._build()
+        if self._changed:
+            self._follow()
         if self._seen is None:
             return query(self._books)
         try:
@@ -64,34 +72,38 @@ class BorrowedAccount:
         if books is not None:
             books.sql.close()
 
+    def _follow(self) -> None:
+        """Look at what has changed; in a copy, if this is the file of a daemon."""
+        assert self._books is not None
+        if self._seen is not None:
+            copy = _temporary()
+            self._books.sql.backup(copy)
+            self.close()
+            self._books = Books(copy, self._medium, 0.0)
+        for key in self._changed:
+            self._books.refresh(key)
+        self._changed.clear()
+
     def _open(self) -> Books | None:
         """Open the file that a daemon has closed; None if there is none, or a daemon uses it."""
         seen = None if self._path is None else _identity(self._path)
         if self._path is None or seen is None:
             return None
+        connection = open_closed(self._path)
+        if connection is None:
+            return None
         try:
-            # Without locks and files beside it, so that nobody notices. What changes it is noticed here.
-            where = f"file:{quote(os.path.abspath(self._path))}?mode=ro&immutable=1"
-            connection = sqlite3.connect(where, uri=True, isolation_level=None)
-            try:
-                if is_ours(connection) and was_closed(connection):
-                    self._seen = seen
-                    return Books(connection, self._medium, 0.0)
-            except BaseException:
-                connection.close()
-                raise
+            books = Books(connection, self._medium, 0.0)
+        except (sqlite3.Error, ValueError, TypeError):
             connection.close()
-        except sqlite3.Error:
-            pass
-        return None
+            return None
+        self._seen = seen
+        return books
 
     def _build(self) -> Books:
-        # SQLite removes this file when it is closed.
-        connection = sqlite3.connect("", isolation_level=None)
+        self._built = True
+        connection = _temporary()
         try:
-            connection.execute("PRAGMA journal_mode=OFF")
-            connection.execute("PRAGMA synchronous=OFF")
-            connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
             create(connection)
             books = Books(connection, self._medium, 0.0)
             connection.execute("BEGIN")
@@ -103,6 +115,41 @@ class BorrowedAccount:
             connection.close()
             raise
         return books
+
+
+def _temporary() -> sqlite3.Connection:
+    """Return an empty file, which SQLite removes when it is closed."""
+    connection = sqlite3.connect("", isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode=OFF")
+        connection.execute("PRAGMA synchronous=OFF")
+        connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_closed(path: str) -> sqlite3.Connection | None:
+    """Open the account at *path* for reading if a daemon has closed it and it is complete; else None.
+
+    That leaves no trace and takes no lock, so that nobody notices it: the caller has to notice changes.
+    """
+    if _identity(path) is None:
+        return None
+    where = f"file:{quote(os.path.abspath(path))}?mode=ro&immutable=1"
+    try:
+        connection = sqlite3.connect(where, uri=True, isolation_level=None)
+        try:
+            if is_ours(connection) and was_closed(connection):
+                return connection
+        except BaseException:
+            connection.close()
+            raise
+        connection.close()
+    except sqlite3.Error:
+        pass
+    return None
 
 
 def _identity(path: str) -> tuple[int, ...] | None:

@@ -1,6 +1,17 @@
-"""Commands on a store: ``oci-registry export``, ``oci-registry import``. They need no reactor."""
+"""Commands on a store: ``oci-registry export``, ``oci-registry ls`` and so on. They need no reactor."""
 
 from __future__ import annotations
 
-COMMANDS = {"export": "exporting", "import": "importing"}
+COMMANDS = {
+    "ls": "listing",
+    "show": "showing",
+    "du": "measuring",
+    "why": "explaining",
+    "rm": "removing",
+    "refresh": "refreshing",
+    "pin": "pinning",
+    "unpin": "unpinning",
+    "export": "exporting",
+    "import": "importing",
+}
 """The module of each command, with the functions ``parser`` and ``run``; imported only when it is used."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from oci_registry.account.books import Books
 from oci_registry.account.catalogue import (
     ListedImage,
@@ -32,7 +34,7 @@ _MOST_NAMING = 1000
 
 
 def details(
-    subject: Subject, digest: Digest, pinned: Pinned, *, counted: bool
+    subject: Subject, digest: Digest, pinned: Pinned, *, counted: Callable[[], bool]
 ) -> Query[ImageDetails | None]:
     """Return what is stored of an image, whose manifest has *digest*; None if the manifest is not stored."""
 

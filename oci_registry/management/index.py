@@ -77,7 +77,7 @@ class CommandIndex:
             raise NotReady(f"the store cannot be indexed: {error}") from None
 
     async def flush(self) -> None:
-        """Do nothing: it is read when it is first asked."""
+        """Do nothing: what has changed is looked at before each question."""
 
     @property
     def is_whole(self) -> bool:
@@ -87,4 +87,4 @@ class CommandIndex:
     @property
     def counts_pulls(self) -> bool:
         """Whether it is known how often images were pulled."""
-        return not self._account.is_own
+        return self._account.counts_pulls

@@ -62,7 +62,7 @@ async def list_images(index: Index, wanted: Wanted, pinned: Pinned) -> ImagePage
     images: list[StoredImage] = []
     for start in range(0, len(chosen), _DESCRIBED):
         part = chosen[start : start + _DESCRIBED]
-        images += await index.ask(describe(part, pinned, counted=index.counts_pulls))
+        images += await index.ask(describe(part, pinned, counted=lambda: index.counts_pulls))
     return ImagePage(tuple(images), after, index.is_whole)
 
 
@@ -175,7 +175,7 @@ def _rough_size(books: Books, entry: ManifestEntry) -> float:
 
 
 def describe(
-    part: Sequence[ListedImage], pinned: Pinned, *, counted: bool
+    part: Sequence[ListedImage], pinned: Pinned, *, counted: Callable[[], bool]
 ) -> Query[list[StoredImage]]:
     """Return what is stored of images. *counted*: whether it is known how often they were pulled."""
 
@@ -191,7 +191,7 @@ def describe(
 
 
 def describe_tree(
-    books: Books, listed: ListedImage, tree: Tree, pinned: Pinned, *, counted: bool
+    books: Books, listed: ListedImage, tree: Tree, pinned: Pinned, *, counted: Callable[[], bool]
 ) -> StoredImage:
     """Return what is stored of an image whose content is known."""
     summary, entry = summarize(tree), tree.entry
@@ -219,7 +219,7 @@ def describe_tree(
         summary.complete,
         None if entry is None else entry.added,
         used,
-        entry.pulls if counted and entry is not None else None,
+        entry.pulls if entry is not None and counted() else None,
         bool(pinned.why(listed.host, listed.digest, tags)),
     )
 

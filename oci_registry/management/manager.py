@@ -71,7 +71,7 @@ class Management:
             digest = None if record is None else record.digest
         if digest is None:
             raise NotStored(f"{image} is not stored")
-        question = details(image, digest, await self._pinned(), counted=self._index.counts_pulls)
+        question = details(image, digest, await self._pinned(), counted=self._counted)
         found = await self._index.ask(question)
         if found is None:
             what = "is not stored" if image.tag is None else f"names {digest}, which is not stored"
@@ -90,9 +90,7 @@ class Management:
         digest = image.digest if record is None else record.digest
         found = None
         if digest is not None:
-            question = standing(
-                image, digest, await self._pinned(), counted=self._index.counts_pulls
-            )
+            question = standing(image, digest, await self._pinned(), counted=self._counted)
             found = await self._index.ask(question)
         return explain(image, record, found, self._rules, self._now())
 
@@ -126,6 +124,9 @@ class Management:
         changed = await self._pins.remove(image.image())
         await self._pins_changed()
         return PinChange(str(image), False, changed)
+
+    def _counted(self) -> bool:
+        return self._index.counts_pulls
 
     async def _pinned(self) -> Pinned:
         return Pinned(await self._pins.all(), self._rules.pinned)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import isinf
 
 from attrs import frozen
@@ -18,28 +19,27 @@ from oci_registry.management.rules import Rules
 from oci_registry.management.subjects import Subject
 from oci_registry.management.trees import read_tree
 from oci_registry.spec.digest import Digest
-from oci_registry.spec.units import in_seconds
+from oci_registry.spec.units import roughly
 from oci_registry.storage.keys import tag_key
 from oci_registry.storage.tags import TagRecord
 
 QUEUES = {False: "probation", True: "main"}
 """The names of the queues of the eviction."""
 _MOST_TAGS = 1000
-_DAY, _HOUR = 86400.0, 3600.0
 
 
 @frozen
 class Standing:
-    """What the account knows of an image; *ahead*: images of its *queue* that come before."""
+    """What the account knows of an image; *ahead*: images of its *queue* that come before; None: not known."""
 
     image: StoredImage
     pinned: tuple[str, ...]
-    queue: str
-    ahead: int
+    queue: str | None
+    ahead: int | None
 
 
 def standing(
-    subject: Subject, digest: Digest, pinned: Pinned, *, counted: bool
+    subject: Subject, digest: Digest, pinned: Pinned, *, counted: Callable[[], bool]
 ) -> Query[Standing | None]:
     """Return what is known of a stored image, whose manifest has *digest*; None if that is not stored."""
 
@@ -48,13 +48,13 @@ def standing(
         host = host_number(books, subject.registry)
         if tree.entry is None or host is None:
             return None
-        listed = listed_as(books, subject, digest)
+        listed, known = listed_as(books, subject, digest), counted()
         tags = tags_of(books, host, tree.entry.content, _MOST_TAGS)
         return Standing(
             describe_tree(books, listed, tree, pinned, counted=counted),
             pinned.why(subject.registry, digest, tags),
-            QUEUES[tree.entry.queue == MAIN],
-            places_before(books, tree.entry),
+            QUEUES[tree.entry.queue == MAIN] if known else None,
+            places_before(books, tree.entry) if known else None,
         )
 
     return query
@@ -115,12 +115,12 @@ def _freshness(
 ) -> list[str]:
     if checked is None:
         return []
-    ago = _duration(max(0.0, now - checked))
+    ago = roughly(max(0.0, now - checked))
     if unconfirmed:
         return [f"the tag is {ago} old, and the next pull asks the registry first"]
     said = [f"the registry confirmed the tag {ago} ago"]
     if fresh_until is not None and fresh_until > now:
-        said.append(f"it is served without asking for another {_duration(fresh_until - now)}")
+        said.append(f"it is served without asking for another {roughly(fresh_until - now)}")
     elif fresh_until is not None:
         said.append("it is not fresh any more: the next pull asks the registry")
     return said
@@ -138,7 +138,7 @@ def _keeping(
         return ["its manifest is not stored"]
     image, said = found.image, []
     if image.used is not None:
-        said.append(f"it was last used {_duration(max(0.0, now - image.used))} ago")
+        said.append(f"it was last used {roughly(max(0.0, now - image.used))} ago")
     if not image.complete:
         said.append(f"{image.stored_blobs} of its {image.blobs} blobs are stored")
     if found.pinned:
@@ -148,21 +148,12 @@ def _keeping(
     if expires is not None:
         left = expires - now
         said.append(
-            f"if it is not used, it is removed in {_duration(left)}"
+            f"if it is not used, it is removed in {roughly(left)}"
             if left > 0
             else "it has not been used for so long that the next sweep removes it"
         )
-    if limited is not False:
+    if limited is not False and found.queue is not None:
         when = "if room is needed" if limited else "if there is a limit and room is needed"
         others = "no image comes" if not found.ahead else f"{found.ahead} images come"
         said.append(f"{when}, {others} before it in the {found.queue} queue")
     return said
-
-
-def _duration(seconds: float) -> str:
-    """Return a duration with one unit: ``3 days``, ``5 hours``, ``12 minutes``."""
-    for unit, name in ((_DAY, "day"), (_HOUR, "hour"), (60.0, "minute")):
-        if seconds >= unit:
-            count = int(seconds // unit)
-            return f"{count} {name}{'' if count == 1 else 's'}"
-    return in_seconds(seconds)

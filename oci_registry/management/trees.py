@@ -21,11 +21,10 @@ from oci_registry.account.catalogue import (
 from oci_registry.spec.contents import (
     DEEPEST,
     MOST,
-    SCHEMA1,
     Unreadable,
-    blobs_of,
     children_of,
     is_elsewhere,
+    layers_of,
 )
 from oci_registry.spec.descriptor import Descriptor
 from oci_registry.spec.digest import Digest
@@ -81,8 +80,8 @@ def _read(books: Books, host: str, tree: Tree, depth: int, count: Iterator[int])
         tree.media_type = manifest.media_type
         children = children_of(manifest)
         if children is None:
-            found = _blobs(books, entry, manifest)
-            tree.blobs = [(blob, blob_entry(books, blob.digest)) for blob in found]
+            found = {blob.digest: blob for blob in layers_of(manifest) if not is_elsewhere(blob)}
+            tree.blobs = [(blob, blob_entry(books, digest)) for digest, blob in found.items()]
     except Unreadable as error:
         tree.problem = str(error)
         return tree
@@ -104,15 +103,6 @@ def _manifest(books: Books, host: str, digest: Digest) -> Manifest | None:
         raise Unreadable(f"it cannot be read: {error}") from None
     except (RegistryError, ValueError, KeyError, TypeError, RecursionError):
         raise Unreadable("it is corrupt") from None
-
-
-def _blobs(books: Books, entry: ManifestEntry, manifest: Manifest) -> list[Descriptor]:
-    if manifest.media_type in SCHEMA1:
-        # It says no sizes.
-        named = blobs_named(books, entry.content)
-        return [Descriptor(None, blob.digest, None) for blob in named]
-    unique = {blob.digest: blob for blob in blobs_of(manifest) if not is_elsewhere(blob)}
-    return list(unique.values())
 
 
 @frozen
