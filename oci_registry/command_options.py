@@ -32,6 +32,9 @@ STORE_COMMANDS: Mapping[str, str] = MappingProxyType(
         "refresh": "have the next pull of a tag ask the registry",
         "pin": "never evict an image, or list such images",
         "unpin": "evict an image as all others again",
+        "top": "show the downloads of a running daemon",
+        "log": "show what happens in a running daemon",
+        "sweep": "have a running daemon remove what has expired",
         "export": "write stored images to a file, to carry them elsewhere",
         "import": "store the images of such files",
     }

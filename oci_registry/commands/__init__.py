@@ -11,6 +11,9 @@ COMMANDS = {
     "refresh": "refreshing",
     "pin": "pinning",
     "unpin": "unpinning",
+    "top": "watching",
+    "log": "following",
+    "sweep": "sweeping",
     "export": "exporting",
     "import": "importing",
 }

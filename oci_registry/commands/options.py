@@ -89,12 +89,22 @@ class Naming:
 
 @frozen
 class Common:
-    """The options of all commands, checked. *warnings* are sentences for the operator."""
+    """The options of all commands, checked. *warnings* are sentences for the operator.
 
-    storage: StorageSettings
+    *place*: the store; None if the command line names a daemon elsewhere.
+    """
+
+    place: StorageSettings | None
     naming: Naming
     json: bool
     warnings: tuple[str, ...] = ()
+
+    @property
+    def storage(self) -> StorageSettings:
+        """The store; `UsageProblem` if only a daemon was named."""
+        if self.place is None:
+            raise UsageProblem("this needs the store itself: give --root in place of --admin")
+        return self.place
 
 
 def parse(
@@ -104,7 +114,11 @@ def parse(
     own, storage = _split(parser, args)
     options = parser.parse_args(own)
     findings = Findings()
-    settings = load_storage(_storage(options.root, storage, environ), environ, findings)
+    settings = None
+    if getattr(options, "admin", None) is None:
+        settings = load_storage(_storage(options.root, storage, environ), environ, findings)
+    elif storage or options.root is not None:
+        raise UsageProblem("--admin names a daemon elsewhere: give no store")
     naming = _naming(options, environ, findings)
     if findings.problems:
         raise UsageProblem(*findings.problems)

@@ -12,6 +12,8 @@ from oci_registry.commands import local
 from oci_registry.commands.options import CommandParser, Common, parse
 from oci_registry.commands.output import Output
 from oci_registry.commands.problems import DONE, FAILED, NOT_FOUND, status_of
+from oci_registry.commands.reaching import add_daemon, find_daemon
+from oci_registry.commands.remote import AdminClient, RemoteSource
 from oci_registry.management.as_json import Answer
 from oci_registry.management.problems import ManagementProblem
 from oci_registry.management.rules import Rules
@@ -29,20 +31,33 @@ class Asked:
     options: argparse.Namespace
     common: Common
     output: Output
+    environ: Mapping[str, str]
 
     def subject(self, text: str) -> Subject:
         """Return the image that an argument names; raise `InvalidName`."""
         return parse_subject(text, self.common.naming.parse)
 
+    def daemon(self) -> AdminClient | None:
+        """Return the running daemon: that of ``--admin``, or of the store; None if none runs there."""
+        return find_daemon(self.options, self.common.place, self.environ)
+
     @contextmanager
     def reading(self, rules: Rules = Rules()) -> Iterator[Source]:  # noqa: B008 - frozen
-        """Give what answers questions."""
+        """Give what answers questions: the running daemon, or the store itself."""
+        daemon = self.daemon()
+        if daemon is not None:
+            yield RemoteSource(daemon)
+            return
         with local.reading(self.common.storage, rules, local.Patience(self.output)) as source:
             yield source
 
     @contextmanager
     def changing(self) -> Iterator[Source]:
-        """Give what also changes the store."""
+        """Give what also changes the store: the running daemon, or the store itself under its lock."""
+        daemon = self.daemon()
+        if daemon is not None:
+            yield RemoteSource(daemon)
+            return
         with local.changing(self.common.storage, Rules(), local.Patience(self.output)) as source:
             yield source
 
@@ -50,12 +65,13 @@ class Asked:
 def read_options(
     parser: CommandParser, args: Sequence[str], environ: Mapping[str, str], output: Output
 ) -> Asked:
-    """Read a command line; raise `UsageProblem`."""
+    """Read a command line, with the options for a daemon; raise `UsageProblem`."""
+    add_daemon(parser)
     options, common = parse(parser, args, environ)
     output.json = common.json
     for warning in common.warnings:
         output.note(warning)
-    return Asked(options, common, output)
+    return Asked(options, common, output, environ)
 
 
 def each_image(
