@@ -13,7 +13,7 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from oci_registry.admin.local import NAME
 from oci_registry.spec.digest import Digest
-from tests.support.admin import AdminTestCase
+from tests.support.admin import AdminTestCase, events_of
 from tests.support.client import Client
 from tests.support.daemon import reactor, running, until
 from tests.support.fake_replies import Reply
@@ -212,8 +212,8 @@ class Watching(AdminTestCase):
         stream = await self.admin.begin("/api/v1/events")
         await stream.got_headers
         await self.client.get(f"/v2/team/app/blobs/{digest}")
-        await until(lambda: len(self.events(stream)) >= 3)
-        found = self.events(stream)
+        await until(lambda: len(events_of(stream)) >= 3)
+        found = events_of(stream)
         phases = [each["fields"]["phase"] for each in found if each["kind"] == "download"]
         (pull,) = [each["fields"] for each in found if each["kind"] == "pull"]
         self.assertEqual(["begun", "stored"], phases)

@@ -58,11 +58,9 @@ class AdminTestCase(MirrorTestCase):
         response = await (await (client or self.admin).send(data, method)).done
         return response.status, json.loads(response.body) if response.body else None
 
-    def events(self, response: Response) -> list[dict[str, Any]]:
-        """Return the events of a stream that have arrived."""
-        lines = bytes(response.body).decode().splitlines()
-        return [
-            json.loads(line[6:])
-            for line in lines
-            if line.startswith("data: {") and line.endswith("}")
-        ]
+
+def events_of(response: Response) -> list[dict[str, Any]]:
+    """Return the events of a stream that have arrived."""
+    lines = bytes(response.body).decode().splitlines()
+    found = [line[6:] for line in lines if line.startswith("data: {") and line.endswith("}")]
+    return [json.loads(line) for line in found]

@@ -131,6 +131,10 @@ spec:
         {{- if .Values.adminListen.enabled }}
         - name: ADMIN_LISTEN
           value: {{ include "oci-registry.authority" (list (include "oci-registry.adminAddress" .) (toString (int .Values.adminListen.port))) | quote }}
+        {{- if .Values.adminListen.token.existingSecret }}
+        - name: ADMIN_TOKEN_FILE
+          value: /etc/oci-registry/admin/token
+        {{- end }}
         {{- end }}
         - name: DEFAULT_NAMESPACE
           value: {{ $registry.defaultNamespace | quote }}
@@ -238,6 +242,11 @@ spec:
           mountPath: /etc/oci-registry/credentials
           readOnly: true
         {{- end }}
+        {{- if .Values.adminListen.token.existingSecret }}
+        - name: admin-token
+          mountPath: /etc/oci-registry/admin
+          readOnly: true
+        {{- end }}
         {{- if .Values.tls.existingSecret }}
         - name: tls
           mountPath: /etc/oci-registry/tls
@@ -302,6 +311,15 @@ spec:
         secretName: {{ . | quote }}
         defaultMode: 0440
       {{- end }}
+    {{- end }}
+    {{- with .Values.adminListen.token.existingSecret }}
+    - name: admin-token
+      secret:
+        secretName: {{ . | quote }}
+        defaultMode: 0440
+        items:
+          - key: {{ $.Values.adminListen.token.existingSecretKey | quote }}
+            path: token
     {{- end }}
     {{- with $registry.upstream.credentials.existingSecret }}
     - name: credentials

@@ -59,6 +59,9 @@
 {{- if and $values.adminListen.enabled (eq (int $values.adminListen.port) (include "oci-registry.port" . | int)) -}}
 {{- $problems = append $problems (printf "adminListen.port and the port for clients are both %d: choose another adminListen.port" (int $values.adminListen.port)) -}}
 {{- end -}}
+{{- if and $values.adminListen.token.existingSecret (not $values.adminListen.enabled) -}}
+{{- $problems = append $problems "adminListen.token requires a port for the admin API: set adminListen.enabled true, or remove the token" -}}
+{{- end -}}
 {{- if and $values.metrics.serviceMonitor.enabled $values.adminListen.enabled (not (include "oci-registry.adminService" .)) -}}
 {{- $problems = append $problems (printf "metrics.serviceMonitor: Prometheus cannot reach %s of each node: set adminListen.address, for example to 0.0.0.0 for every address of the node" (include "oci-registry.adminAddress" .)) -}}
 {{- end -}}

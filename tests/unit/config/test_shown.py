@@ -68,9 +68,31 @@ class Showing(ConfigTestCase):
     def test_every_option_has_a_place(self) -> None:
         """Each field of the settings is shown, or told elsewhere: warnings go to standard error."""
         elsewhere = {"warnings", "storage", "allow_dynamic_upstreams", "egress", "sources"}
-        limited = evolve(PLAIN, max_size=parse_size("80 %"), min_free=parse_size("1GiB"))
+        # The first is a place to listen, the second a secret.
+        elsewhere |= {"admin_socket", "admin_token"}
+        limited = evolve(
+            PLAIN,
+            max_size=parse_size("80 %"),
+            min_free=parse_size("1GiB"),
+            admin_token_file="/t",
+        )
         shown = {name.replace("-", "_") for name in self.shown(limited)}
         self.assertEqual({field.name for field in fields(Settings)} - elsewhere - shown, set())
+
+    def test_admin(self) -> None:
+        """That there is no admin socket is shown as it was given, and the token is not shown."""
+        shown = self.shown(
+            evolve(
+                PLAIN,
+                admin_listen=("tcp:81",),
+                admin_socket=False,
+                admin_token="hidden",
+                admin_token_file="/t",
+            )
+        )
+        self.assertEqual(["tcp:81", "none"], shown["admin-listen"])
+        self.assertEqual("/t", shown["admin-token-file"])
+        self.assertNotIn("hidden", repr(shown))
 
     def test_access_log(self) -> None:
         """The access log is shown as it will be, whether it was chosen or is as the log."""

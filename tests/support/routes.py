@@ -1,0 +1,26 @@
+"""All routes of the admin API, for tests and for the reference; nothing can be asked of them."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from twisted.internet.task import Clock
+
+from oci_registry.admin.daemon import DaemonHandlers
+from oci_registry.admin.images import ImageHandlers
+from oci_registry.admin.routes import RouteTable
+from oci_registry.admin.stream import EventStreams
+from oci_registry.admin.table import daemon_routes, image_routes, make_table
+from oci_registry.events import EventLog
+from oci_registry.spec.image import parse_image
+from oci_registry.web.client_watch import ClientWatch
+
+
+def all_routes() -> RouteTable:
+    """Return the table of a daemon without its parts."""
+    nothing = cast(Any, None)
+    clock = Clock()
+    events = EventLog(clock)
+    streams = EventStreams(events, ClientWatch(clock), clock)
+    images = ImageHandlers(nothing, parse_image, events)
+    return make_table([*daemon_routes(DaemonHandlers(nothing), streams), *image_routes(images)])
