@@ -34,6 +34,7 @@ STORE_COMMANDS: Mapping[str, str] = MappingProxyType(
         "unpin": "evict an image as all others again",
         "export": "write stored images to a file, to carry them elsewhere",
         "import": "store the images of such files",
+        "completion": "print what a shell needs to complete commands",
     }
 )
 """The commands on a store, and what they do; `oci_registry.commands` has them."""

@@ -13,5 +13,6 @@ COMMANDS = {
     "unpin": "unpinning",
     "export": "exporting",
     "import": "importing",
+    "completion": "completing",
 }
 """The module of each command, with the functions ``parser`` and ``run``; imported only when it is used."""
