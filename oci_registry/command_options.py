@@ -37,6 +37,7 @@ STORE_COMMANDS: Mapping[str, str] = MappingProxyType(
         "sweep": "have a running daemon remove what has expired",
         "export": "write stored images to a file, to carry them elsewhere",
         "import": "store the images of such files",
+        "completion": "print what a shell needs to complete commands",
     }
 )
 """The commands on a store, and what they do; `oci_registry.commands` has them."""

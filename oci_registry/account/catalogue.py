@@ -256,6 +256,12 @@ def places_before(books: Books, entry: ManifestEntry) -> int:
     return int(count)
 
 
+def content_number(books: Books, digest: Digest) -> int | None:
+    """Return the number of a digest; None if nothing stored has or names it."""
+    row = books.sql.execute("SELECT id FROM content WHERE digest=?", (pack(digest),)).fetchone()
+    return None if row is None else row[0]
+
+
 def digest_at(books: Books, content: int) -> Digest:
     """Return the digest with a number."""
     (packed,) = books.sql.execute("SELECT digest FROM content WHERE id=?", (content,)).fetchone()

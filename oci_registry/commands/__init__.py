@@ -16,5 +16,6 @@ COMMANDS = {
     "sweep": "sweeping",
     "export": "exporting",
     "import": "importing",
+    "completion": "completing",
 }
 """The module of each command, with the functions ``parser`` and ``run``; imported only when it is used."""

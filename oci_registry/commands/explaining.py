@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from oci_registry.commands.options import CommandParser
+from oci_registry.commands.options import CommandParser, DaemonParser
 from oci_registry.commands.output import Output
 from oci_registry.commands.problems import DONE, NOT_FOUND
 from oci_registry.commands.rules import add_rules, rules_of
@@ -17,10 +17,10 @@ from oci_registry.spec.texts import escaped
 
 def parser() -> CommandParser:
     """Return the parser of the command line."""
-    made = CommandParser(
+    made = DaemonParser(
         "why",
         "Say what is cached of an image, how fresh it is, and why it is kept or when it would be removed. "
-        "A daemon may run meanwhile.",
+        "A running daemon answers.",
         STATUSES,
     )
     made.add_argument("image", help=IMAGE)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from oci_registry.commands.options import CommandParser
+from oci_registry.commands.options import CommandParser, DaemonParser
 from oci_registry.commands.output import Output
 from oci_registry.commands.problems import DONE, FAILED
 from oci_registry.commands.reaching import the_daemon
@@ -21,7 +21,7 @@ _STATUSES = "0 ended by Ctrl-C or --count, 1 no daemon answers or it has stopped
 
 def parser() -> CommandParser:
     """Return the parser of the command line."""
-    made = CommandParser(
+    made = DaemonParser(
         "log",
         "Show pulls, downloads, errors and all else that happens in a running daemon, until Ctrl-C. With "
         "--json there is one JSON object in each line.",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from attrs import evolve
 
-from oci_registry.commands.options import CommandParser
+from oci_registry.commands.options import CommandParser, DaemonParser
 from oci_registry.commands.output import Output
 from oci_registry.commands.problems import DONE, UsageProblem
 from oci_registry.commands.running import now
@@ -35,9 +35,9 @@ _WILD = frozenset("*?[")
 
 def parser() -> CommandParser:
     """Return the parser of the command line."""
-    made = CommandParser(
+    made = DaemonParser(
         "ls",
-        "List the stored images. A daemon may run meanwhile.",
+        "List the stored images. A running daemon answers.",
         STATUSES,
     )
     made.add_argument(

@@ -64,7 +64,8 @@ def changing(
     """Give what changes a store, under the lock that keeps daemons from starting meanwhile."""
     # It must exist: the lock would make it.
     readable(settings)
-    with Exclusive(settings) as store, _managed(store, rules, walked) as management:
+    exclusive = Exclusive(settings)
+    with exclusive as store, _managed(store, rules, walked, exclusive.changes) as management:
         yield management
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from oci_registry.commands.options import CommandParser
+from oci_registry.commands.options import CommandParser, DaemonParser
 from oci_registry.commands.output import Output, counted
 from oci_registry.commands.problems import DONE
 from oci_registry.commands.running import now
@@ -26,10 +26,10 @@ UNKNOWN = "(pulled by digest)"
 
 def parser() -> CommandParser:
     """Return the parser of the command line."""
-    made = CommandParser(
+    made = DaemonParser(
         "du",
         "Show how much is stored by registry and repository, the largest first: what only one of them "
-        "needs, and what others need too. A daemon may run meanwhile.",
+        "needs, and what others need too. A running daemon answers.",
         STATUSES,
     )
     made.add_argument(

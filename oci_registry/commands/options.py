@@ -62,6 +62,24 @@ class CommandParser(argparse.ArgumentParser):
         raise UsageProblem(message)
 
 
+class DaemonParser(CommandParser):
+    """Has the options that name a daemon elsewhere, in place of a store, too."""
+
+    def __init__(self, name: str, description: str, statuses: str = _STATUSES) -> None:
+        super().__init__(name, description, statuses)
+        self.add_argument(
+            "--admin",
+            metavar="URL",
+            help="the admin API of a daemon elsewhere: http://HOST:PORT, https://HOST:PORT or unix:PATH "
+            "(default: the daemon of the store, if one runs)",
+        )
+        self.add_argument(
+            "--admin-token-file",
+            metavar="FILE",
+            help="file that contains the token for --admin (ADMIN_TOKEN_FILE)",
+        )
+
+
 @frozen
 class Naming:
     """How the names of images are read: the registry of those without one, and registries by name."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from oci_registry.commands.options import CommandParser
+from oci_registry.commands.options import CommandParser, DaemonParser
 from oci_registry.commands.output import Output
 from oci_registry.commands.problems import DONE
 from oci_registry.commands.running import now
@@ -14,10 +14,9 @@ from oci_registry.management.answers import PinChange
 
 def parser() -> CommandParser:
     """Return the parser of the command line."""
-    made = CommandParser(
+    made = DaemonParser(
         "pin",
-        "Never evict an image, whether it is stored yet or not. Without an image: list the pins, also while a "
-        "daemon runs. In a directory, no daemon may run while a pin is added.",
+        "Never evict an image, whether it is stored yet or not. Without an image: list the pins.",
         STATUSES,
     )
     made.add_argument("image", nargs="*", help=IMAGE)

@@ -20,21 +20,6 @@ _PORTS = {"http": 80, "https": 443}
 _PATIENCE = 5.0
 
 
-def add_daemon(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name a daemon elsewhere."""
-    parser.add_argument(
-        "--admin",
-        metavar="URL",
-        help="the admin API of a running daemon elsewhere: http://HOST:PORT, https://HOST:PORT or unix:PATH "
-        "(default: the daemon of the store, if it runs)",
-    )
-    parser.add_argument(
-        "--admin-token-file",
-        metavar="FILE",
-        help="file that contains the token for --admin (ADMIN_TOKEN_FILE)",
-    )
-
-
 def find_daemon(
     options: argparse.Namespace, place: StorageSettings | None, environ: Mapping[str, str]
 ) -> AdminClient | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from oci_registry.commands.options import CommandParser
+from oci_registry.commands.options import CommandParser, DaemonParser
 from oci_registry.commands.output import Output
 from oci_registry.commands.running import now
 from oci_registry.commands.sources import STATUSES, each_image, read_options
@@ -13,10 +13,9 @@ from oci_registry.management.answers import Refreshed
 
 def parser() -> CommandParser:
     """Return the parser of the command line."""
-    made = CommandParser(
+    made = DaemonParser(
         "refresh",
-        "Have the next pull of a tag ask the registry whether it has moved, however fresh it is. In a "
-        "directory, no daemon may run meanwhile.",
+        "Have the next pull of a tag ask the registry whether it has moved, however fresh it is.",
         STATUSES,
     )
     made.add_argument("image", nargs="+", help="docker.io/library/x:1, x:1")

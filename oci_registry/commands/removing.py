@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from oci_registry.commands.options import CommandParser
+from oci_registry.commands.options import CommandParser, DaemonParser
 from oci_registry.commands.output import Output, counted
 from oci_registry.commands.running import now
 from oci_registry.commands.sources import IMAGE, STATUSES, each_image, read_options
@@ -16,10 +16,10 @@ from oci_registry.spec.units import in_bytes
 
 def parser() -> CommandParser:
     """Return the parser of the command line."""
-    made = CommandParser(
+    made = DaemonParser(
         "rm",
-        "Remove images from the store. The next pull fetches them again. In a directory, no daemon may run "
-        "meanwhile.",
+        "Remove images from the store. The next pull fetches them again. If a daemon runs, it "
+        "removes them itself.",
         STATUSES,
     )
     made.add_argument(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from oci_registry.commands.options import CommandParser
+from oci_registry.commands.options import CommandParser, DaemonParser
 from oci_registry.commands.output import Output
 from oci_registry.commands.problems import DONE
 from oci_registry.commands.running import now
@@ -16,7 +16,7 @@ from oci_registry.spec.texts import escaped
 
 def parser() -> CommandParser:
     """Return the parser of the command line."""
-    made = CommandParser(
+    made = DaemonParser(
         "show",
         "Show what is stored of an image: its manifests, its blobs, and which images share them. A daemon "
         "may run meanwhile.",

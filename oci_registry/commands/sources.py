@@ -12,7 +12,7 @@ from oci_registry.commands import local
 from oci_registry.commands.options import CommandParser, Common, parse
 from oci_registry.commands.output import Output
 from oci_registry.commands.problems import DONE, FAILED, NOT_FOUND, status_of
-from oci_registry.commands.reaching import add_daemon, find_daemon
+from oci_registry.commands.reaching import find_daemon
 from oci_registry.commands.remote import AdminClient, RemoteSource
 from oci_registry.management.as_json import Answer
 from oci_registry.management.problems import ManagementProblem
@@ -65,8 +65,7 @@ class Asked:
 def read_options(
     parser: CommandParser, args: Sequence[str], environ: Mapping[str, str], output: Output
 ) -> Asked:
-    """Read a command line, with the options for a daemon; raise `UsageProblem`."""
-    add_daemon(parser)
+    """Read a command line; raise `UsageProblem`."""
     options, common = parse(parser, args, environ)
     output.json = common.json
     for warning in common.warnings:

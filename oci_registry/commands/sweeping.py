@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from oci_registry.admin.answers import SweepStatus
-from oci_registry.commands.options import CommandParser
+from oci_registry.commands.options import CommandParser, DaemonParser
 from oci_registry.commands.output import Output
 from oci_registry.commands.problems import DONE, FAILED, CommandFailed
 from oci_registry.commands.reaching import the_daemon
@@ -20,7 +20,7 @@ _PAUSE = 0.2
 
 def parser() -> CommandParser:
     """Return the parser of the command line."""
-    made = CommandParser(
+    made = DaemonParser(
         "sweep",
         "Have a running daemon remove what has not been used for too long, and wait for the end.",
         _STATUSES,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from oci_registry.commands.options import CommandParser
+from oci_registry.commands.options import CommandParser, DaemonParser
 from oci_registry.commands.output import Output
 from oci_registry.commands.pinning import change
 from oci_registry.commands.sources import IMAGE, STATUSES, read_options
@@ -12,9 +12,9 @@ from oci_registry.commands.sources import IMAGE, STATUSES, read_options
 
 def parser() -> CommandParser:
     """Return the parser of the command line."""
-    made = CommandParser(
+    made = DaemonParser(
         "unpin",
-        "Evict an image as all others again. In a directory, no daemon may run meanwhile.",
+        "Evict an image as all others again.",
         STATUSES,
     )
     made.add_argument("image", nargs="+", help=IMAGE)

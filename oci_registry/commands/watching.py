@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from oci_registry.admin.answers import RunningTransfer, Top
-from oci_registry.commands.options import CommandParser
+from oci_registry.commands.options import CommandParser, DaemonParser
 from oci_registry.commands.output import Output, counted
 from oci_registry.commands.problems import DONE, CommandFailed, UsageProblem
 from oci_registry.commands.reaching import the_daemon
@@ -32,7 +32,7 @@ _CLEAR = "\x1b[H\x1b[2J"
 
 def parser() -> CommandParser:
     """Return the parser of the command line."""
-    made = CommandParser(
+    made = DaemonParser(
         "top",
         "Show the downloads that a running daemon makes, the one that began first at the top: on a "
         "terminal again and again until Ctrl-C, elsewhere once.",

@@ -106,7 +106,7 @@ def _sharing(books: Books, tree: Tree) -> tuple[str, ...]:
         )
     ]
     for number in dict.fromkeys(shared):
-        for registry, content in needing(books, number, _MOST_SHARING):
+        for registry, content in needing(books, number, _MOST_SHARING + len(own)):
             if tree.entry is not None and registry == tree.entry.host and content in own:
                 continue
             for name in _images_with(books, registry, content, here):

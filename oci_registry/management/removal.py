@@ -8,7 +8,13 @@ from typing import Protocol
 from attrs import evolve, frozen
 
 from oci_registry.account.books import Books
-from oci_registry.account.catalogue import BlobEntry, ManifestEntry, host_number, tags_of
+from oci_registry.account.catalogue import (
+    BlobEntry,
+    ManifestEntry,
+    content_number,
+    host_number,
+    tags_of,
+)
 from oci_registry.account.queries import Query
 from oci_registry.management.answers import Refreshed, Removal
 from oci_registry.management.index import Index
@@ -95,9 +101,14 @@ class Removals:
                 raise NotStored(f"{subject} is not stored")
             digest = record.digest
         plan = await self._index.ask(_plan(subject, digest, pinned, blobs=blobs))
-        if subject.digest is not None and not plan.manifests:
+        unknown = subject.digest is not None and not plan.manifests
+        if unknown and await self._content.manifests.peek(subject.registry, digest) is None:
             raise NotStored(f"{subject} is not stored")
         removal = await self._carry_out(subject.registry, plan)
+        if unknown:
+            # It is in memory, and was about to be written.
+            await self._delete_manifest(subject.registry, digest)
+            removal = evolve(removal, manifests=(str(digest),))
         if subject.digest is not None and subject.repository is not None:
             await self._forget_original(subject.registry, subject.repository, subject.digest)
         await self._index.flush()
@@ -144,8 +155,7 @@ class Removals:
             await content.tags.delete(host, repository, tag)
             await self._forget_original(host, repository, Tag(tag))
         for manifest in plan.manifests:
-            await content.pending.discard(manifest_key(host, manifest.digest))
-            await content.manifests.delete(host, manifest.digest)
+            await self._delete_manifest(host, manifest.digest)
         removed: dict[Digest, int] = {}
         kept: list[Digest] = []
         for start in range(0, len(plan.blobs), _BATCH):
@@ -162,6 +172,10 @@ class Removals:
             tuple(map(str, kept)),
         )
 
+    async def _delete_manifest(self, host: str, digest: Digest) -> None:
+        await self._content.pending.discard(manifest_key(host, digest))
+        await self._content.manifests.delete(host, digest)
+
     def _in_use(self, digest: Digest) -> bool:
         return self._busy(digest) or self._content.blobs.in_use(digest)
 
@@ -177,11 +191,11 @@ def _plan(subject: Subject, digest: Digest, pinned: Pinned, *, blobs: bool) -> Q
     """Return what to remove; raise `IsPinned`."""
 
     def query(books: Books) -> _Plan:
-        host = host_number(books, subject.registry)
+        host, content = host_number(books, subject.registry), content_number(books, digest)
         tree = read_tree(books, subject.registry, digest)
         tags: list[tuple[str, str]] = []
-        if tree.entry is not None and host is not None:
-            tags = tags_of(books, host, tree.entry.content, _MOST_TAGS)
+        if content is not None and host is not None:
+            tags = tags_of(books, host, content, _MOST_TAGS)
         going = tags
         if subject.tag is not None and subject.repository is not None:
             going = [(subject.repository, subject.tag)]

@@ -10,7 +10,7 @@ from oci_registry.management.problems import InvalidName
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RegistryError, shown
 from oci_registry.spec.image import LATEST, ImageName
-from oci_registry.spec.reference import Reference, Tag, looks_like_host
+from oci_registry.spec.reference import Reference, Tag
 
 
 @frozen
@@ -51,24 +51,26 @@ def _tag(reference: Reference) -> Tag | None:
 
 
 def name_of(registry: str, repository: str | None, reference: Reference) -> str:
-    """Return the name of an image: ``docker.io/library/x:1``, ``docker.io@sha256:...``."""
-    base = registry if repository is None else f"{registry}/{repository}"
+    """Return the name of an image: ``docker.io/library/x:1``, ``docker.io/@sha256:...``."""
+    base = f"{registry}/{repository or ''}"
     return f"{base}{'@' if isinstance(reference, Digest) else ':'}{reference}"
 
 
 def parse_subject(text: str, parse: Callable[[str], ImageName]) -> Subject:
     """Return the image in *text*; raise `InvalidName`.
 
-    *parse*: reads the name of an image as clients write it. Besides, ``REGISTRY@DIGEST`` is a digest whose
+    *parse*: reads the name of an image as clients write it. Besides, ``REGISTRY/@DIGEST`` is a digest whose
     repository is not known. Without a tag and a digest, the tag is ``latest``.
     """
     try:
-        named, at, digest = text.partition("@")
-        if at and looks_like_host(named):
-            # Read as part of a name that is known to be valid.
-            registry = parse(f"{named}/{LATEST}").registry
-            return Subject(registry, None, Digest.parse(digest))
-        return Subject.of(parse(text))
+        named, at, digest = text.partition("/@")
+        if not at:
+            return Subject.of(parse(text))
+        # Any repository tells whether this is a registry.
+        image = parse(f"{named}/{LATEST}")
+        if "/" in image.repository.removeprefix("library/") or image.repository == named:
+            raise InvalidName(f"{shown(named)} is not a registry")
+        return Subject(image.registry, None, Digest.parse(digest))
     except RegistryError as error:
         raise InvalidName(error.message) from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from io import StringIO
 
 import yaml
@@ -14,7 +15,7 @@ from twisted.python.usage import Options as BaseOptions
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.command_options import STORE_COMMANDS
-from oci_registry.commands import COMMANDS, exporting, importing
+from oci_registry.commands import COMMANDS
 from oci_registry.config.shown import show
 from oci_registry.setup import command
 from oci_registry.setup.clients import CLIENTS
@@ -22,7 +23,16 @@ from oci_registry.tap import FilesystemOptions, Options, S3Options
 from tests.support.tables import PROJECT, REFERENCE, table_below
 
 PAGE = REFERENCE / "command-line.md"
-HEADINGS = ("Options", "filesystem", "s3", "setup", "Commands on a store", "export", "import")
+COMMANDS_WITH_FLAGS = ("ls", "du", "why", "rm", "top", "log", "sweep", "export", "import")
+WITHOUT_DAEMON = ("export", "import")
+HEADINGS = (
+    "Options",
+    "filesystem",
+    "s3",
+    "setup",
+    "Commands on a store",
+    *COMMANDS_WITH_FLAGS,
+)
 _FLAG = re.compile(r"`--([a-z0-9-]+)( [^`]+)?`(?:, `-(\w)`)?")
 _VARIABLE = re.compile(r"`([A-Z][A-Z0-9_]+)`")
 _DEFAULT = re.compile(r"`([^`]+)`")
@@ -52,9 +62,10 @@ def rows(heading: str) -> list[list[str]]:
     return table_below(PAGE, heading, 1 if heading == "setup" else 0)
 
 
-def told(heading: str) -> Flags:
+def told(heading: str, table: int | None = None) -> Flags:
     """Return each flag that is told of: whether it takes a value, and its letter."""
-    matches = [_FLAG.match(row[0]) for row in rows(heading)]
+    found = rows(heading) if table is None else table_below(PAGE, heading, table)
+    matches = [_FLAG.match(row[0]) for row in found]
     return {match[1]: (match[2] is not None, match[3]) for match in matches if match}
 
 
@@ -113,7 +124,9 @@ class Reference(SynchronousTestCase):
     def test_flags_of_commands(self) -> None:
         """So are those of the commands on a store, which have some in common."""
         common = told("Commands on a store")
-        for name, module in (("export", exporting), ("import", importing)):
+        text = PAGE.read_text("utf-8")
+        for name in set(COMMANDS) - {"completion"}:
+            module = import_module(f"oci_registry.commands.{COMMANDS[name]}")
             actions = module.parser()._actions
             flags = {
                 flag: (action.nargs != 0, letters[0].lstrip("-") if letters else None)
@@ -122,7 +135,10 @@ class Reference(SynchronousTestCase):
                 for letters in ([each for each in action.option_strings if each[1:2] != "-"],)
                 if flag != "help"
             }
-            self.assertEqual(flags, {**common, **told(name)})
+            own = told(name) if name in COMMANDS_WITH_FLAGS else {}
+            reaching = {} if name in WITHOUT_DAEMON else told("Commands on a store", 1)
+            self.assertEqual(flags, {**common, **reaching, **own})
+            self.assertIn(f"\n## {name}\n", text)
             self.assertIn(name, STORE_COMMANDS)
         self.assertEqual(set(COMMANDS), set(STORE_COMMANDS))
 

@@ -80,8 +80,8 @@ class OneImage(ListTestCase):
     def test_unknown_repository(self) -> None:
         """Without a repository, the name is that of the registry; it can be asked for by this name."""
         digest = self.manifest(self.blob(b"config"), repository=None)
-        self.assertEqual([f"docker.io@{digest}"], self.names())
-        shown = self.result(self.management.show(subject(f"docker.io@{digest}")))
+        self.assertEqual([f"docker.io/@{digest}"], self.names())
+        shown = self.result(self.management.show(subject(f"docker.io/@{digest}")))
         self.assertEqual(str(digest), shown.image.digest)
 
     def test_tag_that_moved(self) -> None:

@@ -7,6 +7,8 @@ from twisted.internet.defer import succeed
 from oci_registry.management.answers import Removal
 from oci_registry.management.problems import InUse, InvalidName, IsPinned, NotReady, NotStored
 from oci_registry.spec.digest import Digest
+from oci_registry.spec.manifest import Manifest
+from oci_registry.spec.mediatypes import OCI_MANIFEST
 from oci_registry.storage.keys import blob_key, tag_key
 from oci_registry.storage.original import FOLDER
 from tests.unit.account.support import OWN
@@ -161,6 +163,14 @@ class Images(RemovalTestCase):
         self.assertIsNone(self.content.tags.recall_at(key))
         self.assertIsNone(self.result(self.content.tags.get("docker.io", "library/x", "1")))
         self.assertIsNone(self.content.manifests.recall("docker.io", self.top))
+
+    def test_in_memory_only(self) -> None:
+        """A manifest that is still to be written can be removed, too."""
+        manifest = Manifest.read(b'{"schemaVersion": 2}', OCI_MANIFEST)
+        self.content.manifests.remember("docker.io", manifest)
+        removal = self.remove(f"x@{manifest.digest}")
+        self.assertEqual((str(manifest.digest),), removal.manifests)
+        self.fails_with_not_stored(f"x@{manifest.digest}")
 
 
 class Blobs(RemovalTestCase):
