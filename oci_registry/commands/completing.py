@@ -23,14 +23,6 @@ _PATHS = (
     "--ca-file",
     "--from-file",
 )
-    "--root",
-    "--admin-token-file",
-    "--output",
-    "--since",
-    "--upstream-config-file",
-    "--ca-file",
-    "--from-file",
-)
 _BASH = """\
 # bash completion of oci-registry
 _oci_registry() {{

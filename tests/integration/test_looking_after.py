@@ -245,11 +245,11 @@ class Changing(LookingTestCase):
 
 
 class BesideADaemon(MirrorTestCase):
-    """Commands beside a daemon, and between two."""
+    """Commands beside a daemon that has no admin socket, and between two."""
 
     async def serve(self) -> None:
         self.digest, self.blobs = self.registry.add_image("library/app", "1", b"layer")
-        daemon = await self.start()
+        daemon = await self.start(admin_socket=False)
         for path in ("manifests/1", *(f"blobs/{blob}" for blob in self.blobs)):
             await self.client.get(f"/v2/library/app/{path}")
         await self.idle()
@@ -268,7 +268,7 @@ class BesideADaemon(MirrorTestCase):
 
     @running
     async def test_reading(self) -> None:
-        """Reading goes on beside a daemon, which does not notice."""
+        """Reading goes on beside such a daemon, which does not notice."""
         await self.serve()
         before = self.state()
         ran = command("ls", "--root", self.root, "--json")
@@ -279,7 +279,7 @@ class BesideADaemon(MirrorTestCase):
 
     @running
     async def test_changing(self) -> None:
-        """Nothing is changed beside a daemon."""
+        """Nothing is changed beside such a daemon."""
         await self.serve()
         for args in (("rm", "app:1"), ("refresh", "app:1"), ("pin", "app:1"), ("unpin", "app:1")):
             ran = command(*args, "--root", self.root)
@@ -297,7 +297,7 @@ class BesideADaemon(MirrorTestCase):
         self.assertIsNotNone(image["pulls"])
         ran = command("rm", "app:1", "--blobs", "--root", self.root)
         self.assertEqual((0, ""), (ran.status, ran.err))
-        daemon = await self.start()
+        daemon = await self.start(admin_socket=False)
         account = daemon.parts.account
         assert account is not None
         await until(lambda: account.state is not None)
