@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.logger import Logger, globalLogPublisher
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from oci_registry.account.account import Account
@@ -20,11 +20,7 @@ from oci_registry.admin.making import make_admin, reload_all
 from oci_registry.admin.pulls import PullEvents
 from oci_registry.admin.stream import EventStreams
 from oci_registry.admin.token import AdminToken
-from oci_registry.config.settings import (
-    HostSettings,
-    S3Settings,
-    Settings,
-)
+from oci_registry.config.settings import HostSettings, S3Settings, Settings
 from oci_registry.config.sources import Reread, reread_upstreams
 from oci_registry.events import EventLog
 from oci_registry.eviction.limit import StoreLimit
@@ -332,9 +328,9 @@ def build(
         table,
         partial(upstream_of, table),
     )
-    api = ApiParts(watch, reactor, metrics)
+    parts = ApiParts(watch, reactor, metrics)
     admin = make_admin(
-        make_root, told, management, settings, streams, token, api, access_log, repeats
+        make_root, told, management, settings, streams, token, parts, access_log, repeats
     )
     ports = make_ports(settings, site, admin, transports, reactor)
     workers = make_workers(
@@ -351,11 +347,7 @@ def build(
         # Before the others, so that it is removed last: without it a SIGHUP would kill a stopping process.
         Step("SIGHUP handler", hangup.install, hangup.remove),
         Step("access log", stop=access_log.stop),
-        Step(
-            "events",
-            lambda: globalLogPublisher.addObserver(events.observe),
-            lambda: globalLogPublisher.removeObserver(events.observe),
-        ),
+        Step("events", events.start, events.stop),
         Step("upstream warnings", stop=repeats.stop),
         Step("threads", builder.start_pools, builder.stop_pools),
         # Nothing is stored any more when it stops.

@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
+from typing import cast
 
 from attrs import define, frozen
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import LogEvent, LogLevel, formatEvent
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 
 from oci_registry.spec.texts import cut, one_line
 
@@ -129,6 +130,18 @@ class EventLog:
             switch = self._switches.get(kind)
             if switch is not None:
                 switch(kind in now)
+
+    def start(self) -> None:
+        """Record what is logged, from now on."""
+        globalLogPublisher.addObserver(self._observer)
+
+    def stop(self) -> None:
+        """Record no more of what is logged."""
+        globalLogPublisher.removeObserver(self._observer)
+
+    @property
+    def _observer(self) -> ILogObserver:
+        return cast(ILogObserver, self.observe)
 
     def observe(self, event: LogEvent) -> None:
         """Record warnings and errors of the log, and changes of circuit breakers; an `ILogObserver`."""

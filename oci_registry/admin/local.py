@@ -76,7 +76,7 @@ class LocalPort(unix.Port):
     def __init__(
         self, path: str, opened: socket.socket, mode: int, factory: Any, reactor: Any
     ) -> None:
-        super().__init__(os.fsencode(path), factory, BACKLOG, mode, reactor)  # type: ignore[no-untyped-call]
+        super().__init__(os.fsencode(path), factory, BACKLOG, mode, reactor)
         self._path = path
         self._own = _identity(path)
         self._preexistingSocket = opened
@@ -86,7 +86,7 @@ class LocalPort(unix.Port):
         with suppress(OSError):
             if self._own is not None and _identity(self._path) == self._own:
                 os.unlink(self._path)
-        tcp.Port.connectionLost(self, reason)  # type: ignore[no-untyped-call]
+        tcp.Port.connectionLost(self, reason)
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -19,4 +19,4 @@ class AdminSite(RegistrySite):
         self, resource: IResource, reactor: Any, access_log: AccessLog, repeats: RepeatLog
     ) -> None:
         super().__init__(resource, reactor, access_log, repeats)
-        self.requestFactory = AdminRequest
+        self.requestFactory = AdminRequest  # type: ignore[assignment]

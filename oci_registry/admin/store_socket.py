@@ -6,7 +6,7 @@ import errno
 import os
 from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 
@@ -43,10 +43,11 @@ class StoreSocket:
             self._port = self._endpoint.serve(opened, self._factory)
             self._log.debug("the admin API is at {path}", path=self._path)
 
-    def stop(self) -> Deferred[None]:
+    async def stop(self) -> None:
         """Stop listening, and remove the socket."""
         port, self._port = self._port, None
-        return succeed(None) if port is None else maybeDeferred(port.stopListening)
+        if port is not None:
+            await maybeDeferred(port.stopListening)
 
 
 def _reason(error: OSError) -> str:

@@ -81,6 +81,8 @@ class Nodes(ChartTestCase):
             ({"httpRoute__enabled": True, "service__enabled": False}, "set service.enabled true"),
             ({**node, "metrics__serviceMonitor__enabled": True}, "set adminListen.address"),
             ({"adminListen__port": 8080}, "both 8080"),
+            ({"adminListen__enabled": False, "adminListen__token__existingSecret": "x"},
+             "requires a port for the admin API"),
             ({"adminListen__enabled": False, "service__enabled": False,
               "metrics__serviceMonitor__enabled": True}, "requires a Service"),
         ):  # fmt: skip
@@ -118,6 +120,20 @@ class Metrics(ChartTestCase):
         for values in ("default", "load-balancer", "node-port", "ingress"):
             (port,) = self.render(values)[f"Service/{NAME}"]["spec"]["ports"]
             self.assertEqual("http", port["targetPort"], values)
+
+    def test_token(self) -> None:
+        """The admin API is there with a token from a Secret, which is a file in the pod."""
+        plain = self.render()
+        self.assertNotIn("ADMIN_TOKEN_FILE", variables(plain))
+        objects = self.render("existing-secrets")
+        path = variables(objects)["ADMIN_TOKEN_FILE"]
+        mounts = {each["name"]: each for each in container(objects)["volumeMounts"]}
+        self.assertEqual(f"{mounts['admin-token']['mountPath']}/token", path)
+        volumes = {each["name"]: each for each in spec(objects)["volumes"]}
+        secret = volumes["admin-token"]["secret"]
+        self.assertEqual("existing-admin-token", secret["secretName"])
+        self.assertEqual([{"key": "api", "path": "token"}], secret["items"])
+        self.assertNotIn("admin-token", {each["name"] for each in spec(plain)["volumes"]})
 
     def test_policy(self) -> None:
         """A network policy says who reads them, apart from who pulls."""

@@ -16,6 +16,9 @@ class How(Enum):
     ENGINE = "needs an engine for containers"
     CLUSTER = "needs a cluster; what helm makes of it is in tests/chart"
     MACHINE = "changes the services of a machine, as root; tests.integration.test_contrib starts the units"
+    RUNNING = (
+        "reaches the daemon of a store; tests.integration.test_admin_commands runs such commands"
+    )
     BUCKET = "needs AWS and its command"
 
 
@@ -34,6 +37,16 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("helm install", How.CLUSTER),
         ("kubectl --namespace images create secret", How.CLUSTER),
         ("kubectl --namespace images create secret", How.CLUSTER),
+    ],
+    "docs/how-to/administer.md": [
+        ("oci-registry top", How.RUNNING),
+        ("oci-registry log", How.RUNNING),
+        ("oci-registry ls", How.RUN),
+        ("oci-registry rm", How.RUNNING),
+        ("(umask 077; openssl rand", How.DAEMON),
+        ("oci-registry top --admin", How.RUNNING),
+        ("kubectl --namespace images create secret", How.CLUSTER),
+        ("curl -s --unix-socket", How.RUNNING),
     ],
     "docs/how-to/backup.md": [
         ("tar --create", How.RUN),
