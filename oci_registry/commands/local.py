@@ -29,6 +29,9 @@ MANY = 50_000
 class DriverMedium:
     """A driver whose calls are made at once, as an account reads it."""
 
+    remote = True
+    """Each look costs a request."""
+
     def __init__(self, driver: IDriver) -> None:
         self._driver = driver
 
