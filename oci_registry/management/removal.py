@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from attrs import evolve, frozen
@@ -50,15 +50,23 @@ class NoPendingWrites:
         """Do nothing."""
 
 
+async def _nobody(_: Sequence[str]) -> None:
+    """Tell nobody: no other daemon uses the store."""
+
+
 @frozen
 class Content:
-    """The stores of all content, on *driver*, and what is still written to them."""
+    """The stores of all content, on *driver*, and what is still written to them.
+
+    *announce*: tells other daemons on the same store which keys have changed.
+    """
 
     driver: IDriver
     blobs: BlobStore
     manifests: ManifestStore
     tags: TagStore
     pending: PendingWrites
+    announce: Callable[[Sequence[str]], Awaitable[None]] = _nobody
 
 
 @frozen
@@ -115,6 +123,7 @@ class Removals:
         if unknown:
             # It was about to be written, or there is no index.
             await self._delete_manifest(subject.registry, digest)
+            await self._content.announce([manifest_key(subject.registry, digest)])
             removal = evolve(removal, manifests=(str(digest),))
         if subject.digest is not None and subject.repository is not None:
             await self._forget_original(subject.registry, subject.repository, subject.digest)
@@ -159,6 +168,7 @@ class Removals:
         self._content.tags.remember(*names, again)
         await self._content.pending.discard(key)
         await self._content.tags.put(*names, again)
+        await self._content.announce([key])
         return Refreshed(str(subject), str(record.digest))
 
     async def record(self, subject: Subject) -> TagRecord | None:
@@ -177,6 +187,12 @@ class Removals:
             await self._forget_original(host, repository, Tag(tag))
         for manifest in plan.manifests:
             await self._delete_manifest(host, manifest.digest)
+        await content.announce(
+            [
+                *(tag_key(host, *tag) for tag in plan.tags),
+                *(manifest_key(host, manifest.digest) for manifest in plan.manifests),
+            ]
+        )
         removed: dict[Digest, int] = {}
         kept: list[Digest] = []
         for start in range(0, len(plan.blobs), _BATCH):
