@@ -9,7 +9,7 @@ from oci_registry.account.nouns import pack, unpack
 from oci_registry.account.queries import Query
 from oci_registry.spec.digest import Digest
 
-SCANNED = 2000
+SCANNED = 500
 """Manifests that are looked at by one question for images without a tag: some milliseconds of work."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable
 
 from attrs import frozen
 
@@ -13,10 +13,34 @@ from oci_registry.account.queries import Query
 DEEPEST = 20
 """Manifests that name each other in a row which are followed."""
 
+REMEMBERED = 50_000
+"""Manifests whose repositories are remembered; those of others are found again."""
+
 Owner = tuple[str, str | None]
 """A registry, and a repository of it if that is known."""
-Memo = MutableMapping[int, frozenset[Owner]]
-"""What was found for manifests before, by their numbers; it may forget."""
+Owners = frozenset[Owner]
+
+
+class Memo:
+    """The owners that were found for manifests, by their numbers; it forgets all when it is full."""
+
+    def __init__(self, most: int = REMEMBERED) -> None:
+        self._most = most
+        self._owners: dict[int, Owners] = {}
+        self._same: dict[Owners, Owners] = {}
+
+    def get(self, number: int) -> Owners | None:
+        """Return what was found for a manifest."""
+        return self._owners.get(number)
+
+    def put(self, number: int, owners: Owners) -> Owners:
+        """Remember what was found for a manifest, and return it."""
+        if len(self._owners) >= self._most:
+            self._owners.clear()
+            self._same.clear()
+        owners = self._same.setdefault(owners, owners)
+        self._owners[number] = owners
+        return owners
 
 
 @frozen
@@ -24,32 +48,54 @@ class Share:
     """A stored blob or manifest of *size* bytes, and who needs it. *single*: it is an image without a tag."""
 
     size: int
-    owners: frozenset[Owner]
+    owners: Owners
     single: bool = False
 
 
-def blobs_after(content: int, count: int, memo: Memo) -> Query[tuple[list[Share], int | None]]:
-    """Return the blobs after a number, and where those that follow begin; None: there are none."""
+@frozen
+class Naming:
+    """A blob, one of the manifests that name it (its content; 0: there is none), and who needs that one."""
 
-    def query(books: Books) -> tuple[list[Share], int | None]:
+    blob: int
+    size: int
+    parent: int
+    owners: Owners
+
+
+def namings_after(
+    blob: int, parent: int, count: int, memo: Memo
+) -> Query[tuple[list[Naming], bool]]:
+    """Return which manifests name which blobs, in order of both, and whether more follow.
+
+    *blob*, *parent*: those of the last one before.
+    """
+
+    def query(books: Books) -> tuple[list[Naming], bool]:
         rows = books.sql.execute(
-            "SELECT content, size FROM blobs WHERE content>? ORDER BY content LIMIT ?",
-            (content, count),
+            "SELECT b.content, b.size, ifnull(e.parent, 0) FROM blobs b"
+            " LEFT JOIN edges e ON e.child=b.content"
+            " WHERE b.content>=? AND (b.content>? OR e.parent>?)"
+            " ORDER BY b.content, e.parent LIMIT ?",
+            (blob, blob, parent, count),
         ).fetchall()
-        found = []
-        for blob, size in rows:
-            naming = books.sql.execute(
-                "SELECT m.id FROM edges e CROSS JOIN manifests m ON m.content=e.parent"
-                " WHERE e.child=?",
-                (blob,),
-            ).fetchall()
-            owners: frozenset[Owner] = frozenset()
-            for (number,) in naming:
-                owners |= _owners(books, number, memo, 0)
-            found.append(Share(size, owners))
-        return found, rows[-1][0] if len(rows) == count else None
+        found = [
+            Naming(number, size, naming, _owners_at(books, naming, memo))
+            for number, size, naming in rows
+        ]
+        return found, len(rows) == count
 
     return query
+
+
+def _owners_at(books: Books, content: int, memo: Memo) -> Owners:
+    """Return who needs a manifest, in all registries that have it."""
+    owners: Owners = frozenset()
+    if content:
+        numbers = books.sql.execute("SELECT id FROM manifests WHERE content=?", (content,))
+        for (number,) in numbers.fetchall():
+            one = _owners(books, number, memo, 0)
+            owners = owners | one if owners else one
+    return owners
 
 
 def manifests_after(number: int, count: int, memo: Memo) -> Query[tuple[list[Share], int | None]]:
@@ -79,7 +125,7 @@ def _is_single(books: Books, number: int) -> bool:
     return bool(row[0])
 
 
-def _owners(books: Books, number: int, memo: Memo, depth: int) -> frozenset[Owner]:
+def _owners(books: Books, number: int, memo: Memo, depth: int) -> Owners:
     """Return the repositories that need a manifest: by a tag, or through a manifest that names it."""
     before = memo.get(number)
     if before is not None:
@@ -90,11 +136,11 @@ def _owners(books: Books, number: int, memo: Memo, depth: int) -> frozenset[Owne
         (number,),
     ).fetchone()
     tagged = books.sql.execute(
-        "SELECT DISTINCT r.name FROM tags t CROSS JOIN repositories r ON r.id=t.repository"
+        "SELECT r.name FROM tags t CROSS JOIN repositories r ON r.id=t.repository"
         " WHERE t.content=? AND t.current AND r.host=?",
         (content, host),
     )
-    found: frozenset[Owner] = frozenset((name, one) for (one,) in tagged.fetchall())
+    found: Owners = frozenset((name, one) for (one,) in tagged.fetchall())
     parents = books.sql.execute(
         "SELECT m.id FROM edges e CROSS JOIN manifests m ON m.content=e.parent"
         " WHERE e.child=? AND +m.host=?",
@@ -104,8 +150,7 @@ def _owners(books: Books, number: int, memo: Memo, depth: int) -> frozenset[Owne
         found |= _owners(books, parent, memo, depth + 1)
     if not found:
         found = frozenset({(name, repository or had_tag_in(books, host, content))})
-    memo[number] = found
-    return found
+    return memo.put(number, found)
 
 
 def tags_in(owners: Iterable[Owner]) -> Query[dict[Owner, int]]:

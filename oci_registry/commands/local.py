@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from attrs import evolve
+
 from oci_registry.account.borrowed import BorrowedAccount
 from oci_registry.account.changes import Changes
 from oci_registry.account.nouns import Medium
@@ -15,6 +17,7 @@ from oci_registry.commands.store import CommandStore, Exclusive, readable
 from oci_registry.config.settings import StorageSettings
 from oci_registry.management.index import CommandIndex
 from oci_registry.management.manager import Management
+from oci_registry.management.notices import Notices
 from oci_registry.management.removal import Content, NoPendingWrites
 from oci_registry.management.rules import Rules
 from oci_registry.management.source import Source
@@ -28,6 +31,9 @@ MANY = 50_000
 
 class DriverMedium:
     """A driver whose calls are made at once, as an account reads it."""
+
+    remote = True
+    """Each look costs a request."""
 
     def __init__(self, driver: IDriver) -> None:
         self._driver = driver
@@ -84,6 +90,9 @@ def _managed(
     if changes is not None:
         changes.also = account.changed
     content = Content(store.driver, store.blobs, store.manifests, store.tags, NoPendingWrites())
+    if path is None:
+        # A bucket has no lock: daemons on it go on.
+        content = evolve(content, announce=Notices(store.driver, store.clock).announce)
     try:
         yield Management(
             CommandIndex(account), content, Pins(store.driver), rules, store.clock.seconds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from attrs import evolve, frozen
@@ -50,15 +50,23 @@ class NoPendingWrites:
         """Do nothing."""
 
 
+async def _nobody(_: Sequence[str]) -> None:
+    """Tell nobody: no other daemon uses the store."""
+
+
 @frozen
 class Content:
-    """The stores of all content, on *driver*, and what is still written to them."""
+    """The stores of all content, on *driver*, and what is still written to them.
+
+    *announce*: tells other daemons on the same store which keys have changed.
+    """
 
     driver: IDriver
     blobs: BlobStore
     manifests: ManifestStore
     tags: TagStore
     pending: PendingWrites
+    announce: Callable[[Sequence[str]], Awaitable[None]] = _nobody
 
 
 @frozen
@@ -100,19 +108,41 @@ class Removals:
             if record is None:
                 raise NotStored(f"{subject} is not stored")
             digest = record.digest
-        plan = await self._index.ask(_plan(subject, digest, pinned, blobs=blobs))
+        try:
+            plan = await self._index.ask(_plan(subject, digest, pinned, blobs=blobs))
+        except NotReady:
+            if blobs:
+                raise
+            going = await self._tags_naming(subject, digest)
+            _check_pins(subject, digest, going, pinned)
+            plan = _Plan(tuple(going))
         unknown = subject.digest is not None and not plan.manifests
         if unknown and await self._content.manifests.peek(subject.registry, digest) is None:
             raise NotStored(f"{subject} is not stored")
         removal = await self._carry_out(subject.registry, plan)
         if unknown:
-            # It is in memory, and was about to be written.
+            # It was about to be written, or there is no index.
             await self._delete_manifest(subject.registry, digest)
+            await self._content.announce([manifest_key(subject.registry, digest)])
             removal = evolve(removal, manifests=(str(digest),))
         if subject.digest is not None and subject.repository is not None:
             await self._forget_original(subject.registry, subject.repository, subject.digest)
         await self._index.flush()
         return removal
+
+    async def _tags_naming(self, subject: Subject, digest: Digest) -> list[tuple[str, str]]:
+        """Return the tag that is meant, or those of the repository that name a digest."""
+        host, repository = subject.registry, subject.repository
+        if repository is None:
+            return []
+        if subject.tag is not None:
+            return [(repository, subject.tag)]
+        found = []
+        for tag in await self._content.tags.names(host, repository, _MOST_TAGS):
+            record = await self._content.tags.peek(host, repository, tag)
+            if record is not None and record.digest == digest:
+                found.append((repository, tag))
+        return found
 
     async def remove_blob(self, digest: Digest) -> Removal:
         """Remove a blob; see `Source.remove_blob`."""
@@ -138,6 +168,7 @@ class Removals:
         self._content.tags.remember(*names, again)
         await self._content.pending.discard(key)
         await self._content.tags.put(*names, again)
+        await self._content.announce([key])
         return Refreshed(str(subject), str(record.digest))
 
     async def record(self, subject: Subject) -> TagRecord | None:
@@ -156,6 +187,12 @@ class Removals:
             await self._forget_original(host, repository, Tag(tag))
         for manifest in plan.manifests:
             await self._delete_manifest(host, manifest.digest)
+        await content.announce(
+            [
+                *(tag_key(host, *tag) for tag in plan.tags),
+                *(manifest_key(host, manifest.digest) for manifest in plan.manifests),
+            ]
+        )
         removed: dict[Digest, int] = {}
         kept: list[Digest] = []
         for start in range(0, len(plan.blobs), _BATCH):
@@ -199,9 +236,7 @@ def _plan(subject: Subject, digest: Digest, pinned: Pinned, *, blobs: bool) -> Q
         going = tags
         if subject.tag is not None and subject.repository is not None:
             going = [(subject.repository, subject.tag)]
-        who = pinned.why(subject.registry, digest, going, by_digest=subject.digest is not None)
-        if who:
-            raise IsPinned(f"{subject} is pinned {' and '.join(who)}: unpin it first")
+        _check_pins(subject, digest, going, pinned)
         others = set(tags) - set(going)
         needed = Needed((), ())
         if blobs and not others and not pinned.has_digest(subject.registry, digest):
@@ -212,3 +247,12 @@ def _plan(subject: Subject, digest: Digest, pinned: Pinned, *, blobs: bool) -> Q
         return _Plan(tuple(going), tuple(manifests), needed.blobs)
 
     return query
+
+
+def _check_pins(
+    subject: Subject, digest: Digest, going: Sequence[tuple[str, str]], pinned: Pinned
+) -> None:
+    """Raise `IsPinned` if one of the tags that go is pinned, or the digest if that goes."""
+    who = pinned.why(subject.registry, digest, going, by_digest=subject.digest is not None)
+    if who:
+        raise IsPinned(f"{subject} is pinned {' and '.join(who)}: unpin it first")

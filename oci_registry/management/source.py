@@ -77,8 +77,9 @@ class Source(Protocol):
     async def remove(self, image: Subject, *, blobs: bool = False) -> Removal:
         """Remove a tag; or a manifest by its digest, with the tags that name it.
 
-        *blobs*: also the manifests and blobs that no other image needs, unless they are in use. Raises
-        `NotStored`, `IsPinned`.
+        *blobs*: also the manifests and blobs that no other image needs, unless they are in use; only that
+        needs an index. Without one, tags of other repositories that name the digest stay. Raises `NotStored`,
+        `IsPinned`.
         """
 
     async def remove_blob(self, digest: Digest) -> Removal:

@@ -36,6 +36,8 @@ from oci_registry.storage.manifests import unpack
 
 _LARGEST = MAX_MANIFEST_SIZE + 1024
 _PARENTS = 1000
+MOST_BLOBS = 50_000
+"""Blobs of an image, counted for each of its manifests."""
 
 
 @define
@@ -63,10 +65,18 @@ class Tree:
 
 def read_tree(books: Books, host: str, digest: Digest) -> Tree:
     """Return what is stored of an image; of a hostile one, a part of it. Never raises for its content."""
-    return _read(books, host, Tree(digest, None), DEEPEST, iter(range(MOST)))
+    return _read(books, host, Tree(digest, None), DEEPEST, _Budget())
 
 
-def _read(books: Books, host: str, tree: Tree, depth: int, count: Iterator[int]) -> Tree:
+@define
+class _Budget:
+    """How much more of an image is looked at."""
+
+    manifests: int = MOST
+    blobs: int = MOST_BLOBS
+
+
+def _read(books: Books, host: str, tree: Tree, depth: int, left: _Budget) -> Tree:
     entry = manifest_entry(books, host, tree.digest)
     if entry is None:
         return tree
@@ -81,17 +91,21 @@ def _read(books: Books, host: str, tree: Tree, depth: int, count: Iterator[int])
         children = children_of(manifest)
         if children is None:
             found = {blob.digest: blob for blob in layers_of(manifest) if not is_elsewhere(blob)}
+            left.blobs -= len(found)
+            if left.blobs < 0:
+                raise Unreadable("the image has too many blobs")
             tree.blobs = [(blob, blob_entry(books, digest)) for digest, blob in found.items()]
     except Unreadable as error:
         tree.problem = str(error)
         return tree
     for child in children or ():
-        if next(count, None) is None or not depth:
+        left.manifests -= 1
+        if left.manifests < 0 or not depth:
             tree.problem = "it has too many manifests"
             break
         platform = None if child.platform is None else str(child.platform)
         below = Tree(child.descriptor.digest, child.descriptor.media_type, platform)
-        tree.children.append(_read(books, host, below, depth - 1, count))
+        tree.children.append(_read(books, host, below, depth - 1, left))
     return tree
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from attrs import define
-from cachetools import LRUCache
 
-from oci_registry.account.shares import Memo, Owner, Share, blobs_after, manifests_after, tags_in
+from oci_registry.account.shares import (
+    Memo,
+    Owner,
+    Owners,
+    Share,
+    manifests_after,
+    namings_after,
+    tags_in,
+)
 from oci_registry.management.answers import DiskUse, RepositoryUse
 from oci_registry.management.index import Index
 
 _AT_ONCE = 500
-_REMEMBERED = 50_000
-"""Manifests whose repositories are remembered; those of others are found again."""
 
 
 @define
@@ -69,13 +74,13 @@ async def disk_use(index: Index, free: int | None) -> DiskUse:
     """Return how much is stored. *free*: bytes that the volume has. Raises `NotReady`."""
     await index.flush()
     sums = _Sums()
-    memo: Memo = LRUCache(_REMEMBERED)
-    for question, is_blob in ((blobs_after, True), (manifests_after, False)):
-        after: int | None = 0
-        while after is not None:
-            shares, after = await index.ask(question(after, _AT_ONCE, memo))
-            for share in shares:
-                sums.add(share, is_blob=is_blob)
+    memo = Memo()
+    await _add_blobs(index, sums, memo)
+    after: int | None = 0
+    while after is not None:
+        shares, after = await index.ask(manifests_after(after, _AT_ONCE, memo))
+        for share in shares:
+            sums.add(share, is_blob=False)
     await _count_tags(index, sums)
     return DiskUse(
         _sorted(sums.registries),
@@ -88,6 +93,24 @@ async def disk_use(index: Index, free: int | None) -> DiskUse:
         free,
         index.is_whole,
     )
+
+
+async def _add_blobs(index: Index, sums: _Sums, memo: Memo) -> None:
+    """Add all blobs, a bounded number of manifests that name them at a time."""
+    blob = size = parent = 0
+    owners: Owners = frozenset()
+    more = True
+    while more:
+        namings, more = await index.ask(namings_after(blob, parent, _AT_ONCE, memo))
+        for naming in namings:
+            if naming.blob != blob:
+                if blob:
+                    sums.add(Share(size, owners), is_blob=True)
+                owners = frozenset()
+            blob, size, parent = naming.blob, naming.size, naming.parent
+            owners = owners | naming.owners if owners else naming.owners
+    if blob:
+        sums.add(Share(size, owners), is_blob=True)
 
 
 async def _count_tags(index: Index, sums: _Sums) -> None:

@@ -113,6 +113,11 @@ class ManifestStore:
         self._usage.forget(key)
         return await self._driver.delete(key)
 
+    def drop(self, host: str, digest: Digest) -> None:
+        """Keep nothing of a manifest in memory, since another process has removed it."""
+        self._deleted += 1
+        self._recent.forget(manifest_key(host, digest))
+
     async def list(self) -> AsyncIterator[tuple[str, Digest, ObjectInfo]]:
         """Yield registry, digest and time of last use of every stored manifest."""
         async for info in self._driver.list(REPOSITORIES):

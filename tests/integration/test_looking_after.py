@@ -9,10 +9,12 @@ from typing import Any
 from twisted.trial.unittest import TestCase
 
 from oci_registry.account.schema import FILE
+from oci_registry.commands.store import CommandStore
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.image import parse_image
 from oci_registry.storage.keys import blob_key, manifest_key, tag_key
 from oci_registry.storage.lock import LOCK
+from tests.support import s3
 from tests.support.bundles import Ran, add_image, command, store_in, tree
 from tests.support.daemon import MirrorTestCase, running, until
 
@@ -305,3 +307,34 @@ class BesideADaemon(MirrorTestCase):
         self.assertEqual((0, True), (account.state.sums.objects, account.state.complete))
         self.registry.manifests.clear()
         self.assertEqual(404, (await self.client.get("/v2/library/app/manifests/1")).status)
+
+
+class Bucket(TestCase):
+    """The same commands on a bucket."""
+
+    def test_all(self) -> None:
+        """What is in a bucket is listed, measured, pinned and removed."""
+        settings = s3.new_bucket(self.mktemp())
+        store = CommandStore.open(settings)
+        store.start()
+        add_image(store, "x:1", *BOTH)
+        environ = {
+            "S3_BUCKET": settings.bucket,
+            "S3_HOST": settings.endpoint or "",
+            "S3_ACCESS_KEY": settings.access_key or "",
+            "S3_SECRET_KEY": settings.secret_key or "",
+            "S3_SPOOL": settings.spool,
+        }
+        for args, said in (
+            (("ls", "--quiet"), "docker.io/library/x:1"),
+            (("show", "x:1"), "4 of 4, complete"),
+            (("du",), "in 4 blobs and 3 manifests, 0 B in 0 blobs that no manifest names"),
+            (("pin", "x:1"), "x:1: pinned"),
+            (("pin",), "docker.io/library/x:1"),
+            (("unpin", "x:1"), "x:1: unpinned"),
+            (("rm", "x:1", "--blobs"), "removed 1 tag, 3 manifests, 4 blobs"),
+            (("du",), "0 B in 0 blobs and 0 manifests"),
+        ):
+            ran = command(*args, **environ)
+            self.assertEqual((0, ""), (ran.status, ran.err), args)
+            self.assertIn(said, ran.out)

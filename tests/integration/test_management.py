@@ -11,7 +11,8 @@ from oci_registry.management.source import Wanted
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.keys import blob_key, manifest_key
 from tests.support.daemon import MirrorTestCase, running, until
-from tests.support.managing import management_of, subject
+from tests.support.managing import follower_of, management_of, subject
+from tests.support.s3_daemon import BucketTestCase
 
 MIB = 1024 * 1024
 NAME = "library/app"
@@ -153,3 +154,24 @@ class Removed(ManagementTestCase):
         management._index._account = None  # type: ignore[attr-defined]
         with self.assertRaises(NotReady):
             await management.list(Wanted())
+
+
+class Replicas(BucketTestCase):
+    """Two daemons on one bucket."""
+
+    @running
+    async def test_removal(self) -> None:
+        """What is removed through one of them is not served by the other one a second later."""
+        self.registry.add_image(NAME, "1", b"layer")
+        daemons = [await self.start() for _ in range(2)]
+        other = self.client
+        for client in (other, other):
+            self.assertEqual(200, (await client.get(IMAGE)).status)
+        await until(lambda: not any(len(daemon.parts.records) for daemon in daemons))
+        follower = follower_of(daemons[1])
+        await follower.look()
+        self.registry.manifests.clear()
+        await management_of(daemons[0], shared=True).remove(subject("app:1"))
+        self.assertEqual(200, (await other.get(IMAGE)).status)
+        await follower.look()
+        self.assertEqual(404, (await other.get(IMAGE)).status)

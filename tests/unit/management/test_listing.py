@@ -17,14 +17,14 @@ from tests.unit.management.support import ManagementTestCase, subject
 class ListTestCase(ManagementTestCase):
     """What all lists have in common."""
 
-    def list(self, *patterns: str, **wanted: Any) -> ImagePage:
+    def page(self, *patterns: str, **wanted: Any) -> ImagePage:
         return self.result(self.management.list(Wanted(patterns, **wanted)))
 
     def names(self, *patterns: str, **wanted: Any) -> list[str]:
-        return [image.name for image in self.list(*patterns, **wanted).images]
+        return [image.name for image in self.page(*patterns, **wanted).images]
 
     def only(self) -> StoredImage:
-        (image,) = self.list().images
+        (image,) = self.page().images
         return image
 
 
@@ -62,7 +62,7 @@ class OneImage(ListTestCase):
         config = self.blob(b"config")
         self.name("x:1", self.manifest(config, Digest.of(b"absent")))
         self.name("x:2", self.index_of(Digest.of(b"never pulled")))
-        lacking, empty = self.list().images
+        lacking, empty = self.page().images
         self.assertEqual((1, 2, False), (lacking.stored_blobs, lacking.blobs, lacking.complete))
         self.assertFalse(empty.complete)
 
@@ -100,7 +100,7 @@ class OneImage(ListTestCase):
         self.name("x:1", first)
         self.name("x:2", first)
         self.name("example.com/x:1", second)
-        images = {image.name: image for image in self.list().images}
+        images = {image.name: image for image in self.page().images}
         sizes = [images[name].size - images[name].unique for name in sorted(images)]
         self.assertEqual([6, 6, 6], sizes)
 
@@ -120,7 +120,16 @@ class OneImage(ListTestCase):
         for _ in range(8):
             child = self.index_of(child)
         self.name("x:2", child)
-        self.assertEqual([False, False], [image.complete for image in self.list().images])
+        self.assertEqual([False, False], [image.complete for image in self.page().images])
+
+    def test_too_many_blobs(self) -> None:
+        """Of an image with very many blobs not all are looked at."""
+        layers = [Digest.of(b"%d" % number) for number in range(1000)]
+        children = [self.manifest(*layers, self.blob(b"own %d" % n)) for n in range(60)]
+        self.name("x:1", self.index_of(*children))
+        image = self.only()
+        self.assertFalse(image.complete)
+        self.assertGreater(image.blobs, 1000)
 
     def test_schema1(self) -> None:
         """The layers of a schema 1 manifest count as far as they are stored."""
@@ -154,7 +163,7 @@ class OneImage(ListTestCase):
     def test_json(self) -> None:
         """A page is the same after it was JSON."""
         self.name("x:1", self.manifest(self.blob(b"config")))
-        page = self.list()
+        page = self.page()
         self.assertEqual(page, ImagePage.from_json(page.to_json()))
 
 
@@ -189,7 +198,7 @@ class Several(ListTestCase):
         for limit in (1, 2, 3, 5, 1000):
             found, after = [], None
             while True:
-                page = self.list(limit=limit, after=after)
+                page = self.page(limit=limit, after=after)
                 self.assertLessEqual(len(page.images), limit)
                 found += [image.name for image in page.images]
                 after = page.next

@@ -5,12 +5,15 @@ from __future__ import annotations
 from twisted.internet.defer import succeed
 
 from oci_registry.management.answers import Removal
+from oci_registry.management.index import DaemonIndex
+from oci_registry.management.manager import Management
 from oci_registry.management.problems import InUse, InvalidName, IsPinned, NotReady, NotStored
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.mediatypes import OCI_MANIFEST
 from oci_registry.storage.keys import blob_key, tag_key
 from oci_registry.storage.original import FOLDER
+from oci_registry.storage.pins import Pins
 from tests.unit.account.support import OWN
 from tests.unit.management.support import ManagementTestCase, subject
 
@@ -163,6 +166,24 @@ class Images(RemovalTestCase):
         self.assertIsNone(self.content.tags.recall_at(key))
         self.assertIsNone(self.result(self.content.tags.get("docker.io", "library/x", "1")))
         self.assertIsNone(self.content.manifests.recall("docker.io", self.top))
+
+    def test_no_index(self) -> None:
+        """Without an index, tags and manifests can be removed, but not what only they need."""
+        self.name("x:3", self.top)
+        self.management = Management(
+            DaemonIndex(None), self.content, Pins(self.observed), self.rules, self.clock.seconds
+        )
+        self.result(self.management.pin(subject("x:2")))
+        self.fails(self.management.remove(subject("x:2")), IsPinned)
+        self.fails(self.management.remove(subject("x:1"), blobs=True), NotReady)
+        self.assertEqual(("docker.io/library/x:1",), self.remove("x:1").tags)
+        self.fails_with_not_stored("x:1")
+        removal = self.remove(f"x@{self.top}")
+        self.assertEqual(
+            (("docker.io/library/x:3",), (str(self.top),)), (removal.tags, removal.manifests)
+        )
+        self.assertFalse(self.has(self.top))
+        self.result(self.management.remove_blob(self.first))
 
     def test_in_memory_only(self) -> None:
         """A manifest that is still to be written can be removed, too."""
