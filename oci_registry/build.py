@@ -318,7 +318,7 @@ def build(
         settings.workers,
         pull.watch.check,
     )
-    management = make_management(
+    management, management_steps = make_management(
         settings,
         reactor,
         store,
@@ -355,6 +355,7 @@ def build(
         Step("upstreams", stop=table.close),
         # Everything that uses the store comes after it, and so stops before it.
         Step("store", lambda: builder.start_driver(store.driver), store.driver.stop),
+        *management_steps,
         Step("background writes", stop=pull.records.stop, stop_timeout=LAST_RECORDS),
         Step("transfers", stop=pull.transfers.stop, stop_timeout=LAST_COMMITS),
         Step("manifests", stop=pull.manifests.stop),

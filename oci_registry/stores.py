@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
 
 from oci_registry.account.account import Account
 from oci_registry.account.database import Database
 from oci_registry.account.observed import ObservedDriver
 from oci_registry.account.schema import FILE
-from oci_registry.config.settings import FilesystemSettings, Settings
+from oci_registry.config.settings import FilesystemSettings, S3Settings, Settings
 from oci_registry.eviction.account_sweep import AccountSweep
 from oci_registry.eviction.evictor import Evictor
 from oci_registry.eviction.limit import RESERVE, Limits, StoreLimit
@@ -22,6 +22,7 @@ from oci_registry.lifecycle import Step
 from oci_registry.makers import Makers, Pool, Sizes
 from oci_registry.management.index import DaemonIndex
 from oci_registry.management.manager import Management
+from oci_registry.management.notices import NoticeFollower, Notices
 from oci_registry.management.removal import Content
 from oci_registry.management.rules import Rules
 from oci_registry.metrics import Metrics
@@ -158,8 +159,11 @@ def make_management(
     sweep: Sweep,
     table: UpstreamTable,
     upstream: Callable[[str], Mapping[str, object] | None],
-) -> Management:
-    """Make what answers questions about the store, and changes it. *upstream*: as for `Rules`."""
+) -> tuple[Management, list[Step]]:
+    """Make what answers questions about the store, and changes it; return that with its steps.
+
+    *upstream*: as for `Rules`.
+    """
 
     def max_age(registry: str) -> float | None:
         known = table.known(registry)
@@ -173,9 +177,14 @@ def make_management(
         upstream=upstream,
     )
     content = Content(store.driver, store.blobs, store.manifests, store.tags, records)
-    return Management(
-        DaemonIndex(store.account), content, Pins(store.driver), rules, reactor.seconds
-    )
+    steps = []
+    if isinstance(settings.storage, S3Settings):
+        notices = Notices(store.driver, reactor)
+        content = evolve(content, announce=notices.announce)
+        follower = NoticeFollower(notices, store.tags, store.manifests, reactor)
+        steps = [Step("notices of other daemons", follower.start, follower.stop)]
+    index, pins = DaemonIndex(store.account), Pins(store.driver)
+    return Management(index, content, pins, rules, reactor.seconds), steps
 
 
 def make_sweep(
