@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from attrs import frozen
@@ -14,7 +14,7 @@ from oci_registry.admin.daemon import DaemonHandlers, DaemonParts
 from oci_registry.admin.gate import Gate, LocalGate, TokenGate
 from oci_registry.admin.images import ImageHandlers
 from oci_registry.admin.original import NAME, Original
-from oci_registry.admin.routes import RouteTable
+from oci_registry.admin.routes import AnyRoute, RouteTable
 from oci_registry.admin.site import AdminSite
 from oci_registry.admin.stream import EventStreams
 from oci_registry.admin.table import daemon_routes, image_routes, make_table
@@ -55,8 +55,12 @@ def make_admin(
     parts: ApiParts,
     access_log: AccessLog,
     repeats: RepeatLog,
+    further: Callable[[Callable[[str], ImageName]], Iterable[AnyRoute]] = lambda _: (),
 ) -> Admin:
-    """Return the sites. *make_root* makes the other pages of each; *source* answers for the store."""
+    """Return the sites. *make_root* makes the other pages of each; *source* answers for the store.
+
+    *further*: returns routes of other parts, given what reads the name of an image.
+    """
 
     def parse(text: str) -> ImageName:
         # Registries in the upstream file whose names are not hosts.
@@ -66,7 +70,9 @@ def make_admin(
         )
 
     images = ImageHandlers(source, parse, told.events)
-    routes = make_table([*daemon_routes(DaemonHandlers(told), streams), *image_routes(images)])
+    routes = make_table(
+        [*daemon_routes(DaemonHandlers(told), streams), *image_routes(images), *further(parse)]
+    )
 
     def site(gate: Gate) -> AdminSite:
         root = make_root()

@@ -27,11 +27,13 @@ _TITLES: Mapping[int, str] = MappingProxyType(
         401: "The token is missing or wrong",
         403: "The API is not served here, or not to a page of another site",
         404: "There is no such thing",
-        409: "It is pinned, or in use",
+        409: "It is pinned or in use, or this is not possible at present",
         413: "The body is too large",
         415: "The body is not JSON",
         500: "Internal error",
+        502: "The registry cannot be reached, or its response cannot be used",
         503: "The store cannot be used, or too much is asked at once",
+        504: "The registry did not answer in time",
     }
 )
 _ERROR = {

@@ -57,6 +57,13 @@ class IsPinned(RegistryError):
     status = 409
 
 
+class NotPossible(RegistryError):
+    """Something is not in a state in which this can be done."""
+
+    code = "NOT_POSSIBLE"
+    status = 409
+
+
 class BodyTooLarge(RegistryError):
     """The body of a request is too large."""
 

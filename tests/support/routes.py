@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet.task import Clock
 
 from oci_registry.admin.daemon import DaemonHandlers
 from oci_registry.admin.images import ImageHandlers
+from oci_registry.admin.openapi import document
 from oci_registry.admin.routes import RouteTable
 from oci_registry.admin.stream import EventStreams
 from oci_registry.admin.table import daemon_routes, image_routes, make_table
 from oci_registry.events import EventLog
 from oci_registry.spec.image import parse_image
 from oci_registry.web.client_watch import ClientWatch
+
+FILE = Path(__file__).parents[2] / "docs" / "reference" / "openapi.json"
 
 
 def all_routes() -> RouteTable:
@@ -24,3 +29,7 @@ def all_routes() -> RouteTable:
     streams = EventStreams(events, ClientWatch(clock), clock)
     images = ImageHandlers(nothing, parse_image, events)
     return make_table([*daemon_routes(DaemonHandlers(nothing), streams), *image_routes(images)])
+
+
+if __name__ == "__main__":
+    FILE.write_text(json.dumps(document(all_routes()), indent=2) + "\n", "utf-8")
