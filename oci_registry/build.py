@@ -17,7 +17,7 @@ from oci_registry.account.account import Account
 from oci_registry.admin.api import ApiParts
 from oci_registry.admin.daemon import DaemonParts, upstream_of
 from oci_registry.admin.making import make_admin, reload_all
-from oci_registry.admin.pulls import PullEvents
+from oci_registry.admin.pulls import PullEvents, record_eviction
 from oci_registry.admin.stream import EventStreams
 from oci_registry.admin.token import AdminToken
 from oci_registry.config.settings import HostSettings, S3Settings, Settings
@@ -303,6 +303,7 @@ def build(
     sweep = make_sweep(settings, reactor, metrics, store, pull.transfers)
     if limit is not None:
         limit.keep_forever(sweep.is_forever)
+        limit.tell(partial(record_eviction, events))
     periodic = PeriodicSweep(sweep, store.driver.sweep_interval, reactor, metrics, events)
     pulls = PullEvents(events, access_log)
     streams = EventStreams(events, watch, reactor)

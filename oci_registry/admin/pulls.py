@@ -1,8 +1,9 @@
-"""Pulls as events, while somebody follows them."""
+"""Pulls as events, while somebody follows them; and evictions."""
 
 from __future__ import annotations
 
 from oci_registry.events import EventLog
+from oci_registry.eviction.evictor import Evicted
 from oci_registry.logs import AccessEntry, AccessLog
 from oci_registry.web.shown import shown, without_secrets
 
@@ -50,3 +51,8 @@ class PullEvents:
                 cache="hit",
                 times=times,
             )
+
+
+def record_eviction(events: EventLog, evicted: Evicted) -> None:
+    """Make an event of an eviction."""
+    events.record("eviction", images=evicted.images, blobs=evicted.blobs, size=evicted.size)

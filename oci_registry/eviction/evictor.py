@@ -77,6 +77,8 @@ class Evictor:
         self._metrics = metrics
         self.is_forever: Callable[[str], bool] = lambda _: False
         """Whether the images of a registry are never evicted."""
+        self.evicted: Callable[[Evicted], None] = lambda _: None
+        """Called with what was evicted, if anything was."""
 
     async def free(self, need: int) -> Evicted:
         """Free *need* bytes, or as many as can be freed. Never fails.
@@ -94,7 +96,10 @@ class Evictor:
         except StoreError as error:
             self._failed(error)
         await self._account.flush()
-        return Evicted(done.images, done.blobs, done.size)
+        evicted = Evicted(done.images, done.blobs, done.size)
+        if evicted.images or evicted.blobs:
+            self.evicted(evicted)
+        return evicted
 
     async def drop_incomplete(self, digests: Sequence[Digest]) -> int:
         """Evict the images that lack one of these blobs; return how many. Never fails.

@@ -105,6 +105,10 @@ class StoreLimit:
         """Look at the store from time to time from now on."""
         self._watching.start(self._times.watch, now=False)
 
+    def tell(self, evicted: Callable[[Evicted], None]) -> None:
+        """Have *evicted* called after each eviction of something."""
+        self._evictor.evicted = evicted
+
     def keep_forever(self, is_forever: Callable[[str], bool]) -> None:
         """Evict no images of registries of which this is true."""
         self._evictor.is_forever = is_forever

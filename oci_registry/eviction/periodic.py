@@ -93,5 +93,5 @@ class PeriodicSweep:
 
     def _record(self, phase: str) -> None:
         if self._events is not None:
-            status = self.status
-            self._events.record("sweep", phase=phase, seconds=status.seconds, error=status.error)
+            seconds = None if phase == "begun" else self.status.seconds
+            self._events.record("sweep", phase=phase, seconds=seconds, error=self.status.error)

@@ -235,6 +235,21 @@ class Access(SynchronousTestCase):
         self.clock.advance(1_700_000_000.25)
         self.stream = StringIO()
 
+    def test_heard(self) -> None:
+        """Whoever hears of responses does so without a log too, until it has heard enough."""
+        heard: list[AccessEntry] = []
+        for stream in (None, self.stream):
+            log = AccessLog(stream, "text", self.clock)
+            self.assertEqual(stream is not None, log.wanted)
+            log.hear(heard.append)
+            self.assertTrue(log.wanted)
+            log.write(ENTRY)
+            log.write_pieces(log.pieces(ENTRY))
+            log.hear(None)
+            log.write(ENTRY)
+        self.assertEqual([ENTRY] * 4, heard)
+        self.assertEqual(3, self.stream.getvalue().count("\n"))
+
     def test_text(self) -> None:
         """A response is a line like the others."""
         AccessLog(self.stream, "text", self.clock).write(ENTRY)

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.admin.openapi import document
 from oci_registry.admin.routes import PREFIX, RouteTable, Served
+from oci_registry.events import KINDS
 from tests.support.routes import all_routes
 from tests.support.tables import REFERENCE, table_below
 
@@ -75,3 +76,5 @@ class Document(SynchronousTestCase):
             for path, methods in self.document["paths"].items()
         }
         self.assertEqual(paths, told)
+        kinds = {row[0].strip("`") for row in table_below(PAGE, "Events")}
+        self.assertEqual(set(KINDS), kinds)

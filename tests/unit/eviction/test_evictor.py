@@ -70,6 +70,15 @@ class Evictions(AccountTestCase):
         self.assertEqual(self.summed(), self.stored())
         self.assertEqual(self.free(3).images, 2)
 
+    def test_told(self) -> None:
+        """Whoever wants to know is told of what was evicted, and not of nothing."""
+        told: list[Evicted] = []
+        self.evictor.evicted = told.append
+        self.free(1)
+        self.assertEqual([], told)
+        self.pulled(b"a")
+        self.assertEqual([self.free(1)], told)
+
     def test_pulled_again(self) -> None:
         """An image that was pulled twice outlives those that were pulled once, whatever their age."""
         hot = self.pulled(b"hot")

@@ -8,8 +8,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.eviction.periodic import PeriodicSweep
+from oci_registry.events import EventLog
+from oci_registry.eviction.periodic import PeriodicSweep, SweepStatus
 from oci_registry.metrics import Metrics
+from oci_registry.storage.interfaces import StoreError
 
 
 class Sweep:
@@ -44,6 +46,24 @@ class Periodic(SynchronousTestCase):
         """Return how many sweeps are counted as failed."""
         name = "oci_registry_errors_total"
         return self.metrics.registry.get_sample_value(name, {"kind": "sweep"})
+
+    def test_status(self) -> None:
+        """What is known of the latest sweep is told, and each is an event when it begins and ends."""
+        events = EventLog(self.clock)
+        periodic = PeriodicSweep(self.sweep, 300.0, self.clock, self.metrics, events)
+        self.assertEqual(SweepStatus(300.0), periodic.status)
+        self.clock.advance(5)
+        ended = periodic.run()
+        self.assertEqual(SweepStatus(300.0, running=True, began=5.0), periodic.status)
+        self.clock.advance(2)
+        self.sweep.under_way.pop().callback(None)
+        self.successResultOf(ended)
+        self.assertEqual(SweepStatus(300.0, began=5.0, seconds=2.0), periodic.status)
+        periodic.run()
+        self.sweep.under_way.pop().errback(StoreError("no disk"))
+        self.assertEqual((False, "no disk"), (periodic.status.running, periodic.status.error))
+        phases = [event.fields["phase"] for event in events.since(0)]
+        self.assertEqual(["begun", "ended", "begun", "failed"], phases)
 
     def test_at_its_time(self) -> None:
         """It comes after each interval, and not while one is under way."""
