@@ -308,6 +308,26 @@ class BesideADaemon(MirrorTestCase):
         self.registry.manifests.clear()
         self.assertEqual(404, (await self.client.get("/v2/library/app/manifests/1")).status)
 
+    @running
+    async def test_import(self) -> None:
+        """What was imported is in the account when the next daemon starts."""
+        await self.serve()
+        await self.stop()
+        bundle = self.root.parent / "app.tar"
+        for args in (
+            ("export", "app:1", "-o", bundle),
+            ("rm", "app:1", "--blobs"),
+            ("import", bundle),
+        ):
+            ran = command(*args, "--root", self.root)  # type: ignore[arg-type]
+            self.assertEqual((0, ""), (ran.status, ran.err))
+        daemon = await self.start()
+        account = daemon.parts.account
+        assert account is not None
+        await until(lambda: account.state is not None)
+        assert account.state is not None
+        self.assertEqual((3, True), (account.state.sums.objects, account.state.complete))
+
 
 class Bucket(TestCase):
     """The same commands on a bucket."""
