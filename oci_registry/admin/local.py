@@ -120,5 +120,5 @@ class LocalEndpoint:
     def serve(self, opened: socket.socket, factory: IProtocolFactory) -> IListeningPort:
         """Accept connections of a socket that `open_socket` has returned."""
         port = LocalPort(self.path, opened, self.mode, factory, self.reactor)
-        port.startListening()  # type: ignore[no-untyped-call]
+        port.startListening()
         return cast(IListeningPort, port)
