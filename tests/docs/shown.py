@@ -41,7 +41,7 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
     "docs/how-to/administer.md": [
         ("oci-registry top", How.RUNNING),
         ("oci-registry log", How.RUNNING),
-        ("oci-registry ls", How.RUN),
+        ("oci-registry ls", How.RUNNING),
         ("oci-registry rm", How.RUNNING),
         ("(umask 077; openssl rand", How.DAEMON),
         ("oci-registry top --admin", How.RUNNING),
