@@ -93,6 +93,7 @@ class Late(SynchronousTestCase):
             "stale_if_error",
             "believe_not_found",
             "blob_invalidation_time",
+            "prefetch",
         ):
             self.assertEqual(getattr(A, name), getattr(upstream, name), name)
 

@@ -79,3 +79,22 @@ class Budgets(SynchronousTestCase):
         self.assertTrue(self.limit.low)
         self.clock.advance(DEFAULT_WINDOW)
         self.assertFalse(self.limit.low)
+
+    def test_reserve(self) -> None:
+        """The reserve is a share of the limit; requests that are under way count, blobs may not."""
+        self.assertFalse(self.limit.heard)
+        self.assertIsNone(self.limit.reserved(0.25))
+        self.note(RateLimit_Limit="100;w=21600", RateLimit_Remaining="27;w=21600")
+        self.assertTrue(self.limit.heard)
+        self.assertIsNone(self.limit.reserved(0.25, 1))
+        why = self.limit.reserved(0.25, 2)
+        self.assertIn(
+            "27 of 100 requests are left of its rate limit, and 25 are reserved", why or ""
+        )
+        self.assertIsNone(self.limit.reserved(0.25, 9, blob=True))
+        headers = {"RateLimit-Limit": "100", "RateLimit-Remaining": "25"}
+        self.limit.note(as_response(FakeResponse(headers=headers)), blob=True)
+        self.assertIsNotNone(self.limit.reserved(0.25, blob=True))
+        self.assertIsNone(self.limit.reserved(0.1))
+        self.clock.advance(DEFAULT_WINDOW + 1)
+        self.assertIsNone(self.limit.reserved(0.25))
