@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from oci_registry.pullthrough.manifests import ManifestCache
+from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.routes import ManifestRoute
 from oci_registry.upstream.table import Target
 from oci_registry.web.cache_status import of_manifest
@@ -18,12 +20,20 @@ from oci_registry.web.reply import (
     warning,
 )
 
+Pulled = Callable[[Target, Manifest], None]
+"""Is called with each manifest that a client gets, except for those that are sent again without looking."""
+
+
+def _ignore(_: Target, __: Manifest) -> None:
+    """Do nothing."""
+
 
 class ManifestHandler:
     """Serves manifests byte for byte; the client's Accept header is ignored."""
 
-    def __init__(self, manifests: ManifestCache) -> None:
+    def __init__(self, manifests: ManifestCache, pulled: Pulled = _ignore) -> None:
         self._manifests = manifests
+        self._pulled = pulled
 
     async def __call__(self, target: Target, route: ManifestRoute, request: RequestInfo) -> Reply:
         """Return the manifest; raises `RegistryError`."""
@@ -39,4 +49,6 @@ class ManifestHandler:
                 headers |= warning(f"{why}; this tag was confirmed {shown} ago")
         again = partial(self._manifests.hit, target, route.reference, served)
         reply = Reply(200, headers, paced(manifest.raw), served.outcome, again=again)
+        if not request.head:
+            self._pulled(target, manifest)
         return conditional(reply, request.header("if-none-match"))
