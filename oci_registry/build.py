@@ -219,9 +219,10 @@ class _Builder:
         """Make the distribution API."""
         storage = self.settings.storage
         handlers: dict[type, Handler] = {
-            ManifestRoute: ManifestHandler(pull.manifests, pull.prefetcher.pulled),
+            ManifestRoute: ManifestHandler(pull.manifests, pull.background, pull.prefetcher.pulled),
             BlobRoute: BlobHandler(
                 pull.blobs,
+                pull.background,
                 redirect=isinstance(storage, S3Settings) and storage.redirect,
                 redirect_ranges=isinstance(storage, S3Settings) and storage.redirect_ranges,
             ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import inf
 
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
@@ -12,6 +13,7 @@ from oci_registry.pullthrough.blobs import BlobCache
 from oci_registry.pullthrough.manifests import ManifestCache, ServedManifest
 from oci_registry.spec.descriptor import Descriptor
 from oci_registry.spec.digest import Digest
+from oci_registry.spec.errors import TooManyRequests
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
 from oci_registry.upstream.interfaces import Capacity
@@ -21,7 +23,15 @@ LOOK = 0.25
 """Seconds between two looks at an upstream that is busy."""
 
 
-class Reserved(Exception):
+PATIENCE = 60.0
+"""Seconds for which a request of a client waits for its turn."""
+MOST_WAITING = 1000
+"""Requests of clients that may wait for their turn."""
+AGAIN = 600
+"""Seconds after which another attempt is worth while."""
+
+
+class Reserved(TooManyRequests):
     """The upstream is rate limited, or the rest of its limit is reserved for clients; the message says so."""
 
 
@@ -38,7 +48,7 @@ class Background:
 
     A request waits while clients need the upstream: while one of theirs waits for a connection, or half
     of the connections are in use. Once it is sent it is like any other, so a client that joins it
-    waits for nothing else. All methods raise `RegistryError` and `Reserved`.
+    waits for nothing else. All methods raise `RegistryError`, of which `Reserved` is one.
     """
 
     def __init__(self, manifests: ManifestCache, blobs: BlobCache, clock: IReactorTime) -> None:
@@ -47,16 +57,20 @@ class Background:
         self._clock = clock
         # Manifests that upstreams may not have counted yet, by namespace.
         self._under_way: Counter[str] = Counter()
+        self._waiting = 0
 
     async def manifest(
-        self, target: Target, reference: Tag | Digest
+        self, target: Target, reference: Tag | Digest, patience: float = inf
     ) -> tuple[Manifest, ServedManifest | None]:
-        """Return a manifest, and what a client would be served if it is not stored and fresh."""
+        """Return a manifest, and what a client would be served if it is not stored and fresh.
+
+        *patience*: seconds to wait for the turn; then `TooManyRequests`.
+        """
         namespace = target.upstream.namespace
         stored = await self._manifests.stored(target, reference)
         if stored is not None:
             return stored, None
-        await self._turn(target, blob=False)
+        await self._turn(target, patience, blob=False)
         self._under_way[namespace] += 1
         try:
             served = await self._manifests.get(target, reference)
@@ -68,23 +82,39 @@ class Background:
 
     async def blob(self, target: Target, blob: Descriptor) -> Fetched:
         """Have a blob in the store."""
-        digest, size = blob.digest, blob.size
+        if await self.turn(target, blob.digest, blob.size):
+            return Fetched(stored=True)
+        return Fetched(not_stored=await self._blobs.download(target, blob.digest, blob.size))
+
+    async def turn(
+        self, target: Target, digest: Digest, size: int | None = None, patience: float = inf
+    ) -> bool:
+        """Wait until a blob may be requested, if it is not stored and no download of it is running.
+
+        Returns whether it is stored. *patience*: as for `manifest`.
+        """
         while not self._blobs.is_running(target, digest):
             if await self._blobs.has(digest, size):
-                return Fetched(stored=True)
-            if await self._turn(target, blob=True):
+                return True
+            if await self._turn(target, patience, blob=True):
                 break
-        return Fetched(not_stored=await self._blobs.download(target, digest, size))
+        return False
 
-    async def _turn(self, target: Target, *, blob: bool) -> bool:
+    async def _turn(self, target: Target, patience: float, *, blob: bool) -> bool:
         """Wait until a request may be sent; return whether that was at once."""
-        at_once = True
+        at_once, until = True, self._clock.seconds() + patience
         while True:
             under_way = self._under_way[target.upstream.namespace]
             spare = target.upstream.spare(target.repository, blob=blob, under_way=under_way)
             if spare.capacity is Capacity.RESERVED:
-                raise Reserved(spare.why)
+                raise Reserved.retry_after(spare.why, AGAIN)
             if spare.capacity is Capacity.FREE and (not blob or self._blobs.has_room(target)):
                 return at_once
+            if self._clock.seconds() >= until or (patience < inf and self._waiting >= MOST_WAITING):
+                raise TooManyRequests.retry_after("clients need the upstream", 5)
             at_once = False
-            await deferLater(self._clock, LOOK)
+            self._waiting += 1
+            try:
+                await deferLater(self._clock, LOOK)
+            finally:
+                self._waiting -= 1

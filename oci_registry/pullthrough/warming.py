@@ -262,7 +262,7 @@ class Warming:
         for _ in range(self._parts.limits.attempts):
             try:
                 return await work()
-            except RateLimited:
+            except (RateLimited, Reserved):
                 raise
             except TooManyRequests:
                 await deferLater(self._parts.clock, self._parts.limits.again)

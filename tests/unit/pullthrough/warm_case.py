@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-from oci_registry.pullthrough.background import Background
 from oci_registry.pullthrough.prefetch import Prefetcher, PrefetchLimits
 from oci_registry.pullthrough.warm_state import WarmLimits
 from oci_registry.pullthrough.warmer import Warmer
@@ -32,7 +31,6 @@ class WarmTestCase(CacheTestCase):
     def restart(self) -> None:
         super().restart()
         pause = pauses(self.clock)
-        self.background = Background(self.manifests, self.blobs, self.clock)
         reader = ManifestReader(run_at_once)
         self.warmer = Warmer(
             self.upstream_of,
