@@ -96,8 +96,6 @@ class Warming:
     mirror: Mirror
     wanted: Wanted
     patience: Patience = Factory(Patience)
-    # Registries from which nothing more is requested, and why.
-    _left: dict[str, str] = Factory(dict)
 
     def find(self, image: Image) -> None:
         """Have all manifests of an image fetched, and learn its blobs. Raises `Missing`."""
@@ -169,8 +167,6 @@ class Warming:
     def _get(self, name: ImageName, what: str, headers: dict[str, str], limit: int) -> Answer:
         """Return an answer other than that there is too much to do, which is waited for."""
         for _ in range(self.patience.attempts):
-            if name.registry in self._left:
-                raise Left(self._left[name.registry])
             try:
                 answer = self.mirror.get(name, what, headers, limit)
             except NoAnswer as error:
@@ -179,7 +175,7 @@ class Warming:
                 return answer
             seconds = _retry_after(answer)
             if seconds > self.patience.busy:
-                self._left[name.registry] = answer.reason
+                # Not of the whole registry: what is stored is still served.
                 raise Left(answer.reason)
             self.patience.sleep(seconds)
         raise Left(answer.reason)

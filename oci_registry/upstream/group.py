@@ -211,14 +211,18 @@ class HostGroup:
         asked = [h for h in self.hosts if not h.breakers.is_open(request.kind, request)]
         host = (asked or self.hosts)[0]
         blob = request.kind is Kind.BLOB
-        reserved = host.limit.reserved(reserve, under_way, blob=blob)
-        if reserved is not None:
-            return Spare(Capacity.RESERVED, f"{host.name}: {reserved}")
+        left = host.limit.beside(reserve, blob=blob)
+        if left == 0:
+            return Spare(Capacity.RESERVED, f"{host.name}: {host.limit.describe(reserve)}")
         pause = host.breakers.pause(request.kind, request)
         if pause > LONGEST_WAIT:
             return Spare(Capacity.RESERVED, f"{host.name} is rate limited for {in_seconds(pause)}")
-        unknown = bool(under_way) and not blob and not host.limit.heard
-        return BUSY if pause or unknown or not host.spare else FREE
+        if under_way and not blob:
+            # The host may not have counted these yet, or not have announced any limit.
+            unsure = not host.limit.heard if left is None else under_way >= left
+        else:
+            unsure = False
+        return BUSY if pause or unsure or not host.spare else FREE
 
     async def sleep(self, seconds: float) -> None:
         """Wait for *seconds*."""

@@ -76,19 +76,21 @@ class RateLimit:
             return False
         return self._holds and self._remaining < self._limit * LOW
 
-    def reserved(self, share: float, under_way: int = 0, *, blob: bool = False) -> str | None:
-        """Return in words why one more request would take from the reserve; None if it would not.
+    def beside(self, share: float, *, blob: bool = False) -> int | None:
+        """Return how many requests are left beside a reserve; None if there is no limit, or none is known.
 
-        *share*: the part of the limit that is reserved, 0 to 1. *under_way*: requests that the host may
-        not have counted yet. *blob*: the request is for a blob, which most hosts do not count.
+        *share*: the part of the limit that is reserved, 0 to 1. *blob*: the requests are for blobs, which
+        most hosts do not count.
         """
         if self._limit is None or self._remaining is None or not self._holds:
             return None
         if blob and not self._counts_blobs:
             return None
-        kept = ceil(self._limit * share)
-        if self._remaining - under_way > kept:
-            return None
+        return max(self._remaining - ceil(self._limit * share), 0)
+
+    def describe(self, share: float) -> str:
+        """Return in words that the rest of the limit is reserved."""
+        kept = ceil((self._limit or 0) * share)
         return (
             f"{self._remaining} of {self._limit} requests are left of its rate limit, and {kept} are "
             "reserved for clients"

@@ -56,8 +56,11 @@ class SpareTests(HostsTestCase):
         self.answer(A, granted(RateLimit_Limit="100", RateLimit_Remaining="28"))
         self.ask()
         self.assertIs(FREE, self.spare(under_way=2))
-        self.assertIs(RESERVED, self.spare(under_way=3))
-        self.assertIn("a.example: 28 of 100 requests are left", self.why)
+        self.assertIs(BUSY, self.spare(under_way=3))
+        self.answer(A, granted(RateLimit_Limit="100", RateLimit_Remaining="25"))
+        self.ask()
+        self.assertIs(RESERVED, self.spare())
+        self.assertIn("a.example: 25 of 100 requests are left", self.why)
         self.assertIs(FREE, self.spare(blob=True, under_way=3))
 
     def test_setting(self) -> None:
