@@ -155,7 +155,7 @@ class Warming:
                 return fetched
             if "collapsed" not in answer.outcome:
                 begun += 1
-                if begun > self.patience.downloads:
+                if begun > self.patience.downloads or "stored" not in answer.outcome:
                     raise Missing(
                         f"blob {blob.digest}: the mirror does not store it; see its log for the reason"
                     )

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from oci_registry.spec.digest import Digest
+from oci_registry.spec.sizes import parse_size
 from oci_registry.storage.interfaces import StoreError
 from tests.integration.test_warming import BASE, RUNTIME, WarmingTestCase
 from tests.support.bundles import Ran, command
-from tests.support.daemon import running, until
+from tests.support.daemon import reactor, running, until
 from tests.support.fake_registry import Asked, Reply
+from tests.support.process import SOURCE, ListeningProcess
 
 
 class WarmCommand(WarmingTestCase):
@@ -155,6 +159,44 @@ class WarmCommand(WarmingTestCase):
         ran = await self.run_warm("library/app:2")
         self.assertEqual(1, ran.status)
         self.assertIn("the mirror does not store it", ran.err)
+
+    @running
+    async def test_interrupted(self) -> None:
+        """After Ctrl-C the status is 130; what had begun is stored, and the next run gets the rest."""
+        self.registry.add_image("library/app", "1", BASE, RUNTIME)
+        gate: Deferred[None] = Deferred()
+        path = f"/blobs/{Digest.of(BASE)}"
+        self.registry.script(path, Reply(body=BASE, hold=gate, hold_at=150_000))
+        await self.start()
+        url = f"http://127.0.0.1:{self.client._port}"
+        arguments = ("warm", "library/app:1", "--jobs", "1", "--url", url)
+        process = ListeningProcess(
+            reactor,
+            [sys.executable, "-m", "oci_registry", *arguments],
+            {**os.environ, "PYTHONPATH": SOURCE},
+        )
+        process.listening.addErrback(lambda _: None)
+        self.addCleanup(process.end)
+        await until(lambda: self.registry.count(path) == 1)
+        await process.kill("INT")
+        self.assertEqual(130, process.status)
+        self.assertIn(b"oci-registry warm: interrupted", process.output)
+        gate.callback(None)
+        await self.idle()
+        ran = await self.run_warm("library/app:1")
+        self.assertEqual(0, ran.status)
+        self.assertEqual(len(set(self.gets())), len(self.gets()))
+
+    @running
+    async def test_too_large(self) -> None:
+        """A layer that the limit of the store does not allow is requested once, and missing."""
+        large = bytes(3 * 1024 * 1024)
+        self.registry.add_image("library/app", "1", large)
+        await self.start(max_size=parse_size("8MiB"))
+        await until(lambda: self.daemons[-1].parts.account.is_complete)  # type: ignore[union-attr]
+        ran = await self.run_warm("library/app:1")
+        self.assertIn(f"blob {Digest.of(large)}: the mirror does not store it", ran.err)
+        self.assertEqual(1, self.registry.count(f"/blobs/{Digest.of(large)}"))
 
     @running
     async def test_no_mirror(self) -> None:
