@@ -135,9 +135,8 @@ class Prefetcher:
             return
         repository = (target.upstream.namespace, target.repository)
         self._platforms.learn(repository, children)
-        used = self._platforms.of(repository)
         for child in children:
-            if child.platform in used:
+            if child.platform is not None and self._platforms.used(repository, child.platform):
                 self._queue(_Item(target, child.descriptor.digest))
 
     def _queue(self, item: _Item) -> None:

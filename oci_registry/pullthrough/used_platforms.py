@@ -57,7 +57,7 @@ class UsedPlatforms:
             # The one that was used last stays longest.
             self._used[repository] = (platform, *used)[: self._limits.platforms]
 
-    def of(self, repository: Repository) -> tuple[Platform, ...]:
-        """Return the platforms of a repository that clients have used."""
-        used: tuple[Platform, ...] = self._used.get(repository, ())
-        return used
+    def used(self, repository: Repository, platform: Platform) -> bool:
+        """Whether clients have used a platform of a repository; indexes may state its variant or not."""
+        known: tuple[Platform, ...] = self._used.get(repository, ())
+        return any(each.includes(platform) or platform.includes(each) for each in known)

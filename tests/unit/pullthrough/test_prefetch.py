@@ -235,5 +235,15 @@ class Platforms(PrefetchTestCase):
         for child in children:
             used.use(("x", "y"), child.descriptor.digest)
             used.use(("x", "y"), child.descriptor.digest)
-        self.assertEqual((Platform("linux", "c"), Platform("linux", "b")), used.of(("x", "y")))
-        self.assertEqual((), used.of(("x", "z")))
+        for name, expected in (("a", False), ("b", True), ("c", True), ("d", False)):
+            self.assertEqual(expected, used.used(("x", "y"), Platform("linux", name)), name)
+        self.assertFalse(used.used(("x", "z"), Platform("linux", "c")))
+
+    def test_variants(self) -> None:
+        """An index may state the variant that another leaves out; other variants are not the same."""
+        used = UsedPlatforms()
+        manifests = {"linux/arm64": self.image(None, like="arm64")}
+        used.learn(("x", "y"), children_of(self.index("1", manifests)) or ())
+        used.use(("x", "y"), manifests["linux/arm64"].digest)
+        self.assertTrue(used.used(("x", "y"), Platform("linux", "arm64", "v8")))
+        self.assertFalse(used.used(("x", "y"), Platform("linux", "arm", "v7")))
