@@ -10,7 +10,9 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.image import ImageName
 
 MOST_PROBLEMS = 5
-"""Problems of one image that are kept."""
+"""Problems of one image that are kept, and notes."""
+MOST_PLATFORMS = 100
+"""Platforms of one image that are kept."""
 
 
 @frozen
@@ -76,6 +78,16 @@ class WarmImage:
     """Whether something was not requested because of the upstream's rate limit."""
     tasks: int = 0
     """What is still to be done for it."""
+
+    def note(self, text: str) -> None:
+        """Note something that is unusual."""
+        if len(self.notes) < MOST_PROBLEMS and text not in self.notes:
+            self.notes.append(text)
+
+    def has_platform(self, text: str) -> None:
+        """Note a platform."""
+        if len(self.platforms) < MOST_PLATFORMS and text not in self.platforms:
+            self.platforms.append(text)
 
     def problem(self, text: str) -> None:
         """Note something that is missing."""

@@ -192,7 +192,9 @@ class Warming:
             manifest, served = await self._parts.background.manifest(target, reference)
             if served is not None:
                 image.fetched += not served.cached
-                image.notes += _notes(target, served)
+                note = _note(target, served)
+                if note is not None:
+                    image.note(note)
             return manifest
 
         image.manifests += 1
@@ -219,7 +221,7 @@ class Warming:
             raise Unreadable(f"it has no such platform, only {', '.join(there) or 'others'}")
         for child in wanted:
             if child.platform is not None:
-                image.platforms.append(str(child.platform))
+                image.has_platform(str(child.platform))
             self._add(image, lambda child=child: self._child(image, target, child, depth - 1))  # type: ignore[misc]
 
     def _wants(self, child: Child) -> bool:
@@ -248,7 +250,7 @@ class Warming:
             if not is_elsewhere(blob):
                 raise
             # Clients get it from where its manifest says.
-            image.notes.append(f"the registry does not distribute the layer {blob.digest}")
+            image.note(f"the registry does not distribute the layer {blob.digest}")
             return
         finally:
             self._downloads.pop(blob.digest, None)
@@ -269,13 +271,13 @@ class Warming:
         return await work()
 
 
-def _notes(target: Target, served: ServedManifest) -> list[str]:
+def _note(target: Target, served: ServedManifest) -> str | None:
     """Return what there is to say about a tag that is stale."""
     if served.age is None or served.stale_reason is StaleReason.OFFLINE:
-        return []
+        return None
     if served.stale_reason is None:
-        return ["the tag is stale, and is being revalidated: warm the image again"]
-    return [f"the tag is stale, since {target.upstream.namespace} {served.stale_reason.value}"]
+        return "the tag is stale, and is being revalidated: warm the image again"
+    return f"the tag is stale, since {target.upstream.namespace} {served.stale_reason.value}"
 
 
 class _NotStored(Unreadable):
