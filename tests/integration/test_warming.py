@@ -205,6 +205,24 @@ class Budget(WarmingTestCase):
         self.assertEqual(len(set(self.gets())), len(self.gets()))
 
     @running
+    async def test_clients_use_the_reserve(self) -> None:
+        """A client is served from the reserve, unless it says that nobody waits for its request."""
+        for number in range(3):
+            self.registry.add_image("library/app", f"v{number}", b"layer %d" % number)
+        await self.start(self.limited(rate_limit_reserve=100))
+        await self.client.get("/v2/library/app/manifests/v0")
+        path = "/v2/library/app/manifests/v1"
+        refused = await self.client.get(path, Priority="u=7, i")
+        self.assertEqual((503, "600"), (refused.status, refused.headers["retry-after"]))
+        self.assertIn(b"20 are reserved for clients", refused.body)
+        self.assertEqual(200, (await self.client.get(path, Priority="u=3")).status)
+        stored = await self.client.get(path, Priority="u=7")
+        self.assertEqual((200, 18), (stored.status, self.left))
+        layer = f"/v2/library/app/blobs/{Digest.of(b'layer 2')}"
+        # Blobs do not count there.
+        self.assertEqual(200, (await self.client.get(layer, Priority="u=7")).status)
+
+    @running
     async def test_refused(self) -> None:
         """A registry that refuses for an hour is not asked again for the other images."""
         reply = Reply(429, b"{}", {"Retry-After": "3600"})
