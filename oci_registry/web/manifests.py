@@ -23,7 +23,7 @@ from oci_registry.web.reply import (
 )
 
 Pulled = Callable[[Target, Manifest], None]
-"""Is called with each manifest that a client gets, except for those that are sent again without looking."""
+"""Is called with each manifest that a client waits for, unless it is a ready answer."""
 
 
 def _ignore(_: Target, __: Manifest) -> None:
@@ -43,7 +43,8 @@ class ManifestHandler:
     async def __call__(self, target: Target, route: ManifestRoute, request: RequestInfo) -> Reply:
         """Return the manifest; raises `RegistryError`."""
         served = None
-        if is_background(request.header("priority")):
+        background = is_background(request.header("priority"))
+        if background:
             _, served = await self._background.manifest(target, route.reference, PATIENCE)
         if served is None:
             served = await self._manifests.get(target, route.reference)
@@ -58,6 +59,6 @@ class ManifestHandler:
                 headers |= warning(f"{why}; this tag was confirmed {shown} ago")
         again = partial(self._manifests.hit, target, route.reference, served)
         reply = Reply(200, headers, paced(manifest.raw), served.outcome, again=again)
-        if not request.head:
+        if not (request.head or background):
             self._pulled(target, manifest)
         return conditional(reply, request.header("if-none-match"))

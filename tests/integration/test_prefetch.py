@@ -55,11 +55,12 @@ class Prefetch(MirrorTestCase):
         self.assertEqual(3, self.registry.count("/blobs/"))
 
     @running
-    async def test_head(self) -> None:
-        """HEAD fetches nothing, and neither does a registry without the setting."""
+    async def test_nothing(self) -> None:
+        """HEAD fetches nothing, nor a request that nobody waits for, nor a registry without the setting."""
         self.registry.add_image("library/app", "1", LAYER)
         await self.start(self.fetching(), self.upstream("example.com"))
         await self.client.get("/v2/library/app/manifests/1", "HEAD")
+        await self.client.get("/v2/library/app/manifests/1", Priority="u=7")
         await self.client.get("/v2/library/app/manifests/1?ns=example.com")
         await self.idle()
         self.assertEqual(0, self.registry.count("/blobs/"))
