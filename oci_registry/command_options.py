@@ -26,9 +26,10 @@ STORE_COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "export": "write stored images to a file, to carry them elsewhere",
         "import": "store the images of such files",
+        "warm": "have a running daemon fetch images before clients pull them",
     }
 )
-"""The commands on a store, and what they do; `oci_registry.commands` has them."""
+"""The commands on a store or a daemon, and what they do; `oci_registry.commands` has them."""
 
 OTHERS = Group("Other options", [Option("help"), Option("version")])
 

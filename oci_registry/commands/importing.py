@@ -8,12 +8,13 @@ from functools import partial
 from attrs import Factory, define, frozen
 
 from oci_registry.commands.bundle import Bundle, read_bundle
-from oci_registry.commands.contents import Child, NamedImage, Unreadable, walk
+from oci_registry.commands.contents import NamedImage, walk
 from oci_registry.commands.layout import IndexEntry
 from oci_registry.commands.options import CommandParser, Naming, parse
 from oci_registry.commands.output import Output, counted, some
 from oci_registry.commands.problems import DONE, CommandFailed, UsageProblem
 from oci_registry.commands.store import CommandStore, Exclusive, tag_place
+from oci_registry.spec.contents import Child, Unreadable
 from oci_registry.spec.descriptor import Descriptor
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RegistryError, shown

@@ -113,7 +113,7 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
     ],
     "docs/how-to/offline.md": [
         ("oci-registry --listen 127.0.0.1:8080", How.DAEMON),
-        ("while read -r image; do", How.CLIENT),
+        ("oci-registry warm", How.RUN),
         ("oci-registry export", How.RUN),
         ("oci-registry import", How.RUN),
         ("oci-registry --listen 0.0.0.0:8080 --offline", How.DAEMON),
@@ -171,6 +171,12 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("oci-registry --check-config", How.RUN),
         ("helm install", How.CLUSTER),
         ("chmod -R u+w", How.RUN),
+    ],
+    "docs/how-to/warm.md": [
+        ("oci-registry warm --url http://mirror.example:8080 docker.io", How.RUN),
+        ("oci-registry warm --url http://mirror.example:8080 --platform", How.RUN),
+        ("oci-registry warm --url http://mirror.example:8080 --from-kubernetes", How.CLUSTER),
+        ("kubectl get pods --all-namespaces", How.CLUSTER),
     ],
     "docs/reference/store-layout.md": [("chmod -R u+w", How.RUN)],
     "docs/tutorials/cluster.md": [

@@ -91,7 +91,7 @@ class Scripts(TestCase):
             tag = machine.place(store) / "repositories/docker.io/library/busybox/_tags/latest"
             tag.parent.mkdir(parents=True)
             tag.write_text("{}", "ascii")
-        if re.search("oci-registry (export|import) ", block.text):
+        if re.search("oci-registry (export|import|warm) ", block.text):
             filled = store_in(machine.place("warm"))
             add_image(filled, "docker.io/library/busybox:latest", "linux/amd64", "linux/arm64")
             (machine.root / "images.txt").write_text("docker.io/library/busybox:latest\n", "ascii")
@@ -207,6 +207,11 @@ class Commands(Scripts):
             blobs = [name for name in archive.getnames() if name.startswith("blobs/sha256/")]
         self.assertEqual(3 if "--since" in block.text else 7, len(blobs))
 
+    def warmed(self, block: Block, machine: Machine, done: Done) -> None:
+        """The image is stored, with its only layer."""
+        self.assertIn("1 of 1 image stored completely", done.output)
+        self.assertTrue((machine.place("cache") / blob_path(LAYER)).exists())
+
     def imported(self, block: Block, machine: Machine, done: Done) -> None:
         """The tag is in the store."""
         tags = (
@@ -321,6 +326,7 @@ _OUTCOMES: dict[str, Outcome] = {
     "rsync": Commands.copied,
     "oci-registry export": Commands.exported,
     "oci-registry import": Commands.imported,
+    "oci-registry warm": Commands.warmed,
     "chmod -R": Commands.writable,
     "curl --silent": Commands.budget,
     "curl http": Commands.registry_answers,

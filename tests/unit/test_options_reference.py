@@ -14,7 +14,7 @@ from twisted.python.usage import Options as BaseOptions
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.command_options import STORE_COMMANDS
-from oci_registry.commands import COMMANDS, exporting, importing
+from oci_registry.commands import COMMANDS, exporting, importing, warming
 from oci_registry.config.shown import show
 from oci_registry.setup import command
 from oci_registry.setup.clients import CLIENTS
@@ -22,7 +22,16 @@ from oci_registry.tap import FilesystemOptions, Options, S3Options
 from tests.support.tables import PROJECT, REFERENCE, table_below
 
 PAGE = REFERENCE / "command-line.md"
-HEADINGS = ("Options", "filesystem", "s3", "setup", "Commands on a store", "export", "import")
+HEADINGS = (
+    "Options",
+    "filesystem",
+    "s3",
+    "setup",
+    "Commands on a store",
+    "export",
+    "import",
+    "warm",
+)
 _FLAG = re.compile(r"`--([a-z0-9-]+)( [^`]+)?`(?:, `-(\w)`)?")
 _VARIABLE = re.compile(r"`([A-Z][A-Z0-9_]+)`")
 _DEFAULT = re.compile(r"`([^`]+)`")
@@ -125,6 +134,17 @@ class Reference(SynchronousTestCase):
             self.assertEqual(flags, {**common, **told(name)})
             self.assertIn(name, STORE_COMMANDS)
         self.assertEqual(set(COMMANDS), set(STORE_COMMANDS))
+
+    def test_flags_of_warm(self) -> None:
+        """So are those of the command that needs no store."""
+        actions = warming.parser()._actions
+        flags = {flag for action in actions for flag in action.option_strings} - {"-h", "--help"}
+        self.assertEqual(flags, {f"--{name}" for name in told("warm")})
+        (jobs,) = (row for row in rows("warm") if "--jobs" in row[0])
+        self.assertEqual(
+            (f"`{warming.JOBS}`", f"1 to {warming.MOST_JOBS}"),
+            (jobs[2], jobs[3].rpartition(", ")[2]),
+        )
 
     def test_variables(self) -> None:
         """Every variable that is read is told of, and no other."""
