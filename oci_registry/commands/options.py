@@ -27,16 +27,20 @@ The store is that of --root, or of the daemon's own options after the word files
 daemon's variables (FILESYSTEM_ROOT, S3_BUCKET and so on).
 """
 
+_STATUSES = "0 all done, 1 something is missing or wrong"
+
 
 class PlainParser(argparse.ArgumentParser):
     """Raises `UsageProblem`, and has the options of commands that need no store."""
 
-    def __init__(self, name: str, description: str, epilog: str = "") -> None:
+    def __init__(
+        self, name: str, description: str, epilog: str = "", statuses: str = _STATUSES
+    ) -> None:
         super().__init__(
             prog=f"{PROGRAM} {name}",
             allow_abbrev=False,
             description=description,
-            epilog=f"{epilog}Exit status: 0 all done, 1 something is missing or wrong, 2 wrong usage.",
+            epilog=f"{epilog}Exit status: {statuses}, 2 wrong usage.",
         )
         self.add_argument(
             "--default-namespace",
@@ -62,8 +66,8 @@ class PlainParser(argparse.ArgumentParser):
 class CommandParser(PlainParser):
     """Has the options of all commands on a store."""
 
-    def __init__(self, name: str, description: str) -> None:
-        super().__init__(name, description, _STORE)
+    def __init__(self, name: str, description: str, statuses: str = _STATUSES) -> None:
+        super().__init__(name, description, _STORE, statuses)
         self.add_argument("--root", metavar="DIRECTORY", help="the directory of the store")
 
 

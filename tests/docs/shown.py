@@ -106,6 +106,14 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("oci-registry --max-size 200GiB", How.DAEMON),
         ("oci-registry --max-size 80% --min-free", How.DAEMON),
     ],
+    "docs/how-to/look-after-the-store.md": [
+        ("oci-registry du", How.RUN),
+        ("oci-registry why", How.RUN),
+        ("oci-registry rm", How.RUN),
+        ("oci-registry refresh", How.RUN),
+        ("oci-registry pin", How.RUN),
+        ("oci-registry completion bash", How.RUN),
+    ],
     "docs/how-to/monitoring.md": [
         ("kubectl --namespace images get pods", How.CLUSTER),
         ("journalctl --unit oci-registry", How.RUN),

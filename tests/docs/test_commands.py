@@ -98,6 +98,9 @@ class Scripts(TestCase):
             bundle = machine.root / "images.tar"
             made = command("export", "busybox", "-o", bundle, "--root", machine.place("warm"))
             assert made.status == 0, made.err
+        if re.search("oci-registry (du|ls|show|why|rm|refresh|pin) ", block.text):
+            kept = store_in(machine.place("/var/lib/oci-registry"))
+            add_image(kept, "docker.io/library/busybox:latest", "linux/amd64")
         return machine
 
 
@@ -219,6 +222,17 @@ class Commands(Scripts):
         )
         self.assertIn('"imported": true', (tags / "latest").read_text("ascii"))
 
+    def looked_after(self, block: Block, machine: Machine, done: Done) -> None:
+        """Each command finds the image."""
+        lines = done.output.splitlines()
+        named = [line for line in lines if line.startswith("docker.io/library/busybox")]
+        self.assertGreaterEqual(len(named), len(block.text.splitlines()))
+        self.assertEqual("", done.errors)
+
+    def completed(self, block: Block, machine: Machine, done: Done) -> None:
+        """A shell can read it."""
+        self.assertIn("complete ", (machine.root / block.text.split()[-1]).read_text("ascii"))
+
     def writable(self, block: Block, machine: Machine, done: Done) -> None:
         """The blob is one that will be hashed, and no other store's is."""
         stores = ("/var/lib/oci-registry", "ROOT", "warm")
@@ -327,6 +341,11 @@ _OUTCOMES: dict[str, Outcome] = {
     "oci-registry export": Commands.exported,
     "oci-registry import": Commands.imported,
     "oci-registry warm": Commands.warmed,
+    **{
+        f"oci-registry {name}": Commands.looked_after
+        for name in ("du", "why", "rm", "refresh", "pin")
+    },
+    "oci-registry completion": Commands.completed,
     "chmod -R": Commands.writable,
     "curl --silent": Commands.budget,
     "curl http": Commands.registry_answers,
