@@ -10,12 +10,18 @@ from oci_registry.spec.digest import Digest
 from oci_registry.storage.keys import (
     blob_key,
     check_key,
+    history_key,
+    hold_key,
     manifest_key,
     parse_blob_key,
+    parse_history_key,
+    parse_hold_key,
     parse_manifest_key,
     parse_referrers_key,
+    parse_repository_path,
     parse_tag_key,
     referrers_key,
+    repository_path,
     tag_key,
     tags_prefix,
 )
@@ -75,6 +81,18 @@ class Keys(SynchronousTestCase):
         self.assertEqual(parse_tag_key(named), (host, repository, tag))
         referrers = referrers_key(host, repository, digest)
         self.assertEqual(parse_referrers_key(referrers), (host, repository, digest))
+        history, hold = history_key(host, repository, tag), hold_key(host, repository, tag, digest)
+        self.assertEqual(parse_history_key(history), (host, repository, tag))
+        self.assertEqual(parse_hold_key(hold), (host, repository, tag, digest))
+        path = repository_path(host, repository)
+        self.assertEqual(parse_repository_path(path), (host, repository))
+        self.assertTrue(named.startswith(f"repositories/{path}/_tags/"))
+        for key in (history, hold, path):
+            self.assertEqual(check_key(key), key)
+            for parse in (parse_tag_key, parse_manifest_key, parse_blob_key, parse_referrers_key):
+                self.assertIsNone(parse(key))
+        self.assertIsNone(parse_hold_key(history))
+        self.assertIsNone(parse_history_key(hold))
         for key in (blob, manifest, named, referrers):
             self.assertEqual(check_key(key), key)
         for key in (manifest, named, referrers):
