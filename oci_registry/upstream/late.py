@@ -135,6 +135,7 @@ class LateUpstream:
         self.stale_if_error = settings.stale_if_error
         self.believe_not_found = settings.believe_not_found
         self.blob_invalidation_time = settings.blob_invalidation_time
+        self.min_age = settings.min_age
         self._max_age = settings.manifest_invalidation_time
         self._unused = unused
         self._make = make

@@ -48,6 +48,7 @@ class OfflineUpstream:
         self.configured = settings.configured
         self.manifest_invalidation_time = settings.manifest_invalidation_time
         self.blob_invalidation_time = settings.blob_invalidation_time
+        self.min_age = settings.min_age
 
     async def manifest(
         self, repository: str, reference: Tag | Digest, *, patient: bool = True
