@@ -26,6 +26,11 @@ STORE_COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "export": "write stored images to a file, to carry them elsewhere",
         "import": "store the images of such files",
+        "history": "show which digests a tag has had",
+        "hold": "serve one digest for a tag, whatever the registry says",
+        "release": "end the hold of a tag",
+        "rollback": "serve an earlier digest for a tag",
+        "adopt": "serve the new digest of a tag before its minimum age",
     }
 )
 """The commands on a store, and what they do; `oci_registry.commands` has them."""

@@ -124,6 +124,8 @@ class Reference(SynchronousTestCase):
             }
             self.assertEqual(flags, {**common, **told(name)})
             self.assertIn(name, STORE_COMMANDS)
+        told_of = {row[0].strip("`").split()[0] for row in table_below(PAGE, "Commands on tags")}
+        self.assertEqual(told_of, set(COMMANDS) - {"export", "import"})
         self.assertEqual(set(COMMANDS), set(STORE_COMMANDS))
 
     def test_variables(self) -> None:
