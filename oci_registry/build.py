@@ -32,6 +32,7 @@ from oci_registry.notify import Announcement, ServiceManager
 from oci_registry.pullthrough.background import Background
 from oci_registry.pullthrough.blobs import BlobCache
 from oci_registry.pullthrough.download import Downloader
+from oci_registry.pullthrough.holding import Holding
 from oci_registry.pullthrough.known import KnownManifests
 from oci_registry.pullthrough.lists import TagLists
 from oci_registry.pullthrough.manifests import ManifestCache
@@ -41,21 +42,31 @@ from oci_registry.pullthrough.records import RecordWriter
 from oci_registry.pullthrough.referrers import ReferrersLists
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.store_watch import StoreWatch
+from oci_registry.pullthrough.tag_control import TagControl
 from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.pullthrough.warmer import Warmer
 from oci_registry.reload import Following, Reloader, lifetimes_of
 from oci_registry.repeats import RepeatLog
 from oci_registry.serving import make_ports, make_sites, make_workers
-from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
+from oci_registry.spec.routes import (
+    BlobRoute,
+    HistoryRoute,
+    ManifestRoute,
+    ReferrersRoute,
+    TagsRoute,
+)
 from oci_registry.storage.interfaces import IDriver
-from oci_registry.stores import Store, make_limit, make_store, make_sweep
+from oci_registry.storage.repositories import Repositories
+from oci_registry.stores import Store, make_limit, make_store, make_sweep, make_tag_control
 from oci_registry.streams.parsing import ManifestReader
 from oci_registry.streams.steps import Pause, pauses
 from oci_registry.streams.threads import Lanes, RunInThread
 from oci_registry.upstream.late import LateConnector
 from oci_registry.upstream.table import UpstreamTable
 from oci_registry.web.blobs import BlobHandler
+from oci_registry.web.catalog import CatalogHandler
 from oci_registry.web.client_watch import ClientWatch
+from oci_registry.web.history import HistoryHandler
 from oci_registry.web.lists import ReferrersHandler, TagsHandler
 from oci_registry.web.manifests import ManifestHandler
 from oci_registry.web.ready.table import ReadyAnswers
@@ -93,6 +104,7 @@ class Parts:
     transfers: Transfers
     warmer: Warmer
     records: RecordWriter
+    tag_control: TagControl
     sweep: PeriodicSweep
     site: RegistrySite
     ports: MultiService
@@ -105,6 +117,8 @@ class _PullThrough:
     watch: StoreWatch
     limit: StoreLimit | None
     records: RecordWriter
+    known: KnownManifests
+    holding: Holding
     transfers: Transfers
     blobs: BlobCache
     manifests: ManifestCache
@@ -195,7 +209,17 @@ class _Builder:
             downloader.room = limit
             health.full = limit.full
         records = RecordWriter(clock, health)
-        known = KnownManifests(store.manifests, store.tags, records, clock, health, store.originals)
+        holding = Holding(store.holds, clock, health)
+        known = KnownManifests(
+            store.manifests,
+            store.tags,
+            records,
+            clock,
+            health,
+            store.originals,
+            store.histories,
+            holding,
+        )
         blobs = BlobCache(store.blobs, transfers, sizes, health, metrics, self.makers.far_limits)
         manifests = ManifestCache(known, sizes, clock, metrics, self.repeats)
         background = Background(manifests, blobs, clock)
@@ -206,6 +230,8 @@ class _Builder:
             StoreWatch(store.driver, health, metrics, clock),
             limit,
             records,
+            known,
+            holding,
             transfers,
             blobs,
             manifests,
@@ -215,7 +241,14 @@ class _Builder:
             prefetcher,
         )
 
-    def v2(self, table: UpstreamTable, pull: _PullThrough, watch: ClientWatch) -> V2:
+    def v2(
+        self,
+        table: UpstreamTable,
+        pull: _PullThrough,
+        watch: ClientWatch,
+        control: TagControl,
+        repositories: Repositories,
+    ) -> V2:
         """Make the distribution API."""
         storage = self.settings.storage
         handlers: dict[type, Handler] = {
@@ -228,8 +261,10 @@ class _Builder:
             ),
             TagsRoute: TagsHandler(pull.tag_lists),
             ReferrersRoute: ReferrersHandler(pull.referrers),
+            HistoryRoute: HistoryHandler(control),
         }
-        return V2(handlers, table, watch, self.reactor, self.metrics, self.answers)
+        catalog = CatalogHandler(repositories, table.mirrors)
+        return V2(handlers, table, watch, self.reactor, self.metrics, self.answers, catalog)
 
     def reloader(
         self, table: UpstreamTable, sweep: Sweep, reading: RunInThread, manager: ServiceManager
@@ -296,7 +331,8 @@ def build(
     table = builder.table(reader, reading)
     pull = builder.pull_through(store)
     watch, limit = ClientWatch(reactor), pull.limit
-    v2 = builder.v2(table, pull, watch)
+    control = make_tag_control(store, table, pull.known, pull.manifests, reactor)
+    v2 = builder.v2(table, pull, watch, control, Repositories(store.driver))
     warmer = Warmer(table.upstream, pull.background, pull.blobs, reader, reactor, builder.pause)
     site, admin_site = make_sites(
         settings, v2, pull.watch, access_log, answers, metrics, repeats, builder.pause, reactor
@@ -326,6 +362,7 @@ def build(
         # Everything that uses the store comes after it, and so stops before it.
         Step("store", lambda: builder.start_driver(store.driver), store.driver.stop),
         Step("background writes", stop=pull.records.stop, stop_timeout=LAST_RECORDS),
+        Step("holds of tags", pull.holding.start, pull.holding.stop),
         Step("transfers", stop=pull.transfers.stop, stop_timeout=LAST_COMMITS),
         Step("manifests", stop=pull.manifests.stop),
         Step("ready answers", stop=ready.close_blobs),
@@ -358,6 +395,7 @@ def build(
         pull.transfers,
         warmer,
         pull.records,
+        control,
         periodic,
         site,
         ports,

@@ -36,6 +36,11 @@ STORE_COMMANDS: Mapping[str, str] = MappingProxyType(
         "import": "store the images of such files",
         "warm": "have a running daemon fetch images before clients pull them",
         "completion": "print what a shell needs to complete commands",
+        "history": "show which digests a tag has had",
+        "hold": "serve one digest for a tag, whatever the registry says",
+        "release": "end the hold of a tag",
+        "rollback": "serve an earlier digest for a tag",
+        "adopt": "serve the new digest of a tag before its minimum age",
     }
 )
 """The commands on a store or a daemon, and what they do; `oci_registry.commands` has them."""

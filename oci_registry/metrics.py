@@ -243,6 +243,13 @@ class Metrics:
         self.stale_served = self._counter(
             "stale_served", "Manifests served by tag that upstream did not revalidate", "namespace"
         )
+        self.tag_moves = self._counter(
+            "tag_moves",
+            "Revalidations that found a new digest of a tag: adopted, or waiting for its minimum age",
+            "namespace",
+            "result",
+        )
+        self.held_tags = self._gauge("held_tags", "Tags that are held at a digest")
         self.store_failing = self._gauge(
             "store_failing", "1 while the store cannot be read, or written", "doing"
         )
@@ -314,6 +321,10 @@ class Metrics:
         )
         gauge.set_function(count)
 
+    def watch_holds(self, count: Callable[[], float]) -> None:
+        """Export the number of tags that are held, which *count* returns."""
+        self.held_tags.set_function(count)
+
     def watch_totals(self, objects: Callable[[], float], size: Callable[[], float]) -> None:
         """Export the number of stored objects and their bytes, as the functions return them."""
         self.store_objects.set_function(objects)
@@ -343,6 +354,10 @@ class Metrics:
     def stale(self, host: str) -> None:
         """A manifest was served by a tag that upstream did not revalidate."""
         self.stale_served.labels(self.namespace(host)).inc()
+
+    def tag_move(self, host: str, result: str) -> None:
+        """Upstream named a new digest of a tag; *result*: adopted or waiting."""
+        self.tag_moves.labels(self.namespace(host), result).inc()
 
     def response(self, route: str, method: str, status: str, seconds: float) -> None:
         """A request was answered."""

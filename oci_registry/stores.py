@@ -1,4 +1,4 @@
-"""The stores of all content, and what keeps their size: the account and the sweep."""
+"""The stores of all content, and what works on them beside pulls: the account, the sweep, commands on tags."""
 
 from __future__ import annotations
 
@@ -17,15 +17,22 @@ from oci_registry.eviction.account_sweep import AccountSweep
 from oci_registry.eviction.evictor import Evictor
 from oci_registry.eviction.limit import RESERVE, Limits, StoreLimit
 from oci_registry.eviction.sweep import Sweep
+from oci_registry.eviction.tag_upkeep import TagUpkeep
 from oci_registry.makers import Makers, Pool, Sizes
 from oci_registry.metrics import Metrics
+from oci_registry.pullthrough.known import KnownManifests
+from oci_registry.pullthrough.manifests import ManifestCache
+from oci_registry.pullthrough.tag_control import TagControl
 from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.reload import lifetimes_of
 from oci_registry.repeats import RepeatLog
 from oci_registry.spec.digest import Digest
+from oci_registry.spec.manifest import Manifest
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.drivers.filesystem import FilesystemDriver
 from oci_registry.storage.guard import GuardedDriver, LostThreads
+from oci_registry.storage.histories import HistoryStore
+from oci_registry.storage.holds import HoldStore
 from oci_registry.storage.interfaces import IDriver
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.original import OriginalManifests
@@ -35,6 +42,7 @@ from oci_registry.storage.totals import StoredTotals
 from oci_registry.storage.usage import Usage
 from oci_registry.streams.parsing import ManifestReader
 from oci_registry.streams.threads import Lanes
+from oci_registry.upstream.table import Target, UpstreamTable
 
 
 @frozen
@@ -53,6 +61,8 @@ class Store:
     referrers: ReferrersStore
     totals: StoredTotals
     originals: OriginalManifests
+    histories: HistoryStore
+    holds: HoldStore
     account: Account | None
 
 
@@ -104,6 +114,8 @@ def make_store(
         lost,
     )
     usage = Usage(driver, reactor)
+    holds = HoldStore(driver)
+    metrics.watch_holds(lambda: len(holds))
     metrics.watch_totals(lambda: totals.objects, lambda: totals.size)
     check_always = settings.check_cache_digest
     return Store(
@@ -116,6 +128,8 @@ def make_store(
         ReferrersStore(driver, usage),
         totals,
         OriginalManifests(driver, reader, reactor, repeats),
+        HistoryStore(driver),
+        holds,
         account,
     )
 
@@ -156,4 +170,25 @@ def make_sweep(
         reactor.seconds,
         metrics,
         store.totals,
+        upkeep=TagUpkeep(store.holds, store.histories, store.manifests),
+    )
+
+
+def make_tag_control(
+    store: Store,
+    table: UpstreamTable,
+    known: KnownManifests,
+    manifests: ManifestCache,
+    reactor: Any,
+) -> TagControl:
+    """Make what looks at tags, and changes what is served for them."""
+
+    async def obtain(host: str, repository: str, digest: Digest) -> Manifest:
+        return (await manifests.get(Target(table.upstream(host), repository), digest)).manifest
+
+    def min_age(host: str, repository: str, tag: str) -> float | None:
+        return table.upstream(host).min_age.of(repository, tag) if table.mirrors(host) else None
+
+    return TagControl(
+        store.tags, store.histories, store.holds, known, obtain, min_age, reactor.seconds
     )

@@ -1,4 +1,4 @@
-"""Commands on a store or a running daemon: ``oci-registry export``, ``oci-registry ls`` and so on, without a reactor."""
+"""Commands on a store or a daemon: ``oci-registry export``, ``oci-registry ls`` and others, without a reactor."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ COMMANDS = {
     "unpin": "unpinning",
     "export": "exporting",
     "import": "importing",
+    "history": "tag_history",
+    "hold": "tag_hold",
+    "release": "tag_release",
+    "rollback": "tag_rollback",
+    "adopt": "tag_adopt",
     "warm": "warming",
     "completion": "completing",
 }

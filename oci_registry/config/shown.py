@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from attrs import asdict
 
+from oci_registry.config.min_age import EVERY
 from oci_registry.config.options import flag_of
 from oci_registry.config.process_title import MASK
 from oci_registry.config.settings import (
@@ -15,6 +16,7 @@ from oci_registry.config.settings import (
     FROM_ENVIRONMENT,
     EgressSettings,
     HostSettings,
+    MinAges,
     ProxySettings,
     S3Settings,
     Settings,
@@ -110,8 +112,17 @@ def _upstream(upstream: UpstreamSettings) -> dict[str, Any]:
         name: format_duration(value) if isinstance(value, float) else value
         for name, value in values.items()
     }
+    options["min_age"] = _min_age(upstream.min_age)
     hosts = [_host(host) for host in upstream.hosts]
     return {"namespace": upstream.namespace, **_given(options), "hosts": hosts}
+
+
+def _min_age(ages: MinAges) -> str | dict[str, str] | None:
+    """Return the rules as they are written in the file."""
+    if not ages.rules:
+        return None
+    shown = {rule.pattern.text: format_duration(rule.seconds) for rule in ages.rules}
+    return shown[EVERY] if list(shown) == [EVERY] else shown
 
 
 def _host(host: HostSettings) -> dict[str, Any]:

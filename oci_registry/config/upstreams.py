@@ -19,6 +19,7 @@ from oci_registry.config.fields import (
 from oci_registry.config.files import read_file
 from oci_registry.config.findings import Findings
 from oci_registry.config.hosts import HOST_KEYS, holds_password, read_hosts
+from oci_registry.config.min_age import min_age
 from oci_registry.config.names import parse_namespace
 from oci_registry.config.settings import CATCH_ALL, UPPER_CASE_REGISTRIES, UpstreamSettings
 
@@ -53,6 +54,7 @@ OPTIONS: Mapping[str, Reader[Any]] = MappingProxyType(
         "offline": boolean,
         "prefetch": boolean,
         "rate_limit_reserve": number(0, 100),
+        "min_age": min_age,
     }
 )
 

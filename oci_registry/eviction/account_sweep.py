@@ -45,6 +45,7 @@ class AccountSweep(Sweep):
         began = self._now()
         if not await self._begin(began - lifetimes.longest):
             return Swept()
+        await self._begin_upkeep(began)
         await self._account.flush()
         if not self._account.is_complete:
             return Swept()
@@ -56,6 +57,7 @@ class AccountSweep(Sweep):
         finally:
             await self._account.flush()
         self._report(swept)
+        await self._end_upkeep()
         return swept
 
     async def _evict(self, lifetimes: Lifetimes, began: float) -> Swept:

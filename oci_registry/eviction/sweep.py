@@ -15,6 +15,7 @@ from attrs import define, frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from oci_registry.eviction.tag_upkeep import TagUpkeep
 from oci_registry.metrics import Metrics
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.blobs import BlobStore
@@ -65,7 +66,8 @@ class Sweep:
 
     *begin*: prepares the store, given the oldest use that matters, and returns whether this process is
     to sweep. *busy*: whether a blob is being downloaded. *now*: the time in seconds since the epoch.
-    *totals*: is corrected by each pass. *batch*: the number of blobs that are removed at once.
+    *totals*: is corrected by each pass. *batch*: the number of blobs that are removed at once. *upkeep*: of
+    tags that are held, and of their histories.
     """
 
     _log = Logger()
@@ -83,6 +85,7 @@ class Sweep:
         metrics: Metrics,
         totals: StoredTotals | None = None,
         batch: int = 500,
+        upkeep: TagUpkeep | None = None,
     ) -> None:
         self._blobs = blobs
         self._manifests = manifests
@@ -95,6 +98,7 @@ class Sweep:
         self._metrics = metrics
         self._totals = totals or StoredTotals()
         self._batch = batch
+        self._upkeep = upkeep
 
     def follow(self, lifetimes: Lifetimes) -> None:
         """Use other lifetimes, from the next sweep on."""
@@ -110,6 +114,7 @@ class Sweep:
         began = self._now()
         if not await self._begin(began - self._lifetimes.longest):
             return Swept()
+        await self._begin_upkeep(began)
         walk = Walk()
         kept, expired = await self._sort_manifests(began, walk)
         idle = await self._idle_blobs(began, walk)
@@ -131,7 +136,16 @@ class Sweep:
         referrers = await self._remove_referrers(began)
         swept = Swept(blobs, size, manifests, tags, referrers)
         self._report(swept)
+        await self._end_upkeep()
         return swept
+
+    async def _begin_upkeep(self, began: float) -> None:
+        if self._upkeep is not None:
+            await self._upkeep.before(began, self._lifetimes.shortest)
+
+    async def _end_upkeep(self) -> None:
+        if self._upkeep is not None:
+            await self._upkeep.after(self._now())
 
     def _report(self, swept: Swept) -> None:
         if swept != Swept():

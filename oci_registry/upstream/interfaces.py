@@ -9,6 +9,7 @@ from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer
 
+from oci_registry.config.settings import MinAges
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway
 from oci_registry.spec.manifest import Manifest
@@ -141,6 +142,9 @@ class Upstream(Protocol):
 
     believe_not_found: bool
     """Whether a 404 ends the serving of a tag that is in the store."""
+
+    min_age: MinAges
+    """How long a new digest of a known tag must have been seen before it is served."""
 
     blob_invalidation_time: float
     """Seconds that an object may lie unused."""

@@ -144,6 +144,7 @@ class LateUpstream:
         self.believe_not_found = settings.believe_not_found
         self.prefetch = settings.prefetch
         self.blob_invalidation_time = settings.blob_invalidation_time
+        self.min_age = settings.min_age
         self._max_age = settings.manifest_invalidation_time
         self._unused = unused
         self._make = make

@@ -49,6 +49,7 @@ class OfflineUpstream:
         self.configured = settings.configured
         self.manifest_invalidation_time = settings.manifest_invalidation_time
         self.blob_invalidation_time = settings.blob_invalidation_time
+        self.min_age = settings.min_age
 
     def spare(self, repository: str, *, blob: bool, under_way: int = 0) -> Spare:
         """Return that there is room: what is requested fails at once."""

@@ -53,6 +53,7 @@ class RemoteRegistry:
         self.namespace = settings.namespace
         self.configured = settings.configured
         self.blob_invalidation_time = settings.blob_invalidation_time
+        self.min_age = settings.min_age
         self.stale_while_revalidate = settings.stale_while_revalidate
         self.stale_if_error = settings.stale_if_error
         self.believe_not_found = settings.believe_not_found

@@ -30,6 +30,8 @@ class Contents(ChartTestCase):
             {**ENTRY, "manifest_invalidation_time": "1d 12h", "blob_invalidation_time": 0},
             {**ENTRY, "connect_timeout": "500ms", "retries": 3, "believe_not_found": False},
             {**ENTRY, "username": "robot", "password": "1234", "proxy": "none", "ca_file": None},
+            {**ENTRY, "min_age": "3d"},
+            {**ENTRY, "min_age": {"library/*:latest": "3d", "*": 0}},
             {**ENTRY, "token_servers": ["auth.example.com"]},
             {"namespace": "*", "hosts": [{"host": "mirror.example.com:8080", "tls": False}, "*"]},
             {"namespace": "a.example", "host": "harbor.example.com:8443/proxy"},

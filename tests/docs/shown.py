@@ -76,6 +76,13 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("oci-registry setup docker", How.RUN),
         ("docker pull", How.CLIENT),
     ],
+    "docs/how-to/control-tags.md": [
+        ("oci-registry history", How.RUN),
+        ("curl -s http://mirror.example:8080/v2/library/busybox/_oci-registry", How.RUN),
+        ("oci-registry rollback", How.RUN),
+        ("oci-registry hold", How.RUN),
+        ("oci-registry history", How.RUN),
+    ],
     "docs/how-to/docker-hub.md": [
         ("chmod 600 upstreams.yaml docker-hub-token", How.DAEMON),
         ("export UPSTREAM_CREDENTIALS=", How.RUN),

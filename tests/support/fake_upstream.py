@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IConsumer, IPushProducer
 from zope.interface import implementer
 
 from oci_registry.config.catch_all import unlisted
-from oci_registry.config.settings import UpstreamSettings
+from oci_registry.config.settings import MinAges, UpstreamSettings
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway, BlobUnknown, ManifestUnknown, RegistryError
 from oci_registry.spec.manifest import Manifest
@@ -112,6 +112,7 @@ class FakeUpstream:
     blob_invalidation_time: float = 3600.0
     prefetch: bool = False
     capacity: Spare = FREE
+    min_age: MinAges = Factory(MinAges)
     hosts: tuple[str, ...] = ("a.example",)
     wrong: dict[str, bytes] = Factory(dict)
     whole: bool = False

@@ -38,6 +38,7 @@ from oci_registry.storage.drivers.files import (
 from oci_registry.storage.drivers.objects import FileWriter, StoredFile
 from oci_registry.storage.drivers.open_files import OpenFiles
 from oci_registry.storage.drivers.verified import VerifiedFiles
+from oci_registry.storage.drivers.walking import files_below, marked_folders
 from oci_registry.storage.interfaces import (
     IDriver,
     IObjectWriter,
@@ -382,6 +383,13 @@ class FilesystemDriver:
                 folder.rmdir()
                 folder = folder.parent
 
+    def marked(
+        self, prefix: str, mark: str, after: str, limit: int
+    ) -> Deferred[tuple[Sequence[str], bool]]:
+        return self.lanes.housekeeping(
+            as_store_error, marked_folders, self.path(prefix), mark, after, limit
+        )
+
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         walk = self.walk(prefix)
         while batch := await self.lanes.housekeeping(
@@ -392,18 +400,6 @@ class FilesystemDriver:
 
     def walk(self, prefix: str) -> Iterator[ObjectInfo]:
         """Walk a tree, in this thread; files may be added and removed meanwhile. Raises OSError."""
-        folders = [prefix]
-        while folders:
-            folder = folders.pop()
-            try:
-                entries = os.scandir(self.path(folder))
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            with entries:
-                for entry in entries:
-                    key = f"{folder}/{entry.name}"
-                    with suppress(FileNotFoundError):
-                        if entry.is_dir(follow_symlinks=False):
-                            folders.append(key)
-                        elif entry.is_file(follow_symlinks=False):
-                            yield self.info(key, entry.stat(follow_symlinks=False))
+        for key, entry in files_below(self.path(prefix), prefix):
+            with suppress(FileNotFoundError):
+                yield self.info(key, entry.stat(follow_symlinks=False))

@@ -87,7 +87,8 @@ class Reference(SynchronousTestCase):
                 self.assertEqual(parse(text), getattr(settings, name), name)
                 compared.add(name)
         others = {"tls", "accept_invalid_certs"}
-        self.assertEqual({*OPTIONS, *others} - {"user_agent"}, compared)
+        # Without a minimum age there is none.
+        self.assertEqual({*OPTIONS, *others} - {"user_agent", "min_age"}, compared)
 
     def test_types(self) -> None:
         """What is not of the type that is told is refused."""

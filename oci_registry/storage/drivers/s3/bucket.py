@@ -285,6 +285,15 @@ class Bucket:
         ]
         return listed, answer.get("NextContinuationToken") if answer.get("IsTruncated") else None
 
+    def keys(self, prefix: str, after: str) -> tuple[list[str], bool]:
+        """Return some keys that begin with *prefix*, in order, after *after*, and whether there are more."""
+        later = {"StartAfter": self._prefix + after} if after else {}
+        answer = self.connection.request(
+            self.connection.writing.list_objects_v2, Prefix=self._prefix + prefix, **later
+        )
+        keys = [str(item["Key"]).removeprefix(self._prefix) for item in answer.get("Contents", ())]
+        return keys, bool(answer.get("IsTruncated")) and bool(keys)
+
     def link(self, key: str) -> str | None:
         """Return a URL at which anyone can fetch an object for `LINK_LIFETIME` seconds, if that is enabled."""
         if self.connection.public is None:

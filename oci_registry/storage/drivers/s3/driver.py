@@ -24,6 +24,7 @@ from oci_registry.storage.drivers.s3.failures import Absent, sensible
 from oci_registry.storage.drivers.s3.journal import Journal
 from oci_registry.storage.drivers.s3.leftovers import Leftovers
 from oci_registry.storage.drivers.s3.limits import DEFAULTS, S3Limits
+from oci_registry.storage.drivers.s3.marking import marked_in_bucket
 from oci_registry.storage.drivers.s3.multipart import Multipart
 from oci_registry.storage.drivers.s3.parts import Uploads
 from oci_registry.storage.drivers.s3.reader import S3Reader, none_if_absent
@@ -244,6 +245,13 @@ class S3Driver:
         await self._leftovers.remove(self._clock.seconds())
         await self._journal.gather(oldest)
         return True
+
+    def marked(
+        self, prefix: str, mark: str, after: str, limit: int
+    ) -> Deferred[tuple[Sequence[str], bool]]:
+        return self._lanes.housekeeping(
+            marked_in_bucket, self.bucket, check_key(prefix), mark, after, limit
+        )
 
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         check_key(prefix)
