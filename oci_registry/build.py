@@ -18,10 +18,12 @@ from oci_registry.config.settings import (
     HostSettings,
     S3Settings,
     Settings,
+    UpstreamSettings,
 )
 from oci_registry.config.sources import Reread, reread_upstreams
 from oci_registry.eviction.limit import StoreLimit
 from oci_registry.eviction.periodic import PeriodicSweep
+from oci_registry.eviction.pinned import PinnedImages
 from oci_registry.eviction.sweep import Sweep
 from oci_registry.lifecycle import Step
 from oci_registry.log_output import Output
@@ -40,7 +42,7 @@ from oci_registry.pullthrough.referrers import ReferrersLists
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.store_watch import StoreWatch
 from oci_registry.pullthrough.transfers import Transfers
-from oci_registry.reload import Following, Reloader, lifetimes_of
+from oci_registry.reload import Following, Reloader, lifetimes_of, pins_of, sizes_of
 from oci_registry.repeats import RepeatLog
 from oci_registry.serving import make_ports, make_sites, make_workers
 from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
@@ -77,7 +79,7 @@ class Parts:
 
     *steps* start and stop all of them, in order. *ports* listen before privileges are dropped.
     *driver* is the driver itself, without the deadlines of `GuardedDriver`. *store_started*: why it
-    cannot be used, None if it can. *account*: None for a bucket. *limit*: None without limits.
+    cannot be used, None if it can. *account*, *limit*: None for a bucket.
     """
 
     steps: Sequence[Step]
@@ -217,11 +219,23 @@ class _Builder:
         return V2(handlers, table, watch, self.reactor, self.metrics, self.answers)
 
     def reloader(
-        self, table: UpstreamTable, sweep: Sweep, reading: RunInThread, manager: ServiceManager
+        self,
+        table: UpstreamTable,
+        sweep: Sweep,
+        pinned: PinnedImages,
+        limit: StoreLimit | None,
+        reading: RunInThread,
+        manager: ServiceManager,
     ) -> Reloader:
         """Make the reloader of the upstreams."""
         lifetimes = partial(lifetimes_of, offline=self.settings.offline)
-        following = Following(table, self.metrics, sweep.follow, lifetimes, self.pause)
+
+        def follow(upstreams: tuple[UpstreamSettings, ...]) -> None:
+            pinned.follow(pins_of(upstreams))
+            if limit is not None:
+                limit.upstreams.follow(sizes_of(upstreams))
+
+        following = Following(table, self.metrics, sweep.follow, lifetimes, self.pause, follow)
 
         def reread() -> Deferred[Reread]:
             return reading(reread_upstreams, self.settings)
@@ -292,7 +306,7 @@ def build(
     if limit is not None:
         limit.keep_forever(sweep.is_forever)
     periodic = PeriodicSweep(sweep, store.driver.sweep_interval, reactor, metrics)
-    reloader = builder.reloader(table, sweep, reading, manager)
+    reloader = builder.reloader(table, sweep, store.pinned, limit, reading, manager)
     hangup = makers.hangup(reactor.callFromThread, reloader.reload)
     announcement = Announcement(manager, reactor)
     grace = settings.shutdown_grace

@@ -16,11 +16,12 @@ from oci_registry.config.settings import FilesystemSettings, Settings
 from oci_registry.eviction.account_sweep import AccountSweep
 from oci_registry.eviction.evictor import Evictor
 from oci_registry.eviction.limit import RESERVE, Limits, StoreLimit
+from oci_registry.eviction.pinned import PinnedImages
 from oci_registry.eviction.sweep import Sweep
 from oci_registry.makers import Makers, Pool, Sizes
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.transfers import Transfers
-from oci_registry.reload import lifetimes_of
+from oci_registry.reload import lifetimes_of, pins_of, sizes_of
 from oci_registry.repeats import RepeatLog
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.blobs import BlobStore
@@ -29,6 +30,7 @@ from oci_registry.storage.guard import GuardedDriver, LostThreads
 from oci_registry.storage.interfaces import IDriver
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.original import OriginalManifests
+from oci_registry.storage.pins import Pins
 from oci_registry.storage.referrers import ReferrersStore
 from oci_registry.storage.tags import TagStore
 from oci_registry.storage.totals import StoredTotals
@@ -41,7 +43,8 @@ from oci_registry.streams.threads import Lanes
 class Store:
     """The stores of all content, their driver, and its threads.
 
-    *medium* is the driver itself, *driver* what the stores use. *account*: None for a bucket.
+    *medium* is the driver itself, *driver* what the stores use. *pinned*: knows what is pinned.
+    *account*: None for a bucket.
     """
 
     medium: IDriver
@@ -53,6 +56,7 @@ class Store:
     referrers: ReferrersStore
     totals: StoredTotals
     originals: OriginalManifests
+    pinned: PinnedImages
     account: Account | None
 
 
@@ -116,6 +120,7 @@ def make_store(
         ReferrersStore(driver, usage),
         totals,
         OriginalManifests(driver, reader, reactor, repeats),
+        PinnedImages(Pins(driver), pins_of(settings.upstreams)),
         account,
     )
 
@@ -128,16 +133,28 @@ def make_limit(
     store: Store,
     busy: Callable[[Digest], bool],
 ) -> StoreLimit | None:
-    """Make what keeps the store below its limits; None if it has none. *busy*: as for `Evictor`."""
+    """Make what keeps the store below its limits; None without an account. *busy*: as for `Evictor`.
+
+    Also if there is no limit yet: an upstream may get one with a reload.
+    """
     limits = Limits(settings.max_size, settings.min_free)
-    if store.account is None or limits == Limits():
+    if store.account is None:
         return None
     evictor = Evictor(
-        store.account, store.blobs, store.manifests, store.tags, busy, reactor.seconds, metrics
+        store.account,
+        store.blobs,
+        store.manifests,
+        store.tags,
+        store.pinned,
+        busy,
+        reactor.seconds,
+        metrics,
     )
-    return StoreLimit(
+    limit = StoreLimit(
         store.account, evictor, store.driver, reactor, metrics, limits, makers.limit_times
     )
+    limit.upstreams.follow(sizes_of(settings.upstreams))
+    return limit
 
 
 def make_sweep(
@@ -156,4 +173,5 @@ def make_sweep(
         reactor.seconds,
         metrics,
         store.totals,
+        pinned=store.pinned,
     )

@@ -117,6 +117,10 @@ class Books:
                 "UPDATE lists SET used=? WHERE repository=? AND content=? AND used<?", row
             )
 
+    def keep(self, host: str, digest: Digest, when: float) -> None:
+        """Count a manifest, and whatever it needs, as used without having been pulled."""
+        self._use_manifest(host, digest, when, pulled=False)
+
     # -- blobs
 
     def _record_blob(self, digest: Digest, info: ObjectInfo) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from attrs import define
@@ -14,6 +14,15 @@ PROBATION, MAIN = 0, 1
 """The queues of the eviction: of new images, and of those that were pulled again."""
 BLOCK = 4096
 """Bytes of a block of a disk, which most file systems have."""
+
+
+IsPinned = Callable[[str, Digest, Sequence[tuple[str, str]]], bool]
+"""Whether the manifest of a registry with these tags, pairs of repository and tag, is pinned."""
+
+
+def nothing_pinned(*_: object) -> bool:
+    """Return False."""
+    return False
 
 
 class Medium(Protocol):

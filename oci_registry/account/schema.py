@@ -6,7 +6,6 @@
 ``edges``       which content a manifest names; a digest names bytes, so these never change
 ``tags``        which manifest a tag names, and which ones it has named
 ``lists``       stored lists of referrers
-``pins``        manifests that are never evicted for their size
 ``ghosts``      manifests that were evicted on probation
 ``meta``        numbers by name: the sums, the next place in a queue, whether the account was closed
 
@@ -22,7 +21,7 @@ from contextlib import closing, suppress
 
 APPLICATION = 0x6F636961
 """What says that an SQLite file is an account: ``ocia``."""
-VERSION = 1
+VERSION = 2
 """The version of the tables; a file with another one is replaced."""
 FILE = "account.sqlite"
 """The name of the file in the directory of the store; no key of the store begins with it."""
@@ -61,8 +60,6 @@ CREATE TABLE lists (
   repository INTEGER NOT NULL, content INTEGER NOT NULL, size INTEGER NOT NULL, used REAL NOT NULL,
   PRIMARY KEY (repository, content)) WITHOUT ROWID;
 CREATE INDEX lists_content ON lists (content);
-CREATE TABLE pins (
-  host INTEGER NOT NULL, content INTEGER NOT NULL, PRIMARY KEY (content, host)) WITHOUT ROWID;
 CREATE TABLE ghosts (
   id INTEGER PRIMARY KEY, host INTEGER NOT NULL, content INTEGER NOT NULL, UNIQUE (content, host));
 """

@@ -104,7 +104,6 @@ def _tidy(sql: sqlite3.Connection) -> Iterator[None]:
             " AND NOT EXISTS (SELECT 1 FROM edges WHERE parent=content.id)"
             " AND NOT EXISTS (SELECT 1 FROM tags WHERE content=content.id)"
             " AND NOT EXISTS (SELECT 1 FROM lists WHERE content=content.id)"
-            " AND NOT EXISTS (SELECT 1 FROM pins WHERE content=content.id)"
             " AND NOT EXISTS (SELECT 1 FROM ghosts WHERE content=content.id)",
             (first, last),
         )

@@ -19,6 +19,7 @@ from oci_registry.config.listen import (
 from oci_registry.config.names import parse_namespace
 from oci_registry.config.options import Flags, OptionReader, one_of
 from oci_registry.config.settings import (
+    SMALLEST_LIMIT,
     ConfigError,
     CredentialsSource,
     S3Settings,
@@ -39,8 +40,6 @@ LOG_FORMATS = ("text", "json")
 ACCESS_LOGS = ("combined", "json", "off")
 UPSTREAMS = ("any", "configured")
 DEFAULT_NAMESPACE = "docker.io"
-#: Bytes: with a smaller limit hardly a layer could be stored, since one may have a quarter of it.
-SMALLEST_LIMIT = 16 * 1024 * 1024
 #: Settings that are an option each.
 _OPTIONS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
     {

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from attrs import field, frozen
 
+from oci_registry.spec.patterns import ImagePattern
 from oci_registry.spec.sizes import Size
 from oci_registry.spec.urls import authority
 
@@ -31,6 +32,10 @@ FROM_ENVIRONMENT = "environment"
 
 #: As a namespace: every registry that has no entry of its own.  As a host of it: the registry itself.
 CATCH_ALL = "*"
+
+
+#: Bytes: with a smaller limit hardly a layer could be stored, since one may have a quarter of it.
+SMALLEST_LIMIT = 16 * 1024 * 1024
 
 
 class ConfigError(Exception):
@@ -169,7 +174,7 @@ class UpstreamSettings:
     ``believe_not_found`` is whether a 404 removes a stored tag. ``retries`` is how many attempts to
     resume a body may fail in a row, ``max_connections`` how many requests each host gets at once.
     ``upper_case_names`` allows upper-case letters in its repositories. ``offline``: it is never
-    asked.
+    asked. ``pin``: images that are never evicted. ``max_size``: how much its images may take.
     """
 
     namespace: str
@@ -189,6 +194,8 @@ class UpstreamSettings:
     max_connections: int = 64
     upper_case_names: bool = False
     offline: bool = False
+    pin: tuple[ImagePattern, ...] = ()
+    max_size: Size | None = None
     configured: bool = True
 
     @classmethod

@@ -23,6 +23,7 @@ from oci_registry.config.settings import (
 )
 from oci_registry.config.upstreams import OPTIONS
 from oci_registry.spec.durations import format_duration
+from oci_registry.spec.sizes import Size
 
 
 def show(settings: Settings) -> str:
@@ -106,12 +107,19 @@ def _proxy(proxy: ProxySettings | str | None) -> str | None:
 
 def _upstream(upstream: UpstreamSettings) -> dict[str, Any]:
     values = {name: getattr(upstream, name) for name in OPTIONS}
-    options = {
-        name: format_duration(value) if isinstance(value, float) else value
-        for name, value in values.items()
-    }
+    options = {name: _option(value) for name, value in values.items()}
     hosts = [_host(host) for host in upstream.hosts]
     return {"namespace": upstream.namespace, **_given(options), "hosts": hosts}
+
+
+def _option(value: object) -> object:
+    if isinstance(value, float):
+        return format_duration(value)
+    if isinstance(value, Size):
+        return value.text
+    if isinstance(value, tuple):
+        return [str(item) for item in value] or None
+    return value
 
 
 def _host(host: HostSettings) -> dict[str, Any]:

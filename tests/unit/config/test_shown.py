@@ -20,6 +20,7 @@ from oci_registry.config.settings import (
 )
 from oci_registry.config.shown import show
 from oci_registry.config.upstreams import load_upstreams
+from oci_registry.spec.patterns import parse_pattern
 from oci_registry.spec.sizes import parse_size
 
 from .support import SECRET, ConfigTestCase, pem
@@ -150,6 +151,8 @@ class Showing(ConfigTestCase):
             max_connections=17,
             upper_case_names=True,
             offline=True,
+            pin=(parse_pattern("a/b:1.*"), parse_pattern("team/*")),
+            max_size=parse_size("50GiB"),
         )
         same = [f.name for f in fields(UpstreamSettings) if getattr(upstream, f.name) == f.default]
         self.assertEqual(same, ["configured"], "give the new one another value than its default")

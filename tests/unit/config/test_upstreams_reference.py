@@ -87,7 +87,7 @@ class Reference(SynchronousTestCase):
                 self.assertEqual(parse(text), getattr(settings, name), name)
                 compared.add(name)
         others = {"tls", "accept_invalid_certs"}
-        self.assertEqual({*OPTIONS, *others} - {"user_agent"}, compared)
+        self.assertEqual({*OPTIONS, *others} - {"user_agent", "pin", "max_size"}, compared)
 
     def test_types(self) -> None:
         """What is not of the type that is told is refused."""
