@@ -21,6 +21,7 @@ from oci_registry.config.settings import (
     UpstreamSettings,
 )
 from oci_registry.config.sources import Reread, reread_upstreams
+from oci_registry.eviction.holder import Holder
 from oci_registry.eviction.limit import StoreLimit
 from oci_registry.eviction.periodic import PeriodicSweep
 from oci_registry.eviction.pinned import PinnedImages
@@ -79,7 +80,7 @@ class Parts:
 
     *steps* start and stop all of them, in order. *ports* listen before privileges are dropped.
     *driver* is the driver itself, without the deadlines of `GuardedDriver`. *store_started*: why it
-    cannot be used, None if it can. *account*, *limit*: None for a bucket.
+    cannot be used, None if it can. *account*, *limit*: None for a bucket without a limit.
     """
 
     steps: Sequence[Step]
@@ -319,7 +320,7 @@ def build(
         Step("upstream warnings", stop=repeats.stop),
         Step("threads", builder.start_pools, builder.stop_pools),
         # Nothing is stored any more when it stops.
-        *account_steps(store.account, builder.store_started),
+        *account_steps(store.account, store.holder, builder.store_started),
         Step("upstreams", stop=table.close),
         # Everything that uses the store comes after it, and so stops before it.
         Step("store", lambda: builder.start_driver(store.driver), store.driver.stop),
@@ -358,13 +359,16 @@ def build(
     )
 
 
-def account_steps(account: Account | None, prepared: Deferred[str | None]) -> list[Step]:
-    """Return how the account starts, once the store is *prepared*, and stops."""
-    if account is None:
+def account_steps(
+    account: Account | None, holder: Holder | None, prepared: Deferred[str | None]
+) -> list[Step]:
+    """Return how the account, or its *holder*, starts, once the store is *prepared*, and stops."""
+    part = holder or account
+    if part is None:
         return []
 
     def start(result: str | None) -> str | None:
-        account.start()
+        part.start()
         return result
 
-    return [Step("account", lambda: prepared.addCallback(start), account.stop)]
+    return [Step("account", lambda: prepared.addCallback(start), part.stop)]

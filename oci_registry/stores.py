@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
+from twisted.internet.defer import Deferred, succeed
 
 from oci_registry.account.account import Account
 from oci_registry.account.database import Database
 from oci_registry.account.observed import ObservedDriver
 from oci_registry.account.schema import FILE
-from oci_registry.config.settings import FilesystemSettings, Settings
+from oci_registry.config.settings import S3Settings, Settings
 from oci_registry.eviction.account_sweep import AccountSweep
 from oci_registry.eviction.evictor import Evictor
+from oci_registry.eviction.holder import Holder
 from oci_registry.eviction.limit import RESERVE, Limits, StoreLimit
 from oci_registry.eviction.pinned import PinnedImages
 from oci_registry.eviction.sweep import Sweep
@@ -36,7 +40,7 @@ from oci_registry.storage.tags import TagStore
 from oci_registry.storage.totals import StoredTotals
 from oci_registry.storage.usage import Usage
 from oci_registry.streams.parsing import ManifestReader
-from oci_registry.streams.threads import Lanes
+from oci_registry.streams.threads import Lanes, RunInThread
 
 
 @frozen
@@ -44,7 +48,7 @@ class Store:
     """The stores of all content, their driver, and its threads.
 
     *medium* is the driver itself, *driver* what the stores use. *pinned*: knows what is pinned.
-    *account*: None for a bucket.
+    *account*: None for a bucket without a limit. *holder*: None for a directory.
     """
 
     medium: IDriver
@@ -58,6 +62,38 @@ class Store:
     originals: OriginalManifests
     pinned: PinnedImages
     account: Account | None
+    holder: Holder | None
+
+
+SHARED_COMPARISON = 900.0
+"""Seconds between two comparisons of an account with a bucket, to which others write too."""
+SHARED_PAUSE = 0.02
+"""Seconds after each step of a comparison with a bucket."""
+
+
+def _make_shared_account(
+    settings: S3Settings,
+    medium: Any,
+    run: RunInThread,
+    reactor: Any,
+    totals: StoredTotals,
+    metrics: Metrics,
+    makers: Makers,
+) -> tuple[Account, Holder]:
+    """Make the account of a bucket, a memo in the directory of the spool."""
+    os.makedirs(settings.spool, mode=0o700, exist_ok=True)
+    place = hashlib.sha256(settings.description.encode()).hexdigest()[:16]
+    database = Database(
+        os.path.join(settings.spool, f"account-{place}.sqlite"), medium.medium(), reactor.seconds()
+    )
+    limits = makers.account_limits
+    limits = evolve(
+        limits,
+        comparison=min(limits.comparison, SHARED_COMPARISON),
+        pause=max(limits.pause, SHARED_PAUSE),
+    )
+    account = Account(database, run, reactor, totals, metrics, limits, on_demand=True)
+    return account, Holder(account, medium, reactor, makers.limit_times.claim)
 
 
 def make_store(
@@ -83,9 +119,21 @@ def make_store(
     )
     medium = makers.driver(settings, lanes, reactor)
     totals = StoredTotals()
-    account = None
+    account: Account | None = None
+    holder: Holder | None = None
+    if isinstance(settings.storage, S3Settings):
+        if settings.max_size is not None or sizes_of(settings.upstreams):
+            account, holder = _make_shared_account(
+                settings.storage,
+                medium,
+                pool("account", sizes.account),
+                reactor,
+                totals,
+                metrics,
+                makers,
+            )
     # Not for a driver that a test has put in its place.
-    if isinstance(settings.storage, FilesystemSettings) and isinstance(medium, FilesystemDriver):
+    elif isinstance(medium, FilesystemDriver):
         # Only a limit makes room on a full disk.
         limited = settings.max_size is not None or settings.min_free is not None
         database = Database(
@@ -122,6 +170,7 @@ def make_store(
         OriginalManifests(driver, reader, reactor, repeats),
         PinnedImages(Pins(driver), pins_of(settings.upstreams)),
         account,
+        holder,
     )
 
 
@@ -151,7 +200,14 @@ def make_limit(
         metrics,
     )
     limit = StoreLimit(
-        store.account, evictor, store.driver, reactor, metrics, limits, makers.limit_times
+        store.account,
+        evictor,
+        store.driver,
+        reactor,
+        metrics,
+        limits,
+        makers.limit_times,
+        shared=store.holder is not None,
     )
     limit.upstreams.follow(sizes_of(settings.upstreams))
     return limit
@@ -162,13 +218,20 @@ def make_sweep(
 ) -> Sweep:
     """Make the sweep, which evicts content that is no longer used."""
     make = Sweep if store.account is None else partial(AccountSweep, store.account)
+
+    def begin(oldest: float) -> Deferred[bool]:
+        # Whoever limits a bucket also sweeps it.
+        if store.holder is not None and not store.holder.is_held:
+            return succeed(False)
+        return store.driver.begin_sweep(oldest)
+
     return make(
         store.blobs,
         store.manifests,
         store.tags,
         store.referrers,
         lifetimes_of(settings.upstreams, offline=settings.offline),
-        store.driver.begin_sweep,
+        begin,
         transfers.__contains__,
         reactor.seconds,
         metrics,

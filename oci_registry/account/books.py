@@ -163,7 +163,8 @@ class Books:
             if before != info.size:
                 self.sql.execute("UPDATE manifests SET size=? WHERE id=?", (info.size, number))
                 self.sums.change(before, info.size)
-            self._use_manifest(host, digest, info.used, pulled=False)
+            # What a bucket says of uses is what other replicas have served.
+            self._use_manifest(host, digest, info.used, pulled=self.medium.remote)
             return
         content, registry = self._content(digest), self._host(host)
         media_type = self._read_edges(info.key, digest, content)

@@ -94,7 +94,8 @@ class Database:
             schema.discard(self._path)
             connection, known = schema.connect(self._path)
         self._connection = connection
-        clean = known and _was_closed(connection)
+        # Others have written to a bucket meanwhile.
+        clean = known and _was_closed(connection) and not self._medium.remote
         # On the disk before anything else: after a power failure the file must not seem to be complete.
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("INSERT OR REPLACE INTO meta VALUES ('closed', 0)")

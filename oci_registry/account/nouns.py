@@ -26,7 +26,14 @@ def nothing_pinned(*_: object) -> bool:
 
 
 class Medium(Protocol):
-    """The store, read in the thread of the account; all methods may raise OSError or `StoreError`."""
+    """The store, read in the thread of the account; all methods may raise OSError or `StoreError`.
+
+    *remote*: each look costs a request, and several processes write.
+    """
+
+    @property
+    def remote(self) -> bool:
+        """Whether it is a bucket."""
 
     def look(self, key: str) -> ObjectInfo | None:
         """Return what is at *key*."""

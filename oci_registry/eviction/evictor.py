@@ -81,6 +81,8 @@ class Evictor:
         self._now = now
         self._metrics = metrics
         self._turn = DeferredLock()
+        self.compare_first = False
+        """Whether the account is compared with the store first, since other processes write to it too."""
         self.is_forever: Callable[[str], bool] = lambda _: False
         """Whether the images of a registry are never evicted."""
 
@@ -101,6 +103,9 @@ class Evictor:
         done = _Round()
         try:
             await self._account.flush()
+            if self._account.is_complete and self.compare_first:
+                await self._account.compare()
+                await self._account.flush()
             if self._account.is_complete:
                 await self._free(need, done, host)
         except AccountOff:

@@ -31,13 +31,15 @@ from oci_registry.streams.flight import SingleFlight
 class LimitTimes:
     """Seconds. *patience*: for which a pull waits for room; *watch*: between two looks at the store;
     *again*: until another attempt after one that has not made enough room, up to 16 times as long after
-    several; *recorded*: in which the manifest of a blob that had no room is recorded.
+    several; *recorded*: in which the manifest of a blob that had no room is recorded. *claim*: between two
+    claims of a bucket.
     """
 
     patience: float = 1.0
     watch: float = 2.0
     again: float = 10.0
     recorded: float = 30.0
+    claim: float = 60.0
 
 
 @frozen
@@ -67,6 +69,9 @@ class StoreLimit:
 
     A blob that finds no room is served without being stored. While the account is not complete, nothing
     is evicted, and all that is on the volume counts as stored.
+
+    *shared*: it is a bucket, which one of several replicas keeps below its limit. The others store what
+    they like, as does this one until its account is complete.
     """
 
     _log = Logger()
@@ -80,6 +85,8 @@ class StoreLimit:
         metrics: Metrics,
         limits: Limits,
         times: LimitTimes = LimitTimes(),
+        *,
+        shared: bool = False,
     ) -> None:
         self.reserved = 0
         """Bytes that are reserved."""
@@ -90,6 +97,8 @@ class StoreLimit:
         self._metrics = metrics
         self._limits = limits
         self._times = times
+        self._shared = shared
+        evictor.compare_first = shared
         self._evicting: SingleFlight[str, Evicted] = SingleFlight()
         self._not_before = 0.0
         # Attempts in a row that have not made enough room: each one looks at every image.
@@ -159,7 +168,7 @@ class StoreLimit:
             self._metrics.not_stored.labels("too_large").inc()
             raise NoRoom(f"it is larger than a quarter of the limit of the store ({in_bytes(cap)})")
         if not self._account.is_complete:
-            if self._room() >= want:
+            if self._shared or self._room() >= want:
                 return self._take(want)
             self._metrics.not_stored.labels("unknown").inc()
             if not self._refused_unknown:
@@ -220,7 +229,9 @@ class StoreLimit:
     def _stored(self) -> int:
         """Return how many bytes the store takes, with the account itself."""
         state = self._account.state
-        return 0 if state is None else state.sums.disk + state.file_size
+        if state is None:
+            return 0
+        return state.sums.disk + (0 if self._shared else state.file_size)
 
     def _most_stored(self) -> float:
         """Return how many bytes the store takes at most: all that the volume has, if it is not known."""

@@ -67,6 +67,7 @@ class FilesystemDriver:
 
     sweep_interval = 300.0
     check_interval = 0.0
+    remote = False
 
     _log = Logger()
 
