@@ -146,6 +146,8 @@ class Account:
                 lambda: Deferred.fromCoroutine(self._call(self._database.begin_comparison))
             )
         if self.state is not None and self.state.comparing:
+            if self._next is not None and self._next.active():
+                self._next.reset(self._limits.pause)
             await self._compared.wait()
         if self.state is None:
             raise AccountOff(self._off or "the account is closed")

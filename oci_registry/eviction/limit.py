@@ -106,6 +106,7 @@ class StoreLimit:
         # Blobs that had no room, and since when.
         self._missing: FIFOCache[Digest, float] = FIFOCache(_MISSING)
         self._space: Space | None = None
+        self._looking: Deferred[object] | None = None
         self._refused_unknown = False
         self.upstreams = UpstreamSizes(
             account, evictor, clock, metrics, times.patience, times.again
@@ -127,6 +128,8 @@ class StoreLimit:
         """Evict no more."""
         if self._watching.running:
             self._watching.stop()
+        if self._looking is not None:
+            self._looking.cancel()
         await self._evicting.stop()
         await self.upstreams.stop()
 
@@ -272,7 +275,11 @@ class StoreLimit:
 
     def _watch(self) -> Deferred[object]:
         looking: Deferred[object] = Deferred.fromCoroutine(self._look())
-        return looking.addErrback(self._failed)
+        self._looking = looking
+        return looking.addErrback(self._failed).addBoth(self._looked)
+
+    def _looked(self, _: object) -> None:
+        self._looking = None
 
     async def _look(self) -> None:
         if self._limits == Limits() and not self.upstreams:
