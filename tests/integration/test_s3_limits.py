@@ -35,9 +35,7 @@ class BucketLimit(BucketTestCase):
         self.images: dict[int, tuple[Digest, list[Digest]]] = {}
 
     async def begin(self, **settings: Any) -> Daemon:
-        return await self.start(
-            self.upstream("docker.io"), max_size=parse_size("6MiB"), **settings
-        )
+        return await self.start(self.upstream("docker.io"), max_size=parse_size("6MiB"), **settings)
 
     async def complete(self, daemon: Daemon) -> None:
         """Wait until a daemon is the one that keeps the limit."""
