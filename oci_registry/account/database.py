@@ -183,7 +183,8 @@ class Database:
         """Do *work* in a transaction."""
         if self._connection is None or self._books is None:
             raise AccountOff("the account is closed")
-        if self._identify() != self._files:
+        # It may have gone between its opening and the first look at it.
+        if self._identify() != self._files or self._files[0] is None:
             return self._begin_anew()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
