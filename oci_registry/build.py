@@ -233,8 +233,14 @@ class _Builder:
 
         def follow(upstreams: tuple[UpstreamSettings, ...]) -> None:
             pinned.follow(pins_of(upstreams))
+            sizes = sizes_of(upstreams)
             if limit is not None:
-                limit.upstreams.follow(sizes_of(upstreams))
+                limit.upstreams.follow(sizes)
+            elif sizes:
+                self._log.warn(
+                    "max_size of {namespaces} needs a restart: the bucket had no limit so far",
+                    namespaces=", ".join(sizes),
+                )
 
         following = Following(table, self.metrics, sweep.follow, lifetimes, self.pause, follow)
 

@@ -80,8 +80,7 @@ def _make_shared_account(
     metrics: Metrics,
     makers: Makers,
 ) -> tuple[Account, Holder]:
-    """Make the account of a bucket, a memo in the directory of the spool."""
-    os.makedirs(settings.spool, mode=0o700, exist_ok=True)
+    """Make the account of a bucket, a memo in the directory of the spool, which the driver makes."""
     place = hashlib.sha256(settings.description.encode()).hexdigest()[:16]
     database = Database(
         os.path.join(settings.spool, f"account-{place}.sqlite"), medium.medium(), reactor.seconds()

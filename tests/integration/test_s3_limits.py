@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import evolve
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
 
 from oci_registry.account.account import AccountLimits
 from oci_registry.eviction.limit import LimitTimes
@@ -14,7 +15,7 @@ from oci_registry.service import Daemon
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.sizes import parse_size
 from oci_registry.storage.drivers.s3.driver import LIMITER
-from tests.support.daemon import running, until
+from tests.support.daemon import reactor, running, until
 from tests.support.s3_daemon import BucketTestCase
 
 MIB = 2**20
@@ -58,6 +59,12 @@ class BucketLimit(BucketTestCase):
         """Return the bytes of all objects."""
         pages = self.bucket.get_paginator("list_objects_v2").paginate(Bucket=self.direct.bucket)
         return sum(item["Size"] for page in pages for item in page.get("Contents", ()))
+
+    async def shrunk(self) -> None:
+        """Wait until the bucket is below its limit."""
+        while self.taken() > CAP:
+            # The look at it blocks the reactor.
+            await deferLater(reactor, 0.5)
 
     def tags(self) -> set[int]:
         pages = self.keys("repositories/docker.io/library/app/_tags/")
@@ -107,14 +114,14 @@ class BucketLimit(BucketTestCase):
         assert limits[0] is not None
         assert limits[1] is not None
         self.assertFalse(limits[1]._account.is_complete)
-        await until(lambda: self.taken() < CAP)
+        await self.shrunk()
         self.daemons.remove(first)
         await first.stopService()
         await self.complete(second)
         self.assertEqual(1, len(self.keys(LIMITER)))
         for number in range(100, 109):
             await self.pull(number)
-        await until(lambda: self.taken() < CAP)
+        await self.shrunk()
         await self.rest(second)
 
     @running
@@ -126,6 +133,16 @@ class BucketLimit(BucketTestCase):
         self.assertEqual(
             1, self.metric(daemon, "oci_registry_not_stored_total", reason="too_large")
         )
+
+    @running
+    async def test_claim(self) -> None:
+        """Who has the claim keeps it, and others get it when it is given up."""
+        first = (await self.start()).parts.driver
+        second = (await self.start()).parts.driver
+        self.assertTrue(await first.hold())
+        self.assertEqual([True, False], [await first.hold(), await second.hold()])
+        await first.release()
+        self.assertEqual([True, False], [await second.hold(), await first.hold()])
 
     @running
     async def test_no_limit(self) -> None:
