@@ -20,6 +20,10 @@ from oci_registry.storage.interfaces import StoreError
 T = TypeVar("T")
 
 
+_ATTEMPTS = 3
+"""How often a file that is removed while it is opened is opened again."""
+
+
 class AccountOff(Exception):
     """The account cannot be used at present; the message says why."""
 
@@ -55,6 +59,7 @@ class Database:
 
     def __init__(self, path: str, medium: Medium, began: float, reserve: int = 0) -> None:
         self._path = path
+        self._folder = os.path.dirname(path) or "."
         self._medium = medium
         self._began = began
         self._connection: sqlite3.Connection | None = None
@@ -70,13 +75,21 @@ class Database:
 
     def open(self) -> State:
         """Open the file; begin a comparison unless it is complete."""
+        return self._try_to_open(_ATTEMPTS)
+
+    def _try_to_open(self, attempts: int) -> State:
         self._close()
         try:
             self._open()
         except (sqlite3.Error, OSError) as error:
             self._close()
             if self._spend_reserve(error):
-                return self.open()
+                return self._try_to_open(attempts)
+            if attempts > 1 and _identity(self._path) is None and os.path.isdir(self._folder):
+                # It was removed meanwhile.
+                with suppress(OSError):
+                    schema.discard(self._path)
+                return self._try_to_open(attempts - 1)
             raise AccountOff(_reason(error, self._path)) from error
         return self._state()
 
