@@ -18,10 +18,13 @@ from oci_registry.config.settings import (
     HostSettings,
     S3Settings,
     Settings,
+    UpstreamSettings,
 )
 from oci_registry.config.sources import Reread, reread_upstreams
+from oci_registry.eviction.holder import Holder
 from oci_registry.eviction.limit import StoreLimit
 from oci_registry.eviction.periodic import PeriodicSweep
+from oci_registry.eviction.pinned import PinnedImages
 from oci_registry.eviction.sweep import Sweep
 from oci_registry.lifecycle import Step
 from oci_registry.log_output import Output
@@ -45,7 +48,7 @@ from oci_registry.pullthrough.store_watch import StoreWatch
 from oci_registry.pullthrough.tag_control import TagControl
 from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.pullthrough.warmer import Warmer
-from oci_registry.reload import Following, Reloader, lifetimes_of
+from oci_registry.reload import Following, Reloader, lifetimes_of, pins_of, sizes_of
 from oci_registry.repeats import RepeatLog
 from oci_registry.serving import make_ports, make_sites, make_workers
 from oci_registry.spec.routes import (
@@ -91,7 +94,7 @@ class Parts:
 
     *steps* start and stop all of them, in order. *ports* listen before privileges are dropped.
     *driver* is the driver itself, without the deadlines of `GuardedDriver`. *store_started*: why it
-    cannot be used, None if it can. *account*: None for a bucket. *limit*: None without limits.
+    cannot be used, None if it can. *account*, *limit*: None for a bucket without a limit.
     """
 
     steps: Sequence[Step]
@@ -267,11 +270,29 @@ class _Builder:
         return V2(handlers, table, watch, self.reactor, self.metrics, self.answers, catalog)
 
     def reloader(
-        self, table: UpstreamTable, sweep: Sweep, reading: RunInThread, manager: ServiceManager
+        self,
+        table: UpstreamTable,
+        sweep: Sweep,
+        pinned: PinnedImages,
+        limit: StoreLimit | None,
+        reading: RunInThread,
+        manager: ServiceManager,
     ) -> Reloader:
         """Make the reloader of the upstreams."""
         lifetimes = partial(lifetimes_of, offline=self.settings.offline)
-        following = Following(table, self.metrics, sweep.follow, lifetimes, self.pause)
+
+        def follow(upstreams: tuple[UpstreamSettings, ...]) -> None:
+            pinned.follow(pins_of(upstreams))
+            sizes = sizes_of(upstreams)
+            if limit is not None:
+                limit.upstreams.follow(sizes)
+            elif sizes:
+                self._log.warn(
+                    "max_size of {namespaces} needs a restart: the bucket had no limit so far",
+                    namespaces=", ".join(sizes),
+                )
+
+        following = Following(table, self.metrics, sweep.follow, lifetimes, self.pause, follow)
 
         def reread() -> Deferred[Reread]:
             return reading(reread_upstreams, self.settings)
@@ -344,7 +365,7 @@ def build(
     if limit is not None:
         limit.keep_forever(sweep.is_forever)
     periodic = PeriodicSweep(sweep, store.driver.sweep_interval, reactor, metrics)
-    reloader = builder.reloader(table, sweep, reading, manager)
+    reloader = builder.reloader(table, sweep, store.pinned, limit, reading, manager)
     hangup = makers.hangup(reactor.callFromThread, reloader.reload)
     announcement = Announcement(manager, reactor)
     grace = settings.shutdown_grace
@@ -357,7 +378,7 @@ def build(
         Step("upstream warnings", stop=repeats.stop),
         Step("threads", builder.start_pools, builder.stop_pools),
         # Nothing is stored any more when it stops.
-        *account_steps(store.account, builder.store_started),
+        *account_steps(store.account, store.holder, builder.store_started),
         Step("upstreams", stop=table.close),
         # Everything that uses the store comes after it, and so stops before it.
         Step("store", lambda: builder.start_driver(store.driver), store.driver.stop),
@@ -402,13 +423,16 @@ def build(
     )
 
 
-def account_steps(account: Account | None, prepared: Deferred[str | None]) -> list[Step]:
-    """Return how the account starts, once the store is *prepared*, and stops."""
-    if account is None:
+def account_steps(
+    account: Account | None, holder: Holder | None, prepared: Deferred[str | None]
+) -> list[Step]:
+    """Return how the account, or its *holder*, starts, once the store is *prepared*, and stops."""
+    part = holder or account
+    if part is None:
         return []
 
     def start(result: str | None) -> str | None:
-        account.start()
+        part.start()
         return result
 
-    return [Step("account", lambda: prepared.addCallback(start), account.stop)]
+    return [Step("account", lambda: prepared.addCallback(start), part.stop)]

@@ -7,6 +7,7 @@ hosts that are not configured share the label ``other`` once there are too many 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from copy import copy
 from math import nan
 from typing import cast
@@ -277,6 +278,12 @@ class Metrics:
         self.store_reserved_bytes = self._of_store(
             "reserved_bytes", "Bytes reserved for blobs that are being downloaded", 0
         )
+        self.upstream_store_bytes = self._gauge(
+            "upstream_store_bytes", "Bytes of the images of an upstream with a limit", "namespace"
+        )
+        self.upstream_limit_bytes = self._gauge(
+            "upstream_limit_bytes", "Bytes that the images of an upstream may take", "namespace"
+        )
         self.account_complete = self._gauge(
             "account_complete", "1 while the account has everything that is stored, else 0"
         )
@@ -313,6 +320,13 @@ class Metrics:
     def configure(self, namespaces: Iterable[str]) -> None:
         """Other source hosts are configured from now on."""
         self._configured = frozenset(namespaces)
+
+    def forget_upstream_size(self, namespace: str) -> None:
+        """An upstream has no limit any more."""
+        for gauge in (self.upstream_store_bytes, self.upstream_limit_bytes):
+            # The first is only there once it was measured.
+            with suppress(KeyError):
+                gauge.remove(namespace)
 
     def watch_connections(self, count: Callable[[], int]) -> None:
         """Export the number of client connections that *count* returns."""

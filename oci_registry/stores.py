@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
+from twisted.internet.defer import Deferred, succeed
 
 from oci_registry.account.account import Account
 from oci_registry.account.database import Database
 from oci_registry.account.observed import ObservedDriver
 from oci_registry.account.schema import FILE
-from oci_registry.config.settings import FilesystemSettings, Settings
+from oci_registry.config.settings import S3Settings, Settings
 from oci_registry.eviction.account_sweep import AccountSweep
 from oci_registry.eviction.evictor import Evictor
+from oci_registry.eviction.holder import Holder
 from oci_registry.eviction.limit import RESERVE, Limits, StoreLimit
+from oci_registry.eviction.pinned import PinnedImages
 from oci_registry.eviction.sweep import Sweep
 from oci_registry.eviction.tag_upkeep import TagUpkeep
 from oci_registry.makers import Makers, Pool, Sizes
@@ -24,7 +29,7 @@ from oci_registry.pullthrough.known import KnownManifests
 from oci_registry.pullthrough.manifests import ManifestCache
 from oci_registry.pullthrough.tag_control import TagControl
 from oci_registry.pullthrough.transfers import Transfers
-from oci_registry.reload import lifetimes_of
+from oci_registry.reload import lifetimes_of, pins_of, sizes_of
 from oci_registry.repeats import RepeatLog
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest
@@ -36,12 +41,13 @@ from oci_registry.storage.holds import HoldStore
 from oci_registry.storage.interfaces import IDriver
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.original import OriginalManifests
+from oci_registry.storage.pins import Pins
 from oci_registry.storage.referrers import ReferrersStore
 from oci_registry.storage.tags import TagStore
 from oci_registry.storage.totals import StoredTotals
 from oci_registry.storage.usage import Usage
 from oci_registry.streams.parsing import ManifestReader
-from oci_registry.streams.threads import Lanes
+from oci_registry.streams.threads import Lanes, RunInThread
 from oci_registry.upstream.table import Target, UpstreamTable
 
 
@@ -49,7 +55,8 @@ from oci_registry.upstream.table import Target, UpstreamTable
 class Store:
     """The stores of all content, their driver, and its threads.
 
-    *medium* is the driver itself, *driver* what the stores use. *account*: None for a bucket.
+    *medium* is the driver itself, *driver* what the stores use. *pinned*: knows what is pinned.
+    *account*: None for a bucket without a limit. *holder*: None for a directory.
     """
 
     medium: IDriver
@@ -63,7 +70,39 @@ class Store:
     originals: OriginalManifests
     histories: HistoryStore
     holds: HoldStore
+    pinned: PinnedImages
     account: Account | None
+    holder: Holder | None
+
+
+SHARED_COMPARISON = 900.0
+"""Seconds between two comparisons of an account with a bucket, to which others write too."""
+SHARED_PAUSE = 0.02
+"""Seconds after each step of a comparison with a bucket."""
+
+
+def _make_shared_account(
+    settings: S3Settings,
+    medium: Any,
+    run: RunInThread,
+    reactor: Any,
+    totals: StoredTotals,
+    metrics: Metrics,
+    makers: Makers,
+) -> tuple[Account, Holder]:
+    """Make the account of a bucket, a memo in the directory of the spool, which the driver makes."""
+    place = hashlib.sha256(settings.description.encode()).hexdigest()[:16]
+    database = Database(
+        os.path.join(settings.spool, f"account-{place}.sqlite"), medium.medium(), reactor.seconds()
+    )
+    limits = makers.account_limits
+    limits = evolve(
+        limits,
+        comparison=min(limits.comparison, SHARED_COMPARISON),
+        pause=max(limits.pause, SHARED_PAUSE),
+    )
+    account = Account(database, run, reactor, totals, metrics, limits, on_demand=True)
+    return account, Holder(account, medium, reactor, makers.limit_times.claim)
 
 
 def make_store(
@@ -89,9 +128,21 @@ def make_store(
     )
     medium = makers.driver(settings, lanes, reactor)
     totals = StoredTotals()
-    account = None
+    account: Account | None = None
+    holder: Holder | None = None
+    if isinstance(settings.storage, S3Settings):
+        if settings.max_size is not None or sizes_of(settings.upstreams):
+            account, holder = _make_shared_account(
+                settings.storage,
+                medium,
+                pool("account", sizes.account),
+                reactor,
+                totals,
+                metrics,
+                makers,
+            )
     # Not for a driver that a test has put in its place.
-    if isinstance(settings.storage, FilesystemSettings) and isinstance(medium, FilesystemDriver):
+    elif isinstance(medium, FilesystemDriver):
         # Only a limit makes room on a full disk.
         limited = settings.max_size is not None or settings.min_free is not None
         database = Database(
@@ -130,7 +181,9 @@ def make_store(
         OriginalManifests(driver, reader, reactor, repeats),
         HistoryStore(driver),
         holds,
+        PinnedImages(Pins(driver), pins_of(settings.upstreams)),
         account,
+        holder,
     )
 
 
@@ -142,16 +195,35 @@ def make_limit(
     store: Store,
     busy: Callable[[Digest], bool],
 ) -> StoreLimit | None:
-    """Make what keeps the store below its limits; None if it has none. *busy*: as for `Evictor`."""
+    """Make what keeps the store below its limits; None without an account. *busy*: as for `Evictor`.
+
+    Also if there is no limit yet: an upstream may get one with a reload.
+    """
     limits = Limits(settings.max_size, settings.min_free)
-    if store.account is None or limits == Limits():
+    if store.account is None:
         return None
     evictor = Evictor(
-        store.account, store.blobs, store.manifests, store.tags, busy, reactor.seconds, metrics
+        store.account,
+        store.blobs,
+        store.manifests,
+        store.tags,
+        store.pinned,
+        busy,
+        reactor.seconds,
+        metrics,
     )
-    return StoreLimit(
-        store.account, evictor, store.driver, reactor, metrics, limits, makers.limit_times
+    limit = StoreLimit(
+        store.account,
+        evictor,
+        store.driver,
+        reactor,
+        metrics,
+        limits,
+        makers.limit_times,
+        shared=store.holder is not None,
     )
+    limit.upstreams.follow(sizes_of(settings.upstreams))
+    return limit
 
 
 def make_sweep(
@@ -159,17 +231,25 @@ def make_sweep(
 ) -> Sweep:
     """Make the sweep, which evicts content that is no longer used."""
     make = Sweep if store.account is None else partial(AccountSweep, store.account)
+
+    def begin(oldest: float) -> Deferred[bool]:
+        # Whoever limits a bucket also sweeps it.
+        if store.holder is not None and not store.holder.is_held:
+            return succeed(False)
+        return store.driver.begin_sweep(oldest)
+
     return make(
         store.blobs,
         store.manifests,
         store.tags,
         store.referrers,
         lifetimes_of(settings.upstreams, offline=settings.offline),
-        store.driver.begin_sweep,
+        begin,
         transfers.__contains__,
         reactor.seconds,
         metrics,
         store.totals,
+        pinned=store.pinned,
         upkeep=TagUpkeep(store.holds, store.histories, store.manifests),
     )
 

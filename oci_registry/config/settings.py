@@ -34,6 +34,10 @@ FROM_ENVIRONMENT = "environment"
 CATCH_ALL = "*"
 
 
+#: Bytes: with a smaller limit hardly a layer could be stored, since one may have a quarter of it.
+SMALLEST_LIMIT = 16 * 1024 * 1024
+
+
 class ConfigError(Exception):
     """The configuration cannot be used.
 
@@ -197,6 +201,7 @@ class UpstreamSettings:
     ``upper_case_names`` allows upper-case letters in its repositories. ``offline``: it is never
     asked. ``prefetch``: the blobs of an image are downloaded when its manifest is pulled.
     ``rate_limit_reserve`` is the percentage of an announced rate limit that is left to clients.
+    ``pin``: images that are never evicted. ``max_size``: how much its images may take.
     """
 
     namespace: str
@@ -219,6 +224,8 @@ class UpstreamSettings:
     prefetch: bool = False
     rate_limit_reserve: int = 25
     min_age: MinAges = MinAges()
+    pin: tuple[ImagePattern, ...] = ()
+    max_size: Size | None = None
     configured: bool = True
 
     @classmethod

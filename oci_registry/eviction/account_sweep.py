@@ -62,11 +62,13 @@ class AccountSweep(Sweep):
 
     async def _evict(self, lifetimes: Lifetimes, began: float) -> Swept:
         await self._account.ask(set_lifetimes(lifetimes.by_host, lifetimes.otherwise))
+        pinned = await self._pinned_now()
         blobs = size = manifests = tags = 0
-        # To ask is to look: the account learns which manifests another process has used.
+        # To ask is to look: the account learns which manifests another process has used, and that the
+        # pinned ones, with all that they need, are in use.
         after: Cursor | None = START
         while after is not None:
-            _, after = await self._account.ask(idle_manifests(began, after))
+            _, after = await self._account.ask(idle_manifests(began, after, pinned))
         # The blobs first: without its manifest, the lifetime of a blob would be another.
         after = START
         while after is not None:
@@ -79,7 +81,7 @@ class AccountSweep(Sweep):
                 size += sum(removed)
         after = START
         while after is not None:
-            expired, after = await self._account.ask(idle_manifests(began, after))
+            expired, after = await self._account.ask(idle_manifests(began, after, pinned))
             for manifest in expired:
                 if not self._is_in_use(manifest, began):
                     # The tags first: if the sweep ended here, the next one would not find them.

@@ -25,10 +25,10 @@ class NoRoom(Exception):
 class Room(Protocol):
     """Room in the store."""
 
-    def reserve(self, digest: Digest, size: int | None) -> Deferred[Release | None]:
+    def reserve(self, digest: Digest, size: int | None, namespace: str) -> Deferred[Release | None]:
         """Reserve room for the blob *digest* of *size* bytes; None if that is not known.
 
-        Returns None if there is no limit. Fails with `NoRoom`.
+        *namespace*: the upstream that it comes from. Returns None if there is no limit. Fails with `NoRoom`.
         """
 
     def has_room(self, size: int) -> bool:
@@ -41,7 +41,7 @@ class Room(Protocol):
 class Unlimited:
     """The room in a store without a limit."""
 
-    def reserve(self, digest: Digest, size: int | None) -> Deferred[Release | None]:
+    def reserve(self, digest: Digest, size: int | None, namespace: str) -> Deferred[Release | None]:
         """Reserve nothing."""
         return succeed(None)
 

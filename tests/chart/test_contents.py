@@ -34,6 +34,7 @@ class Contents(ChartTestCase):
             {**ENTRY, "min_age": {"library/*:latest": "3d", "*": 0}},
             {**ENTRY, "token_servers": ["auth.example.com"]},
             {"namespace": "*", "hosts": [{"host": "mirror.example.com:8080", "tls": False}, "*"]},
+            {**ENTRY, "pin": ["team/*", "a:1"], "max_size": "1.5 TB"},
             {"namespace": "a.example", "host": "harbor.example.com:8443/proxy"},
         ):
             self.render(registry__upstream__config__contents=[entry])
@@ -50,6 +51,8 @@ class Contents(ChartTestCase):
             ({"retries": 101}, "retries"),
             ({"hosts": [{"hots": "a"}]}, "hosts"),
             ({"hosts": []}, "hosts"),
+            ({"pin": "team/*"}, "pin"),
+            ({"max_size": "80%"}, "max_size"),
         ):
             said = self.refused(registry__upstream__config__contents=[{**ENTRY, **change}])
             self.assertIn("registry/upstream/config/contents/0", said)

@@ -112,6 +112,7 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
     "docs/how-to/limit-the-disk.md": [
         ("oci-registry --max-size 200GiB", How.DAEMON),
         ("oci-registry --max-size 80% --min-free", How.DAEMON),
+        ("oci-registry --max-size 2TiB s3", How.DAEMON),
     ],
     "docs/how-to/look-after-the-store.md": [
         ("oci-registry du", How.RUN),
@@ -121,6 +122,7 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("oci-registry pin", How.RUN),
         ("oci-registry completion bash", How.RUN),
     ],
+    "docs/explanation/eviction.md": [("make simulate", How.STAGE)],
     "docs/how-to/monitoring.md": [
         ("kubectl --namespace images get pods", How.CLUSTER),
         ("journalctl --unit oci-registry", How.RUN),

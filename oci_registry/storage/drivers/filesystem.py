@@ -31,8 +31,9 @@ from oci_registry.storage.drivers.files import (
     open_file,
     open_locked,
     open_with_head,
+    persist,
     place,
-    sync_path,
+    space_of,
     write_all,
 )
 from oci_registry.storage.drivers.objects import FileWriter, StoredFile
@@ -68,6 +69,7 @@ class FilesystemDriver:
 
     sweep_interval = 300.0
     check_interval = 0.0
+    remote = False
 
     _log = Logger()
 
@@ -195,15 +197,7 @@ class FilesystemDriver:
             os.unlink(path)
 
     def space(self) -> Deferred[Space | None]:
-        return self.lanes.lookup(as_store_error, self._space)
-
-    def _space(self) -> Space:
-        found = self._root
-        # The root is made when something is stored; before that its parent tells.
-        while not found.exists() and found != found.parent:
-            found = found.parent
-        status = os.statvfs(found)
-        return Space(status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize)
+        return self.lanes.lookup(as_store_error, space_of, self._root)
 
     def _grow(self, name: str | None) -> tuple[str, int]:
         """Open and lock an empty file for writing, called *name* if that is free."""
@@ -364,13 +358,7 @@ class FilesystemDriver:
         )
 
     def persist(self, key: str) -> Deferred[None]:
-        return self.lanes.commit(as_store_error, self._persist, key)
-
-    def _persist(self, key: str) -> None:
-        for each in (path := self.path(key), *path.parents):
-            sync_path(each)
-            if each == self._root:
-                return
+        return self.lanes.commit(as_store_error, persist, self.path(key), self._root)
 
     def link(self, key: str) -> Deferred[str | None]:
         self.path(key)

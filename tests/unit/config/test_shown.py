@@ -158,6 +158,8 @@ class Showing(ConfigTestCase):
             min_age=MinAges(
                 (AgeRule(parse_pattern("a/*:latest"), 86400.0), AgeRule(parse_pattern("*"), 0.0))
             ),
+            pin=(parse_pattern("a/b:1.*"), parse_pattern("team/*")),
+            max_size=parse_size("50GiB"),
         )
         same = [f.name for f in fields(UpstreamSettings) if getattr(upstream, f.name) == f.default]
         self.assertEqual(same, ["configured"], "give the new one another value than its default")

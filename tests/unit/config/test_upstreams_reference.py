@@ -87,8 +87,9 @@ class Reference(SynchronousTestCase):
                 self.assertEqual(parse(text), getattr(settings, name), name)
                 compared.add(name)
         others = {"tls", "accept_invalid_certs"}
-        # Without a minimum age there is none.
-        self.assertEqual({*OPTIONS, *others} - {"user_agent", "min_age"}, compared)
+        # What these say is nothing, if they are not given.
+        absent = {"user_agent", "min_age", "pin", "max_size"}
+        self.assertEqual({*OPTIONS, *others} - absent, compared)
 
     def test_types(self) -> None:
         """What is not of the type that is told is refused."""

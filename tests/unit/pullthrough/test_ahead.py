@@ -28,7 +28,7 @@ class NeverRoom(Unlimited):
     async def _refuse(self) -> Release | None:
         raise NoRoom("the limit of the store is reached")
 
-    def reserve(self, digest: Digest, size: int | None) -> Deferred[Release | None]:
+    def reserve(self, digest: Digest, size: int | None, namespace: str) -> Deferred[Release | None]:
         return Deferred.fromCoroutine(self._refuse())
 
 
