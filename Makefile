@@ -18,7 +18,7 @@ PY := $(VENV)/bin/python
 # What was installed from these has to be installed again when they change.
 METADATA := pyproject.toml setup.py oci_registry/_version.py
 
-.PHONY: help run test fuzz lint format types e2e soak bench bench-compare chart image-root lock docs clean
+.PHONY: help run test fuzz lint format types e2e soak bench bench-compare simulate chart image-root lock docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -81,6 +81,10 @@ bench: $(VENV)/.installed
 # OLD and NEW: files with results, or source trees, which are measured by turns in one run.
 bench-compare: $(VENV)/.installed
 	$(PY) -m benchmarks compare $(ARGS) "$(OLD)" "$(NEW)"
+
+# TRACE: an access log in JSON lines; without it, a trace is made up.
+simulate: $(VENV)/.installed
+	$(PY) -m tools.simulate $(ARGS) $(TRACE)
 
 chart: $(VENV)/.installed-test
 	$(PY) -m tools.chart

@@ -19,12 +19,14 @@ from oci_registry.admin.daemon import DaemonParts, upstream_of
 from oci_registry.admin.making import make_admin, reload_all
 from oci_registry.admin.pulls import PullEvents, record_eviction
 from oci_registry.admin.stream import EventStreams
+from oci_registry.admin.tagging import TagHandlers, tag_routes
 from oci_registry.admin.token import AdminToken
-from oci_registry.config.settings import HostSettings, S3Settings, Settings
+from oci_registry.config.settings import HostSettings, S3Settings, Settings, UpstreamSettings
 from oci_registry.config.sources import Reread, reread_upstreams
 from oci_registry.events import EventLog
 from oci_registry.eviction.limit import StoreLimit
 from oci_registry.eviction.periodic import PeriodicSweep
+from oci_registry.eviction.pinned import PinnedImages
 from oci_registry.eviction.sweep import Sweep
 from oci_registry.lifecycle import Step
 from oci_registry.log_output import Output
@@ -32,22 +34,34 @@ from oci_registry.logs import AccessLog
 from oci_registry.makers import Makers, Pool, Sizes
 from oci_registry.metrics import Metrics
 from oci_registry.notify import Announcement, ServiceManager
+from oci_registry.pullthrough.background import Background
 from oci_registry.pullthrough.blobs import BlobCache
 from oci_registry.pullthrough.download import Downloader
+from oci_registry.pullthrough.holding import Holding
 from oci_registry.pullthrough.known import KnownManifests
 from oci_registry.pullthrough.lists import TagLists
 from oci_registry.pullthrough.manifests import ManifestCache
+from oci_registry.pullthrough.prefetch import Prefetcher
 from oci_registry.pullthrough.progress import DownloadLog
 from oci_registry.pullthrough.records import RecordWriter
 from oci_registry.pullthrough.referrers import ReferrersLists
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.store_watch import StoreWatch
+from oci_registry.pullthrough.tag_control import NotPossible, TagControl
 from oci_registry.pullthrough.transfers import Transfers
-from oci_registry.reload import Following, Reloader, lifetimes_of
+from oci_registry.pullthrough.warmer import Warmer
+from oci_registry.reload import Following, Reloader, lifetimes_of, pins_of, sizes_of
 from oci_registry.repeats import RepeatLog
 from oci_registry.serving import make_ports, make_site, make_workers, socket_steps
-from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
+from oci_registry.spec.routes import (
+    BlobRoute,
+    HistoryRoute,
+    ManifestRoute,
+    ReferrersRoute,
+    TagsRoute,
+)
 from oci_registry.storage.interfaces import IDriver
+from oci_registry.storage.repositories import Repositories
 from oci_registry.stores import (
     Store,
     account_steps,
@@ -55,6 +69,7 @@ from oci_registry.stores import (
     make_management,
     make_store,
     make_sweep,
+    make_tag_control,
 )
 from oci_registry.streams.parsing import ManifestReader
 from oci_registry.streams.steps import Pause, pauses
@@ -62,7 +77,9 @@ from oci_registry.streams.threads import Lanes, RunInThread
 from oci_registry.upstream.late import LateConnector
 from oci_registry.upstream.table import UpstreamTable
 from oci_registry.web.blobs import BlobHandler
+from oci_registry.web.catalog import CatalogHandler
 from oci_registry.web.client_watch import ClientWatch
+from oci_registry.web.history import HistoryHandler
 from oci_registry.web.lists import ReferrersHandler, TagsHandler
 from oci_registry.web.manifests import ManifestHandler
 from oci_registry.web.ready.table import ReadyAnswers
@@ -87,7 +104,7 @@ class Parts:
 
     *steps* start and stop all of them, in order. *ports* listen before privileges are dropped.
     *driver* is the driver itself, without the deadlines of `GuardedDriver`. *store_started*: why it
-    cannot be used, None if it can. *account*: None for a bucket. *limit*: None without limits.
+    cannot be used, None if it can. *account*, *limit*: None for a bucket without a limit.
     """
 
     steps: Sequence[Step]
@@ -98,7 +115,9 @@ class Parts:
     limit: StoreLimit | None
     lanes: Lanes
     transfers: Transfers
+    warmer: Warmer
     records: RecordWriter
+    tag_control: TagControl
     sweep: PeriodicSweep
     site: RegistrySite
     events: EventLog
@@ -113,11 +132,15 @@ class _PullThrough:
     watch: StoreWatch
     limit: StoreLimit | None
     records: RecordWriter
+    known: KnownManifests
+    holding: Holding
     transfers: Transfers
     blobs: BlobCache
     manifests: ManifestCache
     tag_lists: TagLists
     referrers: ReferrersLists
+    background: Background
+    prefetcher: Prefetcher
 
 
 @frozen
@@ -202,39 +225,87 @@ class _Builder:
             downloader.room = limit
             health.full = limit.full
         records = RecordWriter(clock, health)
-        known = KnownManifests(store.manifests, store.tags, records, clock, health, store.originals)
+        holding = Holding(store.holds, clock, health)
+        known = KnownManifests(
+            store.manifests,
+            store.tags,
+            records,
+            clock,
+            health,
+            store.originals,
+            store.histories,
+            holding,
+        )
+        blobs = BlobCache(store.blobs, transfers, sizes, health, metrics, self.makers.far_limits)
+        manifests = ManifestCache(known, sizes, clock, metrics, self.repeats)
+        background = Background(manifests, blobs, clock)
+        prefetcher = Prefetcher(background, blobs, health, metrics, clock, self.pause)
+        if limit is not None:
+            prefetcher.room = limit
         return _PullThrough(
             StoreWatch(store.driver, health, metrics, clock),
             limit,
             records,
+            known,
+            holding,
             transfers,
-            BlobCache(store.blobs, transfers, sizes, health, metrics, self.makers.far_limits),
-            ManifestCache(known, sizes, clock, metrics, self.repeats),
+            blobs,
+            manifests,
             TagLists(store.tags, health, self.repeats),
             ReferrersLists(store.referrers, store.manifests, records, clock, health, self.repeats),
+            background,
+            prefetcher,
         )
 
-    def v2(self, table: UpstreamTable, pull: _PullThrough, watch: ClientWatch) -> V2:
+    def v2(
+        self,
+        table: UpstreamTable,
+        pull: _PullThrough,
+        watch: ClientWatch,
+        control: TagControl,
+        repositories: Repositories,
+    ) -> V2:
         """Make the distribution API."""
         storage = self.settings.storage
         handlers: dict[type, Handler] = {
-            ManifestRoute: ManifestHandler(pull.manifests),
+            ManifestRoute: ManifestHandler(pull.manifests, pull.background, pull.prefetcher.pulled),
             BlobRoute: BlobHandler(
                 pull.blobs,
+                pull.background,
                 redirect=isinstance(storage, S3Settings) and storage.redirect,
                 redirect_ranges=isinstance(storage, S3Settings) and storage.redirect_ranges,
             ),
             TagsRoute: TagsHandler(pull.tag_lists),
             ReferrersRoute: ReferrersHandler(pull.referrers),
+            HistoryRoute: HistoryHandler(control),
         }
-        return V2(handlers, table, watch, self.reactor, self.metrics, self.answers)
+        catalog = CatalogHandler(repositories, table.mirrors)
+        return V2(handlers, table, watch, self.reactor, self.metrics, self.answers, catalog)
 
     def reloader(
-        self, table: UpstreamTable, sweep: Sweep, reading: RunInThread, manager: ServiceManager
+        self,
+        table: UpstreamTable,
+        sweep: Sweep,
+        pinned: PinnedImages,
+        limit: StoreLimit | None,
+        reading: RunInThread,
+        manager: ServiceManager,
     ) -> Reloader:
         """Make the reloader of the upstreams."""
         lifetimes = partial(lifetimes_of, offline=self.settings.offline)
-        following = Following(table, self.metrics, sweep.follow, lifetimes, self.pause)
+
+        def follow(upstreams: tuple[UpstreamSettings, ...]) -> None:
+            pinned.follow(pins_of(upstreams))
+            sizes = sizes_of(upstreams)
+            if limit is not None:
+                limit.upstreams.follow(sizes)
+            elif sizes:
+                self._log.warn(
+                    "max_size of {namespaces} needs a restart: the bucket had no limit so far",
+                    namespaces=", ".join(sizes),
+                )
+
+        following = Following(table, self.metrics, sweep.follow, lifetimes, self.pause, follow)
 
         def reread() -> Deferred[Reread]:
             return reading(reread_upstreams, self.settings)
@@ -295,7 +366,9 @@ def build(
     table = builder.table(reader, reading)
     pull = builder.pull_through(store)
     watch, limit = ClientWatch(reactor), pull.limit
-    v2 = builder.v2(table, pull, watch)
+    control = make_tag_control(store, table, pull.known, pull.manifests, reactor)
+    v2 = builder.v2(table, pull, watch, control, Repositories(store.driver))
+    warmer = Warmer(table.upstream, pull.background, pull.blobs, reader, reactor, builder.pause)
     site, make_root = make_site(
         settings, v2, pull.watch, access_log, answers, metrics, repeats, builder.pause, reactor
     )
@@ -331,13 +404,22 @@ def build(
     )
     parts = ApiParts(watch, reactor, metrics)
     admin = make_admin(
-        make_root, told, management, settings, streams, token, parts, access_log, repeats
+        make_root,
+        told,
+        management,
+        settings,
+        streams,
+        token,
+        parts,
+        access_log,
+        repeats,
+        lambda parse: tag_routes(TagHandlers(control, parse, NotPossible, events)),
     )
     ports = make_ports(settings, site, admin, transports, reactor)
     workers = make_workers(
         settings, site, ports, metrics, log_output, reactor, pulls.sent_by_worker
     )
-    reloader = builder.reloader(table, sweep, reading, manager)
+    reloader = builder.reloader(table, sweep, store.pinned, limit, reading, manager)
     react = reload_all(settings, reloader.reload, token, reading)
     hangup = makers.hangup(reactor.callFromThread, react)
     announcement = Announcement(manager, reactor)
@@ -352,12 +434,13 @@ def build(
         Step("upstream warnings", stop=repeats.stop),
         Step("threads", builder.start_pools, builder.stop_pools),
         # Nothing is stored any more when it stops.
-        *account_steps(store.account, builder.store_started),
+        *account_steps(store.account, store.holder, builder.store_started),
         Step("upstreams", stop=table.close),
         # Everything that uses the store comes after it, and so stops before it.
         Step("store", lambda: builder.start_driver(store.driver), store.driver.stop),
         *management_steps,
         Step("background writes", stop=pull.records.stop, stop_timeout=LAST_RECORDS),
+        Step("holds of tags", pull.holding.start, pull.holding.stop),
         Step("transfers", stop=pull.transfers.stop, stop_timeout=LAST_COMMITS),
         Step("manifests", stop=pull.manifests.stop),
         Step("ready answers", stop=ready.close_blobs),
@@ -374,6 +457,9 @@ def build(
             stop_timeout=grace + SHORTEST_STOP,
         ),
         Step("event streams", stop=streams.stop),
+        # Before connections have their time to end: nobody waits for these.
+        Step("prefetch", stop=pull.prefetcher.stop),
+        Step("warming", stop=warmer.stop),
         *([] if limit is None else [Step("limits of the store", limit.start, limit.stop)]),
         Step("sweep", periodic.start, periodic.stop),
         Step("ports", ports.startService, ports.stopService),
@@ -391,7 +477,9 @@ def build(
         limit,
         store.lanes,
         pull.transfers,
+        warmer,
         pull.records,
+        control,
         periodic,
         site,
         events,

@@ -37,10 +37,16 @@ STORE_COMMANDS: Mapping[str, str] = MappingProxyType(
         "sweep": "have a running daemon remove what has expired",
         "export": "write stored images to a file, to carry them elsewhere",
         "import": "store the images of such files",
+        "warm": "have a running daemon fetch images before clients pull them",
         "completion": "print what a shell needs to complete commands",
+        "history": "show which digests a tag has had",
+        "hold": "serve one digest for a tag, whatever the registry says",
+        "release": "end the hold of a tag",
+        "rollback": "serve an earlier digest for a tag",
+        "adopt": "serve the new digest of a tag before its minimum age",
     }
 )
-"""The commands on a store, and what they do; `oci_registry.commands` has them."""
+"""The commands on a store or a daemon, and what they do; `oci_registry.commands` has them."""
 
 OTHERS = Group("Other options", [Option("help"), Option("version")])
 

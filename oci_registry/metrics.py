@@ -7,6 +7,7 @@ hosts that are not configured share the label ``other`` once there are too many 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from copy import copy
 from math import nan
 from typing import cast
@@ -164,12 +165,13 @@ class HostMetrics:
 class Metrics:
     """All metrics of one daemon, in a registry of their own."""
 
+    connections: Callable[[], int]
+    """How many client connections are open; there from `watch_connections` on."""
+
     def __init__(self, configured: Iterable[str] = ()) -> None:
         self._configured = frozenset(configured)
         self._others: set[str] = set()
         self._hosts: dict[tuple[str, str], list[HostMetrics]] = {}
-        self.connections: Callable[[], int] = lambda: 0
-        """How many client connections are open."""
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         for collector in (PLATFORM_COLLECTOR, GC_COLLECTOR):
@@ -226,6 +228,12 @@ class Metrics:
             "ratelimit_remaining", "Requests left of the rate limit of a host"
         )
         self.transfers = self._gauge("transfers_in_flight", "Blobs being downloaded from upstream")
+        self.prefetches = self._counter(
+            "prefetches",
+            "Blobs and manifests to be fetched before clients ask",
+            "namespace",
+            "outcome",
+        )
         self.far_ranges = self._counter(
             "far_ranges", "Ranges far ahead of a download that were fetched separately"
         )
@@ -239,6 +247,13 @@ class Metrics:
         self.stale_served = self._counter(
             "stale_served", "Manifests served by tag that upstream did not revalidate", "namespace"
         )
+        self.tag_moves = self._counter(
+            "tag_moves",
+            "Revalidations that found a new digest of a tag: adopted, or waiting for its minimum age",
+            "namespace",
+            "result",
+        )
+        self.held_tags = self._gauge("held_tags", "Tags that are held at a digest")
         self.store_failing = self._gauge(
             "store_failing", "1 while the store cannot be read, or written", "doing"
         )
@@ -265,6 +280,12 @@ class Metrics:
         self.store_limit_bytes = self._of_store("limit_bytes", "Bytes that the store may take")
         self.store_reserved_bytes = self._of_store(
             "reserved_bytes", "Bytes reserved for blobs that are being downloaded", 0
+        )
+        self.upstream_store_bytes = self._gauge(
+            "upstream_store_bytes", "Bytes of the images of an upstream with a limit", "namespace"
+        )
+        self.upstream_limit_bytes = self._gauge(
+            "upstream_limit_bytes", "Bytes that the images of an upstream may take", "namespace"
         )
         self.account_complete = self._gauge(
             "account_complete", "1 while the account has everything that is stored, else 0"
@@ -303,6 +324,13 @@ class Metrics:
         """Other source hosts are configured from now on."""
         self._configured = frozenset(namespaces)
 
+    def forget_upstream_size(self, namespace: str) -> None:
+        """An upstream has no limit any more."""
+        for gauge in (self.upstream_store_bytes, self.upstream_limit_bytes):
+            # The first is only there once it was measured.
+            with suppress(KeyError):
+                gauge.remove(namespace)
+
     def watch_connections(self, count: Callable[[], int]) -> None:
         """Export the number of client connections that *count* returns."""
         gauge = Gauge(
@@ -310,6 +338,10 @@ class Metrics:
         )
         gauge.set_function(count)
         self.connections = count
+
+    def watch_holds(self, count: Callable[[], float]) -> None:
+        """Export the number of tags that are held, which *count* returns."""
+        self.held_tags.set_function(count)
 
     def watch_totals(self, objects: Callable[[], float], size: Callable[[], float]) -> None:
         """Export the number of stored objects and their bytes, as the functions return them."""
@@ -341,6 +373,10 @@ class Metrics:
         """A manifest was served by a tag that upstream did not revalidate."""
         self.stale_served.labels(self.namespace(host)).inc()
 
+    def tag_move(self, host: str, result: str) -> None:
+        """Upstream named a new digest of a tag; *result*: adopted or waiting."""
+        self.tag_moves.labels(self.namespace(host), result).inc()
+
     def response(self, route: str, method: str, status: str, seconds: float) -> None:
         """A request was answered."""
         key = (route, method, status)
@@ -358,6 +394,10 @@ class Metrics:
             latency.observe(seconds)
 
         return count
+
+    def prefetched(self, host: str, outcome: str) -> None:
+        """Something was to be fetched before a client asked; *outcome* is a word in the reference."""
+        self.prefetches.labels(self.namespace(host), outcome).inc()
 
     def error(self, kind: str) -> None:
         """Something went wrong; *kind* is one of the words in the reference."""

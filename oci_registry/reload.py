@@ -17,9 +17,11 @@ from oci_registry.config.settings import (
     UpstreamSettings,
 )
 from oci_registry.config.sources import Reread
+from oci_registry.eviction.pinned import PinPatterns
 from oci_registry.eviction.sweep import Lifetimes
 from oci_registry.metrics import Metrics
 from oci_registry.notify import ServiceManager
+from oci_registry.spec.sizes import Size
 from oci_registry.streams.steps import Pause, no_pause
 from oci_registry.upstream.table import Changes, UpstreamTable
 
@@ -62,7 +64,9 @@ class Following:
         follow: Callable[[Lifetimes], None],
         lifetimes: Callable[[tuple[UpstreamSettings, ...]], Lifetimes],
         pause: Pause = no_pause,
+        also: Callable[[tuple[UpstreamSettings, ...]], None] = lambda _: None,
     ) -> None:
+        self._also = also
         self._pause = pause
         self._table = table
         self._metrics = metrics
@@ -80,6 +84,7 @@ class Following:
             self._metrics.configure(before)
             raise
         self._follow(self._lifetimes(upstreams))
+        self._also(upstreams)
         return changes
 
 
@@ -100,6 +105,18 @@ def lifetimes_of(
     }
     others = lifetimes.pop(CATCH_ALL, math.inf if offline else default)
     return Lifetimes(lifetimes, others)
+
+
+def pins_of(upstreams: tuple[UpstreamSettings, ...]) -> PinPatterns:
+    """Return the patterns of pinned images of these upstreams."""
+    patterns = {u.namespace: u.pin for u in upstreams}
+    others = patterns.pop(CATCH_ALL, ())
+    return PinPatterns(patterns, others)
+
+
+def sizes_of(upstreams: tuple[UpstreamSettings, ...]) -> dict[str, Size]:
+    """Return how much the images of each of these upstreams may take, of those that are limited."""
+    return {u.namespace: u.max_size for u in upstreams if u.max_size is not None}
 
 
 class Reloader:

@@ -1,23 +1,28 @@
-"""The stores of all content, and what keeps their size: the account and the sweep."""
+"""The stores of all content, and what works on them beside pulls: the account, the sweep, commands on tags."""
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from attrs import evolve, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from oci_registry.account.account import Account
 from oci_registry.account.database import Database
 from oci_registry.account.observed import ObservedDriver
 from oci_registry.account.schema import FILE
-from oci_registry.config.settings import FilesystemSettings, S3Settings, Settings
+from oci_registry.config.settings import S3Settings, Settings
 from oci_registry.eviction.account_sweep import AccountSweep
 from oci_registry.eviction.evictor import Evictor
+from oci_registry.eviction.holder import Holder
 from oci_registry.eviction.limit import RESERVE, Limits, StoreLimit
+from oci_registry.eviction.pinned import PinnedImages
 from oci_registry.eviction.sweep import Sweep
+from oci_registry.eviction.tag_upkeep import TagUpkeep
 from oci_registry.lifecycle import Step
 from oci_registry.makers import Makers, Pool, Sizes
 from oci_registry.management.index import DaemonIndex
@@ -26,14 +31,20 @@ from oci_registry.management.notices import NoticeFollower, Notices
 from oci_registry.management.removal import Content
 from oci_registry.management.rules import Rules
 from oci_registry.metrics import Metrics
+from oci_registry.pullthrough.known import KnownManifests
+from oci_registry.pullthrough.manifests import ManifestCache
 from oci_registry.pullthrough.records import RecordWriter
+from oci_registry.pullthrough.tag_control import TagControl
 from oci_registry.pullthrough.transfers import Transfers
-from oci_registry.reload import lifetimes_of
+from oci_registry.reload import lifetimes_of, pins_of, sizes_of
 from oci_registry.repeats import RepeatLog
 from oci_registry.spec.digest import Digest
+from oci_registry.spec.manifest import Manifest
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.drivers.filesystem import FilesystemDriver
 from oci_registry.storage.guard import GuardedDriver, LostThreads
+from oci_registry.storage.histories import HistoryStore
+from oci_registry.storage.holds import HoldStore
 from oci_registry.storage.interfaces import IDriver
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.original import OriginalManifests
@@ -43,15 +54,16 @@ from oci_registry.storage.tags import TagStore
 from oci_registry.storage.totals import StoredTotals
 from oci_registry.storage.usage import Usage
 from oci_registry.streams.parsing import ManifestReader
-from oci_registry.streams.threads import Lanes
-from oci_registry.upstream.table import UpstreamTable
+from oci_registry.streams.threads import Lanes, RunInThread
+from oci_registry.upstream.table import Target, UpstreamTable
 
 
 @frozen
 class Store:
     """The stores of all content, their driver, and its threads.
 
-    *medium* is the driver itself, *driver* what the stores use. *account*: None for a bucket.
+    *medium* is the driver itself, *driver* what the stores use. *pinned*: knows what is pinned.
+    *account*: None for a bucket without a limit. *holder*: None for a directory.
     """
 
     medium: IDriver
@@ -63,7 +75,41 @@ class Store:
     referrers: ReferrersStore
     totals: StoredTotals
     originals: OriginalManifests
+    histories: HistoryStore
+    holds: HoldStore
+    pinned: PinnedImages
     account: Account | None
+    holder: Holder | None
+
+
+SHARED_COMPARISON = 900.0
+"""Seconds between two comparisons of an account with a bucket, to which others write too."""
+SHARED_PAUSE = 0.02
+"""Seconds after each step of a comparison with a bucket."""
+
+
+def _make_shared_account(
+    settings: S3Settings,
+    medium: Any,
+    run: RunInThread,
+    reactor: Any,
+    totals: StoredTotals,
+    metrics: Metrics,
+    makers: Makers,
+) -> tuple[Account, Holder]:
+    """Make the account of a bucket, a memo in the directory of the spool, which the driver makes."""
+    place = hashlib.sha256(settings.description.encode()).hexdigest()[:16]
+    database = Database(
+        os.path.join(settings.spool, f"account-{place}.sqlite"), medium.medium(), reactor.seconds()
+    )
+    limits = makers.account_limits
+    limits = evolve(
+        limits,
+        comparison=min(limits.comparison, SHARED_COMPARISON),
+        pause=max(limits.pause, SHARED_PAUSE),
+    )
+    account = Account(database, run, reactor, totals, metrics, limits, on_demand=True)
+    return account, Holder(account, medium, reactor, makers.limit_times.claim)
 
 
 def make_store(
@@ -89,9 +135,21 @@ def make_store(
     )
     medium = makers.driver(settings, lanes, reactor)
     totals = StoredTotals()
-    account = None
+    account: Account | None = None
+    holder: Holder | None = None
+    if isinstance(settings.storage, S3Settings):
+        if settings.max_size is not None or sizes_of(settings.upstreams):
+            account, holder = _make_shared_account(
+                settings.storage,
+                medium,
+                pool("account", sizes.account),
+                reactor,
+                totals,
+                metrics,
+                makers,
+            )
     # Not for a driver that a test has put in its place.
-    if isinstance(settings.storage, FilesystemSettings) and isinstance(medium, FilesystemDriver):
+    elif isinstance(medium, FilesystemDriver):
         # Only a limit makes room on a full disk.
         limited = settings.max_size is not None or settings.min_free is not None
         database = Database(
@@ -114,6 +172,8 @@ def make_store(
         lost,
     )
     usage = Usage(driver, reactor)
+    holds = HoldStore(driver)
+    metrics.watch_holds(lambda: len(holds))
     metrics.watch_totals(lambda: totals.objects, lambda: totals.size)
     check_always = settings.check_cache_digest
     return Store(
@@ -126,7 +186,11 @@ def make_store(
         ReferrersStore(driver, usage),
         totals,
         OriginalManifests(driver, reader, reactor, repeats),
+        HistoryStore(driver),
+        holds,
+        PinnedImages(Pins(driver), pins_of(settings.upstreams)),
         account,
+        holder,
     )
 
 
@@ -138,16 +202,35 @@ def make_limit(
     store: Store,
     busy: Callable[[Digest], bool],
 ) -> StoreLimit | None:
-    """Make what keeps the store below its limits; None if it has none. *busy*: as for `Evictor`."""
+    """Make what keeps the store below its limits; None without an account. *busy*: as for `Evictor`.
+
+    Also if there is no limit yet: an upstream may get one with a reload.
+    """
     limits = Limits(settings.max_size, settings.min_free)
-    if store.account is None or limits == Limits():
+    if store.account is None:
         return None
     evictor = Evictor(
-        store.account, store.blobs, store.manifests, store.tags, busy, reactor.seconds, metrics
+        store.account,
+        store.blobs,
+        store.manifests,
+        store.tags,
+        store.pinned,
+        busy,
+        reactor.seconds,
+        metrics,
     )
-    return StoreLimit(
-        store.account, evictor, store.driver, reactor, metrics, limits, makers.limit_times
+    limit = StoreLimit(
+        store.account,
+        evictor,
+        store.driver,
+        reactor,
+        metrics,
+        limits,
+        makers.limit_times,
+        shared=store.holder is not None,
     )
+    limit.upstreams.follow(sizes_of(settings.upstreams))
+    return limit
 
 
 def make_management(
@@ -173,6 +256,7 @@ def make_management(
         lifetime=sweep.lifetime,
         max_age=max_age,
         limited=settings.max_size is not None or settings.min_free is not None,
+        pinned=store.pinned.by_pattern,
         busy=transfers.__contains__,
         upstream=upstream,
     )
@@ -192,27 +276,59 @@ def make_sweep(
 ) -> Sweep:
     """Make the sweep, which evicts content that is no longer used."""
     make = Sweep if store.account is None else partial(AccountSweep, store.account)
+
+    def begin(oldest: float) -> Deferred[bool]:
+        # Whoever limits a bucket also sweeps it.
+        if store.holder is not None and not store.holder.is_held:
+            return succeed(False)
+        return store.driver.begin_sweep(oldest)
+
     return make(
         store.blobs,
         store.manifests,
         store.tags,
         store.referrers,
         lifetimes_of(settings.upstreams, offline=settings.offline),
-        store.driver.begin_sweep,
+        begin,
         transfers.__contains__,
         reactor.seconds,
         metrics,
         store.totals,
+        pinned=store.pinned,
+        upkeep=TagUpkeep(store.holds, store.histories, store.manifests),
     )
 
 
-def account_steps(account: Account | None, prepared: Deferred[str | None]) -> list[Step]:
-    """Return how the account starts, once the store is *prepared*, and stops."""
-    if account is None:
+def make_tag_control(
+    store: Store,
+    table: UpstreamTable,
+    known: KnownManifests,
+    manifests: ManifestCache,
+    reactor: Any,
+) -> TagControl:
+    """Make what looks at tags, and changes what is served for them."""
+
+    async def obtain(host: str, repository: str, digest: Digest) -> Manifest:
+        return (await manifests.get(Target(table.upstream(host), repository), digest)).manifest
+
+    def min_age(host: str, repository: str, tag: str) -> float | None:
+        return table.upstream(host).min_age.of(repository, tag) if table.mirrors(host) else None
+
+    return TagControl(
+        store.tags, store.histories, store.holds, known, obtain, min_age, reactor.seconds
+    )
+
+
+def account_steps(
+    account: Account | None, holder: Holder | None, prepared: Deferred[str | None]
+) -> list[Step]:
+    """Return how the account, or its *holder*, starts, once the store is *prepared*, and stops."""
+    part = holder or account
+    if part is None:
         return []
 
     def start(result: str | None) -> str | None:
-        account.start()
+        part.start()
         return result
 
-    return [Step("account", lambda: prepared.addCallback(start), account.stop)]
+    return [Step("account", lambda: prepared.addCallback(start), part.stop)]

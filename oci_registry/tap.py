@@ -133,7 +133,7 @@ class Options(CommandOptions):
                 Option(
                     "max-size",
                     "SIZE",
-                    "most that the directory may take: 200GiB, or 80% of its volume (MAX_SIZE; default: none)",
+                    "most that may be stored: 200GiB, or 80% of the volume (MAX_SIZE; default: none)",
                 ),
                 Option(
                     "min-free",

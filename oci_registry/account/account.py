@@ -17,6 +17,7 @@ from oci_registry.account.queries import Query
 from oci_registry.metrics import Metrics
 from oci_registry.storage.totals import StoredTotals, Walk
 from oci_registry.streams.threads import RunInThread
+from oci_registry.streams.waiters import Waiters
 
 T = TypeVar("T")
 
@@ -47,7 +48,8 @@ class Account:
 
     Changes are only noted here, and reach *database* in batches, in the one thread that *run* has.
     *totals*: is kept up. While the account is not complete, a comparison with the store goes on in the
-    background. If its file cannot be used, the account is off, and opened again later.
+    background. If its file cannot be used, the account is off, and opened again later. *on_demand*: it may
+    be started and stopped several times, and notes nothing between; each time it is compared anew.
     """
 
     _log = Logger()
@@ -60,6 +62,8 @@ class Account:
         totals: StoredTotals,
         metrics: Metrics,
         limits: AccountLimits = AccountLimits(),
+        *,
+        on_demand: bool = False,
     ) -> None:
         self.state: State | None = None
         """None while the account is off, or not yet open."""
@@ -69,6 +73,8 @@ class Account:
         self._totals = totals
         self._metrics = metrics
         self._limits = limits
+        self._on_demand = on_demand
+        self._compared: Waiters[None] = Waiters()
         # In order, without values: dictionaries keep their order.
         self._changed: dict[str, None] = {}
         self._used: dict[str, float] = {}
@@ -86,6 +92,8 @@ class Account:
 
     def changed(self, key: str) -> None:
         """Something was stored or removed at *key*, or may have been."""
+        if self._stopped and self._on_demand:
+            return
         if len(self._changed) >= self._limits.waiting:
             self._lost = True
             return
@@ -93,6 +101,8 @@ class Account:
 
     def used(self, key: str, when: float) -> None:
         """The object at *key* was used at *when*."""
+        if self._stopped and self._on_demand:
+            return
         # A use that is lost makes an image a little older: nothing wrong is removed, see the sweep.
         if key in self._used or len(self._used) < self._limits.waiting:
             self._used[key] = max(when, self._used.get(key, 0.0))
@@ -126,9 +136,26 @@ class Account:
 
     # -- the work of the thread
 
+    async def compare(self) -> None:
+        """Compare the account with the store now, or wait for the comparison that is under way.
+
+        Raises `AccountOff`.
+        """
+        if self.state is not None:
+            await self._in_turn(
+                lambda: Deferred.fromCoroutine(self._call(self._database.begin_comparison))
+            )
+        if self.state is not None and self.state.comparing:
+            if self._next is not None and self._next.active():
+                self._next.reset(self._limits.pause)
+            await self._compared.wait()
+        if self.state is None:
+            raise AccountOff(self._off or "the account is closed")
+
     def start(self) -> None:
         """Open the file, and go on with batches from then on."""
         self._stopped = False
+        self._due = 0.0
         self._in_turn(lambda: Deferred.fromCoroutine(self._open())).addErrback(self._crashed)
 
     async def stop(self) -> None:
@@ -140,6 +167,11 @@ class Account:
             self._next.cancel()
         await self.flush()
         await self._in_turn(lambda: self._run(self._database.close))
+        self.state = None
+        self._changed.clear()
+        self._used.clear()
+        self._metrics.account_complete.set(0)
+        self._compared.fire(None)
 
     def _in_turn(self, work: Callable[[], Deferred[T]]) -> Deferred[T]:
         """Do *work* when everything before it has ended; cancelling it has no effect on it."""
@@ -226,6 +258,8 @@ class Account:
         if self.state is not None and state.built != self.state.built:
             self._log.warn("the account of the store was removed or is damaged: building it anew")
         self.state = state
+        if not state.comparing:
+            self._compared.fire(None)
         self._metrics.account_complete.set(self.is_complete)
         if self.is_complete:
             self._totals.correct(Walk(state.sums.objects, state.sums.size))
@@ -243,6 +277,7 @@ class Account:
             )
         self._off = reason
         self.state = None
+        self._compared.fire(None)
         self._metrics.account_complete.set(0)
         self._due = self._clock.seconds() + again
 

@@ -117,6 +117,10 @@ class Books:
                 "UPDATE lists SET used=? WHERE repository=? AND content=? AND used<?", row
             )
 
+    def keep(self, host: str, digest: Digest, when: float) -> None:
+        """Count a manifest, and whatever it needs, as used without having been pulled."""
+        self._use_manifest(host, digest, when, pulled=False)
+
     # -- blobs
 
     def _record_blob(self, digest: Digest, info: ObjectInfo) -> None:
@@ -159,7 +163,8 @@ class Books:
             if before != info.size:
                 self.sql.execute("UPDATE manifests SET size=? WHERE id=?", (info.size, number))
                 self.sums.change(before, info.size)
-            self._use_manifest(host, digest, info.used, pulled=False)
+            # What a bucket says of uses is what other replicas have served.
+            self._use_manifest(host, digest, info.used, pulled=self.medium.remote)
             return
         content, registry = self._content(digest), self._host(host)
         media_type, repository = self._read_edges(info.key, digest, content)

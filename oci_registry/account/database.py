@@ -20,6 +20,10 @@ from oci_registry.storage.interfaces import StoreError
 T = TypeVar("T")
 
 
+_ATTEMPTS = 3
+"""How often a file that is removed while it is opened is opened again."""
+
+
 class AccountOff(Exception):
     """The account cannot be used at present; the message says why."""
 
@@ -55,6 +59,7 @@ class Database:
 
     def __init__(self, path: str, medium: Medium, began: float, reserve: int = 0) -> None:
         self._path = path
+        self._folder = os.path.dirname(path) or "."
         self._medium = medium
         self._began = began
         self._connection: sqlite3.Connection | None = None
@@ -70,13 +75,21 @@ class Database:
 
     def open(self) -> State:
         """Open the file; begin a comparison unless it is complete."""
+        return self._try_to_open(_ATTEMPTS)
+
+    def _try_to_open(self, attempts: int) -> State:
         self._close()
         try:
             self._open()
         except (sqlite3.Error, OSError) as error:
             self._close()
             if self._spend_reserve(error):
-                return self.open()
+                return self._try_to_open(attempts)
+            if attempts > 1 and _identity(self._path) is None and os.path.isdir(self._folder):
+                # It was removed meanwhile.
+                with suppress(OSError):
+                    schema.discard(self._path)
+                return self._try_to_open(attempts - 1)
             raise AccountOff(_reason(error, self._path)) from error
         return self._state()
 
@@ -94,7 +107,8 @@ class Database:
             schema.discard(self._path)
             connection, known = schema.connect(self._path)
         self._connection = connection
-        clean = known and schema.was_closed(connection)
+        # Others have written to a bucket meanwhile.
+        clean = known and schema.was_closed(connection) and not self._medium.remote
         # On the disk before anything else: after a power failure the file must not seem to be complete.
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("INSERT OR REPLACE INTO meta VALUES ('closed', 0)")
@@ -182,7 +196,8 @@ class Database:
         """Do *work* in a transaction."""
         if self._connection is None or self._books is None:
             raise AccountOff("the account is closed")
-        if self._identify() != self._files:
+        # It may have gone between its opening and the first look at it.
+        if self._identify() != self._files or self._files[0] is None:
             return self._begin_anew()
         try:
             self._connection.execute("BEGIN IMMEDIATE")

@@ -8,7 +8,16 @@ from collections.abc import Callable, Sequence
 from attrs import frozen
 
 from oci_registry.account.books import Books
-from oci_registry.account.nouns import BLOCK, MAIN, PROBATION, on_disk, pack, unpack
+from oci_registry.account.nouns import (
+    BLOCK,
+    MAIN,
+    PROBATION,
+    IsPinned,
+    nothing_pinned,
+    on_disk,
+    pack,
+    unpack,
+)
 from oci_registry.account.queries import Query
 from oci_registry.spec.digest import Digest
 
@@ -39,12 +48,16 @@ class StoredManifest:
 
 @frozen
 class StoredBlob:
-    """A blob; *needed*: how many manifests name it, or more than can be evicted at once."""
+    """A blob; *needed*: how many manifests name it, or more than can be evicted at once.
+
+    If only one registry is looked at, those of this one count; *shared*: others name it too.
+    """
 
     number: int
     digest: Digest
     size: int
     needed: int
+    shared: bool = False
 
 
 @frozen
@@ -58,30 +71,73 @@ class Heads:
     loose: tuple[int, ...]
 
 
-def queue_sizes(books: Books) -> tuple[int, int]:
-    """Return the bytes that the images of each queue need; takes a second for 200,000 images."""
-    sizes = [0, 0]
-    needed = (
-        "SELECT m.queue, sum((b.size + ?1 - 1) / ?1 * ?1) FROM manifests m"
-        " CROSS JOIN edges e ON e.parent=m.content CROSS JOIN blobs b ON b.content=e.child"
-        " GROUP BY m.queue"
-    )
-    own = "SELECT queue, sum((size + ?1 - 1) / ?1 * ?1) FROM manifests GROUP BY queue"
-    for query in (needed, own):
-        for queue, size in books.sql.execute(query, (BLOCK,)):
-            sizes[queue] += size
-    return sizes[PROBATION], sizes[MAIN]
+def queue_sizes(host: str | None = None) -> Query[tuple[int, int]]:
+    """Return the bytes that the images of each queue need; takes a second for 200,000 images.
+
+    *host*: only those of this registry.
+    """
+
+    def query(books: Books) -> tuple[int, int]:
+        sizes = [0, 0]
+        needed = (
+            "SELECT m.queue, sum((b.size + ?1 - 1) / ?1 * ?1) FROM manifests m"
+            " CROSS JOIN edges e ON e.parent=m.content CROSS JOIN blobs b ON b.content=e.child"
+            " WHERE (?2 IS NULL OR m.host=(SELECT id FROM hosts WHERE name=?2)) GROUP BY m.queue"
+        )
+        own = (
+            "SELECT m.queue, sum((m.size + ?1 - 1) / ?1 * ?1) FROM manifests m"
+            " WHERE (?2 IS NULL OR m.host=(SELECT id FROM hosts WHERE name=?2)) GROUP BY m.queue"
+        )
+        for part in (needed, own):
+            for queue, size in books.sql.execute(part, (BLOCK, host)):
+                sizes[queue] += size
+        return sizes[PROBATION], sizes[MAIN]
+
+    return query
 
 
-def heads(idle_since: float, is_forever: Callable[[str], bool]) -> Query[Heads]:
+def registry_size(host: str) -> Query[int]:
+    """Return the bytes on the disk of a registry's manifests, and of all blobs that they name.
+
+    Each blob counts once, whether other registries name it or not. Takes a second for 50,000 images.
+    """
+
+    def query(books: Books) -> int:
+        blobs, manifests = books.sql.execute(
+            "SELECT (SELECT sum((b.size + ?1 - 1) / ?1 * ?1) FROM (SELECT DISTINCT e.child AS content"
+            "  FROM hosts h CROSS JOIN manifests m ON m.host=h.id CROSS JOIN edges e ON e.parent=m.content"
+            "  WHERE h.name=?2) named CROSS JOIN blobs b ON b.content=named.content),"
+            " (SELECT sum((m.size + ?1 - 1) / ?1 * ?1) FROM hosts h CROSS JOIN manifests m ON m.host=h.id"
+            "  WHERE h.name=?2)",
+            (BLOCK, host),
+        ).fetchone()
+        return (blobs or 0) + (manifests or 0)
+
+    return query
+
+
+def heads(
+    idle_since: float,
+    is_forever: Callable[[str], bool],
+    is_pinned: IsPinned = nothing_pinned,
+    host: str | None = None,
+) -> Query[Heads]:
     """Return what may be evicted next; a loose blob only if it has not been used since *idle_since*.
 
-    *is_forever*: whether the images of a registry are never evicted. It is called in the account's thread.
+    *is_forever*: whether the images of a registry are never evicted. This and *is_pinned* are called in
+    the account's thread. *host*: only images of this registry, and no loose blobs.
     """
 
     def query(books: Books) -> Heads:
         hosts = books.sql.execute("SELECT id, name FROM hosts").fetchall()
-        forever = json.dumps([number for number, name in hosts if is_forever(name)])
+        only = next((number for number, name in hosts if name == host), -1)
+        forever = json.dumps(
+            [
+                number
+                for number, name in hosts
+                if is_forever(name) or (host is not None and number != only)
+            ]
+        )
         queues = [
             [
                 number
@@ -95,29 +151,34 @@ def heads(idle_since: float, is_forever: Callable[[str], bool]) -> Query[Heads]:
         ]
         manifests: dict[int, StoredManifest] = {}
         for number in (*queues[0], *queues[1]):
-            _add_family(books, number, manifests)
+            _add_family(books, number, manifests, is_pinned)
         blobs: dict[int, StoredBlob] = {}
         most = len(manifests) + 1
         for manifest in manifests.values():
             for number in manifest.blobs:
                 if number not in blobs:
-                    blobs[number] = _blob(books, number, most)
-        loose = books.sql.execute(
-            "SELECT content FROM (SELECT content, used FROM blobs ORDER BY used LIMIT ?)"
-            " WHERE used<? AND NOT EXISTS (SELECT 1 FROM edges WHERE child=content) LIMIT ?",
-            (LOOSE, idle_since, HEADS),
-        ).fetchall()
-        for (number,) in loose:
-            blobs[number] = _blob(books, number, 1)
+                    blobs[number] = _blob(books, number, most, None if host is None else only)
+        loose = [] if host is not None else _loose(books, idle_since)
+        for number in loose:
+            blobs[number] = _blob(books, number, 1, None)
         return Heads(
             manifests,
             blobs,
             tuple(queues[0]),
             tuple(queues[1]),
-            tuple(number for (number,) in loose),
+            tuple(loose),
         )
 
     return query
+
+
+def _loose(books: Books, idle_since: float) -> list[int]:
+    found = books.sql.execute(
+        "SELECT content FROM (SELECT content, used FROM blobs ORDER BY used LIMIT ?)"
+        " WHERE used<? AND NOT EXISTS (SELECT 1 FROM edges WHERE child=content) LIMIT ?",
+        (LOOSE, idle_since, HEADS),
+    )
+    return [number for (number,) in found]
 
 
 def incomplete(digests: Sequence[Digest]) -> Query[list[StoredManifest]]:
@@ -133,25 +194,27 @@ def incomplete(digests: Sequence[Digest]) -> Query[list[StoredManifest]]:
                 (pack(digest), HEADS),
             ).fetchall()
             for (number,) in rows:
-                _add_family(books, number, found)
+                _add_family(books, number, found, nothing_pinned)
         return list(found.values())
 
     return query
 
 
-def _add_family(books: Books, number: int, found: dict[int, StoredManifest]) -> None:
+def _add_family(
+    books: Books, number: int, found: dict[int, StoredManifest], is_pinned: IsPinned
+) -> None:
     """Add a manifest, and all that name it."""
     waiting, family = [number], 0
     while waiting:
         number = waiting.pop()
         if number not in found:
             family += 1
-            found[number] = _manifest(books, number, kept=family > ANCESTORS)
+            found[number] = _manifest(books, number, is_pinned, kept=family > ANCESTORS)
             if family <= ANCESTORS:
                 waiting += found[number].parents
 
 
-def _manifest(books: Books, number: int, *, kept: bool) -> StoredManifest:
+def _manifest(books: Books, number: int, is_pinned: IsPinned, *, kept: bool) -> StoredManifest:
     sql = books.sql
     host, name, content, packed, size, queue, pulls = sql.execute(
         "SELECT m.host, h.name, m.content, c.digest, m.size, m.queue, m.pulls FROM manifests m"
@@ -172,22 +235,20 @@ def _manifest(books: Books, number: int, *, kept: bool) -> StoredManifest:
         " WHERE e.parent=? AND +m.host=? LIMIT 1",
         (content, host),
     ).fetchone()
-    pinned = sql.execute(
-        "SELECT 1 FROM pins WHERE content=? AND host=?", (content, host)
-    ).fetchone()
     tags = sql.execute(
         "SELECT r.name, t.tag FROM tags t CROSS JOIN repositories r ON r.id=t.repository"
         " WHERE t.content=? AND t.current AND r.host=?",
         (content, host),
     ).fetchall()
+    digest = unpack(packed)
     return StoredManifest(
         number,
         name,
-        unpack(packed),
+        digest,
         on_disk(size),
         queue,
         pulls,
-        kept or pinned is not None or len(parents) > ANCESTORS,
+        kept or len(parents) > ANCESTORS or is_pinned(name, digest, tags),
         frozenset(blob for (blob,) in blobs),
         frozenset(parent for (parent,) in parents),
         child is not None,
@@ -195,18 +256,24 @@ def _manifest(books: Books, number: int, *, kept: bool) -> StoredManifest:
     )
 
 
-def _blob(books: Books, number: int, most: int) -> StoredBlob:
-    """Return a blob; more than *most* manifests that name it are not counted."""
+def _blob(books: Books, number: int, most: int, host: int | None) -> StoredBlob:
+    """Return a blob; more than *most* manifests that name it are not counted. *host*: see `StoredBlob`."""
     packed, size = books.sql.execute(
         "SELECT c.digest, b.size FROM blobs b CROSS JOIN content c ON c.id=b.content WHERE b.content=?",
         (number,),
     ).fetchone()
+    named = (
+        "SELECT 1 FROM edges e CROSS JOIN manifests m ON m.content=e.parent"
+        " WHERE e.child=?1 AND (?2 IS NULL OR m.host{}?2) LIMIT ?3"
+    )
     (needed,) = books.sql.execute(
-        "SELECT count(*) FROM (SELECT 1 FROM edges e CROSS JOIN manifests m ON m.content=e.parent"
-        " WHERE e.child=? LIMIT ?)",
-        (number, most),
+        f"SELECT count(*) FROM ({named.format('=')})",  # noqa: S608
+        (number, host, most),
     ).fetchone()
-    return StoredBlob(number, unpack(packed), on_disk(size), needed)
+    shared = host is not None and bool(
+        books.sql.execute(named.format("<>"), (number, host, 1)).fetchone()
+    )
+    return StoredBlob(number, unpack(packed), on_disk(size), needed, shared)
 
 
 def move(
@@ -233,27 +300,6 @@ def move(
                 "DELETE FROM ghosts WHERE id<=(SELECT max(id) FROM ghosts)"
                 " - max(1000, (SELECT count(*) FROM manifests WHERE queue=?))",
                 (MAIN,),
-            )
-
-    return query
-
-
-def pin(host: str, digest: Digest, *, pinned: bool) -> Query[None]:
-    """Pin a manifest, or unpin it: it is not evicted for its size, and what it names is not either."""
-
-    def query(books: Books) -> None:
-        row = (host, pack(digest))
-        if pinned:
-            books.sql.execute(
-                "INSERT OR IGNORE INTO pins SELECT h.id, c.id FROM hosts h, content c"
-                " WHERE h.name=? AND c.digest=?",
-                row,
-            )
-        else:
-            books.sql.execute(
-                "DELETE FROM pins WHERE host=(SELECT id FROM hosts WHERE name=?)"
-                " AND content=(SELECT id FROM content WHERE digest=?)",
-                row,
             )
 
     return query

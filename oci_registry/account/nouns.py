@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from attrs import define
@@ -16,8 +16,24 @@ BLOCK = 4096
 """Bytes of a block of a disk, which most file systems have."""
 
 
+IsPinned = Callable[[str, Digest, Sequence[tuple[str, str]]], bool]
+"""Whether the manifest of a registry with these tags, pairs of repository and tag, is pinned."""
+
+
+def nothing_pinned(*_: object) -> bool:
+    """Return False."""
+    return False
+
+
 class Medium(Protocol):
-    """The store, read in the thread of the account; all methods may raise OSError or `StoreError`."""
+    """The store, read in the thread of the account; all methods may raise OSError or `StoreError`.
+
+    *remote*: each look costs a request, and several processes write.
+    """
+
+    @property
+    def remote(self) -> bool:
+        """Whether it is a bucket."""
 
     def look(self, key: str) -> ObjectInfo | None:
         """Return what is at *key*."""

@@ -63,6 +63,7 @@ class ObservedDriver:
         self.persist: Callable[[str], Deferred[None]] = driver.persist
         self.link: Callable[[str], Deferred[str | None]] = driver.link
         self.begin_sweep: Callable[[float], Deferred[bool]] = driver.begin_sweep
+        self.marked: Callable[..., Deferred[tuple[Sequence[str], bool]]] = driver.marked
         self.list: Callable[[str], AsyncIterator[ObjectInfo]] = driver.list
         self._driver = driver
         self._observer = observer

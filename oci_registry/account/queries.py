@@ -8,7 +8,7 @@ from typing import TypeVar
 from attrs import frozen
 
 from oci_registry.account.books import Books
-from oci_registry.account.nouns import pack, unpack
+from oci_registry.account.nouns import IsPinned, nothing_pinned, pack, unpack
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.keys import blob_key, manifest_key, referrers_key
 
@@ -108,8 +108,13 @@ def idle_blobs(
     return query
 
 
-def idle_manifests(now: float, after: Cursor) -> Query[tuple[list[IdleManifest], Cursor | None]]:
-    """Return manifests that have expired by *now*, and where the next page begins."""
+def idle_manifests(
+    now: float, after: Cursor, is_pinned: IsPinned = nothing_pinned
+) -> Query[tuple[list[IdleManifest], Cursor | None]]:
+    """Return manifests that have expired by *now*, and where the next page begins.
+
+    A pinned one counts as used now, and so does whatever it needs.
+    """
 
     def query(books: Books) -> tuple[list[IdleManifest], Cursor | None]:
         # Few registries have manifests, and each has an index by use.
@@ -128,7 +133,10 @@ def idle_manifests(now: float, after: Cursor) -> Query[tuple[list[IdleManifest],
                     " JOIN hosts h ON h.id=r.host WHERE t.content=? AND t.current AND h.name=?",
                     (content, host),
                 ).fetchall()
-                found.append(IdleManifest(host, digest, size, lifetime, tuple(tags)))
+                if is_pinned(host, digest, tags):
+                    books.keep(host, digest, now)
+                else:
+                    found.append(IdleManifest(host, digest, size, lifetime, tuple(tags)))
         return found, ((0.0, rows[-1][0]) if len(rows) == PAGE else None)
 
     return query

@@ -8,7 +8,6 @@
 ``edges``       which content a manifest names; a digest names bytes, so these never change
 ``tags``        which manifest a tag names, and which ones it has named
 ``lists``       stored lists of referrers
-``pins``        manifests that are never evicted for their size
 ``ghosts``      manifests that were evicted on probation
 ``meta``        numbers by name: the sums, the next place in a queue, whether the account was closed
 
@@ -64,8 +63,6 @@ CREATE TABLE lists (
   repository INTEGER NOT NULL, content INTEGER NOT NULL, size INTEGER NOT NULL, used REAL NOT NULL,
   PRIMARY KEY (repository, content)) WITHOUT ROWID;
 CREATE INDEX lists_content ON lists (content);
-CREATE TABLE pins (
-  host INTEGER NOT NULL, content INTEGER NOT NULL, PRIMARY KEY (content, host)) WITHOUT ROWID;
 CREATE TABLE ghosts (
   id INTEGER PRIMARY KEY, host INTEGER NOT NULL, content INTEGER NOT NULL, UNIQUE (content, host));
 """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from hashlib import blake2b
 from typing import Any
 
 from oci_registry.account.books import Books
@@ -30,16 +31,46 @@ def compare(books: Books, *, empty: bool) -> Iterator[None]:
     and removed meanwhile must be looked at once more (`Books.refresh`), between two steps. Raises
     OSError and `StoreError` if the store cannot be read.
     """
+    seen = _Seen(books.sql) if books.medium.remote and not empty else None
     for prefix in (BLOBS, REPOSITORIES):
         for info in books.medium.walk(prefix):
             books.record(info)
+            if seen is not None:
+                seen.add(info.key)
             yield
     if not empty:
         for key in _keys(books.sql):
+            if seen is not None and key in seen:
+                continue
             if books.medium.look(key) is None:
                 books.forget(key)
             yield
         yield from _tidy(books.sql)
+
+
+class _Seen:
+    """The keys that a walk has come by, in a temporary table: a look at each would cost too much.
+
+    A digest of eight bytes stands for each. If two of a million were the same, which is unlikely, one of
+    them would be found to be gone by a later comparison.
+    """
+
+    def __init__(self, sql: sqlite3.Connection) -> None:
+        self._sql = sql
+        sql.execute("CREATE TEMP TABLE IF NOT EXISTS seen (key INTEGER PRIMARY KEY)")
+        sql.execute("DELETE FROM seen")
+
+    def add(self, key: str) -> None:
+        """Remember a key."""
+        self._sql.execute("INSERT OR IGNORE INTO seen VALUES (?)", (_short(key),))
+
+    def __contains__(self, key: str) -> bool:
+        found = self._sql.execute("SELECT 1 FROM seen WHERE key=?", (_short(key),))
+        return found.fetchone() is not None
+
+
+def _short(key: str) -> int:
+    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), signed=True)
 
 
 def _keys(sql: sqlite3.Connection) -> Iterator[str]:
@@ -104,7 +135,6 @@ def _tidy(sql: sqlite3.Connection) -> Iterator[None]:
             " AND NOT EXISTS (SELECT 1 FROM edges WHERE parent=content.id)"
             " AND NOT EXISTS (SELECT 1 FROM tags WHERE content=content.id)"
             " AND NOT EXISTS (SELECT 1 FROM lists WHERE content=content.id)"
-            " AND NOT EXISTS (SELECT 1 FROM pins WHERE content=content.id)"
             " AND NOT EXISTS (SELECT 1 FROM ghosts WHERE content=content.id)",
             (first, last),
         )

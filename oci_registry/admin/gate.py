@@ -32,7 +32,7 @@ class TokenGate:
         self._token = token
 
     def check(self, headers: Headers) -> None:
-        """Raise `Unauthorized`, or `Forbidden` without a token or for the page of another site."""
+        """Raise `TokenRequired`, or `Forbidden` without a token or for the page of another site."""
         _check_origin(headers)
         if self._token is None:
             raise Forbidden("the admin API needs --admin-token-file on this listener")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from oci_registry.management.problems import ManagementProblem
-from oci_registry.spec.errors import RegistryError, Unauthorized
+from oci_registry.spec.errors import RegistryError
 from oci_registry.storage.interfaces import StoreError
 
 
@@ -27,6 +27,13 @@ class InvalidName(RegistryError):
 
     code = "INVALID_NAME"
     status = 400
+
+
+class TokenRequired(RegistryError):
+    """The token is missing, or it is wrong."""
+
+    code = "UNAUTHORIZED"
+    status = 401
 
 
 class Forbidden(RegistryError):
@@ -112,9 +119,9 @@ _BY_CODE: Mapping[str, type[RegistryError]] = MappingProxyType(
 )
 
 
-def unauthorized(message: str) -> Unauthorized:
+def unauthorized(message: str) -> TokenRequired:
     """Return the error for a request without the right token (RFC 6750 section 3)."""
-    return Unauthorized(message, headers={"WWW-Authenticate": 'Bearer realm="oci-registry admin"'})
+    return TokenRequired(message, headers={"WWW-Authenticate": 'Bearer realm="oci-registry admin"'})
 
 
 def as_api_error(error: Exception) -> Exception:

@@ -1,4 +1,4 @@
-"""Commands on a store: ``oci-registry export``, ``oci-registry ls`` and so on. They need no reactor."""
+"""Commands on a store or a daemon, as ``oci-registry export``, ``oci-registry ls``; they need no reactor."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ COMMANDS = {
     "sweep": "sweeping",
     "export": "exporting",
     "import": "importing",
+    "history": "tag_history",
+    "hold": "tag_hold",
+    "release": "tag_release",
+    "rollback": "tag_rollback",
+    "adopt": "tag_adopt",
+    "warm": "warming",
     "completion": "completing",
 }
 """The module of each command, with the functions ``parser`` and ``run``; imported only when it is used."""

@@ -14,6 +14,7 @@ from oci_registry.commands.options import CommandParser, Naming, parse
 from oci_registry.commands.output import Output, counted, some
 from oci_registry.commands.problems import DONE, CommandFailed, UsageProblem
 from oci_registry.commands.store import CommandStore, Exclusive, tag_place
+from oci_registry.pullthrough.tag_policy import sightings_of
 from oci_registry.spec.contents import Child, Unreadable
 from oci_registry.spec.descriptor import Descriptor
 from oci_registry.spec.digest import Digest
@@ -250,12 +251,13 @@ class _Writing:
     def _point(self, name: ImageName, top: Manifest, before: TagRecord | None) -> None:
         """Let a tag mean a manifest; *before* is what the store knew of it."""
         seconds = self.store.clock.seconds()
-        record = TagRecord(top.digest, top.media_type, seconds, imported=True)
+        record = TagRecord(top.digest, top.media_type, seconds, imported=True, first=seconds)
         if before is None:
             self._add(tag_place(name), lambda: self.store.add_tag(name, record))
         else:
             self.store.add_tag(name, record)
             self._undo.append(lambda: self.store.add_tag(name, before))
+            self.store.add_history(name, (*sightings_of(before), *sightings_of(record)))
 
     def _tag(self, image: NamedImage) -> dict[str, object]:
         """Store what the tag means, unless the store knows that already."""

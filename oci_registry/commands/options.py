@@ -30,17 +30,18 @@ daemon's variables (FILESYSTEM_ROOT, S3_BUCKET and so on).
 _STATUSES = "0 all done, 1 something is missing or wrong"
 
 
-class CommandParser(argparse.ArgumentParser):
-    """Raises `UsageProblem`, and has the options of all commands."""
+class PlainParser(argparse.ArgumentParser):
+    """Raises `UsageProblem`, and has the options of commands that need no store."""
 
-    def __init__(self, name: str, description: str, statuses: str = _STATUSES) -> None:
+    def __init__(
+        self, name: str, description: str, epilog: str = "", statuses: str = _STATUSES
+    ) -> None:
         super().__init__(
             prog=f"{PROGRAM} {name}",
             allow_abbrev=False,
             description=description,
-            epilog=f"{_STORE}Exit status: {statuses}, 2 wrong usage.",
+            epilog=f"{epilog}Exit status: {statuses}, 2 wrong usage.",
         )
-        self.add_argument("--root", metavar="DIRECTORY", help="the directory of the store")
         self.add_argument(
             "--default-namespace",
             metavar="HOST",
@@ -60,6 +61,14 @@ class CommandParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise what is wrong."""
         raise UsageProblem(message)
+
+
+class CommandParser(PlainParser):
+    """Has the options of all commands on a store."""
+
+    def __init__(self, name: str, description: str, statuses: str = _STATUSES) -> None:
+        super().__init__(name, description, _STORE, statuses)
+        self.add_argument("--root", metavar="DIRECTORY", help="the directory of the store")
 
 
 class DaemonParser(CommandParser):
@@ -137,7 +146,7 @@ def parse(
         settings = load_storage(_storage(options.root, storage, environ), environ, findings)
     elif storage or options.root is not None:
         raise UsageProblem("--admin names a daemon elsewhere: give no store")
-    naming = _naming(options, environ, findings)
+    naming = read_naming(options, environ, findings)
     if findings.problems:
         raise UsageProblem(*findings.problems)
     return options, Common(settings, naming, options.json, tuple(findings.warnings))
@@ -185,7 +194,10 @@ def _storage(
     return named[0], {}
 
 
-def _naming(options: argparse.Namespace, environ: Mapping[str, str], findings: Findings) -> Naming:
+def read_naming(
+    options: argparse.Namespace, environ: Mapping[str, str], findings: Findings
+) -> Naming:
+    """Return how the names of images are read; what is wrong is added to *findings*."""
     given = options.default_namespace or environ.get("DEFAULT_NAMESPACE", "").strip() or HUB
     default, registries = HUB, set()
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from attrs import frozen
 
@@ -14,6 +14,7 @@ from oci_registry.account.schema import FILE
 from oci_registry.commands.problems import CommandFailed
 from oci_registry.commands.running import LANES, CommandClock, at_once, now
 from oci_registry.config.settings import FilesystemSettings, StorageSettings
+from oci_registry.pullthrough.tag_control import TagControl
 from oci_registry.spec.digest import Digest, Verifier
 from oci_registry.spec.errors import RegistryError
 from oci_registry.spec.image import ImageName
@@ -22,6 +23,8 @@ from oci_registry.spec.reference import Tag
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.drivers import driver_class
 from oci_registry.storage.drivers.filesystem import FilesystemDriver
+from oci_registry.storage.histories import HistoryStore, Sighting
+from oci_registry.storage.holds import HoldStore
 from oci_registry.storage.interfaces import IDriver, IStoredObject
 from oci_registry.storage.keys import blob_key, manifest_key, tag_key
 from oci_registry.storage.lock import StoreInUse, StoreLock
@@ -37,6 +40,22 @@ _LARGEST_MANIFEST = MAX_MANIFEST_SIZE + 1024
 
 class WrongContent(CommandFailed):
     """Stored content does not have its digest, or cannot be read as what it is."""
+
+
+@frozen
+class _Records:
+    """Writes changed records of tags at once."""
+
+    tags: TagStore
+    histories: HistoryStore
+
+    async def replace(
+        self, host: str, repository: str, tag: str, record: TagRecord, seen: Iterable[Sighting]
+    ) -> None:
+        """Write the record, and add to the history of the tag."""
+        await self.tags.put(host, repository, tag, record)
+        self.histories.remember(host, repository, tag, seen)
+        await self.histories.write(host, repository, tag)
 
 
 @frozen
@@ -162,6 +181,30 @@ class CommandStore:
     def add_tag(self, image: ImageName, record: TagRecord) -> None:
         """Store what a tag means."""
         now(self.tags.put(image.registry, image.repository, str(image.reference), record))
+
+    def add_history(self, image: ImageName, seen: Iterable[Sighting]) -> None:
+        """Add to the history of a tag."""
+        names = (image.registry, image.repository, str(image.reference))
+        histories = HistoryStore(self.driver)
+        histories.remember(*names, seen)
+        now(histories.write(*names))
+
+    def control(self) -> TagControl:
+        """Return what looks at tags and changes them; no registry is asked."""
+        histories = HistoryStore(self.driver)
+
+        async def obtain(host: str, _repository: str, digest: Digest) -> Manifest | None:
+            return self.manifest(host, digest)
+
+        return TagControl(
+            self.tags,
+            histories,
+            HoldStore(self.driver),
+            _Records(self.tags, histories),
+            obtain,
+            lambda *_: None,
+            self.clock.seconds,
+        )
 
     def used(self, key: str) -> None:
         """Count an object as used now."""

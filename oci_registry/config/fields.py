@@ -65,7 +65,7 @@ class Fields(Reading[Value]):
     def texts(self, key: str, parse: Callable[[str], _T], most: int) -> tuple[_T, ...]:
         """Return a list of at most ``most`` texts parsed by ``parse``, without invalid ones."""
         parsed = []
-        for position, item in enumerate(self.read(key, lambda value: _items(value, most)) or (), 1):
+        for position, item in enumerate(self.read(key, lambda value: items(value, most)) or (), 1):
             if item.text is None:
                 self.problem(key, f"item {position} must be text")
                 continue
@@ -136,7 +136,8 @@ def number(least: int, most: int) -> Reader[int]:
     return read
 
 
-def _items(value: Value, most: int) -> list[Value]:
+def items(value: Value, most: int) -> list[Value]:
+    """Return the items of a list."""
     if not isinstance(value.value, list):
         raise ValueError("must be a list ([one, another])")
     if len(value.value) > most:

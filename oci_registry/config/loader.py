@@ -20,6 +20,7 @@ from oci_registry.config.listen import (
 from oci_registry.config.names import parse_namespace
 from oci_registry.config.options import Flags, OptionReader, one_of
 from oci_registry.config.settings import (
+    SMALLEST_LIMIT,
     ConfigError,
     CredentialsSource,
     S3Settings,
@@ -40,8 +41,6 @@ LOG_FORMATS = ("text", "json")
 ACCESS_LOGS = ("combined", "json", "off")
 UPSTREAMS = ("any", "configured")
 DEFAULT_NAMESPACE = "docker.io"
-#: Bytes: with a smaller limit hardly a layer could be stored, since one may have a quarter of it.
-SMALLEST_LIMIT = 16 * 1024 * 1024
 #: Settings that are an option each.
 _OPTIONS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
     {
@@ -216,8 +215,12 @@ def load_settings(
 
 def _check_limit(loader: _Loader, flag: str, size: Size, storage: StorageSettings) -> None:
     """Find problems of a limit of the store."""
-    if isinstance(storage, S3Settings):
-        loader.problem(flag, "cannot be used with s3: only a directory can be limited")
+    if isinstance(storage, S3Settings) and flag == "min-free":
+        loader.problem(
+            flag, "cannot be used with s3, where free space is not known: use --max-size"
+        )
+    elif isinstance(storage, S3Settings) and size.share is not None:
+        loader.problem(flag, f"{size.text} cannot be used with s3: a bucket has no size to share")
     elif flag == "max-size" and size.share is None and size.bytes < SMALLEST_LIMIT:
         loader.problem(flag, f"{size.text} is too small: at least 16MiB")
     elif flag == "min-free" and size.share is not None and size.share >= 1:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from attrs import field, frozen
 
+from oci_registry.spec.patterns import ImagePattern
 from oci_registry.spec.sizes import Size
 from oci_registry.spec.urls import authority
 
@@ -31,6 +32,10 @@ FROM_ENVIRONMENT = "environment"
 
 #: As a namespace: every registry that has no entry of its own.  As a host of it: the registry itself.
 CATCH_ALL = "*"
+
+
+#: Bytes: with a smaller limit hardly a layer could be stored, since one may have a quarter of it.
+SMALLEST_LIMIT = 16 * 1024 * 1024
 
 
 class ConfigError(Exception):
@@ -150,6 +155,30 @@ class HostSettings:
 
 
 @frozen
+class AgeRule:
+    """How many seconds a new digest of an image must have been seen, for images that match *pattern*."""
+
+    pattern: ImagePattern
+    seconds: float
+
+
+@frozen
+class MinAges:
+    """The minimum ages of new digests; 0 seconds is none.
+
+    Of several rules that match the first one counts: they are in the order of the lengths of their patterns.
+    """
+
+    rules: tuple[AgeRule, ...] = ()
+
+    def of(self, repository: str, tag: str) -> float:
+        """Return the minimum age for a tag, in seconds."""
+        return next(
+            (rule.seconds for rule in self.rules if rule.pattern.matches(repository, tag)), 0.0
+        )
+
+
+@frozen
 class UpstreamSettings:
     """One remote registry.
 
@@ -165,11 +194,14 @@ class UpstreamSettings:
     * ``connect_timeout``: for a connection; ``response_timeout``: from a request to the headers of
       its response; ``body_timeout``: how long a body may make no progress.
     * ``remember_not_found``, ``remember_denied``: how long negative responses are cached.
+    * ``min_age``: how long a new digest of a known tag must have been seen before it is served.
 
     ``believe_not_found`` is whether a 404 removes a stored tag. ``retries`` is how many attempts to
     resume a body may fail in a row, ``max_connections`` how many requests each host gets at once.
     ``upper_case_names`` allows upper-case letters in its repositories. ``offline``: it is never
-    asked.
+    asked. ``prefetch``: the blobs of an image are downloaded when its manifest is pulled.
+    ``rate_limit_reserve`` is the percentage of an announced rate limit that is left to clients.
+    ``pin``: images that are never evicted. ``max_size``: how much its images may take.
     """
 
     namespace: str
@@ -189,6 +221,11 @@ class UpstreamSettings:
     max_connections: int = 64
     upper_case_names: bool = False
     offline: bool = False
+    prefetch: bool = False
+    rate_limit_reserve: int = 25
+    min_age: MinAges = MinAges()
+    pin: tuple[ImagePattern, ...] = ()
+    max_size: Size | None = None
     configured: bool = True
 
     @classmethod

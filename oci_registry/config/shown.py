@@ -9,6 +9,7 @@ import yaml
 from attrs import asdict
 
 from oci_registry.config.admin import NONE
+from oci_registry.config.min_age import EVERY
 from oci_registry.config.options import flag_of
 from oci_registry.config.process_title import MASK
 from oci_registry.config.settings import (
@@ -16,6 +17,7 @@ from oci_registry.config.settings import (
     FROM_ENVIRONMENT,
     EgressSettings,
     HostSettings,
+    MinAges,
     ProxySettings,
     S3Settings,
     Settings,
@@ -24,6 +26,7 @@ from oci_registry.config.settings import (
 )
 from oci_registry.config.upstreams import OPTIONS
 from oci_registry.spec.durations import format_duration
+from oci_registry.spec.sizes import Size
 
 
 def show(settings: Settings) -> str:
@@ -108,12 +111,28 @@ def _proxy(proxy: ProxySettings | str | None) -> str | None:
 
 def _upstream(upstream: UpstreamSettings) -> dict[str, Any]:
     values = {name: getattr(upstream, name) for name in OPTIONS}
-    options = {
-        name: format_duration(value) if isinstance(value, float) else value
-        for name, value in values.items()
-    }
+    options = {name: _option(value) for name, value in values.items()}
+    options["min_age"] = _min_age(upstream.min_age)
     hosts = [_host(host) for host in upstream.hosts]
     return {"namespace": upstream.namespace, **_given(options), "hosts": hosts}
+
+
+def _min_age(ages: MinAges) -> str | dict[str, str] | None:
+    """Return the rules as they are written in the file."""
+    if not ages.rules:
+        return None
+    shown = {rule.pattern.text: format_duration(rule.seconds) for rule in ages.rules}
+    return shown[EVERY] if list(shown) == [EVERY] else shown
+
+
+def _option(value: object) -> object:
+    if isinstance(value, float):
+        return format_duration(value)
+    if isinstance(value, Size):
+        return value.text
+    if isinstance(value, tuple):
+        return [str(item) for item in value] or None
+    return value
 
 
 def _host(host: HostSettings) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from oci_registry.config.fields import (
     Reader,
     boolean,
     duration,
+    items,
     number,
     text,
     timeout,
@@ -19,8 +20,17 @@ from oci_registry.config.fields import (
 from oci_registry.config.files import read_file
 from oci_registry.config.findings import Findings
 from oci_registry.config.hosts import HOST_KEYS, holds_password, read_hosts
+from oci_registry.config.min_age import min_age
 from oci_registry.config.names import parse_namespace
-from oci_registry.config.settings import CATCH_ALL, UPPER_CASE_REGISTRIES, UpstreamSettings
+from oci_registry.config.settings import (
+    CATCH_ALL,
+    SMALLEST_LIMIT,
+    UPPER_CASE_REGISTRIES,
+    UpstreamSettings,
+)
+from oci_registry.spec.image import HUB
+from oci_registry.spec.patterns import ImagePattern, parse_pattern
+from oci_registry.spec.sizes import Size, parse_size
 
 
 def _user_agent(value: Value) -> str | None:
@@ -32,6 +42,30 @@ def _user_agent(value: Value) -> str | None:
         raise ValueError("must be printable ASCII on one line")
     return agent
 
+
+def _pin(value: Value) -> tuple[ImagePattern, ...]:
+    patterns = []
+    for position, item in enumerate(items(value, MAX_PATTERNS), 1):
+        if item.text is None:
+            raise ValueError(f"item {position} must be text")
+        try:
+            patterns.append(parse_pattern(item.text.strip()))
+        except ValueError as error:
+            raise ValueError(f"item {position}: {error}") from None
+    return tuple(patterns)
+
+
+def _max_size(value: Value) -> Size:
+    size = parse_size(text(value))
+    if size.share is not None:
+        raise ValueError("must be a size such as 50GiB, not a share")
+    if size.bytes < SMALLEST_LIMIT:
+        raise ValueError(f"{size.text} is too small: at least 16MiB")
+    return size
+
+
+#: The most patterns of an entry.
+MAX_PATTERNS = 200
 
 #: What an entry may have besides its namespace and its hosts: fields of `UpstreamSettings`.
 OPTIONS: Mapping[str, Reader[Any]] = MappingProxyType(
@@ -51,6 +85,11 @@ OPTIONS: Mapping[str, Reader[Any]] = MappingProxyType(
         "max_connections": number(2, 10_000),
         "upper_case_names": boolean,
         "offline": boolean,
+        "prefetch": boolean,
+        "rate_limit_reserve": number(0, 100),
+        "min_age": min_age,
+        "pin": _pin,
+        "max_size": _max_size,
     }
 )
 
@@ -111,8 +150,16 @@ def _read_upstream(fields: Fields) -> UpstreamSettings | None:
     options = fields.read_all(OPTIONS)
     if options.get("response_timeout", 0.0) >= _PATIENCE:
         fields.warning("response_timeout", "clients such as containerd wait only 30s")
+    if options.get("prefetch") and options.get("offline"):
+        fields.warning("prefetch", "has no effect with offline: true")
+    if namespace == CATCH_ALL and "max_size" in options:
+        fields.problem(
+            "max_size", "is not allowed with namespace '*': limit the store with --max-size"
+        )
     if namespace is None or not hosts:
         return None
+    if namespace == HUB and "pin" in options:
+        options["pin"] = tuple(map(_below_library, options["pin"]))
     if not UPPER_CASE_REGISTRIES.isdisjoint({namespace, *(host.host for host in hosts)}):
         options.setdefault("upper_case_names", True)
     return UpstreamSettings(namespace, hosts, **options)
@@ -120,3 +167,9 @@ def _read_upstream(fields: Fields) -> UpstreamSettings | None:
 
 def _parse_namespace(name: str) -> str:
     return CATCH_ALL if name.strip() == CATCH_ALL else parse_namespace(name)
+
+
+def _below_library(pattern: ImagePattern) -> ImagePattern:
+    """Return the pattern of a repository of docker.io, where ``alpine`` is short for ``library/alpine``."""
+    short = not {"/", "*"} & set(pattern.text.partition(":")[0])
+    return parse_pattern(f"library/{pattern.text}") if short else pattern

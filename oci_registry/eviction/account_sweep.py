@@ -45,6 +45,7 @@ class AccountSweep(Sweep):
         began = self._now()
         if not await self._begin(began - lifetimes.longest):
             return Swept()
+        await self._begin_upkeep(began)
         await self._account.flush()
         if not self._account.is_complete:
             return Swept()
@@ -56,15 +57,18 @@ class AccountSweep(Sweep):
         finally:
             await self._account.flush()
         self._report(swept)
+        await self._end_upkeep()
         return swept
 
     async def _evict(self, lifetimes: Lifetimes, began: float) -> Swept:
         await self._account.ask(set_lifetimes(lifetimes.by_host, lifetimes.otherwise))
+        pinned = await self._pinned_now()
         blobs = size = manifests = tags = 0
-        # To ask is to look: the account learns which manifests another process has used.
+        # To ask is to look: the account learns which manifests another process has used, and that the
+        # pinned ones, with all that they need, are in use.
         after: Cursor | None = START
         while after is not None:
-            _, after = await self._account.ask(idle_manifests(began, after))
+            _, after = await self._account.ask(idle_manifests(began, after, pinned))
         # The blobs first: without its manifest, the lifetime of a blob would be another.
         after = START
         while after is not None:
@@ -77,7 +81,7 @@ class AccountSweep(Sweep):
                 size += sum(removed)
         after = START
         while after is not None:
-            expired, after = await self._account.ask(idle_manifests(began, after))
+            expired, after = await self._account.ask(idle_manifests(began, after, pinned))
             for manifest in expired:
                 if not self._is_in_use(manifest, began):
                     # The tags first: if the sweep ended here, the next one would not find them.

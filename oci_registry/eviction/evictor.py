@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from attrs import define, frozen
+from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from oci_registry.account.account import Account
@@ -17,6 +18,7 @@ from oci_registry.account.images import (
     move,
     queue_sizes,
 )
+from oci_registry.eviction.pinned import PinnedImages
 from oci_registry.eviction.plan import Blob, Image, Plan, Snapshot, plan
 from oci_registry.metrics import Metrics
 from oci_registry.spec.digest import Digest
@@ -33,7 +35,7 @@ _TURNS = 5
 
 @frozen
 class Evicted:
-    """What a round has evicted; *size*: bytes on the disk."""
+    """What a round has evicted; *size*: bytes on the disk that are free, or that the registry gave up."""
 
     images: int = 0
     blobs: int = 0
@@ -53,7 +55,8 @@ class _Round:
 class Evictor:
     """Evicts images of *account*, and blobs that no image needs.
 
-    *busy*: whether a blob is being downloaded. *now*: the time in seconds since the epoch.
+    *busy*: whether a blob is being downloaded. *now*: the time in seconds since the epoch. *pinned*: knows
+    what is pinned.
     """
 
     _log = Logger()
@@ -64,6 +67,7 @@ class Evictor:
         blobs: BlobStore,
         manifests: ManifestStore,
         tags: TagStore,
+        pinned: PinnedImages,
         busy: Callable[[Digest], bool],
         now: Callable[[], float],
         metrics: Metrics,
@@ -72,24 +76,40 @@ class Evictor:
         self._blobs = blobs
         self._manifests = manifests
         self._tags = tags
+        self._pinned = pinned
         self._busy = busy
         self._now = now
         self._metrics = metrics
+        self._turn = DeferredLock()
+        self.compare_first = False
+        """Whether the account is compared with the store first, since other processes write to it too."""
         self.is_forever: Callable[[str], bool] = lambda _: False
         """Whether the images of a registry are never evicted."""
         self.evicted: Callable[[Evicted], None] = lambda _: None
         """Called with what was evicted, if anything was."""
 
-    async def free(self, need: int) -> Evicted:
+    async def free(self, need: int, host: str | None = None) -> Evicted:
         """Free *need* bytes, or as many as can be freed. Never fails.
 
-        Nothing is evicted while the account is not complete: it may lack a manifest that needs a blob.
+        *host*: only by evicting images of this registry; what their blobs take counts as free also if
+        images of others keep them. Nothing is evicted while the account is not complete: it may lack a
+        manifest that needs a blob.
         """
+        await self._turn.acquire()
+        try:
+            return await self._free_in_turn(need, host)
+        finally:
+            self._turn.release()
+
+    async def _free_in_turn(self, need: int, host: str | None) -> Evicted:
         done = _Round()
         try:
             await self._account.flush()
+            if self._account.is_complete and self.compare_first:
+                await self._account.compare()
+                await self._account.flush()
             if self._account.is_complete:
-                await self._free(need, done)
+                await self._free(need, done, host)
         except AccountOff:
             # It has gone meanwhile, which is in the log.
             pass
@@ -125,11 +145,13 @@ class Evictor:
         self._metrics.error("eviction")
         self._log.error("the eviction failed: {error}", error=str(error))
 
-    async def _free(self, need: int, done: _Round) -> None:
-        sizes = await self._account.ask(queue_sizes)
+    async def _free(self, need: int, done: _Round, host: str | None) -> None:
+        sizes = await self._account.ask(queue_sizes(host))
+        pinned = await self._pinned.now()
         most = None
         while done.size < need:
-            found = await self._account.ask(heads(self._now() - LOOSE_FOR, self.is_forever))
+            asked = heads(self._now() - LOOSE_FOR, self.is_forever, pinned, host)
+            found = await self._account.ask(asked)
             if most is None:
                 most = _TURNS * (1 + self._objects)
             # No waiting between these two: what is in use when it is looked at is not in the plan.
@@ -182,11 +204,15 @@ class Evictor:
             if number in planned.ghosts:
                 ghosts.append((manifest.host, manifest.digest))
         await self._account.ask(move(planned.moves, ghosts))
+        blobs = [found.blobs[number] for number in planned.blobs]
+        done.size += sum(blob.size for blob in blobs if blob.shared)
         # A client may have come for one meanwhile: then it is loose, and goes later.
         unused = [
             blob
-            for blob in map(found.blobs.__getitem__, planned.blobs)
-            if not self._in_use(blob.digest) and not self._blobs.used_since(blob.digest, began)
+            for blob in blobs
+            if not blob.shared
+            and not self._in_use(blob.digest)
+            and not self._blobs.used_since(blob.digest, began)
         ]
         removed = set(await self._blobs.discard_many([blob.digest for blob in unused]))
         size = sum(blob.size for blob in unused if blob.digest in removed)

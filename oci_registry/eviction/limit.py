@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from attrs import frozen
 from cachetools import FIFOCache
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
@@ -17,10 +17,11 @@ from twisted.python.failure import Failure
 from oci_registry.account.account import Account
 from oci_registry.account.nouns import on_disk
 from oci_registry.eviction.evictor import Evicted, Evictor
+from oci_registry.eviction.upstream_sizes import FRACTIONS, UpstreamSizes
 from oci_registry.metrics import Metrics
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.sizes import Size
-from oci_registry.spec.units import in_bytes
+from oci_registry.spec.units import counted, in_bytes
 from oci_registry.storage.interfaces import IDriver, Space, StoreError
 from oci_registry.storage.room import NoRoom, Release
 from oci_registry.streams.flight import SingleFlight
@@ -30,13 +31,15 @@ from oci_registry.streams.flight import SingleFlight
 class LimitTimes:
     """Seconds. *patience*: for which a pull waits for room; *watch*: between two looks at the store;
     *again*: until another attempt after one that has not made enough room, up to 16 times as long after
-    several; *recorded*: in which the manifest of a blob that had no room is recorded.
+    several; *recorded*: in which the manifest of a blob that had no room is recorded. *claim*: between two
+    claims of a bucket.
     """
 
     patience: float = 1.0
     watch: float = 2.0
     again: float = 10.0
     recorded: float = 30.0
+    claim: float = 60.0
 
 
 @frozen
@@ -51,13 +54,13 @@ RESERVE = 2 * 1024 * 1024
 """Bytes of the disk that the account holds, so that it works on a full disk."""
 _MISSING = 1000
 """Blobs without room that are remembered."""
-LOW = 0.95
+LOW = FRACTIONS.low
 """How full the store is after an eviction, as a part of the limit."""
-HIGH = 0.98
+HIGH = FRACTIONS.high
 """How full it is when images are evicted before there is need."""
 MARGIN = 1024 * 1024
 """Bytes below the limit that small records, and the log of the account, may take between two looks."""
-LARGEST = 0.25
+LARGEST = FRACTIONS.largest
 """The largest blob that is stored, as a part of the limit."""
 
 
@@ -66,6 +69,9 @@ class StoreLimit:
 
     A blob that finds no room is served without being stored. While the account is not complete, nothing
     is evicted, and all that is on the volume counts as stored.
+
+    *shared*: it is a bucket, which one of several replicas keeps below its limit. The others store what
+    they like, as does this one until its account is complete.
     """
 
     _log = Logger()
@@ -79,6 +85,8 @@ class StoreLimit:
         metrics: Metrics,
         limits: Limits,
         times: LimitTimes = LimitTimes(),
+        *,
+        shared: bool = False,
     ) -> None:
         self.reserved = 0
         """Bytes that are reserved."""
@@ -89,6 +97,8 @@ class StoreLimit:
         self._metrics = metrics
         self._limits = limits
         self._times = times
+        self._shared = shared
+        evictor.compare_first = shared
         self._evicting: SingleFlight[str, Evicted] = SingleFlight()
         self._not_before = 0.0
         # Attempts in a row that have not made enough room: each one looks at every image.
@@ -96,7 +106,12 @@ class StoreLimit:
         # Blobs that had no room, and since when.
         self._missing: FIFOCache[Digest, float] = FIFOCache(_MISSING)
         self._space: Space | None = None
+        self._looking: Deferred[object] | None = None
         self._refused_unknown = False
+        self.upstreams = UpstreamSizes(
+            account, evictor, clock, metrics, times.patience, times.again
+        )
+        """The limits of single upstreams."""
         self._watching = LoopingCall(self._watch)
         self._watching.clock = clock
         metrics.store_reserved_bytes.set_function(lambda: self.reserved)
@@ -117,24 +132,55 @@ class StoreLimit:
         """Evict no more."""
         if self._watching.running:
             self._watching.stop()
+        if self._looking is not None:
+            self._looking.cancel()
         await self._evicting.stop()
+        await self.upstreams.stop()
 
     # -- what a download asks
 
-    def reserve(self, digest: Digest, size: int | None) -> Deferred[Release | None]:
+    def reserve(
+        self, digest: Digest, size: int | None, namespace: str = ""
+    ) -> Deferred[Release | None]:
         """Reserve room for a blob of *size* bytes, evicting images if there is too little."""
-        return Deferred.fromCoroutine(self._reserve(digest, on_disk(size or 0)))
+        if self._limits == Limits() and not self.upstreams:
+            return succeed(None)
+        return Deferred.fromCoroutine(self._reserve(digest, on_disk(size or 0), namespace))
 
-    async def _reserve(self, digest: Digest, want: int) -> Release | None:
+    def has_room(self, size: int) -> bool:
+        """Whether there is room for *size* bytes without evicting anything, now or before long."""
+        return self._room(HIGH) >= on_disk(size)
+
+    async def _reserve(self, digest: Digest, want: int, namespace: str) -> Release:
+        try:
+            release_own = await self.upstreams.reserve(namespace, want)
+            try:
+                release = await self._reserve_in_store(want)
+            except BaseException:
+                release_own()
+                raise
+        except NoRoom:
+            self._missing[digest] = self._clock.seconds()
+            raise
+
+        def release_both() -> None:
+            if held:
+                held.clear()
+                release()
+                release_own()
+
+        held = [True]
+        return release_both
+
+    async def _reserve_in_store(self, want: int) -> Release:
         await self._measure()
         cap = self._cap()
         if cap is not None and want > cap * LARGEST:
             self._metrics.not_stored.labels("too_large").inc()
             raise NoRoom(f"it is larger than a quarter of the limit of the store ({in_bytes(cap)})")
         if not self._account.is_complete:
-            if self._room() >= want:
+            if self._shared or self._room() >= want:
                 return self._take(want)
-            self._missing[digest] = self._clock.seconds()
             self._metrics.not_stored.labels("unknown").inc()
             if not self._refused_unknown:
                 self._refused_unknown = True
@@ -146,7 +192,6 @@ class StoreLimit:
         self._refused_unknown = False
         await self._make_room(want)
         if self._room() < want:
-            self._missing[digest] = self._clock.seconds()
             self._metrics.not_stored.labels("no_room").inc()
             raise NoRoom("the limit of the store is reached")
         return self._take(want)
@@ -178,7 +223,8 @@ class StoreLimit:
 
     def full(self) -> None:
         """The disk is full: evict a twentieth of what is stored."""
-        self._evict(0, at_least=int((1 - LOW) * self._stored()))
+        if self._limits != Limits():
+            self._evict(0, at_least=int((1 - LOW) * self._stored()))
 
     # -- how much there is
 
@@ -194,7 +240,9 @@ class StoreLimit:
     def _stored(self) -> int:
         """Return how many bytes the store takes, with the account itself."""
         state = self._account.state
-        return 0 if state is None else state.sums.disk + state.file_size
+        if state is None:
+            return 0
+        return state.sums.disk + (0 if self._shared else state.file_size)
 
     def _most_stored(self) -> float:
         """Return how many bytes the store takes at most: all that the volume has, if it is not known."""
@@ -235,19 +283,26 @@ class StoreLimit:
 
     def _watch(self) -> Deferred[object]:
         looking: Deferred[object] = Deferred.fromCoroutine(self._look())
-        return looking.addErrback(self._failed)
+        self._looking = looking
+        return looking.addErrback(self._failed).addBoth(self._looked)
+
+    def _looked(self, _: object) -> None:
+        self._looking = None
 
     async def _look(self) -> None:
+        if self._limits == Limits() and not self.upstreams:
+            return
         await self._measure()
         if self._account.is_complete and self._room(HIGH) < 0:
             evicting = self._evict(0)
             if evicting is not None:
                 await evicting
+        await self.upstreams.look()
         if self._missing:
             await self._drop_incomplete()
 
     async def _drop_incomplete(self) -> None:
-        """Evict images without the blobs that had no room; their manifests may be recorded a little later."""
+        """Evict images without the blobs that were not stored; manifests may be recorded a little later."""
         if self._account.state is None:
             # They are known again when the account is.
             return
@@ -261,8 +316,8 @@ class StoreLimit:
                 del self._missing[digest]
         if count:
             self._log.info(
-                "evicted {images} images that lack a layer, for which there was no room",
-                images=count,
+                "evicted {images} without a layer that was not stored",
+                images=counted(count, "image"),
             )
 
     def _evict(self, want: int, at_least: int = 0) -> Deferred[Evicted] | None:
@@ -298,10 +353,10 @@ class StoreLimit:
             self._in_vain = 0
         if evicted.size:
             self._log.info(
-                "evicted {images} images and {blobs} blobs ({freed}) to stay within the limits: "
+                "evicted {images} and {blobs} ({freed}) to stay within the limits: "
                 "{stored} are stored",
-                images=evicted.images,
-                blobs=evicted.blobs,
+                images=counted(evicted.images, "image"),
+                blobs=counted(evicted.blobs, "blob"),
                 freed=in_bytes(evicted.size),
                 stored=in_bytes(self._stored()),
             )

@@ -3,7 +3,7 @@
 Each registry has its own lifetime. A manifest is kept while it is used, or while another manifest of
 its registry that is kept refers to it. A blob is kept while it is used or being read, or while a
 manifest that is kept refers to it in any way. A list of referrers is kept while it is used. A blob that
-no manifest refers to has the longest of all lifetimes.
+no manifest refers to has the longest of all lifetimes. What is pinned counts as used by each sweep.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from attrs import define, frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from oci_registry.eviction.pinned import Pinned, PinnedImages
+from oci_registry.eviction.tag_upkeep import TagUpkeep
 from oci_registry.metrics import Metrics
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.blobs import BlobStore
@@ -65,7 +67,8 @@ class Sweep:
 
     *begin*: prepares the store, given the oldest use that matters, and returns whether this process is
     to sweep. *busy*: whether a blob is being downloaded. *now*: the time in seconds since the epoch.
-    *totals*: is corrected by each pass. *batch*: the number of blobs that are removed at once.
+    *totals*: is corrected by each pass. *batch*: the number of blobs that are removed at once. *upkeep*: of
+    tags that are held, and of their histories. *pinned*: knows what is pinned; None: nothing is.
     """
 
     _log = Logger()
@@ -83,6 +86,8 @@ class Sweep:
         metrics: Metrics,
         totals: StoredTotals | None = None,
         batch: int = 500,
+        upkeep: TagUpkeep | None = None,
+        pinned: PinnedImages | None = None,
     ) -> None:
         self._blobs = blobs
         self._manifests = manifests
@@ -95,6 +100,8 @@ class Sweep:
         self._metrics = metrics
         self._totals = totals or StoredTotals()
         self._batch = batch
+        self._upkeep = upkeep
+        self._pinned = pinned
 
     def follow(self, lifetimes: Lifetimes) -> None:
         """Use other lifetimes, from the next sweep on."""
@@ -114,10 +121,13 @@ class Sweep:
         began = self._now()
         if not await self._begin(began - self._lifetimes.longest):
             return Swept()
+        await self._begin_upkeep(began)
         walk = Walk()
         kept, expired = await self._sort_manifests(began, walk)
         idle = await self._idle_blobs(began, walk)
         self._totals.correct(walk)
+        if expired:
+            await self._keep_pinned(kept, expired, began)
         if expired or idle:
             # All manifests are read only if something may expire.
             await self._keep_referenced(kept, expired, idle)
@@ -135,7 +145,16 @@ class Sweep:
         referrers = await self._remove_referrers(began)
         swept = Swept(blobs, size, manifests, tags, referrers)
         self._report(swept)
+        await self._end_upkeep()
         return swept
+
+    async def _begin_upkeep(self, began: float) -> None:
+        if self._upkeep is not None:
+            await self._upkeep.before(began, self._lifetimes.shortest)
+
+    async def _end_upkeep(self) -> None:
+        if self._upkeep is not None:
+            await self._upkeep.after(self._now())
 
     def _report(self, swept: Swept) -> None:
         if swept != Swept():
@@ -162,6 +181,27 @@ class Sweep:
             else:
                 kept[host, digest] = info.used
         return kept, expired
+
+    async def _pinned_now(self) -> Pinned:
+        return Pinned() if self._pinned is None else await self._pinned.now()
+
+    async def _keep_pinned(
+        self, kept: dict[_Key, float], expired: dict[_Key, int], began: float
+    ) -> None:
+        """Count expired manifests that are pinned as used now."""
+        pinned = await self._pinned_now()
+        if pinned.is_empty:
+            return
+        keys = {key for key in expired if pinned.has_digest(*key)}
+        async for host, repository, tag, _ in self._tags.list():
+            if pinned.has_tag(host, repository, tag):
+                record = await self._tags.peek(host, repository, tag)
+                if record is not None and (host, record.digest) in expired:
+                    keys.add((host, record.digest))
+        for host, digest in keys:
+            del expired[host, digest]
+            kept[host, digest] = began
+            self._manifests.needed(host, digest, began)
 
     async def _idle_blobs(self, began: float, walk: Walk) -> dict[Digest, _Idle]:
         idle: dict[Digest, _Idle] = {}

@@ -135,7 +135,8 @@ class Downloader:
         release = None
         try:
             size = wanted.hint if body.size is None else body.size
-            release = await self.room.reserve(wanted.digest, size)
+            namespace = wanted.target.upstream.namespace
+            release = await self.room.reserve(wanted.digest, size, namespace)
             # The announced size, not the manifest's: a store may keep it as the object's size.
             writer = await self.store.create(wanted.digest, body.size)
             return writer if release is None else ReservedWriter(writer, release)

@@ -20,9 +20,10 @@ from oci_registry.upstream.table import Target
 
 
 class ManifestHit:
-    """A hit of a manifest in memory: by digest, or by a tag (*record*) while that is fresh.
+    """A hit of a manifest in memory: by digest, or by a tag while that is fresh.
 
-    The upstream and its settings have to be the same as before. *count*: counts a hit.
+    *tagged*: the tag, its record, and for how many seconds after its confirmation it is fresh. The upstream
+    and its settings have to be the same as before. *count*: counts a hit.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class ManifestHit:
         sizes: KnownSizes,
         target: Target,
         manifest: Manifest,
-        tagged: tuple[Tag, TagRecord] | None,
+        tagged: tuple[Tag, TagRecord, float] | None,
         count: Callable[[], None],
     ) -> None:
         self._known = known
@@ -49,10 +50,9 @@ class ManifestHit:
         self.max_age = inf
         """How many seconds from then on the tag is fresh, for the caller to check."""
         if tagged is not None:
-            tag, self._record = tagged
+            tag, self._record, self.max_age = tagged
             self._tag_key = tag_key(host, target.repository, tag.name)
             self.confirmed = self._record.checked
-            self.max_age = target.upstream.manifest_invalidation_time
 
     def holds(self) -> bool:
         """Whether the cache has the same objects in memory as before."""

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cachetools import LRUCache
 from twisted.internet.interfaces import IReactorTime
 
+from oci_registry.pullthrough.holding import Holding
 from oci_registry.pullthrough.records import RecordWriter
 from oci_registry.pullthrough.store_health import READ, StoreHealth
+from oci_registry.pullthrough.tag_policy import Decision, decide, sightings_of
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
-from oci_registry.storage.keys import manifest_key, tag_key
+from oci_registry.storage.histories import HistoryStore, Sighting, TagHistory
+from oci_registry.storage.holds import Hold, Names
+from oci_registry.storage.keys import history_key, manifest_key, tag_key
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.original import OriginalManifests
 from oci_registry.storage.tags import TagRecord, TagStore
@@ -34,6 +40,8 @@ class KnownManifests:
         clock: IReactorTime,
         health: StoreHealth,
         originals: OriginalManifests,
+        histories: HistoryStore,
+        holding: Holding,
     ) -> None:
         self._manifests = manifests
         self._tags = tags
@@ -41,6 +49,9 @@ class KnownManifests:
         self._clock = clock
         self._health = health
         self._originals = originals
+        self._histories = histories
+        self._holding = holding
+        holding.watch(self._hold_changed)
         self._negative: LRUCache[str, bool] = LRUCache(NEGATIVE_TAGS)
 
     def recall(self, target: Target, digest: Digest) -> Manifest | None:
@@ -112,31 +123,93 @@ class KnownManifests:
         """Whether a tag must be revalidated, however new: refused by upstream, or taken over."""
         return tag_key(*_names(target, tag)) in self._negative
 
-    def confirm(self, target: Target, tag: Tag, manifest: Manifest) -> None:
-        """Record that upstream has just confirmed that a tag names this manifest.
+    async def hold(self, target: Target, tag: Tag) -> Hold | None:
+        """Return the hold of a tag; None if there is none."""
+        return await self._holding.find(*_names(target, tag))
+
+    def _hold_changed(self, names: Names) -> None:
+        self._tags.renew(*names)
+
+    async def decide(self, target: Target, tag: Tag, named: Digest) -> Decision:
+        """Return which digest to serve, now that upstream says that a tag means *named*."""
+        names = _names(target, tag)
+        min_age = target.upstream.min_age.of(target.repository, tag.name)
+        record, history = self._tags.recall(*names), None
+        if min_age > 0 and (record is None or record.digest != named):
+            reading = self._histories.get(*names)
+            history = await self._health.or_default(READ, reading, None)
+            # Another request may have changed it meanwhile.
+            record = self._tags.recall(*names)
+        now = self._clock.seconds()
+        return decide(record, history or TagHistory(), named, min_age, now)
+
+    def confirm(self, target: Target, tag: Tag, manifest: Manifest, decision: Decision) -> None:
+        """Record what upstream has just said of a tag; *manifest* is the one that is served for it.
 
         The record is written after the manifest. It is not written again if only its time has changed a
         little.
         """
         names = _names(target, tag)
-        record = TagRecord(manifest.digest, manifest.media_type, self._clock.seconds())
+        before, now = self._tags.recall(*names), self._clock.seconds()
+        if before and decision.waiting and decision.waiting.digest == before.digest:
+            # An operator has adopted it meanwhile.
+            return
+        seen = next((one for one in decision.seen if one.digest == manifest.digest), None)
+        first = now if seen is None else seen.first
+        record = TagRecord(
+            manifest.digest, manifest.media_type, now, first=first, waiting=decision.waiting
+        )
         self._negative.pop(tag_key(*names), None)
         self._tags.remember(*names, record)
         if not self._tags.is_stored(*names, record):
-            self._writer.write(
-                tag_key(*names),
-                lambda: self._tags.put(*names, record),
-                after=manifest_key(target.upstream.namespace, manifest.digest),
-            )
+            self._write(names, record)
+        if decision.moved and (before is not None or self._has_min_age(target, tag)):
+            # A tag that has never moved has its whole history in its record.
+            self._add_to_history(names, decision.seen)
+
+    def _has_min_age(self, target: Target, tag: Tag) -> bool:
+        return target.upstream.min_age.of(target.repository, tag.name) > 0
+
+    def _add_to_history(self, names: Names, seen: Sequence[Sighting]) -> None:
+        self._histories.remember(*names, seen)
+        self._writer.write(history_key(*names), lambda: self._histories.write(*names))
+
+    def _write(self, names: Names, record: TagRecord) -> None:
+        """Write a record after its manifest."""
+        self._writer.write(
+            tag_key(*names),
+            lambda: self._tags.put(*names, record),
+            after=manifest_key(names[0], record.digest),
+        )
+
+    async def replace(
+        self,
+        host: str,
+        repository: str,
+        tag: str,
+        record: TagRecord,
+        seen: Sequence[Sighting],
+    ) -> None:
+        """Serve a record for a tag from now on, and add to the history of the tag."""
+        names = (host, repository, tag)
+        self._tags.remember(*names, record)
+        self._write(names, record)
+        self._add_to_history(names, seen)
 
     def set_negative(self, target: Target, tag: Tag, *, gone: bool) -> None:
-        """Record that upstream has just refused a known tag; *gone*: because it no longer exists."""
+        """Record that upstream has just refused a known tag; *gone*: because it no longer exists.
+
+        Then its history stays, so that another digest does not pass as the first one of an unknown tag.
+        """
         names = _names(target, tag)
         self._negative[tag_key(*names)] = True
         if gone:
+            seen = sightings_of(self._tags.recall(*names))
+            if seen and self._has_min_age(target, tag):
+                self._add_to_history(names, seen)
             self._tags.forget(*names)
             self._writer.write(tag_key(*names), lambda: self._tags.delete(*names), important=True)
 
 
-def _names(target: Target, tag: Tag) -> tuple[str, str, str]:
+def _names(target: Target, tag: Tag) -> Names:
     return target.upstream.namespace, target.repository, tag.name

@@ -19,7 +19,9 @@ from oci_registry.pullthrough.hits import ManifestHit
 from oci_registry.pullthrough.known import KnownManifests
 from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.pullthrough.sizes import KnownSizes
-from oci_registry.repeats import Group, RepeatLog, without_names
+from oci_registry.pullthrough.tag_policy import Decision, effective_max_age
+from oci_registry.pullthrough.tag_reports import TagReports
+from oci_registry.repeats import RepeatLog
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import (
     Denied,
@@ -31,6 +33,7 @@ from oci_registry.spec.errors import (
 )
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
+from oci_registry.storage.holds import Hold
 from oci_registry.storage.tags import TagRecord
 from oci_registry.streams.flight import SingleFlight
 from oci_registry.upstream.table import Target
@@ -55,6 +58,13 @@ class StaleReason(Enum):
     OFFLINE = "is offline in this mirror"
 
 
+class OlderReason(Enum):
+    """Why another digest of a tag is served than the one that upstream names."""
+
+    HOLD = "hold"
+    MIN_AGE = "min-age"
+
+
 @frozen
 class ServedManifest:
     """A manifest to serve.
@@ -63,6 +73,7 @@ class ServedManifest:
     *age*: the seconds since upstream confirmed the tag, if it is served stale; else None. *stale_reason*:
     why upstream has not confirmed it again; None while a revalidation is under way. *refreshed*: a
     manifest of the tag was known, but stale. *joined*: another client's request to upstream gave it.
+    *older_reason*: why this may not be the manifest that upstream names; None if it is.
     """
 
     manifest: Manifest
@@ -72,6 +83,7 @@ class ServedManifest:
     stale_reason: StaleReason | None = None
     refreshed: bool = False
     joined: bool = False
+    older_reason: OlderReason | None = None
 
     @property
     def cached(self) -> bool:
@@ -100,11 +112,11 @@ class ManifestCache:
         metrics: Metrics,
         repeats: RepeatLog,
     ) -> None:
+        self._reports = TagReports(metrics, repeats)
         self._known = known
         self._sizes = sizes
         self._clock = clock
         self._metrics = metrics
-        self._repeats = repeats
         self._asking: SingleFlight[Question, ServedManifest] = SingleFlight()
         self._background: set[Question] = set()
         self._stopped = False
@@ -129,16 +141,29 @@ class ManifestCache:
             self._metrics.stale(host)
         return served
 
+    async def stored(self, target: Target, reference: Tag | Digest) -> Manifest | None:
+        """Return the manifest that `get` would, if it would not ask upstream before; else None."""
+        if isinstance(reference, Digest):
+            return await self._known.manifest(target, reference)
+        record = await self._known.tag(target, reference)
+        if record is None:
+            return None
+        if self._judge(target, reference, record)[0] is not Freshness.FRESH:
+            return None
+        return await self._known.manifest(target, record.digest)
+
     def hit(
         self, target: Target, reference: Tag | Digest, served: ServedManifest
     ) -> ManifestHit | None:
         """Return what repeats a hit that has just been served, if that can be repeated."""
         manifest, tagged = served.manifest, None
+        if served.older_reason is OlderReason.HOLD:
+            return None
         if isinstance(reference, Tag):
             record = self._known.recall_tag(target, reference)
             if record is None or record.digest != manifest.digest:
                 return None
-            tagged = reference, record
+            tagged = reference, record, self._max_age(target, reference, record)
         if served.outcome is not Outcome.HIT or served.age is not None:
             return None
         count = self._metrics.hits("manifest", target.upstream.namespace)
@@ -157,15 +182,20 @@ class ManifestCache:
 
     async def _by_tag(self, target: Target, tag: Tag) -> ServedManifest:
         """Return the manifest of a tag: from the store if it is fresh or stale, else from upstream."""
+        hold = await self._known.hold(target, tag)
         record = await self._known.tag(target, tag)
+        if hold is not None:
+            return await self._held(target, tag, hold, record)
         known = None if record is None else await self._known.manifest(target, record.digest)
         if record is not None and known is not None:
             freshness, ttl = self._judge(target, tag, record)
+            older = _older_reason(record)
             if freshness is Freshness.FRESH:
-                return ServedManifest(known, Outcome.HIT, ttl)
+                return ServedManifest(known, Outcome.HIT, ttl, older_reason=older)
             if freshness is Freshness.STALE:
                 self._ask_in_background(target, tag, known)
-                return ServedManifest(known, Outcome.STALE, ttl, self._age(record))
+                age = self._age(record)
+                return ServedManifest(known, Outcome.STALE, ttl, age, older_reason=older)
             if target.upstream.offline:
                 ttl, reason = min(ttl, 0.0), StaleReason.OFFLINE
                 return ServedManifest(known, Outcome.STALE, ttl, self._age(record), reason)
@@ -174,6 +204,21 @@ class ManifestCache:
             return await self._fetch(target, tag)
         question = _question(target, tag)
         return await self._join(question, lambda: self._refresh(target, tag, known))
+
+    async def _held(
+        self, target: Target, tag: Tag, hold: Hold, record: TagRecord | None
+    ) -> ServedManifest:
+        """Return the manifest at which a tag is held; what upstream says is recorded in the background."""
+        try:
+            served = await self._by_digest(target, hold.digest)
+        except _UNKNOWN as error:
+            raise ManifestUnknown(
+                f"the tag {tag} is held here at {hold.digest}, which is not stored: {error.message}"
+            ) from None
+        fresh = record is not None and self._judge(target, tag, record)[0] is Freshness.FRESH
+        if not fresh and not target.upstream.offline:
+            self._ask_in_background(target, tag, None)
+        return evolve(served, older_reason=OlderReason.HOLD)
 
     async def _join(self, question: Question, ask: Ask) -> ServedManifest:
         """Ask upstream, or wait for another client's request that asks the same."""
@@ -185,16 +230,24 @@ class ManifestCache:
         """Return whether a tag is fresh, and the seconds that it stays so."""
         upstream = target.upstream
         age = self._clock.seconds() - record.checked
-        max_age = upstream.manifest_invalidation_time
+        max_age = self._max_age(target, tag, record)
         unconfirmed = record.imported and not upstream.offline
         if unconfirmed or self._known.is_negative(target, tag):
             return Freshness.REVALIDATE, max_age - age
         return judge(age, max_age, upstream.stale_while_revalidate), max_age - age
 
+    def _max_age(self, target: Target, tag: Tag, record: TagRecord) -> float:
+        """Return for how long after its confirmation a tag is fresh: until a waiting digest is adopted."""
+        max_age = target.upstream.manifest_invalidation_time
+        if record.waiting is None:
+            return max_age
+        min_age = target.upstream.min_age.of(target.repository, tag.name)
+        return effective_max_age(record, max_age, min_age)
+
     def _age(self, record: TagRecord) -> float:
         return max(0.0, self._clock.seconds() - record.checked)
 
-    def _ask_in_background(self, target: Target, tag: Tag, known: Manifest) -> None:
+    def _ask_in_background(self, target: Target, tag: Tag, known: Manifest | None) -> None:
         """Revalidate a tag in the background, unless that is running or too many others are."""
         question = _question(target, tag)
         if question in self._background or len(self._background) >= MAX_BACKGROUND:
@@ -214,21 +267,7 @@ class ManifestCache:
         if not failure.check(RegistryError):
             self._log.failure("the revalidation of a tag failed", failure)
             return
-        self._warn(target, tag, "could not be revalidated", failure.getErrorMessage())
-
-    def _warn(self, target: Target, tag: Tag, what: str, error: str) -> None:
-        """Warn of what has become of a tag; with the same reason once a minute, whichever tag it is."""
-        upstream, repository = target.upstream, target.repository
-        self._repeats.warn(
-            Group.of(upstream.namespace, "tags", configured=upstream.configured),
-            (upstream.namespace, what, without_names(error, repository, tag.name)),
-            "{host}/{repository}:{tag} {what}: {error}",
-            host=upstream.namespace,
-            repository=repository,
-            tag=tag.name,
-            what=what,
-            error=error,
-        )
+        self._reports.warn(target, tag, "could not be revalidated", failure.getErrorMessage())
 
     async def _refresh(self, target: Target, tag: Tag, known: Manifest | None) -> ServedManifest:
         """Ask upstream for the manifest of a tag; if that fails, return the stale one if it is allowed.
@@ -244,7 +283,7 @@ class ManifestCache:
         freshness, ttl = self._judge(target, tag, record)
         if known is not None and freshness is Freshness.FRESH:
             # Another request has confirmed it while we looked in the store.
-            return ServedManifest(known, Outcome.HIT, ttl)
+            return ServedManifest(known, Outcome.HIT, ttl, older_reason=_older_reason(record))
         may_be_stale = known is not None and may_serve_on_error(
             self._clock.seconds() - record.checked,
             upstream.manifest_invalidation_time,
@@ -261,7 +300,7 @@ class ManifestCache:
                 if unknown or final:
                     self._known.set_negative(target, tag, gone=unknown)
                 raise
-            self._warn(target, tag, "is served stale", str(error))
+            self._reports.warn(target, tag, "is served stale", str(error))
             self._metrics.error("stale")
             reason = StaleReason.UNKNOWN if unknown else StaleReason.UNREACHABLE
             # It may be within its max age, if upstream has refused it meanwhile.
@@ -288,13 +327,14 @@ class ManifestCache:
         except RegistryError:
             digest = None
         if digest is not None:
+            decision = await self._known.decide(target, tag, digest)
             current = (
-                known if digest == known.digest else await self._known.manifest(target, digest)
+                known
+                if decision.digest == known.digest
+                else await self._known.manifest(target, decision.digest)
             )
             if current is not None:
-                self._known.confirm(target, tag, current)
-                ttl = upstream.manifest_invalidation_time
-                return ServedManifest(current, Outcome.REVALIDATED, ttl)
+                return self._settle(target, tag, current, decision, Outcome.REVALIDATED)
         served = await self._before(deadline, self._fetch(target, tag, patient=patient))
         return evolve(served, refreshed=True)
 
@@ -325,8 +365,36 @@ class ManifestCache:
         self._known.keep(target, manifest)
         if isinstance(reference, Digest):
             return ServedManifest(manifest, Outcome.MISS)
-        self._known.confirm(target, reference, manifest)
-        return ServedManifest(manifest, Outcome.MISS, target.upstream.manifest_invalidation_time)
+        decision = await self._known.decide(target, reference, manifest.digest)
+        if decision.digest != manifest.digest:
+            previous = await self._previous(target, decision.digest)
+            if previous is not None:
+                return self._settle(target, reference, previous, decision, Outcome.REVALIDATED)
+            self._reports.previous_is_gone(target, reference, decision)
+            decision = decision.adopted()
+        return self._settle(target, reference, manifest, decision, Outcome.MISS)
+
+    async def _previous(self, target: Target, digest: Digest) -> Manifest | None:
+        """Return the manifest that a tag named before; None if it exists nowhere any more."""
+        try:
+            return (await self._by_digest(target, digest)).manifest
+        except _UNKNOWN:
+            return None
+
+    def _settle(
+        self, target: Target, tag: Tag, manifest: Manifest, decision: Decision, outcome: Outcome
+    ) -> ServedManifest:
+        """Record what upstream has said of a tag, and what was decided; return what is served."""
+        self._reports.decided(target, tag, decision, self._known.recall_tag(target, tag))
+        self._known.confirm(target, tag, manifest, decision)
+        record = self._known.recall_tag(target, tag)
+        assert record is not None
+        max_age = self._max_age(target, tag, record)
+        return ServedManifest(manifest, outcome, max_age, older_reason=_older_reason(record))
+
+
+def _older_reason(record: TagRecord) -> OlderReason | None:
+    return None if record.waiting is None else OlderReason.MIN_AGE
 
 
 def _question(target: Target, reference: Tag | Digest) -> Question:

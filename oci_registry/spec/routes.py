@@ -47,6 +47,9 @@ MAX_VALUE = 255
 MAX_PAGE = 10_000
 """The largest page of tags; a request for more gets this many."""
 
+OUR_OWN = "_oci-registry"
+"""The segment before our own endpoints of a repository, which no repository can have."""
+
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _SLASHES = re.compile(rb"/{2,}")
 _ODD_BYTE = re.compile(rb"[^\x20-\x7e]")
@@ -159,9 +162,41 @@ class ReferrersRoute:
     ns: str | None
 
 
-NamedRoute = ManifestRoute | BlobRoute | TagsRoute | ReferrersRoute
+@frozen
+class HistoryRoute:
+    """``/v2/<name>/_oci-registry/history/<tag>``: below the path of our own endpoints."""
+
+    name: Name
+    tag: Tag
+    ns: str | None
+
+
+@frozen
+class CatalogRoute:
+    """``/v2/_catalog``: at most ``n`` repositories, those after ``last``, of one registry or of all.
+
+    ``before`` is a segment before ``/v2/``, as in `Name`.
+    """
+
+    n: int | None
+    last: str | None
+    ns: str | None
+    before: str | None
+
+    @property
+    def host(self) -> str | None:
+        """Return the registry that is meant, None for all."""
+        return self.before or self.ns
+
+    @property
+    def path(self) -> str:
+        """Return the path of the endpoint."""
+        return "/v2/_catalog" if self.before is None else f"/{self.before}/v2/_catalog"
+
+
+NamedRoute = ManifestRoute | BlobRoute | TagsRoute | ReferrersRoute | HistoryRoute
 """An endpoint of one repository."""
-Route = BaseRoute | NamedRoute
+Route = BaseRoute | CatalogRoute | NamedRoute
 """One endpoint with everything its path and query say."""
 
 
@@ -183,8 +218,15 @@ def parse_route(path: bytes, query: bytes) -> Route:
         return BaseRoute()
     if segments[0] != "v2":
         raise NameUnknown(f"there is nothing at {shown('/' + '/'.join(segments))}")
+    if segments == ["v2", "_catalog"]:
+        fields = _Fields(query)
+        last = fields.text("last", PaginationInvalid, MAX_LAST)
+        return CatalogRoute(fields.n(), last, fields.ns(), before)
     if len(segments) < 4:
         raise _no_endpoint()
+    if segments[-3:-1] == [OUR_OWN, "history"] and len(segments) > 4:
+        name = Name.parse("/".join(segments[1:-3]), before)
+        return HistoryRoute(name, Tag(segments[-1]), _Fields(query).ns())
     marker, last = segments[-2:]
     text = "/".join(segments[1:-2])
     if marker == "manifests":
@@ -211,7 +253,7 @@ def parse_route(path: bytes, query: bytes) -> Route:
 def _no_endpoint() -> NameUnknown:
     return NameUnknown(
         "there is no such endpoint: /v2/<name>/ is followed by manifests/<reference>, "
-        "blobs/<digest>, tags/list or referrers/<digest>"
+        "blobs/<digest>, tags/list, referrers/<digest> or _oci-registry/history/<tag>"
     )
 
 

@@ -1,4 +1,4 @@
-"""Numbers of bytes and seconds in lines of the log."""
+"""Numbers of bytes, seconds and things in lines of the log."""
 
 from __future__ import annotations
 
@@ -28,3 +28,8 @@ def roughly(seconds: float) -> str:
 def in_seconds(seconds: float) -> str:
     """Return a duration in seconds, to a tenth unless it is long: ``9.1 s``, ``120 s``."""
     return f"{seconds:.1f} s" if seconds < 99.95 else f"{seconds:.0f} s"
+
+
+def counted(count: int, thing: str) -> str:
+    """Return a number of things: ``1 image``, ``2 images``."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

@@ -291,6 +291,13 @@ class GuardedDriver:
     def _keep_house(self, begin: Callable[[], Deferred[T]]) -> Deferred[T]:
         return self._writes.ask(self._limits.housekeeping, begin)
 
+    def marked(
+        self, prefix: str, mark: str, after: str, limit: int
+    ) -> Deferred[tuple[Sequence[str], bool]]:
+        return self._reads.ask(
+            self._limits.listing, lambda: self._driver.marked(prefix, mark, after, limit)
+        )
+
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         refusal = self._reads.refusal
         if refusal is not None:

@@ -210,5 +210,15 @@ class IDriver(Interface):
         *oldest*, in seconds since the epoch.
         """
 
+    def marked(
+        prefix: str, mark: str, after: str, limit: int
+    ) -> Deferred[tuple[Sequence[str], bool]]:
+        """Return folders below *prefix* that have an object in their folder *mark*, and if there are more.
+
+        They are paths relative to *prefix*, sorted, at most *limit* of those after *after*. A folder whose
+        name begins with an underscore is a mark, and no part of such a path. There may be fewer of them than
+        *limit* although there are more, but at least one.
+        """
+
     def list(prefix: str) -> AsyncIterator[ObjectInfo]:
         """Yield every object whose key begins with *prefix* and a ``/``, in no particular order."""

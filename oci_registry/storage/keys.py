@@ -6,6 +6,8 @@
 ``repositories/HOST/REPOSITORY/_referrers/ALGORITHM/ab/REST``  what refers to a manifest
 ``pins/HOST/REPOSITORY/_tags/TAG``                    a tag that the operator has pinned
 ``pins/HOST/REPOSITORY/_digests/ALGORITHM/ab/REST``   a digest that the operator has pinned
+``histories/HOST/REPOSITORY/_tags/TAG``               what a tag has meant
+``holds/HOST/REPOSITORY/_tags/TAG/ALGORITHM/ab/REST``  the digest at which a tag is held
 
 A repository's components never begin with an underscore, so the marks cannot be mistaken.
 Where a repository has upper-case letters, ``!a`` stands for ``A``: no name has that, and names that
@@ -30,6 +32,10 @@ from oci_registry.spec.reference import (
 BLOBS = "blobs"
 REPOSITORIES = "repositories"
 PINS = "pins"
+HISTORIES = "histories"
+HOLDS = "holds"
+TAGS = "_tags"
+"""The folder of a repository that has its tags."""
 _UPPER = re.compile("[A-Z]")
 _ESCAPED = re.compile("!([a-z])")
 
@@ -90,9 +96,14 @@ def _is_namespace(text: str) -> bool:
 
 
 def _repository_prefix(host: str, repository: str, top: str = REPOSITORIES) -> str:
-    if not repository.islower():
-        repository = _UPPER.sub(lambda letter: f"!{letter[0].lower()}", repository)
-    return f"{top}/{host}/{repository}"
+    return f"{top}/{host}/{escape_upper(repository)}"
+
+
+def escape_upper(repository: str) -> str:
+    """Return a repository as it is in keys."""
+    if repository.islower():
+        return repository
+    return _UPPER.sub(lambda letter: f"!{letter[0].lower()}", repository)
 
 
 def _parse_repository_parts(parts: list[str]) -> tuple[str, str] | None:
@@ -108,7 +119,7 @@ def _parse_repository_parts(parts: list[str]) -> tuple[str, str] | None:
 
 def tags_prefix(host: str, repository: str) -> str:
     """Return the prefix of a repository's tags."""
-    return f"{_repository_prefix(host, repository)}/_tags"
+    return f"{_repository_prefix(host, repository)}/{TAGS}"
 
 
 def tag_key(host: str, repository: str, tag: str) -> str:
@@ -119,7 +130,7 @@ def tag_key(host: str, repository: str, tag: str) -> str:
 def parse_tag_key(key: str) -> tuple[str, str, str] | None:
     """Return the registry, the repository and the tag of the record at *key*, or None."""
     top, *parts = key.split("/")
-    if top != REPOSITORIES or len(parts) < 4 or parts[-2] != "_tags":
+    if top != REPOSITORIES or len(parts) < 4 or parts[-2] != TAGS:
         return None
     named = _parse_repository_parts(parts[:-2])
     try:
@@ -127,6 +138,44 @@ def parse_tag_key(key: str) -> tuple[str, str, str] | None:
     except RegistryError:
         return None
     return (*named, tag) if named is not None and tag_key(*named, tag) == key else None
+
+
+def history_key(host: str, repository: str, tag: str) -> str:
+    """Return where the history of a tag is."""
+    return HISTORIES + tag_key(host, repository, tag).removeprefix(REPOSITORIES)
+
+
+def parse_history_key(key: str) -> tuple[str, str, str] | None:
+    """Return the registry, the repository and the tag of the history at *key*, or None."""
+    top, slash, rest = key.partition("/")
+    return parse_tag_key(f"{REPOSITORIES}/{rest}") if slash and top == HISTORIES else None
+
+
+def hold_key(host: str, repository: str, tag: str, digest: Digest) -> str:
+    """Return where it is said that a tag is held at a digest."""
+    place = tag_key(host, repository, tag).removeprefix(REPOSITORIES)
+    return f"{HOLDS}{place}/{_digest_path(digest)}"
+
+
+def parse_hold_key(key: str) -> tuple[str, str, str, Digest] | None:
+    """Return the registry, the repository, the tag and the digest of the hold at *key*, or None."""
+    top, *parts = key.split("/")
+    if top != HOLDS or len(parts) < 7:
+        return None
+    tag = parse_tag_key("/".join((REPOSITORIES, *parts[:-3])))
+    digest = _parse_digest_path(parts[-3:])
+    return None if tag is None or digest is None else (*tag, digest)
+
+
+def repository_path(host: str, repository: str) -> str:
+    """Return the path of a repository below `REPOSITORIES`."""
+    return _repository_prefix(host, repository).removeprefix(f"{REPOSITORIES}/")
+
+
+def parse_repository_path(path: str) -> tuple[str, str] | None:
+    """Return the registry and the repository at a path below `REPOSITORIES`, or None."""
+    named = _parse_repository_parts(path.split("/"))
+    return named if named is not None and repository_path(*named) == path else None
 
 
 def referrers_key(host: str, repository: str, digest: Digest) -> str:

@@ -25,11 +25,14 @@ class NoRoom(Exception):
 class Room(Protocol):
     """Room in the store."""
 
-    def reserve(self, digest: Digest, size: int | None) -> Deferred[Release | None]:
+    def reserve(self, digest: Digest, size: int | None, namespace: str) -> Deferred[Release | None]:
         """Reserve room for the blob *digest* of *size* bytes; None if that is not known.
 
-        Returns None if there is no limit. Fails with `NoRoom`.
+        *namespace*: the upstream that it comes from. Returns None if there is no limit. Fails with `NoRoom`.
         """
+
+    def has_room(self, size: int) -> bool:
+        """Whether there is room for *size* bytes without evicting anything, as far as is known."""
 
     def full(self) -> None:
         """The disk of the store is full."""
@@ -38,9 +41,13 @@ class Room(Protocol):
 class Unlimited:
     """The room in a store without a limit."""
 
-    def reserve(self, digest: Digest, size: int | None) -> Deferred[Release | None]:
+    def reserve(self, digest: Digest, size: int | None, namespace: str) -> Deferred[Release | None]:
         """Reserve nothing."""
         return succeed(None)
+
+    def has_room(self, size: int) -> bool:
+        """Return True."""
+        return True
 
     def full(self) -> None:
         """Leave everything as it is."""

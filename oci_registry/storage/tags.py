@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from math import isfinite
 
-from attrs import frozen
+from attrs import evolve, frozen
 from cachetools import LRUCache
 
 from oci_registry.spec.digest import Digest
@@ -21,16 +21,41 @@ _LARGEST = 4096
 
 
 @frozen
-class TagRecord:
-    """The manifest that a tag named when upstream was last asked (*checked*: seconds since the epoch).
+class Waiting:
+    """A new digest that upstream names, and that is not served yet.
 
-    *imported*: it came from a bundle at that time, and upstream has not confirmed it yet.
+    *since*: when the daemon first saw it there without another one in between, in seconds since the epoch.
+    """
+
+    digest: Digest
+    since: float
+
+
+@frozen
+class TagRecord:
+    """The manifest that is served for a tag, and when upstream was last asked.
+
+    Times are seconds since the epoch. *checked*: when upstream last named this manifest, or the one that is
+    *waiting*. *imported*: it came from a bundle at that time, and upstream has not confirmed it yet. *first*:
+    when the daemon first saw it under this tag; None if an older version has not recorded that.
     """
 
     digest: Digest
     media_type: str
     checked: float
     imported: bool = False
+    first: float | None = None
+    waiting: Waiting | None = None
+
+    @property
+    def named(self) -> Digest:
+        """Return the digest that upstream named."""
+        return self.digest if self.waiting is None else self.waiting.digest
+
+    @property
+    def since(self) -> float:
+        """Return when the manifest was first seen, as far as that is known."""
+        return self.checked if self.first is None else self.first
 
     def to_json(self) -> bytes:
         """Return the stored form."""
@@ -41,6 +66,13 @@ class TagRecord:
         }
         if self.imported:
             value["imported"] = True
+        if self.first is not None:
+            value["first"] = self.first
+        if self.waiting is not None:
+            value["waiting"] = {
+                "digest": str(self.waiting.digest),
+                "since": self.waiting.since,
+            }
         return json.dumps(value).encode()
 
     @classmethod
@@ -51,11 +83,15 @@ class TagRecord:
             digest = Digest.parse(str(value["digest"]))
             media_type, checked = str(value["mediaType"]), float(value["checked"])
             imported = value.get("imported") is True
+            first = None if value.get("first") is None else float(value["first"])
+            later = value.get("waiting")
+            waiting = later and Waiting(Digest.parse(str(later["digest"])), float(later["since"]))
         except (RegistryError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"not a tag record: {error}") from None
-        if not isfinite(checked):
+        times = (checked, first or 0.0, waiting.since if waiting else 0.0)
+        if not all(map(isfinite, times)):
             raise ValueError("not a tag record: the time is not finite")
-        return cls(digest, media_type, checked, imported)
+        return cls(digest, media_type, checked, imported, first, waiting or None)
 
 
 class TagStore:
@@ -99,6 +135,13 @@ class TagStore:
         """Keep a record in memory, where it counts even if the medium fails."""
         self._recent[tag_key(host, repository, tag)] = record
 
+    def renew(self, host: str, repository: str, tag: str) -> None:
+        """Replace a record in memory by an equal one: ready answers that were made of it are used no more."""
+        key = tag_key(host, repository, tag)
+        record = self._recent.get(key)
+        if record is not None:
+            self._recent[key] = evolve(record)
+
     def forget(self, host: str, repository: str, tag: str) -> None:
         """Forget a tag at once; its record is removed from the medium later."""
         key = tag_key(host, repository, tag)
@@ -116,8 +159,7 @@ class TagStore:
         stored = self._stored.get(tag_key(host, repository, tag))
         return (
             stored is not None
-            and (stored.digest, stored.media_type) == (record.digest, record.media_type)
-            and stored.imported == record.imported
+            and stored == evolve(record, checked=stored.checked)
             and 0 <= record.checked - stored.checked < REWRITTEN
         )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Protocol
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer
 
+from oci_registry.config.settings import MinAges
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway
 from oci_registry.spec.manifest import Manifest
@@ -73,6 +75,28 @@ class Referrers:
     warning: str | None = None
 
 
+class Capacity(Enum):
+    """Whether a request may be sent that no client waits for."""
+
+    FREE = "free"
+    BUSY = "busy"
+    """Clients need the connections, or the host is rate limited for a moment: ask again soon."""
+    RESERVED = "reserved"
+    """The host is rate limited, or the rest of its limit is reserved for clients."""
+
+
+@frozen
+class Spare:
+    """The capacity of an upstream beside its clients; *why* is a sentence about the host if it is reserved."""
+
+    capacity: Capacity
+    why: str = ""
+
+
+FREE = Spare(Capacity.FREE)
+BUSY = Spare(Capacity.BUSY)
+
+
 class NoHostLeft(BadGateway):
     """All hosts have failed, or are excluded."""
 
@@ -98,6 +122,15 @@ class Upstream(Protocol):
     offline: bool
     """Whether it is never asked: everything stored is served whatever its age, and every method fails."""
 
+    prefetch: bool
+    """Whether the blobs of an image are downloaded when its manifest is pulled."""
+
+    def spare(self, repository: str, *, blob: bool, under_way: int = 0) -> Spare:
+        """Return whether a manifest, or a *blob*, may be requested that no client waits for.
+
+        *under_way*: such requests that have not been answered yet.
+        """
+
     @property
     def manifest_invalidation_time(self) -> float:
         """The max age of tags in seconds; longer while little is left of a host's rate limit."""
@@ -110,6 +143,9 @@ class Upstream(Protocol):
 
     believe_not_found: bool
     """Whether a 404 ends the serving of a tag that is in the store."""
+
+    min_age: MinAges
+    """How long a new digest of a known tag must have been seen before it is served."""
 
     blob_invalidation_time: float
     """Seconds that an object may lie unused."""

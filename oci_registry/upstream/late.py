@@ -20,7 +20,15 @@ from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
 from oci_registry.streams.threads import RunInThread
 from oci_registry.upstream.health import HostHealth
-from oci_registry.upstream.interfaces import Page, Referrers, Upstream, UpstreamBlob
+from oci_registry.upstream.interfaces import (
+    BUSY,
+    FREE,
+    Page,
+    Referrers,
+    Spare,
+    Upstream,
+    UpstreamBlob,
+)
 from oci_registry.upstream.offline import OfflineUpstream
 
 if TYPE_CHECKING:
@@ -136,7 +144,9 @@ class LateUpstream:
         self.stale_while_revalidate = settings.stale_while_revalidate
         self.stale_if_error = settings.stale_if_error
         self.believe_not_found = settings.believe_not_found
+        self.prefetch = settings.prefetch
         self.blob_invalidation_time = settings.blob_invalidation_time
+        self.min_age = settings.min_age
         self._max_age = settings.manifest_invalidation_time
         self._unused = unused
         self._make = make
@@ -163,6 +173,13 @@ class LateUpstream:
         return (
             self._max_age if self._upstream is None else self._upstream.manifest_invalidation_time
         )
+
+    def spare(self, repository: str, *, blob: bool, under_way: int = 0) -> Spare:
+        """Return whether a manifest, or a *blob*, may be requested that no client waits for."""
+        if self._upstream is None:
+            # The first request makes it.
+            return BUSY if under_way else FREE
+        return self._upstream.spare(repository, blob=blob, under_way=under_way)
 
     async def manifest(
         self, repository: str, reference: Tag | Digest, *, patient: bool = True

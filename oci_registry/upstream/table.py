@@ -193,6 +193,10 @@ class UpstreamTable:
             return self._configured[host]
         return Cache.__getitem__(self._dynamic, host) if host in self._dynamic else None
 
+    def mirrors(self, host: str) -> bool:
+        """Whether requests for a source host are served."""
+        return host in self._configured or self._catch_all is not None or self._dynamic_allowed
+
     def has(self, upstream: Upstream) -> bool:
         """Whether an upstream is still used for its source host; that counts as a use of it."""
         host = upstream.namespace

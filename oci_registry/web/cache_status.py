@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from math import floor
 
 from oci_registry.pullthrough.blobs import OpenBlob
-from oci_registry.pullthrough.manifests import ServedManifest, StaleReason
+from oci_registry.pullthrough.manifests import OlderReason, ServedManifest, StaleReason
 from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.spec.errors import RegistryError
 from oci_registry.upstream.errors import ANSWERS
@@ -29,6 +29,12 @@ IF_ERROR = "detail=stale-if-error"
 
 OFFLINE = "detail=offline"
 """The upstream is not to be asked."""
+
+_OLDER = {
+    OlderReason.HOLD: "detail=hold",
+    OlderReason.MIN_AGE: "detail=min-age",
+}
+"""Why the digest is not the one that upstream names."""
 
 _DETAILS = {None: WHILE_REVALIDATE, StaleReason.OFFLINE: OFFLINE}
 _PLAIN = {
@@ -52,7 +58,7 @@ def of_outcome(outcome: Outcome) -> dict[str, str]:
 
 def of_manifest(served: ServedManifest) -> str:
     """Return the value for a manifest."""
-    if served.outcome is Outcome.HIT:
+    if served.outcome is Outcome.HIT and served.older_reason is None:
         return HIT if served.ttl is None else f"{HIT}; ttl={floor(served.ttl)}"
     return "; ".join(_of_manifest(served))
 
@@ -63,7 +69,10 @@ def _of_manifest(served: ServedManifest) -> Iterator[str]:
         yield STORED
     if served.joined and (served.refreshed or served.outcome is Outcome.REVALIDATED):
         yield "collapsed"
+    if served.older_reason is not None and served.outcome is not Outcome.STALE:
+        yield _OLDER[served.older_reason]
     if served.ttl is not None:
+        # At the end, since ready answers are cut there.
         yield f"ttl={floor(served.ttl)}"
     if served.outcome is Outcome.STALE:
         yield _DETAILS.get(served.stale_reason, IF_ERROR)

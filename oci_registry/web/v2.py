@@ -10,9 +10,12 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 
 from oci_registry.metrics import Metrics
+from oci_registry.spec.errors import NameUnknown
 from oci_registry.spec.routes import (
     BaseRoute,
     BlobRoute,
+    CatalogRoute,
+    HistoryRoute,
     ManifestRoute,
     NamedRoute,
     ReferrersRoute,
@@ -21,6 +24,7 @@ from oci_registry.spec.routes import (
 )
 from oci_registry.upstream.table import Target, UpstreamTable
 from oci_registry.web.answering import METHODS, Answering, check_method
+from oci_registry.web.catalog import CatalogHandler
 from oci_registry.web.client_watch import ClientWatch
 from oci_registry.web.errors import respond_error
 from oci_registry.web.pace import Pace
@@ -36,6 +40,8 @@ _LABELS = {
     BlobRoute: "blob",
     TagsRoute: "tags",
     ReferrersRoute: "referrers",
+    HistoryRoute: "history",
+    CatalogRoute: "catalog",
 }
 _parse_route = lru_cache(maxsize=512)(parse_route)
 """Clients ask for the same few images again and again. An entry has at most 8 KiB; errors are not kept."""
@@ -46,7 +52,8 @@ _BASE = Reply(200, content("application/json", 2), b"{}")
 class V2(Answering):
     """The distribution API.
 
-    *handlers*: one for each type of route other than the base. *ready*: answers to further requests.
+    *handlers*: one for each type of route with a name. *ready*: answers to further requests. *catalog*:
+    lists the repositories.
     """
 
     def __init__(
@@ -57,9 +64,11 @@ class V2(Answering):
         clock: IReactorTime,
         metrics: Metrics,
         ready: ReadyAnswers | None = None,
+        catalog: CatalogHandler | None = None,
     ) -> None:
         super().__init__()
         self._handlers = handlers
+        self._catalog = catalog
         self._table = table
         self._watch = watch
         self._clock = clock
@@ -79,20 +88,29 @@ class V2(Answering):
             label = _LABELS[type(route)]
             await self._pace.turn()
             generation = self._table.generation
+            target = None
             if isinstance(route, BaseRoute):
-                target, reply = None, _BASE
+                reply = _BASE
+            elif isinstance(route, CatalogRoute):
+                reply = await self._list_repositories(route)
             else:
                 target = self._resolve(request, route)
                 info = RequestInfo(request.method == b"HEAD", request.getHeader)
                 reply = await self._handlers[type(route)](target, route, info)
             request.outcome = reply.outcome
-            offer = self._offers.prepare(request, reply, label, target, generation)
+            # The list of repositories changes with every pull.
+            offer = (
+                self._offers.prepare(request, reply, label, target, generation)
+                if not isinstance(route, CatalogRoute)
+                else None
+            )
             if isinstance(reply.body, bytes):
                 write(request, reply)
             else:
                 count = self._blob_bytes.inc if label == "blob" else None
                 await respond(request, reply, self._watch, count)
-            offer()
+            if offer is not None:
+                offer()
         except Exception as error:
             if not request.gone:
                 with suppress(CancelledError):
@@ -100,6 +118,11 @@ class V2(Answering):
             respond_error(request, error)
         finally:
             self._count(request, label)
+
+    async def _list_repositories(self, route: CatalogRoute) -> Reply:
+        if self._catalog is None:
+            raise NameUnknown("there is no list of repositories")
+        return await self._catalog(route)
 
     def _resolve(self, request: RegistryRequest, route: NamedRoute) -> Target:
         """Return the upstream and repository of a request, and note the registry for the access log.

@@ -30,8 +30,11 @@ class Contents(ChartTestCase):
             {**ENTRY, "manifest_invalidation_time": "1d 12h", "blob_invalidation_time": 0},
             {**ENTRY, "connect_timeout": "500ms", "retries": 3, "believe_not_found": False},
             {**ENTRY, "username": "robot", "password": "1234", "proxy": "none", "ca_file": None},
+            {**ENTRY, "min_age": "3d"},
+            {**ENTRY, "min_age": {"library/*:latest": "3d", "*": 0}},
             {**ENTRY, "token_servers": ["auth.example.com"]},
             {"namespace": "*", "hosts": [{"host": "mirror.example.com:8080", "tls": False}, "*"]},
+            {**ENTRY, "pin": ["team/*", "a:1"], "max_size": "1.5 TB"},
             {"namespace": "a.example", "host": "harbor.example.com:8443/proxy"},
         ):
             self.render(registry__upstream__config__contents=[entry])
@@ -48,6 +51,8 @@ class Contents(ChartTestCase):
             ({"retries": 101}, "retries"),
             ({"hosts": [{"hots": "a"}]}, "hosts"),
             ({"hosts": []}, "hosts"),
+            ({"pin": "team/*"}, "pin"),
+            ({"max_size": "80%"}, "max_size"),
         ):
             said = self.refused(registry__upstream__config__contents=[{**ENTRY, **change}])
             self.assertIn("registry/upstream/config/contents/0", said)

@@ -59,6 +59,8 @@ class Refusals(ChartTestCase):
               "registry__storage__s3__existingSecret": "c"}, "or existingSecret, not both"),
             ({**s3, "registry__storage__s3__redirect__enabled": True,
               "registry__checkCacheDigest": True}, "bytes that are not verified"),
+            ({**s3, "registry__minFree": "5%"}, "free space is not known"),
+            ({**s3, "registry__maxSize": "80%"}, "a bucket has no size to share"),
             ({"kind": "DaemonSet", "autoscaling__enabled": True}, "one pod on every node"),
             ({"kind": "DaemonSet", "podDisruptionBudget__enabled": True}, "draining a node"),
             ({"kind": "StatefulSet", "persistence__existingClaim": "a"}, "each replica has its own"),
@@ -138,6 +140,13 @@ class Rendering(ChartTestCase):
                 for each in (yaml.safe_load(path.read_text()) or {}).get("extraEnv", ())
             }
             self.assertEqual(set(), set(variables(self.render(name))) - own - known, name)
+
+    def test_limits(self) -> None:
+        """The limits of the store become variables, and there are none by default."""
+        found = variables(self.render("upstreams"))
+        self.assertEqual(("200GiB", "5%"), (found["MAX_SIZE"], found["MIN_FREE"]))
+        self.assertFalse({"MAX_SIZE", "MIN_FREE"} & set(variables(self.render())))
+        self.assertIn("maxSize", self.refused(registry__maxSize="a lot"))
 
     def test_upstream_file(self) -> None:
         """The entries of the upstream file come out as they went in, in a Secret."""

@@ -89,6 +89,13 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("oci-registry setup docker", How.RUN),
         ("docker pull", How.CLIENT),
     ],
+    "docs/how-to/control-tags.md": [
+        ("oci-registry history", How.RUN),
+        ("curl -s http://mirror.example:8080/v2/library/busybox/_oci-registry", How.RUN),
+        ("oci-registry rollback", How.RUN),
+        ("oci-registry hold", How.RUN),
+        ("oci-registry history", How.RUN),
+    ],
     "docs/how-to/docker-hub.md": [
         ("chmod 600 upstreams.yaml docker-hub-token", How.DAEMON),
         ("export UPSTREAM_CREDENTIALS=", How.RUN),
@@ -118,6 +125,7 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
     "docs/how-to/limit-the-disk.md": [
         ("oci-registry --max-size 200GiB", How.DAEMON),
         ("oci-registry --max-size 80% --min-free", How.DAEMON),
+        ("oci-registry --max-size 2TiB s3", How.DAEMON),
     ],
     "docs/how-to/look-after-the-store.md": [
         ("oci-registry du", How.RUN),
@@ -127,6 +135,7 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("oci-registry pin", How.RUN),
         ("oci-registry completion bash", How.RUN),
     ],
+    "docs/explanation/eviction.md": [("make simulate", How.STAGE)],
     "docs/how-to/monitoring.md": [
         ("kubectl --namespace images get pods", How.CLUSTER),
         ("journalctl --unit oci-registry", How.RUN),
@@ -134,7 +143,7 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
     ],
     "docs/how-to/offline.md": [
         ("oci-registry --listen 127.0.0.1:8080", How.DAEMON),
-        ("while read -r image; do", How.CLIENT),
+        ("oci-registry warm", How.RUN),
         ("oci-registry export", How.RUN),
         ("oci-registry import", How.RUN),
         ("oci-registry --listen 0.0.0.0:8080 --offline", How.DAEMON),
@@ -192,6 +201,12 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("oci-registry --check-config", How.RUN),
         ("helm install", How.CLUSTER),
         ("chmod -R u+w", How.RUN),
+    ],
+    "docs/how-to/warm.md": [
+        ("oci-registry warm --url http://mirror.example:8080 docker.io", How.RUN),
+        ("oci-registry warm --url http://mirror.example:8080 --platform", How.RUN),
+        ("oci-registry warm --url http://mirror.example:8080 --from-kubernetes", How.CLUSTER),
+        ("kubectl get pods --all-namespaces", How.CLUSTER),
     ],
     "docs/reference/store-layout.md": [("chmod -R u+w", How.RUN)],
     "docs/tutorials/cluster.md": [

@@ -20,7 +20,7 @@ from tests.docs.machine import LAYER, Done, Machine, blob_path, busybox, upstrea
 from tests.docs.shown import SCRIPTS, How
 from tests.docs.test_blocks import SCRIPT_LANGUAGES, is_upstream_file, write_upstream_file
 from tests.support import s3
-from tests.support.bundles import add_image, command, store_in
+from tests.support.bundles import add_image, add_moved_tag, command, store_in
 from tests.support.certificates import Certified
 from tests.support.client import Client
 from tests.support.daemon import reactor, running, until
@@ -91,7 +91,9 @@ class Scripts(TestCase):
             tag = machine.place(store) / "repositories/docker.io/library/busybox/_tags/latest"
             tag.parent.mkdir(parents=True)
             tag.write_text("{}", "ascii")
-        if re.search("oci-registry (export|import) ", block.text):
+        if re.search("oci-registry (history|hold|rollback) ", block.text):
+            add_moved_tag(store_in(machine.place("/var/lib/oci-registry")))
+        if re.search("oci-registry (export|import|warm) ", block.text):
             filled = store_in(machine.place("warm"))
             add_image(filled, "docker.io/library/busybox:latest", "linux/amd64", "linux/arm64")
             (machine.root / "images.txt").write_text("docker.io/library/busybox:latest\n", "ascii")
@@ -209,6 +211,22 @@ class Commands(Scripts):
         with tarfile.open(machine.root / block.text.split("--output ")[1].split()[0]) as archive:
             blobs = [name for name in archive.getnames() if name.startswith("blobs/sha256/")]
         self.assertEqual(3 if "--since" in block.text else 7, len(blobs))
+
+    def warmed(self, block: Block, machine: Machine, done: Done) -> None:
+        """The image is stored, with its only layer."""
+        self.assertIn("1 of 1 image stored completely", done.output)
+        self.assertTrue((machine.place("cache") / blob_path(LAYER)).exists())
+
+    def tag_shown(self, block: Block, machine: Machine, done: Done) -> None:
+        """It is said what is served, and which digests there were."""
+        self.assertRegex(done.output, "(?m)^serves sha256:")
+        self.assertIn("first seen 1970-01-12T13:45:40Z", done.output)
+        held = re.search(" (rollback|hold) ", block.text) is not None
+        self.assertEqual(held, "held since" in done.output)
+
+    def history(self, block: Block, machine: Machine, done: Done) -> None:
+        """The daemon shows the history of the tag."""
+        self.assertIn('"history": [{"digest": "sha256:', done.output)
 
     def imported(self, block: Block, machine: Machine, done: Done) -> None:
         """The tag is in the store."""
@@ -335,11 +353,16 @@ _OUTCOMES: dict[str, Outcome] = {
     "rsync": Commands.copied,
     "oci-registry export": Commands.exported,
     "oci-registry import": Commands.imported,
+    "oci-registry warm": Commands.warmed,
     **{
         f"oci-registry {name}": Commands.looked_after
         for name in ("du", "why", "rm", "refresh", "pin")
     },
     "oci-registry completion": Commands.completed,
+    "oci-registry history": Commands.tag_shown,
+    "oci-registry rollback": Commands.tag_shown,
+    "oci-registry hold": Commands.tag_shown,
+    "curl -s http://mirror.example:8080/v2": Commands.history,
     "chmod -R": Commands.writable,
     "curl --silent": Commands.budget,
     "curl http": Commands.registry_answers,

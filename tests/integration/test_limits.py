@@ -6,17 +6,22 @@ import contextlib
 import errno
 import os
 import random
+from itertools import chain
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import LoopingCall, deferLater
 
 from oci_registry.account.account import AccountLimits
+from oci_registry.account.images import registry_size
 from oci_registry.config.settings import UpstreamSettings
 from oci_registry.makers import Makers
 from oci_registry.service import Daemon
 from oci_registry.spec.digest import Digest
+from oci_registry.spec.image import parse_image
+from oci_registry.spec.patterns import parse_pattern
 from oci_registry.spec.sizes import parse_size
+from oci_registry.storage.pins import Pins
 from tests.support.daemon import MirrorTestCase, reactor, running, until
 from tests.support.disk import failing
 
@@ -35,6 +40,8 @@ class LimitTestCase(MirrorTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.images: dict[int, tuple[Digest, list[Digest]]] = {}
+        self.namespaces: dict[int, str] = {}
+        """Where images are from, if not from docker.io."""
         self.most = 0
         """The most bytes that the files have taken beyond those in flight."""
 
@@ -49,15 +56,16 @@ class LimitTestCase(MirrorTestCase):
     async def pull(self, number: int, size: int = LAYER) -> None:
         """Pull an image as clients do; everything must be right."""
         digest, blobs = self.image(number, size)
+        namespace = self.namespaces.get(number, "docker.io")
         for path in (f"manifests/{number}", f"manifests/{digest}"):
-            await self.get(path)
+            await self.get(path, namespace)
         for blob in blobs:
-            body = await self.get(f"blobs/{blob}")
+            body = await self.get(f"blobs/{blob}", namespace)
             self.assertEqual(blob, Digest.of(body))
 
-    async def get(self, path: str) -> bytes:
-        got = await self.client.get(f"/v2/library/app/{path}")
-        self.assertEqual((200, True), (got.status, got.complete), path)
+    async def get(self, path: str, namespace: str = "docker.io") -> bytes:
+        got = await self.client.get(f"/v2/library/app/{path}?ns={namespace}")
+        self.assertEqual((200, True), (got.status, got.complete), f"{path} {namespace}")
         return bytes(got.body)
 
     def taken(self, folder: str = "") -> int:
@@ -74,11 +82,10 @@ class LimitTestCase(MirrorTestCase):
         flying = self.taken("transfers")
         self.most = max(self.most, self.taken() - flying)
 
-    async def begin(self, **settings: Any) -> Daemon:
+    async def begin(self, *upstreams: UpstreamSettings, **settings: Any) -> Daemon:
         """Start the daemon, and wait until it knows what is stored."""
-        upstream: UpstreamSettings = self.upstream("docker.io")
         settings.setdefault("max_size", parse_size(f"{CAP // MIB}MiB"))
-        daemon = await self.start(upstream, **settings)
+        daemon = await self.start(*(upstreams or [self.upstream("docker.io")]), **settings)
         account = daemon.parts.account
         assert account is not None
         await until(lambda: account.is_complete)
@@ -90,6 +97,20 @@ class LimitTestCase(MirrorTestCase):
         await until(lambda: not len(daemon.parts.records))
         assert daemon.parts.account is not None
         await daemon.parts.account.flush()
+
+    async def settle(self, daemon: Daemon) -> None:
+        """Wait until images without all of their blobs have been removed."""
+        limit = daemon.parts.limit
+        assert limit is not None
+        while limit._missing:
+            self.time.forward(16)
+            await deferLater(reactor, 0.05)
+        await self.rest(daemon)
+
+    def tags(self, namespace: str = "docker.io") -> set[int]:
+        """Return the tags that are stored."""
+        folder = f"repositories/{namespace}/library/app/_tags"
+        return {int(file.rpartition("/")[2]) for file in self.files(folder)}
 
     def counted(self, daemon: Daemon, name: str, **labels: str) -> float:
         return daemon.parts.metrics.registry.get_sample_value(f"oci_registry_{name}", labels) or 0
@@ -121,19 +142,74 @@ class Filling(LimitTestCase):
         self.assertEqual(0, self.counted(daemon, "store_reserved_bytes"))
         # Not all of it was stored: what comes faster than there is room is only served.
         self.assertGreater(self.counted(daemon, "evicted_bytes_total"), CAP)
-        limit = daemon.parts.limit
-        assert limit is not None
-        while limit._missing:
-            self.time.forward(16)
-            await deferLater(reactor, 0.05)
-        await self.rest(daemon)
+        await self.settle(daemon)
         await self.registry.stop()
-        left = {int(file.rpartition("/")[2]) for file in self.files() if "/_tags/" in file}
+        left = self.tags()
         self.assertGreater(len(left), 10)
         for number in left:
             await self.pull(number, 2 * LAYER)
         gone = await self.client.get(f"/v2/library/app/manifests/{min(set(self.images) - left)}")
         self.assertNotEqual(200, gone.status)
+
+    @running
+    async def test_pins_and_upstreams(self) -> None:
+        """Under the same load, pins stay, an upstream keeps its limit, and what is left is complete."""
+        pin = (parse_pattern("library/app:5*"),)
+        small = parse_size("5MiB")
+        daemon = await self.begin(
+            self.upstream("docker.io", pin=pin), self.upstream("example.com", max_size=small)
+        )
+        limit, account = daemon.parts.limit, daemon.parts.account
+        assert limit is not None
+        assert account is not None
+        pinned = [5, 7]
+        await Pins(daemon.parts.driver).add(parse_image("docker.io/library/app:7"))
+        for number in pinned:
+            await self.pull(number, 2 * LAYER)
+        await self.rest(daemon)
+        self.namespaces = dict.fromkeys(range(200, 240), "example.com")
+        looking = LoopingCall(self.look)
+        looking.start(0.02)
+        numbers = chain.from_iterable(zip(range(10, 50), range(200, 240), strict=True))
+
+        async def client() -> None:
+            for number in numbers:
+                await self.pull(number, 2 * LAYER)
+
+        await gatherResults([Deferred.fromCoroutine(client()) for _ in range(4)])
+        looking.stop()
+        await self.rest(daemon)
+        self.assertLessEqual(self.most, CAP)
+        await self.settle(daemon)
+        # Once more ahead of need, until there is none.
+        for _ in range(3):
+            self.time.forward(2.5)
+            await deferLater(reactor, 0.1)
+            await until(lambda: not (len(limit._evicting) or len(limit.upstreams._evicting)))
+        self.assertLessEqual(await account.ask(registry_size("example.com")), small.bytes)
+        self.assertGreater(self.counted(daemon, "upstream_store_bytes", namespace="example.com"), 0)
+        await self.registry.stop()
+        left = self.tags()
+        self.assertLessEqual(set(pinned), left)
+        others = self.tags("example.com")
+        self.assertGreater(len(others), 0)
+        for number in left | others:
+            await self.pull(number, 2 * LAYER)
+
+    @running
+    async def test_reloaded(self) -> None:
+        """An upstream that gets a limit, or a pin, has it from then on."""
+        daemon = await self.begin(max_size=None)
+        for number in range(20):
+            await self.pull(number)
+        await self.rest(daemon)
+        assert daemon.parts.limit is not None
+        assert daemon.parts.account is not None
+        small = parse_size("3MiB")
+        daemon.parts.limit.upstreams.follow({"docker.io": small})
+        self.time.forward(2.5)
+        await until(lambda: self.taken("blobs") < small.bytes)
+        await self.pull(30)
 
     @running
     async def test_pulled_often(self) -> None:
@@ -152,12 +228,16 @@ class Filling(LimitTestCase):
 
     @running
     async def test_too_large(self) -> None:
-        """A blob larger than a quarter of the limit is served without being stored."""
+        """A blob larger than a quarter of the limit is served without being stored, and so is its image."""
         daemon = await self.begin()
         await self.pull(1, CAP // 4 + 1)
         await self.rest(daemon)
         self.assertEqual(1, self.counted(daemon, "not_stored_total", reason="too_large"))
         self.assertLess(self.taken("blobs"), CAP // 4)
+        await self.pull(2)
+        await self.settle(daemon)
+        self.assertEqual({2}, self.tags())
+        await self.pull(1, CAP // 4 + 1)
 
     @running
     async def test_filled_before(self) -> None:

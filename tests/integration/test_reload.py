@@ -124,6 +124,23 @@ class Reloading(MirrorTestCase):
         self.assertNotIn(self.registry.host, page)
 
     @running
+    async def test_minimum_age(self) -> None:
+        """Another minimum age holds at once for a digest that waits, also for what is served from memory."""
+        keys = ", manifest_invalidation_time: 1h, min_age: "
+        path = "/v2/a.example/team/app/manifests/1"
+        one, _ = self.registry.add_image("team/app", "1")
+        await self.start_with(("a.example", self.registry, keys + "3d"))
+        await self.client.get(path)
+        self.time.forward(3600)
+        two, _ = self.registry.add_image("team/app", "1", b"two")
+        for age, digest in (("3d", one), ("{a/*: 0s, team/*: 2d}", one), ("0s", two)):
+            self.write(("a.example", self.registry, keys + age))
+            await self.reload()
+            for _ in range(3):
+                got = await self.client.get(path)
+                self.assertEqual(str(digest), got.headers["docker-content-digest"])
+
+    @running
     async def test_renewed_authority(self) -> None:
         """An authority that was renewed in its file is the one that is trusted from then on."""
         old, new = Certified("127.0.0.1"), Certified("127.0.0.1")

@@ -19,10 +19,13 @@ from tests.support.streams import run_at_once
 class MemoryMedium:
     """A driver in memory, as the account reads a store."""
 
-    def __init__(self, driver: MemoryDriver) -> None:
+    def __init__(self, driver: MemoryDriver, *, remote: bool = False) -> None:
         self._driver = driver
+        self.remote = remote
+        self.looks = 0
 
     def look(self, key: str) -> ObjectInfo | None:
+        self.looks += 1
         return self._driver.look(key)
 
     def fetch(self, key: str, limit: int) -> bytes | None:
@@ -38,11 +41,13 @@ def make_account(
     clock: Clock,
     totals: StoredTotals | None = None,
     metrics: Metrics | None = None,
+    medium: MemoryMedium | None = None,
+    on_demand: bool = False,
     **limits: Any,
 ) -> Account:
     """Return an account of what is in *driver*."""
     limits.setdefault("pause", 0.0)
-    database = Database(path, MemoryMedium(driver), clock.seconds())
+    database = Database(path, medium or MemoryMedium(driver), clock.seconds())
     return Account(
         database,
         run_at_once,
@@ -50,6 +55,7 @@ def make_account(
         totals or StoredTotals(),
         metrics or Metrics(),
         AccountLimits(**limits),
+        on_demand=on_demand,
     )
 
 

@@ -16,6 +16,7 @@ from attrs import frozen
 from oci_registry.commands.main import run
 from oci_registry.commands.store import CommandStore
 from oci_registry.config.settings import FilesystemSettings
+from oci_registry.pullthrough.tag_policy import sightings_of
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.image import parse_image
 from oci_registry.spec.manifest import Manifest
@@ -122,6 +123,15 @@ def add_image(
     store.add_manifest(image.registry, top, image.repository)
     store.add_tag(image, TagRecord(top.digest, top.media_type, checked))
     return top
+
+
+def add_moved_tag(store: CommandStore) -> None:
+    """Store the image busybox, whose tag latest has meant another one before."""
+    image = parse_image("busybox:latest")
+    before = add_image(store, "busybox:latest", "linux/arm64")
+    record = TagRecord(before.digest, before.media_type, 999_940.0)
+    store.add_history(image, sightings_of(record))
+    add_image(store, "busybox:latest", "linux/amd64")
 
 
 def bundle_of(

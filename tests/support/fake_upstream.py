@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IConsumer, IPushProducer
 from zope.interface import implementer
 
 from oci_registry.config.catch_all import unlisted
-from oci_registry.config.settings import UpstreamSettings
+from oci_registry.config.settings import MinAges, UpstreamSettings
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway, BlobUnknown, ManifestUnknown, RegistryError
 from oci_registry.spec.manifest import Manifest
@@ -18,7 +18,7 @@ from oci_registry.spec.mediatypes import OCI_MANIFEST
 from oci_registry.spec.reference import Tag
 from oci_registry.streams.follower import TransferFailed
 from oci_registry.upstream.health import HostHealth
-from oci_registry.upstream.interfaces import NoHostLeft, Page, Referrers
+from oci_registry.upstream.interfaces import FREE, NoHostLeft, Page, Referrers, Spare
 
 CHUNK = 64 * 1024
 
@@ -111,6 +111,9 @@ class FakeUpstream:
     stale_if_error: float = 7 * 86400.0
     believe_not_found: bool = True
     blob_invalidation_time: float = 3600.0
+    prefetch: bool = False
+    capacity: Spare = FREE
+    min_age: MinAges = Factory(MinAges)
     hosts: tuple[str, ...] = ("a.example",)
     wrong: dict[str, bytes] = Factory(dict)
     whole: bool = False
@@ -157,6 +160,9 @@ class FakeUpstream:
         digest = Digest.of(data)
         self.blobs[str(digest)] = data
         return digest
+
+    def spare(self, repository: str, *, blob: bool, under_way: int = 0) -> Spare:
+        return self.capacity
 
     async def manifest(
         self, repository: str, reference: Tag | Digest, *, patient: bool = True

@@ -14,6 +14,7 @@ from oci_registry.admin.openapi import document
 from oci_registry.admin.routes import RouteTable
 from oci_registry.admin.stream import EventStreams
 from oci_registry.admin.table import daemon_routes, image_routes, make_table
+from oci_registry.admin.tagging import TagHandlers, tag_routes
 from oci_registry.events import EventLog
 from oci_registry.spec.image import parse_image
 from oci_registry.web.client_watch import ClientWatch
@@ -28,7 +29,14 @@ def all_routes() -> RouteTable:
     events = EventLog(clock)
     streams = EventStreams(events, ClientWatch(clock), clock)
     images = ImageHandlers(nothing, parse_image, events)
-    return make_table([*daemon_routes(DaemonHandlers(nothing), streams), *image_routes(images)])
+    tags = TagHandlers(nothing, parse_image, Exception, events)
+    return make_table(
+        [
+            *daemon_routes(DaemonHandlers(nothing), streams),
+            *image_routes(images),
+            *tag_routes(tags),
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ from twisted.internet.task import deferLater
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from zope.interface import directlyProvides, providedBy
 
+from oci_registry.account.account import AccountLimits
 from oci_registry.config.settings import S3Settings, Settings, UpstreamSettings
+from oci_registry.eviction.limit import LimitTimes
 from oci_registry.makers import Makers
 from oci_registry.service import Daemon
 from oci_registry.spec.digest import Digest
@@ -44,6 +46,8 @@ class BucketTestCase(MirrorTestCase):
 
     limits = S3Limits()
     store_limits = StoreLimits()
+    account_limits = AccountLimits()
+    limit_times = LimitTimes()
 
     def setUp(self) -> None:
         super().setUp()
@@ -62,7 +66,12 @@ class BucketTestCase(MirrorTestCase):
     ) -> Daemon:
         """Start a daemon (one more); `client` then talks to it. The first look at the bucket is over."""
         settings = {"storage": self.storage, "on": self.clock, **settings}
-        makers = Makers(driver=self.driver, store_limits=self.store_limits)
+        makers = Makers(
+            driver=self.driver,
+            store_limits=self.store_limits,
+            account_limits=self.account_limits,
+            limit_times=self.limit_times,
+        )
         daemon = await super().start(*upstreams, grace=grace, makers=makers, **settings)
         if self.working:
             await until(lambda: daemon.parts.driver.started)

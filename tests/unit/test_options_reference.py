@@ -15,7 +15,8 @@ from twisted.python.usage import Options as BaseOptions
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.command_options import STORE_COMMANDS
-from oci_registry.commands import COMMANDS
+from oci_registry.commands import COMMANDS, warming
+from oci_registry.commands.options import DaemonParser
 from oci_registry.config.shown import show
 from oci_registry.setup import command
 from oci_registry.setup.clients import CLIENTS
@@ -24,7 +25,6 @@ from tests.support.tables import PROJECT, REFERENCE, table_below
 
 PAGE = REFERENCE / "command-line.md"
 COMMANDS_WITH_FLAGS = ("ls", "du", "why", "rm", "top", "log", "sweep", "export", "import")
-WITHOUT_DAEMON = ("export", "import")
 HEADINGS = (
     "Options",
     "filesystem",
@@ -32,6 +32,7 @@ HEADINGS = (
     "setup",
     "Commands on a store",
     *COMMANDS_WITH_FLAGS,
+    "warm",
 )
 _FLAG = re.compile(r"`--([a-z0-9-]+)( [^`]+)?`(?:, `-(\w)`)?")
 _VARIABLE = re.compile(r"`([A-Z][A-Z0-9_]+)`")
@@ -125,7 +126,8 @@ class Reference(SynchronousTestCase):
         """So are those of the commands on a store, which have some in common."""
         common = told("Commands on a store")
         text = PAGE.read_text("utf-8")
-        for name in set(COMMANDS) - {"completion"}:
+        of_tags = {row[0].strip("`").split()[0] for row in table_below(PAGE, "Commands on tags")}
+        for name in set(COMMANDS) - {"completion", "warm"}:
             module = import_module(f"oci_registry.commands.{COMMANDS[name]}")
             actions = module.parser()._actions
             flags = {
@@ -136,11 +138,24 @@ class Reference(SynchronousTestCase):
                 if flag != "help"
             }
             own = told(name) if name in COMMANDS_WITH_FLAGS else {}
-            reaching = {} if name in WITHOUT_DAEMON else told("Commands on a store", 1)
+            reaches = isinstance(module.parser(), DaemonParser)
+            reaching = told("Commands on a store", 1) if reaches else {}
             self.assertEqual(flags, {**common, **reaching, **own})
-            self.assertIn(f"\n## {name}\n", text)
+            self.assertNotEqual(f"\n## {name}\n" in text, name in of_tags)
             self.assertIn(name, STORE_COMMANDS)
+        self.assertLess(of_tags, set(COMMANDS))
         self.assertEqual(set(COMMANDS), set(STORE_COMMANDS))
+
+    def test_flags_of_warm(self) -> None:
+        """So are those of the command that needs no store."""
+        actions = warming.parser()._actions
+        flags = {flag for action in actions for flag in action.option_strings} - {"-h", "--help"}
+        self.assertEqual(flags, {f"--{name}" for name in told("warm")})
+        (jobs,) = (row for row in rows("warm") if "--jobs" in row[0])
+        self.assertEqual(
+            (f"`{warming.JOBS}`", f"1 to {warming.MOST_JOBS}"),
+            (jobs[2], jobs[3].rpartition(", ")[2]),
+        )
 
     def test_variables(self) -> None:
         """Every variable that is read is told of, and no other."""

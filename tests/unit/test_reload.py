@@ -14,7 +14,9 @@ from oci_registry.config.sources import Reread
 from oci_registry.eviction.sweep import Lifetimes
 from oci_registry.metrics import Metrics
 from oci_registry.notify import ServiceManager
-from oci_registry.reload import Following, Hangup, Reloader, lifetimes_of
+from oci_registry.reload import Following, Hangup, Reloader, lifetimes_of, pins_of, sizes_of
+from oci_registry.spec.patterns import parse_pattern
+from oci_registry.spec.sizes import parse_size
 from oci_registry.upstream.table import Changes, UpstreamTable
 from tests.support.fake_upstream import FakeUpstream, no_catch_all
 from tests.support.settings import upstream_settings
@@ -116,6 +118,17 @@ class FollowingUpstreams(SynchronousTestCase):
         others = upstream_settings("*", "m.example", blob_invalidation_time=5.0)
         lifetimes = lifetimes_of((A, others), 500.0)
         self.assertEqual((5.0, 5.0), (lifetimes.of("b.example"), lifetimes.of("*")))
+
+    def test_pins_and_sizes(self) -> None:
+        """Patterns of pins and limits are those of the upstreams that are configured now."""
+        pin, size = parse_pattern("a/*"), parse_size("50GiB")
+        others = upstream_settings("*", "m.example", pin=(parse_pattern("b"),))
+        limited = upstream_settings("c.example", "c.example", pin=(pin,), max_size=size)
+        patterns = pins_of((A, limited, others))
+        self.assertEqual(patterns.pattern_of("c.example", "a/b", "1"), pin)
+        self.assertIsNone(patterns.pattern_of("a.example", "b", "1"))
+        self.assertEqual(str(patterns.pattern_of("d.example", "b", "1")), "b")
+        self.assertEqual(sizes_of((A, limited, others)), {"c.example": size})
 
     def test_nothing(self) -> None:
         """If an upstream cannot be made, nothing changes."""

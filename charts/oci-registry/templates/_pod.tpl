@@ -158,6 +158,14 @@ spec:
           value: "{{ int $registry.shutdownGraceSeconds }}s"
         - name: WORKERS
           value: {{ $registry.workers | toString | quote }}
+        {{- if $registry.maxSize }}
+        - name: MAX_SIZE
+          value: {{ $registry.maxSize | quote }}
+        {{- end }}
+        {{- if $registry.minFree }}
+        - name: MIN_FREE
+          value: {{ $registry.minFree | quote }}
+        {{- end }}
         - name: TMPDIR
           value: /tmp
         {{- if include "oci-registry.upstreamSecret" . }}

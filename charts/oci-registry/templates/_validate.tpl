@@ -40,6 +40,12 @@
 {{- if and (eq $storage.mode "s3") $storage.s3.redirect.enabled $values.registry.checkCacheDigest -}}
 {{- $problems = append $problems "registry.checkCacheDigest cannot be combined with registry.storage.s3.redirect.enabled: clients that are redirected to the bucket get bytes that are not verified" -}}
 {{- end -}}
+{{- if and (eq $storage.mode "s3") $values.registry.minFree -}}
+{{- $problems = append $problems "registry.minFree cannot be combined with registry.storage.mode s3, where free space is not known: set registry.maxSize" -}}
+{{- end -}}
+{{- if and (eq $storage.mode "s3") (hasSuffix "%" $values.registry.maxSize) -}}
+{{- $problems = append $problems "registry.maxSize must be a size, such as 200GiB, with registry.storage.mode s3: a bucket has no size to share" -}}
+{{- end -}}
 {{- $node := include "oci-registry.hostNetwork" . -}}
 {{- if and $node (not $values.daemonSet.hostPort) -}}
 {{- $problems = append $problems "daemonSet.hostNetwork requires daemonSet.hostPort, the port on the node: set it, or set daemonSet.hostNetwork false" -}}

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 
 from oci_registry.spec.errors import system_reason
 from oci_registry.storage.drivers import page_cache
-from oci_registry.storage.interfaces import StoreError
+from oci_registry.storage.interfaces import Space, StoreError
 from oci_registry.streams.threads import RunInThread
 
 SEALED = 0o444
@@ -108,8 +108,15 @@ def sync(descriptor: int) -> None:
             raise
 
 
-def sync_path(path: Path) -> None:
-    """Flush a file, or what is in a folder, to the disk; do nothing if there is none."""
+def persist(path: Path, root: Path) -> None:
+    """Flush a file to the disk, if it is there, and all folders above it up to *root*."""
+    for each in (path, *path.parents):
+        _sync_path(each)
+        if each == root:
+            return
+
+
+def _sync_path(path: Path) -> None:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
@@ -118,6 +125,16 @@ def sync_path(path: Path) -> None:
         sync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def space_of(root: Path) -> Space:
+    """Return the space of the volume that *root* is on, or will be."""
+    found = root
+    # The root is made when something is stored; before that its parent tells.
+    while not found.exists() and found != found.parent:
+        found = found.parent
+    status = os.statvfs(found)
+    return Space(status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize)
 
 
 def make_read_only(descriptor: int) -> bool:

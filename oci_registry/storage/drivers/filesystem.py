@@ -31,13 +31,15 @@ from oci_registry.storage.drivers.files import (
     open_file,
     open_locked,
     open_with_head,
+    persist,
     place,
-    sync_path,
+    space_of,
     write_all,
 )
 from oci_registry.storage.drivers.objects import FileWriter, StoredFile
 from oci_registry.storage.drivers.open_files import OpenFiles
 from oci_registry.storage.drivers.verified import VerifiedFiles
+from oci_registry.storage.drivers.walking import files_below, marked_folders
 from oci_registry.storage.interfaces import (
     IDriver,
     IObjectWriter,
@@ -67,6 +69,7 @@ class FilesystemDriver:
 
     sweep_interval = 300.0
     check_interval = 0.0
+    remote = False
 
     _log = Logger()
 
@@ -194,15 +197,7 @@ class FilesystemDriver:
             os.unlink(path)
 
     def space(self) -> Deferred[Space | None]:
-        return self.lanes.lookup(as_store_error, self._space)
-
-    def _space(self) -> Space:
-        found = self._root
-        # The root is made when something is stored; before that its parent tells.
-        while not found.exists() and found != found.parent:
-            found = found.parent
-        status = os.statvfs(found)
-        return Space(status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize)
+        return self.lanes.lookup(as_store_error, space_of, self._root)
 
     def _grow(self, name: str | None) -> tuple[str, int]:
         """Open and lock an empty file for writing, called *name* if that is free."""
@@ -363,13 +358,7 @@ class FilesystemDriver:
         )
 
     def persist(self, key: str) -> Deferred[None]:
-        return self.lanes.commit(as_store_error, self._persist, key)
-
-    def _persist(self, key: str) -> None:
-        for each in (path := self.path(key), *path.parents):
-            sync_path(each)
-            if each == self._root:
-                return
+        return self.lanes.commit(as_store_error, persist, self.path(key), self._root)
 
     def link(self, key: str) -> Deferred[str | None]:
         self.path(key)
@@ -382,6 +371,13 @@ class FilesystemDriver:
                 folder.rmdir()
                 folder = folder.parent
 
+    def marked(
+        self, prefix: str, mark: str, after: str, limit: int
+    ) -> Deferred[tuple[Sequence[str], bool]]:
+        return self.lanes.housekeeping(
+            as_store_error, marked_folders, self.path(prefix), mark, after, limit
+        )
+
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         walk = self.walk(prefix)
         while batch := await self.lanes.housekeeping(
@@ -392,18 +388,6 @@ class FilesystemDriver:
 
     def walk(self, prefix: str) -> Iterator[ObjectInfo]:
         """Walk a tree, in this thread; files may be added and removed meanwhile. Raises OSError."""
-        folders = [prefix]
-        while folders:
-            folder = folders.pop()
-            try:
-                entries = os.scandir(self.path(folder))
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            with entries:
-                for entry in entries:
-                    key = f"{folder}/{entry.name}"
-                    with suppress(FileNotFoundError):
-                        if entry.is_dir(follow_symlinks=False):
-                            folders.append(key)
-                        elif entry.is_file(follow_symlinks=False):
-                            yield self.info(key, entry.stat(follow_symlinks=False))
+        for key, entry in files_below(self.path(prefix), prefix):
+            with suppress(FileNotFoundError):
+                yield self.info(key, entry.stat(follow_symlinks=False))

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, execute, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
+from oci_registry.storage.drivers.walking import split_marked
 from oci_registry.storage.interfaces import (
     IDriver,
     IObjectWriter,
@@ -239,6 +240,17 @@ class MemoryDriver:
 
     def begin_sweep(self, oldest: float) -> Deferred[bool]:
         return self.check().addCallback(lambda _: True)
+
+    def marked(
+        self, prefix: str, mark: str, after: str, limit: int
+    ) -> Deferred[tuple[Sequence[str], bool]]:
+        return execute(self._marked, prefix, mark, after, limit)
+
+    def _marked(self, prefix: str, mark: str, after: str, limit: int) -> tuple[list[str], bool]:
+        placed = (split_marked(info.key[len(prefix) + 1 :]) for info in self.walk(prefix))
+        found = {one[0] for one in placed if one is not None and one[1] == mark}
+        names = sorted(name for name in found if name > after)
+        return names[:limit], len(names) > limit
 
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         for info in self.walk(prefix):

@@ -12,6 +12,7 @@ from unittest.mock import patch
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
+from oci_registry.account import schema
 from oci_registry.account.database import AccountOff, Database, State
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.interfaces import StoreError
@@ -276,3 +277,41 @@ class Comparing(AccountTestCase):
         self.account._database.begin_comparison()
         self.assertTrue(self.account._database.compare(1000).complete)
         self.assertEqual(before.total_changes, changes)
+
+
+class Vanishing(AccountTestCase):
+    """A file that is removed while it is being opened."""
+
+    def opened(self, error: sqlite3.Error | None) -> Database:
+        """Open an account whose file goes away once it was made."""
+        path, left = self.mktemp(), [1]
+        connect = schema.connect
+
+        def vanish(path: str) -> tuple[sqlite3.Connection, bool]:
+            connection, known = connect(path)
+            if left:
+                left.clear()
+                schema.discard(path)
+                if error is not None:
+                    connection.close()
+                    schema.discard(path)
+                    raise error
+            return connection, known
+
+        self.patch(schema, "connect", vanish)
+        database = Database(path, MemoryMedium(self.driver), 0.0)
+        database.open()
+        self.addCleanup(database.close)
+        return database
+
+    def test_noticed(self) -> None:
+        """It is noticed by the next use."""
+        database = self.opened(None)
+        self.assertFalse(os.path.exists(database._path))
+        database.apply((), ())
+        self.assertTrue(os.path.exists(database._path))
+
+    def test_error(self) -> None:
+        """If that is an error, the file is made once more at once."""
+        database = self.opened(sqlite3.OperationalError("disk I/O error"))
+        self.assertTrue(os.path.exists(database._path))

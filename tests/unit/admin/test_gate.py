@@ -6,9 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 
 from oci_registry.admin.gate import Gate, LocalGate, TokenGate
-from oci_registry.admin.problems import Forbidden
+from oci_registry.admin.problems import Forbidden, TokenRequired
 from oci_registry.admin.token import AdminToken
-from oci_registry.spec.errors import Unauthorized
 
 TOKEN = "0123456789abcdef-secret"
 
@@ -35,19 +34,19 @@ class Tokens(SynchronousTestCase):
         wrong = (TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "", f"{TOKEN} x")
         texts = [*(f"Bearer {each}" for each in wrong), TOKEN, f"Basic {TOKEN}", f"Bearer{TOKEN}"]
         for text in texts:
-            error = self.assertRaises(Unauthorized, self.gate.check, headers(authorization=text))
+            error = self.assertRaises(TokenRequired, self.gate.check, headers(authorization=text))
             self.assertIn("Bearer", error.headers["WWW-Authenticate"])
             self.assertNotIn(TOKEN, str(error))
         twice = Headers({"authorization": [f"Bearer {TOKEN}"] * 2})
-        self.assertRaises(Unauthorized, self.gate.check, twice)
-        self.assertRaises(Unauthorized, self.gate.check, Headers())
+        self.assertRaises(TokenRequired, self.gate.check, twice)
+        self.assertRaises(TokenRequired, self.gate.check, Headers())
 
     def test_replaced(self) -> None:
         """After another token was read, only that is accepted."""
         self.token.replace("another-token-of-some-length")
         self.gate.check(headers(authorization="Bearer another-token-of-some-length"))
         bad = headers(authorization=f"Bearer {TOKEN}")
-        self.assertRaises(Unauthorized, self.gate.check, bad)
+        self.assertRaises(TokenRequired, self.gate.check, bad)
 
     def test_none(self) -> None:
         """Without a token nobody is admitted, whatever is sent."""

@@ -38,7 +38,7 @@ class Completing(SynchronousTestCase):
 
     def test_bash(self) -> None:
         """Bash completes commands and their options."""
-        self.assertEqual(["rm", "refresh"], self.completed("oci-registry", "r"))
+        self.assertEqual(["export"], self.completed("oci-registry", "ex"))
         self.assertEqual(["--sort"], self.completed("oci-registry", "ls", "--so"))
         self.assertEqual(["--blobs"], self.completed("oci-registry", "rm", "--b"))
         self.assertIn("setup", self.completed("oci-registry", "''"))

@@ -339,3 +339,21 @@ class Listening(LoaderTestCase):
         self.assertEqual(seen, [f"tcp:{port}" for port in (1, 2, 3, 4, 2)])
         reason = "'2': is not usable: two is odd"
         self.assertEqual(error.problems, (f"--listen: {reason}", f"--admin-listen: {reason}"))
+
+
+class Limits(LoaderTestCase):
+    """Limits of the store."""
+
+    def test_bucket(self) -> None:
+        """A bucket takes a size; what is a part of a volume makes no sense there."""
+        bucket = ("s3", {"bucket": "cache", "host": "http://s3.example"})
+        settings = load_settings({"max-size": "2TiB"}, bucket, {})
+        self.assertEqual(settings.max_size and settings.max_size.bytes, 2 * 2**40)
+        for flags, reason in (
+            ({"max-size": "80%"}, "--max-size: 80% cannot be used with s3"),
+            ({"min-free": "20GiB"}, "--min-free: cannot be used with s3.*: use --max-size"),
+            ({"max-size": "1MiB"}, "--max-size: 1MiB is too small"),
+        ):
+            with self.assertRaises(ConfigError) as raised:
+                load_settings(flags, bucket, {})
+            self.assertRegex("\n".join(raised.exception.problems), reason)

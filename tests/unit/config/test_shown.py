@@ -9,10 +9,12 @@ from attrs import evolve, fields
 
 from oci_registry.config.files import fingerprint
 from oci_registry.config.settings import (
+    AgeRule,
     Credentials,
     EgressSettings,
     FilesystemSettings,
     HostSettings,
+    MinAges,
     ProxySettings,
     S3Settings,
     Settings,
@@ -20,6 +22,7 @@ from oci_registry.config.settings import (
 )
 from oci_registry.config.shown import show
 from oci_registry.config.upstreams import load_upstreams
+from oci_registry.spec.patterns import parse_pattern
 from oci_registry.spec.sizes import parse_size
 
 from .support import SECRET, ConfigTestCase, pem
@@ -172,6 +175,13 @@ class Showing(ConfigTestCase):
             max_connections=17,
             upper_case_names=True,
             offline=True,
+            prefetch=True,
+            rate_limit_reserve=10,
+            min_age=MinAges(
+                (AgeRule(parse_pattern("a/*:latest"), 86400.0), AgeRule(parse_pattern("*"), 0.0))
+            ),
+            pin=(parse_pattern("a/b:1.*"), parse_pattern("team/*")),
+            max_size=parse_size("50GiB"),
         )
         same = [f.name for f in fields(UpstreamSettings) if getattr(upstream, f.name) == f.default]
         self.assertEqual(same, ["configured"], "give the new one another value than its default")

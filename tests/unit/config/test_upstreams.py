@@ -63,6 +63,8 @@ class Entries(_Case):
             "believe_not_found: false",
             "retries: 0",
             "max_connections: 2",
+            "prefetch: true",
+            "rate_limit_reserve: 0",
         )
         self.assertEqual(
             upstream,
@@ -88,9 +90,16 @@ class Entries(_Case):
                 believe_not_found=False,
                 retries=0,
                 max_connections=2,
+                prefetch=True,
+                rate_limit_reserve=0,
             ),
         )
         self.assert_fine()
+
+    def test_prefetch_offline(self) -> None:
+        """A registry that is never asked has nothing to prefetch, which is a warning."""
+        self.load_with("prefetch: true", "offline: true")
+        self.assertIn("has no effect", "\n".join(self.findings.warnings))
 
     def test_null_is_unset(self) -> None:
         """A key without a value is a key that is not there."""
@@ -315,3 +324,48 @@ class Problems(_Case):
         self.load("#" * (1024 * 1024 + 1))
         self.assert_problem("longer than")
         self.assertEqual(self.findings.warnings, [])
+
+
+class Keeping(_Case):
+    """What is kept of an upstream, and how much."""
+
+    def test_pin(self) -> None:
+        """Patterns are read; those of docker.io may lack ``library/``."""
+        self.assertEqual(
+            [*map(str, self.load_with('pin: ["team/*", "a:3.*"]').pin)], ["team/*", "a:3.*"]
+        )
+        (hub,) = self.load(
+            "- namespace: docker.io\n  host: b.example\n  pin: [alpine, 'x*', a/b]\n"
+        )
+        self.assertEqual([*map(str, hub.pin)], ["library/alpine", "x*", "a/b"])
+        self.assert_fine()
+
+    def test_wrong_patterns(self) -> None:
+        """What is no list of patterns is refused, with the number of the item."""
+        for value, reason in (
+            ("team/*", "must be a list"),
+            ("[a, b@sha256:0]", "item 2: .* has a digest"),
+            ("[{}]", "item 1 must be text"),
+            (f"[{', '.join(['a'] * 201)}]", "at most 200"),
+        ):
+            self.load_with(f"pin: {value}")
+            self.assertRegex("\n".join(self.findings.problems), reason)
+
+    def test_max_size(self) -> None:
+        """A size is of bytes, and not smaller than a useful one."""
+        size = self.load_with("max_size: 50 GiB").max_size
+        self.assertEqual(size and size.bytes, 50 * 2**30)
+        self.assert_fine()
+        for value, reason in (("80%", "not a share"), ("1MiB", "too small"), ("7", "needs a unit")):
+            self.load_with(f"max_size: {value}")
+            self.assertRegex("\n".join(self.findings.problems), reason)
+
+    def test_all_others(self) -> None:
+        """All registries without an entry can have pins, but no limit together."""
+        (others,) = self.load("- namespace: '*'\n  host: '*'\n  pin: [a]\n")
+        self.assertEqual([*map(str, others.pin)], ["a"])
+        self.assert_fine()
+        self.load("- namespace: '*'\n  host: '*'\n  max_size: 50GiB\n")
+        self.assertRegex(
+            "\n".join(self.findings.problems), "max_size: is not allowed .* --max-size"
+        )

@@ -87,7 +87,9 @@ class Reference(SynchronousTestCase):
                 self.assertEqual(parse(text), getattr(settings, name), name)
                 compared.add(name)
         others = {"tls", "accept_invalid_certs"}
-        self.assertEqual({*OPTIONS, *others} - {"user_agent"}, compared)
+        # What these say is nothing, if they are not given.
+        absent = {"user_agent", "min_age", "pin", "max_size"}
+        self.assertEqual({*OPTIONS, *others} - absent, compared)
 
     def test_types(self) -> None:
         """What is not of the type that is told is refused."""
@@ -103,7 +105,7 @@ class Reference(SynchronousTestCase):
     def test_bounds(self) -> None:
         """Numbers are accepted up to the bounds that are told, and not beyond."""
         bounded = [row for row in table(of_hosts=False) if re.match(r"\d+ to \d+", row[1])]
-        self.assertEqual(["retries", "max_connections"], keys(bounded))
+        self.assertEqual(["retries", "max_connections", "rate_limit_reserve"], keys(bounded))
         for row in bounded:
             (key,) = keys([row])
             least, most = map(int, row[1].split(" to "))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from oci_registry.eviction.pinned import PinnedImages
 from oci_registry.eviction.sweep import Lifetimes, Sweep, Swept
 from oci_registry.metrics import Metrics
 from oci_registry.spec.digest import Digest
@@ -12,6 +13,7 @@ from oci_registry.spec.mediatypes import OCI_INDEX, OCI_MANIFEST
 from oci_registry.storage.blobs import BlobStore, StoredBlob
 from oci_registry.storage.keys import blob_key, manifest_key
 from oci_registry.storage.manifests import ManifestStore
+from oci_registry.storage.pins import Pins
 from oci_registry.storage.referrers import KeptReferrers, ReferrersStore
 from oci_registry.storage.tags import TagRecord, TagStore
 from oci_registry.storage.totals import StoredTotals
@@ -41,6 +43,8 @@ class SweepTestCase(StoreTestCase):
         super().setUp()
         self.downloading: set[Digest] = set()
         self.metrics = Metrics()
+        self.pins = Pins(self.driver)
+        self.pinned = PinnedImages(self.pins)
         self.restart()
 
     def restart(self, by_host: dict[str, float] | None = None, otherwise: float = 14 * DAY) -> None:
@@ -67,6 +71,7 @@ class SweepTestCase(StoreTestCase):
             self.metrics,
             self.totals,
             batch=self.batch,
+            pinned=self.pinned,
         )
 
     def blob(self, data: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -16,7 +17,8 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.mediatypes import OCI_INDEX, OCI_MANIFEST
 from oci_registry.storage.blobs import BlobStore
-from oci_registry.storage.keys import blob_key, manifest_key
+from oci_registry.storage.interfaces import ObjectInfo
+from oci_registry.storage.keys import PINS, blob_key, manifest_key
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.referrers import ReferrersStore
 from oci_registry.storage.tags import TagStore
@@ -68,6 +70,7 @@ class AccountMixin(SweepTestCase):
             self.metrics,
             self.totals,
             batch=self.batch,
+            pinned=self.pinned,
         )
         self.account.start()
         settle(self.account, self.clock)
@@ -165,13 +168,18 @@ class Itself(AccountMixin):
     """What only this sweep does."""
 
     def test_nothing_is_listed(self) -> None:
-        """A sweep lists nothing, and reads no manifest."""
+        """A sweep lists nothing but the pins, and reads no manifest."""
         self.tag(self.manifest(self.blob(b"config"), self.blob(b"layer")))
         self.result(self.sweep.run())
         self.clock.advance(30 * DAY)
+        walk = self.driver.walk
+
+        def walk_pins(prefix: str) -> Iterator[ObjectInfo]:
+            self.assertEqual(prefix, PINS)
+            return walk(prefix)
+
         with (
-            patch.object(self.driver, "walk", side_effect=AssertionError),
-            patch.object(self.driver, "list", side_effect=AssertionError),
+            patch.object(self.driver, "walk", walk_pins),
             patch.object(self.manifests, "names", side_effect=AssertionError),
         ):
             swept = self.result(self.sweep.run())

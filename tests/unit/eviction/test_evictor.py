@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred
 
-from oci_registry.account.images import pin
+from oci_registry.account.images import registry_size
 from oci_registry.eviction.evictor import Evicted, Evictor
+from oci_registry.eviction.pinned import PinnedImages, PinPatterns
 from oci_registry.spec.digest import Digest
+from oci_registry.spec.image import ImageName, parse_image
+from oci_registry.spec.patterns import parse_pattern
 from oci_registry.storage.blobs import BlobStore
+from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.keys import blob_key, manifest_key
 from oci_registry.storage.manifests import ManifestStore
+from oci_registry.storage.pins import Pins
 from oci_registry.storage.tags import TagStore
 from oci_registry.storage.usage import Usage
 from oci_registry.streams.parsing import ManifestReader
@@ -20,7 +25,7 @@ from tests.unit.storage.support import NOW
 BLOCK = 4096
 
 
-class Evictions(AccountTestCase):
+class EvictionTestCase(AccountTestCase):
     """A store whose blobs take a block each, as its manifests do."""
 
     def setUp(self) -> None:
@@ -29,11 +34,14 @@ class Evictions(AccountTestCase):
         usage = Usage(self.observed, self.clock)
         self.blobs = BlobStore(self.observed, usage, run_at_once, check_always=False)
         manifests = ManifestStore(self.observed, usage, ManifestReader(run_at_once))
+        self.pins = Pins(self.observed)
+        self.pinned = PinnedImages(self.pins)
         self.evictor = Evictor(
             self.account,
             self.blobs,
             manifests,
             TagStore(self.observed),
+            self.pinned,
             self.busy.__contains__,
             self.clock.seconds,
             self.metrics,
@@ -59,6 +67,10 @@ class Evictions(AccountTestCase):
         self.clock.advance(100)
         self.account.used(manifest_key(HUB, image), self.clock.seconds())
         self.successResultOf(self.account.flush())
+
+
+class Evictions(EvictionTestCase):
+    """What is evicted, and what stays."""
 
     def test_oldest(self) -> None:
         """The oldest image goes as a whole, with its tags, and no more than is needed."""
@@ -124,15 +136,64 @@ class Evictions(AccountTestCase):
         reader = self.result(self.blobs.open(Digest.of(b"read")))
         assert reader is not None
         self.busy.add(Digest.of(b"busy"))
-        self.ask(pin(HUB, images[2], pinned=True))
+        pin = ImageName(HUB, "a/b", digest=images[2])
+        self.result(self.pins.add(pin))
         self.assertEqual(self.free(100), Evicted(1, 1, 2 * BLOCK))
         self.assertEqual([self.has(image) for image in images], [True, True, True, False])
         reader.close()
         self.busy.clear()
         self.clock.advance(1)
-        self.ask(pin(HUB, images[2], pinned=False))
+        self.result(self.pins.remove(pin))
         self.assertEqual(self.free(100).images, 3)
         self.assertEqual(self.summed(), (0, 0))
+
+    def test_pinned(self) -> None:
+        """What a pattern or the operator has pinned stays, with all that it names, from when it is stored."""
+        self.pinned.follow(PinPatterns({HUB: [parse_pattern("a/b:keep*")]}, [parse_pattern("a/*")]))
+        self.result(self.pins.add(parse_image(f"{HUB}/a/b:mine")))
+        amd = self.image(self.blob(b"amd"))
+        index = self.image(amd, Digest.of(b"arm, which nobody pulls"), index=True)
+        kept = [
+            self.pulled(b"keep-1"),
+            self.pulled(b"mine"),
+            self.pulled(b"other", host=OWN),
+            amd,
+            index,
+        ]
+        self.tag("keep-2", index)
+        gone = [self.pulled(b"kee"), self.pulled(b"mine-2")]
+        self.assertEqual(self.free(100), Evicted(2, 2, 4 * BLOCK))
+        hosts = [HUB, HUB, OWN, HUB, HUB]
+        self.assertTrue(all(map(self.has, kept, hosts)))
+        self.assertFalse(any(map(self.has, gone)))
+        # The tag that was pinned means something else now: what it has meant before is not pinned.
+        self.tag("mine", index)
+        self.assertEqual(self.free(100).images, 1)
+        self.assertFalse(self.has(kept[1]))
+
+    def test_unreadable_pins(self) -> None:
+        """If the pins cannot be read, nothing is evicted."""
+        image = self.pulled(b"a")
+        self.successResultOf(self.account.flush())
+        self.patch(self.driver, "walk", self.failing)
+        self.assertEqual(self.free(100), Evicted())
+        self.assertTrue(self.has(image))
+
+    def failing(self, prefix: str) -> None:
+        raise StoreError(f"cannot list {prefix}")
+
+    def test_one_registry(self) -> None:
+        """Images of one registry are evicted; a blob that others need stays, and counts as given up."""
+        base = self.blob(b"base")
+        older = self.pulled(b"older", base, host=OWN)
+        mine = [self.pulled(name, base) for name in (b"a", b"b")]
+        self.assertEqual(self.ask(registry_size(HUB)), 5 * BLOCK)
+        freed = self.result(self.evictor.free(5 * BLOCK, HUB))
+        self.assertEqual(freed, Evicted(2, 2, 5 * BLOCK))
+        self.assertFalse(any(map(self.has, mine)))
+        self.assertTrue(self.has(base) and self.has(older, OWN))
+        self.assertEqual([self.ask(registry_size(host)) for host in (HUB, OWN)], [0, 3 * BLOCK])
+        self.assertEqual(self.result(self.evictor.free(1, "quay.io")), Evicted())
 
     def test_offline(self) -> None:
         """Images of a registry that is offline stay, also without a layer for which there was no room."""

@@ -132,7 +132,7 @@ class Reserving(LimitTestCase):
         (need,) = self.evictor.needs
         self.assertEqual(need, 18 * MIB + file + 3 * MIB + MARGIN - 19 * MIB)
         self.assertEqual(len(self.stored_blobs), 4)
-        self.assertIn("evicted 1 images and 1 blobs (6.3 MB)", formatEvent(events[0]))
+        self.assertIn("evicted 1 image and 1 blob (6.3 MB)", formatEvent(events[0]))
 
     def test_patience(self) -> None:
         """A download waits a second for an eviction, and is then not stored; the eviction goes on."""

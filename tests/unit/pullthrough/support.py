@@ -11,9 +11,11 @@ from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.metrics import Metrics
+from oci_registry.pullthrough.background import Background
 from oci_registry.pullthrough.blobs import BlobCache
 from oci_registry.pullthrough.download import Downloader
 from oci_registry.pullthrough.far import FarLimits
+from oci_registry.pullthrough.holding import Holding
 from oci_registry.pullthrough.known import KnownManifests
 from oci_registry.pullthrough.manifests import ManifestCache
 from oci_registry.pullthrough.progress import DownloadLog
@@ -21,11 +23,16 @@ from oci_registry.pullthrough.records import RecordWriter
 from oci_registry.pullthrough.referrers import ReferrersLists
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.store_health import StoreHealth
+from oci_registry.pullthrough.tag_control import TagControl
 from oci_registry.pullthrough.transfer import TransferLimits
 from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.repeats import RepeatLog
+from oci_registry.spec.digest import Digest
+from oci_registry.spec.manifest import Manifest
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.drivers.memory import MemoryDriver
+from oci_registry.storage.histories import HistoryStore
+from oci_registry.storage.holds import HoldStore
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.original import OriginalManifests
 from oci_registry.storage.referrers import ReferrersStore
@@ -72,6 +79,8 @@ class CacheTestCase(SynchronousTestCase):
         self.manifest_store = ManifestStore(self.driver, usage, ManifestReader(run_at_once))
         self.tag_store = TagStore(self.driver)
         self.referrers_store = ReferrersStore(self.driver, usage)
+        self.histories = HistoryStore(self.driver)
+        self.holds = HoldStore(self.driver)
         self.health = StoreHealth(self.clock, self.metrics)
         downloader = Downloader(
             self.blob_store,
@@ -93,15 +102,28 @@ class CacheTestCase(SynchronousTestCase):
             self.far_limits,
         )
         self.writer = RecordWriter(self.clock, self.health)
-        known = KnownManifests(
+        self.holding = Holding(self.holds, self.clock, self.health)
+        self.known = known = KnownManifests(
             self.manifest_store,
             self.tag_store,
             self.writer,
             self.clock,
             self.health,
             OriginalManifests(self.driver, ManifestReader(run_at_once), self.clock, self.repeats),
+            self.histories,
+            self.holding,
         )
         self.manifests = ManifestCache(known, self.sizes, self.clock, self.metrics, self.repeats)
+        self.background = Background(self.manifests, self.blobs, self.clock)
+        self.control = TagControl(
+            self.tag_store,
+            self.histories,
+            self.holds,
+            known,
+            self.obtain,
+            lambda _, repository, tag: self.upstream.min_age.of(repository, tag),
+            self.clock.seconds,
+        )
         self.referrers = ReferrersLists(
             self.referrers_store,
             self.manifest_store,
@@ -110,6 +132,10 @@ class CacheTestCase(SynchronousTestCase):
             self.health,
             self.repeats,
         )
+
+    async def obtain(self, _host: str, _repository: str, digest: Digest) -> Manifest:
+        """Return a manifest from the store or from upstream."""
+        return (await self.manifests.get(self.target, digest)).manifest
 
     def limit(self, transfers: TransferLimits | None = None, far: FarLimits | None = None) -> None:
         """Begin again with other limits."""

@@ -10,7 +10,7 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from oci_registry.spec.errors import BadGateway, Denied, ManifestUnknown
 from oci_registry.spec.reference import Tag
-from oci_registry.storage.keys import manifest_key, tag_key
+from oci_registry.storage.keys import history_key, manifest_key, tag_key
 from oci_registry.storage.tags import REWRITTEN
 from tests.unit.pullthrough.manifest_case import HOUR, LATEST, ManifestTestCase, raw
 
@@ -206,10 +206,11 @@ class Confirmed(WritingTestCase):
         self.assertEqual(self.clock.seconds(), record.checked)
 
     def test_changed(self) -> None:
-        """A change is written at once."""
+        """A change is written at once, and then added to the history of the tag."""
         self.upstream.add(raw("two"), "latest")
         self.get()
-        self.assertEqual(["put manifest", "put tag"], self.written)
+        self.assertEqual(["put manifest", "put tag", "put tag"], self.written)
+        self.assertIn(history_key("example.com", "library/app", "latest"), self.stored())
 
     def test_restart(self) -> None:
         """After a restart a tag is asked earlier than it would have been, never later."""

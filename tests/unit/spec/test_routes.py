@@ -14,6 +14,7 @@ from oci_registry.spec.errors import (
     DigestInvalid,
     NameInvalid,
     NameUnknown,
+    PaginationInvalid,
     ReferenceInvalid,
     RegistryError,
 )
@@ -21,6 +22,8 @@ from oci_registry.spec.reference import Tag, parse_repository
 from oci_registry.spec.routes import (
     BaseRoute,
     BlobRoute,
+    CatalogRoute,
+    HistoryRoute,
     ManifestRoute,
     Name,
     ReferrersRoute,
@@ -89,6 +92,28 @@ class Shapes(SynchronousTestCase):
             ReferrersRoute(name, DIGEST, "a/b+c", "quay.io"),
         )
 
+    def test_history(self) -> None:
+        """The history of a tag is below a segment of our own."""
+        self.assertEqual(
+            parse("/v2/a/b/_oci-registry/history/v1", "ns=quay.io"),
+            HistoryRoute(Name.parse("a/b"), Tag("v1"), "quay.io"),
+        )
+        self.assertRaises(ReferenceInvalid, parse, f"/v2/a/_oci-registry/history/{DIGEST}")
+
+    def test_catalog(self) -> None:
+        """The list of repositories is of all registries, or of one."""
+        for path, query, n, last, host in (
+            ("/v2/_catalog", "", None, None, None),
+            ("/v2/_catalog", "n=5&last=docker.io/a", 5, "docker.io/a", None),
+            ("/v2/_catalog", "ns=quay.io&n=99999", 10_000, None, "quay.io"),
+            ("/quay.io/v2/_catalog", "", None, None, "quay.io"),
+        ):
+            route = parse(path, query)
+            assert isinstance(route, CatalogRoute)
+            self.assertEqual((n, last, host), (route.n, route.last, route.host))
+            self.assertEqual(path, route.path)
+        self.assertRaises(PaginationInvalid, parse, "/v2/_catalog", "n=x")
+
     def test_escapes_are_decoded_once(self) -> None:
         """An escape is decoded after the path is split, and what it yields is not again."""
         self.assertEqual(
@@ -137,7 +162,10 @@ class Shapes(SynchronousTestCase):
             "/v3/a/manifests/latest",
             "/index.html",
             "/v2/a",
-            "/v2/_catalog",
+            "/v2/a/_catalog",
+            "/v2/_oci-registry/history/1",
+            "/v2/a/_oci-registry/history",
+            "/v2/a/_oci-registry/other/1",
             "/v2/a/manifests",
             "/v2/manifests/latest",
             "/v2/tags/list",

@@ -11,14 +11,20 @@ from oci_registry.spec.reference import Tag
 from oci_registry.storage.keys import (
     blob_key,
     check_key,
+    history_key,
+    hold_key,
     manifest_key,
     parse_blob_key,
+    parse_history_key,
+    parse_hold_key,
     parse_manifest_key,
     parse_pin_key,
     parse_referrers_key,
+    parse_repository_path,
     parse_tag_key,
     pin_key,
     referrers_key,
+    repository_path,
     tag_key,
     tags_prefix,
 )
@@ -79,6 +85,18 @@ class Keys(SynchronousTestCase):
         self.assertEqual(parse_tag_key(named), (host, repository, tag))
         referrers = referrers_key(host, repository, digest)
         self.assertEqual(parse_referrers_key(referrers), (host, repository, digest))
+        history, hold = history_key(host, repository, tag), hold_key(host, repository, tag, digest)
+        self.assertEqual(parse_history_key(history), (host, repository, tag))
+        self.assertEqual(parse_hold_key(hold), (host, repository, tag, digest))
+        path = repository_path(host, repository)
+        self.assertEqual(parse_repository_path(path), (host, repository))
+        self.assertTrue(named.startswith(f"repositories/{path}/_tags/"))
+        for key in (history, hold, path):
+            self.assertEqual(check_key(key), key)
+            for parse in (parse_tag_key, parse_manifest_key, parse_blob_key, parse_referrers_key):
+                self.assertIsNone(parse(key))
+        self.assertIsNone(parse_hold_key(history))
+        self.assertIsNone(parse_history_key(hold))
         pinned = pin_key(host, repository, Tag(tag)), pin_key(host, repository, digest)
         self.assertEqual(parse_pin_key(pinned[0]), (host, repository, Tag(tag)))
         self.assertEqual(parse_pin_key(pinned[1]), (host, repository, digest))

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.keys import tag_key
-from oci_registry.storage.tags import REWRITTEN, TagRecord, TagStore
+from oci_registry.storage.tags import REWRITTEN, TagRecord, TagStore, Waiting
 from tests.unit.storage.support import HOST, StoreTestCase
 
 RECORD = TagRecord(Digest.of(b"x"), "application/json", 1.5)
@@ -79,6 +79,32 @@ class Tags(StoreTestCase):
         """Anything else is no record, which is a ValueError and nothing worse."""
         self.assertRaises(ValueError, TagRecord.from_json, data)
 
+    def test_older_versions(self) -> None:
+        """What a version before the minimum age has written is read, and it reads what we write."""
+        old = {"digest": str(RECORD.digest), "mediaType": "t", "checked": 1.5}
+        record = TagRecord.from_json(json.dumps(old).encode())
+        self.assertEqual(TagRecord(RECORD.digest, "t", 1.5), record)
+        self.assertEqual((1.5, RECORD.digest), (record.since, record.named))
+        waiting = Waiting(OTHER.digest, 1.25)
+        new = evolve(record, first=1.0, waiting=waiting, imported=True)
+        written = json.loads(new.to_json())
+        self.assertEqual(old, {key: written[key] for key in old})
+        self.assertLess(len(new.to_json()), 4096)
+        read = TagRecord.from_json(new.to_json())
+        self.assertEqual((new, 1.0, OTHER.digest), (read, read.since, read.named))
+
+    def test_renew(self) -> None:
+        """A record in memory can be replaced by an equal one; nothing else happens."""
+        self.store.renew(HOST, "a", "v1")
+        self.assertIsNone(self.store.recall(HOST, "a", "v1"))
+        self.put("a", "v1")
+        before = self.store.recall(HOST, "a", "v1")
+        self.store.renew(HOST, "a", "v1")
+        after = self.store.recall(HOST, "a", "v1")
+        self.assertEqual(before, after)
+        self.assertIsNot(before, after)
+        self.assertTrue(self.store.is_stored(HOST, "a", "v1", RECORD))
+
     def test_damaged_in_the_details(self) -> None:
         """Nor is a record with one wrong value."""
         good: dict[str, Any] = json.loads(RECORD.to_json())
@@ -91,6 +117,12 @@ class Tags(StoreTestCase):
             ("checked", float("inf")),
             ("checked", float("nan")),
             ("checked", []),
+            ("first", "soon"),
+            ("first", float("inf")),
+            ("waiting", "x"),
+            ("waiting", {"digest": str(OTHER.digest)}),
+            ("waiting", {"digest": "x", "since": 1.0}),
+            ("waiting", {"digest": str(OTHER.digest), "since": float("nan")}),
         ):
             data = json.dumps({**good, key: value}).encode()
             self.assertRaises(ValueError, TagRecord.from_json, data)

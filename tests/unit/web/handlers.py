@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from oci_registry.config.settings import UpstreamSettings
 from oci_registry.pullthrough.lists import TagLists
-from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
+from oci_registry.spec.routes import (
+    BlobRoute,
+    HistoryRoute,
+    ManifestRoute,
+    ReferrersRoute,
+    TagsRoute,
+)
+from oci_registry.storage.repositories import Repositories
 from oci_registry.upstream.table import UpstreamTable
 from oci_registry.web.blobs import BlobHandler
+from oci_registry.web.catalog import CatalogHandler
 from oci_registry.web.client_watch import ClientWatch
+from oci_registry.web.history import HistoryHandler
 from oci_registry.web.lists import ListLimits, ReferrersHandler, TagsHandler
 from oci_registry.web.manifests import ManifestHandler
 from oci_registry.web.reply import Handler
@@ -31,24 +40,26 @@ class HandlerTestCase(WebTestCase, CacheTestCase):
         self.others: dict[str, FakeUpstream] = {}
         self.serve_all()
 
-    def serve_all(self, **options: bool) -> None:
+    def serve_all(self, *, dynamic: bool = True, **options: bool) -> None:
         """Serve everything, with what can be told to the handler of blobs."""
         table = UpstreamTable(
             (upstream_settings("docker.io", "registry-1.docker.io"),),
             self.upstream_for,
             no_catch_all,
             default_namespace="docker.io",
-            dynamic=True,
+            dynamic=dynamic,
         )
         tags = TagLists(self.tag_store, self.health, self.repeats)
         handlers: dict[type, Handler] = {
-            ManifestRoute: ManifestHandler(self.manifests),
-            BlobRoute: BlobHandler(self.blobs, **options),
+            ManifestRoute: ManifestHandler(self.manifests, self.background),
+            BlobRoute: BlobHandler(self.blobs, self.background, **options),
             TagsRoute: TagsHandler(tags, self.list_limits),
             ReferrersRoute: ReferrersHandler(self.referrers),
+            HistoryRoute: HistoryHandler(self.control),
         }
+        catalog = CatalogHandler(Repositories(self.driver), table.mirrors)
         self.watch = ClientWatch(self.clock)
-        self.serve(V2(handlers, table, self.watch, self.clock, self.metrics))
+        self.serve(V2(handlers, table, self.watch, self.clock, self.metrics, catalog=catalog))
 
     def upstream_for(self, settings: UpstreamSettings) -> FakeUpstream:
         if settings.namespace == "docker.io":

@@ -56,7 +56,7 @@ class Api(SynchronousTestCase):
         ready = Ready(works)
         root = Root(ready, metrics=Metrics())
         self.assertEqual({f"/{name.decode()}" for name in root.listNames()}, watching)
-        parts = {"<name>": "a/b", "<tag or digest>": DIGEST, "<digest>": DIGEST}
+        parts = {"<name>": "a/b", "<tag or digest>": DIGEST, "<digest>": DIGEST, "<tag>": "1"}
         routes = set()
         for path in told - watching:
             asked = re.sub("<[^>]+>", lambda part: parts[part[0]], path)

@@ -31,6 +31,7 @@ LINK_LIFETIME = 900
 DELETED_AT_ONCE = 1000
 """The most objects that S3 removes in one request."""
 _SEALED = "oci-registry-size"
+_OWNER = "oci-registry-owner"
 # The server copies up to 5 GiB in one request.
 _COPYING = TransferConfig(
     multipart_threshold=5 * 1024**3, multipart_chunksize=512 * 1024**2, use_threads=False
@@ -205,9 +206,10 @@ class Bucket:
 
         self.connection.request_object(copy, key)
 
-    def claim(self, key: str, seconds: float) -> bool:
+    def claim(self, key: str, seconds: float, owner: str = "") -> bool:
         """Claim *key*, unless it was claimed less than so many seconds ago; return whether that worked.
 
+        *owner*: the claim lasts as long as the same owner repeats it in time. ASCII, without blanks.
         Both times are the server's, so the clocks of replicas may differ. If several claim it at once, one
         succeeds, provided that the server supports conditional requests.
         """
@@ -218,17 +220,25 @@ class Bucket:
             condition = {"IfNoneMatch": "*"}
         else:
             date = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
-            if _age(answer["LastModified"], date) < seconds:
+            ours = bool(owner) and (answer.get("Metadata") or {}).get(_OWNER) == owner
+            if _age(answer["LastModified"], date) < seconds and not ours:
                 return False
             condition = {"IfMatch": str(answer["ETag"])}
+        marks = {"Metadata": {_OWNER: owner}} if owner else {}
         try:
-            self.connection.call(writing.put_object, Key=self._prefix + key, Body=b"", **condition)
+            self.connection.call(
+                writing.put_object,
+                Key=self._prefix + key,
+                Body=owner.encode(),
+                **marks,
+                **condition,
+            )
         except ClientError as error:
             if status_of(error) in (404, 409, 412):
                 return False
             if code_of(error) not in UNSUPPORTED:
                 raise explain(error, self._place) from error
-            self.connection.request_object(writing.put_object, key, Body=b"")
+            self.connection.request_object(writing.put_object, key, Body=owner.encode(), **marks)
         return True
 
     def delete(self, key: str) -> None:
@@ -284,6 +294,15 @@ class Bucket:
             for item in answer.get("Contents", ())
         ]
         return listed, answer.get("NextContinuationToken") if answer.get("IsTruncated") else None
+
+    def keys(self, prefix: str, after: str) -> tuple[list[str], bool]:
+        """Return some keys that begin with *prefix*, in order, after *after*, and whether there are more."""
+        later = {"StartAfter": self._prefix + after} if after else {}
+        answer = self.connection.request(
+            self.connection.writing.list_objects_v2, Prefix=self._prefix + prefix, **later
+        )
+        keys = [str(item["Key"]).removeprefix(self._prefix) for item in answer.get("Contents", ())]
+        return keys, bool(answer.get("IsTruncated")) and bool(keys)
 
     def link(self, key: str) -> str | None:
         """Return a URL at which anyone can fetch an object for `LINK_LIFETIME` seconds, if that is enabled."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
+from uuid import uuid4
 
 from attrs import evolve
 from twisted.internet.defer import Deferred, succeed
@@ -24,6 +25,8 @@ from oci_registry.storage.drivers.s3.failures import Absent, sensible
 from oci_registry.storage.drivers.s3.journal import Journal
 from oci_registry.storage.drivers.s3.leftovers import Leftovers
 from oci_registry.storage.drivers.s3.limits import DEFAULTS, S3Limits
+from oci_registry.storage.drivers.s3.marking import marked_in_bucket
+from oci_registry.storage.drivers.s3.medium import BucketMedium
 from oci_registry.storage.drivers.s3.multipart import Multipart
 from oci_registry.storage.drivers.s3.parts import Uploads
 from oci_registry.storage.drivers.s3.reader import S3Reader, none_if_absent
@@ -43,6 +46,10 @@ BEGAN = "usage/began"
 """Written when we first use the bucket: older objects count as used at that time."""
 SWEEPER = "usage/sweeper"
 """Written by the replica that sweeps."""
+LIMITER = "usage/limiter"
+"""Written by the replica that keeps the bucket below its limit."""
+HELD = 300.0
+"""Seconds after which another replica may become the limiter, unless the claim is repeated."""
 PROBE = "usage/probe"
 """Written and removed by checks."""
 MISSING = "usage/probe/missing"
@@ -101,6 +108,7 @@ class S3Driver:
         )
         self._leftovers = Leftovers(multipart, remote.housekeeping)
         self._began: float | None = None
+        self._name = uuid4().hex
 
     # -- start, checks and stop
 
@@ -244,6 +252,25 @@ class S3Driver:
         await self._leftovers.remove(self._clock.seconds())
         await self._journal.gather(oldest)
         return True
+
+    def marked(
+        self, prefix: str, mark: str, after: str, limit: int
+    ) -> Deferred[tuple[Sequence[str], bool]]:
+        return self._lanes.housekeeping(
+            marked_in_bucket, self.bucket, check_key(prefix), mark, after, limit
+        )
+
+    def hold(self) -> Deferred[bool]:
+        """Claim, or keep, the task of keeping the bucket below its limit, for `HELD` seconds."""
+        return self._lanes.housekeeping(self.bucket.claim, LIMITER, HELD, self._name)
+
+    def release(self) -> Deferred[None]:
+        """Give that task up, so that another replica can claim it at once."""
+        return self._lanes.housekeeping(self.bucket.delete, LIMITER)
+
+    def medium(self) -> BucketMedium:
+        """Return the bucket for its account, which reads it in a thread of its own."""
+        return BucketMedium(self.bucket, self._journal, lambda: self._began or 0.0)
 
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         check_key(prefix)

@@ -94,6 +94,10 @@ class Journal:
         own = self._recent.get(key)
         return max(written if own is None else own, self._gathered.get(key, 0.0))
 
+    def gathered(self, key: str) -> float:
+        """Return when an object was last used, as the last `gather` has found, or 0. From any thread."""
+        return self._gathered.get(key, 0.0)
+
     def _write_down(self) -> None:
         self.flush().addErrback(self._not_written)
 

@@ -63,7 +63,8 @@ class Changes(ReadyTestCase):
         known = self.mirror.manifests._known
         manifest = known.recall(self.mirror.target, self.mirror.digest)
         assert manifest is not None
-        known.confirm(self.mirror.target, Tag("1"), manifest)
+        decision = self.mirror.now(known.decide(self.mirror.target, Tag("1"), manifest.digest))
+        known.confirm(self.mirror.target, Tag("1"), manifest, decision)
         self.gone()
         self.assertIn(b"ttl=3600\r\n", self.mirror.ask(PATH))
 

@@ -1,0 +1,90 @@
+"""Which replica keeps a bucket below its limit: one holds a claim, and only this one has an account."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Protocol
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from oci_registry.account.account import Account
+from oci_registry.storage.interfaces import StoreError
+
+LASTS = 4
+"""Intervals for which it counts as held if it cannot be repeated; others may claim it in the next one."""
+
+
+class Claim(Protocol):
+    """What only one replica has."""
+
+    def hold(self) -> Deferred[bool]:
+        """Claim it, or keep it; return whether that worked. Fails with `StoreError`."""
+
+    def release(self) -> Deferred[None]:
+        """Give it up. Fails with `StoreError`."""
+
+
+class Holder:
+    """Starts and stops *account* as the *claim* comes and goes, which is repeated every *interval* seconds."""
+
+    _log = Logger()
+
+    def __init__(
+        self, account: Account, claim: Claim, clock: IReactorTime, interval: float = 60.0
+    ) -> None:
+        self.is_held = False
+        """Whether this replica holds the claim."""
+        self._account = account
+        self._claim = claim
+        self._interval = interval
+        self._clock = clock
+        self._until = 0.0
+        self._turn = DeferredLock()
+        self._looping = LoopingCall(self._look)
+        self._looping.clock = clock
+
+    def start(self) -> None:
+        """Claim it now, and again from time to time."""
+        self._looping.start(self._interval)
+
+    async def stop(self) -> None:
+        """Give it up, and close the account."""
+        if self._looping.running:
+            self._looping.stop()
+        await self._turn.run(lambda: Deferred.fromCoroutine(self._stop()))
+
+    async def _stop(self) -> None:
+        held = self.is_held
+        await self._set(held=False)
+        if held:
+            # Otherwise others wait until it is old.
+            with suppress(StoreError):
+                await self._claim.release()
+
+    def _look(self) -> Deferred[None]:
+        return self._turn.run(lambda: Deferred.fromCoroutine(self._repeat()))
+
+    async def _repeat(self) -> None:
+        if not self._looping.running:
+            return
+        now = self._clock.seconds()
+        try:
+            held = await self._claim.hold()
+        except (StoreError, CancelledError):
+            # It is noticed elsewhere that the store fails.
+            held = self.is_held and now < self._until
+        else:
+            self._until = now + LASTS * self._interval
+        await self._set(held=held)
+
+    async def _set(self, *, held: bool) -> None:
+        if held and not self.is_held:
+            self.is_held = True
+            self._log.info("this replica keeps the bucket below its limit")
+            self._account.start()
+        elif self.is_held and not held:
+            self.is_held = False
+            await self._account.stop()

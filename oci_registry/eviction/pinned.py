@@ -1,0 +1,86 @@
+"""Which images are pinned: never evicted, neither for the size of the store nor for their age.
+
+There are two kinds of pins: patterns of the upstreams, and those of the operator. An image is pinned by its
+tags, and then by whatever leads to it: what a pinned index names stays too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from attrs import frozen
+
+from oci_registry.spec.digest import Digest
+from oci_registry.spec.image import ImageName
+from oci_registry.spec.patterns import ImagePattern
+from oci_registry.storage.pins import Pins
+
+
+@frozen
+class PinPatterns:
+    """The patterns of each registry; *otherwise*: those of every registry that has no entry."""
+
+    by_host: Mapping[str, Sequence[ImagePattern]] = {}
+    otherwise: Sequence[ImagePattern] = ()
+
+    def pattern_of(self, host: str, repository: str, tag: str) -> ImagePattern | None:
+        """Return the first pattern that an image matches."""
+        patterns = self.by_host.get(host, self.otherwise)
+        return next((one for one in patterns if one.matches(repository, tag)), None)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no pattern at all."""
+        return not (self.otherwise or any(self.by_host.values()))
+
+
+class Pinned:
+    """What is pinned at one moment. It does not change, and can be used in any thread."""
+
+    def __init__(
+        self, patterns: PinPatterns = PinPatterns(), pins: Iterable[ImageName] = ()
+    ) -> None:
+        pins = list(pins)
+        self._patterns = patterns
+        self._tags = {(one.registry, one.repository, str(one.tag)) for one in pins if one.tag}
+        self._digests = {(one.registry, one.digest) for one in pins if one.digest}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is pinned."""
+        return self._patterns.is_empty and not (self._tags or self._digests)
+
+    def has_tag(self, host: str, repository: str, tag: str) -> bool:
+        """Whether a tag is pinned."""
+        return (host, repository, tag) in self._tags or (
+            self._patterns.pattern_of(host, repository, tag) is not None
+        )
+
+    def has_digest(self, host: str, digest: Digest) -> bool:
+        """Whether the operator has pinned a manifest by its digest."""
+        return (host, digest) in self._digests
+
+    def __call__(self, host: str, digest: Digest, tags: Iterable[tuple[str, str]]) -> bool:
+        """Whether a manifest with these tags, pairs of repository and tag, is pinned by itself."""
+        return self.has_digest(host, digest) or any(self.has_tag(host, *tag) for tag in tags)
+
+
+class PinnedImages:
+    """Knows what is pinned, by patterns, and by *pins* of the operator."""
+
+    def __init__(self, pins: Pins, patterns: PinPatterns = PinPatterns()) -> None:
+        self._pins = pins
+        self._patterns = patterns
+
+    def follow(self, patterns: PinPatterns) -> None:
+        """Use other patterns from now on."""
+        self._patterns = patterns
+
+    def by_pattern(self, host: str, digest: Digest, tags: Iterable[tuple[str, str]]) -> bool:
+        """Whether a pattern pins a manifest with these tags."""
+        del digest
+        return any(self._patterns.pattern_of(host, *tag) is not None for tag in tags)
+
+    async def now(self) -> Pinned:
+        """Return what is pinned. Raises `StoreError`: then nothing may be evicted."""
+        return Pinned(self._patterns, await self._pins.all())

@@ -1,0 +1,151 @@
+"""A bucket with a limit, which one of its replicas keeps."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from attrs import evolve
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
+
+from oci_registry.account.account import AccountLimits
+from oci_registry.eviction.limit import LimitTimes
+from oci_registry.service import Daemon
+from oci_registry.spec.digest import Digest
+from oci_registry.spec.sizes import parse_size
+from oci_registry.storage.drivers.s3.driver import LIMITER
+from tests.support.daemon import reactor, running, until
+from tests.support.s3_daemon import BucketTestCase
+
+MIB = 2**20
+CAP = 6 * MIB
+LAYER = 400_000
+CHANCE = random.Random(1)
+
+
+class BucketLimit(BucketTestCase):
+    """Daemons that look at a bucket more often than usual."""
+
+    account_limits = AccountLimits(interval=0.02, comparison=1.0)
+    limit_times = LimitTimes(watch=0.1, claim=0.2, recorded=1.0)
+    timeout = 240
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.images: dict[int, tuple[Digest, list[Digest]]] = {}
+
+    async def begin(self, **settings: Any) -> Daemon:
+        return await self.start(self.upstream("docker.io"), max_size=parse_size("6MiB"), **settings)
+
+    async def complete(self, daemon: Daemon) -> None:
+        """Wait until a daemon is the one that keeps the limit."""
+        account = daemon.parts.account
+        assert account is not None
+        await until(lambda: account.is_complete)
+
+    async def pull(self, number: int, size: int = 2 * LAYER) -> None:
+        """Pull an image as clients do."""
+        if number not in self.images:
+            base = random.Random(number // 5).randbytes(LAYER)
+            own = CHANCE.randbytes(size)
+            self.images[number] = self.registry.add_image("library/app", str(number), base, own)
+        digest, blobs = self.images[number]
+        for path in (f"manifests/{number}", f"manifests/{digest}", *(f"blobs/{b}" for b in blobs)):
+            got = await self.client.get(f"/v2/library/app/{path}")
+            self.assertEqual((200, True), (got.status, got.complete), path)
+
+    def taken(self) -> int:
+        """Return the bytes of all objects."""
+        pages = self.bucket.get_paginator("list_objects_v2").paginate(Bucket=self.direct.bucket)
+        return sum(item["Size"] for page in pages for item in page.get("Contents", ()))
+
+    async def shrunk(self) -> None:
+        """Wait until the bucket is below its limit."""
+        while self.taken() > CAP:
+            # The look at it blocks the reactor.
+            await deferLater(reactor, 0.5)
+
+    def tags(self) -> set[int]:
+        pages = self.keys("repositories/docker.io/library/app/_tags/")
+        return {int(key.rpartition("/")[2]) for key in pages}
+
+    async def rest(self, daemon: Daemon) -> None:
+        """Wait until everything is stored, and what is not whole was removed."""
+        limit = daemon.parts.limit
+        assert limit is not None
+        await self.idle()
+        await until(lambda: not len(daemon.parts.records))
+        await until(lambda: not limit._missing)
+        await until(lambda: not len(limit._evicting))
+
+    @running
+    async def test_filled(self) -> None:
+        """The only replica keeps the limit, no pull fails, and what is left is complete."""
+        daemon = await self.begin()
+        await self.complete(daemon)
+        numbers = iter(range(18))
+
+        async def client() -> None:
+            for number in numbers:
+                await self.pull(number)
+                self.assertLessEqual(self.taken(), CAP)
+
+        await gatherResults([Deferred.fromCoroutine(client()) for _ in range(2)])
+        await self.rest(daemon)
+        self.assertGreater(self.taken(), CAP // 3)
+        self.assertGreater(self.metric(daemon, "oci_registry_evicted_bytes_total") or 0, 0)
+        await self.registry.stop()
+        left = self.tags()
+        self.assertGreater(len(left), 1)
+        for number in left:
+            await self.pull(number)
+
+    @running
+    async def test_two_replicas(self) -> None:
+        """One replica keeps the limit for both; if it stops, the other does."""
+        first = await self.begin()
+        await self.complete(first)
+        second = await self.begin(storage=evolve(self.storage, spool=self.mktemp()))
+        for number in range(9):
+            await self.pull(number)
+        # All by the second one, which reserves nothing.
+        limits = first.parts.limit, second.parts.limit
+        assert limits[0] is not None
+        assert limits[1] is not None
+        self.assertFalse(limits[1]._account.is_complete)
+        await self.shrunk()
+        self.daemons.remove(first)
+        await first.stopService()
+        await self.complete(second)
+        self.assertEqual(1, len(self.keys(LIMITER)))
+        for number in range(100, 109):
+            await self.pull(number)
+        await self.shrunk()
+        await self.rest(second)
+
+    @running
+    async def test_too_large(self) -> None:
+        """A blob larger than a quarter of the limit is not stored, by any replica."""
+        daemon = await self.begin()
+        await self.pull(1, CAP // 4 + 1)
+        await self.idle()
+        self.assertEqual(
+            1, self.metric(daemon, "oci_registry_not_stored_total", reason="too_large")
+        )
+
+    @running
+    async def test_claim(self) -> None:
+        """Who has the claim keeps it, and others get it when it is given up."""
+        first = (await self.start()).parts.driver
+        second = (await self.start()).parts.driver
+        self.assertTrue(await first.hold())
+        self.assertEqual([True, False], [await first.hold(), await second.hold()])
+        await first.release()
+        self.assertEqual([True, False], [await second.hold(), await first.hold()])
+
+    @running
+    async def test_no_limit(self) -> None:
+        """Without a limit nobody claims anything, and there is no account."""
+        daemon = await self.start(self.upstream("docker.io"))
+        self.assertEqual((None, None), (daemon.parts.account, daemon.parts.limit))

@@ -1,0 +1,1 @@
+"""Replays pulls against policies of eviction, to compare them."""
