@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 
 from oci_registry.spec.errors import system_reason
 from oci_registry.storage.drivers import page_cache
-from oci_registry.storage.interfaces import StoreError
+from oci_registry.storage.interfaces import Space, StoreError
 from oci_registry.streams.threads import RunInThread
 
 SEALED = 0o444
@@ -148,6 +148,20 @@ def _replace(source: str, target: Path) -> None:
         # Some volumes cannot rename over an existing file.
         os.unlink(target)
         os.replace(source, target)
+    except IsADirectoryError:
+        # Another program has made a folder where an object belongs; one with content stays.
+        os.rmdir(target)
+        os.replace(source, target)
+
+
+def space_of(root: Path) -> Space:
+    """Return the space of the volume of *root*, which may not exist yet. Raises OSError."""
+    found = root
+    # The root is made when something is stored; before that its parent tells.
+    while not found.exists() and found != found.parent:
+        found = found.parent
+    status = os.statvfs(found)
+    return Space(status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize)
 
 
 def at_hand(descriptor: int, offset: int) -> bool:

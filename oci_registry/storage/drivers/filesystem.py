@@ -32,13 +32,17 @@ from oci_registry.storage.drivers.files import (
     open_locked,
     open_with_head,
     place,
+    space_of,
     write_all,
 )
+from oci_registry.storage.drivers.inspected import inspect
 from oci_registry.storage.drivers.objects import FileWriter, StoredFile
 from oci_registry.storage.drivers.open_files import OpenFiles
 from oci_registry.storage.drivers.verified import VerifiedFiles
+from oci_registry.storage.drivers.walking import walk, walk_in_order
 from oci_registry.storage.interfaces import (
     IDriver,
+    IInspectedObject,
     IObjectWriter,
     IStoredObject,
     ObjectInfo,
@@ -193,15 +197,7 @@ class FilesystemDriver:
             os.unlink(path)
 
     def space(self) -> Deferred[Space | None]:
-        return self.lanes.lookup(as_store_error, self._space)
-
-    def _space(self) -> Space:
-        found = self._root
-        # The root is made when something is stored; before that its parent tells.
-        while not found.exists() and found != found.parent:
-            found = found.parent
-        status = os.statvfs(found)
-        return Space(status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize)
+        return self.lanes.lookup(as_store_error, space_of, self._root)
 
     def _grow(self, name: str | None) -> tuple[str, int]:
         """Open and lock an empty file for writing, called *name* if that is free."""
@@ -350,8 +346,7 @@ class FilesystemDriver:
             os.unlink(path)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return False
-        self._verified.forget(key)
-        self._tidy(path.parent)
+        self.forget(key)
         return True
 
     def delete_many(self, keys: Sequence[str]) -> Deferred[Sequence[str]]:
@@ -373,27 +368,33 @@ class FilesystemDriver:
                 folder = folder.parent
 
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
-        walk = self.walk(prefix)
-        while batch := await self.lanes.housekeeping(
-            as_store_error, list, islice(walk, _LISTED_AT_ONCE)
-        ):
+        found = self.walk(prefix)
+        while batch := await self._some(found):
             for info in batch:
                 yield info
 
     def walk(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Walk a tree, in this thread; files may be added and removed meanwhile. Raises OSError."""
-        folders = [prefix]
-        while folders:
-            folder = folders.pop()
-            try:
-                entries = os.scandir(self.path(folder))
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            with entries:
-                for entry in entries:
-                    key = f"{folder}/{entry.name}"
-                    with suppress(FileNotFoundError):
-                        if entry.is_dir(follow_symlinks=False):
-                            folders.append(key)
-                        elif entry.is_file(follow_symlinks=False):
-                            yield self.info(key, entry.stat(follow_symlinks=False))
+        """Walk a tree, in this thread, as `walking.walk` does."""
+        return walk(prefix, self.path, self.info)
+
+    async def list_from(self, prefix: str, after: str) -> AsyncIterator[ObjectInfo]:
+        found = walk_in_order(prefix, after, self.path, self.info)
+        while batch := await self._some(found):
+            for info in batch:
+                yield info
+
+    def _some(self, found: Iterator[ObjectInfo]) -> Deferred[tuple[ObjectInfo, ...]]:
+        return self.lanes.housekeeping(as_store_error, tuple, islice(found, _LISTED_AT_ONCE))
+
+    def inspect(self, key: str) -> Deferred[IInspectedObject | None]:
+        run = self.lanes.housekeeping
+        return run(as_store_error, inspect, self, key, self.path(key), run)
+
+    def drop(self, key: str) -> None:
+        """Keep the file of *key* open no longer."""
+        self._open_files.drop(key)
+
+    def forget(self, key: str) -> None:
+        """Forget the file of *key*, which has been removed; in a thread."""
+        self._verified.forget(key)
+        self._tidy(self.path(key).parent)
