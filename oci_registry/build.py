@@ -42,6 +42,10 @@ from oci_registry.pullthrough.store_watch import StoreWatch
 from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.reload import Following, Reloader, lifetimes_of
 from oci_registry.repeats import RepeatLog
+from oci_registry.scrub.healing import Stores
+from oci_registry.scrub.making import make_scrub
+from oci_registry.scrub.mender import OriginMender
+from oci_registry.scrub.scrub import Scrub
 from oci_registry.serving import make_ports, make_sites, make_workers
 from oci_registry.spec.routes import BlobRoute, ManifestRoute, ReferrersRoute, TagsRoute
 from oci_registry.storage.interfaces import IDriver
@@ -90,6 +94,7 @@ class Parts:
     transfers: Transfers
     records: RecordWriter
     sweep: PeriodicSweep
+    scrub: Scrub
     site: RegistrySite
     ports: MultiService
 
@@ -104,6 +109,7 @@ class _PullThrough:
     transfers: Transfers
     blobs: BlobCache
     manifests: ManifestCache
+    sizes: KnownSizes
     tag_lists: TagLists
     referrers: ReferrersLists
 
@@ -197,8 +203,34 @@ class _Builder:
             transfers,
             BlobCache(store.blobs, transfers, sizes, health, metrics, self.makers.far_limits),
             ManifestCache(known, sizes, clock, metrics, self.repeats),
+            sizes,
             TagLists(store.tags, health, self.repeats),
             ReferrersLists(store.referrers, store.manifests, records, clock, health, self.repeats),
+        )
+
+    def scrub(
+        self, store: Store, pull: _PullThrough, table: UpstreamTable, reader: ManifestReader
+    ) -> Scrub:
+        """Make the scrub, which looks for corrupt content."""
+        stores = Stores(store.driver, store.blobs, store.manifests, store.tags, store.referrers)
+        mender = OriginMender(
+            store.account,
+            table,
+            pull.transfers,
+            pull.manifests,
+            pull.sizes,
+            store.blobs,
+            self.reactor,
+        )
+        return make_scrub(
+            self.settings,
+            self.reactor,
+            self.metrics,
+            stores,
+            store.lanes.housekeeping,
+            reader,
+            mender,
+            self.makers.scrub_limits,
         )
 
     def v2(self, table: UpstreamTable, pull: _PullThrough, watch: ClientWatch) -> V2:
@@ -291,6 +323,7 @@ def build(
     sweep = make_sweep(settings, reactor, metrics, store, pull.transfers)
     if limit is not None:
         limit.keep_forever(sweep.is_forever)
+    scrub = builder.scrub(store, pull, table, reader)
     periodic = PeriodicSweep(sweep, store.driver.sweep_interval, reactor, metrics)
     reloader = builder.reloader(table, sweep, reading, manager)
     hangup = makers.hangup(reactor.callFromThread, reloader.reload)
@@ -323,6 +356,7 @@ def build(
         ),
         *([] if limit is None else [Step("limits of the store", limit.start, limit.stop)]),
         Step("sweep", periodic.start, periodic.stop),
+        Step("scrub", scrub.open, scrub.close),
         Step("ports", ports.startService, ports.stopService),
         *([] if workers is None else [Step("workers", workers.start)]),
         Step("reloader", stop=reloader.stop),
@@ -339,6 +373,7 @@ def build(
         pull.transfers,
         pull.records,
         periodic,
+        scrub,
         site,
         ports,
     )

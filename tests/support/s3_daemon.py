@@ -10,7 +10,6 @@ from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from zope.interface import directlyProvides, providedBy
 
 from oci_registry.config.settings import S3Settings, Settings, UpstreamSettings
-from oci_registry.makers import Makers
 from oci_registry.service import Daemon
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.drivers.s3.driver import S3Driver
@@ -62,7 +61,7 @@ class BucketTestCase(MirrorTestCase):
     ) -> Daemon:
         """Start a daemon (one more); `client` then talks to it. The first look at the bucket is over."""
         settings = {"storage": self.storage, "on": self.clock, **settings}
-        makers = Makers(driver=self.driver, store_limits=self.store_limits)
+        makers = evolve(self.makers, driver=self.driver, store_limits=self.store_limits)
         daemon = await super().start(*upstreams, grace=grace, makers=makers, **settings)
         if self.working:
             await until(lambda: daemon.parts.driver.started)
