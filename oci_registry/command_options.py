@@ -26,6 +26,7 @@ STORE_COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "export": "write stored images to a file, to carry them elsewhere",
         "import": "store the images of such files",
+        "scrub": "check all that is stored, and take out what is corrupt",
     }
 )
 """The commands on a store, and what they do; `oci_registry.commands` has them."""

@@ -27,16 +27,18 @@ The store is that of --root, or of the daemon's own options after the word files
 daemon's variables (FILESYSTEM_ROOT, S3_BUCKET and so on).
 """
 
+_STATUSES = "0 all done, 1 something is missing or wrong"
+
 
 class CommandParser(argparse.ArgumentParser):
     """Raises `UsageProblem`, and has the options of all commands."""
 
-    def __init__(self, name: str, description: str) -> None:
+    def __init__(self, name: str, description: str, statuses: str = _STATUSES) -> None:
         super().__init__(
             prog=f"{PROGRAM} {name}",
             allow_abbrev=False,
             description=description,
-            epilog=f"{_STORE}Exit status: 0 all done, 1 something is missing or wrong, 2 wrong usage.",
+            epilog=f"{_STORE}Exit status: {statuses}, 2 wrong usage.",
         )
         self.add_argument("--root", metavar="DIRECTORY", help="the directory of the store")
         self.add_argument(

@@ -44,6 +44,7 @@ class CommandStore:
 
     driver: IDriver
     clock: CommandClock
+    usage: Usage
     _blobs: BlobStore
     _manifests: ManifestStore
     _tags: TagStore
@@ -55,6 +56,7 @@ class CommandStore:
         return cls(
             driver,
             clock,
+            usage,
             BlobStore(driver, usage, at_once, check_always=False),
             ManifestStore(driver, usage, ManifestReader(at_once)),
             TagStore(driver),

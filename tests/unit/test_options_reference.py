@@ -14,7 +14,7 @@ from twisted.python.usage import Options as BaseOptions
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.command_options import STORE_COMMANDS
-from oci_registry.commands import COMMANDS, exporting, importing
+from oci_registry.commands import COMMANDS, exporting, importing, scrubbing
 from oci_registry.config.shown import show
 from oci_registry.setup import command
 from oci_registry.setup.clients import CLIENTS
@@ -22,7 +22,16 @@ from oci_registry.tap import FilesystemOptions, Options, S3Options
 from tests.support.tables import PROJECT, REFERENCE, table_below
 
 PAGE = REFERENCE / "command-line.md"
-HEADINGS = ("Options", "filesystem", "s3", "setup", "Commands on a store", "export", "import")
+HEADINGS = (
+    "Options",
+    "filesystem",
+    "s3",
+    "setup",
+    "Commands on a store",
+    "export",
+    "import",
+    "scrub",
+)
 _FLAG = re.compile(r"`--([a-z0-9-]+)( [^`]+)?`(?:, `-(\w)`)?")
 _VARIABLE = re.compile(r"`([A-Z][A-Z0-9_]+)`")
 _DEFAULT = re.compile(r"`([^`]+)`")
@@ -113,7 +122,7 @@ class Reference(SynchronousTestCase):
     def test_flags_of_commands(self) -> None:
         """So are those of the commands on a store, which have some in common."""
         common = told("Commands on a store")
-        for name, module in (("export", exporting), ("import", importing)):
+        for name, module in (("export", exporting), ("import", importing), ("scrub", scrubbing)):
             actions = module.parser()._actions
             flags = {
                 flag: (action.nargs != 0, letters[0].lstrip("-") if letters else None)
