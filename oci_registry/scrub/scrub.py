@@ -74,7 +74,7 @@ class Scrub:
         self._times = times
         self._pass: Pass | None = None
         self._last: Progress | None = None
-        self._running: Deferred[None] | None = None
+        self._running: Deferred[float | None] | None = None
         self._ended: Deferred[None] = succeed(None)
         self._next: IDelayedCall | None = None
         self._problem: str | None = None
@@ -118,7 +118,10 @@ class Scrub:
         return True
 
     def stop(self) -> Deferred[None]:
-        """Stop the pass that is running; its progress is stored. Fires when it has stopped."""
+        """Stop the pass that is running; its progress is stored. Fires when it has stopped.
+
+        With an interval, it goes on an hour later.
+        """
         if self._running is not None:
             self._running.cancel()
         return self._ended
@@ -154,7 +157,7 @@ class Scrub:
 
     def _begin(self, running: Deferred[float | None]) -> None:
         self._ended = Deferred()
-        self._running = running  # type: ignore[assignment]
+        self._running = running
         ended = self._ended
         running.addErrback(self._failed).addCallback(self._is_over, ended)
 
@@ -185,13 +188,14 @@ class Scrub:
         progress = await self._record.load()
         now = self._clock.seconds()
         if progress is not None and not progress.ended and progress.owner not in ("", self._owner):
-            if now - progress.updated < self._times.abandoned and wait_for_others:
+            # A clock may have been wrong, then or now.
+            if abs(now - progress.updated) < self._times.abandoned and wait_for_others:
                 return self._times.again
         elif progress is not None and progress.ended and wait_for_others:
             self._last = progress
             self._metrics.scrub_ended.set(progress.ended)
             left = progress.began + self._times.interval - now
-            if left > 0:
+            if left > 0 and progress.began <= now:
                 return min(left, self._times.looking)
         if progress is None or progress.ended:
             progress = began_now(now, self._owner)

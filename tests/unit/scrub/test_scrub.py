@@ -129,6 +129,23 @@ class Scrubs(ScrubTestCase):
         self.assertEqual(now - 100, scrub.status.since)
         self.finish()
 
+    def test_wrong_clock(self) -> None:
+        """Times in the future, which a wrong clock has left, do not put off a pass for ever."""
+        record = Record(self.driver)
+        future = self.clock.seconds() + 1000 * DAY
+        for progress in (
+            Progress(future, future, "", ended=future),
+            Progress(future, future, "other", "blobs/a"),
+        ):
+            self.result(record.save(progress))
+            scrub = self.make_scrub()
+            scrub.open()
+            begun = len(self.waiting)
+            self.clock.advance(60)
+            self.assertEqual(begun + 1, len(self.waiting))
+            self.finish()
+            self.successResultOf(scrub.close())
+
     def test_stopped(self) -> None:
         """A pass that is stopped saves its progress, and the next one goes on."""
         scrub = self.make_scrub(interval=0.0)
