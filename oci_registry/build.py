@@ -50,6 +50,10 @@ from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.pullthrough.warmer import Warmer
 from oci_registry.reload import Following, Reloader, lifetimes_of, pins_of, sizes_of
 from oci_registry.repeats import RepeatLog
+from oci_registry.scrub.healing import Stores
+from oci_registry.scrub.making import make_scrub
+from oci_registry.scrub.mender import OriginMender
+from oci_registry.scrub.scrub import Scrub
 from oci_registry.serving import make_ports, make_sites, make_workers
 from oci_registry.spec.routes import (
     BlobRoute,
@@ -109,6 +113,7 @@ class Parts:
     records: RecordWriter
     tag_control: TagControl
     sweep: PeriodicSweep
+    scrub: Scrub
     site: RegistrySite
     ports: MultiService
 
@@ -125,6 +130,7 @@ class _PullThrough:
     transfers: Transfers
     blobs: BlobCache
     manifests: ManifestCache
+    sizes: KnownSizes
     tag_lists: TagLists
     referrers: ReferrersLists
     background: Background
@@ -238,10 +244,36 @@ class _Builder:
             transfers,
             blobs,
             manifests,
+            sizes,
             TagLists(store.tags, health, self.repeats),
             ReferrersLists(store.referrers, store.manifests, records, clock, health, self.repeats),
             background,
             prefetcher,
+        )
+
+    def scrub(
+        self, store: Store, pull: _PullThrough, table: UpstreamTable, reader: ManifestReader
+    ) -> Scrub:
+        """Make the scrub, which looks for corrupt content."""
+        stores = Stores(store.driver, store.blobs, store.manifests, store.tags, store.referrers)
+        mender = OriginMender(
+            store.account,
+            table,
+            pull.transfers,
+            pull.manifests,
+            pull.sizes,
+            store.blobs,
+            self.reactor,
+        )
+        return make_scrub(
+            self.settings,
+            self.reactor,
+            self.metrics,
+            stores,
+            store.lanes.housekeeping,
+            reader,
+            mender,
+            self.makers.scrub_limits,
         )
 
     def v2(
@@ -364,6 +396,7 @@ def build(
     sweep = make_sweep(settings, reactor, metrics, store, pull.transfers)
     if limit is not None:
         limit.keep_forever(sweep.is_forever)
+    scrub = builder.scrub(store, pull, table, reader)
     periodic = PeriodicSweep(sweep, store.driver.sweep_interval, reactor, metrics)
     reloader = builder.reloader(table, sweep, store.pinned, limit, reading, manager)
     hangup = makers.hangup(reactor.callFromThread, reloader.reload)
@@ -400,6 +433,7 @@ def build(
         Step("warming", stop=warmer.stop),
         *([] if limit is None else [Step("limits of the store", limit.start, limit.stop)]),
         Step("sweep", periodic.start, periodic.stop),
+        Step("scrub", scrub.open, scrub.close),
         Step("ports", ports.startService, ports.stopService),
         *([] if workers is None else [Step("workers", workers.start)]),
         Step("reloader", stop=reloader.stop),
@@ -418,6 +452,7 @@ def build(
         pull.records,
         control,
         periodic,
+        scrub,
         site,
         ports,
     )

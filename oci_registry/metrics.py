@@ -27,8 +27,10 @@ from prometheus_client.registry import Collector
 
 MAX_NAMESPACES = 100
 """Values of the label ``namespace`` beside the configured ones."""
-ERRORS = ("account", "eviction", "reload", "stale", "store", "sweep", "transfer", "wrong")
+ERRORS = ("account", "eviction", "reload", "scrub", "stale", "store", "sweep", "transfer", "wrong")
 """Kinds of things that go wrong."""
+SCRUBBED = ("blob", "manifest", "referrers", "tag")
+"""Kinds of objects that a scrub checks."""
 SAMPLES_AT_ONCE = 100
 """Samples in a piece of the page."""
 _LATENCY = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
@@ -287,6 +289,25 @@ class Metrics:
         self.account_complete = self._gauge(
             "account_complete", "1 while the account has everything that is stored, else 0"
         )
+
+        self._make_scrub()
+
+    def _make_scrub(self) -> None:
+        self.scrub_running = self._gauge("scrub_running", "1 while a scrub of the store is running")
+        self.scrub_ended = self._gauge(
+            "scrub_ended_seconds", "End of the last whole scrub, in seconds since the epoch"
+        )
+        self.scrub_ended.set(nan)
+        self.scrub_checked = self._counter("scrub_checked", "Objects checked by scrubs", "kind")
+        self.scrub_checked_bytes = self._counter(
+            "scrub_checked_bytes", "Bytes of objects checked by scrubs"
+        )
+        self.scrub_corrupt = self._counter("scrub_corrupt", "Corrupt objects in the store", "kind")
+        self.scrub_restored = self._counter(
+            "scrub_restored", "Corrupt objects that were stored again", "kind"
+        )
+        for kind in SCRUBBED:
+            self.scrub_corrupt.labels(kind)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"oci_registry_{name}", text, labels, registry=self.registry)

@@ -136,6 +136,16 @@ class Options(CommandOptions):
                     "how much of the volume must stay free: 20GiB, or 5% (MIN_FREE; default: none)",
                 ),
                 Option(
+                    "scrub-interval",
+                    "DURATION",
+                    "check all that is stored this often, as in 30d (SCRUB_INTERVAL; default: never)",
+                ),
+                Option(
+                    "scrub-rate",
+                    "SIZE",
+                    "bytes per second that a check reads (SCRUB_RATE; default 20MB)",
+                ),
+                Option(
                     "check-cache-digest",
                     text="verify the digest of every blob read from the store (CHECK_CACHE_DIGEST)",
                 ),

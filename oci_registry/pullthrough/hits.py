@@ -109,9 +109,11 @@ class BlobHit:
         """Return these bytes and count one more hit; None if the cache might do anything else.
 
         It might if there is a download of the blob, a manifest states another size, the store fails or has
-        removed the blob, or the bytes are not in the page cache.
+        removed the blob, it is corrupt, or the bytes are not in the page cache.
         """
         if self._digest in self._transfers or not self._health.works(READ):
+            return None
+        if self._store.is_withdrawn(self._digest):
             return None
         if self._sizes.get(self._host, self._repository, self._digest) not in (None, self.size):
             return None

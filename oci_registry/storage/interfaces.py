@@ -140,6 +140,31 @@ class IObjectWriter(Interface):
         """Release its resources without committing. Idempotent."""
 
 
+class IInspectedObject(Interface):
+    """A stored object that is read once, from start to end, beside the readers of clients.
+
+    It may be unreadable: then `read` fails. Nothing of it is kept open or in memory for later readers.
+    """
+
+    info: ObjectInfo = Attribute("its `ObjectInfo`")
+
+    def read(offset: int, length: int) -> Deferred[bytes]:
+        """Return up to *length* bytes at *offset*, at least one; ``b""`` beyond the end.
+
+        Fails with StoreError.
+        """
+
+    def withdraw(target: str | None) -> Deferred[bool]:
+        """Move the object to the key *target*, or remove it; return whether it was done.
+
+        Nothing is done if the object has been removed, or replaced by another one. Objects that are kept
+        open no longer give its bytes. Fails with StoreError.
+        """
+
+    def close() -> None:
+        """Release its resources. Idempotent."""
+
+
 class IDriver(Interface):
     """Bytes at keys."""
 
@@ -222,3 +247,9 @@ class IDriver(Interface):
 
     def list(prefix: str) -> AsyncIterator[ObjectInfo]:
         """Yield every object whose key begins with *prefix* and a ``/``, in no particular order."""
+
+    def list_from(prefix: str, after: str) -> AsyncIterator[ObjectInfo]:
+        """Yield what `list` does in the order of the keys, beginning with the first key after *after*."""
+
+    def inspect(key: str) -> Deferred[IInspectedObject | None]:
+        """Open an object to inspect it; return None if there is none."""

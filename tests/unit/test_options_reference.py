@@ -23,7 +23,7 @@ from oci_registry.tap import FilesystemOptions, Options, S3Options
 from tests.support.tables import PROJECT, REFERENCE, table_below
 
 PAGE = REFERENCE / "command-line.md"
-COMMANDS_WITH_FLAGS = ("ls", "du", "why", "rm", "export", "import")
+COMMANDS_WITH_FLAGS = ("ls", "du", "why", "rm", "export", "import", "scrub")
 HEADINGS = (
     "Options",
     "filesystem",
