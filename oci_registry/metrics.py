@@ -10,19 +10,19 @@ from collections.abc import Callable, Iterable, Iterator
 from math import nan
 
 from prometheus_client.gc_collector import GC_COLLECTOR
-from prometheus_client.metrics import Counter, Gauge, Histogram
+from prometheus_client.metrics import Counter, Gauge
 from prometheus_client.metrics_core import Metric
 from prometheus_client.platform_collector import PLATFORM_COLLECTOR
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from oci_registry import exposition
+from oci_registry.response_metrics import ResponseCounts, ResponseSeconds
 
 MAX_NAMESPACES = 100
 """Values of the label ``namespace`` beside the configured ones."""
 ERRORS = ("account", "eviction", "reload", "stale", "store", "sweep", "transfer", "wrong")
 """Kinds of things that go wrong."""
-_LATENCY = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 
 
 class _PlainCounters(Collector):
@@ -142,15 +142,10 @@ class Metrics:
             }
         )
         self.registry.register(self._plain)
-        self.requests = self._counter("requests", "Requests answered", "route", "method", "status")
-        self.latency = Histogram(
-            "oci_registry_request_seconds",
-            "Seconds from a request to the end of its response",
-            ("route",),
-            buckets=_LATENCY,
-            registry=self.registry,
-        )
-        self._responses: dict[tuple[str, str, str], Callable[[float], None]] = {}
+        self._responses = ResponseCounts()
+        self._seconds = ResponseSeconds(self._responses)
+        self.registry.register(self._responses)
+        self.registry.register(self._seconds)
         self.client_bytes = self._counter(
             "client_bytes", "Bytes of bodies sent to clients", "route"
         )
@@ -301,21 +296,9 @@ class Metrics:
 
     def response(self, route: str, method: str, status: str, seconds: float) -> None:
         """A request was answered."""
-        key = (route, method, status)
-        count = self._responses.get(key)
-        if count is None:
-            count = self._responses[key] = self.responses(*key)
-        count(seconds)
-
-    def responses(self, route: str, method: str, status: str) -> Callable[[float], None]:
-        """Return `response` for labels that stay the same: looking them up costs more than counting."""
-        requests, latency = self.requests.labels(route, method, status), self.latency.labels(route)
-
-        def count(seconds: float) -> None:
-            requests.inc()
-            latency.observe(seconds)
-
-        return count
+        self._responses.add((route, method, status))
+        if seconds:
+            self._seconds.add(route, seconds)
 
     def error(self, kind: str) -> None:
         """Something went wrong; *kind* is one of the words in the reference."""

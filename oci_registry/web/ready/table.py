@@ -252,12 +252,13 @@ class ReadyAnswers:
         if not (answer.is_fresh(now) and repeatable.serve()):
             self._entries.remove(target)
             return None
-        self._set_date(now)
+        if now // 1 != self._second:
+            self._set_date(now)
         if repeatable.route is not None:
             self._metrics.response(repeatable.route, name, "200", 0.0)
         if self._log.wanted:
             sent = 0 if name == "HEAD" else len(answer.body)
-            self._log.write_pieces(self._pieces(entry.shown, name, 200, sent, client, agent))
+            self._log.write_pieces(self._pieces(entry.shown, name, 200, sent, client, agent), now)
         return answer.response(now, self._date, head=name == "HEAD")
 
     def _respond_with_part(
@@ -278,18 +279,19 @@ class ReadyAnswers:
         if data is None:
             self._blobs.remove(target)
             return None
-        self._set_date(self._clock.seconds())
+        now = self._clock.seconds()
+        if now // 1 != self._second:
+            self._set_date(now)
         self._metrics.response(entry.parts.route, "GET", "206", 0.0)
         self._part_bytes(len(data))
         if self._log.wanted:
             line = self._pieces(entry.shown, "GET", 206, len(data), client, agent)
-            self._log.write_pieces(line)
+            self._log.write_pieces(line, now)
         return entry.answers.head(self._date, *part) + data
 
     def _set_date(self, now: float) -> None:
-        if now // 1 != self._second:
-            self._second = now // 1
-            self._date = datetimeToString(now)
+        self._second = now // 1
+        self._date = datetimeToString(now)
 
     def _make_pieces(
         self, said: Shown, method: str, status: int, sent: int, client: str, agent: str
