@@ -99,6 +99,9 @@ def _wait(log: Path, words: str, before: int) -> None:
 
 def measure(bench: Bench, upstream: Upstream) -> None:
     """Measure the slowest of many requests for a stored manifest, meanwhile and at rest."""
+    if not bench.plan.swept:
+        bench.results.note("Pauses are left out of a quick run.")
+        return
     daemons = [contender for contender in bench.contenders if isinstance(contender, Daemon)]
 
     def take(contender: Daemon) -> Sample:
@@ -112,9 +115,6 @@ def measure(bench: Bench, upstream: Upstream) -> None:
         f"while the metrics of {UPSTREAMS} upstreams are read",
     )
     bench.rows("pauses", [kind for moment in moments for kind in _kinds(moment)], takes)
-    if not bench.plan.swept:
-        bench.results.note("The sweep of very many objects is left out of a quick run.")
-        return
     with bench.scratch() as folder:
         populate(folder / "store", bench.plan.swept)
 

@@ -312,7 +312,6 @@ def build(
         Step("background writes", stop=pull.records.stop, stop_timeout=LAST_RECORDS),
         Step("transfers", stop=pull.transfers.stop, stop_timeout=LAST_COMMITS),
         Step("manifests", stop=pull.manifests.stop),
-        Step("ready answers", stop=ready.close_blobs),
         Step("slow client check", watch.start, watch.stop),
         Step(
             "connections",

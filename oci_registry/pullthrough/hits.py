@@ -123,7 +123,3 @@ class BlobHit:
             self._store.used(self._digest)
             self._count()
         return data
-
-    def close(self) -> None:
-        """Close the blob."""
-        self._kept.close()
