@@ -53,5 +53,10 @@ def _lines(samples: Iterable[Sample]) -> str:
             f'{name}="{value.translate(_LABEL)}"' for name, value in sorted(sample.labels.items())
         )
         shown = f"{{{labels}}}" if labels else ""
-        lines.append(f"{sample.name}{shown} {floatToGoString(sample.value)}\n")
+        lines.append(f"{sample.name}{shown} {number(sample.value)}\n")
     return "".join(lines)
+
+
+def number(value: float) -> str:
+    """Return a number as Prometheus writes it."""
+    return str(floatToGoString(value))  # type: ignore[no-untyped-call]

@@ -13,7 +13,8 @@ from itertools import accumulate
 from attrs import Factory, define
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
+
+from oci_registry.exposition import number
 
 BOUNDS = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 """Upper bounds of the buckets, in seconds."""
@@ -99,4 +100,4 @@ def _cumulated(buckets: Iterable[int], at_once: int) -> Iterator[tuple[str, floa
     """Return the name of each bucket, and how many responses took no longer."""
     bounds = (*BOUNDS, float("inf"))
     for bound, count in zip(bounds, accumulate(buckets), strict=True):
-        yield floatToGoString(bound), at_once + count
+        yield number(bound), at_once + count

@@ -57,10 +57,11 @@ class RegistryChannel(HTTPChannel):
     def connectionMade(self) -> None:
         """Count the connection."""
         super().connectionMade()
-        if isinstance(self.transport, FileTransport):
-            self._fast = self.transport
+        transport: Any = self.transport
+        if isinstance(transport, FileTransport):
+            self._fast = transport
             if self.factory.poller is not None:
-                self._fast.poll_with(self.factory.poller)
+                transport.poll_with(self.factory.poller)
         self.factory.connected(self)
 
     def dataReceived(self, data: bytes) -> None:

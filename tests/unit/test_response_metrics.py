@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.samples import Sample
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.response_metrics import BOUNDS, ResponseCounts, ResponseSeconds
@@ -60,9 +61,9 @@ class Same(SynchronousTestCase):
                 [self._timeless(sample) for sample in one.samples],
             )
 
-    def _timeless(self, sample: object) -> tuple[object, ...]:
-        name, labels, value, *_ = sample  # type: ignore[misc]
-        return name, labels, None if name.endswith("_created") else value
+    def _timeless(self, sample: Sample) -> tuple[object, ...]:
+        value = None if sample.name.endswith("_created") else sample.value
+        return sample.name, sample.labels, value
 
     def test_began(self) -> None:
         """A series begins with its first response."""

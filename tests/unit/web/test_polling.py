@@ -50,10 +50,12 @@ class Polling(SynchronousTestCase):
         transport = UNIXFileTransport(near, protocol, "", None, 0, self.reactor)  # type: ignore[no-untyped-call]
         protocol.makeConnection(transport)
         transport.poll_with(self.poller)
-        self.addCleanup(
-            lambda: transport.connected and transport.connectionLost(Failure(EOFError()))
-        )
+        self.addCleanup(self.disconnect, transport)
         return far, transport, protocol
+
+    def disconnect(self, transport: UNIXFileTransport) -> None:
+        if transport.connected:
+            transport.connectionLost(Failure(EOFError()))
 
     def readers(self) -> list[Any]:
         return list(self.reactor.getReaders())
