@@ -14,8 +14,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-AT_ONCE = 64
-"""Events after which the reactor has its turn, in about a millisecond if all are hits."""
+AT_ONCE = 0.001
+"""Seconds after which the reactor has its turn, even if more can be read by then."""
 
 
 class Reader(Protocol):
@@ -84,15 +84,16 @@ class Poller:
 
     def doRead(self) -> None:
         """Some connections can be read, and then perhaps others: clients are as fast as we are."""
-        readers, left = self._readers, AT_ONCE
-        while readers and left > 0:
+        readers, until = self._readers, self._reactor.seconds() + AT_ONCE
+        while readers:
             events = self._epoll.poll(0, len(readers))
             for number, event in events:
                 reader = readers.get(number)
                 # None: another one has closed it, just now.
                 if reader is not None:
                     self._read(reader, event)
-            left = left - len(events) if events else 0
+            if not events or self._reactor.seconds() >= until:
+                return
 
     def _read(self, reader: Reader, event: int) -> None:
         if event != select.EPOLLIN:

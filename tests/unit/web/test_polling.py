@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from oci_registry.web import polling
-from oci_registry.web.polling import Poller, make_poller
+from oci_registry.web.polling import AT_ONCE, Poller, make_poller
 from oci_registry.web.transports import UNIXFileTransport
 
 
@@ -89,6 +89,20 @@ class Polling(SynchronousTestCase):
         transport.startReading()
         self.poller.doRead()
         self.assertEqual(b"onetwo", protocol.got)
+
+    def test_turn(self) -> None:
+        """What arrives meanwhile is read too, but not for long: then the reactor has its turn."""
+        far, _, protocol = self.connect()
+        protocol.then = lambda: len(protocol.got) < 5 and far.send(b"x")
+        far.send(b"x")
+        self.poller.doRead()
+        self.assertEqual(b"xxxxx", protocol.got)
+        later = iter(range(9))
+        self.patch(self.reactor, "seconds", lambda: AT_ONCE * 0.6 * next(later))
+        protocol.then = lambda: far.send(b"y")
+        far.send(b"y")
+        self.poller.doRead()
+        self.assertEqual(b"xxxxxyy", protocol.got)
 
     def test_end(self) -> None:
         """An orderly end is one, after the last bytes."""
