@@ -29,17 +29,20 @@ from oci_registry.logs import AccessLog
 from oci_registry.makers import Makers, Pool, Sizes
 from oci_registry.metrics import Metrics
 from oci_registry.notify import Announcement, ServiceManager
+from oci_registry.pullthrough.background import Background
 from oci_registry.pullthrough.blobs import BlobCache
 from oci_registry.pullthrough.download import Downloader
 from oci_registry.pullthrough.known import KnownManifests
 from oci_registry.pullthrough.lists import TagLists
 from oci_registry.pullthrough.manifests import ManifestCache
+from oci_registry.pullthrough.prefetch import Prefetcher
 from oci_registry.pullthrough.progress import DownloadLog
 from oci_registry.pullthrough.records import RecordWriter
 from oci_registry.pullthrough.referrers import ReferrersLists
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.store_watch import StoreWatch
 from oci_registry.pullthrough.transfers import Transfers
+from oci_registry.pullthrough.warmer import Warmer
 from oci_registry.reload import Following, Reloader, lifetimes_of
 from oci_registry.repeats import RepeatLog
 from oci_registry.serving import make_ports, make_sites, make_workers
@@ -88,6 +91,7 @@ class Parts:
     limit: StoreLimit | None
     lanes: Lanes
     transfers: Transfers
+    warmer: Warmer
     records: RecordWriter
     sweep: PeriodicSweep
     site: RegistrySite
@@ -106,6 +110,8 @@ class _PullThrough:
     manifests: ManifestCache
     tag_lists: TagLists
     referrers: ReferrersLists
+    background: Background
+    prefetcher: Prefetcher
 
 
 @frozen
@@ -190,24 +196,33 @@ class _Builder:
             health.full = limit.full
         records = RecordWriter(clock, health)
         known = KnownManifests(store.manifests, store.tags, records, clock, health, store.originals)
+        blobs = BlobCache(store.blobs, transfers, sizes, health, metrics, self.makers.far_limits)
+        manifests = ManifestCache(known, sizes, clock, metrics, self.repeats)
+        background = Background(manifests, blobs, clock)
+        prefetcher = Prefetcher(background, blobs, health, metrics, clock, self.pause)
+        if limit is not None:
+            prefetcher.room = limit
         return _PullThrough(
             StoreWatch(store.driver, health, metrics, clock),
             limit,
             records,
             transfers,
-            BlobCache(store.blobs, transfers, sizes, health, metrics, self.makers.far_limits),
-            ManifestCache(known, sizes, clock, metrics, self.repeats),
+            blobs,
+            manifests,
             TagLists(store.tags, health, self.repeats),
             ReferrersLists(store.referrers, store.manifests, records, clock, health, self.repeats),
+            background,
+            prefetcher,
         )
 
     def v2(self, table: UpstreamTable, pull: _PullThrough, watch: ClientWatch) -> V2:
         """Make the distribution API."""
         storage = self.settings.storage
         handlers: dict[type, Handler] = {
-            ManifestRoute: ManifestHandler(pull.manifests),
+            ManifestRoute: ManifestHandler(pull.manifests, pull.background, pull.prefetcher.pulled),
             BlobRoute: BlobHandler(
                 pull.blobs,
+                pull.background,
                 redirect=isinstance(storage, S3Settings) and storage.redirect,
                 redirect_ranges=isinstance(storage, S3Settings) and storage.redirect_ranges,
             ),
@@ -282,6 +297,7 @@ def build(
     pull = builder.pull_through(store)
     watch, limit = ClientWatch(reactor), pull.limit
     v2 = builder.v2(table, pull, watch)
+    warmer = Warmer(table.upstream, pull.background, pull.blobs, reader, reactor, builder.pause)
     site, admin_site = make_sites(
         settings, v2, pull.watch, access_log, answers, metrics, repeats, builder.pause, reactor
     )
@@ -320,6 +336,9 @@ def build(
             ),
             stop_timeout=grace + SHORTEST_STOP,
         ),
+        # Before connections have their time to end: nobody waits for these.
+        Step("prefetch", stop=pull.prefetcher.stop),
+        Step("warming", stop=warmer.stop),
         *([] if limit is None else [Step("limits of the store", limit.start, limit.stop)]),
         Step("sweep", periodic.start, periodic.stop),
         Step("ports", ports.startService, ports.stopService),
@@ -336,6 +355,7 @@ def build(
         limit,
         store.lanes,
         pull.transfers,
+        warmer,
         pull.records,
         periodic,
         site,

@@ -24,11 +24,21 @@ NAME = "oci-registry"
 
 STORE_COMMANDS: Mapping[str, str] = MappingProxyType(
     {
+        "ls": "list the stored images",
+        "show": "show what is stored of an image",
+        "du": "show how much is stored, by registry and repository",
+        "why": "say how fresh an image is, and why it is kept",
+        "rm": "remove images from a store",
+        "refresh": "have the next pull of a tag ask the registry",
+        "pin": "never evict an image, or list such images",
+        "unpin": "evict an image as all others again",
         "export": "write stored images to a file, to carry them elsewhere",
         "import": "store the images of such files",
+        "warm": "have a running daemon fetch images before clients pull them",
+        "completion": "print what a shell needs to complete commands",
     }
 )
-"""The commands on a store, and what they do; `oci_registry.commands` has them."""
+"""The commands on a store or a daemon, and what they do; `oci_registry.commands` has them."""
 
 OTHERS = Group("Other options", [Option("help"), Option("version")])
 

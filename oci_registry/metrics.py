@@ -180,6 +180,12 @@ class Metrics:
             "ratelimit_remaining", "Requests left of the rate limit of a host"
         )
         self.transfers = self._gauge("transfers_in_flight", "Blobs being downloaded from upstream")
+        self.prefetches = self._counter(
+            "prefetches",
+            "Blobs and manifests to be fetched before clients ask",
+            "namespace",
+            "outcome",
+        )
         self.far_ranges = self._counter(
             "far_ranges", "Ranges far ahead of a download that were fetched separately"
         )
@@ -299,6 +305,10 @@ class Metrics:
         self._responses.add((route, method, status))
         if seconds:
             self._seconds.add(route, seconds)
+
+    def prefetched(self, host: str, outcome: str) -> None:
+        """Something was to be fetched before a client asked; *outcome* is a word in the reference."""
+        self.prefetches.labels(self.namespace(host), outcome).inc()
 
     def error(self, kind: str) -> None:
         """Something went wrong; *kind* is one of the words in the reference."""

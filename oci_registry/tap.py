@@ -200,7 +200,7 @@ class Options(CommandOptions):
             f"Usage: {start} filesystem --root DIRECTORY\n"
             f"       {start} s3 --bucket NAME [options of s3]\n"
             f"       {NAME} setup CLIENT --mirror URL [options of setup]\n"
-            f"       {NAME} export|import ... [options of the command]\n"
+            f"       {NAME} COMMAND ... [options of the command]\n"
         )
 
     def getUsage(self, width: int | None = None) -> str:

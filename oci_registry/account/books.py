@@ -5,7 +5,6 @@ Everything here runs in the thread of the account, within a transaction of the c
 
 from __future__ import annotations
 
-import json
 import sqlite3
 
 from oci_registry.account.nouns import MAIN, PROBATION, Medium, Sums, pack
@@ -19,6 +18,7 @@ from oci_registry.storage.keys import (
     parse_referrers_key,
     parse_tag_key,
 )
+from oci_registry.storage.manifests import read_head
 from oci_registry.storage.tags import TagRecord
 from oci_registry.storage.usage import GRANULARITY
 
@@ -162,7 +162,7 @@ class Books:
             self._use_manifest(host, digest, info.used, pulled=False)
             return
         content, registry = self._content(digest), self._host(host)
-        media_type = self._read_edges(info.key, digest, content)
+        media_type, repository = self._read_edges(info.key, digest, content)
         ghost = (content, registry)
         haunted = self.sql.execute("DELETE FROM ghosts WHERE content=? AND host=?", ghost).rowcount
         needed = self._value(
@@ -175,8 +175,8 @@ class Books:
         queue = MAIN if haunted > 0 else PROBATION
         self.sql.execute(
             "INSERT INTO manifests"
-            " (host, content, type, size, added, used, pulled, pulls, queue, place)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?)",
+            " (host, content, type, size, added, used, pulled, pulls, queue, place, total, repository)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, 0, ?)",
             (
                 registry,
                 content,
@@ -187,6 +187,7 @@ class Books:
                 info.used,
                 queue,
                 self.next_place(),
+                None if repository is None else self._repository(host, repository),
             ),
         )
         self.sums.change(None, info.size)
@@ -197,17 +198,20 @@ class Books:
         self._place += 1
         return self._place
 
-    def _read_edges(self, key: str, digest: Digest, content: int) -> str:
-        """Note what a manifest names, and return its media type; "" if its bytes are wrong."""
+    def _read_edges(self, key: str, digest: Digest, content: int) -> tuple[str, str | None]:
+        """Note what a manifest names, and return its media type and its repository.
+
+        The type is "" if its bytes are wrong, the repository None if it is not known.
+        """
         stored = self.medium.fetch(key, _LARGEST_MANIFEST)
         head, _, raw = (stored or b"").partition(b"\n")
         try:
-            media_type = str(json.loads(head)["mediaType"])
+            media_type, repository = read_head(head)
             if Digest.of(raw, digest.algorithm) != digest:
                 # It may be a signed one, whose digest is that of a part.
                 Manifest.restore(raw, media_type, digest)
         except (RegistryError, ValueError, KeyError, TypeError, RecursionError):
-            return ""
+            return "", None
         if self._value("SELECT 1 FROM edges WHERE parent=?", content) is None:
             # In order: a new index is then written from one end to the other.
             named = sorted(pack(one) for one in digests_in(raw) if one != digest)
@@ -220,7 +224,7 @@ class Books:
                 "INSERT OR IGNORE INTO edges SELECT ?, id FROM content WHERE digest=?",
                 [(content, one) for one in named],
             )
-        return media_type
+        return media_type, repository
 
     def _use_manifest(self, host: str, digest: Digest, when: float, *, pulled: bool = True) -> None:
         registry, content = self._known_host(host), self._known(digest)
@@ -233,7 +237,7 @@ class Books:
         if pulled and when - last >= GRANULARITY:
             # One pull is several requests, so those within a minute count once.
             self.sql.execute(
-                "UPDATE manifests SET pulled=?, pulls=min(pulls+1, ?) WHERE id=?",
+                "UPDATE manifests SET pulled=?, pulls=min(pulls+1, ?), total=total+1 WHERE id=?",
                 (when, MOST_PULLS, number),
             )
         if when > used:

@@ -89,12 +89,12 @@ class Database:
 
     def _open(self) -> None:
         connection, known = schema.connect(self._path)
-        if known and not _was_closed(connection) and not schema.is_sound(connection):
+        if known and not schema.was_closed(connection) and not schema.is_sound(connection):
             connection.close()
             schema.discard(self._path)
             connection, known = schema.connect(self._path)
         self._connection = connection
-        clean = known and _was_closed(connection)
+        clean = known and schema.was_closed(connection)
         # On the disk before anything else: after a power failure the file must not seem to be complete.
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("INSERT OR REPLACE INTO meta VALUES ('closed', 0)")
@@ -246,11 +246,6 @@ def _identity(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _was_closed(connection: sqlite3.Connection) -> bool:
-    row = connection.execute("SELECT value FROM meta WHERE name='closed'").fetchone()
-    return row is not None and row[0] == 1
 
 
 def _reason(error: sqlite3.Error | OSError, path: str) -> str:

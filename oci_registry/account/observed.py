@@ -60,6 +60,7 @@ class ObservedDriver:
         self.stat: Callable[[str], Deferred[ObjectInfo | None]] = driver.stat
         self.open: Callable[..., Deferred[IStoredObject | None]] = driver.open
         self.get: Callable[[str, int], Deferred[bytes | None]] = driver.get
+        self.persist: Callable[[str], Deferred[None]] = driver.persist
         self.link: Callable[[str], Deferred[str | None]] = driver.link
         self.begin_sweep: Callable[[float], Deferred[bool]] = driver.begin_sweep
         self.list: Callable[[str], AsyncIterator[ObjectInfo]] = driver.list

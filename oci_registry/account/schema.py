@@ -2,7 +2,9 @@
 
 ``content``     every digest that is stored or named, under a small number
 ``blobs``       stored blobs; `used` is also a use of any manifest that names the blob
-``manifests``   stored manifests of each registry, and their place in a queue of the eviction
+``manifests``   stored manifests of each registry, and their place in a queue of the eviction;
+                ``pulls`` is the counter of the eviction, ``total`` counts all pulls; the repository is
+                where it was pulled first, if that is known
 ``edges``       which content a manifest names; a digest names bytes, so these never change
 ``tags``        which manifest a tag names, and which ones it has named
 ``lists``       stored lists of referrers
@@ -22,7 +24,7 @@ from contextlib import closing, suppress
 
 APPLICATION = 0x6F636961
 """What says that an SQLite file is an account: ``ocia``."""
-VERSION = 1
+VERSION = 2
 """The version of the tables; a file with another one is replaced."""
 FILE = "account.sqlite"
 """The name of the file in the directory of the store; no key of the store begins with it."""
@@ -46,7 +48,8 @@ CREATE INDEX blobs_used ON blobs (used);
 CREATE TABLE manifests (
   id INTEGER PRIMARY KEY, host INTEGER NOT NULL, content INTEGER NOT NULL, type TEXT NOT NULL,
   size INTEGER NOT NULL, added REAL NOT NULL, used REAL NOT NULL, pulled REAL NOT NULL,
-  pulls INTEGER NOT NULL, queue INTEGER NOT NULL, place INTEGER NOT NULL, UNIQUE (content, host));
+  pulls INTEGER NOT NULL, queue INTEGER NOT NULL, place INTEGER NOT NULL,
+  total INTEGER NOT NULL, repository INTEGER, UNIQUE (content, host));
 CREATE INDEX manifests_used ON manifests (host, used);
 CREATE INDEX manifests_queue ON manifests (queue, place);
 CREATE TABLE edges (
@@ -76,7 +79,7 @@ def connect(path: str) -> tuple[sqlite3.Connection, bool]:
     """
     try:
         connection = _open(path)
-        if _is_ours(connection):
+        if is_ours(connection):
             return connection, True
         connection.close()
     except sqlite3.DatabaseError as error:
@@ -85,9 +88,7 @@ def connect(path: str) -> tuple[sqlite3.Connection, bool]:
     discard(path)
     connection = _open(path)
     try:
-        connection.executescript(
-            f"BEGIN; {_TABLES} PRAGMA application_id={APPLICATION}; PRAGMA user_version={VERSION}; COMMIT;"
-        )
+        create(connection)
     except BaseException:
         connection.close()
         raise
@@ -114,7 +115,21 @@ def _open(path: str) -> sqlite3.Connection:
     return connection
 
 
-def _is_ours(connection: sqlite3.Connection) -> bool:
+def create(connection: sqlite3.Connection) -> None:
+    """Make the tables in an empty file."""
+    connection.executescript(
+        f"BEGIN; {_TABLES} PRAGMA application_id={APPLICATION}; PRAGMA user_version={VERSION}; COMMIT;"
+    )
+
+
+def was_closed(connection: sqlite3.Connection) -> bool:
+    """Whether whoever wrote it has closed it, and it was complete then."""
+    row = connection.execute("SELECT value FROM meta WHERE name='closed'").fetchone()
+    return row is not None and row[0] == 1
+
+
+def is_ours(connection: sqlite3.Connection) -> bool:
+    """Whether a file is an account of this version."""
     found = [
         connection.execute(f"PRAGMA {name}").fetchone()[0]
         for name in ("application_id", "user_version")

@@ -112,5 +112,6 @@ def _tidy(sql: sqlite3.Connection) -> Iterator[None]:
     sql.execute(
         "DELETE FROM repositories WHERE NOT EXISTS (SELECT 1 FROM tags WHERE repository=repositories.id)"
         " AND NOT EXISTS (SELECT 1 FROM lists WHERE repository=repositories.id)"
+        " AND id NOT IN (SELECT repository FROM manifests WHERE repository IS NOT NULL)"
     )
     yield

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from attrs import Factory, define, frozen
 
 from oci_registry.commands.compression import opened
-from oci_registry.commands.contents import DEEPEST, Unreadable, children_of
 from oci_registry.commands.layout import INDEX, MARK, IndexEntry, parse_blob_name, parse_index
 from oci_registry.commands.problems import CommandFailed
 from oci_registry.commands.tar_reader import Member, TarError, TarLimits, TarReader
+from oci_registry.spec.contents import DEEPEST, Unreadable, children_of
 from oci_registry.spec.descriptor import Descriptor
 from oci_registry.spec.digest import Digest, Verifier
 from oci_registry.spec.documents import read_object

@@ -9,7 +9,6 @@ from attrs import field, frozen
 from oci_registry.commands.compression import new_file, opened
 from oci_registry.commands.contents import (
     NamedImage,
-    Unreadable,
     Wanted,
     chosen,
     every,
@@ -30,6 +29,7 @@ from oci_registry.commands.problems import DONE, FAILED, CommandFailed, UsagePro
 from oci_registry.commands.store import CommandStore, WrongContent, readable
 from oci_registry.commands.tar_reader import TarError, TarReader
 from oci_registry.commands.tar_writer import TarWriter
+from oci_registry.spec.contents import Unreadable
 from oci_registry.spec.descriptor import Descriptor
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.image import ImageName

@@ -8,12 +8,13 @@ from functools import partial
 from attrs import Factory, define, frozen
 
 from oci_registry.commands.bundle import Bundle, read_bundle
-from oci_registry.commands.contents import Child, NamedImage, Unreadable, walk
+from oci_registry.commands.contents import NamedImage, walk
 from oci_registry.commands.layout import IndexEntry
 from oci_registry.commands.options import CommandParser, Naming, parse
 from oci_registry.commands.output import Output, counted, some
 from oci_registry.commands.problems import DONE, CommandFailed, UsageProblem
 from oci_registry.commands.store import CommandStore, Exclusive, tag_place
+from oci_registry.spec.contents import Child, Unreadable
 from oci_registry.spec.descriptor import Descriptor
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RegistryError, shown
@@ -218,9 +219,8 @@ class _Writing:
                 self.output.progress.advance(size)
         self.output.progress.end()
         for image in images:
-            registry = image.name.registry
             for manifest in reversed(image.contents.manifests.values()):
-                self._add_manifest(registry, manifest)
+                self._add_manifest(image.name, manifest)
         done = [self._tag(image) for image in images]
         total = sum(blobs.values())
         self.output.line(
@@ -233,7 +233,8 @@ class _Writing:
         write()
         self._undo.append(lambda: self.store.remove(key))
 
-    def _add_manifest(self, registry: str, manifest: Manifest) -> None:
+    def _add_manifest(self, image: ImageName, manifest: Manifest) -> None:
+        registry = image.registry
         try:
             known = self.store.manifest(registry, manifest.digest) is not None
         except CommandFailed:
@@ -243,7 +244,8 @@ class _Writing:
         if known:
             self.store.used(key)
         else:
-            self._add(key, lambda: self.store.add_manifest(registry, manifest))
+            write = partial(self.store.add_manifest, registry, manifest, image.repository)
+            self._add(key, write)
 
     def _point(self, name: ImageName, top: Manifest, before: TagRecord | None) -> None:
         """Let a tag mean a manifest; *before* is what the store knew of it."""

@@ -9,7 +9,8 @@ from typing import TextIO
 from oci_registry.commands import COMMANDS
 from oci_registry.commands.options import PROGRAM
 from oci_registry.commands.output import Output, progress_on
-from oci_registry.commands.problems import FAILED, USAGE, CommandFailed, UsageProblem
+from oci_registry.commands.problems import FAILED, USAGE, CommandFailed, UsageProblem, status_of
+from oci_registry.management.problems import ManagementProblem
 from oci_registry.storage.interfaces import StoreError
 
 Run = Callable[[Sequence[str], Mapping[str, str], Output], int]
@@ -35,6 +36,11 @@ def run(
         output.progress.end()
         for problem in error.problems:
             output.problem(problem)
+    except ManagementProblem as error:
+        output.progress.end()
+        output.problem(error.message)
+        output.finish({})
+        return status_of(error)
     except (StoreError, OSError) as error:
         output.progress.end()
         output.problem(_text(error))

@@ -27,18 +27,21 @@ The store is that of --root, or of the daemon's own options after the word files
 daemon's variables (FILESYSTEM_ROOT, S3_BUCKET and so on).
 """
 
+_STATUSES = "0 all done, 1 something is missing or wrong"
 
-class CommandParser(argparse.ArgumentParser):
-    """Raises `UsageProblem`, and has the options of all commands."""
 
-    def __init__(self, name: str, description: str) -> None:
+class PlainParser(argparse.ArgumentParser):
+    """Raises `UsageProblem`, and has the options of commands that need no store."""
+
+    def __init__(
+        self, name: str, description: str, epilog: str = "", statuses: str = _STATUSES
+    ) -> None:
         super().__init__(
             prog=f"{PROGRAM} {name}",
             allow_abbrev=False,
             description=description,
-            epilog=f"{_STORE}Exit status: 0 all done, 1 something is missing or wrong, 2 wrong usage.",
+            epilog=f"{epilog}Exit status: {statuses}, 2 wrong usage.",
         )
-        self.add_argument("--root", metavar="DIRECTORY", help="the directory of the store")
         self.add_argument(
             "--default-namespace",
             metavar="HOST",
@@ -58,6 +61,14 @@ class CommandParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise what is wrong."""
         raise UsageProblem(message)
+
+
+class CommandParser(PlainParser):
+    """Has the options of all commands on a store."""
+
+    def __init__(self, name: str, description: str, statuses: str = _STATUSES) -> None:
+        super().__init__(name, description, _STORE, statuses)
+        self.add_argument("--root", metavar="DIRECTORY", help="the directory of the store")
 
 
 @frozen
@@ -103,7 +114,7 @@ def parse(
     options = parser.parse_args(own)
     findings = Findings()
     settings = load_storage(_storage(options.root, storage, environ), environ, findings)
-    naming = _naming(options, environ, findings)
+    naming = read_naming(options, environ, findings)
     if findings.problems:
         raise UsageProblem(*findings.problems)
     return options, Common(settings, naming, options.json, tuple(findings.warnings))
@@ -151,7 +162,10 @@ def _storage(
     return named[0], {}
 
 
-def _naming(options: argparse.Namespace, environ: Mapping[str, str], findings: Findings) -> Naming:
+def read_naming(
+    options: argparse.Namespace, environ: Mapping[str, str], findings: Findings
+) -> Naming:
+    """Return how the names of images are read; what is wrong is added to *findings*."""
     given = options.default_namespace or environ.get("DEFAULT_NAMESPACE", "").strip() or HUB
     default, registries = HUB, set()
     try:

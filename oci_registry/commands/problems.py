@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from oci_registry.management.problems import InvalidName, ManagementProblem, NotStored
+
 DONE = 0
 """All was done."""
 FAILED = 1
 """Something is missing, wrong, or could not be done; the message says what."""
 USAGE = 2
 """The command line cannot be used."""
+NOT_FOUND = 3
+"""There is no such image or blob in the store."""
 
 
 class CommandFailed(Exception):
@@ -23,3 +27,10 @@ class CommandFailed(Exception):
 
 class UsageProblem(CommandFailed):
     """The command line cannot be used."""
+
+
+def status_of(problem: ManagementProblem) -> int:
+    """Return the exit status of a command with this problem."""
+    if isinstance(problem, NotStored):
+        return NOT_FOUND
+    return USAGE if isinstance(problem, InvalidName) else FAILED

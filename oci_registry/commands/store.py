@@ -8,6 +8,9 @@ from collections.abc import Iterator
 
 from attrs import frozen
 
+from oci_registry.account.changes import Changes
+from oci_registry.account.observed import ObservedDriver, Observer
+from oci_registry.account.schema import FILE
 from oci_registry.commands.problems import CommandFailed
 from oci_registry.commands.running import LANES, CommandClock, at_once, now
 from oci_registry.config.settings import FilesystemSettings, StorageSettings
@@ -18,6 +21,7 @@ from oci_registry.spec.manifest import MAX_MANIFEST_SIZE, Manifest
 from oci_registry.spec.reference import Tag
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.drivers import driver_class
+from oci_registry.storage.drivers.filesystem import FilesystemDriver
 from oci_registry.storage.interfaces import IDriver, IStoredObject
 from oci_registry.storage.keys import blob_key, manifest_key, tag_key
 from oci_registry.storage.lock import StoreInUse, StoreLock
@@ -39,20 +43,26 @@ class WrongContent(CommandFailed):
 class CommandStore:
     """Reads a store without changing it, and writes to it; all methods may raise `StoreError`.
 
-    `start` is needed before the first write, `stop` after the last one.
+    `start` is needed before the first write, `stop` after the last one. *medium*: the driver itself,
+    *driver*: what the stores use.
     """
 
+    medium: IDriver
     driver: IDriver
     clock: CommandClock
-    _blobs: BlobStore
-    _manifests: ManifestStore
-    _tags: TagStore
+    blobs: BlobStore
+    manifests: ManifestStore
+    tags: TagStore
 
     @classmethod
-    def on(cls, driver: IDriver, clock: CommandClock) -> CommandStore:
-        """Return the store on a driver whose calls are made at once."""
+    def on(
+        cls, medium: IDriver, clock: CommandClock, observer: Observer | None = None
+    ) -> CommandStore:
+        """Return the store on a driver whose calls are made at once, with an *observer* of changes."""
+        driver: IDriver = medium if observer is None else ObservedDriver(medium, observer)
         usage = Usage(driver, clock)
         return cls(
+            medium,
             driver,
             clock,
             BlobStore(driver, usage, at_once, check_always=False),
@@ -61,21 +71,21 @@ class CommandStore:
         )
 
     @classmethod
-    def open(cls, settings: StorageSettings) -> CommandStore:
+    def open(cls, settings: StorageSettings, observer: Observer | None = None) -> CommandStore:
         """Return the store that these settings describe; nothing is read yet."""
         clock = CommandClock(time.time)
         if isinstance(settings, FilesystemSettings):
             driver = driver_class("filesystem")(settings.root, LANES, clock)
         else:
             driver = driver_class("s3")(settings, LANES, clock)
-        return cls.on(driver, clock)
+        return cls.on(driver, clock, observer)
 
     # -- reading
 
     def tag(self, image: ImageName) -> TagRecord | None:
         """Return what the tag of an image means."""
         assert isinstance(image.reference, Tag)
-        record = self._tags.peek(image.registry, image.repository, image.reference.name)
+        record = self.tags.peek(image.registry, image.repository, image.reference.name)
         return now(record)
 
     def manifest(self, registry: str, digest: Digest) -> Manifest | None:
@@ -130,7 +140,7 @@ class CommandStore:
 
     def add_blob(self, digest: Digest, size: int, pieces: Iterator[bytes]) -> None:
         """Store a blob; raise `WrongContent` and store nothing if it does not have its digest."""
-        writer = now(self._blobs.create(digest, size))
+        writer = now(self.blobs.create(digest, size))
         verifier = Verifier(digest)
         try:
             for piece in pieces:
@@ -143,13 +153,15 @@ class CommandStore:
             now(writer.cancel())
             writer.close()
 
-    def add_manifest(self, registry: str, manifest: Manifest) -> None:
-        """Store a manifest of a registry."""
-        now(self._manifests.put(registry, manifest))
+    def add_manifest(
+        self, registry: str, manifest: Manifest, repository: str | None = None
+    ) -> None:
+        """Store a manifest of a registry, and where it was found."""
+        now(self.manifests.put(registry, manifest, repository))
 
     def add_tag(self, image: ImageName, record: TagRecord) -> None:
         """Store what a tag means."""
-        now(self._tags.put(image.registry, image.repository, str(image.reference), record))
+        now(self.tags.put(image.registry, image.repository, str(image.reference), record))
 
     def used(self, key: str) -> None:
         """Count an object as used now."""
@@ -198,7 +210,8 @@ class Exclusive:
     def __init__(self, settings: StorageSettings) -> None:
         local = isinstance(settings, FilesystemSettings)
         self._lock = StoreLock(settings.root) if local else None  # type: ignore[union-attr]
-        self._store = CommandStore.open(settings)
+        self.changes = Changes()
+        self._store = CommandStore.open(settings, self.changes)
 
     def __enter__(self) -> CommandStore:
         if self._lock is not None:
@@ -217,6 +230,9 @@ class Exclusive:
     def __exit__(self, *_: object) -> None:
         try:
             self._store.stop()
+            medium = self._store.medium
+            if isinstance(medium, FilesystemDriver):
+                self.changes.note(str(medium.path(FILE)), medium, self._store.clock.seconds())
         finally:
             self._release()
 

@@ -169,7 +169,8 @@ class UpstreamSettings:
     ``believe_not_found`` is whether a 404 removes a stored tag. ``retries`` is how many attempts to
     resume a body may fail in a row, ``max_connections`` how many requests each host gets at once.
     ``upper_case_names`` allows upper-case letters in its repositories. ``offline``: it is never
-    asked.
+    asked. ``prefetch``: the blobs of an image are downloaded when its manifest is pulled.
+    ``rate_limit_reserve`` is the percentage of an announced rate limit that is left to clients.
     """
 
     namespace: str
@@ -189,6 +190,8 @@ class UpstreamSettings:
     max_connections: int = 64
     upper_case_names: bool = False
     offline: bool = False
+    prefetch: bool = False
+    rate_limit_reserve: int = 25
     configured: bool = True
 
     @classmethod

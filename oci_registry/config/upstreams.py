@@ -51,6 +51,8 @@ OPTIONS: Mapping[str, Reader[Any]] = MappingProxyType(
         "max_connections": number(2, 10_000),
         "upper_case_names": boolean,
         "offline": boolean,
+        "prefetch": boolean,
+        "rate_limit_reserve": number(0, 100),
     }
 )
 
@@ -111,6 +113,8 @@ def _read_upstream(fields: Fields) -> UpstreamSettings | None:
     options = fields.read_all(OPTIONS)
     if options.get("response_timeout", 0.0) >= _PATIENCE:
         fields.warning("response_timeout", "clients such as containerd wait only 30s")
+    if options.get("prefetch") and options.get("offline"):
+        fields.warning("prefetch", "has no effect with offline: true")
     if namespace is None or not hosts:
         return None
     if not UPPER_CASE_REGISTRIES.isdisjoint({namespace, *(host.host for host in hosts)}):

@@ -121,6 +121,10 @@ class StoreLimit:
         """Reserve room for a blob of *size* bytes, evicting images if there is too little."""
         return Deferred.fromCoroutine(self._reserve(digest, on_disk(size or 0)))
 
+    def has_room(self, size: int) -> bool:
+        """Whether there is room for *size* bytes without evicting anything, now or before long."""
+        return self._room(HIGH) >= on_disk(size)
+
     async def _reserve(self, digest: Digest, want: int) -> Release | None:
         await self._measure()
         cap = self._cap()

@@ -199,6 +199,27 @@ class BlobCache:
             digest, size, announced is not None, outcome, growing, fallback, far, waited, held
         )
 
+    async def has(self, digest: Digest, size: int | None = None) -> bool:
+        """Whether a blob is stored, which counts as a use. *size*: as a manifest states it."""
+        return await self._look(digest, lambda: self._store.size(digest, size)) is not None
+
+    def is_running(self, target: Target, digest: Digest) -> bool:
+        """Whether a download of the blob is under way that a client could join now."""
+        return self._transfers.can_be_joined(target, digest)
+
+    def received(self, target: Target, digest: Digest) -> int:
+        """Return how many bytes a running download has brought."""
+        growing = self._transfers.running(target, digest)
+        return 0 if growing is None else growing.received
+
+    def has_room(self, target: Target) -> bool:
+        """Whether a download may be started for no client, with regard to those under way."""
+        return self._transfers.has_room(target)
+
+    async def download(self, target: Target, digest: Digest, size: int | None) -> str | None:
+        """Download a blob that is not stored, for no client; as `Transfers.complete` says."""
+        return await self._transfers.complete(target, digest, size)
+
     def hit(self, target: Target, blob: OpenBlob) -> BlobHit | None:
         """Return what repeats the hit of an open blob for its parts, if that can be repeated; close it."""
         if blob.outcome is not Outcome.HIT or blob.size is None or not self._store.trusts:

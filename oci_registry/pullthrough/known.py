@@ -74,7 +74,7 @@ class KnownManifests:
         self._manifests.remember(host, manifest)
         self._writer.write(
             manifest_key(host, manifest.digest),
-            lambda: self._manifests.put(host, manifest),
+            lambda: self._manifests.put(host, manifest, target.repository),
             size=len(manifest.raw),
         )
 

@@ -129,6 +129,17 @@ class ManifestCache:
             self._metrics.stale(host)
         return served
 
+    async def stored(self, target: Target, reference: Tag | Digest) -> Manifest | None:
+        """Return the manifest that `get` would, if it would not ask upstream before; else None."""
+        if isinstance(reference, Digest):
+            return await self._known.manifest(target, reference)
+        record = await self._known.tag(target, reference)
+        if record is None:
+            return None
+        if self._judge(target, reference, record)[0] is not Freshness.FRESH:
+            return None
+        return await self._known.manifest(target, record.digest)
+
     def hit(
         self, target: Target, reference: Tag | Digest, served: ServedManifest
     ) -> ManifestHit | None:

@@ -141,8 +141,8 @@ class DownloadLog:
 
     def _done(self, transfer: Transfer, what: str, rest: str) -> None:
         received = 0 if transfer.blob is None else transfer.blob.received
-        clients = max(transfer.clients, 1)
-        people = "1 client" if clients == 1 else f"{clients} clients"
+        clients = max(transfer.clients, 0 if transfer.wanted.ahead else 1)
+        people = {0: "no client yet", 1: "1 client"}.get(clients, f"{clients} clients")
         self._log.info(
             "{what} {digest} {size} from {upstream}/{repository} in {seconds}, {people}{rest}",
             what=what,

@@ -97,6 +97,20 @@ class RecordWriter:
         ):
             self._drop()
 
+    async def discard(self, key: str) -> None:
+        """Forget what waits to be written at *key*, and wait until nothing is being written there."""
+        self._take(key)
+        writing = self._under_way.get(key)
+        if writing is not None:
+            ended: Deferred[None] = Deferred()
+
+            def end(result: None) -> None:
+                ended.callback(None)
+                return result
+
+            writing.addBoth(end)
+            await ended
+
     async def stop(self) -> None:
         """Accept no more records, and wait until all are written; give up after `limits.stopping`."""
         self._stopped = True

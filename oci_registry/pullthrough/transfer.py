@@ -56,6 +56,7 @@ class Wanted:
 
     *hint*: the size in bytes that a manifest states, if any; upstream may contradict it. *stored*:
     whether the blob is to be stored. *had*: what the only reader has received from another transfer.
+    *ahead*: no client has requested it yet.
     """
 
     target: Target
@@ -63,6 +64,7 @@ class Wanted:
     hint: int | None
     stored: bool = True
     had: Prefix | None = None
+    ahead: bool = False
 
 
 @define(eq=False)
@@ -82,7 +84,16 @@ class Transfer:
     """How many clients it serves, or has served."""
     not_stored: str = "another download stores it"
     """Why the blob is not in the store, if the download succeeds and it is not."""
+    stored: bool = False
+    """Whether it has brought the blob into the store."""
     _waiters: Waiters[GrowingBlob] = Factory(Waiters)
+    _ending: Waiters[None] = Factory(Waiters)
+
+    @property
+    def why_not_stored(self) -> str:
+        """Why the blob is not stored: the store has failed, or `not_stored`."""
+        failed = None if self.blob is None else self.blob.store_error
+        return self.not_stored if failed is None else str(failed)
 
     @property
     def joinable(self) -> GrowingBlob | None:
@@ -105,6 +116,17 @@ class Transfer:
         if self.error is not None:
             return failed(self.error)
         return self._waiters.wait()
+
+    def ended(self) -> Deferred[None]:
+        """Return a Deferred that fires when nothing of a running transfer is left, however it ends.
+
+        Cancelling it does not cancel the transfer.
+        """
+        return self._ending.wait()
+
+    def end(self) -> None:
+        """Nothing of it is left: tell all that wait for that."""
+        self._ending.fire(None)
 
     def receive(self, blob: GrowingBlob) -> None:
         """Upstream has begun to send the blob: give it to all waiting readers."""

@@ -81,15 +81,43 @@ class Transfers:
         while True:
             transfer = self._joinable(target, digest, position)
             if transfer is None:
-                self._check(target)
-                transfer = Transfer(Wanted(target, digest, hint))
-                self._shared.setdefault(digest, {})[_audience(target)] = transfer
-                self._start(transfer)
+                transfer = self._share(Wanted(target, digest, hint))
             try:
                 return await transfer.opened()
             except RegistryError:
                 if transfer.wanted.target == target:
                     raise
+
+    async def complete(self, target: Target, digest: Digest, hint: int | None) -> str | None:
+        """Download a blob into the store for no client in particular, or wait until one for clients has.
+
+        Returns why it is not stored then; None if it is. Raises as `join` does. If this is cancelled, the
+        download goes on.
+        """
+        while True:
+            transfer = self._joinable(target, digest, 0)
+            if transfer is None:
+                transfer = self._share(Wanted(target, digest, hint, ahead=True))
+            if transfer in self._all:
+                await transfer.ended()
+            if transfer.error is None or isinstance(transfer.error, Unwanted):
+                return None if transfer.stored else transfer.why_not_stored
+            if transfer.wanted.target == target:
+                raise transfer.error
+
+    def has_room(self, target: Target) -> bool:
+        """Whether less than half of the downloads are under way that may be."""
+        if len(self._all) * 2 >= self._limits.most:
+            return False
+        return target.upstream.configured or self._named() * 2 < self._limits.named
+
+    def _share(self, wanted: Wanted) -> Transfer:
+        """Start a transfer that others can join."""
+        self._check(wanted.target)
+        transfer = Transfer(wanted)
+        self._shared.setdefault(wanted.digest, {})[_audience(wanted.target)] = transfer
+        self._start(transfer)
+        return transfer
 
     def add_client(self, blob: GrowingBlob) -> None:
         """A client is served from a growing blob, which the log will count."""
@@ -116,10 +144,13 @@ class Transfers:
             raise TransferFailed("the mirror is being stopped")
         full = len(self._all) >= self._limits.most
         if not (full or target.upstream.configured):
-            named = sum(not one.wanted.target.upstream.configured for one in self._all)
-            full = named >= self._limits.named
+            full = self._named() >= self._limits.named
         if full:
             raise TooManyRequests.retry_after("the mirror has too many downloads under way", 5)
+
+    def _named(self) -> int:
+        """Return how many downloads from upstreams are under way that clients have named."""
+        return sum(not one.wanted.target.upstream.configured for one in self._all)
 
     def _start(self, transfer: Transfer) -> None:
         self._all.add(transfer)
@@ -134,6 +165,7 @@ class Transfers:
             if await self._downloader.download(transfer, removals):
                 size = 0 if transfer.blob is None else transfer.blob.received
                 self._committed(transfer.wanted.digest, size)
+                transfer.stored = True
                 self._log.stored(transfer)
             else:
                 self._log.served(transfer)
@@ -148,6 +180,7 @@ class Transfers:
             self._remove(transfer)
             if transfer.blob is not None:
                 transfer.blob.release()
+            transfer.end()
 
     def _committed(self, digest: Digest, size: int) -> None:
         self._commits[digest] = object()

@@ -268,6 +268,9 @@ class GuardedDriver:
     def put(self, key: str, data: bytes) -> Deferred[None]:
         return self._writes.ask(self._limits.record, lambda: self._driver.put(key, data))
 
+    def persist(self, key: str) -> Deferred[None]:
+        return self._writes.ask(self._limits.record, lambda: self._driver.persist(key))
+
     # -- what nobody waits for
 
     def seal(self, key: str) -> Deferred[None]:

@@ -194,6 +194,9 @@ class IDriver(Interface):
     def delete_many(keys: Sequence[str]) -> Deferred[Sequence[str]]:
         """Remove objects; return those that existed, as far as the medium can tell."""
 
+    def persist(key: str) -> Deferred[None]:
+        """Make durable what was put at *key*, or that it was removed."""
+
     def link(key: str) -> Deferred[str | None]:
         """Return a URL at which clients can fetch the object for some minutes, or None."""
 

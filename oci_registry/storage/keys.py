@@ -4,6 +4,8 @@
 ``repositories/HOST/_manifests/ALGORITHM/ab/REST``    a manifest of a registry, by digest
 ``repositories/HOST/REPOSITORY/_tags/TAG``            what a tag means
 ``repositories/HOST/REPOSITORY/_referrers/ALGORITHM/ab/REST``  what refers to a manifest
+``pins/HOST/REPOSITORY/_tags/TAG``                    a tag that the operator has pinned
+``pins/HOST/REPOSITORY/_digests/ALGORITHM/ab/REST``   a digest that the operator has pinned
 
 A repository's components never begin with an underscore, so the marks cannot be mistaken.
 Where a repository has upper-case letters, ``!a`` stands for ``A``: no name has that, and names that
@@ -17,10 +19,17 @@ from functools import partial
 
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RegistryError
-from oci_registry.spec.reference import parse_host, parse_repository, parse_tag
+from oci_registry.spec.reference import (
+    Reference,
+    Tag,
+    parse_host,
+    parse_repository,
+    parse_tag,
+)
 
 BLOBS = "blobs"
 REPOSITORIES = "repositories"
+PINS = "pins"
 _UPPER = re.compile("[A-Z]")
 _ESCAPED = re.compile("!([a-z])")
 
@@ -80,10 +89,10 @@ def _is_namespace(text: str) -> bool:
     return False
 
 
-def _repository_prefix(host: str, repository: str) -> str:
+def _repository_prefix(host: str, repository: str, top: str = REPOSITORIES) -> str:
     if not repository.islower():
         repository = _UPPER.sub(lambda letter: f"!{letter[0].lower()}", repository)
-    return f"{REPOSITORIES}/{host}/{repository}"
+    return f"{top}/{host}/{repository}"
 
 
 def _parse_repository_parts(parts: list[str]) -> tuple[str, str] | None:
@@ -134,3 +143,31 @@ def parse_referrers_key(key: str) -> tuple[str, str, Digest] | None:
     if named is None or digest is None or referrers_key(*named, digest) != key:
         return None
     return (*named, digest)
+
+
+def pin_key(host: str, repository: str, reference: Reference) -> str:
+    """Return where it is noted that the operator has pinned an image."""
+    prefix = _repository_prefix(host, repository, PINS)
+    if isinstance(reference, Tag):
+        return f"{prefix}/_tags/{reference}"
+    return f"{prefix}/_digests/{_digest_path(reference)}"
+
+
+def parse_pin_key(key: str) -> tuple[str, str, Reference] | None:
+    """Return the registry, the repository and the reference of the pin at *key*, or None."""
+    top, *parts = key.split("/")
+    if top != PINS or len(parts) < 4:
+        return None
+    reference: Reference | None
+    if parts[-2] == "_tags":
+        named = _parse_repository_parts(parts[:-2])
+        try:
+            reference = Tag(parts[-1])
+        except RegistryError:
+            return None
+    else:
+        named = _parse_repository_parts(parts[:-4]) if parts[-4] == "_digests" else None
+        reference = _parse_digest_path(parts[-3:])
+    if named is None or reference is None or pin_key(*named, reference) != key:
+        return None
+    return (*named, reference)

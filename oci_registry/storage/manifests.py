@@ -1,7 +1,8 @@
 """Manifests by registry and digest, on a driver, with the recently used ones in memory.
 
-A stored manifest is one line of JSON with its media type, then its bytes as they are. Its digest is
-checked each time it is read from the medium, so the medium need not be trusted.
+A stored manifest is one line of JSON with its media type and the repository that it was pulled from, then
+its bytes as they are. Its digest is checked each time it is read from the medium, so the medium need not be
+trusted.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from twisted.logger import Logger
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RegistryError
 from oci_registry.spec.manifest import MAX_MANIFEST_SIZE, Manifest
+from oci_registry.spec.reference import parse_repository
 from oci_registry.storage.interfaces import IDriver, ObjectInfo
 from oci_registry.storage.keys import REPOSITORIES, manifest_key, parse_manifest_key
 from oci_registry.storage.recent import RecentManifests
@@ -46,6 +48,7 @@ class ManifestStore:
         self._totals = totals or StoredTotals()
         self._reading: SingleFlight[str, Manifest | None] = SingleFlight()
         self._recent = RecentManifests()
+        self._deleted = 0
 
     def recall(self, host: str, digest: Digest) -> Manifest | None:
         """Return a manifest if it is in memory."""
@@ -68,8 +71,10 @@ class ManifestStore:
         return manifest
 
     async def _get(self, key: str, host: str, digest: Digest) -> Manifest | None:
+        deleted = self._deleted
         manifest = await self._read(host, digest)
-        if manifest is not None:
+        if manifest is not None and deleted == self._deleted:
+            # Otherwise it may have been removed while it was read.
             self._recent.add(key, manifest)
             self._usage.used(key)
         return manifest
@@ -90,9 +95,12 @@ class ManifestStore:
         self._recent.add(key, manifest)
         self._usage.used(key)
 
-    async def put(self, host: str, manifest: Manifest) -> None:
-        """Write a manifest to the medium."""
-        head = json.dumps({"mediaType": manifest.media_type}).encode()
+    async def put(self, host: str, manifest: Manifest, repository: str | None = None) -> None:
+        """Write a manifest to the medium. *repository*: where it was found, for people."""
+        said = {"mediaType": manifest.media_type}
+        if repository is not None:
+            said["repository"] = repository
+        head = json.dumps(said).encode()
         key = manifest_key(host, manifest.digest)
         await self._driver.put(key, head + b"\n" + manifest.raw)
         self._totals.add(len(head) + 1 + len(manifest.raw))
@@ -100,9 +108,15 @@ class ManifestStore:
     async def delete(self, host: str, digest: Digest) -> bool:
         """Remove a manifest."""
         key = manifest_key(host, digest)
+        self._deleted += 1
         self._recent.forget(key)
         self._usage.forget(key)
         return await self._driver.delete(key)
+
+    def drop(self, host: str, digest: Digest) -> None:
+        """Keep nothing of a manifest in memory, since another process has removed it."""
+        self._deleted += 1
+        self._recent.forget(manifest_key(host, digest))
 
     async def list(self) -> AsyncIterator[tuple[str, Digest, ObjectInfo]]:
         """Yield registry, digest and time of last use of every stored manifest."""
@@ -146,4 +160,15 @@ def unpack(digest: Digest, only: list[bytes]) -> Manifest:
     *only* is emptied, so that the bytes are not kept twice.
     """
     head, _, raw = only.pop().partition(b"\n")
-    return Manifest.restore(raw, str(json.loads(head)["mediaType"]), digest)
+    return Manifest.restore(raw, read_head(head)[0], digest)
+
+
+def read_head(head: bytes) -> tuple[str, str | None]:
+    """Return the media type in the first line of the stored form, and the repository if there is one.
+
+    Raises `RegistryError`, ValueError, KeyError, TypeError and RecursionError for any other line.
+    """
+    said = json.loads(head)
+    repository = said.get("repository") if isinstance(said, dict) else None
+    found = None if repository is None else parse_repository(str(repository), upper_case=True)
+    return str(said["mediaType"]), found

@@ -31,6 +31,9 @@ class Room(Protocol):
         Returns None if there is no limit. Fails with `NoRoom`.
         """
 
+    def has_room(self, size: int) -> bool:
+        """Whether there is room for *size* bytes without evicting anything, as far as is known."""
+
     def full(self) -> None:
         """The disk of the store is full."""
 
@@ -41,6 +44,10 @@ class Unlimited:
     def reserve(self, digest: Digest, size: int | None) -> Deferred[Release | None]:
         """Reserve nothing."""
         return succeed(None)
+
+    def has_room(self, size: int) -> bool:
+        """Return True."""
+        return True
 
     def full(self) -> None:
         """Leave everything as it is."""

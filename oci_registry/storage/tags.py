@@ -105,6 +105,12 @@ class TagStore:
         self._recent[key] = None
         self._stored.pop(key, None)
 
+    def drop(self, host: str, repository: str, tag: str) -> None:
+        """Keep nothing of a tag in memory, since another process has changed its record."""
+        key = tag_key(host, repository, tag)
+        self._recent.pop(key, None)
+        self._stored.pop(key, None)
+
     def is_stored(self, host: str, repository: str, tag: str, record: TagRecord) -> bool:
         """Whether the medium has this record, with a time that is at most `REWRITTEN` earlier."""
         stored = self._stored.get(tag_key(host, repository, tag))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from oci_registry.spec.contents import Child, children_of, layers_of
+from oci_registry.spec.descriptor import Descriptor
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest
 from oci_registry.streams.threads import RunInThread
@@ -41,6 +43,14 @@ class ManifestReader:
     async def names(self, manifest: Manifest) -> frozenset[Digest]:
         """Return the digests that a manifest names."""
         return await self._sized(len(manifest.raw), manifest.names)
+
+    async def children(self, manifest: Manifest) -> list[Child] | None:
+        """Return the manifests in an index; None if this is not an index. Raises `Unreadable`."""
+        return await self._sized(len(manifest.raw), children_of, manifest)
+
+    async def layers(self, manifest: Manifest) -> tuple[Descriptor, ...]:
+        """Return all blobs of a manifest that is not an index. Raises `Unreadable`."""
+        return await self._sized(len(manifest.raw), layers_of, manifest)
 
     async def _sized(self, size: int, call: Callable[..., T], *args: object) -> T:
         return call(*args) if size <= LARGE else await self._run(call, *args)

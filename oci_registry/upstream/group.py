@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from oci_registry.spec.errors import BadGateway, Denied, GatewayTimeout, RegistryError
+from oci_registry.spec.units import in_seconds
 from oci_registry.streams.breaker import Random, doubled
 from oci_registry.upstream.errors import (
     ANSWERS,
@@ -23,7 +24,7 @@ from oci_registry.upstream.errors import (
 )
 from oci_registry.upstream.guard import TooManyLookups
 from oci_registry.upstream.host import Host, Operation
-from oci_registry.upstream.interfaces import NoHostLeft
+from oci_registry.upstream.interfaces import BUSY, FREE, Capacity, NoHostLeft, Spare
 from oci_registry.upstream.limiter import Permit
 from oci_registry.upstream.requests import ApiRequest, Kind, Routing
 
@@ -199,6 +200,29 @@ class HostGroup:
         """Return the seconds until one of the hosts may be asked."""
         waits = [self._wait(host, request) for host in self.hosts if host.name not in excluded]
         return min(waits, default=0.0)
+
+    def spare(self, request: ApiRequest, reserve: float, under_way: int) -> Spare:
+        """Return whether a request that no client waits for may be sent to the host that would get it.
+
+        *reserve*: the part of its rate limit that is reserved for clients. *under_way*: such requests
+        that have not been answered yet. Until a host has answered, only one is sent: it may announce a
+        limit.
+        """
+        asked = [h for h in self.hosts if not h.breakers.is_open(request.kind, request)]
+        host = (asked or self.hosts)[0]
+        blob = request.kind is Kind.BLOB
+        left = host.limit.beside(reserve, blob=blob)
+        if left == 0:
+            return Spare(Capacity.RESERVED, f"{host.name}: {host.limit.describe(reserve)}")
+        pause = host.breakers.pause(request.kind, request)
+        if pause > LONGEST_WAIT:
+            return Spare(Capacity.RESERVED, f"{host.name} is rate limited for {in_seconds(pause)}")
+        if under_way and not blob:
+            # The host may not have counted these yet, or not have announced any limit.
+            unsure = not host.limit.heard if left is None else under_way >= left
+        else:
+            unsure = False
+        return BUSY if pause or unsure or not host.spare else FREE
 
     async def sleep(self, seconds: float) -> None:
         """Wait for *seconds*."""

@@ -150,6 +150,11 @@ class Host:
                 raise self._busy(request) from failed.error
             raise
 
+    @property
+    def spare(self) -> bool:
+        """Whether it has connections for requests that no client waits for."""
+        return self._limiter.spare
+
     def probe(self, request: ApiRequest, operation: Operation[Any]) -> None:
         """Send a request in the background, if a probe of an open breaker is due."""
         if self.breakers.wait(request.kind, request):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Protocol
 
 from attrs import field, frozen
@@ -72,6 +73,28 @@ class Referrers:
     warning: str | None = None
 
 
+class Capacity(Enum):
+    """Whether a request may be sent that no client waits for."""
+
+    FREE = "free"
+    BUSY = "busy"
+    """Clients need the connections, or the host is rate limited for a moment: ask again soon."""
+    RESERVED = "reserved"
+    """The host is rate limited, or the rest of its limit is reserved for clients."""
+
+
+@frozen
+class Spare:
+    """The capacity of an upstream beside its clients; *why* is a sentence about the host if it is reserved."""
+
+    capacity: Capacity
+    why: str = ""
+
+
+FREE = Spare(Capacity.FREE)
+BUSY = Spare(Capacity.BUSY)
+
+
 class NoHostLeft(BadGateway):
     """All hosts have failed, or are excluded."""
 
@@ -96,6 +119,15 @@ class Upstream(Protocol):
 
     offline: bool
     """Whether it is never asked: everything stored is served whatever its age, and every method fails."""
+
+    prefetch: bool
+    """Whether the blobs of an image are downloaded when its manifest is pulled."""
+
+    def spare(self, repository: str, *, blob: bool, under_way: int = 0) -> Spare:
+        """Return whether a manifest, or a *blob*, may be requested that no client waits for.
+
+        *under_way*: such requests that have not been answered yet.
+        """
 
     @property
     def manifest_invalidation_time(self) -> float:

@@ -19,7 +19,15 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
 from oci_registry.streams.threads import RunInThread
-from oci_registry.upstream.interfaces import Page, Referrers, Upstream, UpstreamBlob
+from oci_registry.upstream.interfaces import (
+    BUSY,
+    FREE,
+    Page,
+    Referrers,
+    Spare,
+    Upstream,
+    UpstreamBlob,
+)
 from oci_registry.upstream.offline import OfflineUpstream
 
 if TYPE_CHECKING:
@@ -134,6 +142,7 @@ class LateUpstream:
         self.stale_while_revalidate = settings.stale_while_revalidate
         self.stale_if_error = settings.stale_if_error
         self.believe_not_found = settings.believe_not_found
+        self.prefetch = settings.prefetch
         self.blob_invalidation_time = settings.blob_invalidation_time
         self._max_age = settings.manifest_invalidation_time
         self._unused = unused
@@ -161,6 +170,13 @@ class LateUpstream:
         return (
             self._max_age if self._upstream is None else self._upstream.manifest_invalidation_time
         )
+
+    def spare(self, repository: str, *, blob: bool, under_way: int = 0) -> Spare:
+        """Return whether a manifest, or a *blob*, may be requested that no client waits for."""
+        if self._upstream is None:
+            # The first request makes it.
+            return BUSY if under_way else FREE
+        return self._upstream.spare(repository, blob=blob, under_way=under_way)
 
     async def manifest(
         self, repository: str, reference: Tag | Digest, *, patient: bool = True

@@ -60,6 +60,11 @@ class ConnectionLimiter:
         """Return the number of permits in use."""
         return sum(self._used.values())
 
+    @property
+    def spare(self) -> bool:
+        """Whether no request waits, and at least half of the connections are free."""
+        return not self._waiting and self.used * 2 < self._limit
+
     def take(self, priority: Priority, repository: str) -> Deferred[Permit]:
         """Return a Deferred of a permit; cancelling it leaves the queue.
 

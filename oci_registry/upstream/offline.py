@@ -12,7 +12,7 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BlobUnknown, ManifestUnknown, NameUnknown
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
-from oci_registry.upstream.interfaces import Page, Referrers, UpstreamBlob
+from oci_registry.upstream.interfaces import FREE, Page, Referrers, Spare, UpstreamBlob
 
 
 class NotStored:
@@ -42,12 +42,17 @@ class OfflineUpstream:
     stale_while_revalidate = 0.0
     stale_if_error = math.inf
     believe_not_found = False
+    prefetch = False
 
     def __init__(self, settings: UpstreamSettings) -> None:
         self.namespace = settings.namespace
         self.configured = settings.configured
         self.manifest_invalidation_time = settings.manifest_invalidation_time
         self.blob_invalidation_time = settings.blob_invalidation_time
+
+    def spare(self, repository: str, *, blob: bool, under_way: int = 0) -> Spare:
+        """Return that there is room: what is requested fails at once."""
+        return FREE
 
     async def manifest(
         self, repository: str, reference: Tag | Digest, *, patient: bool = True

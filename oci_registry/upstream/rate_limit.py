@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import ceil
 
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
@@ -49,12 +50,17 @@ class RateLimit:
         self._limit: int | None = None
         self._remaining: int | None = None
         self._until = 0.0
+        self._counts_blobs = False
+        self.heard = False
+        """Whether the host has granted a request: by then it has announced a limit, if it has one."""
 
-    def note(self, response: IResponse) -> None:
-        """Read the headers of a response; most have none of these."""
+    def note(self, response: IResponse, *, blob: bool = False) -> None:
+        """Read the headers of a response; most have none of these. *blob*: it is one about a blob."""
+        self.heard = self.heard or response.code == 200
         remaining = parse_quantity(header(response, "RateLimit-Remaining"))
         if remaining is None:
             return
+        self._counts_blobs = self._counts_blobs or blob
         limit = parse_quantity(header(response, "RateLimit-Limit"))
         self._remaining = remaining.count
         if limit is not None:
@@ -68,5 +74,30 @@ class RateLimit:
         """Return whether little is left, as far as it is known."""
         if self._limit is None or self._remaining is None:
             return False
+        return self._holds and self._remaining < self._limit * LOW
+
+    def beside(self, share: float, *, blob: bool = False) -> int | None:
+        """Return how many requests are left beside a reserve; None if there is no limit, or none is known.
+
+        *share*: the part of the limit that is reserved, 0 to 1. *blob*: the requests are for blobs, which
+        most hosts do not count.
+        """
+        if self._limit is None or self._remaining is None or not self._holds:
+            return None
+        if blob and not self._counts_blobs:
+            return None
+        return max(self._remaining - ceil(self._limit * share), 0)
+
+    def describe(self, share: float) -> str:
+        """Return in words that the rest of the limit is reserved."""
+        kept = ceil((self._limit or 0) * share)
+        return (
+            f"{self._remaining} of {self._limit} requests are left of its rate limit, and {kept} are "
+            "reserved for clients"
+        )
+
+    @property
+    def _holds(self) -> bool:
+        """Whether what the host has said is not too old."""
         now = self._clock.seconds()
-        return now < self._until <= now + _MAX_WINDOW and self._remaining < self._limit * LOW
+        return now < self._until <= now + _MAX_WINDOW

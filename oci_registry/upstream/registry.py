@@ -23,7 +23,7 @@ from oci_registry.upstream.errors import ANSWERS, Limited, LocalFailure, NoRefer
 from oci_registry.upstream.exchange import Exchange
 from oci_registry.upstream.group import Answer, HostGroup
 from oci_registry.upstream.host import Operation
-from oci_registry.upstream.interfaces import Page, Referrers
+from oci_registry.upstream.interfaces import Page, Referrers, Spare
 from oci_registry.upstream.negative_cache import NegativeCache
 from oci_registry.upstream.operations import Wanted
 from oci_registry.upstream.referrers import ReferrersLister
@@ -56,6 +56,7 @@ class RemoteRegistry:
         self.stale_while_revalidate = settings.stale_while_revalidate
         self.stale_if_error = settings.stale_if_error
         self.believe_not_found = settings.believe_not_found
+        self.prefetch = settings.prefetch
         self._settings = settings
         self._group = group
         self._reader = reader
@@ -74,6 +75,14 @@ class RemoteRegistry:
         if self._group.hosts[0].limit.low:
             return max(max_age * STRETCH, STRETCHED)
         return max_age
+
+    def spare(self, repository: str, *, blob: bool, under_way: int = 0) -> Spare:
+        """Return whether a manifest, or a *blob*, may be requested that no client waits for."""
+        return self._group.spare(
+            ApiRequest(Kind.BLOB if blob else Kind.MANIFEST, repository, ""),
+            self._settings.rate_limit_reserve / 100,
+            under_way,
+        )
 
     async def manifest(
         self, repository: str, reference: Tag | Digest, *, patient: bool = True

@@ -22,7 +22,7 @@ from oci_registry.upstream.other_servers import MAX_CHALLENGES, OtherServers
 from oci_registry.upstream.plain import check_plain
 from oci_registry.upstream.rate_limit import RateLimit
 from oci_registry.upstream.reports import HostReports
-from oci_registry.upstream.requests import Call
+from oci_registry.upstream.requests import Call, Kind
 
 MAX_REDIRECTS = 10
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -150,7 +150,7 @@ class Session:
             if at.origin == home:
                 sent = with_authorization(headers, authorization)
                 response = await self._http.send(method, at.text, sent, why=call.why)
-                self._limit.note(response)
+                self._limit.note(response, blob=call.request.kind in (Kind.BLOB, Kind.SIZE))
                 if self._plain and response.code == 400:
                     response = await check_plain(response, self.host, self.clock)
             else:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from attrs import evolve
 
+from oci_registry.pullthrough.background import PATIENCE, Background
 from oci_registry.pullthrough.blobs import BlobCache
 from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.spec.digest import Digest
@@ -18,6 +19,7 @@ from oci_registry.spec.routes import BlobRoute
 from oci_registry.streams.send import CHUNK
 from oci_registry.upstream.table import Target
 from oci_registry.web.cache_status import of_blob, of_outcome
+from oci_registry.web.priority import is_background
 from oci_registry.web.reply import (
     Reply,
     RequestInfo,
@@ -38,9 +40,15 @@ class BlobHandler:
     """
 
     def __init__(
-        self, blobs: BlobCache, *, redirect: bool = False, redirect_ranges: bool = False
+        self,
+        blobs: BlobCache,
+        background: Background,
+        *,
+        redirect: bool = False,
+        redirect_ranges: bool = False,
     ) -> None:
         self._blobs = blobs
+        self._background = background
         self._redirect = redirect
         self._redirect_ranges = redirect_ranges
 
@@ -55,6 +63,8 @@ class BlobHandler:
             told = await self._blobs.size(target, digest)
             about = _about(digest, told.size, told.outcome, of_outcome(told.outcome))
             return conditional(about, unless)
+        if is_background(request.header("priority")):
+            await self._background.turn(target, digest, patience=PATIENCE)
         asked = _requested_range(request, digest)
         if self._redirect if asked is None else self._redirect_ranges:
             url = await self._blobs.link(target, digest)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
+from oci_registry.pullthrough.background import PATIENCE, Background
 from oci_registry.pullthrough.manifests import ManifestCache
+from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.routes import ManifestRoute
 from oci_registry.upstream.table import Target
 from oci_registry.web.cache_status import of_manifest
+from oci_registry.web.priority import is_background
 from oci_registry.web.reply import (
     Reply,
     RequestInfo,
@@ -18,16 +22,32 @@ from oci_registry.web.reply import (
     warning,
 )
 
+Pulled = Callable[[Target, Manifest], None]
+"""Is called with each manifest that a client waits for, unless it is a ready answer."""
+
+
+def _ignore(_: Target, __: Manifest) -> None:
+    """Do nothing."""
+
 
 class ManifestHandler:
     """Serves manifests byte for byte; the client's Accept header is ignored."""
 
-    def __init__(self, manifests: ManifestCache) -> None:
+    def __init__(
+        self, manifests: ManifestCache, background: Background, pulled: Pulled = _ignore
+    ) -> None:
         self._manifests = manifests
+        self._background = background
+        self._pulled = pulled
 
     async def __call__(self, target: Target, route: ManifestRoute, request: RequestInfo) -> Reply:
         """Return the manifest; raises `RegistryError`."""
-        served = await self._manifests.get(target, route.reference)
+        served = None
+        background = is_background(request.header("priority"))
+        if background:
+            _, served = await self._background.manifest(target, route.reference, PATIENCE)
+        if served is None:
+            served = await self._manifests.get(target, route.reference)
         manifest = served.manifest
         headers = content(manifest.media_type, len(manifest.raw), manifest.digest)
         headers["Cache-Status"] = of_manifest(served)
@@ -39,4 +59,6 @@ class ManifestHandler:
                 headers |= warning(f"{why}; this tag was confirmed {shown} ago")
         again = partial(self._manifests.hit, target, route.reference, served)
         reply = Reply(200, headers, paced(manifest.raw), served.outcome, again=again)
+        if not (request.head or background):
+            self._pulled(target, manifest)
         return conditional(reply, request.header("if-none-match"))

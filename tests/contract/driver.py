@@ -174,6 +174,17 @@ class DriverContract(writing.WritingContract):
         url = await self.driver.link(KEY)
         self.assertTrue(url is None or url.startswith("http"))
 
+    @running
+    async def test_persisting(self) -> None:
+        """What was put, removed or never there is made durable, which changes nothing."""
+        await self.driver.persist(KEY)
+        await self.driver.put(KEY, b"data")
+        await self.driver.persist(KEY)
+        self.assertEqual(await self.content(KEY), b"data")
+        await self.driver.delete(KEY)
+        await self.driver.persist(KEY)
+        self.assertIsNone(await self.driver.stat(KEY))
+
     # -- small objects
 
     @running

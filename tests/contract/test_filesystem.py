@@ -9,10 +9,11 @@ from pathlib import Path
 
 from twisted.internet.task import Clock
 
+from oci_registry.spec.image import parse_image
 from oci_registry.storage.drivers.filesystem import FilesystemDriver
 from oci_registry.streams.threads import Lanes, Workers
-from tests.contract import base, driver
-from tests.support.daemon import reactor
+from tests.contract import base, driver, pins
+from tests.support.daemon import reactor, running
 from tests.support.streams import run_at_once
 
 
@@ -41,6 +42,33 @@ class Filesystem(driver.DriverContract):
         """Nothing half-written is left, whatever the test did."""
         left = list((self.root / "transfers").iterdir())
         self.assertEqual(left, [])
+
+
+class PinsInADirectory(pins.PinsContract):
+    """Pins in a directory."""
+
+    make = Filesystem.make
+
+    @running
+    async def test_durable(self) -> None:
+        """Before a pin is there or gone, its folders have been flushed up to the root."""
+        flushed: list[str] = []
+
+        def sync(descriptor: int) -> None:
+            path = os.readlink(f"/proc/self/fd/{descriptor}")
+            flushed.append(os.path.relpath(path, self.root.resolve()))
+
+        self.patch(os, "fsync", sync)
+        image = parse_image("quay.io/a/b:1")
+        tags = "pins/quay.io/a/b/_tags"
+        await self.pins.add(image)
+        self.assertEqual(
+            [f"{tags}/1", tags, "pins/quay.io/a/b", "pins/quay.io/a", "pins/quay.io", "pins", "."],
+            flushed,
+        )
+        flushed.clear()
+        await self.pins.remove(image)
+        self.assertEqual(["pins", "."], flushed)
 
 
 class FilesystemInThreads(Filesystem):

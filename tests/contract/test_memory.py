@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from twisted.internet.task import Clock
 
 from oci_registry.storage.drivers.memory import MemoryDriver
-from tests.contract import driver
+from tests.contract import driver, pins
 
 
 class Memory(driver.DriverContract):
@@ -28,3 +28,9 @@ class Memory(driver.DriverContract):
         self.driver.broken = "No space left"
         yield
         self.driver.broken = None
+
+
+class PinsInMemory(pins.PinsContract):
+    """Pins in memory."""
+
+    make = Memory.make

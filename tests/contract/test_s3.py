@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from oci_registry.storage.drivers.s3.driver import CHECKED, S3Driver
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.streams.threads import Lanes, Workers
-from tests.contract import base, driver
+from tests.contract import base, driver, pins
 from tests.support import s3
 from tests.support.daemon import reactor, until
 from tests.support.descriptors import open_descriptors
@@ -116,3 +116,10 @@ class BelowAPrefixInThreads(Bucket):
             await self.driver.check_writing()
 
         return Deferred.fromCoroutine(check())
+
+
+class PinsInABucket(pins.PinsContract):
+    """Pins in a bucket."""
+
+    prefix = ""
+    make = Bucket.make

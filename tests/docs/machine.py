@@ -102,6 +102,9 @@ class Machine:
                 script = script.replace(url, f"http://127.0.0.1:{mirror}/")
             asked = "--check --mirror http://"
             script = script.replace(f"{asked}mirror.example:8080", f"{asked}127.0.0.1:{mirror}")
+            script = script.replace(
+                "--url http://mirror.example:8080", f"--url http://127.0.0.1:{mirror}"
+            )
         return script
 
     async def run(self, script: str) -> Done:

@@ -106,6 +106,14 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("oci-registry --max-size 200GiB", How.DAEMON),
         ("oci-registry --max-size 80% --min-free", How.DAEMON),
     ],
+    "docs/how-to/look-after-the-store.md": [
+        ("oci-registry du", How.RUN),
+        ("oci-registry why", How.RUN),
+        ("oci-registry rm", How.RUN),
+        ("oci-registry refresh", How.RUN),
+        ("oci-registry pin", How.RUN),
+        ("oci-registry completion bash", How.RUN),
+    ],
     "docs/how-to/monitoring.md": [
         ("kubectl --namespace images get pods", How.CLUSTER),
         ("journalctl --unit oci-registry", How.RUN),
@@ -113,7 +121,7 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
     ],
     "docs/how-to/offline.md": [
         ("oci-registry --listen 127.0.0.1:8080", How.DAEMON),
-        ("while read -r image; do", How.CLIENT),
+        ("oci-registry warm", How.RUN),
         ("oci-registry export", How.RUN),
         ("oci-registry import", How.RUN),
         ("oci-registry --listen 0.0.0.0:8080 --offline", How.DAEMON),
@@ -171,6 +179,12 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("oci-registry --check-config", How.RUN),
         ("helm install", How.CLUSTER),
         ("chmod -R u+w", How.RUN),
+    ],
+    "docs/how-to/warm.md": [
+        ("oci-registry warm --url http://mirror.example:8080 docker.io", How.RUN),
+        ("oci-registry warm --url http://mirror.example:8080 --platform", How.RUN),
+        ("oci-registry warm --url http://mirror.example:8080 --from-kubernetes", How.CLUSTER),
+        ("kubectl get pods --all-namespaces", How.CLUSTER),
     ],
     "docs/reference/store-layout.md": [("chmod -R u+w", How.RUN)],
     "docs/tutorials/cluster.md": [

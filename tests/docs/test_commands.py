@@ -91,13 +91,16 @@ class Scripts(TestCase):
             tag = machine.place(store) / "repositories/docker.io/library/busybox/_tags/latest"
             tag.parent.mkdir(parents=True)
             tag.write_text("{}", "ascii")
-        if re.search("oci-registry (export|import) ", block.text):
+        if re.search("oci-registry (export|import|warm) ", block.text):
             filled = store_in(machine.place("warm"))
             add_image(filled, "docker.io/library/busybox:latest", "linux/amd64", "linux/arm64")
             (machine.root / "images.txt").write_text("docker.io/library/busybox:latest\n", "ascii")
             bundle = machine.root / "images.tar"
             made = command("export", "busybox", "-o", bundle, "--root", machine.place("warm"))
             assert made.status == 0, made.err
+        if re.search("oci-registry (du|ls|show|why|rm|refresh|pin) ", block.text):
+            kept = store_in(machine.place("/var/lib/oci-registry"))
+            add_image(kept, "docker.io/library/busybox:latest", "linux/amd64")
         return machine
 
 
@@ -207,12 +210,28 @@ class Commands(Scripts):
             blobs = [name for name in archive.getnames() if name.startswith("blobs/sha256/")]
         self.assertEqual(3 if "--since" in block.text else 7, len(blobs))
 
+    def warmed(self, block: Block, machine: Machine, done: Done) -> None:
+        """The image is stored, with its only layer."""
+        self.assertIn("1 of 1 image stored completely", done.output)
+        self.assertTrue((machine.place("cache") / blob_path(LAYER)).exists())
+
     def imported(self, block: Block, machine: Machine, done: Done) -> None:
         """The tag is in the store."""
         tags = (
             machine.place("/var/lib/oci-registry") / "repositories/docker.io/library/busybox/_tags"
         )
         self.assertIn('"imported": true', (tags / "latest").read_text("ascii"))
+
+    def looked_after(self, block: Block, machine: Machine, done: Done) -> None:
+        """Each command finds the image."""
+        lines = done.output.splitlines()
+        named = [line for line in lines if line.startswith("docker.io/library/busybox")]
+        self.assertGreaterEqual(len(named), len(block.text.splitlines()))
+        self.assertEqual("", done.errors)
+
+    def completed(self, block: Block, machine: Machine, done: Done) -> None:
+        """A shell can read it."""
+        self.assertIn("complete ", (machine.root / block.text.split()[-1]).read_text("ascii"))
 
     def writable(self, block: Block, machine: Machine, done: Done) -> None:
         """The blob is one that will be hashed, and no other store's is."""
@@ -321,6 +340,12 @@ _OUTCOMES: dict[str, Outcome] = {
     "rsync": Commands.copied,
     "oci-registry export": Commands.exported,
     "oci-registry import": Commands.imported,
+    "oci-registry warm": Commands.warmed,
+    **{
+        f"oci-registry {name}": Commands.looked_after
+        for name in ("du", "why", "rm", "refresh", "pin")
+    },
+    "oci-registry completion": Commands.completed,
     "chmod -R": Commands.writable,
     "curl --silent": Commands.budget,
     "curl http": Commands.registry_answers,

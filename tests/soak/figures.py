@@ -13,8 +13,12 @@ from attrs import Factory, define, frozen
 MIB = 1024 * 1024
 MAX_GROWTH = 32.0
 """By how many MiB the memory of the last quarter may exceed that of the second."""
-MAX_OPENED = 16
-"""By how many the open files of the last quarter may exceed those of the second; and at rest, the start's."""
+MAX_OPENED = 64
+"""By how many the open files of the last quarter may exceed those of the second.
+
+Each look finds 80 to 160, since hosts fail and clients come and go: the medians of good runs differ by 20."""
+MAX_KEPT = 8
+"""By how many the open files at rest, when nobody is connected, may exceed those of the start."""
 
 
 @frozen
@@ -78,7 +82,7 @@ class Figures:
             f"{seen['connections reset']} connections were reset": seen["connections reset"],
             f"memory has grown by {growth:.0f} MiB": growth >= MAX_GROWTH,
             f"{opened} more files were open in the last quarter": opened > MAX_OPENED,
-            f"{kept} more files were open at rest than at the start": kept > MAX_OPENED,
+            f"{kept} more files were open at rest than at the start": kept > MAX_KEPT,
             f"left over: {', '.join(self.left_over)}": self.left_over,
             f"the daemon's log has {self.crashes} tracebacks": self.crashes,
         }

@@ -114,12 +114,12 @@ def add_image(
         manifests[platform] = raw
         if platform in without:
             continue
-        store.add_manifest(image.registry, Manifest.read(raw, OCI_MANIFEST))
+        store.add_manifest(image.registry, Manifest.read(raw, OCI_MANIFEST), image.repository)
         for digest, data in blobs.items():
             store.add_blob(digest, len(data), iter([data]))
     raw = index_of(manifests) if platforms else manifests["linux/amd64"]
     top = Manifest.read(raw, OCI_INDEX if platforms else OCI_MANIFEST)
-    store.add_manifest(image.registry, top)
+    store.add_manifest(image.registry, top, image.repository)
     store.add_tag(image, TagRecord(top.digest, top.media_type, checked))
     return top
 

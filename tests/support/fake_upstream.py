@@ -17,7 +17,7 @@ from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.mediatypes import OCI_MANIFEST
 from oci_registry.spec.reference import Tag
 from oci_registry.streams.follower import TransferFailed
-from oci_registry.upstream.interfaces import NoHostLeft, Page, Referrers
+from oci_registry.upstream.interfaces import FREE, NoHostLeft, Page, Referrers, Spare
 
 CHUNK = 64 * 1024
 
@@ -110,6 +110,8 @@ class FakeUpstream:
     stale_if_error: float = 7 * 86400.0
     believe_not_found: bool = True
     blob_invalidation_time: float = 3600.0
+    prefetch: bool = False
+    capacity: Spare = FREE
     hosts: tuple[str, ...] = ("a.example",)
     wrong: dict[str, bytes] = Factory(dict)
     whole: bool = False
@@ -156,6 +158,9 @@ class FakeUpstream:
         digest = Digest.of(data)
         self.blobs[str(digest)] = data
         return digest
+
+    def spare(self, repository: str, *, blob: bool, under_way: int = 0) -> Spare:
+        return self.capacity
 
     async def manifest(
         self, repository: str, reference: Tag | Digest, *, patient: bool = True

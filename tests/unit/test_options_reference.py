@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from io import StringIO
 
 import yaml
@@ -14,7 +15,7 @@ from twisted.python.usage import Options as BaseOptions
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.command_options import STORE_COMMANDS
-from oci_registry.commands import COMMANDS, exporting, importing
+from oci_registry.commands import COMMANDS, warming
 from oci_registry.config.shown import show
 from oci_registry.setup import command
 from oci_registry.setup.clients import CLIENTS
@@ -22,7 +23,15 @@ from oci_registry.tap import FilesystemOptions, Options, S3Options
 from tests.support.tables import PROJECT, REFERENCE, table_below
 
 PAGE = REFERENCE / "command-line.md"
-HEADINGS = ("Options", "filesystem", "s3", "setup", "Commands on a store", "export", "import")
+COMMANDS_WITH_FLAGS = ("ls", "du", "why", "rm", "export", "import", "warm")
+HEADINGS = (
+    "Options",
+    "filesystem",
+    "s3",
+    "setup",
+    "Commands on a store",
+    *COMMANDS_WITH_FLAGS,
+)
 _FLAG = re.compile(r"`--([a-z0-9-]+)( [^`]+)?`(?:, `-(\w)`)?")
 _VARIABLE = re.compile(r"`([A-Z][A-Z0-9_]+)`")
 _DEFAULT = re.compile(r"`([^`]+)`")
@@ -113,7 +122,9 @@ class Reference(SynchronousTestCase):
     def test_flags_of_commands(self) -> None:
         """So are those of the commands on a store, which have some in common."""
         common = told("Commands on a store")
-        for name, module in (("export", exporting), ("import", importing)):
+        text = PAGE.read_text("utf-8")
+        for name in set(COMMANDS) - {"completion"}:
+            module = import_module(f"oci_registry.commands.{COMMANDS[name]}")
             actions = module.parser()._actions
             flags = {
                 flag: (action.nargs != 0, letters[0].lstrip("-") if letters else None)
@@ -122,9 +133,22 @@ class Reference(SynchronousTestCase):
                 for letters in ([each for each in action.option_strings if each[1:2] != "-"],)
                 if flag != "help"
             }
-            self.assertEqual(flags, {**common, **told(name)})
+            own = told(name) if name in COMMANDS_WITH_FLAGS else {}
+            self.assertEqual(flags, {**common, **own})
+            self.assertIn(f"\n## {name}\n", text)
             self.assertIn(name, STORE_COMMANDS)
         self.assertEqual(set(COMMANDS), set(STORE_COMMANDS))
+
+    def test_flags_of_warm(self) -> None:
+        """So are those of the command that needs no store."""
+        actions = warming.parser()._actions
+        flags = {flag for action in actions for flag in action.option_strings} - {"-h", "--help"}
+        self.assertEqual(flags, {f"--{name}" for name in told("warm")})
+        (jobs,) = (row for row in rows("warm") if "--jobs" in row[0])
+        self.assertEqual(
+            (f"`{warming.JOBS}`", f"1 to {warming.MOST_JOBS}"),
+            (jobs[2], jobs[3].rpartition(", ")[2]),
+        )
 
     def test_variables(self) -> None:
         """Every variable that is read is told of, and no other."""

@@ -108,6 +108,18 @@ def sync(descriptor: int) -> None:
             raise
 
 
+def sync_path(path: Path) -> None:
+    """Flush a file, or what is in a folder, to the disk; do nothing if there is none."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    try:
+        sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def make_read_only(descriptor: int) -> bool:
     """Remove all write permissions of a file; return whether that has worked."""
     try:

@@ -32,6 +32,7 @@ from oci_registry.storage.drivers.files import (
     open_locked,
     open_with_head,
     place,
+    sync_path,
     write_all,
 )
 from oci_registry.storage.drivers.objects import FileWriter, StoredFile
@@ -360,6 +361,15 @@ class FilesystemDriver:
         return self.lanes.housekeeping(
             as_store_error, lambda: [key for key in keys if self._delete(key)]
         )
+
+    def persist(self, key: str) -> Deferred[None]:
+        return self.lanes.commit(as_store_error, self._persist, key)
+
+    def _persist(self, key: str) -> None:
+        for each in (path := self.path(key), *path.parents):
+            sync_path(each)
+            if each == self._root:
+                return
 
     def link(self, key: str) -> Deferred[str | None]:
         self.path(key)

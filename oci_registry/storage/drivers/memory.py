@@ -227,6 +227,9 @@ class MemoryDriver:
     async def _delete_many(self, keys: Sequence[str]) -> Sequence[str]:
         return [key for key in keys if await self.delete(key)]
 
+    def persist(self, key: str) -> Deferred[None]:
+        return execute(self._find, key).addCallback(lambda _: None)
+
     def link(self, key: str) -> Deferred[str | None]:
         check_key(key)
         return succeed(None)

@@ -7,7 +7,8 @@ import json
 from attrs import Factory, frozen
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.commands.contents import Contents, Unreadable, Wanted, chosen, every, walk
+from oci_registry.commands.contents import Contents, Wanted, chosen, every, walk
+from oci_registry.spec.contents import Unreadable
 from oci_registry.spec.descriptor import Descriptor
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest

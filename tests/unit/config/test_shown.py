@@ -150,6 +150,8 @@ class Showing(ConfigTestCase):
             max_connections=17,
             upper_case_names=True,
             offline=True,
+            prefetch=True,
+            rate_limit_reserve=10,
         )
         same = [f.name for f in fields(UpstreamSettings) if getattr(upstream, f.name) == f.default]
         self.assertEqual(same, ["configured"], "give the new one another value than its default")

@@ -63,6 +63,8 @@ class Entries(_Case):
             "believe_not_found: false",
             "retries: 0",
             "max_connections: 2",
+            "prefetch: true",
+            "rate_limit_reserve: 0",
         )
         self.assertEqual(
             upstream,
@@ -88,9 +90,16 @@ class Entries(_Case):
                 believe_not_found=False,
                 retries=0,
                 max_connections=2,
+                prefetch=True,
+                rate_limit_reserve=0,
             ),
         )
         self.assert_fine()
+
+    def test_prefetch_offline(self) -> None:
+        """A registry that is never asked has nothing to prefetch, which is a warning."""
+        self.load_with("prefetch: true", "offline: true")
+        self.assertIn("has no effect", "\n".join(self.findings.warnings))
 
     def test_null_is_unset(self) -> None:
         """A key without a value is a key that is not there."""

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.metrics import Metrics
+from oci_registry.pullthrough.background import Background
 from oci_registry.pullthrough.blobs import BlobCache
 from oci_registry.pullthrough.download import Downloader
 from oci_registry.pullthrough.far import FarLimits
@@ -102,6 +103,7 @@ class CacheTestCase(SynchronousTestCase):
             OriginalManifests(self.driver, ManifestReader(run_at_once), self.clock, self.repeats),
         )
         self.manifests = ManifestCache(known, self.sizes, self.clock, self.metrics, self.repeats)
+        self.background = Background(self.manifests, self.blobs, self.clock)
         self.referrers = ReferrersLists(
             self.referrers_store,
             self.manifest_store,

@@ -97,6 +97,17 @@ class Order(RecordsTestCase):
             answer.callback(answer is answers[1])
         self.assertEqual(["yes"], self.begun)
 
+    def test_discarded(self) -> None:
+        """What waits at a key can be forgotten; that ends when nothing is being written there."""
+        self.write("a", "1")
+        self.write("a", "2")
+        discarding = Deferred.fromCoroutine(self.writer.discard("a"))
+        self.assertNoResult(discarding)
+        self.end("1")
+        self.successResultOf(discarding)
+        self.assertEqual((["1"], 0), (self.begun, len(self.writer)))
+        self.successResultOf(Deferred.fromCoroutine(self.writer.discard("a")))
+
 
 class Bounded(RecordsTestCase):
     """A store that does not keep up."""

@@ -7,14 +7,17 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.spec.digest import Digest
+from oci_registry.spec.reference import Tag
 from oci_registry.storage.keys import (
     blob_key,
     check_key,
     manifest_key,
     parse_blob_key,
     parse_manifest_key,
+    parse_pin_key,
     parse_referrers_key,
     parse_tag_key,
+    pin_key,
     referrers_key,
     tag_key,
     tags_prefix,
@@ -31,6 +34,7 @@ COMPONENT = st.from_regex(r"[a-zA-Z0-9]{1,5}((\.|_|__|-{1,2})[aA0]{1,5}){0,2}", 
 REPOSITORIES = st.lists(COMPONENT, min_size=1, max_size=4).map("/".join)
 TAGS = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}", fullmatch=True)
 PARTS = (
+    *("pins", "_digests"),
     *("blobs", "repositories", "_manifests", "_tags", "sha256", "sha512", "docker.io", "Docker.io"),
     *("[::1]", "ab", "..", ".", "library", "x"),
 )
@@ -75,8 +79,13 @@ class Keys(SynchronousTestCase):
         self.assertEqual(parse_tag_key(named), (host, repository, tag))
         referrers = referrers_key(host, repository, digest)
         self.assertEqual(parse_referrers_key(referrers), (host, repository, digest))
-        for key in (blob, manifest, named, referrers):
+        pinned = pin_key(host, repository, Tag(tag)), pin_key(host, repository, digest)
+        self.assertEqual(parse_pin_key(pinned[0]), (host, repository, Tag(tag)))
+        self.assertEqual(parse_pin_key(pinned[1]), (host, repository, digest))
+        for key in (blob, manifest, named, referrers, *pinned):
             self.assertEqual(check_key(key), key)
+        for key in pinned:
+            self.assertIsNone(parse_tag_key(key) or parse_blob_key(key) or parse_manifest_key(key))
         for key in (manifest, named, referrers):
             self.assertIsNone(parse_blob_key(key))
         for key in (blob, named, referrers):
@@ -85,6 +94,7 @@ class Keys(SynchronousTestCase):
             self.assertIsNone(parse_tag_key(key))
         for key in (blob, manifest, named):
             self.assertIsNone(parse_referrers_key(key))
+            self.assertIsNone(parse_pin_key(key))
 
     @given(st.tuples(HOSTS, REPOSITORIES, TAGS), st.tuples(HOSTS, REPOSITORIES, TAGS))
     def test_one_place_each(
@@ -108,6 +118,9 @@ class Keys(SynchronousTestCase):
             self.assertEqual(manifest_key(*manifest), key)
         if tag is not None:
             self.assertEqual(tag_key(*tag), key)
+        pinned = parse_pin_key(key)
+        if pinned is not None:
+            self.assertEqual(pin_key(*pinned), key)
 
     def test_foreign_files(self) -> None:
         """Files with the wrong case, length, depth or characters are foreign."""

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from oci_registry.config.settings import UpstreamSettings
 from oci_registry.metrics import Metrics
 from oci_registry.spec.reference import Tag
+from oci_registry.upstream.interfaces import BUSY, FREE
 from oci_registry.upstream.late import LateConnector, LateUpstream, import_connector
 from tests.support.fake_upstream import FakeCatchAll, FakeUpstream
 from tests.support.settings import upstream_settings
@@ -93,8 +94,18 @@ class Late(SynchronousTestCase):
             "stale_if_error",
             "believe_not_found",
             "blob_invalidation_time",
+            "prefetch",
         ):
             self.assertEqual(getattr(A, name), getattr(upstream, name), name)
+
+    def test_spare(self) -> None:
+        """The first request that no client waits for makes it; until then there is one at a time."""
+        upstream = self.late.connect(A)
+        self.assertIs(FREE, upstream.spare("app", blob=False))
+        self.assertIs(BUSY, upstream.spare("app", blob=False, under_way=1))
+        self.ask(upstream)
+        self.importing[0].callback(None)
+        self.assertIs(FREE, upstream.spare("app", blob=False, under_way=1))
 
     def test_files(self) -> None:
         """What has files of certificates is made at once, because they may be unusable."""

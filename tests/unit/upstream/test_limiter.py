@@ -52,6 +52,14 @@ class ConnectionLimiterTests(SynchronousTestCase):
         held[0].release()
         self.queued(MANIFEST, "r", got, "sixth")
 
+    def test_spare(self) -> None:
+        """There is room for requests that no client waits for while half is free and nobody waits."""
+        self.assertTrue(self.limiter.spare)
+        held = [self.taken(MANIFEST), self.taken(MANIFEST, "s")]
+        self.assertFalse(self.limiter.spare)
+        held[0].release()
+        self.assertTrue(self.limiter.spare)
+
     def test_manifests_first(self) -> None:
         """A manifest goes before blobs that have waited for longer."""
         held = [self.taken(BLOB) for _ in range(3)]

@@ -79,3 +79,21 @@ class Budgets(SynchronousTestCase):
         self.assertTrue(self.limit.low)
         self.clock.advance(DEFAULT_WINDOW)
         self.assertFalse(self.limit.low)
+
+    def test_reserve(self) -> None:
+        """The reserve is a share of the limit; blobs may not be counted."""
+        self.assertFalse(self.limit.heard)
+        self.assertIsNone(self.limit.beside(0.25))
+        self.note(RateLimit_Limit="100;w=21600", RateLimit_Remaining="27;w=21600")
+        self.assertTrue(self.limit.heard)
+        self.assertEqual((2, 17, 0), tuple(map(self.limit.beside, (0.25, 0.1, 1.0))))
+        self.assertIn(
+            "27 of 100 requests are left of its rate limit, and 25 are reserved",
+            self.limit.describe(0.25),
+        )
+        self.assertIsNone(self.limit.beside(0.25, blob=True))
+        headers = {"RateLimit-Limit": "100", "RateLimit-Remaining": "25"}
+        self.limit.note(as_response(FakeResponse(headers=headers)), blob=True)
+        self.assertEqual(0, self.limit.beside(0.25, blob=True))
+        self.clock.advance(DEFAULT_WINDOW + 1)
+        self.assertIsNone(self.limit.beside(0.25))

@@ -42,8 +42,8 @@ class HandlerTestCase(WebTestCase, CacheTestCase):
         )
         tags = TagLists(self.tag_store, self.health, self.repeats)
         handlers: dict[type, Handler] = {
-            ManifestRoute: ManifestHandler(self.manifests),
-            BlobRoute: BlobHandler(self.blobs, **options),
+            ManifestRoute: ManifestHandler(self.manifests, self.background),
+            BlobRoute: BlobHandler(self.blobs, self.background, **options),
             TagsRoute: TagsHandler(tags, self.list_limits),
             ReferrersRoute: ReferrersHandler(self.referrers),
         }

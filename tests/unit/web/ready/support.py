@@ -77,8 +77,8 @@ class Mirror(CacheTestCase):
             dynamic=True,
         )
         handlers: dict[type, Handler] = {
-            ManifestRoute: ManifestHandler(self.manifests),
-            BlobRoute: BlobHandler(self.blobs),
+            ManifestRoute: ManifestHandler(self.manifests, self.background),
+            BlobRoute: BlobHandler(self.blobs, self.background),
             TagsRoute: TagsHandler(TagLists(self.tag_store, self.health, self.repeats)),
             ReferrersRoute: ReferrersHandler(self.referrers),
         }

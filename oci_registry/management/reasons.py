@@ -1,0 +1,159 @@
+"""Why an image is kept, and how fresh it is, as values and in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import isinf
+
+from attrs import frozen
+
+from oci_registry.account.books import Books
+from oci_registry.account.catalogue import host_number, places_before, tags_of
+from oci_registry.account.nouns import MAIN
+from oci_registry.account.queries import Query
+from oci_registry.management.answers import StoredImage, Why
+from oci_registry.management.details import listed_as
+from oci_registry.management.listing import describe_tree
+from oci_registry.management.pinned import Pinned
+from oci_registry.management.rules import Rules
+from oci_registry.management.subjects import Subject
+from oci_registry.management.trees import read_tree
+from oci_registry.spec.digest import Digest
+from oci_registry.spec.units import roughly
+from oci_registry.storage.keys import tag_key
+from oci_registry.storage.tags import TagRecord
+
+QUEUES = {False: "probation", True: "main"}
+"""The names of the queues of the eviction."""
+_MOST_TAGS = 1000
+
+
+@frozen
+class Standing:
+    """What the account knows of an image; *ahead*: images of its *queue* that come before; None: not known."""
+
+    image: StoredImage
+    pinned: tuple[str, ...]
+    queue: str | None
+    ahead: int | None
+
+
+def standing(
+    subject: Subject, digest: Digest, pinned: Pinned, *, counted: Callable[[], bool]
+) -> Query[Standing | None]:
+    """Return what is known of a stored image, whose manifest has *digest*; None if that is not stored."""
+
+    def query(books: Books) -> Standing | None:
+        tree = read_tree(books, subject.registry, digest)
+        host = host_number(books, subject.registry)
+        if tree.entry is None or host is None:
+            return None
+        listed, known = listed_as(books, subject, digest), counted()
+        tags = tags_of(books, host, tree.entry.content, _MOST_TAGS)
+        return Standing(
+            describe_tree(books, listed, tree, pinned, counted=counted),
+            pinned.why(subject.registry, digest, tags),
+            QUEUES[tree.entry.queue == MAIN] if known else None,
+            places_before(books, tree.entry) if known else None,
+        )
+
+    return query
+
+
+def explain(
+    subject: Subject,
+    record: TagRecord | None,
+    found: Standing | None,
+    rules: Rules,
+    now: float,
+) -> Why:
+    """Return why an image is kept. *record*: what is known of its tag."""
+    lifetime = rules.lifetime(subject.registry)
+    max_age = rules.max_age(subject.registry)
+    forever = lifetime is not None and isinf(lifetime)
+    checked = None if record is None else record.checked
+    fresh_until = None if checked is None or max_age is None else checked + max_age
+    unconfirmed = record is not None and (
+        record.imported
+        or rules.must_revalidate(
+            tag_key(subject.registry, subject.repository or "", subject.tag or "")
+        )
+    )
+    used = None if found is None else found.image.used
+    expires = None
+    if used is not None and lifetime is not None and not forever and not _is_pinned(found):
+        expires = used + lifetime
+    digest = subject.digest if record is None else record.digest
+    return Why(
+        str(subject) if found is None else found.image.name,
+        None if digest is None else str(digest),
+        None if found is None else found.image,
+        checked,
+        fresh_until,
+        unconfirmed,
+        () if found is None else found.pinned,
+        None if found is None else found.queue,
+        None if found is None else found.ahead,
+        None if forever else lifetime,
+        expires,
+        forever,
+        (
+            *_freshness(checked, fresh_until, now, unconfirmed=unconfirmed),
+            *_keeping(found, expires, now, forever=forever, limited=rules.limited),
+        ),
+        rules.upstream(subject.registry),
+    )
+
+
+def _is_pinned(found: Standing | None) -> bool:
+    """Whether an image is pinned."""
+    return found is not None and bool(found.pinned)
+
+
+def _freshness(
+    checked: float | None, fresh_until: float | None, now: float, *, unconfirmed: bool
+) -> list[str]:
+    if checked is None:
+        return []
+    ago = roughly(max(0.0, now - checked))
+    if unconfirmed:
+        return [f"the tag is {ago} old, and the next pull asks the registry first"]
+    said = [f"the registry confirmed the tag {ago} ago"]
+    if fresh_until is not None and fresh_until > now:
+        said.append(f"it is served without asking for another {roughly(fresh_until - now)}")
+    elif fresh_until is not None:
+        said.append("it is not fresh any more: the next pull asks the registry")
+    return said
+
+
+def _keeping(
+    found: Standing | None,
+    expires: float | None,
+    now: float,
+    *,
+    forever: bool,
+    limited: bool | None,
+) -> list[str]:
+    if found is None:
+        return ["its manifest is not stored"]
+    image, said = found.image, []
+    if image.used is not None:
+        said.append(f"it was last used {roughly(max(0.0, now - image.used))} ago")
+    if not image.complete:
+        said.append(f"{image.stored_blobs} of its {image.blobs} blobs are stored")
+    if found.pinned:
+        return [*said, f"it is pinned {' and '.join(found.pinned)}: it is never evicted"]
+    if forever:
+        return [*said, "images of this registry are kept for ever"]
+    if expires is not None:
+        left = expires - now
+        said.append(
+            f"if it is not used, it is removed in {roughly(left)}"
+            if left > 0
+            else "it has not been used for so long that the next sweep removes it"
+        )
+    if limited is not False and found.queue is not None:
+        when = "if room is needed" if limited else "if there is a limit and room is needed"
+        others = "no image comes" if not found.ahead else f"{found.ahead} images come"
+        said.append(f"{when}, {others} before it in the {found.queue} queue")
+    return said

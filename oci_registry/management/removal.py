@@ -1,0 +1,258 @@
+"""Removes images and blobs from a store, so that nothing of them is served afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from attrs import evolve, frozen
+
+from oci_registry.account.books import Books
+from oci_registry.account.catalogue import (
+    BlobEntry,
+    ManifestEntry,
+    content_number,
+    host_number,
+    tags_of,
+)
+from oci_registry.account.queries import Query
+from oci_registry.management.answers import Refreshed, Removal
+from oci_registry.management.index import Index
+from oci_registry.management.pinned import Pinned
+from oci_registry.management.problems import InUse, InvalidName, IsPinned, NotReady, NotStored
+from oci_registry.management.subjects import Subject, name_of
+from oci_registry.management.trees import Needed, needed_only_by, read_tree
+from oci_registry.spec.digest import Digest
+from oci_registry.spec.reference import Reference, Tag
+from oci_registry.storage.blobs import BlobStore
+from oci_registry.storage.interfaces import IDriver
+from oci_registry.storage.keys import blob_key, manifest_key, tag_key
+from oci_registry.storage.manifests import ManifestStore
+from oci_registry.storage.original import FOLDER
+from oci_registry.storage.tags import TagRecord, TagStore
+
+_MOST_TAGS = 10_000
+_BATCH = 500
+"""Blobs that are removed at once."""
+
+
+class PendingWrites(Protocol):
+    """Writes of manifests and tags that go on in the background."""
+
+    async def discard(self, key: str) -> None:
+        """Forget what waits to be written at a key, and wait until nothing is being written there."""
+
+
+class NoPendingWrites:
+    """Nothing is written in the background."""
+
+    async def discard(self, key: str) -> None:
+        """Do nothing."""
+
+
+async def _nobody(_: Sequence[str]) -> None:
+    """Tell nobody: no other daemon uses the store."""
+
+
+@frozen
+class Content:
+    """The stores of all content, on *driver*, and what is still written to them.
+
+    *announce*: tells other daemons on the same store which keys have changed.
+    """
+
+    driver: IDriver
+    blobs: BlobStore
+    manifests: ManifestStore
+    tags: TagStore
+    pending: PendingWrites
+    announce: Callable[[Sequence[str]], Awaitable[None]] = _nobody
+
+
+@frozen
+class _Plan:
+    """What to remove: tags as pairs of repository and name, manifests and blobs."""
+
+    tags: tuple[tuple[str, str], ...] = ()
+    manifests: tuple[ManifestEntry, ...] = ()
+    blobs: tuple[BlobEntry, ...] = ()
+
+
+class Removals:
+    """Removes and refreshes what is in *content*.
+
+    *busy*: whether a blob is being downloaded. *now*: the time in seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        content: Content,
+        index: Index,
+        busy: Callable[[Digest], bool],
+        now: Callable[[], float],
+    ) -> None:
+        self._content = content
+        self._index = index
+        self._busy = busy
+        self._now = now
+
+    async def remove(self, subject: Subject, pinned: Pinned, *, blobs: bool) -> Removal:
+        """Remove a tag, or a digest with its tags; see `Source.remove`."""
+        await self._index.flush()
+        if blobs and not self._index.is_whole:
+            # It may lack a manifest that needs a blob.
+            raise NotReady("the index of the store is being built: try again later")
+        digest = subject.digest
+        if digest is None:
+            record = await self.record(subject)
+            if record is None:
+                raise NotStored(f"{subject} is not stored")
+            digest = record.digest
+        try:
+            plan = await self._index.ask(_plan(subject, digest, pinned, blobs=blobs))
+        except NotReady:
+            if blobs:
+                raise
+            going = await self._tags_naming(subject, digest)
+            _check_pins(subject, digest, going, pinned)
+            plan = _Plan(tuple(going))
+        unknown = subject.digest is not None and not plan.manifests
+        if unknown and await self._content.manifests.peek(subject.registry, digest) is None:
+            raise NotStored(f"{subject} is not stored")
+        removal = await self._carry_out(subject.registry, plan)
+        if unknown:
+            # It was about to be written, or there is no index.
+            await self._delete_manifest(subject.registry, digest)
+            await self._content.announce([manifest_key(subject.registry, digest)])
+            removal = evolve(removal, manifests=(str(digest),))
+        if subject.digest is not None and subject.repository is not None:
+            await self._forget_original(subject.registry, subject.repository, subject.digest)
+        await self._index.flush()
+        return removal
+
+    async def _tags_naming(self, subject: Subject, digest: Digest) -> list[tuple[str, str]]:
+        """Return the tag that is meant, or those of the repository that name a digest."""
+        host, repository = subject.registry, subject.repository
+        if repository is None:
+            return []
+        if subject.tag is not None:
+            return [(repository, subject.tag)]
+        found = []
+        for tag in await self._content.tags.names(host, repository, _MOST_TAGS):
+            record = await self._content.tags.peek(host, repository, tag)
+            if record is not None and record.digest == digest:
+                found.append((repository, tag))
+        return found
+
+    async def remove_blob(self, digest: Digest) -> Removal:
+        """Remove a blob; see `Source.remove_blob`."""
+        if self._in_use(digest):
+            raise InUse(f"{digest} is being read or written: try again later")
+        info = await self._content.driver.stat(blob_key(digest))
+        if info is None or not await self._content.blobs.discard(digest):
+            raise NotStored(f"the blob {digest} is not stored")
+        await self._index.flush()
+        return Removal((), (), (str(digest),), info.size, ())
+
+    async def refresh(self, subject: Subject) -> Refreshed:
+        """Have the next pull of a tag ask upstream; see `Source.refresh`."""
+        if subject.repository is None or subject.tag is None:
+            raise InvalidName(f"{subject}: only a tag can be refreshed, a digest never changes")
+        record = await self.record(subject)
+        if record is None:
+            raise NotStored(f"{subject} is not stored")
+        key = tag_key(subject.registry, subject.repository, subject.tag)
+        # As one that came from a bundle: upstream is asked, and if it is down the tag is still served.
+        names = (subject.registry, subject.repository, subject.tag)
+        again = evolve(record, imported=True)
+        self._content.tags.remember(*names, again)
+        await self._content.pending.discard(key)
+        await self._content.tags.put(*names, again)
+        await self._content.announce([key])
+        return Refreshed(str(subject), str(record.digest))
+
+    async def record(self, subject: Subject) -> TagRecord | None:
+        """Return the record of a tag."""
+        if subject.repository is None or subject.tag is None:
+            return None
+        return await self._content.tags.peek(subject.registry, subject.repository, subject.tag)
+
+    async def _carry_out(self, host: str, plan: _Plan) -> Removal:
+        began, content = self._now(), self._content
+        # First what leads to the rest: if this ends early, nothing leads to what is gone.
+        for repository, tag in plan.tags:
+            content.tags.forget(host, repository, tag)
+            await content.pending.discard(tag_key(host, repository, tag))
+            await content.tags.delete(host, repository, tag)
+            await self._forget_original(host, repository, Tag(tag))
+        for manifest in plan.manifests:
+            await self._delete_manifest(host, manifest.digest)
+        await content.announce(
+            [
+                *(tag_key(host, *tag) for tag in plan.tags),
+                *(manifest_key(host, manifest.digest) for manifest in plan.manifests),
+            ]
+        )
+        removed: dict[Digest, int] = {}
+        kept: list[Digest] = []
+        for start in range(0, len(plan.blobs), _BATCH):
+            batch = {blob.digest: blob.size for blob in plan.blobs[start : start + _BATCH]}
+            unused = [digest for digest in batch if not self._is_used(digest, began)]
+            kept += [digest for digest in batch if digest not in unused]
+            for digest in await content.blobs.discard_many(unused):
+                removed[digest] = batch[digest]
+        return Removal(
+            tuple(name_of(host, repository, Tag(tag)) for repository, tag in plan.tags),
+            tuple(str(manifest.digest) for manifest in plan.manifests),
+            tuple(map(str, removed)),
+            sum(manifest.size for manifest in plan.manifests) + sum(removed.values()),
+            tuple(map(str, kept)),
+        )
+
+    async def _delete_manifest(self, host: str, digest: Digest) -> None:
+        await self._content.pending.discard(manifest_key(host, digest))
+        await self._content.manifests.delete(host, digest)
+
+    def _in_use(self, digest: Digest) -> bool:
+        return self._busy(digest) or self._content.blobs.in_use(digest)
+
+    def _is_used(self, digest: Digest, began: float) -> bool:
+        return self._in_use(digest) or self._content.blobs.used_since(digest, began)
+
+    async def _forget_original(self, host: str, repository: str, reference: Reference) -> None:
+        """Remove what another program has left of an image, which would be taken over again."""
+        await self._content.driver.delete(f"{FOLDER}/{host}/{repository}/{reference}")
+
+
+def _plan(subject: Subject, digest: Digest, pinned: Pinned, *, blobs: bool) -> Query[_Plan]:
+    """Return what to remove; raise `IsPinned`."""
+
+    def query(books: Books) -> _Plan:
+        host, content = host_number(books, subject.registry), content_number(books, digest)
+        tree = read_tree(books, subject.registry, digest)
+        tags: list[tuple[str, str]] = []
+        if content is not None and host is not None:
+            tags = tags_of(books, host, content, _MOST_TAGS)
+        going = tags
+        if subject.tag is not None and subject.repository is not None:
+            going = [(subject.repository, subject.tag)]
+        _check_pins(subject, digest, going, pinned)
+        others = set(tags) - set(going)
+        needed = Needed((), ())
+        if blobs and not others and not pinned.has_digest(subject.registry, digest):
+            needed = needed_only_by(books, tree, pinned.has_digest)
+        manifests = list(needed.manifests)
+        if subject.digest is not None and tree.entry is not None and tree.entry not in manifests:
+            manifests.insert(0, tree.entry)
+        return _Plan(tuple(going), tuple(manifests), needed.blobs)
+
+    return query
+
+
+def _check_pins(
+    subject: Subject, digest: Digest, going: Sequence[tuple[str, str]], pinned: Pinned
+) -> None:
+    """Raise `IsPinned` if one of the tags that go is pinned, or the digest if that goes."""
+    who = pinned.why(subject.registry, digest, going, by_digest=subject.digest is not None)
+    if who:
+        raise IsPinned(f"{subject} is pinned {' and '.join(who)}: unpin it first")

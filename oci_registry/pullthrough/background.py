@@ -1,0 +1,120 @@
+"""Requests to upstreams that no client waits for: they begin only where clients leave room."""
+
+from __future__ import annotations
+
+from collections import Counter
+from math import inf
+
+from attrs import frozen
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+
+from oci_registry.pullthrough.blobs import BlobCache
+from oci_registry.pullthrough.manifests import ManifestCache, ServedManifest
+from oci_registry.spec.descriptor import Descriptor
+from oci_registry.spec.digest import Digest
+from oci_registry.spec.errors import TooManyRequests
+from oci_registry.spec.manifest import Manifest
+from oci_registry.spec.reference import Tag
+from oci_registry.upstream.interfaces import Capacity
+from oci_registry.upstream.table import Target
+
+LOOK = 0.25
+"""Seconds between two looks at an upstream that is busy."""
+
+
+PATIENCE = 60.0
+"""Seconds for which a request of a client waits for its turn."""
+MOST_WAITING = 1000
+"""Requests of clients that may wait for their turn."""
+AGAIN = 600
+"""Seconds after which another attempt is worth while."""
+
+
+class Reserved(TooManyRequests):
+    """The upstream is rate limited, or the rest of its limit is reserved for clients; the message says so."""
+
+
+@frozen
+class Fetched:
+    """What has become of a blob: it was *stored* before, or downloaded, or is not stored for a reason."""
+
+    stored: bool = False
+    not_stored: str | None = None
+
+
+class Background:
+    """Fetches manifests and blobs into the store, through the same caches that clients use.
+
+    A request waits while clients need the upstream: while one of theirs waits for a connection, or half
+    of the connections are in use. Once it is sent it is like any other, so a client that joins it
+    waits for nothing else. All methods raise `RegistryError`, of which `Reserved` is one.
+    """
+
+    def __init__(self, manifests: ManifestCache, blobs: BlobCache, clock: IReactorTime) -> None:
+        self._manifests = manifests
+        self._blobs = blobs
+        self._clock = clock
+        # Manifests that upstreams may not have counted yet, by namespace.
+        self._under_way: Counter[str] = Counter()
+        self._waiting = 0
+
+    async def manifest(
+        self, target: Target, reference: Tag | Digest, patience: float = inf
+    ) -> tuple[Manifest, ServedManifest | None]:
+        """Return a manifest, and what a client would be served if it is not stored and fresh.
+
+        *patience*: seconds to wait for the turn; then `TooManyRequests`.
+        """
+        namespace = target.upstream.namespace
+        stored = await self._manifests.stored(target, reference)
+        if stored is not None:
+            return stored, None
+        await self._turn(target, patience, blob=False)
+        self._under_way[namespace] += 1
+        try:
+            served = await self._manifests.get(target, reference)
+            return served.manifest, served
+        finally:
+            self._under_way[namespace] -= 1
+            if not self._under_way[namespace]:
+                del self._under_way[namespace]
+
+    async def blob(self, target: Target, blob: Descriptor) -> Fetched:
+        """Have a blob in the store."""
+        if await self.turn(target, blob.digest, blob.size):
+            return Fetched(stored=True)
+        return Fetched(not_stored=await self._blobs.download(target, blob.digest, blob.size))
+
+    async def turn(
+        self, target: Target, digest: Digest, size: int | None = None, patience: float = inf
+    ) -> bool:
+        """Wait until a blob may be requested, if it is not stored and no download of it is running.
+
+        Returns whether it is stored. *patience*: as for `manifest`.
+        """
+        while not self._blobs.is_running(target, digest):
+            if await self._blobs.has(digest, size):
+                return True
+            if await self._turn(target, patience, blob=True):
+                break
+        return False
+
+    async def _turn(self, target: Target, patience: float, *, blob: bool) -> bool:
+        """Wait until a request may be sent; return whether that was at once."""
+        at_once, until = True, self._clock.seconds() + patience
+        while True:
+            under_way = self._under_way[target.upstream.namespace]
+            spare = target.upstream.spare(target.repository, blob=blob, under_way=under_way)
+            if spare.capacity is Capacity.RESERVED:
+                raise Reserved.retry_after(spare.why, AGAIN)
+            if spare.capacity is Capacity.FREE and (not blob or self._blobs.has_room(target)):
+                return at_once
+            if self._clock.seconds() >= until or (patience < inf and self._waiting >= MOST_WAITING):
+                raise TooManyRequests.retry_after("clients need the upstream", 5)
+            at_once = False
+            self._waiting += 1
+            try:
+                await deferLater(self._clock, LOOK)
+            finally:
+                self._waiting -= 1

@@ -1,0 +1,74 @@
+"""The pins of the operator: images that are never evicted, whatever their age and the size of the store.
+
+Each pin is an empty object whose key says all, so that those who write at the same time, such as two
+replicas of a bucket, do not lose each other's. (Patterns of the upstream file are no objects here.)
+"""
+
+from __future__ import annotations
+
+from oci_registry.spec.digest import Digest
+from oci_registry.spec.image import ImageName
+from oci_registry.storage.interfaces import IDriver
+from oci_registry.storage.keys import PINS, parse_pin_key, pin_key
+
+MOST = 10_000
+"""The most pins that there may be."""
+
+
+class TooManyPins(Exception):
+    """There are as many pins as there may be; the message says how many."""
+
+
+class Pins:
+    """The pins in a store, on a driver. All coroutines may raise `StoreError`.
+
+    A pin is of the digest of an `ImageName`, or else of its tag, or else of ``latest``. The image need not
+    be stored. *most*: how many there may be; some more if several processes add them at the same time.
+    """
+
+    def __init__(self, driver: IDriver, most: int = MOST) -> None:
+        self._driver = driver
+        self._most = most
+
+    async def all(self) -> list[ImageName]:
+        """Return all pins, sorted by name; each has a tag or a digest."""
+        found: list[ImageName] = []
+        async for info in self._driver.list(PINS):
+            parsed = parse_pin_key(info.key)
+            if parsed is not None:
+                host, repository, reference = parsed
+                found.append(
+                    ImageName(host, repository, digest=reference)
+                    if isinstance(reference, Digest)
+                    else ImageName(host, repository, tag=reference)
+                )
+            if len(found) >= 2 * self._most:
+                # Not even several processes have added so many.
+                break
+        return sorted(found, key=str)
+
+    async def add(self, image: ImageName) -> bool:
+        """Pin an image; return whether it was not pinned. Durable. Raises `TooManyPins`."""
+        key, count, known = _key(image), 0, False
+        async for info in self._driver.list(PINS):
+            count += 1
+            known = known or info.key == key
+            if count >= 2 * self._most:
+                break
+        if not known:
+            if count >= self._most:
+                raise TooManyPins(f"there are {self._most} pins already")
+            await self._driver.put(key, b"")
+        # Also if it was known: who has put it there may not have come so far.
+        await self._driver.persist(key)
+        return not known
+
+    async def remove(self, image: ImageName) -> bool:
+        """Remove a pin; return whether there was one. Durable."""
+        removed = await self._driver.delete(_key(image))
+        await self._driver.persist(_key(image))
+        return removed
+
+
+def _key(image: ImageName) -> str:
+    return pin_key(image.registry, image.repository, image.reference)
