@@ -419,7 +419,6 @@ def build(
         Step("holds of tags", pull.holding.start, pull.holding.stop),
         Step("transfers", stop=pull.transfers.stop, stop_timeout=LAST_COMMITS),
         Step("manifests", stop=pull.manifests.stop),
-        Step("ready answers", stop=ready.close_blobs),
         Step("slow client check", watch.start, watch.stop),
         Step(
             "connections",

@@ -140,15 +140,14 @@ class AccessLog:
     def write(self, entry: AccessEntry) -> None:
         """Write the line of a response."""
         if self._output is not None:
-            self.write_pieces(self._form(entry))
+            self.write_pieces(self._form(entry), self._clock.seconds())
 
     def pieces(self, entry: AccessEntry) -> Pieces:
         """Return the line of a response, for `write_pieces`."""
         return self._form(entry)
 
-    def write_pieces(self, pieces: Pieces) -> None:
-        """Write a line with this moment."""
-        now = self._clock.seconds()
+    def write_pieces(self, pieces: Pieces, now: float) -> None:
+        """Write a line of the moment *now*, in seconds since the epoch."""
         second = int(now)
         if second != self._second:
             self._second = second

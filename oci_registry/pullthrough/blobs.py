@@ -101,7 +101,7 @@ class OpenBlob:
         return FallbackSource(follower, start, stop, self._fallback)
 
     def keep(self) -> KeptObject | None:
-        """Return the blob open once more, if it is stored and can be kept."""
+        """Return the blob as it stays open, if it is stored and can be kept."""
         return self._blob.keep() if isinstance(self._blob, StoredBlob) else None
 
     def close(self) -> None:

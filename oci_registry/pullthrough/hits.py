@@ -66,7 +66,10 @@ class ManifestHit:
 
     def repeat(self) -> bool:
         """Count one more hit and return True, if the cache has the same objects in memory as before."""
-        if not self.holds():
+        # `holds`, without a call more for each hit.
+        if self._record is not None and self._known.tag_at(self._tag_key) is not self._record:
+            return False
+        if self._known.manifest_at(self._key) is not self._manifest:
             return False
         if self._losses != self._sizes.losses:
             target = self._target
@@ -122,7 +125,3 @@ class BlobHit:
             self._store.used(self._digest)
             self._count()
         return data
-
-    def close(self) -> None:
-        """Close the blob."""
-        self._kept.close()

@@ -85,13 +85,10 @@ class IStoredObject(Interface):
 
 
 class KeptObject(Protocol):
-    """A sealed object that stays open on its own, for parts that are read without waiting."""
+    """A sealed object that stays open for a while, for parts that are read without waiting."""
 
     def part(self, offset: int, length: int) -> bytes | None:
         """Return these bytes; None if that needs waiting, or the object was removed. Never raises."""
-
-    def close(self) -> None:
-        """Release its resources. Idempotent."""
 
 
 @runtime_checkable
@@ -99,7 +96,7 @@ class Keepable(Protocol):
     """A stored object that may stay open beyond its `close`."""
 
     def keep(self) -> KeptObject | None:
-        """Return it open once more; None if it cannot be read without waiting, or is not sealed."""
+        """Return it as it is kept; None if it cannot be read without waiting, or is not sealed."""
 
 
 class IObjectWriter(Interface):

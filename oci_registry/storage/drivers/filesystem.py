@@ -255,7 +255,7 @@ class FilesystemDriver:
         again = self._open_files.get(key)
         if again is not None:
             descriptor, status = again
-            return succeed(StoredFile(self.info(key, status), b"", descriptor))
+            return succeed(StoredFile(self.info(key, status), b"", descriptor, self._open_files))
         opening = self.lanes.lookup(as_store_error, self._open, key, head, start)
         return opening.addCallback(self._opened, key)
 
@@ -269,7 +269,7 @@ class FilesystemDriver:
         info = self.info(key, status)
         if info.sealed:
             self._open_files.keep(key, descriptor, status)
-        return StoredFile(info, first, descriptor)
+        return StoredFile(info, first, descriptor, self._open_files)
 
     def get(self, key: str, limit: int) -> Deferred[bytes | None]:
         return self.lanes.lookup(as_store_error, self.fetch, key, limit)

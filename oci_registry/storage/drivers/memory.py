@@ -79,9 +79,6 @@ class _KeptBytes:
         there = self._driver.has(self._key, self._data)
         return self._data[offset : offset + length] if there else None
 
-    def close(self) -> None:
-        """Nothing is held."""
-
 
 @implementer(IObjectWriter)
 class _MemoryWriter:
