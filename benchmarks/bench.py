@@ -41,7 +41,6 @@ QUICK = Plan(
     seconds=0.4,
     large=64 * MIB,
     layer=4 * MIB,
-    idle_connections=400,
     objects=0,
     swept=0,
     every_row=False,

@@ -64,10 +64,11 @@ def measure(bench: Bench, upstream: Upstream) -> None:
             return server.memory() - before
 
     rows("idle", "MiB", Server.memory, start="from exec to the first response")
-    rows(f"{STREAMS} streams add", "MiB", streaming)
     rows(f"{SLOW} slow downloads add", "MiB", partial(waiting, blob, SLOW))
-    idle = partial(waiting, base, connections)
-    rows(f"each of {connections} idle connections adds", "KiB", idle, 1024 / connections)
+    if bench.plan.every_row:
+        rows(f"{STREAMS} streams add", "MiB", streaming)
+        idle = partial(waiting, base, connections)
+        rows(f"each of {connections} idle connections adds", "KiB", idle, 1024 / connections)
     _with_workers(bench, upstream)
 
 

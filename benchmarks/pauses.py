@@ -15,7 +15,7 @@ from benchmarks.bench import Bench, Sample, Take
 from benchmarks.clients import fetch, read_response, request
 from benchmarks.contenders import MANIFEST, Daemon, Upstream
 from benchmarks.objects import populate
-from benchmarks.processes import own_cpu
+from benchmarks.rounds import Rounds, now
 from benchmarks.servers import Server
 
 UPSTREAMS = 500
@@ -30,15 +30,14 @@ LONGEST = 60
 class Probe:
     """Asks for something again and again, on one connection.
 
-    *waited*: of each request the seconds until its answer, and those of CPU that the server used meanwhile.
+    *waited*: of each request the seconds until its answer.
     """
 
     def __init__(self, server: Server, path: str) -> None:
         self._address = server.address
-        self._process = server.process.pid
         self._request = request(path)
         self._stop = Event()
-        self.waited: list[tuple[float, float]] = []
+        self.waited: list[float] = []
 
     def run(self) -> None:
         """Ask until the end."""
@@ -46,11 +45,10 @@ class Probe:
         with socket.create_connection(self._address) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while not self._stop.is_set():
-                began, used = time.perf_counter(), own_cpu(self._process)
+                began = time.perf_counter()
                 connection.sendall(self._request)
                 read_response(connection, buffer)
-                used = own_cpu(self._process) - used
-                self.waited.append((time.perf_counter() - began, used))
+                self.waited.append(time.perf_counter() - began)
                 time.sleep(GAP)
 
     @contextmanager
@@ -65,16 +63,17 @@ class Probe:
             thread.join()
 
 
-def slowest(server: Server, work: Callable[[], object]) -> tuple[float, float]:
-    """Return the milliseconds of the slowest request while *work* was done, and the most of CPU."""
+def slowest(server: Server, rounds: Rounds, work: Callable[[], object]) -> tuple[float, float]:
+    """Return the milliseconds of the slowest request while *work* was done, and CPU's of the longest round."""
     fetch(server.address, MANIFEST)
     probe = Probe(server, MANIFEST)
     with probe.running():
         time.sleep(0.3)
         probe.waited.clear()
+        began = now()
         work()
-    waited, used = zip(*probe.waited, strict=True)
-    return max(waited) * 1e3, max(used) * 1e3
+        longest = rounds.longest(began)
+    return max(probe.waited) * 1e3, longest
 
 
 def upstream_file(port: int, number: int) -> str:
@@ -100,6 +99,9 @@ def _wait(log: Path, words: str, before: int) -> None:
 
 def measure(bench: Bench, upstream: Upstream) -> None:
     """Measure the slowest of many requests for a stored manifest, meanwhile and at rest."""
+    if not bench.plan.swept:
+        bench.results.note("Pauses are left out of a quick run.")
+        return
     daemons = [contender for contender in bench.contenders if isinstance(contender, Daemon)]
 
     def take(contender: Daemon) -> Sample:
@@ -113,9 +115,6 @@ def measure(bench: Bench, upstream: Upstream) -> None:
         f"while the metrics of {UPSTREAMS} upstreams are read",
     )
     bench.rows("pauses", [kind for moment in moments for kind in _kinds(moment)], takes)
-    if not bench.plan.swept:
-        bench.results.note("The sweep of very many objects is left out of a quick run.")
-        return
     with bench.scratch() as folder:
         populate(folder / "store", bench.plan.swept)
 
@@ -127,13 +126,15 @@ def measure(bench: Bench, upstream: Upstream) -> None:
 
 
 def _kinds(moment: str) -> list[tuple[str, str]]:
-    return [(f"slowest hit {moment}", unit) for unit in ("ms", "CPU ms of the server")]
+    return [(f"slowest hit {moment}", "ms"), (f"longest round {moment}", "CPU ms")]
 
 
 def _with_upstreams(contender: Daemon, folder: Path, upstream: Upstream) -> list[float]:
     """Return the slowest hits at rest, while upstreams are reloaded, and while metrics are read."""
-    file, log = folder / "upstreams.yaml", folder / "log"
-    with contender.caching(folder, upstream, upstream_file(upstream.port, 1)) as server:
+    file, log, rounds = folder / "upstreams.yaml", folder / "log", Rounds(folder / "rounds")
+    with contender.caching(
+        folder, upstream, upstream_file(upstream.port, 1), rounds.program
+    ) as server:
         server.settle()
 
         def reload() -> None:
@@ -148,17 +149,16 @@ def _with_upstreams(contender: Daemon, folder: Path, upstream: Upstream) -> list
             for _ in range(5):
                 fetch(server.address, "/metrics")
 
-        rest = slowest(server, lambda: time.sleep(1))
-        return [*rest, *slowest(server, reload), *slowest(server, scrape)]
+        rest = slowest(server, rounds, lambda: time.sleep(1))
+        return [*rest, *slowest(server, rounds, reload), *slowest(server, rounds, scrape)]
 
 
 def _sweep(contender: Daemon, folder: Path, upstream: Upstream) -> tuple[float, float]:
     """Return the slowest hit while a sweep looks at all objects, twice."""
-    code = (
+    rounds = Rounds(
+        folder / "rounds",
         "from oci_registry.storage.drivers import filesystem\n"
-        f"filesystem.FilesystemDriver.sweep_interval = {SWEEPING}\n"
-        "from oci_registry.__main__ import main\n"
-        "main()"
+        f"filesystem.FilesystemDriver.sweep_interval = {SWEEPING}\n",
     )
-    with contender.caching(folder, upstream, program=("-c", code)) as server:
-        return slowest(server, lambda: time.sleep(3 * SWEEPING))
+    with contender.caching(folder, upstream, program=rounds.program) as server:
+        return slowest(server, rounds, lambda: time.sleep(3 * SWEEPING))

@@ -18,6 +18,7 @@ from oci_registry.admin.api import ApiParts
 from oci_registry.admin.daemon import DaemonParts, upstream_of
 from oci_registry.admin.making import make_admin, reload_all
 from oci_registry.admin.pulls import PullEvents, record_eviction
+from oci_registry.admin.scrubbing import ScrubHandlers, scrub_routes
 from oci_registry.admin.stream import EventStreams
 from oci_registry.admin.tagging import TagHandlers, tag_routes
 from oci_registry.admin.token import AdminToken
@@ -52,6 +53,10 @@ from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.pullthrough.warmer import Warmer
 from oci_registry.reload import Following, Reloader, lifetimes_of, pins_of, sizes_of
 from oci_registry.repeats import RepeatLog
+from oci_registry.scrub.healing import Stores
+from oci_registry.scrub.making import make_scrub
+from oci_registry.scrub.mender import OriginMender
+from oci_registry.scrub.scrub import Scrub
 from oci_registry.serving import make_ports, make_site, make_workers, socket_steps
 from oci_registry.spec.routes import (
     BlobRoute,
@@ -119,6 +124,7 @@ class Parts:
     records: RecordWriter
     tag_control: TagControl
     sweep: PeriodicSweep
+    scrub: Scrub
     site: RegistrySite
     events: EventLog
     streams: EventStreams
@@ -137,6 +143,7 @@ class _PullThrough:
     transfers: Transfers
     blobs: BlobCache
     manifests: ManifestCache
+    sizes: KnownSizes
     tag_lists: TagLists
     referrers: ReferrersLists
     background: Background
@@ -251,10 +258,36 @@ class _Builder:
             transfers,
             blobs,
             manifests,
+            sizes,
             TagLists(store.tags, health, self.repeats),
             ReferrersLists(store.referrers, store.manifests, records, clock, health, self.repeats),
             background,
             prefetcher,
+        )
+
+    def scrub(
+        self, store: Store, pull: _PullThrough, table: UpstreamTable, reader: ManifestReader
+    ) -> Scrub:
+        """Make the scrub, which looks for corrupt content."""
+        stores = Stores(store.driver, store.blobs, store.manifests, store.tags, store.referrers)
+        mender = OriginMender(
+            store.account,
+            table,
+            pull.transfers,
+            pull.manifests,
+            pull.sizes,
+            store.blobs,
+            self.reactor,
+        )
+        return make_scrub(
+            self.settings,
+            self.reactor,
+            self.metrics,
+            stores,
+            store.lanes.housekeeping,
+            reader,
+            mender,
+            self.makers.scrub_limits,
         )
 
     def v2(
@@ -377,6 +410,7 @@ def build(
     if limit is not None:
         limit.keep_forever(sweep.is_forever)
         limit.tell(partial(record_eviction, events))
+    scrub = builder.scrub(store, pull, table, reader)
     periodic = PeriodicSweep(sweep, store.driver.sweep_interval, reactor, metrics, events)
     pulls = PullEvents(events, access_log)
     streams = EventStreams(events, watch, reactor)
@@ -413,7 +447,10 @@ def build(
         parts,
         access_log,
         repeats,
-        lambda parse: tag_routes(TagHandlers(control, parse, NotPossible, events)),
+        lambda parse: [
+            *tag_routes(TagHandlers(control, parse, NotPossible, events)),
+            *scrub_routes(ScrubHandlers(scrub)),
+        ],
     )
     ports = make_ports(settings, site, admin, transports, reactor)
     workers = make_workers(
@@ -443,7 +480,6 @@ def build(
         Step("holds of tags", pull.holding.start, pull.holding.stop),
         Step("transfers", stop=pull.transfers.stop, stop_timeout=LAST_COMMITS),
         Step("manifests", stop=pull.manifests.stop),
-        Step("ready answers", stop=ready.close_blobs),
         Step("slow client check", watch.start, watch.stop),
         Step(
             "connections",
@@ -462,6 +498,7 @@ def build(
         Step("warming", stop=warmer.stop),
         *([] if limit is None else [Step("limits of the store", limit.start, limit.stop)]),
         Step("sweep", periodic.start, periodic.stop),
+        Step("scrub", scrub.open, scrub.close),
         Step("ports", ports.startService, ports.stopService),
         *(socket_steps(settings, admin, reactor) if makers.store_socket else []),
         *([] if workers is None else [Step("workers", workers.start)]),
@@ -481,6 +518,7 @@ def build(
         pull.records,
         control,
         periodic,
+        scrub,
         site,
         events,
         streams,

@@ -44,6 +44,7 @@ STORE_COMMANDS: Mapping[str, str] = MappingProxyType(
         "release": "end the hold of a tag",
         "rollback": "serve an earlier digest for a tag",
         "adopt": "serve the new digest of a tag before its minimum age",
+        "scrub": "check all that is stored, and take out what is corrupt",
     }
 )
 """The commands on a store or a daemon, and what they do; `oci_registry.commands` has them."""

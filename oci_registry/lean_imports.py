@@ -1,13 +1,36 @@
-"""What a start leaves for later: the TLS library, and the collection of garbage."""
+"""What a start leaves for later: modules, the TLS library, and the collection of garbage."""
 
 from __future__ import annotations
 
 import gc
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from threading import RLock
+from types import ModuleType
 from typing import Any
+
+LATER = frozenset(
+    (
+        "asyncio.sslproto",
+        "bz2",
+        "decimal",
+        "difflib",
+        "http.cookiejar",
+        "lzma",
+        "pdb",
+        "prometheus_client",
+        "sqlite3",
+        "ssl",
+        "twisted.web.util",
+    )
+)
+"""Modules that what we import imports, and that a daemon does not need at first, or never."""
 
 _TLS = "OpenSSL"
 _SELDOM = (10_000, 100, 100)
@@ -40,6 +63,86 @@ def without_tls() -> Iterator[None]:
         yield
     finally:
         del modules[_TLS]
+
+
+class _Later(ModuleType):
+    """A module that is executed when it is first asked for something that it does not have."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name not in ("__all__", "__version__"):
+            # What the import system asks of every module.
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        if hasattr(self, "__path__") and find_spec(f"{self.__name__}.{name}") is not None:
+            # A package need not be executed for one of its modules.
+            return import_module(f"{self.__name__}.{name}")
+        loader: Any = self.__loader__
+        loader.execute(self)
+        return ModuleType.__getattribute__(self, name)
+
+
+class _LaterLoader(Loader):
+    """Makes a `_Later` of a module, which *loader* executes."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+        self._lock = RLock()
+        self._begun = False
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _Later(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Do nothing yet."""
+
+    def execute(self, module: ModuleType) -> None:
+        """Execute the module once, in the thread that asks first; others wait."""
+        with self._lock:
+            if self._begun:
+                return
+            self._begun = True
+            try:
+                self._loader.exec_module(module)
+            except BaseException:
+                self._begun = False
+                raise
+            # Without `__getattr__` it is as fast as any module.
+            module.__class__ = ModuleType
+
+
+class _LaterFinder(MetaPathFinder):
+    """Finds the modules that are executed later."""
+
+    def __init__(self, names: Set[str]) -> None:
+        self._names = names
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name not in self._names:
+            return None
+        for finder in sys.meta_path:
+            if isinstance(finder, _LaterFinder):
+                continue
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _LaterLoader(spec.loader)
+                return spec
+        return None
+
+
+@contextmanager
+def executing_later(names: Set[str] = LATER) -> Iterator[None]:
+    """Leave the execution of some modules that are imported meanwhile until something is used of them.
+
+    That is when ``module.name`` is evaluated, or ``from module import name`` is executed, at any time.
+    """
+    finder = _LaterFinder(names)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
 
 
 @contextmanager

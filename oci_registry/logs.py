@@ -146,20 +146,19 @@ class AccessLog:
     def write(self, entry: AccessEntry) -> None:
         """Write the line of a response."""
         if self.wanted:
-            self.write_pieces(self.pieces(entry))
+            self.write_pieces(self.pieces(entry), self._clock.seconds())
 
     def pieces(self, entry: AccessEntry) -> Pieces:
         """Return the line of a response, for `write_pieces`."""
         return (*self._form(entry), entry)
 
-    def write_pieces(self, pieces: Pieces) -> None:
-        """Write a line with this moment."""
+    def write_pieces(self, pieces: Pieces, now: float) -> None:
+        """Write a line of the moment *now*, in seconds since the epoch."""
         before, after, entry = pieces
         if self._heard is not None:
             self._heard(entry)
         if self._output is None:
             return
-        now = self._clock.seconds()
         second = int(now)
         if second != self._second:
             self._second = second

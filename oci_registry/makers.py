@@ -22,6 +22,7 @@ from oci_registry.pullthrough.far import FarLimits
 from oci_registry.pullthrough.store_health import StoreHealth
 from oci_registry.pullthrough.transfer import TransferLimits
 from oci_registry.reload import Hangup
+from oci_registry.scrub.limits import ScrubLimits
 from oci_registry.storage.drivers import driver_class
 from oci_registry.storage.guard import StoreLimits
 from oci_registry.storage.interfaces import IDriver
@@ -98,6 +99,7 @@ class Makers:
     store_limits: StoreLimits = Factory(StoreLimits)
     account_limits: AccountLimits = Factory(AccountLimits)
     limit_times: LimitTimes = Factory(LimitTimes)
+    scrub_limits: ScrubLimits = Factory(ScrubLimits)
     upstream_limits: UpstreamLimits = Factory(UpstreamLimits)
     transports: Transports = Factory(lambda: TRANSPORTS)
     store_health: Callable[[IReactorTime, Metrics], StoreHealth] = StoreHealth

@@ -8,67 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from copy import copy
 from math import nan
-from typing import cast
 
-from prometheus_client import (
-    GC_COLLECTOR,
-    PLATFORM_COLLECTOR,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    generate_latest,
-)
-from prometheus_client.core import Metric
-from prometheus_client.registry import Collector
+from prometheus_client.gc_collector import GC_COLLECTOR
+from prometheus_client.metrics import Counter, Gauge
+from prometheus_client.metrics_core import Metric
+from prometheus_client.platform_collector import PLATFORM_COLLECTOR
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from oci_registry import exposition
+from oci_registry.response_metrics import ResponseCounts, ResponseSeconds
 
 MAX_NAMESPACES = 100
 """Values of the label ``namespace`` beside the configured ones."""
-ERRORS = ("account", "eviction", "reload", "stale", "store", "sweep", "transfer", "wrong")
+ERRORS = ("account", "eviction", "reload", "scrub", "stale", "store", "sweep", "transfer", "wrong")
 """Kinds of things that go wrong."""
-SAMPLES_AT_ONCE = 100
-"""Samples in a piece of the page."""
-_LATENCY = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
-
-
-class _Collected:
-    """A registry of one metric that has been collected."""
-
-    def __init__(self, metric: Metric) -> None:
-        self._metric = metric
-
-    def collect(self) -> tuple[Metric]:
-        return (self._metric,)
-
-
-def _pieces(metric: Metric) -> Iterator[bytes]:
-    """Return the text of a metric in pieces of few samples; their descriptions only in the first."""
-    # A time of creation is written as a metric of its own: what is of one must stand together.
-    created = [sample for sample in metric.samples if sample.name.endswith("_created")]
-    others = [sample for sample in metric.samples if not sample.name.endswith("_created")]
-    for samples in (others, created) if created else (others,):
-        for start in range(0, len(samples) or 1, SAMPLES_AT_ONCE):
-            part = copy(metric)
-            part.samples = samples[start : start + SAMPLES_AT_ONCE]
-            lines = generate_latest(cast(CollectorRegistry, _Collected(part))).splitlines(True)
-            comments = [line for line in lines if line.startswith(b"# ")]
-            said = comments if start else comments[:2] if samples is created else []
-            yield b"".join(line for line in lines if line not in said)
+SCRUBBED = ("blob", "manifest", "referrers", "tag")
+"""Kinds of objects that a scrub checks."""
 
 
 class _PlainCounters(Collector):
     """Counters under exactly the names they are given, which people's dashboards already know.
 
-    prometheus-client adds ``_total`` to the name of every counter, so these are of no type to it, and
-    `typed` writes the type into its page.
+    prometheus-client adds ``_total`` to the name of every counter, so these are of no type to it, but on
+    our page they are.
     """
 
     def __init__(self, names: dict[str, str]) -> None:
         self._help = names
         self._values: dict[str, dict[str, int]] = {name: {} for name in names}
+        self.names = frozenset(names)
 
     def increment(self, name: str, namespace: str) -> None:
         self.counter(name, namespace)()
@@ -88,13 +58,6 @@ class _PlainCounters(Collector):
             for namespace, value in sorted(values.items()):
                 metric.add_sample(name, {"namespace": namespace}, value)
             yield metric
-
-    def typed(self, page: bytes) -> bytes:
-        """Return the page of a registry with the type of these counters in it."""
-        for name in self._help:
-            line = f"# TYPE {name} "
-            page = page.replace(f"{line}untyped\n".encode(), f"{line}counter\n".encode())
-        return page
 
 
 class HostMetrics:
@@ -185,15 +148,10 @@ class Metrics:
             }
         )
         self.registry.register(self._plain)
-        self.requests = self._counter("requests", "Requests answered", "route", "method", "status")
-        self.latency = Histogram(
-            "oci_registry_request_seconds",
-            "Seconds from a request to the end of its response",
-            ("route",),
-            buckets=_LATENCY,
-            registry=self.registry,
-        )
-        self._responses: dict[tuple[str, str, str], Callable[[float], None]] = {}
+        self._responses = ResponseCounts()
+        self._seconds = ResponseSeconds(self._responses)
+        self.registry.register(self._responses)
+        self.registry.register(self._seconds)
         self.client_bytes = self._counter(
             "client_bytes", "Bytes of bodies sent to clients", "route"
         )
@@ -291,6 +249,25 @@ class Metrics:
             "account_complete", "1 while the account has everything that is stored, else 0"
         )
 
+        self._make_scrub()
+
+    def _make_scrub(self) -> None:
+        self.scrub_running = self._gauge("scrub_running", "1 while a scrub of the store is running")
+        self.scrub_ended = self._gauge(
+            "scrub_ended_seconds", "End of the last whole scrub, in seconds since the epoch"
+        )
+        self.scrub_ended.set(nan)
+        self.scrub_checked = self._counter("scrub_checked", "Objects checked by scrubs", "kind")
+        self.scrub_checked_bytes = self._counter(
+            "scrub_checked_bytes", "Bytes of objects checked by scrubs"
+        )
+        self.scrub_corrupt = self._counter("scrub_corrupt", "Corrupt objects in the store", "kind")
+        self.scrub_restored = self._counter(
+            "scrub_restored", "Corrupt objects that were stored again", "kind"
+        )
+        for kind in SCRUBBED:
+            self.scrub_corrupt.labels(kind)
+
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"oci_registry_{name}", text, labels, registry=self.registry)
 
@@ -379,21 +356,9 @@ class Metrics:
 
     def response(self, route: str, method: str, status: str, seconds: float) -> None:
         """A request was answered."""
-        key = (route, method, status)
-        count = self._responses.get(key)
-        if count is None:
-            count = self._responses[key] = self.responses(*key)
-        count(seconds)
-
-    def responses(self, route: str, method: str, status: str) -> Callable[[float], None]:
-        """Return `response` for labels that stay the same: looking them up costs more than counting."""
-        requests, latency = self.requests.labels(route, method, status), self.latency.labels(route)
-
-        def count(seconds: float) -> None:
-            requests.inc()
-            latency.observe(seconds)
-
-        return count
+        self._responses.add((route, method, status))
+        if seconds:
+            self._seconds.add(route, seconds)
 
     def prefetched(self, host: str, outcome: str) -> None:
         """Something was to be fetched before a client asked; *outcome* is a word in the reference."""
@@ -413,5 +378,4 @@ class Metrics:
         With hundreds of upstreams the whole takes 100 ms.
         """
         for metric in self.registry.collect():
-            for piece in _pieces(metric):
-                yield self._plain.typed(piece)
+            yield from exposition.pieces(metric, self._plain.names)

@@ -25,6 +25,7 @@ from oci_registry.startup import KnownEndpoint, listed
 from oci_registry.streams.steps import Pause
 from oci_registry.web.channel import LINGER
 from oci_registry.web.listener import Listener
+from oci_registry.web.polling import make_poller
 from oci_registry.web.port import FileEndpoint, Transports, is_plain
 from oci_registry.web.ready.table import ReadyAnswers
 from oci_registry.web.root import Ready, Root
@@ -52,7 +53,8 @@ def make_site(
     ready = Ready(watch.check)
     public = None if settings.admin_listen else metrics
     root = Root(ready, metrics=public, v2=v2, answers=answers, pause=pause)
-    site = RegistrySite(root, reactor, access_log, repeats, answers)
+    poller = make_poller(reactor)
+    site = RegistrySite(root, reactor, access_log, repeats, answers, poller)
     return site, lambda: Root(ready, metrics=metrics, pause=pause)
 
 

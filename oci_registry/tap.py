@@ -29,7 +29,13 @@ from oci_registry.config.loader import load_settings
 from oci_registry.config.process_title import hide_secrets
 from oci_registry.config.settings import ConfigError, FilesystemSettings, Settings
 from oci_registry.config.storages import STORAGES
-from oci_registry.lean_imports import all_plain, collecting_seldom, keep_for_good, without_tls
+from oci_registry.lean_imports import (
+    all_plain,
+    collecting_seldom,
+    executing_later,
+    keep_for_good,
+    without_tls,
+)
 from oci_registry.log_output import STANDARD_OUTPUT, TWISTD, LogPlace
 from oci_registry.usage import Group, Option, UpstreamFileError, option_groups, table, wrap
 from oci_registry.usage import width as usage_width
@@ -139,6 +145,16 @@ class Options(CommandOptions):
                     "min-free",
                     "SIZE",
                     "how much of the volume must stay free: 20GiB, or 5% (MIN_FREE; default: none)",
+                ),
+                Option(
+                    "scrub-interval",
+                    "DURATION",
+                    "check all that is stored this often, as in 30d (SCRUB_INTERVAL; default: never)",
+                ),
+                Option(
+                    "scrub-rate",
+                    "SIZE",
+                    "bytes per second that a check reads (SCRUB_RATE; default 20MB)",
                 ),
                 Option(
                     "check-cache-digest",
@@ -357,7 +373,7 @@ def makeService(options: Options) -> IService:
     reactor: Any
     from twisted.internet import reactor  # noqa: PLC0415 - importing it installs one
 
-    with collecting_seldom():
+    with collecting_seldom(), executing_later():
         from oci_registry.service import make_service  # noqa: PLC0415 - not needed for --help
 
     # That is after everything has been started.

@@ -10,6 +10,7 @@ from zope.interface import implementer
 
 from oci_registry.storage.interfaces import (
     IDriver,
+    IInspectedObject,
     IObjectWriter,
     IStoredObject,
     ObjectInfo,
@@ -41,6 +42,21 @@ class _ObservedWriter(PassingWriter):
         return _after(super().commit(), self._ended)
 
 
+@implementer(IInspectedObject)
+class _ObservedObject:
+    """An inspected object whose withdrawal is observed."""
+
+    def __init__(self, inspected: IInspectedObject, ended: Callable[[], None]) -> None:
+        self.info: ObjectInfo = inspected.info
+        self.read: Callable[[int, int], Deferred[bytes]] = inspected.read
+        self.close: Callable[[], None] = inspected.close
+        self._inspected = inspected
+        self._ended = ended
+
+    def withdraw(self, target: str | None) -> Deferred[bool]:
+        return _after(self._inspected.withdraw(target), self._ended)
+
+
 @implementer(IDriver)
 class ObservedDriver:
     """A driver that works as *driver* does, with an *observer*.
@@ -65,6 +81,7 @@ class ObservedDriver:
         self.begin_sweep: Callable[[float], Deferred[bool]] = driver.begin_sweep
         self.marked: Callable[..., Deferred[tuple[Sequence[str], bool]]] = driver.marked
         self.list: Callable[[str], AsyncIterator[ObjectInfo]] = driver.list
+        self.list_from: Callable[[str, str], AsyncIterator[ObjectInfo]] = driver.list_from
         self._driver = driver
         self._observer = observer
 
@@ -89,6 +106,14 @@ class ObservedDriver:
 
     def delete_many(self, keys: Sequence[str]) -> Deferred[Sequence[str]]:
         return self._observe(self._driver.delete_many(keys), *keys)
+
+    def inspect(self, key: str) -> Deferred[IInspectedObject | None]:
+        def observe(inspected: IInspectedObject | None) -> IInspectedObject | None:
+            if inspected is None:
+                return None
+            return _ObservedObject(inspected, lambda: self._observer.changed(key))
+
+        return self._driver.inspect(key).addCallback(observe)
 
     def _observe(self, work: Deferred[T], *keys: str) -> Deferred[T]:
         def ended() -> None:

@@ -21,6 +21,7 @@ COMMANDS = {
     "release": "tag_release",
     "rollback": "tag_rollback",
     "adopt": "tag_adopt",
+    "scrub": "scrubbing",
     "warm": "warming",
     "completion": "completing",
 }

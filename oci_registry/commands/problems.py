@@ -8,6 +8,8 @@ DONE = 0
 """All was done."""
 FAILED = 1
 """Something is missing, wrong, or could not be done; the message says what."""
+CORRUPT = 3
+"""All was checked, and something was corrupt."""
 USAGE = 2
 """The command line cannot be used."""
 NOT_FOUND = 3

@@ -69,6 +69,7 @@ class CommandStore:
     medium: IDriver
     driver: IDriver
     clock: CommandClock
+    usage: Usage
     blobs: BlobStore
     manifests: ManifestStore
     tags: TagStore
@@ -84,6 +85,7 @@ class CommandStore:
             medium,
             driver,
             clock,
+            usage,
             BlobStore(driver, usage, at_once, check_always=False),
             ManifestStore(driver, usage, ManifestReader(at_once)),
             TagStore(driver),

@@ -32,7 +32,7 @@ from oci_registry.config.sources import check_default, pinned, read_upstreams
 from oci_registry.config.storages import load_storage
 from oci_registry.config.workers import parse_workers
 from oci_registry.spec.durations import parse_duration
-from oci_registry.spec.sizes import Size, parse_size
+from oci_registry.spec.sizes import Size, parse_rate, parse_size
 
 LOG_LEVELS = ("debug", "info", "warn", "error", "critical", "off")
 # The words of other programs for the same.
@@ -51,6 +51,8 @@ _OPTIONS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
         "workers": parse_workers,
         "max_size": parse_size,
         "min_free": parse_size,
+        "scrub_interval": parse_duration,
+        "scrub_rate": parse_rate,
     }
 )
 

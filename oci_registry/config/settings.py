@@ -14,6 +14,9 @@ from oci_registry.spec.urls import authority
 #: The default max age of a tag, and how long an object may lie unused: fourteen days, in seconds.
 DEFAULT_INVALIDATION_TIME = 14 * 86400.0
 
+#: Bytes per second that a scrub reads.
+DEFAULT_SCRUB_RATE = Size(20_000_000, None, "20MB")
+
 #: Other names of one registry: each source host on the left means the one on the right.
 ALIASES: Mapping[str, str] = MappingProxyType(
     {
@@ -339,7 +342,8 @@ class Settings:
     ``admin_token_file``; it is not in ``repr``. ``access_log`` is combined, json or off; by default
     it depends on ``log_level`` and ``log_format``. ``shutdown_grace`` is in seconds. ``workers`` is the
     number of worker processes, 1 for none. ``max_size`` is how much may be stored, ``min_free`` how much
-    of the volume stays free. ``warnings`` are sentences for the operator, logged once at the start.
+    of the volume stays free. ``scrub_interval`` is in seconds, 0 for no scrub; ``scrub_rate`` is in bytes
+    per second, 0 for no limit. ``warnings`` are sentences for the operator, logged once at the start.
     ``offline``: no registry is ever asked. ``sources`` is where ``upstreams`` were read from; it is not
     a part of the comparison.
     """
@@ -363,6 +367,8 @@ class Settings:
     access_log: str | None = None
     max_size: Size | None = None
     min_free: Size | None = None
+    scrub_interval: float = 0.0
+    scrub_rate: Size = DEFAULT_SCRUB_RATE
     warnings: tuple[str, ...] = ()
     sources: UpstreamSources = field(default=UpstreamSources(), eq=False)
     offline: bool = False

@@ -56,6 +56,8 @@ def show(settings: Settings) -> str:
                 "min-free": settings.min_free and settings.min_free.text,
             }
         ),
+        "scrub-interval": format_duration(settings.scrub_interval),
+        "scrub-rate": settings.scrub_rate.text,
         **_storage(settings.storage),
         "proxies": _proxies(settings.egress),
         "upstream-config-file": [_upstream(upstream) for upstream in settings.upstreams],

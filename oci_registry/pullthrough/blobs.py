@@ -21,8 +21,9 @@ from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RangeInvalid
 from oci_registry.spec.ranges import ByteRange, RequestedRange
-from oci_registry.storage.blobs import BlobStore, StoredBlob
+from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.interfaces import KeptObject, StoreError
+from oci_registry.storage.open_blob import StoredBlob, Withdrawn
 from oci_registry.streams.follower import Follower, LostPlace, TransferFailed
 from oci_registry.streams.growing import GrowingBlob
 from oci_registry.streams.interfaces import Source
@@ -100,7 +101,7 @@ class OpenBlob:
         return FallbackSource(follower, start, stop, self._fallback)
 
     def keep(self) -> KeptObject | None:
-        """Return the blob open once more, if it is stored and can be kept."""
+        """Return the blob as it stays open, if it is stored and can be kept."""
         return self._blob.keep() if isinstance(self._blob, StoredBlob) else None
 
     def close(self) -> None:
@@ -249,7 +250,8 @@ class BlobCache:
                     self._health.record_failure(READ, error.cause)
                 growing = await self._transfers.private(target, digest, size, error.had)
             else:
-                self._health.record_failure(READ, error)
+                if not isinstance(error, Withdrawn):
+                    self._health.record_failure(READ, error)
                 growing = await self._transfers.join(target, digest, size, position)
                 self._transfers.add_client(growing)
             return growing.follow(position, size)

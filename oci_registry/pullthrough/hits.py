@@ -66,7 +66,10 @@ class ManifestHit:
 
     def repeat(self) -> bool:
         """Count one more hit and return True, if the cache has the same objects in memory as before."""
-        if not self.holds():
+        # `holds`, without a call more for each hit.
+        if self._record is not None and self._known.tag_at(self._tag_key) is not self._record:
+            return False
+        if self._known.manifest_at(self._key) is not self._manifest:
             return False
         if self._losses != self._sizes.losses:
             target = self._target
@@ -109,9 +112,11 @@ class BlobHit:
         """Return these bytes and count one more hit; None if the cache might do anything else.
 
         It might if there is a download of the blob, a manifest states another size, the store fails or has
-        removed the blob, or the bytes are not in the page cache.
+        removed the blob, it is corrupt, or the bytes are not in the page cache.
         """
         if self._digest in self._transfers or not self._health.works(READ):
+            return None
+        if self._store.is_withdrawn(self._digest):
             return None
         if self._sizes.get(self._host, self._repository, self._digest) not in (None, self.size):
             return None
@@ -120,7 +125,3 @@ class BlobHit:
             self._store.used(self._digest)
             self._count()
         return data
-
-    def close(self) -> None:
-        """Close the blob."""
-        self._kept.close()

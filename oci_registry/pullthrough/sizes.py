@@ -68,6 +68,10 @@ class KnownSizes:
         verified: int | None = self._verified.get(digest)
         return self._hints.get((host, repository, digest)) if verified is None else verified
 
+    def repositories(self, digest: Digest) -> list[tuple[str, str]]:
+        """Return registries and repositories with a manifest that names a blob; takes milliseconds."""
+        return [(host, repository) for host, repository, named in self._hints if named == digest]
+
     def contradict(self, host: str, repository: str, digest: Digest, size: int) -> None:
         """Forget a hint other than *size*, the bytes that the blob has according to upstream or the store."""
         key = (host, repository, digest)

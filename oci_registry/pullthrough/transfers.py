@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 from cachetools import LRUCache
 from twisted.internet.defer import CancelledError, Deferred
@@ -15,6 +16,8 @@ from oci_registry.spec.errors import BlobUnknown, Denied, RegistryError, TooMany
 from oci_registry.streams.follower import TransferCrashed, TransferFailed
 from oci_registry.streams.growing import GrowingBlob, Unwanted
 from oci_registry.upstream.table import Target
+
+T = TypeVar("T")
 
 ANYBODY = ""
 _COMMITS = 10_000
@@ -131,6 +134,12 @@ class Transfers:
             if transfer.blob is blob:
                 transfer.clients += 1
 
+    async def ended(self, digest: Digest) -> None:
+        """Wait until the transfers of a blob that are running now have ended."""
+        for transfer in list(self._shared.get(digest, {}).values()):
+            if transfer.done is not None:
+                await _end_of(transfer.done)
+
     async def private(
         self, target: Target, digest: Digest, hint: int | None, had: Prefix | None
     ) -> GrowingBlob:
@@ -237,3 +246,16 @@ class Transfers:
                 done.cancel()
         for _, done in ending:
             await done
+
+
+def _end_of(done: Deferred[None]) -> Deferred[None]:
+    """Return a Deferred that fires when *done* does; cancelling it has no effect on *done*."""
+    waiting: Deferred[None] = Deferred(lambda _: None)
+
+    def ended(result: T) -> T:
+        if not waiting.called:
+            waiting.callback(None)
+        return result
+
+    done.addBoth(ended)
+    return waiting

@@ -13,6 +13,8 @@ _MAX_TEXT = 100
 _MOST = 2**60
 _ACCEPTED = "a number with a unit, as in '200GiB', '200GB' or '200G' (the same as GiB), or a share, as in '80%'"
 
+_RATES = "bytes per second with a unit, as in '20MB' or '20MB/s'"
+
 
 @frozen
 class Size:
@@ -54,6 +56,14 @@ def parse_size(text: str) -> Size:
     if value > _MOST:
         raise _refused(text, "it is too large")
     return Size(int(value), None, stripped)
+
+
+def parse_rate(text: str) -> Size:
+    """Return the bytes per second in *text*, as in ``20MB`` or ``20MB/s``. `ValueError` as in `parse_size`."""
+    size = parse_size(re.sub(r"[ \t]*/[ \t]*s[ \t]*$", "", text))
+    if size.share is not None:
+        raise ValueError(f"bad rate {text[:_MAX_TEXT]!a}: a share is no rate; accepted: {_RATES}")
+    return size
 
 
 def _refused(text: str, reason: str) -> ValueError:

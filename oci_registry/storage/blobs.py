@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from attrs import frozen
 from cachetools import LRUCache
@@ -13,145 +12,30 @@ from twisted.logger import Logger
 from oci_registry.spec.digest import Digest, Verifier
 from oci_registry.storage.interfaces import (
     IDriver,
+    IInspectedObject,
     IObjectWriter,
     IStoredObject,
-    Keepable,
-    KeptObject,
     ObjectInfo,
     StoreError,
 )
 from oci_registry.storage.keys import BLOBS, blob_key, parse_blob_key
+from oci_registry.storage.open_blob import Readers, StoredBlob
 from oci_registry.storage.totals import StoredTotals
 from oci_registry.storage.usage import Usage
 from oci_registry.streams.flight import SingleFlight
-from oci_registry.streams.interfaces import FilePart
 from oci_registry.streams.threads import RunInThread
 
 
 @frozen
 class BlobStoreLimits:
-    """*hashed_at_once*: bytes; *remembered*: the number of blobs whose verified size is in memory."""
+    """*hashed_at_once*: bytes; *remembered*: the number of blobs whose verified size is in memory.
+
+    *withdrawn*: the number of corrupt blobs that are remembered until they are stored again.
+    """
 
     hashed_at_once: int = 1024 * 1024
     remembered: int = 1000
-
-
-class StoredBlob:
-    """An open blob of the store; close it, or its source, when done."""
-
-    def __init__(
-        self, digest: Digest, stored: IStoredObject, readers: Counter[Digest], head_at: int = 0
-    ) -> None:
-        self.digest = digest
-        self.size: int = stored.info.size
-        self._head_at = head_at
-        self._stored = stored
-        self._readers = readers
-        self._open = True
-        readers[digest] += 1
-
-    def source(self, start: int, stop: int) -> StoredSource:
-        """Return the bytes from *start* to *stop* (exclusive) as a `Source`; closing it closes the blob."""
-        head = self._stored.head if start == self._head_at else b""
-        # A slow client must not hold it.
-        self._stored.head = b""
-        return StoredSource(self, self._stored, start, stop, head)
-
-    def keep(self) -> KeptObject | None:
-        """Return the object open once more, for parts of it, if it is verified and can be kept."""
-        stored = self._stored
-        return stored.keep() if stored.info.sealed and isinstance(stored, Keepable) else None
-
-    def close(self) -> None:
-        """Close the object. Idempotent."""
-        if self._open:
-            self._open = False
-            self._readers[self.digest] -= 1
-            if not self._readers[self.digest]:
-                del self._readers[self.digest]
-            self._stored.close()
-
-
-class StoredSource:
-    """A range of a stored blob, with one chunk of read-ahead if reads are slow."""
-
-    def __init__(
-        self, blob: StoredBlob, stored: IStoredObject, start: int, stop: int, head: bytes
-    ) -> None:
-        self._blob = blob
-        self._stored = stored
-        self._position = start
-        self._stop = stop
-        self._ahead: Deferred[bytes] | bytes | None = None
-        self._closed = False
-        if head:
-            self._ahead = head[: stop - start]
-
-    def read(self, limit: int) -> bytes | Deferred[bytes]:
-        """Return the next bytes, at most *limit*; ``b""`` at the end."""
-        ahead, self._ahead = self._ahead, None
-        if ahead is None:
-            ahead = self._fetch(limit)
-        if isinstance(ahead, Deferred):
-            return ahead.addCallback(self._take_late, limit)
-        return self._take(ahead, limit)
-
-    def _take(self, data: bytes, limit: int) -> bytes:
-        data = data[:limit]
-        self._position += len(data)
-        return data
-
-    def _take_late(self, data: bytes, limit: int) -> bytes:
-        data = self._take(data, limit)
-        if data and not self._closed:
-            # This read had to wait, so the next one will too: start it now.
-            self._ahead = self._fetch(limit)
-        return data
-
-    def _fetch(self, limit: int) -> Deferred[bytes] | bytes:
-        length = min(limit, self._stop - self._position)
-        if length <= 0:
-            return b""
-        at_hand: bytes | None = self._stored.read_now(self._position, length)
-        return self._stored.read(self._position, length) if at_hand is None else at_hand
-
-    def more(self) -> Deferred[None] | None:
-        """Return None: all bytes are there."""
-        return None
-
-    def can_send(self) -> bool:
-        """Whether the next bytes can be sent from the object."""
-        if self._closed or self._ahead is not None or self._position >= self._stop:
-            return False
-        possible: bool = self._stored.can_send(self._position)
-        return possible
-
-    def part(self) -> FilePart | None:
-        """Return where all further bytes are, if the object is a file that others may send."""
-        if self._closed or self._ahead is not None or self._stored.shared is None:
-            return None
-        return FilePart(self._stored.shared, self._position, self._stop - self._position)
-
-    def advance(self, count: int) -> None:
-        """Another process has sent the next bytes."""
-        self._position += count
-
-    def send_now(self, socket: int, limit: int) -> int:
-        """Send the next bytes straight to a socket, as `FileSource` says."""
-        length = min(limit, self._stop - self._position)
-        if self._closed or self._ahead is not None or length <= 0:
-            return 0
-        count: int = self._stored.send_now(socket, self._position, length)
-        self._position += count
-        return count
-
-    def close(self) -> None:
-        """Close the blob."""
-        self._closed = True
-        ahead, self._ahead = self._ahead, None
-        if isinstance(ahead, Deferred):
-            ahead.addErrback(lambda _: None)
-        self._blob.close()
+    withdrawn: int = 10_000
 
 
 class BlobStore:
@@ -181,14 +65,19 @@ class BlobStore:
         self._limits = limits
         self._check_always = check_always
         self._verifying: SingleFlight[Digest, bool] = SingleFlight()
-        self._readers: Counter[Digest] = Counter()
+        self._readers: Readers = {}
+        # Without values; bounded.
+        self._withdrawn: LRUCache[Digest, None] = LRUCache(limits.withdrawn)
+        self._withdrawals = 0
         self._hashed: LRUCache[Digest, int] = LRUCache(limits.remembered)
 
     async def size(self, digest: Digest, expected: int | None = None) -> int | None:
         """Return the size of a stored blob in bytes, or None. *expected*: as for `open`."""
+        if digest in self._withdrawn:
+            return None
         key = blob_key(digest)
         info: ObjectInfo | None = await self._driver.stat(key)
-        if info is None:
+        if info is None or digest in self._withdrawn:
             return None
         if self._needs_check(digest, info, expected) and not await self._verified(digest):
             return None
@@ -209,7 +98,7 @@ class BlobStore:
         the size that a manifest states; if the blob has another, it is hashed again.
         """
         key = blob_key(digest)
-        stored: IStoredObject | None = await self._driver.open(key, head, start, stop)
+        stored = await self._open_current(digest, lambda: self._driver.open(key, head, start, stop))
         if stored is None:
             return None
         blob = StoredBlob(digest, stored, self._readers, start)
@@ -224,6 +113,18 @@ class BlobStore:
                 return None
         self._usage.used(key)
         return blob
+
+    async def _open_current(
+        self, digest: Digest, begin: Callable[[], Deferred[IStoredObject | None]]
+    ) -> IStoredObject | None:
+        """Open a blob that is not withdrawn, and was not while it was being opened."""
+        while digest not in self._withdrawn:
+            before = self._withdrawals
+            stored = await begin()
+            if stored is None or self._withdrawals == before:
+                return stored
+            stored.close()
+        return None
 
     def _needs_check(self, digest: Digest, info: ObjectInfo, expected: int | None) -> bool:
         if not info.sealed:
@@ -261,6 +162,7 @@ class BlobStore:
 
     def committed(self, digest: Digest, size: int) -> None:
         """Count a blob of *size* bytes that has just been committed, as used now."""
+        self._withdrawn.pop(digest, None)
         self._totals.add(size)
         self._usage.used(blob_key(digest))
 
@@ -276,6 +178,36 @@ class BlobStore:
     def in_use(self, digest: Digest) -> bool:
         """Whether the blob is being read."""
         return digest in self._readers
+
+    def is_withdrawn(self, digest: Digest) -> bool:
+        """Whether the blob is suspended, because it is corrupt."""
+        return digest in self._withdrawn
+
+    def suspend(self, digest: Digest) -> None:
+        """Serve a corrupt blob to nobody from now on, until it is withdrawn or stored again.
+
+        Readers that have had a part of it fail; others get it from its registry.
+        """
+        self._withdrawn[digest] = None
+        self._withdrawals += 1
+        self._hashed.pop(digest, None)
+        for blob in self._readers.get(digest, ()):
+            blob.withdrawn = True
+
+    async def withdraw(self, digest: Digest, found: IInspectedObject, target: str | None) -> bool:
+        """Move a corrupt blob to the key *target*, or remove it.
+
+        If that fails with StoreError, it stays suspended. Returns whether it was moved: not if it has
+        been removed or replaced meanwhile.
+        """
+        self.suspend(digest)
+        moved = await found.withdraw(target)
+        # What is at the key now is another file, or none.
+        self._withdrawn.pop(digest, None)
+        if moved:
+            self._usage.forget(blob_key(digest))
+            self._totals.remove(found.info.size)
+        return moved
 
     async def list(self) -> AsyncIterator[tuple[Digest, ObjectInfo]]:
         """Yield every stored blob with the time of its last use.

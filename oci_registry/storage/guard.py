@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
+from twisted.internet.defer import Deferred, FirstError, fail, gatherResults, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -18,6 +18,7 @@ from zope.interface import implementer
 from oci_registry.storage.direction import Direction, Lost
 from oci_registry.storage.interfaces import (
     IDriver,
+    IInspectedObject,
     IObjectWriter,
     IStoredObject,
     Keepable,
@@ -98,6 +99,41 @@ class _GuardedObject:
     def read(self, offset: int, length: int) -> Deferred[bytes]:
         seconds = self._seconds * max(1.0, length / MIB)
         return self._reads.ask(seconds, lambda: self._stored.read(offset, length))
+
+
+@implementer(IInspectedObject)
+class _GuardedInspected:
+    """An inspected object whose reads have deadlines. They wait for other housekeeping, so none counts."""
+
+    def __init__(
+        self,
+        inspected: IInspectedObject,
+        reads: Direction,
+        keep_house: Callable[..., Any],
+        seconds: float,
+    ) -> None:
+        self.info: ObjectInfo = inspected.info
+        self.close: Callable[[], None] = inspected.close
+        self._inspected = inspected
+        self._reads = reads
+        self._keep_house = keep_house
+        self._seconds = seconds
+
+    def read(self, offset: int, length: int) -> Deferred[bytes]:
+        reading = partial(self._inspected.read, offset, length)
+        return _unless_refused(self._reads, self._seconds, reading)
+
+    def withdraw(self, target: str | None) -> Deferred[bool]:
+        withdrawing: Deferred[bool] = self._keep_house(lambda: self._inspected.withdraw(target))
+        return withdrawing
+
+
+def _unless_refused(
+    reads: Direction, seconds: float, begin: Callable[[], Deferred[T]]
+) -> Deferred[T]:
+    """Make a call that the circuit breaker prevents while it is open, but does not count."""
+    refusal = reads.refusal
+    return fail(refusal) if refusal is not None else reads.ask_always(seconds, begin)
 
 
 @implementer(IObjectWriter)
@@ -298,11 +334,29 @@ class GuardedDriver:
             self._limits.listing, lambda: self._driver.marked(prefix, mark, after, limit)
         )
 
-    async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
+    def inspect(self, key: str) -> Deferred[IInspectedObject | None]:
+        opening = partial(self._driver.inspect, key)
+        seconds = self._limits.listing
+        return _unless_refused(self._reads, seconds, opening).addCallback(self._guard_inspected)
+
+    def _guard_inspected(self, inspected: IInspectedObject | None) -> IInspectedObject | None:
+        if inspected is None:
+            return None
+        return _GuardedInspected(inspected, self._reads, self._keep_house, self._limits.listing)
+
+    def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
+        return self._listing(lambda: self._driver.list(prefix))
+
+    def list_from(self, prefix: str, after: str) -> AsyncIterator[ObjectInfo]:
+        return self._listing(lambda: self._driver.list_from(prefix, after))
+
+    async def _listing(
+        self, begin: Callable[[], AsyncIterator[ObjectInfo]]
+    ) -> AsyncIterator[ObjectInfo]:
         refusal = self._reads.refusal
         if refusal is not None:
             raise refusal
-        listing = self._driver.list(prefix)
+        listing = begin()
         while True:
             step = Deferred.fromCoroutine(_next(listing))
             if not step.called:

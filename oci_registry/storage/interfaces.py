@@ -85,13 +85,10 @@ class IStoredObject(Interface):
 
 
 class KeptObject(Protocol):
-    """A sealed object that stays open on its own, for parts that are read without waiting."""
+    """A sealed object that stays open for a while, for parts that are read without waiting."""
 
     def part(self, offset: int, length: int) -> bytes | None:
         """Return these bytes; None if that needs waiting, or the object was removed. Never raises."""
-
-    def close(self) -> None:
-        """Release its resources. Idempotent."""
 
 
 @runtime_checkable
@@ -99,7 +96,7 @@ class Keepable(Protocol):
     """A stored object that may stay open beyond its `close`."""
 
     def keep(self) -> KeptObject | None:
-        """Return it open once more; None if it cannot be read without waiting, or is not sealed."""
+        """Return it as it is kept; None if it cannot be read without waiting, or is not sealed."""
 
 
 class IObjectWriter(Interface):
@@ -138,6 +135,31 @@ class IObjectWriter(Interface):
 
     def close() -> None:
         """Release its resources without committing. Idempotent."""
+
+
+class IInspectedObject(Interface):
+    """A stored object that is read once, from start to end, beside the readers of clients.
+
+    It may be unreadable: then `read` fails. Nothing of it is kept open or in memory for later readers.
+    """
+
+    info: ObjectInfo = Attribute("its `ObjectInfo`")
+
+    def read(offset: int, length: int) -> Deferred[bytes]:
+        """Return up to *length* bytes at *offset*, at least one; ``b""`` beyond the end.
+
+        Fails with StoreError.
+        """
+
+    def withdraw(target: str | None) -> Deferred[bool]:
+        """Move the object to the key *target*, or remove it; return whether it was done.
+
+        Nothing is done if the object has been removed, or replaced by another one. Objects that are kept
+        open no longer give its bytes. Fails with StoreError.
+        """
+
+    def close() -> None:
+        """Release its resources. Idempotent."""
 
 
 class IDriver(Interface):
@@ -222,3 +244,9 @@ class IDriver(Interface):
 
     def list(prefix: str) -> AsyncIterator[ObjectInfo]:
         """Yield every object whose key begins with *prefix* and a ``/``, in no particular order."""
+
+    def list_from(prefix: str, after: str) -> AsyncIterator[ObjectInfo]:
+        """Yield what `list` does in the order of the keys, beginning with the first key after *after*."""
+
+    def inspect(key: str) -> Deferred[IInspectedObject | None]:
+        """Open an object to inspect it; return None if there is none."""

@@ -16,7 +16,7 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RegistryError
 from oci_registry.spec.manifest import MAX_MANIFEST_SIZE, Manifest
 from oci_registry.spec.reference import parse_repository
-from oci_registry.storage.interfaces import IDriver, ObjectInfo
+from oci_registry.storage.interfaces import IDriver, IInspectedObject, ObjectInfo
 from oci_registry.storage.keys import REPOSITORIES, manifest_key, parse_manifest_key
 from oci_registry.storage.recent import RecentManifests
 from oci_registry.storage.totals import StoredTotals
@@ -117,6 +117,16 @@ class ManifestStore:
         """Keep nothing of a manifest in memory, since another process has removed it."""
         self._deleted += 1
         self._recent.forget(manifest_key(host, digest))
+
+    async def withdraw(self, found: IInspectedObject, target: str | None) -> bool:
+        """Move a corrupt manifest to the key *target*, or remove it; the one in memory is right, and stays.
+
+        Returns whether it was moved: not if it has been removed or replaced meanwhile.
+        """
+        moved = await found.withdraw(target)
+        if moved:
+            self._totals.remove(found.info.size)
+        return moved
 
     async def list(self) -> AsyncIterator[tuple[str, Digest, ObjectInfo]]:
         """Yield registry, digest and time of last use of every stored manifest."""

@@ -100,6 +100,9 @@ class FileSender(Sender):
         if shared is not None:
             shared.advance(count)
         self._count(count)
+        if self._left and self.part() is None:
+            # The file must not be sent any more.
+            self.ended_elsewhere()
 
     def ended_elsewhere(self) -> None:
         """Another process has sent what needed no reading."""

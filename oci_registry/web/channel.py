@@ -45,6 +45,7 @@ class RegistryChannel(HTTPChannel):
 
     _due: float | None = None
     _client: str | None = None
+    _fast: FileTransport | None = None
     _heard = False
     _arriving = False
     _closing = False
@@ -56,6 +57,11 @@ class RegistryChannel(HTTPChannel):
     def connectionMade(self) -> None:
         """Count the connection."""
         super().connectionMade()
+        transport: Any = self.transport
+        if isinstance(transport, FileTransport):
+            self._fast = transport
+            if self.factory.poller is not None:
+                transport.poll_with(self.factory.poller)
         self.factory.connected(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -77,28 +83,27 @@ class RegistryChannel(HTTPChannel):
 
     def _answer_at_once(self, data: bytes) -> bool:
         """Answer a whole request for which there is a ready answer, if nothing else is under way."""
-        factory = self.factory
-        transport: Any = self.transport
-        fast = isinstance(transport, FileTransport)
+        factory, fast = self.factory, self._fast
         if (
             factory.ready is None
-            or factory.closing
             or self.requests
             or self._buffer
+            or factory.closing
             or self._head.empty_lines
             or self._busyReceiving
             or self._waitingForTransport
-            or (fast and not transport.is_idle)
+            or (fast is not None and not fast.is_idle)
         ):
             return False
-        response = factory.ready.respond(data, self.client)
+        response = factory.ready.respond(data, self._client or self.client)
         if response is None:
             return False
         self._heard = True
         self._due = factory.reactor.seconds() + factory.timeOut
-        if fast:
-            transport.write_now(response)
+        if fast is not None:
+            fast.send_at_once(response)
         else:
+            transport: Any = self.transport
             transport.write(response)
         return True
 

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from attrs import evolve
-from prometheus_client import CONTENT_TYPE_LATEST
 from twisted.web.resource import Resource
 
+from oci_registry.exposition import CONTENT_TYPE
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.store_watch import StoreState
 from oci_registry.spec.errors import NameUnknown
@@ -149,6 +149,6 @@ def _metrics_page(metrics: Metrics, ready: Ready, pause: Pause) -> Callable[[], 
             if len(text) - paused > _AT_ONCE:
                 paused = len(text)
                 await pause()
-        return _text(bytes(text), CONTENT_TYPE_LATEST)
+        return _text(bytes(text), CONTENT_TYPE)
 
     return page

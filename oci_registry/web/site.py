@@ -20,6 +20,7 @@ from oci_registry.repeats import Group, RepeatLog, without_names
 from oci_registry.streams.waiters import Waiters
 from oci_registry.web.channel import RegistryChannel
 from oci_registry.web.head import origin_form
+from oci_registry.web.polling import Poller
 from oci_registry.web.ready.table import ReadyAnswers
 from oci_registry.web.refusals import Refusal
 from oci_registry.web.shown import reason_of, shown, shown_reason, without_secrets
@@ -117,6 +118,7 @@ class RegistrySite(Site):
         access_log: AccessLog,
         repeats: RepeatLog,
         ready: ReadyAnswers | None = None,
+        poller: Poller | None = None,
     ) -> None:
         super().__init__(
             resource, requestFactory=RegistryRequest, timeout=IDLE_TIMEOUT, reactor=reactor
@@ -129,6 +131,8 @@ class RegistrySite(Site):
         """Whether further requests are refused."""
         self.ready = ready
         """The answers that need no request; None: there are none."""
+        self.poller = poller
+        """Waits for requests on connections that let files be sent; None: the reactor does."""
         self._empty: Waiters[None] = Waiters()
         self._checking: IDelayedCall | None = None
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from errno import EAGAIN, ENOBUFS
+from errno import EAGAIN, ENOBUFS, EWOULDBLOCK
 from typing import Any, cast
 
 from twisted.internet import tcp, unix
 from twisted.internet.error import ConnectionDone
-from twisted.internet.main import CONNECTION_LOST
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.python.failure import Failure
 
 from oci_registry.streams.interfaces import SharedWriter, SocketWriter
+from oci_registry.web.polling import Poller
 
+_AT_ONCE = 16 * 1024
+"""Bytes that are read at once: requests are short, and memory for more would be cleared each time."""
 _MORE: int = getattr(socket, "MSG_MORE", 0)
 
 
@@ -31,6 +34,7 @@ class FileTransport(tcp.Connection):
     """
 
     _writer: SocketWriter | None = None
+    _poller: Poller | None = None
     _detached = False
     drained: Callable[[], None] | None = None
     delegate: Delegate | None = None
@@ -56,21 +60,74 @@ class FileTransport(tcp.Connection):
     @property
     def is_idle(self) -> bool:
         """Whether everything that was written has left, and more may be written."""
-        return bool(self.connected) and not self.pending
+        return bool(
+            self.connected
+            and self._writer is None
+            and not self._tempDataBuffer
+            and not self.dataBuffer
+            and not self.disconnecting
+            and not self._writeDisconnecting
+        )
 
     def write_now(self, data: bytes) -> None:
         """Write *data* as `write` does, but what the socket takes at once without waiting for the reactor."""
         if self.is_idle:
-            # If it fails, so does the next attempt, where that is handled.
-            with suppress(OSError):
-                data = data[self.socket.send(data) :]
+            self.send_at_once(data)
+        else:
+            self.write(data)
+
+    def send_at_once(self, data: bytes) -> None:
+        """Do `write_now` where `is_idle` is true."""
+        # If it fails, so does the next attempt, where that is handled.
+        with suppress(OSError):
+            sent = self.socket.send(data)
+            if sent == len(data):
+                if self.drained is not None:
+                    self.startWriting()
+                return
+            data = data[sent:]
         self.write(data)
-        if not data and self.drained is not None:
-            self.startWriting()
+
+    def poll_with(self, poller: Poller) -> None:
+        """Have *poller* wait for what is received, in the place of the reactor."""
+        if self._poller is None and self.connected:
+            super().stopReading()
+            self._poller = poller
+            poller.add(self)
+
+    def stop_polling(self) -> None:
+        """Have the reactor wait for what is received, again."""
+        poller, self._poller = self._poller, None
+        if poller is not None:
+            poller.remove(self)
+            super().startReading()
+
+    def startReading(self) -> None:
+        """Wait for what is received."""
+        if self._poller is None:
+            super().startReading()
+        else:
+            self._poller.add(self)
+
+    def stopReading(self) -> None:
+        """Do not wait for what is received."""
+        if self._poller is None:
+            super().stopReading()
+        else:
+            self._poller.remove(self)
 
     def doRead(self) -> Any:
         """The socket has something."""
-        return None if self._detached else super().doRead()
+        if self._detached:
+            return None
+        try:
+            data = self.socket.recv(_AT_ONCE)
+        except OSError as error:
+            return None if error.errno == EWOULDBLOCK else CONNECTION_LOST
+        if not data:
+            return CONNECTION_DONE
+        self.protocol.dataReceived(data)
+        return None
 
     def doWrite(self) -> Any:
         """The socket takes something."""

@@ -10,6 +10,7 @@ from twisted.internet import protocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
+from oci_registry.web.polling import Poller
 from oci_registry.web.transports import FileTransport, TCPFileTransport, UNIXFileTransport
 
 
@@ -17,6 +18,7 @@ class Site(Protocol):
     """What connections of a worker belong to."""
 
     closing: bool
+    poller: Poller | None
 
     def connected(self, connection: WorkerConnection) -> None:
         """Add a connection."""
@@ -53,6 +55,8 @@ class WorkerConnection(protocol.Protocol):
         """The connection is ours."""
         if isinstance(self.transport, TCPFileTransport):
             self.transport.setTcpNoDelay(True)
+        if self._site.poller is not None:
+            self.transport.poll_with(self._site.poller)
         self._client: str = getattr(self.transport.getPeer(), "host", None) or "-"
         self._site.connected(self)
 

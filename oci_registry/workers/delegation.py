@@ -51,8 +51,8 @@ class Delegations:
             return
         transport, writer = self._running[number]
         writer.wrote_elsewhere(int(message.fields["count"]))
-        if message.fields["last"]:
-            del self._running[number]
+        # The writer may have recalled it.
+        if message.fields["last"] and self._running.pop(number, None) is not None:
             transport.returned()
 
     def abort(self) -> None:

@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from oci_registry.logs import build_access_log
+from oci_registry.web.polling import make_poller
 from oci_registry.web.ready.table import ReadyAnswers, ReadyLimits
 from oci_registry.workers.accepting import Acceptor
 from oci_registry.workers.connection import WorkerConnection, adopt
@@ -60,6 +61,7 @@ class Worker:
         self._connections: set[WorkerConnection] = set()
         self._sending: dict[int, PartSender] = {}
         self.closing = False
+        self.poller = make_poller(reactor)
         self._stopping = False
         self._link = Packets(link, reactor, self._received, self._stop)
         self._responses = Responses()

@@ -14,12 +14,12 @@ from oci_registry.storage.interfaces import (
     IStoredObject,
     ObjectInfo,
 )
-from tests.contract import marked, writing
+from tests.contract import inspecting, marked, writing
 from tests.contract.base import BAD_KEYS, KEY, NOW, OTHER, collect
 from tests.support.daemon import running
 
 
-class DriverContract(writing.WritingContract, marked.MarkedContract):
+class DriverContract(inspecting.InspectingContract, writing.WritingContract, marked.MarkedContract):
     """The contract of `IDriver`. A binding defines `make`, `plant` and `full`."""
 
     # -- what there is

@@ -56,6 +56,12 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("chmod -R u+w", How.RUN),
     ],
     "docs/how-to/behind-a-proxy.md": [("export HTTPS_PROXY=", How.DAEMON)],
+    "docs/how-to/check-the-store.md": [
+        ("oci-registry --scrub-interval 30d", How.DAEMON),
+        ("oci-registry --scrub-interval 30d --scrub-rate", How.DAEMON),
+        ("oci-registry scrub --root", How.RUN),
+        ("oci-registry scrub s3", How.BUCKET),
+    ],
     "docs/how-to/check-clients.md": [
         ("journalctl --unit oci-registry", How.RUN),
         ("curl -sI 'http://mirror.example:8080", How.RUN),

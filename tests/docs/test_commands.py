@@ -15,6 +15,8 @@ from twisted.trial.unittest import SkipTest, TestCase
 
 from oci_registry.setup.clients import CLIENTS
 from oci_registry.spec.digest import Digest
+from oci_registry.spec.mediatypes import OCI_MANIFEST
+from oci_registry.storage.tags import TagRecord
 from tests.docs.blocks import ROOT, Block, shown_blocks
 from tests.docs.machine import LAYER, Done, Machine, blob_path, busybox, upstream_file
 from tests.docs.shown import SCRIPTS, How
@@ -90,7 +92,7 @@ class Scripts(TestCase):
             blob.chmod(0o444)
             tag = machine.place(store) / "repositories/docker.io/library/busybox/_tags/latest"
             tag.parent.mkdir(parents=True)
-            tag.write_text("{}", "ascii")
+            tag.write_bytes(TagRecord(Digest.of(BLOB), OCI_MANIFEST, 1.0).to_json())
         if re.search("oci-registry (history|hold|rollback) ", block.text):
             add_moved_tag(store_in(machine.place("/var/lib/oci-registry")))
         if re.search("oci-registry (export|import|warm) ", block.text):
@@ -228,6 +230,10 @@ class Commands(Scripts):
         """The daemon shows the history of the tag."""
         self.assertIn('"history": [{"digest": "sha256:', done.output)
 
+    def scrubbed(self, block: Block, machine: Machine, done: Done) -> None:
+        """Everything is right."""
+        self.assertRegex(done.output, r"\A2 objects \(\d+ B\) checked, 0 corrupt")
+
     def imported(self, block: Block, machine: Machine, done: Done) -> None:
         """The tag is in the store."""
         tags = (
@@ -363,6 +369,7 @@ _OUTCOMES: dict[str, Outcome] = {
     "oci-registry rollback": Commands.tag_shown,
     "oci-registry hold": Commands.tag_shown,
     "curl -s http://mirror.example:8080/v2": Commands.history,
+    "oci-registry scrub": Commands.scrubbed,
     "chmod -R": Commands.writable,
     "curl --silent": Commands.budget,
     "curl http": Commands.registry_answers,

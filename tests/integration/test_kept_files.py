@@ -27,7 +27,6 @@ class KeptFiles(DriverTestCase):
         self.path = Path(self.driver.path(KEY))
         self.opened = open_descriptors()
         self.kept = self.keep()
-        self.addCleanup(self.kept.close)
 
     def keep(self) -> KeptFile:
         stored = self.successResultOf(self.driver.open(KEY))
@@ -41,11 +40,6 @@ class KeptFiles(DriverTestCase):
             raise SkipTest("this volume has no reads that do not wait")
         return kept
 
-    def descriptors(self) -> int:
-        """Return how many more files are open than before, when the driver itself keeps none any more."""
-        self.clock.advance(2 * OpenFilesLimits().idle)
-        return open_descriptors() - self.opened
-
     def test_parts(self) -> None:
         """Parts are read while it is there; what is beyond the end is not."""
         self.assertEqual(DATA[1000:2000], self.kept.part(1000, 1000))
@@ -58,7 +52,6 @@ class KeptFiles(DriverTestCase):
         self.store(KEY, DATA)
         self.assertIsNone(self.kept.part(0, 10))
         again = self.keep()
-        self.addCleanup(again.close)
         self.assertEqual(DATA[:10], again.part(0, 10))
         self.store(KEY, DATA)
         self.assertIsNone(again.part(0, 10))
@@ -79,14 +72,26 @@ class KeptFiles(DriverTestCase):
         self.successResultOf(self.driver.touch(KEY, 1.0))
         self.assertEqual(DATA[:10], self.kept.part(0, 10))
 
-    def test_closed(self) -> None:
-        """It is closed at once, and if nobody has it any more."""
-        self.assertEqual(1, self.descriptors())
-        self.kept.close()
-        self.kept.close()
-        self.assertEqual(0, self.descriptors())
+    def test_opened_again(self) -> None:
+        """A blob that is stored again is the same, once somebody else has opened it."""
+        self.successResultOf(self.driver.delete(KEY))
+        self.store(KEY, DATA)
         self.assertIsNone(self.kept.part(0, 10))
-        another = self.keep()
-        self.assertEqual(1, self.descriptors())
-        del another
-        self.assertEqual(0, self.descriptors())
+        self.keep()
+        self.assertEqual(DATA[:10], self.kept.part(0, 10))
+        self.store(KEY, DATA + b"x")
+        self.keep()
+        self.assertIsNone(self.kept.part(0, 10))
+
+    def test_closed(self) -> None:
+        """It has one descriptor, which is closed when the blob was not used for a while."""
+        self.keep()
+        self.assertEqual(1, open_descriptors() - self.opened)
+        idle = OpenFilesLimits().idle
+        for _ in range(3):
+            self.clock.advance(idle / 2)
+            self.assertEqual(DATA[:10], self.kept.part(0, 10))
+        self.clock.advance(idle)
+        self.clock.advance(idle)
+        self.assertIsNone(self.kept.part(0, 10))
+        self.assertEqual(0, open_descriptors() - self.opened)

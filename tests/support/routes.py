@@ -12,6 +12,7 @@ from oci_registry.admin.daemon import DaemonHandlers
 from oci_registry.admin.images import ImageHandlers
 from oci_registry.admin.openapi import document
 from oci_registry.admin.routes import RouteTable
+from oci_registry.admin.scrubbing import ScrubHandlers, scrub_routes
 from oci_registry.admin.stream import EventStreams
 from oci_registry.admin.table import daemon_routes, image_routes, make_table
 from oci_registry.admin.tagging import TagHandlers, tag_routes
@@ -35,6 +36,7 @@ def all_routes() -> RouteTable:
             *daemon_routes(DaemonHandlers(nothing), streams),
             *image_routes(images),
             *tag_routes(tags),
+            *scrub_routes(ScrubHandlers(nothing)),
         ]
     )
 

@@ -12,7 +12,6 @@ from zope.interface import directlyProvides, providedBy
 from oci_registry.account.account import AccountLimits
 from oci_registry.config.settings import S3Settings, Settings, UpstreamSettings
 from oci_registry.eviction.limit import LimitTimes
-from oci_registry.makers import Makers
 from oci_registry.service import Daemon
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.drivers.s3.driver import S3Driver
@@ -66,7 +65,8 @@ class BucketTestCase(MirrorTestCase):
     ) -> Daemon:
         """Start a daemon (one more); `client` then talks to it. The first look at the bucket is over."""
         settings = {"storage": self.storage, "on": self.clock, **settings}
-        makers = Makers(
+        makers = evolve(
+            self.makers,
             driver=self.driver,
             store_limits=self.store_limits,
             account_limits=self.account_limits,

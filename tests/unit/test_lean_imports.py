@@ -6,41 +6,64 @@ import gc
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.lean_imports import all_plain, collecting_seldom, without_tls
+from oci_registry.lean_imports import (
+    all_plain,
+    collecting_seldom,
+    executing_later,
+    without_tls,
+)
 
 # All that a start does before the reactor runs, as main() and twistd do it; then what is imported.
 _START = """
 import os, sys
-from oci_registry.__main__ import _parse
-config = _parse(sys.argv[1:])
+from oci_registry.lean_imports import executing_later
+with executing_later():
+    from oci_registry.__main__ import _parse
+    config = _parse(sys.argv[1:])
 config.loadedPlugins[config.subCommand].makeService(config.subOptions)
-print(*sys.modules, sep="\\n")
+executed = [name for name, module in sys.modules.items() if type(module).__name__ != "_Later"]
+print(*executed, sep="\\n")
 sys.stdout.flush()
 os._exit(0)
 """
-# For a client of registries, for TLS, for a bucket, for the other commands and for other plugins.
+# For a client of registries, for TLS, for a bucket, for the other commands and for other plugins; what only
+# other uses of a library need.
 LATER = {
     "OpenSSL",
+    "_sqlite3",
+    "_ssl",
     "automat",
     "boto3",
     "botocore",
     "cryptography",
+    "decimal",
+    "difflib",
+    "http.server",
     "multipart",
     "oci_registry.setup",
     "oci_registry.storage.drivers.s3.driver",
     "oci_registry.upstream.agent",
     "oci_registry.upstream.connecting",
+    "pdb",
     "pkg_resources",
+    "prometheus_client.exposition",
     "service_identity",
+    "sqlite3",
     "treq",
     "twisted.internet.ssl",
     "twisted.protocols.tls",
     "twisted.trial",
     "twisted.web.client",
+    "twisted.web.util",
+    "urllib.request",
 }
 
 
@@ -125,6 +148,96 @@ class Places(SynchronousTestCase):
             "80 ssl:443",
         ):
             self.assertFalse(all_plain(["127.0.0.1:80", place]), place)
+
+
+class Later(SynchronousTestCase):
+    """Modules that are executed later."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.package = f"later_{self.id().rpartition('.')[2]}"
+        (self.folder / self.package).mkdir(parents=True)
+        self.write("__init__", "from .part import value\nexecuted = True\n__all__ = ['value']\n")
+        self.write("part", "value = 1\n")
+        self.write("broken", "import nothing_of_this_name\n")
+        sys.path.insert(0, str(self.folder))
+        self.addCleanup(sys.path.remove, str(self.folder))
+        self.addCleanup(self.forget)
+
+    def write(self, module: str, text: str) -> None:
+        (self.folder / self.package / f"{module}.py").write_text(text)
+
+    def forget(self) -> None:
+        for name in list(sys.modules):
+            if name.partition(".")[0] == self.package:
+                del sys.modules[name]
+
+    def load(self, *names: str) -> Any:
+        whole = {f"{self.package}.{name}".rstrip(".") for name in names}
+        with executing_later(whole), executing_later(whole):
+            for name in whole:
+                import_module(name)
+        return sys.modules[self.package]
+
+    def test_attribute(self) -> None:
+        """A module is executed when something of it is used, also long after; then it is like any other."""
+        package = self.load("")
+        self.assertNotIn("executed", vars(package))
+        self.assertIs(package, import_module(self.package))
+        self.assertNotIn("executed", vars(package))
+        self.assertEqual(1, package.value)
+        self.assertTrue(package.executed)
+        self.assertIs(ModuleType, type(package))
+        self.assertFalse(hasattr(package, "nothing"))
+
+    def test_from(self) -> None:
+        """``from module import name``, and a star, use it."""
+        self.load("")
+        found: dict[str, Any] = {}
+        exec(f"from {self.package} import executed", found)
+        self.assertTrue(found["executed"])
+        self.forget()
+        self.load("")
+        exec(f"from {self.package} import *", found)
+        self.assertEqual(1, found["value"])
+
+    def test_part(self) -> None:
+        """A module of a package is imported without the package being executed."""
+        package = self.load("")
+        part = import_module(f"{self.package}.part")
+        self.assertEqual((1, part), (part.value, package.part))
+        found: dict[str, Any] = {}
+        exec(f"from {self.package} import part", found)
+        self.assertIs(part, found["part"])
+        self.assertNotIn("executed", vars(package))
+
+    def test_nothing(self) -> None:
+        """What it does not have is an AttributeError, as for any module."""
+        package = self.load("")
+        self.assertRaises(AttributeError, getattr, package, "__wrapped__")
+        self.assertNotIn("executed", vars(package))
+        self.assertRaises(AttributeError, getattr, package, "nothing")
+        self.assertTrue(package.executed)
+
+    def test_broken(self) -> None:
+        """A module that cannot be executed fails whenever it is used."""
+        package = self.load("", "broken")
+        for _ in range(2):
+            self.assertRaises(ImportError, getattr, package.broken, "value")
+
+    def test_threads(self) -> None:
+        """Threads that use it at the same time get it whole, and it is executed once."""
+        self.write(
+            "slow",
+            "import sys, time\nsys.slowly = getattr(sys, 'slowly', 0) + 1\n"
+            "first = 1\ntime.sleep(0.05)\nlast = 2\n",
+        )
+        self.addCleanup(lambda: delattr(sys, "slowly"))
+        slow = self.load("", "slow").slow
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda _: slow.last, range(4)))
+        self.assertEqual([2] * 4, found)
+        self.assertEqual(1, vars(sys)["slowly"])
 
 
 class Blocked(SynchronousTestCase):

@@ -244,7 +244,7 @@ class Access(SynchronousTestCase):
             log.hear(heard.append)
             self.assertTrue(log.wanted)
             log.write(ENTRY)
-            log.write_pieces(log.pieces(ENTRY))
+            log.write_pieces(log.pieces(ENTRY), self.clock.seconds())
             log.hear(None)
             log.write(ENTRY)
         self.assertEqual([ENTRY] * 4, heard)

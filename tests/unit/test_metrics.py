@@ -6,7 +6,8 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.metrics import MAX_NAMESPACES, SAMPLES_AT_ONCE, Metrics
+from oci_registry.exposition import SAMPLES_AT_ONCE
+from oci_registry.metrics import MAX_NAMESPACES, Metrics
 
 PLAIN = ("manifest_cache_hits", "manifest_cache_misses", "blob_cache_hits", "blob_cache_misses")
 
@@ -38,12 +39,18 @@ class Page(PageTestCase):
     """What is on it."""
 
     def test_pieces(self) -> None:
-        """It is made in pieces of few lines, and is what it would be if it was made at once."""
+        """It is made in pieces of few lines, and is what prometheus-client would write."""
         for number in range(3 * SAMPLES_AT_ONCE + 1):
             self.metrics.response("blob", "GET", str(number), 0.01)
+        self.metrics.response('a "b" \\n\n\\', "GET", "200", 1e9)
+        self.metrics.hit("blob", "docker.io")
         pieces = list(self.metrics.pieces())
         self.assertLess(max(piece.count(b"\n") for piece in pieces), SAMPLES_AT_ONCE + 10)
-        whole = self.metrics._plain.typed(generate_latest(self.metrics.registry))
+        whole = generate_latest(self.metrics.registry)
+        for name in PLAIN:
+            untyped = f"# TYPE {name} untyped".encode()
+            self.assertIn(untyped, whole)
+            whole = whole.replace(untyped, f"# TYPE {name} counter".encode())
         # But for what changes from one moment to the next.
         changing = (b"process_", b"python_gc")
         one, other = (

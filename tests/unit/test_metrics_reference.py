@@ -41,8 +41,10 @@ class Reference(SynchronousTestCase):
         """Return what was made with labels, by the name under which it is exported."""
         found: dict[str, Any] = {}
         for collector in list(self.metrics.registry._collector_to_names):
-            labels = getattr(collector, "_labelnames", None)
             for metric in collector.collect():
+                labels = getattr(metric, "_labelnames", None) or getattr(
+                    collector, "_labelnames", None
+                )
                 # prometheus-client keeps the end of a counter's name apart.
                 end = "_total" if metric.type == "counter" else ""
                 found[metric.name + end] = Told(metric.type, frozenset(labels or ()))

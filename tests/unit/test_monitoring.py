@@ -76,8 +76,9 @@ class Names(SynchronousTestCase):
         metrics.watch_connections(lambda: 0)
         self.labels: dict[str, set[str]] = {}
         for collector in list(metrics.registry._collector_to_names):
-            labels = set(getattr(collector, "_labelnames", ()))
             for metric in collector.collect():
+                labels = set(getattr(metric, "_labelnames", ()))
+                labels |= set(getattr(collector, "_labelnames", ()))
                 ends = {
                     "counter": ("_total", "_created"),
                     "histogram": ("_bucket", "_count", "_sum"),

@@ -24,7 +24,7 @@ from oci_registry.tap import FilesystemOptions, Options, S3Options
 from tests.support.tables import PROJECT, REFERENCE, table_below
 
 PAGE = REFERENCE / "command-line.md"
-COMMANDS_WITH_FLAGS = ("ls", "du", "why", "rm", "top", "log", "sweep", "export", "import")
+COMMANDS_WITH_FLAGS = ("ls", "du", "why", "rm", "top", "log", "sweep", "export", "import", "scrub")
 HEADINGS = (
     "Options",
     "filesystem",

@@ -150,6 +150,14 @@ spec:
         {{- end }}
         - name: CHECK_CACHE_DIGEST
           value: {{ $registry.checkCacheDigest | quote }}
+        {{- with $registry.scrub.interval }}
+        - name: SCRUB_INTERVAL
+          value: {{ . | quote }}
+        {{- end }}
+        {{- with $registry.scrub.rate }}
+        - name: SCRUB_RATE
+          value: {{ . | quote }}
+        {{- end }}
         - name: LOG_LEVEL
           value: {{ $registry.logLevel | quote }}
         - name: LOG_FORMAT

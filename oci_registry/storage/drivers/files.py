@@ -177,6 +177,10 @@ def _replace(source: str, target: Path) -> None:
         # Some volumes cannot rename over an existing file.
         os.unlink(target)
         os.replace(source, target)
+    except IsADirectoryError:
+        # Another program has made a folder where an object belongs; one with content stays.
+        os.rmdir(target)
+        os.replace(source, target)
 
 
 def at_hand(descriptor: int, offset: int) -> bool:

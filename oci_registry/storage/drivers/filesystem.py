@@ -36,12 +36,15 @@ from oci_registry.storage.drivers.files import (
     space_of,
     write_all,
 )
+from oci_registry.storage.drivers.inspected import inspect
 from oci_registry.storage.drivers.objects import FileWriter, StoredFile
 from oci_registry.storage.drivers.open_files import OpenFiles
 from oci_registry.storage.drivers.verified import VerifiedFiles
 from oci_registry.storage.drivers.walking import files_below, marked_folders
+from oci_registry.storage.drivers.walking_in_order import walk_in_order
 from oci_registry.storage.interfaces import (
     IDriver,
+    IInspectedObject,
     IObjectWriter,
     IStoredObject,
     ObjectInfo,
@@ -252,7 +255,7 @@ class FilesystemDriver:
         again = self._open_files.get(key)
         if again is not None:
             descriptor, status = again
-            return succeed(StoredFile(self.info(key, status), b"", descriptor))
+            return succeed(StoredFile(self.info(key, status), b"", descriptor, self._open_files))
         opening = self.lanes.lookup(as_store_error, self._open, key, head, start)
         return opening.addCallback(self._opened, key)
 
@@ -266,7 +269,7 @@ class FilesystemDriver:
         info = self.info(key, status)
         if info.sealed:
             self._open_files.keep(key, descriptor, status)
-        return StoredFile(info, first, descriptor)
+        return StoredFile(info, first, descriptor, self._open_files)
 
     def get(self, key: str, limit: int) -> Deferred[bytes | None]:
         return self.lanes.lookup(as_store_error, self.fetch, key, limit)
@@ -346,8 +349,7 @@ class FilesystemDriver:
             os.unlink(path)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return False
-        self._verified.forget(key)
-        self._tidy(path.parent)
+        self.forget(key)
         return True
 
     def delete_many(self, keys: Sequence[str]) -> Deferred[Sequence[str]]:
@@ -379,10 +381,8 @@ class FilesystemDriver:
         )
 
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
-        walk = self.walk(prefix)
-        while batch := await self.lanes.housekeeping(
-            as_store_error, list, islice(walk, _LISTED_AT_ONCE)
-        ):
+        found = self.walk(prefix)
+        while batch := await self._some(found):
             for info in batch:
                 yield info
 
@@ -391,3 +391,25 @@ class FilesystemDriver:
         for key, entry in files_below(self.path(prefix), prefix):
             with suppress(FileNotFoundError):
                 yield self.info(key, entry.stat(follow_symlinks=False))
+
+    async def list_from(self, prefix: str, after: str) -> AsyncIterator[ObjectInfo]:
+        found = walk_in_order(prefix, after, self.path, self.info)
+        while batch := await self._some(found):
+            for info in batch:
+                yield info
+
+    def _some(self, found: Iterator[ObjectInfo]) -> Deferred[tuple[ObjectInfo, ...]]:
+        return self.lanes.housekeeping(as_store_error, tuple, islice(found, _LISTED_AT_ONCE))
+
+    def inspect(self, key: str) -> Deferred[IInspectedObject | None]:
+        run = self.lanes.housekeeping
+        return run(as_store_error, inspect, self, key, self.path(key), run)
+
+    def drop(self, key: str) -> None:
+        """Keep the file of *key* open no longer."""
+        self._open_files.drop(key)
+
+    def forget(self, key: str) -> None:
+        """Forget the file of *key*, which has been removed; in a thread."""
+        self._verified.forget(key)
+        self._tidy(self.path(key).parent)

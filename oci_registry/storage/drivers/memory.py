@@ -12,6 +12,7 @@ from zope.interface import implementer
 from oci_registry.storage.drivers.walking import split_marked
 from oci_registry.storage.interfaces import (
     IDriver,
+    IInspectedObject,
     IObjectWriter,
     IStoredObject,
     KeptObject,
@@ -51,6 +52,23 @@ class _MemoryObject:
         """Nothing is held."""
 
 
+@implementer(IInspectedObject)
+class _InspectedBytes:
+    def __init__(self, driver: MemoryDriver, info: ObjectInfo, data: bytes) -> None:
+        self.info = info
+        self._driver = driver
+        self._data = data
+
+    def read(self, offset: int, length: int) -> Deferred[bytes]:
+        return execute(self._driver.read, self.info.key, self._data, offset, length)
+
+    def withdraw(self, target: str | None) -> Deferred[bool]:
+        return execute(self._driver.withdraw, self.info.key, self._data, target)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
 class _KeptBytes:
     def __init__(self, driver: MemoryDriver, key: str, data: bytes) -> None:
         self._driver = driver
@@ -60,9 +78,6 @@ class _KeptBytes:
     def part(self, offset: int, length: int) -> bytes | None:
         there = self._driver.has(self._key, self._data)
         return self._data[offset : offset + length] if there else None
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 @implementer(IObjectWriter)
@@ -118,13 +133,17 @@ class _MemoryWriter:
 
 @implementer(IDriver)
 class MemoryDriver:
-    """Bytes at keys in a dictionary. Set `broken` to a sentence to make every call fail with it."""
+    """Bytes at keys in a dictionary. Set `broken` to a sentence to make every call fail with it.
+
+    *unreadable*: keys whose bytes cannot be read when they are inspected.
+    """
 
     sweep_interval = 300.0
     check_interval = 0.0
 
     def __init__(self, clock: IReactorTime) -> None:
         self.broken: str | None = None
+        self.unreadable: set[str] = set()
         self._clock = clock
         self._objects: dict[str, tuple[bytes, ObjectInfo]] = {}
 
@@ -262,3 +281,32 @@ class MemoryDriver:
         for key, (_, info) in sorted(self._objects.items()):
             if key.startswith(prefix + "/"):
                 yield info
+
+    async def list_from(self, prefix: str, after: str) -> AsyncIterator[ObjectInfo]:
+        for info in self.walk(prefix):
+            if info.key > after:
+                yield info
+
+    def inspect(self, key: str) -> Deferred[IInspectedObject | None]:
+        return execute(self._inspect, key)
+
+    def _inspect(self, key: str) -> IInspectedObject | None:
+        found = self._find(key)
+        return None if found is None else _InspectedBytes(self, found[1], found[0])
+
+    def read(self, key: str, data: bytes, offset: int, length: int) -> bytes:
+        """Return a part of what is inspected; raise StoreError if it is unreadable."""
+        self._find(key)
+        if key in self.unreadable:
+            raise StoreError(f"{key} cannot be read")
+        return data[offset : offset + length]
+
+    def withdraw(self, key: str, data: bytes, target: str | None) -> bool:
+        """Move an object that is still this one, or remove it; return whether it was."""
+        if not self.has(key, data):
+            self._find(key)
+            return False
+        if target is not None:
+            self.place(check_key(target), data, sealed=False)
+        del self._objects[key]
+        return True

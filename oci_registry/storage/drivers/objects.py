@@ -7,16 +7,17 @@ from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from attrs import frozen
 from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
 from oci_registry.storage.drivers.files import (
     Descriptor,
     as_store_error,
-    is_read_only,
     sync,
     write_all,
 )
+from oci_registry.storage.drivers.open_files import OpenFiles
 from oci_registry.storage.interfaces import (
     IObjectWriter,
     IStoredObject,
@@ -32,10 +33,13 @@ if TYPE_CHECKING:
 
 @implementer(IStoredObject)
 class StoredFile:
-    """An object that is open for reading."""
+    """An object that is open for reading; *files*: where it may stay open."""
 
-    def __init__(self, info: ObjectInfo, head: bytes, descriptor: Descriptor) -> None:
+    def __init__(
+        self, info: ObjectInfo, head: bytes, descriptor: Descriptor, files: OpenFiles
+    ) -> None:
         self.info = info
+        self._files = files
         self.head = head
         self.shared = descriptor.number if descriptor.sendable else None
         self._descriptor = descriptor
@@ -56,10 +60,9 @@ class StoredFile:
         return 0 if self._closed else self._descriptor.send_now(socket, offset, length)
 
     def keep(self) -> KeptObject | None:
-        if self._closed or not self._descriptor.sendable:
+        if self.info.key not in self._files:
             return None
-        kept = KeptFile(self._descriptor.share(), self.info.size)
-        return kept if kept.is_there() else None
+        return KeptFile(self._files, self.info.key, self.info.size)
 
     def close(self) -> None:
         if not self._closed:
@@ -67,36 +70,17 @@ class StoredFile:
             self._descriptor.close()
 
 
+@frozen
 class KeptFile:
-    """A file that is read-only, and of *size* bytes, for as long as it is in the store."""
+    """A file that is read as long as it is among the open ones, unchanged and of *size* bytes."""
 
-    def __init__(self, descriptor: Descriptor, size: int) -> None:
-        self._descriptor: Descriptor | None = descriptor
-        self._size = size
-
-    def is_there(self) -> bool:
-        """Whether it is still in the store, unchanged. This does not wait: the file is open."""
-        if self._descriptor is None:
-            return False
-        try:
-            status = os.fstat(self._descriptor.number)
-        except OSError:
-            return False
-        return status.st_nlink > 0 and status.st_size == self._size and is_read_only(status)
+    files: OpenFiles
+    key: str
+    size: int
 
     def part(self, offset: int, length: int) -> bytes | None:
         """Return these bytes, as `KeptObject` says."""
-        if self._descriptor is None or not self.is_there():
-            return None
-        return self._descriptor.read_now(offset, length)
-
-    def close(self) -> None:
-        """Close the file."""
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            descriptor.close()
-
-    __del__ = close
+        return self.files.part(self.key, self.size, offset, length)
 
 
 @implementer(IObjectWriter)

@@ -15,7 +15,7 @@ from oci_registry.storage.drivers.files import Descriptor
 class OpenFilesLimits:
     """*number*: files that are kept open at most. *idle*: seconds without use after which one is closed."""
 
-    number: int = 64
+    number: int = 128
     idle: float = 10.0
 
 
@@ -37,8 +37,23 @@ class OpenFiles:
     def __len__(self) -> int:
         return len(self._files)
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._files
+
     def get(self, key: str) -> tuple[Descriptor, os.stat_result] | None:
         """Return the file of *key*, which the caller must close, and its status; None if it is not here."""
+        found = self._find(key)
+        return None if found is None else (found[0].descriptor.share(), found[1])
+
+    def part(self, key: str, size: int, offset: int, length: int) -> bytes | None:
+        """Return bytes of the file of *key*; None if it is not here or has another *size*, or has to wait."""
+        found = self._find(key)
+        if found is None or found[1].st_size != size:
+            return None
+        return found[0].descriptor.read_now(offset, length)
+
+    def _find(self, key: str) -> tuple[_OpenFile, os.stat_result] | None:
+        """Return a file that is unchanged, and its status; that is a use of it."""
         file = self._files.get(key)
         if file is None:
             return None
@@ -48,7 +63,7 @@ class OpenFiles:
             return None
         file.used = self._clock.seconds()
         self._files.move_to_end(key)
-        return file.descriptor.share(), status
+        return file, status
 
     def keep(self, key: str, descriptor: Descriptor, status: os.stat_result) -> None:
         """Keep a file, if it may be kept; the caller closes it all the same."""

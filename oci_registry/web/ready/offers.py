@@ -51,9 +51,14 @@ class Offers:
 
         if isinstance(hit, ManifestHit) and isinstance(reply.body, bytes):
             body, repeat, same = reply.body, hit.repeat, hit.holds
+
+            def serve() -> bool:
+                # `holds`, without a call more for each hit.
+                return table.generation == generation and table.has(upstream) and repeat()
+
             again = Repeatable(
                 route,
-                lambda: holds() and repeat(),
+                serve,
                 hit.confirmed,
                 hit.max_age,
                 lambda: holds() and same(),

@@ -8,7 +8,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import frozen
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.web.http import datetimeToString
 
 from oci_registry.logs import AccessEntry, AccessLog, Pieces
@@ -49,15 +49,13 @@ class Counting(Protocol):
 class ReadyLimits:
     """How many answers are kept, how many bytes they may take, and the most bytes of a body.
 
-    *blobs*: how many blobs are kept open for their parts; all are closed every *closing* seconds, so that
-    a blob that was removed, or that nobody wants any more, does not stay on the disk.
+    *blobs*: for how many blobs there are answers for their parts.
     """
 
     entries: int = 2000
     size: int = 8 * 1024 * 1024
     body: int = 64 * 1024
     blobs: int = 64
-    closing: float = 5.0
 
 
 def _always() -> bool:
@@ -155,7 +153,6 @@ class ReadyAnswers:
             lambda target, entry: len(target) + len(entry.answer.body) + _OF_ENTRY,
         )
         self._blobs: RecentTable[bytes, _BlobEntry] = RecentTable(limits.blobs, 0, lambda *_: 0)
-        self._closing: IDelayedCall | None = None
         self._pieces = lru_cache(maxsize=1024)(self._make_pieces)
         self._part_bytes = metrics.client_bytes.labels("blob").inc
         self._second = -1.0
@@ -218,17 +215,6 @@ class ReadyAnswers:
         answers = parts_in_pieces(headers, parts.size)
         if answers is not None:
             self._blobs.put(request.target, _BlobEntry(answers, parts, Shown.of(request)))
-            if self._closing is None:
-                self._closing = self._clock.callLater(self._limits.closing, self.close_blobs)
-
-    def close_blobs(self) -> None:
-        """Keep no blob open. Those that are still wanted are opened again by the next request."""
-        if self._closing is not None and self._closing.active():
-            self._closing.cancel()
-        self._closing = None
-        for target, _ in self._blobs.find(lambda _: True):
-            # The last reference to its file.
-            self._blobs.remove(target)
 
     def respond(self, data: bytes, client: str) -> bytes | None:
         """Return the response to one whole request of a *client*, counted and logged; None if there is none."""
@@ -252,12 +238,13 @@ class ReadyAnswers:
         if not (answer.is_fresh(now) and repeatable.serve()):
             self._entries.remove(target)
             return None
-        self._set_date(now)
+        if now // 1 != self._second:
+            self._set_date(now)
         if repeatable.route is not None:
             self._metrics.response(repeatable.route, name, "200", 0.0)
         if self._log.wanted:
             sent = 0 if name == "HEAD" else len(answer.body)
-            self._log.write_pieces(self._pieces(entry.shown, name, 200, sent, client, agent))
+            self._log.write_pieces(self._pieces(entry.shown, name, 200, sent, client, agent), now)
         return answer.response(now, self._date, head=name == "HEAD")
 
     def _respond_with_part(
@@ -278,18 +265,19 @@ class ReadyAnswers:
         if data is None:
             self._blobs.remove(target)
             return None
-        self._set_date(self._clock.seconds())
+        now = self._clock.seconds()
+        if now // 1 != self._second:
+            self._set_date(now)
         self._metrics.response(entry.parts.route, "GET", "206", 0.0)
         self._part_bytes(len(data))
         if self._log.wanted:
             line = self._pieces(entry.shown, "GET", 206, len(data), client, agent)
-            self._log.write_pieces(line)
+            self._log.write_pieces(line, now)
         return entry.answers.head(self._date, *part) + data
 
     def _set_date(self, now: float) -> None:
-        if now // 1 != self._second:
-            self._second = now // 1
-            self._date = datetimeToString(now)
+        self._second = now // 1
+        self._date = datetimeToString(now)
 
     def _make_pieces(
         self, said: Shown, method: str, status: int, sent: int, client: str, agent: str

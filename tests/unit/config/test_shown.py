@@ -60,6 +60,8 @@ class Showing(ConfigTestCase):
                 "access-log": "text",
                 "shutdown-grace": "30s",
                 "workers": 1,
+                "scrub-interval": "0s",
+                "scrub-rate": "20MB",
                 "filesystem": {"root": "/cache"},
                 "proxies": {},
             },

@@ -10,9 +10,10 @@ from oci_registry.metrics import Metrics
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.mediatypes import OCI_INDEX, OCI_MANIFEST
-from oci_registry.storage.blobs import BlobStore, StoredBlob
+from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.keys import blob_key, manifest_key
 from oci_registry.storage.manifests import ManifestStore
+from oci_registry.storage.open_blob import StoredBlob
 from oci_registry.storage.pins import Pins
 from oci_registry.storage.referrers import KeptReferrers, ReferrersStore
 from oci_registry.storage.tags import TagRecord, TagStore

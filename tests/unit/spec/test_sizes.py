@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.spec.sizes import Size, parse_size
+from oci_registry.spec.sizes import Size, parse_rate, parse_size
 
 GIB = 2**30
 
@@ -36,6 +36,19 @@ class Sizes(SynchronousTestCase):
         self.assertEqual(parse_size("80%").of(1000), 800)
         self.assertEqual(parse_size("12.5 %").of(1000), 125)
         self.assertEqual(parse_size("1GiB").of(1000), GIB)
+
+    def test_rates(self) -> None:
+        """A rate is a size for each second, which may be said."""
+        for text, size in (
+            ("20MB", 20_000_000),
+            ("20MiB/s", 20 * 2**20),
+            ("1 kB / s", 1000),
+            ("0", 0),
+        ):
+            self.assertEqual(parse_rate(text).bytes, size, text)
+        for text in ("5%", "20", "/s", "MB/s", "20MB/m"):
+            with self.assertRaisesRegex(ValueError, "accepted: "):
+                parse_rate(text)
 
     def test_refused(self) -> None:
         """What is no size is refused, with a reason."""

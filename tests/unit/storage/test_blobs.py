@@ -8,9 +8,10 @@ from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.logger import capturedLogs
 
 from oci_registry.spec.digest import Digest, Verifier
-from oci_registry.storage.blobs import BlobStore, BlobStoreLimits, StoredBlob
+from oci_registry.storage.blobs import BlobStore, BlobStoreLimits
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.keys import blob_key
+from oci_registry.storage.open_blob import StoredBlob
 from tests.support.streams import ManualThread, Reader, run_at_once
 from tests.unit.storage.support import NOW, StoreTestCase
 

@@ -156,3 +156,17 @@ class Keeping(SynchronousTestCase):
         descriptor = self.keep("b")
         self.assertEqual((-1, 0), (descriptor.number, len(self.files)))
         self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_part(self) -> None:
+        """Bytes of a file are read while it is there, unchanged and of the right size, which is a use."""
+        self.keep("a")
+        size = self.path("a").stat().st_size
+        self.patch(Descriptor, "read_now", lambda _, offset, length: b"abc"[offset:][:length])
+        for _ in range(4):
+            self.clock.advance(LIMITS.idle / 2)
+            self.assertEqual(b"b", self.files.part("a", size, 1, 1))
+        self.assertIsNone(self.files.part("a", size + 1, 1, 1))
+        self.assertIsNone(self.files.part("b", size, 1, 1))
+        self.path("a").write_text("longer")
+        self.assertIsNone(self.files.part("a", size, 1, 1))
+        self.assertEqual(0, len(self.files))

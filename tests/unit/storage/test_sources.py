@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail
@@ -11,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from oci_registry.spec.digest import Digest
-from oci_registry.storage.blobs import StoredBlob, StoredSource
 from oci_registry.storage.interfaces import IStoredObject, ObjectInfo, StoreError
+from oci_registry.storage.open_blob import Readers, StoredBlob, StoredSource
 from tests.support.streams import ManualThread, Reader
 
 DATA = bytes(range(256)) * 4
@@ -63,7 +61,7 @@ class Sources(SynchronousTestCase):
 
     def source(self, stored: FakeObject, start: int = 0, stop: int = len(DATA)) -> StoredSource:
         """Return a range of an object."""
-        self.readers: Counter[Digest] = Counter()
+        self.readers: Readers = {}
         return StoredBlob(DIGEST, stored, self.readers).source(start, stop)
 
     def drain(self, stored: FakeObject, source: StoredSource, limit: int = 100) -> bytes:

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from oci_registry.storage.blobs import StoredBlob
+from oci_registry.storage.open_blob import StoredBlob
 from oci_registry.web.client_watch import ClientWatchLimits
 from tests.unit.web.handlers import HandlerTestCase
 from tests.unit.web.support import Connection

@@ -56,6 +56,7 @@ class Connections(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.closing = False
+        self.poller = None
         self.handed: list[bytes] = []
         self.open: set[WorkerConnection] = set()
         self.transport = Transport()

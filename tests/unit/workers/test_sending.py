@@ -204,6 +204,14 @@ class Delegating(SynchronousTestCase):
         self.report(0, 5, last=True)
         self.assertEqual((0, 0), (self.writer.written, self.transport.back))
 
+    def test_recalled_by_the_report(self) -> None:
+        """A writer may end it while a report is counted, also the last one."""
+        for last in (False, True):
+            recall = self.begin()
+            self.patch(self.writer, "wrote_elsewhere", lambda _, recall=recall: recall())
+            self.report(self.sent[-1][0].fields["number"], 5, last=last)
+            self.assertEqual((0, 0), (self.transport.back, len(self.delegations)))
+
     def test_worker_gone(self) -> None:
         """When the worker is gone, the connections that it was sending on are aborted."""
         self.begin()

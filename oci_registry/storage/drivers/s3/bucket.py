@@ -206,6 +206,21 @@ class Bucket:
 
         self.connection.request_object(copy, key)
 
+    def copy(self, key: str, target: str, etag: str) -> None:
+        """Copy this version of an object to another key, without its mark. Raises `Absent`."""
+        marks = {
+            "Metadata": {},
+            "MetadataDirective": "REPLACE",
+            "ContentType": OCTET_STREAM,
+            "CopySourceIfMatch": etag,
+        }
+        whence = {"Bucket": self.connection.bucket, "Key": self._prefix + key}
+
+        def copy(Bucket: str, Key: str) -> None:
+            self.connection.writing.copy(whence, Bucket, Key, ExtraArgs=marks, Config=_COPYING)
+
+        self.connection.request_object(copy, target)
+
     def claim(self, key: str, seconds: float, owner: str = "") -> bool:
         """Claim *key*, unless it was claimed less than so many seconds ago; return whether that worked.
 
@@ -277,9 +292,16 @@ class Bucket:
 
     # -- listing and linking
 
-    def page(self, prefix: str, token: str | None) -> tuple[list[Listed], str | None]:
-        """Return some objects below *prefix*, and the token of the next page, None at the end."""
+    def page(
+        self, prefix: str, token: str | None, after: str = ""
+    ) -> tuple[list[Listed], str | None]:
+        """Return some objects below *prefix*, and the token of the next page, None at the end.
+
+        They are in the order of their keys; the first page begins with the first key after *after*.
+        """
         further = {} if token is None else {"ContinuationToken": token}
+        if after and token is None:
+            further = {"StartAfter": self._prefix + after}
         answer = self.connection.request(
             self.connection.writing.list_objects_v2,
             Prefix=f"{self._prefix}{prefix}/",

@@ -8,6 +8,7 @@ from truncated ones.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +23,7 @@ from oci_registry.storage.drivers.files import Descriptor, as_store_error
 from oci_registry.storage.drivers.s3.bucket import Bucket, Found
 from oci_registry.storage.drivers.s3.connection import Connection
 from oci_registry.storage.drivers.s3.failures import Absent, sensible
+from oci_registry.storage.drivers.s3.inspected import InspectedObject
 from oci_registry.storage.drivers.s3.journal import Journal
 from oci_registry.storage.drivers.s3.leftovers import Leftovers
 from oci_registry.storage.drivers.s3.limits import DEFAULTS, S3Limits
@@ -34,6 +36,7 @@ from oci_registry.storage.drivers.s3.spool import open_spool, probe_spool
 from oci_registry.storage.drivers.s3.writer import S3Writer
 from oci_registry.storage.interfaces import (
     IDriver,
+    IInspectedObject,
     IObjectWriter,
     IStoredObject,
     ObjectInfo,
@@ -272,13 +275,27 @@ class S3Driver:
         """Return the bucket for its account, which reads it in a thread of its own."""
         return BucketMedium(self.bucket, self._journal, lambda: self._began or 0.0)
 
-    async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
+    def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
+        return self.list_from(prefix, "")
+
+    async def list_from(self, prefix: str, after: str) -> AsyncIterator[ObjectInfo]:
         check_key(prefix)
         token: str | None = None
         while True:
-            page, token = await self._lanes.housekeeping(self.bucket.page, prefix, token)
+            page, token = await self._lanes.housekeeping(self.bucket.page, prefix, token, after)
             for listed in page:
                 used = self._journal.last(listed.key, max(listed.modified, self._began or 0.0))
                 yield ObjectInfo(listed.key, listed.size, used, True)
             if token is None:
                 return
+
+    def inspect(self, key: str) -> Deferred[IInspectedObject | None]:
+        finding = self._lanes.housekeeping(self.bucket.head, check_key(key))
+        return none_if_absent(finding).addCallback(self._inspected, key)
+
+    def _inspected(self, found: Found | None, key: str) -> IInspectedObject | None:
+        if found is None:
+            return None
+        run = self._lanes.housekeeping
+        removed = partial(self._removed, True)
+        return InspectedObject(self.bucket, self._info(key, found), found, run, removed)

@@ -71,22 +71,9 @@ class Blobs(SynchronousTestCase):
         self.mirror.blob_store._check_always = True
         answers = self.mirror.answers
         assert answers is not None
-        answers.close_blobs()
+        answers._blobs.remove(self.path.encode())
         for _ in range(3):
             self.assertFalse(self.ready())
-
-    def test_closed(self) -> None:
-        """Open blobs are closed every few seconds, and opened again if they are wanted."""
-        answers = self.mirror.answers
-        assert answers is not None
-        before = len(answers)
-        self.mirror.clock.advance(ReadyLimits().closing)
-        self.assertEqual(before - 1, len(answers))
-        self.assertFalse(self.ready())
-        self.assertTrue(self.ready())
-        answers.close_blobs()
-        self.assertEqual(before - 1, len(answers))
-        answers.close_blobs()
 
     def test_used(self) -> None:
         """A blob is used when a part of it is served, and its bytes are counted."""
@@ -101,7 +88,7 @@ class Blobs(SynchronousTestCase):
         )
 
     def test_many(self) -> None:
-        """Only so many blobs are kept open."""
+        """There are answers only for so many blobs."""
         answers = self.mirror.answers
         assert answers is not None
         for number in range(ReadyLimits().blobs + 5):

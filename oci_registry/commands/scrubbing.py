@@ -1,0 +1,191 @@
+"""``oci-registry scrub``: all that is stored is checked, and what is corrupt is taken out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+
+from oci_registry.commands.options import CommandParser, parse
+from oci_registry.commands.output import NoProgress, Output, counted
+from oci_registry.commands.problems import CORRUPT, DONE, FAILED, CommandFailed, UsageProblem
+from oci_registry.commands.running import at_once, each, now
+from oci_registry.commands.store import CommandStore, Exclusive, readable
+from oci_registry.config.settings import DEFAULT_SCRUB_RATE
+from oci_registry.scrub.checks import Checker
+from oci_registry.scrub.healing import Healing, Stores
+from oci_registry.scrub.nouns import Fault, Kind, Outcome, Progress
+from oci_registry.scrub.one_pass import Pass, began_now
+from oci_registry.scrub.pace import Pace, blocking
+from oci_registry.scrub.quarantine import Quarantine
+from oci_registry.scrub.record import Record
+from oci_registry.scrub.report import sentence
+from oci_registry.spec.sizes import Size, parse_rate
+from oci_registry.spec.units import in_bytes
+from oci_registry.storage.blobs import BlobStore
+from oci_registry.storage.interfaces import StoreError
+from oci_registry.storage.keys import BLOBS, REPOSITORIES
+from oci_registry.storage.manifests import ManifestStore
+from oci_registry.storage.referrers import ReferrersStore
+from oci_registry.storage.tags import TagStore
+from oci_registry.streams.parsing import ManifestReader
+
+OWNER = "command"
+_STATUSES = "0 nothing is corrupt, 1 the check could not be finished, 3 something was corrupt"
+
+
+def parser() -> CommandParser:
+    """Return the parser of the command line."""
+    made = CommandParser(
+        "scrub",
+        "Read all that is stored and compare it with its digests. What is corrupt is moved to the "
+        "quarantine of the store, so that the next pull fetches it again. A check that was interrupted "
+        "goes on where it was. In a directory, no daemon may run meanwhile: a daemon checks its store "
+        "itself with --scrub-interval.",
+        _STATUSES,
+    )
+    made.add_argument(
+        "--rate",
+        metavar="SIZE",
+        help="bytes per second to read, as in 20MB (SCRUB_RATE; default 20MB); 0: as fast as possible",
+    )
+    fate = made.add_mutually_exclusive_group()
+    fate.add_argument(
+        "--quarantine",
+        action="store_true",
+        help="move what is corrupt to the quarantine, up to 100 objects and 1 GiB (the default)",
+    )
+    fate.add_argument(
+        "--remove", action="store_true", help="remove what is corrupt, and keep no copy of it"
+    )
+    made.add_argument(
+        "--restart", action="store_true", help="begin anew, even if a check was interrupted"
+    )
+    return made
+
+
+@define
+class _Printed:
+    """Prints what is found, and shows the progress."""
+
+    output: Output
+    faults: list[Fault] = field(factory=list)
+
+    def checked(self, kind: Kind, size: int) -> None:
+        """Show the progress."""
+        self.output.progress.advance(size)
+
+    def found(self, fault: Fault) -> None:
+        """Print what is corrupt."""
+        self.faults.append(fault)
+        self.output.problem(sentence(fault))
+
+
+def run(args: Sequence[str], environ: Mapping[str, str], output: Output) -> int:
+    """Run the command; return the exit status."""
+    options, common = parse(parser(), args, environ)
+    output.json = common.json
+    for warning in common.warnings:
+        output.note(warning)
+    rate = _rate(options.rate, environ)
+    readable(common.storage)
+    with Exclusive(common.storage) as store:
+        return _scrub(store, rate, output, remove=options.remove, anew=options.restart)
+
+
+def _rate(given: str | None, environ: Mapping[str, str]) -> Size:
+    text = given or environ.get("SCRUB_RATE", "").strip()
+    try:
+        return parse_rate(text) if text else DEFAULT_SCRUB_RATE
+    except ValueError as error:
+        raise UsageProblem(f"--rate: {error}") from None
+
+
+def _scrub(store: CommandStore, rate: Size, output: Output, *, remove: bool, anew: bool) -> int:
+    driver, seconds = store.driver, store.clock.seconds
+    record = Record(driver)
+    known = None if anew else now(record.load())
+    if known is None or known.ended:
+        progress = began_now(seconds(), OWNER)
+    else:
+        progress = known
+        output.note(f"going on after {counted(known.counts.objects, 'object')}")
+    printed = _Printed(output)
+    reader = ManifestReader(at_once)
+    stores = Stores(
+        driver,
+        BlobStore(driver, store.usage, at_once, check_always=False),
+        ManifestStore(driver, store.usage, reader),
+        TagStore(driver),
+        ReferrersStore(driver, store.usage),
+    )
+    healing = Healing(stores, None if remove else Quarantine(driver))
+    checker = Checker(driver, at_once, reader, seconds)
+
+    def save(progress: Progress) -> Deferred[None]:
+        return Deferred.fromCoroutine(record.save(progress))
+
+    whole = Pass(driver, checker, healing, printed, seconds, save, progress)
+    if not isinstance(output.progress, NoProgress):
+        output.progress.begin("scrub", _size(store, progress.after))
+    try:
+        now(whole.run(Pace(rate.bytes, seconds, blocking(time.sleep))))
+    except StoreError as error:
+        raise CommandFailed(
+            f"{error}: the check is not finished; run the command again to go on"
+        ) from None
+    finally:
+        output.progress.end()
+    return _finish(whole.progress, printed.faults, output)
+
+
+def _size(store: CommandStore, after: str) -> int:
+    """Return the bytes that are left to be checked."""
+    return sum(
+        info.size
+        for prefix in (BLOBS, REPOSITORIES)
+        for info in each(store.driver.list(prefix))
+        if info.key > after
+    )
+
+
+def _finish(progress: Progress, faults: Sequence[Fault], output: Output) -> int:
+    counts = progress.counts
+    output.line(
+        f"{counted(counts.objects, 'object')} ({in_bytes(counts.size)}) checked, {counts.found} corrupt: "
+        f"{counts.quarantined} in quarantine, {counts.removed} removed"
+    )
+    if counts.dangling:
+        output.line(
+            f"{counted(counts.dangling, 'tag')} whose manifest is not stored: the next pull fetches it"
+        )
+    output.finish(
+        {
+            "objects": counts.objects,
+            "blobs": counts.blobs,
+            "bytes": counts.size,
+            "corrupt": counts.found,
+            "quarantined": counts.quarantined,
+            "removed": counts.removed,
+            "dangling_tags": counts.dangling,
+            "found": [_described(fault) for fault in faults],
+        }
+    )
+    if any(fault.outcome is Outcome.LEFT for fault in faults):
+        return FAILED
+    return CORRUPT if counts.found else DONE
+
+
+def _described(fault: Fault) -> dict[str, object]:
+    subject = fault.subject
+    return {
+        "key": subject.key,
+        "kind": subject.kind.value,
+        "digest": None if subject.digest is None else str(subject.digest),
+        "bytes": fault.size,
+        "reason": fault.reason,
+        "outcome": fault.outcome.name.lower(),
+        "problem": fault.problem,
+    }

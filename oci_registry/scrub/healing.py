@@ -1,0 +1,146 @@
+"""What is done about corrupt objects: they are taken out of service, and stored again where possible."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from oci_registry.scrub.checks import Checked
+from oci_registry.scrub.nouns import Fault, Kind, Mender, Outcome, Subject
+from oci_registry.scrub.quarantine import Quarantine
+from oci_registry.storage.blobs import BlobStore
+from oci_registry.storage.interfaces import IDriver, StoreError
+from oci_registry.storage.keys import manifest_key
+from oci_registry.storage.manifests import ManifestStore
+from oci_registry.storage.referrers import ReferrersStore
+from oci_registry.storage.tags import TagStore
+
+
+class NoMender:
+    """Knows nothing, and gets nothing: there is no daemon."""
+
+    async def images(self, subject: Subject) -> tuple[str, ...]:
+        """Return none."""
+        return ()
+
+    async def fetch(self, subject: Subject) -> bool:
+        """Leave it to the next pull."""
+        return False
+
+
+@frozen
+class Stores:
+    """The stores that a scrub works on, and their driver."""
+
+    driver: IDriver
+    blobs: BlobStore
+    manifests: ManifestStore
+    tags: TagStore
+    referrers: ReferrersStore
+
+
+class Healing:
+    """Takes corrupt objects of *stores* out of service. *quarantine*: None if they are removed."""
+
+    def __init__(
+        self, stores: Stores, quarantine: Quarantine | None, mender: Mender | None = None
+    ) -> None:
+        self._stores = stores
+        self._quarantine = quarantine
+        self._mender = mender or NoMender()
+
+    async def heal(self, checked: Checked, *, fetch: bool) -> Fault:
+        """Take an object out of service, and store it again; return what became of it.
+
+        *fetch*: whether it may be fetched from its registry. Errors of the store are in the `Fault`.
+        """
+        subject, size = checked.subject, checked.info.size
+        reason = checked.reason or "it is corrupt"
+        problem: str | None = None
+        images: tuple[str, ...] = ()
+        if subject.kind is not Kind.BLOB:
+            # Without it, the account may not know. It is checked whenever it is read, so there is time.
+            images = await self._mender.images(subject)
+        try:
+            outcome = await self._take_out(checked)
+        except StoreError as error:
+            outcome, problem = Outcome.LEFT, str(error)
+        if subject.kind is Kind.BLOB:
+            images = await self._mender.images(subject)
+        restored = False
+        if outcome in (Outcome.QUARANTINED, Outcome.REMOVED):
+            restored = await self._restore(subject) or (
+                fetch
+                and subject.kind in (Kind.BLOB, Kind.MANIFEST)
+                and await self._mender.fetch(subject)
+            )
+        return Fault(subject, size, reason, outcome, images, problem, restored)
+
+    async def _take_out(self, checked: Checked) -> Outcome:
+        subject, found, target = checked.subject, checked.inspected, None
+        stores = self._stores
+        if subject.kind is Kind.BLOB and subject.digest is not None:
+            # At once: making room in the quarantine takes time.
+            stores.blobs.suspend(subject.digest)
+        try:
+            if self._quarantine is not None:
+                # What cannot be read may be right, and only the disk or its permissions wrong.
+                any_size = checked.unreadable
+                size = checked.info.size
+                target = await self._quarantine.admit(subject.key, size, any_size=any_size)
+        except StoreError:
+            # Nothing may be there to be made room in; then it is removed, unless nobody could read it.
+            if checked.unreadable:
+                raise
+        if subject.digest is not None and subject.kind is Kind.BLOB:
+            moved = await stores.blobs.withdraw(subject.digest, found, target)
+        elif subject.digest is not None and subject.kind is Kind.MANIFEST:
+            moved = await stores.manifests.withdraw(found, target)
+        else:
+            moved = await found.withdraw(target)
+        if not moved:
+            return Outcome.REPLACED
+        return Outcome.REMOVED if target is None else Outcome.QUARANTINED
+
+    async def _restore(self, subject: Subject) -> bool:
+        """Store from memory what was taken out of service, or forget that it was stored."""
+        try:
+            match subject.kind:
+                case Kind.MANIFEST:
+                    return await self._restore_manifest(subject)
+                case Kind.TAG:
+                    return await self._restore_tag(subject)
+                case Kind.REFERRERS:
+                    names = str(subject.host), str(subject.repository)
+                    assert subject.digest is not None
+                    await self._stores.referrers.delete(*names, subject.digest)
+        except StoreError:
+            # Content that is missing is fetched when it is next requested.
+            pass
+        return False
+
+    async def _restore_manifest(self, subject: Subject) -> bool:
+        assert subject.host is not None and subject.digest is not None
+        manifest = await self._stores.manifests.peek(subject.host, subject.digest)
+        if manifest is None:
+            return False
+        await self._stores.manifests.put(subject.host, manifest)
+        return True
+
+    async def _restore_tag(self, subject: Subject) -> bool:
+        names = str(subject.host), str(subject.repository), str(subject.tag)
+        record = self._stores.tags.recall(*names)
+        if record is None:
+            await self._stores.tags.delete(*names)
+            return False
+        await self._stores.tags.put(*names, record)
+        return True
+
+    async def is_dangling(self, checked: Checked) -> bool:
+        """Whether a tag names a manifest that is not stored, and is not in memory either."""
+        tag, digest = checked.subject, checked.names
+        if digest is None or tag.host is None:
+            return False
+        key = manifest_key(tag.host, digest)
+        if await self._stores.driver.stat(key) is not None:
+            return False
+        return not await self._restore(Subject(key, Kind.MANIFEST, digest, tag.host))

@@ -1,0 +1,30 @@
+"""The progress of a scrub in the store, so that another process goes on with it."""
+
+from __future__ import annotations
+
+from oci_registry.scrub.nouns import Progress
+from oci_registry.storage.interfaces import IDriver
+
+KEY = "scrub/progress"
+_LARGEST = 64 * 1024
+
+
+class Record:
+    """The progress of the last pass over the store. Coroutines may raise `StoreError`."""
+
+    def __init__(self, driver: IDriver) -> None:
+        self._driver = driver
+
+    async def load(self) -> Progress | None:
+        """Return the progress; None if there is none, or it is unreadable."""
+        stored = await self._driver.get(KEY, _LARGEST)
+        if stored is None:
+            return None
+        try:
+            return Progress.from_json(stored)
+        except ValueError:
+            return None
+
+    async def save(self, progress: Progress) -> None:
+        """Replace the progress."""
+        await self._driver.put(KEY, progress.to_json())

@@ -1,0 +1,21 @@
+"""When a daemon scrubs its store."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+
+@frozen
+class ScrubTimes:
+    """Times in seconds. *interval*: from the begin of a pass to that of the next, 0: no passes by itself.
+
+    *first*: after the start of the daemon; *again*: after a failure, and while another process is at it;
+    *abandoned*: after which a pass of another process, whose progress stays the same, has been given up;
+    *looking*: between two looks at the clock.
+    """
+
+    interval: float = 0.0
+    first: float = 60.0
+    again: float = 600.0
+    abandoned: float = 3600.0
+    looking: float = 3600.0

@@ -1,0 +1,56 @@
+"""With worker processes, what is missing or broken in the store comes back when it is requested."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+from oci_registry.spec.digest import Digest
+from oci_registry.storage.keys import blob_key
+from oci_registry.workers.sending import LEAST
+from tests.support.client import Client
+from tests.support.daemon import running, until
+from tests.support.workers import WorkersTestCase
+
+
+class Healing(WorkersTestCase):
+    """A layer that is large enough to be sent by a worker."""
+
+    def remove(self, path: Path) -> None:
+        path.unlink()
+
+    def truncate(self, path: Path) -> None:
+        path.chmod(0o644)
+        path.write_bytes(path.read_bytes()[:1000])
+        path.chmod(0o444)
+
+    async def check(self, client: Client, path: str, layer: bytes) -> None:
+        """Ask for the layer in all ways."""
+        head = await client.get(path, "HEAD")
+        self.assertEqual((200, len(layer)), (head.status, head.length))
+        part = await client.get(path, Range="bytes=100-199")
+        self.assertEqual((206, layer[100:200]), (part.status, bytes(part.body)))
+        got = await client.get(path)
+        self.assertEqual((200, True), (got.status, got.complete))
+        self.assertTrue(layer == bytes(got.body))
+
+    @running
+    async def test_blob(self) -> None:
+        """A blob that workers have sent is fetched again when its file is gone or truncated."""
+        layer = Random(2).randbytes(LEAST + 100_000)
+        _, blobs = self.registry.add_image("library/app", "1", layer)
+        path = f"/v2/library/app/blobs/{blobs[1]}"
+        _, client = await self.serve()
+        await client.get("/v2/library/app/manifests/1")
+        await self.check(client, path, layer)
+        file = self.stored(blobs[1])
+        for spoil in (self.remove, self.truncate):
+            await until(lambda: file.exists() and file.stat().st_size == len(layer))
+            for _ in range(3):
+                await self.check(client, path, layer)
+            spoil(file)
+            await self.check(client, path, layer)
+
+    def stored(self, digest: Digest) -> Path:
+        """Return the file of a blob."""
+        return Path(self.root) / blob_key(digest)
