@@ -10,35 +10,17 @@ from twisted.internet.defer import Deferred
 from oci_registry.admin.fields import Parameter, Values, Whole
 from oci_registry.admin.routes import AnyRoute, Route
 from oci_registry.management.as_json import Answer
+from oci_registry.scrub.scrub import ScrubStatus
 
 _GROUP = "Scrub"
 _FASTEST = 1024**4
-
-
-class Status(Protocol):
-    """What a scrub says of itself; see `ScrubState`."""
-
-    running: bool
-    position: str
-    objects: int
-    blobs: int
-    bytes: int
-    found: int
-    quarantined: int
-    removed: int
-    refetched: int
-    dangling: int
-    since: float | None
-    ended: float | None
-    rate: float
-    problem: str | None
 
 
 class Scrubbing(Protocol):
     """A scrub, as this API uses it."""
 
     @property
-    def status(self) -> Status:
+    def status(self) -> ScrubStatus:
         """What it is doing."""
 
     def start(self, rate: float | None = None) -> bool:

@@ -109,6 +109,7 @@ class Commands(MirrorTestCase):
         self.assertEqual(200_000, document["transfers"][0]["received"])
         gate.callback(None)
         await pulling.done
+        await self.idle()
         self.assertEqual("", (await self.command("top")).out)
 
     @running
