@@ -117,6 +117,8 @@ class Answers(WorkersTestCase):
         while text not in page or f"_client_connections {1:.1f}" not in page:
             page = (await client.get("/metrics", Connection="close")).body.decode()
         self.assertIn(f'manifest_cache_hits{{namespace="docker.io"}} {len(got) - 1}.0', page)
+        # Lines of the access log are written a little later than responses are counted.
+        await daemon.kill("TERM")
         events = [json.loads(line) for line in daemon.output.splitlines() if b"tester" in line]
         self.assertEqual(len(got), len(events))
         self.assertLess(0, sum("worker" in event for event in events))
@@ -198,6 +200,8 @@ class Answers(WorkersTestCase):
             page = bytes((await client.get("/metrics", Connection="close")).body)
         for connection in opened:
             connection.leave()
+        # Lines of the access log are written a little later than responses are counted.
+        await daemon.kill("TERM")
         lines = daemon.output.decode().splitlines()
         self.assertEqual(5, len([each for each in lines if '127.0.0.1 "GET /v2/" 200 2' in each]))
 
