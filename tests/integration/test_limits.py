@@ -27,6 +27,21 @@ MAKERS = Makers(account_limits=AccountLimits(interval=0.02))
 CHANCE = random.Random(1)
 
 
+def sizes_below(top: str, without: str | None = None) -> dict[str, int]:
+    """Return how many bytes each file below a directory takes on the disk."""
+    found = {}
+    with contextlib.suppress(FileNotFoundError), os.scandir(top) as entries:
+        for entry in entries:
+            if entry.name == without:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                found |= sizes_below(entry.path)
+            else:
+                with contextlib.suppress(FileNotFoundError):
+                    found[entry.path] = entry.stat(follow_symlinks=False).st_blocks * 512
+    return found
+
+
 class LimitTestCase(MirrorTestCase):
     """An upstream with images of two layers, one of which each shares with its neighbours."""
 
@@ -63,28 +78,11 @@ class LimitTestCase(MirrorTestCase):
 
     def taken(self, folder: str = "") -> int:
         """Return how many bytes the files take on the disk."""
-        total = 0
-        for top, _, names in os.walk(self.root / folder):
-            for name in names:
-                with contextlib.suppress(FileNotFoundError):
-                    total += os.lstat(os.path.join(top, name)).st_blocks * 512
-        return total
-
-    def stored(self) -> dict[str, int]:
-        """Return the files beyond those in flight, and how many bytes each takes on the disk."""
-        found = {}
-        for top, folders, names in os.walk(self.root):
-            if "transfers" in folders:
-                folders.remove("transfers")
-            for name in names:
-                with contextlib.suppress(FileNotFoundError):
-                    path = os.path.join(top, name)
-                    found[path] = os.lstat(path).st_blocks * 512
-        return found
+        return sum(sizes_below(str(self.root / folder)).values())
 
     def look(self) -> None:
         """Note how much is stored: what was seen before and is seen now was there all the time between."""
-        before, self.seen = self.seen, self.stored()
+        before, self.seen = self.seen, sizes_below(str(self.root), without="transfers")
         both = before.keys() & self.seen.keys()
         self.most = max(self.most, sum(min(before[path], self.seen[path]) for path in both))
 
