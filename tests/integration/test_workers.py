@@ -10,6 +10,7 @@ from random import Random
 from tempfile import mkdtemp
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from oci_registry.workers.leases import LEASE
 from oci_registry.workers.sending import LEAST
@@ -64,7 +65,7 @@ class Answers(WorkersTestCase):
                 connection = await self.connect()
                 # In two pieces, as it may arrive.
                 connection.send(each[:30])
-                await until(lambda: True)
+                await deferLater(reactor, 0.001)
                 connection.send(each[30:])
                 got.append(_TTL.sub(b"", await connection.ended()))
             await until(lambda: not list(self.root.glob("transfers/*")))
