@@ -29,7 +29,7 @@ CHANCE = random.Random(1)
 
 def sizes_below(top: str, without: str | None = None) -> dict[str, int]:
     """Return how many bytes each file below a directory takes on the disk."""
-    found = {}
+    found: dict[str, int] = {}
     with contextlib.suppress(FileNotFoundError), os.scandir(top) as entries:
         for entry in entries:
             if entry.name == without:
