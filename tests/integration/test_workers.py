@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+from pathlib import Path
 from random import Random
 from tempfile import mkdtemp
 
@@ -210,6 +211,11 @@ class Answers(WorkersTestCase):
 class Lives(WorkersTestCase):
     """Processes that end."""
 
+    def sends(self, pid: int) -> bool:
+        """Whether a worker has a stored blob open, which it does as long as it sends a part of it."""
+        links = Path(f"/proc/{pid}/fd").iterdir()
+        return any("/blobs/sha256/" in os.path.realpath(link) for link in links)
+
     @running
     async def test_worker_killed(self) -> None:
         """Kill -9 of a worker ends its own connections only, and it is replaced at once."""
@@ -250,13 +256,16 @@ class Lives(WorkersTestCase):
         for response in slow:
             await response.got_headers
             response.pause()
-        self.kill(self.workers(daemon)[1])
+        workers = self.workers(daemon)
+        await until(lambda: all(self.sends(pid) for pid in workers.values()))
+        self.kill(workers[1])
         await until(lambda: b"was ended by SIGKILL" in daemon.output)
         for response in slow:
             response.resume()
         for response in slow:
             await response.done
-        self.assertTrue(0 < sum(each.complete for each in slow) < 8)
+        complete = sum(each.complete for each in slow)
+        self.assertTrue(0 < complete < 8, complete)
         self.assertTrue(all(bytes(each.body) == data for each in slow if each.complete))
         self.assertTrue(all(data.startswith(bytes(each.body)) for each in slow))
         lines = daemon.output.decode().splitlines()
