@@ -11,7 +11,7 @@ TESTS ?= tests.bounds tests.integration tests.contract tests.unit
 PROCESSORS := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 JOBS ?= $(shell echo $$(($(PROCESSORS) + 1)))
 # What "make fuzz" runs: where examples are generated.
-FUZZED = $(if $(filter file,$(origin TESTS)),$(subst /,.,$(basename $(shell grep -rl --include='test_*.py' '^from hypothesis' tests/unit))),$(TESTS))
+FUZZED = $(if $(filter file,$(origin TESTS)),$(subst /,.,$(basename $(shell grep -rl --include='test_*.py' '^from hypothesis' tests/integration tests/unit))),$(TESTS))
 
 VENV := .venv
 PY := $(VENV)/bin/python

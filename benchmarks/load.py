@@ -177,6 +177,8 @@ def running(load: Load) -> Iterator[Load]:
             load.run(stop.is_set)
         except (OSError, BadResponse) as error:
             load.error = error
+            # Nobody gets any more.
+            load.satisfied.set()
 
     thread = Thread(target=run)
     thread.start()

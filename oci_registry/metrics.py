@@ -227,6 +227,13 @@ class Metrics:
         )
         self.workers = self._gauge("workers", "Worker processes that accept connections")
         self.worker_restarts = self._counter("worker_restarts", "Worker processes that ended")
+        self.account_complete = self._gauge(
+            "account_complete", "1 while the account has everything that is stored, else 0"
+        )
+        self._make_eviction()
+        self._make_scrub()
+
+    def _make_eviction(self) -> None:
         self.swept = self._counter("swept", "Unused objects removed by the sweep", "kind")
         self.evicted = self._counter("evicted", "Objects evicted to stay within the limits", "kind")
         self.evicted_bytes = self._counter(
@@ -245,11 +252,6 @@ class Metrics:
         self.upstream_limit_bytes = self._gauge(
             "upstream_limit_bytes", "Bytes that the images of an upstream may take", "namespace"
         )
-        self.account_complete = self._gauge(
-            "account_complete", "1 while the account has everything that is stored, else 0"
-        )
-
-        self._make_scrub()
 
     def _make_scrub(self) -> None:
         self.scrub_running = self._gauge("scrub_running", "1 while a scrub of the store is running")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 
 from oci_registry.account.nouns import MAIN, PROBATION, Medium, Sums, pack
+from oci_registry.account.numbers import Numbers
 from oci_registry.spec.digest import Digest, digests_in
 from oci_registry.spec.errors import RegistryError
 from oci_registry.spec.manifest import MAX_MANIFEST_SIZE, Manifest
@@ -30,7 +31,7 @@ _LARGEST_MANIFEST = MAX_MANIFEST_SIZE + 1024
 _LARGEST_TAG = 4096
 
 
-class Books:
+class Books(Numbers):
     """Makes the tables say what is at a key of the store.
 
     *began*: when this process started, in seconds since the epoch: content that other programs have put
@@ -359,45 +360,3 @@ class Books:
         return self._value(
             "SELECT size FROM lists WHERE repository=? AND content=?", repository, content
         )
-
-    # -- numbers of names
-
-    def _value(self, query: str, *values: object) -> int | None:
-        row = self.sql.execute(query, values).fetchone()
-        return None if row is None else row[0]
-
-    def _known(self, digest: Digest) -> int | None:
-        return self._value("SELECT id FROM content WHERE digest=?", pack(digest))
-
-    def _content(self, digest: Digest) -> int:
-        return self._known(digest) or self._insert("content (digest)", pack(digest))
-
-    def _known_host(self, host: str) -> int | None:
-        return self._value("SELECT id FROM hosts WHERE name=?", host)
-
-    def _host(self, host: str) -> int:
-        return self._known_host(host) or self._insert("hosts (name)", host)
-
-    def _known_repository(self, host: str, repository: str) -> int | None:
-        return self._value(
-            "SELECT id FROM repositories WHERE host=? AND name=?",
-            self._known_host(host),
-            repository,
-        )
-
-    def _repository(self, host: str, repository: str) -> int:
-        known = self._known_repository(host, repository)
-        return known or self._insert("repositories (host, name)", self._host(host), repository)
-
-    def _manifest(self, host: str, digest: Digest) -> int | None:
-        return self._value(
-            "SELECT id FROM manifests WHERE content=? AND host=?",
-            self._known(digest),
-            self._known_host(host),
-        )
-
-    def _insert(self, columns: str, *values: object) -> int:
-        marks = ", ".join("?" * len(values))
-        number = self.sql.execute(f"INSERT INTO {columns} VALUES ({marks})", values).lastrowid  # noqa: S608
-        assert number is not None
-        return number

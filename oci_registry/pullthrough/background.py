@@ -10,7 +10,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from oci_registry.pullthrough.blobs import BlobCache
-from oci_registry.pullthrough.manifests import ManifestCache, ServedManifest
+from oci_registry.pullthrough.manifests import ManifestCache
+from oci_registry.pullthrough.served import ServedManifest
 from oci_registry.spec.descriptor import Descriptor
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import TooManyRequests

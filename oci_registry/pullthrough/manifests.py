@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from enum import Enum
 from typing import Any, TypeVar
 
-from attrs import evolve, frozen
+from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
@@ -18,6 +17,7 @@ from oci_registry.pullthrough.freshness import Freshness, judge, may_serve_on_er
 from oci_registry.pullthrough.hits import ManifestHit
 from oci_registry.pullthrough.known import KnownManifests
 from oci_registry.pullthrough.outcome import Outcome
+from oci_registry.pullthrough.served import OlderReason, ServedManifest, StaleReason
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.tag_policy import Decision, effective_max_age
 from oci_registry.pullthrough.tag_reports import TagReports
@@ -48,52 +48,6 @@ MAX_BACKGROUND = 64
 """Tags that are revalidated in the background at the same time."""
 
 _UNKNOWN = (ManifestUnknown, NameUnknown)
-
-
-class StaleReason(Enum):
-    """Why a tag is served that upstream has not confirmed."""
-
-    UNREACHABLE = "is unavailable"
-    UNKNOWN = "no longer has it"
-    OFFLINE = "is offline in this mirror"
-
-
-class OlderReason(Enum):
-    """Why another digest of a tag is served than the one that upstream names."""
-
-    HOLD = "hold"
-    MIN_AGE = "min-age"
-
-
-@frozen
-class ServedManifest:
-    """A manifest to serve.
-
-    *ttl*: the seconds that the tag stays fresh, negative if it is stale; None if a digest was requested.
-    *age*: the seconds since upstream confirmed the tag, if it is served stale; else None. *stale_reason*:
-    why upstream has not confirmed it again; None while a revalidation is under way. *refreshed*: a
-    manifest of the tag was known, but stale. *joined*: another client's request to upstream gave it.
-    *older_reason*: why this may not be the manifest that upstream names; None if it is.
-    """
-
-    manifest: Manifest
-    outcome: Outcome
-    ttl: float | None = None
-    age: float | None = None
-    stale_reason: StaleReason | None = None
-    refreshed: bool = False
-    joined: bool = False
-    older_reason: OlderReason | None = None
-
-    @property
-    def cached(self) -> bool:
-        """Whether it did not come from upstream."""
-        return self.outcome not in (Outcome.MISS, Outcome.JOINED)
-
-    def shared(self) -> ServedManifest:
-        """Return the same for a client that waited for another client's request to upstream."""
-        outcome = Outcome.JOINED if self.outcome is Outcome.MISS else self.outcome
-        return evolve(self, outcome=outcome, joined=True)
 
 
 Ask = Callable[[], Coroutine[Any, Any, ServedManifest]]

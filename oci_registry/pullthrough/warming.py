@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from oci_registry.pullthrough.background import Background, Reserved
 from oci_registry.pullthrough.blobs import BlobCache
-from oci_registry.pullthrough.manifests import ServedManifest, StaleReason
+from oci_registry.pullthrough.served import ServedManifest, StaleReason
 from oci_registry.pullthrough.task_queue import TaskQueue
 from oci_registry.pullthrough.warm_state import ImageState, WarmImage, WarmLimits
 from oci_registry.spec.contents import DEEPEST, Child, Unreadable, is_elsewhere

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from math import floor
 
 from oci_registry.pullthrough.blobs import OpenBlob
-from oci_registry.pullthrough.manifests import OlderReason, ServedManifest, StaleReason
 from oci_registry.pullthrough.outcome import Outcome
+from oci_registry.pullthrough.served import OlderReason, ServedManifest, StaleReason
 from oci_registry.spec.errors import RegistryError
 from oci_registry.upstream.errors import ANSWERS
 from oci_registry.upstream.offline import NotStored

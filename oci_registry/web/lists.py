@@ -9,9 +9,9 @@ from urllib.parse import quote, urlencode
 from attrs import frozen
 
 from oci_registry.pullthrough.lists import TagLists
-from oci_registry.pullthrough.manifests import StaleReason
 from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.pullthrough.referrers import ReferrersLists
+from oci_registry.pullthrough.served import StaleReason
 from oci_registry.spec.errors import Unavailable
 from oci_registry.spec.links import format_next_link
 from oci_registry.spec.mediatypes import OCI_INDEX

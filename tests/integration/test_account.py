@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from twisted.internet.task import deferLater
+
 from oci_registry.account.account import AccountLimits
 from oci_registry.account.schema import FILE
 from oci_registry.makers import Makers
 from oci_registry.service import Daemon
 from oci_registry.spec.digest import Digest
-from tests.support.daemon import MirrorTestCase, running, until
+from tests.support.daemon import MirrorTestCase, reactor, running, until
 
 MAKERS = Makers(account_limits=AccountLimits(interval=0.01))
 
@@ -72,7 +74,12 @@ class Account(MirrorTestCase):
             if number % 4 == 0:
                 for name in (FILE, f"{FILE}-wal"):
                     (self.root / name).unlink(missing_ok=True)
-        await until((self.root / FILE).exists)
+        account = daemon.parts.account
+        assert account is not None
+        while not ((self.root / FILE).exists() and account.is_complete):
+            # If it was damaged by that, it is opened again after a pause.
+            self.time.forward(10)
+            await deferLater(reactor, 0.02)
         await self.settled(daemon)
         self.assertEqual(60, self.stored()[0])
         self.assertEqual(self.stored(), self.told(daemon))

@@ -134,7 +134,8 @@ class Answers(MirrorTestCase):
             await self.afresh()
             self.registry.script("/manifests/", Reply(status))
             await self.start(self.upstream("docker.io"))
-            got = await self.client.get("/v2/library/app/manifests/1")
+            # It is asked several times, with pauses.
+            got = await self.time.hurry(self.client.get("/v2/library/app/manifests/1"))
             self.assertEqual(ours, got.status)
             (line,) = await self.lines()
             self.assertRegex(line, f' {ours} .* error="{reason}')

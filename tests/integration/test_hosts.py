@@ -91,7 +91,7 @@ class Preferred(TwoHosts):
         """A host that cannot say may have what the other has not: that is no 404."""
         self.second.script("", Reply(500))
         await self.start(self.settings(retries=0))
-        self.assertEqual(502, (await self.tag("nowhere")).status)
+        self.assertEqual(502, (await self.time.hurry(self.tag("nowhere"))).status)
 
 
 class Dead(TwoHosts):

@@ -106,6 +106,7 @@ class Offline(OfflineTestCase):
         self.assertEqual(200, (await self.get("/readyz")).status)
         before = self.files()
         self.time.forward(10 * YEAR)
+        await self.account_complete()
         await self.daemons[-1].parts.sweep._sweep.run()
         self.assertEqual(before, self.files())
 

@@ -149,7 +149,7 @@ class Slow(SlowdownTestCase):
     @running
     async def test_two_megabits(self) -> None:
         """At 2 Mbit/s the first bytes are there after the few seconds that a small piece takes."""
-        digest, data, path = self.stored(2 * MIB, 2)
+        digest, data, path = self.stored(MIB, 2)
         await self.start()
         self.proxy.script("GET", trickling(250_000), "blobs")
         began = reactor.seconds()

@@ -106,6 +106,7 @@ class TakingOver(MirrorTestCase):
         path = self.place(digest, data)
         os.utime(path, (1_000_000_000, 1_000_000_000))
         daemon = await self.start()
+        await self.account_complete()
         await daemon.parts.sweep.run()
         got = await self.client.get(f"/v2/library/app/blobs/{digest}")
         self.assertEqual(data, bytes(got.body))

@@ -6,10 +6,12 @@ import json
 import os
 import re
 import signal
+from pathlib import Path
 from random import Random
 from tempfile import mkdtemp
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from oci_registry.workers.leases import LEASE
 from oci_registry.workers.sending import LEAST
@@ -64,7 +66,7 @@ class Answers(WorkersTestCase):
                 connection = await self.connect()
                 # In two pieces, as it may arrive.
                 connection.send(each[:30])
-                await until(lambda: True)
+                await deferLater(reactor, 0.001)
                 connection.send(each[30:])
                 got.append(_TTL.sub(b"", await connection.ended()))
             await until(lambda: not list(self.root.glob("transfers/*")))
@@ -117,6 +119,8 @@ class Answers(WorkersTestCase):
         while text not in page or f"_client_connections {1:.1f}" not in page:
             page = (await client.get("/metrics", Connection="close")).body.decode()
         self.assertIn(f'manifest_cache_hits{{namespace="docker.io"}} {len(got) - 1}.0', page)
+        # Lines of the access log are written a little later than responses are counted.
+        await daemon.kill("TERM")
         events = [json.loads(line) for line in daemon.output.splitlines() if b"tester" in line]
         self.assertEqual(len(got), len(events))
         self.assertLess(0, sum("worker" in event for event in events))
@@ -198,12 +202,19 @@ class Answers(WorkersTestCase):
             page = bytes((await client.get("/metrics", Connection="close")).body)
         for connection in opened:
             connection.leave()
+        # Lines of the access log are written a little later than responses are counted.
+        await daemon.kill("TERM")
         lines = daemon.output.decode().splitlines()
         self.assertEqual(5, len([each for each in lines if '127.0.0.1 "GET /v2/" 200 2' in each]))
 
 
 class Lives(WorkersTestCase):
     """Processes that end."""
+
+    def sends(self, pid: int) -> bool:
+        """Whether a worker has a stored blob open, which it does as long as it sends a part of it."""
+        links = Path(f"/proc/{pid}/fd").iterdir()
+        return any("/blobs/sha256/" in os.path.realpath(link) for link in links)
 
     @running
     async def test_worker_killed(self) -> None:
@@ -245,13 +256,16 @@ class Lives(WorkersTestCase):
         for response in slow:
             await response.got_headers
             response.pause()
-        self.kill(self.workers(daemon)[1])
+        workers = self.workers(daemon)
+        await until(lambda: all(self.sends(pid) for pid in workers.values()))
+        self.kill(workers[1])
         await until(lambda: b"was ended by SIGKILL" in daemon.output)
         for response in slow:
             response.resume()
         for response in slow:
             await response.done
-        self.assertTrue(0 < sum(each.complete for each in slow) < 8)
+        complete = sum(each.complete for each in slow)
+        self.assertTrue(0 < complete < 8, complete)
         self.assertTrue(all(bytes(each.body) == data for each in slow if each.complete))
         self.assertTrue(all(data.startswith(bytes(each.body)) for each in slow))
         lines = daemon.output.decode().splitlines()

@@ -28,6 +28,28 @@ class Hashed:
         return self._length
 
 
+class Compared:
+    """A body of which only the length is kept, and whether it is what it should be as far as it has come."""
+
+    def __init__(self, wanted: bytes) -> None:
+        self._wanted = wanted
+        self._length = 0
+        self._same = True
+
+    def __iadd__(self, data: bytes) -> Compared:
+        self._same = self._same and self._wanted.startswith(data, self._length)
+        self._length += len(data)
+        return self
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def right(self) -> bool:
+        """Whether all has come, and nothing else."""
+        return self._same and self._length == len(self._wanted)
+
+
 class Response(Protocol):
     """One response, or what there was of it when the connection ended.
 
@@ -152,6 +174,12 @@ class Client:
         """Begin to get a large body, of which length and digest are enough."""
         response = await self.begin(path)
         response.body = Hashed()
+        return response
+
+    async def begin_compared(self, path: str, wanted: bytes) -> Response:
+        """Begin to get a large body that should be *wanted*: to compare is cheaper than to hash."""
+        response = await self.begin(path)
+        response.body = Compared(wanted)
         return response
 
     async def get(self, path: str, method: str = "GET", **headers: str) -> Response:

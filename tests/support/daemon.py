@@ -137,6 +137,11 @@ class MirrorTestCase(TestCase):
         # Sockets that were closed just now are noticed in the reactor's next round.
         await deferLater(reactor, 0)
 
+    async def account_complete(self) -> None:
+        """Wait until the last daemon knows what is stored, before which its sweep evicts nothing."""
+        account = self.daemons[-1].parts.account
+        await until(lambda: account is None or account.is_off or account.is_complete)
+
     def files(self, folder: str = "") -> set[str]:
         """Return the files below the root, relative to it, without the lock."""
         top = self.root / folder

@@ -37,6 +37,7 @@ from oci_registry.storage.drivers.files import (
     write_all,
 )
 from oci_registry.storage.drivers.inspected import inspect
+from oci_registry.storage.drivers.leftovers import remove_leftovers
 from oci_registry.storage.drivers.objects import FileWriter, StoredFile
 from oci_registry.storage.drivers.open_files import OpenFiles
 from oci_registry.storage.drivers.verified import VerifiedFiles
@@ -60,8 +61,6 @@ TRANSFERS = "transfers"
 """The folder in which objects grow; a file there is abandoned if its lock is free."""
 VERIFIED = "verified"
 """The list of verified files, on a volume without permissions."""
-ABANDONED = 86400.0
-"""Seconds after which a growing file counts as abandoned, on a volume without locks."""
 _LISTED_AT_ONCE = 100
 # What is made of them in the reactor then takes about a millisecond.
 
@@ -114,7 +113,8 @@ class FilesystemDriver:
                     root=str(self._root),
                     list=str(self._root / VERIFIED),
                 )
-        self._remove_leftovers()
+        self._transfers.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(self._transfers, self.clock.seconds())
 
     def _has_permissions(self) -> bool:
         """Try whether a new file is writable, and can be made read-only."""
@@ -143,38 +143,6 @@ class FilesystemDriver:
         self._log.warn(
             "cannot write the list of verified blobs: {error}", error=failure.getErrorMessage()
         )
-
-    def _remove_leftovers(self) -> None:
-        self._transfers.mkdir(parents=True, exist_ok=True)
-        failed: OSError | None = None
-        with os.scandir(self._transfers) as entries:
-            for entry in entries:
-                try:
-                    self._remove_leftover(entry)
-                except OSError as error:
-                    failed = error
-        if failed is not None:
-            raise failed
-
-    def _remove_leftover(self, entry: os.DirEntry[str]) -> None:
-        """Remove a file of a dead process; keep folders, and files that a running process has locked."""
-        if entry.is_dir(follow_symlinks=False):
-            return
-        with suppress(FileNotFoundError):
-            if entry.is_symlink():
-                os.unlink(entry.path)
-                return
-            # Read-only, since the file may have been sealed already.
-            descriptor = open_locked(entry.path, os.O_RDONLY)
-            if descriptor is None:
-                # It is locked, or the volume has no locks: then its age decides.
-                if self.clock.seconds() - entry.stat(follow_symlinks=False).st_mtime > ABANDONED:
-                    os.unlink(entry.path)
-                return
-            try:
-                os.unlink(entry.path)
-            finally:
-                os.close(descriptor)
 
     def check(self) -> Deferred[None]:
         return self.check_writing().addCallback(lambda _: self.check_reading())

@@ -23,10 +23,11 @@ from oci_registry.storage.keys import (
     parse_tag_key,
 )
 from oci_registry.storage.tags import TagRecord
+from tests import examples
 from tests.unit.account.support import HUB, OWN, AccountTestCase
 
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
-SETTINGS = settings(max_examples=40, stateful_step_count=30, deadline=None)
+SETTINGS = settings(max_examples=examples(0.4), stateful_step_count=30)
 HOSTS = st.sampled_from([HUB, OWN])
 NUMBERS = st.integers(0, 5)
 

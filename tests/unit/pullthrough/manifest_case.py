@@ -6,7 +6,7 @@ import json
 
 from twisted.internet.defer import Deferred
 
-from oci_registry.pullthrough.manifests import ServedManifest
+from oci_registry.pullthrough.served import ServedManifest
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RegistryError
 from oci_registry.spec.mediatypes import OCI_MANIFEST

@@ -5,7 +5,8 @@ from __future__ import annotations
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.logger import LogEvent, globalLogPublisher
 
-from oci_registry.pullthrough.manifests import MAX_BACKGROUND, REVALIDATION_TIMEOUT, StaleReason
+from oci_registry.pullthrough.manifests import MAX_BACKGROUND, REVALIDATION_TIMEOUT
+from oci_registry.pullthrough.served import StaleReason
 from oci_registry.repeats import INTERVAL
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway, Denied, GatewayTimeout, ManifestUnknown

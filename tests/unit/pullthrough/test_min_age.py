@@ -7,8 +7,8 @@ from unittest.mock import patch
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from oci_registry.config.settings import AgeRule, MinAges
-from oci_registry.pullthrough.manifests import OlderReason, StaleReason
 from oci_registry.pullthrough.outcome import Outcome
+from oci_registry.pullthrough.served import OlderReason, StaleReason
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway, ManifestUnknown
 from oci_registry.spec.manifest import Manifest

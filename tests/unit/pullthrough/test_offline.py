@@ -5,8 +5,8 @@ from __future__ import annotations
 from attrs import evolve
 
 from oci_registry.pullthrough.lists import TagLists
-from oci_registry.pullthrough.manifests import StaleReason
 from oci_registry.pullthrough.outcome import Outcome
+from oci_registry.pullthrough.served import StaleReason
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway, ManifestUnknown, NameUnknown
 from oci_registry.spec.reference import Tag

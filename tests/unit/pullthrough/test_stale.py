@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from oci_registry.pullthrough.manifests import REVALIDATION_TIMEOUT, StaleReason
+from oci_registry.pullthrough.manifests import REVALIDATION_TIMEOUT
+from oci_registry.pullthrough.served import StaleReason
 from oci_registry.spec.errors import (
     BadGateway,
     Denied,

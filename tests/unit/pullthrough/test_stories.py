@@ -169,7 +169,7 @@ class Stories(CacheTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(self.counted("oci_registry_transfers_in_flight"), 0)
 
-    @settings(max_examples=examples(400))
+    @settings(max_examples=examples(4))
     @given(EVENTS)
     def test_disk(self, events: list[tuple[str, int]]) -> None:
         """Whatever the disk does, and when, every client gets every byte."""
@@ -180,7 +180,7 @@ class Stories(CacheTestCase):
         self.end()
         self.check(right=True)
 
-    @settings(max_examples=examples(400))
+    @settings(max_examples=examples(4))
     @given(st.tuples(WRONG, WRONG), EVENTS)
     def test_wrong_hosts_too(
         self, wrong: tuple[bytes | None, ...], events: list[tuple[str, int]]

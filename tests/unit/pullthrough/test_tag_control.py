@@ -6,8 +6,8 @@ from collections.abc import Coroutine
 from typing import Any
 
 from oci_registry.pullthrough.holding import INTERVAL, PATIENCE
-from oci_registry.pullthrough.manifests import OlderReason
 from oci_registry.pullthrough.outcome import Outcome
+from oci_registry.pullthrough.served import OlderReason
 from oci_registry.pullthrough.tag_control import NotPossible, TagStatus, shown_time
 from oci_registry.spec.errors import BadGateway, ManifestUnknown
 from oci_registry.spec.manifest import Manifest

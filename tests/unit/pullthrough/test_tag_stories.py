@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from oci_registry.config.settings import AgeRule, MinAges
-from oci_registry.pullthrough.manifests import OlderReason
+from oci_registry.pullthrough.served import OlderReason
 from oci_registry.pullthrough.tag_control import NotPossible
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.patterns import parse_pattern

@@ -326,7 +326,7 @@ class Again(SynchronousTestCase):
 class Interleavings(SynchronousTestCase):
     """Any order of events around two wrong downloads and a last one."""
 
-    @settings(max_examples=examples(500))
+    @settings(max_examples=examples(5))
     @given(
         size=st.integers(1, 150),
         faults=st.lists(

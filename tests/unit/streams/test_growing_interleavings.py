@@ -15,7 +15,7 @@ from tests.unit.streams.world import EVENTS, PLACES, SENT, TAIL, World, as_sent
 class Interleavings(SynchronousTestCase):
     """Any order of writes, batches, reads, arrivals and departures."""
 
-    @settings(max_examples=examples(500))
+    @settings(max_examples=examples(5))
     @given(
         size=st.integers(0, 150),
         sent=SENT,
@@ -95,7 +95,7 @@ class Interleavings(SynchronousTestCase):
             if reader.got:
                 self.assertLessEqual(position + len(reader.got), allowed)
 
-    @settings(max_examples=examples(300))
+    @settings(max_examples=examples(3))
     @given(
         size=st.integers(0, 150),
         at=st.integers(0, 150),

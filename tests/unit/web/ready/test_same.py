@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.spec.digest import Digest
+from tests import examples
 from tests.unit.web.ready.support import BLOB, RAW, Mirror, feed
 
 DIGEST = str(Digest.of(RAW))
@@ -142,7 +143,7 @@ def warm(mirror: Mirror) -> None:
 class Same(SynchronousTestCase):
     """A mirror with ready answers beside one without."""
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=examples(1.5))
     @given(
         st.lists(
             st.tuples(streams(), st.sampled_from((0.0, 0.25, 1.0, 60.0, 3000.0))),

@@ -1,0 +1,54 @@
+"""The small numbers under which names and digests are in the tables of the account."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from oci_registry.account.nouns import pack
+from oci_registry.spec.digest import Digest
+
+
+class Numbers:
+    """Finds the numbers of names in the tables, and gives new ones; in the thread of the account."""
+
+    sql: sqlite3.Connection
+
+    def _value(self, query: str, *values: object) -> int | None:
+        row = self.sql.execute(query, values).fetchone()
+        return None if row is None else row[0]
+
+    def _known(self, digest: Digest) -> int | None:
+        return self._value("SELECT id FROM content WHERE digest=?", pack(digest))
+
+    def _content(self, digest: Digest) -> int:
+        return self._known(digest) or self._insert("content (digest)", pack(digest))
+
+    def _known_host(self, host: str) -> int | None:
+        return self._value("SELECT id FROM hosts WHERE name=?", host)
+
+    def _host(self, host: str) -> int:
+        return self._known_host(host) or self._insert("hosts (name)", host)
+
+    def _known_repository(self, host: str, repository: str) -> int | None:
+        return self._value(
+            "SELECT id FROM repositories WHERE host=? AND name=?",
+            self._known_host(host),
+            repository,
+        )
+
+    def _repository(self, host: str, repository: str) -> int:
+        known = self._known_repository(host, repository)
+        return known or self._insert("repositories (host, name)", self._host(host), repository)
+
+    def _manifest(self, host: str, digest: Digest) -> int | None:
+        return self._value(
+            "SELECT id FROM manifests WHERE content=? AND host=?",
+            self._known(digest),
+            self._known_host(host),
+        )
+
+    def _insert(self, columns: str, *values: object) -> int:
+        marks = ", ".join("?" * len(values))
+        number = self.sql.execute(f"INSERT INTO {columns} VALUES ({marks})", values).lastrowid  # noqa: S608
+        assert number is not None
+        return number
