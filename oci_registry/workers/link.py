@@ -134,7 +134,7 @@ class WorkerLink:
                 self._handed(message, connection)
             case "hand", []:
                 # Too many open files here: the kernel has closed the connection.
-                self.connections -= 1
+                self._one_less()
             case "count", []:
                 self._counted(message)
             case "sent", []:
@@ -168,8 +168,12 @@ class WorkerLink:
             text=str(message.fields["text"]),
         )
 
+    def _one_less(self) -> None:
+        # One that was accepted since the last report has not been counted.
+        self.connections = max(0, self.connections - 1)
+
     def _handed(self, message: Message, descriptor: int) -> None:
-        self.connections -= 1
+        self._one_less()
         family = int(message.fields["family"])
         build = partial(self._site.buildProtocol, None)
         transport = adopt(descriptor, family, build, self._reactor)
