@@ -43,9 +43,11 @@ class TagsTestCase(MirrorTestCase):
         return self.registry.add_image("library/app", "1", b"two")[0]
 
     async def pull(self, path: str = PATH, method: str = "GET") -> Response:
-        """Return the response of a pull, which never fails."""
+        """Return the response of a pull, which never fails, when what it brought is stored."""
         got = await self.client.get(path, method=method)
         self.assertEqual(200, got.status)
+        # A write under way would be given up if its time was let pass.
+        await until(lambda: not any(len(daemon.parts.records) for daemon in self.daemons))
         return got
 
     async def digest(self, method: str = "GET") -> str:
