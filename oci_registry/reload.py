@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from types import FrameType
 
 from twisted.internet.defer import Deferred
@@ -14,16 +15,21 @@ from oci_registry.config.settings import (
     CATCH_ALL,
     DEFAULT_INVALIDATION_TIME,
     ConfigError,
+    Settings,
     UpstreamSettings,
 )
-from oci_registry.config.sources import Reread
-from oci_registry.eviction.pinned import PinPatterns
-from oci_registry.eviction.sweep import Lifetimes
+from oci_registry.config.sources import Reread, reread_upstreams
+from oci_registry.eviction.limit import StoreLimit
+from oci_registry.eviction.pinned import PinnedImages, PinPatterns
+from oci_registry.eviction.sweep import Lifetimes, Sweep
 from oci_registry.metrics import Metrics
 from oci_registry.notify import ServiceManager
 from oci_registry.spec.sizes import Size
 from oci_registry.streams.steps import Pause, no_pause
+from oci_registry.streams.threads import RunInThread
 from oci_registry.upstream.table import Changes, UpstreamTable
+
+_log = Logger()
 
 
 class Hangup:
@@ -211,3 +217,35 @@ class Reloader:
             "reloaded the upstreams: {changes}",
             changes="; ".join(said) or "nothing has changed",
         )
+
+
+def make_reloader(
+    settings: Settings,
+    table: UpstreamTable,
+    sweep: Sweep,
+    pinned: PinnedImages,
+    limit: StoreLimit | None,
+    metrics: Metrics,
+    manager: ServiceManager,
+    reading: RunInThread,
+    pause: Pause,
+) -> Reloader:
+    """Make the reloader of a daemon. *reading*: the thread in which files are read."""
+    lifetimes = partial(lifetimes_of, offline=settings.offline)
+
+    def follow(upstreams: tuple[UpstreamSettings, ...]) -> None:
+        pinned.follow(pins_of(upstreams))
+        sizes = sizes_of(upstreams)
+        if limit is not None:
+            limit.upstreams.follow(sizes)
+        elif sizes:
+            _log.warn(
+                "max_size of {namespaces} needs a restart: the bucket had no limit so far",
+                namespaces=", ".join(sizes),
+            )
+
+    def reread() -> Deferred[Reread]:
+        return reading(reread_upstreams, settings)
+
+    following = Following(table, metrics, sweep.follow, lifetimes, pause, follow)
+    return Reloader(reread, following.configure, metrics, manager)

@@ -6,24 +6,23 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from attrs import frozen
 from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 
 from oci_registry.admin.local import MODE, NAME, LocalEndpoint
 from oci_registry.admin.making import Admin
 from oci_registry.admin.store_socket import StoreSocket
+from oci_registry.common import Common
 from oci_registry.config.listen import address_of, is_socket, mode_of, with_backlog
 from oci_registry.config.settings import FilesystemSettings, Settings
 from oci_registry.lifecycle import Step
-from oci_registry.log_output import Output
-from oci_registry.logs import AccessLog
-from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.store_watch import StoreWatch
-from oci_registry.repeats import RepeatLog
 from oci_registry.startup import KnownEndpoint, listed
-from oci_registry.streams.steps import Pause
 from oci_registry.web.channel import LINGER
+from oci_registry.web.client_watch import ClientWatch
 from oci_registry.web.listener import Listener
 from oci_registry.web.polling import make_poller
 from oci_registry.web.port import FileEndpoint, Transports, is_plain
@@ -38,27 +37,36 @@ if TYPE_CHECKING:
 _log = Logger()
 
 
+@frozen
+class Serving:
+    """What listens, and answers. *watch*: looks for slow clients. *workers*: None if there are none."""
+
+    watch: ClientWatch
+    site: RegistrySite
+    admin: Admin
+    ports: MultiService
+    workers: WorkerProcesses | None
+
+    def close(self, grace: float) -> Deferred[Any]:
+        """Close all connections, those with a request under way after *grace* seconds at the latest."""
+        closing = (self.site, self.admin.local, self.admin.guarded, self.workers)
+        return gatherResults([each.close(grace) for each in closing if each is not None])
+
+
 def make_site(
-    settings: Settings,
-    v2: V2,
-    watch: StoreWatch,
-    access_log: AccessLog,
-    answers: ReadyAnswers | None,
-    metrics: Metrics,
-    repeats: RepeatLog,
-    pause: Pause,
-    reactor: Any,
+    common: Common, v2: V2, watch: StoreWatch, answers: ReadyAnswers | None
 ) -> tuple[RegistrySite, Callable[[], Root]]:
     """Make the site for clients, and what makes the roots of those for admins."""
+    reactor, metrics, pause = common.reactor, common.metrics, common.pause
     ready = Ready(watch.check)
-    public = None if settings.admin_listen else metrics
+    public = None if common.settings.admin_listen else metrics
     root = Root(ready, metrics=public, v2=v2, answers=answers, pause=pause)
     poller = make_poller(reactor)
-    site = RegistrySite(root, reactor, access_log, repeats, answers, poller)
+    site = RegistrySite(root, reactor, common.access_log, common.repeats, answers, poller)
     return site, lambda: Root(ready, metrics=metrics, pause=pause)
 
 
-def make_ports(
+def _make_ports(
     settings: Settings,
     site: RegistrySite,
     admin: Admin,
@@ -83,32 +91,17 @@ def make_ports(
     return ports
 
 
-def socket_steps(settings: Settings, admin: Admin, reactor: Any) -> list[Step]:
-    """Return how the socket of the admin API in the directory of the store comes and goes."""
-    storage = settings.storage
-    if not (settings.admin_socket and isinstance(storage, FilesystemSettings)):
-        return []
-    path = os.path.join(storage.root, NAME)
-    if any(address_of(endpoint) == ("unix", path, "") for endpoint in settings.admin_listen):
-        return []
-    socket = StoreSocket(storage.root, admin.local, reactor)
-    return [Step("admin socket", socket.start, socket.stop)]
-
-
-def make_workers(
-    settings: Settings,
+def _make_workers(
+    common: Common,
     site: RegistrySite,
     ports: MultiService,
-    metrics: Metrics,
-    output: Output,
-    reactor: Any,
     sent: Callable[[bytes, int], None],
 ) -> WorkerProcesses | None:
     """Make the worker processes; None if there are none.
 
-    *output*: of the access log. *sent* is called with the target of an answer, and how often workers have
-    sent it.
+    *sent* is called with the target of an answer, and how often workers have sent it.
     """
+    settings, metrics, reactor = common.settings, common.metrics, common.reactor
     if settings.workers == 1:
         metrics.watch_connections(site.connection_count)
         return None
@@ -130,7 +123,35 @@ def make_workers(
 
     lender = None if site.ready is None else Lender(site.ready, reactor.seconds, sent)
     options = WorkerOptions(IDLE_TIMEOUT, LINGER, settings.access_log_in_effect)
-    common = Shared(site, metrics, output, lender)
-    workers = WorkerProcesses(settings.workers, options, common, shared, reactor)
+    together = Shared(site, metrics, common.log_output, lender)
+    workers = WorkerProcesses(settings.workers, options, together, shared, reactor)
     metrics.watch_connections(lambda: site.connection_count() + workers.connection_count())
     return workers
+
+
+def make_serving(
+    common: Common,
+    watch: ClientWatch,
+    site: RegistrySite,
+    admin: Admin,
+    sent: Callable[[bytes, int], None],
+) -> Serving:
+    """Make the ports, and the workers that share them. *sent*: as for the workers."""
+    transports = {} if common.settings.plain_http else common.makers.transports
+    ports = _make_ports(common.settings, site, admin, transports, common.reactor)
+    return Serving(watch, site, admin, ports, _make_workers(common, site, ports, sent))
+
+
+def socket_steps(common: Common, admin: Admin) -> list[Step]:
+    """Return how the socket of the admin API in the directory of the store comes and goes."""
+    settings = common.settings
+    storage = settings.storage
+    if not common.makers.store_socket:
+        return []
+    if not (settings.admin_socket and isinstance(storage, FilesystemSettings)):
+        return []
+    path = os.path.join(storage.root, NAME)
+    if any(address_of(endpoint) == ("unix", path, "") for endpoint in settings.admin_listen):
+        return []
+    socket = StoreSocket(storage.root, admin.local, common.reactor)
+    return [Step("admin socket", socket.start, socket.stop)]

@@ -1,21 +1,24 @@
-"""The stores of all content, and what works on them beside pulls: the account, the sweep, commands on tags."""
+"""The stores of all content, and what bounds them: the account, the limit, the sweep."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from attrs import evolve, frozen
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from oci_registry.account.account import Account
 from oci_registry.account.database import Database
 from oci_registry.account.observed import ObservedDriver
 from oci_registry.account.schema import FILE
-from oci_registry.config.settings import S3Settings, Settings
+from oci_registry.common import Common
+from oci_registry.config.settings import S3Settings
 from oci_registry.eviction.account_sweep import AccountSweep
 from oci_registry.eviction.evictor import Evictor
 from oci_registry.eviction.holder import Holder
@@ -24,22 +27,10 @@ from oci_registry.eviction.pinned import PinnedImages
 from oci_registry.eviction.sweep import Sweep
 from oci_registry.eviction.tag_upkeep import TagUpkeep
 from oci_registry.lifecycle import Step
-from oci_registry.makers import Makers, Pool, Sizes
-from oci_registry.management.index import DaemonIndex
-from oci_registry.management.manager import Management
-from oci_registry.management.notices import NoticeFollower, Notices
-from oci_registry.management.removal import Content
-from oci_registry.management.rules import Rules
 from oci_registry.metrics import Metrics
-from oci_registry.pullthrough.known import KnownManifests
-from oci_registry.pullthrough.manifests import ManifestCache
-from oci_registry.pullthrough.records import RecordWriter
-from oci_registry.pullthrough.tag_control import TagControl
 from oci_registry.pullthrough.transfers import Transfers
 from oci_registry.reload import lifetimes_of, pins_of, sizes_of
-from oci_registry.repeats import RepeatLog
 from oci_registry.spec.digest import Digest
-from oci_registry.spec.manifest import Manifest
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.drivers.filesystem import FilesystemDriver
 from oci_registry.storage.guard import GuardedDriver, LostThreads
@@ -54,8 +45,32 @@ from oci_registry.storage.tags import TagStore
 from oci_registry.storage.totals import StoredTotals
 from oci_registry.storage.usage import Usage
 from oci_registry.streams.parsing import ManifestReader
-from oci_registry.streams.threads import Lanes, RunInThread
-from oci_registry.upstream.table import Target, UpstreamTable
+from oci_registry.streams.threads import Lanes
+
+
+class Preparation:
+    """Prepares the store; if it is broken, pulls go on uncached.
+
+    *done* fires with the reason why it cannot be used, None if it can.
+    """
+
+    _log = Logger()
+
+    def __init__(self, driver: IDriver, metrics: Metrics) -> None:
+        self._driver = driver
+        self._metrics = metrics
+        self.done: Deferred[str | None] = Deferred()
+
+    def start(self) -> None:
+        """Begin."""
+        started = self._driver.start().addCallbacks(lambda _: None, self._is_broken)
+        started.chainDeferred(self.done)
+
+    def _is_broken(self, failure: Failure) -> str:
+        self._metrics.error("store")
+        error = failure.getErrorMessage()
+        self._log.error("the store cannot be used, pulls are not cached: {error}", error=error)
+        return error
 
 
 @frozen
@@ -68,6 +83,7 @@ class Store:
 
     medium: IDriver
     driver: GuardedDriver
+    preparation: Preparation
     lanes: Lanes
     blobs: BlobStore
     manifests: ManifestStore
@@ -89,16 +105,11 @@ SHARED_PAUSE = 0.02
 
 
 def _make_shared_account(
-    settings: S3Settings,
-    medium: Any,
-    run: RunInThread,
-    reactor: Any,
-    totals: StoredTotals,
-    metrics: Metrics,
-    makers: Makers,
+    common: Common, settings: S3Settings, medium: Any, totals: StoredTotals
 ) -> tuple[Account, Holder]:
     """Make the account of a bucket, a memo in the directory of the spool, which the driver makes."""
     place = hashlib.sha256(settings.description.encode()).hexdigest()[:16]
+    reactor, makers = common.reactor, common.makers
     database = Database(
         os.path.join(settings.spool, f"account-{place}.sqlite"), medium.medium(), reactor.seconds()
     )
@@ -108,21 +119,16 @@ def _make_shared_account(
         comparison=min(limits.comparison, SHARED_COMPARISON),
         pause=max(limits.pause, SHARED_PAUSE),
     )
-    account = Account(database, run, reactor, totals, metrics, limits, on_demand=True)
+    run = common.pools.add("account", common.sizes.account)
+    account = Account(database, run, reactor, totals, common.metrics, limits, on_demand=True)
     return account, Holder(account, medium, reactor, makers.limit_times.claim)
 
 
-def make_store(
-    settings: Settings,
-    reactor: Any,
-    makers: Makers,
-    metrics: Metrics,
-    repeats: RepeatLog,
-    pool: Callable[[str, int], Pool],
-    sizes: Sizes,
-    reader: ManifestReader,
-) -> Store:
-    """Make the stores; *pool* makes a pool of threads that is started and stopped with the daemon."""
+def make_store(common: Common, reader: ManifestReader) -> Store:
+    """Make the stores."""
+    settings, reactor = common.settings, common.reactor
+    makers, metrics = common.makers, common.metrics
+    pool, sizes = common.pools.add, common.sizes
     lookup = pool("lookup", sizes.lookup)
     begin = pool("begin", sizes.begin)
     ingest = pool("ingest", sizes.ingest)
@@ -139,15 +145,7 @@ def make_store(
     holder: Holder | None = None
     if isinstance(settings.storage, S3Settings):
         if settings.max_size is not None or sizes_of(settings.upstreams):
-            account, holder = _make_shared_account(
-                settings.storage,
-                medium,
-                pool("account", sizes.account),
-                reactor,
-                totals,
-                metrics,
-                makers,
-            )
+            account, holder = _make_shared_account(common, settings.storage, medium, totals)
     # Not for a driver that a test has put in its place.
     elif isinstance(medium, FilesystemDriver):
         # Only a limit makes room on a full disk.
@@ -179,13 +177,14 @@ def make_store(
     return Store(
         medium,
         driver,
+        Preparation(driver, metrics),
         lanes,
         BlobStore(driver, usage, lanes.housekeeping, totals, check_always=check_always),
         ManifestStore(driver, usage, reader, totals),
         TagStore(driver),
         ReferrersStore(driver, usage),
         totals,
-        OriginalManifests(driver, reader, reactor, repeats),
+        OriginalManifests(driver, reader, reactor, common.repeats),
         HistoryStore(driver),
         holds,
         PinnedImages(Pins(driver), pins_of(settings.upstreams)),
@@ -194,21 +193,14 @@ def make_store(
     )
 
 
-def make_limit(
-    settings: Settings,
-    reactor: Any,
-    makers: Makers,
-    metrics: Metrics,
-    store: Store,
-    busy: Callable[[Digest], bool],
-) -> StoreLimit | None:
+def make_limit(common: Common, store: Store, busy: Callable[[Digest], bool]) -> StoreLimit | None:
     """Make what keeps the store below its limits; None without an account. *busy*: as for `Evictor`.
 
     Also if there is no limit yet: an upstream may get one with a reload.
     """
-    limits = Limits(settings.max_size, settings.min_free)
     if store.account is None:
         return None
+    settings, reactor, metrics = common.settings, common.reactor, common.metrics
     evictor = Evictor(
         store.account,
         store.blobs,
@@ -225,55 +217,15 @@ def make_limit(
         store.driver,
         reactor,
         metrics,
-        limits,
-        makers.limit_times,
+        Limits(settings.max_size, settings.min_free),
+        common.makers.limit_times,
         shared=store.holder is not None,
     )
     limit.upstreams.follow(sizes_of(settings.upstreams))
     return limit
 
 
-def make_management(
-    settings: Settings,
-    reactor: Any,
-    store: Store,
-    records: RecordWriter,
-    transfers: Transfers,
-    sweep: Sweep,
-    table: UpstreamTable,
-    upstream: Callable[[str], Mapping[str, object] | None],
-) -> tuple[Management, list[Step]]:
-    """Make what answers questions about the store, and changes it; return that with its steps.
-
-    *upstream*: as for `Rules`.
-    """
-
-    def max_age(registry: str) -> float | None:
-        known = table.known(registry)
-        return None if known is None else known.manifest_invalidation_time
-
-    rules = Rules(
-        lifetime=sweep.lifetime,
-        max_age=max_age,
-        limited=settings.max_size is not None or settings.min_free is not None,
-        pinned=store.pinned.by_pattern,
-        busy=transfers.__contains__,
-        upstream=upstream,
-    )
-    content = Content(store.driver, store.blobs, store.manifests, store.tags, records)
-    steps = []
-    if isinstance(settings.storage, S3Settings):
-        notices = Notices(store.driver, reactor)
-        content = evolve(content, announce=notices.announce)
-        follower = NoticeFollower(notices, store.tags, store.manifests, reactor)
-        steps = [Step("notices of other daemons", follower.start, follower.stop)]
-    index, pins = DaemonIndex(store.account), Pins(store.driver)
-    return Management(index, content, pins, rules, reactor.seconds), steps
-
-
-def make_sweep(
-    settings: Settings, reactor: Any, metrics: Metrics, store: Store, transfers: Transfers
-) -> Sweep:
+def make_sweep(common: Common, store: Store, transfers: Transfers) -> Sweep:
     """Make the sweep, which evicts content that is no longer used."""
     make = Sweep if store.account is None else partial(AccountSweep, store.account)
 
@@ -288,42 +240,20 @@ def make_sweep(
         store.manifests,
         store.tags,
         store.referrers,
-        lifetimes_of(settings.upstreams, offline=settings.offline),
+        lifetimes_of(common.settings.upstreams, offline=common.settings.offline),
         begin,
         transfers.__contains__,
-        reactor.seconds,
-        metrics,
+        common.reactor.seconds,
+        common.metrics,
         store.totals,
         pinned=store.pinned,
         upkeep=TagUpkeep(store.holds, store.histories, store.manifests),
     )
 
 
-def make_tag_control(
-    store: Store,
-    table: UpstreamTable,
-    known: KnownManifests,
-    manifests: ManifestCache,
-    reactor: Any,
-) -> TagControl:
-    """Make what looks at tags, and changes what is served for them."""
-
-    async def obtain(host: str, repository: str, digest: Digest) -> Manifest:
-        return (await manifests.get(Target(table.upstream(host), repository), digest)).manifest
-
-    def min_age(host: str, repository: str, tag: str) -> float | None:
-        return table.upstream(host).min_age.of(repository, tag) if table.mirrors(host) else None
-
-    return TagControl(
-        store.tags, store.histories, store.holds, known, obtain, min_age, reactor.seconds
-    )
-
-
-def account_steps(
-    account: Account | None, holder: Holder | None, prepared: Deferred[str | None]
-) -> list[Step]:
-    """Return how the account, or its *holder*, starts, once the store is *prepared*, and stops."""
-    part = holder or account
+def account_steps(store: Store) -> list[Step]:
+    """Return how the account, or its holder, starts, once the store is prepared, and stops."""
+    part = store.holder or store.account
     if part is None:
         return []
 
@@ -331,4 +261,4 @@ def account_steps(
         part.start()
         return result
 
-    return [Step("account", lambda: prepared.addCallback(start), part.stop)]
+    return [Step("account", lambda: store.preparation.done.addCallback(start), part.stop)]

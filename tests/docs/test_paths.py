@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -28,6 +29,20 @@ def missing(text: str) -> set[str]:
     }
 
 
+def shown_layers(text: str) -> list[set[str]]:
+    """Return the layers of modules in the first block of a page, from the top.
+
+    A layer that begins with ``|`` continues the one above it.
+    """
+    layers: list[set[str]] = []
+    for line in text.split("```\n")[1].splitlines():
+        names = line.strip().split("  ")[0]
+        if not names.startswith("|"):
+            layers.append(set())
+        layers[-1].update(re.findall(r"\w+", names))
+    return layers
+
+
 class Paths(SynchronousTestCase):
     """Paths in code spans, which no link checker follows."""
 
@@ -35,6 +50,13 @@ class Paths(SynchronousTestCase):
         """Every module and test that a page names exists."""
         for page in PAGES:
             self.assertEqual(set(), missing(page.read_text("utf-8")), page)
+
+    def test_layers(self) -> None:
+        """The list of modules is the one that imports are checked against."""
+        rules = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))
+        (rooms,) = (c for c in rules["tool"]["importlinter"]["contracts"] if c["id"] == "rooms")
+        checked = [set(re.findall(r"\w+", layer)) for layer in rooms["layers"]]
+        self.assertEqual(checked, shown_layers(PAGES[0].read_text("utf-8")))
 
     def test_noticed(self) -> None:
         """What does not exist is noticed, and a name inside of a module is no part of the path."""
