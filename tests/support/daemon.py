@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from functools import wraps
-from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor as real_reactor  # noqa: TID251 - tests on real sockets
@@ -20,6 +19,7 @@ from oci_registry.storage.guard import StoreLimits
 from oci_registry.storage.lock import LOCK
 from tests.support.client import Client
 from tests.support.fake_registry import FakeRegistry
+from tests.support.folders import short_folder
 from tests.support.forward import ForwardReactor
 from tests.support.settings import upstream_settings
 
@@ -58,7 +58,7 @@ class MirrorTestCase(TestCase):
         self.time = ForwardReactor(reactor)
         self.registries: list[FakeRegistry] = []
         self.registry = self.another()
-        self.root = Path(self.mktemp())
+        self.root = short_folder(self) / "root"
         self.daemons: list[Daemon] = []
 
     def another(self) -> FakeRegistry:
@@ -115,7 +115,7 @@ class MirrorTestCase(TestCase):
         """Stop the daemon and forget everything: what is started then has a cold store."""
         while self.daemons:
             await self.stop()
-        self.root = Path(self.mktemp())
+        self.root = short_folder(self) / "root"
         for registry in self.registries:
             registry.unscript()
             registry.asked.clear()

@@ -16,6 +16,7 @@ from twisted.trial.unittest import TestCase
 from tests.support.client import Client
 from tests.support.daemon import reactor, until
 from tests.support.fake_registry import FakeRegistry
+from tests.support.folders import short_folder
 
 SOURCE = str(Path(__file__).parents[2])
 """Where Python finds the project."""
@@ -110,8 +111,7 @@ class ProcessTestCase(TestCase):
         self.registry = FakeRegistry()
         self.registry.start(reactor)
         self.addCleanup(lambda: Deferred.fromCoroutine(self.registry.stop()))
-        self.folder = Path(self.mktemp())
-        self.folder.mkdir()
+        self.folder = short_folder(self)
         self.root = self.folder / "root"
 
     def begin(self, *options: str) -> DaemonProcess:
