@@ -2,60 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 
-from attrs import evolve, frozen
+from attrs import frozen
 
-from oci_registry.admin.api import ApiParts
-from oci_registry.admin.daemon import DaemonParts, upstream_of
-from oci_registry.admin.making import Admin, make_admin
+from oci_registry.admin.gate import Gate, LocalGate, TokenGate
+from oci_registry.admin.late import LatePage, LatePages, MakePages
+from oci_registry.admin.making import Admin
 from oci_registry.admin.pulls import record_eviction
-from oci_registry.admin.routes import AnyRoute
-from oci_registry.admin.scrubbing import ScrubHandlers, scrub_routes
+from oci_registry.admin.site import AdminSite
 from oci_registry.admin.stream import EventStreams
-from oci_registry.admin.tagging import TagHandlers, tag_routes
 from oci_registry.admin.token import AdminToken
 from oci_registry.common import Common
 from oci_registry.config.settings import S3Settings
 from oci_registry.eviction.periodic import PeriodicSweep
 from oci_registry.eviction.sweep import Sweep
 from oci_registry.lifecycle import Step
-from oci_registry.management.index import DaemonIndex
-from oci_registry.management.manager import Management
 from oci_registry.management.notices import NoticeFollower, Notices
-from oci_registry.management.removal import Content
-from oci_registry.management.rules import Rules
 from oci_registry.pulling import PullThrough
-from oci_registry.pullthrough.tag_control import NotPossible, TagControl
+from oci_registry.pullthrough.tag_control import TagControl
 from oci_registry.scrub.healing import Stores
 from oci_registry.scrub.making import make_scrub
 from oci_registry.scrub.mender import OriginMender
 from oci_registry.scrub.scrub import Scrub
 from oci_registry.spec.digest import Digest
-from oci_registry.spec.image import ImageName
 from oci_registry.spec.manifest import Manifest
-from oci_registry.storage.pins import Pins
 from oci_registry.stores import Store, make_sweep
 from oci_registry.streams.parsing import ManifestReader
+from oci_registry.streams.threads import RunInThread
 from oci_registry.upstream.table import Target
 from oci_registry.web.client_watch import ClientWatch
 from oci_registry.web.root import Root
+
+API = b"api"
+ORIGINAL = b"_admin"
+"""The first segments of the paths of the API, and of the requests of mcronce/oci-registry."""
+# Imported late, and by its name alone: few daemons are asked for a page of it, and it takes 2 MiB.
+_PAGES = "oci_registry.admin_pages"
 
 
 @frozen
 class Upkeep:
     """What looks after a store.
 
-    *periodic* repeats the *sweep*. *management* answers questions about the store, and changes it.
-    *follower*: learns what other daemons have removed; None without others.
+    *periodic* repeats the *sweep*. *notices* tells other daemons what is removed, and *follower* learns what
+    they have removed; None without others.
     """
 
     sweep: Sweep
     periodic: PeriodicSweep
     scrub: Scrub
     tag_control: TagControl
-    management: Management
+    notices: Notices | None
     follower: NoticeFollower | None
 
     def follower_steps(self) -> list[Step]:
@@ -72,13 +72,13 @@ def make_upkeep(common: Common, store: Store, pull: PullThrough, reader: Manifes
         pull.limit.keep_forever(sweep.is_forever)
         pull.limit.tell(partial(record_eviction, common.events))
     interval = store.driver.sweep_interval
-    management, follower = _make_management(common, store, pull, sweep)
+    notices, follower = _make_notices(common, store)
     return Upkeep(
         sweep,
         PeriodicSweep(sweep, interval, common.reactor, common.metrics, common.events),
         _make_scrub(common, store, pull, reader),
         _make_tag_control(common, store, pull),
-        management,
+        notices,
         follower,
     )
 
@@ -121,69 +121,39 @@ def _make_tag_control(common: Common, store: Store, pull: PullThrough) -> TagCon
     return TagControl(store.tags, store.histories, store.holds, pull.known, obtain, min_age, now)
 
 
-def _make_management(
-    common: Common, store: Store, pull: PullThrough, sweep: Sweep
-) -> tuple[Management, NoticeFollower | None]:
-    """Make what answers questions about the store, and what follows other daemons on a bucket."""
-    settings, table = common.settings, pull.table
-
-    def max_age(registry: str) -> float | None:
-        known = table.known(registry)
-        return None if known is None else known.manifest_invalidation_time
-
-    rules = Rules(
-        lifetime=sweep.lifetime,
-        max_age=max_age,
-        limited=settings.max_size is not None or settings.min_free is not None,
-        pinned=store.pinned.by_pattern,
-        busy=pull.transfers.__contains__,
-        upstream=partial(upstream_of, table),
-    )
-    content = Content(store.driver, store.blobs, store.manifests, store.tags, pull.records)
-    follower = None
-    if isinstance(settings.storage, S3Settings):
-        notices = Notices(store.driver, common.reactor)
-        content = evolve(content, announce=notices.announce)
-        follower = NoticeFollower(notices, store.tags, store.manifests, common.reactor)
-    index, pins = DaemonIndex(store.account), Pins(store.driver)
-    return Management(index, content, pins, rules, common.reactor.seconds), follower
+def _make_notices(common: Common, store: Store) -> tuple[Notices | None, NoticeFollower | None]:
+    """Make what tells other daemons on a bucket of removals, and what follows them."""
+    if not isinstance(common.settings.storage, S3Settings):
+        return None, None
+    notices = Notices(store.driver, common.reactor)
+    return notices, NoticeFollower(notices, store.tags, store.manifests, common.reactor)
 
 
 def make_admin_sites(
     common: Common,
+    store: Store,
     pull: PullThrough,
     upkeep: Upkeep,
     watch: ClientWatch,
     token: AdminToken | None,
     make_root: Callable[[], Root],
+    in_thread: RunInThread,
 ) -> Admin:
-    """Make the admin sites. *make_root*: as for `make_admin`."""
-    settings, events = common.settings, common.events
-    told = DaemonParts(
-        common.reactor,
-        common.metrics,
-        pull.transfers,
-        pull.table,
-        upkeep.periodic,
-        events,
-        settings.storage.description,
-        settings.workers,
-        pull.store_watch.check,
-    )
+    """Make the admin sites. *make_root* makes the other pages of each; *in_thread* runs imports."""
+    streams = EventStreams(common.events, watch, common.reactor)
 
-    def further(parse: Callable[[str], ImageName]) -> Iterable[AnyRoute]:
-        tags = TagHandlers(upkeep.tag_control, parse, NotPossible, events)
-        return [*tag_routes(tags), *scrub_routes(ScrubHandlers(upkeep.scrub))]
+    def begin() -> MakePages:
+        made: MakePages = import_module(_PAGES).make_pages(
+            common, store, pull, upkeep, watch, streams
+        )
+        return made
 
-    return make_admin(
-        make_root,
-        told,
-        upkeep.management,
-        settings,
-        EventStreams(events, watch, common.reactor),
-        token,
-        ApiParts(watch, common.reactor, common.metrics),
-        common.access_log,
-        common.repeats,
-        further,
-    )
+    pages = LatePages(partial(import_module, _PAGES), begin, in_thread)
+
+    def site(gate: Gate) -> AdminSite:
+        root = make_root()
+        for name in (API, ORIGINAL):
+            root.putChild(name, LatePage(pages, gate, name))
+        return AdminSite(root, common.reactor, common.access_log, common.repeats)
+
+    return Admin(site(LocalGate()), site(TokenGate(token)), streams)

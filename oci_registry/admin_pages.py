@@ -1,0 +1,104 @@
+"""Makes the pages of the admin API of a daemon, and what answers them; imported when one is first requested."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from attrs import evolve
+
+from oci_registry.admin.api import Api, ApiParts
+from oci_registry.admin.daemon import DaemonHandlers, DaemonParts, upstream_of
+from oci_registry.admin.gate import Gate
+from oci_registry.admin.images import ImageHandlers
+from oci_registry.admin.late import MakePages, Pages
+from oci_registry.admin.original import Original
+from oci_registry.admin.scrubbing import ScrubHandlers, scrub_routes
+from oci_registry.admin.stream import EventStreams
+from oci_registry.admin.table import daemon_routes, image_routes, make_table
+from oci_registry.admin.tagging import TagHandlers, tag_routes
+from oci_registry.common import Common
+from oci_registry.config.names import fold_alias
+from oci_registry.management.index import DaemonIndex
+from oci_registry.management.manager import Management
+from oci_registry.management.removal import Content
+from oci_registry.management.rules import Rules
+from oci_registry.managing import API, ORIGINAL, Upkeep
+from oci_registry.pulling import PullThrough
+from oci_registry.pullthrough.tag_control import NotPossible
+from oci_registry.spec.image import ImageName, parse_image
+from oci_registry.storage.pins import Pins
+from oci_registry.stores import Store
+from oci_registry.web.client_watch import ClientWatch
+
+
+def make_pages(
+    common: Common,
+    store: Store,
+    pull: PullThrough,
+    upkeep: Upkeep,
+    watch: ClientWatch,
+    streams: EventStreams,
+) -> MakePages:
+    """Return what makes the pages behind a gate."""
+    settings, table, events = common.settings, pull.table, common.events
+
+    def parse(text: str) -> ImageName:
+        # Registries in the upstream file whose names are not hosts.
+        known = {each.namespace for each in table.upstreams if each.configured}
+        return parse_image(
+            text, default=settings.default_namespace, registries=known, fold=fold_alias
+        )
+
+    told = DaemonParts(
+        common.reactor,
+        common.metrics,
+        pull.transfers,
+        table,
+        upkeep.periodic,
+        events,
+        settings.storage.description,
+        settings.workers,
+        pull.store_watch.check,
+    )
+    images = ImageHandlers(_make_management(common, store, pull, upkeep), parse, events)
+    tags = TagHandlers(upkeep.tag_control, parse, NotPossible, events)
+    routes = make_table(
+        [
+            *daemon_routes(DaemonHandlers(told), streams),
+            *image_routes(images),
+            *tag_routes(tags),
+            *scrub_routes(ScrubHandlers(upkeep.scrub)),
+        ]
+    )
+    parts = ApiParts(watch, common.reactor, common.metrics)
+
+    def pages(gate: Gate) -> Pages:
+        return {
+            API: Api(routes, gate, parts),
+            ORIGINAL: Original(images, table, gate, parts),
+        }
+
+    return pages
+
+
+def _make_management(common: Common, store: Store, pull: PullThrough, upkeep: Upkeep) -> Management:
+    """Make what answers questions about the store."""
+    settings, table = common.settings, pull.table
+
+    def max_age(registry: str) -> float | None:
+        known = table.known(registry)
+        return None if known is None else known.manifest_invalidation_time
+
+    rules = Rules(
+        lifetime=upkeep.sweep.lifetime,
+        max_age=max_age,
+        limited=settings.max_size is not None or settings.min_free is not None,
+        pinned=store.pinned.by_pattern,
+        busy=pull.transfers.__contains__,
+        upstream=partial(upstream_of, table),
+    )
+    content = Content(store.driver, store.blobs, store.manifests, store.tags, pull.records)
+    if upkeep.notices is not None:
+        content = evolve(content, announce=upkeep.notices.announce)
+    index, pins = DaemonIndex(store.account), Pins(store.driver)
+    return Management(index, content, pins, rules, common.reactor.seconds)
