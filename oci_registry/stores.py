@@ -188,7 +188,7 @@ def make_store(
         OriginalManifests(driver, reader, reactor, repeats),
         HistoryStore(driver),
         holds,
-        PinnedImages(Pins(driver), pins_of(settings.upstreams)),
+        PinnedImages(Pins(driver), pins_of(settings.upstreams), holds),
         account,
         holder,
     )
