@@ -257,6 +257,7 @@ def make_management(
         max_age=max_age,
         limited=settings.max_size is not None or settings.min_free is not None,
         pinned=store.pinned.by_pattern,
+        held=store.holds.has_manifest,
         busy=transfers.__contains__,
         upstream=upstream,
     )
