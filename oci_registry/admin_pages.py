@@ -94,6 +94,7 @@ def _make_management(common: Common, store: Store, pull: PullThrough, upkeep: Up
         max_age=max_age,
         limited=settings.max_size is not None or settings.min_free is not None,
         pinned=store.pinned.by_pattern,
+        held=store.holds.has_manifest,
         busy=pull.transfers.__contains__,
         upstream=partial(upstream_of, table),
     )

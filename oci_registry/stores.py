@@ -187,7 +187,7 @@ def make_store(common: Common, reader: ManifestReader) -> Store:
         OriginalManifests(driver, reader, reactor, common.repeats),
         HistoryStore(driver),
         holds,
-        PinnedImages(Pins(driver), pins_of(settings.upstreams)),
+        PinnedImages(Pins(driver), pins_of(settings.upstreams), holds),
         account,
         holder,
     )

@@ -170,3 +170,71 @@ class ErrorList(Answer):
     """The latest warnings and errors of the log, oldest first."""
 
     errors: tuple[EventRecord, ...]
+
+
+@frozen
+class ScrubState(Answer):
+    """The pass that is running, or the latest one.
+
+    *since*: when it began; null before the first one. *ended*: when it ended, null if it has not. *position*:
+    the key of the last object that was checked. *objects*, *blobs*, *bytes*: how many were checked. *found*:
+    corrupt objects, of which so many are in *quarantine*, were *removed*, or were fetched again (*refetched*).
+    *dangling*: tags whose manifest is not stored. *rate*: bytes a second, 0 without a limit. *problem*: why the
+    pass has stopped before its end.
+    """
+
+    running: bool
+    position: str
+    objects: int
+    blobs: int
+    bytes: int
+    found: int
+    quarantined: int
+    removed: int
+    refetched: int
+    dangling: int
+    since: float | None
+    ended: float | None
+    rate: float
+    problem: str | None
+
+
+@frozen
+class HeldDigest(Answer):
+    """The digest that a tag is held at, and *since* when (RFC 3339)."""
+
+    digest: str
+    since: str
+
+
+@frozen
+class WaitingDigest(Answer):
+    """A new digest that waits for its minimum age. *since*: when it was first seen; *adoptable*: from when
+    on it is served, null if that is not known (RFC 3339).
+    """
+
+    digest: str
+    since: str
+    adoptable: str | None
+
+
+@frozen
+class SeenDigest(Answer):
+    """A digest that a tag has had. *adopted*: whether it was ever served. Times are RFC 3339."""
+
+    digest: str
+    first_seen: str
+    last_confirmed: str
+    adopted: bool
+
+
+@frozen
+class TagState(Answer):
+    """What is known of a tag. *digest*: what is served, null if nothing is stored. *history*: the digest last
+    named comes first.
+    """
+
+    digest: str | None
+    hold: HeldDigest | None
+    waiting: WaitingDigest | None
+    history: tuple[SeenDigest, ...]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from attrs import frozen
 from twisted.internet.defer import Deferred
 
+from oci_registry.admin.answers import ScrubState
 from oci_registry.admin.fields import Parameter, Values, Whole
 from oci_registry.admin.routes import AnyRoute, Route
-from oci_registry.management.as_json import Answer
 from oci_registry.scrub.scrub import ScrubStatus
 
 _GROUP = "Scrub"
@@ -28,33 +27,6 @@ class Scrubbing(Protocol):
 
     def stop(self) -> Deferred[None]:
         """Stop the pass that is running; fires when it has stopped."""
-
-
-@frozen
-class ScrubState(Answer):
-    """The pass that is running, or the latest one.
-
-    *since*: when it began; null before the first one. *ended*: when it ended, null if it has not. *position*:
-    the key of the last object that was checked. *objects*, *blobs*, *bytes*: how many were checked. *found*:
-    corrupt objects, of which so many are in *quarantine*, were *removed*, or were fetched again (*refetched*).
-    *dangling*: tags whose manifest is not stored. *rate*: bytes a second, 0 without a limit. *problem*: why the
-    pass has stopped before its end.
-    """
-
-    running: bool
-    position: str
-    objects: int
-    blobs: int
-    bytes: int
-    found: int
-    quarantined: int
-    removed: int
-    refetched: int
-    dangling: int
-    since: float | None
-    ended: float | None
-    rate: float
-    problem: str | None
 
 
 class ScrubHandlers:

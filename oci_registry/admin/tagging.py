@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from attrs import frozen
-
+from oci_registry.admin.answers import TagState
 from oci_registry.admin.fields import Parameter, Text, Values
 from oci_registry.admin.problems import InvalidRequest, NotPossible
 from oci_registry.admin.routes import AnyRoute, Route
 from oci_registry.events import EventLog
-from oci_registry.management.as_json import Answer
 from oci_registry.management.problems import InvalidName
 from oci_registry.management.subjects import parse_digest
 from oci_registry.spec.digest import Digest
@@ -49,47 +47,6 @@ class Tagging(Protocol):
 
     async def adopt(self, host: str, repository: str, tag: str) -> Status:
         """Serve the digest that is waiting."""
-
-
-@frozen
-class HeldDigest(Answer):
-    """The digest that a tag is held at, and *since* when (RFC 3339)."""
-
-    digest: str
-    since: str
-
-
-@frozen
-class WaitingDigest(Answer):
-    """A new digest that waits for its minimum age. *since*: when it was first seen; *adoptable*: from when
-    on it is served, null if that is not known (RFC 3339).
-    """
-
-    digest: str
-    since: str
-    adoptable: str | None
-
-
-@frozen
-class SeenDigest(Answer):
-    """A digest that a tag has had. *adopted*: whether it was ever served. Times are RFC 3339."""
-
-    digest: str
-    first_seen: str
-    last_confirmed: str
-    adopted: bool
-
-
-@frozen
-class TagState(Answer):
-    """What is known of a tag. *digest*: what is served, null if nothing is stored. *history*: the digest last
-    named comes first.
-    """
-
-    digest: str | None
-    hold: HeldDigest | None
-    waiting: WaitingDigest | None
-    history: tuple[SeenDigest, ...]
 
 
 class TagHandlers:

@@ -50,6 +50,8 @@ _LONGEST = 500
 _PROBLEMS: Mapping[str, type[ManagementProblem]] = {
     each.code: each for each in (NotStored, InvalidName, InUse, IsPinned, NotReady)
 }
+_REFUSED = ("MANIFEST_UNKNOWN", "NOT_POSSIBLE")
+"""Codes of what a daemon cannot do for reasons that its message gives."""
 Query = Sequence[tuple[str, str]]
 
 
@@ -89,6 +91,18 @@ class AdminClient:
     def get(self, path: str, query: Query = ()) -> Any:
         """Return the JSON at a path of the API."""
         return self.call("GET", path, query)
+
+    def read(
+        self, kind: type[T], method: str, path: str, query: Query = (), body: object = None
+    ) -> T:
+        """Send a request and return its answer; raise as `call` does."""
+        document = self.call(method, path, query, body)
+        try:
+            return kind.from_json(document)
+        except ValueError as error:
+            raise CommandFailed(
+                f"the daemon at {self.name} is of another version: {error}"
+            ) from None
 
     def call(self, method: str, path: str, query: Query = (), body: object = None) -> Any:
         """Send a request and return the JSON of its answer; raise a `ManagementProblem` or `CommandFailed`."""
@@ -174,6 +188,8 @@ class AdminClient:
         # Of a path, that would be a daemon of another version.
         if code in _PROBLEMS and not message.startswith("there is nothing at"):
             return _PROBLEMS[code](message)
+        if code in _REFUSED:
+            return CommandFailed(message)
         return CommandFailed(f"{self.name}: {message}")
 
 
@@ -182,14 +198,6 @@ class RemoteSource:
 
     def __init__(self, client: AdminClient) -> None:
         self._client = client
-
-    def _read(self, kind: type[T], document: Any) -> T:
-        try:
-            return kind.from_json(document)
-        except ValueError as error:
-            raise CommandFailed(
-                f"the daemon at {self._client.name} is of another version: {error}"
-            ) from None
 
     async def list(self, wanted: Wanted) -> ImagePage:
         """Return a page of images."""
@@ -201,47 +209,47 @@ class RemoteSource:
             query.append(("reverse", "true"))
         if wanted.after is not None:
             query.append(("after", wanted.after))
-        return self._read(ImagePage, self._client.get("/images", query))
+        return self._client.read(ImagePage, "GET", "/images", query)
 
     async def show(self, image: Subject) -> ImageDetails:
         """Return all that is stored of an image; raise `NotStored`."""
-        return self._read(ImageDetails, self._client.get("/image", _of(image)))
+        return self._client.read(ImageDetails, "GET", "/image", _of(image))
 
     async def du(self) -> DiskUse:
         """Return how much is stored, by registry and repository."""
-        return self._read(DiskUse, self._client.get("/usage"))
+        return self._client.read(DiskUse, "GET", "/usage")
 
     async def why(self, image: Subject) -> Why:
         """Return why an image is kept; one that is not stored has no image in the answer."""
-        return self._read(Why, self._client.get("/why", _of(image)))
+        return self._client.read(Why, "GET", "/why", _of(image))
 
     async def remove(self, image: Subject, *, blobs: bool = False) -> Removal:
         """Remove a tag; or a manifest by its digest, with the tags that name it."""
         query = [*_of(image), ("blobs", "true" if blobs else "false")]
-        return self._read(Removal, self._client.call("DELETE", "/image", query))
+        return self._client.read(Removal, "DELETE", "/image", query)
 
     async def remove_blob(self, digest: Digest) -> Removal:
         """Remove a blob, whoever needs it: it is downloaded again. Raises `NotStored`, `InUse`."""
         query = [("digest", str(digest))]
-        return self._read(Removal, self._client.call("DELETE", "/blob", query))
+        return self._client.read(Removal, "DELETE", "/blob", query)
 
     async def refresh(self, image: Subject) -> Refreshed:
         """Have the next pull of a tag ask the registry first; raise `NotStored`."""
         body = {"image": str(image)}
-        return self._read(Refreshed, self._client.call("POST", "/refresh", body=body))
+        return self._client.read(Refreshed, "POST", "/refresh", body=body)
 
     async def pins(self) -> PinList:
         """Return the images that are pinned."""
-        return self._read(PinList, self._client.get("/pins"))
+        return self._client.read(PinList, "GET", "/pins")
 
     async def pin(self, image: Subject) -> PinChange:
         """Never evict an image, whether it is stored or not."""
         body = {"image": str(image)}
-        return self._read(PinChange, self._client.call("POST", "/pins", body=body))
+        return self._client.read(PinChange, "POST", "/pins", body=body)
 
     async def unpin(self, image: Subject) -> PinChange:
         """Treat an image as all others again."""
-        return self._read(PinChange, self._client.call("DELETE", "/pins", _of(image)))
+        return self._client.read(PinChange, "DELETE", "/pins", _of(image))
 
 
 def _of(image: Subject) -> Query:

@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
-from oci_registry.commands.options import CommandParser, parse
+from oci_registry.commands.options import CommandParser, DaemonParser
 from oci_registry.commands.output import NoProgress, Output, counted
 from oci_registry.commands.problems import CORRUPT, DONE, FAILED, CommandFailed, UsageProblem
 from oci_registry.commands.running import at_once, each, now
+from oci_registry.commands.scrub_daemon import count_lines, scrub_by_daemon
+from oci_registry.commands.sources import read_options
 from oci_registry.commands.store import CommandStore, Exclusive, readable
 from oci_registry.config.settings import DEFAULT_SCRUB_RATE
 from oci_registry.scrub.checks import Checker
@@ -23,7 +25,6 @@ from oci_registry.scrub.quarantine import Quarantine
 from oci_registry.scrub.record import Record
 from oci_registry.scrub.report import sentence
 from oci_registry.spec.sizes import Size, parse_rate
-from oci_registry.spec.units import in_bytes
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.keys import BLOBS, REPOSITORIES
@@ -38,18 +39,19 @@ _STATUSES = "0 nothing is corrupt, 1 the check could not be finished, 3 somethin
 
 def parser() -> CommandParser:
     """Return the parser of the command line."""
-    made = CommandParser(
+    made = DaemonParser(
         "scrub",
         "Read all that is stored and compare it with its digests. What is corrupt is moved to the "
         "quarantine of the store, so that the next pull fetches it again. A check that was interrupted "
-        "goes on where it was. In a directory, no daemon may run meanwhile: a daemon checks its store "
-        "itself with --scrub-interval.",
+        "goes on where it was. If a daemon runs on the store, it does this itself, and the command waits "
+        "for the end.",
         _STATUSES,
     )
     made.add_argument(
         "--rate",
         metavar="SIZE",
-        help="bytes per second to read, as in 20MB (SCRUB_RATE; default 20MB); 0: as fast as possible",
+        help="bytes per second to read, as in 20MB; 0: as fast as possible (default: that of the daemon; "
+        "on a store without one SCRUB_RATE, or 20MB)",
     )
     fate = made.add_mutually_exclusive_group()
     fate.add_argument(
@@ -62,6 +64,9 @@ def parser() -> CommandParser:
     )
     made.add_argument(
         "--restart", action="store_true", help="begin anew, even if a check was interrupted"
+    )
+    made.add_argument(
+        "--no-wait", action="store_true", help="do not wait for a running daemon to end the check"
     )
     return made
 
@@ -85,20 +90,27 @@ class _Printed:
 
 def run(args: Sequence[str], environ: Mapping[str, str], output: Output) -> int:
     """Run the command; return the exit status."""
-    options, common = parse(parser(), args, environ)
-    output.json = common.json
-    for warning in common.warnings:
-        output.note(warning)
-    rate = _rate(options.rate, environ)
-    readable(common.storage)
-    with Exclusive(common.storage) as store:
+    asked = read_options(parser(), args, environ, output)
+    options, given = asked.options, _rate(asked.options.rate)
+    daemon = asked.daemon()
+    if daemon is not None:
+        if options.remove or options.restart:
+            raise UsageProblem(
+                f"{'--remove' if options.remove else '--restart'} is for a store on which no daemon runs"
+            )
+        return scrub_by_daemon(daemon, given, output, wait=not options.no_wait)
+    if options.no_wait:
+        raise UsageProblem("--no-wait is for a running daemon, and none runs on this store")
+    rate = given or _rate(environ.get("SCRUB_RATE", "").strip()) or DEFAULT_SCRUB_RATE
+    storage = asked.common.storage
+    readable(storage)
+    with Exclusive(storage) as store:
         return _scrub(store, rate, output, remove=options.remove, anew=options.restart)
 
 
-def _rate(given: str | None, environ: Mapping[str, str]) -> Size:
-    text = given or environ.get("SCRUB_RATE", "").strip()
+def _rate(text: str | None) -> Size | None:
     try:
-        return parse_rate(text) if text else DEFAULT_SCRUB_RATE
+        return parse_rate(text) if text else None
     except ValueError as error:
         raise UsageProblem(f"--rate: {error}") from None
 
@@ -153,14 +165,15 @@ def _size(store: CommandStore, after: str) -> int:
 
 def _finish(progress: Progress, faults: Sequence[Fault], output: Output) -> int:
     counts = progress.counts
-    output.line(
-        f"{counted(counts.objects, 'object')} ({in_bytes(counts.size)}) checked, {counts.found} corrupt: "
-        f"{counts.quarantined} in quarantine, {counts.removed} removed"
-    )
-    if counts.dangling:
-        output.line(
-            f"{counted(counts.dangling, 'tag')} whose manifest is not stored: the next pull fetches it"
-        )
+    for line in count_lines(
+        counts.objects,
+        counts.size,
+        counts.found,
+        counts.quarantined,
+        counts.removed,
+        counts.dangling,
+    ):
+        output.line(line)
     output.finish(
         {
             "objects": counts.objects,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from oci_registry.admin.answers import SweepStatus
 from oci_registry.commands.options import CommandParser, DaemonParser
 from oci_registry.commands.output import Output
-from oci_registry.commands.problems import DONE, FAILED, CommandFailed
+from oci_registry.commands.problems import DONE, FAILED
 from oci_registry.commands.reaching import the_daemon
 from oci_registry.commands.sources import read_options
 from oci_registry.spec.units import in_seconds
@@ -33,10 +32,10 @@ def run(args: Sequence[str], environ: Mapping[str, str], output: Output) -> int:
     """Run the command; return the exit status."""
     asked = read_options(parser(), args, environ, output)
     daemon = the_daemon(asked.options, asked.common.place, environ)
-    status = _read(daemon.call("POST", "/sweep"))
+    status = daemon.read(SweepStatus, "POST", "/sweep")
     while status.running and not asked.options.no_wait:
         time.sleep(_PAUSE)
-        status = _read(daemon.get("/sweep"))
+        status = daemon.read(SweepStatus, "GET", "/sweep")
     if status.error is not None:
         output.problem(f"the sweep has failed: {status.error}")
     elif status.running:
@@ -45,10 +44,3 @@ def run(args: Sequence[str], environ: Mapping[str, str], output: Output) -> int:
         output.line(f"the sweep has taken {in_seconds(status.seconds or 0.0)}")
     output.finish(status.to_json())
     return DONE if status.error is None else FAILED
-
-
-def _read(document: Any) -> SweepStatus:
-    try:
-        return SweepStatus.from_json(document)
-    except ValueError as error:
-        raise CommandFailed(f"the daemon is of another version: {error}") from None

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from oci_registry.admin.answers import RunningTransfer, Top
 from oci_registry.commands.options import CommandParser, DaemonParser
 from oci_registry.commands.output import Output, counted
-from oci_registry.commands.problems import DONE, CommandFailed, UsageProblem
+from oci_registry.commands.problems import DONE, UsageProblem
 from oci_registry.commands.reaching import the_daemon
 from oci_registry.commands.remote import AdminClient
 from oci_registry.commands.sources import read_options
@@ -65,11 +64,7 @@ def run(args: Sequence[str], environ: Mapping[str, str], output: Output) -> int:
 
 
 def _look(daemon: AdminClient) -> Top:
-    document: Any = daemon.get("/top")
-    try:
-        return Top.from_json(document)
-    except ValueError as error:
-        raise CommandFailed(f"the daemon at {daemon.name} is of another version: {error}") from None
+    return daemon.read(Top, "GET", "/top")
 
 
 def _watch(

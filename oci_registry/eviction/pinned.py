@@ -1,7 +1,8 @@
 """Which images are pinned: never evicted, neither for the size of the store nor for their age.
 
-There are two kinds of pins: patterns of the upstreams, and those of the operator. An image is pinned by its
-tags, and then by whatever leads to it: what a pinned index names stays too.
+There are two kinds of pins: patterns of the upstreams, and those of the operator. What a tag is held at counts
+as pinned too. An image is pinned by its tags, and then by whatever leads to it: what a pinned index names stays
+too.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from attrs import frozen
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.image import ImageName
 from oci_registry.spec.patterns import ImagePattern
+from oci_registry.storage.holds import HoldStore
 from oci_registry.storage.pins import Pins
 
 
@@ -35,15 +37,21 @@ class PinPatterns:
 
 
 class Pinned:
-    """What is pinned at one moment. It does not change, and can be used in any thread."""
+    """What is pinned at one moment. It does not change, and can be used in any thread.
+
+    *held*: what tags are held at, by registry and digest.
+    """
 
     def __init__(
-        self, patterns: PinPatterns = PinPatterns(), pins: Iterable[ImageName] = ()
+        self,
+        patterns: PinPatterns = PinPatterns(),
+        pins: Iterable[ImageName] = (),
+        held: Iterable[tuple[str, Digest]] = (),
     ) -> None:
         pins = list(pins)
         self._patterns = patterns
         self._tags = {(one.registry, one.repository, str(one.tag)) for one in pins if one.tag}
-        self._digests = {(one.registry, one.digest) for one in pins if one.digest}
+        self._digests = {(one.registry, one.digest) for one in pins if one.digest} | set(held)
 
     @property
     def is_empty(self) -> bool:
@@ -57,7 +65,7 @@ class Pinned:
         )
 
     def has_digest(self, host: str, digest: Digest) -> bool:
-        """Whether the operator has pinned a manifest by its digest."""
+        """Whether a manifest is pinned by its digest, or a tag is held at it."""
         return (host, digest) in self._digests
 
     def __call__(self, host: str, digest: Digest, tags: Iterable[tuple[str, str]]) -> bool:
@@ -66,11 +74,14 @@ class Pinned:
 
 
 class PinnedImages:
-    """Knows what is pinned, by patterns, and by *pins* of the operator."""
+    """Knows what is pinned, by patterns, by *pins* of the operator, and by *holds* of tags."""
 
-    def __init__(self, pins: Pins, patterns: PinPatterns = PinPatterns()) -> None:
+    def __init__(
+        self, pins: Pins, patterns: PinPatterns = PinPatterns(), holds: HoldStore | None = None
+    ) -> None:
         self._pins = pins
         self._patterns = patterns
+        self._holds = holds
 
     def follow(self, patterns: PinPatterns) -> None:
         """Use other patterns from now on."""
@@ -83,4 +94,9 @@ class PinnedImages:
 
     async def now(self) -> Pinned:
         """Return what is pinned. Raises `StoreError`: then nothing may be evicted."""
-        return Pinned(self._patterns, await self._pins.all())
+        pins = await self._pins.all()
+        if self._holds is None:
+            return Pinned(self._patterns, pins)
+        if not self._holds.loaded:
+            await self._holds.load()
+        return Pinned(self._patterns, pins, self._holds.manifests())

@@ -79,11 +79,12 @@ def explain(
             tag_key(subject.registry, subject.repository or "", subject.tag or "")
         )
     )
+    digest = subject.digest if record is None else record.digest
+    held = digest is not None and rules.held(subject.registry, digest)
     used = None if found is None else found.image.used
     expires = None
-    if used is not None and lifetime is not None and not forever and not _is_pinned(found):
+    if used is not None and lifetime is not None and not (forever or held or _is_pinned(found)):
         expires = used + lifetime
-    digest = subject.digest if record is None else record.digest
     return Why(
         str(subject) if found is None else found.image.name,
         None if digest is None else str(digest),
@@ -99,7 +100,7 @@ def explain(
         forever,
         (
             *_freshness(checked, fresh_until, now, unconfirmed=unconfirmed),
-            *_keeping(found, expires, now, forever=forever, limited=rules.limited),
+            *_keeping(found, expires, now, held=held, forever=forever, limited=rules.limited),
         ),
         rules.upstream(subject.registry),
     )
@@ -131,6 +132,7 @@ def _keeping(
     expires: float | None,
     now: float,
     *,
+    held: bool,
     forever: bool,
     limited: bool | None,
 ) -> list[str]:
@@ -143,6 +145,8 @@ def _keeping(
         said.append(f"{image.stored_blobs} of its {image.blobs} blobs are stored")
     if found.pinned:
         return [*said, f"it is pinned {' and '.join(found.pinned)}: it is never evicted"]
+    if held:
+        return [*said, "a tag is held at it: it is never evicted"]
     if forever:
         return [*said, "images of this registry are kept for ever"]
     if expires is not None:

@@ -64,6 +64,10 @@ class HoldStore:
         for (host, _, _), hold in self._all.items():
             yield host, hold.digest
 
+    def has_manifest(self, host: str, digest: Digest) -> bool:
+        """Whether a tag of a registry is held at this digest."""
+        return (host, digest) in self.manifests()
+
     async def load(self) -> None:
         """Read all holds again; once for all that ask meanwhile."""
         await self._loading.run("", self._load)

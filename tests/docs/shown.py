@@ -99,6 +99,7 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("oci-registry history", How.RUN),
         ("curl -s http://mirror.example:8080/v2/library/busybox/_oci-registry", How.RUN),
         ("oci-registry rollback", How.RUN),
+        ("oci-registry rollback busybox --admin", How.RUNNING),
         ("oci-registry hold", How.RUN),
         ("oci-registry history", How.RUN),
     ],

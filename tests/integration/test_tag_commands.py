@@ -1,4 +1,4 @@
-"""The commands on tags, on the store of a stopped daemon."""
+"""The commands on tags, on a store and by its daemon."""
 
 from __future__ import annotations
 
@@ -67,15 +67,21 @@ class Directory(CommandsTestCase):
 
     @running
     async def test_history(self) -> None:
-        """The history is shown, by a running daemon's store too, as lines and as JSON."""
+        """The history is shown, as lines and as JSON."""
         one, two = await self.prepare()
-        await self.start()
         lines = self.done("history", "app:1").out.splitlines()
         self.assertEqual(f"serves {two}", lines[0])
         self.assertEqual([two, one], [line.split()[0] for line in lines[1:]])
         told: dict[str, Any] = json.loads(self.done("history", "app:1", "--json").out)
         self.assertEqual((IMAGE, two, []), (told["name"], told["digest"], told["problems"]))
         self.assertEqual([two, one], [each["digest"] for each in told["history"]])
+
+    @running
+    async def test_no_socket(self) -> None:
+        """Beside a daemon without an admin API, the history is shown, and nothing is changed."""
+        _, two = await self.prepare()
+        await self.start(admin_socket=False)
+        self.assertIn(f"serves {two}\n", self.done("history", "app:1").out)
         self.assertIn("stop it first", self.refused("rollback", "app:1"))
 
     @running

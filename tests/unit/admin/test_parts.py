@@ -8,9 +8,10 @@ from typing import Any
 from attrs import evolve
 from twisted.internet.defer import Deferred, succeed
 
+from oci_registry.admin.answers import ScrubState
 from oci_registry.admin.openapi import document
 from oci_registry.admin.routes import RouteTable
-from oci_registry.admin.scrubbing import ScrubHandlers, ScrubState, scrub_routes
+from oci_registry.admin.scrubbing import ScrubHandlers, scrub_routes
 from oci_registry.admin.tagging import TagHandlers, tag_routes
 from oci_registry.events import EventLog
 from oci_registry.spec.digest import Digest

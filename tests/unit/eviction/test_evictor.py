@@ -11,6 +11,7 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.image import ImageName, parse_image
 from oci_registry.spec.patterns import parse_pattern
 from oci_registry.storage.blobs import BlobStore
+from oci_registry.storage.holds import HoldStore
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.keys import blob_key, manifest_key
 from oci_registry.storage.manifests import ManifestStore
@@ -35,7 +36,8 @@ class EvictionTestCase(AccountTestCase):
         self.blobs = BlobStore(self.observed, usage, run_at_once, check_always=False)
         manifests = ManifestStore(self.observed, usage, ManifestReader(run_at_once))
         self.pins = Pins(self.observed)
-        self.pinned = PinnedImages(self.pins)
+        self.holds = HoldStore(self.observed)
+        self.pinned = PinnedImages(self.pins, holds=self.holds)
         self.evictor = Evictor(
             self.account,
             self.blobs,
@@ -170,6 +172,22 @@ class Evictions(EvictionTestCase):
         self.tag("mine", index)
         self.assertEqual(self.free(100).images, 1)
         self.assertFalse(self.has(kept[1]))
+
+    def test_held(self) -> None:
+        """What a tag is held at stays until it is released, with all that it names; also after a restart."""
+        amd = self.image(self.blob(b"amd"))
+        index = self.image(amd, index=True)
+        others = [self.pulled(b"now"), self.pulled(b"older")]
+        self.result(self.holds.put(HUB, "a/b", "now", index, self.clock.seconds()))
+        # The daemon has started just now, and has not read the holds yet.
+        self.pinned = PinnedImages(self.pins, holds=HoldStore(self.observed))
+        self.patch(self.evictor, "_pinned", self.pinned)
+        self.assertEqual(self.free(100), Evicted(2, 2, 4 * BLOCK))
+        self.assertTrue(self.has(index) and self.has(amd) and self.has(Digest.of(b"amd")))
+        self.assertFalse(any(map(self.has, others)))
+        self.patch(self.evictor, "_pinned", PinnedImages(self.pins, holds=self.holds))
+        self.result(self.holds.remove(HUB, "a/b", "now"))
+        self.assertEqual(self.free(100).images, 2)
 
     def test_unreadable_pins(self) -> None:
         """If the pins cannot be read, nothing is evicted."""

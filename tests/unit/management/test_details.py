@@ -9,7 +9,7 @@ from oci_registry.management.problems import NotStored
 from oci_registry.management.rules import Rules
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.keys import manifest_key
-from tests.unit.account.support import OWN
+from tests.unit.account.support import HUB, OWN
 from tests.unit.management.support import ManagementTestCase, subject
 
 DAY = 86400.0
@@ -127,6 +127,15 @@ class Reasons(ManagementTestCase):
         self.result(self.management.pin(subject("x:1")))
         why = self.why()
         self.assertEqual((("by command", "by the upstream file"), None), (why.pinned, why.expires))
+
+    def test_held(self) -> None:
+        """One that a tag is held at says so, and has no end."""
+        self.follow(
+            lifetime=lambda _: DAY, limited=True, held=lambda *name: name == (HUB, self.digest)
+        )
+        why = self.why()
+        self.assertIsNone(why.expires)
+        self.assertEqual("a tag is held at it: it is never evicted", why.reasons[-1])
 
     def test_queue(self) -> None:
         """With a limit, its place in the eviction's queue counts."""
