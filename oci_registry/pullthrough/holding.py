@@ -49,6 +49,10 @@ class Holding:
             await self._read()
         return self._holds.find(host, repository, tag)
 
+    def recall(self, host: str, repository: str, tag: str) -> Hold | None:
+        """Return the hold of a tag, as far as the holds are in memory."""
+        return self._holds.find(host, repository, tag)
+
     def _read(self) -> Deferred[None]:
         loading: Deferred[None] = Deferred.fromCoroutine(self._holds.load())
         if not self._holds.loaded and not loading.called:

@@ -12,10 +12,12 @@ from oci_registry.pullthrough.records import RecordWriter
 from oci_registry.pullthrough.store_health import READ, StoreHealth
 from oci_registry.pullthrough.tag_policy import Decision, decide, sightings_of
 from oci_registry.spec.digest import Digest
+from oci_registry.spec.errors import Unavailable
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
 from oci_registry.storage.histories import HistoryStore, Sighting, TagHistory
 from oci_registry.storage.holds import Hold, Names
+from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.keys import history_key, manifest_key, tag_key
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.original import OriginalManifests
@@ -127,21 +129,47 @@ class KnownManifests:
         """Return the hold of a tag; None if there is none."""
         return await self._holding.find(*_names(target, tag))
 
+    def recall_hold(self, target: Target, tag: Tag) -> Hold | None:
+        """Return the hold of a tag, as far as the holds are in memory."""
+        return self._holding.recall(*_names(target, tag))
+
     def _hold_changed(self, names: Names) -> None:
         self._tags.renew(*names)
 
     async def decide(self, target: Target, tag: Tag, named: Digest) -> Decision:
-        """Return which digest to serve, now that upstream says that a tag means *named*."""
+        """Return which digest to serve, now that upstream says that a tag means *named*.
+
+        Raises `Unavailable` if a minimum age applies, and the store cannot say whether the tag is new.
+        """
         names = _names(target, tag)
         min_age = target.upstream.min_age.of(target.repository, tag.name)
         record, history = self._tags.recall(*names), None
         if min_age > 0 and (record is None or record.digest != named):
-            reading = self._histories.get(*names)
-            history = await self._health.or_default(READ, reading, None)
+            history = await self._past(target, tag)
             # Another request may have changed it meanwhile.
             record = self._tags.recall(*names)
         now = self._clock.seconds()
         return decide(record, history or TagHistory(), named, min_age, now)
+
+    async def _past(self, target: Target, tag: Tag) -> TagHistory | None:
+        """Return the history of a tag; its record is in memory afterwards, if there is one."""
+        names = _names(target, tag)
+        try:
+            if self._tags.recall(*names) is None:
+                # That an earlier attempt has failed does not make the tag a new one.
+                await self._find_tag(target, tag)
+            history = await self._histories.get(*names)
+        except StoreError as error:
+            self._health.record_failure(READ, error)
+            history = self._histories.recall(*names)
+            is_known = history is not None and history.last_adopted is not None
+            if is_known or self._tags.recall(*names) is not None:
+                return history
+            raise Unavailable(
+                f"the tag {tag} has a minimum age, and the store cannot be read to see what it meant before"
+            ) from None
+        self._health.record_success(READ)
+        return history
 
     def confirm(self, target: Target, tag: Tag, manifest: Manifest, decision: Decision) -> None:
         """Record what upstream has just said of a tag; *manifest* is the one that is served for it.

@@ -152,6 +152,10 @@ class HistoryStore:
             return recent or stored
         return stored.merged(recent.sightings)
 
+    def recall(self, host: str, repository: str, tag: str) -> TagHistory | None:
+        """Return what is in memory of the history of a tag."""
+        return self._recent.get(history_key(host, repository, tag))
+
     def remember(self, host: str, repository: str, tag: str, seen: Iterable[Sighting]) -> None:
         """Keep sightings in memory, until and after they are written."""
         key = history_key(host, repository, tag)
