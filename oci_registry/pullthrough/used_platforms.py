@@ -53,9 +53,9 @@ class UsedPlatforms:
         if platform is None:
             return
         used = self._used.get(repository, ())
-        if platform not in used:
-            # The one that was used last stays longest.
-            self._used[repository] = (platform, *used)[: self._limits.platforms]
+        others = (other for other in used if other != platform)
+        # The one that was used last stays longest.
+        self._used[repository] = (platform, *others)[: self._limits.platforms]
 
     def used(self, repository: Repository, platform: Platform) -> bool:
         """Whether clients have used a platform of a repository; indexes may state its variant or not."""

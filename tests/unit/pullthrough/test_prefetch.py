@@ -239,6 +239,16 @@ class Platforms(PrefetchTestCase):
             self.assertEqual(expected, used.used(("x", "y"), Platform("linux", name)), name)
         self.assertFalse(used.used(("x", "z"), Platform("linux", "c")))
 
+    def test_used_again(self) -> None:
+        """A platform that is used again stays longer than those that are used only once."""
+        used = UsedPlatforms(PlatformLimits(platforms=2))
+        manifests = {f"linux/{n}": self.image(None, like=n) for n in ("a", "b", "c")}
+        used.learn(("x", "y"), children_of(self.index("1", manifests)) or ())
+        for name in ("a", "b", "a", "c"):
+            used.use(("x", "y"), manifests[f"linux/{name}"].digest)
+        for name, expected in (("a", True), ("b", False), ("c", True)):
+            self.assertEqual(expected, used.used(("x", "y"), Platform("linux", name)), name)
+
     def test_variants(self) -> None:
         """An index may state the variant that another leaves out; other variants are not the same."""
         used = UsedPlatforms()
