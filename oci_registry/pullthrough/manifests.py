@@ -99,7 +99,11 @@ class ManifestCache:
         """Return the manifest that `get` would, if it would not ask upstream before; else None."""
         if isinstance(reference, Digest):
             return await self._known.manifest(target, reference)
-        record = await self._known.tag(target, reference)
+        hold = await self._known.hold(target, reference)
+        record = None if hold is not None else await self._known.tag(target, reference)
+        hold = self._known.recall_hold(target, reference)
+        if hold is not None:
+            return await self._known.manifest(target, hold.digest)
         if record is None:
             return None
         if self._judge(target, reference, record)[0] is not Freshness.FRESH:
@@ -114,6 +118,9 @@ class ManifestCache:
         if served.older_reason is OlderReason.HOLD:
             return None
         if isinstance(reference, Tag):
+            if self._known.recall_hold(target, reference) is not None:
+                # It was held after this answer was decided on.
+                return None
             record = self._known.recall_tag(target, reference)
             if record is None or record.digest != manifest.digest:
                 return None
@@ -136,11 +143,16 @@ class ManifestCache:
 
     async def _by_tag(self, target: Target, tag: Tag) -> ServedManifest:
         """Return the manifest of a tag: from the store if it is fresh or stale, else from upstream."""
-        hold = await self._known.hold(target, tag)
-        record = await self._known.tag(target, tag)
+        was_held = await self._known.hold(target, tag) is not None
+        record, known = await self._known.tag(target, tag), None
+        if record is not None and not was_held:
+            known = await self._known.manifest(target, record.digest)
+        # It may have been held or released while we looked in the store.
+        hold = self._known.recall_hold(target, tag)
         if hold is not None:
             return await self._held(target, tag, hold, record)
-        known = None if record is None else await self._known.manifest(target, record.digest)
+        if record is not None and was_held:
+            known = await self._known.manifest(target, record.digest)
         if record is not None and known is not None:
             freshness, ttl = self._judge(target, tag, record)
             older = _older_reason(record)
@@ -211,9 +223,18 @@ class ManifestCache:
         def over(_: object) -> None:
             self._background.discard(question)
 
-        asked = self._asking.run(question, lambda: self._refresh(target, tag, known))
+        asked = self._asking.run(question, lambda: self._look_and_refresh(target, tag, known))
         asked.addErrback(self._not_confirmed, target, tag)
         asked.addBoth(over)
+
+    async def _look_and_refresh(
+        self, target: Target, tag: Tag, known: Manifest | None
+    ) -> ServedManifest:
+        """As `_refresh`, with the manifest in the store if *known* is None: it was not looked for."""
+        record = self._known.recall_tag(target, tag)
+        if known is None and record is not None:
+            known = await self._known.manifest(target, record.digest)
+        return await self._refresh(target, tag, known)
 
     def _not_confirmed(self, failure: Failure, target: Target, tag: Tag) -> None:
         if failure.check(CancelledError):

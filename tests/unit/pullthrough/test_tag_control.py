@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from typing import Any
+from unittest.mock import patch
+
+from twisted.internet.defer import Deferred
 
 from oci_registry.pullthrough.holding import INTERVAL, PATIENCE
 from oci_registry.pullthrough.outcome import Outcome
@@ -14,7 +17,7 @@ from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
 from oci_registry.storage.holds import HoldStore
 from oci_registry.storage.interfaces import StoreError
-from oci_registry.storage.keys import hold_key
+from oci_registry.storage.keys import hold_key, tag_key
 from tests.unit.pullthrough.manifest_case import HOUR, LATEST, raw
 from tests.unit.pullthrough.test_min_age import AGE, MinAgeTestCase
 
@@ -128,6 +131,64 @@ class Holds(ControlTestCase):
         """A held tag is a hit, as a digest is."""
         self.ask(self.control.hold(*NAMES))
         self.assertEqual(Outcome.HIT, self.get().outcome)
+
+    def test_head(self) -> None:
+        """Upstream is asked with HEAD, whatever is in memory; the record outlives a 404 as without a hold."""
+        self.upstream.believe_not_found = False
+        self.ask(self.control.hold(*NAMES, self.one.digest))
+        self.restart()
+        self.clock.advance(HOUR)
+        self.is_held(self.one)
+        self.assertEqual(["HEAD"], self.asked())
+        del self.upstream.manifests["latest"]
+        self.restart()
+        self.clock.advance(HOUR)
+        self.is_held(self.one)
+        self.assertIn(tag_key(*NAMES), self.stored())
+        self.ask(self.control.release(*NAMES))
+        self.assertEqual(self.two, self.served())
+
+    def test_meanwhile(self) -> None:
+        """A hold that is set while a client waits for the store counts for it."""
+        get, gate = self.driver.get, Deferred[None]()
+
+        async def slow(key: str, limit: int) -> bytes | None:
+            if key == tag_key(*NAMES):
+                await gate
+            return await get(key, limit)
+
+        self.restart()
+        self.get(self.one.digest)
+        with patch.object(self.driver, "get", slow):
+            waiting = self.begin()
+            self.assertNoResult(waiting)
+            self.now(self.holds.put(*NAMES, self.one.digest, self.clock.seconds()))
+            gate.callback(None)
+        served = self.successResultOf(waiting)
+        self.assertEqual((self.one, OlderReason.HOLD), (served.manifest, served.older_reason))
+
+    def test_ready_answers(self) -> None:
+        """A hold ends the answers that could be repeated, and none is made of what was served before."""
+        served = self.get()
+        hit = self.manifests.hit(self.target, LATEST, served)
+        assert hit is not None
+        self.assertTrue(hit.holds())
+        self.now(self.holds.put(*NAMES, self.one.digest, self.clock.seconds()))
+        self.assertFalse(hit.holds())
+        self.assertIsNone(self.manifests.hit(self.target, LATEST, served))
+        self.is_held(self.one)
+
+    def test_warmed(self) -> None:
+        """What is warmed is what the tag is held at."""
+        self.ask(self.control.hold(*NAMES, self.one.digest))
+        warmed, _ = self.now(self.background.manifest(self.target, LATEST))
+        self.assertEqual(self.one, warmed)
+        self.restart()
+        warmed, _ = self.now(self.background.manifest(self.target, LATEST))
+        self.assertEqual(self.one, warmed)
+        self.now(self.manifest_store.delete("example.com", self.one.digest))
+        warmed, _ = self.now(self.background.manifest(self.target, LATEST))
+        self.assertEqual(self.one, warmed)
 
     def test_durable(self) -> None:
         """A hold that cannot be written is an error, and does not hold."""
