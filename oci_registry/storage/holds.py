@@ -2,7 +2,8 @@
 
 Each hold is an empty object whose key says all, so a listing is enough to know them, and processes that
 share a store do not overwrite each other's. If two of them hold a tag at different digests, the later one
-counts.
+counts; of two that are as late, the one with the greater digest. None removes one that may be later than its
+own.
 """
 
 from __future__ import annotations
@@ -97,6 +98,7 @@ class HoldStore:
         if names not in self._all and len(self._all) >= self._most:
             raise TooManyHolds(f"{self._most} tags are held already, and no more can be")
         key = hold_key(*names, digest)
+        before = await self._list(names)
         writer = await self._driver.create(key, 0)
         try:
             await writer.commit()
@@ -105,25 +107,30 @@ class HoldStore:
         hold = Hold(digest, now)
         self._changes += 1
         self._set(names, hold)
-        await self._delete(names, but=key)
+        now_held = await self._list(names)
+        own = now_held.pop(key, None)
+        for other, since in now_held.items():
+            # Equal times say nothing: some media have whole seconds.
+            is_earlier = before.get(other) == since or (own is not None and since < own)
+            if is_earlier:
+                await self._driver.delete(other)
         return hold
 
     async def remove(self, host: str, repository: str, tag: str) -> bool:
         """Lift the hold of a tag; return whether there was one."""
         names = (host, repository, tag)
-        found = await self._delete(names, but=None)
-        self._changes += 1
-        self._set(names, None)
-        return found
-
-    async def _delete(self, names: Names, but: str | None) -> bool:
-        """Remove the holds of a tag, except the one at the key *but*."""
-        prefix = hold_key(*names, Digest.of(b"")).rsplit("/", 3)[0]
-        keys = [info.key async for info in self._driver.list(prefix)]
-        found = [key for key in keys if parse_hold_key(key) is not None and key != but]
+        found = await self._list(names)
         for key in found:
             await self._driver.delete(key)
+        self._changes += 1
+        self._set(names, None)
         return bool(found)
+
+    async def _list(self, names: Names) -> dict[str, float]:
+        """Return the keys of the holds of a tag, and since when they are."""
+        prefix = hold_key(*names, Digest.of(b"")).rsplit("/", 3)[0]
+        infos = [info async for info in self._driver.list(prefix)]
+        return {info.key: info.used for info in infos if parse_hold_key(info.key) is not None}
 
     def _replace(self, found: dict[Names, Hold]) -> None:
         for names in self._all.keys() - found.keys():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
+from itertools import permutations
 from unittest.mock import patch
 
 from twisted.internet.defer import Deferred
 
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.holds import Hold, HoldStore, Names, TooManyHolds
-from oci_registry.storage.interfaces import StoreError
+from oci_registry.storage.interfaces import ObjectInfo, StoreError
 from oci_registry.storage.keys import HOLDS, hold_key
 from tests.unit.storage.support import HOST, StoreTestCase
 
@@ -85,6 +87,57 @@ class Holds(StoreTestCase):
         found = self.loaded(self.another())
         assert found is not None
         self.assertEqual(ONE, found.digest)
+
+    def at_once(self, apart: float, order: Sequence[int]) -> set[Hold | None]:
+        """Hold a tag in two processes, *apart* seconds; return what each process finds then.
+
+        *order*: which process takes the next step; each lists, writes and lists again.
+        """
+        listed = self.driver.list
+        gates: list[Deferred[None]] = []
+
+        async def slow(prefix: str) -> AsyncIterator[ObjectInfo]:
+            infos = [info async for info in listed(prefix)]
+            gates.append(Deferred())
+            await gates[-1]
+            for info in infos:
+                yield info
+
+        stores, waiting = [self.another(), self.another()], list[Deferred[None] | None]([None] * 2)
+        works: list[Deferred[Hold]] = []
+        with patch.object(self.driver, "list", slow):
+            for digest, store in zip((ONE, TWO), stores, strict=True):
+                work = store.put(*NAMES, digest, self.clock.seconds())
+                works.append(Deferred.fromCoroutine(work))
+                waiting[len(works) - 1] = gates[-1]
+            for number in order:
+                gate, count = waiting[number], len(gates)
+                assert gate is not None
+                self.clock.advance(apart)
+                gate.callback(None)
+                waiting[number] = gates[-1] if len(gates) > count else None
+        for each in works:
+            self.successResultOf(each)
+        found = {self.loaded(store) for store in (*stores, self.another())}
+        self.result(self.store.remove(*NAMES))
+        return found
+
+    def test_both_at_once(self) -> None:
+        """Of two that hold a tag at the same time one hold stays, and it is the same for all."""
+        for apart in (0.0, 1.0):
+            for order in sorted(set(permutations((0, 0, 1, 1)))):
+                found = {hold and hold.digest for hold in self.at_once(apart, order)}
+                self.assertEqual(1, len(found), (apart, order))
+                self.assertNotIn(None, found, (apart, order))
+
+    def test_one_after_the_other(self) -> None:
+        """A hold that is set after another one counts, even within the same second."""
+        for first, second in permutations((ONE, TWO)):
+            self.put(first, store=self.another())
+            self.put(second, store=self.another())
+            found = self.loaded(self.store)
+            assert found is not None
+            self.assertEqual(second, found.digest)
 
     def test_set_while_reading(self) -> None:
         """A hold that is set while all are read is not lost."""
