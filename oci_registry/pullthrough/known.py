@@ -26,6 +26,8 @@ from oci_registry.upstream.table import Target
 
 NEGATIVE_TAGS = 10_000
 """Entries of the negative cache of known tags."""
+BEGUN_HISTORIES = 10_000
+"""Tags of which is known that their history is stored."""
 
 
 class KnownManifests:
@@ -55,6 +57,7 @@ class KnownManifests:
         self._holding = holding
         holding.watch(self._hold_changed)
         self._negative: LRUCache[str, bool] = LRUCache(NEGATIVE_TAGS)
+        self._begun: LRUCache[Names, bool] = LRUCache(BEGUN_HISTORIES)
 
     def recall(self, target: Target, digest: Digest) -> Manifest | None:
         """Return a manifest if it is in memory."""
@@ -194,13 +197,35 @@ class KnownManifests:
         if decision.moved and (before is not None or self._has_min_age(target, tag)):
             # A tag that has never moved has its whole history in its record.
             self._add_to_history(names, decision.seen)
+        elif names not in self._begun and self._has_min_age(target, tag):
+            # It was known before a minimum age was set. Without a history it would be new once its record
+            # is evicted.
+            self._begin_history(names, decision.seen)
 
     def _has_min_age(self, target: Target, tag: Tag) -> bool:
         return target.upstream.min_age.of(target.repository, tag.name) > 0
 
+    def _begin_history(self, names: Names, seen: Sequence[Sighting]) -> None:
+        """Write a history unless there is one."""
+
+        async def begin() -> None:
+            await self._histories.begin(*names, seen)
+            self._begun[names] = True
+
+        self._writer.write(history_key(*names), begin)
+
     def _add_to_history(self, names: Names, seen: Sequence[Sighting]) -> None:
+        self._begun[names] = True
         self._histories.remember(*names, seen)
-        self._writer.write(history_key(*names), lambda: self._histories.write(*names))
+
+        async def write() -> None:
+            try:
+                await self._histories.write(*names)
+            except StoreError:
+                self._begun.pop(names, None)
+                raise
+
+        self._writer.write(history_key(*names), write)
 
     def _write(self, names: Names, record: TagRecord) -> None:
         """Write a record after its manifest."""

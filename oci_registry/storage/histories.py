@@ -167,6 +167,13 @@ class HistoryStore:
         if whole is not None:
             await self._driver.put(history_key(host, repository, tag), whole.to_json())
 
+    async def begin(self, host: str, repository: str, tag: str, seen: Iterable[Sighting]) -> None:
+        """Write a history with what is in memory and *seen*, unless there is one already."""
+        key = history_key(host, repository, tag)
+        if await self._read(key) is None:
+            begun = self._recent.get(key, TagHistory()).merged(seen)
+            await self._driver.put(key, begun.to_json())
+
     async def expire(self, now: float, keep: Callable[[tuple[str, str, str]], bool]) -> int:
         """Remove histories that have not changed for `LIFETIME` and whose tags have no record; return how many.
 

@@ -303,6 +303,31 @@ class Recorded(MinAgeTestCase):
         self.assertNotIn(history_key("example.com", "library/app", "other"), self.stored())
         self.assertIn(history_key("example.com", "library/app", "latest"), self.stored())
 
+    def test_known_before(self) -> None:
+        """A tag that was known before it had a minimum age is not new after its record was evicted."""
+        self.set_age(0.0)
+        tag, names = Tag("other"), (*NAMES[:2], "other")
+        self.upstream.add(raw("one"), "other")
+        self.get(tag)
+        self.assertNotIn(history_key(*names), self.stored())
+        self.set_age(AGE)
+        self.clock.advance(HOUR)
+        self.driver.broken = "disk on fire"
+        self.get(tag)
+        self.driver.broken = None
+        for _ in range(2):
+            self.clock.advance(HOUR)
+            self.get(tag)
+        before = self.driver._objects[history_key(*names)]
+        self.restart()
+        self.clock.advance(HOUR)
+        self.get(tag)
+        self.assertIs(before, self.driver._objects[history_key(*names)])
+        self.now(self.tag_store.delete(*names))
+        self.restart()
+        self.upstream.add(raw("two"), "other")
+        self.assertEqual(self.one, self.get(tag).manifest)
+
     def test_logged(self) -> None:
         """Each step is logged once, with both digests, and counted."""
         lines = self.lines()
