@@ -10,7 +10,7 @@ from oci_registry.config.settings import AgeRule, MinAges
 from oci_registry.pullthrough.outcome import Outcome
 from oci_registry.pullthrough.served import OlderReason, StaleReason
 from oci_registry.spec.digest import Digest
-from oci_registry.spec.errors import BadGateway, ManifestUnknown, Unavailable
+from oci_registry.spec.errors import BadGateway, ManifestUnknown
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.patterns import parse_pattern
 from oci_registry.spec.reference import Tag
@@ -357,51 +357,3 @@ class Recorded(MinAgeTestCase):
         self.assertEqual(self.one, self.served())
         self.clock.advance(AGE)
         self.assertEqual(two, self.served())
-
-
-class Unreadable(MinAgeTestCase):
-    """A tag that was pulled before a restart, above a store that cannot be read for a while."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.two = self.move()
-        self.restart()
-        self.driver.broken = "503 Slow Down"
-
-    def test_refused(self) -> None:
-        """While nothing is known of the tag, a new digest is refused, and nothing is recorded."""
-        before = dict(self.driver._objects)
-        self.refused(Unavailable)
-        self.driver.broken = None
-        for key in (tag_key(*NAMES), history_key(*NAMES)):
-            self.assertIs(before[key], self.driver._objects[key])
-        served = self.get()
-        self.assertEqual((self.one, OlderReason.MIN_AGE), (served.manifest, served.older_reason))
-        self.clock.advance(AGE)
-        self.assertEqual(self.two, self.served())
-
-    def test_first_read_only(self) -> None:
-        """A failure of the first read alone changes nothing."""
-        get = self.tag_store.get
-
-        async def recovers(*names: str) -> TagRecord | None:
-            try:
-                return await get(*names)
-            finally:
-                self.driver.broken = None
-
-        with patch.object(self.tag_store, "get", recovers):
-            self.assertEqual(self.one, self.served())
-
-    def test_without_min_age(self) -> None:
-        """Tags without a minimum age are served from upstream."""
-        self.set_age(0.0)
-        self.assertEqual(self.two, self.served())
-
-    def test_history_in_memory(self) -> None:
-        """What is in memory of the history is enough."""
-        self.driver.broken = None
-        self.served()
-        self.tag_store.drop(*NAMES)
-        self.driver.broken = "503 Slow Down"
-        self.assertEqual(self.one, self.served())
