@@ -38,6 +38,7 @@ class Starting(ChartTestCase):
             "existing-credentials": {"all.json": json.dumps(CREDENTIALS)},
             "existing-ca": {"ca.pem": Certified("minio.storage.svc").certificate.decode()},
             "existing-company-ca": {},
+            "existing-admin-token": {"api": "a-token-of-some-length-for-the-admin-api"},
             "existing-files": {
                 "ca.crt": Certified("registry.example.com").certificate.decode(),
                 "password": "hunter2",
