@@ -26,7 +26,6 @@ from oci_registry.managing import API, ORIGINAL, Upkeep
 from oci_registry.pulling import PullThrough
 from oci_registry.pullthrough.tag_control import NotPossible
 from oci_registry.spec.image import ImageName, parse_image
-from oci_registry.storage.pins import Pins
 from oci_registry.stores import Store
 from oci_registry.web.client_watch import ClientWatch
 
@@ -101,5 +100,5 @@ def _make_management(common: Common, store: Store, pull: PullThrough, upkeep: Up
     content = Content(store.driver, store.blobs, store.manifests, store.tags, pull.records)
     if upkeep.notices is not None:
         content = evolve(content, announce=upkeep.notices.announce)
-    index, pins = DaemonIndex(store.account), Pins(store.driver)
-    return Management(index, content, pins, rules, common.reactor.seconds)
+    index = DaemonIndex(store.account)
+    return Management(index, content, store.pinned.pins, rules, common.reactor.seconds)

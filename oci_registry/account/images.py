@@ -181,8 +181,13 @@ def _loose(books: Books, idle_since: float) -> list[int]:
     return [number for (number,) in found]
 
 
-def incomplete(digests: Sequence[Digest]) -> Query[list[StoredManifest]]:
-    """Return the manifests that need a blob of *digests* that is not stored, and all that name them."""
+def incomplete(
+    digests: Sequence[Digest], is_pinned: IsPinned = nothing_pinned
+) -> Query[list[StoredManifest]]:
+    """Return the manifests that need a blob of *digests* that is not stored, and all that name them.
+
+    *is_pinned*: as for `heads`.
+    """
 
     def query(books: Books) -> list[StoredManifest]:
         found: dict[int, StoredManifest] = {}
@@ -194,7 +199,7 @@ def incomplete(digests: Sequence[Digest]) -> Query[list[StoredManifest]]:
                 (pack(digest), HEADS),
             ).fetchall()
             for (number,) in rows:
-                _add_family(books, number, found, nothing_pinned)
+                _add_family(books, number, found, is_pinned)
         return list(found.values())
 
     return query

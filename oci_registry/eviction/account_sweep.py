@@ -62,32 +62,61 @@ class AccountSweep(Sweep):
 
     async def _evict(self, lifetimes: Lifetimes, began: float) -> Swept:
         await self._account.ask(set_lifetimes(lifetimes.by_host, lifetimes.otherwise))
-        pinned = await self._pinned_now()
-        blobs = size = manifests = tags = 0
-        # To ask is to look: the account learns which manifests another process has used, and that the
-        # pinned ones, with all that they need, are in use.
+        # To ask is to look: the account learns which manifests another process has used.
+        await self._mark_pinned(began)
+        # The blobs first: without its manifest, the lifetime of a blob would be another.
+        blobs, size = await self._evict_blobs(lifetimes, began)
+        manifests, tags = await self._evict_manifests(began)
+        return Swept(blobs, size, manifests, tags, await self._remove_expired_lists(began))
+
+    async def _mark_pinned(self, began: float) -> None:
+        """Tell the account that the pinned manifests, with all that they need, are in use."""
+        self._seen = await self._pinned_now()
         after: Cursor | None = START
         while after is not None:
-            _, after = await self._account.ask(idle_manifests(began, after, pinned))
-        # The blobs first: without its manifest, the lifetime of a blob would be another.
-        after = START
+            _, after = await self._account.ask(idle_manifests(began, after, self._seen))
+
+    async def _mark_new_pins(self, began: float) -> None:
+        # Also those of other processes.
+        await self._pinned_now()
+        while self._is_outdated():
+            await self._mark_pinned(began)
+
+    async def _evict_blobs(self, lifetimes: Lifetimes, began: float) -> tuple[int, int]:
+        blobs = size = 0
+        after: Cursor | None = START
         while after is not None:
-            page = idle_blobs(began, lifetimes.shortest, lifetimes.longest, after)
+            start = after
+            await self._mark_new_pins(began)
+            page = idle_blobs(began, lifetimes.shortest, lifetimes.longest, start)
             idle, after = await self._account.ask(page)
             while idle:
+                if self._is_outdated():
+                    # The account is asked again, for it may be of these.
+                    after = start
+                    break
                 removed = await self._remove_unused(idle[: self._batch], began)
                 idle = idle[self._batch :]
                 blobs += len(removed)
                 size += sum(removed)
-        after = START
+        return blobs, size
+
+    async def _evict_manifests(self, began: float) -> tuple[int, int]:
+        manifests = tags = 0
+        after: Cursor | None = START
         while after is not None:
-            expired, after = await self._account.ask(idle_manifests(began, after, pinned))
+            start = after
+            await self._mark_new_pins(began)
+            expired, after = await self._account.ask(idle_manifests(began, start, self._seen))
             for manifest in expired:
+                # The tags first: if the sweep ended here, the next one would not find them.
                 if not self._is_in_use(manifest, began):
-                    # The tags first: if the sweep ended here, the next one would not find them.
                     tags += await self._remove_tags_of(manifest)
                     manifests += await self._remove_manifest(manifest, began)
-        return Swept(blobs, size, manifests, tags, await self._remove_expired_lists(began))
+                if self._is_outdated():
+                    after = start
+                    break
+        return manifests, tags
 
     async def _remove_unused(self, idle: list[IdleBlob], began: float) -> list[int]:
         """Remove blobs that are not in use; return the sizes of those that were removed."""
@@ -105,13 +134,18 @@ class AccountSweep(Sweep):
         return [sizes[digest] for digest in removed]
 
     def _is_in_use(self, manifest: IdleManifest, began: float) -> bool:
+        """Whether it has been used, or may have been pinned."""
         oldest = began - manifest.lifetime
-        return self._manifests.used_since(manifest.host, manifest.digest, oldest)
+        return self._is_outdated() or self._manifests.used_since(
+            manifest.host, manifest.digest, oldest
+        )
 
     async def _remove_tags_of(self, manifest: IdleManifest) -> int:
         count = 0
         for repository, tag in manifest.tags:
             record = await self._tags.peek(manifest.host, repository, tag)
+            if self._is_outdated():
+                break
             if record is not None and record.digest == manifest.digest:
                 count += await self._tags.delete(manifest.host, repository, tag)
         self._metrics.swept.labels("tag").inc(count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from attrs import define, frozen
 from twisted.internet.defer import DeferredLock
@@ -124,21 +124,23 @@ class Evictor:
     async def drop_incomplete(self, digests: Sequence[Digest]) -> int:
         """Evict the images that lack one of these blobs; return how many. Never fails.
 
-        For blobs that were served but not stored: a tag must not lead to an image that is not whole. A
-        pinned image stays, as does one of a registry that is offline.
+        For blobs that were served but not stored: a tag should not lead to an image that is not whole. What
+        is pinned or held stays all the same, with what it names: pulls complete it. So does an image of a
+        registry that is offline.
         """
         count = 0
         try:
             await self._account.flush()
-            for manifest in await self._account.ask(incomplete(digests)):
+            pinned = await self._pinned.now()
+            found = await self._account.ask(incomplete(digests, pinned))
+            family = {one.number: one for one in found}
+            for manifest in found:
                 if not (manifest.kept or self.is_forever(manifest.host)):
-                    await self._remove(manifest)
-                    count += 1
+                    count += await self._remove(manifest, family)
         except AccountOff:
             pass
         except StoreError as error:
             self._failed(error)
-        self._metrics.evicted.labels("image").inc(count)
         return count
 
     def _failed(self, error: StoreError) -> None:
@@ -147,9 +149,10 @@ class Evictor:
 
     async def _free(self, need: int, done: _Round, host: str | None) -> None:
         sizes = await self._account.ask(queue_sizes(host))
-        pinned = await self._pinned.now()
         most = None
         while done.size < need:
+            # Each time: a round can take minutes, in which others pin images.
+            pinned = await self._pinned.now()
             asked = heads(self._now() - LOOSE_FOR, self.is_forever, pinned, host)
             found = await self._account.ask(asked)
             if most is None:
@@ -160,7 +163,8 @@ class Evictor:
                 return
             before, sizes = done.size, planned.sizes
             await self._carry_out(planned, found, done)
-            done.idle_turns = 0 if done.size > before else done.idle_turns + len(planned.moves)
+            turns = max(1, len(planned.moves))
+            done.idle_turns = 0 if done.size > before else done.idle_turns + turns
             if done.idle_turns > most:
                 # Everything has had its turns, and is in use or pinned.
                 return
@@ -193,18 +197,24 @@ class Evictor:
         return self._busy(digest) or self._blobs.in_use(digest)
 
     async def _carry_out(self, planned: Plan, found: Heads, done: _Round) -> None:
-        """Evict the images with their tags, then the blobs that nothing needs any more."""
+        """Evict the images with their tags, then the blobs that nothing needs any more.
+
+        An image that has been pinned meanwhile stays, with its blobs.
+        """
         began = self._now()
         ghosts = []
+        kept: set[int] = set()
         for number in planned.images:
             manifest = found.manifests[number]
-            await self._remove(manifest)
+            if not await self._remove(manifest, found.manifests):
+                kept |= manifest.blobs
+                continue
             done.images += 1
             done.size += manifest.size
             if number in planned.ghosts:
                 ghosts.append((manifest.host, manifest.digest))
         await self._account.ask(move(planned.moves, ghosts))
-        blobs = [found.blobs[number] for number in planned.blobs]
+        blobs = [found.blobs[number] for number in planned.blobs if number not in kept]
         done.size += sum(blob.size for blob in blobs if blob.shared)
         # A client may have come for one meanwhile: then it is loose, and goes later.
         unused = [
@@ -218,14 +228,32 @@ class Evictor:
         size = sum(blob.size for blob in unused if blob.digest in removed)
         done.blobs += len(removed)
         done.size += size
-        self._metrics.evicted.labels("image").inc(len(planned.images))
         self._metrics.evicted.labels("blob").inc(len(removed))
         self._metrics.evicted_bytes.inc(size)
         await self._account.flush()
 
-    async def _remove(self, manifest: StoredManifest) -> None:
+    async def _remove(self, manifest: StoredManifest, family: Mapping[int, StoredManifest]) -> bool:
+        """Remove a manifest and its tags; return False if it, or one of *family* that names it, is pinned."""
         for repository, tag in manifest.tags:
             record = await self._tags.peek(manifest.host, repository, tag)
+            if self._is_pinned(manifest, family):
+                return False
             if record is not None and record.digest == manifest.digest:
                 await self._tags.delete(manifest.host, repository, tag)
+        if self._is_pinned(manifest, family):
+            return False
         await self._manifests.delete(manifest.host, manifest.digest)
+        self._metrics.evicted.labels("image").inc()
+        return True
+
+    def _is_pinned(self, manifest: StoredManifest, family: Mapping[int, StoredManifest]) -> bool:
+        pinned = self._pinned.latest()
+        waiting, seen = [manifest], {manifest.number}
+        while waiting:
+            one = waiting.pop()
+            if pinned(one.host, one.digest, one.tags):
+                return True
+            parents = [number for number in one.parents - seen if number in family]
+            seen.update(parents)
+            waiting += [family[number] for number in parents]
+        return False

@@ -74,18 +74,24 @@ class Pinned:
 
 
 class PinnedImages:
-    """Knows what is pinned, by patterns, by *pins* of the operator, and by *holds* of tags."""
+    """Knows what is pinned, by patterns, by *pins* of the operator, and by *holds* of tags.
+
+    What is pinned here while something is being removed counts if the same *pins* and *holds* are used.
+    """
 
     def __init__(
         self, pins: Pins, patterns: PinPatterns = PinPatterns(), holds: HoldStore | None = None
     ) -> None:
-        self._pins = pins
+        self.pins = pins
         self._patterns = patterns
         self._holds = holds
+        self._latest: Pinned | None = None
+        self._version = (0, 0)
 
     def follow(self, patterns: PinPatterns) -> None:
         """Use other patterns from now on."""
         self._patterns = patterns
+        self._latest = None
 
     def by_pattern(self, host: str, digest: Digest, tags: Iterable[tuple[str, str]]) -> bool:
         """Whether a pattern pins a manifest with these tags."""
@@ -94,9 +100,20 @@ class PinnedImages:
 
     async def now(self) -> Pinned:
         """Return what is pinned. Raises `StoreError`: then nothing may be evicted."""
-        pins = await self._pins.all()
-        if self._holds is None:
-            return Pinned(self._patterns, pins)
-        if not self._holds.loaded:
+        await self.pins.all()
+        if self._holds is not None and not self._holds.loaded:
             await self._holds.load()
-        return Pinned(self._patterns, pins, self._holds.manifests())
+        return self.latest()
+
+    def latest(self) -> Pinned:
+        """Return what is pinned, as far as it is known without a look into the store.
+
+        This is the same object as before if nothing has changed.
+        """
+        holds = self._holds
+        version = (self.pins.changes, 0 if holds is None else holds.changes)
+        if self._latest is None or version != self._version:
+            held = () if holds is None else holds.manifests()
+            self._latest = Pinned(self._patterns, self.pins.known, held)
+            self._version = version
+        return self._latest

@@ -102,6 +102,8 @@ class Sweep:
         self._batch = batch
         self._upkeep = upkeep
         self._pinned = pinned
+        self._seen = Pinned()
+        """What is pinned, as far as this pass goes by it."""
 
     def follow(self, lifetimes: Lifetimes) -> None:
         """Use other lifetimes, from the next sweep on."""
@@ -126,6 +128,7 @@ class Sweep:
         kept, expired = await self._sort_manifests(began, walk)
         idle = await self._idle_blobs(began, walk)
         self._totals.correct(walk)
+        self._seen = await self._pinned_now()
         if expired:
             await self._keep_pinned(kept, expired, began)
         if expired or idle:
@@ -133,14 +136,14 @@ class Sweep:
             await self._keep_referenced(kept, expired, idle)
             for host, digest in expired:
                 await self._set_lifetimes(host, digest, idle)
-        blobs, size = await self._remove_blobs(idle, began)
+        blobs, size = await self._remove_blobs(expired, idle, began)
         unused = {
             key: size
             for key, size in expired.items()
             if not self._manifests.used_since(*key, began)
         }
         # The tags first: if the sweep ended after the manifests, the next one would not find them.
-        tags = await self._remove_tags(set(unused)) if unused else 0
+        tags = await self._remove_tags(unused, began) if unused else 0
         manifests = await self._remove_manifests(unused, began)
         referrers = await self._remove_referrers(began)
         swept = Swept(blobs, size, manifests, tags, referrers)
@@ -185,11 +188,25 @@ class Sweep:
     async def _pinned_now(self) -> Pinned:
         return Pinned() if self._pinned is None else await self._pinned.now()
 
+    def _is_outdated(self) -> bool:
+        """Whether something has been pinned or unpinned since this pass looked."""
+        return self._pinned is not None and self._pinned.latest() is not self._seen
+
+    async def _keep_new_pins(
+        self, expired: dict[_Key, int], idle: dict[Digest, _Idle], began: float
+    ) -> None:
+        """Keep what has been pinned since this pass looked, with all that it needs."""
+        while self._is_outdated():
+            self._seen = await self._pinned_now()
+            kept: dict[_Key, float] = {}
+            await self._keep_pinned(kept, expired, began)
+            await self._keep_referenced(kept, expired, idle)
+
     async def _keep_pinned(
         self, kept: dict[_Key, float], expired: dict[_Key, int], began: float
     ) -> None:
         """Count expired manifests that are pinned as used now."""
-        pinned = await self._pinned_now()
+        pinned = self._seen
         if pinned.is_empty:
             return
         keys = {key for key in expired if pinned.has_digest(*key)}
@@ -234,15 +251,21 @@ class Sweep:
             if named in idle:
                 idle[named].lifetime = max(lifetime, idle[named].lifetime or 0.0)
 
-    async def _remove_blobs(self, idle: dict[Digest, _Idle], began: float) -> tuple[int, int]:
+    async def _remove_blobs(
+        self, expired: dict[_Key, int], idle: dict[Digest, _Idle], began: float
+    ) -> tuple[int, int]:
         count = size = 0
         old = [digest for digest, blob in idle.items() if self._is_too_old(blob, began)]
         while old:
             batch, old = old[: self._batch], old[self._batch :]
-            # Checked as late as possible: a client may have used one while others were removed.
-            unused = [digest for digest in batch if not self._is_used(digest, began)]
+            # Checked as late as possible: one may have been used or pinned while others were removed.
+            await self._pinned_now()
+            await self._keep_new_pins(expired, idle, began)
+            unused = [
+                digest for digest in batch if digest in idle and not self._is_used(digest, began)
+            ]
             removed = await self._blobs.discard_many(unused)
-            freed = sum(idle[digest].size for digest in removed)
+            freed = sum(idle.pop(digest).size for digest in removed)
             self._totals.remove(freed, len(removed))
             count += len(removed)
             size += freed
@@ -262,19 +285,22 @@ class Sweep:
 
     async def _remove_manifests(self, sizes: dict[_Key, int], began: float) -> int:
         count = 0
-        for (host, digest), size in sizes.items():
-            used = self._manifests.used_since(host, digest, began)
-            if not used and await self._manifests.delete(host, digest):
+        for (host, digest), size in list(sizes.items()):
+            await self._keep_new_pins(sizes, {}, began)
+            if (host, digest) not in sizes or self._manifests.used_since(host, digest, began):
+                continue
+            if await self._manifests.delete(host, digest):
                 self._totals.remove(size)
                 count += 1
         self._metrics.swept.labels("manifest").inc(count)
         return count
 
-    async def _remove_tags(self, manifests: set[_Key]) -> int:
+    async def _remove_tags(self, manifests: dict[_Key, int], began: float) -> int:
         """Remove the tags of manifests that are about to be removed."""
         count = 0
         async for host, repository, tag, _ in self._tags.list():
             record = await self._tags.peek(host, repository, tag)
+            await self._keep_new_pins(manifests, {}, began)
             if record is not None and (host, record.digest) in manifests:
                 count += await self._tags.delete(host, repository, tag)
         self._metrics.swept.labels("tag").inc(count)

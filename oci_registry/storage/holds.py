@@ -47,7 +47,8 @@ class HoldStore:
         self._most = most
         self._all: dict[Names, Hold] = {}
         self._loading: SingleFlight[str, None] = SingleFlight()
-        self._changes = 0
+        self.changes = 0
+        """How often a hold has been set, changed or lifted, here or elsewhere."""
         self.loaded = False
         """Whether they have been read once."""
         self.changed: Callable[[Names], None] = lambda _: None
@@ -75,7 +76,7 @@ class HoldStore:
 
     async def _load(self) -> None:
         found: dict[Names, Hold] = {}
-        before = self._changes
+        before = self.changes
         count = 0
         async for info in self._driver.list(HOLDS):
             count += 1
@@ -87,7 +88,7 @@ class HoldStore:
                     found[names] = hold
             if count > 2 * self._most:
                 break
-        if before == self._changes:
+        if before == self.changes:
             # Otherwise one has been set or lifted here, and the listing may not have it; the next one has.
             self._replace(found)
         self.loaded = True
@@ -105,7 +106,6 @@ class HoldStore:
         finally:
             writer.close()
         hold = Hold(digest, now)
-        self._changes += 1
         self._set(names, hold)
         now_held = await self._list(names)
         own = now_held.pop(key, None)
@@ -122,7 +122,6 @@ class HoldStore:
         found = await self._list(names)
         for key in found:
             await self._driver.delete(key)
-        self._changes += 1
         self._set(names, None)
         return bool(found)
 
@@ -145,6 +144,7 @@ class HoldStore:
             self._all.pop(names, None)
         else:
             self._all[names] = hold
+        self.changes += 1
         self.changed(names)
 
 

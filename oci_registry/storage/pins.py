@@ -6,8 +6,10 @@ replicas of a bucket, do not lose each other's. (Patterns of the upstream file a
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from oci_registry.spec.digest import Digest
-from oci_registry.spec.image import ImageName
+from oci_registry.spec.image import LATEST, ImageName
 from oci_registry.storage.interfaces import IDriver
 from oci_registry.storage.keys import PINS, parse_pin_key, pin_key
 
@@ -24,15 +26,21 @@ class Pins:
 
     A pin is of the digest of an `ImageName`, or else of its tag, or else of ``latest``. The image need not
     be stored. *most*: how many there may be; some more if several processes add them at the same time.
+    `known` is at hand without a look into the store.
     """
 
     def __init__(self, driver: IDriver, most: int = MOST) -> None:
         self._driver = driver
         self._most = most
+        self.known: set[ImageName] = set()
+        """The pins as they were listed last, with what was added and removed here since."""
+        self.changes = 0
+        """How often `known` has changed."""
 
     async def all(self) -> list[ImageName]:
         """Return all pins, sorted by name; each has a tag or a digest."""
         found: list[ImageName] = []
+        before = self.changes
         async for info in self._driver.list(PINS):
             parsed = parse_pin_key(info.key)
             if parsed is not None:
@@ -45,6 +53,11 @@ class Pins:
             if len(found) >= 2 * self._most:
                 # Not even several processes have added so many.
                 break
+        # One that was added or removed here meanwhile may be missing; the next listing has it right.
+        known = set(found) if before == self.changes else self.known.union(found)
+        if known != self.known:
+            self.known = known
+            self.changes += 1
         return sorted(found, key=str)
 
     async def add(self, image: ImageName) -> bool:
@@ -59,6 +72,8 @@ class Pins:
             if count >= self._most:
                 raise TooManyPins(f"there are {self._most} pins already")
             await self._driver.put(key, b"")
+        self.known.add(_plain(image))
+        self.changes += 1
         # Also if it was known: who has put it there may not have come so far.
         await self._driver.persist(key)
         return not known
@@ -66,8 +81,17 @@ class Pins:
     async def remove(self, image: ImageName) -> bool:
         """Remove a pin; return whether there was one. Durable."""
         removed = await self._driver.delete(_key(image))
+        self.known.discard(_plain(image))
+        self.changes += 1
         await self._driver.persist(_key(image))
         return removed
+
+
+def _plain(image: ImageName) -> ImageName:
+    """Return an image with nothing but what its pin is of."""
+    if image.digest is not None:
+        return evolve(image, tag=None)
+    return image if image.tag is not None else image.tagged(LATEST)
 
 
 def _key(image: ImageName) -> str:

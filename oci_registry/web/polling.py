@@ -6,6 +6,8 @@ The reactor calls every reader in a context of its own, for the log. That takes 
 from __future__ import annotations
 
 import select
+import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
@@ -42,12 +44,15 @@ class Poller:
     """Calls connections that can be read, as the reactor would. It is in the reactor while it has any.
 
     It handles data and an orderly end. With anything else, it returns the connection to the reactor.
+    Whatever a connection raises is logged, and ends that connection alone. *seconds*: returns a time that is
+    never set back.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, seconds: Callable[[], float] = time.monotonic) -> None:
         self._reactor = reactor
+        self._seconds = seconds
         self._epoll = select.epoll()
         self._numbers: dict[Reader, int] = {}
         self._readers: dict[int, Reader] = {}
@@ -69,10 +74,10 @@ class Poller:
         if number is None:
             return
         del self._readers[number]
-        if reader.fileno() == number:
-            self._epoll.unregister(number)
         if not self._readers:
             self._reactor.removeReader(self)
+        if reader.fileno() == number:
+            self._epoll.unregister(number)
 
     def fileno(self) -> int:
         """Return the descriptor that can be read if one of the connections can."""
@@ -84,7 +89,7 @@ class Poller:
 
     def doRead(self) -> None:
         """Some connections can be read, and then perhaps others: clients are as fast as we are."""
-        readers, until = self._readers, self._reactor.seconds() + AT_ONCE
+        readers, until = self._readers, self._seconds() + AT_ONCE
         while readers:
             events = self._epoll.poll(0, len(readers))
             for number, event in events:
@@ -92,14 +97,14 @@ class Poller:
                 # None: another one has closed it, just now.
                 if reader is not None:
                     self._read(reader, event)
-            if not events or self._reactor.seconds() >= until:
+            if not events or self._seconds() >= until:
                 return
 
     def _read(self, reader: Reader, event: int) -> None:
-        if event != select.EPOLLIN:
-            reader.stop_polling()
-            return
         try:
+            if event != select.EPOLLIN:
+                reader.stop_polling()
+                return
             why = reader.doRead()
         except Exception as error:
             self._log.failure("a connection has failed")
@@ -108,12 +113,16 @@ class Poller:
             self._lost(reader, why)
 
     def _lost(self, reader: Reader, why: Exception) -> None:
-        self.remove(reader)
-        if why is CONNECTION_DONE:
-            reader.readConnectionLost(Failure(why))
-        else:
-            self._reactor.removeWriter(reader)
-            reader.connectionLost(Failure(why))
+        try:
+            self.remove(reader)
+            if why is CONNECTION_DONE:
+                reader.readConnectionLost(Failure(why))
+            else:
+                self._reactor.removeWriter(reader)
+                reader.connectionLost(Failure(why))
+        except Exception:
+            # The reactor would close this poller, and with it all other connections.
+            self._log.failure("a connection has failed at its end")
 
     def connectionLost(self, reason: Any) -> None:
         """The reactor has stopped."""

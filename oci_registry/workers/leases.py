@@ -123,7 +123,8 @@ class Borrower:
         """Send the answer from now on."""
 
         def serve() -> bool:
-            if self._seconds() >= lease.until:
+            # A clock that has been set back must not make the lease longer.
+            if not lease.until - LEASE <= self._seconds() < lease.until:
                 return False
             self.uses[lease.target] += 1
             return True

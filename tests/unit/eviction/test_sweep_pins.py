@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from oci_registry.eviction.pinned import PinPatterns
 from oci_registry.eviction.sweep import Swept
 from oci_registry.spec.image import ImageName, parse_image
+from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.patterns import parse_pattern
 from tests.unit.eviction import test_account_sweep
 from tests.unit.eviction.support import BRIEF, HOST, OTHERS, SweepTestCase
@@ -65,6 +68,55 @@ class Pins(SweepTestCase):
         self.tag(now, "1")
         self.assertEqual(self.swept(15), Swept(blobs=1, size=1, manifests=1))
         self.assertTrue(self.has(now))
+
+    def check_meanwhile(
+        self, store: object, method: str, is_there: Callable[[Manifest, bytes], Awaitable[object]]
+    ) -> None:
+        """Pin an image of which *is_there* holds after the first removal; check that it still holds."""
+        images = {}
+        for name in (b"a", b"b", b"c"):
+            images[name] = self.manifest(self.blob(name))
+            self.tag(images[name], name.decode())
+        self.patch(self.sweep, "_batch", 1)
+        real = getattr(store, method)
+        kept: list[bytes] = []
+
+        async def remove(*args: object) -> object:
+            removed = await real(*args)
+            if not kept:
+                kept.extend([name for name, one in images.items() if await is_there(one, name)][:1])
+                await self.pins.add(ImageName(HOST, "library/app", digest=images[kept[0]].digest))
+            return removed
+
+        self.patch(store, method, remove)
+        self.assertEqual(self.swept(15).manifests, 2)
+        (name,) = kept
+        self.assertTrue(self.has(images[name]))
+        self.assertTrue(self.result(is_there(images[name], name)))
+
+    def test_while_blobs_are_removed(self) -> None:
+        """An image that is pinned while blobs of others are removed stays whole."""
+
+        async def has_blob(_: Manifest, name: bytes) -> bool:
+            return self.has(name)
+
+        self.check_meanwhile(self.blobs, "discard_many", has_blob)
+
+    def test_while_tags_are_removed(self) -> None:
+        """An image that is pinned while tags of others are removed keeps its tag."""
+
+        async def has_tag(_: Manifest, name: bytes) -> object:
+            return await self.tags.peek(HOST, "library/app", name.decode())
+
+        self.check_meanwhile(self.tags, "delete", has_tag)
+
+    def test_while_manifests_are_removed(self) -> None:
+        """An image that is pinned while manifests of others are removed stays."""
+
+        async def has_manifest(image: Manifest, _: bytes) -> bool:
+            return self.has(image)
+
+        self.check_meanwhile(self.manifests, "delete", has_manifest)
 
 
 class AccountPins(test_account_sweep.AccountMixin, Pins):

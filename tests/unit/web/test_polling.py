@@ -6,6 +6,7 @@ import socket
 from typing import Any
 
 from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
@@ -55,7 +56,7 @@ class Polling(SynchronousTestCase):
 
     def disconnect(self, transport: UNIXFileTransport) -> None:
         if transport.connected:
-            transport.connectionLost(Failure(EOFError()))
+            type(transport).connectionLost(transport, Failure(EOFError()))
 
     def readers(self) -> list[Any]:
         return list(self.reactor.getReaders())
@@ -98,7 +99,7 @@ class Polling(SynchronousTestCase):
         self.poller.doRead()
         self.assertEqual(b"xxxxx", protocol.got)
         later = iter(range(9))
-        self.patch(self.reactor, "seconds", lambda: AT_ONCE * 0.6 * next(later))
+        self.patch(self.poller, "_seconds", lambda: AT_ONCE * 0.6 * next(later))
         protocol.then = lambda: far.send(b"y")
         far.send(b"y")
         self.poller.doRead()
@@ -170,6 +171,49 @@ class Polling(SynchronousTestCase):
         self.poller.connectionLost(Failure(EOFError()))
         self.assertEqual([1, 1], [len(protocol.lost) for protocol in protocols])
         self.assertEqual([], self.readers())
+
+    def broken(self, name: str) -> tuple[socket.socket, UNIXFileTransport, Receiver]:
+        """Connect one whose method *name* fails."""
+        far, transport, protocol = self.connect()
+
+        def fail(*_: object) -> None:
+            raise ZeroDivisionError
+
+        self.patch(transport, name, fail)
+        return far, transport, protocol
+
+    def test_failures_at_the_end(self) -> None:
+        """Connections that fail while they end are logged, and the others are read as before."""
+        for name in ("connectionLost", "readConnectionLost", "stop_polling"):
+            far, transport, _ = self.broken(name)
+            other, _, quiet = self.connect()
+            if name == "stop_polling":
+                far.close()
+            else:
+                why = ConnectionError() if name == "connectionLost" else CONNECTION_DONE
+                self.patch(transport, "doRead", lambda why=why: why)
+                far.send(b"data")
+            other.send(b"data")
+            self.poller.doRead()
+            self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)), name)
+            self.assertEqual((b"data", []), (quiet.got, quiet.lost))
+            self.assertNotIn(transport, self.poller._numbers)
+            self.assertEqual([self.poller], self.readers())
+
+    def test_failures_with_the_reactor(self) -> None:
+        """If a connection fails when the reactor stops, the others are lost all the same."""
+        self.broken("connectionLost")
+        self.broken("connectionLost")
+        _, _, protocol = self.connect()
+        self.poller.connectionLost(Failure(EOFError()))
+        self.assertEqual(2, len(self.flushLoggedErrors(ZeroDivisionError)))
+        self.assertEqual(1, len(protocol.lost))
+        self.assertEqual([], self.readers())
+        far, _, later = self.connect()
+        self.assertEqual([self.poller], self.readers())
+        far.send(b"data")
+        self.poller.doRead()
+        self.assertEqual(b"data", later.got)
 
     def test_detached(self) -> None:
         """A connection that goes on in another process is not read any more."""

@@ -125,6 +125,13 @@ class Leases(SynchronousTestCase):
         self.lend()
         self.assertIsNotNone(self.ask())
 
+    def test_clock_set_back(self) -> None:
+        """A clock that is set back does not make the time longer."""
+        self.lend()
+        self.assertIsNotNone(self.ask())
+        self.clock.advance(-0.5)
+        self.assertIsNone(self.ask())
+
     def test_age(self) -> None:
         """A tag whose max age ends earlier is sent no longer than that."""
         self.keep(max_age=10.0, confirmed=self.clock.seconds() - 9.5)
