@@ -140,7 +140,9 @@ class IObjectWriter(Interface):
 class IInspectedObject(Interface):
     """A stored object that is read once, from start to end, beside the readers of clients.
 
-    It may be unreadable: then `read` fails. Nothing of it is kept open or in memory for later readers.
+    It may be unreadable: then `read` fails with StoreError; with StoreUnavailable if the process or the
+    medium failed, which says nothing about the object. Nothing of it is kept open or in memory for later
+    readers.
     """
 
     info: ObjectInfo = Attribute("its `ObjectInfo`")
@@ -154,8 +156,8 @@ class IInspectedObject(Interface):
     def withdraw(target: str | None) -> Deferred[bool]:
         """Move the object to the key *target*, or remove it; return whether it was done.
 
-        Nothing is done if the object has been removed, or replaced by another one. Objects that are kept
-        open no longer give its bytes. Fails with StoreError.
+        Nothing is done if the object has been removed, replaced by another one, or changed. Objects that
+        are kept open no longer give its bytes. Fails with StoreError.
         """
 
     def close() -> None:
