@@ -192,8 +192,13 @@ class Scrub:
             if abs(now - progress.updated) < self._times.abandoned and wait_for_others:
                 return self._times.again
         elif progress is not None and progress.ended and wait_for_others:
-            self._last = progress
+            mine, self._last = self._last, progress
             self._metrics.scrub_ended.set(progress.ended)
+            unfinished = mine is not None and not mine.ended and mine.began <= progress.ended
+            if unfinished and not self._times.interval:
+                # Another process has finished what this one was to go on with.
+                self._problem = None
+                return None
             left = progress.began + self._times.interval - now
             if left > 0 and progress.began <= now:
                 return min(left, self._times.looking)
