@@ -161,6 +161,9 @@ class Report(Protocol):
     def found(self, fault: Fault) -> None:
         """An object is corrupt, and this became of it."""
 
+    def incomplete(self, problem: str) -> None:
+        """Some objects could not be listed, and so were not checked."""
+
 
 class Mender(Protocol):
     """Knows what needs an object, and gets it again."""

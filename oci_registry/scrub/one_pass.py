@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from attrs import evolve, frozen
 
@@ -10,7 +11,7 @@ from oci_registry.scrub.checks import Checked, Checker
 from oci_registry.scrub.healing import Healing
 from oci_registry.scrub.nouns import Counts, Fault, Outcome, Progress, Report, Subject
 from oci_registry.scrub.pace import Pace
-from oci_registry.storage.interfaces import IDriver, StoreError
+from oci_registry.storage.interfaces import IDriver, ListingIncomplete, StoreError
 from oci_registry.storage.keys import BLOBS, REPOSITORIES
 
 Save = Callable[[Progress], Awaitable[object]]
@@ -40,7 +41,8 @@ class Pass:
     """Goes over the blobs and records of a store in the order of their keys.
 
     *now*: the time in seconds since the epoch. *save*: is called from time to time, and at the end,
-    whatever the end is. `progress` is valid between two steps.
+    whatever the end is. `progress` is valid between two steps; `problem`: why
+    not all was checked.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Pass:
         limits: PassLimits = PassLimits(),
     ) -> None:
         self.progress = progress
+        self.problem: str | None = None
         self._driver = driver
         self._checker = checker
         self._healing = healing
@@ -75,10 +78,14 @@ class Pass:
                 after = self.progress.after if self.progress.after > prefix else ""
                 if after and not after.startswith(f"{prefix}/"):
                     continue
-                async for info in self._driver.list_from(prefix, after):
-                    subject = Subject.at(info.key)
-                    if subject is not None:
-                        await self._check(subject, pace)
+                try:
+                    async for info in self._driver.list_from(prefix, after):
+                        subject = Subject.at(info.key)
+                        if subject is not None:
+                            await self._check(subject, pace)
+                except ListingIncomplete as error:
+                    self.problem = str(error)
+                    self._report.incomplete(self.problem)
             if self._unreadable:
                 await self._driver.check()
                 await self._settle(pace)
@@ -127,14 +134,15 @@ class Pass:
         if self._readable is not None and await self._reads(self._readable, pace):
             return True
         left = self._limits.probed
-        async for info in self._driver.list_from(subject.key.partition("/")[0], subject.key):
-            other = Subject.at(info.key)
-            if other is not None and info.size <= self._limits.probe:
-                if await self._reads(other, pace):
-                    return True
-                left -= 1
-            if left <= 0:
-                break
+        with suppress(ListingIncomplete):
+            async for info in self._driver.list_from(subject.key.partition("/")[0], subject.key):
+                other = Subject.at(info.key)
+                if other is not None and info.size <= self._limits.probe:
+                    if await self._reads(other, pace):
+                        return True
+                    left -= 1
+                if left <= 0:
+                    break
         return False
 
     async def _reads(self, subject: Subject, pace: Pace) -> bool:

@@ -28,7 +28,8 @@ class ScrubStatus:
 
     Counts are those of the pass that is running, or was last; *ended* is when it ended, None if it has not.
     *position*: the key of the last object that was checked. *refetched*: corrupt objects that were stored
-    again. *rate*: bytes per second, 0 for no limit. *problem*: why the last pass stopped before its end.
+    again. *rate*: bytes per second, 0 for no limit. *problem*: why the last pass stopped before its
+    end, or did not check everything.
     """
 
     running: bool
@@ -224,6 +225,7 @@ class Scrub:
             ended = await running.run(pace)
         finally:
             self._pass, self._last = None, running.progress
+        self._problem = running.problem
         self._metrics.scrub_ended.set(ended.ended)
         counts = ended.counts
         self._log.info(

@@ -23,6 +23,10 @@ class StoreUnavailable(StoreError):
     """The medium did not answer in time, or was overloaded; the message says how."""
 
 
+class ListingIncomplete(StoreError):
+    """All was listed but what is in some folders; the message names one of them."""
+
+
 @frozen
 class Space:
     """The space of a volume in bytes: *free* for us, and *size* of the whole."""
@@ -248,7 +252,10 @@ class IDriver(Interface):
         """Yield every object whose key begins with *prefix* and a ``/``, in no particular order."""
 
     def list_from(prefix: str, after: str) -> AsyncIterator[ObjectInfo]:
-        """Yield what `list` does in the order of the keys, beginning with the first key after *after*."""
+        """Yield what `list` does in the order of the keys, beginning with the first key after *after*.
+
+        Raises ListingIncomplete in the end if some folders were left out because they cannot be read.
+        """
 
     def inspect(key: str) -> Deferred[IInspectedObject | None]:
         """Open an object to inspect it; return None if there is none."""

@@ -16,7 +16,7 @@ from oci_registry.scrub.quarantine import QUARANTINE
 from oci_registry.scrub.record import KEY
 from oci_registry.spec.digest import Digest
 from oci_registry.storage import keys
-from oci_registry.storage.drivers import inspected
+from oci_registry.storage.drivers import inspected, walking_in_order
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.lock import StoreLock
 from tests.integration.test_scrub import flip
@@ -216,6 +216,23 @@ class ScrubCommand(TestCase):
         self.assertTrue(json.loads((self.root / KEY).read_text())["ended"])
         after.pop(KEY)
         self.assertEqual(before, after)
+
+    def test_folder(self) -> None:
+        """A folder that cannot be listed is reported, and the rest is checked."""
+        folder, scandir = self.blob.parent.absolute(), os.scandir
+        others = len(list(folder.iterdir()))
+
+        def refuse(path: Path) -> Any:
+            if Path(path).absolute() == folder:
+                raise PermissionError(13, "Permission denied", str(path))
+            return scandir(path)
+
+        self.patch(walking_in_order.os, "scandir", refuse)
+        ran = self.scrub()
+        self.assertEqual(1, ran.status)
+        self.assertIn("not everything was checked: cannot be listed: Permission denied: ", ran.err)
+        self.assertIn(f"{12 - others} objects", ran.out)
+        self.assertTrue(json.loads((self.root / KEY).read_text())["ended"])
 
     def test_no_descriptors(self) -> None:
         """If the process has no descriptors left, the check stops; it goes on when there are some."""
