@@ -180,7 +180,7 @@ class ScrubState(Answer):
     the key of the last object that was checked. *objects*, *blobs*, *bytes*: how many were checked. *found*:
     corrupt objects, of which so many are in *quarantine*, were *removed*, or were fetched again (*refetched*).
     *dangling*: tags whose manifest is not stored. *rate*: bytes a second, 0 without a limit. *problem*: why the
-    pass has stopped before its end.
+    pass has stopped before its end, or has not checked everything.
     """
 
     running: bool

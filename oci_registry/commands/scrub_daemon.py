@@ -87,7 +87,8 @@ def _finish(state: ScrubState, output: Output) -> int:
     if state.running:
         output.line("the daemon is checking the store")
     elif state.problem is not None:
-        output.problem(f"the check is not finished: {state.problem}")
+        what = "the check is not finished" if state.ended is None else "not everything was checked"
+        output.problem(f"{what}: {state.problem}")
         status = FAILED
     else:
         for line in count_lines(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -77,6 +78,7 @@ class _Printed:
 
     output: Output
     faults: list[Fault] = field(factory=list)
+    whole: bool = True
 
     def checked(self, kind: Kind, size: int) -> None:
         """Show the progress."""
@@ -86,6 +88,11 @@ class _Printed:
         """Print what is corrupt."""
         self.faults.append(fault)
         self.output.problem(sentence(fault))
+
+    def incomplete(self, problem: str) -> None:
+        """Print why not all was checked."""
+        self.whole = False
+        self.output.problem(f"not everything was checked: {problem}")
 
 
 def run(args: Sequence[str], environ: Mapping[str, str], output: Output) -> int:
@@ -141,7 +148,8 @@ def _scrub(store: CommandStore, rate: Size, output: Output, *, remove: bool, ane
 
     whole = Pass(driver, checker, healing, printed, seconds, save, progress)
     if not isinstance(output.progress, NoProgress):
-        output.progress.begin("scrub", _size(store, progress.after))
+        with suppress(StoreError):
+            output.progress.begin("scrub", _size(store, progress.after))
     try:
         now(whole.run(Pace(rate.bytes, seconds, blocking(time.sleep))))
     except StoreError as error:
@@ -150,7 +158,8 @@ def _scrub(store: CommandStore, rate: Size, output: Output, *, remove: bool, ane
         ) from None
     finally:
         output.progress.end()
-    return _finish(whole.progress, printed.faults, output)
+    status = _finish(whole.progress, printed.faults, output)
+    return status if printed.whole else FAILED
 
 
 def _size(store: CommandStore, after: str) -> int:

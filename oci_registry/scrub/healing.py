@@ -39,7 +39,10 @@ class Stores:
 
 
 class Healing:
-    """Takes corrupt objects of *stores* out of service. *quarantine*: None if they are removed."""
+    """Takes corrupt objects of *stores* out of service. *quarantine*: None if they are removed.
+
+    What cannot be read is never removed: it may be right.
+    """
 
     def __init__(
         self, stores: Stores, quarantine: Quarantine | None, mender: Mender | None = None
@@ -75,6 +78,15 @@ class Healing:
             )
         return Fault(subject, size, reason, outcome, images, problem, restored)
 
+    async def leave(self, checked: Checked, problem: str) -> Fault:
+        """Leave an unreadable object where it is; a blob is served no longer. *problem*: why it is left."""
+        subject = checked.subject
+        if subject.kind is Kind.BLOB and subject.digest is not None:
+            self._stores.blobs.suspend(subject.digest)
+        images = await self._mender.images(subject)
+        reason = checked.reason or "it cannot be read"
+        return Fault(subject, checked.info.size, reason, Outcome.LEFT, images, problem)
+
     async def _take_out(self, checked: Checked) -> Outcome:
         subject, found, target = checked.subject, checked.inspected, None
         stores = self._stores
@@ -83,14 +95,18 @@ class Healing:
             stores.blobs.suspend(subject.digest)
         try:
             if self._quarantine is not None:
-                # What cannot be read may be right, and only the disk or its permissions wrong.
-                any_size = checked.unreadable
-                size = checked.info.size
-                target = await self._quarantine.admit(subject.key, size, any_size=any_size)
+                target = await self._quarantine.admit(subject.key, checked.info.size)
         except StoreError:
             # Nothing may be there to be made room in; then it is removed, unless nobody could read it.
             if checked.unreadable:
                 raise
+        if checked.unreadable and target is None:
+            # It may be right, and only the disk or its permissions wrong.
+            raise StoreError(
+                "what cannot be read is not removed"
+                if self._quarantine is None
+                else "there is no room for it in the quarantine"
+            )
         if subject.digest is not None and subject.kind is Kind.BLOB:
             moved = await stores.blobs.withdraw(subject.digest, found, target)
         elif subject.digest is not None and subject.kind is Kind.MANIFEST:
@@ -112,7 +128,8 @@ class Healing:
                 case Kind.REFERRERS:
                     names = str(subject.host), str(subject.repository)
                     assert subject.digest is not None
-                    await self._stores.referrers.delete(*names, subject.digest)
+                    # What is there now, another process has just stored.
+                    self._stores.referrers.drop(*names, subject.digest)
         except StoreError:
             # Content that is missing is fetched when it is next requested.
             pass
@@ -129,8 +146,9 @@ class Healing:
     async def _restore_tag(self, subject: Subject) -> bool:
         names = str(subject.host), str(subject.repository), str(subject.tag)
         record = self._stores.tags.recall(*names)
-        if record is None:
-            await self._stores.tags.delete(*names)
+        if record is None or await self._stores.driver.stat(subject.key) is not None:
+            # What is there now, another process has just stored.
+            self._stores.tags.drop(*names)
             return False
         await self._stores.tags.put(*names, record)
         return True

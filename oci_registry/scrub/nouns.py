@@ -35,7 +35,7 @@ class Outcome(Enum):
     QUARANTINED = "moved to the quarantine"
     REMOVED = "removed"
     REPLACED = "replaced meanwhile"
-    LEFT = "cannot be removed"
+    LEFT = "left in place"
 
 
 @frozen
@@ -88,7 +88,7 @@ class Subject:
 class Fault:
     """A corrupt object. *size* in bytes; *reason*: what is wrong; *images*: some of those that need it.
 
-    *problem*: why it cannot be removed. *restored*: it was stored again, from memory or its registry.
+    *problem*: why it was left in place. *restored*: it was stored again, from memory or its registry.
     """
 
     subject: Subject
@@ -160,6 +160,9 @@ class Report(Protocol):
 
     def found(self, fault: Fault) -> None:
         """An object is corrupt, and this became of it."""
+
+    def incomplete(self, problem: str) -> None:
+        """Some objects could not be listed, and so were not checked."""
 
 
 class Mender(Protocol):

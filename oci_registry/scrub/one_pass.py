@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from attrs import evolve, frozen
 
@@ -10,7 +11,7 @@ from oci_registry.scrub.checks import Checked, Checker
 from oci_registry.scrub.healing import Healing
 from oci_registry.scrub.nouns import Counts, Fault, Outcome, Progress, Report, Subject
 from oci_registry.scrub.pace import Pace
-from oci_registry.storage.interfaces import IDriver, StoreError
+from oci_registry.storage.interfaces import IDriver, ListingIncomplete, StoreError
 from oci_registry.storage.keys import BLOBS, REPOSITORIES
 
 Save = Callable[[Progress], Awaitable[object]]
@@ -21,23 +22,27 @@ Save = Callable[[Progress], Awaitable[object]]
 class PassLimits:
     """*saving*: seconds after which the progress is stored. *fetched*: objects that are fetched again at most.
 
-    *unreadable*: how many objects in a row may be unreadable before the store itself counts as broken.
+    *unreadable*: so many unreadable objects in a row are left where they are, if the store works at all.
+    *probed*: so many other objects are read to find that out, of at most *probe* bytes each.
     """
 
     saving: float = 30.0
     fetched: int = 1000
     unreadable: int = 3
+    probed: int = 20
+    probe: int = 16 * 1024 * 1024
 
 
 class StoreBroken(StoreError):
-    """Several objects in a row cannot be read: nothing is done about them."""
+    """Several objects in a row cannot be read, nor can others: nothing is done about them."""
 
 
 class Pass:
     """Goes over the blobs and records of a store in the order of their keys.
 
     *now*: the time in seconds since the epoch. *save*: is called from time to time, and at the end,
-    whatever the end is. `progress` is valid between two steps.
+    whatever the end is. `progress` is valid between two steps; `problem`: why
+    not all was checked.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class Pass:
         limits: PassLimits = PassLimits(),
     ) -> None:
         self.progress = progress
+        self.problem: str | None = None
         self._driver = driver
         self._checker = checker
         self._healing = healing
@@ -60,6 +66,8 @@ class Pass:
         self._save = save
         self._limits = limits
         self._unreadable: list[Checked] = []
+        self._many = False
+        self._readable: Subject | None = None
         self._fetched = 0
 
     async def run(self, pace: Pace) -> Progress:
@@ -70,13 +78,17 @@ class Pass:
                 after = self.progress.after if self.progress.after > prefix else ""
                 if after and not after.startswith(f"{prefix}/"):
                     continue
-                async for info in self._driver.list_from(prefix, after):
-                    subject = Subject.at(info.key)
-                    if subject is not None:
-                        await self._check(subject, pace)
+                try:
+                    async for info in self._driver.list_from(prefix, after):
+                        subject = Subject.at(info.key)
+                        if subject is not None:
+                            await self._check(subject, pace)
+                except ListingIncomplete as error:
+                    self.problem = str(error)
+                    self._report.incomplete(self.problem)
             if self._unreadable:
                 await self._driver.check()
-                await self._heal_unreadable()
+                await self._settle(pace)
             self.progress = evolve(self.progress, ended=self._now())
         finally:
             for checked in self._unreadable:
@@ -93,42 +105,100 @@ class Pass:
         if checked.unreadable:
             # The disk may be failing as a whole: only an object that can be read shows that it is not.
             self._unreadable.append(checked)
-            if len(self._unreadable) >= self._limits.unreadable:
+            if len(self._unreadable) < self._limits.unreadable:
+                return
+            if not await self._works(subject, pace):
                 raise StoreBroken(
                     f"{len(self._unreadable)} objects in a row cannot be read, the last one "
                     f"{subject}: {checked.reason}"
                 )
-            return
-        try:
-            await self._heal_unreadable()
-            self._report.checked(subject.kind, checked.info.size)
-            self._count(objects=1, blobs=int(subject.kind.value == "blob"), size=checked.info.size)
-            if checked.reason is not None:
-                await self._heal(checked)
-            elif await self._healing.is_dangling(checked):
-                self._count(dangling=1)
-        finally:
-            checked.inspected.close()
+            self._many = True
+            await self._settle(pace)
+        else:
+            try:
+                await self._settle(pace)
+                await self._take(checked, pace)
+            finally:
+                checked.inspected.close()
+            self._many = False
+            if checked.reason is None and checked.info.size <= self._limits.probe:
+                self._readable = subject
         self.progress = evolve(self.progress, after=subject.key)
         if self._now() - self.progress.updated >= self._limits.saving:
             self.progress = evolve(self.progress, updated=self._now())
             await self._save(self.progress)
 
-    async def _heal_unreadable(self) -> None:
+    async def _works(self, subject: Subject, pace: Pace) -> bool:
+        """Whether the store can be read, but for some objects; *subject*: the last of these."""
+        await self._driver.check_reading()
+        if self._readable is not None and await self._reads(self._readable, pace):
+            return True
+        left = self._limits.probed
+        with suppress(ListingIncomplete):
+            async for info in self._driver.list_from(subject.key.partition("/")[0], subject.key):
+                other = Subject.at(info.key)
+                if other is not None and info.size <= self._limits.probe:
+                    if await self._reads(other, pace):
+                        return True
+                    left -= 1
+                if left <= 0:
+                    break
+        return False
+
+    async def _reads(self, subject: Subject, pace: Pace) -> bool:
+        checked = await self._checker.check(subject, pace.spend)
+        if checked is not None:
+            checked.inspected.close()
+        return checked is not None and not checked.unreadable
+
+    async def _settle(self, pace: Pace) -> None:
+        """Look at the unreadable objects again, and do something about those that still are."""
         while self._unreadable:
-            await self._heal(self._unreadable[0])
+            first = self._unreadable[0]
+            again = await self._checker.check(first.subject, pace.spend)
+            if again is not None:
+                try:
+                    if not again.unreadable:
+                        await self._take(again, pace)
+                    elif self._many:
+                        problem = "others beside it cannot be read either"
+                        self._note(await self._healing.leave(first, problem))
+                    else:
+                        # It is moved if it is the file that could not be read before.
+                        await self._heal(first)
+                finally:
+                    again.inspected.close()
             self._unreadable.pop(0).inspected.close()
 
-    async def _heal(self, checked: Checked) -> None:
+    async def _take(self, checked: Checked, pace: Pace) -> None:
+        """Count an object that was read, and heal it if it is corrupt."""
+        subject, size = checked.subject, checked.info.size
+        self._report.checked(subject.kind, size)
+        self._count(objects=1, blobs=int(subject.kind.value == "blob"), size=size)
+        if checked.reason is None:
+            if await self._healing.is_dangling(checked):
+                self._count(dangling=1)
+        elif not await self._heal(checked):
+            # What is there now is new, or only its times are.
+            again = await self._checker.check(subject, pace.spend)
+            if again is not None:
+                try:
+                    if again.reason is not None and not again.unreadable:
+                        await self._heal(again)
+                finally:
+                    again.inspected.close()
+
+    async def _heal(self, checked: Checked) -> bool:
+        """Heal an object; return False if it has been replaced or changed meanwhile."""
         fault = await self._healing.heal(checked, fetch=self._fetched < self._limits.fetched)
         if fault.outcome is Outcome.REPLACED:
-            # What is there now is new, and was verified when it was stored.
-            return
-        self._fetched += fault.restored
-        self._count_fault(fault)
-        self._report.found(fault)
+            return False
+        self._note(fault)
+        return True
 
-    def _count_fault(self, fault: Fault) -> None:
+    def _note(self, fault: Fault) -> None:
+        self._fetched += fault.restored
+        self._report.found(fault)
         self._count(
             found=1,
             quarantined=int(fault.outcome is Outcome.QUARANTINED),

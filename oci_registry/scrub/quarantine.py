@@ -25,12 +25,9 @@ class Quarantine:
         self._driver = driver
         self._limits = limits
 
-    async def admit(self, key: str, size: int, *, any_size: bool = False) -> str | None:
-        """Return the key in quarantine for an object; None if there can be no room. May raise StoreError.
-
-        *any_size*: it is kept even if it is larger than all may be, until the next one comes.
-        """
-        if not self._limits.objects or (size > self._limits.size and not any_size):
+    async def admit(self, key: str, size: int) -> str | None:
+        """Return the key in quarantine for an object; None if there can be no room. May raise StoreError."""
+        if not self._limits.objects or size > self._limits.size:
             return None
         target = f"{QUARANTINE}/{key}"
         kept = [info async for info in self._driver.list(QUARANTINE) if info.key != target]

@@ -35,6 +35,11 @@ class LoggedReport:
             log = self._log.error if fault.outcome is Outcome.LEFT else self._log.warn
             log("{fault}", fault=sentence(fault))
 
+    def incomplete(self, problem: str) -> None:
+        """Count an error, and log it."""
+        self._metrics.error("scrub")
+        self._log.error("the scrub could not check everything: {problem}", problem=problem)
+
 
 def sentence(fault: Fault) -> str:
     """Return what is said of a corrupt object."""

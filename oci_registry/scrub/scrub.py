@@ -28,7 +28,8 @@ class ScrubStatus:
 
     Counts are those of the pass that is running, or was last; *ended* is when it ended, None if it has not.
     *position*: the key of the last object that was checked. *refetched*: corrupt objects that were stored
-    again. *rate*: bytes per second, 0 for no limit. *problem*: why the last pass stopped before its end.
+    again. *rate*: bytes per second, 0 for no limit. *problem*: why the last pass stopped before its
+    end, or did not check everything.
     """
 
     running: bool
@@ -192,8 +193,13 @@ class Scrub:
             if abs(now - progress.updated) < self._times.abandoned and wait_for_others:
                 return self._times.again
         elif progress is not None and progress.ended and wait_for_others:
-            self._last = progress
+            mine, self._last = self._last, progress
             self._metrics.scrub_ended.set(progress.ended)
+            unfinished = mine is not None and not mine.ended and mine.began <= progress.ended
+            if unfinished and not self._times.interval:
+                # Another process has finished what this one was to go on with.
+                self._problem = None
+                return None
             left = progress.began + self._times.interval - now
             if left > 0 and progress.began <= now:
                 return min(left, self._times.looking)
@@ -219,6 +225,7 @@ class Scrub:
             ended = await running.run(pace)
         finally:
             self._pass, self._last = None, running.progress
+        self._problem = running.problem
         self._metrics.scrub_ended.set(ended.ended)
         counts = ended.counts
         self._log.info(

@@ -23,6 +23,10 @@ class StoreUnavailable(StoreError):
     """The medium did not answer in time, or was overloaded; the message says how."""
 
 
+class ListingIncomplete(StoreError):
+    """All was listed but what is in some folders; the message names one of them."""
+
+
 @frozen
 class Space:
     """The space of a volume in bytes: *free* for us, and *size* of the whole."""
@@ -140,7 +144,9 @@ class IObjectWriter(Interface):
 class IInspectedObject(Interface):
     """A stored object that is read once, from start to end, beside the readers of clients.
 
-    It may be unreadable: then `read` fails. Nothing of it is kept open or in memory for later readers.
+    It may be unreadable: then `read` fails with StoreError; with StoreUnavailable if the process or the
+    medium failed, which says nothing about the object. Nothing of it is kept open or in memory for later
+    readers.
     """
 
     info: ObjectInfo = Attribute("its `ObjectInfo`")
@@ -154,8 +160,8 @@ class IInspectedObject(Interface):
     def withdraw(target: str | None) -> Deferred[bool]:
         """Move the object to the key *target*, or remove it; return whether it was done.
 
-        Nothing is done if the object has been removed, or replaced by another one. Objects that are kept
-        open no longer give its bytes. Fails with StoreError.
+        Nothing is done if the object has been removed, replaced by another one, or changed. Objects that
+        are kept open no longer give its bytes. Fails with StoreError.
         """
 
     def close() -> None:
@@ -246,7 +252,10 @@ class IDriver(Interface):
         """Yield every object whose key begins with *prefix* and a ``/``, in no particular order."""
 
     def list_from(prefix: str, after: str) -> AsyncIterator[ObjectInfo]:
-        """Yield what `list` does in the order of the keys, beginning with the first key after *after*."""
+        """Yield what `list` does in the order of the keys, beginning with the first key after *after*.
+
+        Raises ListingIncomplete in the end if some folders were left out because they cannot be read.
+        """
 
     def inspect(key: str) -> Deferred[IInspectedObject | None]:
         """Open an object to inspect it; return None if there is none."""

@@ -80,10 +80,14 @@ class ReferrersStore:
 
     async def delete(self, host: str, repository: str, digest: Digest) -> bool:
         """Remove a list."""
+        self.drop(host, repository, digest)
+        return await self._driver.delete(referrers_key(host, repository, digest))
+
+    def drop(self, host: str, repository: str, digest: Digest) -> None:
+        """Keep nothing of a list in memory, since it is no longer on the medium."""
         key = referrers_key(host, repository, digest)
         self._written.pop(key, None)
         self._usage.forget(key)
-        return await self._driver.delete(key)
 
     async def list(self) -> AsyncIterator[tuple[str, str, Digest, ObjectInfo]]:
         """Yield registry, repository, manifest and time of last use of every stored list."""

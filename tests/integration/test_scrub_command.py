@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -10,11 +11,13 @@ from typing import Any
 
 from twisted.trial.unittest import SkipTest, TestCase
 
+from oci_registry.commands.running import now
 from oci_registry.scrub.quarantine import QUARANTINE
 from oci_registry.scrub.record import KEY
 from oci_registry.spec.digest import Digest
 from oci_registry.storage import keys
-from oci_registry.storage.drivers import inspected
+from oci_registry.storage.drivers import inspected, walking_in_order
+from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.lock import StoreLock
 from tests.integration.test_scrub import flip
 from tests.support import s3
@@ -189,10 +192,70 @@ class ScrubCommand(TestCase):
         self.assertEqual(2, ran.err.count("it cannot be read: Input/output error"))
         self.assertIn("2 corrupt: 2 in quarantine", ran.out)
 
-    def test_broken_disk(self) -> None:
-        """If several files in a row cannot be read, the disk is broken: nothing is touched."""
+    def test_unreadable_and_remove(self) -> None:
+        """With --remove, what cannot be read is left where it is."""
+        before = tree(self.root)
+        self.unreadable(self.blobs()[1])
+        ran = self.scrub("--remove")
+        self.assertEqual(1, ran.status)
+        self.assertIn("left in place: what cannot be read is not removed", ran.err)
+        self.assertIn("1 corrupt: 0 in quarantine, 0 removed", ran.out)
+        after = tree(self.root)
+        after.pop(KEY)
+        self.assertEqual(before, after)
+
+    def test_files_in_a_row(self) -> None:
+        """Several files in a row that cannot be read are left where they are, and the rest is checked."""
         before = tree(self.root)
         self.unreadable(*self.blobs()[1:4])
+        ran = self.scrub()
+        self.assertEqual(1, ran.status)
+        self.assertEqual(3, ran.err.count("left in place: others beside it"))
+        self.assertIn("9 objects", ran.out)
+        after = tree(self.root)
+        self.assertTrue(json.loads((self.root / KEY).read_text())["ended"])
+        after.pop(KEY)
+        self.assertEqual(before, after)
+
+    def test_folder(self) -> None:
+        """A folder that cannot be listed is reported, and the rest is checked."""
+        folder, scandir = self.blob.parent.absolute(), os.scandir
+        others = len(list(folder.iterdir()))
+
+        def refuse(path: Path) -> Any:
+            if Path(path).absolute() == folder:
+                raise PermissionError(13, "Permission denied", str(path))
+            return scandir(path)
+
+        self.patch(walking_in_order.os, "scandir", refuse)
+        ran = self.scrub()
+        self.assertEqual(1, ran.status)
+        self.assertIn("not everything was checked: cannot be listed: Permission denied: ", ran.err)
+        self.assertIn(f"{12 - others} objects", ran.out)
+        self.assertTrue(json.loads((self.root / KEY).read_text())["ended"])
+
+    def test_no_descriptors(self) -> None:
+        """If the process has no descriptors left, the check stops; it goes on when there are some."""
+        before = tree(self.root)
+        opening = inspected.open_file
+
+        def refuse(path: Path) -> None:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
+
+        self.patch(inspected, "open_file", refuse)
+        ran = self.scrub()
+        self.assertEqual((1, ""), (ran.status, ran.out))
+        self.assertIn("Too many open files", ran.err)
+        self.patch(inspected, "open_file", opening)
+        self.assertEqual(0, self.scrub().status)
+        after = tree(self.root)
+        after.pop(KEY)
+        self.assertEqual(before, after)
+
+    def test_broken_disk(self) -> None:
+        """If nothing can be read, the disk is broken: nothing is touched."""
+        before = tree(self.root)
+        self.unreadable(*(path for path in self.root.rglob("*") if path.is_file()))
         ran = self.scrub()
         self.assertEqual((1, ""), (ran.status, ran.out))
         self.assertIn("3 objects in a row cannot be read", ran.err)
@@ -200,6 +263,28 @@ class ScrubCommand(TestCase):
         after.pop(KEY)
         self.assertEqual(before, after)
         self.patch(inspected.os, "pread", os.pread)
+
+    def test_changed_in_place(self) -> None:
+        """A file that is written to after it was inspected stays; making it private is no such change."""
+        driver, key = store_in(self.root).driver, keys.blob_key(self.digest)
+        found = now(driver.inspect(key))
+        assert found is not None
+        flip(self.blob)
+        self.assertFalse(now(found.withdraw(None)))
+        self.assertTrue(self.blob.exists())
+        found.close()
+        found = now(driver.inspect(key))
+        assert found is not None
+        moving = inspected.place
+
+        def refuse(*_: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        self.patch(inspected, "place", refuse)
+        self.assertRaises(StoreError, now, found.withdraw("quarantine/x"))
+        self.patch(inspected, "place", moving)
+        self.assertTrue(now(found.withdraw("quarantine/x")))
+        found.close()
 
     def test_cannot_be_moved(self) -> None:
         """If something corrupt can be neither moved nor removed, the status is 1."""
@@ -211,7 +296,7 @@ class ScrubCommand(TestCase):
         self.patch(inspected, "place", refuse)
         ran = self.scrub()
         self.assertEqual(1, ran.status)
-        self.assertIn("cannot be removed: Permission denied", ran.err)
+        self.assertIn("left in place: Permission denied", ran.err)
 
 
 class ScrubOfBucket(TestCase):

@@ -42,7 +42,7 @@ from oci_registry.storage.drivers.objects import FileWriter, StoredFile
 from oci_registry.storage.drivers.open_files import OpenFiles
 from oci_registry.storage.drivers.verified import VerifiedFiles
 from oci_registry.storage.drivers.walking import files_below, marked_folders
-from oci_registry.storage.drivers.walking_in_order import walk_in_order
+from oci_registry.storage.drivers.walking_in_order import Skipped, walk_in_order
 from oci_registry.storage.interfaces import (
     IDriver,
     IInspectedObject,
@@ -361,10 +361,12 @@ class FilesystemDriver:
                 yield self.info(key, entry.stat(follow_symlinks=False))
 
     async def list_from(self, prefix: str, after: str) -> AsyncIterator[ObjectInfo]:
-        found = walk_in_order(prefix, after, self.path, self.info)
+        skipped = Skipped()
+        found = walk_in_order(prefix, after, self.path, self.info, skipped)
         while batch := await self._some(found):
             for info in batch:
                 yield info
+        skipped.check()
 
     def _some(self, found: Iterator[ObjectInfo]) -> Deferred[tuple[ObjectInfo, ...]]:
         return self.lanes.housekeeping(as_store_error, tuple, islice(found, _LISTED_AT_ONCE))

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
 from oci_registry.storage.drivers.files import Descriptor, as_store_error, at_hand, open_file, place
-from oci_registry.storage.interfaces import IInspectedObject, ObjectInfo, StoreError
+from oci_registry.storage.interfaces import (
+    IInspectedObject,
+    ObjectInfo,
+    StoreError,
+    StoreUnavailable,
+)
 from oci_registry.streams.threads import RunInThread
 
 if TYPE_CHECKING:
@@ -20,6 +27,33 @@ if TYPE_CHECKING:
 
 WITHDRAWN = 0o600
 """The mode of a file that is moved away: files that are kept open are served only while they are read-only."""
+_NOT_OF_THE_FILE = frozenset(
+    {
+        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.EINTR),
+        *(errno.EBUSY, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN),
+        *(errno.ESHUTDOWN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH),
+        *(errno.ECONNABORTED, errno.ECONNREFUSED, errno.ECONNRESET),
+    }
+)
+"""Errors of this process, of the volume or of its server: they say nothing about a single file."""
+T = TypeVar("T")
+
+
+def _as_file_error(call: Callable[..., T], *args: object) -> T:
+    """Make *call*; raise StoreError if the file is unreadable, StoreUnavailable if something else fails."""
+    try:
+        return as_store_error(call, *args)
+    except StoreError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in _NOT_OF_THE_FILE:
+            raise StoreUnavailable(str(error)) from cause
+        raise
+
+
+def _is_same(one: os.stat_result, other: os.stat_result) -> bool:
+    """Whether two states are of one file, and nobody has changed it in between."""
+    unchanged = (one.st_size, one.st_ctime_ns) == (other.st_size, other.st_ctime_ns)
+    return os.path.samestat(one, other) and unchanged
 
 
 @implementer(IInspectedObject)
@@ -55,7 +89,7 @@ class InspectedFile:
         descriptor = self._descriptor
         if descriptor is None:
             return fail(StoreError(self._unreadable))
-        reading = self._run(as_store_error, self._read, descriptor.number, offset, length)
+        reading = self._run(_as_file_error, self._read, descriptor.number, offset, length)
         return descriptor.hold(reading)
 
     def _read(self, number: int, offset: int, length: int) -> bytes:
@@ -73,12 +107,14 @@ class InspectedFile:
     def _withdraw(self, target: Path | None) -> bool:
         """In a thread: move the file to *target*, or remove it, if it is still the same."""
         try:
-            if not os.path.samestat(self._status, os.lstat(self._path)):
+            if not _is_same(self._status, os.lstat(self._path)):
                 return False
         except (FileNotFoundError, NotADirectoryError):
             return False
         with suppress(OSError):
             os.chmod(self._path, WITHDRAWN)
+            # That counts as a change.
+            self._status = os.lstat(self._path)
         if target is None:
             os.unlink(self._path)
         else:
@@ -105,7 +141,9 @@ def inspect(
         return None
     descriptor, reason = None, ""
     try:
-        opened = as_store_error(open_file, path)
+        opened = _as_file_error(open_file, path)
+    except StoreUnavailable:
+        raise
     except StoreError as error:
         reason = str(error)
     else:

@@ -37,6 +37,7 @@ class Noted:
 
     objects: list[tuple[Kind, int]] = Factory(list)
     faults: list[Fault] = Factory(list)
+    problems: list[str] = Factory(list)
 
     def checked(self, kind: Kind, size: int) -> None:
         """Keep it."""
@@ -45,6 +46,10 @@ class Noted:
     def found(self, fault: Fault) -> None:
         """Keep it."""
         self.faults.append(fault)
+
+    def incomplete(self, problem: str) -> None:
+        """Keep it."""
+        self.problems.append(problem)
 
 
 @define

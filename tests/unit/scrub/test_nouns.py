@@ -98,4 +98,4 @@ class Subjects(SynchronousTestCase):
             sentence(fault),
         )
         fault = Fault(subject, 5, "it is short", Outcome.LEFT, (), "read-only")
-        self.assertTrue(sentence(fault).endswith("; cannot be removed: read-only"))
+        self.assertTrue(sentence(fault).endswith("; left in place: read-only"))

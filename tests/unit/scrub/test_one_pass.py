@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import evolve
 from twisted.internet.defer import CancelledError
 
 from oci_registry.scrub.nouns import Kind, Outcome
-from oci_registry.scrub.one_pass import PassLimits, StoreBroken
+from oci_registry.scrub.one_pass import PassLimits
 from oci_registry.scrub.pace import LEAST
 from oci_registry.scrub.quarantine import QUARANTINE, QuarantineLimits
 from oci_registry.spec.digest import Digest
@@ -14,6 +16,7 @@ from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.keys import blob_key, referrers_key
 from oci_registry.storage.open_blob import CorruptBlob, Withdrawn
 from oci_registry.storage.referrers import KeptReferrers
+from oci_registry.storage.tags import TagRecord
 from tests.unit.scrub.support import REPOSITORY, ScrubTestCase
 from tests.unit.storage.support import HOST
 
@@ -158,42 +161,11 @@ class Finding(ScrubTestCase):
 
 
 class Trouble(ScrubTestCase):
-    """Objects that cannot be read, and stores that fail."""
-
-    def unreadable(self, *digests: Digest) -> None:
-        self.driver.unreadable.update(map(blob_key, digests))
-
-    def blobs_in_order(self, count: int) -> list[Digest]:
-        digests = [self.blob(b"%d" % number) for number in range(count)]
-        return sorted(digests, key=blob_key)
-
-    def test_single(self) -> None:
-        """An unreadable object is moved away once another one has been read, or the store is checked."""
-        for last in (False, True):
-            digests = self.blobs_in_order(4)
-            self.driver.unreadable.clear()
-            self.unreadable(digests[-1 if last else 1])
-            counts = self.scrub().counts
-            self.assertEqual((1, 1), (counts.found, counts.quarantined))
-            self.assertIn("cannot be read", self.noted.faults[-1].reason)
-
-    def test_many(self) -> None:
-        """Several in a row are left, and the pass stops before the first of them."""
-        digests = self.blobs_in_order(6)
-        self.unreadable(*digests[2:5])
-        whole = self.make()
-        self.failureResultOf(self.begin(whole), StoreBroken)
-        self.assertEqual(blob_key(digests[1]), whole.progress.after)
-        self.assertEqual(6, len(self.listed(self.driver.list("blobs"))))
-        self.assertEqual([], self.noted.faults)
-        # They can be read again.
-        self.driver.unreadable.clear()
-        progress = self.scrub(progress=self.saved[-1])
-        self.assertEqual((6, 0), (progress.counts.objects, progress.counts.found))
+    """Stores that fail, and objects that change meanwhile."""
 
     def test_broken_store(self) -> None:
         """A pass over a store that fails stops with its error; nothing is lost."""
-        self.blobs_in_order(3)
+        self.blob(b"right")
         self.driver.broken = "broken"
         self.failureResultOf(self.begin(self.make()), StoreError)
 
@@ -230,8 +202,57 @@ class Trouble(ScrubTestCase):
             return admit(prefix)
 
         self.patch(self.driver, "list", replace)
-        self.assertEqual(0, self.scrub().counts.found)
+        counts = self.scrub().counts
+        self.assertEqual((1, 0), (counts.objects, counts.found))
         self.assertEqual(5, self.result(self.blobs.size(digest)))
+
+    def test_changed(self) -> None:
+        """A corrupt object whose times have changed meanwhile is checked again, and moved."""
+        digest = self.blob(b"right", b"wrong")
+        withdraw, changed = self.driver.withdraw, [True]
+
+        def refuse_once(*args: Any) -> bool:
+            return False if changed and changed.pop() else withdraw(*args)
+
+        self.patch(self.driver, "withdraw", refuse_once)
+        counts = self.scrub().counts
+        self.assertEqual((1, 1, 1), (counts.objects, counts.found, counts.quarantined))
+        self.assertIsNone(self.at(blob_key(digest)))
+
+    def test_written_meanwhile(self) -> None:
+        """Records that another process writes as soon as corrupt ones are moved away stay."""
+        manifest = self.manifest()
+        right = self.at(self.tag_key)
+        digest = Digest.of(b"subject")
+        key = referrers_key(HOST, REPOSITORY, digest)
+        for memory in (False, True):
+            kept = KeptReferrers(b'{"manifests":[]}', self.clock.seconds())
+            self.result(self.referrers.put(HOST, REPOSITORY, digest, kept))
+            if not memory:
+                self.restart()
+            later = TagRecord(manifest.digest, "later", self.clock.seconds()).to_json()
+            new = {self.tag_key: later, key: self.at(key) or b""}
+            self.spoil(self.tag_key)
+            self.spoil(key)
+            withdraw = self.driver.withdraw
+
+            def replace(key: str, *args: Any) -> bool:
+                moved = withdraw(key, *args)  # noqa: B023 - it is called in this round
+                self.spoil(key, new[key])  # noqa: B023
+                return moved
+
+            self.patch(self.driver, "withdraw", replace)
+            self.assertEqual(2, self.scrub().counts.quarantined)
+            self.assertEqual(new, {each: self.at(each) for each in new})
+            record = self.result(self.tags.get(HOST, REPOSITORY, "1"))
+            assert record is not None
+            self.assertEqual("later", record.media_type)
+            self.assertFalse(self.referrers.is_kept(HOST, REPOSITORY, digest, kept))
+            self.patch(self.driver, "withdraw", withdraw)
+            assert right is not None
+            self.spoil(self.tag_key, right)
+            self.restart()
+            self.result(self.tags.get(HOST, REPOSITORY, "1"))
 
 
 class Going(ScrubTestCase):

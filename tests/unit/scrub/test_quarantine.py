@@ -43,16 +43,6 @@ class Bounds(StoreTestCase):
         self.assertFalse(self.put("b", 11))
         self.assertEqual(["a"], self.kept())
 
-    def test_any_size(self) -> None:
-        """What may be larger is kept alone, until the next one comes."""
-        self.assertTrue(self.put("a", 1))
-        target = self.result(self.quarantine.admit("b", 11, any_size=True))
-        assert target is not None
-        self.driver.place(target, b"x" * 11, sealed=False)
-        self.assertEqual(["b"], self.kept())
-        self.assertTrue(self.put("c", 1))
-        self.assertEqual(["c"], self.kept())
-
     def test_again(self) -> None:
         """What is put there again takes its own place."""
         for _ in range(2):

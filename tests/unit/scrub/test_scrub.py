@@ -179,6 +179,19 @@ class Scrubs(ScrubTestCase):
         self.assertIsNone(scrub.status.problem)
         self.assertEqual(1, scrub.status.objects)
 
+    def test_finished_by_another(self) -> None:
+        """A pass on demand that failed, and that another process has finished, is not begun again."""
+        scrub = self.make_scrub(interval=0.0)
+        scrub.start()
+        self.driver.broken = "the disk is gone"
+        self.finish()
+        self.driver.broken = None
+        now = self.clock.seconds()
+        self.result(Record(self.driver).save(Progress(now, now + 60, "", ended=now + 60)))
+        self.clock.advance(600)
+        self.assertEqual((1, []), (len(self.waiting), self.clock.getDelayedCalls()))
+        self.assertEqual((now + 60, None), (scrub.status.ended, scrub.status.problem))
+
     def test_unreadable_progress(self) -> None:
         """Stored progress that makes no sense is replaced."""
         self.driver.place(KEY, b"nonsense", sealed=True)
