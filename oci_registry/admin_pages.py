@@ -94,7 +94,6 @@ def _make_management(common: Common, store: Store, pull: PullThrough, upkeep: Up
         max_age=max_age,
         limited=settings.max_size is not None or settings.min_free is not None,
         pinned=store.pinned.by_pattern,
-        held=store.holds.has_manifest,
         busy=pull.transfers.__contains__,
         upstream=partial(upstream_of, table),
     )
@@ -102,4 +101,5 @@ def _make_management(common: Common, store: Store, pull: PullThrough, upkeep: Up
     if upkeep.notices is not None:
         content = evolve(content, announce=upkeep.notices.announce)
     index, pins = DaemonIndex(store.account), Pins(store.driver)
-    return Management(index, content, pins, rules, common.reactor.seconds)
+    seconds = common.reactor.seconds
+    return Management(index, content, pins, rules, seconds, holds=store.holds)

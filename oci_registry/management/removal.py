@@ -102,6 +102,7 @@ class Removals:
         if blobs and not self._index.is_whole:
             # It may lack a manifest that needs a blob.
             raise NotReady("the index of the store is being built: try again later")
+        _check_hold(subject, pinned)
         digest = subject.digest
         if digest is None:
             record = await self.record(subject)
@@ -239,8 +240,8 @@ def _plan(subject: Subject, digest: Digest, pinned: Pinned, *, blobs: bool) -> Q
         _check_pins(subject, digest, going, pinned)
         others = set(tags) - set(going)
         needed = Needed((), ())
-        if blobs and not others and not pinned.has_digest(subject.registry, digest):
-            needed = needed_only_by(books, tree, pinned.has_digest)
+        if blobs and not others and not pinned.keeps(subject.registry, digest):
+            needed = needed_only_by(books, tree, pinned.keeps)
         manifests = list(needed.manifests)
         if subject.digest is not None and tree.entry is not None and tree.entry not in manifests:
             manifests.insert(0, tree.entry)
@@ -256,3 +257,16 @@ def _check_pins(
     who = pinned.why(subject.registry, digest, going, by_digest=subject.digest is not None)
     if who:
         raise IsPinned(f"{subject} is pinned {' and '.join(who)}: unpin it first")
+
+
+def _check_hold(subject: Subject, pinned: Pinned) -> None:
+    """Raise `IsPinned` if it is the tag that is held, which would be served on, or what a tag is held at."""
+    host, repository, tag = subject.registry, subject.repository, subject.tag
+    if repository is not None and tag is not None:
+        at = pinned.held_at(host, repository, tag)
+        if at is not None:
+            raise IsPinned(f"{subject} is held at {at}: release it first")
+    holder = None if subject.digest is None else pinned.holder(host, subject.digest)
+    if holder is not None:
+        name = name_of(host, holder[0], Tag(holder[1]))
+        raise IsPinned(f"{name} is held at {subject}: release it first")
