@@ -97,7 +97,14 @@ def _make_management(common: Common, store: Store, pull: PullThrough, upkeep: Up
         busy=pull.transfers.__contains__,
         upstream=partial(upstream_of, table),
     )
-    content = Content(store.driver, store.blobs, store.manifests, store.tags, pull.records)
+    content = Content(
+        store.driver,
+        store.blobs,
+        store.manifests,
+        store.tags,
+        pull.records,
+        totals=store.totals,
+    )
     if upkeep.notices is not None:
         content = evolve(content, announce=upkeep.notices.announce)
     index, pins = DaemonIndex(store.account), Pins(store.driver)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from oci_registry.account.books import Books
 from oci_registry.account.catalogue import (
@@ -30,6 +30,7 @@ from oci_registry.storage.keys import blob_key, manifest_key, tag_key
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.original import FOLDER
 from oci_registry.storage.tags import TagRecord, TagStore
+from oci_registry.storage.totals import StoredTotals
 
 _MOST_TAGS = 10_000
 _BATCH = 500
@@ -58,7 +59,7 @@ async def _nobody(_: Sequence[str]) -> None:
 class Content:
     """The stores of all content, on *driver*, and what is still written to them.
 
-    *announce*: tells other daemons on the same store which keys have changed.
+    *announce*: tells other daemons on the same store which keys have changed. *totals*: how much is stored.
     """
 
     driver: IDriver
@@ -67,6 +68,7 @@ class Content:
     tags: TagStore
     pending: PendingWrites
     announce: Callable[[Sequence[str]], Awaitable[None]] = _nobody
+    totals: StoredTotals = field(factory=StoredTotals)
 
 
 @frozen
@@ -123,8 +125,11 @@ class Removals:
         removal = await self._carry_out(subject.registry, plan)
         if unknown:
             # It was about to be written, or there is no index.
-            await self._delete_manifest(subject.registry, digest)
-            await self._content.announce([manifest_key(subject.registry, digest)])
+            key = manifest_key(subject.registry, digest)
+            await self._content.pending.discard(key)
+            info = await self._content.driver.stat(key)
+            await self._delete_manifest(subject.registry, digest, 0 if info is None else info.size)
+            await self._content.announce([key])
             removal = evolve(removal, manifests=(str(digest),))
         if subject.digest is not None and subject.repository is not None:
             await self._forget_original(subject.registry, subject.repository, subject.digest)
@@ -152,6 +157,7 @@ class Removals:
         info = await self._content.driver.stat(blob_key(digest))
         if info is None or not await self._content.blobs.discard(digest):
             raise NotStored(f"the blob {digest} is not stored")
+        self._content.totals.remove(info.size)
         await self._index.flush()
         return Removal((), (), (str(digest),), info.size, ())
 
@@ -187,7 +193,7 @@ class Removals:
             await content.tags.delete(host, repository, tag)
             await self._forget_original(host, repository, Tag(tag))
         for manifest in plan.manifests:
-            await self._delete_manifest(host, manifest.digest)
+            await self._delete_manifest(host, manifest.digest, manifest.size)
         await content.announce(
             [
                 *(tag_key(host, *tag) for tag in plan.tags),
@@ -202,6 +208,7 @@ class Removals:
             kept += [digest for digest in batch if digest not in unused]
             for digest in await content.blobs.discard_many(unused):
                 removed[digest] = batch[digest]
+                content.totals.remove(batch[digest])
         return Removal(
             tuple(name_of(host, repository, Tag(tag)) for repository, tag in plan.tags),
             tuple(str(manifest.digest) for manifest in plan.manifests),
@@ -210,9 +217,10 @@ class Removals:
             tuple(map(str, kept)),
         )
 
-    async def _delete_manifest(self, host: str, digest: Digest) -> None:
+    async def _delete_manifest(self, host: str, digest: Digest, size: int) -> None:
         await self._content.pending.discard(manifest_key(host, digest))
-        await self._content.manifests.delete(host, digest)
+        if await self._content.manifests.delete(host, digest):
+            self._content.totals.remove(size)
 
     def _in_use(self, digest: Digest) -> bool:
         return self._busy(digest) or self._content.blobs.in_use(digest)

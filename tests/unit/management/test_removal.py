@@ -15,6 +15,7 @@ from oci_registry.storage.holds import HoldStore
 from oci_registry.storage.keys import blob_key, tag_key
 from oci_registry.storage.original import FOLDER
 from oci_registry.storage.pins import Pins
+from oci_registry.storage.totals import Walk
 from tests.unit.account.support import OWN
 from tests.unit.management.support import ManagementTestCase, subject
 
@@ -113,6 +114,24 @@ class Images(RemovalTestCase):
         self.assertEqual({str(self.first), str(self.second)}, set(removal.kept))
         self.assertEqual((), removal.blobs)
         reading.close()
+
+    def test_totals(self) -> None:
+        """The totals of the metrics no longer count what is gone; what was not stored was not counted."""
+        totals, objects = self.content.totals, self.driver._objects
+        walked = {
+            key: info.size
+            for key, (_, info) in objects.items()
+            if key.startswith("blobs/") or "/_manifests/" in key
+        }
+        totals.correct(Walk(len(walked), sum(walked.values())))
+        manifest = Manifest.read(b'{"schemaVersion": 2}', OCI_MANIFEST)
+        self.content.manifests.remember("docker.io", manifest)
+        self.remove(f"x@{manifest.digest}")
+        self.remove("x:1", blobs=True)
+        self.result(self.management.remove_blob(self.shared))
+        left = [size for key, size in walked.items() if key in objects]
+        self.assertEqual((len(left), sum(left)), (totals.objects, totals.size))
+        self.assertLess(len(left), len(walked))
 
     def test_not_stored(self) -> None:
         """What is not stored cannot be removed, nor can anything twice."""
