@@ -32,7 +32,7 @@ def kind_of(asked: Asked) -> str:
     if "uploads" in query:
         return {"POST": "BEGIN", "GET": "UPLOADS"}[asked.method]
     if "list-type" in query:
-        return "LIST"
+        return "LOOK" if _is_about_notices(asked) else "LIST"
     if "delete" in query:
         return "DELETE-MANY"
     return "COPY" if "x-amz-copy-source" in asked.headers else asked.method
