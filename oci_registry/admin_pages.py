@@ -93,12 +93,24 @@ def _make_management(common: Common, store: Store, pull: PullThrough, upkeep: Up
         max_age=max_age,
         limited=settings.max_size is not None or settings.min_free is not None,
         pinned=store.pinned.by_pattern,
-        held=store.holds.has_manifest,
         busy=pull.transfers.__contains__,
         upstream=partial(upstream_of, table),
     )
-    content = Content(store.driver, store.blobs, store.manifests, store.tags, pull.records)
+    content = Content(
+        store.driver,
+        store.blobs,
+        store.manifests,
+        store.tags,
+        pull.records,
+        totals=store.totals,
+    )
     if upkeep.notices is not None:
         content = evolve(content, announce=upkeep.notices.announce)
-    index = DaemonIndex(store.account)
-    return Management(index, content, store.pinned.pins, rules, common.reactor.seconds)
+    return Management(
+        DaemonIndex(store.account),
+        content,
+        store.pinned.pins,
+        rules,
+        common.reactor.seconds,
+        holds=store.holds,
+    )

@@ -125,7 +125,7 @@ def _make_notices(common: Common, store: Store) -> tuple[Notices | None, NoticeF
     """Make what tells other daemons on a bucket of removals, and what follows them."""
     if not isinstance(common.settings.storage, S3Settings):
         return None, None
-    notices = Notices(store.driver, common.reactor)
+    notices = Notices(store.driver)
     return notices, NoticeFollower(notices, store.tags, store.manifests, common.reactor)
 
 

@@ -153,5 +153,5 @@ def socket_steps(common: Common, admin: Admin) -> list[Step]:
     path = os.path.join(storage.root, NAME)
     if any(address_of(endpoint) == ("unix", path, "") for endpoint in settings.admin_listen):
         return []
-    socket = StoreSocket(storage.root, admin.local, common.reactor)
+    socket = StoreSocket(storage.root, admin.local, common.reactor, common.reactor)
     return [Step("admin socket", socket.start, socket.stop)]

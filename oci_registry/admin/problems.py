@@ -58,7 +58,7 @@ class InUse(RegistryError):
 
 
 class IsPinned(RegistryError):
-    """Something cannot be removed because it is pinned."""
+    """Something cannot be removed because it is pinned, or a tag is held at it."""
 
     code = "PINNED"
     status = 409

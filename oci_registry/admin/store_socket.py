@@ -7,7 +7,12 @@ import os
 from typing import Any
 
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IListeningPort,
+    IProtocolFactory,
+    IReactorTime,
+)
 from twisted.logger import Logger
 
 from oci_registry.admin.local import NAME, LocalEndpoint, open_socket
@@ -16,26 +21,45 @@ from oci_registry.spec.errors import system_reason
 
 PATIENCE = 2.0
 """Seconds in which the disk has to make the socket."""
+AGAIN = 30.0
+"""Seconds until the next attempt if another daemon listens there."""
 
 
 class StoreSocket:
-    """Listens in the directory *root* while the daemon runs. Without it everything else goes on."""
+    """Listens in the directory *root* while the daemon runs. Without it everything else goes on.
+
+    If another daemon of the directory listens there, it is tried again from time to time, by *clock*: that one
+    may stop first.
+    """
 
     _log = Logger()
 
-    def __init__(self, root: str, factory: IProtocolFactory, reactor: Any) -> None:
+    def __init__(
+        self, root: str, factory: IProtocolFactory, reactor: Any, clock: IReactorTime
+    ) -> None:
         self._path = os.path.join(root, NAME)
         self._factory = factory
         self._endpoint = LocalEndpoint(reactor, self._path)
+        self._clock = clock
         self._port: IListeningPort | None = None
+        self._next: IDelayedCall | None = None
 
     def start(self) -> None:
         """Listen; log a warning if that is not possible."""
+        self._listen(first=True)
+
+    def _listen(self, *, first: bool = False) -> None:
+        self._next = None
         try:
             opened = in_time(open_socket, self._path, PATIENCE)
         except NoAnswer as error:
             self._log.warn("no admin socket: {error}", error=str(error))
         except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
+            if taken:
+                self._next = self._clock.callLater(AGAIN, self._listen)
+            if taken and not first:
+                return
             self._log.warn(
                 "no admin socket: {path}: {reason}", path=self._path, reason=_reason(error)
             )
@@ -45,6 +69,9 @@ class StoreSocket:
 
     async def stop(self) -> None:
         """Stop listening, and remove the socket."""
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
         port, self._port = self._port, None
         if port is not None:
             await maybeDeferred(port.stopListening)

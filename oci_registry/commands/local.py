@@ -92,7 +92,7 @@ def _managed(
     content = Content(store.driver, store.blobs, store.manifests, store.tags, NoPendingWrites())
     if path is None:
         # A bucket has no lock: daemons on it go on.
-        content = evolve(content, announce=Notices(store.driver, store.clock).announce)
+        content = evolve(content, announce=Notices(store.driver).announce)
     try:
         yield Management(
             CommandIndex(account), content, Pins(store.driver), rules, store.clock.seconds

@@ -44,12 +44,16 @@ CONNECTING = 5.0
 """Seconds in which a daemon accepts a connection."""
 PATIENCE = 300.0
 """Seconds in which it answers: a change may take a while."""
+SILENCE = 60.0
+"""Seconds in which something comes of a stream: a daemon sends a comment every 15 seconds."""
 LARGEST = 64 * 1024 * 1024
 """The most bytes of an answer."""
 _LONGEST = 500
 _PROBLEMS: Mapping[str, type[ManagementProblem]] = {
     each.code: each for each in (NotStored, InvalidName, InUse, IsPinned, NotReady)
 }
+_FAILURES = ("BUSY", "FAILED", "INVALID_REQUEST")
+"""Codes of requests that have failed, while others may succeed."""
 _REFUSED = ("MANIFEST_UNKNOWN", "NOT_POSSIBLE")
 """Codes of what a daemon cannot do for reasons that its message gives."""
 Query = Sequence[tuple[str, str]]
@@ -79,7 +83,7 @@ class AdminClient:
     """Sends requests to the admin API of a daemon, each on a connection of its own.
 
     *place*: the path of a socket, or host and port. *name*: what it is called in messages. *prefix*: a path
-    before that of the API.
+    before that of the API. *silence*: seconds without anything after which a stream has failed.
     """
 
     name: str
@@ -87,6 +91,7 @@ class AdminClient:
     tls: bool = False
     prefix: str = ""
     token: str | None = field(default=None, repr=False)
+    silence: float = SILENCE
 
     def get(self, path: str, query: Query = ()) -> Any:
         """Return the JSON at a path of the API."""
@@ -119,8 +124,8 @@ class AdminClient:
         return document
 
     def events(self, path: str, query: Query = ()) -> Iterator[Mapping[str, Any]]:
-        """Yield the events of a stream until it ends."""
-        connection, response = self._send("GET", path, query, None, waits=None)
+        """Yield the events of a stream until it ends; raise `CommandFailed` if it is silent for too long."""
+        connection, response = self._send("GET", path, query, None, self.silence)
         try:
             if response.status != 200:
                 raise self._problem(response.status, self._document(response.read(LARGEST)))
@@ -129,13 +134,18 @@ class AdminClient:
                     event = self._document(line[6:])
                     if isinstance(event, dict):
                         yield event
+        except TimeoutError:
+            raise CommandFailed(
+                f"the daemon at {self.name} has sent nothing for {self.silence:g} seconds"
+            ) from None
         except (OSError, http.client.HTTPException) as error:
             raise self._lost(error) from None
         finally:
+            response.close()
             connection.close()
 
     def _send(
-        self, method: str, path: str, query: Query, body: object, waits: float | None = PATIENCE
+        self, method: str, path: str, query: Query, body: object, waits: float = PATIENCE
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         target = self.prefix + PREFIX + path + (f"?{urlencode(query)}" if query else "")
         headers = {"Accept": "*/*"}
@@ -190,6 +200,8 @@ class AdminClient:
             return _PROBLEMS[code](message)
         if code in _REFUSED:
             return CommandFailed(message)
+        if code in _FAILURES:
+            return ManagementProblem(f"{self.name}: {message}")
         return CommandFailed(f"{self.name}: {message}")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from oci_registry.commands.options import CommandParser, DaemonParser
 from oci_registry.commands.output import Output, counted
+from oci_registry.commands.rules import add_rules, rules_of
 from oci_registry.commands.running import now
 from oci_registry.commands.sources import IMAGE, STATUSES, each_image, read_options
 from oci_registry.management.answers import Removal
@@ -28,6 +29,7 @@ def parser() -> CommandParser:
         help=f"a tag, or a digest with all tags that name it ({IMAGE}); a blob: sha256:...",
     )
     made.add_argument("--blobs", action="store_true", help="also remove what no other image needs")
+    add_rules(made)
     return made
 
 
@@ -37,7 +39,7 @@ def run(args: Sequence[str], environ: Mapping[str, str], output: Output) -> int:
     subjects = {
         text: _blob(text) or asked.subject(text) for text in dict.fromkeys(asked.options.image)
     }
-    with asked.changing() as source:
+    with asked.changing(rules_of(asked, environ)) as source:
 
         def remove(text: str) -> Removal:
             subject = subjects[text]

@@ -1,8 +1,8 @@
-"""What the upstream file says of images, for commands that explain what a daemon would do."""
+"""What the upstream file says of images, for commands that do what a daemon would do, or explain it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import inf
 
 from oci_registry.commands.options import CommandParser
@@ -13,6 +13,7 @@ from oci_registry.config.findings import Findings
 from oci_registry.config.settings import CATCH_ALL, UpstreamSettings, UpstreamSources
 from oci_registry.config.sources import read_upstreams
 from oci_registry.management.rules import Rules
+from oci_registry.spec.digest import Digest
 
 
 def add_rules(parser: CommandParser) -> None:
@@ -42,4 +43,11 @@ def rules_of(asked: Asked, environ: Mapping[str, str]) -> Rules:
         upstream = of(registry)
         return inf if upstream.offline else upstream.blob_invalidation_time
 
-    return Rules(lifetime=lifetime, max_age=lambda host: of(host).manifest_invalidation_time)
+    def pinned(registry: str, _: Digest, tags: Sequence[tuple[str, str]]) -> bool:
+        patterns = of(registry).pin
+        return any(pattern.matches(*tag) for tag in tags for pattern in patterns)
+
+    def max_age(registry: str) -> float:
+        return of(registry).manifest_invalidation_time
+
+    return Rules(lifetime=lifetime, max_age=max_age, pinned=pinned)

@@ -11,7 +11,7 @@ from attrs import frozen
 from oci_registry.commands import local
 from oci_registry.commands.options import CommandParser, Common, parse
 from oci_registry.commands.output import Output
-from oci_registry.commands.problems import DONE, FAILED, NOT_FOUND, status_of
+from oci_registry.commands.problems import DONE, FAILED, NOT_FOUND, CommandFailed, status_of
 from oci_registry.commands.reaching import find_daemon
 from oci_registry.commands.remote import AdminClient, RemoteSource
 from oci_registry.management.as_json import Answer
@@ -19,6 +19,7 @@ from oci_registry.management.problems import ManagementProblem
 from oci_registry.management.rules import Rules
 from oci_registry.management.source import Source
 from oci_registry.management.subjects import Subject, parse_subject
+from oci_registry.storage.interfaces import StoreError
 
 STATUSES = "0 all done, 1 something could not be done, 3 no such image"
 IMAGE = "docker.io/library/x:1, x:1, quay.io/a/b@sha256:..."
@@ -52,13 +53,13 @@ class Asked:
             yield source
 
     @contextmanager
-    def changing(self) -> Iterator[Source]:
+    def changing(self, rules: Rules = Rules()) -> Iterator[Source]:  # noqa: B008 - frozen
         """Give what also changes the store: the running daemon, or the store itself under its lock."""
         daemon = self.daemon()
         if daemon is not None:
             yield RemoteSource(daemon)
             return
-        with local.changing(self.common.storage, Rules(), local.Patience(self.output)) as source:
+        with local.changing(self.common.storage, rules, local.Patience(self.output)) as source:
             yield source
 
 
@@ -78,17 +79,28 @@ def each_image(
 ) -> int:
     """Do *work* for each argument, and go on with the next if one fails; return the exit status.
 
-    *field*: what the answers are called in the JSON document.
+    If the daemon cannot be reached any more, the rest is not tried. *field*: what the answers are called in the
+    JSON document, which has all that was done, however this ends.
     """
-    answers, problems = list[object](), list[ManagementProblem]()
-    for text in texts:
-        try:
-            answers.append(work(text).to_json())
-        except ManagementProblem as problem:
-            problems.append(problem)
-            asked.output.problem(problem.message)
+    answers, statuses = list[object](), set[int]()
+    try:
+        for text in texts:
+            try:
+                answers.append(work(text).to_json())
+            except ManagementProblem as problem:
+                statuses.add(status_of(problem))
+                asked.output.problem(problem.message)
+            except StoreError as error:
+                statuses.add(FAILED)
+                asked.output.problem(f"{text}: {error}")
+    except CommandFailed as error:
+        statuses.add(FAILED)
+        for said in error.problems:
+            asked.output.problem(said)
+    except KeyboardInterrupt:
+        asked.output.finish({field: answers})
+        raise
     asked.output.finish({field: answers})
-    statuses = {status_of(problem) for problem in problems}
     if not statuses:
         return DONE
     return NOT_FOUND if statuses == {NOT_FOUND} else FAILED

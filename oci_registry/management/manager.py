@@ -26,6 +26,7 @@ from oci_registry.management.source import Wanted
 from oci_registry.management.subjects import Subject
 from oci_registry.management.usage import disk_use
 from oci_registry.spec.digest import Digest
+from oci_registry.storage.holds import HoldStore
 from oci_registry.storage.interfaces import Space
 from oci_registry.storage.pins import Pins, TooManyPins
 
@@ -38,7 +39,7 @@ class Management:
     """A `Source`: answers from *index*, and changes *content* and *pins*.
 
     *rules*: by what the daemon goes. *now*: the time in seconds since the epoch. *pins_changed*: is awaited
-    after each change of the pins.
+    after each change of the pins. *holds*: the holds of tags; None: they are read from the driver of *content*.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Management:
         rules: Rules,
         now: Callable[[], float],
         pins_changed: Callable[[], Awaitable[None]] = _nothing,
+        holds: HoldStore | None = None,
     ) -> None:
         self._index = index
         self._content = content
@@ -56,6 +58,7 @@ class Management:
         self._rules = rules
         self._now = now
         self._pins_changed = pins_changed
+        self._holds = HoldStore(content.driver) if holds is None else holds
         self._removals = Removals(content, index, rules.busy, now)
 
     async def list(self, wanted: Wanted) -> ImagePage:
@@ -90,13 +93,13 @@ class Management:
         digest = image.digest if record is None else record.digest
         found = None
         if digest is not None:
-            question = standing(image, digest, await self._pinned(), counted=self._counted)
+            question = standing(image, digest, await self._kept(), counted=self._counted)
             found = await self._index.ask(question)
         return explain(image, record, found, self._rules, self._now())
 
     async def remove(self, image: Subject, *, blobs: bool = False) -> Removal:
         """Remove a tag; or a manifest by its digest, with the tags that name it."""
-        return await self._removals.remove(image, await self._pinned(), blobs=blobs)
+        return await self._removals.remove(image, await self._kept(), blobs=blobs)
 
     async def remove_blob(self, digest: Digest) -> Removal:
         """Remove a blob, whoever needs it."""
@@ -130,3 +133,8 @@ class Management:
 
     async def _pinned(self) -> Pinned:
         return Pinned(await self._pins.all(), self._rules.pinned)
+
+    async def _kept(self) -> Pinned:
+        """Return also what tags are held at, as another process may have set it."""
+        await self._holds.load()
+        return Pinned(await self._pins.all(), self._rules.pinned, dict(self._holds.digests()))

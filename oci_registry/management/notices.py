@@ -1,17 +1,16 @@
 """Tells other daemons on the same store what was removed, so that they do not serve it from memory.
 
-One small object has what was removed within the last minute. Each daemon reads it about once a second. A
-notice that is lost, because two daemons write at the same time, is written again.
+Each notice is an object of its own, so that daemons that write at the same time do not overwrite each other's.
+Each daemon lists them about once a second, reads the new ones, and removes those known for a minute.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from math import isfinite
+import re
+from collections.abc import Sequence
 from uuid import uuid4
 
-from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -22,78 +21,54 @@ from oci_registry.storage.keys import parse_manifest_key, parse_tag_key
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.tags import TagStore
 
-KEY = "notices/removed"
-"""Where the notices are."""
+NOTICES = "notices/removed"
+"""What the keys of the notices begin with."""
 KEPT = 60.0
-"""Seconds for which a notice is kept; daemons with clocks that differ by less than this see it."""
-MOST = 500
-"""Keys of all notices; older notices are dropped first."""
+"""Seconds for which a daemon leaves a notice that it knows to the others, by its own clock."""
+KEYS = 500
+"""The most keys of a notice."""
+MOST = 10_000
+"""The most notices that are looked at; more are dealt with as these are removed."""
 INTERVAL = 0.8
 """Seconds between two looks."""
 _LARGEST = 512 * 1024
-_ATTEMPTS = 3
-
-
-@frozen
-class _Notice:
-    """Some keys that were removed at a time."""
-
-    number: str
-    when: float
-    keys: tuple[str, ...]
-
-    def to_json(self) -> dict[str, object]:
-        return {"id": self.number, "when": self.when, "keys": list(self.keys)}
-
-    @classmethod
-    def from_json(cls, value: object) -> _Notice | None:
-        if not isinstance(value, Mapping):
-            return None
-        number, when, keys = value.get("id"), value.get("when"), value.get("keys")
-        if not isinstance(number, str) or not isinstance(when, int | float):
-            return None
-        if not isfinite(when) or not isinstance(keys, list):
-            return None
-        return cls(number, float(when), tuple(key for key in keys if isinstance(key, str)))
+_KEY = re.compile(re.escape(NOTICES) + "/[0-9a-f]{32}")
 
 
 class Notices:
-    """The notices of a store, on a driver. *clock*: the time in seconds since the epoch."""
+    """The notices of a store, on a driver. All methods raise `StoreError`."""
 
-    def __init__(self, driver: IDriver, clock: IReactorTime) -> None:
+    def __init__(self, driver: IDriver) -> None:
         self._driver = driver
-        self._clock = clock
 
     async def announce(self, keys: Sequence[str]) -> None:
-        """Tell all daemons that what is at these keys has changed. Raises `StoreError`."""
-        for start in range(0, len(keys), MOST // 2):
-            part = tuple(keys[start : start + MOST // 2])
-            notice = _Notice(uuid4().hex, self._clock.seconds(), part)
-            for _ in range(_ATTEMPTS):
-                known = await self.read()
-                if notice.number in known:
-                    break
-                await self._driver.put(KEY, self._write([*known.values(), notice]))
+        """Tell all daemons that what is at these keys has changed."""
+        for start in range(0, len(keys), KEYS):
+            content = json.dumps({"keys": list(keys[start : start + KEYS])}).encode()
+            await self._driver.put(f"{NOTICES}/{uuid4().hex}", content)
 
-    def _write(self, notices: Sequence[_Notice]) -> bytes:
-        oldest, kept, count = self._clock.seconds() - KEPT, list[_Notice](), 0
-        for notice in reversed(notices):
-            count += len(notice.keys)
-            if notice.when >= oldest and count <= MOST:
-                kept.insert(0, notice)
-        return json.dumps({"notices": [notice.to_json() for notice in kept]}).encode()
+    async def all(self) -> list[str]:
+        """Return where the notices are, `MOST` at most."""
+        found: list[str] = []
+        async for info in self._driver.list(NOTICES):
+            if _KEY.fullmatch(info.key):
+                found.append(info.key)
+            if len(found) >= MOST:
+                break
+        return found
 
-    async def read(self) -> dict[str, _Notice]:
-        """Return the notices by number; none if they cannot be understood. Raises `StoreError`."""
-        stored = await self._driver.get(KEY, _LARGEST)
-        if stored is None:
-            return {}
+    async def read(self, notice: str) -> tuple[str, ...]:
+        """Return the keys of a notice; none if it is gone, or cannot be understood."""
+        stored = await self._driver.get(notice, _LARGEST)
         try:
-            values = json.loads(stored)["notices"]
-            found = [_Notice.from_json(value) for value in values]
+            keys = [] if stored is None else json.loads(stored)["keys"]
+            return tuple(key for key in keys[:KEYS] if isinstance(key, str))
         except (ValueError, KeyError, TypeError, RecursionError):
-            return {}
-        return {notice.number: notice for notice in found if notice is not None}
+            return ()
+
+    async def remove(self, notices: Sequence[str]) -> None:
+        """Remove notices."""
+        await self._driver.delete_many(notices)
 
 
 class NoticeFollower:
@@ -114,7 +89,7 @@ class NoticeFollower:
         self._manifests = manifests
         self._clock = clock
         self._interval = interval
-        self._seen: frozenset[str] = frozenset()
+        self._seen: dict[str, float] = {}
         self._next: IDelayedCall | None = None
         self._looking: Deferred[None] | None = None
         self._stopped = True
@@ -148,12 +123,16 @@ class NoticeFollower:
 
     async def look(self) -> None:
         """Drop what new notices are about; those of this process, too. Raises `StoreError`."""
-        notices = await self._notices.read()
-        for number, notice in notices.items():
-            if number not in self._seen:
-                for key in notice.keys:
+        found, now = await self._notices.all(), self._clock.seconds()
+        self._seen = {notice: self._seen[notice] for notice in found if notice in self._seen}
+        for notice in found:
+            if notice not in self._seen:
+                for key in await self._notices.read(notice):
                     self._drop(key)
-        self._seen = frozenset(notices)
+                self._seen[notice] = now
+        old = [notice for notice, since in self._seen.items() if now - since >= KEPT]
+        if old:
+            await self._notices.remove(old)
 
     def _drop(self, key: str) -> None:
         tag, manifest = parse_tag_key(key), parse_manifest_key(key)

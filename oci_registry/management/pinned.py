@@ -1,11 +1,12 @@
-"""Which images are pinned, and by whom."""
+"""Which images are pinned, and by whom, and what tags are held at."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.image import ImageName
+from oci_registry.storage.holds import Names
 
 ByPattern = Callable[[str, Digest, Sequence[tuple[str, str]]], bool]
 """Whether the configuration pins the manifest of a registry with these tags, pairs of repository and tag."""
@@ -15,14 +16,19 @@ CONFIGURATION = "by the upstream file"
 
 
 class Pinned:
-    """The pins of the operator, *images*, and those of the configuration."""
+    """The pins of the operator, *images*, and those of the configuration; *held*: what tags are held at."""
 
     def __init__(
-        self, images: Iterable[ImageName] = (), by_pattern: ByPattern = lambda *_: False
+        self,
+        images: Iterable[ImageName] = (),
+        by_pattern: ByPattern = lambda *_: False,
+        held: Mapping[Names, Digest] = {},
     ) -> None:
         self._tags: set[tuple[str, str, str]] = set()
         self._digests: set[tuple[str, Digest]] = set()
         self._by_pattern = by_pattern
+        self._held = dict(held)
+        self._held_digests = {(host, digest) for (host, _, _), digest in held.items()}
         for image in images:
             if image.digest is not None:
                 # Manifests belong to a registry, whatever repository they were pulled from.
@@ -53,3 +59,24 @@ class Pinned:
     def has_digest(self, host: str, digest: Digest) -> bool:
         """Whether a manifest is pinned by its digest."""
         return (host, digest) in self._digests
+
+    def is_held(self, host: str, digest: Digest) -> bool:
+        """Whether a tag is held at a manifest."""
+        return (host, digest) in self._held_digests
+
+    def keeps(self, host: str, digest: Digest) -> bool:
+        """Whether a manifest has to stay whatever its tags are: it is pinned by its digest, or held at."""
+        return self.has_digest(host, digest) or self.is_held(host, digest)
+
+    def held_at(self, host: str, repository: str, tag: str) -> Digest | None:
+        """Return the digest at which a tag is held."""
+        return self._held.get((host, repository, tag))
+
+    def holder(self, host: str, digest: Digest) -> tuple[str, str] | None:
+        """Return the repository and the name of a tag that is held at a manifest."""
+        held = (
+            (names[1], names[2])
+            for names, at in self._held.items()
+            if (names[0], at) == (host, digest)
+        )
+        return min(held, default=None)

@@ -36,7 +36,7 @@ class InUse(ManagementProblem):
 
 
 class IsPinned(ManagementProblem):
-    """It cannot be removed, because it is pinned."""
+    """It cannot be removed, because it is pinned, or a tag is held at it."""
 
     code = "PINNED"
 

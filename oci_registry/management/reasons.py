@@ -30,10 +30,14 @@ _MOST_TAGS = 1000
 
 @frozen
 class Standing:
-    """What the account knows of an image; *ahead*: images of its *queue* that come before; None: not known."""
+    """What the account knows of an image; *ahead*: images of its *queue* that come before; None: not known.
+
+    *held*: whether a tag is held at it.
+    """
 
     image: StoredImage
     pinned: tuple[str, ...]
+    held: bool
     queue: str | None
     ahead: int | None
 
@@ -53,6 +57,7 @@ def standing(
         return Standing(
             describe_tree(books, listed, tree, pinned, counted=counted),
             pinned.why(subject.registry, digest, tags),
+            pinned.is_held(subject.registry, digest),
             QUEUES[tree.entry.queue == MAIN] if known else None,
             places_before(books, tree.entry) if known else None,
         )
@@ -80,10 +85,9 @@ def explain(
         )
     )
     digest = subject.digest if record is None else record.digest
-    held = digest is not None and rules.held(subject.registry, digest)
     used = None if found is None else found.image.used
     expires = None
-    if used is not None and lifetime is not None and not (forever or held or _is_pinned(found)):
+    if used is not None and lifetime is not None and not (forever or _stays(found)):
         expires = used + lifetime
     return Why(
         str(subject) if found is None else found.image.name,
@@ -100,15 +104,15 @@ def explain(
         forever,
         (
             *_freshness(checked, fresh_until, now, unconfirmed=unconfirmed),
-            *_keeping(found, expires, now, held=held, forever=forever, limited=rules.limited),
+            *_keeping(found, expires, now, forever=forever, limited=rules.limited),
         ),
         rules.upstream(subject.registry),
     )
 
 
-def _is_pinned(found: Standing | None) -> bool:
-    """Whether an image is pinned."""
-    return found is not None and bool(found.pinned)
+def _stays(found: Standing | None) -> bool:
+    """Whether an image is pinned, or a tag is held at it."""
+    return found is not None and (bool(found.pinned) or found.held)
 
 
 def _freshness(
@@ -132,7 +136,6 @@ def _keeping(
     expires: float | None,
     now: float,
     *,
-    held: bool,
     forever: bool,
     limited: bool | None,
 ) -> list[str]:
@@ -145,7 +148,7 @@ def _keeping(
         said.append(f"{image.stored_blobs} of its {image.blobs} blobs are stored")
     if found.pinned:
         return [*said, f"it is pinned {' and '.join(found.pinned)}: it is never evicted"]
-    if held:
+    if found.held:
         return [*said, "a tag is held at it: it is never evicted"]
     if forever:
         return [*said, "images of this registry are kept for ever"]

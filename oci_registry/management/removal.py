@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from oci_registry.account.books import Books
 from oci_registry.account.catalogue import (
@@ -30,6 +30,7 @@ from oci_registry.storage.keys import blob_key, manifest_key, tag_key
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.original import FOLDER
 from oci_registry.storage.tags import TagRecord, TagStore
+from oci_registry.storage.totals import StoredTotals
 
 _MOST_TAGS = 10_000
 _BATCH = 500
@@ -58,7 +59,7 @@ async def _nobody(_: Sequence[str]) -> None:
 class Content:
     """The stores of all content, on *driver*, and what is still written to them.
 
-    *announce*: tells other daemons on the same store which keys have changed.
+    *announce*: tells other daemons on the same store which keys have changed. *totals*: how much is stored.
     """
 
     driver: IDriver
@@ -67,6 +68,7 @@ class Content:
     tags: TagStore
     pending: PendingWrites
     announce: Callable[[Sequence[str]], Awaitable[None]] = _nobody
+    totals: StoredTotals = field(factory=StoredTotals)
 
 
 @frozen
@@ -102,6 +104,7 @@ class Removals:
         if blobs and not self._index.is_whole:
             # It may lack a manifest that needs a blob.
             raise NotReady("the index of the store is being built: try again later")
+        _check_hold(subject, pinned)
         digest = subject.digest
         if digest is None:
             record = await self.record(subject)
@@ -122,8 +125,11 @@ class Removals:
         removal = await self._carry_out(subject.registry, plan)
         if unknown:
             # It was about to be written, or there is no index.
-            await self._delete_manifest(subject.registry, digest)
-            await self._content.announce([manifest_key(subject.registry, digest)])
+            key = manifest_key(subject.registry, digest)
+            await self._content.pending.discard(key)
+            info = await self._content.driver.stat(key)
+            await self._delete_manifest(subject.registry, digest, 0 if info is None else info.size)
+            await self._content.announce([key])
             removal = evolve(removal, manifests=(str(digest),))
         if subject.digest is not None and subject.repository is not None:
             await self._forget_original(subject.registry, subject.repository, subject.digest)
@@ -151,6 +157,7 @@ class Removals:
         info = await self._content.driver.stat(blob_key(digest))
         if info is None or not await self._content.blobs.discard(digest):
             raise NotStored(f"the blob {digest} is not stored")
+        self._content.totals.remove(info.size)
         await self._index.flush()
         return Removal((), (), (str(digest),), info.size, ())
 
@@ -186,7 +193,7 @@ class Removals:
             await content.tags.delete(host, repository, tag)
             await self._forget_original(host, repository, Tag(tag))
         for manifest in plan.manifests:
-            await self._delete_manifest(host, manifest.digest)
+            await self._delete_manifest(host, manifest.digest, manifest.size)
         await content.announce(
             [
                 *(tag_key(host, *tag) for tag in plan.tags),
@@ -201,6 +208,7 @@ class Removals:
             kept += [digest for digest in batch if digest not in unused]
             for digest in await content.blobs.discard_many(unused):
                 removed[digest] = batch[digest]
+                content.totals.remove(batch[digest])
         return Removal(
             tuple(name_of(host, repository, Tag(tag)) for repository, tag in plan.tags),
             tuple(str(manifest.digest) for manifest in plan.manifests),
@@ -209,9 +217,10 @@ class Removals:
             tuple(map(str, kept)),
         )
 
-    async def _delete_manifest(self, host: str, digest: Digest) -> None:
+    async def _delete_manifest(self, host: str, digest: Digest, size: int) -> None:
         await self._content.pending.discard(manifest_key(host, digest))
-        await self._content.manifests.delete(host, digest)
+        if await self._content.manifests.delete(host, digest):
+            self._content.totals.remove(size)
 
     def _in_use(self, digest: Digest) -> bool:
         return self._busy(digest) or self._content.blobs.in_use(digest)
@@ -239,8 +248,8 @@ def _plan(subject: Subject, digest: Digest, pinned: Pinned, *, blobs: bool) -> Q
         _check_pins(subject, digest, going, pinned)
         others = set(tags) - set(going)
         needed = Needed((), ())
-        if blobs and not others and not pinned.has_digest(subject.registry, digest):
-            needed = needed_only_by(books, tree, pinned.has_digest)
+        if blobs and not others and not pinned.keeps(subject.registry, digest):
+            needed = needed_only_by(books, tree, pinned.keeps)
         manifests = list(needed.manifests)
         if subject.digest is not None and tree.entry is not None and tree.entry not in manifests:
             manifests.insert(0, tree.entry)
@@ -256,3 +265,16 @@ def _check_pins(
     who = pinned.why(subject.registry, digest, going, by_digest=subject.digest is not None)
     if who:
         raise IsPinned(f"{subject} is pinned {' and '.join(who)}: unpin it first")
+
+
+def _check_hold(subject: Subject, pinned: Pinned) -> None:
+    """Raise `IsPinned` if it is the tag that is held, which would be served on, or what a tag is held at."""
+    host, repository, tag = subject.registry, subject.repository, subject.tag
+    if repository is not None and tag is not None:
+        at = pinned.held_at(host, repository, tag)
+        if at is not None:
+            raise IsPinned(f"{subject} is held at {at}: release it first")
+    holder = None if subject.digest is None else pinned.holder(host, subject.digest)
+    if holder is not None:
+        name = name_of(host, holder[0], Tag(holder[1]))
+        raise IsPinned(f"{name} is held at {subject}: release it first")

@@ -24,17 +24,15 @@ class Rules:
 
     *lifetime*: the seconds for which unused images of a registry are kept, infinite for ever. *max_age*: the
     seconds for which a tag of a registry is fresh. *limited*: whether the store has a limit, so that images
-    make room for others; None: not known. *pinned*: the pins of the upstream file. *held*: whether a tag is
-    held at a manifest of a registry. *must_revalidate*: whether the tag at a key of the store is not served
-    before upstream has confirmed it. *busy*: whether a blob is being downloaded. *upstream*: what is known of a
-    registry, as JSON.
+    make room for others; None: not known. *pinned*: the pins of the upstream file. *must_revalidate*: whether
+    the tag at a key of the store is not served before upstream has confirmed it. *busy*: whether a blob is
+    being downloaded. *upstream*: what is known of a registry, as JSON.
     """
 
     lifetime: Callable[[str], float | None] = _unknown
     max_age: Callable[[str], float | None] = _unknown
     limited: bool | None = None
     pinned: ByPattern = lambda *_: False
-    held: Callable[[str, Digest], bool] = _never
     must_revalidate: Callable[[str], bool] = _never
     busy: Callable[[Digest], bool] = _never
     upstream: Callable[[str], Mapping[str, object] | None] = _unknown

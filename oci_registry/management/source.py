@@ -79,7 +79,7 @@ class Source(Protocol):
 
         *blobs*: also the manifests and blobs that no other image needs, unless they are in use; only that
         needs an index. Without one, tags of other repositories that name the digest stay. Raises `NotStored`,
-        `IsPinned`.
+        `IsPinned`, also for a tag that is held and for what a tag is held at.
         """
 
     async def remove_blob(self, digest: Digest) -> Removal:

@@ -66,9 +66,10 @@ class HoldStore:
         for (host, _, _), hold in self._all.items():
             yield host, hold.digest
 
-    def has_manifest(self, host: str, digest: Digest) -> bool:
-        """Whether a tag of a registry is held at this digest."""
-        return (host, digest) in self.manifests()
+    def digests(self) -> Iterator[tuple[Names, Digest]]:
+        """Yield each tag that is held, and at which digest."""
+        for names, hold in self._all.items():
+            yield names, hold.digest
 
     async def load(self) -> None:
         """Read all holds again; once for all that ask meanwhile."""

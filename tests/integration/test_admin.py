@@ -9,9 +9,12 @@ import stat
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from oci_registry.admin.local import NAME
+from oci_registry.admin.store_socket import AGAIN, StoreSocket
 from oci_registry.spec.digest import Digest
 from tests.support.admin import AdminTestCase, events_of
 from tests.support.client import Client
@@ -73,6 +76,29 @@ class Socket(AdminTestCase):
         await self.stop()
         self.assertEqual(inode, self.place.lstat().st_ino)
         self.assertEqual(200, (await self.call("GET", "/status"))[0])
+
+    @running
+    async def test_taken_over(self) -> None:
+        """When the first daemon stops, the second one takes over; there is one warning."""
+        self.root.mkdir()
+        clock = Clock()
+        first, second = (StoreSocket(str(self.root), Factory(), reactor, clock) for _ in range(2))
+        first.start()
+        second.start()
+        inode = self.place.lstat().st_ino
+        clock.advance(AGAIN)
+        self.assertEqual(inode, self.place.lstat().st_ino)
+        self.assertEqual(1, sum("another daemon" in line for line in self.lines))
+        await first.stop()
+        self.assertFalse(self.place.exists())
+        clock.advance(AGAIN)
+        self.assertTrue(self.place.exists())
+        third = StoreSocket(str(self.root), Factory(), reactor, clock)
+        third.start()
+        await third.stop()
+        await second.stop()
+        self.assertFalse(self.place.exists())
+        self.assertEqual([], clock.getDelayedCalls())
 
     @running
     async def test_something_else(self) -> None:

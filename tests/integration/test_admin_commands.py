@@ -15,6 +15,8 @@ from twisted.trial.unittest import TestCase
 
 from oci_registry.admin.local import NAME
 from oci_registry.commands.main import run
+from oci_registry.commands.problems import CommandFailed
+from oci_registry.commands.remote import AdminClient
 from tests.support.bundles import Ran, command
 from tests.support.daemon import MirrorTestCase, running, until
 from tests.support.fake_replies import Reply
@@ -187,6 +189,28 @@ class WithoutDaemon(TestCase):
         ran = command("top", "--admin", f"unix:{self.root / 'no.sock'}")
         self.assertEqual(1, ran.status)
         self.assertIn("did not answer", ran.err)
+
+    def test_silent_stream(self) -> None:
+        """A stream on which nothing comes is given up, and the message says so."""
+        place = str(self.root / "s.sock")
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(place)
+            server.listen(1)
+
+            def answer() -> None:
+                peer, _ = server.accept()
+                with peer:
+                    peer.recv(65536)
+                    peer.sendall(b'HTTP/1.1 200 OK\r\n\r\ndata: {"kind": "pull"}\n\n')
+                    peer.recv(1)
+
+            one = Thread(target=answer)
+            one.start()
+            events = AdminClient("there", place, silence=0.1).events("/events")
+            self.assertEqual({"kind": "pull"}, next(events))
+            error = self.assertRaises(CommandFailed, next, events)
+            self.assertEqual("the daemon at there has sent nothing for 0.1 seconds", str(error))
+            one.join()
 
     def test_strange_server(self) -> None:
         """An answer that is not ours is an error, and not a traceback."""

@@ -198,6 +198,16 @@ class Changing(LookingTestCase):
         self.assertEqual(["docker.io/library/y:1"], document["removed"][0]["tags"])
         self.assertEqual(1, len(document["problems"]))
 
+    def test_rm_pinned_by_file(self) -> None:
+        """The pins of the upstream file count, if it is given; why knows them too."""
+        file = self.root.parent / "upstreams.yaml"
+        file.write_text("- namespace: docker.io\n  host: docker.example\n  pin: ['library/x:*']\n")
+        rules = ("--upstream-config-file", str(file))
+        self.assertIn("pinned by the upstream file", self.refused(1, "rm", "x:1", *rules))
+        self.assertEqual(["by the upstream file"], self.json("why", "x:1", *rules)["pinned"])
+        self.done("rm", "y:1", *rules)
+        self.done("rm", "x:1")
+
     def test_rm_shared(self) -> None:
         """The second image of a pair takes with it what the first one has left."""
         add_image(self.store, "x:2", *BOTH)

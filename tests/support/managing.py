@@ -28,7 +28,7 @@ def management_of(daemon: Daemon, *, shared: bool = False) -> Management:
     driver = stores._tags._driver
     content = Content(driver, stores._blobs, stores._manifests, stores._tags, parts.records)
     if shared:
-        content = evolve(content, announce=Notices(driver, parts.transfers.clock).announce)
+        content = evolve(content, announce=Notices(driver).announce)
     return Management(
         DaemonIndex(parts.account),
         content,
@@ -47,4 +47,4 @@ def follower_of(daemon: Daemon) -> NoticeFollower:
     """Return what follows the notices of other daemons, for a daemon in this process."""
     stores: Any = daemon.parts.sweep._sweep
     driver, clock = stores._tags._driver, daemon.parts.transfers.clock
-    return NoticeFollower(Notices(driver, clock), stores._tags, stores._manifests, clock)
+    return NoticeFollower(Notices(driver), stores._tags, stores._manifests, clock)

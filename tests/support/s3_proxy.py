@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
 
-from oci_registry.management.notices import KEY as NOTICES
+from oci_registry.management.notices import NOTICES
 from tests.support.fake_channel import Channel, Channels
 from tests.support.fake_replies import Asked, Reply
 
@@ -32,10 +32,16 @@ def kind_of(asked: Asked) -> str:
     if "uploads" in query:
         return {"POST": "BEGIN", "GET": "UPLOADS"}[asked.method]
     if "list-type" in query:
-        return "LIST"
+        return "LOOK" if _is_about_notices(asked) else "LIST"
     if "delete" in query:
         return "DELETE-MANY"
     return "COPY" if "x-amz-copy-source" in asked.headers else asked.method
+
+
+def _is_about_notices(asked: Asked) -> bool:
+    """Whether a daemon looks for what other daemons have removed."""
+    prefix = parse_qs(asked.query).get("prefix", [""])[0].rstrip("/")
+    return f"/{NOTICES}/" in asked.path or f"/{prefix}".endswith(f"/{NOTICES}")
 
 
 def refusal(status: int, code: str) -> Script:
@@ -119,7 +125,7 @@ class _Channel(Channel):
 
     def answer(self, asked: Asked) -> None:
         """Ask the proxy, in its own time."""
-        if asked.path.endswith(f"/{NOTICES}"):
+        if _is_about_notices(asked):
             # Each daemon looks there about once a second, whatever a test is about.
             self.registry.asked.remove(asked)
         Deferred.fromCoroutine(self._answer(asked))

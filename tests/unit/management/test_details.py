@@ -8,6 +8,7 @@ from oci_registry.management.answers import ImageDetails, Why
 from oci_registry.management.problems import NotStored
 from oci_registry.management.rules import Rules
 from oci_registry.spec.digest import Digest
+from oci_registry.storage.holds import HoldStore
 from oci_registry.storage.keys import manifest_key
 from tests.unit.account.support import HUB, OWN
 from tests.unit.management.support import ManagementTestCase, subject
@@ -130,9 +131,8 @@ class Reasons(ManagementTestCase):
 
     def test_held(self) -> None:
         """One that a tag is held at says so, and has no end."""
-        self.follow(
-            lifetime=lambda _: DAY, limited=True, held=lambda *name: name == (HUB, self.digest)
-        )
+        self.follow(lifetime=lambda _: DAY, limited=True)
+        self.result(HoldStore(self.observed).put(HUB, "library/y", "prod", self.digest, 1.0))
         why = self.why()
         self.assertIsNone(why.expires)
         self.assertEqual("a tag is held at it: it is never evicted", why.reasons[-1])

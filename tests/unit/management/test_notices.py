@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.management.notices import INTERVAL, KEPT, KEY, MOST, NoticeFollower, Notices
+from oci_registry.management.notices import (
+    INTERVAL,
+    KEPT,
+    KEYS,
+    NOTICES,
+    NoticeFollower,
+    Notices,
+)
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.mediatypes import OCI_MANIFEST
+from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.keys import blob_key, manifest_key, tag_key
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.tags import TagRecord, TagStore
@@ -25,12 +34,10 @@ class NoticesTestCase(StoreTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.notices = Notices(self.driver, self.clock)
+        self.notices = Notices(self.driver)
         self.tags = TagStore(self.driver)
         self.manifests = ManifestStore(self.driver, self.usage, ManifestReader(run_at_once))
-        self.follower = NoticeFollower(
-            Notices(self.driver, self.clock), self.tags, self.manifests, self.clock
-        )
+        self.follower = NoticeFollower(Notices(self.driver), self.tags, self.manifests, self.clock)
         self.addCleanup(self.follower.stop)
 
     def announce(self, *keys: str) -> None:
@@ -80,40 +87,76 @@ class Following(NoticesTestCase):
 
 
 class Announcing(NoticesTestCase):
-    """What is written."""
+    """What is written, and removed."""
 
-    def test_bounded(self) -> None:
-        """Old notices go, and those beyond the limit."""
-        self.announce("old")
-        self.clock.advance(KEPT + 1)
-        self.announce(*(f"key{number}" for number in range(3 * MOST)))
-        notices = self.result(self.notices.read())
-        self.assertLessEqual(sum(len(notice.keys) for notice in notices.values()), MOST)
-        self.assertNotIn(("old",), [notice.keys for notice in notices.values()])
+    def stored(self) -> list[tuple[str, ...]]:
+        """Return the keys of each notice."""
+        notices = self.result(self.notices.all())
+        return [self.result(self.notices.read(notice)) for notice in notices]
+
+    def test_many(self) -> None:
+        """Many keys are several notices."""
+        keys = [f"key{number}" for number in range(2 * KEYS + 1)]
+        self.announce(*keys)
+        self.assertEqual([1, KEYS, KEYS], sorted(map(len, self.stored())))
+        self.assertEqual(set(keys), {key for notice in self.stored() for key in notice})
+
+    def test_removed(self) -> None:
+        """A notice goes when a daemon has known it for a minute, however wrong the clocks are."""
+        self.announce(TAG)
+        self.clock.advance(10 * KEPT)
+        self.result(self.follower.look())
+        self.clock.advance(KEPT - 1)
+        self.announce("later")
+        self.result(self.follower.look())
+        self.assertEqual({(TAG,), ("later",)}, set(self.stored()))
+        self.clock.advance(1)
+        self.result(self.follower.look())
+        self.assertEqual([("later",)], self.stored())
+        self.result(self.follower.look())
+        self.assertEqual(1, len(self.follower._seen))
 
     def test_at_the_same_time(self) -> None:
-        """A notice that another daemon has overwritten is written again."""
-        put = self.driver.put
-        overwritten = [b'{"notices": []}']
+        """Of two daemons that announce at the same time, neither notice is lost."""
+        put, late = self.driver.put, Deferred[None]()
 
-        def racing(key: str, data: bytes):  # type: ignore[no-untyped-def]
-            return put(key, overwritten.pop() if overwritten else data)
+        def slow(key: str, data: bytes) -> Deferred[None]:
+            return late.addCallback(lambda _: put(key, data))
 
-        self.patch(self.driver, "put", racing)
+        self.patch(self.driver, "put", slow)
+        announcing = Deferred.fromCoroutine(self.notices.announce([TAG]))
+        self.driver.put = put  # type: ignore[method-assign]
+        self.announce("another")
+        late.callback(None)
+        self.successResultOf(announcing)
+        self.assertEqual({(TAG,), ("another",)}, set(self.stored()))
+
+    def test_unreadable(self) -> None:
+        """A notice that could not be read is read again."""
+        record = TagRecord(Digest.of(b""), OCI_MANIFEST, 1.0)
+        self.tags.remember(HOST, "a/b", "1", record)
         self.announce(TAG)
-        (notice,) = self.result(self.notices.read()).values()
-        self.assertEqual((TAG,), notice.keys)
+        get = self.driver.get
+        self.driver.get = lambda *_: fail(StoreError("gone"))  # type: ignore[method-assign]
+        self.fails(self.follower.look(), StoreError)
+        self.assertIsNotNone(self.tags.recall(HOST, "a/b", "1"))
+        self.driver.get = get  # type: ignore[method-assign]
+        self.result(self.follower.look())
+        self.assertIsNone(self.tags.recall(HOST, "a/b", "1"))
 
 
 class Hostile(SynchronousTestCase):
     """Notices that are damaged."""
 
-    @given(st.binary() | st.builds(lambda each: b'{"notices": [%s]}' % each, st.binary()))
+    @given(st.binary() | st.builds(lambda each: b'{"keys": [%s]}' % each, st.binary()))
     def test_any_bytes(self, data: bytes) -> None:
-        """They are none, and do no harm."""
+        """They say nothing, do no harm, and go as others do."""
         case = NoticesTestCase("run")
         case.setUp()
-        case.driver.place(KEY, data, sealed=True)
+        case.driver.place(f"{NOTICES}/{'0' * 32}", data, sealed=True)
+        case.driver.place(f"{NOTICES}/another", data, sealed=True)
         case.result(case.follower.look())
-        case.announce(TAG)
-        self.assertEqual(1, len(case.result(case.notices.read())))
+        case.clock.advance(KEPT)
+        case.result(case.follower.look())
+        case.assertEqual([], case.result(case.notices.all()))
+        case.assertIn(f"{NOTICES}/another", case.driver._objects)

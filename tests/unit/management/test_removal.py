@@ -11,9 +11,11 @@ from oci_registry.management.problems import InUse, InvalidName, IsPinned, NotRe
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.mediatypes import OCI_MANIFEST
+from oci_registry.storage.holds import HoldStore
 from oci_registry.storage.keys import blob_key, tag_key
 from oci_registry.storage.original import FOLDER
 from oci_registry.storage.pins import Pins
+from oci_registry.storage.totals import Walk
 from tests.unit.account.support import OWN
 from tests.unit.management.support import ManagementTestCase, subject
 
@@ -113,6 +115,24 @@ class Images(RemovalTestCase):
         self.assertEqual((), removal.blobs)
         reading.close()
 
+    def test_totals(self) -> None:
+        """The totals of the metrics no longer count what is gone; what was not stored was not counted."""
+        totals, objects = self.content.totals, self.driver._objects
+        walked = {
+            key: info.size
+            for key, (_, info) in objects.items()
+            if key.startswith("blobs/") or "/_manifests/" in key
+        }
+        totals.correct(Walk(len(walked), sum(walked.values())))
+        manifest = Manifest.read(b'{"schemaVersion": 2}', OCI_MANIFEST)
+        self.content.manifests.remember("docker.io", manifest)
+        self.remove(f"x@{manifest.digest}")
+        self.remove("x:1", blobs=True)
+        self.result(self.management.remove_blob(self.shared))
+        left = [size for key, size in walked.items() if key in objects]
+        self.assertEqual((len(left), sum(left)), (totals.objects, totals.size))
+        self.assertLess(len(left), len(walked))
+
     def test_not_stored(self) -> None:
         """What is not stored cannot be removed, nor can anything twice."""
         self.assertIn("docker.io/library/y:1", self.fails_with_not_stored("y:1"))
@@ -140,6 +160,38 @@ class Images(RemovalTestCase):
         self.remove("x:1", blobs=True)
         self.assertTrue(self.has(self.children[0]) and self.has(self.first))
         self.assertFalse(self.has(self.second))
+
+    def test_held(self) -> None:
+        """What a tag is held at stays with its blobs, and neither it nor the held tag can be removed."""
+        holds = HoldStore(self.observed)
+        self.result(holds.put("docker.io", "library/x", "prod", self.top, 1.0))
+        self.name("x:prod", self.beside)
+        for name in (f"x@{self.top}", "x:prod"):
+            message = self.fails(self.management.remove(subject(name), blobs=True), IsPinned)
+            self.assertIn("release it first", message)
+            self.assertIn("docker.io/library/x:prod is held at", message)
+        self.assertTrue(self.tag_is_stored("prod"))
+        removal = self.remove("x:1", blobs=True)
+        self.assertEqual(((), ()), (removal.manifests, removal.blobs))
+        self.assertTrue(self.has(self.top) and self.has(self.first))
+        self.result(holds.remove("docker.io", "library/x", "prod"))
+        self.remove(f"x@{self.top}", blobs=True)
+        self.assertFalse(self.has(self.top) or self.has(self.first))
+
+    def test_held_child(self) -> None:
+        """A manifest in an index that a tag is held at stays, with its blobs."""
+        holds = HoldStore(self.observed)
+        self.result(holds.put("docker.io", "library/x", "prod", self.children[0], 1.0))
+        self.remove("x:1", blobs=True)
+        self.assertTrue(self.has(self.children[0]) and self.has(self.first))
+        self.assertFalse(self.has(self.second))
+
+    def test_named_by_a_held_tag(self) -> None:
+        """A digest goes with the record of a tag that is held at another one: the hold stays."""
+        holds = HoldStore(self.observed)
+        self.result(holds.put("docker.io", "library/x", "1", self.beside, 1.0))
+        self.assertEqual(("docker.io/library/x:1",), self.remove(f"x@{self.top}").tags)
+        self.assertEqual(1, len([key for key in self.driver._objects if key.startswith("holds/")]))
 
     def test_account_is_not_complete(self) -> None:
         """While the account may lack an image, a tag can be removed, but no blob."""
