@@ -10,10 +10,10 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 
 from oci_registry.account.account import Account
-from oci_registry.admin.making import reload_all
 from oci_registry.admin.pulls import PullEvents
 from oci_registry.admin.stream import EventStreams
 from oci_registry.admin.token import AdminToken
+from oci_registry.admin.token_reload import reload_all
 from oci_registry.common import Common, make_common
 from oci_registry.config.settings import Settings
 from oci_registry.events import EventLog

@@ -10,9 +10,8 @@ from attrs import frozen
 
 from oci_registry.admin.gate import Gate, LocalGate, TokenGate
 from oci_registry.admin.late import LatePage, LatePages, MakePages
-from oci_registry.admin.making import Admin
 from oci_registry.admin.pulls import record_eviction
-from oci_registry.admin.site import AdminSite
+from oci_registry.admin.site import Admin, AdminSite
 from oci_registry.admin.stream import EventStreams
 from oci_registry.admin.token import AdminToken
 from oci_registry.common import Common

@@ -13,7 +13,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 
 from oci_registry.admin.local import MODE, NAME, LocalEndpoint
-from oci_registry.admin.making import Admin
+from oci_registry.admin.site import Admin
 from oci_registry.admin.store_socket import StoreSocket
 from oci_registry.common import Common
 from oci_registry.config.listen import address_of, is_socket, mode_of, with_backlog

@@ -91,7 +91,7 @@ class Books(Numbers):
         """There is no object at *key*."""
         blob = parse_blob_key(key)
         if blob is not None:
-            self.forget_blob(self._known(blob))
+            self.forget_blob(self.known_content(blob))
         elif (manifest := parse_manifest_key(key)) is not None:
             self.forget_manifest(self._manifest(*manifest))
         elif (tag := parse_tag_key(key)) is not None:
@@ -99,7 +99,7 @@ class Books(Numbers):
             self.forget_tag(self._known_repository(host, repository), name)
         elif (listed := parse_referrers_key(key)) is not None:
             host, repository, digest = listed
-            self.forget_list(self._known_repository(host, repository), self._known(digest))
+            self.forget_list(self._known_repository(host, repository), self.known_content(digest))
 
     def use(self, key: str, when: float) -> None:
         """The object at *key* was used."""
@@ -107,13 +107,13 @@ class Books(Numbers):
         if blob is not None:
             self.sql.execute(
                 "UPDATE blobs SET used=? WHERE content=? AND used<?",
-                (when, self._known(blob), when),
+                (when, self.known_content(blob), when),
             )
         elif (manifest := parse_manifest_key(key)) is not None:
             self._use_manifest(*manifest, when)
         elif (listed := parse_referrers_key(key)) is not None:
             host, repository, digest = listed
-            row = (when, self._known_repository(host, repository), self._known(digest), when)
+            row = (when, self._known_repository(host, repository), self.known_content(digest), when)
             self.sql.execute(
                 "UPDATE lists SET used=? WHERE repository=? AND content=? AND used<?", row
             )
@@ -233,7 +233,7 @@ class Books(Numbers):
         return media_type, repository
 
     def _use_manifest(self, host: str, digest: Digest, when: float, *, pulled: bool = True) -> None:
-        registry, content = self._known_host(host), self._known(digest)
+        registry, content = self.known_host(host), self.known_content(digest)
         found = self.sql.execute(
             "SELECT id, used, pulled FROM manifests WHERE content=? AND host=?", (content, registry)
         ).fetchone()

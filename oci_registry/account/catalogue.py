@@ -148,12 +148,6 @@ def had_tag_in(books: Books, host: int, content: int) -> str | None:
 # -- one image
 
 
-def host_number(books: Books, host: str) -> int | None:
-    """Return the number of a registry; None if nothing is known of it."""
-    row = books.sql.execute("SELECT id FROM hosts WHERE name=?", (host,)).fetchone()
-    return None if row is None else row[0]
-
-
 def manifest_entry(books: Books, host: str, digest: Digest) -> ManifestEntry | None:
     """Return a stored manifest of a registry."""
     row = books.sql.execute(
@@ -254,12 +248,6 @@ def places_before(books: Books, entry: ManifestEntry) -> int:
         "SELECT count(*) FROM manifests WHERE queue=? AND place<?", (entry.queue, entry.place)
     ).fetchone()
     return int(count)
-
-
-def content_number(books: Books, digest: Digest) -> int | None:
-    """Return the number of a digest; None if nothing stored has or names it."""
-    row = books.sql.execute("SELECT id FROM content WHERE digest=?", (pack(digest),)).fetchone()
-    return None if row is None else row[0]
 
 
 def digest_at(books: Books, content: int) -> Digest:

@@ -16,7 +16,7 @@ _BATCH = 500
 
 
 class Changes:
-    """Collects what has changed; an `Observer`. *also*: is told of each key too, if there is one."""
+    """Collects what has changed; an `Observer`. *also*: called with each key too, if there is one."""
 
     def __init__(self) -> None:
         self.also: Callable[[str], None] | None = None

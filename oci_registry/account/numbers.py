@@ -17,22 +17,24 @@ class Numbers:
         row = self.sql.execute(query, values).fetchone()
         return None if row is None else row[0]
 
-    def _known(self, digest: Digest) -> int | None:
+    def known_content(self, digest: Digest) -> int | None:
+        """Return the number of a digest; None if nothing stored has or names it."""
         return self._value("SELECT id FROM content WHERE digest=?", pack(digest))
 
     def _content(self, digest: Digest) -> int:
-        return self._known(digest) or self._insert("content (digest)", pack(digest))
+        return self.known_content(digest) or self._insert("content (digest)", pack(digest))
 
-    def _known_host(self, host: str) -> int | None:
+    def known_host(self, host: str) -> int | None:
+        """Return the number of a registry; None if nothing is known of it."""
         return self._value("SELECT id FROM hosts WHERE name=?", host)
 
     def _host(self, host: str) -> int:
-        return self._known_host(host) or self._insert("hosts (name)", host)
+        return self.known_host(host) or self._insert("hosts (name)", host)
 
     def _known_repository(self, host: str, repository: str) -> int | None:
         return self._value(
             "SELECT id FROM repositories WHERE host=? AND name=?",
-            self._known_host(host),
+            self.known_host(host),
             repository,
         )
 
@@ -43,8 +45,8 @@ class Numbers:
     def _manifest(self, host: str, digest: Digest) -> int | None:
         return self._value(
             "SELECT id FROM manifests WHERE content=? AND host=?",
-            self._known(digest),
-            self._known_host(host),
+            self.known_content(digest),
+            self.known_host(host),
         )
 
     def _insert(self, columns: str, *values: object) -> int:

@@ -22,6 +22,13 @@ class Kind(Protocol):
         """Return the value in a body."""
 
 
+def _text_in(value: object) -> str:
+    """Return a text in JSON."""
+    if not isinstance(value, str):
+        raise ValueError("must be a string")
+    return value
+
+
 @frozen
 class Text:
     """A text that is not empty, of at most *longest* characters, without control characters."""
@@ -45,9 +52,7 @@ class Text:
 
     def from_json(self, value: object) -> str:
         """Return the text."""
-        if not isinstance(value, str):
-            raise ValueError("must be a string")
-        return self.from_text(value)
+        return self.from_text(_text_in(value))
 
 
 @frozen
@@ -121,9 +126,7 @@ class Choice:
 
     def from_json(self, value: object) -> str:
         """Return the word."""
-        if not isinstance(value, str):
-            raise ValueError("must be a string")
-        return self.from_text(value)
+        return self.from_text(_text_in(value))
 
 
 @frozen

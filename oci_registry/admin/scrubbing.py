@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from attrs import asdict
 from twisted.internet.defer import Deferred
 
 from oci_registry.admin.answers import ScrubState
@@ -37,23 +38,7 @@ class ScrubHandlers:
 
     async def status(self, values: Values) -> ScrubState:
         """Return what the scrub is doing."""
-        status = self._scrub.status
-        return ScrubState(
-            running=status.running,
-            position=status.position,
-            objects=status.objects,
-            blobs=status.blobs,
-            bytes=status.bytes,
-            found=status.found,
-            quarantined=status.quarantined,
-            removed=status.removed,
-            refetched=status.refetched,
-            dangling=status.dangling,
-            since=status.since,
-            ended=status.ended,
-            rate=float(status.rate),
-            problem=status.problem,
-        )
+        return ScrubState(**asdict(self._scrub.status))
 
     async def start(self, values: Values) -> ScrubState:
         """Start a pass, or go on with one, unless one is running."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from attrs import frozen
 from twisted.web.resource import IResource
 
 from oci_registry.admin.requests import AdminRequest
+from oci_registry.admin.stream import EventStreams
 from oci_registry.logs import AccessLog
 from oci_registry.repeats import RepeatLog
 from oci_registry.web.site import RegistrySite
@@ -20,3 +22,16 @@ class AdminSite(RegistrySite):
     ) -> None:
         super().__init__(resource, reactor, access_log, repeats)
         self.requestFactory = AdminRequest  # type: ignore[assignment]
+
+
+@frozen
+class Admin:
+    """The admin sites of a daemon.
+
+    *local* is for UNIX sockets, *guarded* for all other places: its API needs the token. *streams*: those
+    of events, which end when the daemon stops.
+    """
+
+    local: AdminSite
+    guarded: AdminSite
+    streams: EventStreams

@@ -11,7 +11,6 @@ from oci_registry.account.catalogue import (
     count_naming,
     digest_at,
     had_tag_in,
-    host_number,
     manifest_entry,
     needing,
     parents_of,
@@ -41,7 +40,7 @@ def details(
     def query(books: Books) -> ImageDetails | None:
         listed = listed_as(books, subject, digest)
         tree = read_tree(books, subject.registry, digest)
-        host = host_number(books, subject.registry)
+        host = books.known_host(subject.registry)
         if tree.entry is None or host is None:
             return None
         image = describe_tree(books, listed, tree, pinned, counted=counted)
@@ -55,7 +54,7 @@ def details(
 def listed_as(books: Books, subject: Subject, digest: Digest) -> ListedImage:
     """Return an image as it is listed."""
     repository, entry = subject.repository, manifest_entry(books, subject.registry, digest)
-    host = host_number(books, subject.registry)
+    host = books.known_host(subject.registry)
     if repository is None and entry is not None and host is not None:
         (repository,) = books.sql.execute(
             "SELECT r.name FROM manifests m LEFT JOIN repositories r ON r.id=m.repository"
@@ -120,7 +119,7 @@ def _images_with(
     books: Books, registry: str, content: int, but: tuple[str, int] | None
 ) -> list[str]:
     """Return the images that a manifest is a part of, or is itself, except one."""
-    host = host_number(books, registry)
+    host = books.known_host(registry)
     waiting, seen, found = [content], {content}, list[str]()
     while waiting and host is not None and len(seen) < _MOST_SHARING:
         number = waiting.pop()

@@ -15,7 +15,6 @@ from oci_registry.account.catalogue import (
     ManifestEntry,
     Place,
     blobs_named,
-    host_number,
     images_after,
     manifest_entry,
     tags_of,
@@ -155,7 +154,7 @@ def _value(books: Books, entry: ManifestEntry, order: Order) -> float:
 
 def _rough_size(books: Books, entry: ManifestEntry) -> float:
     """Return how much is stored of an image, as far as its manifests need not be read for that."""
-    host = host_number(books, entry.host)
+    host = books.known_host(entry.host)
     numbers, waiting, size = {entry.content}, [entry.content], entry.size
     blobs: dict[int, int] = {}
     while waiting:
@@ -195,7 +194,7 @@ def describe_tree(
 ) -> StoredImage:
     """Return what is stored of an image whose content is known."""
     summary, entry = summarize(tree), tree.entry
-    host = host_number(books, listed.host)
+    host = books.known_host(listed.host)
     tags: list[tuple[str, str]] = []
     if entry is not None and host is not None:
         tags = tags_of(books, host, entry.content, _MOST_TAGS)

@@ -8,7 +8,7 @@ from math import isinf
 from attrs import frozen
 
 from oci_registry.account.books import Books
-from oci_registry.account.catalogue import host_number, places_before, tags_of
+from oci_registry.account.catalogue import places_before, tags_of
 from oci_registry.account.nouns import MAIN
 from oci_registry.account.queries import Query
 from oci_registry.management.answers import StoredImage, Why
@@ -49,7 +49,7 @@ def standing(
 
     def query(books: Books) -> Standing | None:
         tree = read_tree(books, subject.registry, digest)
-        host = host_number(books, subject.registry)
+        host = books.known_host(subject.registry)
         if tree.entry is None or host is None:
             return None
         listed, known = listed_as(books, subject, digest), counted()

@@ -11,8 +11,6 @@ from oci_registry.account.books import Books
 from oci_registry.account.catalogue import (
     BlobEntry,
     ManifestEntry,
-    content_number,
-    host_number,
     tags_of,
 )
 from oci_registry.account.queries import Query
@@ -237,7 +235,7 @@ def _plan(subject: Subject, digest: Digest, pinned: Pinned, *, blobs: bool) -> Q
     """Return what to remove; raise `IsPinned`."""
 
     def query(books: Books) -> _Plan:
-        host, content = host_number(books, subject.registry), content_number(books, digest)
+        host, content = books.known_host(subject.registry), books.known_content(digest)
         tree = read_tree(books, subject.registry, digest)
         tags: list[tuple[str, str]] = []
         if content is not None and host is not None:

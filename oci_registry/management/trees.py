@@ -12,7 +12,6 @@ from oci_registry.account.catalogue import (
     ManifestEntry,
     blob_entry,
     blobs_named,
-    host_number,
     is_tagged,
     manifest_entry,
     needing,
@@ -178,7 +177,7 @@ def needed_only_by(
     a registry that must stay.
     """
     top = tree.entry
-    host = None if top is None else host_number(books, top.host)
+    host = None if top is None else books.known_host(top.host)
     if top is None or host is None or parents_of(books, host, top.content, 1):
         return Needed((), ())
     going = {top.content: top}

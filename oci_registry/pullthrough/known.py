@@ -27,7 +27,7 @@ from oci_registry.upstream.table import Target
 NEGATIVE_TAGS = 10_000
 """Entries of the negative cache of known tags."""
 BEGUN_HISTORIES = 10_000
-"""Tags of which is known that their history is stored."""
+"""Tags whose history is known to be stored."""
 
 
 class KnownManifests:

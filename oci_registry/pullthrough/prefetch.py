@@ -64,8 +64,8 @@ class Prefetcher:
     """Fetches what clients will ask for next, where their upstreams have ``prefetch``.
 
     Of an index these are the manifests of the platforms that clients have used of the same repository.
-    What is stored, or on its way, is left alone. Nothing is fetched while the store fails, if something
-    would be evicted for it, or from the reserve of a rate limit.
+    What is stored, or is being fetched, is not fetched again. Nothing is fetched while the store fails,
+    if something would be evicted for it, or from the reserve of a rate limit.
     """
 
     _log = Logger()

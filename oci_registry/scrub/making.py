@@ -41,6 +41,6 @@ def make_scrub(
         driver = stores.driver
         return Pass(driver, checker, healing, report, now, save, progress, limits.one_pass)
 
-    rate = settings.scrub_rate.bytes
+    rate = float(settings.scrub_rate.bytes)
     record = Record(stores.driver)
     return Scrub(make_pass, record, reactor, metrics, uuid4().hex, rate, limits.times)

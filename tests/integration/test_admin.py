@@ -8,7 +8,6 @@ import socket
 import stat
 from pathlib import Path
 
-from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
@@ -214,8 +213,7 @@ class Watching(AdminTestCase):
         """A running download is listed with its size, what has arrived, and its readers."""
         data = pattern(500_000)
         digest = self.registry.add_blob(data)
-        gate: Deferred[None] = Deferred()
-        self.registry.script("/blobs/", Reply(body=data, hold=gate, hold_at=200_000))
+        gate = self.registry.hold("/blobs/", data, 200_000)
         await self.start()
         pulling = await self.client.begin(f"/v2/team/app/blobs/{digest}")
         await until(lambda: len(pulling.body) == 200_000)

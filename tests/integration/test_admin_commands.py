@@ -9,7 +9,6 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
@@ -98,8 +97,7 @@ class Commands(MirrorTestCase):
         """Top shows a running download, in lines or as JSON."""
         data = pattern(500_000)
         digest = self.registry.add_blob(data)
-        gate: Deferred[None] = Deferred()
-        self.registry.script("/blobs/", Reply(body=data, hold=gate, hold_at=200_000))
+        gate = self.registry.hold("/blobs/", data, 200_000)
         await self.start()
         pulling = await self.client.begin(f"/v2/team/app/blobs/{digest}")
         await until(lambda: len(pulling.body) == 200_000)

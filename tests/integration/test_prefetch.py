@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from random import Random
 
-from twisted.internet.defer import Deferred
-
 from oci_registry.config.settings import UpstreamSettings
 from oci_registry.makers import Makers
 from oci_registry.spec.digest import Digest
 from tests.support.daemon import PATIENT, MirrorTestCase, running, until
-from tests.support.fake_registry import OCI_INDEX, Reply
+from tests.support.fake_registry import OCI_INDEX
 
 LAYER = Random(1).randbytes(300_000)
 
@@ -69,8 +67,7 @@ class Prefetch(MirrorTestCase):
     async def test_client_joins(self) -> None:
         """A client joins the download, and has its first bytes while it goes on."""
         _, (_, layer) = self.registry.add_image("library/app", "1", LAYER)
-        gate: Deferred[None] = Deferred()
-        self.registry.script(f"/blobs/{layer}", Reply(body=LAYER, hold=gate, hold_at=200_000))
+        gate = self.registry.hold(f"/blobs/{layer}", LAYER, 200_000)
         await self.start(self.fetching())
         await self.client.get("/v2/library/app/manifests/1")
         await until(lambda: self.registry.count(f"/blobs/{layer}") == 1)
@@ -103,8 +100,7 @@ class Prefetch(MirrorTestCase):
     async def test_stop(self) -> None:
         """A daemon that stops in the midst leaves nothing half stored."""
         _, (_, layer) = self.registry.add_image("library/app", "1", LAYER)
-        gate: Deferred[None] = Deferred()
-        self.registry.script(f"/blobs/{layer}", Reply(body=LAYER, hold=gate, hold_at=200_000))
+        gate = self.registry.hold(f"/blobs/{layer}", LAYER, 200_000)
         await self.start(self.fetching())
         await self.client.get("/v2/library/app/manifests/1")
         await until(lambda: self.registry.count(f"/blobs/{layer}") == 1)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from random import Random
 
-from twisted.internet.defer import Deferred
-
 from oci_registry.config.settings import UpstreamSettings
 from oci_registry.makers import Makers
 from oci_registry.pullthrough.warming import Warming
@@ -104,10 +102,7 @@ class Warm(WarmingTestCase):
     async def test_cancel_and_again(self) -> None:
         """After cancelling, running downloads end, and another warming fetches only the rest."""
         self.registry.add_image("library/app", "1", BASE, RUNTIME)
-        gate: Deferred[None] = Deferred()
-        self.registry.script(
-            f"/blobs/{Digest.of(BASE)}", Reply(body=BASE, hold=gate, hold_at=100_000)
-        )
+        gate = self.registry.hold(f"/blobs/{Digest.of(BASE)}", BASE, 100_000)
         await self.start()
         warming = self.begin("library/app:1", jobs=1)
         await until(lambda: warming.bytes_received >= 100_000)
@@ -122,10 +117,7 @@ class Warm(WarmingTestCase):
     async def test_joined(self) -> None:
         """A client gets the bytes of a download that was begun for nobody, while it goes on."""
         self.registry.add_image("library/app", "1", BASE)
-        gate: Deferred[None] = Deferred()
-        self.registry.script(
-            f"/blobs/{Digest.of(BASE)}", Reply(body=BASE, hold=gate, hold_at=150_000)
-        )
+        gate = self.registry.hold(f"/blobs/{Digest.of(BASE)}", BASE, 150_000)
         await self.start()
         warming = self.begin("library/app:1")
         await until(lambda: warming.bytes_received >= 150_000)
@@ -141,10 +133,7 @@ class Warm(WarmingTestCase):
     async def test_stop(self) -> None:
         """A daemon that stops in the midst cancels the warming, and leaves nothing half stored."""
         self.registry.add_image("library/app", "1", BASE)
-        gate: Deferred[None] = Deferred()
-        self.registry.script(
-            f"/blobs/{Digest.of(BASE)}", Reply(body=BASE, hold=gate, hold_at=150_000)
-        )
+        gate = self.registry.hold(f"/blobs/{Digest.of(BASE)}", BASE, 150_000)
         await self.start()
         warming = self.begin("library/app:1")
         await until(lambda: warming.bytes_received >= 150_000)

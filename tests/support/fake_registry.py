@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from attrs import Factory, define
+from twisted.internet.defer import Deferred
 
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.mediatypes import OCI_INDEX, OCI_MANIFEST
@@ -90,6 +91,12 @@ class FakeRegistry:
         """Answer requests whose path matches with *script*, until it returns None."""
         answer = script if callable(script) else lambda _: script
         self._scripts.insert(0, (method, re.compile(pattern), answer))
+
+    def hold(self, pattern: str, body: bytes, at: int) -> Deferred[None]:
+        """Answer GETs with *body*, but wait after *at* bytes until the Deferred that is returned fires."""
+        gate: Deferred[None] = Deferred()
+        self.script(pattern, Reply(body=body, hold=gate, hold_at=at))
+        return gate
 
     def unscript(self) -> None:
         self._scripts.clear()

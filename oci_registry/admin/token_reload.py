@@ -1,34 +1,18 @@
-"""Makes the admin sites of a daemon."""
+"""Reads the token of the admin API again on SIGHUP."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from oci_registry.admin.site import AdminSite
-from oci_registry.admin.stream import EventStreams
 from oci_registry.admin.token import AdminToken
 from oci_registry.config.admin import read_token
 from oci_registry.config.files import FileContent
 from oci_registry.config.settings import Settings
 from oci_registry.streams.threads import RunInThread
-
-
-@frozen
-class Admin:
-    """The admin sites of a daemon.
-
-    *local* is for UNIX sockets, *guarded* for all other places: its API needs the token. *streams*: those
-    of events, which end when the daemon stops.
-    """
-
-    local: AdminSite
-    guarded: AdminSite
-    streams: EventStreams
 
 
 class TokenReload:
