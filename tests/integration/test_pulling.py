@@ -145,9 +145,10 @@ class Pulling(MirrorTestCase):
         """With the upstream down the tags that were pulled are listed, with a warning."""
         for tag in ("b", "a", "c"):
             self.registry.add_image("library/app", tag)
-        await self.start()
+        daemon = await self.start()
         for tag in ("b", "a"):
             await self.client.get(f"/v2/library/app/manifests/{tag}")
+        await until(lambda: not len(daemon.parts.records))
         await self.registry.stop()
         page = await self.time.hurry(self.client.get("/v2/library/app/tags/list"))
         self.assertEqual(["a", "b"], json.loads(page.body)["tags"])
