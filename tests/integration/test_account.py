@@ -14,8 +14,8 @@ from tests.support.daemon import MirrorTestCase, reactor, running, until
 MAKERS = Makers(account_limits=AccountLimits(interval=0.01))
 
 
-class Account(MirrorTestCase):
-    """The daemon with a directory."""
+class AccountTestCase(MirrorTestCase):
+    """A daemon with a directory, and clients that pull images by number."""
 
     makers = MAKERS
 
@@ -53,6 +53,10 @@ class Account(MirrorTestCase):
         """Return what the metrics say is stored."""
         value = daemon.parts.metrics.registry.get_sample_value
         return value("oci_registry_store_objects"), value("oci_registry_store_bytes")
+
+
+class Account(AccountTestCase):
+    """The account while all is well, or its file goes."""
 
     @running
     async def test_counted(self) -> None:
