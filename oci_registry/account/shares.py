@@ -1,170 +1,260 @@
-"""Which repositories need what is stored, as questions that each look at a bounded part of it."""
+"""Which repositories need what is stored: sums over the whole account, in questions of a bounded size.
+
+Each row that SQLite returns costs a switch of threads, so rows come together as JSON, or added up.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+import sys
+from array import array
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from attrs import frozen
+from attrs import define, frozen
 
 from oci_registry.account.books import Books
-from oci_registry.account.catalogue import had_tag_in
 from oci_registry.account.queries import Query
 
 DEEPEST = 20
 """Manifests that name each other in a row which are followed."""
+_REPOSITORIES = 500
 
-REMEMBERED = 50_000
-"""Manifests whose repositories are remembered; those of others are found again."""
+_MANIFEST = """
+SELECT json_group_array(json_array(id, host, content, size, repository, tags, parents)) FROM (
+  SELECT m.id AS id, m.host AS host, m.content AS content, m.size AS size,
+    ifnull(m.repository, (SELECT r.id FROM tags t CROSS JOIN repositories r ON r.id=t.repository
+      WHERE t.content=m.content AND r.host=m.host LIMIT 1)) AS repository,
+    (SELECT group_concat(r.id) FROM tags t CROSS JOIN repositories r ON r.id=t.repository
+      WHERE t.content=m.content AND t.current AND r.host=m.host) AS tags,
+    (SELECT group_concat(p.id) FROM edges e CROSS JOIN manifests p ON p.content=e.parent
+      WHERE e.child=m.content AND +p.host=m.host) AS parents
+  FROM manifests m WHERE """
+_BLOBS = """
+SELECT owners, count(*), sum(size) FROM (
+  SELECT b.size AS size, group_concat(DISTINCT hex(substr(?1, 4*e.parent+1, 4))) AS owners
+  FROM blobs b LEFT JOIN edges e ON e.child=b.content
+  WHERE b.content>?2 AND b.content<=?3 GROUP BY b.content)
+GROUP BY owners"""
 
-Owner = tuple[str, str | None]
-"""A registry, and a repository of it if that is known."""
+
+@frozen
+class Slices:
+    """How much one question looks at: some 30 ms of work, more where very many images have the same blob.
+
+    *numbers*: numbers of content, for blobs. *rows*: of the *manifests* so many are read from JSON at once,
+    during which no other thread runs.
+    """
+
+    manifests: int = 2000
+    rows: int = 250
+    numbers: int = 10_000
+
+
+Owner = tuple[int, int]
+"""The numbers of a registry, and of a repository of it; 0 if that is not known."""
 Owners = frozenset[Owner]
-
-
-class Memo:
-    """The owners that were found for manifests, by their numbers; it forgets all when it is full."""
-
-    def __init__(self, most: int = REMEMBERED) -> None:
-        self._most = most
-        self._owners: dict[int, Owners] = {}
-        self._same: dict[Owners, Owners] = {}
-
-    def get(self, number: int) -> Owners | None:
-        """Return what was found for a manifest."""
-        return self._owners.get(number)
-
-    def put(self, number: int, owners: Owners) -> Owners:
-        """Remember what was found for a manifest, and return it."""
-        if len(self._owners) >= self._most:
-            self._owners.clear()
-            self._same.clear()
-        owners = self._same.setdefault(owners, owners)
-        self._owners[number] = owners
-        return owners
 
 
 @frozen
 class Share:
-    """A stored blob or manifest of *size* bytes, and who needs it. *single*: it is an image without a tag."""
+    """What exactly *owners* need: so many *blobs* or *manifests*, of *size* bytes together.
 
-    size: int
+    *singles*: how many of the manifests are images without a tag.
+    """
+
     owners: Owners
-    single: bool = False
+    size: int
+    blobs: int = 0
+    manifests: int = 0
+    singles: int = 0
 
 
 @frozen
-class Naming:
-    """A blob, one of the manifests that name it (its content; 0: there is none), and who needs that one."""
+class Named:
+    """A repository, or a registry (*repository* is None), and how many tags it has."""
 
-    blob: int
+    owner: Owner
+    registry: str
+    repository: str | None
+    tags: int
+
+
+@define
+class _Row:
+    number: int
+    host: int
+    content: int
     size: int
-    parent: int
-    owners: Owners
+    repository: int | None
+    tags: str | None
+    parents: str | None
+
+    def named_by(self) -> list[int]:
+        return [] if self.parents is None else list(map(int, self.parents.split(",")))
+
+    def tagged_in(self) -> Owners:
+        tags = () if self.tags is None else self.tags.split(",")
+        return frozenset((self.host, int(tag)) for tag in tags)
 
 
-def namings_after(
-    blob: int, parent: int, count: int, memo: Memo
-) -> Query[tuple[list[Naming], bool]]:
-    """Return which manifests name which blobs, in order of both, and whether more follow.
+class Shares:
+    """Adds up who needs what.
 
-    *blob*, *parent*: those of the last one before.
+    It takes four bytes for each number of a digest while it works. Changes of the account meanwhile may be
+    counted or not.
     """
 
-    def query(books: Books) -> tuple[list[Naming], bool]:
-        rows = books.sql.execute(
-            "SELECT b.content, b.size, ifnull(e.parent, 0) FROM blobs b"
-            " LEFT JOIN edges e ON e.child=b.content"
-            " WHERE b.content>=? AND (b.content>? OR e.parent>?)"
-            " ORDER BY b.content, e.parent LIMIT ?",
-            (blob, blob, parent, count),
-        ).fetchall()
-        found = [
-            Naming(number, size, naming, _owners_at(books, naming, memo))
-            for number, size, naming in rows
+    def __init__(self, slices: Slices = Slices()) -> None:
+        self._slices = slices
+        self._sets: list[Owners] = [frozenset()]
+        self._numbers: dict[Owners, int] = {self._sets[0]: 0}
+        # The numbers of the owners, by those of manifests and of their content.
+        self._of_manifest = array("I")
+        self._of_content = array("I")
+        self._waiting: list[int] = []
+
+    async def all(self, ask: Callable[[Query[Any]], Any]) -> list[Share]:
+        """Return the shares of all manifests, and of all blobs. *ask*: that of the account."""
+        contents, manifests = await ask(_last_numbers)
+        self._of_manifest.frombytes(bytes(4 * (manifests + 1)))
+        self._of_content.frombytes(bytes(4 * (contents + 1)))
+        shares: list[Share] = []
+        step = self._slices.manifests
+        for first in range(0, manifests, step):
+            shares += await ask(self._manifests(first, min(first + step, manifests)))
+        for left in reversed(range(DEEPEST)):
+            waiting, self._waiting = self._waiting, []
+            for start in range(0, len(waiting), step):
+                some = waiting[start : start + step]
+                shares += await ask(self._children(some, anyway=not left))
+        for first in range(0, contents, self._slices.numbers):
+            shares += await ask(self._blobs(first, min(first + self._slices.numbers, contents)))
+        return shares
+
+    # -- manifests
+
+    def _manifests(self, first: int, last: int) -> Query[list[Share]]:
+        """Add up the manifests that no other one names; the others wait for those that name them."""
+
+        def query(books: Books) -> list[Share]:
+            found = _Sums()
+            for start in range(first, last, self._slices.rows):
+                end = min(start + self._slices.rows, last)
+                for row in _rows(books, "m.id>? AND m.id<=?", start, end):
+                    if row.parents is None:
+                        self._add(row, row.tagged_in(), found)
+                    else:
+                        self._waiting.append(row.number)
+            return found.shares(self._sets)
+
+        return query
+
+    def _children(self, numbers: list[int], *, anyway: bool) -> Query[list[Share]]:
+        """Add up the manifests whose parents do not wait themselves; or *anyway*."""
+        known = self._of_manifest
+
+        def query(books: Books) -> list[Share]:
+            found = _Sums()
+            for start in range(0, len(numbers), self._slices.rows):
+                some = json.dumps(numbers[start : start + self._slices.rows])
+                for row in _rows(books, "m.id IN (SELECT value FROM json_each(?))", some):
+                    parents = [one for one in row.named_by() if one < len(known)]
+                    if anyway or all(known[one] for one in parents):
+                        owners = row.tagged_in().union(*(self._sets[known[one]] for one in parents))
+                        self._add(row, owners, found)
+                    else:
+                        self._waiting.append(row.number)
+            return found.shares(self._sets)
+
+        return query
+
+    def _add(self, row: _Row, owners: Owners, found: _Sums) -> None:
+        owners = owners or frozenset({(row.host, row.repository or 0)})
+        number = self._number(owners)
+        single = row.tags is None and row.parents is None
+        found.add(number, row.size, single=single)
+        if row.number < len(self._of_manifest) and row.content < len(self._of_content):
+            self._of_manifest[row.number] = number
+            # Another registry may have it too.
+            before = self._sets[self._of_content[row.content]]
+            self._of_content[row.content] = self._number(owners | before) if before else number
+
+    def _number(self, owners: Owners) -> int:
+        number = self._numbers.get(owners)
+        if number is None:
+            number = self._numbers[owners] = len(self._sets)
+            self._sets.append(owners)
+        return number
+
+    # -- blobs
+
+    def _blobs(self, first: int, last: int) -> Query[list[Share]]:
+        """Add up the blobs whose digests have these numbers."""
+
+        def query(books: Books) -> list[Share]:
+            rows = books.sql.execute(_BLOBS, (self._of_content, first, last)).fetchall()
+            return [Share(self._union(owners), size, blobs=count) for owners, count, size in rows]
+
+        return query
+
+    def _union(self, owners: str | None) -> Owners:
+        numbers = () if owners is None else owners.split(",")
+        order = sys.byteorder
+        sets = [self._sets[int.from_bytes(bytes.fromhex(one), order)] for one in numbers]
+        return sets[0].union(*sets[1:]) if sets else self._sets[0]
+
+
+class _Sums:
+    """Sums of manifests, by the number of their owners."""
+
+    def __init__(self) -> None:
+        self._sums: dict[int, list[int]] = {}
+
+    def add(self, owners: int, size: int, *, single: bool) -> None:
+        one = self._sums.setdefault(owners, [0, 0, 0])
+        one[0] += size
+        one[1] += 1
+        one[2] += single
+
+    def shares(self, sets: list[Owners]) -> list[Share]:
+        return [
+            Share(sets[number], size, manifests=manifests, singles=singles)
+            for number, (size, manifests, singles) in self._sums.items()
         ]
-        return found, len(rows) == count
-
-    return query
 
 
-def _owners_at(books: Books, content: int, memo: Memo) -> Owners:
-    """Return who needs a manifest, in all registries that have it."""
-    owners: Owners = frozenset()
-    if content:
-        numbers = books.sql.execute("SELECT id FROM manifests WHERE content=?", (content,))
-        for (number,) in numbers.fetchall():
-            one = _owners(books, number, memo, 0)
-            owners = owners | one if owners else one
-    return owners
+def _rows(books: Books, condition: str, *values: object) -> Iterable[_Row]:
+    (found,) = books.sql.execute(f"{_MANIFEST}{condition})", values).fetchone()
+    return (_Row(*row) for row in json.loads(found))
 
 
-def manifests_after(number: int, count: int, memo: Memo) -> Query[tuple[list[Share], int | None]]:
-    """Return the manifests after a number, and where those that follow begin; None: there are none."""
+def _last_numbers(books: Books) -> tuple[int, int]:
+    """Return the largest numbers of content and of manifests."""
+    found: tuple[int, int] = books.sql.execute(
+        "SELECT ifnull((SELECT max(id) FROM content), 0), ifnull((SELECT max(id) FROM manifests), 0)"
+    ).fetchone()
+    return found
 
-    def query(books: Books) -> tuple[list[Share], int | None]:
+
+def names_after(repository: int) -> Query[tuple[list[Named], int | None]]:
+    """Return the repositories after a number, and where those that follow begin; None: there are none."""
+
+    def query(books: Books) -> tuple[list[Named], int | None]:
         rows = books.sql.execute(
-            "SELECT id, size FROM manifests WHERE id>? ORDER BY id LIMIT ?", (number, count)
+            "SELECT r.host, r.id, h.name, r.name,"
+            " (SELECT count(*) FROM tags t WHERE t.repository=r.id AND t.current)"
+            " FROM repositories r CROSS JOIN hosts h ON h.id=r.host"
+            " WHERE r.id>? ORDER BY r.id LIMIT ?",
+            (repository, _REPOSITORIES),
         ).fetchall()
-        found = [
-            Share(size, _owners(books, one, memo, 0), _is_single(books, one)) for one, size in rows
-        ]
-        return found, rows[-1][0] if len(rows) == count else None
+        found = [Named((host, number), *rest) for host, number, *rest in rows]
+        return found, rows[-1][1] if len(rows) == _REPOSITORIES else None
 
     return query
 
 
-def _is_single(books: Books, number: int) -> bool:
-    """Whether no tag and no manifest of its registry names a manifest."""
-    row = books.sql.execute(
-        "SELECT NOT EXISTS (SELECT 1 FROM tags t CROSS JOIN repositories r ON r.id=t.repository"
-        "  WHERE t.content=m.content AND t.current AND r.host=m.host)"
-        " AND NOT EXISTS (SELECT 1 FROM edges e CROSS JOIN manifests p ON p.content=e.parent"
-        "  WHERE e.child=m.content AND +p.host=m.host) FROM manifests m WHERE m.id=?",
-        (number,),
-    ).fetchone()
-    return bool(row[0])
-
-
-def _owners(books: Books, number: int, memo: Memo, depth: int) -> Owners:
-    """Return the repositories that need a manifest: by a tag, or through a manifest that names it."""
-    before = memo.get(number)
-    if before is not None:
-        return before
-    host, content, name, repository = books.sql.execute(
-        "SELECT m.host, m.content, h.name, r.name FROM manifests m CROSS JOIN hosts h ON h.id=m.host"
-        " LEFT JOIN repositories r ON r.id=m.repository WHERE m.id=?",
-        (number,),
-    ).fetchone()
-    tagged = books.sql.execute(
-        "SELECT r.name FROM tags t CROSS JOIN repositories r ON r.id=t.repository"
-        " WHERE t.content=? AND t.current AND r.host=?",
-        (content, host),
-    )
-    found: Owners = frozenset((name, one) for (one,) in tagged.fetchall())
-    parents = books.sql.execute(
-        "SELECT m.id FROM edges e CROSS JOIN manifests m ON m.content=e.parent"
-        " WHERE e.child=? AND +m.host=?",
-        (content, host),
-    ).fetchall()
-    for (parent,) in parents if depth < DEEPEST else ():
-        found |= _owners(books, parent, memo, depth + 1)
-    if not found:
-        found = frozenset({(name, repository or had_tag_in(books, host, content))})
-    return memo.put(number, found)
-
-
-def tags_in(owners: Iterable[Owner]) -> Query[dict[Owner, int]]:
-    """Return how many tags each of some repositories has."""
-
-    def query(books: Books) -> dict[Owner, int]:
-        found: dict[Owner, int] = {}
-        for host, repository in owners:
-            (found[host, repository],) = books.sql.execute(
-                "SELECT count(*) FROM hosts h CROSS JOIN repositories r ON r.host=h.id"
-                " CROSS JOIN tags t ON t.repository=r.id"
-                " WHERE h.name=? AND r.name=? AND t.current",
-                (host, repository),
-            ).fetchone()
-        return found
-
-    return query
+def registries(books: Books) -> list[Named]:
+    """Return all registries, without their tags."""
+    rows = books.sql.execute("SELECT id, name FROM hosts").fetchall()
+    return [Named((number, 0), name, None, 0) for number, name in rows]

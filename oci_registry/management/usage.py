@@ -4,19 +4,9 @@ from __future__ import annotations
 
 from attrs import define
 
-from oci_registry.account.shares import (
-    Memo,
-    Owner,
-    Owners,
-    Share,
-    manifests_after,
-    namings_after,
-    tags_in,
-)
+from oci_registry.account.shares import Owner, Share, Shares, names_after, registries
 from oci_registry.management.answers import DiskUse, RepositoryUse
 from oci_registry.management.index import Index
-
-_AT_ONCE = 500
 
 
 @define
@@ -27,20 +17,18 @@ class _Sum:
     unique: int = 0
     shared: int = 0
 
-    def add(self, size: int, *, alone: bool) -> None:
+    def add(self, share: Share, *, alone: bool) -> None:
+        self.images += share.singles
+        self.manifests += share.manifests
+        self.blobs += share.blobs
         if alone:
-            self.unique += size
+            self.unique += share.size
         else:
-            self.shared += size
-
-    def answer(self, owner: Owner) -> RepositoryUse:
-        return RepositoryUse(
-            *owner, self.images, self.manifests, self.blobs, self.unique, self.shared
-        )
+            self.shared += share.size
 
 
 class _Sums:
-    """The sums of repositories and of registries."""
+    """The sums of repositories and of registries, by their numbers; see `Owner`."""
 
     def __init__(self) -> None:
         self.repositories: dict[Owner, _Sum] = {}
@@ -48,43 +36,29 @@ class _Sums:
         self.blobs = self.manifests = self.size = 0
         self.unnamed_blobs = self.unnamed_size = 0
 
-    def add(self, share: Share, *, is_blob: bool) -> None:
+    def add(self, share: Share) -> None:
         self.size += share.size
-        if is_blob:
-            self.blobs += 1
-        else:
-            self.manifests += 1
+        self.blobs += share.blobs
+        self.manifests += share.manifests
         if not share.owners:
-            self.unnamed_blobs += 1
+            self.unnamed_blobs += share.blobs
             self.unnamed_size += share.size
-        registries: frozenset[Owner] = frozenset((host, None) for host, _ in share.owners)
-        for table, owners in (
-            (self.repositories, share.owners),
-            (self.registries, registries),
-        ):
+        hosts = frozenset((host, 0) for host, _ in share.owners)
+        for table, owners in ((self.repositories, share.owners), (self.registries, hosts)):
             for owner in owners:
-                one = table.setdefault(owner, _Sum())
-                one.add(share.size, alone=len(owners) == 1)
-                one.blobs += is_blob
-                one.manifests += not is_blob
-                one.images += share.single
+                table.setdefault(owner, _Sum()).add(share, alone=len(owners) == 1)
 
 
 async def disk_use(index: Index, free: int | None) -> DiskUse:
     """Return how much is stored. *free*: bytes that the volume has. Raises `NotReady`."""
-    await index.flush()
+    await index.catch_up()
     sums = _Sums()
-    memo = Memo()
-    await _add_blobs(index, sums, memo)
-    after: int | None = 0
-    while after is not None:
-        shares, after = await index.ask(manifests_after(after, _AT_ONCE, memo))
-        for share in shares:
-            sums.add(share, is_blob=False)
-    await _count_tags(index, sums)
+    for share in await Shares().all(index.ask):
+        sums.add(share)
+    by_repository, by_registry = await _named(index, sums)
     return DiskUse(
-        _sorted(sums.registries),
-        _sorted(sums.repositories),
+        _sorted(by_registry),
+        _sorted(by_repository),
         sums.blobs,
         sums.manifests,
         sums.size,
@@ -95,35 +69,35 @@ async def disk_use(index: Index, free: int | None) -> DiskUse:
     )
 
 
-async def _add_blobs(index: Index, sums: _Sums, memo: Memo) -> None:
-    """Add all blobs, a bounded number of manifests that name them at a time."""
-    blob = size = parent = 0
-    owners: Owners = frozenset()
-    more = True
-    while more:
-        namings, more = await index.ask(namings_after(blob, parent, _AT_ONCE, memo))
-        for naming in namings:
-            if naming.blob != blob:
-                if blob:
-                    sums.add(Share(size, owners), is_blob=True)
-                owners = frozenset()
-            blob, size, parent = naming.blob, naming.size, naming.parent
-            owners = owners | naming.owners if owners else naming.owners
-    if blob:
-        sums.add(Share(size, owners), is_blob=True)
+async def _named(index: Index, sums: _Sums) -> tuple[list[RepositoryUse], list[RepositoryUse]]:
+    """Return the sums of repositories and of registries with their names, their tags counted."""
+    by_repository, by_registry = list[RepositoryUse](), list[RepositoryUse]()
+    after: int | None = 0
+    while after is not None:
+        found, after = await index.ask(names_after(after))
+        for named in found:
+            one = sums.repositories.get(named.owner)
+            if one is not None:
+                one.images += named.tags
+                sums.registries[named.owner[0], 0].images += named.tags
+                by_repository.append(_answer(named.registry, named.repository, one))
+    for named in await index.ask(registries):
+        unknown, one = sums.repositories.get(named.owner), sums.registries.get(named.owner)
+        if unknown is not None:
+            by_repository.append(_answer(named.registry, None, unknown))
+        if one is not None:
+            by_registry.append(_answer(named.registry, None, one))
+    return by_repository, by_registry
 
 
-async def _count_tags(index: Index, sums: _Sums) -> None:
-    named = [owner for owner in sums.repositories if owner[1] is not None]
-    for start in range(0, len(named), _AT_ONCE):
-        for owner, tags in (await index.ask(tags_in(named[start : start + _AT_ONCE]))).items():
-            sums.repositories[owner].images += tags
-            sums.registries[owner[0], None].images += tags
+def _answer(registry: str, repository: str | None, one: _Sum) -> RepositoryUse:
+    return RepositoryUse(
+        registry, repository, one.images, one.manifests, one.blobs, one.unique, one.shared
+    )
 
 
-def _sorted(table: dict[Owner, _Sum]) -> tuple[RepositoryUse, ...]:
+def _sorted(answers: list[RepositoryUse]) -> tuple[RepositoryUse, ...]:
     """Return the sums, the largest first."""
-    answers = [each.answer(owner) for owner, each in table.items()]
     return tuple(
         sorted(
             answers,

@@ -6,7 +6,7 @@ import sqlite3
 from typing import Any
 
 from oci_registry.account.catalogue import Place, images_after
-from oci_registry.account.shares import Memo, namings_after
+from oci_registry.account.shares import Shares
 from tests.unit.account.support import OWN, AccountTestCase
 
 
@@ -47,17 +47,14 @@ class Plans(AccountTestCase):
         for question in (
             images_after(Place("docker.io"), 10),
             images_after(Place("example.com", number=0), 10),
-            namings_after(0, 0, 10, Memo()),
         ):
             plan = self.plans(question)
             self.assertNotIn("TEMP B-TREE", plan)
             # What is scanned is read from the place on, up to the limit.
             self.assertNotRegex(plan, r"SCAN (?!\(subquery|CONSTANT)")
 
-    def test_memo(self) -> None:
-        """What is remembered is bounded."""
-        memo = Memo(2)
-        owner = frozenset({("docker.io", None)})
-        for number in (1, 2, 3):
-            self.assertEqual(owner, memo.put(number, owner))
-        self.assertEqual([None, None, owner], [memo.get(number) for number in (1, 2, 3)])
+    def test_slices(self) -> None:
+        """To add up a slice of all blobs or manifests, no table is scanned."""
+        self.tag("1", self.image(self.blob(b"layer")))
+        for question in (Shares()._blobs(0, 10), Shares()._manifests(0, 10)):
+            self.assertNotRegex(self.plans(question), r"SCAN (?!\(subquery|CONSTANT)")
