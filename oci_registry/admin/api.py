@@ -91,10 +91,13 @@ class Guarded(Answering):
         reply = Reply(status, content("application/json", len(body)), paced(body))
         await respond(request, reply, self._parts.watch)
 
-    async def ask(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return what *work* does, which is cancelled after a while, or when the client has left."""
+    async def ask(self, work: Coroutine[Any, Any, T], seconds: float | None = None) -> T:
+        """Return what *work* does, which is cancelled after a while, or when the client has left.
+
+        *seconds*: in place of the usual time.
+        """
         asked = Deferred.fromCoroutine(work)
-        seconds = self._parts.limits.seconds
+        seconds = seconds or self._parts.limits.seconds
         try:
             return await asked.addTimeout(seconds, self._parts.clock)
         except DeferredTimeout:
@@ -136,7 +139,7 @@ class Api(Guarded):
             await route.serve(request, values)
             return
         if route.method == "GET":
-            answer = await self.ask(_coroutine(route, values))
+            answer = await self.ask(_coroutine(route, values), route.seconds)
         else:
             media_type = request.getHeader("content-type")
             values |= read_body(request, media_type, route.body)

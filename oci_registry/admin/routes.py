@@ -25,7 +25,7 @@ class Route:
 
     *query*: parameters in the query; *body*: those in a JSON object, for methods that change something.
     *answer*: the type of the answer. *status*: of a success. *errors*: further statuses of errors. *group*: the
-    chapter of the documentation.
+    chapter of the documentation. *seconds*: after which a GET fails, if not after the usual time.
     """
 
     method: str
@@ -39,6 +39,7 @@ class Route:
     body: Sequence[Parameter] = ()
     status: int = 200
     errors: Sequence[int] = ()
+    seconds: float | None = None
 
 
 @frozen

@@ -27,6 +27,8 @@ from oci_registry.management.source import MOST, PAGE, Order
 from oci_registry.web.reply import Reply, content
 from oci_registry.web.respond import write
 
+_SLOW = 290.0
+"""Seconds for what goes through the whole store; commands wait for 300."""
 _DAEMON, _IMAGES, _PINS = "Daemon", "Images", "Pins"
 _AFTER = Parameter("after", Text(), "`next` of the page before")
 _IMAGE = Parameter(
@@ -136,6 +138,7 @@ def image_routes(images: ImageHandlers) -> list[AnyRoute]:
                 _limit(PAGE, MOST),
                 _AFTER,
             ],
+            seconds=_SLOW,
         ),
         Route(
             "GET",
@@ -192,6 +195,7 @@ def image_routes(images: ImageHandlers) -> list[AnyRoute]:
             "How much is stored, by registry and repository",
             DiskUse,
             images.du,
+            seconds=_SLOW,
         ),
         Route(
             "GET",

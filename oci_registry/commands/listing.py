@@ -30,6 +30,8 @@ COLUMNS = (
     Column("PULLS", right=True),
     Column("PINNED"),
 )
+_PAGE = 200
+"""Images that are asked for at once."""
 _WILD = frozenset("*?[")
 
 
@@ -97,7 +99,8 @@ def _wanted(asked: Asked) -> Wanted:
         except ValueError as error:
             raise UsageProblem(f"--registry: {error}") from None
     patterns = tuple(_pattern(asked, text) for text in options.image)
-    limit = min(options.limit or MOST, MOST)
+    # In small pages the first ones come soon, and no answer takes long.
+    limit = min(options.limit or MOST, _PAGE if order is Order.NAME else MOST)
     return Wanted(patterns, registry, order, options.reverse, limit)
 
 
@@ -117,7 +120,8 @@ def _pattern(asked: Asked, text: str) -> str:
 def _pages(source: Source, wanted: Wanted, limit: int | None) -> Iterator[ImagePage]:
     left = limit
     while True:
-        page = now(source.list(wanted if left is None else evolve(wanted, limit=min(left, MOST))))
+        limit = wanted.limit if left is None else min(left, wanted.limit)
+        page = now(source.list(evolve(wanted, limit=limit)))
         yield page
         if left is not None:
             left -= len(page.images)
