@@ -5,7 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 from attrs import evolve
+from twisted.internet.interfaces import IReactorTime
 
+from oci_registry.account.account import Account
+from oci_registry.account.on_demand import OnDemand
 from oci_registry.admin.api import Api, ApiParts
 from oci_registry.admin.daemon import DaemonHandlers, DaemonParts, upstream_of
 from oci_registry.admin.gate import Gate
@@ -18,7 +21,9 @@ from oci_registry.admin.table import daemon_routes, image_routes, make_table
 from oci_registry.admin.tagging import TagHandlers, tag_routes
 from oci_registry.common import Common
 from oci_registry.config.names import fold_alias
-from oci_registry.management.index import DaemonIndex
+from oci_registry.eviction.holder import Holder
+from oci_registry.management.bucket_index import BucketIndex
+from oci_registry.management.index import DaemonIndex, Index
 from oci_registry.management.manager import Management
 from oci_registry.management.removal import Content
 from oci_registry.management.rules import Rules
@@ -80,6 +85,19 @@ def make_pages(
     return pages
 
 
+def make_index(
+    account: Account | None, holder: Holder | None, asked: OnDemand | None, clock: IReactorTime
+) -> Index:
+    """Make what questions about the store are put to."""
+    if asked is None:
+        return DaemonIndex(account)
+
+    def kept() -> Account | None:
+        return account if holder is not None and holder.is_held else None
+
+    return BucketIndex(kept, asked, clock)
+
+
 def _make_management(common: Common, store: Store, pull: PullThrough, upkeep: Upkeep) -> Management:
     """Make what answers questions about the store."""
     settings, table = common.settings, pull.table
@@ -107,7 +125,7 @@ def _make_management(common: Common, store: Store, pull: PullThrough, upkeep: Up
     if upkeep.notices is not None:
         content = evolve(content, announce=upkeep.notices.announce)
     return Management(
-        DaemonIndex(store.account),
+        make_index(store.account, store.holder, store.asked, common.reactor),
         content,
         store.pinned.pins,
         rules,

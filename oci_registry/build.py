@@ -10,6 +10,7 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 
 from oci_registry.account.account import Account
+from oci_registry.account.on_demand import OnDemand
 from oci_registry.admin.pulls import PullEvents
 from oci_registry.admin.stream import EventStreams
 from oci_registry.admin.token import AdminToken
@@ -55,7 +56,8 @@ class Parts:
 
     *steps* start and stop all of them, in order. *ports* listen before privileges are dropped.
     *driver* is the driver itself, without the deadlines of `GuardedDriver`. *store_started*: why it
-    cannot be used, None if it can. *account*, *limit*: None for a bucket without a limit.
+    cannot be used, None if it can. *account*, *limit*: None for a bucket without a limit. *asked*: what answers
+    questions about a bucket.
     """
 
     steps: Sequence[Step]
@@ -64,6 +66,7 @@ class Parts:
     store_started: Deferred[str | None]
     account: Account | None
     limit: StoreLimit | None
+    asked: OnDemand | None
     lanes: Lanes
     transfers: Transfers
     warmer: Warmer
@@ -129,6 +132,7 @@ def build(
         store.preparation.done,
         store.account,
         pull.limit,
+        store.asked,
         store.lanes,
         pull.transfers,
         pull.warmer,

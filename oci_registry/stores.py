@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from oci_registry.account.account import Account
 from oci_registry.account.database import Database
 from oci_registry.account.observed import ObservedDriver
+from oci_registry.account.on_demand import OnDemand
 from oci_registry.account.schema import FILE
 from oci_registry.common import Common
 from oci_registry.config.settings import S3Settings
@@ -78,7 +79,8 @@ class Store:
     """The stores of all content, their driver, and its threads.
 
     *medium* is the driver itself, *driver* what the stores use. *pinned*: knows what is pinned.
-    *account*: None for a bucket without a limit. *holder*: None for a directory.
+    *account*: None for a bucket without a limit. *holder*: None for a directory, and without a limit.
+    *asked*: for a bucket only, what questions about it are put to while this daemon does not keep its limit.
     """
 
     medium: IDriver
@@ -96,6 +98,7 @@ class Store:
     pinned: PinnedImages
     account: Account | None
     holder: Holder | None
+    asked: OnDemand | None
 
 
 SHARED_COMPARISON = 900.0
@@ -104,24 +107,33 @@ SHARED_PAUSE = 0.02
 """Seconds after each step of a comparison with a bucket."""
 
 
-def _make_shared_account(
-    common: Common, settings: S3Settings, medium: Any, totals: StoredTotals
-) -> tuple[Account, Holder]:
-    """Make the account of a bucket, a memo in the directory of the spool, which the driver makes."""
-    place = hashlib.sha256(settings.description.encode()).hexdigest()[:16]
-    reactor, makers = common.reactor, common.makers
-    database = Database(
-        os.path.join(settings.spool, f"account-{place}.sqlite"), medium.medium(), reactor.seconds()
-    )
-    limits = makers.account_limits
-    limits = evolve(
-        limits,
-        comparison=min(limits.comparison, SHARED_COMPARISON),
-        pause=max(limits.pause, SHARED_PAUSE),
-    )
-    run = common.pools.add("account", common.sizes.account)
-    account = Account(database, run, reactor, totals, common.metrics, limits, on_demand=True)
-    return account, Holder(account, medium, reactor, makers.limit_times.claim)
+@frozen
+class _SharedAccounts:
+    """Makes accounts of a bucket: memos in the directory of the spool, which the driver makes."""
+
+    common: Common
+    settings: S3Settings
+    medium: Any
+
+    def make(self, purpose: str, totals: StoredTotals, metrics: Metrics | None) -> Account:
+        """Return an account in a file of its own, in a thread of its own."""
+        reactor, limits = self.common.reactor, self.common.makers.account_limits
+        place = hashlib.sha256(self.settings.description.encode()).hexdigest()[:16]
+        path = os.path.join(self.settings.spool, f"{purpose}-{place}.sqlite")
+        limits = evolve(
+            limits,
+            comparison=min(limits.comparison, SHARED_COMPARISON),
+            pause=max(limits.pause, SHARED_PAUSE),
+        )
+        return Account(
+            Database(path, self.medium.medium(), reactor.seconds()),
+            self.common.pools.add(purpose, self.common.sizes.account),
+            reactor,
+            totals,
+            metrics,
+            limits,
+            on_demand=True,
+        )
 
 
 def make_store(common: Common, reader: ManifestReader) -> Store:
@@ -143,9 +155,15 @@ def make_store(common: Common, reader: ManifestReader) -> Store:
     totals = StoredTotals()
     account: Account | None = None
     holder: Holder | None = None
+    asked: OnDemand | None = None
+    observed = medium
     if isinstance(settings.storage, S3Settings):
+        accounts = _SharedAccounts(common, settings.storage, medium)
         if settings.max_size is not None or sizes_of(settings.upstreams):
-            account, holder = _make_shared_account(common, settings.storage, medium, totals)
+            account = accounts.make("account", totals, metrics)
+            holder = Holder(account, medium, reactor, makers.limit_times.claim)
+        index = accounts.make("index", StoredTotals(), None)
+        observed, asked = ObservedDriver(medium, index), OnDemand(index, reactor)
     # Not for a driver that a test has put in its place.
     elif isinstance(medium, FilesystemDriver):
         # Only a limit makes room on a full disk.
@@ -163,7 +181,7 @@ def make_store(common: Common, reader: ManifestReader) -> Store:
         )
     lost = LostThreads(lookup.replace, begin.replace, ingest.replace)
     driver = GuardedDriver(
-        medium if account is None else ObservedDriver(medium, account),
+        observed if account is None else ObservedDriver(observed, account),
         settings.storage.description,
         reactor,
         makers.store_limits,
@@ -190,6 +208,7 @@ def make_store(common: Common, reader: ManifestReader) -> Store:
         PinnedImages(Pins(driver), pins_of(settings.upstreams), holds),
         account,
         holder,
+        asked,
     )
 
 
@@ -253,12 +272,13 @@ def make_sweep(common: Common, store: Store, transfers: Transfers) -> Sweep:
 
 def account_steps(store: Store) -> list[Step]:
     """Return how the account, or its holder, starts, once the store is prepared, and stops."""
-    part = store.holder or store.account
+    part, asked = store.holder or store.account, store.asked
+    steps = [] if asked is None else [Step("index", stop=asked.stop)]
     if part is None:
-        return []
+        return steps
 
     def start(result: str | None) -> str | None:
         part.start()
         return result
 
-    return [Step("account", lambda: store.preparation.done.addCallback(start), part.stop)]
+    return [*steps, Step("account", lambda: store.preparation.done.addCallback(start), part.stop)]

@@ -43,13 +43,22 @@ class AccountLimits:
     again: float = 60.0
 
 
+@frozen
+class Comparison:
+    """A comparison of the account with the store: when it *began* and *ended*."""
+
+    began: float
+    ended: float
+
+
 class Account:
     """What is stored, as an index of the store that can be lost at any time.
 
     Changes are only noted here, and reach *database* in batches, in the one thread that *run* has.
     *totals*: is kept up. While the account is not complete, a comparison with the store goes on in the
-    background. If its file cannot be used, the account is off, and opened again later. *on_demand*: it may
-    be started and stopped several times, and notes nothing between; each time it is compared anew.
+    background. If its file cannot be used, the account is off, and opened again later. *metrics*: None if it
+    is not the one that they are about. *on_demand*: it may be started and stopped several times, and notes
+    nothing between; each time it is compared anew.
     """
 
     _log = Logger()
@@ -60,13 +69,15 @@ class Account:
         run: RunInThread,
         clock: IReactorTime,
         totals: StoredTotals,
-        metrics: Metrics,
+        metrics: Metrics | None,
         limits: AccountLimits = AccountLimits(),
         *,
         on_demand: bool = False,
     ) -> None:
         self.state: State | None = None
         """None while the account is off, or not yet open."""
+        self.compared: Comparison | None = None
+        """The latest comparison that has found everything; None: there was none since the start."""
         self._database = database
         self._run = run
         self._clock = clock
@@ -74,7 +85,8 @@ class Account:
         self._metrics = metrics
         self._limits = limits
         self._on_demand = on_demand
-        self._compared: Waiters[None] = Waiters()
+        self._waiting: Waiters[None] = Waiters()
+        self._began = 0.0
         # In order, without values: dictionaries keep their order.
         self._changed: dict[str, None] = {}
         self._used: dict[str, float] = {}
@@ -86,7 +98,7 @@ class Account:
         self._due = 0.0
         """When to open the file, or to begin a comparison."""
         self._stopped = True
-        metrics.account_complete.set(0)
+        self._report(complete=False)
 
     # -- what the store says
 
@@ -125,6 +137,8 @@ class Account:
 
     async def _ask(self, query: Query[T]) -> T:
         found: list[T] = []
+        if self._stopped:
+            raise AccountOff("the account is closed")
         await self._call(self._database.ask, query, found.append)
         if not found:
             raise AccountOff(self._off or "the account is being built anew")
@@ -148,7 +162,7 @@ class Account:
         if self.state is not None and self.state.comparing:
             if self._next is not None and self._next.active():
                 self._next.reset(self._limits.pause)
-            await self._compared.wait()
+            await self._waiting.wait()
         if self.state is None:
             raise AccountOff(self._off or "the account is closed")
 
@@ -170,8 +184,9 @@ class Account:
         self.state = None
         self._changed.clear()
         self._used.clear()
-        self._metrics.account_complete.set(0)
-        self._compared.fire(None)
+        self.compared = None
+        self._report(complete=False)
+        self._waiting.fire(None)
 
     def _in_turn(self, work: Callable[[], Deferred[T]]) -> Deferred[T]:
         """Do *work* when everything before it has ended; cancelling it has no effect on it."""
@@ -257,28 +272,42 @@ class Account:
             self._log.info("the account of the store can be used again")
         if self.state is not None and state.built != self.state.built:
             self._log.warn("the account of the store was removed or is damaged: building it anew")
-        self.state = state
-        if not state.comparing:
-            self._compared.fire(None)
-        self._metrics.account_complete.set(self.is_complete)
+        before, self.state = self.state, state
+        self._note_comparison(before, state)
+        self._report(complete=self.is_complete)
         if self.is_complete:
             self._totals.correct(Walk(state.sums.objects, state.sums.size))
         elif not state.comparing:
             self._due = min(self._due, self._clock.seconds() + self._limits.again)
 
+    def _note_comparison(self, before: State | None, state: State) -> None:
+        now = self._clock.seconds()
+        if state.comparing:
+            if before is None or not before.comparing or before.built != state.built:
+                self._began = now
+            return
+        if before is not None and before.comparing and state.complete:
+            self.compared = Comparison(self._began, now)
+        self._waiting.fire(None)
+
+    def _report(self, *, complete: bool) -> None:
+        if self._metrics is not None:
+            self._metrics.account_complete.set(complete)
+
     def _turn_off(self, reason: str, again: float | None = None) -> None:
         again = again or self._limits.again
         if self._off is None:
-            self._metrics.error("account")
+            if self._metrics is not None:
+                self._metrics.error("account")
             self._log.warn(
                 "the account of the store cannot be used, it is tried again in {seconds:g} s: {reason}",
                 seconds=again,
                 reason=reason,
             )
         self._off = reason
-        self.state = None
-        self._compared.fire(None)
-        self._metrics.account_complete.set(0)
+        self.state = self.compared = None
+        self._report(complete=False)
+        self._waiting.fire(None)
         self._due = self._clock.seconds() + again
 
     def _crashed(self, failure: Failure) -> None:

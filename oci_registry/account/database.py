@@ -38,7 +38,8 @@ class State:
 
     *sums*: how much is stored, as far as is known. *complete*: everything that is stored was in it.
     *comparing*: it is being compared with the store. *built*: how often a new file was begun. *file_size*:
-    bytes that the file of the account takes.
+    bytes that the file of the account takes. *problem*: why the store could not be read by the latest
+    comparison.
     """
 
     sums: Sums
@@ -46,6 +47,7 @@ class State:
     comparing: bool
     built: int
     file_size: int = 0
+    problem: str | None = None
 
 
 class Database:
@@ -70,6 +72,7 @@ class Database:
         self._comparison: Iterator[None] | None = None
         self._built = 0
         self._damages = 0
+        self._problem: str | None = None
         self._reserve = reserve
         self._reserved = False
 
@@ -115,7 +118,7 @@ class Database:
         connection.execute("PRAGMA synchronous=NORMAL")
         self._books = Books(connection, self._medium, self._began)
         self._files = self._identify()
-        self._complete, self._missed = clean, False
+        self._complete, self._missed, self._problem = clean, False, None
         if not known:
             self._built += 1
         if not clean:
@@ -159,7 +162,7 @@ class Database:
 
     def _begin_comparison(self, books: Books) -> None:
         if self._comparison is None:
-            self._missed = False
+            self._missed, self._problem = False, None
             self._comparison = compare(books, empty=False)
 
     def compare(self, objects: int) -> State:
@@ -171,9 +174,9 @@ class Database:
             return
         try:
             ended = sum(1 for _ in islice(self._comparison, objects)) < objects
-        except (OSError, StoreError):
+        except (OSError, StoreError) as error:
             # The store cannot be read; the next comparison may succeed.
-            self._comparison = None
+            self._comparison, self._problem = None, str(error)
             self._miss()
             return
         if ended:
@@ -252,7 +255,8 @@ class Database:
             self._reserved = schema.reserve(self._path, self._reserve)
         sums = Sums() if self._books is None else evolve(self._books.sums)
         size = schema.size_on_disk(self._path)
-        return State(sums, self._complete, self._comparison is not None, self._built, size)
+        comparing = self._comparison is not None
+        return State(sums, self._complete, comparing, self._built, size, self._problem)
 
 
 def _identity(path: str) -> tuple[int, int] | None:

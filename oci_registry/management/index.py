@@ -21,7 +21,17 @@ class Index(Protocol):
         """Return what *query* finds."""
 
     async def flush(self) -> None:
-        """Wait until everything that has changed until now is known."""
+        """Wait until everything that this process has changed until now is known."""
+
+    async def catch_up(self, *, entirely: bool = False) -> None:
+        """Wait until what others have changed is known, as far as that takes little time.
+
+        *entirely*: however long that takes; raise `NotReady` if it takes minutes.
+        """
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether others change the store too, without it being noticed at once."""
 
     @property
     def is_whole(self) -> bool:
@@ -34,6 +44,8 @@ class Index(Protocol):
 
 class DaemonIndex:
     """The account of this daemon; None: it has none."""
+
+    is_shared = False
 
     def __init__(self, account: Account | None) -> None:
         self._account = account
@@ -52,6 +64,10 @@ class DaemonIndex:
         if self._account is not None:
             await self._account.flush()
 
+    async def catch_up(self, *, entirely: bool = False) -> None:
+        """Wait until everything that has changed until now is known."""
+        await self.flush()
+
     @property
     def is_whole(self) -> bool:
         """Whether everything that is stored is known."""
@@ -66,6 +82,8 @@ class DaemonIndex:
 class CommandIndex:
     """The account that a command reads, in its own thread."""
 
+    is_shared = False
+
     def __init__(self, account: BorrowedAccount) -> None:
         self._account = account
 
@@ -78,6 +96,9 @@ class CommandIndex:
 
     async def flush(self) -> None:
         """Do nothing: what has changed is looked at before each question."""
+
+    async def catch_up(self, *, entirely: bool = False) -> None:
+        """Do nothing: it was made for this command."""
 
     @property
     def is_whole(self) -> bool:

@@ -53,7 +53,11 @@ async def list_images(index: Index, wanted: Wanted, pinned: Pinned) -> ImagePage
         raise InvalidName("only the order of names has further pages")
     if wanted.order is Order.NAME and wanted.reverse:
         raise InvalidName("the order of names cannot be reversed")
-    await index.flush()
+    if wanted.after is None:
+        await index.catch_up()
+    else:
+        # The pages of one list go by the same listing.
+        await index.flush()
     if wanted.order is Order.NAME:
         chosen, after = await _by_name(index, wanted)
     else:

@@ -17,6 +17,7 @@ from oci_registry.management.answers import (
 from oci_registry.management.details import details
 from oci_registry.management.index import Index
 from oci_registry.management.listing import list_images
+from oci_registry.management.looking import look_at
 from oci_registry.management.pinned import Pinned
 from oci_registry.management.problems import ManagementProblem, NotStored
 from oci_registry.management.reasons import explain, standing
@@ -74,6 +75,7 @@ class Management:
             digest = None if record is None else record.digest
         if digest is None:
             raise NotStored(f"{image} is not stored")
+        await look_at(self._index, image, digest)
         question = details(image, digest, await self._pinned(), counted=self._counted)
         found = await self._index.ask(question)
         if found is None:
@@ -93,6 +95,7 @@ class Management:
         digest = image.digest if record is None else record.digest
         found = None
         if digest is not None:
+            await look_at(self._index, image, digest)
             question = standing(image, digest, await self._kept(), counted=self._counted)
             found = await self._index.ask(question)
         return explain(image, record, found, self._rules, self._now())

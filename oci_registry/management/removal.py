@@ -16,6 +16,7 @@ from oci_registry.account.catalogue import (
 from oci_registry.account.queries import Query
 from oci_registry.management.answers import Refreshed, Removal
 from oci_registry.management.index import Index
+from oci_registry.management.looking import look_at
 from oci_registry.management.pinned import Pinned
 from oci_registry.management.problems import InUse, InvalidName, IsPinned, NotReady, NotStored
 from oci_registry.management.subjects import Subject, name_of
@@ -98,10 +99,7 @@ class Removals:
 
     async def remove(self, subject: Subject, pinned: Pinned, *, blobs: bool) -> Removal:
         """Remove a tag, or a digest with its tags; see `Source.remove`."""
-        await self._index.flush()
-        if blobs and not self._index.is_whole:
-            # It may lack a manifest that needs a blob.
-            raise NotReady("the index of the store is being built: try again later")
+        indexed = await self._prepare(subject, blobs=blobs)
         _check_hold(subject, pinned)
         digest = subject.digest
         if digest is None:
@@ -109,11 +107,15 @@ class Removals:
             if record is None:
                 raise NotStored(f"{subject} is not stored")
             digest = record.digest
-        try:
-            plan = await self._index.ask(_plan(subject, digest, pinned, blobs=blobs))
-        except NotReady:
-            if blobs:
-                raise
+        plan = None
+        if indexed:
+            try:
+                await look_at(self._index, subject, digest)
+                plan = await self._index.ask(_plan(subject, digest, pinned, blobs=blobs))
+            except NotReady:
+                if blobs:
+                    raise
+        if plan is None:
             going = await self._tags_naming(subject, digest)
             _check_pins(subject, digest, going, pinned)
             plan = _Plan(tuple(going))
@@ -133,6 +135,24 @@ class Removals:
             await self._forget_original(subject.registry, subject.repository, subject.digest)
         await self._index.flush()
         return removal
+
+    async def _prepare(self, subject: Subject, *, blobs: bool) -> bool:
+        """Have the index know what is needed; return whether it does, if it is not needed for *blobs*."""
+        try:
+            if blobs:
+                await self._index.catch_up(entirely=True)
+            elif subject.tag is None:
+                await self._index.catch_up()
+            else:
+                await self._index.flush()
+        except NotReady:
+            if blobs:
+                raise
+            return False
+        if blobs and not self._index.is_whole:
+            # It may lack a manifest that needs a blob.
+            raise NotReady("the index of the store is being built: try again later")
+        return self._index.is_whole or not self._index.is_shared
 
     async def _tags_naming(self, subject: Subject, digest: Digest) -> list[tuple[str, str]]:
         """Return the tag that is meant, or those of the repository that name a digest."""

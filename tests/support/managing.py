@@ -7,7 +7,8 @@ from typing import Any
 from attrs import evolve
 
 from oci_registry.config.names import fold_alias
-from oci_registry.management.index import DaemonIndex
+from oci_registry.management.bucket_index import BucketIndex, Freshness
+from oci_registry.management.index import DaemonIndex, Index
 from oci_registry.management.manager import Management
 from oci_registry.management.notices import NoticeFollower, Notices
 from oci_registry.management.removal import Content
@@ -18,10 +19,15 @@ from oci_registry.spec.image import parse_image
 from oci_registry.storage.pins import Pins
 
 
-def management_of(daemon: Daemon, *, shared: bool = False) -> Management:
+def management_of(
+    daemon: Daemon,
+    *,
+    shared: bool = False,
+    freshness: Freshness = Freshness(),  # noqa: B008 - frozen
+) -> Management:
     """Return what answers questions about the store of a daemon in this process, and changes it.
 
-    *shared*: other daemons use the store.
+    *shared*: other daemons use the store. *freshness*: of the answers about a bucket.
     """
     parts, sweep = daemon.parts, daemon.parts.sweep._sweep
     stores: Any = sweep
@@ -29,8 +35,11 @@ def management_of(daemon: Daemon, *, shared: bool = False) -> Management:
     content = Content(driver, stores._blobs, stores._manifests, stores._tags, parts.records)
     if shared:
         content = evolve(content, announce=Notices(driver).announce)
+    index: Index = DaemonIndex(parts.account)
+    if parts.asked is not None:
+        index = BucketIndex(lambda: None, parts.asked, parts.transfers.clock, freshness)
     return Management(
-        DaemonIndex(parts.account),
+        index,
         content,
         Pins(driver),
         Rules(busy=parts.transfers.__contains__),
