@@ -74,7 +74,7 @@ def make_pages(
             *scrub_routes(ScrubHandlers(upkeep.scrub)),
         ]
     )
-    parts = ApiParts(watch, common.reactor, common.metrics)
+    parts = ApiParts(watch, common.reactor, common.metrics, run=store.lanes.housekeeping)
 
     def pages(gate: Gate) -> Pages:
         return {

@@ -30,7 +30,7 @@ FILE = "account.sqlite"
 RESERVE = "-reserve"
 """The end of the name of a file that holds space for when the disk is full."""
 _ENDS = ("", "-wal", "-shm", "-journal", RESERVE)
-_CACHE_KIB = 4096
+_CACHE_KIB = 1024
 _LOG_PAGES = 256
 """Pages of 4 KiB after which what is in the write-ahead log moves to the file."""
 

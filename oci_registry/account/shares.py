@@ -21,8 +21,8 @@ DEEPEST = 20
 _REPOSITORIES = 500
 
 _MANIFEST = """
-SELECT json_group_array(json_array(id, host, content, size, repository, tags, parents)) FROM (
-  SELECT m.id AS id, m.host AS host, m.content AS content, m.size AS size,
+SELECT json_group_array(json_array(id, host, size, repository, tags, parents)) FROM (
+  SELECT m.id AS id, m.host AS host, m.size AS size,
     ifnull(m.repository, (SELECT r.id FROM tags t CROSS JOIN repositories r ON r.id=t.repository
       WHERE t.content=m.content AND r.host=m.host LIMIT 1)) AS repository,
     (SELECT group_concat(r.id) FROM tags t CROSS JOIN repositories r ON r.id=t.repository
@@ -32,24 +32,27 @@ SELECT json_group_array(json_array(id, host, content, size, repository, tags, pa
   FROM manifests m WHERE """
 _BLOBS = """
 SELECT owners, count(*), sum(size) FROM (
-  SELECT b.size AS size, group_concat(DISTINCT hex(substr(?1, 4*e.parent+1, 4))) AS owners
-  FROM blobs b LEFT JOIN edges e ON e.child=b.content
+  SELECT b.size AS size, group_concat(DISTINCT hex(substr(?1, 4*m.id+1, 4))) AS owners
+  FROM blobs b LEFT JOIN edges e ON e.child=b.content LEFT JOIN manifests m ON m.content=e.parent
   WHERE b.content>?2 AND b.content<=?3 GROUP BY b.content)
 GROUP BY owners"""
 
 
 @frozen
 class Slices:
-    """How much one question looks at: some 30 ms of work, more where very many images have the same blob.
+    """How much one question looks at: some 30 ms of work, more for a blob that very many manifests name.
 
-    *numbers*: numbers of content, for blobs. *rows*: of the *manifests* so many are read from JSON at once,
-    during which no other thread runs.
+    *numbers*: numbers of content, and *edges* that lead to them, for blobs. *rows*: of the *manifests* so many
+    are read from JSON at once, during which no other thread runs.
     """
 
     manifests: int = 2000
     rows: int = 250
     numbers: int = 10_000
+    edges: int = 20_000
 
+
+_FURTHER = "SELECT child FROM edges WHERE child>? ORDER BY child, parent LIMIT 1 OFFSET ?"
 
 Owner = tuple[int, int]
 """The numbers of a registry, and of a repository of it; 0 if that is not known."""
@@ -84,7 +87,6 @@ class Named:
 class _Row:
     number: int
     host: int
-    content: int
     size: int
     repository: int | None
     tags: str | None
@@ -101,24 +103,22 @@ class _Row:
 class Shares:
     """Adds up who needs what.
 
-    It takes four bytes for each number of a digest while it works. Changes of the account meanwhile may be
-    counted or not.
+    It takes four bytes for each manifest while it works. Changes of the account meanwhile may be counted
+    or not.
     """
 
     def __init__(self, slices: Slices = Slices()) -> None:
         self._slices = slices
         self._sets: list[Owners] = [frozenset()]
         self._numbers: dict[Owners, int] = {self._sets[0]: 0}
-        # The numbers of the owners, by those of manifests and of their content.
+        # The numbers of the owners, by those of manifests.
         self._of_manifest = array("I")
-        self._of_content = array("I")
         self._waiting: list[int] = []
 
     async def all(self, ask: Callable[[Query[Any]], Any]) -> list[Share]:
         """Return the shares of all manifests, and of all blobs. *ask*: that of the account."""
         contents, manifests = await ask(_last_numbers)
         self._of_manifest.frombytes(bytes(4 * (manifests + 1)))
-        self._of_content.frombytes(bytes(4 * (contents + 1)))
         shares: list[Share] = []
         step = self._slices.manifests
         for first in range(0, manifests, step):
@@ -128,8 +128,10 @@ class Shares:
             for start in range(0, len(waiting), step):
                 some = waiting[start : start + step]
                 shares += await ask(self._children(some, anyway=not left))
-        for first in range(0, contents, self._slices.numbers):
-            shares += await ask(self._blobs(first, min(first + self._slices.numbers, contents)))
+        last = 0
+        while last < contents:
+            some, last = await ask(self._blobs(last))
+            shares += some
         return shares
 
     # -- manifests
@@ -174,11 +176,8 @@ class Shares:
         number = self._number(owners)
         single = row.tags is None and row.parents is None
         found.add(number, row.size, single=single)
-        if row.number < len(self._of_manifest) and row.content < len(self._of_content):
+        if row.number < len(self._of_manifest):
             self._of_manifest[row.number] = number
-            # Another registry may have it too.
-            before = self._sets[self._of_content[row.content]]
-            self._of_content[row.content] = self._number(owners | before) if before else number
 
     def _number(self, owners: Owners) -> int:
         number = self._numbers.get(owners)
@@ -189,12 +188,17 @@ class Shares:
 
     # -- blobs
 
-    def _blobs(self, first: int, last: int) -> Query[list[Share]]:
-        """Add up the blobs whose digests have these numbers."""
+    def _blobs(self, first: int) -> Query[tuple[list[Share], int]]:
+        """Add up blobs whose digests have larger numbers than *first*; return also the last one."""
 
-        def query(books: Books) -> list[Share]:
-            rows = books.sql.execute(_BLOBS, (self._of_content, first, last)).fetchall()
-            return [Share(self._union(owners), size, blobs=count) for owners, count, size in rows]
+        def query(books: Books) -> tuple[list[Share], int]:
+            last = first + self._slices.numbers
+            further = books.sql.execute(_FURTHER, (first, self._slices.edges)).fetchone()
+            if further is not None:
+                last = min(last, max(further[0] - 1, first + 1))
+            rows = books.sql.execute(_BLOBS, (self._of_manifest, first, last)).fetchall()
+            shares = [Share(self._union(owners), size, blobs=count) for owners, count, size in rows]
+            return shares, last
 
         return query
 

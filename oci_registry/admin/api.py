@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from attrs import frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -20,6 +20,7 @@ from oci_registry.admin.routes import AnyRoute, Route, RouteTable, Served, allow
 from oci_registry.management.as_json import Answer
 from oci_registry.metrics import Metrics
 from oci_registry.spec.errors import Unsupported, shown
+from oci_registry.streams.threads import RunInThread
 from oci_registry.web.answering import Answering
 from oci_registry.web.client_watch import ClientWatch
 from oci_registry.web.errors import respond_error
@@ -37,20 +38,25 @@ _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE"})
 
 @frozen
 class ApiLimits:
-    """*seconds*: after which a request that changes nothing fails; *at_once*: requests that may be handled."""
+    """*seconds*: after which a request that changes nothing fails; *at_once*: requests that may be handled.
+
+    *long*: as *seconds*, for what goes through the whole store; commands wait for 300.
+    """
 
     seconds: float = 60.0
+    long: float = 290.0
     at_once: int = 64
 
 
 @frozen
 class ApiParts:
-    """What the resources of the API have in common."""
+    """What the resources of the API have in common. *run*: writes long answers in a thread."""
 
     watch: ClientWatch
     clock: IReactorTime
     metrics: Metrics
     limits: ApiLimits = ApiLimits()
+    run: RunInThread = maybeDeferred
 
 
 class Guarded(Answering):
@@ -85,19 +91,19 @@ class Guarded(Answering):
         """Respond to an admitted request, or raise."""
         raise NotImplementedError
 
-    async def send(self, request: AdminRequest, answer: Answer, status: int = 200) -> None:
+    async def send(
+        self, request: AdminRequest, answer: Answer, status: int = 200, *, large: bool = False
+    ) -> None:
         """Respond with an answer."""
-        body = json.dumps(answer.to_json(), separators=(",", ":"), allow_nan=False).encode()
+        body = await self._parts.run(_encode, answer) if large else _encode(answer)
         reply = Reply(status, content("application/json", len(body)), paced(body))
         await respond(request, reply, self._parts.watch)
 
-    async def ask(self, work: Coroutine[Any, Any, T], seconds: float | None = None) -> T:
-        """Return what *work* does, which is cancelled after a while, or when the client has left.
-
-        *seconds*: in place of the usual time.
-        """
+    async def ask(self, work: Coroutine[Any, Any, T], *, large: bool = False) -> T:
+        """Return what *work* does, which is cancelled after a while, or when the client has left."""
         asked = Deferred.fromCoroutine(work)
-        seconds = seconds or self._parts.limits.seconds
+        limits = self._parts.limits
+        seconds = limits.long if large else limits.seconds
         try:
             return await asked.addTimeout(seconds, self._parts.clock)
         except DeferredTimeout:
@@ -139,12 +145,12 @@ class Api(Guarded):
             await route.serve(request, values)
             return
         if route.method == "GET":
-            answer = await self.ask(_coroutine(route, values), route.seconds)
+            answer = await self.ask(_coroutine(route, values), large=route.large)
         else:
             media_type = request.getHeader("content-type")
             values |= read_body(request, media_type, route.body)
             answer = await self.change(_coroutine(route, values))
-        await self.send(request, answer, route.status)
+        await self.send(request, answer, route.status, large=route.large)
 
     def _find(self, method: str, path: str) -> AnyRoute:
         methods = self._routes.at(path)
@@ -154,6 +160,10 @@ class Api(Guarded):
         if route is None:
             raise Unsupported.for_method(method, allowed(methods))
         return route
+
+
+def _encode(answer: Answer) -> bytes:
+    return json.dumps(answer.to_json(), separators=(",", ":"), allow_nan=False).encode()
 
 
 async def _coroutine(route: Route, values: dict[str, Any]) -> Answer:

@@ -25,7 +25,7 @@ class Route:
 
     *query*: parameters in the query; *body*: those in a JSON object, for methods that change something.
     *answer*: the type of the answer. *status*: of a success. *errors*: further statuses of errors. *group*: the
-    chapter of the documentation. *seconds*: after which a GET fails, if not after the usual time.
+    chapter of the documentation. *large*: a GET that goes through the whole store, whose answer may be long.
     """
 
     method: str
@@ -39,7 +39,7 @@ class Route:
     body: Sequence[Parameter] = ()
     status: int = 200
     errors: Sequence[int] = ()
-    seconds: float | None = None
+    large: bool = False
 
 
 @frozen

@@ -27,8 +27,6 @@ from oci_registry.management.source import MOST, PAGE, Order
 from oci_registry.web.reply import Reply, content
 from oci_registry.web.respond import write
 
-_SLOW = 290.0
-"""Seconds for what goes through the whole store; commands wait for 300."""
 _DAEMON, _IMAGES, _PINS = "Daemon", "Images", "Pins"
 _AFTER = Parameter("after", Text(), "`next` of the page before")
 _IMAGE = Parameter(
@@ -138,7 +136,7 @@ def image_routes(images: ImageHandlers) -> list[AnyRoute]:
                 _limit(PAGE, MOST),
                 _AFTER,
             ],
-            seconds=_SLOW,
+            large=True,
         ),
         Route(
             "GET",
@@ -195,7 +193,7 @@ def image_routes(images: ImageHandlers) -> list[AnyRoute]:
             "How much is stored, by registry and repository",
             DiskUse,
             images.du,
-            seconds=_SLOW,
+            large=True,
         ),
         Route(
             "GET",

@@ -96,14 +96,11 @@ async def _by_name(index: Index, wanted: Wanted) -> tuple[list[ListedImage], str
     if wanted.registry is not None and place is not None and place.host < wanted.registry:
         place = Place(wanted.registry)
     while place is not None:
-        rows, place = await index.ask(images_after(place, _ROWS))
+        rows, place = await index.ask(_matching_after(place, wanted, matches))
         for listed in rows:
-            if wanted.registry not in (None, listed.host):
-                return chosen, None
-            if matches(listed):
-                chosen.append(listed)
-                if len(chosen) == wanted.limit:
-                    return chosen, write_place(listed.place)
+            chosen.append(listed)
+            if len(chosen) == wanted.limit:
+                return chosen, write_place(listed.place)
         if wanted.registry is not None and place is not None and place.host != wanted.registry:
             break
     return chosen, None
@@ -117,8 +114,7 @@ async def _first(index: Index, wanted: Wanted) -> list[ListedImage]:
     best: list[tuple[float, int, ListedImage]] = []
     count = 0
     while place is not None:
-        rows, place = await index.ask(images_after(place, _ROWS))
-        rows = [one for one in rows if wanted.registry in (None, one.host) and matches(one)]
+        rows, place = await index.ask(_matching_after(place, wanted, matches))
         for start in range(0, len(rows), _ROWS // 10):
             part = rows[start : start + _ROWS // 10]
             for value, listed in zip(await index.ask(_rank(part, wanted)), part, strict=True):
@@ -129,6 +125,20 @@ async def _first(index: Index, wanted: Wanted) -> list[ListedImage]:
         if wanted.registry is not None and place is not None and place.host != wanted.registry:
             break
     return [listed for _, _, listed in sorted(best, key=lambda each: each[:2], reverse=True)]
+
+
+def _matching_after(
+    place: Place, wanted: Wanted, matches: Callable[[ListedImage], bool]
+) -> Query[tuple[list[ListedImage], Place | None]]:
+    """Return images after a place that are wanted, of a bounded number; and the place of those that follow."""
+    after = images_after(place, _ROWS)
+
+    def query(books: Books) -> tuple[list[ListedImage], Place | None]:
+        rows, following = after(books)
+        found = [one for one in rows if wanted.registry in (None, one.host) and matches(one)]
+        return found, following
+
+    return query
 
 
 def _rank(part: Sequence[ListedImage], wanted: Wanted) -> Query[list[float]]:

@@ -76,5 +76,5 @@ class Usage(ManagementTestCase):
         whole = found(Slices())
         self.assertEqual(24, sum(one[2] for one in whole.values()))
         for size in (1, 2, 3, 7):
-            self.assertEqual(whole, found(Slices(size, 1, size)))
-            self.assertEqual(whole, found(Slices(size, size, size)))
+            self.assertEqual(whole, found(Slices(size, 1, size, 1)))
+            self.assertEqual(whole, found(Slices(size, size, size, size)))
