@@ -55,6 +55,22 @@ class WarmingTestCase(MirrorTestCase):
     def gets(self) -> list[str]:
         return [asked.path for asked in self.registry.asked if asked.method == "GET"]
 
+    def limited(self, **settings: int) -> UpstreamSettings:
+        """Have a registry that grants 20 manifests."""
+        self.left = 20
+
+        def count(asked: Asked) -> Reply | None:
+            if asked.method == "GET" and "/manifests/" in asked.path:
+                self.left -= 1
+                honest = self.registry.honest(asked)
+                honest.headers["RateLimit-Limit"] = "20;w=21600"
+                honest.headers["RateLimit-Remaining"] = f"{self.left};w=21600"
+                return honest
+            return None
+
+        self.registry.guard = count
+        return self.upstream("docker.io", **settings)
+
     async def recorded(self) -> None:
         """Wait until all manifests and tags are written."""
         await until(lambda: not len(self.daemons[-1].parts.records))
@@ -157,22 +173,6 @@ class Warm(WarmingTestCase):
 
 class Budget(WarmingTestCase):
     """A registry that counts requests of manifests."""
-
-    def limited(self, **settings: int) -> UpstreamSettings:
-        """Have a registry that grants 20 manifests."""
-        self.left = 20
-
-        def count(asked: Asked) -> Reply | None:
-            if asked.method == "GET" and "/manifests/" in asked.path:
-                self.left -= 1
-                honest = self.registry.honest(asked)
-                honest.headers["RateLimit-Limit"] = "20;w=21600"
-                honest.headers["RateLimit-Remaining"] = f"{self.left};w=21600"
-                return honest
-            return None
-
-        self.registry.guard = count
-        return self.upstream("docker.io", **settings)
 
     @running
     async def test_reserve(self) -> None:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 
-from oci_registry.pullthrough.warm_state import ImageState, WarmImage, WarmLimits
-from oci_registry.pullthrough.warmer import TooMuch
+from oci_registry.pullthrough.warm_state import (
+    AlreadyRunning,
+    ImageState,
+    TooMuch,
+    WarmImage,
+    WarmLimits,
+)
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway, TooManyRequests
 from oci_registry.spec.image import parse_image
@@ -105,6 +110,25 @@ class Contents(WarmTestCase):
         warming = self.warm(":1")
         self.assertIn("more than 3 manifests", warming.images[0].problems[0])
 
+    def test_same_layer_twice(self) -> None:
+        """A layer that platforms of an image share counts once for it."""
+        children = {f"linux/{n}": self.image(None, b"base", like=n) for n in ("a", "b")}
+        self.index("1", children)
+        (image,) = self.warm(":1").images
+        self.assertEqual((3, 3, 3), (image.blobs, image.blobs_stored, image.manifests))
+        self.assertEqual(image.bytes, image.bytes_stored)
+        self.assertEqual(set(), image.known)
+
+    def test_many_layers(self) -> None:
+        """When many layers wait, they are fetched before more manifests are."""
+        self.warm_limits = WarmLimits(blobs=4)
+        self.restart()
+        images = [self.image(f"v{number}", b"layer %d" % number) for number in range(6)]
+        self.warm(*(f":v{number}" for number in range(6)), jobs=1)
+        order = [asked.split()[-1] for asked in self.upstream.asked]
+        first = order.index(str(images[0].blobs[0].digest))
+        self.assertLess(first, order.index("v5"))
+
     def test_foreign_layers(self) -> None:
         """A layer that registries need not have is fetched if there is one, and not missed if not."""
         self.image("1", b"foreign", media_type=FOREIGN)
@@ -157,7 +181,8 @@ class Trouble(WarmTestCase):
         self.assertEqual(["done", "failed", "failed"], self.states(warming))
         self.assertIn(str(lost.blobs[1].digest), warming.images[1].problems[0])
         self.assertIn("does not have 3", warming.images[2].problems[0])
-        self.assertEqual((1, 2), (warming.as_json()["done"], warming.as_json()["failed"]))
+        counts = [warming.count(state) for state in (ImageState.DONE, ImageState.FAILED)]
+        self.assertEqual([1, 2], counts)
 
     def test_unknown_registry(self) -> None:
         """A registry that is not mirrored fails with the reason."""
@@ -178,9 +203,7 @@ class Trouble(WarmTestCase):
         warming = self.warm(":1", ":2")
         self.assertEqual(["done", "left"], self.states(warming))
         self.assertEqual(asked, len(self.upstream.asked))
-        self.assertEqual(
-            {"example.com": "10 of 100 requests are left"}, warming.as_json()["reserved"]
-        )
+        self.assertEqual({"example.com": "10 of 100 requests are left"}, dict(warming.reserved))
 
     def test_rate_limited(self) -> None:
         """An image whose upstream is rate limited is left."""
@@ -286,8 +309,8 @@ class Trouble(WarmTestCase):
         end()
 
     def test_limits(self) -> None:
-        """Images, jobs and warmings at once are bounded, and only the latest are remembered."""
-        self.warm_limits = WarmLimits(images=2, jobs=3, running=1, kept=2)
+        """Images and jobs are bounded, one warming runs at a time, and only the latest are remembered."""
+        self.warm_limits = WarmLimits(images=2, jobs=3, kept=2)
         self.restart()
         self.image("1", b"one")
         with self.assertRaises(TooMuch):
@@ -299,11 +322,12 @@ class Trouble(WarmTestCase):
         self.assertEqual(1, len(first.images))
         self.upstream.capacity = BUSY
         second = self.begin(":2", jobs=1)
-        with self.assertRaises(TooMuch):
-            self.begin(":1", jobs=1)
+        error = self.assertRaises(AlreadyRunning, self.begin, ":1", jobs=1)
+        self.assertIn("already warming images (run 2, 0 of 1 done)", str(error))
         self.warmer.stop()
         self.assertTrue(second.ended)
         third = self.begin(":1", jobs=1)
-        self.assertEqual((["cancelled"], [second, third]), (self.states(third), self.warmer.all()))
-        self.assertIsNone(self.warmer.find(first.number))
-        self.assertIs(third, self.warmer.find(third.number))
+        self.assertEqual(["cancelled"], self.states(third))
+        self.assertIs(third, self.warmer.latest)
+        found = [self.warmer.find(each.number) for each in (first, second, third)]
+        self.assertEqual([None, second, third], found)
