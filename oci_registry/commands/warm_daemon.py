@@ -95,7 +95,9 @@ def _look(daemon: AdminClient, query: Sequence[tuple[str, str]]) -> WarmStatus:
             f"the daemon at {daemon.name} was restarted meanwhile: run the command again to go on"
         ) from None
     except CommandFailed as error:
-        raise CommandFailed(f"{error}; run the command again to go on") from None
+        raise CommandFailed(
+            f"{error}; if the daemon has stopped, start it, and run the command again to go on"
+        ) from None
 
 
 def _cancel(daemon: AdminClient, query: Sequence[tuple[str, str]], output: Output) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from enum import IntEnum
 from typing import Any
@@ -22,6 +22,8 @@ class Order(IntEnum):
     FIRST = 0
     NEXT = 1
     LAST = 2
+    FINALLY = 3
+    """When all others have ended."""
 
 
 class TaskQueue:
@@ -89,4 +91,8 @@ class TaskQueue:
     def _next(self) -> Task | None:
         if len(self._tasks[Order.LAST]) >= self._last:
             return self._tasks[Order.LAST].popleft()
-        return next((waiting.popleft() for waiting in self._tasks.values() if waiting), None)
+        orders: Sequence[Order] = (Order.FIRST, Order.NEXT, Order.LAST)
+        if self._idle == self._jobs - 1:
+            # The other jobs have nothing to do, and so no task is running.
+            orders = tuple(Order)
+        return next((self._tasks[o].popleft() for o in orders if self._tasks[o]), None)

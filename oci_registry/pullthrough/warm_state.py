@@ -42,7 +42,7 @@ class AlreadyRunning(Exception):
 
 
 class ImageState(Enum):
-    """The state of an image; the last four are final."""
+    """The state of an image; the last four are final, but what is done may fail in the end."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -86,12 +86,16 @@ class WarmImage:
     """What is still to be done for it."""
     known: set[Digest] = Factory(set)
     """Its blobs, each of which counts once; empty when its state is final."""
+    found: list[Digest] = Factory(list)
+    """Its manifests, as far as they were found."""
 
     def becomes(self, state: ImageState) -> None:
         """Change its state."""
         self.state = state
         if state.final:
             self.known.clear()
+        if state.final and state is not ImageState.DONE:
+            self.found.clear()
 
     def note(self, text: str) -> None:
         """Note something that is unusual."""

@@ -35,6 +35,9 @@ from oci_registry.upstream.table import Target
 
 T = TypeVar("T")
 
+_EVICTED = (
+    "it is not stored any more: the limit of the store may have no room for all of these images"
+)
 Changed = Callable[[WarmImage], None]
 """Is called when something of an image has changed."""
 
@@ -160,9 +163,27 @@ class Warming:
             image.problem("internal error of the mirror; see its log")
         image.tasks -= 1
         if not image.tasks:
-            image.becomes(_outcome(image))
-            self._log_failure(image)
+            self._end(image)
         self._changed(image)
+
+    def _end(self, image: WarmImage) -> None:
+        """Decide what has become of an image."""
+        image.becomes(_outcome(image))
+        self._log_failure(image)
+        if image.state is ImageState.DONE:
+            # When all others are stored too, which may have been at its expense.
+            self._queue.add(lambda: self._check(image), Order.FINALLY)
+
+    async def _check(self, image: WarmImage) -> None:
+        """Look whether a complete image is still stored."""
+        namespace = self._parts.upstream(image.name.registry).namespace
+        for digest in image.found:
+            if not await self._parts.background.is_stored(namespace, digest):
+                image.problem(_EVICTED)
+                self._end(image)
+                self._changed(image)
+                return
+        image.found.clear()
 
     def _log_failure(self, image: WarmImage) -> None:
         if (
@@ -212,7 +233,9 @@ class Warming:
                     image.note(note)
             return manifest
 
-        return await self._patiently(fetch)
+        manifest = await self._patiently(fetch)
+        image.found.append(manifest.digest)
+        return manifest
 
     async def _contents(
         self, image: WarmImage, target: Target, manifest: Manifest, depth: int
@@ -264,6 +287,7 @@ class Warming:
         image.bytes_stored += blob.size or 0
 
     async def _fetch(self, image: WarmImage, target: Target, blob: Descriptor) -> None:
+        first = blob.digest not in self._downloads
         self._downloads[blob.digest] = target
         try:
             fetched = await self._patiently(lambda: self._parts.background.blob(target, blob))
@@ -277,7 +301,7 @@ class Warming:
             self._downloads.pop(blob.digest, None)
         if fetched.not_stored is not None:
             raise _NotStored(f"the blob {blob.digest} is not stored: {fetched.not_stored}")
-        image.fetched += not fetched.stored
+        image.fetched += first and not fetched.stored
         self._stored[blob.digest] = True
 
     async def _patiently(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:

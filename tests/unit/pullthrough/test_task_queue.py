@@ -67,6 +67,25 @@ class Queue(SynchronousTestCase):
         self.assertEqual((300, 1), (self.done.count("blob"), self.ended))
         self.assertLessEqual(max(count - (99 - number) for number, count in enumerate(waiting)), 5)
 
+    def test_finally(self) -> None:
+        """The last ones wait until all others have ended."""
+        queue = self.make(jobs=4)
+        gate: Deferred[None] = Deferred()
+
+        async def wait() -> None:
+            await gate
+            self.done.append("waited")
+
+        queue.add(wait)
+        queue.add(self.task("a", lambda: queue.add(self.task("z"), Order.FINALLY)))
+        queue.add(self.task("y"), Order.FINALLY)
+        queue.start()
+        self.go()
+        self.assertEqual(["a"], self.done)
+        gate.callback(None)
+        self.go()
+        self.assertEqual((["a", "waited", "y", "z"], 1), (self.done, self.ended))
+
     def test_cancel(self) -> None:
         """Cancelling ends what is running, and forgets what waits, once."""
         queue = self.make(jobs=2)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from twisted.internet.defer import fail
+
 from oci_registry.pullthrough.warm_state import (
     AlreadyRunning,
     ImageState,
@@ -15,6 +17,7 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway, TooManyRequests
 from oci_registry.spec.image import parse_image
 from oci_registry.spec.mediatypes import DOCKER_SCHEMA1, OCI_MANIFEST
+from oci_registry.storage.interfaces import StoreError
 from oci_registry.upstream.errors import RateLimited
 from oci_registry.upstream.interfaces import BUSY, FREE, Capacity, Spare
 from tests.support.fake_upstream import manifest_of
@@ -282,6 +285,39 @@ class Trouble(WarmTestCase):
         self.assertEqual("joined", opened.outcome.value)
         opened.close()
         self.assertEqual(1, len(self.upstream.bodies))
+
+    def test_evicted(self) -> None:
+        """An image that is not stored any more when the others are has failed; looking is no use of it."""
+        first, second = self.image("1", b"one"), self.image("2", b"two")
+        self.upstream.manual = True
+        warming = self.begin(":1", ":2", jobs=8)
+        self.go()
+        bodies = {body.data: body for body in self.upstream.bodies}
+        waiting = bodies.pop(b"two")
+        for body in bodies.values():
+            body.send(body.data)
+            body.end()
+        self.go()
+        self.assertEqual(["done", "running"], self.states(warming))
+        self.now(self.manifest_store.delete("example.com", first.digest))
+        self.clock.advance(100)
+        before = self.clock.seconds()
+        waiting.send(waiting.data)
+        waiting.end()
+        self.go()
+        self.assertEqual(["failed", "done"], self.states(warming))
+        self.assertIn("not stored any more", warming.images[0].problems[0])
+        self.assertFalse(self.manifest_store.used_since("example.com", second.digest, before))
+
+    def test_unreadable_in_the_end(self) -> None:
+        """A store that cannot be read in the end says nothing about what was stored."""
+        manifest = self.image("1", b"one")
+        self.warm(":1")
+        warming = self.begin(":1")
+        self.manifest_store.drop("example.com", manifest.digest)
+        self.patch(self.manifest_store, "peek", lambda *_: fail(StoreError("it is broken")))
+        self.go()
+        self.assertEqual(["done"], self.states(warming))
 
     def test_progress(self) -> None:
         """The bytes of running downloads are counted, and changes are told."""
