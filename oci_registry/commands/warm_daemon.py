@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from oci_registry.admin.warm_answers import WarmedImage, WarmedImages, WarmStatus
-from oci_registry.commands.output import Output
-from oci_registry.commands.problems import CommandFailed
+from oci_registry.commands.output import Output, counted
+from oci_registry.commands.problems import DONE, CommandFailed
 from oci_registry.commands.remote import AdminClient
 from oci_registry.commands.warm_report import CANCELLED, LEFT, Warmed
 from oci_registry.management.problems import NotStored
@@ -46,6 +46,21 @@ def warm_by_daemon(
         cancelled = ended.state == "cancelled"
         found += _results(daemon, ended, output)
     return found
+
+
+def cancel(daemon: AdminClient, output: Output) -> int:
+    """Cancel what the daemon is warming, if anything; return the exit status."""
+    before = daemon.read(WarmStatus, "GET", "/warm")
+    status = before
+    if before.state == "running":
+        status = daemon.read(WarmStatus, "DELETE", "/warm", [("run", str(before.run))])
+        output.line(
+            f"cancelled: {status.done} of {counted(status.images, 'image')} stored completely"
+        )
+    else:
+        output.line("the daemon is warming nothing")
+    output.finish({"run": status.run, "state": status.state, "cancelled": status.cancelled})
+    return DONE
 
 
 def in_parts(names: Sequence[str], most: int = MOST, largest: int = LARGEST) -> Iterator[list[str]]:

@@ -14,7 +14,7 @@ from oci_registry.commands.output import Output
 from oci_registry.commands.parallel import in_parallel
 from oci_registry.commands.problems import CommandFailed, UsageProblem
 from oci_registry.commands.sources import read_options
-from oci_registry.commands.warm_daemon import warm_by_daemon
+from oci_registry.commands.warm_daemon import cancel, warm_by_daemon
 from oci_registry.commands.warm_images import Image, Missing, Warming
 from oci_registry.commands.warm_report import Warmed, report
 from oci_registry.spec.contents import Child
@@ -73,6 +73,11 @@ def parser() -> CommandParser:
         default=JOBS,
         help=f"how many requests and downloads are under way at once (1 to {MOST_JOBS}; default {JOBS})",
     )
+    made.add_argument(
+        "--cancel",
+        action="store_true",
+        help="have the daemon cancel what another warm has begun, and fetch nothing; not with --url",
+    )
     return made
 
 
@@ -83,9 +88,16 @@ def run(args: Sequence[str], environ: Mapping[str, str], output: Output) -> int:
     if not 1 <= options.jobs <= MOST_JOBS:
         raise UsageProblem(f"--jobs must be from 1 to {MOST_JOBS}")
     platforms = _platforms(options.platform)
-    if not (options.image or options.from_file or options.from_kubernetes):
-        raise UsageProblem("name images, or give --from-file or --from-kubernetes")
+    named = bool(options.image or options.from_file or options.from_kubernetes)
+    if named is options.cancel:
+        raise UsageProblem(
+            "--cancel is given alone, without images"
+            if named
+            else "name images, or give --from-file or --from-kubernetes"
+        )
     if options.url is not None:
+        if options.cancel:
+            raise UsageProblem("--cancel needs the admin API: give --admin, or the store")
         if options.admin_token_file is not None:
             raise UsageProblem("--admin-token-file is for --admin")
         mirror = Mirror(options.url, _context(options.ca_file))
@@ -101,6 +113,8 @@ def run(args: Sequence[str], environ: Mapping[str, str], output: Output) -> int:
             f"no daemon runs on {asked.common.storage.description}, or it has no admin socket there: start "
             "it, or name another with --admin URL or --url URL"
         )
+    if options.cancel:
+        return cancel(daemon, output)
     names = _images(options, asked.common.naming, output)
     return report(warm_by_daemon(daemon, names, platforms, options.jobs, output), output)
 

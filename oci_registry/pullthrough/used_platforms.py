@@ -41,7 +41,7 @@ class UsedPlatforms:
     @property
     def used_last(self) -> Used:
         """All of them, what was used last first."""
-        return dict(reversed(self._used.items()))
+        return dict(reversed(list(self._used.items())))
 
     def learn(self, repository: Repository, children: Iterable[Child]) -> None:
         """Remember the platforms of the manifests in an index."""
@@ -65,7 +65,7 @@ class UsedPlatforms:
 
     def merge(self, others: Used) -> None:
         """Add what was used before all that is known here."""
-        found = dict(reversed(others.items()))
+        found = dict(reversed(list(others.items())))
         for repository, used in self._used.items():
             older = found.pop(repository, ())
             found[repository] = tuple(dict.fromkeys((*used, *older)))[: self._limits.platforms]

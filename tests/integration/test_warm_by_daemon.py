@@ -82,13 +82,18 @@ class BySocket(warm_command_case.WarmCommandTests):
         """What others have cancelled is left, and a second warming at the same time is refused."""
         self.registry.add_image("library/app", "1", BASE)
         gate = self.registry.hold(f"/blobs/{Digest.of(BASE)}", BASE, 100_000)
-        daemon = await self.start()
+        await self.start()
         running = self.run_in_background("library/app:1", "library/app:2")
         await until(lambda: self.registry.count(f"/blobs/{Digest.of(BASE)}") == 1)
         refused = await self.run_warm("library/app:1")
         self.assertEqual(1, refused.status)
         self.assertIn("already warming images (run 1, 0 of 2 done)", refused.err)
-        daemon.parts.warmer.stop()
+        cancelled = await self.run_warm("--cancel")
+        self.assertEqual(
+            (0, "cancelled: 0 of 2 images stored completely\n"), (cancelled.status, cancelled.out)
+        )
+        again = json.loads((await self.run_warm("--cancel", "--json")).out)
+        self.assertEqual((1, "cancelled"), (again["run"], again["state"]))
         ran = await running
         self.assertEqual(1, ran.status)
         self.assertIn("it was cancelled by someone else", ran.err)

@@ -99,6 +99,8 @@ class Usage(SynchronousTestCase):
             ((*url, "x", "--admin", "http://127.0.0.1:1"), "both name a daemon"),
             ((*url, "x", "--admin-token-file", "t"), "--admin-token-file is for --admin"),
             (("x", "--root", "/srv", "--ca-file", "c"), "--ca-file is for --url"),
+            ((*url, "--cancel"), "--cancel needs the admin API"),
+            (("x", "--root", "/srv", "--cancel"), "--cancel is given alone"),
         ):
             ran = command("warm", *args)
             self.assertEqual((2, ""), (ran.status, ran.out), args)
