@@ -19,6 +19,7 @@ from oci_registry.admin.scrubbing import ScrubHandlers, scrub_routes
 from oci_registry.admin.stream import EventStreams
 from oci_registry.admin.table import daemon_routes, image_routes, make_table
 from oci_registry.admin.tagging import TagHandlers, tag_routes
+from oci_registry.admin.warming import WarmHandlers, warm_routes
 from oci_registry.common import Common
 from oci_registry.config.names import fold_alias
 from oci_registry.eviction.holder import Holder
@@ -72,6 +73,7 @@ def make_pages(
             *image_routes(images),
             *tag_routes(tags),
             *scrub_routes(ScrubHandlers(upkeep.scrub)),
+            *warm_routes(WarmHandlers(pull.warmer, parse, events)),
         ]
     )
     parts = ApiParts(watch, common.reactor, common.metrics, run=store.lanes.housekeeping)

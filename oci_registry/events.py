@@ -14,7 +14,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, global
 
 from oci_registry.spec.texts import cut, one_line
 
-KINDS = ("pull", "download", "eviction", "sweep", "breaker", "error", "removal", "tag")
+KINDS = ("pull", "download", "eviction", "sweep", "breaker", "error", "removal", "tag", "warm")
 """All kinds of events."""
 LONGEST = 500
 """The most characters of a text in an event."""

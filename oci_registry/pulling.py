@@ -21,6 +21,7 @@ from oci_registry.pullthrough.prefetch import Prefetcher
 from oci_registry.pullthrough.progress import DownloadLog
 from oci_registry.pullthrough.records import RecordWriter
 from oci_registry.pullthrough.referrers import ReferrersLists
+from oci_registry.pullthrough.remembered_platforms import RememberedPlatforms
 from oci_registry.pullthrough.sizes import KnownSizes
 from oci_registry.pullthrough.store_watch import StoreWatch
 from oci_registry.pullthrough.tag_control import TagControl
@@ -33,6 +34,7 @@ from oci_registry.spec.routes import (
     ReferrersRoute,
     TagsRoute,
 )
+from oci_registry.storage.platforms import PlatformStore
 from oci_registry.storage.repositories import Repositories
 from oci_registry.stores import Store, make_limit
 from oci_registry.streams.parsing import ManifestReader
@@ -144,7 +146,8 @@ def make_pull_through(
     blobs = BlobCache(store.blobs, transfers, sizes, health, metrics, makers.far_limits)
     manifests = ManifestCache(known, sizes, clock, metrics, repeats)
     background = Background(manifests, blobs, clock)
-    prefetcher = Prefetcher(background, blobs, health, metrics, clock, common.pause)
+    platforms = RememberedPlatforms(PlatformStore(store.driver), records, health, clock)
+    prefetcher = Prefetcher(background, blobs, platforms, health, metrics, clock, common.pause)
     limit = make_limit(common, store, transfers.__contains__)
     if limit is not None:
         downloader.room = prefetcher.room = limit

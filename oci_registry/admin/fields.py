@@ -131,15 +131,17 @@ class Choice:
 
 @frozen
 class Several:
-    """A list of at most *most* values of a *kind*; in a query the parameter is repeated."""
+    """A list of *least* to *most* values of a *kind*; in a query the parameter is repeated."""
 
     kind: Kind
     most: int
+    least: int = 0
 
     @property
     def schema(self) -> dict[str, Any]:
         """The JSON schema."""
-        return {"type": "array", "items": self.kind.schema, "maxItems": self.most}
+        schema = {"type": "array", "items": self.kind.schema, "maxItems": self.most}
+        return schema | {"minItems": self.least} if self.least else schema
 
     def from_texts(self, texts: Sequence[str]) -> tuple[Any, ...]:
         """Return the values."""
@@ -157,6 +159,10 @@ class Several:
             raise ValueError("must be a list")
         if len(value) > self.most:
             raise ValueError(f"has more than {self.most} values")
+        if len(value) < self.least:
+            raise ValueError(
+                "is empty" if self.least == 1 else f"has fewer than {self.least} values"
+            )
         return tuple(self.kind.from_json(each) for each in value)
 
 

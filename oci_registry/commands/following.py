@@ -100,6 +100,16 @@ def _download(fields: Mapping[str, Any]) -> str:
     return text + (f": {fields['error']}" if fields.get("error") else "")
 
 
+def _warm(fields: Mapping[str, Any]) -> str:
+    phase = fields.get("phase")
+    if phase == "failed":
+        return f"failed {fields.get('name')}: {fields.get('error')}"
+    text = f"{phase} {fields.get('images')} images"
+    for what in ("done", "failed", "left", "cancelled"):
+        text += f" {fields[what]} {what}" if fields.get(what) else ""
+    return text
+
+
 def _text(fields: Mapping[str, Any]) -> str:
     return str(fields.get("text", ""))
 
@@ -112,4 +122,4 @@ def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
 
 
-_TEXTS = {"pull": _pull, "download": _download, "error": _text, "breaker": _text}
+_TEXTS = {"pull": _pull, "download": _download, "error": _text, "breaker": _text, "warm": _warm}

@@ -27,20 +27,20 @@ The store is that of --root, or of the daemon's own options after the word files
 daemon's variables (FILESYSTEM_ROOT, S3_BUCKET and so on).
 """
 
+# Options that name a daemon elsewhere, in place of a store.
+_DAEMONS = ("admin", "url")
 _STATUSES = "0 all done, 1 something is missing or wrong"
 
 
-class PlainParser(argparse.ArgumentParser):
-    """Raises `UsageProblem`, and has the options of commands that need no store."""
+class CommandParser(argparse.ArgumentParser):
+    """Raises `UsageProblem`, and has the options of all commands on a store."""
 
-    def __init__(
-        self, name: str, description: str, epilog: str = "", statuses: str = _STATUSES
-    ) -> None:
+    def __init__(self, name: str, description: str, statuses: str = _STATUSES) -> None:
         super().__init__(
             prog=f"{PROGRAM} {name}",
             allow_abbrev=False,
             description=description,
-            epilog=f"{epilog}Exit status: {statuses}, 2 wrong usage.",
+            epilog=f"{_STORE}Exit status: {statuses}, 2 wrong usage.",
         )
         self.add_argument(
             "--default-namespace",
@@ -57,18 +57,11 @@ class PlainParser(argparse.ArgumentParser):
         self.add_argument(
             "--json", action="store_true", help="print one JSON document in place of lines"
         )
+        self.add_argument("--root", metavar="DIRECTORY", help="the directory of the store")
 
     def error(self, message: str) -> NoReturn:
         """Raise what is wrong."""
         raise UsageProblem(message)
-
-
-class CommandParser(PlainParser):
-    """Has the options of all commands on a store."""
-
-    def __init__(self, name: str, description: str, statuses: str = _STATUSES) -> None:
-        super().__init__(name, description, _STORE, statuses)
-        self.add_argument("--root", metavar="DIRECTORY", help="the directory of the store")
 
 
 class DaemonParser(CommandParser):
@@ -142,10 +135,15 @@ def parse(
     options = parser.parse_args(own)
     findings = Findings()
     settings = None
-    if getattr(options, "admin", None) is None:
-        settings = load_storage(_storage(options.root, storage, environ), environ, findings)
+    elsewhere = [f"--{name}" for name in _DAEMONS if getattr(options, name, None) is not None]
+    if len(elsewhere) > 1:
+        raise UsageProblem(f"{' and '.join(elsewhere)} both name a daemon: give one of them")
+    if not elsewhere:
+        others = "".join(f", or --{name} URL" for name in _DAEMONS if hasattr(options, name))
+        place = _storage(options.root, storage, environ, others)
+        settings = load_storage(place, environ, findings)
     elif storage or options.root is not None:
-        raise UsageProblem("--admin names a daemon elsewhere: give no store")
+        raise UsageProblem(f"{elsewhere[0]} names a daemon elsewhere: give no store")
     naming = read_naming(options, environ, findings)
     if findings.problems:
         raise UsageProblem(*findings.problems)
@@ -167,9 +165,12 @@ def _split(parser: CommandParser, args: Sequence[str]) -> tuple[list[str], list[
 
 
 def _storage(
-    root: str | None, words: Sequence[str], environ: Mapping[str, str]
+    root: str | None, words: Sequence[str], environ: Mapping[str, str], others: str
 ) -> tuple[str, Mapping[str, object]]:
-    """Return the storage and its flags: as on the command line, else as in the environment."""
+    """Return the storage and its flags: as on the command line, else as in the environment.
+
+    *others*: what else could have been given, for the message.
+    """
     if words:
         if root is not None:
             raise UsageProblem(f"--root cannot be combined with {words[0]}")
@@ -189,7 +190,7 @@ def _storage(
         )
     if not named:
         raise UsageProblem(
-            "which store? give --root DIRECTORY, or end the command with s3 --bucket NAME"
+            f"which store? give --root DIRECTORY, or end the command with s3 --bucket NAME{others}"
         )
     return named[0], {}
 

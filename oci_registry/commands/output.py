@@ -20,6 +20,9 @@ class Progress(Protocol):
     def advance(self, done: int) -> None:
         """Count bytes."""
 
+    def grow(self, total: int) -> None:
+        """Show that the whole has *total* bytes, as far as that is known by now."""
+
     def end(self) -> None:
         """Show nothing any more. Idempotent."""
 
@@ -32,6 +35,9 @@ class NoProgress:
 
     def advance(self, done: int) -> None:
         """Count nothing."""
+
+    def grow(self, total: int) -> None:
+        """Show nothing."""
 
     def end(self) -> None:
         """Do nothing."""
@@ -53,6 +59,10 @@ class Bar:
     def advance(self, done: int) -> None:
         """Move the bar."""
         self._bar.advance(self._task, done)
+
+    def grow(self, total: int) -> None:
+        """Move the end of the bar."""
+        self._bar.update(self._task, total=total)
 
     def end(self) -> None:
         """Remove the bar."""

@@ -9,36 +9,42 @@ from collections.abc import Mapping, Sequence
 from oci_registry.commands.contents import Wanted, every
 from oci_registry.commands.image_lists import from_kubernetes, read_list
 from oci_registry.commands.mirror import Mirror
-from oci_registry.commands.options import Naming, PlainParser, read_naming
-from oci_registry.commands.output import Output, counted, some
+from oci_registry.commands.options import CommandParser, DaemonParser, Naming
+from oci_registry.commands.output import Output
 from oci_registry.commands.parallel import in_parallel
-from oci_registry.commands.problems import DONE, FAILED, UsageProblem
+from oci_registry.commands.problems import CommandFailed, UsageProblem
+from oci_registry.commands.sources import read_options
+from oci_registry.commands.warm_daemon import cancel, warm_by_daemon
 from oci_registry.commands.warm_images import Image, Missing, Warming
-from oci_registry.config.findings import Findings
+from oci_registry.commands.warm_report import Warmed, report
 from oci_registry.spec.contents import Child
 from oci_registry.spec.descriptor import Descriptor
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import shown
+from oci_registry.spec.image import ImageName
 from oci_registry.spec.platforms import Platform
-from oci_registry.spec.units import in_bytes
 
 JOBS = 4
 MOST_JOBS = 64
 
 
-def parser() -> PlainParser:
+def parser() -> CommandParser:
     """Return the parser of the command line."""
-    made = PlainParser(
+    made = DaemonParser(
         "warm",
         "Have a running daemon fetch images, so that clients find them in its store. What is stored is "
-        "skipped: after Ctrl-C, begin again. ",
+        "skipped: after Ctrl-C, begin again. The daemon is that of the store, or the one that --admin or "
+        "--url names.",
     )
     made.add_argument("image", nargs="*", help="docker.io/library/x:1, x:1, quay.io/a/b@sha256:...")
     made.add_argument(
-        "--url", metavar="URL", required=True, help="the daemon: http://mirror.example:8080"
+        "--url",
+        metavar="URL",
+        help="the port for clients of a daemon elsewhere, http://mirror.example:8080, if its admin API "
+        "cannot be reached from here",
     )
     made.add_argument(
-        "--ca-file", metavar="FILE", help="PEM file of CAs to trust for the daemon, with https"
+        "--ca-file", metavar="FILE", help="PEM file of CAs to trust for --url, with https"
     )
     made.add_argument(
         "--from-file",
@@ -67,36 +73,61 @@ def parser() -> PlainParser:
         default=JOBS,
         help=f"how many requests and downloads are under way at once (1 to {MOST_JOBS}; default {JOBS})",
     )
+    made.add_argument(
+        "--cancel",
+        action="store_true",
+        help="have the daemon cancel what another warm has begun, and fetch nothing; not with --url",
+    )
     return made
 
 
 def run(args: Sequence[str], environ: Mapping[str, str], output: Output) -> int:
     """Run the command; return the exit status."""
-    options = parser().parse_args(list(args))
-    output.json = options.json
-    findings = Findings()
-    naming = read_naming(options, environ, findings)
-    if findings.problems:
-        raise UsageProblem(*findings.problems)
+    asked = read_options(parser(), args, environ, output)
+    options = asked.options
     if not 1 <= options.jobs <= MOST_JOBS:
         raise UsageProblem(f"--jobs must be from 1 to {MOST_JOBS}")
-    wanted = _platforms(options.platform)
-    mirror = Mirror(options.url, _context(options.ca_file))
-    if not (options.image or options.from_file or options.from_kubernetes):
-        raise UsageProblem("name images, or give --from-file or --from-kubernetes")
-    images = _images(options, naming, output)
-    mirror.check()
-    _warm(Warming(mirror, wanted), images, options.jobs, output)
-    _report(images, output)
-    return FAILED if output.problems else DONE
+    platforms = _platforms(options.platform)
+    named = bool(options.image or options.from_file or options.from_kubernetes)
+    if named is options.cancel:
+        raise UsageProblem(
+            "--cancel is given alone, without images"
+            if named
+            else "name images, or give --from-file or --from-kubernetes"
+        )
+    if options.url is not None:
+        if options.cancel:
+            raise UsageProblem("--cancel needs the admin API: give --admin, or the store")
+        if options.admin_token_file is not None:
+            raise UsageProblem("--admin-token-file is for --admin")
+        mirror = Mirror(options.url, _context(options.ca_file))
+        images = [Image(name) for name in _images(options, asked.common.naming, output)]
+        mirror.check()
+        _warm(Warming(mirror, _wanted(platforms)), images, options.jobs, output)
+        return report([_result(image) for image in images], output)
+    if options.ca_file is not None:
+        raise UsageProblem("--ca-file is for --url")
+    daemon = asked.daemon()
+    if daemon is None:
+        raise CommandFailed(
+            f"no daemon runs on {asked.common.storage.description}, or it has no admin socket there: start "
+            "it, or name another with --admin URL or --url URL"
+        )
+    if options.cancel:
+        return cancel(daemon, output)
+    names = _images(options, asked.common.naming, output)
+    return report(warm_by_daemon(daemon, names, platforms, options.jobs, output), output)
 
 
-def _platforms(texts: Sequence[str]) -> Wanted:
-    """Return which manifests of an index are wanted: one without a platform may be for any."""
+def _platforms(texts: Sequence[str]) -> list[Platform]:
     try:
-        platforms = [Platform.parse(part) for text in texts for part in text.split(",")]
+        return [Platform.parse(part) for text in texts for part in text.split(",")]
     except ValueError as error:
         raise UsageProblem(f"--platform: {error}") from None
+
+
+def _wanted(platforms: Sequence[Platform]) -> Wanted:
+    """Return which manifests of an index are wanted: one without a platform may be for any."""
 
     def wants(child: Child) -> bool:
         if child.platform is None:
@@ -117,7 +148,7 @@ def _context(ca_file: str | None) -> ssl.SSLContext | None:
     return context
 
 
-def _images(options: argparse.Namespace, naming: Naming, output: Output) -> list[Image]:
+def _images(options: argparse.Namespace, naming: Naming, output: Output) -> list[ImageName]:
     """Return all images that are wanted, each once. What a list has besides is a problem, and passed over."""
     names = {str(name): name for name in map(naming.wanted, options.image)}
     listed = [text for path in options.from_file for text in read_list(path)]
@@ -130,7 +161,7 @@ def _images(options: argparse.Namespace, naming: Naming, output: Output) -> list
             output.problem(f"{shown(text)}: {error}")
         else:
             names.setdefault(str(name), name)
-    return [Image(name) for name in names.values()]
+    return list(names.values())
 
 
 def _warm(warming: Warming, images: Sequence[Image], jobs: int, output: Output) -> None:
@@ -179,34 +210,15 @@ def _count(
         needed[digest][0].fetched += 1
 
 
-def _report(images: Sequence[Image], output: Output) -> None:
-    for image in images:
-        if image.problem is None:
-            of = f" ({', '.join(dict.fromkeys(image.platforms))})" if image.platforms else ""
-            new = "" if image.fetched else ", all stored before"
-            output.line(f"{image.name} {image.digest}{of}: {in_bytes(image.size)}{new}")
-        elif not image.left:
-            output.problem(f"{image.name}: {image.problem}")
-    left = [image for image in images if image.left]
-    for reason in dict.fromkeys(image.problem for image in left):
-        names = [str(image.name) for image in left if image.problem == reason]
-        output.problem(
-            f"{reason}: {counted(len(names), 'image')} left, begin again later: {some(names)}"
-        )
-    there = sum(image.problem is None for image in images)
-    output.line(f"{there} of {counted(len(images), 'image')} stored completely")
-    output.finish({"images": [_described(image) for image in images]})
-
-
-def _described(image: Image) -> dict[str, object]:
-    return {
-        "name": str(image.name),
-        "state": image.state,
-        "digest": None if image.digest is None else str(image.digest),
-        "platforms": list(dict.fromkeys(image.platforms)),
-        "manifests": image.manifests,
-        "blobs": len(image.blobs),
-        "bytes": image.size,
-        "fetched": image.fetched,
-        "problem": image.problem,
-    }
+def _result(image: Image) -> Warmed:
+    return Warmed(
+        str(image.name),
+        image.state,
+        None if image.digest is None else str(image.digest),
+        list(dict.fromkeys(image.platforms)),
+        image.manifests,
+        len(image.blobs),
+        image.size,
+        image.fetched,
+        image.problem,
+    )

@@ -81,6 +81,10 @@ class Background:
             if not self._under_way[namespace]:
                 del self._under_way[namespace]
 
+    async def is_stored(self, namespace: str, digest: Digest) -> bool:
+        """Whether a manifest is stored, which is no use of it; true if the store cannot be read."""
+        return await self._manifests.is_stored(namespace, digest)
+
     async def blob(self, target: Target, blob: Descriptor) -> Fetched:
         """Have a blob in the store."""
         if await self.turn(target, blob.digest, blob.size):

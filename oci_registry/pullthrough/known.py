@@ -74,6 +74,14 @@ class KnownManifests:
             return recent
         return await self._health.or_default(READ, self._find(target, digest), None)
 
+    async def is_stored(self, host: str, digest: Digest) -> bool:
+        """Whether a manifest is stored, which is no use of it; true if the store cannot be read."""
+
+        async def look() -> bool:
+            return await self._manifests.peek(host, digest) is not None
+
+        return await self._health.or_default(READ, look(), True)
+
     async def _find(self, target: Target, digest: Digest) -> Manifest | None:
         host = target.upstream.namespace
         manifest = await self._manifests.get(host, digest)

@@ -110,6 +110,10 @@ class ManifestCache:
             return None
         return await self._known.manifest(target, record.digest)
 
+    async def is_stored(self, namespace: str, digest: Digest) -> bool:
+        """Whether a manifest is stored, which is no use of it; true if the store cannot be read."""
+        return await self._known.is_stored(namespace, digest)
+
     def hit(
         self, target: Target, reference: Tag | Digest, served: ServedManifest
     ) -> ManifestHit | None:

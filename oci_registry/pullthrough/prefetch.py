@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
 
@@ -15,9 +16,9 @@ from twisted.logger import Logger
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.background import Background, Reserved
 from oci_registry.pullthrough.blobs import BlobCache
+from oci_registry.pullthrough.remembered_platforms import RememberedPlatforms
 from oci_registry.pullthrough.store_health import READ, WRITTEN, StoreHealth
-from oci_registry.pullthrough.used_platforms import UsedPlatforms
-from oci_registry.spec.contents import Unreadable, children_of, is_elsewhere
+from oci_registry.spec.contents import Child, Unreadable, children_of, is_elsewhere
 from oci_registry.spec.descriptor import Descriptor
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RegistryError
@@ -74,6 +75,7 @@ class Prefetcher:
         self,
         background: Background,
         blobs: BlobCache,
+        platforms: RememberedPlatforms,
         health: StoreHealth,
         metrics: Metrics,
         clock: IReactorTime,
@@ -84,11 +86,11 @@ class Prefetcher:
         """The room in the store."""
         self._background = background
         self._blobs = blobs
+        self._platforms = platforms
         self._health = health
         self._metrics = metrics
         self._pause = pause
         self._limits = limits
-        self._platforms = UsedPlatforms()
         self._recent: TTLCache[tuple[str, str, Digest], None] = TTLCache(
             limits.remembered, limits.again, timer=clock.seconds
         )
@@ -114,6 +116,7 @@ class Prefetcher:
     def stop(self) -> None:
         """Fetch nothing more; downloads that have begun are those of the transfers."""
         self._stopped = True
+        self._platforms.stop()
         self._queues.clear()
         for work in list(self._work):
             work.cancel()
@@ -135,9 +138,13 @@ class Prefetcher:
             return
         repository = (target.upstream.namespace, target.repository)
         self._platforms.learn(repository, children)
-        for child in children:
-            if child.platform is not None and self._platforms.used(repository, child.platform):
+
+        def chosen(found: Sequence[Child]) -> None:
+            for child in found:
                 self._queue(_Item(target, child.descriptor.digest))
+            self._begin()
+
+        self._platforms.choose(repository, children, chosen)
 
     def _queue(self, item: _Item) -> None:
         namespace = item.target.upstream.namespace

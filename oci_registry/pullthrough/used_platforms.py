@@ -10,9 +10,7 @@ from cachetools import LRUCache
 from oci_registry.spec.contents import Child
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.platforms import Platform
-
-Repository = tuple[str, str]
-"""A namespace and a repository."""
+from oci_registry.storage.platforms import Repository, Used
 
 
 @frozen
@@ -37,7 +35,13 @@ class UsedPlatforms:
     def __init__(self, limits: PlatformLimits = PlatformLimits()) -> None:
         self._limits = limits
         self._known: LRUCache[tuple[str, str, Digest], Platform] = LRUCache(limits.manifests)
-        self._used: LRUCache[Repository, tuple[Platform, ...]] = LRUCache(limits.repositories)
+        # The repository that was used last comes last.
+        self._used: dict[Repository, tuple[Platform, ...]] = {}
+
+    @property
+    def used_last(self) -> Used:
+        """All of them, what was used last first."""
+        return dict(reversed(list(self._used.items())))
 
     def learn(self, repository: Repository, children: Iterable[Child]) -> None:
         """Remember the platforms of the manifests in an index."""
@@ -47,17 +51,43 @@ class UsedPlatforms:
             if child.platform is not None:
                 self._known[*repository, child.descriptor.digest] = child.platform
 
-    def use(self, repository: Repository, digest: Digest) -> None:
-        """A client has pulled a manifest, whose platform may be known."""
+    def use(self, repository: Repository, digest: Digest) -> bool:
+        """A client has pulled a manifest, whose platform may be known; return whether it is a new one."""
         platform = self._known.get((*repository, digest))
         if platform is None:
-            return
-        used = self._used.get(repository, ())
+            return False
+        used = self._used.pop(repository, ())
         others = (other for other in used if other != platform)
         # The one that was used last stays longest.
         self._used[repository] = (platform, *others)[: self._limits.platforms]
+        self._forget()
+        return platform not in used
 
-    def used(self, repository: Repository, platform: Platform) -> bool:
-        """Whether clients have used a platform of a repository; indexes may state its variant or not."""
-        known: tuple[Platform, ...] = self._used.get(repository, ())
-        return any(each.includes(platform) or platform.includes(each) for each in known)
+    def merge(self, others: Used) -> None:
+        """Add what was used before all that is known here."""
+        found = dict(reversed(list(others.items())))
+        for repository, used in self._used.items():
+            older = found.pop(repository, ())
+            found[repository] = tuple(dict.fromkeys((*used, *older)))[: self._limits.platforms]
+        self._used = found
+        self._forget()
+
+    def chosen(self, repository: Repository, children: Iterable[Child]) -> list[Child]:
+        """Return the manifests in an index whose platforms clients have used of its repository."""
+        known = self._used.pop(repository, ())
+        if known:
+            self._used[repository] = known
+        return [
+            child
+            for child in children
+            if child.platform is not None and _is_of(child.platform, known)
+        ]
+
+    def _forget(self) -> None:
+        while len(self._used) > self._limits.repositories:
+            del self._used[next(iter(self._used))]
+
+
+def _is_of(platform: Platform, known: Iterable[Platform]) -> bool:
+    """Whether a platform is one of those that are known; indexes may state its variant or not."""
+    return any(each.includes(platform) or platform.includes(each) for each in known)

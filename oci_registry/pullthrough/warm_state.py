@@ -17,16 +17,18 @@ MOST_PLATFORMS = 100
 
 @frozen
 class WarmLimits:
-    """*images*: of one warming. *jobs*: requests and downloads at once. *running*: warmings at once.
-    *kept*: warmings that are remembered. *manifests*: of one image. *again*: seconds until another
-    attempt when the mirror itself has too much to do, of which there are *attempts*.
+    """*images*: of one warming. *jobs*: requests and downloads at once. *kept*: warmings that are
+    remembered. *manifests*: of one image. *blobs*: that wait before those manifests that are not fetched
+    yet wait for them. *logged*: images of one warming whose failure has a line in the log. *again*: seconds
+    until another attempt when the mirror itself has too much to do, of which there are *attempts*.
     """
 
-    images: int = 2000
-    jobs: int = 32
-    running: int = 4
+    images: int = 500
+    jobs: int = 64
     kept: int = 20
     manifests: int = 1000
+    blobs: int = 2000
+    logged: int = 100
     again: float = 5.0
     attempts: int = 12
 
@@ -35,8 +37,12 @@ class TooMuch(ValueError):
     """More is to be warmed than the limits allow; the message says so."""
 
 
+class AlreadyRunning(Exception):
+    """Another warming is running; the message says how far it is."""
+
+
 class ImageState(Enum):
-    """The state of an image; the last four are final."""
+    """The state of an image; the last four are final, but what is done may fail in the end."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -78,6 +84,18 @@ class WarmImage:
     """Whether something was not requested because of the upstream's rate limit."""
     tasks: int = 0
     """What is still to be done for it."""
+    known: set[Digest] = Factory(set)
+    """Its blobs, each of which counts once; empty when its state is final."""
+    found: list[Digest] = Factory(list)
+    """Its manifests, as far as they were found."""
+
+    def becomes(self, state: ImageState) -> None:
+        """Change its state."""
+        self.state = state
+        if state.final:
+            self.known.clear()
+        if state.final and state is not ImageState.DONE:
+            self.found.clear()
 
     def note(self, text: str) -> None:
         """Note something that is unusual."""
@@ -93,20 +111,3 @@ class WarmImage:
         """Note something that is missing."""
         if len(self.problems) < MOST_PROBLEMS and text not in self.problems:
             self.problems.append(text)
-
-    def as_json(self) -> dict[str, object]:
-        """Return all of it for JSON."""
-        return {
-            "name": str(self.name),
-            "state": self.state.value,
-            "digest": None if self.digest is None else str(self.digest),
-            "platforms": list(self.platforms),
-            "manifests": self.manifests,
-            "blobs": self.blobs,
-            "blobs_stored": self.blobs_stored,
-            "bytes": self.bytes,
-            "bytes_stored": self.bytes_stored,
-            "fetched": self.fetched,
-            "problems": list(self.problems),
-            "notes": list(self.notes),
-        }

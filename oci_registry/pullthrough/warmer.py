@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from oci_registry.pullthrough.background import Background
 from oci_registry.pullthrough.blobs import BlobCache
-from oci_registry.pullthrough.warm_state import WarmLimits
+from oci_registry.pullthrough.warm_state import AlreadyRunning, ImageState, TooMuch, WarmLimits
 from oci_registry.pullthrough.warming import Warming, WarmParts
 from oci_registry.spec.image import ImageName
 from oci_registry.spec.platforms import Platform
@@ -17,12 +17,8 @@ from oci_registry.streams.steps import Pause
 from oci_registry.upstream.interfaces import Upstream
 
 
-class TooMuch(ValueError):
-    """More is to be warmed than the limits allow; the message says so."""
-
-
 class Warmer:
-    """Begins warmings, and knows the latest ones by their numbers.
+    """Begins warmings, one at a time, and knows the latest ones by their numbers.
 
     *upstream* returns the upstream of a registry, or raises `NameUnknown`.
     """
@@ -48,21 +44,25 @@ class Warmer:
     ) -> Warming:
         """Begin to fetch images; *platforms* of those that have several, all without any.
 
-        *jobs*: how many requests and downloads are under way at once. Raises `TooMuch`.
+        *jobs*: how many requests and downloads are under way at once. Raises `TooMuch` or `AlreadyRunning`.
         """
         names = tuple(dict.fromkeys(images))
         if len(names) > self._limits.images:
             raise TooMuch(f"at most {self._limits.images} images can be warmed at once")
         if not 1 <= jobs <= self._limits.jobs:
             raise TooMuch(f"jobs must be from 1 to {self._limits.jobs}")
-        running = sum(not warming.ended for warming in self._warmings.values())
-        if running >= self._limits.running:
-            raise TooMuch(f"{running} other warmings are running")
+        latest = self.latest
+        if latest is not None and not latest.ended:
+            raise AlreadyRunning(
+                f"the daemon is already warming images (run {latest.number}, "
+                f"{latest.count(ImageState.DONE)} of {len(latest.images)} done): wait until it has ended, or "
+                "cancel it"
+            )
         self._last += 1
         warming = Warming(self._last, self._parts, names, tuple(platforms), jobs)
         self._warmings[self._last] = warming
         while len(self._warmings) > self._limits.kept:
-            del self._warmings[next(n for n, known in self._warmings.items() if known.ended)]
+            del self._warmings[next(iter(self._warmings))]
         warming.start()
         if self._stopped:
             warming.cancel()
@@ -72,12 +72,13 @@ class Warmer:
         """Return a warming; None if there is none, or it was too long ago."""
         return self._warmings.get(number)
 
-    def all(self) -> list[Warming]:
-        """Return the latest warmings, in order."""
-        return list(self._warmings.values())
+    @property
+    def latest(self) -> Warming | None:
+        """The warming that is running, or the latest one; None before the first."""
+        return self._warmings.get(self._last)
 
     def stop(self) -> None:
-        """Cancel all warmings, and begin none any more."""
+        """Cancel the warming that is running, and begin none any more."""
         self._stopped = True
-        for warming in self.all():
-            warming.cancel()
+        if self.latest is not None:
+            self.latest.cancel()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from attrs import frozen
@@ -15,7 +16,7 @@ from twisted.logger import Logger
 from oci_registry.pullthrough.background import Background, Reserved
 from oci_registry.pullthrough.blobs import BlobCache
 from oci_registry.pullthrough.served import ServedManifest, StaleReason
-from oci_registry.pullthrough.task_queue import TaskQueue
+from oci_registry.pullthrough.task_queue import Order, Task, TaskQueue
 from oci_registry.pullthrough.warm_state import ImageState, WarmImage, WarmLimits
 from oci_registry.spec.contents import DEEPEST, Child, Unreadable, is_elsewhere
 from oci_registry.spec.descriptor import Descriptor
@@ -34,7 +35,9 @@ from oci_registry.upstream.table import Target
 
 T = TypeVar("T")
 
-Task = Callable[[], Coroutine[Any, Any, None]]
+_EVICTED = (
+    "it is not stored any more: the limit of the store may have no room for all of these images"
+)
 Changed = Callable[[WarmImage], None]
 """Is called when something of an image has changed."""
 
@@ -55,6 +58,8 @@ class WarmParts:
 class Warming:
     """The warming of some images: manifests first, then config and layers, in the order of the images.
 
+    Where very many layers wait, they come before the manifests of further images.
+
     What is stored is skipped, so it can be begun again after it was cancelled or has failed. A download that
     has begun goes on when this is cancelled. Once an upstream is rate limited, or the rest of its limit is
     reserved, no more is requested from it.
@@ -73,11 +78,16 @@ class Warming:
         self.number = number
         self.images = tuple(WarmImage(name) for name in names)
         self.platforms = tuple(platforms)
+        self.jobs = jobs
         self.cancelled = False
         self.ended = False
+        self.began = parts.clock.seconds()
+        """When it has begun, in seconds since the epoch."""
+        self.end: float | None = None
+        """When it has ended."""
         self._parts = parts
-        self._queue = TaskQueue(jobs, parts.pause, self._finish)
-        self._end: Waiters[None] = Waiters()
+        self._queue = TaskQueue(jobs, parts.pause, self._finish, parts.limits.blobs)
+        self._waiters: Waiters[None] = Waiters()
         self._downloads: dict[Digest, Target] = {}
         self._reserved: dict[str, str] = {}
         self._watchers: list[Changed] = []
@@ -86,8 +96,13 @@ class Warming:
 
     def start(self) -> None:
         """Begin. To be called once."""
+        count = len(self.images)
+        self._log.info(
+            "warming {count} {noun}", count=count, noun="image" if count == 1 else "images"
+        )
         for image in self.images:
-            self._add(image, lambda image=image: self._image(image))  # type: ignore[misc]
+            image.manifests += 1
+            self._add(image, lambda image=image: self._image(image), Order.NEXT)  # type: ignore[misc]
         self._queue.start()
 
     def watch(self, changed: Changed) -> Callable[[], None]:
@@ -101,7 +116,7 @@ class Warming:
             done: Deferred[None] = Deferred()
             done.callback(None)
             return done
-        return self._end.wait()
+        return self._waiters.wait()
 
     def cancel(self) -> None:
         """Request nothing more. Idempotent."""
@@ -114,32 +129,26 @@ class Warming:
         """How many bytes have been received of blobs that are being downloaded."""
         return sum(self._parts.blobs.received(t, d) for d, t in self._downloads.items())
 
-    def as_json(self) -> dict[str, object]:
-        """Return its state for JSON."""
-        states = [image.state for image in self.images]
-        return {
-            "number": self.number,
-            "state": "running" if not self.ended else "cancelled" if self.cancelled else "ended",
-            "platforms": [str(platform) for platform in self.platforms],
-            "images": len(states),
-            **{state.value: states.count(state) for state in ImageState},
-            "bytes": sum(image.bytes for image in self.images),
-            "bytes_stored": sum(image.bytes_stored for image in self.images),
-            "bytes_received": self.bytes_received,
-            "reserved": dict(self._reserved),
-        }
+    @property
+    def reserved(self) -> Mapping[str, str]:
+        """Why nothing more was requested of some registries: they are rate limited."""
+        return MappingProxyType(self._reserved)
+
+    def count(self, state: ImageState) -> int:
+        """Return how many images are in this state."""
+        return sum(image.state is state for image in self.images)
 
     # -- tasks
 
-    def _add(self, image: WarmImage, task: Task) -> None:
+    def _add(self, image: WarmImage, task: Task, order: Order) -> None:
         image.tasks += 1
-        self._queue.add(lambda: self._do(image, task))
+        self._queue.add(lambda: self._do(image, task), order)
 
     async def _do(self, image: WarmImage, task: Task) -> None:
         """Do a task, and note what is missing."""
         namespace = image.name.registry
         try:
-            image.state = ImageState.RUNNING
+            image.becomes(ImageState.RUNNING)
             await task()
         except (Reserved, RateLimited) as error:
             image.reserved = True
@@ -154,24 +163,51 @@ class Warming:
             image.problem("internal error of the mirror; see its log")
         image.tasks -= 1
         if not image.tasks:
-            image.state = _outcome(image)
+            self._end(image)
         self._changed(image)
+
+    def _end(self, image: WarmImage) -> None:
+        """Decide what has become of an image."""
+        image.becomes(_outcome(image))
+        self._log_failure(image)
+        if image.state is ImageState.DONE:
+            # When all others are stored too, which may have been at its expense.
+            self._queue.add(lambda: self._check(image), Order.FINALLY)
+
+    async def _check(self, image: WarmImage) -> None:
+        """Look whether a complete image is still stored."""
+        namespace = self._parts.upstream(image.name.registry).namespace
+        for digest in image.found:
+            if not await self._parts.background.is_stored(namespace, digest):
+                image.problem(_EVICTED)
+                self._end(image)
+                self._changed(image)
+                return
+        image.found.clear()
+
+    def _log_failure(self, image: WarmImage) -> None:
+        if (
+            image.state is ImageState.FAILED
+            and self.count(image.state) <= self._parts.limits.logged
+        ):
+            self._log.info(
+                "{image} is not warmed: {problem}", image=str(image.name), problem=image.problems[0]
+            )
 
     def _finish(self) -> None:
         self.ended = True
+        self.end = self._parts.clock.seconds()
         for image in self.images:
             if not image.state.final:
-                image.state = ImageState.CANCELLED
+                image.becomes(ImageState.CANCELLED)
                 self._changed(image)
-        states = [image.state for image in self.images]
         self._log.info(
-            "warmed {done} of {images} images: {failed} failed, {left} left because of rate limits",
-            done=states.count(ImageState.DONE),
-            images=len(states),
-            failed=states.count(ImageState.FAILED),
-            left=states.count(ImageState.LEFT),
+            "warmed {done} of {images} images: {failed} failed, {left} left because of rate limits, "
+            "{cancelled} cancelled",
+            images=len(self.images),
+            **{state.value: self.count(state) for state in ImageState if state.final},
         )
-        self._end.fire(None)
+        self._waiters.fire(None)
 
     def _changed(self, image: WarmImage) -> None:
         for changed in list(self._watchers):
@@ -197,10 +233,9 @@ class Warming:
                     image.note(note)
             return manifest
 
-        image.manifests += 1
-        if image.manifests > self._parts.limits.manifests:
-            raise Unreadable(f"it has more than {self._parts.limits.manifests} manifests")
-        return await self._patiently(fetch)
+        manifest = await self._patiently(fetch)
+        image.found.append(manifest.digest)
+        return manifest
 
     async def _contents(
         self, image: WarmImage, target: Target, manifest: Manifest, depth: int
@@ -209,9 +244,11 @@ class Warming:
         children = await self._parts.reader.children(manifest)
         if children is None:
             for blob in await self._parts.reader.layers(manifest):
-                image.blobs += 1
-                image.bytes += blob.size or 0
-                self._add(image, lambda blob=blob: self._blob(image, target, blob))  # type: ignore[misc]
+                if blob.digest not in image.known:
+                    image.known.add(blob.digest)
+                    image.blobs += 1
+                    image.bytes += blob.size or 0
+                    self._add(image, lambda blob=blob: self._blob(image, target, blob), Order.LAST)  # type: ignore[misc]
             return
         if not depth:
             raise Unreadable(f"the index {manifest.digest} has too many levels")
@@ -219,10 +256,17 @@ class Warming:
         if children and not wanted:
             there = sorted({str(c.platform) for c in children if c.platform is not None})
             raise Unreadable(f"it has no such platform, only {', '.join(there) or 'others'}")
+        image.manifests += len(wanted)
+        if image.manifests > self._parts.limits.manifests:
+            raise Unreadable(f"it has more than {self._parts.limits.manifests} manifests")
         for child in wanted:
             if child.platform is not None:
                 image.has_platform(str(child.platform))
-            self._add(image, lambda child=child: self._child(image, target, child, depth - 1))  # type: ignore[misc]
+            self._add(
+                image,
+                lambda child=child: self._child(image, target, child, depth - 1),  # type: ignore[misc]
+                Order.FIRST,
+            )
 
     def _wants(self, child: Child) -> bool:
         """Whether a manifest of an index is fetched: one without a platform may be for any."""
@@ -243,6 +287,7 @@ class Warming:
         image.bytes_stored += blob.size or 0
 
     async def _fetch(self, image: WarmImage, target: Target, blob: Descriptor) -> None:
+        first = blob.digest not in self._downloads
         self._downloads[blob.digest] = target
         try:
             fetched = await self._patiently(lambda: self._parts.background.blob(target, blob))
@@ -256,7 +301,7 @@ class Warming:
             self._downloads.pop(blob.digest, None)
         if fetched.not_stored is not None:
             raise _NotStored(f"the blob {blob.digest} is not stored: {fetched.not_stored}")
-        image.fetched += not fetched.stored
+        image.fetched += first and not fetched.stored
         self._stored[blob.digest] = True
 
     async def _patiently(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -44,7 +44,8 @@ class StoreLock:
         """Take it as a command; return whether there is a lock. `StoreInUse` if any other has it."""
         return self._take(
             fcntl.LOCK_EX,
-            f"a daemon or another command is using the store {self.root}: stop it first",
+            f"a daemon or another command is using the store {self.root}: stop the daemon, or wait until the "
+            "command has ended, and run this command again",
         )
 
     def release(self) -> None:

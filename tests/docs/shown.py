@@ -210,6 +210,7 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("chmod -R u+w", How.RUN),
     ],
     "docs/how-to/warm.md": [
+        ("oci-registry warm --root", How.RUNNING),
         ("oci-registry warm --url http://mirror.example:8080 docker.io", How.RUN),
         ("oci-registry warm --url http://mirror.example:8080 --platform", How.RUN),
         ("oci-registry warm --url http://mirror.example:8080 --from-kubernetes", How.CLUSTER),

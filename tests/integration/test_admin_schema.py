@@ -13,6 +13,11 @@ from twisted.trial.unittest import SkipTest
 from tests.support.daemon import MirrorTestCase, reactor, running, until
 
 TOKEN = "0123456789-abcdefghij"
+# A list that is too long may be too large as well, which is noticed first.
+CONFIGURATION = """\
+[checks.negative_data_rejection]
+expected-statuses = [400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 428, 429, "5xx"]
+"""
 EXAMPLES = 5
 """Requests made up for each operation, besides those at the edges of its parameters."""
 
@@ -34,6 +39,7 @@ class Schema(MirrorTestCase):
         port = await daemon.parts.ports.services[1]._waitingForPort  # type: ignore[attr-defined]
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
+        (folder / "schemathesis.toml").write_text(CONFIGURATION)
         url = f"http://127.0.0.1:{port.getHost().port}/api/v1/openapi.json"
         args = ["-m", "schemathesis.cli", "run", url, "--header", f"Authorization: Bearer {TOKEN}"]
         args += ["--phases", "coverage,fuzzing", "--max-examples", str(EXAMPLES)]

@@ -97,6 +97,23 @@ class Prefetch(MirrorTestCase):
         self.assertEqual([0, 1, 0, 1], counts)
 
     @running
+    async def test_platforms_after_restart(self) -> None:
+        """After a restart a new index is fetched for the platforms that were used before, and no others."""
+        await self.start(self.fetching())
+        first = self.index("1", "amd64", "arm64")
+        await self.client.get("/v2/library/app/manifests/1")
+        await self.client.get(f"/v2/library/app/manifests/{first[1]}")
+        await self.stored(*first)
+        await self.stop()
+        newer = self.index("2", "amd64", "arm64")
+        await self.start(self.fetching())
+        await self.client.get("/v2/library/app/manifests/2")
+        await until(lambda: len(self.files("blobs")) == 4)
+        await self.idle()
+        counts = [self.registry.count(f"/manifests/{digest}") for digest in (*first, *newer)]
+        self.assertEqual([0, 1, 0, 1], counts)
+
+    @running
     async def test_stop(self) -> None:
         """A daemon that stops in the midst leaves nothing half stored."""
         _, (_, layer) = self.registry.add_image("library/app", "1", LAYER)

@@ -82,7 +82,7 @@ class Directory(CommandsTestCase):
         _, two = await self.prepare()
         await self.start(admin_socket=False)
         self.assertIn(f"serves {two}\n", self.done("history", "app:1").out)
-        self.assertIn("stop it first", self.refused("rollback", "app:1"))
+        self.assertIn("stop the daemon", self.refused("rollback", "app:1"))
 
     @running
     async def test_adopt(self) -> None:

@@ -55,6 +55,22 @@ class WarmingTestCase(MirrorTestCase):
     def gets(self) -> list[str]:
         return [asked.path for asked in self.registry.asked if asked.method == "GET"]
 
+    def limited(self, **settings: int) -> UpstreamSettings:
+        """Have a registry that grants 20 manifests."""
+        self.left = 20
+
+        def count(asked: Asked) -> Reply | None:
+            if asked.method == "GET" and "/manifests/" in asked.path:
+                self.left -= 1
+                honest = self.registry.honest(asked)
+                honest.headers["RateLimit-Limit"] = "20;w=21600"
+                honest.headers["RateLimit-Remaining"] = f"{self.left};w=21600"
+                return honest
+            return None
+
+        self.registry.guard = count
+        return self.upstream("docker.io", **settings)
+
     async def recorded(self) -> None:
         """Wait until all manifests and tags are written."""
         await until(lambda: not len(self.daemons[-1].parts.records))
@@ -154,25 +170,27 @@ class Warm(WarmingTestCase):
         self.assertEqual(["failed"], self.states(warming))
         self.assertIn("larger than a quarter of the limit", warming.images[0].problems[0])
 
+    @running
+    async def test_too_many(self) -> None:
+        """Of more images than the limit of the store allows, it says which are not stored in the end."""
+        for number in range(20):
+            self.registry.add_image("library/app", f"v{number}", Random(number).randbytes(2 * MIB))
+        await self.start(max_size=parse_size("16MiB"))
+        await until(lambda: self.daemons[-1].parts.account.is_complete)  # type: ignore[union-attr]
+        warming = await self.warm(*(f"library/app:v{number}" for number in range(20)))
+        states = self.states(warming)
+        self.assertEqual({"done", "failed"}, set(states))
+        self.assertLess(states.count("done"), 9)
+        await self.recorded()
+        await self.registry.stop()
+        for number, state in enumerate(states):
+            if state == "done":
+                path = f"/v2/library/app/manifests/v{number}"
+                self.assertEqual(200, (await self.client.get(path)).status)
+
 
 class Budget(WarmingTestCase):
     """A registry that counts requests of manifests."""
-
-    def limited(self, **settings: int) -> UpstreamSettings:
-        """Have a registry that grants 20 manifests."""
-        self.left = 20
-
-        def count(asked: Asked) -> Reply | None:
-            if asked.method == "GET" and "/manifests/" in asked.path:
-                self.left -= 1
-                honest = self.registry.honest(asked)
-                honest.headers["RateLimit-Limit"] = "20;w=21600"
-                honest.headers["RateLimit-Remaining"] = f"{self.left};w=21600"
-                return honest
-            return None
-
-        self.registry.guard = count
-        return self.upstream("docker.io", **settings)
 
     @running
     async def test_reserve(self) -> None:

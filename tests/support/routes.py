@@ -16,6 +16,7 @@ from oci_registry.admin.scrubbing import ScrubHandlers, scrub_routes
 from oci_registry.admin.stream import EventStreams
 from oci_registry.admin.table import daemon_routes, image_routes, make_table
 from oci_registry.admin.tagging import TagHandlers, tag_routes
+from oci_registry.admin.warming import WarmHandlers, warm_routes
 from oci_registry.events import EventLog
 from oci_registry.spec.image import parse_image
 from oci_registry.web.client_watch import ClientWatch
@@ -37,6 +38,7 @@ def all_routes() -> RouteTable:
             *image_routes(images),
             *tag_routes(tags),
             *scrub_routes(ScrubHandlers(nothing)),
+            *warm_routes(WarmHandlers(nothing, parse_image, events)),
         ]
     )
 

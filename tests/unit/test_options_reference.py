@@ -14,17 +14,22 @@ from twisted.python import systemd
 from twisted.python.usage import Options as BaseOptions
 from twisted.trial.unittest import SynchronousTestCase
 
+from oci_registry.admin.warming import JOBS
 from oci_registry.command_options import STORE_COMMANDS
 from oci_registry.commands import COMMANDS, warming
 from oci_registry.commands.options import DaemonParser
+from oci_registry.commands.warm_daemon import MOST
 from oci_registry.config.shown import show
+from oci_registry.pullthrough.warm_state import WarmLimits
 from oci_registry.setup import command
 from oci_registry.setup.clients import CLIENTS
 from oci_registry.tap import FilesystemOptions, Options, S3Options
 from tests.support.tables import PROJECT, REFERENCE, table_below
 
 PAGE = REFERENCE / "command-line.md"
-COMMANDS_WITH_FLAGS = ("ls", "du", "why", "rm", "top", "log", "sweep", "export", "import", "scrub")
+COMMANDS_WITH_FLAGS = (
+    *("ls", "du", "why", "rm", "top", "log", "sweep", "export", "import", "scrub", "warm"),
+)
 HEADINGS = (
     "Options",
     "filesystem",
@@ -32,7 +37,6 @@ HEADINGS = (
     "setup",
     "Commands on a store",
     *COMMANDS_WITH_FLAGS,
-    "warm",
 )
 _FLAG = re.compile(r"`--([a-z0-9-]+)( [^`]+)?`(?:, `-(\w)`)?")
 _VARIABLE = re.compile(r"`([A-Z][A-Z0-9_]+)`")
@@ -127,7 +131,7 @@ class Reference(SynchronousTestCase):
         common = told("Commands on a store")
         text = PAGE.read_text("utf-8")
         of_tags = {row[0].strip("`").split()[0] for row in table_below(PAGE, "Commands on tags")}
-        for name in set(COMMANDS) - {"completion", "warm"}:
+        for name in set(COMMANDS) - {"completion"}:
             module = import_module(f"oci_registry.commands.{COMMANDS[name]}")
             actions = module.parser()._actions
             flags = {
@@ -146,11 +150,10 @@ class Reference(SynchronousTestCase):
         self.assertLess(of_tags, set(COMMANDS))
         self.assertEqual(set(COMMANDS), set(STORE_COMMANDS))
 
-    def test_flags_of_warm(self) -> None:
-        """So are those of the command that needs no store."""
-        actions = warming.parser()._actions
-        flags = {flag for action in actions for flag in action.option_strings} - {"-h", "--help"}
-        self.assertEqual(flags, {f"--{name}" for name in told("warm")})
+    def test_jobs_of_warm(self) -> None:
+        """So is how much may be done at once."""
+        self.assertEqual((WarmLimits().jobs, JOBS), (warming.MOST_JOBS, warming.JOBS))
+        self.assertEqual(WarmLimits().images, MOST)
         (jobs,) = (row for row in rows("warm") if "--jobs" in row[0])
         self.assertEqual(
             (f"`{warming.JOBS}`", f"1 to {warming.MOST_JOBS}"),

@@ -58,6 +58,7 @@ class Progressing(SynchronousTestCase):
         self.assertIsInstance(progress, NoProgress)
         progress.begin("export", 10)
         progress.advance(5)
+        progress.grow(20)
         progress.end()
 
     def test_bar(self) -> None:
@@ -70,6 +71,7 @@ class Progressing(SynchronousTestCase):
         bar = progress_on(stream)
         assert isinstance(bar, Bar)
         bar.begin("export", 10)
+        bar.grow(20)
         bar.advance(10)
         bar.end()
         bar.end()

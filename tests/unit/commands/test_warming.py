@@ -8,12 +8,15 @@ import os
 import stat
 from pathlib import Path
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.commands.image_lists import from_kubernetes, images_of_pods, read_list
 from oci_registry.commands.mirror import Answer, Mirror
 from oci_registry.commands.parallel import in_parallel
 from oci_registry.commands.problems import CommandFailed, UsageProblem
+from oci_registry.commands.warm_daemon import in_parts
 from tests.support.bundles import command
 
 PODS = {
@@ -92,6 +95,12 @@ class Usage(SynchronousTestCase):
             (("x", "--url", "mirror:8080"), "http://mirror.example:8080"),
             (("x", "--url", "http://u:secret@mirror"), "user name"),
             (("x", "--url", "http://mirror:99999"), "--url"),
+            ((*url, "x", "--root", "/srv"), "give no store"),
+            ((*url, "x", "--admin", "http://127.0.0.1:1"), "both name a daemon"),
+            ((*url, "x", "--admin-token-file", "t"), "--admin-token-file is for --admin"),
+            (("x", "--root", "/srv", "--ca-file", "c"), "--ca-file is for --url"),
+            ((*url, "--cancel"), "--cancel needs the admin API"),
+            (("x", "--root", "/srv", "--cancel"), "--cancel is given alone"),
         ):
             ran = command("warm", *args)
             self.assertEqual((2, ""), (ran.status, ran.out), args)
@@ -149,3 +158,16 @@ class Parallel(SynchronousTestCase):
         next(results)
         results.close()  # type: ignore[attr-defined]
         self.assertLess(len(seen), 100_000)
+
+
+class Parts(SynchronousTestCase):
+    """in_parts."""
+
+    @given(st.lists(st.text(max_size=60), max_size=60))
+    def test_parts(self, names: list[str]) -> None:
+        """Nothing is lost, and each part is small enough."""
+        parts = list(in_parts(names, 7, 200))
+        self.assertEqual(names, [name for part in parts for name in part])
+        for part in parts:
+            self.assertLessEqual(len(part), 7)
+            self.assertTrue(len(part) == 1 or len(json.dumps(part)) <= 202, part)

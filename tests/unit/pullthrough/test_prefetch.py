@@ -5,7 +5,8 @@ from __future__ import annotations
 from oci_registry.pullthrough.prefetch import PrefetchLimits
 from oci_registry.pullthrough.store_health import WRITTEN
 from oci_registry.pullthrough.used_platforms import PlatformLimits, UsedPlatforms
-from oci_registry.spec.contents import children_of
+from oci_registry.spec.contents import Child, children_of
+from oci_registry.spec.descriptor import Descriptor
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway
 from oci_registry.spec.manifest import Manifest
@@ -204,6 +205,23 @@ class Indexes(PrefetchTestCase):
             (False, True), (self.blob_stored(b"new amd"), self.blob_stored(b"new arm"))
         )
 
+    def test_restart(self) -> None:
+        """The platforms that clients have used are known after a restart, and no others."""
+        self.pull(self.first)
+        self.pull(self.arm)
+        self.prefetcher.stop()
+        self.go()
+        self.restart()
+        self.upstream.asked.clear()
+        newer = {
+            "linux/amd64": self.image(None, b"new amd", like="new amd"),
+            "linux/arm64": self.image(None, b"new arm", like="new arm"),
+        }
+        self.pull(self.index("2", newer))
+        self.assertEqual(
+            (False, True), (self.blob_stored(b"new amd"), self.blob_stored(b"new arm"))
+        )
+
     def test_other_repository(self) -> None:
         """What was used of one repository says nothing about another."""
         self.pull(self.first)
@@ -221,6 +239,12 @@ class Indexes(PrefetchTestCase):
         self.assertEqual({}, self.outcomes())
 
 
+def is_used(used: UsedPlatforms, platform: Platform, repository: str = "y") -> bool:
+    """Return whether an index entry of a platform is chosen."""
+    child = Child(Descriptor(None, Digest.of(b"x"), None), platform, False)
+    return bool(used.chosen(("x", repository), [child]))
+
+
 class Platforms(PrefetchTestCase):
     """UsedPlatforms."""
 
@@ -236,8 +260,8 @@ class Platforms(PrefetchTestCase):
             used.use(("x", "y"), child.descriptor.digest)
             used.use(("x", "y"), child.descriptor.digest)
         for name, expected in (("a", False), ("b", True), ("c", True), ("d", False)):
-            self.assertEqual(expected, used.used(("x", "y"), Platform("linux", name)), name)
-        self.assertFalse(used.used(("x", "z"), Platform("linux", "c")))
+            self.assertEqual(expected, is_used(used, Platform("linux", name)), name)
+        self.assertFalse(is_used(used, Platform("linux", "c"), "z"))
 
     def test_used_again(self) -> None:
         """A platform that is used again stays longer than those that are used only once."""
@@ -247,7 +271,7 @@ class Platforms(PrefetchTestCase):
         for name in ("a", "b", "a", "c"):
             used.use(("x", "y"), manifests[f"linux/{name}"].digest)
         for name, expected in (("a", True), ("b", False), ("c", True)):
-            self.assertEqual(expected, used.used(("x", "y"), Platform("linux", name)), name)
+            self.assertEqual(expected, is_used(used, Platform("linux", name)), name)
 
     def test_variants(self) -> None:
         """An index may state the variant that another leaves out; other variants are not the same."""
@@ -255,5 +279,5 @@ class Platforms(PrefetchTestCase):
         manifests = {"linux/arm64": self.image(None, like="arm64")}
         used.learn(("x", "y"), children_of(self.index("1", manifests)) or ())
         used.use(("x", "y"), manifests["linux/arm64"].digest)
-        self.assertTrue(used.used(("x", "y"), Platform("linux", "arm64", "v8")))
-        self.assertFalse(used.used(("x", "y"), Platform("linux", "arm", "v7")))
+        self.assertTrue(is_used(used, Platform("linux", "arm64", "v8")))
+        self.assertFalse(is_used(used, Platform("linux", "arm", "v7")))

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 
-from oci_registry.pullthrough.warm_state import ImageState, WarmImage, WarmLimits
-from oci_registry.pullthrough.warmer import TooMuch
+from twisted.internet.defer import fail
+
+from oci_registry.pullthrough.warm_state import (
+    AlreadyRunning,
+    ImageState,
+    TooMuch,
+    WarmImage,
+    WarmLimits,
+)
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway, TooManyRequests
 from oci_registry.spec.image import parse_image
 from oci_registry.spec.mediatypes import DOCKER_SCHEMA1, OCI_MANIFEST
+from oci_registry.storage.interfaces import StoreError
 from oci_registry.upstream.errors import RateLimited
 from oci_registry.upstream.interfaces import BUSY, FREE, Capacity, Spare
 from tests.support.fake_upstream import manifest_of
@@ -105,6 +113,25 @@ class Contents(WarmTestCase):
         warming = self.warm(":1")
         self.assertIn("more than 3 manifests", warming.images[0].problems[0])
 
+    def test_same_layer_twice(self) -> None:
+        """A layer that platforms of an image share counts once for it."""
+        children = {f"linux/{n}": self.image(None, b"base", like=n) for n in ("a", "b")}
+        self.index("1", children)
+        (image,) = self.warm(":1").images
+        self.assertEqual((3, 3, 3), (image.blobs, image.blobs_stored, image.manifests))
+        self.assertEqual(image.bytes, image.bytes_stored)
+        self.assertEqual(set(), image.known)
+
+    def test_many_layers(self) -> None:
+        """When many layers wait, they are fetched before more manifests are."""
+        self.warm_limits = WarmLimits(blobs=4)
+        self.restart()
+        images = [self.image(f"v{number}", b"layer %d" % number) for number in range(6)]
+        self.warm(*(f":v{number}" for number in range(6)), jobs=1)
+        order = [asked.split()[-1] for asked in self.upstream.asked]
+        first = order.index(str(images[0].blobs[0].digest))
+        self.assertLess(first, order.index("v5"))
+
     def test_foreign_layers(self) -> None:
         """A layer that registries need not have is fetched if there is one, and not missed if not."""
         self.image("1", b"foreign", media_type=FOREIGN)
@@ -157,7 +184,8 @@ class Trouble(WarmTestCase):
         self.assertEqual(["done", "failed", "failed"], self.states(warming))
         self.assertIn(str(lost.blobs[1].digest), warming.images[1].problems[0])
         self.assertIn("does not have 3", warming.images[2].problems[0])
-        self.assertEqual((1, 2), (warming.as_json()["done"], warming.as_json()["failed"]))
+        counts = [warming.count(state) for state in (ImageState.DONE, ImageState.FAILED)]
+        self.assertEqual([1, 2], counts)
 
     def test_unknown_registry(self) -> None:
         """A registry that is not mirrored fails with the reason."""
@@ -178,9 +206,7 @@ class Trouble(WarmTestCase):
         warming = self.warm(":1", ":2")
         self.assertEqual(["done", "left"], self.states(warming))
         self.assertEqual(asked, len(self.upstream.asked))
-        self.assertEqual(
-            {"example.com": "10 of 100 requests are left"}, warming.as_json()["reserved"]
-        )
+        self.assertEqual({"example.com": "10 of 100 requests are left"}, dict(warming.reserved))
 
     def test_rate_limited(self) -> None:
         """An image whose upstream is rate limited is left."""
@@ -260,6 +286,39 @@ class Trouble(WarmTestCase):
         opened.close()
         self.assertEqual(1, len(self.upstream.bodies))
 
+    def test_evicted(self) -> None:
+        """An image that is not stored any more when the others are has failed; looking is no use of it."""
+        first, second = self.image("1", b"one"), self.image("2", b"two")
+        self.upstream.manual = True
+        warming = self.begin(":1", ":2", jobs=8)
+        self.go()
+        bodies = {body.data: body for body in self.upstream.bodies}
+        waiting = bodies.pop(b"two")
+        for body in bodies.values():
+            body.send(body.data)
+            body.end()
+        self.go()
+        self.assertEqual(["done", "running"], self.states(warming))
+        self.now(self.manifest_store.delete("example.com", first.digest))
+        self.clock.advance(100)
+        before = self.clock.seconds()
+        waiting.send(waiting.data)
+        waiting.end()
+        self.go()
+        self.assertEqual(["failed", "done"], self.states(warming))
+        self.assertIn("not stored any more", warming.images[0].problems[0])
+        self.assertFalse(self.manifest_store.used_since("example.com", second.digest, before))
+
+    def test_unreadable_in_the_end(self) -> None:
+        """A store that cannot be read in the end says nothing about what was stored."""
+        manifest = self.image("1", b"one")
+        self.warm(":1")
+        warming = self.begin(":1")
+        self.manifest_store.drop("example.com", manifest.digest)
+        self.patch(self.manifest_store, "peek", lambda *_: fail(StoreError("it is broken")))
+        self.go()
+        self.assertEqual(["done"], self.states(warming))
+
     def test_progress(self) -> None:
         """The bytes of running downloads are counted, and changes are told."""
         self.image("1", bytes(100_000))
@@ -286,8 +345,8 @@ class Trouble(WarmTestCase):
         end()
 
     def test_limits(self) -> None:
-        """Images, jobs and warmings at once are bounded, and only the latest are remembered."""
-        self.warm_limits = WarmLimits(images=2, jobs=3, running=1, kept=2)
+        """Images and jobs are bounded, one warming runs at a time, and only the latest are remembered."""
+        self.warm_limits = WarmLimits(images=2, jobs=3, kept=2)
         self.restart()
         self.image("1", b"one")
         with self.assertRaises(TooMuch):
@@ -299,11 +358,12 @@ class Trouble(WarmTestCase):
         self.assertEqual(1, len(first.images))
         self.upstream.capacity = BUSY
         second = self.begin(":2", jobs=1)
-        with self.assertRaises(TooMuch):
-            self.begin(":1", jobs=1)
+        error = self.assertRaises(AlreadyRunning, self.begin, ":1", jobs=1)
+        self.assertIn("already warming images (run 2, 0 of 1 done)", str(error))
         self.warmer.stop()
         self.assertTrue(second.ended)
         third = self.begin(":1", jobs=1)
-        self.assertEqual((["cancelled"], [second, third]), (self.states(third), self.warmer.all()))
-        self.assertIsNone(self.warmer.find(first.number))
-        self.assertIs(third, self.warmer.find(third.number))
+        self.assertEqual(["cancelled"], self.states(third))
+        self.assertIs(third, self.warmer.latest)
+        found = [self.warmer.find(each.number) for each in (first, second, third)]
+        self.assertEqual([None, second, third], found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from oci_registry.pullthrough.prefetch import Prefetcher, PrefetchLimits
+from oci_registry.pullthrough.remembered_platforms import RememberedPlatforms
 from oci_registry.pullthrough.warm_state import WarmLimits
 from oci_registry.pullthrough.warmer import Warmer
 from oci_registry.pullthrough.warming import Warming
@@ -15,6 +16,7 @@ from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.mediatypes import OCI_INDEX, OCI_MANIFEST
 from oci_registry.spec.platforms import Platform
 from oci_registry.storage.keys import blob_key
+from oci_registry.storage.platforms import PlatformStore
 from oci_registry.streams.parsing import ManifestReader
 from oci_registry.streams.steps import pauses
 from tests.support.fake_upstream import FakeUpstream, manifest_of
@@ -44,6 +46,7 @@ class WarmTestCase(CacheTestCase):
         self.prefetcher = Prefetcher(
             self.background,
             self.blobs,
+            RememberedPlatforms(PlatformStore(self.driver), self.writer, self.health, self.clock),
             self.health,
             self.metrics,
             self.clock,
