@@ -29,6 +29,7 @@ _HARMLESS = frozenset(
         b"accept-encoding",
         b"accept-language",
         b"cache-control",
+        b"docker-distribution-api-version",
         b"forwarded",
         b"pragma",
         b"traceparent",

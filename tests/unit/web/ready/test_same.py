@@ -46,6 +46,7 @@ FIELDS = (
     "Connection: close",
     "Connection: TE, close",
     "X-Forwarded-For: 1.2.3.4",
+    "Docker-Distribution-Api-Version: registry/2.0",
     "Authorization: Basic eDp5",
     f'If-None-Match: "{DIGEST}"',
     'If-None-Match: "x"',
