@@ -181,7 +181,8 @@ class WorkerLink:
             return
         if self._shared.lender is not None:
             transport.delegate = partial(self._delegate, transport)
-        HandedConnection(transport, family, self._give_back).received(message.payload)
+        handed = HandedConnection(transport, family, self._give_back, self._lend)
+        handed.received(message.payload)
 
     def _give_back(self, transport: FileTransport, family: int, target: bytes) -> bool:
         """Give a connection to a worker if that can be lent the answer for a target."""
@@ -192,8 +193,15 @@ class WorkerLink:
             return False
         return link.take(transport.fileno(), family, loan)
 
-    def take(self, descriptor: int, family: int, loan: Loan) -> bool:
-        """Have this worker take a connection, and lend it an answer; return whether that is possible."""
+    def _lend(self, target: bytes) -> None:
+        """Lend this worker the answer for a target, if there is one."""
+        lender = self._shared.lender
+        loan = None if lender is None or self._site.closing else lender.lend(target)
+        if loan is not None:
+            self._has(loan)
+
+    def _has(self, loan: Loan) -> bool:
+        """Lend this worker an answer unless it has it; return whether that is possible."""
         entry, until = self._lent.peek(loan.target) or (None, 0.0)
         if loan.entry is not entry or until < loan.until - LEASE / 2:
             message = pack_lease(loan)
@@ -201,6 +209,12 @@ class WorkerLink:
                 return False
             self._lent.put(loan.target, (loan.entry, loan.until))
             self._packets.send(message)
+        return True
+
+    def take(self, descriptor: int, family: int, loan: Loan) -> bool:
+        """Have this worker take a connection, and lend it an answer; return whether that is possible."""
+        if not self._has(loan):
+            return False
         self.connections += 1
         self._packets.send(pack("back", family=family), descriptor)
         return True

@@ -120,8 +120,11 @@ class Worker:
     def _has_room(self) -> bool:
         return self._link.waiting < MAX_WAITING
 
-    def answer(self, request: bytes, client: str) -> bytes | None:
-        """Return the response to a request of a *client*, None if the core has to answer it."""
+    def answer(self, request: bytes, client: str) -> tuple[bytes, bool] | None:
+        """Return the response to a request of a *client*, and whether it is the last one of the connection.
+
+        None if the core has to answer it.
+        """
         response = None if self.closing else self._answers.respond(request, client)
         if response is not None:
             self._reports.changed()

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _OF_ENTRY = 2048
 """Approximate bytes that an entry takes besides its body."""
+_CLOSE = (b"Connection", b"close")
 _NEVER = frozenset((b"Connection", b"Transfer-Encoding", b"Warning", b"Age"))
 
 
@@ -216,8 +217,11 @@ class ReadyAnswers:
         if answers is not None:
             self._blobs.put(request.target, _BlobEntry(answers, parts, Shown.of(request)))
 
-    def respond(self, data: bytes, client: str) -> bytes | None:
-        """Return the response to one whole request of a *client*, counted and logged; None if there is none."""
+    def respond(self, data: bytes, client: str) -> tuple[bytes, bool] | None:
+        """Return the response to one whole request of a *client*, counted and logged; None if there is none.
+
+        Also return whether the connection is to be closed after it.
+        """
         if len(data) > LONGEST:
             return None
         parts = data.split(b" ", 2)
@@ -230,7 +234,7 @@ class ReadyAnswers:
             blob = self._blobs.get(target) if method == b"GET" else None
             return None if blob is None else self._respond_with_part(target, blob, fields, client)
         try:
-            agent = parse_fields(fields)
+            agent, closes = parse_fields(fields)
         except NotSimple:
             return None
         now = self._clock.seconds()
@@ -245,17 +249,17 @@ class ReadyAnswers:
         if self._log.wanted:
             sent = 0 if name == "HEAD" else len(answer.body)
             self._log.write_pieces(self._pieces(entry.shown, name, 200, sent, client, agent), now)
-        return answer.response(now, self._date, head=name == "HEAD")
+        return answer.response(now, self._date, head=name == "HEAD", last=closes), closes
 
     def _respond_with_part(
         self, target: bytes, entry: _BlobEntry, fields: bytes, client: str
-    ) -> bytes | None:
+    ) -> tuple[bytes, bool] | None:
         cut = cut_range(fields)
         if cut is None:
             return None
         rest, first, last = cut
         try:
-            agent = parse_fields(rest)
+            agent, closes = parse_fields(rest)
         except NotSimple:
             return None
         part = entry.answers.part(first, last)
@@ -273,7 +277,7 @@ class ReadyAnswers:
         if self._log.wanted:
             line = self._pieces(entry.shown, "GET", 206, len(data), client, agent)
             self._log.write_pieces(line, now)
-        return entry.answers.head(self._date, *part) + data
+        return entry.answers.head(self._date, *part, last=closes) + data, closes
 
     def _set_date(self, now: float) -> None:
         self._second = now // 1
@@ -304,4 +308,6 @@ def _headers(request: RegistryRequest) -> list[tuple[bytes, bytes]]:
         (name, value)
         for name, values in request.responseHeaders.getAllRawHeaders()
         for value in values
+        # Not about the content; `ReadyAnswer` adds it where it is wanted.
+        if (name, value) != _CLOSE
     ]
