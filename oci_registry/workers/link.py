@@ -89,6 +89,7 @@ class WorkerLink:
         )
         self.connections = 0
         """How many connections the worker has itself."""
+        self._cpu = 0.0
         self._delegations = Delegations(self._send)
         self._packets = Packets(connection, reactor, self._received, self._lost)
 
@@ -126,6 +127,7 @@ class WorkerLink:
 
     def _lost(self) -> None:
         self._delegations.abort()
+        self._shared.metrics.worker_usage.gone(self._number)
         self._workers.lost(self)
 
     def _received(self, message: Message, descriptors: Sequence[int]) -> None:
@@ -152,6 +154,10 @@ class WorkerLink:
     def _counted(self, message: Message) -> None:
         fields = message.fields
         self.connections = int(fields["connections"])
+        before, self._cpu = self._cpu, float(fields["cpu"])
+        self._shared.metrics.worker_usage.used(
+            self._number, max(0.0, self._cpu - before), int(fields["memory"])
+        )
         for route, method, status, times in fields["responses"]:
             for _ in range(times):
                 self._shared.metrics.response(route, method, status, 0.0)

@@ -81,6 +81,7 @@ class Worker:
         self._check.clock = reactor
         self._check.start(IDLE_CHECK, now=False)
         self._link.send(pack("ready"))
+        self._reports.changed()
 
     def now(self) -> float:
         """Return the time in seconds."""
@@ -168,6 +169,7 @@ class Worker:
 
         def report(count: int, last: bool) -> None:
             self._link.send(pack("sent", number=number, count=count, last=last))
+            self._reports.changed()
             if last:
                 del self._sending[number]
                 self._stop_if_done()
