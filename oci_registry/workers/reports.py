@@ -121,7 +121,11 @@ class Reports:
         self._responses.counted.clear()
         first, rest = uses[:MOST_TARGETS], uses[MOST_TARGETS:]
         cpu, memory = self._consumed()
-        now = {"connections": self._connections(), "cpu": cpu, "memory": memory}
+        now: dict[str, Any] = {
+            "connections": self._connections(),
+            "cpu": cpu,
+            "memory": memory,
+        }
         self._send(pack("count", responses=responses, uses=first, **now))
         while rest:
             part, rest = rest[:MOST_TARGETS], rest[MOST_TARGETS:]

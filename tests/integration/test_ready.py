@@ -26,7 +26,7 @@ class Ready(SendingTestCase):
         if answers is not None:
             respond = answers.respond
 
-            def watched(data: bytes, client: str) -> bytes | None:
+            def watched(data: bytes, client: str) -> tuple[bytes, bool] | None:
                 got = respond(data, client)
                 found.append(got is not None)
                 return got

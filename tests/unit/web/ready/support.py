@@ -116,10 +116,10 @@ class Mirror(CacheTestCase):
         """Whether a request is answered without building one, and its answer is still right."""
         assert self.answers is not None
         connection = self.connect()
-        found: list[bytes | None] = []
+        found: list[tuple[bytes, bool] | None] = []
         respond = self.answers.respond
 
-        def watched(data: bytes, client: str) -> bytes | None:
+        def watched(data: bytes, client: str) -> tuple[bytes, bool] | None:
             found.append(respond(data, client))
             return found[-1]
 

@@ -190,10 +190,10 @@ class Same(SynchronousTestCase):
             line = f"{field}\r\n".encode("latin-1")
             self.same(mirrors, parts + line + b"\r\n")
             self.same(mirrors, parts.replace(b"Range: bytes=3-70\r\n", line) + b"\r\n")
-            for method in ("GET", "HEAD"):
-                whole = f"{method} {WHOLE} HTTP/1.1\r\nHost: m\r\n".encode()
-                self.same(mirrors, whole + line + b"\r\n")
-                self.same(mirrors, whole + b"\r\n", whole + line + b"\r\n", whole + b"\r\n")
+            for name in ("GET", "HEAD"):
+                small = f"{name} {WHOLE} HTTP/1.1\r\nHost: m\r\n".encode()
+                self.same(mirrors, small + line + b"\r\n")
+                self.same(mirrors, small + b"\r\n", small + line + b"\r\n", small + b"\r\n")
         for method in (b"GET", b"HEAD", b"get", b"POST"):
             for field in FIELDS:
                 line = f"{field}\r\n".encode("latin-1")
