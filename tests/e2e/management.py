@@ -112,7 +112,8 @@ class Management:
 
     def _seen(self, image: Image) -> None:
         self._copied(image)
-        until(lambda: self._listed(image)["complete"])
+        until(lambda: self._is_complete(image))
+        assert self._listed(image)["complete"]
         manifest = self._do("show", image.tagged)["manifest"]
         stored = {blob["digest"] for blob in manifest["blobs"] if blob["stored"]}
         assert stored | {manifest["digest"]} == image.contents, manifest
@@ -134,7 +135,7 @@ class Management:
         self._copied(image)
         asked = self._asked() - before
         assert asked >= len(image.contents), f"{asked} requests reached an upstream"
-        until(lambda: self._listed(image)["complete"])
+        until(lambda: self._is_complete(image))
         return f"{asked} requests"
 
     def _answered_by_workers(self, image: Image) -> None:
@@ -147,21 +148,29 @@ class Management:
 
         until(answered)
 
-    def _request(self, method: str, address: str, path: str, token: str | None) -> int:
+    def _request(
+        self, method: str, address: str, path: str, token: str | None
+    ) -> tuple[int, bytes]:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         request = urllib.request.Request(f"http://{address}{path}", None, headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
-                return int(answer.status)
+                return int(answer.status), answer.read()
         except urllib.error.HTTPError as error:
-            return error.code
+            return error.code, error.read()
+
+    def _is_complete(self, image: Image) -> bool:
+        """Whether all of an image is stored: what the command knows too, but in much less time."""
+        path = f"/api/v1/image?image={image.tagged}"
+        status, body = self._request("GET", self._admin, path, TOKEN)
+        return status == 200 and bool(json.loads(body)["image"]["complete"])
 
     def _api(self, image: Image) -> None:
         path = f"/api/v1/image?image={image.tagged}"
         for token, status in ((None, 401), ("not-the-token-at-all", 401), (TOKEN, 200)):
-            got = self._request("GET", self._admin, path, token)
+            got, _ = self._request("GET", self._admin, path, token)
             assert got == status, f"{got} with {token}"
-        got = self._request("GET", self._mirror.address, path, TOKEN)
+        got, _ = self._request("GET", self._mirror.address, path, TOKEN)
         assert got == 404, f"{got} at the port for clients"
         away = ("--admin", f"http://{self._admin}", "--admin-token-file", str(self._token))
         told = json.loads(run(COMMAND, "ls", "--json", *away, image.tagged))["images"]
@@ -169,7 +178,7 @@ class Management:
 
     def _deleted(self, image: Image) -> None:
         self._copied(image)
-        until(lambda: self._listed(image)["complete"])
+        until(lambda: self._is_complete(image))
         path = f"/_admin/{image.repository}/manifests/{image.tag}?ns={image.host}"
         for address, token, status in (
             (self._mirror.address, TOKEN, 405),
@@ -177,7 +186,7 @@ class Management:
             (self._admin, TOKEN, 200),
             (self._admin, TOKEN, 404),
         ):
-            got = self._request("DELETE", address, path, token)
+            got, _ = self._request("DELETE", address, path, token)
             assert got == status, f"{got} from {address}"
         before = self._asked()
         self._copied(image)
@@ -208,7 +217,7 @@ class Management:
         self._served(name, old)
 
     def _scrubbed(self, image: Image) -> None:
-        until(lambda: self._listed(image)["complete"])
+        until(lambda: self._is_complete(image))
         shown = self._do("show", image.tagged)["manifest"]["blobs"]
         algorithm, _, value = max(shown, key=lambda each: each["size"])["digest"].partition(":")
         file = self._root / "blobs" / algorithm / value[:2] / value[2:]
