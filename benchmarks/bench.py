@@ -32,6 +32,7 @@ class Plan:
     small: int = 10 * MIB
     layer: int = 20 * MIB
     idle_connections: int = 1000
+    worker_requests: int = 200
     objects: int = 1_000_000
     swept: int = 200_000
     every_row: bool = True
@@ -40,7 +41,8 @@ class Plan:
 QUICK = Plan(
     seconds=0.4,
     large=64 * MIB,
-    layer=4 * MIB,
+    layer=2 * MIB,
+    worker_requests=50,
     objects=0,
     swept=0,
     every_row=False,

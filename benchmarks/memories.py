@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from attrs import frozen
+
 from benchmarks.bench import MIB, Bench, Sample, Take
 from benchmarks.clients import fetch, request
 from benchmarks.contenders import MANIFEST, Contender, Daemon, Upstream
@@ -21,11 +23,19 @@ PATIENCE = 20
 """Seconds until all of them must have that."""
 WORKERS = "--workers"
 FOUR = 4
-REQUESTS = 200
-"""Requests that each worker gets."""
 KINDS = ("RSS", "PSS", "private dirty")
 
 _Measure = Callable[[Server], Memory]
+
+
+@frozen
+class _Kind:
+    """What takes memory, and how it is measured and told."""
+
+    what: str
+    unit: str
+    added: _Measure
+    scale: float = 1
 
 
 def measure(bench: Bench, upstream: Upstream) -> None:
@@ -33,18 +43,23 @@ def measure(bench: Bench, upstream: Upstream) -> None:
     blob, base = request(upstream.blobs[0]), request("/v2/")
     connections = bench.plan.idle_connections
 
-    def rows(what: str, unit: str, added: _Measure, scale: float = 1, *, start: str = "") -> None:
+    def rows(*kinds: _Kind, start: str = "") -> None:
+        """Measure one kind after the other, all with the same process."""
+
         def take(contender: Contender) -> Sample:
             with contender.serving(bench.folder(contender), upstream) as server:
                 server.settle()
-                found = added(server)
-                figures = [found.rss * scale, found.pss * scale, found.private_dirty * scale]
-                return Sample(*figures, *([server.start, server.start_cpu] if start else []))
+                figures = [server.start, server.start_cpu] if start else []
+                for kind in kinds:
+                    found = kind.added(server)
+                    each = (found.rss, found.pss, found.private_dirty)
+                    figures += [value * kind.scale for value in each]
+                return Sample(*figures)
 
         takes: dict[str, Take] = {c.name: partial(take, c) for c in bench.contenders}
-        kinds = [(f"{what}, {kind}", unit) for kind in KINDS]
-        kinds += [(start, "s"), (start, "CPU s")] if start else []
-        bench.rows("memory", kinds, takes)
+        named = [(start, "s"), (start, "CPU s")] if start else []
+        named += [(f"{each.what}, {kind}", each.unit) for each in kinds for kind in KINDS]
+        bench.rows("memory", named, takes)
 
     def streaming(server: Server) -> Memory:
         before = server.memory()
@@ -63,12 +78,19 @@ def measure(bench: Bench, upstream: Upstream) -> None:
             server.settle()
             return server.memory() - before
 
-    rows("idle", "MiB", Server.memory, start="from exec to the first response")
-    rows(f"{SLOW} slow downloads add", "MiB", partial(waiting, blob, SLOW))
+    starting = "from exec to the first response"
+    resting = _Kind("idle", "MiB", Server.memory)
+    slow = _Kind(f"{SLOW} slow downloads add", "MiB", partial(waiting, blob, SLOW))
     if bench.plan.every_row:
-        rows(f"{STREAMS} streams add", "MiB", streaming)
+        rows(resting, start=starting)
+        rows(slow)
+        rows(_Kind(f"{STREAMS} streams add", "MiB", streaming))
         idle = partial(waiting, base, connections)
-        rows(f"each of {connections} idle connections adds", "KiB", idle, 1024 / connections)
+        what = f"each of {connections} idle connections adds"
+        rows(_Kind(what, "KiB", idle, 1024 / connections))
+    else:
+        # Half as many starts.
+        rows(resting, slow, start=starting)
     _with_workers(bench, upstream)
 
 
@@ -81,7 +103,7 @@ def _with_workers(bench: Bench, upstream: Upstream) -> None:
     def take(daemon: Daemon) -> Sample:
         with daemon.caching(bench.folder(daemon), upstream, options=(WORKERS, str(FOUR))) as server:
             fetch(server.address, MANIFEST)
-            for _ in range(REQUESTS * FOUR):
+            for _ in range(bench.plan.worker_requests * FOUR):
                 # Each on a connection of its own, so that every worker gets some.
                 fetch(server.address, MANIFEST)
             server.settle()

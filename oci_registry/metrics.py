@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from oci_registry import exposition
 from oci_registry.response_metrics import ResponseCounts, ResponseSeconds
+from oci_registry.worker_metrics import WorkerUsage
 
 MAX_NAMESPACES = 100
 """Values of the label ``namespace`` beside the configured ones."""
@@ -227,6 +228,7 @@ class Metrics:
         )
         self.workers = self._gauge("workers", "Worker processes that accept connections")
         self.worker_restarts = self._counter("worker_restarts", "Worker processes that ended")
+        self.worker_usage = WorkerUsage(self.registry)
         self.account_complete = self._gauge(
             "account_complete", "1 while the account has everything that is stored, else 0"
         )

@@ -85,11 +85,20 @@ class Daemon(Service):
         observe_application(parent, settings.log_level, settings.log_format, self._output)
 
     def privilegedStartService(self) -> None:
-        """Listen; exit with a message if that is not possible somewhere."""
+        """Listen, but not at sockets for admins; exit with a message if that is not possible somewhere."""
+        self._listen(own=False)
+
+    def _listen(self, *, own: bool) -> None:
+        """Listen at the places that are opened as root (twistd has ``--uid``), or as the daemon's *own* user.
+
+        A socket belongs to the user who opens it, and those for admins are for the user of the daemon.
+        """
         settings = self._settings
-        places = [("--listen", each) for each in settings.listen]
-        places += [("--admin-listen", each) for each in settings.admin_listen]
-        for (flag, endpoint), port in zip(places, self.parts.ports, strict=True):
+        places = [("--listen", each, False) for each in settings.listen]
+        places += [("--admin-listen", each, is_socket(each)) for each in settings.admin_listen]
+        for (flag, endpoint, is_own), port in zip(places, self.parts.ports, strict=True):
+            if is_own is not own:
+                continue
             try:
                 port.privilegedStartService()
             except (CannotListenError, OSError) as error:
@@ -106,6 +115,7 @@ class Daemon(Service):
         _raise_file_limit()
         return_large_blocks()
         switch_often()
+        self._listen(own=True)
         try:
             self._lifecycle.start()
         except StoreInUse as error:

@@ -222,7 +222,7 @@ class BlobCache:
         return await self._transfers.complete(target, digest, size)
 
     def hit(self, target: Target, blob: OpenBlob) -> BlobHit | None:
-        """Return what repeats the hit of an open blob for its parts, if that can be repeated; close it."""
+        """Return what repeats the hit of an open blob, if that can be repeated; close it."""
         if blob.outcome is not Outcome.HIT or blob.size is None or not self._store.trusts:
             return None
         kept = blob.keep()

@@ -80,7 +80,7 @@ class ManifestHit:
 
 
 class BlobHit:
-    """A hit of a stored blob of *size* bytes, parts of which can be served again: it stays open.
+    """A hit of a stored blob of *size* bytes, which can be served again, whole or in part: it stays open.
 
     The upstream has to be the same as before. *count*: counts a hit.
     """
@@ -111,8 +111,9 @@ class BlobHit:
     def part(self, start: int, stop: int) -> bytes | None:
         """Return these bytes and count one more hit; None if the cache might do anything else.
 
-        It might if there is a download of the blob, a manifest states another size, the store fails or has
-        removed the blob, it is corrupt, or the bytes are not in the page cache.
+        For HEAD these are no bytes, from 0 to 0. It might if there is a download of the blob, a manifest
+        states another size, the store fails or has removed the blob, it is corrupt, or the bytes are not in
+        the page cache.
         """
         if self._digest in self._transfers or not self._health.works(READ):
             return None

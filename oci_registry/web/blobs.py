@@ -85,11 +85,11 @@ class BlobHandler:
                 blob.close()
                 return whole
             part = blob.part(asked)
+            again = again_of(self._blobs.hit, target, blob)
             if part is None:
                 body = Stream(blob.source(0, blob.size), blob.size, blob.waited)
-                return evolve(whole, body=body)
+                return evolve(whole, body=body, again=again)
             body = Stream(blob.source(part.start, part.stop), part.length, blob.waited)
-            again = again_of(self._blobs.hit, target, blob)
             return evolve(partial(whole, part, blob.size or 0), body=body, again=again)
         except RangeInvalid as error:
             blob.close()

@@ -95,9 +95,10 @@ class RegistryChannel(HTTPChannel):
             or (fast is not None and not fast.is_idle)
         ):
             return False
-        response = factory.ready.respond(data, self._client or self.client)
-        if response is None:
+        found = factory.ready.respond(data, self._client or self.client)
+        if found is None:
             return False
+        response, last = found
         self._heard = True
         self._due = factory.reactor.seconds() + factory.timeOut
         if fast is not None:
@@ -105,6 +106,8 @@ class RegistryChannel(HTTPChannel):
         else:
             transport: Any = self.transport
             transport.write(response)
+        if last:
+            self.loseConnection()
         return True
 
     @property
@@ -233,6 +236,11 @@ class RegistryChannel(HTTPChannel):
     def at_rest(self) -> bool:
         """Whether nothing is known here of a next request, so that another process may read it."""
         return bool(self.persistent and not (self.requests or self._buffer or self._closing))
+
+    @property
+    def ends(self) -> bool:
+        """Whether the connection ends with what is being answered, or was answered last."""
+        return self._closing or not self.persistent
 
     def close_when_idle(self) -> None:
         """Accept no further request: close now, or after the current response."""

@@ -29,8 +29,11 @@ class Site(Protocol):
     def now(self) -> float:
         """Return the time in seconds."""
 
-    def answer(self, request: bytes, client: str) -> bytes | None:
-        """Return the response to a request of a *client*, None if the core has to answer it."""
+    def answer(self, request: bytes, client: str) -> tuple[bytes, bool] | None:
+        """Return the response to a request of a *client*, None if the core has to answer it.
+
+        Also return whether the connection is to be closed after it.
+        """
 
     def hand_over(self, connection: WorkerConnection, received: bytes) -> None:
         """Hand a connection, and what was received on it, to the core."""
@@ -70,13 +73,16 @@ class WorkerConnection(protocol.Protocol):
             self._proceed()
 
     def _proceed(self) -> None:
-        response = self._site.answer(self._received, self._client)
-        if response is None:
+        found = self._site.answer(self._received, self._client)
+        if found is None:
             self._site.hand_over(self, self._received)
             return
+        response, last = found
         self._received = b""
         self.transport.write_now(response)
-        if self.transport.pending:
+        if last:
+            self.transport.loseConnection()
+        elif self.transport.pending:
             # Only then anybody has to know when the client has read it.
             self.transport.drained = self._drained
 

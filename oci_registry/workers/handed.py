@@ -9,6 +9,8 @@ from oci_registry.web.channel import RegistryChannel
 from oci_registry.web.ready.answers import LONGEST
 from oci_registry.web.transports import FileTransport
 
+Lend = Callable[[bytes], object]
+"""Lends a worker the answer for a target, if there is one to be lent."""
 GiveBack = Callable[[FileTransport, int, bytes], bool]
 """Gives a connection, of a family, to a worker if a target has an answer to be lent; returns whether."""
 
@@ -16,13 +18,17 @@ GiveBack = Callable[[FileTransport, int, bytes], bool]
 class HandedConnection:
     """A connection that goes back to a worker after an answer that workers can give themselves.
 
-    After any other answer it stays: most clients that ask for a blob ask for another.
+    After any other answer it stays: most clients that ask for a blob ask for another. A connection that ends
+    with its answer does not go back, but others of the client will come: the worker is lent the answer.
     """
 
-    def __init__(self, transport: FileTransport, family: int, give_back: GiveBack) -> None:
+    def __init__(
+        self, transport: FileTransport, family: int, give_back: GiveBack, lend: Lend
+    ) -> None:
         self._transport = transport
         self._family = family
         self._give_back = give_back
+        self._lend = lend
         self._channel = cast(RegistryChannel, transport.protocol)
         self._receive = self._channel.dataReceived
         self._target = b""
@@ -34,6 +40,8 @@ class HandedConnection:
         parts = data[:LONGEST].split(b" ", 2)
         self._target = parts[1] if len(parts) == 3 else b""
         self._receive(data)
+        if self._target and self._channel.ends:
+            self._lend(self._target)
 
     def _drained(self) -> None:
         if (

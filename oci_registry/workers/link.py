@@ -89,6 +89,7 @@ class WorkerLink:
         )
         self.connections = 0
         """How many connections the worker has itself."""
+        self._cpu = 0.0
         self._delegations = Delegations(self._send)
         self._packets = Packets(connection, reactor, self._received, self._lost)
 
@@ -126,6 +127,7 @@ class WorkerLink:
 
     def _lost(self) -> None:
         self._delegations.abort()
+        self._shared.metrics.worker_usage.gone(self._number)
         self._workers.lost(self)
 
     def _received(self, message: Message, descriptors: Sequence[int]) -> None:
@@ -152,6 +154,10 @@ class WorkerLink:
     def _counted(self, message: Message) -> None:
         fields = message.fields
         self.connections = int(fields["connections"])
+        before, self._cpu = self._cpu, float(fields["cpu"])
+        self._shared.metrics.worker_usage.used(
+            self._number, max(0.0, self._cpu - before), int(fields["memory"])
+        )
         for route, method, status, times in fields["responses"]:
             for _ in range(times):
                 self._shared.metrics.response(route, method, status, 0.0)
@@ -181,7 +187,8 @@ class WorkerLink:
             return
         if self._shared.lender is not None:
             transport.delegate = partial(self._delegate, transport)
-        HandedConnection(transport, family, self._give_back).received(message.payload)
+        handed = HandedConnection(transport, family, self._give_back, self._lend)
+        handed.received(message.payload)
 
     def _give_back(self, transport: FileTransport, family: int, target: bytes) -> bool:
         """Give a connection to a worker if that can be lent the answer for a target."""
@@ -192,8 +199,15 @@ class WorkerLink:
             return False
         return link.take(transport.fileno(), family, loan)
 
-    def take(self, descriptor: int, family: int, loan: Loan) -> bool:
-        """Have this worker take a connection, and lend it an answer; return whether that is possible."""
+    def _lend(self, target: bytes) -> None:
+        """Lend this worker the answer for a target, if there is one."""
+        lender = self._shared.lender
+        loan = None if lender is None or self._site.closing else lender.lend(target)
+        if loan is not None:
+            self._has(loan)
+
+    def _has(self, loan: Loan) -> bool:
+        """Lend this worker an answer unless it has it; return whether that is possible."""
         entry, until = self._lent.peek(loan.target) or (None, 0.0)
         if loan.entry is not entry or until < loan.until - LEASE / 2:
             message = pack_lease(loan)
@@ -201,6 +215,12 @@ class WorkerLink:
                 return False
             self._lent.put(loan.target, (loan.entry, loan.until))
             self._packets.send(message)
+        return True
+
+    def take(self, descriptor: int, family: int, loan: Loan) -> bool:
+        """Have this worker take a connection, and lend it an answer; return whether that is possible."""
+        if not self._has(loan):
+            return False
         self.connections += 1
         self._packets.send(pack("back", family=family), descriptor)
         return True

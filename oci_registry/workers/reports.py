@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +17,17 @@ INTERVAL = 0.25
 MOST_TARGETS = 100
 """The most targets of one report, each of which may be long."""
 
+_STATUS = "/proc/self/statm"
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
 Send = Callable[[bytes], None]
+
+
+def consumption() -> tuple[float, int]:
+    """Return the CPU seconds that this process has used, and its resident memory in bytes."""
+    with open(_STATUS, "rb") as file:
+        _, resident, *_ = file.read().split()
+    return time.process_time(), int(resident) * _PAGE
 
 
 class _Nothing:
@@ -73,7 +85,7 @@ class Lines:
 class Reports:
     """Sends what was counted, some time after it was.
 
-    *connections*: returns how many there are.
+    *connections*: returns how many there are. *consumed*: returns what `consumption` does.
     """
 
     def __init__(
@@ -83,11 +95,13 @@ class Reports:
         uses: Counter[bytes],
         connections: Callable[[], int],
         reactor: Any,
+        consumed: Callable[[], tuple[float, int]] = consumption,
     ) -> None:
         self._send = send
         self._responses = responses
         self._uses = uses
         self._connections = connections
+        self._consumed = consumed
         self._reactor = reactor
         self._due: IDelayedCall | None = None
 
@@ -106,8 +120,13 @@ class Reports:
         self._uses.clear()
         self._responses.counted.clear()
         first, rest = uses[:MOST_TARGETS], uses[MOST_TARGETS:]
-        connections = self._connections()
-        self._send(pack("count", connections=connections, responses=responses, uses=first))
+        cpu, memory = self._consumed()
+        now: dict[str, Any] = {
+            "connections": self._connections(),
+            "cpu": cpu,
+            "memory": memory,
+        }
+        self._send(pack("count", responses=responses, uses=first, **now))
         while rest:
             part, rest = rest[:MOST_TARGETS], rest[MOST_TARGETS:]
-            self._send(pack("count", connections=connections, responses=[], uses=part))
+            self._send(pack("count", responses=[], uses=part, **now))

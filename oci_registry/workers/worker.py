@@ -81,6 +81,7 @@ class Worker:
         self._check.clock = reactor
         self._check.start(IDLE_CHECK, now=False)
         self._link.send(pack("ready"))
+        self._reports.changed()
 
     def now(self) -> float:
         """Return the time in seconds."""
@@ -120,8 +121,11 @@ class Worker:
     def _has_room(self) -> bool:
         return self._link.waiting < MAX_WAITING
 
-    def answer(self, request: bytes, client: str) -> bytes | None:
-        """Return the response to a request of a *client*, None if the core has to answer it."""
+    def answer(self, request: bytes, client: str) -> tuple[bytes, bool] | None:
+        """Return the response to a request of a *client*, and whether it is the last one of the connection.
+
+        None if the core has to answer it.
+        """
         response = None if self.closing else self._answers.respond(request, client)
         if response is not None:
             self._reports.changed()
@@ -165,6 +169,7 @@ class Worker:
 
         def report(count: int, last: bool) -> None:
             self._link.send(pack("sent", number=number, count=count, last=last))
+            self._reports.changed()
             if last:
                 del self._sending[number]
                 self._stop_if_done()

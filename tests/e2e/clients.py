@@ -116,9 +116,18 @@ class Skopeo:
     def pull(self, image: Image, reference: str) -> None:
         """Copy the image into a folder."""
         self.stop()
-        copy = ("copy", "-q", "--all", f"docker://{reference}", f"dir:{self._target}")
-        run(*self._command, *copy, environment=self._environment)
+        self.copy(f"docker://{reference}", self._target)
         compare((file for file in self._target.iterdir() if file.name != "version"), image)
+
+    def copy(self, source: str, target: Path) -> None:
+        """Copy all platforms of an image from anywhere into a folder."""
+        copy = ("copy", "-q", "--all", source, f"dir:{target}")
+        run(*self._command, *copy, environment=self._environment)
+
+    def digest(self, source: str) -> str:
+        """Return the digest of what a name means now."""
+        raw = run(*self._command, "inspect", "--raw", source, environment=self._environment)
+        return digest_of(raw.encode())
 
     def tags(self, repository: str) -> list[str]:
         """List tags; this never goes by the mirrors, so *repository* begins with the mirror."""

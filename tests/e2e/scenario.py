@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Callable
 from shutil import which
 
-from tests.e2e import buckets, ceph, configured, conformance
+from tests.e2e import buckets, ceph, configured, conformance, management
 from tests.e2e.checks import Checks
 from tests.e2e.clients import Client, Containerd, Containers, Dockerd, Podman, Skopeo, run
 from tests.e2e.images import (
@@ -38,7 +38,7 @@ class Scenario:
         self.upstreams = Upstreams(processes)
         self.mirror = Mirror(processes, self.upstreams)
         self.images: list[Image] = []
-        hosts = (*OPEN_HOSTS, *PRIVATE_HOSTS)
+        hosts = (*OPEN_HOSTS, *PRIVATE_HOSTS, management.AGED)
         work, address = processes.work, self.mirror.address
         shared = Containers.written(work, address, hosts)
         self.skopeo = Skopeo(work, shared)
@@ -58,6 +58,7 @@ class Scenario:
         self.one_for_all()
         self.set_up()
         self.refusals()
+        self.management()
         self.conformance()
         self.buckets()
         self.checks.check("the daemons' logs are clean", self._clean)
@@ -227,6 +228,13 @@ class Scenario:
         assert took < 1, f"it took {took:.1f} s"
         return f"{took * 1000:.0f} ms"
 
+    def management(self) -> None:
+        """Look after a store, with a daemon of several processes."""
+        management.Management(
+            *(self.processes, self.checks, self.upstreams, self.mirror),
+            *(self.skopeo, self.containerd),
+        ).play()
+
     def conformance(self) -> None:
         """Run the conformance suite, first over what nobody has pulled yet."""
         what, work, repository = (
@@ -245,20 +253,21 @@ class Scenario:
         pusher.index(repository, "2", OCI_INDEX, OCI_MANIFEST)
         images = [pusher.find("docker.io", repository, tag) for tag in ("1", "2")]
         digests = [image.digest for image in images]
-        self.mirror.start(*self._folder("cache-conformance"))
-        for when in ("cold", "warm"):
-            call: Callable[[], str] = lambda: conformance.conform(  # noqa: E731
-                suite,
-                work,
-                self.mirror.address,
-                repository,
-                tags=["1", "2"],
-                manifests=[*digests, referrer],
-                blobs=sorted(images[0].contents - {digests[0]}),
-                referrers=[digests[0]],
-            )
-            self.checks.check(f"{what}, {when}", call)
-        self.checks.check("the daemon stops in order", self._stop)
+        call: Callable[[], str] = lambda: conformance.conform(  # noqa: E731
+            suite,
+            work,
+            self.mirror.address,
+            repository,
+            tags=["1", "2"],
+            manifests=[*digests, referrer],
+            blobs=sorted(images[0].contents - {digests[0]}),
+            referrers=[digests[0]],
+        )
+        for how, workers in (("", None), (", through workers", management.WORKERS)):
+            self.mirror.start(*self._folder(f"cache-conformance-{workers}"), workers=workers)
+            for when in ("cold", "warm"):
+                self.checks.check(f"{what}, {when}{how}", call)
+            self.checks.check("the daemon stops in order", self._stop)
 
     def buckets(self) -> None:
         """Do it all on a bucket, and what only there can be done."""
@@ -280,5 +289,5 @@ class Scenario:
             log = self.processes.log(name)
             text = log.read_text() if log.exists() else ""
             assert "Traceback" not in text, text[text.index("Traceback") - 300 :][:3000]
-            for secret in (PASSWORD, ceph.SECRET_KEY):
+            for secret in (PASSWORD, ceph.SECRET_KEY, management.TOKEN):
                 assert secret not in text, "a secret is in the log"

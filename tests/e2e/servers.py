@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.e2e.certificates import write_pair
@@ -180,6 +181,7 @@ class Mirror:
             ("ca.example", "tls", f"ca_file: {upstreams.certificate}"),
             ("any.example", "tls", "accept_invalid_certs: true"),
             ("strict.example", "tls", "tls: true"),
+            ("aged.example", "open", "tls: false, manifest_invalidation_time: 0s, min_age: 3d"),
         ]
         lines = [
             f'- {{namespace: {namespace}, host: "{upstreams.host(name)}", {rest}}}\n'
@@ -189,14 +191,31 @@ class Mirror:
         config.chmod(0o600)
         self.config = str(config)
 
-    def start(self, *storage: str) -> None:
-        """Start the command with these arguments for its storage."""
+    def start(self, *storage: str, options: Sequence[str] = (), workers: int | None = None) -> None:
+        """Start the command with these arguments for its storage, and *options* before them.
+
+        *workers*: how many worker processes, which are awaited; None: what ``WORKERS`` says, as the daemon.
+        """
+        if workers is not None:
+            options = (*options, "--workers", str(workers))
+        before = self._workers_ready()
         self._processes.start(
             self.name,
             *(COMMAND, "--listen", self.address, "--upstream-config-file", self.config),
+            *options,
             *storage,
             port=self.port,
         )
+        if str(workers or os.environ.get("WORKERS", "1")) != "1":
+            for _ in range(200):
+                if self._workers_ready() > before:
+                    return
+                time.sleep(0.1)
+            raise RuntimeError(f"there are no workers:\n{self._processes.tail(self.name)}")
+
+    def _workers_ready(self) -> int:
+        log = self._processes.log(self.name)
+        return log.read_text().count("workers accept connections") if log.exists() else 0
 
     def stop(self) -> int | None:
         """Stop it; return its exit status."""

@@ -43,12 +43,14 @@ class KeptFiles(DriverTestCase):
     def test_parts(self) -> None:
         """Parts are read while it is there; what is beyond the end is not."""
         self.assertEqual(DATA[1000:2000], self.kept.part(1000, 1000))
+        self.assertEqual(b"", self.kept.part(0, 0))
         self.assertIsNone(self.kept.part(len(DATA) - 5, 10))
 
     def test_removed(self) -> None:
         """A file that was removed or replaced is not read any more."""
         self.successResultOf(self.driver.delete(KEY))
         self.assertIsNone(self.kept.part(0, 10))
+        self.assertIsNone(self.kept.part(0, 0))
         self.store(KEY, DATA)
         self.assertIsNone(self.kept.part(0, 10))
         again = self.keep()
@@ -59,12 +61,19 @@ class KeptFiles(DriverTestCase):
     def test_changed(self) -> None:
         """A file that is not verified any more, or has another size, is not read."""
         os.chmod(self.path, 0o644)
+        self.assertIsNone(self.kept.part(0, 0))
         self.assertIsNone(self.kept.part(0, 10))
         stored = self.successResultOf(self.driver.open(KEY))
         self.assertIsNone(stored.keep())
         stored.close()
         self.path.write_bytes(DATA + b"x")
         os.chmod(self.path, 0o444)
+        self.assertIsNone(self.kept.part(0, 10))
+
+    def test_truncated(self) -> None:
+        """Of a file that has lost its end nothing is read, and nothing is said of its size."""
+        os.truncate(self.path, len(DATA) - 1)
+        self.assertIsNone(self.kept.part(0, 0))
         self.assertIsNone(self.kept.part(0, 10))
 
     def test_touched(self) -> None:

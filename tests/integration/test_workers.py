@@ -127,6 +127,20 @@ class Answers(WorkersTestCase):
         self.assertEqual({200}, {event["status"] for event in events})
 
     @running
+    async def test_one_request_each(self) -> None:
+        """Workers also answer clients that open a connection for each request, and close it as asked."""
+        self.registry.add_image("library/app", "1")
+        daemon, _ = await self.serve("--access-log", "json")
+        got: list[bytes] = []
+        while not any(b'"worker": ' in line for line in daemon.output.splitlines()[-4:]):
+            connection = await self.connect()
+            connection.ask("/v2/library/app/manifests/1", Connection="close")
+            await connection.ended()
+            got.append(_TTL.sub(b"", connection.timeless))
+        self.assertIn(b"\r\nConnection: close\r\n", got[0])
+        self.assertEqual({got[1]}, set(got[1:]))
+
+    @running
     async def test_no_longer_served(self) -> None:
         """What the main process no longer serves, no worker serves a second later."""
         self.registry.add_image("library/app", "1")
@@ -196,6 +210,8 @@ class Answers(WorkersTestCase):
             b"oci_registry_workers 2.0\n",
             b"oci_registry_client_connections 9.0\n",
             b'oci_registry_requests_total{method="GET",route="base",status="200"} 5.0\n',
+            *(b'oci_registry_worker_cpu_seconds_total{worker="%d"} ' % n for n in (1, 2)),
+            *(b'oci_registry_worker_resident_memory_bytes{worker="%d"} ' % n for n in (1, 2)),
         )
         page = b""
         while not all(line in page for line in wanted):

@@ -22,6 +22,7 @@ METHODS = {method.encode(): method for method in ("GET", "HEAD")}
 _RANGE = re.compile(rb"\r\nRange: bytes=([0-9]{1,15})-([0-9]{1,15})(?=\r\n)")
 _VERSION = b"HTTP/1.1\r\n"
 _END = b"\r\n\r\n"
+_CLOSE = b"\r\nConnection: close\r\n"
 _HARMLESS = frozenset(
     (
         b"accept",
@@ -29,6 +30,7 @@ _HARMLESS = frozenset(
         b"accept-encoding",
         b"accept-language",
         b"cache-control",
+        b"docker-distribution-api-version",
         b"forwarded",
         b"pragma",
         b"traceparent",
@@ -52,8 +54,8 @@ class NotSimple(Exception):
 
 
 @lru_cache(maxsize=256)
-def parse_fields(fields: bytes) -> str:
-    """Return the user agent, as the access log shows it, of a simple request.
+def parse_fields(fields: bytes) -> tuple[str, bool]:
+    """Return the user agent of a simple request, as the access log shows it, and whether it is the last one.
 
     *fields*: the request from its version on. Clients send the same again and again, so the last ones are
     remembered. Raises `NotSimple`: such fields, which may hold credentials, are not remembered.
@@ -72,9 +74,15 @@ def parse_fields(fields: bytes) -> str:
             raise NotSimple
     if b"host" not in found or HOST.fullmatch(found[b"host"]) is None:
         raise NotSimple
-    if found.get(b"connection", b"keep-alive").lower() != b"keep-alive":
+    connection = found.get(b"connection", b"keep-alive").lower()
+    if connection not in (b"keep-alive", b"close"):
         raise NotSimple
-    return shown(found.get(b"user-agent") or b"-")
+    return shown(found.get(b"user-agent") or b"-"), connection == b"close"
+
+
+def with_close(head: bytes) -> bytes:
+    """Return the head of a response, or its beginning, with the header of the last one of a connection."""
+    return head.replace(b"\r\n", _CLOSE, 1)
 
 
 @frozen(eq=False)
@@ -98,13 +106,17 @@ class ReadyAnswer:
         """Whether it may be sent at *now*, as far as time decides that."""
         return 0 <= now - self.confirmed < self.max_age
 
-    def response(self, now: float, date: bytes, *, head: bool) -> bytes:
-        """Return the bytes of the response; *date*: the value of Date; *head*: the method is HEAD."""
+    def response(self, now: float, date: bytes, *, head: bool, last: bool = False) -> bytes:
+        """Return the bytes of the response; *date*: the value of Date; *head*: the method is HEAD.
+
+        *last*: it is the last one of its connection.
+        """
         body = b"" if head else self.body
+        start = with_close(self.start) if last else self.start
         if not self.end:
-            return b"".join((self.start, date, self.middle, body))
+            return b"".join((start, date, self.middle, body))
         ttl = b"%d" % floor(self.max_age - (now - self.confirmed))
-        return b"".join((self.start, date, self.middle, ttl, self.end, body))
+        return b"".join((start, date, self.middle, ttl, self.end, body))
 
 
 def in_pieces(
@@ -144,10 +156,10 @@ class ReadyParts:
         """Return the beginning and the end (exclusive) of a requested range; None if there is no such part."""
         return None if last < first or first >= self.size else (first, min(last + 1, self.size))
 
-    def head(self, date: bytes, start: int, stop: int) -> bytes:
-        """Return the head of the response with a part of the blob."""
+    def head(self, date: bytes, start: int, stop: int, *, last: bool = False) -> bytes:
+        """Return the head of the response with a part of the blob; *last*: as for `ReadyAnswer`."""
         return b"%b%b%b%d%b%d-%d/%d\r\n\r\n" % (
-            self.start,
+            with_close(self.start) if last else self.start,
             date,
             self.middle,
             stop - start,

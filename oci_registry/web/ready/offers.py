@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from oci_registry.pullthrough.hits import BlobHit, ManifestHit
 from oci_registry.upstream.table import Target, UpstreamTable
-from oci_registry.web.ready.table import ReadyAnswers, Repeatable, RepeatableParts
+from oci_registry.web.ready.table import ReadyAnswers, Repeatable, RepeatableBlob
 from oci_registry.web.reply import Reply, Stream
 from oci_registry.web.site import RegistryRequest
 
@@ -36,7 +36,7 @@ class Offers:
         if the reply does not depend on any.
         """
         ready = self._ready
-        if ready is None or not ready.wants(request):
+        if ready is None or not ready.wants(request, reply.status):
             return _nothing
         if target is None:
             body = reply.body if isinstance(reply.body, bytes) else b""
@@ -66,8 +66,8 @@ class Offers:
             )
             return lambda: ready.offer(request, body, again)
         if isinstance(hit, BlobHit):
-            parts = RepeatableParts(route, holds, hit.part, hit.size)
-            return lambda: ready.offer_parts(request, parts)
+            blob = RepeatableBlob(route, holds, hit.part, hit.size)
+            return lambda: ready.offer_blob(request, blob)
         return _nothing
 
 

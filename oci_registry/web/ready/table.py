@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _OF_ENTRY = 2048
 """Approximate bytes that an entry takes besides its body."""
+_CLOSE = (b"Connection", b"close")
 _NEVER = frozenset((b"Connection", b"Transfer-Encoding", b"Warning", b"Age"))
 
 
@@ -49,13 +50,13 @@ class Counting(Protocol):
 class ReadyLimits:
     """How many answers are kept, how many bytes they may take, and the most bytes of a body.
 
-    *blobs*: for how many blobs there are answers for their parts.
+    *blobs*: for how many blobs there are answers.
     """
 
     entries: int = 2000
     size: int = 8 * 1024 * 1024
     body: int = 64 * 1024
-    blobs: int = 64
+    blobs: int = 128
 
 
 def _always() -> bool:
@@ -84,12 +85,12 @@ class Repeatable:
 
 
 @frozen
-class RepeatableParts:
-    """What has to be known to send parts of a blob of *size* bytes again.
+class RepeatableBlob:
+    """What has to be known to send a blob of *size* bytes, or a part of it, again.
 
     *route*: as for `Repeatable`. *holds*: whether the target still means the blob. *part*: returns the
     bytes from one position up to, but without, another, and counts that as a use; None if they cannot be
-    sent now.
+    sent now. For HEAD that is an empty part.
     """
 
     route: str
@@ -124,9 +125,12 @@ class Entry:
 
 @frozen(eq=False)
 class _BlobEntry:
-    answers: ReadyParts
-    parts: RepeatableParts
+    """Answers about a blob: *whole*, without its body, and *parts*; None: there is none yet."""
+
+    blob: RepeatableBlob
     shown: Shown
+    whole: ReadyAnswer | None
+    parts: ReadyParts | None
 
 
 class ReadyAnswers:
@@ -172,9 +176,10 @@ class ReadyAnswers:
         """Keep an entry that another process has lent."""
         self._entries.put(target, entry)
 
-    def wants(self, request: RegistryRequest) -> bool:
-        """Whether there is no answer for the target of a request, but could be."""
+    def wants(self, request: RegistryRequest, status: int) -> bool:
+        """Whether there is no answer of this *status* for the target of a request, but could be."""
         target = request.target
+        blob = self._blobs.peek(target)
         return (
             request.error is None
             and request.clientproto == b"HTTP/1.1"
@@ -182,7 +187,7 @@ class ReadyAnswers:
             and target.startswith(b"/")
             and len(target) < LONGEST
             and self._entries.peek(target) is None
-            and self._blobs.peek(target) is None
+            and (blob is None or (blob.parts if status == 206 else blob.whole) is None)
         )
 
     def has_room_for(self, length: int) -> bool:
@@ -195,7 +200,7 @@ class ReadyAnswers:
         if (
             request.code != 200
             or not self.has_room_for(len(body))
-            or not self.wants(request)
+            or not self.wants(request, 200)
             or not _NEVER.isdisjoint(name for name, _ in headers)
         ):
             return
@@ -203,21 +208,30 @@ class ReadyAnswers:
         if answer is not None:
             self._entries.put(request.target, Entry(answer, repeatable, Shown.of(request)))
 
-    def offer_parts(self, request: RegistryRequest, parts: RepeatableParts) -> None:
-        """Keep the answers for parts of a blob, one of which was just sent, if `wants` says so."""
-        headers = _headers(request)
+    def offer_blob(self, request: RegistryRequest, blob: RepeatableBlob) -> None:
+        """Keep the answers for a blob that was just sent, or for parts of it, if `wants` says so."""
+        headers, status = _headers(request), request.code
         if (
-            request.code != 206
-            or not self.wants(request)
+            status not in (200, 206)
+            or request.method != b"GET"
+            or not self.wants(request, status)
             or not _NEVER.isdisjoint(name for name, _ in headers)
         ):
             return
-        answers = parts_in_pieces(headers, parts.size)
-        if answers is not None:
-            self._blobs.put(request.target, _BlobEntry(answers, parts, Shown.of(request)))
+        whole = in_pieces(headers, b"") if status == 200 else None
+        parts = parts_in_pieces(headers, blob.size) if status == 206 else None
+        if whole is None and parts is None:
+            return
+        before = self._blobs.peek(request.target)
+        if before is not None and before.blob.size == blob.size and before.blob.holds():
+            whole, parts = whole or before.whole, parts or before.parts
+        self._blobs.put(request.target, _BlobEntry(blob, Shown.of(request), whole, parts))
 
-    def respond(self, data: bytes, client: str) -> bytes | None:
-        """Return the response to one whole request of a *client*, counted and logged; None if there is none."""
+    def respond(self, data: bytes, client: str) -> tuple[bytes, bool] | None:
+        """Return the response to one whole request of a *client*, counted and logged; None if there is none.
+
+        Also return whether the connection is to be closed after it.
+        """
         if len(data) > LONGEST:
             return None
         parts = data.split(b" ", 2)
@@ -227,10 +241,12 @@ class ReadyAnswers:
         entry = self._entries.get(target)
         name = METHODS.get(method)
         if entry is None or name is None:
-            blob = self._blobs.get(target) if method == b"GET" else None
-            return None if blob is None else self._respond_with_part(target, blob, fields, client)
+            blob = None if name is None else self._blobs.get(target)
+            if blob is None or name is None:
+                return None
+            return self._respond_with_blob(target, blob, name, fields, client)
         try:
-            agent = parse_fields(fields)
+            agent, closes = parse_fields(fields)
         except NotSimple:
             return None
         now = self._clock.seconds()
@@ -245,35 +261,41 @@ class ReadyAnswers:
         if self._log.wanted:
             sent = 0 if name == "HEAD" else len(answer.body)
             self._log.write_pieces(self._pieces(entry.shown, name, 200, sent, client, agent), now)
-        return answer.response(now, self._date, head=name == "HEAD")
+        return answer.response(now, self._date, head=name == "HEAD", last=closes), closes
 
-    def _respond_with_part(
-        self, target: bytes, entry: _BlobEntry, fields: bytes, client: str
-    ) -> bytes | None:
-        cut = cut_range(fields)
-        if cut is None:
+    def _respond_with_blob(
+        self, target: bytes, entry: _BlobEntry, method: str, fields: bytes, client: str
+    ) -> tuple[bytes, bool] | None:
+        blob = entry.blob
+        answer: ReadyAnswer | ReadyParts | None = entry.whole
+        part: tuple[int, int] | None = (0, blob.size if method == "GET" else 0)
+        cut = cut_range(fields) if method == "GET" else None
+        if cut is not None:
+            fields, first, last = cut
+            answer = entry.parts
+            part = None if entry.parts is None else entry.parts.part(first, last)
+        if answer is None or part is None or not self.has_room_for(part[1] - part[0]):
             return None
-        rest, first, last = cut
         try:
-            agent = parse_fields(rest)
+            agent, closes = parse_fields(fields)
         except NotSimple:
             return None
-        part = entry.answers.part(first, last)
-        if part is None or not self.has_room_for(part[1] - part[0]):
-            return None
-        data = entry.parts.part(*part) if entry.parts.holds() else None
+        data = blob.part(*part) if blob.holds() else None
         if data is None:
             self._blobs.remove(target)
             return None
         now = self._clock.seconds()
         if now // 1 != self._second:
             self._set_date(now)
-        self._metrics.response(entry.parts.route, "GET", "206", 0.0)
+        status = 200 if cut is None else 206
+        self._metrics.response(blob.route, method, str(status), 0.0)
         self._part_bytes(len(data))
         if self._log.wanted:
-            line = self._pieces(entry.shown, "GET", 206, len(data), client, agent)
+            line = self._pieces(entry.shown, method, status, len(data), client, agent)
             self._log.write_pieces(line, now)
-        return entry.answers.head(self._date, *part) + data
+        if isinstance(answer, ReadyParts):
+            return answer.head(self._date, *part, last=closes) + data, closes
+        return answer.response(now, self._date, head=True, last=closes) + data, closes
 
     def _set_date(self, now: float) -> None:
         self._second = now // 1
@@ -304,4 +326,6 @@ def _headers(request: RegistryRequest) -> list[tuple[bytes, bytes]]:
         (name, value)
         for name, values in request.responseHeaders.getAllRawHeaders()
         for value in values
+        # Not about the content; `ReadyAnswer` adds it where it is wanted.
+        if (name, value) != _CLOSE
     ]

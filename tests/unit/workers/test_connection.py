@@ -73,12 +73,19 @@ class Connections(SynchronousTestCase):
     def now(self) -> float:
         return 0.0
 
-    def answer(self, request: bytes, client: str) -> bytes | None:
+    def answer(self, request: bytes, client: str) -> tuple[bytes, bool] | None:
         self.assertEqual("10.0.0.1", client)
-        return b"<answer>" if request == b"known" else None
+        return {b"known": (b"<answer>", False), b"last": (b"<end>", True)}.get(request)
 
     def hand_over(self, connection: WorkerConnection, received: bytes) -> None:
         self.handed.append(received)
+
+    def test_last(self) -> None:
+        """After the last response that a client wants, the connection is closed."""
+        self.connection.dataReceived(b"known")
+        self.connection.dataReceived(b"last")
+        self.assertEqual(b"<answer><end>", self.transport.sent)
+        self.assertTrue(self.transport.closed)
 
     def test_answered(self) -> None:
         """A known request is answered, as often as it comes."""

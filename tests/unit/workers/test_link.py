@@ -7,24 +7,59 @@ from typing import Any, cast
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from oci_registry.metrics import Metrics
 from oci_registry.workers.link import Shared, WorkerLink
 from oci_registry.workers.messages import pack, unpack
 from oci_registry.workers.packets import socket_pair
 
 
 class Counting(SynchronousTestCase):
-    """How many connections a worker has."""
+    """What a worker has, and has used."""
+
+    def setUp(self) -> None:
+        self.metrics = Metrics()
+        self.workers: Any = type("Workers", (), {"lost": lambda *_: None})()
+        self.reactor: Any = MemoryReactorClock()
+
+    def link(self) -> WorkerLink:
+        """Return the end of a connection to a new worker with the number 1."""
+        ours, theirs = socket_pair()
+        self.addCleanup(theirs.close)
+        shared: Any = type("Shared", (), {"site": None, "lender": None, "metrics": self.metrics})
+        link = WorkerLink(1, ours, cast(Shared, shared), self.workers, self.reactor)
+        self.addCleanup(link.close)
+        return link
+
+    def count(self, link: WorkerLink, connections: int, cpu: float, memory: int) -> None:
+        """Have the worker report."""
+        nothing: dict[str, Any] = {"responses": [], "uses": []}
+        message = pack("count", connections=connections, cpu=cpu, memory=memory, **nothing)
+        link._received(unpack(message), ())
+
+    def used(self) -> tuple[float | None, float | None]:
+        """Return what is exported of the worker: its CPU seconds, and its memory."""
+        names = ("worker_cpu_seconds_total", "worker_resident_memory_bytes")
+        cpu, memory = (
+            self.metrics.registry.get_sample_value(f"oci_registry_{name}", {"worker": "1"})
+            for name in names
+        )
+        return cpu, memory
 
     def test_handed_over_before_a_report(self) -> None:
         """A connection that was handed over before it was counted makes the worker no less busy."""
-        ours, theirs = socket_pair()
-        self.addCleanup(theirs.close)
-        shared: Any = type("Nothing", (), {"site": None, "lender": None})
-        workers: Any = None
-        reactor: Any = MemoryReactorClock()
-        link = WorkerLink(1, ours, cast(Shared, shared), workers, reactor)
-        self.addCleanup(link.close)
-        link._received(unpack(pack("count", connections=1, responses=[], uses=[])), ())
+        link = self.link()
+        self.count(link, 1, 0.0, 0)
         for _ in range(3):
             link._received(unpack(pack("hand", family=2)), ())
         self.assertEqual((0, 0), (link.connections, link.load))
+
+    def test_consumption(self) -> None:
+        """CPU seconds are those of a worker and its successors, and memory is that of the one that runs."""
+        first = self.link()
+        self.count(first, 1, 2.0, 5000)
+        self.count(first, 1, 3.0, 4000)
+        self.assertEqual((3.0, 4000), self.used())
+        first._lost()
+        self.assertEqual((3.0, None), self.used())
+        self.count(self.link(), 1, 0.5, 3000)
+        self.assertEqual((3.5, 3000), self.used())

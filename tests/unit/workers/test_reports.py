@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.workers.messages import Message, unpack
-from oci_registry.workers.reports import INTERVAL, Lines, Reports, Responses
+from oci_registry.workers.reports import INTERVAL, Lines, Reports, Responses, consumption
 
 
 class Reporting(SynchronousTestCase):
@@ -55,7 +55,7 @@ class Reporting(SynchronousTestCase):
     def test_counts(self) -> None:
         """Counts are sent together, some time later, and only if there are any."""
         responses, uses = Responses(), Counter({b"/v2/": 2})
-        reports = Reports(self.send, responses, uses, lambda: 7, self.clock)
+        reports = Reports(self.send, responses, uses, lambda: 7, self.clock, lambda: (1.5, 4096))
         for _ in range(3):
             responses.response("base", "GET", "200", 0.0)
             reports.changed()
@@ -63,11 +63,25 @@ class Reporting(SynchronousTestCase):
         self.clock.advance(INTERVAL)
         (message,) = self.sent
         self.assertEqual(
-            {"connections": 7, "responses": [["base", "GET", "200", 3]], "uses": [["/v2/", 2]]},
+            {
+                "connections": 7,
+                "cpu": 1.5,
+                "memory": 4096,
+                "responses": [["base", "GET", "200", 3]],
+                "uses": [["/v2/", 2]],
+            },
             message.fields,
         )
         self.clock.advance(10)
         self.assertEqual(1, len(self.sent))
+
+    def test_consumption(self) -> None:
+        """What a process has used grows, and is of the size that processes have."""
+        cpu, memory = consumption()
+        self.assertLess(1024 * 1024, memory)
+        while consumption()[0] == cpu:
+            pass
+        self.assertLess(cpu, consumption()[0])
 
     def test_many_targets(self) -> None:
         """Many long targets are sent in several messages, each counted once."""

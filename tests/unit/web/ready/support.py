@@ -37,6 +37,8 @@ RAW = b'{"schemaVersion": 2, "mediaType": "%b", "config": {"digest": "%b", "size
     b"sha256:" + b"a" * 64,
 )
 BLOB = bytes(range(256)) * 1024
+SMALL = bytes(range(255)) * 10
+"""A blob that is sent whole without reading it in pieces."""
 _DATE = re.compile(rb"\r\nDate: [^\r]+")
 _SAMPLES = re.compile(r"^(?:oci_registry|manifest|blob)_(?!\S+_created).*$", re.MULTILINE)
 
@@ -54,6 +56,7 @@ class Mirror(CacheTestCase):
         self.digest = self.upstream.add(body, "2").digest
         self.upstream.add(RAW + b" ", "other")
         self.blob = self.upstream.add_blob(BLOB)
+        self.small = self.upstream.add_blob(SMALL)
         self.log = StringIO()
         self.connections: list[Connection] = []
         self.serve()
@@ -113,10 +116,10 @@ class Mirror(CacheTestCase):
         """Whether a request is answered without building one, and its answer is still right."""
         assert self.answers is not None
         connection = self.connect()
-        found: list[bytes | None] = []
+        found: list[tuple[bytes, bool] | None] = []
         respond = self.answers.respond
 
-        def watched(data: bytes, client: str) -> bytes | None:
+        def watched(data: bytes, client: str) -> tuple[bytes, bool] | None:
             found.append(respond(data, client))
             return found[-1]
 
@@ -137,6 +140,10 @@ class Mirror(CacheTestCase):
         path = f"/v2/library/app/blobs/{self.blob}"
         self.ask(path)
         self.ask(path, Range="bytes=0-9")
+
+    def warm_small(self) -> None:
+        """Let the answers for the small blob become ready."""
+        self.warm(f"/v2/library/app/blobs/{self.small}")
 
     def state(self) -> dict[str, Any]:
         """Return everything that requests leave behind."""

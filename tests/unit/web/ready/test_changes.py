@@ -213,7 +213,6 @@ class Bounds(ReadyTestCase):
         path, tag = "/v2/library/app/manifests/other", f'"{self.mirror.digest}"'
         self.assertEqual(0, self.offered(("GET", path, {})), "a miss")
         self.assertEqual(0, self.offered(("GET", path, {}), version="1.0"))
-        self.assertEqual(0, self.offered(("GET", path, {"Connection": "close"})))
         self.assertEqual(0, self.offered(("GET", f"http://m{path}", {})))
         self.assertEqual(0, self.offered(("GET", f"{path}?{'x' * 3000}", {})))
         self.assertEqual(0, self.offered(("GET", "/v2/library/app/manifests/none", {})))
@@ -221,7 +220,7 @@ class Bounds(ReadyTestCase):
         self.assertEqual(0, self.offered(("GET", f"{PATH}?n=1", {"If-None-Match": tag})))
         self.assertEqual(0, self.offered(("GET", "/readyz", {}), ("GET", "/", {"Range": "x"})) - 1)
         self.assertEqual(0, self.offered(("GET", "/v2/library/app/tags/list", {})))
-        self.assertEqual(1, self.offered(("HEAD", path, {})))
+        self.assertEqual(1, self.offered(("HEAD", path, {"Connection": "close"})))
 
     def test_large(self) -> None:
         """A manifest that is large is answered in full."""
@@ -244,6 +243,24 @@ class Bounds(ReadyTestCase):
             self.assertLessEqual(answers._entries.weight, limits.size)
             self.assertTrue(self.mirror.at_once(f"{PATH}?n=9"))
             self.assertFalse(self.mirror.at_once(f"{PATH}?n=0"))
+
+
+class Last(ReadyTestCase):
+    """Requests of clients that open a connection for each."""
+
+    def test_made_by_them(self) -> None:
+        """They make answers ready for themselves and for others."""
+        path = "/v2/library/app/manifests/other"
+        plain = Mirror(ready=False)
+        self.addCleanup(plain.leave)
+        for connection in (*["close"] * 3, *["keep-alive"] * 2, "close"):
+            asked = {"Connection": connection}
+            got = [mirror.ask(path, **asked) for mirror in (self.mirror, plain)]
+            self.assertEqual(got[1], got[0])
+            self.assertEqual(connection == "close", b"\r\nConnection: close\r\n" in got[0])
+            closed = [m.connections[-1].transport.closed for m in (self.mirror, plain)]
+            self.assertEqual([connection == "close"] * 2, closed)
+        self.assertTrue(self.mirror.at_once(path, Connection="close"))
 
 
 class Counting(ReadyTestCase):

@@ -8,15 +8,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.spec.digest import Digest
 from tests import examples
-from tests.unit.web.ready.support import BLOB, RAW, Mirror, feed
+from tests.unit.web.ready.support import BLOB, RAW, SMALL, Mirror, feed
 
 DIGEST = str(Digest.of(RAW))
 PARTS = f"/v2/library/app/blobs/{Digest.of(BLOB)}"
+WHOLE = f"/v2/library/app/blobs/{Digest.of(SMALL)}"
 TARGETS = (
     "/v2/library/app/manifests/1",
     "/v2/library/app/manifests/2?ns=docker.io",
     f"/v2/app/manifests/{DIGEST}",
     PARTS,
+    WHOLE,
     "/v2/library/app/manifests/none",
     "/docker.io/v2/app/manifests/1",
     "http://mirror/v2/library/app/manifests/1",
@@ -46,6 +48,7 @@ FIELDS = (
     "Connection: close",
     "Connection: TE, close",
     "X-Forwarded-For: 1.2.3.4",
+    "Docker-Distribution-Api-Version: registry/2.0",
     "Authorization: Basic eDp5",
     f'If-None-Match: "{DIGEST}"',
     'If-None-Match: "x"',
@@ -81,7 +84,7 @@ simple = st.builds(
         f"{method} {target} HTTP/1.1\r\nHost: m\r\nUser-Agent: {agent}\r\n\r\n".encode("latin-1")
     ),
     st.sampled_from(("GET", "GET", "HEAD")),
-    st.sampled_from((*TARGETS[:4] * 5, *TARGETS[4:11])),
+    st.sampled_from((*TARGETS[:5] * 5, *TARGETS[5:12])),
     st.sampled_from(("a", "b")),
 )
 nearly = st.builds(
@@ -89,7 +92,7 @@ nearly = st.builds(
         (f"{method} {target} HTTP/1.1", "Host: m", *fields, "", "")
     ).encode("latin-1"),
     st.sampled_from(("GET", "HEAD")),
-    st.sampled_from(TARGETS[:4]),
+    st.sampled_from(TARGETS[:5]),
     st.lists(st.sampled_from(FIELDS), min_size=1, max_size=2),
 )
 odd = st.builds(
@@ -138,6 +141,7 @@ def warm(mirror: Mirror) -> None:
     for target in TARGETS[:3]:
         mirror.warm(target)
     mirror.warm_parts()
+    mirror.warm_small()
 
 
 class Same(SynchronousTestCase):
@@ -186,6 +190,10 @@ class Same(SynchronousTestCase):
             line = f"{field}\r\n".encode("latin-1")
             self.same(mirrors, parts + line + b"\r\n")
             self.same(mirrors, parts.replace(b"Range: bytes=3-70\r\n", line) + b"\r\n")
+            for name in ("GET", "HEAD"):
+                small = f"{name} {WHOLE} HTTP/1.1\r\nHost: m\r\n".encode()
+                self.same(mirrors, small + line + b"\r\n")
+                self.same(mirrors, small + b"\r\n", small + line + b"\r\n", small + b"\r\n")
         for method in (b"GET", b"HEAD", b"get", b"POST"):
             for field in FIELDS:
                 line = f"{field}\r\n".encode("latin-1")
@@ -214,4 +222,8 @@ class Same(SynchronousTestCase):
         mirror.warm_parts()
         for part in ("0-0", "5-9", f"{len(BLOB) - 60000}-99999999", "00-01"):
             self.assertTrue(mirror.at_once(PARTS, Range=f"bytes={part}"), part)
+        mirror.warm_small()
+        for method in ("GET", "HEAD"):
+            self.assertTrue(mirror.at_once(WHOLE, method=method), method)
+        self.assertTrue(mirror.at_once(WHOLE, Connection="close"))
         mirror.leave()
