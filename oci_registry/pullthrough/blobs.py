@@ -8,10 +8,11 @@ from typing import TypeVar
 from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.logger import Logger
 
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.blob_size import ask_size
-from oci_registry.pullthrough.fallback import Fallback, FallbackSource
+from oci_registry.pullthrough.fallback import EndedEarly, Fallback, FallbackSource
 from oci_registry.pullthrough.far import FarLimits, FarRange, FarRanges
 from oci_registry.pullthrough.hits import BlobHit
 from oci_registry.pullthrough.outcome import Outcome
@@ -124,6 +125,8 @@ class BlobSize:
 
 class BlobCache:
     """The blobs of all registries, downloaded when they are first requested."""
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -250,7 +253,14 @@ class BlobCache:
                     self._health.record_failure(READ, error.cause)
                 growing = await self._transfers.private(target, digest, size, error.had)
             else:
-                if not isinstance(error, Withdrawn):
+                if isinstance(error, EndedEarly):
+                    # Of this blob alone: it is replaced by the one that comes now.
+                    self._metrics.error("store")
+                    self._log.warn(
+                        "the stored blob {digest} has lost its end, and is downloaded again",
+                        digest=str(digest),
+                    )
+                elif not isinstance(error, Withdrawn):
                     self._health.record_failure(READ, error)
                 growing = await self._transfers.join(target, digest, size, position)
                 self._transfers.add_client(growing)
