@@ -30,8 +30,8 @@ from oci_registry.streams.flight import SingleFlight
 @frozen
 class LimitTimes:
     """Seconds. *patience*: for which a pull waits for room; *watch*: between two looks at the store;
-    *again*: until another attempt after one that has not made enough room, or `PACE` times as long as that
-    has taken; *recorded*: in which the manifest of a blob that had no room is recorded. *claim*: between
+    *again*: until another attempt after one that has freed nothing, or `PACE` times as long as that has
+    taken; *recorded*: in which the manifest of a blob that had no room is recorded. *claim*: between
     two claims of a bucket.
     """
 
@@ -338,8 +338,9 @@ class StoreLimit:
 
     def _report(self, evicted: Evicted, need: int, seconds: float) -> None:
         if evicted.size < need:
-            # It looks at every image, but what is in use may not be so for long.
-            self._not_before = self._clock.seconds() + max(self._times.again, PACE * seconds)
+            # It has looked at every image, but what is in use may not be so for long.
+            pause = seconds if evicted.size else max(self._times.again, PACE * seconds)
+            self._not_before = self._clock.seconds() + pause
             if not self._in_vain:
                 self._in_vain = True
                 self._log.warn(

@@ -67,7 +67,7 @@ class UpstreamSizes:
 
     The size of an upstream is that of its manifests, and of all blobs that they name; a blob that several
     upstreams need counts for each. *patience*: seconds for which a pull waits for room; *again*: until
-    another attempt after one that has not made enough room, or `PACE` times as long as that has taken.
+    another attempt after one that has freed nothing, or `PACE` times as long as that has taken.
     """
 
     _log = Logger()
@@ -193,7 +193,7 @@ class UpstreamSizes:
         self, host: str, upstream: _Upstream, evicted: Evicted, need: int, seconds: float
     ) -> None:
         if evicted.size < need:
-            pause = max(self._again, PACE * seconds)
+            pause = seconds if evicted.size else max(self._again, PACE * seconds)
             upstream.not_before = self._clock.seconds() + pause
             if not upstream.in_vain:
                 upstream.in_vain = True
