@@ -17,7 +17,7 @@ MAX_FALLBACKS = 2
 """Fallbacks of one reader: from the store to a transfer, and from there to a private transfer."""
 
 
-class EndedEarly(StoreError):
+class EndedEarly(StoreError, EOFError):
     """An object in the store is shorter than it was when it was opened; nothing is wrong with the store."""
 
 
