@@ -75,7 +75,8 @@ class Damage:
         """Wait until a scrub has found the damage of a blob."""
         harm = self._open.get(digest)
         if harm is not None:
-            waiting: Deferred[None] = Deferred()
+            # Who has waited too long must not be called.
+            waiting: Deferred[None] = Deferred(harm.waiting.remove)
             harm.waiting.append(waiting)
             await waiting
 
@@ -88,15 +89,8 @@ class Damage:
                 self.left.append(str(digest))
             del self._open[digest]
             self._closed[digest] = now
-            for waiting in harm.waiting:
+            for waiting in list(harm.waiting):
                 waiting.callback(None)
-
-    def stop(self) -> None:
-        """Let nobody wait any more."""
-        for harm in self._open.values():
-            for waiting in harm.waiting:
-                waiting.callback(None)
-            harm.waiting.clear()
 
     def look(self) -> None:
         """Note which of the blobs that were damaged are in the store again."""

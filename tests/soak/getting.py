@@ -6,6 +6,7 @@ from collections import Counter
 from random import Random
 from typing import Any, Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import ConnectError
 from twisted.internet.task import deferLater
@@ -17,6 +18,8 @@ RETRIES = 5
 """How often a request is sent again."""
 PATIENCE = 120.0
 """Seconds until a response must have ended."""
+FOUND_WITHIN = 300.0
+"""Seconds until a scrub must have found what is damaged."""
 _WRONG = "wrong bytes"
 _LENGTH = "the length "
 
@@ -129,7 +132,7 @@ class Getter:
                 return response
             if blob is not None and excused and self._is_stale(response, why):
                 self.seen["stale corruption"] += 1
-                await self._harmed.healed(blob)
+                await self._healed(blob)
                 have = start
                 continue
             self._note(why, response, f"{path} {headers}", whole=end == len(content))
@@ -174,6 +177,13 @@ class Getter:
         if response.ended is None and response.transport is not None:
             response.transport.loseConnection()
         return response
+
+    async def _healed(self, blob: Digest) -> None:
+        healed = Deferred.fromCoroutine(self._harmed.healed(blob))
+        try:
+            await healed.addTimeout(FOUND_WITHIN, self._reactor)
+        except DeferredTimeout:
+            raise PullFailed(f"no scrub has found the damage of {blob}") from None
 
     def _is_stale(self, response: Response, why: str) -> bool:
         """Whether a damaged file explains a response: wrong bytes, a shorter file, or no such part of it."""
