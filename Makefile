@@ -30,7 +30,7 @@ help:
 	@echo "make types    mypy, strictly"
 	@echo "make docs     the documentation as a site in build/docs; links lead somewhere, commands work"
 	@echo "make e2e      real clients against real registries; see tests/e2e/README.md"
-	@echo "make soak     many clients, bad hosts and a full disk for a minute; ARGS=\"--minutes 10\""
+	@echo "make soak     many clients, bad hosts and a full disk for a minute; ARGS=\"--minutes 10 --cap 0.1\""
 	@echo "make bench    what hits and misses cost, beside nginx and distribution; ARGS=--quick"
 	@echo "make bench-compare  two results or two source trees; OLD=a.json NEW=b.json"
 	@echo "make chart    the chart for Kubernetes; needs Go, of which it builds helm and kubeconform"

@@ -25,13 +25,18 @@ HEADS = 100
 """Images of each queue that are looked at together."""
 ANCESTORS = 100
 """Manifests that may name an image, at any depth; an image that more of them name is not evicted."""
+MISSING = 1000
+"""Blobs that an image names and that are not stored; further ones are not looked at."""
 LOOSE = 20_000
 """Blobs, the least recently used ones, among which those are looked for that no manifest names."""
 
 
 @frozen
 class StoredManifest:
-    """A manifest with its tags, pairs of repository and tag; *size*: bytes on the disk."""
+    """A manifest with its tags, pairs of repository and tag; *size*: bytes on the disk.
+
+    *missing*: what it names and is not stored, manifests included.
+    """
 
     number: int
     host: str
@@ -44,6 +49,7 @@ class StoredManifest:
     parents: frozenset[int]
     is_parent: bool
     tags: tuple[tuple[str, str], ...]
+    missing: tuple[Digest, ...]
 
 
 @frozen
@@ -172,6 +178,17 @@ def heads(
     return query
 
 
+def loose_blobs(idle_since: float) -> Query[Heads]:
+    """Return blobs that no manifest names and that have not been used since, the least recently used first."""
+
+    def query(books: Books) -> Heads:
+        numbers = _loose(books, idle_since)
+        blobs = {number: _blob(books, number, 1, None) for number in numbers}
+        return Heads({}, blobs, (), (), tuple(numbers))
+
+    return query
+
+
 def _loose(books: Books, idle_since: float) -> list[int]:
     found = books.sql.execute(
         "SELECT content FROM (SELECT content, used FROM blobs ORDER BY used LIMIT ?)"
@@ -230,6 +247,11 @@ def _manifest(books: Books, number: int, is_pinned: IsPinned, *, kept: bool) -> 
         "SELECT b.content FROM edges e CROSS JOIN blobs b ON b.content=e.child WHERE e.parent=?",
         (content,),
     ).fetchall()
+    missing = sql.execute(
+        "SELECT c.digest FROM edges e CROSS JOIN content c ON c.id=e.child WHERE e.parent=?"
+        " AND NOT EXISTS (SELECT 1 FROM blobs WHERE content=e.child) LIMIT ?",
+        (content, MISSING),
+    ).fetchall()
     parents = sql.execute(
         "SELECT m.id FROM edges e CROSS JOIN manifests m ON m.content=e.parent"
         " WHERE e.child=? AND +m.host=? LIMIT ?",
@@ -258,6 +280,7 @@ def _manifest(books: Books, number: int, is_pinned: IsPinned, *, kept: bool) -> 
         frozenset(parent for (parent,) in parents),
         child is not None,
         tuple(tags),
+        tuple(unpack(digest) for (digest,) in missing),
     )
 
 

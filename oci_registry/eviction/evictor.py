@@ -15,6 +15,7 @@ from oci_registry.account.images import (
     StoredManifest,
     heads,
     incomplete,
+    loose_blobs,
     move,
     queue_sizes,
 )
@@ -27,8 +28,14 @@ from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.manifests import ManifestStore
 from oci_registry.storage.tags import TagStore
 
-LOOSE_FOR = 3600.0
+LOOSE_FOR = 60.0
 """Seconds after which a blob that no manifest names is evicted first: its manifest may be on its way."""
+LOOSE_AT_LEAST = 10.0
+"""Seconds after which such a blob is evicted if evicting images is not enough.
+
+When there is little room, images are dropped again and again for lack of a layer. Their other layers, in use
+at each pull, would soon take all the room, and no layer could be stored any more.
+"""
 _TURNS = 5
 """Turns that each image may have in one round: each pull is one, and so is the last."""
 
@@ -110,6 +117,8 @@ class Evictor:
                 await self._account.flush()
             if self._account.is_complete:
                 await self._free(need, done, host)
+                if host is None:
+                    await self._free_loose(need, done)
         except AccountOff:
             # It has gone meanwhile, which is in the log.
             pass
@@ -169,6 +178,15 @@ class Evictor:
                 # Everything has had its turns, and is in use or pinned.
                 return
 
+    async def _free_loose(self, need: int, done: _Round) -> None:
+        before = -1
+        while before < done.size < need:
+            before = done.size
+            found = await self._account.ask(loose_blobs(self._now() - LOOSE_AT_LEAST))
+            await self._carry_out(
+                plan(self._snapshot(found, (0, 0)), need - done.size), found, done
+            )
+
     @property
     def _objects(self) -> int:
         return 0 if self._account.state is None else self._account.state.sums.objects
@@ -180,7 +198,8 @@ class Evictor:
                 one.size,
                 one.queue,
                 one.pulls,
-                one.kept,
+                # It is being pulled: evicted now, it would leave what comes to nobody.
+                one.kept or any(map(self._busy, one.missing)),
                 one.blobs,
                 one.parents,
                 one.is_parent,

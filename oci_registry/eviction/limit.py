@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from oci_registry.account.account import Account
 from oci_registry.account.nouns import on_disk
 from oci_registry.eviction.evictor import Evicted, Evictor
-from oci_registry.eviction.upstream_sizes import FRACTIONS, UpstreamSizes
+from oci_registry.eviction.upstream_sizes import FRACTIONS, PACE, UpstreamSizes
 from oci_registry.metrics import Metrics
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.sizes import Size
@@ -30,14 +30,14 @@ from oci_registry.streams.flight import SingleFlight
 @frozen
 class LimitTimes:
     """Seconds. *patience*: for which a pull waits for room; *watch*: between two looks at the store;
-    *again*: until another attempt after one that has not made enough room, up to 16 times as long after
-    several; *recorded*: in which the manifest of a blob that had no room is recorded. *claim*: between two
-    claims of a bucket.
+    *again*: until another attempt after one that has freed nothing, or `PACE` times as long as that has
+    taken; *recorded*: in which the manifest of a blob that had no room is recorded. *claim*: between
+    two claims of a bucket.
     """
 
     patience: float = 1.0
     watch: float = 2.0
-    again: float = 10.0
+    again: float = 1.0
     recorded: float = 30.0
     claim: float = 60.0
 
@@ -101,8 +101,7 @@ class StoreLimit:
         evictor.compare_first = shared
         self._evicting: SingleFlight[str, Evicted] = SingleFlight()
         self._not_before = 0.0
-        # Attempts in a row that have not made enough room: each one looks at every image.
-        self._in_vain = 0
+        self._in_vain = False
         # Blobs that had no room, and since when.
         self._missing: FIFOCache[Digest, float] = FIFOCache(_MISSING)
         self._space: Space | None = None
@@ -327,8 +326,9 @@ class StoreLimit:
 
         async def evict() -> Evicted:
             need = max(at_least, int(want - self._room(LOW)))
+            began = self._clock.seconds()
             evicted = await self._evictor.free(need)
-            self._report(evicted, need)
+            self._report(evicted, need, self._clock.seconds() - began)
             await self._measure()
             return evicted
 
@@ -336,13 +336,13 @@ class StoreLimit:
         evicting.addErrback(self._failed)
         return evicting
 
-    def _report(self, evicted: Evicted, need: int) -> None:
+    def _report(self, evicted: Evicted, need: int, seconds: float) -> None:
         if evicted.size < need:
-            self._not_before = self._clock.seconds() + self._times.again * 2 ** min(
-                self._in_vain, 4
-            )
-            self._in_vain += 1
-            if self._in_vain == 1:
+            # It has looked at every image, but what is in use may not be so for long.
+            pause = seconds if evicted.size else max(self._times.again, PACE * seconds)
+            self._not_before = self._clock.seconds() + pause
+            if not self._in_vain:
+                self._in_vain = True
                 self._log.warn(
                     "only {freed} of {need} could be evicted from the store: "
                     "the rest is in use, pinned or of a registry that is offline",
@@ -350,7 +350,7 @@ class StoreLimit:
                     freed=in_bytes(evicted.size),
                 )
         else:
-            self._in_vain = 0
+            self._in_vain = False
         if evicted.size:
             self._log.info(
                 "evicted {images} and {blobs} ({freed}) to stay within the limits: "

@@ -37,7 +37,7 @@ class Fractions:
 
 FRACTIONS = Fractions()
 PACE = 20.0
-"""Measuring takes one part in so many of the time of the account, at most."""
+"""Measuring, and each eviction in vain, takes one part in so many of the time of the account, at most."""
 
 
 @define
@@ -55,7 +55,7 @@ class _Upstream:
     sums: Sums | None = None
     measure_at: float = 0.0
     not_before: float = 0.0
-    in_vain: int = 0
+    in_vain: bool = False
 
     def room(self, part: float = 1.0) -> float:
         """Return how many bytes there is room for, if *part* of the limit may be used."""
@@ -67,7 +67,7 @@ class UpstreamSizes:
 
     The size of an upstream is that of its manifests, and of all blobs that they name; a blob that several
     upstreams need counts for each. *patience*: seconds for which a pull waits for room; *again*: until
-    another attempt after one that has not made enough room.
+    another attempt after one that has freed nothing, or `PACE` times as long as that has taken.
     """
 
     _log = Logger()
@@ -97,7 +97,7 @@ class UpstreamSizes:
             self._metrics.forget_upstream_size(host)
         for host, size in limits.items():
             known = self._upstreams.setdefault(host, _Upstream(size.bytes))
-            known.cap, known.not_before, known.in_vain = size.bytes, 0.0, 0
+            known.cap, known.not_before, known.in_vain = size.bytes, 0.0, False
             self._metrics.upstream_limit_bytes.labels(host).set(size.bytes)
 
     def __bool__(self) -> bool:
@@ -181,19 +181,22 @@ class UpstreamSizes:
             need = int(want - upstream.room(FRACTIONS.low))
             if need <= 0:
                 return Evicted()
+            began = self._clock.seconds()
             evicted = await self._evictor.free(need, host)
-            self._report(host, upstream, evicted, need)
+            self._report(host, upstream, evicted, need, self._clock.seconds() - began)
             await self._measure(host, upstream)
             return evicted
 
         return self._evicting.run(host, evict).addErrback(self._failed)
 
-    def _report(self, host: str, upstream: _Upstream, evicted: Evicted, need: int) -> None:
+    def _report(
+        self, host: str, upstream: _Upstream, evicted: Evicted, need: int, seconds: float
+    ) -> None:
         if evicted.size < need:
-            pause = self._again * 2 ** min(upstream.in_vain, 4)
+            pause = seconds if evicted.size else max(self._again, PACE * seconds)
             upstream.not_before = self._clock.seconds() + pause
-            upstream.in_vain += 1
-            if upstream.in_vain == 1:
+            if not upstream.in_vain:
+                upstream.in_vain = True
                 self._log.warn(
                     "only {freed} of {need} could be evicted of {host}: the rest is in use or pinned",
                     need=in_bytes(need),
@@ -201,7 +204,7 @@ class UpstreamSizes:
                     host=host,
                 )
         else:
-            upstream.in_vain = 0
+            upstream.in_vain = False
         if evicted.size:
             self._log.info(
                 "evicted {images} of {host} ({freed}) to stay within its limit",

@@ -8,6 +8,7 @@ from typing import TypeVar
 from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.logger import Logger
 
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.blob_size import ask_size
@@ -124,6 +125,8 @@ class BlobSize:
 
 class BlobCache:
     """The blobs of all registries, downloaded when they are first requested."""
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -247,16 +250,27 @@ class BlobCache:
         async def fallback(error: StoreError | LostPlace, position: int) -> Source:
             if isinstance(error, LostPlace):
                 if error.cause is not None:
-                    self._health.record_failure(READ, error.cause)
+                    self._note_failure(error.cause, digest)
                 growing = await self._transfers.private(target, digest, size, error.had)
             else:
                 if not isinstance(error, Withdrawn):
-                    self._health.record_failure(READ, error)
+                    self._note_failure(error, digest)
                 growing = await self._transfers.join(target, digest, size, position)
                 self._transfers.add_client(growing)
             return growing.follow(position, size)
 
         return fallback
+
+    def _note_failure(self, error: Exception, digest: Digest) -> None:
+        if isinstance(error, EOFError):
+            # Only this file: nothing is wrong with the store.
+            self._metrics.error("store")
+            self._log.warn(
+                "the file of {digest} has lost its end, and the blob is downloaded again",
+                digest=str(digest),
+            )
+        else:
+            self._health.record_failure(READ, error)
 
     async def size(self, target: Target, digest: Digest) -> BlobSize:
         """Return a blob's size without downloading it. Raises upstream's `RegistryError`."""

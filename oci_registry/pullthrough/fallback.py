@@ -17,6 +17,10 @@ MAX_FALLBACKS = 2
 """Fallbacks of one reader: from the store to a transfer, and from there to a private transfer."""
 
 
+class EndedEarly(StoreError, EOFError):
+    """An object in the store is shorter than it was when it was opened; nothing is wrong with the store."""
+
+
 class FallbackSource:
     """The bytes of *source* from *start* to *stop*, with a fallback to another source.
 
@@ -76,7 +80,7 @@ class FallbackSource:
         if data or self._stop is None or self._position >= self._stop:
             self._position += len(data)
             return data
-        return self._fall_back(StoreError("an object in the store ended early"), limit)
+        return self._fall_back(EndedEarly("an object in the store ended early"), limit)
 
     def _failed(self, failure: Failure, limit: int) -> Failure | Deferred[bytes]:
         if isinstance(failure.value, StoreError | LostPlace):

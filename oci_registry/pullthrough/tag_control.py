@@ -174,7 +174,9 @@ class TagControl:
         status = await self.history(host, repository, tag)
         if not await self._holds.remove(host, repository, tag) and status.hold is None:
             raise NotPossible(f"the tag {tag} of {host}/{repository} is not held")
-        return await self.history(host, repository, tag)
+        # The hold may have been all that was known of it.
+        served = None if status.record is None else status.record.digest
+        return evolve(status, digest=served, hold=None)
 
     async def adopt(self, host: str, repository: str, tag: str) -> TagStatus:
         """Serve the digest that is waiting from now on, whatever its age.

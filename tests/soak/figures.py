@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from attrs import Factory, define, frozen
+
+from tests.support.workers import children
 
 MIB = 1024 * 1024
 MAX_GROWTH = 32.0
@@ -23,23 +26,31 @@ MAX_KEPT = 8
 
 @frozen
 class Sample:
-    """A look at the daemon's process: resident memory in MiB, open file descriptors."""
+    """A look at the daemon's processes: resident memory in MiB, open file descriptors."""
 
     memory: float
     files: int
 
     @classmethod
     def of(cls, process: int) -> Sample:
-        """Look at it now."""
-        status = Path(f"/proc/{process}/status").read_text()
-        memory = int(status.partition("VmRSS:")[2].split()[0]) / 1024
-        return cls(memory, sum(1 for _ in Path(f"/proc/{process}/fd").iterdir()))
+        """Look at it, and at its worker processes, now."""
+        memory, files = 0.0, 0
+        for each in (process, *children(process)):
+            # A command that is just ending has neither.
+            with suppress(OSError, IndexError):
+                status = Path(f"/proc/{each}/status").read_text()
+                memory += int(status.partition("VmRSS:")[2].split()[0]) / 1024
+                files += sum(1 for _ in Path(f"/proc/{each}/fd").iterdir())
+        return cls(memory, files)
 
 
 def cpu_seconds(process: int, ticks: int) -> float:
-    """Return the CPU time that a process has used so far."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / ticks
+    """Return the CPU time that a process and its workers have used so far."""
+    used = 0
+    for each in (process, *children(process)):
+        fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+        used += int(fields[11]) + int(fields[12])
+    return used / ticks
 
 
 @define

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from random import Random
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.mediatypes import OCI_MANIFEST
@@ -15,6 +15,10 @@ COUNT = 200
 LARGEST = 8 * MIB
 _POOL = 2 * LARGEST
 _SHARED = 10
+MOVING = 20
+"""So many repositories have a tag besides, `EDGE`, that means another image every `MOVES` seconds."""
+EDGE, MOVES = "edge", 20.0
+_STRIDE = 7
 
 
 @frozen
@@ -39,6 +43,19 @@ class Images:
         self.images = [self._add_image(random, number, shared) for number in range(count)]
         self.manifests = {(image.repository, image.tag): image for image in self.images}
         self.manifests |= {(image.repository, str(image.digest)): image for image in self.images}
+        self._by_digest = {image.digest: image for image in self.images}
+
+    def by_digest(self, digest: Digest) -> Image | None:
+        """Return the image with a digest, which any of the repositories with a moving tag may have."""
+        return self._by_digest.get(digest)
+
+    def edge(self, repository: str, when: float) -> Image | None:
+        """Return what the moving tag of a repository means at a time; None if it has none."""
+        number = int(repository.rpartition("-")[2])
+        if repository != f"library/app-{number}" or number >= MOVING:
+            return None
+        step = number + int(when / MOVES) * _STRIDE
+        return evolve(self.images[step % len(self.images)], repository=repository, tag=EDGE)
 
     @property
     def total(self) -> int:

@@ -19,7 +19,7 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import RegistryError
 from oci_registry.spec.mediatypes import OCI_MANIFEST
 from tests.soak.faults import Faults
-from tests.soak.images import Images
+from tests.soak.images import EDGE, Image, Images
 from tests.support.fake_registry import FakeRegistry
 from tests.support.fake_replies import Asked, Reply, part_of
 
@@ -80,11 +80,18 @@ class Hosts:
             except (KeyError, RegistryError):
                 return Reply(404)
             return Reply(body=body, headers={"ETag": f'"{reference}"', "Accept-Ranges": "bytes"})
-        image = self._images.manifests.get((repository, reference))
+        image = self._image(repository, reference)
         if image is None:
             return Reply(404)
         headers = {"Content-Type": OCI_MANIFEST, "Docker-Content-Digest": str(image.digest)}
         return Reply(body=image.manifest, headers=headers)
+
+    def _image(self, repository: str, reference: str) -> Image | None:
+        if reference == EDGE:
+            return self._images.edge(repository, self._reactor.seconds())
+        if ":" in reference:
+            return self._images.by_digest(Digest.parse(reference))
+        return self._images.manifests.get((repository, reference))
 
 
 def main() -> None:

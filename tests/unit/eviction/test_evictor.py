@@ -225,16 +225,45 @@ class Evictions(EvictionTestCase):
         self.assertEqual(self.has(image), False)
         self.assertTrue(all(self.has(one, OWN) for one in offline))
 
+    def test_being_pulled(self) -> None:
+        """An image of which a layer is being downloaded stays, though none of them is stored."""
+        layer = Digest.of(b"layer")
+        image = self.image(layer)
+        other = self.pulled(b"a")
+        self.busy.add(layer)
+        self.assertEqual(self.free(100), Evicted(1, 1, 2 * BLOCK))
+        self.assertEqual([self.has(one) for one in (image, other)], [True, False])
+        self.busy.clear()
+        self.assertEqual(self.free(100), Evicted(1, 0, BLOCK))
+
     def test_loose(self) -> None:
-        """A blob that no manifest names goes first, but not within an hour: its manifest may come."""
+        """A blob that no manifest names goes first, but not within a minute: its manifest may come."""
         loose = self.blob(b"loose")
         image = self.pulled(b"a")
         self.assertEqual(self.free(1).images, 1)
         self.assertTrue(self.has(loose))
         again = self.pulled(b"b")
-        self.clock.advance(4000)
+        self.clock.advance(61)
         self.assertEqual(self.free(1), Evicted(0, 1, BLOCK))
         self.assertEqual([self.has(one) for one in (image, loose, again)], [False, False, True])
+
+    def test_loose_last(self) -> None:
+        """If images are not enough, a blob that no manifest has named for some seconds goes too."""
+        older = self.blob(b"older")
+        image = self.pulled(b"a")
+        self.clock.advance(5)
+        newer = self.blob(b"newer")
+        self.clock.advance(7)
+        self.assertEqual(self.free(2), Evicted(1, 1, 2 * BLOCK))
+        self.assertEqual([self.has(one) for one in (image, older, newer)], [False, True, True])
+        self.assertEqual(self.free(2), Evicted(0, 1, BLOCK))
+        self.assertEqual([self.has(one) for one in (older, newer)], [False, True])
+        reader = self.result(self.blobs.open(newer))
+        assert reader is not None
+        self.clock.advance(11)
+        self.assertEqual(self.free(2), Evicted())
+        reader.close()
+        self.assertEqual(self.free(2), Evicted(0, 1, BLOCK))
 
     def test_incomplete(self) -> None:
         """Nothing is evicted while the account is not complete."""

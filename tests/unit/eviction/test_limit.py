@@ -161,7 +161,7 @@ class Reserving(LimitTestCase):
         self.assertEqual(len(self.evictor.needs), 2)
 
     def test_in_vain(self) -> None:
-        """If nothing can be evicted, that is logged, and not tried again for ten seconds."""
+        """If nothing can be evicted, that is logged, and not tried again for a second."""
         for _ in range(6):
             self.store(3 * MIB)
         with capturedLogs() as events:
@@ -169,19 +169,23 @@ class Reserving(LimitTestCase):
             self.refused(3 * MIB)
         self.assertEqual(len(self.evictor.needs), 1)
         self.assertIn("in use, pinned or of a registry that is offline", formatEvent(events[0]))
-        self.clock.advance(11)
+        self.clock.advance(1.1)
         self.refused(3 * MIB)
         self.assertEqual(len(self.evictor.needs), 2)
 
     def test_in_vain_again(self) -> None:
-        """Attempts in vain become rare, and are logged once."""
+        """Attempts in vain that take long are rare, and all are logged once."""
         for _ in range(6):
             self.store(3 * MIB)
         with capturedLogs() as events:
             for _ in range(60):
-                self.refused(3 * MIB)
-                self.clock.advance(10)
-        self.assertEqual((len(self.evictor.needs), len(events)), (7, 1))
+                self.evictor.waiting = Deferred()
+                refused = self.limit.reserve(DIGEST, 3 * MIB)
+                self.clock.advance(0.5)
+                self.evictor.waiting.callback(None)
+                self.failureResultOf(refused, NoRoom)
+                self.clock.advance(1.5)
+        self.assertEqual((len(self.evictor.needs), len(events)), (10, 1))
 
 
 class Volumes(LimitTestCase):

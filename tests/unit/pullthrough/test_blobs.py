@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 
 from oci_registry.pullthrough.blobs import OpenBlob
+from oci_registry.pullthrough.store_health import READ
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BlobUnknown
 from oci_registry.storage.keys import blob_key
@@ -149,6 +150,23 @@ class Opened(BlobTestCase):
         blob = self.open()
         self.assertFalse(blob.cached)
         self.assertGreater(self.counted("oci_registry_errors_total", kind="store"), 0)
+
+    def test_truncated(self) -> None:
+        """A blob that loses its end while it is read goes on from a download; the store works all the same."""
+        self.pulled()
+        source = self.open().source(0, None)
+        got = source.read(50_000)
+        (reader,) = self.blob_store._readers[self.digest]
+        self.patch(reader._stored, "_data", DATA[:50_000])
+        self.driver._objects.pop(blob_key(self.digest))
+        reading = source.read(50_000)
+        assert isinstance(got, bytes)
+        assert isinstance(reading, Deferred)
+        self.finish()
+        self.assertEqual(DATA, got + self.successResultOf(reading) + self.drain(source))
+        self.assertTrue(self.health.works(READ))
+        self.assertEqual(1, self.counted("oci_registry_errors_total", kind="store"))
+        self.assertEqual(DATA, self.pull())
 
     def test_counted(self) -> None:
         """Hits and misses are counted by registry; a joined transfer is a miss."""

@@ -17,7 +17,7 @@ from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.reference import Tag
 from oci_registry.storage.holds import HoldStore
 from oci_registry.storage.interfaces import StoreError
-from oci_registry.storage.keys import hold_key, tag_key
+from oci_registry.storage.keys import HOLDS, history_key, hold_key, tag_key
 from tests.unit.pullthrough.manifest_case import HOUR, LATEST, raw
 from tests.unit.pullthrough.test_min_age import AGE, MinAgeTestCase
 
@@ -314,6 +314,15 @@ class Others(ControlTestCase):
         self.ask(self.control.adopt(*NAMES))
         self.known.confirm(self.target, LATEST, self.two, decision)
         self.assertEqual(three, self.served())
+
+    def test_release_of_nothing_else(self) -> None:
+        """A hold can be released when nothing else is known of the tag any more."""
+        self.ask(self.control.hold(*NAMES))
+        self.now(self.tag_store.delete(*NAMES))
+        self.driver._objects.pop(history_key(*NAMES))
+        status = self.ask(self.control.release(*NAMES))
+        self.assertEqual((None, None), (status.digest, status.hold))
+        self.assertEqual([], [key for key in self.driver._objects if key.startswith(HOLDS)])
 
     def test_errors(self) -> None:
         """What cannot be done says why, and nothing changes."""
