@@ -176,13 +176,19 @@ class Warming:
 
     async def _check(self, image: WarmImage) -> None:
         """Look whether a complete image is still stored."""
-        namespace = self._parts.upstream(image.name.registry).namespace
-        for digest in image.found:
-            if not await self._parts.background.is_stored(namespace, digest):
-                image.problem(_EVICTED)
-                self._end(image)
-                self._changed(image)
-                return
+        try:
+            namespace = self._parts.upstream(image.name.registry).namespace
+            for digest in image.found:
+                if not await self._parts.background.is_stored(namespace, digest):
+                    image.problem(_EVICTED)
+                    self._end(image)
+                    self._changed(image)
+                    return
+        except (RegistryError, CancelledError):
+            # Its registry is not mirrored any more, or this is cancelled.
+            return
+        except Exception:
+            self._log.failure("looking at {image} failed", image=str(image.name))
         image.found.clear()
 
     def _log_failure(self, image: WarmImage) -> None:

@@ -14,7 +14,7 @@ from oci_registry.pullthrough.warm_state import (
     WarmLimits,
 )
 from oci_registry.spec.digest import Digest
-from oci_registry.spec.errors import BadGateway, TooManyRequests
+from oci_registry.spec.errors import BadGateway, NameUnknown, TooManyRequests
 from oci_registry.spec.image import parse_image
 from oci_registry.spec.mediatypes import DOCKER_SCHEMA1, OCI_MANIFEST
 from oci_registry.storage.interfaces import StoreError
@@ -318,6 +318,16 @@ class Trouble(WarmTestCase):
         self.patch(self.manifest_store, "peek", lambda *_: fail(StoreError("it is broken")))
         self.go()
         self.assertEqual(["done"], self.states(warming))
+
+    def test_faults_in_the_end(self) -> None:
+        """Whatever fails while complete images are looked at, the warming ends."""
+        self.image("1", b"one")
+        for error in (ValueError("a fault"), NameUnknown("it is not configured any more")):
+            warming = self.begin(":1")
+            self.patch(self.manifest_store, "peek", lambda *_, error=error: fail(error))
+            self.go()
+            self.assertEqual((["done"], True), (self.states(warming), warming.ended))
+        self.flushLoggedErrors(ValueError)
 
     def test_progress(self) -> None:
         """The bytes of running downloads are counted, and changes are told."""
