@@ -69,6 +69,13 @@ class Signal:
         self.installed = False
 
 
+class Store(MemoryDriver):
+    """A store that may stand for a bucket, of which an account reads."""
+
+    def medium(self) -> MemoryMedium:
+        return MemoryMedium(self, remote=True)
+
+
 class ServiceTestCase(SynchronousTestCase):
     """A daemon on a reactor, a store and threads that are all in memory."""
 
@@ -102,7 +109,7 @@ class ServiceTestCase(SynchronousTestCase):
         return self.pools[-1]
 
     def driver(self, settings: Settings, lanes: object, clock: IReactorTime) -> MemoryDriver:
-        self.store = MemoryDriver(clock)
+        self.store = Store(clock)
         self.patch(self.store, "start", lambda: self.starting)
         return self.store
 
