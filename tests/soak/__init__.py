@@ -18,8 +18,8 @@ time, but not what meets what. In the end the figures are printed, and each boun
 blob, memory and open files flat, nothing left over. The exit status is 1 if there is any. (A part that
 ends earlier is served before its blob can be verified; who asks for parts has digests of them.)
 
-With ``--cap 0.1``, the store has a limit of a tenth of what all images take, there are ten clients (`capped`), and
-nothing is emptied. Beside the clients, who also pull tags that move, by digest alone, and leave before the end,
+With ``--cap 0.1``, the store has a limit of a tenth of what all images take, and nothing is emptied. There are
+ten clients (`capped`), who also pull tags that move, pull by digest alone, and leave before the end. Beside them,
 
 * an operator (`operator`) removes, pins, holds, refreshes and warms images, by the admin API and by commands;
 * scrubs run one after the other (`scrubbing`), some of them interrupted;
