@@ -18,6 +18,7 @@ from oci_registry.makers import Makers
 from oci_registry.service import Daemon
 from oci_registry.storage.drivers.memory import MemoryDriver
 from oci_registry.web.site import RegistrySite
+from tests.support.account import MemoryMedium
 
 SETTINGS = Settings(
     listen=("tcp:1234:interface=127.0.0.1", "unix:/tmp/mirror.sock"),
