@@ -93,6 +93,8 @@ def _make_management(common: Common, store: Store, pull: PullThrough, upkeep: Up
         max_age=max_age,
         limited=settings.max_size is not None or settings.min_free is not None,
         pinned=store.pinned.by_pattern,
+        newest_tags=lambda registry: pull.limit.newest_tags(registry) if pull.limit else 0,
+        scarce=lambda registry: registry in table.rate_limited(),
         busy=pull.transfers.__contains__,
         upstream=partial(upstream_of, table),
     )

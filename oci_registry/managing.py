@@ -69,6 +69,7 @@ def make_upkeep(common: Common, store: Store, pull: PullThrough, reader: Manifes
     sweep = make_sweep(common, store, pull.transfers)
     if pull.limit is not None:
         pull.limit.keep_forever(sweep.is_forever)
+        pull.limit.promote(pull.table.rate_limited)
         pull.limit.tell(partial(record_eviction, common.events))
     interval = store.driver.sweep_interval
     notices, follower = _make_notices(common, store)

@@ -272,12 +272,13 @@ class Books(Numbers):
     def forget_manifest(self, number: int | None) -> None:
         """A manifest is not stored."""
         found = self.sql.execute(
-            "SELECT content, size FROM manifests WHERE id=?", (number,)
+            "SELECT content, size, kept_for FROM manifests WHERE id=?", (number,)
         ).fetchone()
         if found is None:
             return
-        content, size = found
+        content, size, kept_for = found
         self.sql.execute("DELETE FROM manifests WHERE id=?", (number,))
+        self._judge_again(kept_for)
         self.sums.change(size, None)
         if self._value("SELECT 1 FROM manifests WHERE content=?", content) is None:
             self.sql.execute("DELETE FROM edges WHERE parent=?", (content,))
@@ -301,10 +302,11 @@ class Books(Numbers):
             self.sql.execute("UPDATE tags SET current=0 WHERE repository=? AND tag=?", (where, tag))
         self.sql.execute(
             "INSERT INTO tags VALUES (?, ?, ?, ?, ?, 1) ON CONFLICT DO UPDATE"
-            " SET last=max(last, excluded.last), current=1",
-            (where, tag, content, record.checked, record.checked),
+            " SET first=min(first, excluded.first), last=max(last, excluded.last), current=1",
+            (where, tag, content, record.since, record.checked),
         )
         if before != content:
+            self._judge_again(where)
             self.sql.execute(
                 "DELETE FROM tags WHERE repository=? AND tag=? AND current=0 AND content NOT IN"
                 " (SELECT content FROM tags WHERE repository=? AND tag=? ORDER BY last DESC LIMIT ?)",
@@ -329,6 +331,13 @@ class Books(Numbers):
                 "UPDATE tags SET current=0 WHERE repository=? AND tag=?", (repository, tag)
             )
             self.sums.change(1, None, counted=False)
+            self._judge_again(repository)
+
+    def _judge_again(self, repository: int | None) -> None:
+        """The tags of a repository have changed: what is kept for its newest ones takes its turn again."""
+        self.sql.execute(
+            "UPDATE manifests SET queue=?, kept_for=NULL WHERE kept_for=?", (PROBATION, repository)
+        )
 
     def _current(self, repository: int | None, tag: str) -> int | None:
         return self._value(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 from attrs import frozen
 
 from oci_registry.account.books import Books
+from oci_registry.account.newest import repository_with_newest
 from oci_registry.account.nouns import (
     BLOCK,
     MAIN,
+    NEWEST,
     PROBATION,
     IsPinned,
     nothing_pinned,
@@ -31,7 +34,10 @@ LOOSE = 20_000
 
 @frozen
 class StoredManifest:
-    """A manifest with its tags, pairs of repository and tag; *size*: bytes on the disk."""
+    """A manifest with its tags, pairs of repository and tag; *size*: bytes on the disk.
+
+    *newest*: a repository that has one of these tags among the newest that are kept.
+    """
 
     number: int
     host: str
@@ -44,6 +50,7 @@ class StoredManifest:
     parents: frozenset[int]
     is_parent: bool
     tags: tuple[tuple[str, str], ...]
+    newest: int | None = None
 
 
 @frozen
@@ -62,23 +69,24 @@ class StoredBlob:
 
 @frozen
 class Heads:
-    """The heads of both queues, in order, with all manifests that name them, and all their blobs."""
+    """The heads of the queues, in order, with all manifests that name them, and all their blobs."""
 
     manifests: dict[int, StoredManifest]
     blobs: dict[int, StoredBlob]
     probation: tuple[int, ...]
     main: tuple[int, ...]
+    newest: tuple[int, ...]
     loose: tuple[int, ...]
 
 
-def queue_sizes(host: str | None = None) -> Query[tuple[int, int]]:
+def queue_sizes(host: str | None = None) -> Query[tuple[int, int, int]]:
     """Return the bytes that the images of each queue need; takes a second for 200,000 images.
 
     *host*: only those of this registry.
     """
 
-    def query(books: Books) -> tuple[int, int]:
-        sizes = [0, 0]
+    def query(books: Books) -> tuple[int, int, int]:
+        sizes = [0, 0, 0]
         needed = (
             "SELECT m.queue, sum((b.size + ?1 - 1) / ?1 * ?1) FROM manifests m"
             " CROSS JOIN edges e ON e.parent=m.content CROSS JOIN blobs b ON b.content=e.child"
@@ -91,7 +99,21 @@ def queue_sizes(host: str | None = None) -> Query[tuple[int, int]]:
         for part in (needed, own):
             for queue, size in books.sql.execute(part, (BLOCK, host)):
                 sizes[queue] += size
-        return sizes[PROBATION], sizes[MAIN]
+        return sizes[PROBATION], sizes[MAIN], sizes[NEWEST]
+
+    return query
+
+
+def count_queued(host: str | None = None, *, newest: bool) -> Query[int]:
+    """Return how many images are in the queues. *host*, *newest*: as for `heads`."""
+
+    def query(books: Books) -> int:
+        (count,) = books.sql.execute(
+            "SELECT count(*) FROM manifests WHERE queue<=?1"
+            " AND (?2 IS NULL OR host=(SELECT id FROM hosts WHERE name=?2))",
+            (NEWEST if newest else MAIN, host),
+        ).fetchone()
+        return int(count)
 
     return query
 
@@ -121,11 +143,14 @@ def heads(
     is_forever: Callable[[str], bool],
     is_pinned: IsPinned = nothing_pinned,
     host: str | None = None,
+    *,
+    newest: bool = False,
 ) -> Query[Heads]:
     """Return what may be evicted next; a loose blob only if it has not been used since *idle_since*.
 
     *is_forever*: whether the images of a registry are never evicted. This and *is_pinned* are called in
-    the account's thread. *host*: only images of this registry, and no loose blobs.
+    the account's thread. *host*: only images of this registry, and no loose blobs. *newest*: also the images
+    that are kept for the newest tags.
     """
 
     def query(books: Books) -> Heads:
@@ -147,10 +172,10 @@ def heads(
                     (queue, forever, HEADS),
                 )
             ]
-            for queue in (PROBATION, MAIN)
+            for queue in (PROBATION, MAIN, *((NEWEST,) if newest else ()))
         ]
         manifests: dict[int, StoredManifest] = {}
-        for number in (*queues[0], *queues[1]):
+        for number in chain(*queues):
             _add_family(books, number, manifests, is_pinned)
         blobs: dict[int, StoredBlob] = {}
         most = len(manifests) + 1
@@ -164,8 +189,9 @@ def heads(
         return Heads(
             manifests,
             blobs,
-            tuple(queues[0]),
-            tuple(queues[1]),
+            tuple(queues[PROBATION]),
+            tuple(queues[MAIN]),
+            tuple(queues[NEWEST]) if newest else (),
             tuple(loose),
         )
 
@@ -221,8 +247,8 @@ def _add_family(
 
 def _manifest(books: Books, number: int, is_pinned: IsPinned, *, kept: bool) -> StoredManifest:
     sql = books.sql
-    host, name, content, packed, size, queue, pulls = sql.execute(
-        "SELECT m.host, h.name, m.content, c.digest, m.size, m.queue, m.pulls FROM manifests m"
+    host, name, most, content, packed, size, queue, pulls = sql.execute(
+        "SELECT m.host, h.name, h.newest, m.content, c.digest, m.size, m.queue, m.pulls FROM manifests m"
         " CROSS JOIN hosts h ON h.id=m.host CROSS JOIN content c ON c.id=m.content WHERE m.id=?",
         (number,),
     ).fetchone()
@@ -240,11 +266,13 @@ def _manifest(books: Books, number: int, is_pinned: IsPinned, *, kept: bool) -> 
         " WHERE e.parent=? AND +m.host=? LIMIT 1",
         (content, host),
     ).fetchone()
-    tags = sql.execute(
-        "SELECT r.name, t.tag FROM tags t CROSS JOIN repositories r ON r.id=t.repository"
+    found = sql.execute(
+        "SELECT r.name, t.tag, r.id, t.first FROM tags t CROSS JOIN repositories r ON r.id=t.repository"
         " WHERE t.content=? AND t.current AND r.host=?",
         (content, host),
     ).fetchall()
+    tags = [(repository, tag) for repository, tag, _, _ in found]
+    dated = ((repository, tag, first) for _, tag, repository, first in found)
     digest = unpack(packed)
     return StoredManifest(
         number,
@@ -258,6 +286,7 @@ def _manifest(books: Books, number: int, is_pinned: IsPinned, *, kept: bool) -> 
         frozenset(parent for (parent,) in parents),
         child is not None,
         tuple(tags),
+        repository_with_newest(sql, dated, most),
     )
 
 
@@ -282,10 +311,13 @@ def _blob(books: Books, number: int, most: int, host: int | None) -> StoredBlob:
 
 
 def move(
-    moves: Sequence[tuple[int, int, int]], ghosts: Sequence[tuple[str, Digest]]
+    moves: Sequence[tuple[int, int, int]],
+    newest: Sequence[tuple[int, int]],
+    ghosts: Sequence[tuple[str, Digest]],
 ) -> Query[None]:
     """Move images to the end of a queue: number, queue, pulls. Remember *ghosts*, which were evicted.
 
+    *newest*: images that are kept for the newest tags of a repository from now on, with the repository.
     As many ghosts are remembered as there are images in the main queue, or a thousand.
     """
 
@@ -293,6 +325,10 @@ def move(
         books.sql.executemany(
             "UPDATE manifests SET queue=?, pulls=?, place=? WHERE id=?",
             [(queue, pulls, books.next_place(), number) for number, queue, pulls in moves],
+        )
+        books.sql.executemany(
+            "UPDATE manifests SET queue=?, pulls=0, place=?, kept_for=? WHERE id=?",
+            [(NEWEST, books.next_place(), repository, number) for number, repository in newest],
         )
         for host, digest in ghosts:
             books.sql.execute(

@@ -93,7 +93,13 @@ class Management:
         digest = image.digest if record is None else record.digest
         found = None
         if digest is not None:
-            question = standing(image, digest, await self._kept(), counted=self._counted)
+            question = standing(
+                image,
+                digest,
+                await self._kept(),
+                self._rules.newest_tags(image.registry),
+                counted=self._counted,
+            )
             found = await self._index.ask(question)
         return explain(image, record, found, self._rules, self._now())
 

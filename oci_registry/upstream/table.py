@@ -187,6 +187,14 @@ class UpstreamTable:
         """Return all upstreams: the configured ones, and those that clients have named lately."""
         return [*self._configured.values(), *self._dynamic.values()]
 
+    def rate_limited(self) -> frozenset[str]:
+        """Return the namespaces of upstreams whose first host has little left of its rate limit."""
+        return frozenset(
+            upstream.namespace
+            for upstream in self.upstreams
+            if any(host.low for host in upstream.health()[:1])
+        )
+
     def known(self, host: str) -> Upstream | None:
         """Return the upstream of a source host if there is one already; this is no use of it."""
         if host in self._configured:

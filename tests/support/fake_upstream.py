@@ -100,7 +100,8 @@ class FakeUpstream:
     *head_size* is what a HEAD of a blob tells in place of its length. With *holding* every
     question waits for `release`. *says_digest* and *says_size*: whether upstream tells. `asked` is
     what was asked, one sentence each. Blobs come from the first of *hosts* that need not be avoided,
-    and with the bytes in *wrong* where it has some for that host. *whole*: no parts are sent.
+    and with the bytes in *wrong* where it has some for that host. *whole*: no parts are sent. *state*: how
+    its hosts are doing, if not well.
     """
 
     namespace: str = "example.com"
@@ -133,6 +134,7 @@ class FakeUpstream:
     asked: list[str] = Factory(list)
     bodies: list[FakeBody] = Factory(list)
     closed: int = 0
+    state: tuple[HostHealth, ...] = ()
     _waiting: list[Deferred[None]] = Factory(list)
 
     def release(self) -> None:
@@ -236,7 +238,7 @@ class FakeUpstream:
         return self.found
 
     def health(self) -> tuple[HostHealth, ...]:
-        return (HostHealth(self.namespace),)
+        return self.state or (HostHealth(self.namespace),)
 
     def close(self) -> Deferred[None]:
         self.closed += 1

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from oci_registry.config.settings import Credentials, UpstreamSettings
 from oci_registry.spec.errors import NameUnknown
 from oci_registry.streams.steps import no_pause
+from oci_registry.upstream.health import HostHealth
 from oci_registry.upstream.table import AT_ONCE, Changes, UpstreamTable
 from tests.support.fake_upstream import FakeCatchAll, FakeUpstream
 from tests.support.settings import upstream_settings
@@ -63,6 +64,15 @@ class TableChanges(SynchronousTestCase):
         self.assertEqual([u.closed for u in self.made], [1, 1, 0, 0])
         self.assertIs(self.table.upstream("c.example"), self.made[2])
         self.assertIs(self.table.upstream("b.example"), self.made[3])
+
+    def test_rate_limited(self) -> None:
+        """What has little left of the rate limit of its first host is rate limited, whoever has named it."""
+        self.assertEqual(frozenset(), self.table.rate_limited())
+        self.table.upstream("c.example")
+        low, enough = HostHealth("low", low=True), HostHealth("enough")
+        for upstream, hosts in zip(self.made, [(low, enough), (enough, low), (low,)], strict=True):
+            upstream.state = hosts
+        self.assertEqual({"a.example", "c.example"}, self.table.rate_limited())
 
     def test_removed(self) -> None:
         """A registry that is no longer configured is asked as any other, or not at all."""
