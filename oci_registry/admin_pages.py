@@ -43,7 +43,7 @@ def make_pages(
 
     def parse(text: str) -> ImageName:
         # Registries in the upstream file whose names are not hosts.
-        known = {each.namespace for each in table.upstreams if each.configured}
+        known = {each.namespace for each in table.upstreams if each.settings.configured}
         return parse_image(
             text, default=settings.default_namespace, registries=known, fold=fold_alias
         )
@@ -86,7 +86,7 @@ def _make_management(common: Common, store: Store, pull: PullThrough, upkeep: Up
 
     def max_age(registry: str) -> float | None:
         known = table.known(registry)
-        return None if known is None else known.manifest_invalidation_time
+        return None if known is None else known.max_age
 
     rules = Rules(
         lifetime=upkeep.sweep.lifetime,

@@ -115,7 +115,11 @@ def _make_tag_control(common: Common, store: Store, pull: PullThrough) -> TagCon
         return (await manifests.get(Target(table.upstream(host), repository), digest)).manifest
 
     def min_age(host: str, repository: str, tag: str) -> float | None:
-        return table.upstream(host).min_age.of(repository, tag) if table.mirrors(host) else None
+        return (
+            table.upstream(host).settings.min_age.of(repository, tag)
+            if table.mirrors(host)
+            else None
+        )
 
     now = common.reactor.seconds
     return TagControl(store.tags, store.histories, store.holds, pull.known, obtain, min_age, now)

@@ -70,7 +70,7 @@ class ReferrersLists:
             kept = await self._stale(target, digest)
             if kept is None:
                 raise
-            if not target.upstream.offline:
+            if not target.upstream.settings.offline:
                 self._warn(target, digest, error)
             age = max(0.0, self._clock.seconds() - kept.checked)
             if artifact_type is None:
@@ -89,7 +89,7 @@ class ReferrersLists:
     def _warn(self, target: Target, digest: Digest, error: RegistryError) -> None:
         upstream, repository = target.upstream, target.repository
         self._repeats.warn(
-            Group.of(upstream.namespace, "lists", configured=upstream.configured),
+            Group.of(upstream.namespace, "lists", configured=upstream.settings.configured),
             (upstream.namespace, "referrers", without_names(error.message, repository)),
             "referrers of {digest} in {host}/{repository} are served stale: {error}",
             digest=str(digest),
@@ -100,14 +100,14 @@ class ReferrersLists:
 
     async def _stale(self, target: Target, digest: Digest) -> KeptReferrers | None:
         upstream = target.upstream
-        if upstream.stale_if_error <= 0:
+        if upstream.settings.stale_if_error <= 0:
             return None
         stored = self._kept.get(upstream.namespace, target.repository, digest)
         kept = await self._health.or_default(READ, stored, None)
         if kept is None or not may_serve_on_error(
             self._clock.seconds() - kept.checked,
-            upstream.manifest_invalidation_time,
-            upstream.stale_if_error,
+            upstream.max_age,
+            upstream.settings.stale_if_error,
         ):
             return None
         return kept

@@ -26,7 +26,7 @@ from oci_registry.reload import (
 from oci_registry.spec.patterns import parse_pattern
 from oci_registry.spec.sizes import parse_size
 from oci_registry.upstream.table import Changes, UpstreamTable
-from tests.support.fake_upstream import FakeUpstream, no_catch_all
+from tests.support.fake_upstream import FakeUpstream, fake_settings, no_catch_all
 from tests.support.settings import upstream_settings
 
 A = upstream_settings("a.example", "a.example", blob_invalidation_time=5.0)
@@ -105,7 +105,7 @@ class FollowingUpstreams(SynchronousTestCase):
             raise ValueError("ca.pem holds no certificate")
         host = self.metrics.host(settings.namespace, settings.hosts[0].host)
         host.available(True)
-        return FakeUpstream(settings.namespace)
+        return FakeUpstream(fake_settings(settings.namespace))
 
     def exported(self, namespace: str) -> bool:
         labels = {"namespace": namespace, "host": namespace}

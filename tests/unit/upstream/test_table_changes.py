@@ -39,7 +39,7 @@ class TableChanges(SynchronousTestCase):
     def connect(self, settings: UpstreamSettings) -> FakeUpstream:
         if settings.namespace == self.broken:
             raise ValueError("ca.pem holds no certificate")
-        self.made.append(FakeUpstream(settings.namespace, settings.configured))
+        self.made.append(FakeUpstream(settings))
         return self.made[-1]
 
     def closed(self) -> list[FakeUpstream]:
@@ -77,7 +77,7 @@ class TableChanges(SynchronousTestCase):
     def test_removed(self) -> None:
         """A registry that is no longer configured is asked as any other, or not at all."""
         self.table.configure([B])
-        self.assertFalse(self.table.upstream("a.example").configured)
+        self.assertFalse(self.table.upstream("a.example").settings.configured)
         only = self.make(dynamic=False)
         only.configure([B])
         self.assertRaises(NameUnknown, only.upstream, "a.example")
@@ -85,10 +85,10 @@ class TableChanges(SynchronousTestCase):
     def test_named_before(self) -> None:
         """A registry that clients have named is asked as configured from now on."""
         named = self.table.upstream("c.example")
-        self.assertFalse(named.configured)
+        self.assertFalse(named.settings.configured)
         self.assertEqual(self.table.configure([A, B, C]), Changes(added=("c.example",)))
         self.assertEqual(self.closed(), [named])
-        self.assertTrue(self.table.upstream("c.example").configured)
+        self.assertTrue(self.table.upstream("c.example").settings.configured)
 
     def test_others_that_were_named(self) -> None:
         """What clients have named besides stays."""
