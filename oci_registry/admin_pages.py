@@ -59,7 +59,7 @@ def make_pages(
         settings.workers,
         pull.store_watch.check,
     )
-    images = ImageHandlers(_make_management(common, store, pull, upkeep), parse, events)
+    images = ImageHandlers(make_management(common, store, pull, upkeep), parse, events)
     tags = TagHandlers(upkeep.tag_control, parse, NotPossible, events)
     routes = make_table(
         [
@@ -80,7 +80,7 @@ def make_pages(
     return pages
 
 
-def _make_management(common: Common, store: Store, pull: PullThrough, upkeep: Upkeep) -> Management:
+def make_management(common: Common, store: Store, pull: PullThrough, upkeep: Upkeep) -> Management:
     """Make what answers questions about the store."""
     settings, table = common.settings, pull.table
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
@@ -34,6 +35,9 @@ from oci_registry.streams.threads import RunInThread
 from oci_registry.upstream.table import Target
 from oci_registry.web.client_watch import ClientWatch
 from oci_registry.web.root import Root
+
+if TYPE_CHECKING:
+    from oci_registry.management.manager import Management
 
 API = b"api"
 ORIGINAL = b"_admin"
@@ -131,6 +135,12 @@ def _make_notices(common: Common, store: Store) -> tuple[Notices | None, NoticeF
         return None, None
     notices = Notices(store.driver)
     return notices, NoticeFollower(notices, store.tags, store.manifests, common.reactor)
+
+
+def make_management(common: Common, store: Store, pull: PullThrough, upkeep: Upkeep) -> Management:
+    """Make what answers questions about the store, and changes it, as the admin API does."""
+    made: Management = import_module(_PAGES).make_management(common, store, pull, upkeep)
+    return made
 
 
 def make_admin_sites(
