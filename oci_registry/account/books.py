@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from oci_registry.account.nouns import MAIN, PROBATION, Medium, Sums, pack
+from oci_registry.account.nouns import MAIN, NEWEST, PROBATION, Medium, Sums, pack
 from oci_registry.account.numbers import Numbers
 from oci_registry.spec.digest import Digest, digests_in
 from oci_registry.spec.errors import RegistryError
@@ -43,6 +43,8 @@ class Books(Numbers):
         self.sql = connection
         self.medium = medium
         self.began = began
+        self.retagged: set[int] = set()
+        """The repositories whose tags have changed since the eviction has last looked at images."""
         self._place = 0
         self._saved = (0, 0, 0, 0)
         self.load()
@@ -326,18 +328,25 @@ class Books(Numbers):
 
     def forget_tag(self, repository: int | None, tag: str) -> None:
         """The record of a tag is not stored; what it has named is remembered."""
-        if self._current(repository, tag) is not None:
+        content = self._current(repository, tag)
+        if content is not None:
             self.sql.execute(
                 "UPDATE tags SET current=0 WHERE repository=? AND tag=?", (repository, tag)
             )
             self.sums.change(1, None, counted=False)
-            self._judge_again(repository)
+            # The others are the newer for it.
+            kept = "SELECT 1 FROM manifests WHERE content=? AND queue=?"
+            if self._value(kept, content, NEWEST) is not None:
+                self._judge_again(repository)
 
     def _judge_again(self, repository: int | None) -> None:
         """The tags of a repository have changed: what is kept for its newest ones takes its turn again."""
-        self.sql.execute(
-            "UPDATE manifests SET queue=?, kept_for=NULL WHERE kept_for=?", (PROBATION, repository)
-        )
+        if repository is not None:
+            self.retagged.add(repository)
+            self.sql.execute(
+                "UPDATE manifests SET queue=?, kept_for=NULL WHERE kept_for=?",
+                (PROBATION, repository),
+            )
 
     def _current(self, repository: int | None, tag: str) -> int | None:
         return self._value(

@@ -154,6 +154,7 @@ def heads(
     """
 
     def query(books: Books) -> Heads:
+        books.retagged.clear()
         hosts = books.sql.execute("SELECT id, name FROM hosts").fetchall()
         only = next((number for number, name in hosts if name == host), -1)
         forever = json.dumps(
@@ -317,8 +318,9 @@ def move(
 ) -> Query[None]:
     """Move images to the end of a queue: number, queue, pulls. Remember *ghosts*, which were evicted.
 
-    *newest*: images that are kept for the newest tags of a repository from now on, with the repository.
-    As many ghosts are remembered as there are images in the main queue, or a thousand.
+    *newest*: images that are kept for the newest tags of a repository from now on, with the repository. One
+    whose tags have changed since `heads` is skipped. As many ghosts are remembered as there are images in the
+    main queue, or a thousand.
     """
 
     def query(books: Books) -> None:
@@ -328,7 +330,11 @@ def move(
         )
         books.sql.executemany(
             "UPDATE manifests SET queue=?, pulls=0, place=?, kept_for=? WHERE id=?",
-            [(NEWEST, books.next_place(), repository, number) for number, repository in newest],
+            [
+                (NEWEST, books.next_place(), repository, number)
+                for number, repository in newest
+                if repository not in books.retagged
+            ],
         )
         for host, digest in ghosts:
             books.sql.execute(

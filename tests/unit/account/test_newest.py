@@ -133,6 +133,24 @@ class Queue(NewestTestCase):
         self.successResultOf(self.observed.delete(tag_key(HUB, "a/b", "1")))
         self.assertEqual(0, self.queued())
 
+    def test_meanwhile(self) -> None:
+        """An image is not put into the queue if its repository got a new tag while an eviction went on."""
+        self.put("1")
+        self.put("x", "c/d")
+        self.ask(keep_newest(NewestTags({HUB: 1})))
+        found = self.ask(heads(0.0, lambda _: False)).manifests.values()
+        newest = [(one.number, one.newest) for one in found if one.newest is not None]
+        self.put("2")
+        self.ask(move([], newest, []))
+        self.assertEqual((2, 1), (len(newest), self.queued()))
+
+    def test_other_tag_removed(self) -> None:
+        """What is in the queue stays there when an older tag is removed, as by an eviction."""
+        self.put("1")
+        self.keep(self.put("2"))
+        self.successResultOf(self.observed.delete(tag_key(HUB, "a/b", "1")))
+        self.assertEqual(1, self.queued())
+
     def test_confirmed(self) -> None:
         """It is not when its tag is confirmed."""
         image = self.put("1")
