@@ -1,8 +1,8 @@
 """The newest tags of each repository, whose images are evicted last.
 
 An image that has had its turn, and is kept because a tag of a repository is among the newest, waits in a queue
-of its own. When the tags of that repository change, it goes back on probation, and is judged anew when its
-turn comes. So nothing has to be searched for images that are no longer kept.
+of its own. When the newest tags of that repository change, it goes back on probation, and is judged anew when
+its turn comes. So nothing has to be searched for images that are no longer kept.
 """
 
 from __future__ import annotations
