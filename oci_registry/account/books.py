@@ -27,6 +27,8 @@ MOST_PULLS = 3
 """The highest value of the two-bit counter of pulls."""
 HISTORY = 20
 """Manifests that are remembered for each tag."""
+_RETAGGED = 10_000
+"""Repositories of which it is remembered when their tags have changed."""
 _LARGEST_MANIFEST = MAX_MANIFEST_SIZE + 1024
 _LARGEST_TAG = 4096
 
@@ -43,8 +45,10 @@ class Books(Numbers):
         self.sql = connection
         self.medium = medium
         self.began = began
-        self.retagged: set[int] = set()
-        """The repositories whose tags have changed since the eviction has last looked at images."""
+        self.tag_changes = 0
+        """How often the newest tags of a repository may have changed."""
+        self._retagged: dict[int, int] = {}
+        self._forgotten = 0
         self._place = 0
         self._saved = (0, 0, 0, 0)
         self.load()
@@ -342,11 +346,19 @@ class Books(Numbers):
     def _judge_again(self, repository: int | None) -> None:
         """The tags of a repository have changed: what is kept for its newest ones takes its turn again."""
         if repository is not None:
-            self.retagged.add(repository)
+            if len(self._retagged) >= _RETAGGED:
+                self._forgotten = self.tag_changes
+                self._retagged.clear()
+            self.tag_changes += 1
+            self._retagged[repository] = self.tag_changes
             self.sql.execute(
                 "UPDATE manifests SET queue=?, kept_for=NULL WHERE kept_for=?",
                 (PROBATION, repository),
             )
+
+    def is_retagged(self, repository: int, since: int) -> bool:
+        """Whether the tags of a repository may have changed since there were so many `tag_changes`."""
+        return self._retagged.get(repository, self._forgotten) > since
 
     def _current(self, repository: int | None, tag: str) -> int | None:
         return self._value(

@@ -69,14 +69,18 @@ class StoredBlob:
 
 @frozen
 class Heads:
-    """The heads of the queues, in order, with all manifests that name them, and all their blobs."""
+    """The heads of the queues, in order, with all manifests that name them, and all their blobs.
+
+    *tag_changes*: those of the books at that time.
+    """
 
     manifests: dict[int, StoredManifest]
     blobs: dict[int, StoredBlob]
     probation: tuple[int, ...]
     main: tuple[int, ...]
-    newest: tuple[int, ...]
     loose: tuple[int, ...]
+    newest: tuple[int, ...] = ()
+    tag_changes: int = 0
 
 
 def queue_sizes(host: str | None = None) -> Query[tuple[int, int, int]]:
@@ -154,7 +158,6 @@ def heads(
     """
 
     def query(books: Books) -> Heads:
-        books.retagged.clear()
         hosts = books.sql.execute("SELECT id, name FROM hosts").fetchall()
         only = next((number for number, name in hosts if name == host), -1)
         forever = json.dumps(
@@ -192,8 +195,9 @@ def heads(
             blobs,
             tuple(queues[PROBATION]),
             tuple(queues[MAIN]),
-            tuple(queues[NEWEST]) if newest else (),
             tuple(loose),
+            tuple(queues[NEWEST]) if newest else (),
+            books.tag_changes,
         )
 
     return query
@@ -315,12 +319,13 @@ def move(
     moves: Sequence[tuple[int, int, int]],
     newest: Sequence[tuple[int, int]],
     ghosts: Sequence[tuple[str, Digest]],
+    tag_changes: int = 0,
 ) -> Query[None]:
     """Move images to the end of a queue: number, queue, pulls. Remember *ghosts*, which were evicted.
 
     *newest*: images that are kept for the newest tags of a repository from now on, with the repository. One
-    whose tags have changed since `heads` is skipped. As many ghosts are remembered as there are images in the
-    main queue, or a thousand.
+    whose tags have changed since there were so many *tag_changes* is skipped. As many ghosts are remembered as
+    there are images in the main queue, or a thousand.
     """
 
     def query(books: Books) -> None:
@@ -333,7 +338,7 @@ def move(
             [
                 (NEWEST, books.next_place(), repository, number)
                 for number, repository in newest
-                if repository not in books.retagged
+                if not books.is_retagged(repository, tag_changes)
             ],
         )
         for host, digest in ghosts:

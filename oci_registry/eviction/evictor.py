@@ -234,7 +234,8 @@ class Evictor:
             done.size += manifest.size
             if number in planned.ghosts:
                 ghosts.append((manifest.host, manifest.digest))
-        await self._account.ask(move(planned.moves, planned.newest, ghosts))
+        moved = move(planned.moves, planned.newest, ghosts, found.tag_changes)
+        await self._account.ask(moved)
         blobs = [found.blobs[number] for number in planned.blobs if number not in kept]
         done.size += sum(blob.size for blob in blobs if blob.shared)
         # A client may have come for one meanwhile: then it is loose, and goes later.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from oci_registry.account import books
 from oci_registry.account.books import Books
 from oci_registry.account.catalogue import is_among_newest
 from oci_registry.account.images import count_queued, heads, move
@@ -105,7 +106,7 @@ class Queue(NewestTestCase):
         found = self.ask(heads(0.0, lambda _: False))
         (one,) = [one for one in found.manifests.values() if one.digest == image]
         assert one.newest is not None
-        self.ask(move([], [(one.number, one.newest)], []))
+        self.ask(move([], [(one.number, one.newest)], [], found.tag_changes))
         self.assertEqual(1, self.queued())
 
     def queued(self) -> int:
@@ -138,11 +139,34 @@ class Queue(NewestTestCase):
         self.put("1")
         self.put("x", "c/d")
         self.ask(keep_newest(NewestTags({HUB: 1})))
-        found = self.ask(heads(0.0, lambda _: False)).manifests.values()
-        newest = [(one.number, one.newest) for one in found if one.newest is not None]
+        found = self.ask(heads(0.0, lambda _: False))
+        newest = [(n, one.newest) for n, one in found.manifests.items() if one.newest is not None]
         self.put("2")
-        self.ask(move([], newest, []))
+        # To look at it does not make a difference.
+        self.ask(heads(0.0, lambda _: False))
+        self.ask(move([], newest, [], found.tag_changes))
         self.assertEqual((2, 1), (len(newest), self.queued()))
+
+    def test_many_meanwhile(self) -> None:
+        """Of how many repositories that is known is bounded: then it may have been any."""
+        self.patch(books, "_RETAGGED", 2)
+
+        def check(books: Books) -> None:
+            start = books.tag_changes
+            for repository in (101, 102):
+                books._judge_again(repository)
+            now = books.tag_changes
+            self.assertEqual(
+                (True, False), (books.is_retagged(101, start), books.is_retagged(7, start))
+            )
+            books._judge_again(103)
+            self.assertTrue(books.is_retagged(7, start))
+            self.assertEqual(
+                (False, True), (books.is_retagged(7, now), books.is_retagged(103, now))
+            )
+            self.assertLessEqual(len(books._retagged), 2)
+
+        self.ask(check)
 
     def test_other_tag_removed(self) -> None:
         """What is in the queue stays there when an older tag is removed, as by an eviction."""
