@@ -23,7 +23,7 @@ from oci_registry.admin.warming import WarmHandlers, warm_routes
 from oci_registry.common import Common
 from oci_registry.config.names import fold_alias
 from oci_registry.eviction.holder import Holder
-from oci_registry.management.bucket_index import BucketIndex
+from oci_registry.management.bucket_index import BucketIndex, Freshness
 from oci_registry.management.index import DaemonIndex, Index
 from oci_registry.management.manager import Management
 from oci_registry.management.removal import Content
@@ -49,7 +49,7 @@ def make_pages(
 
     def parse(text: str) -> ImageName:
         # Registries in the upstream file whose names are not hosts.
-        known = {each.namespace for each in table.upstreams if each.configured}
+        known = {each.namespace for each in table.upstreams if each.settings.configured}
         return parse_image(
             text, default=settings.default_namespace, registries=known, fold=fold_alias
         )
@@ -65,7 +65,7 @@ def make_pages(
         settings.workers,
         pull.store_watch.check,
     )
-    images = ImageHandlers(_make_management(common, store, pull, upkeep), parse, events)
+    images = ImageHandlers(make_management(common, store, pull, upkeep), parse, events)
     tags = TagHandlers(upkeep.tag_control, parse, NotPossible, events)
     routes = make_table(
         [
@@ -88,7 +88,11 @@ def make_pages(
 
 
 def make_index(
-    account: Account | None, holder: Holder | None, asked: OnDemand | None, clock: IReactorTime
+    account: Account | None,
+    holder: Holder | None,
+    asked: OnDemand | None,
+    clock: IReactorTime,
+    freshness: Freshness,
 ) -> Index:
     """Make what questions about the store are put to."""
     if asked is None:
@@ -97,22 +101,30 @@ def make_index(
     def kept() -> Account | None:
         return account if holder is not None and holder.is_held else None
 
-    return BucketIndex(kept, asked, clock)
+    return BucketIndex(kept, asked, clock, freshness)
 
 
-def _make_management(common: Common, store: Store, pull: PullThrough, upkeep: Upkeep) -> Management:
+def make_management(
+    common: Common,
+    store: Store,
+    pull: PullThrough,
+    upkeep: Upkeep,
+    freshness: Freshness = Freshness(),  # noqa: B008 - frozen
+) -> Management:
     """Make what answers questions about the store."""
     settings, table = common.settings, pull.table
 
     def max_age(registry: str) -> float | None:
         known = table.known(registry)
-        return None if known is None else known.manifest_invalidation_time
+        return None if known is None else known.max_age
 
     rules = Rules(
         lifetime=upkeep.sweep.lifetime,
         max_age=max_age,
         limited=settings.max_size is not None or settings.min_free is not None,
         pinned=store.pinned.by_pattern,
+        newest_tags=lambda registry: pull.limit.newest_tags(registry) if pull.limit else 0,
+        scarce=lambda registry: registry in table.rate_limited(),
         busy=pull.transfers.__contains__,
         upstream=partial(upstream_of, table),
     )
@@ -127,7 +139,7 @@ def _make_management(common: Common, store: Store, pull: PullThrough, upkeep: Up
     if upkeep.notices is not None:
         content = evolve(content, announce=upkeep.notices.announce)
     return Management(
-        make_index(store.account, store.holder, store.asked, common.reactor),
+        make_index(store.account, store.holder, store.asked, common.reactor, freshness),
         content,
         store.pinned.pins,
         rules,

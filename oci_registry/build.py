@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 from twisted.application.service import MultiService
@@ -23,7 +24,7 @@ from oci_registry.eviction.periodic import PeriodicSweep
 from oci_registry.lifecycle import Step
 from oci_registry.log_output import Output
 from oci_registry.makers import Makers
-from oci_registry.managing import Upkeep, make_admin_sites, make_upkeep
+from oci_registry.managing import Upkeep, make_admin_sites, make_management, make_upkeep
 from oci_registry.metrics import Metrics
 from oci_registry.notify import Announcement
 from oci_registry.pulling import PullThrough, make_pull_through, make_v2
@@ -42,6 +43,9 @@ from oci_registry.web.client_watch import ClientWatch
 from oci_registry.web.ready.table import ReadyAnswers
 from oci_registry.web.site import RegistrySite
 
+if TYPE_CHECKING:
+    from oci_registry.management.manager import Management
+
 SHORTEST_STOP = 5.0
 """Seconds after the grace period in which aborted connections must have closed."""
 LAST_COMMITS = 60.0
@@ -57,7 +61,7 @@ class Parts:
     *steps* start and stop all of them, in order. *ports* listen before privileges are dropped.
     *driver* is the driver itself, without the deadlines of `GuardedDriver`. *store_started*: why it
     cannot be used, None if it can. *account*, *limit*: None for a bucket without a limit. *asked*: what answers
-    questions about a bucket.
+    questions about a bucket. *management* makes what answers questions about the store, and changes it.
     """
 
     steps: Sequence[Step]
@@ -78,6 +82,7 @@ class Parts:
     events: EventLog
     streams: EventStreams
     ports: MultiService
+    management: Callable[..., Management]
 
 
 def build(
@@ -144,6 +149,7 @@ def build(
         events,
         admin.streams,
         serving.ports,
+        partial(make_management, common, store, pull, upkeep),
     )
 
 

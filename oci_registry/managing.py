@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
@@ -34,6 +35,10 @@ from oci_registry.streams.threads import RunInThread
 from oci_registry.upstream.table import Target
 from oci_registry.web.client_watch import ClientWatch
 from oci_registry.web.root import Root
+
+if TYPE_CHECKING:
+    from oci_registry.management.bucket_index import Freshness
+    from oci_registry.management.manager import Management
 
 API = b"api"
 ORIGINAL = b"_admin"
@@ -69,6 +74,7 @@ def make_upkeep(common: Common, store: Store, pull: PullThrough, reader: Manifes
     sweep = make_sweep(common, store, pull.transfers)
     if pull.limit is not None:
         pull.limit.keep_forever(sweep.is_forever)
+        pull.limit.promote(pull.table.rate_limited)
         pull.limit.tell(partial(record_eviction, common.events))
     interval = store.driver.sweep_interval
     notices, follower = _make_notices(common, store)
@@ -114,7 +120,11 @@ def _make_tag_control(common: Common, store: Store, pull: PullThrough) -> TagCon
         return (await manifests.get(Target(table.upstream(host), repository), digest)).manifest
 
     def min_age(host: str, repository: str, tag: str) -> float | None:
-        return table.upstream(host).min_age.of(repository, tag) if table.mirrors(host) else None
+        return (
+            table.upstream(host).settings.min_age.of(repository, tag)
+            if table.mirrors(host)
+            else None
+        )
 
     now = common.reactor.seconds
     return TagControl(store.tags, store.histories, store.holds, pull.known, obtain, min_age, now)
@@ -126,6 +136,19 @@ def _make_notices(common: Common, store: Store) -> tuple[Notices | None, NoticeF
         return None, None
     notices = Notices(store.driver)
     return notices, NoticeFollower(notices, store.tags, store.manifests, common.reactor)
+
+
+def make_management(
+    common: Common, store: Store, pull: PullThrough, upkeep: Upkeep, *freshness: Freshness
+) -> Management:
+    """Make what answers questions about the store, and changes it, as the admin API does.
+
+    *freshness*: of the answers about a bucket, if it is not the usual one.
+    """
+    made: Management = import_module(_PAGES).make_management(
+        common, store, pull, upkeep, *freshness
+    )
+    return made
 
 
 def make_admin_sites(

@@ -11,6 +11,7 @@ from types import FrameType
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from oci_registry.account.newest import NewestTags
 from oci_registry.config.settings import (
     CATCH_ALL,
     DEFAULT_INVALIDATION_TIME,
@@ -118,6 +119,13 @@ def pins_of(upstreams: tuple[UpstreamSettings, ...]) -> PinPatterns:
     patterns = {u.namespace: u.pin for u in upstreams}
     others = patterns.pop(CATCH_ALL, ())
     return PinPatterns(patterns, others)
+
+
+def newest_of(upstreams: tuple[UpstreamSettings, ...]) -> NewestTags:
+    """Return how many of the newest tags of each repository of these upstreams are kept."""
+    counts = {u.namespace: u.keep_newest_tags for u in upstreams}
+    others = counts.pop(CATCH_ALL, 0)
+    return NewestTags(counts, others)
 
 
 def sizes_of(upstreams: tuple[UpstreamSettings, ...]) -> dict[str, Size]:
@@ -238,6 +246,7 @@ def make_reloader(
         sizes = sizes_of(upstreams)
         if limit is not None:
             limit.upstreams.follow(sizes)
+            limit.keep_newest(newest_of(upstreams))
         elif sizes:
             _log.warn(
                 "max_size of {namespaces} needs a restart: the bucket had no limit so far",

@@ -30,7 +30,7 @@ from oci_registry.eviction.tag_upkeep import TagUpkeep
 from oci_registry.lifecycle import Step
 from oci_registry.metrics import Metrics
 from oci_registry.pullthrough.transfers import Transfers
-from oci_registry.reload import lifetimes_of, pins_of, sizes_of
+from oci_registry.reload import lifetimes_of, newest_of, pins_of, sizes_of
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.blobs import BlobStore
 from oci_registry.storage.drivers.filesystem import FilesystemDriver
@@ -242,6 +242,7 @@ def make_limit(common: Common, store: Store, busy: Callable[[Digest], bool]) -> 
         shared=store.holder is not None,
     )
     limit.upstreams.follow(sizes_of(settings.upstreams))
+    limit.keep_newest(newest_of(settings.upstreams))
     return limit
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from oci_registry.account.nouns import MAIN, PROBATION, Medium, Sums, pack
+from oci_registry.account.nouns import MAIN, NEWEST, PROBATION, Medium, Sums, pack
 from oci_registry.account.numbers import Numbers
 from oci_registry.spec.digest import Digest, digests_in
 from oci_registry.spec.errors import RegistryError
@@ -27,6 +27,8 @@ MOST_PULLS = 3
 """The highest value of the two-bit counter of pulls."""
 HISTORY = 20
 """Manifests that are remembered for each tag."""
+_RETAGGED = 10_000
+"""Repositories of which it is remembered when their tags have changed."""
 _LARGEST_MANIFEST = MAX_MANIFEST_SIZE + 1024
 _LARGEST_TAG = 4096
 
@@ -43,6 +45,10 @@ class Books(Numbers):
         self.sql = connection
         self.medium = medium
         self.began = began
+        self.tag_changes = 0
+        """How often the newest tags of a repository may have changed."""
+        self._retagged: dict[int, int] = {}
+        self._forgotten = 0
         self._place = 0
         self._saved = (0, 0, 0, 0)
         self.load()
@@ -272,12 +278,13 @@ class Books(Numbers):
     def forget_manifest(self, number: int | None) -> None:
         """A manifest is not stored."""
         found = self.sql.execute(
-            "SELECT content, size FROM manifests WHERE id=?", (number,)
+            "SELECT content, size, kept_for FROM manifests WHERE id=?", (number,)
         ).fetchone()
         if found is None:
             return
-        content, size = found
+        content, size, kept_for = found
         self.sql.execute("DELETE FROM manifests WHERE id=?", (number,))
+        self._judge_again(kept_for)
         self.sums.change(size, None)
         if self._value("SELECT 1 FROM manifests WHERE content=?", content) is None:
             self.sql.execute("DELETE FROM edges WHERE parent=?", (content,))
@@ -301,10 +308,11 @@ class Books(Numbers):
             self.sql.execute("UPDATE tags SET current=0 WHERE repository=? AND tag=?", (where, tag))
         self.sql.execute(
             "INSERT INTO tags VALUES (?, ?, ?, ?, ?, 1) ON CONFLICT DO UPDATE"
-            " SET last=max(last, excluded.last), current=1",
-            (where, tag, content, record.checked, record.checked),
+            " SET first=min(first, excluded.first), last=max(last, excluded.last), current=1",
+            (where, tag, content, record.since, record.checked),
         )
         if before != content:
+            self._judge_again(where)
             self.sql.execute(
                 "DELETE FROM tags WHERE repository=? AND tag=? AND current=0 AND content NOT IN"
                 " (SELECT content FROM tags WHERE repository=? AND tag=? ORDER BY last DESC LIMIT ?)",
@@ -324,11 +332,33 @@ class Books(Numbers):
 
     def forget_tag(self, repository: int | None, tag: str) -> None:
         """The record of a tag is not stored; what it has named is remembered."""
-        if self._current(repository, tag) is not None:
+        content = self._current(repository, tag)
+        if content is not None:
             self.sql.execute(
                 "UPDATE tags SET current=0 WHERE repository=? AND tag=?", (repository, tag)
             )
             self.sums.change(1, None, counted=False)
+            # The others are the newer for it.
+            kept = "SELECT 1 FROM manifests WHERE content=? AND queue=?"
+            if self._value(kept, content, NEWEST) is not None:
+                self._judge_again(repository)
+
+    def _judge_again(self, repository: int | None) -> None:
+        """The tags of a repository have changed: what is kept for its newest ones takes its turn again."""
+        if repository is not None:
+            if len(self._retagged) >= _RETAGGED:
+                self._forgotten = self.tag_changes
+                self._retagged.clear()
+            self.tag_changes += 1
+            self._retagged[repository] = self.tag_changes
+            self.sql.execute(
+                "UPDATE manifests SET queue=?, kept_for=NULL WHERE kept_for=?",
+                (PROBATION, repository),
+            )
+
+    def is_retagged(self, repository: int, since: int) -> bool:
+        """Whether the tags of a repository may have changed since there were so many `tag_changes`."""
+        return self._retagged.get(repository, self._forgotten) > since
 
     def _current(self, repository: int | None, tag: str) -> int | None:
         return self._value(

@@ -5,12 +5,15 @@ from __future__ import annotations
 from attrs import evolve, frozen
 
 from oci_registry.account.books import Books
+from oci_registry.account.newest import repository_with_newest
 from oci_registry.account.nouns import pack, unpack
 from oci_registry.account.queries import Query
 from oci_registry.spec.digest import Digest
 
 SCANNED = 500
 """Manifests that are looked at by one question for images without a tag: some milliseconds of work."""
+ANCESTORS = 100
+"""Manifests that name an image, at any depth, which are looked at."""
 
 
 @frozen
@@ -240,6 +243,25 @@ def tags_of(books: Books, host: int, content: int, most: int) -> list[tuple[str,
         " WHERE t.content=? AND t.current AND r.host=? ORDER BY r.name, t.tag LIMIT ?",
         (content, host, most),
     ).fetchall()
+
+
+def is_among_newest(books: Books, host: int, content: int, count: int) -> bool:
+    """Whether a manifest of a registry has one of the *count* newest tags, or something that names it has."""
+    waiting, seen = [content], {content}
+    while waiting and count:
+        number = waiting.pop()
+        tags = books.sql.execute(
+            "SELECT r.id, t.tag, t.first FROM tags t CROSS JOIN repositories r ON r.id=t.repository"
+            " WHERE t.content=? AND t.current AND r.host=?",
+            (number, host),
+        ).fetchall()
+        if repository_with_newest(books.sql, tags, count) is not None:
+            return True
+        parents = [one for one in parents_of(books, host, number, ANCESTORS) if one not in seen]
+        if len(seen) < ANCESTORS:
+            waiting += parents
+            seen.update(parents)
+    return False
 
 
 def places_before(books: Books, entry: ManifestEntry) -> int:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 from attrs import frozen
 
 from oci_registry.account.books import Books
+from oci_registry.account.newest import repository_with_newest
 from oci_registry.account.nouns import (
     BLOCK,
     MAIN,
+    NEWEST,
     PROBATION,
     IsPinned,
     nothing_pinned,
@@ -35,7 +38,8 @@ LOOSE = 20_000
 class StoredManifest:
     """A manifest with its tags, pairs of repository and tag; *size*: bytes on the disk.
 
-    *missing*: what it names and is not stored, manifests included.
+    *missing*: what it names and is not stored, manifests included. *newest*: a repository that has one of
+    these tags among the newest that are kept.
     """
 
     number: int
@@ -50,6 +54,7 @@ class StoredManifest:
     is_parent: bool
     tags: tuple[tuple[str, str], ...]
     missing: tuple[Digest, ...]
+    newest: int | None = None
 
 
 @frozen
@@ -68,23 +73,28 @@ class StoredBlob:
 
 @frozen
 class Heads:
-    """The heads of both queues, in order, with all manifests that name them, and all their blobs."""
+    """The heads of the queues, in order, with all manifests that name them, and all their blobs.
+
+    *tag_changes*: those of the books at that time.
+    """
 
     manifests: dict[int, StoredManifest]
     blobs: dict[int, StoredBlob]
     probation: tuple[int, ...]
     main: tuple[int, ...]
     loose: tuple[int, ...]
+    newest: tuple[int, ...] = ()
+    tag_changes: int = 0
 
 
-def queue_sizes(host: str | None = None) -> Query[tuple[int, int]]:
+def queue_sizes(host: str | None = None) -> Query[tuple[int, int, int]]:
     """Return the bytes that the images of each queue need; takes a second for 200,000 images.
 
     *host*: only those of this registry.
     """
 
-    def query(books: Books) -> tuple[int, int]:
-        sizes = [0, 0]
+    def query(books: Books) -> tuple[int, int, int]:
+        sizes = [0, 0, 0]
         needed = (
             "SELECT m.queue, sum((b.size + ?1 - 1) / ?1 * ?1) FROM manifests m"
             " CROSS JOIN edges e ON e.parent=m.content CROSS JOIN blobs b ON b.content=e.child"
@@ -97,7 +107,21 @@ def queue_sizes(host: str | None = None) -> Query[tuple[int, int]]:
         for part in (needed, own):
             for queue, size in books.sql.execute(part, (BLOCK, host)):
                 sizes[queue] += size
-        return sizes[PROBATION], sizes[MAIN]
+        return sizes[PROBATION], sizes[MAIN], sizes[NEWEST]
+
+    return query
+
+
+def count_queued(host: str | None = None, *, newest: bool) -> Query[int]:
+    """Return how many images are in the queues. *host*, *newest*: as for `heads`."""
+
+    def query(books: Books) -> int:
+        (count,) = books.sql.execute(
+            "SELECT count(*) FROM manifests WHERE queue<=?1"
+            " AND (?2 IS NULL OR host=(SELECT id FROM hosts WHERE name=?2))",
+            (NEWEST if newest else MAIN, host),
+        ).fetchone()
+        return int(count)
 
     return query
 
@@ -127,11 +151,14 @@ def heads(
     is_forever: Callable[[str], bool],
     is_pinned: IsPinned = nothing_pinned,
     host: str | None = None,
+    *,
+    newest: bool = False,
 ) -> Query[Heads]:
     """Return what may be evicted next; a loose blob only if it has not been used since *idle_since*.
 
     *is_forever*: whether the images of a registry are never evicted. This and *is_pinned* are called in
-    the account's thread. *host*: only images of this registry, and no loose blobs.
+    the account's thread. *host*: only images of this registry, and no loose blobs. *newest*: also the images
+    that are kept for the newest tags.
     """
 
     def query(books: Books) -> Heads:
@@ -153,10 +180,10 @@ def heads(
                     (queue, forever, HEADS),
                 )
             ]
-            for queue in (PROBATION, MAIN)
+            for queue in (PROBATION, MAIN, *((NEWEST,) if newest else ()))
         ]
         manifests: dict[int, StoredManifest] = {}
-        for number in (*queues[0], *queues[1]):
+        for number in chain(*queues):
             _add_family(books, number, manifests, is_pinned)
         blobs: dict[int, StoredBlob] = {}
         most = len(manifests) + 1
@@ -170,9 +197,11 @@ def heads(
         return Heads(
             manifests,
             blobs,
-            tuple(queues[0]),
-            tuple(queues[1]),
+            tuple(queues[PROBATION]),
+            tuple(queues[MAIN]),
             tuple(loose),
+            tuple(queues[NEWEST]) if newest else (),
+            books.tag_changes,
         )
 
     return query
@@ -184,7 +213,7 @@ def loose_blobs(idle_since: float) -> Query[Heads]:
     def query(books: Books) -> Heads:
         numbers = _loose(books, idle_since)
         blobs = {number: _blob(books, number, 1, None) for number in numbers}
-        return Heads({}, blobs, (), (), tuple(numbers))
+        return Heads({}, blobs, (), (), tuple(numbers), (), books.tag_changes)
 
     return query
 
@@ -238,8 +267,8 @@ def _add_family(
 
 def _manifest(books: Books, number: int, is_pinned: IsPinned, *, kept: bool) -> StoredManifest:
     sql = books.sql
-    host, name, content, packed, size, queue, pulls = sql.execute(
-        "SELECT m.host, h.name, m.content, c.digest, m.size, m.queue, m.pulls FROM manifests m"
+    host, name, most, content, packed, size, queue, pulls = sql.execute(
+        "SELECT m.host, h.name, h.newest, m.content, c.digest, m.size, m.queue, m.pulls FROM manifests m"
         " CROSS JOIN hosts h ON h.id=m.host CROSS JOIN content c ON c.id=m.content WHERE m.id=?",
         (number,),
     ).fetchone()
@@ -262,11 +291,13 @@ def _manifest(books: Books, number: int, is_pinned: IsPinned, *, kept: bool) -> 
         " WHERE e.parent=? AND +m.host=? LIMIT 1",
         (content, host),
     ).fetchone()
-    tags = sql.execute(
-        "SELECT r.name, t.tag FROM tags t CROSS JOIN repositories r ON r.id=t.repository"
+    found = sql.execute(
+        "SELECT r.name, t.tag, r.id, t.first FROM tags t CROSS JOIN repositories r ON r.id=t.repository"
         " WHERE t.content=? AND t.current AND r.host=?",
         (content, host),
     ).fetchall()
+    tags = [(repository, tag) for repository, tag, _, _ in found]
+    dated = ((repository, tag, first) for _, tag, repository, first in found)
     digest = unpack(packed)
     return StoredManifest(
         number,
@@ -281,6 +312,7 @@ def _manifest(books: Books, number: int, is_pinned: IsPinned, *, kept: bool) -> 
         child is not None,
         tuple(tags),
         tuple(unpack(digest) for (digest,) in missing),
+        repository_with_newest(sql, dated, most),
     )
 
 
@@ -305,17 +337,30 @@ def _blob(books: Books, number: int, most: int, host: int | None) -> StoredBlob:
 
 
 def move(
-    moves: Sequence[tuple[int, int, int]], ghosts: Sequence[tuple[str, Digest]]
+    moves: Sequence[tuple[int, int, int]],
+    newest: Sequence[tuple[int, int]],
+    ghosts: Sequence[tuple[str, Digest]],
+    tag_changes: int = 0,
 ) -> Query[None]:
     """Move images to the end of a queue: number, queue, pulls. Remember *ghosts*, which were evicted.
 
-    As many ghosts are remembered as there are images in the main queue, or a thousand.
+    *newest*: images that are kept for the newest tags of a repository from now on, with the repository. One
+    whose tags have changed since there were so many *tag_changes* is skipped. As many ghosts are remembered as
+    there are images in the main queue, or a thousand.
     """
 
     def query(books: Books) -> None:
         books.sql.executemany(
             "UPDATE manifests SET queue=?, pulls=?, place=? WHERE id=?",
             [(queue, pulls, books.next_place(), number) for number, queue, pulls in moves],
+        )
+        books.sql.executemany(
+            "UPDATE manifests SET queue=?, pulls=0, place=?, kept_for=? WHERE id=?",
+            [
+                (NEWEST, books.next_place(), repository, number)
+                for number, repository in newest
+                if not books.is_retagged(repository, tag_changes)
+            ],
         )
         for host, digest in ghosts:
             books.sql.execute(

@@ -10,8 +10,8 @@ from attrs import define
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.interfaces import ObjectInfo
 
-PROBATION, MAIN = 0, 1
-"""The queues of the eviction: of new images, and of those that were pulled again."""
+PROBATION, MAIN, NEWEST = 0, 1, 2
+"""The queues of the eviction: of new images, of those that were pulled again, and of the newest tags."""
 BLOCK = 4096
 """Bytes of a block of a disk, which most file systems have."""
 

@@ -1,10 +1,13 @@
 """The tables of the account, and the file that holds them.
 
+``hosts``       registries, how long their objects may lie unused, and how many of the newest tags of each
+                repository are kept until the last
 ``content``     every digest that is stored or named, under a small number
 ``blobs``       stored blobs; `used` is also a use of any manifest that names the blob
 ``manifests``   stored manifests of each registry, and their place in a queue of the eviction;
                 ``pulls`` is the counter of the eviction, ``total`` counts all pulls; the repository is
-                where it was pulled first, if that is known
+                where it was pulled first, if that is known; ``kept_for`` is the repository for whose
+                newest tags it is in the queue of these
 ``edges``       which content a manifest names; a digest names bytes, so these never change
 ``tags``        which manifest a tag names, and which ones it has named
 ``lists``       stored lists of referrers
@@ -23,7 +26,7 @@ from contextlib import closing, suppress
 
 APPLICATION = 0x6F636961
 """What says that an SQLite file is an account: ``ocia``."""
-VERSION = 2
+VERSION = 3
 """The version of the tables; a file with another one is replaced."""
 FILE = "account.sqlite"
 """The name of the file in the directory of the store; no key of the store begins with it."""
@@ -36,7 +39,8 @@ _LOG_PAGES = 256
 
 _TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE hosts (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, lifetime REAL);
+CREATE TABLE hosts (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, lifetime REAL,
+  newest INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE repositories (
   id INTEGER PRIMARY KEY, host INTEGER NOT NULL, name TEXT NOT NULL, UNIQUE (host, name));
 CREATE TABLE content (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE);
@@ -48,9 +52,10 @@ CREATE TABLE manifests (
   id INTEGER PRIMARY KEY, host INTEGER NOT NULL, content INTEGER NOT NULL, type TEXT NOT NULL,
   size INTEGER NOT NULL, added REAL NOT NULL, used REAL NOT NULL, pulled REAL NOT NULL,
   pulls INTEGER NOT NULL, queue INTEGER NOT NULL, place INTEGER NOT NULL,
-  total INTEGER NOT NULL, repository INTEGER, UNIQUE (content, host));
+  total INTEGER NOT NULL, repository INTEGER, kept_for INTEGER, UNIQUE (content, host));
 CREATE INDEX manifests_used ON manifests (host, used);
 CREATE INDEX manifests_queue ON manifests (queue, place);
+CREATE INDEX manifests_kept_for ON manifests (kept_for) WHERE kept_for IS NOT NULL;
 CREATE TABLE edges (
   parent INTEGER NOT NULL, child INTEGER NOT NULL, PRIMARY KEY (parent, child)) WITHOUT ROWID;
 CREATE INDEX edges_child ON edges (child, parent);
@@ -59,6 +64,7 @@ CREATE TABLE tags (
   last REAL NOT NULL, current INTEGER NOT NULL, PRIMARY KEY (repository, tag, content))
   WITHOUT ROWID;
 CREATE INDEX tags_content ON tags (content);
+CREATE INDEX tags_newest ON tags (repository, first, tag) WHERE current;
 CREATE TABLE lists (
   repository INTEGER NOT NULL, content INTEGER NOT NULL, size INTEGER NOT NULL, used REAL NOT NULL,
   PRIMARY KEY (repository, content)) WITHOUT ROWID;

@@ -181,8 +181,8 @@ def upstream_status(upstream: Upstream) -> UpstreamStatus:
     """Return how an upstream is doing."""
     return UpstreamStatus(
         upstream.namespace,
-        upstream.configured,
-        upstream.offline,
+        upstream.settings.configured,
+        upstream.settings.offline,
         tuple(_host_status(host) for host in upstream.health()),
     )
 

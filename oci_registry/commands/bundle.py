@@ -22,6 +22,7 @@ from oci_registry.spec.digest import Digest, Verifier
 from oci_registry.spec.documents import read_object
 from oci_registry.spec.errors import RegistryError, shown
 from oci_registry.spec.manifest import MAX_MANIFEST_SIZE, Manifest
+from oci_registry.spec.referrers import subject_of
 
 Admit = Callable[[Digest, int], None]
 """Is called with digest and size of each member before its bytes are read; may raise `CommandFailed`."""
@@ -38,12 +39,16 @@ class BundleLimits:
 
 @define
 class Bundle:
-    """A verified bundle: the sizes of all its content, its images, and their manifests."""
+    """A verified bundle: the sizes of all its content, its images, and their manifests.
+
+    *referrers*: entries without a name whose subject is in the bundle.
+    """
 
     path: str
     sizes: dict[Digest, int]
     images: list[IndexEntry]
     manifests: dict[Digest, Manifest]
+    referrers: list[IndexEntry]
     _limits: BundleLimits
 
     def find(self, digest: Digest) -> Manifest | None:
@@ -67,7 +72,22 @@ def read_bundle(path: str, admit: Admit, limits: BundleLimits = BundleLimits()) 
         if not reading.outstanding():
             break
         reading.fetch()
-    return Bundle(path, reading.sizes, reading.images, reading.manifests, limits)
+    manifests = reading.manifests
+    children = {
+        child.descriptor.digest for one in manifests.values() for child in children_of(one) or ()
+    }
+    images: list[IndexEntry] = []
+    referrers: list[IndexEntry] = []
+    for entry in reading.images:
+        digest = entry.descriptor.digest
+        if entry.full_name is not None or entry.ref_name is not None:
+            images.append(entry)
+        elif subject_of(manifests[digest]) in manifests:
+            referrers.append(entry)
+        elif digest not in children:
+            # Other tools also list the manifests of an index.
+            images.append(entry)
+    return Bundle(path, reading.sizes, images, manifests, referrers, limits)
 
 
 @contextmanager

@@ -77,11 +77,20 @@ def chosen(platforms: tuple[Platform, ...]) -> Wanted:
 
 @frozen
 class NamedImage:
-    """An image that is exported or imported: its name, its top manifest and what it consists of."""
+    """An image that is exported or imported: its name, its top manifest and what it consists of.
+
+    *referrers*: the artifacts that refer to it, such as signatures; each begins with its own manifest.
+    """
 
     name: ImageName
     top: Manifest
     contents: Contents
+    referrers: tuple[Contents, ...] = ()
+
+    def all_contents(self) -> Iterator[Contents]:
+        """Yield what it consists of, and what its referrers do."""
+        yield self.contents
+        yield from self.referrers
 
 
 def walk(shelf: Shelf, manifest: Manifest, wanted: Wanted, *, partly: bool = False) -> Contents:

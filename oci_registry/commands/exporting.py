@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from oci_registry.commands.compression import new_file, opened
 from oci_registry.commands.contents import (
@@ -26,6 +26,7 @@ from oci_registry.commands.layout import (
 from oci_registry.commands.options import CommandParser, parse
 from oci_registry.commands.output import Output, counted, some
 from oci_registry.commands.problems import DONE, FAILED, CommandFailed, UsageProblem
+from oci_registry.commands.referring import find_referrers
 from oci_registry.commands.store import CommandStore, WrongContent, readable
 from oci_registry.commands.tar_reader import TarError, TarReader
 from oci_registry.commands.tar_writer import TarWriter
@@ -40,6 +41,8 @@ from oci_registry.spec.units import in_bytes
 
 STORED = "stored"
 """In place of platforms: those that are stored completely."""
+EMPTY = b"{}"
+"""The configuration of artifacts that have none: clients know it, and do not request it."""
 
 
 def parser() -> CommandParser:
@@ -69,6 +72,12 @@ def parser() -> CommandParser:
         help="leave out blobs that this earlier bundle has; repeatable",
     )
     made.add_argument(
+        "--referrers",
+        action="store_true",
+        help="also export the signatures, SBOMs and other artifacts that refer to the images, as far as "
+        "they are stored",
+    )
+    made.add_argument(
         "--skip-incomplete",
         action="store_true",
         help="leave out images that are not stored completely, in place of exporting nothing",
@@ -91,6 +100,8 @@ class _Stored:
     def has(self, blob: Descriptor) -> bool:
         """Whether a blob is stored, with the size that the manifest states."""
         size = self.store.size(blob.digest)
+        if size is None and blob.digest == Digest.of(EMPTY):
+            size = len(EMPTY)
         if size is None or blob.size not in (None, size):
             return False
         self.sizes[blob.digest] = size
@@ -110,7 +121,10 @@ def run(args: Sequence[str], environ: Mapping[str, str], output: Output) -> int:
     images = []
     for name in names:
         try:
-            images.append(_find(store, name, wanted, partly, sizes))
+            image = _find(store, name, wanted, partly, sizes)
+            if options.referrers:
+                image = _with_referrers(store, image, sizes, output)
+            images.append(image)
         except (Unreadable, WrongContent) as error:
             output.problem(f"{name}: {error}")
         except CommandFailed as error:
@@ -164,6 +178,19 @@ def _find(
     return NamedImage(name, top, contents)
 
 
+def _with_referrers(
+    store: CommandStore, image: NamedImage, sizes: dict[Digest, int], output: Output
+) -> NamedImage:
+    """Return an image with the stored artifacts that refer to it."""
+    found = find_referrers(store, _Stored(store, image.name.registry, sizes), image)
+    if found.absent:
+        output.note(
+            f"{image.name}: {counted(found.absent, 'referrer')} left out, which "
+            f"{'is' if found.absent == 1 else 'are'} not stored completely"
+        )
+    return evolve(image, referrers=found.contents)
+
+
 def _blobs_in(path: str) -> Iterator[Digest]:
     """Yield what is in an earlier bundle, by the names of its files."""
     try:
@@ -185,17 +212,19 @@ def _write(
     output: Output,
 ) -> dict[str, object]:
     """Write the bundle, and return what is in it. Nothing is left of one that cannot be completed."""
+    referrers = _referrers_of(images)
+    parts = [contents for image in images for contents in image.all_contents()]
     manifests: dict[Digest, Manifest] = {}
-    for image in images:
-        manifests |= image.contents.manifests
-    blobs = sorted({digest for image in images for digest in image.contents.blobs}, key=str)
+    for contents in parts:
+        manifests |= contents.manifests
+    blobs = sorted({digest for contents in parts for digest in contents.blobs}, key=str)
     blobs = [digest for digest in blobs if digest not in manifests]
     kept = [digest for digest in blobs if digest not in earlier]
     total = sum(sizes[digest] for digest in kept)
     with new_file(path) as sink:
         tar = TarWriter(sink)
         tar.file(MARK, len(LAYOUT), iter([LAYOUT]))
-        index = index_of([(image.name, image.top) for image in images])
+        index = index_of([(image.name, image.top) for image in images], referrers)
         tar.file(INDEX, len(index), iter([index]))
         tar.folder(BLOBS)
         for algorithm in sorted({digest.algorithm for digest in (*manifests, *kept)}):
@@ -205,7 +234,7 @@ def _write(
             tar.file(blob_name(digest), len(manifest.raw), iter([manifest.raw]))
         output.progress.begin("export", total)
         for digest in kept:
-            pieces = _watched(store.blob(digest), output)
+            pieces = _watched(_bytes_of(store, digest), output)
             tar.file(blob_name(digest), sizes[digest], pieces)
         output.progress.end()
         tar.end()
@@ -223,6 +252,7 @@ def _write(
                 "name": str(image.name),
                 "digest": str(image.top.digest),
                 "platforms": image.contents.platforms,
+                "referrers": len(image.referrers),
             }
             for image in images
         ],
@@ -230,6 +260,23 @@ def _write(
         "bytes": total,
         "left_out": len(blobs) - len(kept),
     }
+
+
+def _referrers_of(images: Sequence[NamedImage]) -> list[Manifest]:
+    """Return the manifests of the referrers of all images, each once, but for those that are images too."""
+    tops = {image.top.digest for image in images}
+    found: dict[Digest, Manifest] = {}
+    for image in images:
+        for contents in image.referrers:
+            manifest = next(iter(contents.manifests.values()))
+            found[manifest.digest] = manifest
+    return [found[digest] for digest in sorted(found, key=str) if digest not in tops]
+
+
+def _bytes_of(store: CommandStore, digest: Digest) -> Iterator[bytes]:
+    if digest == Digest.of(EMPTY) and store.size(digest) is None:
+        return iter([EMPTY])
+    return store.blob(digest)
 
 
 def _watched(pieces: Iterator[bytes], output: Output) -> Iterator[bytes]:
@@ -241,4 +288,6 @@ def _watched(pieces: Iterator[bytes], output: Output) -> Iterator[bytes]:
 def _described(image: NamedImage) -> str:
     contents = image.contents
     of = f" ({', '.join(contents.platforms)})" if contents.platforms else ""
-    return f"{image.name} {image.top.digest}{of}"
+    count = len(image.referrers)
+    artifacts = f", with {counted(count, 'referrer')}" if count else ""
+    return f"{image.name} {image.top.digest}{of}{artifacts}"

@@ -13,6 +13,7 @@ from oci_registry.commands.layout import IndexEntry
 from oci_registry.commands.options import CommandParser, Naming, parse
 from oci_registry.commands.output import Output, counted, some
 from oci_registry.commands.problems import DONE, CommandFailed, UsageProblem
+from oci_registry.commands.referring import lists_with, with_referrers
 from oci_registry.commands.store import CommandStore, Exclusive, tag_place
 from oci_registry.pullthrough.tag_policy import sightings_of
 from oci_registry.spec.contents import Child, Unreadable
@@ -22,7 +23,7 @@ from oci_registry.spec.errors import RegistryError, shown
 from oci_registry.spec.image import LATEST, ImageName
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.units import in_bytes
-from oci_registry.storage.keys import blob_key, manifest_key
+from oci_registry.storage.keys import blob_key, manifest_key, referrers_key
 from oci_registry.storage.tags import TagRecord
 
 
@@ -101,9 +102,10 @@ def _import(
             f"{path}: several of its images get the same name: give --as without a tag"
         )
     missing = [
-        f"{image.name} needs {some(image.contents.missing)}"
+        f"{image.name} needs {some(contents.missing)}"
         for image in images
-        if image.contents.missing
+        for contents in image.all_contents()
+        if contents.missing
     ]
     if missing:
         raise CommandFailed(
@@ -155,9 +157,10 @@ def _image(found: _Found, entry: IndexEntry, given: ImageName | None, naming: Na
             return child.descriptor.digest in in_bundle
 
         contents = walk(found, top, is_there)
+        image = with_referrers(found.bundle, found, NamedImage(name, top, contents))
     except (RegistryError, Unreadable) as error:
         raise CommandFailed(f"{path}: {error}") from None
-    return NamedImage(name, top, contents)
+    return image
 
 
 def _name(entry: IndexEntry, given: ImageName | None, naming: Naming, images: int) -> ImageName:
@@ -210,7 +213,12 @@ class _Writing:
         self, bundle: Bundle, images: Sequence[NamedImage], new: Mapping[Digest, int]
     ) -> dict[str, object]:
         """Store blobs, then manifests, then tags, so that nothing refers to what is not there."""
-        needed = {digest for image in images for digest in image.contents.blobs}
+        needed = {
+            digest
+            for image in images
+            for contents in image.all_contents()
+            for digest in contents.blobs
+        }
         blobs = {digest: size for digest, size in new.items() if digest in needed}
         self.output.progress.begin("import", sum(blobs.values()))
         for digest, size, pieces in bundle.blobs():
@@ -220,8 +228,10 @@ class _Writing:
                 self.output.progress.advance(size)
         self.output.progress.end()
         for image in images:
-            for manifest in reversed(image.contents.manifests.values()):
-                self._add_manifest(image.name, manifest)
+            for contents in image.all_contents():
+                for manifest in reversed(contents.manifests.values()):
+                    self._add_manifest(image.name, manifest)
+            self._add_referrers(image)
         done = [self._tag(image) for image in images]
         total = sum(blobs.values())
         self.output.line(
@@ -248,6 +258,17 @@ class _Writing:
             write = partial(self.store.add_manifest, registry, manifest, image.repository)
             self._add(key, write)
 
+    def _add_referrers(self, image: NamedImage) -> None:
+        """Add the referrers of an image to the lists of what they refer to."""
+        host, repository = image.name.registry, image.name.repository
+        for subject, (before, after) in lists_with(self.store, image).items():
+            write = partial(self.store.add_referrers, host, repository, subject)
+            if before is None:
+                self._add(referrers_key(host, repository, subject), partial(write, after))
+            else:
+                write(after)
+                self._undo.append(partial(write, before))
+
     def _point(self, name: ImageName, top: Manifest, before: TagRecord | None) -> None:
         """Let a tag mean a manifest; *before* is what the store knew of it."""
         seconds = self.store.clock.seconds()
@@ -271,11 +292,14 @@ class _Writing:
         absent = [str(child.platform) for child in image.contents.left_out if child.platform]
         without = f", without {some(absent)}" if absent else ""
         of = f" ({', '.join(image.contents.platforms)})" if image.contents.platforms else ""
-        self.output.line(f"{name} {top.digest}{of}{without}{moved}")
+        count = len(image.referrers)
+        artifacts = f", with {counted(count, 'referrer')}" if count else ""
+        self.output.line(f"{name} {top.digest}{of}{without}{artifacts}{moved}")
         return {
             "name": str(name),
             "digest": str(top.digest),
             "platforms": image.contents.platforms,
             "absent": absent,
+            "referrers": count,
             "before": before,
         }

@@ -15,6 +15,7 @@ from oci_registry.spec.errors import ManifestInvalid, RegistryError
 from oci_registry.spec.image import ImageName
 from oci_registry.spec.manifest import Manifest
 from oci_registry.spec.mediatypes import OCI_INDEX
+from oci_registry.spec.referrers import descriptor_of
 
 MARK = "oci-layout"
 INDEX = "index.json"
@@ -40,13 +41,15 @@ def parse_blob_name(name: str) -> Digest | None:
         return None
 
 
-def index_of(images: Sequence[tuple[ImageName, Manifest]]) -> bytes:
-    """Return the ``index.json`` of a bundle with these images.
+def index_of(
+    images: Sequence[tuple[ImageName, Manifest]], referrers: Sequence[Manifest] = ()
+) -> bytes:
+    """Return the ``index.json`` of a bundle with these images, and with *referrers*, which have no names.
 
     The name that other tools select an image by is its tag, if no other image has the same one.
     """
     tags = Counter(str(name.tag) for name, _ in images if name.tag is not None)
-    entries = []
+    entries: list[dict[str, object]] = []
     for name, manifest in images:
         annotations = {FULL_NAME: str(name)}
         if name.tag is not None:
@@ -60,6 +63,11 @@ def index_of(images: Sequence[tuple[ImageName, Manifest]]) -> bytes:
                 "annotations": dict(sorted(annotations.items())),
             }
         )
+    for manifest in referrers:
+        entry = descriptor_of(manifest)
+        # They may have names, which would make it an image.
+        entry.pop("annotations", None)
+        entries.append(entry)
     document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
     return json.dumps(document, separators=(",", ":")).encode()
 

@@ -50,4 +50,7 @@ def rules_of(asked: Asked, environ: Mapping[str, str]) -> Rules:
     def max_age(registry: str) -> float:
         return of(registry).manifest_invalidation_time
 
-    return Rules(lifetime=lifetime, max_age=max_age, pinned=pinned)
+    def newest_tags(registry: str) -> int:
+        return of(registry).keep_newest_tags
+
+    return Rules(lifetime=lifetime, max_age=max_age, pinned=pinned, newest_tags=newest_tags)

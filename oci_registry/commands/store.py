@@ -29,6 +29,7 @@ from oci_registry.storage.interfaces import IDriver, IStoredObject
 from oci_registry.storage.keys import blob_key, manifest_key, tag_key
 from oci_registry.storage.lock import StoreInUse, StoreLock
 from oci_registry.storage.manifests import ManifestStore, unpack
+from oci_registry.storage.referrers import KeptReferrers, ReferrersStore
 from oci_registry.storage.tags import TagRecord, TagStore
 from oci_registry.storage.usage import Usage
 from oci_registry.streams.parsing import ManifestReader
@@ -119,6 +120,10 @@ class CommandStore:
         except (RegistryError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise WrongContent(f"the stored manifest {digest} is corrupt: {error}") from None
 
+    def referrers(self, registry: str, repository: str, digest: Digest) -> KeptReferrers | None:
+        """Return the list of what refers to a manifest; None if none is stored."""
+        return now(ReferrersStore(self.driver, self.usage).peek(registry, repository, digest))
+
     def size(self, digest: Digest) -> int | None:
         """Return the size of a blob in bytes; None if there is none."""
         info = now(self.driver.stat(blob_key(digest)))
@@ -183,6 +188,12 @@ class CommandStore:
     def add_tag(self, image: ImageName, record: TagRecord) -> None:
         """Store what a tag means."""
         now(self.tags.put(image.registry, image.repository, str(image.reference), record))
+
+    def add_referrers(
+        self, registry: str, repository: str, digest: Digest, kept: KeptReferrers
+    ) -> None:
+        """Store the list of what refers to a manifest."""
+        now(ReferrersStore(self.driver, self.usage).put(registry, repository, digest, kept))
 
     def add_history(self, image: ImageName, seen: Iterable[Sighting]) -> None:
         """Add to the history of a tag."""

@@ -204,7 +204,8 @@ class UpstreamSettings:
     ``upper_case_names`` allows upper-case letters in its repositories. ``offline``: it is never
     asked. ``prefetch``: the blobs of an image are downloaded when its manifest is pulled.
     ``rate_limit_reserve`` is the percentage of an announced rate limit that is left to clients.
-    ``pin``: images that are never evicted. ``max_size``: how much its images may take.
+    ``pin``: images that are never evicted. ``keep_newest_tags``: how many of the newest tags of each
+    repository are evicted last. ``max_size``: how much its images may take.
     """
 
     namespace: str
@@ -228,6 +229,7 @@ class UpstreamSettings:
     rate_limit_reserve: int = 25
     min_age: MinAges = MinAges()
     pin: tuple[ImagePattern, ...] = ()
+    keep_newest_tags: int = 0
     max_size: Size | None = None
     configured: bool = True
 

@@ -89,6 +89,7 @@ OPTIONS: Mapping[str, Reader[Any]] = MappingProxyType(
         "rate_limit_reserve": number(0, 100),
         "min_age": min_age,
         "pin": _pin,
+        "keep_newest_tags": number(0, 100),
         "max_size": _max_size,
     }
 )

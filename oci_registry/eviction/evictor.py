@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from attrs import define, frozen
 from twisted.internet.defer import DeferredLock
@@ -13,12 +13,15 @@ from oci_registry.account.database import AccountOff
 from oci_registry.account.images import (
     Heads,
     StoredManifest,
+    count_queued,
     heads,
     incomplete,
     loose_blobs,
     move,
     queue_sizes,
 )
+from oci_registry.account.newest import NewestTags, keep_newest
+from oci_registry.account.nouns import NEWEST
 from oci_registry.eviction.pinned import PinnedImages
 from oci_registry.eviction.plan import Blob, Image, Plan, Snapshot, plan
 from oci_registry.metrics import Metrics
@@ -38,6 +41,8 @@ at each pull, would soon take all the room, and no layer could be stored any mor
 """
 _TURNS = 5
 """Turns that each image may have in one round: each pull is one, and so is the last."""
+Sizes = tuple[int, int, int]
+"""The bytes that the images of each queue need."""
 
 
 @frozen
@@ -92,6 +97,10 @@ class Evictor:
         """Whether the account is compared with the store first, since other processes write to it too."""
         self.is_forever: Callable[[str], bool] = lambda _: False
         """Whether the images of a registry are never evicted."""
+        self.scarce: Callable[[], Collection[str]] = frozenset
+        """The registries with little left of their rate limits: their images are not evicted on probation."""
+        self.newest = NewestTags()
+        """The newest tags of each repository, whose images are evicted when nothing else is left."""
         self.evicted: Callable[[Evicted], None] = lambda _: None
         """Called with what was evicted, if anything was."""
 
@@ -117,8 +126,6 @@ class Evictor:
                 await self._account.flush()
             if self._account.is_complete:
                 await self._free(need, done, host)
-                if host is None:
-                    await self._free_loose(need, done)
         except AccountOff:
             # It has gone meanwhile, which is in the log.
             pass
@@ -157,41 +164,50 @@ class Evictor:
         self._log.error("the eviction failed: {error}", error=str(error))
 
     async def _free(self, need: int, done: _Round, host: str | None) -> None:
+        await self._account.ask(keep_newest(self.newest))
         sizes = await self._account.ask(queue_sizes(host))
-        most = None
-        while done.size < need:
+        sizes = await self._free_from(sizes, need, done, host, newest=False)
+        if host is None:
+            await self._free_loose(need, done)
+        if sizes[NEWEST]:
+            await self._free_from(sizes, need, done, host, newest=True)
+
+    async def _free_from(
+        self, sizes: Sizes, need: int, done: _Round, host: str | None, *, newest: bool
+    ) -> Sizes:
+        """Evict from the queues, of these sizes, until everything has had its turns; return the sizes then.
+
+        *newest*: also what is kept for the newest tags.
+        """
+        most = _TURNS * (1 + await self._account.ask(count_queued(host, newest=newest)))
+        done.idle_turns = 0
+        # After so many turns, the rest is in use or pinned.
+        while done.size < need and done.idle_turns <= most:
             # Each time: a round can take minutes, in which others pin images.
             pinned = await self._pinned.now()
-            asked = heads(self._now() - LOOSE_FOR, self.is_forever, pinned, host)
+            idle_since = self._now() - LOOSE_FOR
+            asked = heads(idle_since, self.is_forever, pinned, host, newest=newest)
             found = await self._account.ask(asked)
-            if most is None:
-                most = _TURNS * (1 + self._objects)
             # No waiting between these two: what is in use when it is looked at is not in the plan.
             planned = plan(self._snapshot(found, sizes), need - done.size)
-            if not (planned.images or planned.blobs or planned.moves):
-                return
+            if not planned:
+                break
             before, sizes = done.size, planned.sizes
             await self._carry_out(planned, found, done)
-            turns = max(1, len(planned.moves))
+            turns = max(1, planned.turns)
             done.idle_turns = 0 if done.size > before else done.idle_turns + turns
-            if done.idle_turns > most:
-                # Everything has had its turns, and is in use or pinned.
-                return
+        return sizes
 
     async def _free_loose(self, need: int, done: _Round) -> None:
         before = -1
         while before < done.size < need:
             before = done.size
             found = await self._account.ask(loose_blobs(self._now() - LOOSE_AT_LEAST))
-            await self._carry_out(
-                plan(self._snapshot(found, (0, 0)), need - done.size), found, done
-            )
+            planned = plan(self._snapshot(found, (0, 0, 0)), need - done.size)
+            await self._carry_out(planned, found, done)
 
-    @property
-    def _objects(self) -> int:
-        return 0 if self._account.state is None else self._account.state.sums.objects
-
-    def _snapshot(self, found: Heads, sizes: tuple[int, int]) -> Snapshot:
+    def _snapshot(self, found: Heads, sizes: Sizes) -> Snapshot:
+        scarce = self.scarce()
         images = {
             one.number: Image(
                 one.number,
@@ -203,6 +219,8 @@ class Evictor:
                 one.blobs,
                 one.parents,
                 one.is_parent,
+                one.newest,
+                one.host in scarce,
             )
             for one in found.manifests.values()
         }
@@ -210,7 +228,9 @@ class Evictor:
             one.number: Blob(one.number, one.size, one.needed, self._in_use(one.digest))
             for one in found.blobs.values()
         }
-        return Snapshot(images, blobs, found.probation, found.main, found.loose, sizes)
+        return Snapshot(
+            images, blobs, found.probation, found.main, found.loose, sizes, found.newest
+        )
 
     def _in_use(self, digest: Digest) -> bool:
         return self._busy(digest) or self._blobs.in_use(digest)
@@ -232,7 +252,8 @@ class Evictor:
             done.size += manifest.size
             if number in planned.ghosts:
                 ghosts.append((manifest.host, manifest.digest))
-        await self._account.ask(move(planned.moves, ghosts))
+        moved = move(planned.moves, planned.newest, ghosts, found.tag_changes)
+        await self._account.ask(moved)
         blobs = [found.blobs[number] for number in planned.blobs if number not in kept]
         done.size += sum(blob.size for blob in blobs if blob.shared)
         # A client may have come for one meanwhile: then it is loose, and goes later.

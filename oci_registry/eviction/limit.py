@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from attrs import frozen
@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from oci_registry.account.account import Account
+from oci_registry.account.newest import NewestTags
 from oci_registry.account.nouns import on_disk
 from oci_registry.eviction.evictor import Evicted, Evictor
 from oci_registry.eviction.upstream_sizes import FRACTIONS, PACE, UpstreamSizes
@@ -126,6 +127,18 @@ class StoreLimit:
     def keep_forever(self, is_forever: Callable[[str], bool]) -> None:
         """Evict no images of registries of which this is true."""
         self._evictor.is_forever = is_forever
+
+    def promote(self, scarce: Callable[[], Collection[str]]) -> None:
+        """Do not evict images of these registries on probation: little is left of their rate limits."""
+        self._evictor.scarce = scarce
+
+    def keep_newest(self, newest: NewestTags) -> None:
+        """Evict the images of these tags when nothing else is left."""
+        self._evictor.newest = newest
+
+    def newest_tags(self, host: str) -> int:
+        """Return how many of the newest tags of each repository of a registry are evicted last."""
+        return self._evictor.newest.of(host)
 
     async def stop(self) -> None:
         """Evict no more."""

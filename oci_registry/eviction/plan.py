@@ -5,6 +5,10 @@ in a queue that has a tenth of the space. An image that is pulled again before i
 main queue, where each further pull gives it one more turn, three at most. What is evicted on probation is
 remembered (a ghost) and goes straight to the main queue if it comes back.
 
+Two biases. An image whose upstream has little left of its rate limit goes to the main queue instead of being
+evicted on probation. An image with one of the newest tags of its repository goes to a queue of its own instead
+of being evicted, and that one is used when nothing else is left to evict.
+
 A blob goes when the last image that needs it does. A manifest that names others, such as an index, has no
 turn of its own while one of them is stored, and goes with the first of them: whatever manifest stays, stays
 as complete as it was.
@@ -13,11 +17,11 @@ as complete as it was.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from attrs import define, field, frozen
 
-from oci_registry.account.nouns import MAIN, PROBATION
+from oci_registry.account.nouns import MAIN, NEWEST, PROBATION
 
 SHARE = 0.1
 """The part of the space that images on probation may have before they are evicted first."""
@@ -29,7 +33,8 @@ class Image:
 
     *pulls*: how often it was pulled since it was queued, three at most. *kept*: it is pinned, or cannot be
     judged. *blobs*: the stored blobs that it names. *parents*: the stored manifests of its registry that name
-    it. *is_parent*: it names such a manifest itself.
+    it. *is_parent*: it names such a manifest itself. *newest*: a repository that has it under one of its
+    newest tags, if these are kept. *scarce*: its upstream has little left of its rate limit.
     """
 
     number: int
@@ -40,6 +45,8 @@ class Image:
     blobs: frozenset[int] = frozenset()
     parents: frozenset[int] = frozenset()
     is_parent: bool = False
+    newest: int | None = None
+    scarce: bool = False
 
 
 @frozen
@@ -54,11 +61,11 @@ class Blob:
 
 @frozen
 class Snapshot:
-    """What may be evicted: the heads of both queues, in their order, and all that belongs to them.
+    """What may be evicted: the heads of the queues, in their order, and all that belongs to them.
 
     *images* has the queued ones and their ancestors, *blobs* those of all of them, and the loose ones.
     *loose*: blobs that no manifest names, the least recently used first. *sizes*: the bytes that the
-    images of each queue need, shared ones counted each time.
+    images of each queue need, shared ones counted each time. *newest*: has none unless nothing else is left.
     """
 
     images: Mapping[int, Image]
@@ -66,7 +73,8 @@ class Snapshot:
     probation: tuple[int, ...] = ()
     main: tuple[int, ...] = ()
     loose: tuple[int, ...] = ()
-    sizes: tuple[int, int] = (0, 0)
+    sizes: tuple[int, int, int] = (0, 0, 0)
+    newest: tuple[int, ...] = ()
 
 
 @frozen
@@ -75,7 +83,8 @@ class Plan:
 
     *images*, *blobs*: what to evict, in this order. *ghosts*: the images among them that were on probation.
     *moves*: images that go to the end of a queue, with the pulls that are left: number, queue, pulls.
-    *freed*: bytes. *sizes*: those of the queues afterwards.
+    *freed*: bytes. *sizes*: those of the queues afterwards. *newest*: images that go to the end of the queue
+    of the newest tags, each with the repository that has it.
     """
 
     images: tuple[int, ...] = ()
@@ -83,7 +92,16 @@ class Plan:
     ghosts: frozenset[int] = frozenset()
     moves: tuple[tuple[int, int, int], ...] = ()
     freed: int = 0
-    sizes: tuple[int, int] = field(default=(0, 0), eq=False)
+    sizes: tuple[int, int, int] = field(default=(0, 0, 0), eq=False)
+    newest: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def turns(self) -> int:
+        """How many images were moved."""
+        return len(self.moves) + len(self.newest)
+
+    def __bool__(self) -> bool:
+        return bool(self.images or self.blobs or self.turns)
 
 
 def plan(snapshot: Snapshot, need: int) -> Plan:
@@ -107,37 +125,51 @@ class _Planning:
 
     snapshot: Snapshot
     freed: int = 0
-    _queues: tuple[deque[int], deque[int]] = field(init=False)
+    _queues: tuple[deque[int], deque[int], deque[int]] = field(init=False)
     _sizes: list[int] = field(init=False)
     _evicted: dict[int, Image] = field(factory=dict)
     _blobs: list[int] = field(factory=list)
     _needed: dict[int, int] = field(factory=dict)
     _moves: list[tuple[int, int, int]] = field(factory=list)
+    _newest: dict[int, int] = field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
-        self._queues = (deque(self.snapshot.probation), deque(self.snapshot.main))
+        queues = self.snapshot.probation, self.snapshot.main, self.snapshot.newest
+        self._queues = (deque(queues[0]), deque(queues[1]), deque(queues[2]))
         self._sizes = list(self.snapshot.sizes)
 
     def take_turn(self) -> bool:
         """Evict or move the image whose turn it is; return whether there was one."""
-        crowded = self._sizes[PROBATION] > SHARE * sum(self._sizes)
-        probation, main = self._queues
-        if not (probation or main):
+        queue = self._next_queue()
+        if not queue:
             return False
-        from_probation = bool(probation) and (crowded or not main)
-        image = self.snapshot.images[(probation if from_probation else main).popleft()]
-        if image.number in self._evicted:
+        image = self.snapshot.images[queue.popleft()]
+        if image.number in self._evicted or image.number in self._newest:
             return True
         group = self._group(image)
-        if image.pulls:
-            # In the main queue for the first time, or once more.
-            self._move(image, MAIN, 0 if image.queue == PROBATION else image.pulls - 1)
-        elif group is None or image.is_parent:
+        if image.queue == PROBATION and (image.pulls or image.scarce):
+            self._move(image, MAIN, 0)
+        elif image.pulls:
+            self._move(image, image.queue, image.pulls - 1)
+        elif group is None:
+            self._move(image, image.queue, 0)
+        elif image.queue != NEWEST and (repository := _newest_of(group)) is not None:
+            for one in group:
+                self._keep(one, repository)
+        elif image.is_parent:
             self._move(image, image.queue, 0)
         else:
             for one in group:
                 self._evict(one)
         return True
+
+    def _next_queue(self) -> deque[int]:
+        """Return the queue whose turn it is, an empty one if all are."""
+        probation, main, newest = self._queues
+        crowded = self._sizes[PROBATION] > SHARE * sum(self._sizes)
+        if probation and (crowded or not main):
+            return probation
+        return main or newest
 
     def _group(self, image: Image) -> list[Image] | None:
         """Return an image and all that names it; None if any of that must stay."""
@@ -163,6 +195,14 @@ class _Planning:
         self._sizes[image.queue] -= size
         self._sizes[queue] += size
         self._moves.append((image.number, queue, pulls))
+
+    def _keep(self, image: Image, repository: int) -> None:
+        """Move an image to the queue of the newest tags, unless it is there."""
+        if image.queue != NEWEST and image.number not in self._newest:
+            size = self._size(image)
+            self._sizes[image.queue] -= size
+            self._sizes[NEWEST] += size
+            self._newest[image.number] = repository
 
     def _evict(self, image: Image) -> None:
         self._evicted[image.number] = image
@@ -193,7 +233,17 @@ class _Planning:
             tuple(self._blobs),
             frozenset(n for n, image in self._evicted.items() if image.queue == PROBATION),
             # A later image may have taken one with it that was moved before.
-            tuple(move for move in self._moves if move[0] not in self._evicted),
+            tuple(
+                move
+                for move in self._moves
+                if move[0] not in self._evicted and move[0] not in self._newest
+            ),
             self.freed,
-            (self._sizes[PROBATION], self._sizes[MAIN]),
+            (self._sizes[PROBATION], self._sizes[MAIN], self._sizes[NEWEST]),
+            tuple(kept for kept in self._newest.items() if kept[0] not in self._evicted),
         )
+
+
+def _newest_of(group: Iterable[Image]) -> int | None:
+    """Return a repository that has one of these images under one of its newest tags."""
+    return next((image.newest for image in group if image.newest is not None), None)

@@ -96,7 +96,13 @@ class Management:
         found = None
         if digest is not None:
             await look_at(self._index, image, digest)
-            question = standing(image, digest, await self._kept(), counted=self._counted)
+            question = standing(
+                image,
+                digest,
+                await self._kept(),
+                self._rules.newest_tags(image.registry),
+                counted=self._counted,
+            )
             found = await self._index.ask(question)
         return explain(image, record, found, self._rules, self._now())
 

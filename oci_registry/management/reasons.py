@@ -8,8 +8,8 @@ from math import isinf
 from attrs import frozen
 
 from oci_registry.account.books import Books
-from oci_registry.account.catalogue import places_before, tags_of
-from oci_registry.account.nouns import MAIN
+from oci_registry.account.catalogue import is_among_newest, places_before, tags_of
+from oci_registry.account.nouns import MAIN, NEWEST, PROBATION
 from oci_registry.account.queries import Query
 from oci_registry.management.answers import StoredImage, Why
 from oci_registry.management.details import listed_as
@@ -23,7 +23,7 @@ from oci_registry.spec.units import roughly
 from oci_registry.storage.keys import tag_key
 from oci_registry.storage.tags import TagRecord
 
-QUEUES = {False: "probation", True: "main"}
+QUEUES = {PROBATION: "probation", MAIN: "main", NEWEST: "newest"}
 """The names of the queues of the eviction."""
 _MOST_TAGS = 1000
 
@@ -32,7 +32,8 @@ _MOST_TAGS = 1000
 class Standing:
     """What the account knows of an image; *ahead*: images of its *queue* that come before; None: not known.
 
-    *held*: whether a tag is held at it.
+    *held*: whether a tag is held at it. *newest*: the tags of a repository that are kept until the last, if
+    one of them is its own; else 0.
     """
 
     image: StoredImage
@@ -40,10 +41,16 @@ class Standing:
     held: bool
     queue: str | None
     ahead: int | None
+    newest: int
 
 
 def standing(
-    subject: Subject, digest: Digest, pinned: Pinned, *, counted: Callable[[], bool]
+    subject: Subject,
+    digest: Digest,
+    pinned: Pinned,
+    newest_tags: int,
+    *,
+    counted: Callable[[], bool],
 ) -> Query[Standing | None]:
     """Return what is known of a stored image, whose manifest has *digest*; None if that is not stored."""
 
@@ -58,8 +65,9 @@ def standing(
             describe_tree(books, listed, tree, pinned, counted=counted),
             pinned.why(subject.registry, digest, tags),
             pinned.is_held(subject.registry, digest),
-            QUEUES[tree.entry.queue == MAIN] if known else None,
+            QUEUES[tree.entry.queue] if known else None,
             places_before(books, tree.entry) if known else None,
+            newest_tags if is_among_newest(books, host, tree.entry.content, newest_tags) else 0,
         )
 
     return query
@@ -105,6 +113,11 @@ def explain(
         (
             *_freshness(checked, fresh_until, now, unconfirmed=unconfirmed),
             *_keeping(found, expires, now, forever=forever, limited=rules.limited),
+            *(
+                ()
+                if found is None or forever or _stays(found) or rules.limited is False
+                else _biases(found, scarce=rules.scarce(subject.registry))
+            ),
         ),
         rules.upstream(subject.registry),
     )
@@ -163,4 +176,18 @@ def _keeping(
         when = "if room is needed" if limited else "if there is a limit and room is needed"
         others = "no image comes" if not found.ahead else f"{found.ahead} images come"
         said.append(f"{when}, {others} before it in the {found.queue} queue")
+    return said
+
+
+def _biases(found: Standing, *, scarce: bool) -> list[str]:
+    """Return what changes its turn."""
+    said = []
+    if found.newest:
+        tags = "the newest tag" if found.newest == 1 else f"one of the {found.newest} newest tags"
+        said.append(f"it has {tags} of its repository: images without one are evicted first")
+    if scarce and found.queue == QUEUES[PROBATION]:
+        said.append(
+            "little is left of the rate limit of its registry: until that changes, "
+            "it is not evicted on probation"
+        )
     return said

@@ -24,7 +24,9 @@ class Rules:
 
     *lifetime*: the seconds for which unused images of a registry are kept, infinite for ever. *max_age*: the
     seconds for which a tag of a registry is fresh. *limited*: whether the store has a limit, so that images
-    make room for others; None: not known. *pinned*: the pins of the upstream file. *must_revalidate*: whether
+    make room for others; None: not known. *pinned*: the pins of the upstream file. *newest_tags*: how many of
+    the newest tags of each repository of a registry are kept until the last. *scarce*: whether little is left
+    of the rate limit of a registry. *must_revalidate*: whether
     the tag at a key of the store is not served before upstream has confirmed it. *busy*: whether a blob is
     being downloaded. *upstream*: what is known of a registry, as JSON.
     """
@@ -33,6 +35,8 @@ class Rules:
     max_age: Callable[[str], float | None] = _unknown
     limited: bool | None = None
     pinned: ByPattern = lambda *_: False
+    newest_tags: Callable[[str], int] = lambda _: 0
+    scarce: Callable[[str], bool] = _never
     must_revalidate: Callable[[str], bool] = _never
     busy: Callable[[Digest], bool] = _never
     upstream: Callable[[str], Mapping[str, object] | None] = _unknown

@@ -153,7 +153,7 @@ class KnownManifests:
         Raises `Unavailable` if a minimum age applies, and the store cannot say whether the tag is new.
         """
         names = _names(target, tag)
-        min_age = target.upstream.min_age.of(target.repository, tag.name)
+        min_age = target.upstream.settings.min_age.of(target.repository, tag.name)
         record, history = self._tags.recall(*names), None
         if min_age > 0 and (record is None or record.digest != named):
             history = await self._past(target, tag)
@@ -211,7 +211,7 @@ class KnownManifests:
             self._begin_history(names, decision.seen)
 
     def _has_min_age(self, target: Target, tag: Tag) -> bool:
-        return target.upstream.min_age.of(target.repository, tag.name) > 0
+        return target.upstream.settings.min_age.of(target.repository, tag.name) > 0
 
     def _begin_history(self, names: Names, seen: Sequence[Sighting]) -> None:
         """Write a history unless there is one."""

@@ -52,7 +52,7 @@ class TagLists:
         """
         if n == 0 and query is None:
             return ServedPage(Page((), None), from_store=False, asked=False)
-        if target.upstream.offline:
+        if target.upstream.settings.offline:
             names = await self._stored(target)
             if not names:
                 await target.upstream.tags(target.repository, n, last, query)
@@ -62,7 +62,7 @@ class TagLists:
         except (NameUnknown, Denied, IncompleteList):
             raise
         except RegistryError as error:
-            stale = target.upstream.stale_if_error > 0 and query is None
+            stale = target.upstream.settings.stale_if_error > 0 and query is None
             names = await self._stored(target) if stale else []
             if not names or (last is not None and last not in names):
                 if isinstance(error, _FINAL):
@@ -77,7 +77,7 @@ class TagLists:
     def _warn(self, target: Target, error: RegistryError) -> None:
         upstream, repository = target.upstream, target.repository
         self._repeats.warn(
-            Group.of(upstream.namespace, "lists", configured=upstream.configured),
+            Group.of(upstream.namespace, "lists", configured=upstream.settings.configured),
             (upstream.namespace, "tags", without_names(error.message, repository)),
             "tags of {host}/{repository} are listed from the store: {error}",
             host=upstream.namespace,

@@ -166,10 +166,10 @@ class ManifestCache:
                 self._ask_in_background(target, tag, known)
                 age = self._age(record)
                 return ServedManifest(known, Outcome.STALE, ttl, age, older_reason=older)
-            if target.upstream.offline:
+            if target.upstream.settings.offline:
                 ttl, reason = min(ttl, 0.0), StaleReason.OFFLINE
                 return ServedManifest(known, Outcome.STALE, ttl, self._age(record), reason)
-        if target.upstream.offline:
+        if target.upstream.settings.offline:
             # Raises: that the tag is not stored now says nothing about the registry.
             return await self._fetch(target, tag)
         question = _question(target, tag)
@@ -186,7 +186,7 @@ class ManifestCache:
                 f"the tag {tag} is held here at {hold.digest}, which is not stored: {error.message}"
             ) from None
         fresh = record is not None and self._judge(target, tag, record)[0] is Freshness.FRESH
-        if not fresh and not target.upstream.offline:
+        if not fresh and not target.upstream.settings.offline:
             self._ask_in_background(target, tag, None)
         return evolve(served, older_reason=OlderReason.HOLD)
 
@@ -201,17 +201,17 @@ class ManifestCache:
         upstream = target.upstream
         age = self._clock.seconds() - record.checked
         max_age = self._max_age(target, tag, record)
-        unconfirmed = record.imported and not upstream.offline
+        unconfirmed = record.imported and not upstream.settings.offline
         if unconfirmed or self._known.is_negative(target, tag):
             return Freshness.REVALIDATE, max_age - age
-        return judge(age, max_age, upstream.stale_while_revalidate), max_age - age
+        return judge(age, max_age, upstream.settings.stale_while_revalidate), max_age - age
 
     def _max_age(self, target: Target, tag: Tag, record: TagRecord) -> float:
         """Return for how long after its confirmation a tag is fresh: until a waiting digest is adopted."""
-        max_age = target.upstream.manifest_invalidation_time
+        max_age = target.upstream.max_age
         if record.waiting is None:
             return max_age
-        min_age = target.upstream.min_age.of(target.repository, tag.name)
+        min_age = target.upstream.settings.min_age.of(target.repository, tag.name)
         return effective_max_age(record, max_age, min_age)
 
     def _age(self, record: TagRecord) -> float:
@@ -265,8 +265,8 @@ class ManifestCache:
             return ServedManifest(known, Outcome.HIT, ttl, older_reason=_older_reason(record))
         may_be_stale = known is not None and may_serve_on_error(
             self._clock.seconds() - record.checked,
-            upstream.manifest_invalidation_time,
-            upstream.stale_if_error,
+            upstream.max_age,
+            upstream.settings.stale_if_error,
         )
         try:
             if known is None:
@@ -274,7 +274,7 @@ class ManifestCache:
             return await self._revalidate(target, tag, known, patient=not may_be_stale)
         except RegistryError as error:
             unknown = isinstance(error, _UNKNOWN)
-            final = isinstance(error, Denied) or (unknown and upstream.believe_not_found)
+            final = isinstance(error, Denied) or (unknown and upstream.settings.believe_not_found)
             if known is None or not may_be_stale or final:
                 if unknown or final:
                     self._known.set_negative(target, tag, gone=unknown)

@@ -102,7 +102,7 @@ class Prefetcher:
 
     def pulled(self, target: Target, manifest: Manifest) -> None:
         """A client was sent a manifest."""
-        if not target.upstream.prefetch or self._stopped:
+        if not target.upstream.settings.prefetch or self._stopped:
             return
         repository = (target.upstream.namespace, target.repository)
         self._platforms.use(repository, manifest.digest)
@@ -167,10 +167,10 @@ class Prefetcher:
     def _may_begin(self, namespace: str, target: Target) -> bool:
         if self._running[namespace] >= self._limits.at_once or len(self._work) >= self._limits.most:
             return False
-        return target.upstream.configured or self._named < self._limits.named
+        return target.upstream.settings.configured or self._named < self._limits.named
 
     def _start(self, namespace: str, item: _Item) -> None:
-        named = not item.target.upstream.configured
+        named = not item.target.upstream.settings.configured
         self._running[namespace] += 1
         self._named += named
         work = Deferred.fromCoroutine(self._run(item))

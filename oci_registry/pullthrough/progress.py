@@ -142,7 +142,7 @@ class DownloadLog:
         self, transfer: Transfer, reason: tuple[str, ...], text: str, **fields: object
     ) -> None:
         upstream = transfer.wanted.target.upstream
-        group = Group.of(upstream.namespace, "downloads", configured=upstream.configured)
+        group = Group.of(upstream.namespace, "downloads", configured=upstream.settings.configured)
         reason = (upstream.namespace, *reason)
         self._repeats.warn(group, reason, text, **_fields(transfer), **fields)
 

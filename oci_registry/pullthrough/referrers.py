@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 
 from attrs import frozen
@@ -14,10 +13,14 @@ from oci_registry.pullthrough.store_health import READ, StoreHealth
 from oci_registry.repeats import Group, RepeatLog, without_names
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import Denied, RegistryError
-from oci_registry.spec.mediatypes import OCI_INDEX
 from oci_registry.storage.keys import referrers_key
 from oci_registry.storage.manifests import ManifestStore
-from oci_registry.storage.referrers import KeptReferrers, ReferrersStore
+from oci_registry.storage.referrers import (
+    KeptReferrers,
+    ReferrersStore,
+    entries_of,
+    index_of,
+)
 from oci_registry.upstream.interfaces import IncompleteList
 from oci_registry.upstream.table import Target
 
@@ -70,26 +73,26 @@ class ReferrersLists:
             kept = await self._stale(target, digest)
             if kept is None:
                 raise
-            if not target.upstream.offline:
+            if not target.upstream.settings.offline:
                 self._warn(target, digest, error)
             age = max(0.0, self._clock.seconds() - kept.checked)
             if artifact_type is None:
                 return ServedReferrers(kept.index, filtered=False, age=age)
-            body = _index(_of_type(_manifests_of(kept.index), artifact_type))
+            body = index_of(_of_type(entries_of(kept.index), artifact_type))
             return ServedReferrers(body, filtered=True, age=age)
-        index = _index(found.manifests)
+        index = index_of(found.manifests)
         if found.warning is None:
             # A list with a warning is stale already: it must not be stored as fresh.
             self._keep(target, digest, index, empty=not found.manifests)
         if artifact_type is None:
             return ServedReferrers(index, filtered=False, warning=found.warning)
-        body = _index(_of_type(found.manifests, artifact_type))
+        body = index_of(_of_type(found.manifests, artifact_type))
         return ServedReferrers(body, filtered=True, warning=found.warning)
 
     def _warn(self, target: Target, digest: Digest, error: RegistryError) -> None:
         upstream, repository = target.upstream, target.repository
         self._repeats.warn(
-            Group.of(upstream.namespace, "lists", configured=upstream.configured),
+            Group.of(upstream.namespace, "lists", configured=upstream.settings.configured),
             (upstream.namespace, "referrers", without_names(error.message, repository)),
             "referrers of {digest} in {host}/{repository} are served stale: {error}",
             digest=str(digest),
@@ -100,14 +103,14 @@ class ReferrersLists:
 
     async def _stale(self, target: Target, digest: Digest) -> KeptReferrers | None:
         upstream = target.upstream
-        if upstream.stale_if_error <= 0:
+        if upstream.settings.stale_if_error <= 0:
             return None
         stored = self._kept.get(upstream.namespace, target.repository, digest)
         kept = await self._health.or_default(READ, stored, None)
         if kept is None or not may_serve_on_error(
             self._clock.seconds() - kept.checked,
-            upstream.manifest_invalidation_time,
-            upstream.stale_if_error,
+            upstream.max_age,
+            upstream.settings.stale_if_error,
         ):
             return None
         return kept
@@ -134,19 +137,3 @@ class ReferrersLists:
 
 def _of_type(manifests: Iterable[dict[str, object]], kind: str) -> list[dict[str, object]]:
     return [manifest for manifest in manifests if manifest.get("artifactType") == kind]
-
-
-def _manifests_of(index: bytes) -> list[dict[str, object]]:
-    """Return the entries of an index of ours."""
-    try:
-        manifests = json.loads(index)["manifests"]
-        return [manifest for manifest in manifests if isinstance(manifest, dict)]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return []
-
-
-def _index(manifests: Iterable[dict[str, object]]) -> bytes:
-    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(manifests)}
-    # As short as upstream sent it: clients read only so many bytes.
-    text = json.dumps(index, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "replace")

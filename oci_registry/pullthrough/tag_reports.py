@@ -26,7 +26,7 @@ class TagReports:
         """Warn of what has become of a tag; with the same reason once a minute, whichever tag it is."""
         upstream, repository = target.upstream, target.repository
         self._repeats.warn(
-            Group.of(upstream.namespace, "tags", configured=upstream.configured),
+            Group.of(upstream.namespace, "tags", configured=upstream.settings.configured),
             (upstream.namespace, what, without_names(error, repository, tag.name)),
             "{host}/{repository}:{tag} {what}: {error}",
             host=upstream.namespace,
@@ -58,7 +58,7 @@ class TagReports:
             )
 
     def _waits(self, target: Target, tag: Tag, decision: Decision, waiting: Waiting) -> None:
-        min_age = target.upstream.min_age.of(target.repository, tag.name)
+        min_age = target.upstream.settings.min_age.of(target.repository, tag.name)
         self._log.info(
             "{image}: the new digest {waiting} is adopted when it has been seen for {age} (min_age); "
             "{digest} is served until then",

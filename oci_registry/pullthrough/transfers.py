@@ -26,7 +26,7 @@ _COMMITS = 10_000
 
 def _audience(target: Target) -> str:
     """Return who may join a transfer from *target*: anybody, or only clients of that upstream."""
-    return ANYBODY if target.upstream.configured else target.upstream.namespace
+    return ANYBODY if target.upstream.settings.configured else target.upstream.namespace
 
 
 class Transfers:
@@ -118,7 +118,7 @@ class Transfers:
         """Whether less than half of the downloads are under way that may be."""
         if len(self._all) * 2 >= self._limits.most:
             return False
-        return target.upstream.configured or self._named() * 2 < self._limits.named
+        return target.upstream.settings.configured or self._named() * 2 < self._limits.named
 
     def _share(self, wanted: Wanted) -> Transfer:
         """Start a transfer that others can join."""
@@ -158,14 +158,14 @@ class Transfers:
         if self._downloader.stopping:
             raise TransferFailed("the mirror is being stopped")
         full = len(self._all) >= self._limits.most
-        if not (full or target.upstream.configured):
+        if not (full or target.upstream.settings.configured):
             full = self._named() >= self._limits.named
         if full:
             raise TooManyRequests.retry_after("the mirror has too many downloads under way", 5)
 
     def _named(self) -> int:
         """Return how many downloads from upstreams are under way that clients have named."""
-        return sum(not one.wanted.target.upstream.configured for one in self._all)
+        return sum(not one.wanted.target.upstream.settings.configured for one in self._all)
 
     def _start(self, transfer: Transfer) -> None:
         transfer.began = self.clock.seconds()

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from math import isfinite
 
 from attrs import frozen
 from cachetools import LRUCache
 
 from oci_registry.spec.digest import Digest
+from oci_registry.spec.mediatypes import OCI_INDEX
 from oci_registry.storage.interfaces import IDriver, ObjectInfo
 from oci_registry.storage.keys import REPOSITORIES, parse_referrers_key, referrers_key
 from oci_registry.storage.usage import Usage
@@ -45,8 +46,14 @@ class ReferrersStore:
 
     async def get(self, host: str, repository: str, digest: Digest) -> KeptReferrers | None:
         """Return a list; None if there is none or it is unreadable."""
-        key = referrers_key(host, repository, digest)
-        stored = await self._driver.get(key, LARGEST)
+        kept = await self.peek(host, repository, digest)
+        if kept is not None:
+            self._usage.used(referrers_key(host, repository, digest))
+        return kept
+
+    async def peek(self, host: str, repository: str, digest: Digest) -> KeptReferrers | None:
+        """As `get`, without counting as a use."""
+        stored = await self._driver.get(referrers_key(host, repository, digest), LARGEST)
         if stored is None:
             return None
         head, _, index = stored.partition(b"\n")
@@ -56,7 +63,6 @@ class ReferrersStore:
             return None
         if not isfinite(checked) or not index:
             return None
-        self._usage.used(key)
         return KeptReferrers(index, checked)
 
     def is_kept(self, host: str, repository: str, digest: Digest, kept: KeptReferrers) -> bool:
@@ -96,6 +102,23 @@ class ReferrersStore:
             if parsed is not None:
                 used = self._usage.last(info.key, info.used)
                 yield *parsed, ObjectInfo(info.key, info.size, used, info.sealed)
+
+
+def index_of(manifests: Iterable[dict[str, object]]) -> bytes:
+    """Return an image index of these descriptors."""
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(manifests)}
+    # As short as upstream sent it: clients read only so many bytes.
+    text = json.dumps(index, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "replace")
+
+
+def entries_of(index: bytes) -> list[dict[str, object]]:
+    """Return the descriptors in an index that `index_of` has made."""
+    try:
+        manifests = json.loads(index)["manifests"]
+        return [manifest for manifest in manifests if isinstance(manifest, dict)]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []
 
 
 def _fingerprint(index: bytes) -> bytes:

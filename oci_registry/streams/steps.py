@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
+T = TypeVar("T")
 Pause = Callable[[], Awaitable[object]]
 """Returns an awaitable for a break between two steps."""
 SWITCH = 0.0005
@@ -27,6 +29,17 @@ def pauses(clock: IReactorTime) -> Pause:
 def no_pause() -> Deferred[None]:
     """Go on at once, where nobody waits."""
     return succeed(None)
+
+
+def at_once(work: Coroutine[Any, Any, T]) -> T:
+    """Return the result of *work*, which has nothing to wait for, as without pauses."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    work.close()
+    raise AssertionError("it waits for something")
 
 
 def switch_often() -> None:

@@ -9,7 +9,7 @@ from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer
 
-from oci_registry.config.settings import MinAges
+from oci_registry.config.settings import UpstreamSettings
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway
 from oci_registry.spec.manifest import Manifest
@@ -113,17 +113,17 @@ class Upstream(Protocol):
     BadGateway and GatewayTimeout if there is no usable response.
     """
 
-    namespace: str
-    """The source host that it answers for; the name it has in keys, metrics and messages."""
+    @property
+    def namespace(self) -> str:
+        """The source host that it answers for; the name it has in keys, metrics and messages."""
 
-    configured: bool
-    """Whether it is in the configuration; if not, a client named it."""
+    @property
+    def settings(self) -> UpstreamSettings:
+        """The settings by which it goes.
 
-    offline: bool
-    """Whether it is never asked: everything stored is served whatever its age, and every method fails."""
-
-    prefetch: bool
-    """Whether the blobs of an image are downloaded when its manifest is pulled."""
+        *offline* is whether it is never asked: everything stored is served whatever its age, and every
+        method fails.
+        """
 
     def spare(self, repository: str, *, blob: bool, under_way: int = 0) -> Spare:
         """Return whether a manifest, or a *blob*, may be requested that no client waits for.
@@ -132,23 +132,8 @@ class Upstream(Protocol):
         """
 
     @property
-    def manifest_invalidation_time(self) -> float:
-        """The max age of tags in seconds; longer while little is left of a host's rate limit."""
-
-    stale_while_revalidate: float
-    """Seconds beyond that that a tag is served while upstream is asked in the background."""
-
-    stale_if_error: float
-    """Seconds beyond the first that a tag is served when upstream cannot be asked."""
-
-    believe_not_found: bool
-    """Whether a 404 ends the serving of a tag that is in the store."""
-
-    min_age: MinAges
-    """How long a new digest of a known tag must have been seen before it is served."""
-
-    blob_invalidation_time: float
-    """Seconds that an object may lie unused."""
+    def max_age(self) -> float:
+        """The max age of tags in seconds: that of the settings, longer while little is left of a rate limit."""
 
     async def manifest(
         self, repository: str, reference: Tag | Digest, *, patient: bool = True

@@ -129,8 +129,6 @@ def _retire(unused: list[HostMetrics]) -> None:
 class LateUpstream:
     """An `interfaces.Upstream` that is made when it is first asked."""
 
-    offline = False
-
     def __init__(
         self,
         settings: UpstreamSettings,
@@ -139,15 +137,7 @@ class LateUpstream:
         connector: Callable[[], Awaitable[Connector]],
     ) -> None:
         self.namespace = settings.namespace
-        self._names = [host.name for host in settings.hosts]
-        self.configured = settings.configured
-        self.stale_while_revalidate = settings.stale_while_revalidate
-        self.stale_if_error = settings.stale_if_error
-        self.believe_not_found = settings.believe_not_found
-        self.prefetch = settings.prefetch
-        self.blob_invalidation_time = settings.blob_invalidation_time
-        self.min_age = settings.min_age
-        self._max_age = settings.manifest_invalidation_time
+        self.settings = settings
         self._unused = unused
         self._make = make
         self._connector = connector
@@ -168,11 +158,11 @@ class LateUpstream:
         return self._upstream or self.make(await self._connector())
 
     @property
-    def manifest_invalidation_time(self) -> float:
+    def max_age(self) -> float:
         """The max age of tags in seconds; longer while little is left of a host's rate limit."""
-        return (
-            self._max_age if self._upstream is None else self._upstream.manifest_invalidation_time
-        )
+        if self._upstream is None:
+            return self.settings.manifest_invalidation_time
+        return self._upstream.max_age
 
     def spare(self, repository: str, *, blob: bool, under_way: int = 0) -> Spare:
         """Return whether a manifest, or a *blob*, may be requested that no client waits for."""
@@ -235,7 +225,7 @@ class LateUpstream:
         """Return how each host is doing; all are well before the first was asked."""
         if self._upstream is not None:
             return self._upstream.health()
-        return tuple(HostHealth(name, used=False) for name in self._names)
+        return tuple(HostHealth(host.name, used=False) for host in self.settings.hosts)
 
     def close(self) -> Deferred[None]:
         """Close idle connections; downloads in flight continue."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NoReturn
 
+from attrs import evolve
 from twisted.internet.defer import Deferred, succeed
 
 from oci_registry.config.settings import UpstreamSettings
@@ -39,18 +40,21 @@ class TagsNotStored(NotStored, NameUnknown):
 class OfflineUpstream:
     """An `interfaces.Upstream` without any host: it sends nothing and has no connections."""
 
-    offline = True
-    stale_while_revalidate = 0.0
-    stale_if_error = math.inf
-    believe_not_found = False
-    prefetch = False
-
     def __init__(self, settings: UpstreamSettings) -> None:
         self.namespace = settings.namespace
-        self.configured = settings.configured
-        self.manifest_invalidation_time = settings.manifest_invalidation_time
-        self.blob_invalidation_time = settings.blob_invalidation_time
-        self.min_age = settings.min_age
+        self.settings = evolve(
+            settings,
+            offline=True,
+            stale_while_revalidate=0.0,
+            stale_if_error=math.inf,
+            believe_not_found=False,
+            prefetch=False,
+        )
+
+    @property
+    def max_age(self) -> float:
+        """The max age of tags in seconds."""
+        return self.settings.manifest_invalidation_time
 
     def spare(self, repository: str, *, blob: bool, under_way: int = 0) -> Spare:
         """Return that there is room: what is requested fails at once."""

@@ -46,20 +46,11 @@ _REMEMBERED = 1024
 class RemoteRegistry:
     """An `interfaces.Upstream` of one or more hosts."""
 
-    offline = False
-
     def __init__(
         self, settings: UpstreamSettings, group: HostGroup, reader: ManifestReader
     ) -> None:
         self.namespace = settings.namespace
-        self.configured = settings.configured
-        self.blob_invalidation_time = settings.blob_invalidation_time
-        self.min_age = settings.min_age
-        self.stale_while_revalidate = settings.stale_while_revalidate
-        self.stale_if_error = settings.stale_if_error
-        self.believe_not_found = settings.believe_not_found
-        self.prefetch = settings.prefetch
-        self._settings = settings
+        self.settings = settings
         self._group = group
         self._reader = reader
         self._negative = NegativeCache(
@@ -71,9 +62,9 @@ class RemoteRegistry:
         )
 
     @property
-    def manifest_invalidation_time(self) -> float:
+    def max_age(self) -> float:
         """The max age of tags in seconds; longer while little is left of the first host's budget."""
-        max_age = self._settings.manifest_invalidation_time
+        max_age = self.settings.manifest_invalidation_time
         if self._group.hosts[0].limit.low:
             return max(max_age * STRETCH, STRETCHED)
         return max_age
@@ -82,7 +73,7 @@ class RemoteRegistry:
         """Return whether a manifest, or a *blob*, may be requested that no client waits for."""
         return self._group.spare(
             ApiRequest(Kind.BLOB if blob else Kind.MANIFEST, repository, ""),
-            self._settings.rate_limit_reserve / 100,
+            self.settings.rate_limit_reserve / 100,
             under_way,
         )
 
@@ -130,7 +121,7 @@ class RemoteRegistry:
         return body
 
     def _resuming(self, wanted: Wanted, answer: Answer[HttpBlob], routing: Routing) -> ResumingBlob:
-        retries = self._settings.retries
+        retries = self.settings.retries
         return ResumingBlob(self._group, wanted, answer, retries, self._decodings, routing)
 
     async def _open(self, wanted: Wanted, routing: Routing) -> Answer[HttpBlob]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from attrs import frozen
@@ -16,7 +16,7 @@ from oci_registry.spec.errors import NameUnknown
 from oci_registry.spec.reference import looks_like_host, parse_repository
 from oci_registry.spec.routes import Name
 from oci_registry.spec.urls import Url
-from oci_registry.streams.steps import Pause
+from oci_registry.streams.steps import Pause, at_once, no_pause
 from oci_registry.upstream.interfaces import Upstream
 
 MAX_DYNAMIC = 256
@@ -187,6 +187,14 @@ class UpstreamTable:
         """Return all upstreams: the configured ones, and those that clients have named lately."""
         return [*self._configured.values(), *self._dynamic.values()]
 
+    def rate_limited(self) -> frozenset[str]:
+        """Return the namespaces of upstreams whose first host has little left of its rate limit."""
+        return frozenset(
+            upstream.namespace
+            for upstream in self.upstreams
+            if any(host.low for host in upstream.health()[:1])
+        )
+
     def known(self, host: str) -> Upstream | None:
         """Return the upstream of a source host if there is one already; this is no use of it."""
         if host in self._configured:
@@ -209,31 +217,13 @@ class UpstreamTable:
         continue. If the entry for all registries has changed, all upstreams that clients have named
         are replaced too. If *connect* or *share* raises, nothing changes.
         """
-        steps = self._configuring(configured)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                changes: Changes = end.value
-                return changes
+        return at_once(self.reconfigure(configured, no_pause))
 
     async def reconfigure(self, configured: Iterable[UpstreamSettings], pause: Pause) -> Changes:
         """Do so with pauses while the new upstreams are made; until then everything is as it was.
 
         Not to be called again before it has ended.
         """
-        steps = self._configuring(configured)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                changes: Changes = end.value
-                return changes
-            await pause()
-
-    def _configuring(
-        self, configured: Iterable[UpstreamSettings]
-    ) -> Generator[None, None, Changes]:
         settings = {s.namespace: s for s in configured}
         template = settings.get(CATCH_ALL)
         same = template == self._settings.get(CATCH_ALL)
@@ -248,7 +238,7 @@ class UpstreamTable:
                 if namespace not in kept and one is not template:
                     made[namespace] = self._connect(one)
                     if len(made) % AT_ONCE == 0:
-                        yield
+                        await pause()
             catch_all = self._catch_all
             if not same:
                 catch_all = None if template is None else self._share(template)

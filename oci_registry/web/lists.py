@@ -93,7 +93,7 @@ class ReferrersHandler:
         served = await self._lists.get(target, route.digest, route.artifact_type)
         headers = content(OCI_INDEX, len(served.body))
         if served.age is not None:
-            detail = OFFLINE if target.upstream.offline else IF_ERROR
+            detail = OFFLINE if target.upstream.settings.offline else IF_ERROR
             headers["Age"] = str(int(served.age))
             headers |= warning(
                 f"{_why(target)}; this list was received {age_shown(served.age)} ago"
@@ -113,7 +113,7 @@ class ReferrersHandler:
 
 def _why(target: Target) -> str:
     """Return why a list is not from upstream."""
-    reason = StaleReason.OFFLINE if target.upstream.offline else StaleReason.UNREACHABLE
+    reason = StaleReason.OFFLINE if target.upstream.settings.offline else StaleReason.UNREACHABLE
     return f"{target.upstream.namespace} {reason.value}"
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from random import Random
 
+from twisted.internet.task import deferLater
+
 from oci_registry.management.answers import Removal
 from oci_registry.management.manager import Management
 from oci_registry.management.problems import InUse, NotReady
 from oci_registry.management.source import Wanted
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.keys import blob_key, manifest_key
-from tests.support.daemon import MirrorTestCase, running, until
-from tests.support.managing import follower_of, management_of, subject
+from tests.support.daemon import MirrorTestCase, reactor, running, until
+from tests.support.managing import subject
 from tests.support.s3_daemon import BucketTestCase
 
 MIB = 1024 * 1024
@@ -33,7 +35,7 @@ class ManagementTestCase(MirrorTestCase):
         account = daemon.parts.account
         assert account is not None
         await until(lambda: account.is_complete)
-        self.management = management_of(daemon)
+        self.management = daemon.parts.management()
         return self.management
 
     async def pull(self) -> None:
@@ -168,10 +170,8 @@ class Replicas(BucketTestCase):
         for client in (other, other):
             self.assertEqual(200, (await client.get(IMAGE)).status)
         await until(lambda: not any(len(daemon.parts.records) for daemon in daemons))
-        follower = follower_of(daemons[1])
-        await follower.look()
         self.registry.manifests.clear()
-        await management_of(daemons[0], shared=True).remove(subject("app:1"))
-        self.assertEqual(200, (await other.get(IMAGE)).status)
-        await follower.look()
+        await daemons[0].parts.management().remove(subject("app:1"))
+        while (await other.get(IMAGE)).status == 200:
+            await deferLater(reactor, 0.1)
         self.assertEqual(404, (await other.get(IMAGE)).status)

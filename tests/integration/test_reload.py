@@ -106,6 +106,19 @@ class Reloading(MirrorTestCase):
         self.assertEqual(1, self.registry.connections)
 
     @running
+    async def test_evictions(self) -> None:
+        """What an upstream says of evictions holds from then on."""
+        await self.start_with(("a.example", self.registry, ", keep_newest_tags: 2"))
+        limit = self.daemons[-1].parts.limit
+        assert limit is not None
+        self.assertEqual(2, limit.newest_tags("a.example"))
+        more = ", keep_newest_tags: 3, max_size: 1GiB"
+        self.write(("a.example", self.registry, more), ('"*"', self.registry, ""))
+        await self.reload()
+        self.assertEqual([3, 0], [limit.newest_tags(f"{name}.example") for name in "ab"])
+        self.assertTrue(limit.upstreams)
+
+    @running
     async def test_changed(self) -> None:
         """An upstream that changes is asked at its new place, and its noes are forgotten."""
         other = self.another()

@@ -19,7 +19,7 @@ from oci_registry.storage.interfaces import StoreError
 from tests.support.client import Client
 from tests.support.daemon import reactor, running, until
 from tests.support.fake_replies import Asked, Reply
-from tests.support.managing import management_of, subject
+from tests.support.managing import subject
 from tests.support.s3_daemon import BucketTestCase
 from tests.support.s3_proxy import Forward, refusal
 
@@ -61,7 +61,7 @@ class IndexTestCase(BucketTestCase):
         await until(lambda: not len(daemon.parts.records))
 
     def asking(self, daemon: Daemon, freshness: Freshness = ALWAYS) -> Management:
-        return management_of(daemon, shared=True, freshness=freshness)
+        return daemon.parts.management(freshness)
 
     def listings(self) -> int:
         """Return how often the blobs were listed."""

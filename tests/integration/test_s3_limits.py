@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
 from oci_registry.account.account import AccountLimits
+from oci_registry.config.settings import UpstreamSettings
 from oci_registry.eviction.limit import LimitTimes
 from oci_registry.service import Daemon
 from oci_registry.spec.digest import Digest
@@ -35,8 +36,9 @@ class BucketLimit(BucketTestCase):
         super().setUp()
         self.images: dict[int, tuple[Digest, list[Digest]]] = {}
 
-    async def begin(self, **settings: Any) -> Daemon:
-        return await self.start(self.upstream("docker.io"), max_size=parse_size("6MiB"), **settings)
+    async def begin(self, *upstreams: UpstreamSettings, **settings: Any) -> Daemon:
+        chosen = upstreams or (self.upstream("docker.io"),)
+        return await self.start(*chosen, max_size=parse_size("6MiB"), **settings)
 
     async def complete(self, daemon: Daemon) -> None:
         """Wait until a daemon is the one that keeps the limit."""
@@ -44,15 +46,17 @@ class BucketLimit(BucketTestCase):
         assert account is not None
         await until(lambda: account.is_complete)
 
-    async def pull(self, number: int, size: int = 2 * LAYER) -> None:
+    async def pull(
+        self, number: int, size: int = 2 * LAYER, repository: str = "library/app"
+    ) -> None:
         """Pull an image as clients do."""
         if number not in self.images:
             base = random.Random(number // 5).randbytes(LAYER)
             own = CHANCE.randbytes(size)
-            self.images[number] = self.registry.add_image("library/app", str(number), base, own)
+            self.images[number] = self.registry.add_image(repository, str(number), base, own)
         digest, blobs = self.images[number]
         for path in (f"manifests/{number}", f"manifests/{digest}", *(f"blobs/{b}" for b in blobs)):
-            got = await self.client.get(f"/v2/library/app/{path}")
+            got = await self.client.get(f"/v2/{repository}/{path}")
             self.assertEqual((200, True), (got.status, got.complete), path)
 
     def taken(self) -> int:
@@ -66,8 +70,8 @@ class BucketLimit(BucketTestCase):
             # The look at it blocks the reactor.
             await deferLater(reactor, 0.5)
 
-    def tags(self) -> set[int]:
-        pages = self.keys("repositories/docker.io/library/app/_tags/")
+    def tags(self, repository: str = "library/app") -> set[int]:
+        pages = self.keys(f"repositories/docker.io/{repository}/_tags/")
         return {int(key.rpartition("/")[2]) for key in pages}
 
     async def rest(self, daemon: Daemon) -> None:
@@ -100,6 +104,26 @@ class BucketLimit(BucketTestCase):
         self.assertGreater(len(left), 1)
         for number in left:
             await self.pull(number)
+
+    @running
+    async def test_newest_tags(self) -> None:
+        """The newest tags go last, whichever replica has stored them, and whichever keeps the limit."""
+        upstream = self.upstream("docker.io", keep_newest_tags=1)
+        first = await self.begin(upstream)
+        await self.complete(first)
+        second = await self.begin(upstream, storage=evolve(self.storage, spool=self.mktemp()))
+        await self.pull(2, LAYER // 4, "library/kept")
+        await self.idle()
+        await until(lambda: not len(second.parts.records))
+        self.daemons.remove(first)
+        await first.stopService()
+        await self.complete(second)
+        for number in range(100, 114):
+            await self.pull(number, LAYER)
+        await self.shrunk()
+        await self.rest(second)
+        self.assertLess(len(self.tags()), 13)
+        self.assertEqual({2}, self.tags("library/kept"))
 
     @running
     async def test_two_replicas(self) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from attrs import Factory, define
+from attrs import Factory, define, evolve
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IConsumer, IPushProducer
 from zope.interface import implementer
 
 from oci_registry.config.catch_all import unlisted
-from oci_registry.config.settings import MinAges, UpstreamSettings
+from oci_registry.config.settings import UpstreamSettings
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway, BlobUnknown, ManifestUnknown, RegistryError
 from oci_registry.spec.manifest import Manifest
@@ -19,8 +20,15 @@ from oci_registry.spec.reference import Tag
 from oci_registry.streams.follower import TransferFailed
 from oci_registry.upstream.health import HostHealth
 from oci_registry.upstream.interfaces import FREE, NoHostLeft, Page, Referrers, Spare
+from tests.support.settings import upstream_settings
 
 CHUNK = 64 * 1024
+
+
+def fake_settings(namespace: str = "example.com", **settings: Any) -> UpstreamSettings:
+    """Return settings of a registry whose tags are fresh for an hour."""
+    defaults = {"manifest_invalidation_time": 3600.0, "blob_invalidation_time": 3600.0}
+    return upstream_settings(namespace, namespace, **(defaults | settings))
 
 
 def manifest_of(raw: bytes, media_type: str = OCI_MANIFEST) -> Manifest:
@@ -100,20 +108,12 @@ class FakeUpstream:
     *head_size* is what a HEAD of a blob tells in place of its length. With *holding* every
     question waits for `release`. *says_digest* and *says_size*: whether upstream tells. `asked` is
     what was asked, one sentence each. Blobs come from the first of *hosts* that need not be avoided,
-    and with the bytes in *wrong* where it has some for that host. *whole*: no parts are sent.
+    and with the bytes in *wrong* where it has some for that host. *whole*: no parts are sent. *state*: how
+    its hosts are doing, if not well.
     """
 
-    namespace: str = "example.com"
-    configured: bool = True
-    offline: bool = False
-    manifest_invalidation_time: float = 3600.0
-    stale_while_revalidate: float = 0.0
-    stale_if_error: float = 7 * 86400.0
-    believe_not_found: bool = True
-    blob_invalidation_time: float = 3600.0
-    prefetch: bool = False
+    settings: UpstreamSettings = Factory(fake_settings)
     capacity: Spare = FREE
-    min_age: MinAges = Factory(MinAges)
     hosts: tuple[str, ...] = ("a.example",)
     wrong: dict[str, bytes] = Factory(dict)
     whole: bool = False
@@ -133,7 +133,20 @@ class FakeUpstream:
     asked: list[str] = Factory(list)
     bodies: list[FakeBody] = Factory(list)
     closed: int = 0
+    state: tuple[HostHealth, ...] = ()
     _waiting: list[Deferred[None]] = Factory(list)
+
+    @property
+    def namespace(self) -> str:
+        return self.settings.namespace
+
+    @property
+    def max_age(self) -> float:
+        return self.settings.manifest_invalidation_time
+
+    def change(self, **settings: Any) -> None:
+        """Go by other settings."""
+        self.settings = evolve(self.settings, **settings)
 
     def release(self) -> None:
         """Answer the questions that wait, and hold no more."""
@@ -236,7 +249,7 @@ class FakeUpstream:
         return self.found
 
     def health(self) -> tuple[HostHealth, ...]:
-        return (HostHealth(self.namespace),)
+        return self.state or (HostHealth(self.namespace),)
 
     def close(self) -> Deferred[None]:
         self.closed += 1

@@ -14,11 +14,19 @@ from oci_registry.config.sources import Reread
 from oci_registry.eviction.sweep import Lifetimes
 from oci_registry.metrics import Metrics
 from oci_registry.notify import ServiceManager
-from oci_registry.reload import Following, Hangup, Reloader, lifetimes_of, pins_of, sizes_of
+from oci_registry.reload import (
+    Following,
+    Hangup,
+    Reloader,
+    lifetimes_of,
+    newest_of,
+    pins_of,
+    sizes_of,
+)
 from oci_registry.spec.patterns import parse_pattern
 from oci_registry.spec.sizes import parse_size
 from oci_registry.upstream.table import Changes, UpstreamTable
-from tests.support.fake_upstream import FakeUpstream, no_catch_all
+from tests.support.fake_upstream import FakeUpstream, fake_settings, no_catch_all
 from tests.support.settings import upstream_settings
 
 A = upstream_settings("a.example", "a.example", blob_invalidation_time=5.0)
@@ -97,7 +105,7 @@ class FollowingUpstreams(SynchronousTestCase):
             raise ValueError("ca.pem holds no certificate")
         host = self.metrics.host(settings.namespace, settings.hosts[0].host)
         host.available(True)
-        return FakeUpstream(settings.namespace)
+        return FakeUpstream(fake_settings(settings.namespace))
 
     def exported(self, namespace: str) -> bool:
         labels = {"namespace": namespace, "host": namespace}
@@ -129,6 +137,14 @@ class FollowingUpstreams(SynchronousTestCase):
         self.assertIsNone(patterns.pattern_of("a.example", "b", "1"))
         self.assertEqual(str(patterns.pattern_of("d.example", "b", "1")), "b")
         self.assertEqual(sizes_of((A, limited, others)), {"c.example": size})
+
+    def test_newest_tags(self) -> None:
+        """So is how many of the newest tags are kept."""
+        others = upstream_settings("*", "m.example", keep_newest_tags=2)
+        kept = upstream_settings("c.example", "c.example", keep_newest_tags=3)
+        hosts = ("a.example", "c.example", "d.example")
+        self.assertEqual([0, 3, 2], list(map(newest_of((A, kept, others)).of, hosts)))
+        self.assertEqual([0, 3, 0], list(map(newest_of((A, kept)).of, hosts)))
 
     def test_nothing(self) -> None:
         """If an upstream cannot be made, nothing changes."""

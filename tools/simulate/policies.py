@@ -218,7 +218,7 @@ class WholeImages:
             )
             for queue in self._queues
         )
-        return Snapshot(images, blobs, heads[0], heads[1], (), (sizes[0], sizes[1]))
+        return Snapshot(images, blobs, heads[0], heads[1], (), (sizes[0], sizes[1], 0))
 
     def _carry_out(self, planned: Plan) -> None:
         for number in planned.images:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TypeVar
+import sqlite3
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
@@ -86,10 +87,38 @@ class AccountTestCase(StoreTestCase):
         )
         return Digest.of(raw)
 
-    def tag(self, name: str, digest: Digest, host: str = HUB) -> None:
+    def tag(
+        self, name: str, digest: Digest, host: str = HUB, repository: str = "a/b", **more: Any
+    ) -> None:
         """Store a tag."""
-        record = TagRecord(digest, OCI_MANIFEST, self.clock.seconds())
-        self.successResultOf(self.observed.put(tag_key(host, "a/b", name), record.to_json()))
+        record = TagRecord(digest, OCI_MANIFEST, self.clock.seconds(), **more)
+        self.successResultOf(self.observed.put(tag_key(host, repository, name), record.to_json()))
+
+    def plans(self, question: Any) -> str:
+        """Return how SQLite finds what a question asks for."""
+        found: list[str] = []
+
+        class Watched:
+            """A connection that explains each query first."""
+
+            def __init__(self, sql: sqlite3.Connection) -> None:
+                self.sql = sql
+
+            def execute(self, query: str, values: Any = ()) -> Any:
+                found.extend(
+                    row[3] for row in self.sql.execute(f"EXPLAIN QUERY PLAN {query}", values)
+                )
+                return self.sql.execute(query, values)
+
+        def ask(books: Any) -> None:
+            before, books.sql = books.sql, Watched(books.sql)
+            try:
+                question(books)
+            finally:
+                books.sql = before
+
+        self.ask(ask)
+        return "\n".join(found)
 
     def stored(self) -> tuple[int, int]:
         """Return how many blobs and manifests the medium has, and their bytes."""

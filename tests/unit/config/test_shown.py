@@ -183,6 +183,7 @@ class Showing(ConfigTestCase):
                 (AgeRule(parse_pattern("a/*:latest"), 86400.0), AgeRule(parse_pattern("*"), 0.0))
             ),
             pin=(parse_pattern("a/b:1.*"), parse_pattern("team/*")),
+            keep_newest_tags=3,
             max_size=parse_size("50GiB"),
         )
         same = [f.name for f in fields(UpstreamSettings) if getattr(upstream, f.name) == f.default]

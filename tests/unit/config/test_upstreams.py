@@ -65,6 +65,7 @@ class Entries(_Case):
             "max_connections: 2",
             "prefetch: true",
             "rate_limit_reserve: 0",
+            "keep_newest_tags: 3",
         )
         self.assertEqual(
             upstream,
@@ -92,6 +93,7 @@ class Entries(_Case):
                 max_connections=2,
                 prefetch=True,
                 rate_limit_reserve=0,
+                keep_newest_tags=3,
             ),
         )
         self.assert_fine()

@@ -105,7 +105,9 @@ class Reference(SynchronousTestCase):
     def test_bounds(self) -> None:
         """Numbers are accepted up to the bounds that are told, and not beyond."""
         bounded = [row for row in table(of_hosts=False) if re.match(r"\d+ to \d+", row[1])]
-        self.assertEqual(["retries", "max_connections", "rate_limit_reserve"], keys(bounded))
+        self.assertEqual(
+            ["retries", "max_connections", "rate_limit_reserve", "keep_newest_tags"], keys(bounded)
+        )
         for row in bounded:
             (key,) = keys([row])
             least, most = map(int, row[1].split(" to "))

@@ -147,6 +147,27 @@ class Reasons(ManagementTestCase):
             "if room is needed, no image comes before it in the probation queue", why.reasons
         )
 
+    def test_newest(self) -> None:
+        """One with one of the newest tags of its repository says so, if these are kept."""
+        for limited in (True, None):
+            self.follow(limited=limited, newest_tags={HUB: 1}.__getitem__)
+            self.assertIn(
+                "it has the newest tag of its repository: images without one are evicted first",
+                self.why().reasons,
+            )
+        self.clock.advance(1)
+        self.name("x:2", self.manifest(self.blob(b"later")))
+        self.assertNotIn("newest", " ".join(self.why().reasons))
+        self.follow(limited=True, newest_tags={HUB: 2}.__getitem__)
+        self.assertIn("it has one of the 2 newest tags", self.why().reasons[-1])
+        self.follow(limited=False, newest_tags={HUB: 2}.__getitem__)
+        self.assertNotIn("newest", " ".join(self.why().reasons))
+
+    def test_scarce(self) -> None:
+        """One whose registry has little left of its rate limit says so, while it is on probation."""
+        self.follow(limited=True, scarce=HUB.__eq__)
+        self.assertIn("little is left of the rate limit of its registry", self.why().reasons[-1])
+
     def test_unconfirmed(self) -> None:
         """A tag that must be revalidated says so, whoever decides that."""
         self.follow(max_age=lambda _: DAY, must_revalidate=lambda key: key.endswith("_tags/1"))

@@ -41,7 +41,7 @@ from oci_registry.storage.usage import Usage
 from oci_registry.streams.growing import GrowingBlob
 from oci_registry.streams.parsing import ManifestReader
 from oci_registry.upstream.table import Target
-from tests.support.fake_upstream import FakeUpstream
+from tests.support.fake_upstream import FakeUpstream, fake_settings
 from tests.support.streams import run_at_once
 
 T = TypeVar("T")
@@ -121,7 +121,7 @@ class CacheTestCase(SynchronousTestCase):
             self.holds,
             known,
             self.obtain,
-            lambda _, repository, tag: self.upstream.min_age.of(repository, tag),
+            lambda _, repository, tag: self.upstream.settings.min_age.of(repository, tag),
             self.clock.seconds,
         )
         self.referrers = ReferrersLists(
@@ -159,7 +159,7 @@ class CacheTestCase(SynchronousTestCase):
 
     def other(self, namespace: str = "other.example.com") -> Target:
         """Return a target on another upstream."""
-        return Target(FakeUpstream(namespace), "library/app")
+        return Target(FakeUpstream(fake_settings(namespace)), "library/app")
 
     def read(self, blob: GrowingBlob) -> Deferred[bytes]:
         """Follow a growing blob to its end."""

@@ -15,7 +15,7 @@ from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.room import NoRoom, Release, Unlimited
 from oci_registry.upstream.interfaces import BUSY, FREE, Capacity, Spare
 from oci_registry.upstream.table import Target
-from tests.support.fake_upstream import FakeUpstream
+from tests.support.fake_upstream import FakeUpstream, fake_settings
 from tests.support.reports import Lines
 from tests.unit.pullthrough.warm_case import WarmTestCase
 
@@ -76,7 +76,7 @@ class Ahead(WarmTestCase):
 
     def test_other_upstream_fails(self) -> None:
         """If it has joined a download of another upstream that fails, it begins its own."""
-        other = FakeUpstream("other.example", manual=True)
+        other = FakeUpstream(fake_settings("other.example"), manual=True)
         other.add_blob(DATA)
         self.start(self.transfers.join(Target(other, "app"), self.digest, None))
         waiting = self.download()
@@ -118,7 +118,9 @@ class Ahead(WarmTestCase):
     def test_has_room(self) -> None:
         """Half of the downloads are left to clients; of registries that they have named, half of those."""
         self.limit(TransferLimits(most=4, named=2))
-        named = Target(FakeUpstream("named.example", configured=False, manual=True), "app")
+        named = Target(
+            FakeUpstream(fake_settings("named.example", configured=False), manual=True), "app"
+        )
         self.assertTrue(self.blobs.has_room(self.target) and self.blobs.has_room(named))
         self.start(self.blobs.download(named, Digest.of(b"1"), None)).addErrback(lambda _: None)
         named.upstream.blobs[str(Digest.of(b"2"))] = b"2"  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ from oci_registry.spec.errors import TooManyRequests
 from oci_registry.storage.keys import blob_key
 from oci_registry.streams.growing import GrowingBlob
 from oci_registry.upstream.table import Target
-from tests.support.fake_upstream import FakeUpstream
+from tests.support.fake_upstream import FakeUpstream, fake_settings
 from tests.unit.pullthrough.support import CacheTestCase
 
 DATA = bytes(range(256)) * 1200
@@ -18,11 +18,11 @@ class AudienceTestCase(CacheTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.named = FakeUpstream("named.example", configured=False)
+        self.named = FakeUpstream(fake_settings("named.example", configured=False))
         self.upstreams = (
             self.upstream,
             self.named,
-            FakeUpstream("also.example", configured=False),
+            FakeUpstream(fake_settings("also.example", configured=False)),
         )
         for upstream in self.upstreams:
             self.digest = upstream.add_blob(DATA)

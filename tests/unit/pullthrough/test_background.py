@@ -14,7 +14,7 @@ from oci_registry.spec.reference import Tag
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.storage.keys import manifest_key, tag_key
 from oci_registry.upstream.table import Target
-from tests.support.fake_upstream import FakeUpstream
+from tests.support.fake_upstream import FakeUpstream, fake_settings
 from tests.unit.pullthrough.manifest_case import HOUR, ManifestTestCase, raw
 
 MINUTE = 60.0
@@ -25,7 +25,7 @@ class BackgroundTestCase(ManifestTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.upstream.stale_while_revalidate = MINUTE
+        self.upstream.change(stale_while_revalidate=MINUTE)
         self.get()
         self.clock.advance(HOUR)
         self.asked()
@@ -103,8 +103,8 @@ class Answered(BackgroundTestCase):
 
     def test_always_asked(self) -> None:
         """With no time of its own, a tag is asked after each answer."""
-        self.upstream.manifest_invalidation_time = 0.0
-        self.upstream.stale_while_revalidate = 2 * HOUR
+        self.upstream.change(manifest_invalidation_time=0.0)
+        self.upstream.change(stale_while_revalidate=2 * HOUR)
         for age in (HOUR, 0.0, 0.0):
             self.served_at_once(age)
         self.assertEqual(["HEAD"] * 3, self.asked())
@@ -136,7 +136,7 @@ class Failed(BackgroundTestCase):
 
     def test_down_and_nothing_may_be_stale(self) -> None:
         """Where errors are not covered up, a failure is logged and met by who comes after the minute."""
-        self.upstream.stale_if_error = 0.0
+        self.upstream.change(stale_if_error=0.0)
         self.upstream.error = BadGateway("it is down")
         self.served_at_once()
         said = "example.com/library/app:latest could not be revalidated: it is down"
@@ -148,7 +148,7 @@ class Failed(BackgroundTestCase):
 
     def test_logged_once(self) -> None:
         """A failure is logged once, however many clients were served meanwhile."""
-        self.upstream.stale_if_error = 0.0
+        self.upstream.change(stale_if_error=0.0)
         self.upstream.holding = True
         for _ in range(5):
             self.served_at_once()
@@ -184,7 +184,7 @@ class Failed(BackgroundTestCase):
 
     def test_not_found_is_not_believed(self) -> None:
         """Where a 404 ends nothing, the tag is served at once for its minute, and with a reason after."""
-        self.upstream.believe_not_found = False
+        self.upstream.change(believe_not_found=False)
         self.upstream.error = ManifestUnknown("gone")
         self.served_at_once()
         self.served_at_once()
@@ -249,7 +249,9 @@ class Stopping(BackgroundTestCase):
     def setUp(self) -> None:
         super().setUp()
         upstream = Obstinate(
-            stale_while_revalidate=MINUTE, manifests=self.upstream.manifests, holding=True
+            fake_settings(stale_while_revalidate=MINUTE),
+            manifests=self.upstream.manifests,
+            holding=True,
         )
         upstream.end = Deferred()
         self.upstream, self.target = upstream, Target(upstream, "library/app")
@@ -278,7 +280,7 @@ class Stopping(BackgroundTestCase):
         """What upstream makes of being broken off is no failure, and no other question follows."""
         self.end.callback(None)
         for if_error in (HOUR, 0.0):
-            self.upstream.stale_if_error = if_error
+            self.upstream.change(stale_if_error=if_error)
             self.restart()
             self.served_at_once()
             self.successResultOf(self.stop())

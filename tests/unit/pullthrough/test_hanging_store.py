@@ -177,7 +177,7 @@ class Confirmed(WritingTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.upstream.manifest_invalidation_time = 0.0
+        self.upstream.change(manifest_invalidation_time=0.0)
         self.get()
         self.written.clear()
         self.asked()
@@ -217,7 +217,7 @@ class Confirmed(WritingTestCase):
         self.clock.advance(REWRITTEN - 1)
         self.get()
         self.restart()
-        self.upstream.manifest_invalidation_time = HOUR
+        self.upstream.change(manifest_invalidation_time=HOUR)
         self.asked()
         self.clock.advance(HOUR - REWRITTEN)
         self.get()

@@ -140,7 +140,7 @@ class Tags(ListsTestCase):
     def test_nothing_may_be_stale(self) -> None:
         """Where no tag may be served stale, upstream's error is the answer."""
         self.keep("a")
-        self.upstream.stale_if_error = 0.0
+        self.upstream.change(stale_if_error=0.0)
         self.upstream.error = GatewayTimeout("x")
         self.fails(self.lists.get(self.target, None, None), GatewayTimeout)
 
@@ -148,7 +148,7 @@ class Tags(ListsTestCase):
         """A 404 and a 403 are answers: the store does not know better."""
         self.keep("a")
         for believed in (True, False):
-            self.upstream.believe_not_found = believed
+            self.upstream.change(believe_not_found=believed)
             for error in (NameUnknown("x"), Denied("x")):
                 self.upstream.error = error
                 self.fails(self.lists.get(self.target, None, None), type(error))

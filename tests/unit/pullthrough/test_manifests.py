@@ -11,7 +11,7 @@ from oci_registry.spec.errors import BadGateway, ManifestUnknown
 from oci_registry.spec.reference import Tag
 from oci_registry.storage.keys import manifest_key, tag_key
 from oci_registry.upstream.table import Target
-from tests.support.fake_upstream import FakeUpstream
+from tests.support.fake_upstream import FakeUpstream, fake_settings
 from tests.unit.pullthrough.manifest_case import HOUR, LATEST, ManifestTestCase, raw
 
 
@@ -72,7 +72,7 @@ class Tags(ManifestTestCase):
 
     def test_always_asked(self) -> None:
         """With a time of nothing, a tag is asked each time."""
-        self.upstream.manifest_invalidation_time = 0.0
+        self.upstream.change(manifest_invalidation_time=0.0)
         for _ in range(3):
             self.get()
         self.assertEqual(["GET", "HEAD", "HEAD"], self.asked())
@@ -111,7 +111,7 @@ class Tags(ManifestTestCase):
 
     def test_registries_apart(self) -> None:
         """The same tag of two registries is two tags."""
-        other = FakeUpstream("other.example.com")
+        other = FakeUpstream(fake_settings("other.example.com"))
         two = other.add(raw("two"), "latest")
         self.get()
         served = self.now(self.manifests.get(Target(other, "library/app"), LATEST))

@@ -35,7 +35,7 @@ class MinAgeTestCase(ManifestTestCase):
 
     def set_age(self, seconds: float, pattern: str = "*") -> None:
         """Set another minimum age, as a reload does."""
-        self.upstream.min_age = MinAges((AgeRule(parse_pattern(pattern), seconds),))
+        self.upstream.change(min_age=MinAges((AgeRule(parse_pattern(pattern), seconds),)))
 
     def move(self, name: str = "two") -> Manifest:
         """Move the tag upstream, and let the time come at which it is revalidated."""
@@ -90,7 +90,7 @@ class Waiting(MinAgeTestCase):
 
     def test_due_before_stale(self) -> None:
         """A tag is revalidated when its waiting digest is due, however long it would be fresh."""
-        self.upstream.manifest_invalidation_time = 14 * DAY
+        self.upstream.change(manifest_invalidation_time=14 * DAY)
         self.clock.advance(14 * DAY)
         two = self.upstream.add(raw("two"), "latest")
         self.assertEqual((self.one, AGE), (self.served(), self.get().ttl))
@@ -178,7 +178,7 @@ class Waiting(MinAgeTestCase):
 
     def test_while_revalidating(self) -> None:
         """A tag that is served while it is revalidated is adopted in the background."""
-        self.upstream.stale_while_revalidate = 30 * DAY
+        self.upstream.change(stale_while_revalidate=30 * DAY)
         two = self.move()
         self.assertEqual(self.one, self.served())
         self.clock.advance(AGE)
@@ -262,7 +262,7 @@ class Waiting(MinAgeTestCase):
         """A registry that is offline names nothing, so nothing is adopted."""
         self.move()
         self.served()
-        self.upstream.offline = True
+        self.upstream.change(offline=True)
         self.clock.advance(AGE)
         served = self.get()
         self.assertEqual((self.one, StaleReason.OFFLINE), (served.manifest, served.stale_reason))
@@ -285,7 +285,7 @@ class Recorded(MinAgeTestCase):
 
     def test_written_once(self) -> None:
         """Revalidations while a digest waits write nothing that has not changed."""
-        self.upstream.manifest_invalidation_time = 0.0
+        self.upstream.change(manifest_invalidation_time=0.0)
         self.move()
         self.served()
         before = self.driver._objects[history_key("example.com", "library/app", "latest")]

@@ -122,6 +122,6 @@ class Imported(ManifestTestCase):
 
     def test_offline(self) -> None:
         """While upstream is offline it is as fresh as its import."""
-        self.upstream.offline = True
+        self.upstream.change(offline=True)
         self.assertIs(Outcome.HIT, self.get().outcome)
         self.assertEqual([], self.asked())

@@ -15,7 +15,7 @@ from oci_registry.spec.platforms import Platform
 from oci_registry.storage.room import Unlimited
 from oci_registry.upstream.interfaces import BUSY, FREE, Capacity, Spare
 from oci_registry.upstream.table import Target
-from tests.support.fake_upstream import FakeUpstream, manifest_of
+from tests.support.fake_upstream import FakeUpstream, fake_settings, manifest_of
 from tests.unit.pullthrough.warm_case import WarmTestCase
 
 
@@ -31,7 +31,7 @@ class PrefetchTestCase(WarmTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.upstream.prefetch = True
+        self.upstream.change(prefetch=True)
 
     def pull(self, manifest: Manifest) -> None:
         """A client pulls a manifest."""
@@ -64,7 +64,7 @@ class Images(PrefetchTestCase):
 
     def test_off(self) -> None:
         """Without prefetch, nothing is fetched."""
-        self.upstream.prefetch = False
+        self.upstream.change(prefetch=False)
         self.pull(self.image("1", b"one"))
         self.assertEqual(1, len(self.upstream.asked))
 
@@ -150,7 +150,8 @@ class Images(PrefetchTestCase):
         """Few downloads at once are from upstreams that clients have named."""
         self.prefetch_limits = PrefetchLimits(named=1)
         self.restart()
-        self.upstream.manual, self.upstream.configured = True, False
+        self.upstream.manual = True
+        self.upstream.change(configured=False)
         self.pull(self.image("1", b"one", b"two"))
         self.assertEqual(1, len(self.upstream.bodies))
 
@@ -159,7 +160,7 @@ class Images(PrefetchTestCase):
         self.upstream.holding = True
         image = self.image("1", b"one", b"two", b"three")
         self.prefetcher.pulled(self.target, image)
-        other = FakeUpstream("other.example", prefetch=True)
+        other = FakeUpstream(fake_settings("other.example", prefetch=True))
         other.blobs = {str(Digest.of(b"x")): b"x"}
         layer = f'{{"mediaType":"a/b","digest":"{Digest.of(b"x")}","size":1}}'
         raw = f'{{"schemaVersion":2,"layers":[{layer}]}}'

@@ -114,7 +114,7 @@ class Kept(ReferrersTestCase):
         self.restart()
         self.upstream.error = None
         self.get()
-        self.upstream.stale_if_error = 0.0
+        self.upstream.change(stale_if_error=0.0)
         self.upstream.error = BadGateway("x")
         self.fails(self.referrers.get(self.target, DIGEST, None), BadGateway)
 

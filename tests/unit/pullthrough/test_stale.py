@@ -91,7 +91,7 @@ class Unreachable(StaleTestCase):
 
     def test_off(self) -> None:
         """With a time of nothing no tag is served stale, whatever the clock says."""
-        self.upstream.stale_if_error = 0.0
+        self.upstream.change(stale_if_error=0.0)
         self.upstream.error = BadGateway("down")
         self.refused(BadGateway)
         self.clock.rightNow -= 10 * HOUR
@@ -100,14 +100,14 @@ class Unreachable(StaleTestCase):
 
     def test_patient_without_anything_to_serve(self) -> None:
         """If nothing may be served stale, GET is tried with patience even where HEAD has failed."""
-        self.upstream.stale_if_error = 0.0
+        self.upstream.change(stale_if_error=0.0)
         self.upstream.error = BadGateway("x")
         self.refused(BadGateway)
         self.assertEqual(["HEAD", "GET"], self.asked())
 
     def test_patient_after_a_change(self) -> None:
         """It is tried with patience after a HEAD that tells of a change, too."""
-        self.upstream.stale_if_error = 0.0
+        self.upstream.change(stale_if_error=0.0)
         two = self.upstream.add(raw("two"), "latest")
         self.assertEqual(two, self.get().manifest)
         self.assertEqual(["HEAD", "GET"], self.asked())
@@ -140,7 +140,7 @@ class Unreachable(StaleTestCase):
     def test_believed_for_longer(self) -> None:
         """An upstream that stretches the time of its tags stretches that of stale ones."""
         self.upstream.error = BadGateway("down")
-        self.upstream.manifest_invalidation_time = 2 * HOUR
+        self.upstream.change(manifest_invalidation_time=2 * HOUR)
         self.assertIsNone(self.get().age)
         self.clock.advance(WEEK + HOUR - 1)
         self.stale()
@@ -269,7 +269,7 @@ class Refused(StaleTestCase):
     def test_denied(self) -> None:
         """Who is denied a tag does not get the old one; it is not forgotten."""
         for believed in (True, False):
-            self.upstream.believe_not_found = believed
+            self.upstream.change(believe_not_found=believed)
             self.upstream.error = Denied("no")
             self.refused(Denied)
             self.upstream.error = BadGateway("down")
@@ -279,7 +279,7 @@ class Refused(StaleTestCase):
         """A tag that was denied is asked for even if its time turns out to be longer."""
         self.upstream.error = Denied("no")
         self.refused(Denied)
-        self.upstream.manifest_invalidation_time = 100 * HOUR
+        self.upstream.change(manifest_invalidation_time=100 * HOUR)
         self.refused(Denied)
         self.confirmed()
         self.asked()
@@ -292,7 +292,7 @@ class NotFoundIsNotBelieved(StaleTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.upstream.believe_not_found = False
+        self.upstream.change(believe_not_found=False)
 
     def errors(self) -> tuple[RegistryError, ...]:
         return ManifestUnknown("gone"), NameUnknown("gone")

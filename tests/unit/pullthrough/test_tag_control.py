@@ -122,7 +122,7 @@ class Holds(ControlTestCase):
         self.assertEqual(["HEAD", "GET once"], self.asked())
         status = self.ask(self.control.history(*NAMES))
         self.assertIsNotNone(status.history.find(three.digest))
-        self.upstream.offline = True
+        self.upstream.change(offline=True)
         self.clock.advance(HOUR)
         self.is_held(self.two)
         self.assertEqual([], self.asked())
@@ -134,7 +134,7 @@ class Holds(ControlTestCase):
 
     def test_head(self) -> None:
         """Upstream is asked with HEAD, whatever is in memory; the record outlives a 404 as without a hold."""
-        self.upstream.believe_not_found = False
+        self.upstream.change(believe_not_found=False)
         self.ask(self.control.hold(*NAMES, self.one.digest))
         self.restart()
         self.clock.advance(HOUR)

@@ -68,7 +68,7 @@ class Stories(CacheTestCase):
         """Begin a story."""
         super().setUp()
         self.model = Model()
-        self.upstream.manifest_invalidation_time = 0.0
+        self.upstream.change(manifest_invalidation_time=0.0)
         self.digests = [self.upstream.add(raw(str(number))).digest for number in IMAGES]
         self.do("age", 1)
         self.do("move", 0)
@@ -84,7 +84,7 @@ class Stories(CacheTestCase):
             self.clock.advance(number)
         elif step == "age":
             self.age = AGES[number]
-            self.upstream.min_age = MinAges((AgeRule(parse_pattern("*"), self.age),))
+            self.upstream.change(min_age=MinAges((AgeRule(parse_pattern("*"), self.age),)))
         elif step == "hold" and self.digests[number] in model.seen:
             self.now(self.control.hold(*NAMES, self.digests[number]))
             model.held = self.digests[number]

@@ -21,7 +21,7 @@ from oci_registry.streams.follower import TransferFailed
 from oci_registry.streams.growing import GrowingBlob
 from oci_registry.upstream.errors import LocalFailure
 from oci_registry.upstream.table import Target
-from tests.support.fake_upstream import FakeUpstream
+from tests.support.fake_upstream import FakeUpstream, fake_settings
 from tests.support.streams import LIMITS
 from tests.unit.pullthrough.support import CacheTestCase
 
@@ -243,7 +243,7 @@ class OtherUpstreams(TransferTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.without = FakeUpstream("empty.example.com")
+        self.without = FakeUpstream(fake_settings("empty.example.com"))
         self.elsewhere = Target(self.without, "library/app")
 
     def test_joined(self) -> None:

@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from oci_registry.streams.steps import SWITCH, no_pause, pauses, switch_often
+from oci_registry.streams.steps import SWITCH, at_once, no_pause, pauses, switch_often
 
 
 class Pauses(SynchronousTestCase):
@@ -33,6 +33,21 @@ class Pauses(SynchronousTestCase):
     def test_none(self) -> None:
         """Without pauses work goes on at once."""
         self.successResultOf(no_pause())
+
+    def test_at_once(self) -> None:
+        """Work without pauses has its result at once, or its error; what has to wait is a mistake."""
+
+        async def work(result: int) -> int:
+            await no_pause()
+            return 10 // result
+
+        self.assertEqual(5, at_once(work(2)))
+        self.assertRaises(ZeroDivisionError, at_once, work(0))
+
+        async def wait() -> None:
+            await pauses(Clock())()
+
+        self.assertRaises(AssertionError, at_once, wait())
 
     def test_threads(self) -> None:
         """Threads give way to each other often."""

@@ -325,12 +325,12 @@ class Remembered(RequestsTestCase):
     def test_low_budget(self) -> None:
         """While little is left of the budget, the max age of tags is longer."""
         self.connect(manifest_invalidation_time=1000.0)
-        self.assertEqual(1000, self.upstream.manifest_invalidation_time)
+        self.assertEqual(1000, self.upstream.max_age)
         raw = manifest()
         for name, value in (("RateLimit-Limit", "100;w=60"), ("RateLimit-Remaining", "1;w=60")):
             raw.headers.setRawHeaders(name.encode(), [value.encode()])
         self.answer(A, raw)
         self.works()
-        self.assertEqual(4000, self.upstream.manifest_invalidation_time)
+        self.assertEqual(4000, self.upstream.max_age)
         self.clock.advance(60)
-        self.assertEqual(1000, self.upstream.manifest_invalidation_time)
+        self.assertEqual(1000, self.upstream.max_age)

@@ -36,7 +36,7 @@ class TableTestCase(SynchronousTestCase):
 
         def connect(settings: UpstreamSettings) -> FakeUpstream:
             self.connected.append(settings)
-            upstream = FakeUpstream(settings.namespace, settings.configured)
+            upstream = FakeUpstream(settings)
             self.upstreams.append(upstream)
             return upstream
 

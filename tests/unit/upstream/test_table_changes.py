@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from oci_registry.config.settings import Credentials, UpstreamSettings
 from oci_registry.spec.errors import NameUnknown
 from oci_registry.streams.steps import no_pause
+from oci_registry.upstream.health import HostHealth
 from oci_registry.upstream.table import AT_ONCE, Changes, UpstreamTable
 from tests.support.fake_upstream import FakeCatchAll, FakeUpstream
 from tests.support.settings import upstream_settings
@@ -38,7 +39,7 @@ class TableChanges(SynchronousTestCase):
     def connect(self, settings: UpstreamSettings) -> FakeUpstream:
         if settings.namespace == self.broken:
             raise ValueError("ca.pem holds no certificate")
-        self.made.append(FakeUpstream(settings.namespace, settings.configured))
+        self.made.append(FakeUpstream(settings))
         return self.made[-1]
 
     def closed(self) -> list[FakeUpstream]:
@@ -64,10 +65,19 @@ class TableChanges(SynchronousTestCase):
         self.assertIs(self.table.upstream("c.example"), self.made[2])
         self.assertIs(self.table.upstream("b.example"), self.made[3])
 
+    def test_rate_limited(self) -> None:
+        """What has little left of the rate limit of its first host is rate limited, whoever has named it."""
+        self.assertEqual(frozenset(), self.table.rate_limited())
+        self.table.upstream("c.example")
+        low, enough = HostHealth("low", low=True), HostHealth("enough")
+        for upstream, hosts in zip(self.made, [(low, enough), (enough, low), (low,)], strict=True):
+            upstream.state = hosts
+        self.assertEqual({"a.example", "c.example"}, self.table.rate_limited())
+
     def test_removed(self) -> None:
         """A registry that is no longer configured is asked as any other, or not at all."""
         self.table.configure([B])
-        self.assertFalse(self.table.upstream("a.example").configured)
+        self.assertFalse(self.table.upstream("a.example").settings.configured)
         only = self.make(dynamic=False)
         only.configure([B])
         self.assertRaises(NameUnknown, only.upstream, "a.example")
@@ -75,10 +85,10 @@ class TableChanges(SynchronousTestCase):
     def test_named_before(self) -> None:
         """A registry that clients have named is asked as configured from now on."""
         named = self.table.upstream("c.example")
-        self.assertFalse(named.configured)
+        self.assertFalse(named.settings.configured)
         self.assertEqual(self.table.configure([A, B, C]), Changes(added=("c.example",)))
         self.assertEqual(self.closed(), [named])
-        self.assertTrue(self.table.upstream("c.example").configured)
+        self.assertTrue(self.table.upstream("c.example").settings.configured)
 
     def test_others_that_were_named(self) -> None:
         """What clients have named besides stays."""

@@ -21,7 +21,7 @@ from oci_registry.web.lists import ListLimits, ReferrersHandler, TagsHandler
 from oci_registry.web.manifests import ManifestHandler
 from oci_registry.web.reply import Handler
 from oci_registry.web.v2 import V2
-from tests.support.fake_upstream import FakeUpstream, no_catch_all
+from tests.support.fake_upstream import FakeUpstream, fake_settings, no_catch_all
 from tests.support.settings import upstream_settings
 from tests.unit.pullthrough.support import CacheTestCase
 from tests.unit.web.support import Answer, WebTestCase
@@ -35,7 +35,7 @@ class HandlerTestCase(WebTestCase, CacheTestCase):
     def setUp(self) -> None:
         WebTestCase.setUp(self)
         CacheTestCase.setUp(self)
-        self.upstream.namespace = "docker.io"
+        self.upstream.change(namespace="docker.io")
         self.upstream.manual = True
         self.others: dict[str, FakeUpstream] = {}
         self.serve_all()
@@ -64,7 +64,9 @@ class HandlerTestCase(WebTestCase, CacheTestCase):
     def upstream_for(self, settings: UpstreamSettings) -> FakeUpstream:
         if settings.namespace == "docker.io":
             return self.upstream
-        return self.others.setdefault(settings.namespace, FakeUpstream(settings.namespace))
+        return self.others.setdefault(
+            settings.namespace, FakeUpstream(fake_settings(settings.namespace))
+        )
 
     def get(self, path: str, method: str = "GET", **headers: str) -> Answer:
         """Return the answer to a request for something below the repository ``library/app``."""

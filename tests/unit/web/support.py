@@ -20,7 +20,7 @@ from oci_registry.logs import AccessEntry, AccessLog
 from oci_registry.repeats import RepeatLog
 from oci_registry.upstream.table import UpstreamTable
 from oci_registry.web.site import RegistryRequest, RegistrySite
-from tests.support.fake_upstream import FakeUpstream, no_catch_all
+from tests.support.fake_upstream import FakeUpstream, fake_settings, no_catch_all
 from tests.support.settings import upstream_settings
 
 
@@ -163,7 +163,7 @@ def docker_hub() -> UpstreamTable:
     """Return a table of Docker Hub, and of whatever registries clients name."""
     return UpstreamTable(
         (upstream_settings("docker.io", "registry-1.docker.io"),),
-        lambda settings: FakeUpstream(settings.namespace),
+        lambda settings: FakeUpstream(fake_settings(settings.namespace)),
         no_catch_all,
         default_namespace="docker.io",
         dynamic=True,

@@ -70,7 +70,7 @@ class Manifests(CacheStatusTestCase):
 
     def test_while_revalidating(self) -> None:
         """A tag that is confirmed in the background is a stale hit."""
-        self.upstream.stale_while_revalidate = 600.0
+        self.upstream.change(stale_while_revalidate=600.0)
         self.get("manifests/1")
         self.clock.advance(3630)
         expected = "hit; ttl=-30; detail=stale-while-revalidate"

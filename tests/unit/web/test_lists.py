@@ -122,7 +122,7 @@ class Tags(HandlerTestCase):
         """Where no tag may be served stale, the stored ones are not listed either."""
         self.upstream.add(RAW, "a")
         self.get("manifests/a")
-        self.upstream.stale_if_error = 0.0
+        self.upstream.change(stale_if_error=0.0)
         self.upstream.error = BadGateway("down")
         answer = self.get("tags/list")
         self.assertEqual(502, answer.status)

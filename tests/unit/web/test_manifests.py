@@ -108,7 +108,7 @@ class Manifests(HandlerTestCase):
         """A tag that is kept though upstream has lost it says that."""
         self.get("manifests/1")
         self.clock.advance(3600)
-        self.upstream.believe_not_found = False
+        self.upstream.change(believe_not_found=False)
         del self.upstream.manifests["1"]
         self.assertEqual(
             '299 - "docker.io no longer has it; this tag was confirmed 1h ago"',
@@ -119,7 +119,7 @@ class Manifests(HandlerTestCase):
         """A tag that is served while upstream is asked tells its age, and warns of nothing."""
         self.get("manifests/1")
         self.clock.advance(3600)
-        self.upstream.stale_while_revalidate = 60.0
+        self.upstream.change(stale_while_revalidate=60.0)
         self.upstream.holding = True
         for method in ("HEAD", "GET"):
             answer = self.get("manifests/1", method)

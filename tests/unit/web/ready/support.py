@@ -27,7 +27,7 @@ from oci_registry.web.reply import Handler
 from oci_registry.web.root import Ready, Root
 from oci_registry.web.site import RegistrySite
 from oci_registry.web.v2 import V2
-from tests.support.fake_upstream import FakeUpstream, no_catch_all
+from tests.support.fake_upstream import FakeUpstream, fake_settings, no_catch_all
 from tests.support.settings import upstream_settings
 from tests.unit.pullthrough.support import CacheTestCase
 from tests.unit.web.support import Connection
@@ -51,7 +51,7 @@ class Mirror(CacheTestCase):
         self.ready = ready
         self.form = form
         self.setUp()
-        self.upstream.namespace = "docker.io"
+        self.upstream.change(namespace="docker.io")
         self.upstream.add(body, "1")
         self.digest = self.upstream.add(body, "2").digest
         self.upstream.add(RAW + b" ", "other")
@@ -73,7 +73,7 @@ class Mirror(CacheTestCase):
             lambda settings: (
                 self.upstream
                 if settings.namespace == "docker.io"
-                else FakeUpstream(settings.namespace)
+                else FakeUpstream(fake_settings(settings.namespace))
             ),
             no_catch_all,
             default_namespace="docker.io",

@@ -20,7 +20,7 @@ class Tags(SynchronousTestCase):
     def setUp(self) -> None:
         self.mirror = Mirror(ready=True)
         self.addCleanup(self.mirror.leave)
-        self.mirror.upstream.min_age = MinAges((AgeRule(parse_pattern("*"), AGE),))
+        self.mirror.upstream.change(min_age=MinAges((AgeRule(parse_pattern("*"), AGE),)))
         self.mirror.warm()
         self.mirror.clock.advance(MAX_AGE)
         self.mirror.upstream.add(RAW + b"\n", "1")
