@@ -33,10 +33,13 @@ class Workers(WorkersTestCase):
         connection.ask(PATH, Connection="close")
         return int((await connection.ended()).split(b" ")[1])
 
-    async def warm(self) -> None:
-        """Pull until each worker has the manifest."""
+    async def warm(self, admin: LocalClient) -> None:
+        """Pull until each worker has the manifest, and has reported what it has answered."""
         for _ in range(30):
             self.assertEqual(200, await self.pull())
+        counted = b'requests_total{method="GET",route="manifest",status="200"} 30.0'
+        while counted not in (await admin.get("/metrics")).body:
+            pass
 
     async def call(self, admin: LocalClient, method: str, path: str) -> tuple[int, Any]:
         response = await admin.get(f"/api/v1{path}", method)
@@ -46,7 +49,7 @@ class Workers(WorkersTestCase):
     async def test_removal(self) -> None:
         """A removal is seen by every worker within a second."""
         admin = await self.serve_image()
-        await self.warm()
+        await self.warm(admin)
         self.registry.script("/manifests/", Reply(404, body=b""))
         self.registry.script("/manifests/", Reply(404, body=b""), "HEAD")
         code, removal = await self.call(admin, "DELETE", "/image?image=app:1")
@@ -58,7 +61,7 @@ class Workers(WorkersTestCase):
     async def test_pulls(self) -> None:
         """Pulls that workers have answered from memory are events too."""
         admin = await self.serve_image()
-        await self.warm()
+        await self.warm(admin)
         stream = await admin.begin("/api/v1/events?kind=pull")
         await stream.got_headers
         for _ in range(20):
