@@ -8,6 +8,8 @@ from attrs import evolve
 
 from oci_registry.admin.api import Api, ApiParts
 from oci_registry.admin.daemon import DaemonHandlers, DaemonParts, upstream_of
+from oci_registry.admin.daemon_figures import DaemonFigures
+from oci_registry.admin.figures import FigureHandlers, figure_routes
 from oci_registry.admin.gate import Gate
 from oci_registry.admin.images import ImageHandlers
 from oci_registry.admin.late import MakePages, Pages
@@ -67,6 +69,7 @@ def make_pages(
             *image_routes(images),
             *tag_routes(tags),
             *scrub_routes(ScrubHandlers(upkeep.scrub)),
+            *figure_routes(FigureHandlers(DaemonFigures(common.reactor.seconds))),
         ]
     )
     parts = ApiParts(watch, common.reactor, common.metrics)
