@@ -128,6 +128,7 @@ def _make_figures(
             now,
             common.metrics,
             upkeep.activity,
+            store.account,
             pull.limit,
             store.driver,
             store.totals,
