@@ -11,12 +11,15 @@ from oci_registry.account.account import Account
 from oci_registry.account.on_demand import OnDemand
 from oci_registry.admin.api import Api, ApiParts
 from oci_registry.admin.daemon import DaemonHandlers, DaemonParts, upstream_of
+from oci_registry.admin.daemon_figures import DaemonFigures, FigureParts
+from oci_registry.admin.figures import FigureHandlers, figure_routes
 from oci_registry.admin.gate import Gate
 from oci_registry.admin.images import ImageHandlers
 from oci_registry.admin.late import MakePages, Pages
 from oci_registry.admin.original import Original
 from oci_registry.admin.scrubbing import ScrubHandlers, scrub_routes
 from oci_registry.admin.stream import EventStreams
+from oci_registry.admin.summary import Summaries
 from oci_registry.admin.table import daemon_routes, image_routes, make_table
 from oci_registry.admin.tagging import TagHandlers, tag_routes
 from oci_registry.admin.warming import WarmHandlers, warm_routes
@@ -26,6 +29,8 @@ from oci_registry.eviction.holder import Holder
 from oci_registry.management.bucket_index import BucketIndex, Freshness
 from oci_registry.management.index import DaemonIndex, Index
 from oci_registry.management.manager import Management
+from oci_registry.management.pinned import Pinned
+from oci_registry.management.ranking import Ranking
 from oci_registry.management.removal import Content
 from oci_registry.management.rules import Rules
 from oci_registry.managing import API, ORIGINAL, Upkeep
@@ -65,11 +70,16 @@ def make_pages(
         settings.workers,
         pull.store_watch.check,
     )
+    daemon = DaemonHandlers(told)
+    figures = _make_figures(common, store, pull, upkeep, daemon, watch)
+    Summaries(events, common.reactor, figures.summary)
+
     images = ImageHandlers(make_management(common, store, pull, upkeep), parse, events)
     tags = TagHandlers(upkeep.tag_control, parse, NotPossible, events)
     routes = make_table(
         [
-            *daemon_routes(DaemonHandlers(told), streams),
+            *daemon_routes(daemon, streams),
+            *figure_routes(FigureHandlers(figures)),
             *image_routes(images),
             *tag_routes(tags),
             *scrub_routes(ScrubHandlers(upkeep.scrub)),
@@ -145,4 +155,35 @@ def make_management(
         rules,
         common.reactor.seconds,
         holds=store.holds,
+    )
+
+
+def _make_figures(
+    common: Common,
+    store: Store,
+    pull: PullThrough,
+    upkeep: Upkeep,
+    daemon: DaemonHandlers,
+    watch: ClientWatch,
+) -> DaemonFigures:
+    """Make what knows the figures."""
+
+    async def pinned() -> Pinned:
+        return Pinned(await store.pinned.pins.all(), store.pinned.by_pattern)
+
+    now = common.reactor.seconds
+    ranking = Ranking(DaemonIndex(store.account), pinned, now)
+    return DaemonFigures(
+        FigureParts(
+            now,
+            common.metrics,
+            upkeep.activity,
+            store.account,
+            pull.limit,
+            store.driver,
+            store.totals,
+            ranking,
+            daemon.load,
+            watch.__len__,
+        )
     )

@@ -297,3 +297,15 @@ class Evictor:
             seen.update(parents)
             waiting += [family[number] for number in parents]
         return False
+
+    async def upcoming(self) -> Snapshot | None:
+        """Return what comes next, without the sizes of the queues; None if the account is not complete.
+
+        Raises `AccountOff`, `StoreError`.
+        """
+        await self._account.flush()
+        if not self._account.is_complete:
+            return None
+        pinned = await self._pinned.now()
+        asked = heads(self._now() - LOOSE_FOR, self.is_forever, pinned)
+        return self._snapshot(await self._account.ask(asked), Snapshot({}, {}).sizes)

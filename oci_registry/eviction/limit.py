@@ -149,6 +149,29 @@ class StoreLimit:
         await self._evicting.stop()
         await self.upstreams.stop()
 
+    # -- what people ask
+
+    @property
+    def evictor(self) -> Evictor:
+        """What evicts images."""
+        return self._evictor
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a limit of the whole store."""
+        return self._limits != Limits()
+
+    def see(self, space: Space | None) -> tuple[int | None, int | None, int | None]:
+        """Return how many bytes are stored, how many may be, and how many stay free on the volume.
+
+        None: not known, or not limited. *space*: that of the volume, None if it is not known.
+        """
+        self._space = space or self._space
+        free, stays = self._limits.free, None
+        if free is not None and (free.share is None or self._space is not None):
+            stays = free.of(0 if self._space is None else self._space.size)
+        return self._stored() if self._account.is_complete else None, self._cap(), stays
+
     # -- what a download asks
 
     def reserve(

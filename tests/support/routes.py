@@ -9,6 +9,7 @@ from typing import Any, cast
 from twisted.internet.task import Clock
 
 from oci_registry.admin.daemon import DaemonHandlers
+from oci_registry.admin.figures import FigureHandlers, figure_routes
 from oci_registry.admin.images import ImageHandlers
 from oci_registry.admin.openapi import document
 from oci_registry.admin.routes import RouteTable
@@ -35,6 +36,7 @@ def all_routes() -> RouteTable:
     return make_table(
         [
             *daemon_routes(DaemonHandlers(nothing), streams),
+            *figure_routes(FigureHandlers(nothing)),
             *image_routes(images),
             *tag_routes(tags),
             *scrub_routes(ScrubHandlers(nothing)),
