@@ -161,7 +161,8 @@ def make_store(common: Common, reader: ManifestReader) -> Store:
         accounts = _SharedAccounts(common, settings.storage, medium)
         if settings.max_size is not None or sizes_of(settings.upstreams):
             account = accounts.make("account", totals, metrics)
-            holder = Holder(account, medium, reactor, makers.limit_times.claim)
+            claim: Any = medium
+            holder = Holder(account, claim, reactor, makers.limit_times.claim)
         index = accounts.make("index", StoredTotals(), None)
         observed, asked = ObservedDriver(medium, index), OnDemand(index, reactor)
     # Not for a driver that a test has put in its place.

@@ -74,13 +74,6 @@ class Books(Numbers):
         else:
             self.record(info)
 
-    def reads(self, key: str) -> bool:
-        """Whether `record` reads what is at *key*: each tag, and a manifest that is not known yet."""
-        manifest = parse_manifest_key(key)
-        if manifest is not None:
-            return self._manifest(*manifest) is None
-        return parse_tag_key(key) is not None
-
     def record(self, info: ObjectInfo) -> None:
         """There is an object."""
         key = info.key

@@ -41,9 +41,6 @@ class Medium(Protocol):
     def fetch(self, key: str, limit: int) -> bytes | None:
         """Return a small object; None also if it is larger than *limit* bytes."""
 
-    def prepare(self, keys: Sequence[str], limit: int) -> None:
-        """These objects are fetched next: those of a bucket are read at the same time. Never raises."""
-
     def walk(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield every object below *prefix*."""
 

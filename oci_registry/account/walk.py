@@ -8,12 +8,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from hashlib import blake2b
-from itertools import islice
 from typing import Any
 
 from oci_registry.account.books import Books
 from oci_registry.account.nouns import unpack
-from oci_registry.storage.interfaces import ObjectInfo
 from oci_registry.storage.keys import (
     BLOBS,
     REPOSITORIES,
@@ -24,10 +22,6 @@ from oci_registry.storage.keys import (
 )
 
 _PAGE = 200
-_PREPARED = 32
-"""Objects of a bucket whose content is asked for together."""
-_SMALL = 65536
-"""Bytes of the largest of them."""
 
 
 def compare(books: Books, *, empty: bool) -> Iterator[None]:
@@ -39,7 +33,7 @@ def compare(books: Books, *, empty: bool) -> Iterator[None]:
     """
     seen = _Seen(books.sql) if books.medium.remote and not empty else None
     for prefix in (BLOBS, REPOSITORIES):
-        for info in _prepared(books, prefix):
+        for info in books.medium.walk(prefix):
             books.record(info)
             if seen is not None:
                 seen.add(info.key)
@@ -52,19 +46,6 @@ def compare(books: Books, *, empty: bool) -> Iterator[None]:
                 books.forget(key)
             yield
         yield from _tidy(books.sql)
-
-
-def _prepared(books: Books, prefix: str) -> Iterator[ObjectInfo]:
-    """Yield what is below a prefix, in a bucket after what has to be read of it was asked for."""
-    found = books.medium.walk(prefix)
-    if not books.medium.remote:
-        yield from found
-        return
-    while some := list(islice(found, _PREPARED)):
-        keys = [info.key for info in some if info.size <= _SMALL and books.reads(info.key)]
-        if len(keys) > 1:
-            books.medium.prepare(keys, _SMALL)
-        yield from some
 
 
 class _Seen:

@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -50,13 +50,13 @@ class ApiLimits:
 
 @frozen
 class ApiParts:
-    """What the resources of the API have in common. *run*: writes long answers in a thread."""
+    """What the resources of the API have in common. *run*: for long answers."""
 
     watch: ClientWatch
     clock: IReactorTime
     metrics: Metrics
     limits: ApiLimits = ApiLimits()
-    run: RunInThread = maybeDeferred
+    run: RunInThread | None = None
 
 
 class Guarded(Answering):
@@ -95,7 +95,8 @@ class Guarded(Answering):
         self, request: AdminRequest, answer: Answer, status: int = 200, *, large: bool = False
     ) -> None:
         """Respond with an answer."""
-        body = await self._parts.run(_encode, answer) if large else _encode(answer)
+        run = self._parts.run if large else None
+        body = _encode(answer) if run is None else await run(_encode, answer)
         reply = Reply(status, content("application/json", len(body)), paced(body))
         await respond(request, reply, self._parts.watch)
 

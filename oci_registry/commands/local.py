@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from attrs import evolve
@@ -47,9 +47,6 @@ class DriverMedium:
         """Return a small object; None also if it is larger than *limit* bytes."""
         found: bytes | None = now(self._driver.get(key, limit))
         return found
-
-    def prepare(self, keys: Sequence[str], limit: int) -> None:
-        """Do nothing: a command has one thread."""
 
     def walk(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield every object below *prefix*."""

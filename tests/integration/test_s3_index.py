@@ -42,7 +42,7 @@ class IndexTestCase(BucketTestCase):
         return await self.start(storage=evolve(self.storage, spool=self.spool()), **settings)
 
     def spool(self) -> str:
-        folder = self.mktemp()
+        folder = str(self.mktemp())
         os.makedirs(folder)
         return folder
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -23,7 +23,6 @@ class MemoryMedium:
         self._driver = driver
         self.remote = remote
         self.looks = 0
-        self.prepared: list[str] = []
 
     def look(self, key: str) -> ObjectInfo | None:
         self.looks += 1
@@ -31,9 +30,6 @@ class MemoryMedium:
 
     def fetch(self, key: str, limit: int) -> bytes | None:
         return self._driver.fetch(key, limit)
-
-    def prepare(self, keys: Sequence[str], limit: int) -> None:
-        self.prepared.extend(keys)
 
     def walk(self, prefix: str) -> Iterator[ObjectInfo]:
         return self._driver.walk(prefix)

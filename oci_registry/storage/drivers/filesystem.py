@@ -354,9 +354,6 @@ class FilesystemDriver:
             for info in batch:
                 yield info
 
-    def prepare(self, keys: Sequence[str], limit: int) -> None:
-        """Do nothing: files are read fast enough one after the other."""
-
     def walk(self, prefix: str) -> Iterator[ObjectInfo]:
         """Walk a tree, in this thread; files may be added and removed meanwhile. Raises OSError."""
         for key, entry in files_below(self.path(prefix), prefix):

@@ -14,7 +14,8 @@ class Usage(ManagementTestCase):
     """Sums by repository and registry."""
 
     def du(self) -> DiskUse:
-        return self.successResultOf(self.management.du())
+        use: DiskUse = self.successResultOf(self.management.du())
+        return use
 
     def size(self, *digests: Digest, host: str = HUB) -> int:
         """Return the bytes of blobs and manifests."""
