@@ -183,6 +183,7 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("oci-registry --listen 0.0.0.0:8080 s3", How.DAEMON),
         ("export S3_PROXY=", How.DAEMON),
         ("oci-registry s3 --host", How.DAEMON),
+        ("oci-registry ls --admin", How.RUNNING),
         ("oci-registry --listen 0.0.0.0:8080 s3 --bucket oci-registry --redirect", How.DAEMON),
         ("aws s3 sync", How.BUCKET),
     ],
