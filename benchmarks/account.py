@@ -31,6 +31,8 @@ from oci_registry.account.account import Account
 from oci_registry.account.database import Database
 from oci_registry.account.queries import START, idle_blobs, set_lifetimes
 from oci_registry.account.schema import FILE, size_on_disk
+from oci_registry.management.index import DaemonIndex
+from oci_registry.management.usage import disk_use
 from oci_registry.metrics import Metrics
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.mediatypes import OCI_MANIFEST
@@ -151,6 +153,11 @@ async def measure(reactor: Any, root: Path, images: list[Digest], blobs: int) ->
         began = monotonic()
         await account.ask(idle_blobs(3e9, 86400.0, 86400.0, START))
         tell(f"page of 200 idle blobs, {when} time, ms", f"{(monotonic() - began) * 1e3:.1f}")
+    began, cpu = monotonic(), process_time()
+    await disk_use(DaemonIndex(account), None)
+    tell("sums of disk use, s", f"{monotonic() - began:.1f}")
+    tell("sums of disk use, CPU s", f"{process_time() - cpu:.1f}")
+    tell("longest pause of the reactor meanwhile, ms", pulse.take())
     began, cpu = monotonic(), process_time()
     account._due = 0.0
     await deferLater(reactor, 2.0)
