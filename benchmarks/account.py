@@ -34,6 +34,8 @@ from oci_registry.account.queries import START, idle_blobs, set_lifetimes
 from oci_registry.account.ranking import ranked_after
 from oci_registry.account.schema import FILE, size_on_disk
 from oci_registry.account.victims import queue_lengths
+from oci_registry.management.index import DaemonIndex
+from oci_registry.management.usage import disk_use
 from oci_registry.metrics import Metrics
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.mediatypes import OCI_MANIFEST
@@ -167,6 +169,11 @@ async def measure(reactor: Any, root: Path, images: list[Digest], blobs: int) ->
         await account.ask(heads(0.0, lambda _: False))
         await account.ask(queue_lengths())
         tell(f"what is evicted next, {when} time, CPU ms", f"{(process_time() - cpu) * 1e3:.1f}")
+    tell("longest pause of the reactor meanwhile, ms", pulse.take())
+    began, cpu = monotonic(), process_time()
+    await disk_use(DaemonIndex(account), None)
+    tell("sums of disk use, s", f"{monotonic() - began:.1f}")
+    tell("sums of disk use, CPU s", f"{process_time() - cpu:.1f}")
     tell("longest pause of the reactor meanwhile, ms", pulse.take())
     began, cpu = monotonic(), process_time()
     account._due = 0.0
