@@ -19,8 +19,7 @@ blob, memory and open files flat, nothing left over. The exit status is 1 if the
 ends earlier is served before its blob can be verified; who asks for parts has digests of them.)
 
 With ``--cap 0.1``, the store has a limit of a tenth of what all images take, and nothing is emptied. There are
-ten clients (`capped`), who also pull tags that move, pull by digest alone, and leave before the end. Beside
-them,
+ten clients (`capped`), who also pull tags that move, pull by digest alone, and leave early. Beside them,
 
 * an operator (`operator`) removes, pins, holds, refreshes and warms images, by the admin API and by commands;
 * scrubs run one after the other (`scrubbing`), some of them interrupted;
