@@ -136,7 +136,7 @@ class Filling(LimitTestCase):
         """The limit is kept, no pull fails, and what is left is complete without upstream."""
         daemon = await self.begin()
         looking = LoopingCall(self.look)
-        looking.start(0.02)
+        looking.start(0.05)
         numbers = iter(range(64))
 
         async def client() -> None:
@@ -185,7 +185,7 @@ class Filling(LimitTestCase):
         await self.rest(daemon)
         self.namespaces = dict.fromkeys(range(200, 240), "example.com")
         looking = LoopingCall(self.look)
-        looking.start(0.02)
+        looking.start(0.05)
         numbers = chain.from_iterable(zip(range(10, 50), range(200, 240), strict=True))
 
         async def client() -> None:
