@@ -172,7 +172,8 @@ def _make_figures(
         return Pinned(await store.pinned.pins.all(), store.pinned.by_pattern)
 
     now = common.reactor.seconds
-    ranking = Ranking(DaemonIndex(store.account), pinned, now)
+    index = make_index(store.account, store.holder, store.asked, common.reactor, Freshness())
+    ranking = Ranking(index, pinned, now)
     return DaemonFigures(
         FigureParts(
             now,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from math import isinf
 
 from attrs import frozen
 from cachetools import FIFOCache
@@ -361,7 +362,11 @@ class StoreLimit:
             return None
 
         async def evict() -> Evicted:
-            need = max(at_least, int(want - self._room(LOW)))
+            most = max(at_least, want - self._room(LOW))
+            if isinf(most):
+                # The account is off, as it may be on a full disk: it is not known what is stored.
+                return Evicted()
+            need = int(most)
             began = self._clock.seconds()
             evicted = await self._evictor.free(need)
             self._report(evicted, need, self._clock.seconds() - began)

@@ -142,6 +142,7 @@ class HangingAppends(DeadDirectory):
     async def test_pulls_go_on(self) -> None:
         """Running downloads go on without the store, that is logged once, and it is used again."""
         daemon = await self.start()
+        await until(lambda: daemon.parts.tag_control._holds.loaded)
         digests = [self.registry.add_blob(b"%d" % n * 100_000) for n in range(8)]
         hanging: list[int] = []
 

@@ -68,8 +68,9 @@ class Signed(MirrorTestCase):
     @running
     async def test_failing(self) -> None:
         """A registry that only fails to say does not make signatures vanish."""
-        await self.start()
+        daemon = await self.start()
         await self.verify()
+        await until(lambda: not len(daemon.parts.records))
         self.registry.script("/referrers/", Reply(503))
         self.assertIn("warning", (await self.time.hurry(self.verify())).headers)
 

@@ -16,10 +16,11 @@ class Pulling(BucketTestCase):
     async def test_cold_pull_is_kept_for_all(self) -> None:
         """Blobs, manifest and tag go to the bucket; another daemon serves them and asks no upstream."""
         manifest, blobs = self.registry.add_image("library/app", "1", b"layer" * 1000)
-        await self.start()
+        daemon = await self.start()
         paths = ["manifests/1", f"manifests/{manifest}", *(f"blobs/{blob}" for blob in blobs)]
         bodies = [(await self.client.get(f"/v2/library/app/{path}")).body for path in paths]
         await until(lambda: all(map(self.has, blobs)))
+        await until(lambda: not len(daemon.parts.records))
         self.assertEqual(
             {
                 *map(self.key, blobs),

@@ -71,6 +71,7 @@ class StartingOver(MirrorTestCase):
         slow, fast = await self.slow(), await self.fast()
         wanted = WRONG_AT + 5 * MIB
         ranged = await self.client.begin(self.path, Range=f"bytes={wanted}-{SIZE - 1}")
+        await until(lambda: len(ranged.body) > 0)
         self.first_gate.callback(None)
         await until(lambda: self.second.count(PATH) == 1)
         late = await self.client.begin_hashed(self.path)

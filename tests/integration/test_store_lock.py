@@ -9,7 +9,7 @@ from twisted.trial.unittest import TestCase
 from oci_registry.service import StartError
 from oci_registry.storage.lock import LOCK, StoreInUse, StoreLock
 from tests.support.bundles import add_image, command, store_in
-from tests.support.daemon import MirrorTestCase, running
+from tests.support.daemon import MirrorTestCase, running, until
 from tests.support.descriptors import open_descriptors
 
 
@@ -91,12 +91,13 @@ class BesideADaemon(MirrorTestCase):
     async def test_export(self) -> None:
         """An export works beside a daemon."""
         image, _ = self.registry.add_image("library/x", "1", b"layer")
-        await self.start()
+        daemon = await self.start()
         await self.client.get("/v2/library/x/manifests/1")
         manifest, _ = self.registry.manifests["library/x", "1"]
         for blob in self.registry.blobs:
             await self.client.get(f"/v2/library/x/blobs/{blob}")
         await self.idle()
+        await until(lambda: not len(daemon.parts.records))
         bundle = Path(self.mktemp())
         ran = command("export", "x:1", "-o", bundle, "--root", self.root)
         self.assertEqual(0, ran.status, ran.err)

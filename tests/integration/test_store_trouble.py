@@ -133,7 +133,8 @@ class Writing(TroubleTestCase):
 
     async def goes_on(self, asked: int, **faults: Fault) -> None:
         """With *faults* all readers are served, by so many downloads, and the store recovers."""
-        await self.start()
+        daemon = await self.start()
+        await until(lambda: bool(daemon.parts.store_started.called))
         with failing(self.root, **faults):
             await self.served()
         self.assertEqual(asked, self.asked())

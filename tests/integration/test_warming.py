@@ -204,6 +204,7 @@ class Budget(WarmingTestCase):
         self.assertEqual(["done"] * 15 + ["left"] * 15, sorted(self.states(warming)))
         problem = next(image.problems[0] for image in warming.images if image.problems)
         self.assertIn("5 of 20 requests are left of its rate limit, and 5 are reserved", problem)
+        await self.recorded()
         self.left = 20
         self.time.forward(6 * 3600 + 1)
         again = await self.warm(*names, jobs=8)

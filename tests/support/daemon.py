@@ -42,8 +42,11 @@ def running(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Def
 
 async def until(condition: Callable[[], bool]) -> None:
     """Let the reactor go on until *condition* holds; trial's time limit ends what never does."""
+    pause = 0.002
     while not condition():
-        await deferLater(reactor, 0.002)
+        await deferLater(reactor, pause)
+        # Often at first: most of it is a matter of milliseconds.
+        pause = min(1.1 * pause, 0.02)
 
 
 class MirrorTestCase(TestCase):

@@ -6,18 +6,20 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from io import BytesIO
+from threading import Thread
 from typing import Any
 from uuid import uuid4
 
-from botocore import regions
+from botocore import regions, utils
 from botocore import session as botocore_session
 from botocore.awsrequest import AWSResponse
 from botocore.hooks import EventAliaser
 from botocore.loaders import create_loader
 from moto.s3 import models
-from moto.server import ThreadedMotoServer
+from moto.server import MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
 
 from oci_registry.config.settings import S3Settings
 from oci_registry.storage.drivers.s3.bucket import Bucket
@@ -56,6 +58,8 @@ def _shared_provider(**documents: Any) -> Any:
 botocore_session.create_loader = cache(create_loader)
 botocore_session.EventAliaser = _Aliaser  # type: ignore[assignment]
 regions.EndpointProvider = _shared_provider
+# Two thirds of what listings take, of the server and of its clients.
+utils._parse_timestamp_with_tzinfo = lru_cache(10_000)(utils._parse_timestamp_with_tzinfo)
 
 _servers: list[str] = []
 _clients: dict[tuple[str | None, ...], Any] = {}
@@ -70,9 +74,11 @@ def endpoint() -> str:
         return os.environ["TEST_S3_ENDPOINT"]
     if not _servers:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-        server.start()
-        _servers.append("http://{}:{}".format(*server.get_host_and_port()))
+        # moto's own server finds out again for each request which of all services it is for.
+        app = create_backend_app("s3")
+        server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
+        Thread(target=server.serve_forever, daemon=True).start()
+        _servers.append(f"http://127.0.0.1:{server.port}")
     return _servers[0]
 
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from attrs import Factory, define, evolve, frozen
 from twisted.internet.defer import Deferred, DeferredLock
-from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
 
 from oci_registry.management.notices import NOTICES
@@ -228,7 +228,7 @@ class S3Proxy:
         lines = [f"{asked.method} {target} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items())]
         request = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + asked.body
         place = urlsplit(self.server)
-        endpoint = HostnameEndpoint(self.reactor, str(place.hostname), place.port or 80)
+        endpoint = TCP4ClientEndpoint(self.reactor, str(place.hostname), place.port or 80)
         conditional = asked.method in ("PUT", "POST") and _CONDITIONS & asked.headers.keys()
         self.forwarding += 1
         try:

@@ -227,6 +227,18 @@ class Volumes(LimitTestCase):
         self.account._turn_off("another process uses it")
         self.refused(1)
 
+    def test_full_without_account(self) -> None:
+        """A full disk while the account is off, or before the volume was measured, is no error."""
+        self.store(4 * MIB)
+        self.limited(Limits(None, parse_size("80MiB")))
+        self.limit.full()
+        self.assertEqual(self.evictor.needs, [int(0.05 * self.limit._stored())])
+        self.limited(Limits(parse_size("20MiB")))
+        self.account._turn_off("disk is full")
+        self.limit.full()
+        self.assertEqual(len(self.evictor.needs), 1)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
     def test_unmeasured(self) -> None:
         """If the volume cannot be measured, the last measure counts."""
 
