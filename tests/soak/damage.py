@@ -121,7 +121,9 @@ def spoil(path: Path, at: int, *, truncate: bool) -> None:
 
 def stored_blobs(root: Path) -> list[Digest]:
     """Return the blobs that are in a store, in an order that is always the same."""
-    keys = sorted(str(path.relative_to(root)) for path in (root / BLOBS).glob("*/*/*"))
+    # Folders go while this looks, which `os.walk` passes over.
+    files = (Path(folder, name) for folder, _, names in os.walk(root / BLOBS) for name in names)
+    keys = sorted(str(path.relative_to(root)) for path in files)
     return [digest for digest in map(parse_blob_key, keys) if digest is not None]
 
 
