@@ -75,7 +75,9 @@ class BrowserTestCase(AdminTestCase):
     async def begin(self) -> None:
         """Start the daemon."""
         await self.start(
-            admin_listen=("tcp:0:interface=127.0.0.1",), admin_token=TOKEN, max_size=parse_size("1GB")
+            admin_listen=("tcp:0:interface=127.0.0.1",),
+            admin_token=TOKEN,
+            max_size=parse_size("1GB"),
         )
 
     async def run_in_browser(self, test: Callable[[Any], None]) -> None:

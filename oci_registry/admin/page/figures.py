@@ -23,25 +23,26 @@ from oci_registry.admin.page.markup import (
     summary,
     table,
 )
+from oci_registry.admin.page.unknown import Unknown
 from oci_registry.spec.units import in_bytes, roughly
 
 PERIODS = ("hour", "day", "week")
 
 
-def hits_part(found: Mapping[str, Activity | str], period: str, now: float) -> Iterator[Node]:
+def hits_part(found: Mapping[str, Activity | Unknown], period: str, now: float) -> Iterator[Node]:
     """Show hits and what was saved over all periods, and the chart of one of them.
 
     *found*: an activity for each period, or why it is not known.
     """
-    known = {name: one for name, one in found.items() if not isinstance(one, str)}
+    known = {name: one for name, one in found.items() if not isinstance(one, Unknown)}
     for name, reason in found.items():
-        if isinstance(reason, str):
-            yield not_known(f"The last {name}", reason)
+        if isinstance(reason, Unknown):
+            yield not_known(f"The last {name}", reason.reason)
     if not known:
         return
     yield table(
         "Hits, and what the cache has saved",
-        ("", *(f"Last {name}" for name in known)),
+        ("Figure", *(f"Last {name}" for name in known)),
         [
             [title, *(show(one.totals) for one in known.values())]
             for title, show in (

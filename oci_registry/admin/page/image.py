@@ -18,6 +18,7 @@ from oci_registry.admin.page.markup import (
     short_digest,
     table,
 )
+from oci_registry.admin.page.unknown import Unknown
 from oci_registry.management.answers import ImageDetails, ShownManifest, StoredImage, Why
 from oci_registry.spec.units import in_bytes
 
@@ -30,9 +31,9 @@ class AboutImage:
     """What is known of an image: each an answer, or why it is not known; *history* None: it is not a tag."""
 
     name: str
-    details: ImageDetails | str
-    why: Why | str
-    history: TagState | str | None
+    details: ImageDetails | Unknown
+    why: Why | Unknown
+    history: TagState | Unknown | None
 
 
 def image_sections(about: AboutImage, now: float) -> Iterator[Node]:
@@ -50,7 +51,7 @@ def _section(name: str, title: str, content: Iterator[Node]) -> Node:
 
 
 def _actions(about: AboutImage) -> Iterator[Node]:
-    stored = None if isinstance(about.details, str) else about.details.image
+    stored = None if isinstance(about.details, Unknown) else about.details.image
     pinned = _pinned(about.why, stored)
     tag = about.history is not None
     buttons = [("refresh", "Have the next pull ask the registry")] if tag and stored else []
@@ -76,18 +77,18 @@ def _actions(about: AboutImage) -> Iterator[Node]:
     )
 
 
-def _pinned(why: Why | str, stored: StoredImage | None) -> bool | None:
+def _pinned(why: Why | Unknown, stored: StoredImage | None) -> bool | None:
     """Whether an operator may unpin it; None if it cannot be pinned."""
     if stored is not None and stored.repository is None:
         return None
-    if isinstance(why, str):
+    if isinstance(why, Unknown):
         return None if stored is None else stored.pinned
     return bool(why.pinned)
 
 
-def _why(why: Why | str, now: float) -> Iterator[Node]:
-    if isinstance(why, str):
-        yield not_known("The reasons", why)
+def _why(why: Why | Unknown, now: float) -> Iterator[Node]:
+    if isinstance(why, Unknown):
+        yield not_known("The reasons", why.reason)
         return
     yield el("ul", [el("li", foreign(reason)) for reason in why.reasons])
     lines: list[tuple[str, Node]] = []
@@ -106,9 +107,9 @@ def _list(lines: list[tuple[str, Node]]) -> Node:
     return el("dl", [item for name, value in lines for item in (el("dt", name), el("dd", value))])
 
 
-def _content(details: ImageDetails | str, now: float) -> Iterator[Node]:
-    if isinstance(details, str):
-        yield not_known("What is stored", details)
+def _content(details: ImageDetails | Unknown, now: float) -> Iterator[Node]:
+    if isinstance(details, Unknown):
+        yield not_known("What is stored", details.reason)
         return
     image = details.image
     used = "not known" if image.used is None else moment(image.used, now)
@@ -164,9 +165,9 @@ def _rows(manifest: ShownManifest) -> Iterator[list[Node]]:
         yield from _rows(child)
 
 
-def _history(name: str, state: TagState | str) -> Iterator[Node]:
-    if isinstance(state, str):
-        yield not_known("The history", state)
+def _history(name: str, state: TagState | Unknown) -> Iterator[Node]:
+    if isinstance(state, Unknown):
+        yield not_known("The history", state.reason)
         return
     if state.hold is not None:
         yield el(
@@ -219,7 +220,7 @@ def _hold(name: str, digest: str) -> Node:
     )
 
 
-def removal_sections(name: str, details: ImageDetails | str) -> Iterator[Node]:
+def removal_sections(name: str, details: ImageDetails | Unknown) -> Iterator[Node]:
     """Ask whether to remove an image."""
     yield el(
         "p",
@@ -227,7 +228,7 @@ def removal_sections(name: str, details: ImageDetails | str) -> Iterator[Node]:
         el("strong", foreign(name)),
         " from the cache. The next pull fetches it again.",
     )
-    if not isinstance(details, str):
+    if not isinstance(details, Unknown):
         image = details.image
         yield el(
             "p",

@@ -21,6 +21,7 @@ from oci_registry.spec.units import counted, in_bytes
 
 PAGE = 25
 """Images of a page."""
+_PLATFORMS = 4
 _ORDERS = {
     Order.NAME: "name",
     Order.SIZE: "size, the largest first",
@@ -116,12 +117,16 @@ def _row(image: StoredImage, now: float) -> list[Node]:
     return [
         link("page/image", foreign(image.name), image=image.name),
         in_bytes(image.size),
-        ", ".join(image.platforms[:4]) + (" ..." if len(image.platforms) > 4 else "")
-        or "not known",
+        foreign(_platforms(image)),
         "not known" if image.used is None else moment(image.used, now),
         ", ".join(state) or "complete",
         row_actions(image),
     ]
+
+
+def _platforms(image: StoredImage) -> str:
+    more = " ..." if len(image.platforms) > _PLATFORMS else ""
+    return ", ".join(image.platforms[:_PLATFORMS]) + more or "not known"
 
 
 def row_actions(image: StoredImage) -> Node:

@@ -94,7 +94,7 @@ def address(path: str, **query: str | None) -> str:
     """Return a relative address; parameters that are None are left out."""
     path, mark, fragment = path.partition("#")
     given = {name: value for name, value in query.items() if value is not None}
-    return f"{path}{'?' if given else ''}{urlencode(given)}{mark}{fragment}"
+    return f"{path}{'?' if given else ''}{urlencode(given, errors='replace')}{mark}{fragment}"
 
 
 def table(

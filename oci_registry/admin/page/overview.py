@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from twisted.web.template import Tag
 
 from oci_registry.admin.answers import DaemonStatus, ErrorList, Top, UpstreamPage
@@ -26,16 +25,14 @@ from oci_registry.admin.page.running import (
     transfers_part,
     upstreams_part,
 )
-from oci_registry.admin.problems import as_api_error
+from oci_registry.admin.page.unknown import Unknown, all_of, unknown_for
 from oci_registry.management.answers import ImagePage
 from oci_registry.management.as_json import Answer
-from oci_registry.spec.errors import RegistryError
 
 A = TypeVar("A", bound=Answer)
 T = TypeVar("T")
 _SEARCHING = 10.0
 """Seconds that a search may take, which somebody waits for."""
-_log = Logger()
 
 
 @frozen
@@ -58,15 +55,6 @@ class Part:
     make: Callable[[View], Awaitable[Iterable[Node]]]
     every: int | None = None
     kinds: str = ""
-
-
-def reason_for(error: Exception) -> str:
-    """Return why something cannot be shown; a defect is logged."""
-    known = as_api_error(error)
-    if isinstance(known, RegistryError):
-        return known.message
-    _log.failure("a part of the status page cannot be shown")
-    return "internal error; see the log"
 
 
 class Overview:
@@ -145,8 +133,8 @@ class Overview:
 
     async def _hits(self, view: View) -> Iterable[Node]:
         found = await all_of({name: kept.get() for name, kept in self._activity.items()})
-        answers: Mapping[str, Activity | str] = {
-            name: one if isinstance(one, str) else one.answer for name, one in found.items()
+        answers: Mapping[str, Activity | Unknown] = {
+            name: one if isinstance(one, Unknown) else one.answer for name, one in found.items()
         }
         return list(hits_part(answers, view.period, self._clock.seconds()))
 
@@ -166,7 +154,7 @@ class Overview:
         try:
             page = await in_time(Deferred.fromCoroutine(work), seconds, self._clock)
         except Exception as error:
-            return [*content, not_known("The images", reason_for(error))]
+            return [*content, not_known("The images", unknown_for(error).reason)]
         return [*content, *images_part(page, search, self._clock.seconds())]
 
     async def parts(self, view: View, names: Iterable[str]) -> list[Tag]:
@@ -199,9 +187,9 @@ class Overview:
         return document(f"{TITLE}: status", [header, main, footer], script=True)
 
 
-def _section(part: Part, content: Iterable[Node] | str) -> Tag:
+def _section(part: Part, content: Iterable[Node] | Unknown) -> Tag:
     title = f"{part.name}-title"
-    nodes = [not_known(part.title, content)] if isinstance(content, str) else content
+    nodes = [not_known(part.title, content.reason)] if isinstance(content, Unknown) else content
     return el(
         "section",
         el("h2", part.title, id=title),
@@ -219,16 +207,3 @@ def _notice(view: View) -> Node:
         return None
     what, name = view.notice
     return el("p", what, foreign(name) if name else None, role="status", class_="notice")
-
-
-async def all_of(work: Mapping[str, Awaitable[T]]) -> dict[str, T | str]:
-    """Await all at the same time, and return what each gives, or why it gives nothing."""
-
-    async def one(awaitable: Awaitable[T]) -> T | str:
-        try:
-            return await awaitable
-        except Exception as error:
-            return reason_for(error)
-
-    begun: list[Deferred[Any]] = [Deferred.fromCoroutine(one(each)) for each in work.values()]
-    return dict(zip(work, await gatherResults(begun), strict=True))

@@ -22,9 +22,10 @@ from oci_registry.admin.page.image import AboutImage, image_sections, removal_se
 from oci_registry.admin.page.kept import DEADLINES, Deadlines, in_time
 from oci_registry.admin.page.listing import Search
 from oci_registry.admin.page.markup import Node, el
-from oci_registry.admin.page.overview import Overview, View, all_of
+from oci_registry.admin.page.overview import Overview, View
 from oci_registry.admin.page.refused import refused
-from oci_registry.admin.problems import NotFound, NotJson
+from oci_registry.admin.page.unknown import Unknown, all_of
+from oci_registry.admin.problems import InvalidName, NotFound, NotJson
 from oci_registry.admin.requests import AdminRequest, read_query
 from oci_registry.management.answers import ImageDetails, Why
 from oci_registry.management.source import Order
@@ -129,12 +130,13 @@ class StatusPage(Guarded):
         values = read_query(query, (_IMAGE, _DONE))
         name: str = values["image"]
         about = await self._about(name)
+        _check_name(about.details)
         notice = notice_of(values["done"], "")
         content: list[Node] = []
         if notice is not None:
             content.append(el("p", notice[0].rstrip(": "), role="status", class_="notice"))
         content += image_sections(about, self._clock.seconds())
-        known = not isinstance(about.details, str) or isinstance(about.history, TagState)
+        known = not isinstance(about.details, Unknown) or isinstance(about.history, TagState)
         return await page_reply(plain(shown_name(name), content, up="../"), 200 if known else 404)
 
     async def _about(self, name: str) -> AboutImage:
@@ -154,6 +156,7 @@ class StatusPage(Guarded):
     async def _removal(self, query: bytes) -> Reply:
         name: str = read_query(query, (_IMAGE,))["image"]
         details = (await all_of({"one": self._ask("/image", ImageDetails, name)}))["one"]
+        _check_name(details)
         title = f"Remove {shown_name(name)}?"
         return await page_reply(plain(title, removal_sections(name, details), up="../"))
 
@@ -182,6 +185,12 @@ def _asset_of(segments: Sequence[bytes]) -> Any:
     if len(segments) != 2 or segments[0] != PAGES:
         return None
     return ASSETS.get(segments[1].decode("latin-1"))
+
+
+def _check_name(details: ImageDetails | Unknown) -> None:
+    """Raise `InvalidName` if nothing is known of an image because its name is none."""
+    if isinstance(details, Unknown) and details.status == InvalidName.status:
+        raise InvalidName(details.reason)
 
 
 def _without_empty(query: bytes) -> bytes:

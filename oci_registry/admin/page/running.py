@@ -27,6 +27,8 @@ from oci_registry.spec.units import counted, in_bytes, roughly
 
 MOST_TRANSFERS = 50
 MOST_ERRORS = 20
+_KEPT = 100
+"""How many errors are kept at most."""
 
 
 def daemon_part(status: DaemonStatus, now: float) -> Iterator[Node]:
@@ -178,7 +180,9 @@ def errors_part(found: ErrorList, now: float) -> Iterator[Node]:
     if not latest:
         yield summary("No warning or error since the start")
         return
-    yield summary(f"{len(found.errors)} since the start, or the latest so many")
+    count = len(found.errors)
+    more = " or more" if count >= _KEPT else ""
+    yield summary(f"{count}{more} since the start")
     yield table(
         "Latest warnings and errors of the log, the newest first",
         ("When", "Level", "What"),
