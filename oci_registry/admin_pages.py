@@ -9,7 +9,7 @@ from attrs import evolve
 
 from oci_registry.admin.api import Api, ApiParts
 from oci_registry.admin.daemon import DaemonHandlers, DaemonParts, upstream_of
-from oci_registry.admin.daemon_figures import DaemonFigures
+from oci_registry.admin.daemon_figures import DaemonFigures, FigureParts
 from oci_registry.admin.figures import FigureHandlers, figure_routes
 from oci_registry.admin.gate import Gate
 from oci_registry.admin.images import ImageHandlers
@@ -17,12 +17,15 @@ from oci_registry.admin.late import LatePage, LatePages, MakePages, Pages
 from oci_registry.admin.original import Original
 from oci_registry.admin.scrubbing import ScrubHandlers, scrub_routes
 from oci_registry.admin.stream import EventStreams
+from oci_registry.admin.summary import Summaries
 from oci_registry.admin.table import daemon_routes, image_routes, make_table
 from oci_registry.admin.tagging import TagHandlers, tag_routes
 from oci_registry.common import Common
 from oci_registry.config.names import fold_alias
 from oci_registry.management.index import DaemonIndex
 from oci_registry.management.manager import Management
+from oci_registry.management.pinned import Pinned
+from oci_registry.management.ranking import Ranking
 from oci_registry.management.removal import Content
 from oci_registry.management.rules import Rules
 from oci_registry.managing import API, ORIGINAL, PAGES, ROOT, Upkeep
@@ -67,15 +70,18 @@ def make_pages(
         settings.workers,
         pull.store_watch.check,
     )
-    images = ImageHandlers(_make_management(common, store, pull, upkeep), parse, events)
+    daemon, rules = DaemonHandlers(told), _make_rules(common, store, pull, upkeep)
+    figures = _make_figures(common, store, pull, upkeep, rules, daemon, watch)
+    Summaries(events, common.reactor, figures.summary)
+    images = ImageHandlers(_make_management(common, store, pull, upkeep, rules), parse, events)
     tags = TagHandlers(upkeep.tag_control, parse, NotPossible, events)
     routes = make_table(
         [
-            *daemon_routes(DaemonHandlers(told), streams),
+            *daemon_routes(daemon, streams),
             *image_routes(images),
             *tag_routes(tags),
             *scrub_routes(ScrubHandlers(upkeep.scrub)),
-            *figure_routes(FigureHandlers(DaemonFigures(common.reactor.seconds))),
+            *figure_routes(FigureHandlers(figures)),
         ]
     )
     parts = ApiParts(watch, common.reactor, common.metrics)
@@ -97,15 +103,15 @@ def make_pages(
     return pages
 
 
-def _make_management(common: Common, store: Store, pull: PullThrough, upkeep: Upkeep) -> Management:
-    """Make what answers questions about the store."""
+def _make_rules(common: Common, store: Store, pull: PullThrough, upkeep: Upkeep) -> Rules:
+    """Return by what this daemon goes."""
     settings, table = common.settings, pull.table
 
     def max_age(registry: str) -> float | None:
         known = table.known(registry)
         return None if known is None else known.manifest_invalidation_time
 
-    rules = Rules(
+    return Rules(
         lifetime=upkeep.sweep.lifetime,
         max_age=max_age,
         limited=settings.max_size is not None or settings.min_free is not None,
@@ -113,6 +119,43 @@ def _make_management(common: Common, store: Store, pull: PullThrough, upkeep: Up
         busy=pull.transfers.__contains__,
         upstream=partial(upstream_of, table),
     )
+
+
+def _make_figures(
+    common: Common,
+    store: Store,
+    pull: PullThrough,
+    upkeep: Upkeep,
+    rules: Rules,
+    daemon: DaemonHandlers,
+    watch: ClientWatch,
+) -> DaemonFigures:
+    """Make what knows the figures."""
+
+    async def pinned() -> Pinned:
+        return Pinned(await store.pinned.pins.all(), rules.pinned)
+
+    now = common.reactor.seconds
+    ranking = Ranking(DaemonIndex(store.account), pinned, now)
+    return DaemonFigures(
+        FigureParts(
+            now,
+            common.metrics,
+            upkeep.activity,
+            pull.limit,
+            store.driver,
+            store.totals,
+            ranking,
+            daemon.load,
+            watch.__len__,
+        )
+    )
+
+
+def _make_management(
+    common: Common, store: Store, pull: PullThrough, upkeep: Upkeep, rules: Rules
+) -> Management:
+    """Make what answers questions about the store."""
     content = Content(
         store.driver,
         store.blobs,

@@ -169,6 +169,7 @@ def _steps(
         Step("upstreams", stop=pull.table.close),
         # Everything that uses the store comes after it, and so stops before it.
         Step("store", store.preparation.start, store.driver.stop),
+        *upkeep.activity_steps(store),
         *upkeep.follower_steps(),
         Step("background writes", stop=pull.records.stop, stop_timeout=LAST_RECORDS),
         Step("holds of tags", pull.holding.start, pull.holding.stop),

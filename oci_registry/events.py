@@ -15,7 +15,9 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, global
 from oci_registry.spec.texts import cut, one_line
 
 KINDS = ("pull", "download", "eviction", "sweep", "breaker", "error", "removal", "tag")
-"""All kinds of events."""
+"""All kinds of events that are kept."""
+SUMMARY = "summary"
+"""The kind of events that only those get who ask for it, and that are not kept."""
 LONGEST = 500
 """The most characters of a text in an event."""
 _MOST_FIELDS = 20
@@ -96,8 +98,15 @@ class EventLog:
         self._kept.append(event)
         if kind == "error":
             self._errors.append(event)
+        self._pass_on(event)
+
+    def pass_on(self, kind: str, **fields: Value) -> None:
+        """Pass something on to those that follow it now; its number is that of the latest event."""
+        self._pass_on(Event(self._number, self._clock.seconds(), kind, MappingProxyType(fields)))
+
+    def _pass_on(self, event: Event) -> None:
         for follower in list(self._followers):
-            if kind in follower.kinds:
+            if event.kind in follower.kinds:
                 follower.heard(event)
 
     def since(self, number: int) -> list[Event]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 
 from attrs import frozen
 
+from oci_registry.activity.counts import read_counts
+from oci_registry.activity.file import FILE, HistoryFile
+from oci_registry.activity.recorder import Recorder
 from oci_registry.admin.gate import Gate, LocalGate, TokenGate
 from oci_registry.admin.late import LatePage, LatePages, MakePages
 from oci_registry.admin.pulls import record_eviction
@@ -28,6 +33,7 @@ from oci_registry.scrub.mender import OriginMender
 from oci_registry.scrub.scrub import Scrub
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.manifest import Manifest
+from oci_registry.storage.drivers.filesystem import FilesystemDriver
 from oci_registry.stores import Store, make_sweep
 from oci_registry.streams.parsing import ManifestReader
 from oci_registry.streams.threads import RunInThread
@@ -48,16 +54,27 @@ _PAGES = "oci_registry.admin_pages"
 class Upkeep:
     """What looks after a store.
 
-    *periodic* repeats the *sweep*. *notices* tells other daemons what is removed, and *follower* learns what
-    they have removed; None without others.
+    *periodic* repeats the *sweep*. *activity* records what happens. *notices* tells other daemons what is
+    removed, and *follower* learns what they have removed; None without others.
     """
 
     sweep: Sweep
     periodic: PeriodicSweep
     scrub: Scrub
     tag_control: TagControl
+    activity: Recorder
     notices: Notices | None
     follower: NoticeFollower | None
+
+    def activity_steps(self, store: Store) -> list[Step]:
+        """Return how the *activity* starts, once the store is prepared, and stops."""
+
+        def start(result: str | None) -> str | None:
+            self.activity.start()
+            return result
+
+        done = store.preparation.done
+        return [Step("activity", lambda: done.addCallback(start), self.activity.stop)]
 
     def follower_steps(self) -> list[Step]:
         """Return how the *follower* starts and stops."""
@@ -79,6 +96,7 @@ def make_upkeep(common: Common, store: Store, pull: PullThrough, reader: Manifes
         PeriodicSweep(sweep, interval, common.reactor, common.metrics, common.events),
         _make_scrub(common, store, pull, reader),
         _make_tag_control(common, store, pull),
+        _make_activity(common, store),
         notices,
         follower,
     )
@@ -120,6 +138,23 @@ def _make_tag_control(common: Common, store: Store, pull: PullThrough) -> TagCon
 
     now = common.reactor.seconds
     return TagControl(store.tags, store.histories, store.holds, pull.known, obtain, min_age, now)
+
+
+def _make_activity(common: Common, store: Store) -> Recorder:
+    """Make what records activity: in the directory of the store, or in that of the spool of a bucket."""
+    storage, path = common.settings.storage, None
+    if isinstance(storage, S3Settings):
+        place = hashlib.sha256(storage.description.encode()).hexdigest()[:16]
+        path = os.path.join(storage.spool, f"activity-{place}.json")
+    # Not for a driver that a test has put in its place.
+    elif isinstance(store.medium, FilesystemDriver):
+        path = str(store.medium.path(FILE))
+    return Recorder(
+        common.reactor,
+        partial(read_counts, common.metrics),
+        store.lanes.housekeeping,
+        None if path is None else HistoryFile(path),
+    )
 
 
 def _make_notices(common: Common, store: Store) -> tuple[Notices | None, NoticeFollower | None]:

@@ -6,7 +6,7 @@ hosts that are not configured share the label ``other`` once there are too many 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from math import nan
 
@@ -18,7 +18,8 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from oci_registry import exposition
-from oci_registry.response_metrics import ResponseCounts, ResponseSeconds
+from oci_registry.pull_counts import PullCounts
+from oci_registry.response_metrics import Key, ResponseCounts, ResponseSeconds
 
 MAX_NAMESPACES = 100
 """Values of the label ``namespace`` beside the configured ones."""
@@ -42,6 +43,10 @@ class _PlainCounters(Collector):
 
     def increment(self, name: str, namespace: str) -> None:
         self.counter(name, namespace)()
+
+    def total(self, end: str) -> int:
+        """Return the sum of the counters whose names end so."""
+        return sum(sum(of.values()) for name, of in self._values.items() if name.endswith(end))
 
     def counter(self, name: str, namespace: str) -> Callable[[], None]:
         """Return a function that counts one more."""
@@ -103,6 +108,7 @@ class HostMetrics:
 
     def budget(self, limit: int | None, remaining: int) -> None:
         """So many requests the host grants, and so many are left."""
+        self._metrics.pulls.counts_pulls(self._namespace)
         if limit is not None:
             self._set(self._metrics.host_limit, limit)
         self._set(self._metrics.host_remaining, remaining)
@@ -148,6 +154,8 @@ class Metrics:
             }
         )
         self.registry.register(self._plain)
+        self.pulls = PullCounts()
+        """What is counted of pulls, but not exported."""
         self._responses = ResponseCounts()
         self._seconds = ResponseSeconds(self._responses)
         self.registry.register(self._responses)
@@ -361,6 +369,15 @@ class Metrics:
         self._responses.add((route, method, status))
         if seconds:
             self._seconds.add(route, seconds)
+
+    @property
+    def responses(self) -> Mapping[Key, int]:
+        """How many requests were answered, by route, method and status."""
+        return self._responses.counted
+
+    def hits_and_misses(self) -> tuple[int, int]:
+        """Return how many manifests and blobs were served from the store, and how many were not."""
+        return self._plain.total("_hits"), self._plain.total("_misses")
 
     def prefetched(self, host: str, outcome: str) -> None:
         """Something was to be fetched before a client asked; *outcome* is a word in the reference."""

@@ -179,7 +179,9 @@ def make_v2(
     """Make the distribution API."""
     storage = common.settings.storage
     handlers: dict[type, Handler] = {
-        ManifestRoute: ManifestHandler(pull.manifests, pull.background, pull.prefetcher.pulled),
+        ManifestRoute: ManifestHandler(
+            pull.manifests, pull.background, pull.prefetcher.pulled, common.metrics.pulls
+        ),
         BlobRoute: BlobHandler(
             pull.blobs,
             pull.background,

@@ -19,7 +19,12 @@ from oci_registry.exposition import number
 BOUNDS = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 """Upper bounds of the buckets, in seconds."""
 Key = tuple[str, str, str]
-"""Route, method and status."""
+"""Route, method and status. What follows a slash in the route is counted apart, but not exported."""
+
+
+def exported(route: str) -> str:
+    """Return the route as it is exported."""
+    return route.partition("/")[0]
 
 
 def _no_buckets() -> list[int]:
@@ -52,14 +57,21 @@ class ResponseCounts(Collector):
 
     def began(self, route: str) -> float:
         """Return when the first response of a route was counted."""
-        return min(began for (other, *_), began in self._began.items() if other == route)
+        return min(began for (other, *_), began in self._began.items() if exported(other) == route)
 
     def collect(self) -> Iterator[Metric]:
         family = CounterMetricFamily(
             "oci_registry_requests", "Requests answered", labels=("route", "method", "status")
         )
-        for key, count in self.counted.items():
-            family.add_metric(key, count, created=self._began[key])
+        counts: dict[Key, int] = {}
+        began: dict[Key, float] = {}
+        for (route, method, status), count in self.counted.items():
+            key = exported(route), method, status
+            counts[key] = counts.get(key, 0) + count
+            first = self._began[route, method, status]
+            began[key] = min(first, began.get(key, first))
+        for key, count in counts.items():
+            family.add_metric(key, count, created=began[key])
         yield family
 
 
@@ -72,7 +84,7 @@ class ResponseSeconds(Collector):
 
     def add(self, route: str, seconds: float) -> None:
         """Note what a response took that is counted."""
-        taken = self._taken.setdefault(route, _Seconds())
+        taken = self._taken.setdefault(exported(route), _Seconds())
         taken.count += 1
         taken.total += seconds
         taken.buckets[bisect_left(BOUNDS, seconds)] += 1
@@ -85,7 +97,8 @@ class ResponseSeconds(Collector):
         )
         counts: dict[str, int] = {}
         for (route, *_), count in self._counts.counted.items():
-            counts[route] = counts.get(route, 0) + count
+            name = exported(route)
+            counts[name] = counts.get(name, 0) + count
         for route, count in counts.items():
             taken = self._taken.get(route, _Seconds())
             family.add_metric(

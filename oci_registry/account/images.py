@@ -121,11 +121,14 @@ def heads(
     is_forever: Callable[[str], bool],
     is_pinned: IsPinned = nothing_pinned,
     host: str | None = None,
+    most: int = HEADS,
+    oldest: int = LOOSE,
 ) -> Query[Heads]:
     """Return what may be evicted next; a loose blob only if it has not been used since *idle_since*.
 
     *is_forever*: whether the images of a registry are never evicted. This and *is_pinned* are called in
-    the account's thread. *host*: only images of this registry, and no loose blobs.
+    the account's thread. *host*: only images of this registry, and no loose blobs. *most*: images of each
+    queue; *oldest*: blobs among which loose ones are looked for.
     """
 
     def query(books: Books) -> Heads:
@@ -144,7 +147,7 @@ def heads(
                 for (number,) in books.sql.execute(
                     "SELECT id FROM manifests WHERE queue=?"
                     " AND host NOT IN (SELECT value FROM json_each(?)) ORDER BY place LIMIT ?",
-                    (queue, forever, HEADS),
+                    (queue, forever, most),
                 )
             ]
             for queue in (PROBATION, MAIN)
@@ -153,12 +156,12 @@ def heads(
         for number in (*queues[0], *queues[1]):
             _add_family(books, number, manifests, is_pinned)
         blobs: dict[int, StoredBlob] = {}
-        most = len(manifests) + 1
+        count = len(manifests) + 1
         for manifest in manifests.values():
             for number in manifest.blobs:
                 if number not in blobs:
-                    blobs[number] = _blob(books, number, most, None if host is None else only)
-        loose = [] if host is not None else _loose(books, idle_since)
+                    blobs[number] = _blob(books, number, count, None if host is None else only)
+        loose = [] if host is not None else _loose(books, idle_since, oldest)
         for number in loose:
             blobs[number] = _blob(books, number, 1, None)
         return Heads(
@@ -172,11 +175,11 @@ def heads(
     return query
 
 
-def _loose(books: Books, idle_since: float) -> list[int]:
+def _loose(books: Books, idle_since: float, oldest: int) -> list[int]:
     found = books.sql.execute(
         "SELECT content FROM (SELECT content, used FROM blobs ORDER BY used LIMIT ?)"
         " WHERE used<? AND NOT EXISTS (SELECT 1 FROM edges WHERE child=content) LIMIT ?",
-        (LOOSE, idle_since, HEADS),
+        (oldest, idle_since, HEADS),
     )
     return [number for (number,) in found]
 

@@ -114,6 +114,12 @@ class DaemonHandlers:
             workers=parts.workers,
         )
 
+    def load(self) -> tuple[int, float]:
+        """Return how many downloads there are, and how many bytes a second they receive together."""
+        now = self._parts.clock.seconds()
+        running = list(self._parts.transfers)
+        return len(running), sum(self._rates.of(each, _received(each), now) for each in running)
+
     async def top(self, values: Values) -> Top:
         """Return the running downloads."""
         now = self._parts.clock.seconds()
@@ -128,7 +134,7 @@ class DaemonHandlers:
 
     def _transfer(self, transfer: Transfer, now: float) -> RunningTransfer:
         wanted, blob = transfer.wanted, transfer.blob
-        received = 0 if blob is None else blob.received
+        received = _received(transfer)
         return RunningTransfer(
             digest=str(wanted.digest),
             upstream=wanted.target.upstream.namespace,
@@ -170,6 +176,10 @@ class DaemonHandlers:
         """Return the latest errors."""
         latest = self._parts.events.errors[-values["limit"] :]
         return ErrorList(tuple(event_record(event) for event in latest))
+
+
+def _received(transfer: Transfer) -> int:
+    return 0 if transfer.blob is None else transfer.blob.received
 
 
 def event_record(event: Event) -> EventRecord:

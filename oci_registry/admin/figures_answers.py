@@ -46,15 +46,15 @@ class ActivityPoint(Answer):
 class Activity(Answer):
     """What has happened over an hour, a day or a week (*period*).
 
-    *time*: now. *since*: when the first point begins. *recorded*: since when anything is recorded, null if
-    nothing is yet. *totals*: of all points. *points*: the earliest comes first, none is left out: 60 of a
+    *time*: now. *since*: when the first point begins. *recorded*: since when anything is recorded.
+    *totals*: of all points. *points*: the earliest comes first, none is left out: 60 of a
     minute, 96 of 15 minutes, or 84 of two hours.
     """
 
     period: str
     time: float
     since: float
-    recorded: float | None
+    recorded: float
     totals: ActivityCounts
     points: tuple[ActivityPoint, ...]
 
@@ -82,10 +82,10 @@ class Disk(Answer):
     """What the store takes, and may take.
 
     *size*: what the store takes on the disk, with its index; null while that is not known. *limit*: what it may
-    take, *low*: the size down to which images are evicted; null without a limit, or while the size of the volume
-    is not known. *reserved*: for blobs that are being downloaded. *volume_size*, *volume_free*: null for a
-    bucket. *min_free*: what has to stay free on the volume, null without such a limit. *next*: what is evicted
-    next; null without a limit, and while that is not known.
+    take, *low*: the size down to which images are evicted; null without a limit, or while the size of the
+    volume is not known. *reserved*: for blobs that are being downloaded. *volume_size*, *volume_free*: null
+    for a bucket. *min_free*: what has to stay free on the volume, null without such a limit. *next*: what is
+    evicted next; null without a limit, and while that is not known.
     """
 
     time: float

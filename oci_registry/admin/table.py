@@ -12,7 +12,7 @@ from oci_registry.admin.images import ImageHandlers
 from oci_registry.admin.requests import AdminRequest
 from oci_registry.admin.routes import AnyRoute, Route, RouteTable, Served
 from oci_registry.admin.stream import MEDIA_TYPE, EventStreams
-from oci_registry.events import KINDS
+from oci_registry.events import KINDS, SUMMARY
 from oci_registry.management.answers import (
     DiskUse,
     ImageDetails,
@@ -44,9 +44,10 @@ def _limit(default: int, most: int) -> Parameter:
 
 def events_query() -> list[Parameter]:
     """Return the parameters of the stream of events."""
-    kind = Several(Choice(KINDS), len(KINDS))
+    kind = Several(Choice((*KINDS, SUMMARY)), len(KINDS) + 1)
+    text = "only events of this kind; repeatable; all but `summary` if it is not given"
     return [
-        Parameter("kind", kind, "only events of this kind; repeatable", default=()),
+        Parameter("kind", kind, text, default=()),
         Parameter("recent", Whole(0, 1000), "so many of the latest events come first", default=0),
     ]
 

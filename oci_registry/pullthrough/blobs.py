@@ -188,7 +188,11 @@ class BlobCache:
         else:
             self._transfers.add_client(growing)
             growing, held = await self._settled(growing, hint)
-        self._metrics.miss("blob", target.upstream.namespace)
+        namespace = target.upstream.namespace
+        self._metrics.miss("blob", namespace)
+        if not start:
+            # A client that fetches a blob in parts begins one of them here.
+            self._metrics.pulls.missed(namespace, target.repository, digest)
         announced = growing.size if far is None else far.size
         if announced is not None:
             self._contradict(target, digest, announced)

@@ -337,6 +337,7 @@ class ManifestCache:
         self, target: Target, reference: Tag | Digest, *, patient: bool = True
     ) -> ServedManifest:
         manifest = await target.upstream.manifest(target.repository, reference, patient=patient)
+        self._metrics.pulls.fetched(target.upstream.namespace)
         self._known.keep(target, manifest)
         if isinstance(reference, Digest):
             return ServedManifest(manifest, Outcome.MISS)

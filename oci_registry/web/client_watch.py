@@ -42,6 +42,10 @@ class ClientWatch:
         self._loop = LoopingCall(self.check)
         self._loop.clock = clock
 
+    def __len__(self) -> int:
+        """Return how many responses are being sent."""
+        return len(self._watched)
+
     def start(self) -> None:
         """Start the regular check."""
         self._loop.start(self._limits.reading, now=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from oci_registry.pull_counts import PullCounts
 from oci_registry.pullthrough.background import PATIENCE, Background
 from oci_registry.pullthrough.manifests import ManifestCache
 from oci_registry.spec.manifest import Manifest
@@ -31,14 +32,19 @@ def _ignore(_: Target, __: Manifest) -> None:
 
 
 class ManifestHandler:
-    """Serves manifests byte for byte; the client's Accept header is ignored."""
+    """Serves manifests byte for byte; the client's Accept header is ignored. *counts*: counts pulls."""
 
     def __init__(
-        self, manifests: ManifestCache, background: Background, pulled: Pulled = _ignore
+        self,
+        manifests: ManifestCache,
+        background: Background,
+        pulled: Pulled = _ignore,
+        counts: PullCounts | None = None,
     ) -> None:
         self._manifests = manifests
         self._background = background
         self._pulled = pulled
+        self._counts = PullCounts() if counts is None else counts
 
     async def __call__(self, target: Target, route: ManifestRoute, request: RequestInfo) -> Reply:
         """Return the manifest; raises `RegistryError`."""
@@ -58,7 +64,11 @@ class ManifestHandler:
                 shown = age_shown(served.age)
                 headers |= warning(f"{why}; this tag was confirmed {shown} ago")
         again = partial(self._manifests.hit, target, route.reference, served)
-        reply = Reply(200, headers, paced(manifest.raw), served.outcome, again=again)
+        counts, namespace = self._counts, target.upstream.namespace
+        counts.served(namespace, target.repository, manifest, cached=served.cached)
+        label = counts.route(namespace, manifest)
+        body = paced(manifest.raw)
+        reply = Reply(200, headers, body, served.outcome, again=again, route=label)
         if not (request.head or background):
             self._pulled(target, manifest)
         return conditional(reply, request.header("if-none-match"))

@@ -45,7 +45,8 @@ class Reply:
     The headers include Content-Length; without it the body is sent in chunks. The code that writes the
     reply closes the source of the body, whether it is sent or not. *reason*: what the access log says of
     an error, which may be more than the client may know. *again*: returns what repeats the hit that this
-    is about, if that can be repeated; call it before the body is sent.
+    is about, if that can be repeated; call it before the body is sent. *route*: under which it is counted,
+    if not under that of the request.
     """
 
     status: int
@@ -54,6 +55,7 @@ class Reply:
     outcome: Outcome | None = None
     reason: str | None = None
     again: Callable[[], ManifestHit | BlobHit | None] | None = None
+    route: str | None = None
 
 
 @define

@@ -97,6 +97,7 @@ class V2(Answering):
                 target = self._resolve(request, route)
                 info = RequestInfo(request.method == b"HEAD", request.getHeader)
                 reply = await self._handlers[type(route)](target, route, info)
+                label = reply.route or label
             request.outcome = reply.outcome
             # The list of repositories changes with every pull.
             offer = (

@@ -12,6 +12,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from oci_registry.account.schema import FILE
+from oci_registry.activity.file import FILE as ACTIVITY
 from oci_registry.config.settings import FilesystemSettings, Settings, UpstreamSettings
 from oci_registry.makers import Makers
 from oci_registry.service import Daemon
@@ -148,8 +149,10 @@ class MirrorTestCase(TestCase):
         while True:
             try:
                 found = {str(p.relative_to(self.root)) for p in top.rglob("*") if p.is_file()}
-                # The account may come and go at any time.
-                return {each for each in found if each != LOCK and not each.startswith(FILE)}
+                # The account may come and go at any time, and so may the history of the activity.
+                return {
+                    each for each in found if each != LOCK and not each.startswith((FILE, ACTIVITY))
+                }
             except FileNotFoundError:
                 # A directory went away meanwhile; then there is less to be seen the next time.
                 continue

@@ -1,0 +1,1 @@
+"""What has happened over the last hour, day and week."""

@@ -1,0 +1,124 @@
+"""What is counted of pulls and is no metric: images of which something was fetched, units of rate limits."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from itertools import islice
+
+from attrs import Factory, define, frozen
+
+from oci_registry.spec.digest import Digest
+from oci_registry.spec.image import HUB
+from oci_registry.spec.manifest import Manifest
+from oci_registry.spec.mediatypes import DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED
+
+MANIFEST = "manifest"
+"""The route of manifests in the metrics."""
+IMAGE, LIMITED = "image", "limited"
+"""Kinds of manifests, behind their route: that of an image, and one of a registry that counts pulls."""
+_SCHEMA1 = frozenset((DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED))
+
+_Key = tuple[str, str, Digest]
+
+
+@frozen
+class PullLimits:
+    """How many images are remembered, and how many blobs of one and of all of them."""
+
+    images: int = 100
+    of_one: int = 128
+    blobs: int = 2000
+
+
+@define
+class _Image:
+    """How often an image, or each of its blobs, had to be fetched when a client asked for it.
+
+    *counted*: pulls that have been counted for that.
+    """
+
+    blobs: frozenset[Digest]
+    manifest: int = 0
+    missed: dict[Digest, int] = Factory(dict)
+    counted: int = 0
+
+    def count(self) -> int:
+        """Return how many more pulls there are of which something was fetched."""
+        # A pull requests each blob once: so many had to have the same thing fetched.
+        total = max(self.manifest, *self.missed.values(), 0)
+        more, self.counted = total - self.counted, total
+        return more
+
+
+def is_image(manifest: Manifest) -> bool:
+    """Whether it is the manifest of an image or an artifact, and no index."""
+    return bool(manifest.blobs) or manifest.media_type in _SCHEMA1
+
+
+class PullCounts:
+    """Counts pulls of images of which something was fetched, and manifests that rate limits count.
+
+    The images that clients have pulled last are remembered. If a client requests a blob of one that is not
+    stored, or its manifest, something of that image was fetched.
+    """
+
+    def __init__(self, limits: PullLimits = PullLimits()) -> None:
+        self.images_fetched = 0
+        """Pulls of images of which something was fetched."""
+        self.manifests_fetched = 0
+        """Manifests fetched from registries that count pulls."""
+        self._limits = limits
+        # Docker Hub counts GETs of manifests, whether it says so in its responses or not.
+        self._counting = {HUB}
+        self._recent: OrderedDict[_Key, _Image] = OrderedDict()
+        self._blobs = 0
+
+    def counts_pulls(self, namespace: str) -> None:
+        """A registry announces a rate limit."""
+        self._counting.add(namespace)
+
+    def route(self, namespace: str, manifest: Manifest) -> str:
+        """Return the route under which the response with a manifest is counted, with its kind."""
+        kinds = [MANIFEST]
+        if is_image(manifest):
+            kinds.append(IMAGE)
+        if namespace in self._counting:
+            kinds.append(LIMITED)
+        return "/".join(kinds)
+
+    def fetched(self, namespace: str) -> None:
+        """A manifest was fetched, for a client or ahead of one."""
+        if namespace in self._counting:
+            self.manifests_fetched += 1
+
+    def served(self, namespace: str, repository: str, manifest: Manifest, *, cached: bool) -> None:
+        """A client has requested a manifest, with GET or HEAD. *cached*: it was not fetched for that."""
+        if not is_image(manifest):
+            return
+        image = self._remember((namespace, repository, manifest.digest), manifest)
+        if not cached:
+            # By a HEAD or by the GET that follows it, not by both.
+            image.manifest += 1
+            self.images_fetched += image.count()
+
+    def missed(self, namespace: str, repository: str, digest: Digest) -> None:
+        """A client has requested a blob from its beginning that is not stored."""
+        for key, image in reversed(self._recent.items()):
+            if digest in image.blobs and key[:2] == (namespace, repository):
+                image.missed[digest] = image.missed.get(digest, 0) + 1
+                self.images_fetched += image.count()
+                return
+
+    def _remember(self, key: _Key, manifest: Manifest) -> _Image:
+        image = self._recent.get(key)
+        if image is None:
+            named = islice(manifest.blobs, self._limits.of_one)
+            image = _Image(frozenset(blob.digest for blob in named))
+            self._recent[key] = image
+            self._blobs += len(image.blobs)
+            while len(self._recent) > self._limits.images or self._blobs > self._limits.blobs:
+                _, oldest = self._recent.popitem(last=False)
+                self._blobs -= len(oldest.blobs)
+        else:
+            self._recent.move_to_end(key)
+        return image
