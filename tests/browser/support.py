@@ -21,6 +21,8 @@ from tests.support.daemon import reactor, until
 TOKEN = "0123456789-abcdefghij"
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 PHONE = {"width": 360, "height": 740}
+PATIENCE = 40.0
+"""Seconds after which a test does not wait for the daemon any longer."""
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -119,7 +121,12 @@ class BrowserTestCase(AdminTestCase):
 
     def wait(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """Run a coroutine in the reactor, and return what it does; for the thread of the browser."""
-        return blockingCallFromThread(reactor, lambda: Deferred.fromCoroutine(work()))
+
+        def begin() -> Deferred[Any]:
+            # The time limit of a test does not end what a thread waits for.
+            return Deferred.fromCoroutine(work()).addTimeout(PATIENCE, reactor)
+
+        return blockingCallFromThread(reactor, begin)
 
     def pull(self, repository: str, tag: str, *layers: bytes) -> None:
         """Have an image in the store."""
