@@ -52,11 +52,15 @@ class Pictures(BrowserTestCase):
         """The page is pictured in light and dark and on a phone, and the page of an image."""
         gates = self.wait(self.work)
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        screen = {"width": 1200, "height": 800}
+        screen = {"width": 1280, "height": 1130}
         for name, path, options in (
-            ("status-page-light", "", {"viewport": screen, "color_scheme": "light"}),
+            (
+                "status-page-light",
+                "",
+                {"viewport": screen, "color_scheme": "light", "device_scale_factor": 0.7},
+            ),
             ("status-page-dark", "", {"viewport": screen, "color_scheme": "dark"}),
-            ("status-page-phone", "", {"viewport": PHONE, "color_scheme": "light"}),
+            ("status-page-phone", "", {"viewport": PHONE, "color_scheme": "dark"}),
             ("image-page", "page/image?image=nginx:1.27", {"viewport": screen}),
         ):
             page = self.open(path, **options)
@@ -64,8 +68,7 @@ class Pictures(BrowserTestCase):
                 expect(page.locator("#live")).to_have_text("Live")
                 expect(page.locator("#transfers")).to_contain_text("2 downloads are running")
             page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
-            if name != "status-page-phone":
-                page.screenshot(path=SCREENSHOTS / f"{name}-top.png")
+            page.screenshot(path=SCREENSHOTS / f"{name}-top.png")
             page.close()
 
         async def end() -> None:

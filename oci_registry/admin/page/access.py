@@ -40,10 +40,7 @@ def _without_way(headers: Headers) -> Headers:
     mode, place = (
         headers.getRawHeaders(name, ()) for name in (b"sec-fetch-mode", b"sec-fetch-dest")
     )
-    if [*mode, *place] != ["navigate", "document"] and [*mode, *place] != [
-        b"navigate",
-        b"document",
-    ]:
+    if [*mode, *place] != [b"navigate", b"document"]:
         return headers
     copied = headers.copy()
     copied.removeHeader(b"sec-fetch-site")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from importlib.resources import files
+from pathlib import Path
 
 from attrs import frozen
 
@@ -36,7 +36,7 @@ class Asset:
 
 def read_assets() -> dict[str, Asset]:
     """Return the files by name. Blocks."""
-    folder = files(__package__) / "static"
+    folder = Path(__file__).with_name("static")
     bodies = {name: (folder / name).read_bytes() for name in NAMES}
     return {
         name: Asset(name, body, hashlib.sha256(body).hexdigest()[:12])

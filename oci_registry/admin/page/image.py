@@ -39,7 +39,7 @@ class AboutImage:
 def image_sections(about: AboutImage, now: float) -> Iterator[Node]:
     """Show an image."""
     yield _section("actions", "What you can do", _actions(about))
-    yield _section("why", "Why it is kept", _why(about.why, now))
+    yield _section("why", "Why it is kept", _why(about.why))
     yield _section("content", "What is stored", _content(about.details, now))
     if about.history is not None:
         yield _section("history", "What the tag has meant", _history(about.name, about.history))
@@ -86,21 +86,11 @@ def _pinned(why: Why | Unknown, stored: StoredImage | None) -> bool | None:
     return bool(why.pinned)
 
 
-def _why(why: Why | Unknown, now: float) -> Iterator[Node]:
+def _why(why: Why | Unknown) -> Iterator[Node]:
     if isinstance(why, Unknown):
         yield not_known("The reasons", why.reason)
         return
     yield el("ul", [el("li", foreign(reason)) for reason in why.reasons])
-    lines: list[tuple[str, Node]] = []
-    if why.checked is not None:
-        lines.append(("Confirmed by the registry", moment(why.checked, now)))
-    if why.fresh_until is not None:
-        lines.append(("Served without asking until", moment(why.fresh_until, now)))
-    if why.expires is not None:
-        lines.append(("Expires", moment(why.expires, now)))
-    if why.queue is not None and why.ahead is not None:
-        lines.append(("Eviction", f"queue {why.queue}, {why.ahead} images are evicted before it"))
-    yield _list(lines)
 
 
 def _list(lines: list[tuple[str, Node]]) -> Node:

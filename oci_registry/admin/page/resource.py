@@ -137,7 +137,9 @@ class StatusPage(Guarded):
             content.append(el("p", notice[0].rstrip(": "), role="status", class_="notice"))
         content += image_sections(about, self._clock.seconds())
         known = not isinstance(about.details, Unknown) or isinstance(about.history, TagState)
-        return await page_reply(plain(shown_name(name), content, up="../"), 200 if known else 404)
+        return await page_reply(
+            plain(shown_name(_whole_name(about)), content, up="../"), 200 if known else 404
+        )
 
     async def _about(self, name: str) -> AboutImage:
         work: dict[str, Any] = {
@@ -169,6 +171,11 @@ class StatusPage(Guarded):
         values = read_query(_without_empty(request.body()), FORM)
         place = await self.change(act(self._calls, values))
         return Reply(303, {"Location": place, "Content-Length": "0"})
+
+
+def _whole_name(about: AboutImage) -> str:
+    """Return the name of an image with its registry, if that is known."""
+    return about.name if isinstance(about.details, Unknown) else about.details.image.name
 
 
 def shown_name(name: str) -> str:

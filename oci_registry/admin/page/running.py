@@ -61,9 +61,9 @@ def transfers_part(top: Top) -> Iterator[Node]:
     shown = top.transfers[:MOST_TRANSFERS]
     yield table(
         "Running downloads, the oldest first",
-        ("From", "Blob", "Progress", "Rate", "Readers", "State"),
+        ("From", "Progress", "Rate", "Readers", "State", "Blob"),
         [_transfer(each) for each in shown],
-        numbers=(3, 4),
+        numbers=(2, 3),
     )
     if top.count > len(shown):
         yield el("p", f"and {top.count - len(shown)} more", class_="detail")
@@ -85,11 +85,11 @@ def _transfer(one: RunningTransfer) -> list[Node]:
     state = one.phase if one.stored else f"{one.phase}, not stored"
     return [
         foreign(name),
-        short_digest(one.digest),
         progress,
         f"{in_bytes(one.rate)}/s",
         str(one.readers),
         f"{state}, for {roughly(one.seconds)}",
+        short_digest(one.digest),
     ]
 
 
@@ -182,7 +182,8 @@ def errors_part(found: ErrorList, now: float) -> Iterator[Node]:
         return
     count = len(found.errors)
     more = " or more" if count >= _KEPT else ""
-    yield summary(f"{count}{more} since the start")
+    what = "warning or error" if count == 1 else "warnings and errors"
+    yield summary(f"{count}{more} {what} since the start")
     yield table(
         "Latest warnings and errors of the log, the newest first",
         ("When", "Level", "What"),

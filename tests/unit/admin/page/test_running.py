@@ -125,7 +125,7 @@ class Running(PageTestCase):
         rows = self.part("errors").all("tr")
         self.assertEqual(MOST_ERRORS + 1, len(rows))
         self.assertIn("warn e1", rows[1].text)
-        self.assertIn("100 or more since the start", self.part("errors").text)
+        self.assertIn("100 or more warnings and errors since the start", self.part("errors").text)
 
     def test_failing_part(self) -> None:
         """Whatever cannot be had is not known, with the reason; the page comes all the same."""
