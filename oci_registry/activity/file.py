@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 
 from oci_registry.activity.history import LONGEST
 
@@ -58,6 +59,8 @@ class HistoryFile:
             os.rename(new, self.path)
         except BaseException:
             os.close(descriptor)
+            with suppress(OSError):
+                os.unlink(new)
             raise
         self._hold(descriptor)
 

@@ -64,7 +64,7 @@ class History:
         """Add what `to_json` has returned before; raise `BadHistory`, and change nothing then."""
         try:
             began, rows = _read(json.loads(data))
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise BadHistory(f"{type(error).__name__}: {error}") from None
         for name, ring in self._rings.items():
             ring.restore(rows[name])

@@ -139,6 +139,9 @@ class Watching(BrowserTestCase):
 
         self.wait(end)
         expect(transfers).to_contain_text("No download is running")
+        # The next summary says that more was sent.
+        sent = page.get_by_role("row", name=re.compile("^Sent to clients"))
+        expect(sent).to_contain_text("500 kB")
 
         async def log() -> None:
             self.daemons[-1].parts.events.record("error", level="warn", text="<b>a warning</b>")

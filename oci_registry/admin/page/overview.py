@@ -46,8 +46,9 @@ class View:
 
 @frozen
 class Part:
-    """A part of the page. *every*: seconds after which the script asks for it again, None for never;
-    *kinds*: events after which it does so at once.
+    """A part of the page. *every*: seconds after which the script asks for it again, None for never.
+
+    It does so at once after events of some *kinds*, and when some *fields* of a summary have changed.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Part:
     make: Callable[[View], Awaitable[Iterable[Node]]]
     every: int | None = None
     kinds: str = ""
+    fields: str = ""
 
 
 class Overview:
@@ -87,14 +89,22 @@ class Overview:
 
         self._parts = (
             Part("daemon", "Daemon", shown(status, lambda one: daemon_part(one, now())), 10),
-            Part("transfers", "Transfers now", shown(top, transfers_part), 2, "download"),
-            Part("hits", "Hits", self._hits, 10),
+            Part(
+                "transfers",
+                "Transfers now",
+                shown(top, transfers_part),
+                10,
+                "download",
+                "transfers rate",
+            ),
+            Part("hits", "Hits", self._hits, 30, "", "requests bytes_sent bytes_fetched"),
             Part(
                 "disk",
                 "Disk",
                 shown(disk, lambda one: disk_part(one, now())),
-                10,
+                30,
                 "eviction removal sweep",
+                "size reserved",
             ),
             Part(
                 "upstreams",
@@ -199,6 +209,7 @@ def _section(part: Part, content: Iterable[Node] | Unknown) -> Tag:
         data_part=part.name,
         data_every=part.every,
         data_kinds=part.kinds or None,
+        data_fields=part.fields or None,
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TypeVar
+import sqlite3
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
@@ -106,6 +107,36 @@ class AccountTestCase(StoreTestCase):
         assert self.account.state is not None
         sums = self.account.state.sums
         return sums.objects, sums.size
+
+
+class PlansTestCase(AccountTestCase):
+    """How the questions are answered."""
+
+    def plans(self, question: Any) -> str:
+        """Return how SQLite finds what a question asks for."""
+        found: list[str] = []
+
+        class Watched:
+            """A connection that explains each query first."""
+
+            def __init__(self, sql: sqlite3.Connection) -> None:
+                self.sql = sql
+
+            def execute(self, query: str, values: Any = ()) -> Any:
+                found.extend(
+                    row[3] for row in self.sql.execute(f"EXPLAIN QUERY PLAN {query}", values)
+                )
+                return self.sql.execute(query, values)
+
+        def ask(books: Any) -> None:
+            before, books.sql = books.sql, Watched(books.sql)
+            try:
+                question(books)
+            finally:
+                books.sql = before
+
+        self.ask(ask)
+        return "\n".join(found)
 
 
 def stopped(account: Account) -> Deferred[None]:

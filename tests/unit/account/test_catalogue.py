@@ -2,42 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
-from typing import Any
-
 from oci_registry.account.catalogue import Place, images_after
 from oci_registry.account.shares import Memo, namings_after
-from tests.unit.account.support import OWN, AccountTestCase
+from tests.unit.account.support import OWN, PlansTestCase
 
 
-class Plans(AccountTestCase):
+class Plans(PlansTestCase):
     """How the questions are answered."""
-
-    def plans(self, question: Any) -> str:
-        """Return how SQLite finds what a question asks for."""
-        found: list[str] = []
-
-        class Watched:
-            """A connection that explains each query first."""
-
-            def __init__(self, sql: sqlite3.Connection) -> None:
-                self.sql = sql
-
-            def execute(self, query: str, values: Any = ()) -> Any:
-                found.extend(
-                    row[3] for row in self.sql.execute(f"EXPLAIN QUERY PLAN {query}", values)
-                )
-                return self.sql.execute(query, values)
-
-        def ask(books: Any) -> None:
-            before, books.sql = books.sql, Watched(books.sql)
-            try:
-                question(books)
-            finally:
-                books.sql = before
-
-        self.ask(ask)
-        return "\n".join(found)
 
     def test_bounded(self) -> None:
         """No page is sorted, nor does any need more than its own rows: it costs as much in a large store."""

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.admin.openapi import document
 from oci_registry.admin.routes import PREFIX, RouteTable, Served
-from oci_registry.events import KINDS
+from oci_registry.events import KINDS, SUMMARY
 from tests.support.routes import all_routes
 from tests.support.tables import REFERENCE, table_below
 
@@ -77,4 +77,4 @@ class Document(SynchronousTestCase):
         }
         self.assertEqual(paths, told)
         kinds = {row[0].strip("`") for row in table_below(PAGE, "Events")}
-        self.assertEqual(set(KINDS), kinds)
+        self.assertEqual({*KINDS, SUMMARY}, kinds)

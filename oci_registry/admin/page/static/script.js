@@ -1,21 +1,23 @@
 // Keeps the status page up to date: parts are made by the server, and asked for again when something
-// happens (server-sent events), and after some time. Without this the page is complete too.
+// happens or a number changes (server-sent events), and after some time. Without this the page is complete too.
 "use strict";
 
 (() => {
   const GAP = 1000; // milliseconds between two requests at least
-  const KINDS = ["download", "breaker", "error", "eviction", "removal", "sweep", "tag"];
+  const KINDS = ["download", "breaker", "error", "eviction", "removal", "sweep", "summary"];
   const live = document.getElementById("live");
   const parts = [...document.querySelectorAll("[data-part][data-every]")].map((section) => ({
     name: section.dataset.part,
     every: Number(section.dataset.every) * 1000,
     kinds: (section.dataset.kinds || "").split(" "),
+    fields: (section.dataset.fields || "").split(" "),
     asked: performance.now(),
   }));
   let due = new Set();
   let stream = null;
   let asking = false;
   let last = 0;
+  let numbers = null; // of the latest summary
 
   const say = (text) => {
     if (live.textContent !== text) live.textContent = text;
@@ -78,6 +80,14 @@
     if (due.size && !asking && now - last >= GAP) ask();
   };
 
+  // Ask for what shows a number that is another one now.
+  const compare = (now) => {
+    for (const part of parts) {
+      if (numbers && part.fields.some((name) => name && numbers[name] !== now[name])) due.add(part.name);
+    }
+    numbers = now;
+  };
+
   const close = () => {
     if (stream) stream.close();
     stream = null;
@@ -92,6 +102,7 @@
       stream.addEventListener(kind, (event) => {
         // A lost connection is an event called error too, and has no data.
         if (!(event instanceof MessageEvent)) return;
+        if (kind === "summary") compare(JSON.parse(event.data).fields);
         for (const part of parts) if (part.kinds.includes(kind)) due.add(part.name);
         tick();
       });
