@@ -33,6 +33,7 @@ from oci_registry.pulling import PullThrough
 from oci_registry.pullthrough.tag_control import NotPossible
 from oci_registry.spec.image import ImageName, parse_image
 from oci_registry.stores import Store
+from oci_registry.streams.steps import pauses
 from oci_registry.streams.threads import RunInThread
 from oci_registry.web.client_watch import ClientWatch
 
@@ -87,7 +88,9 @@ def make_pages(
     parts = ApiParts(watch, common.reactor, common.metrics)
 
     def begin() -> MakePages:
-        made: MakePages = import_module(_STATUS_PAGE).make_status_pages(routes, parts)
+        made: MakePages = import_module(_STATUS_PAGE).make_status_pages(
+            routes, parts, pauses(common.reactor)
+        )
         return made
 
     status = LatePages(partial(import_module, _STATUS_PAGE), begin, in_thread)

@@ -160,7 +160,7 @@ class Watching(BrowserTestCase):
         before = page.locator("#daemon").inner_text()
         for _ in range(2):
             with page.expect_response(re.compile("/page/parts.*part=hits")) as asked:
-                page.clock.run_for(11_000)
+                page.clock.run_for(31_000)
             self.assertIn("period=day", asked.value.url)
         expect(page.locator("#daemon")).not_to_have_text(before)
         expect(link).to_be_focused()

@@ -170,7 +170,7 @@ def disk_part(disk: Disk, now: float) -> Iterator[Node]:
             )
         )
     elif disk.limit is not None:
-        lines.append(("Evicted next", "not known"))
+        lines.append(("Evicted next", "not known at present"))
     yield el("dl", [item for name, value in lines for item in (el("dt", name), el("dd", value))])
     yield el(
         "form",

@@ -9,12 +9,16 @@ from oci_registry.admin.page.calls import Calls
 from oci_registry.admin.page.overview import Overview
 from oci_registry.admin.page.resource import PAGES, ROOT, StatusPage
 from oci_registry.admin.routes import RouteTable
+from oci_registry.streams.steps import Pause
 
 
-def make_status_pages(routes: RouteTable, parts: ApiParts) -> MakePages:
-    """Return what makes the pages behind a gate; what is kept for a moment is common to all."""
+def make_status_pages(routes: RouteTable, parts: ApiParts, pause: Pause) -> MakePages:
+    """Return what makes the pages behind a gate; what is kept for a moment is common to all.
+
+    *pause*: between parts of the page, so that others are served meanwhile.
+    """
     calls = Calls(routes)
-    overview = Overview(calls, parts.clock)
+    overview = Overview(calls, parts.clock, pause)
 
     def pages(gate: Gate) -> Pages:
         page = StatusPage(calls, overview, gate, parts)

@@ -4,14 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import NoReturn
 from urllib.parse import urlencode
 
+from twisted.internet.defer import Deferred
+from twisted.web.iweb import IRenderable, IRequest
 from twisted.web.template import Tag, flattenString
+from zope.interface import implementer
 
 from oci_registry.spec.texts import cut, escaped
 from oci_registry.spec.units import roughly
+from oci_registry.streams.steps import Pause
 
-Node = Tag | str | None
+
+@implementer(IRenderable)
+class Break:
+    """Nothing; what stands behind it in a document is written after a *pause*."""
+
+    def __init__(self, pause: Pause) -> None:
+        self._pause = pause
+
+    def lookupRenderMethod(self, name: str) -> NoReturn:
+        """Raise `LookupError`: there are none."""
+        raise LookupError(name)
+
+    def render(self, request: IRequest | None) -> Deferred[str]:
+        """Return nothing, later."""
+
+        async def nothing() -> str:
+            await self._pause()
+            return ""
+
+        return Deferred.fromCoroutine(nothing())
+
+
+Node = Tag | Break | str | None
 """A part of a document; None is nothing."""
 Attribute = str | float | bool | None
 LONGEST = 400
@@ -35,7 +62,7 @@ def el(name: str, /, *children: Node | Iterable[Node], **attributes: Attribute) 
     for child in children:
         if child is None:
             continue
-        if isinstance(child, str | Tag):
+        if isinstance(child, str | Tag | Break):
             content.append(_utf8(child) if isinstance(child, str) else child)
         else:
             content.extend(el("span", each) if each is None else each for each in child if each)

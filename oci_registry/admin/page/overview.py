@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -18,7 +18,7 @@ from oci_registry.admin.page.figures import PERIODS, disk_part, hits_part, top_p
 from oci_registry.admin.page.frame import TITLE, document
 from oci_registry.admin.page.kept import DEADLINES, Deadlines, Kept, in_time
 from oci_registry.admin.page.listing import ALL, PAGE, Search, images_part, search_form
-from oci_registry.admin.page.markup import Node, el, foreign, not_known
+from oci_registry.admin.page.markup import Break, Node, el, foreign, not_known
 from oci_registry.admin.page.running import (
     daemon_part,
     errors_part,
@@ -28,9 +28,9 @@ from oci_registry.admin.page.running import (
 from oci_registry.admin.page.unknown import Unknown, all_of, unknown_for
 from oci_registry.management.answers import ImagePage
 from oci_registry.management.as_json import Answer
+from oci_registry.streams.steps import Pause
 
 A = TypeVar("A", bound=Answer)
-T = TypeVar("T")
 _SEARCHING = 10.0
 """Seconds that a search may take, which somebody waits for."""
 
@@ -46,62 +46,65 @@ class View:
 
 @frozen
 class Part:
-    """A part of the page. *every*: seconds after which the script asks for it again, None for never.
+    """A part of the page: *find* asks for what *show* makes HTML of.
 
-    It does so at once after events of some *kinds*, and when some *fields* of a summary have changed.
+    *every*: seconds after which the script asks for it again, None for never. It does so at once after events
+    of some *kinds*, and when some *fields* of a summary have changed.
     """
 
     name: str
     title: str
-    make: Callable[[View], Awaitable[Iterable[Node]]]
+    find: Callable[[View], Awaitable[Any]]
+    show: Callable[[Any, View, float], Iterable[Node]]
     every: int | None = None
     kinds: str = ""
     fields: str = ""
 
 
 class Overview:
-    """The parts of the page, made from what *calls* answers. *deadlines*: how long each may take."""
+    """The parts of the page, made from what *calls* answers.
 
-    def __init__(self, calls: Calls, clock: IReactorTime, deadlines: Deadlines = DEADLINES) -> None:
+    *pause*: for a break between two parts, each of which takes some milliseconds to write. *deadlines*: how
+    long each question may take.
+    """
+
+    def __init__(
+        self, calls: Calls, clock: IReactorTime, pause: Pause, deadlines: Deadlines = DEADLINES
+    ) -> None:
         self._calls = calls
         self._clock = clock
+        self._pause = pause
         self._deadlines = deadlines
-        status = self._kept(2, "/status", DaemonStatus)
-        top = self._kept(0.5, "/top", Top)
-        upstreams = self._kept(1, "/upstreams", UpstreamPage, limit="200")
-        errors = self._kept(0.5, "/errors", ErrorList)
-        disk = self._kept(2, "/disk", Disk)
         self._activity = {
             name: self._kept(2, "/activity", Activity, period=name) for name in PERIODS
         }
         largest, used = (
-            self._kept(30, "/images/top", TopImages, order=order) for order in ("size", "pulls")
+            self._found(30, "/images/top", TopImages, order=order) for order in ("size", "pulls")
         )
-        now = clock.seconds
-
-        def shown(
-            kept: Kept[T], show: Callable[[T], Iterable[Node]]
-        ) -> Callable[[View], Awaitable[Iterable[Node]]]:
-            async def make(_: View) -> Iterable[Node]:
-                return list(show((await kept.get()).answer))
-
-            return make
-
         self._parts = (
-            Part("daemon", "Daemon", shown(status, lambda one: daemon_part(one, now())), 10),
+            Part("daemon", "Daemon", self._found(2, "/status", DaemonStatus), _daemon, 10),
             Part(
                 "transfers",
                 "Transfers now",
-                shown(top, transfers_part),
+                self._found(0.5, "/top", Top),
+                _transfers,
                 10,
                 "download",
                 "transfers rate",
             ),
-            Part("hits", "Hits", self._hits, 30, "", "requests bytes_sent bytes_fetched"),
+            Part(
+                "hits",
+                "Hits",
+                self._find_hits,
+                _hits,
+                30,
+                fields="requests bytes_sent bytes_fetched",
+            ),
             Part(
                 "disk",
                 "Disk",
-                shown(disk, lambda one: disk_part(one, now())),
+                self._found(2, "/disk", Disk),
+                _disk,
                 30,
                 "eviction removal sweep",
                 "size reserved",
@@ -109,28 +112,20 @@ class Overview:
             Part(
                 "upstreams",
                 "Registries",
-                shown(upstreams, lambda one: upstreams_part(one, now())),
+                self._found(1, "/upstreams", UpstreamPage, limit="200"),
+                _upstreams,
                 10,
                 "breaker error",
             ),
-            Part(
-                "largest",
-                "Largest images",
-                shown(largest, lambda one: top_part(one, "The largest images", now())),
-                60,
-            ),
-            Part(
-                "used",
-                "Most used images",
-                shown(used, lambda one: top_part(one, "The images that were pulled most", now())),
-                60,
-            ),
+            Part("largest", "Largest images", largest, _largest, 60),
+            Part("used", "Most used images", used, _used, 60),
             # Rows with buttons must not move under somebody's hand: this one is never replaced.
-            Part("images", "Images", self._images),
+            Part("images", "Images", self._find_images, _images),
             Part(
                 "errors",
                 "Recent errors",
-                shown(errors, lambda one: errors_part(one, now())),
+                self._found(0.5, "/errors", ErrorList),
+                _errors,
                 30,
                 "error",
             ),
@@ -141,16 +136,24 @@ class Overview:
         ask = partial(self._calls, "GET", path, answer, **texts)
         return Kept(ask, self._clock, fresh, self._deadlines)
 
-    async def _hits(self, view: View) -> Iterable[Node]:
+    def _found(
+        self, fresh: float, path: str, answer: type[A], **texts: str
+    ) -> Callable[[View], Awaitable[A]]:
+        kept = self._kept(fresh, path, answer, **texts)
+
+        async def find(_: View) -> A:
+            return (await kept.get()).answer
+
+        return find
+
+    async def _find_hits(self, _: View) -> Mapping[str, Activity | Unknown]:
         found = await all_of({name: kept.get() for name, kept in self._activity.items()})
-        answers: Mapping[str, Activity | Unknown] = {
+        return {
             name: one if isinstance(one, Unknown) else one.answer for name, one in found.items()
         }
-        return list(hits_part(answers, view.period, self._clock.seconds()))
 
-    async def _images(self, view: View) -> Iterable[Node]:
+    async def _find_images(self, view: View) -> ImagePage | Unknown:
         search = view.search
-        content: list[Node] = list(search_form(search))
         work = self._calls(
             "GET",
             "/images",
@@ -162,17 +165,21 @@ class Overview:
         )
         seconds = self._deadlines.shown if search == ALL else _SEARCHING
         try:
-            page = await in_time(Deferred.fromCoroutine(work), seconds, self._clock)
+            return await in_time(Deferred.fromCoroutine(work), seconds, self._clock)
         except Exception as error:
-            return [*content, not_known("The images", unknown_for(error).reason)]
-        return [*content, *images_part(page, search, self._clock.seconds())]
+            # The form is shown all the same.
+            return unknown_for(error)
 
     async def parts(self, view: View, names: Iterable[str]) -> list[Tag]:
         """Return the parts of these names as sections, in the order of the page."""
         wanted = frozenset(names)
         chosen = [part for part in self._parts if part.name in wanted]
-        made = await all_of({part.name: part.make(view) for part in chosen})
-        return [_section(part, made[part.name]) for part in chosen]
+        found = await all_of({part.name: part.find(view) for part in chosen})
+        sections = []
+        for part in chosen:
+            sections.append(_section(part, found[part.name], view, self._clock.seconds()))
+            await self._pause()
+        return sections
 
     async def page(self, view: View) -> Tag:
         """Return the whole page."""
@@ -189,7 +196,10 @@ class Overview:
                 aria_label="Parts of this page",
             ),
         )
-        main = el("main", _notice(view), sections[1:], id="main")
+        written: list[Node] = [_notice(view)]
+        for section in sections[1:]:
+            written += [section, Break(self._pause)]
+        main = el("main", written, id="main")
         footer = el(
             "footer",
             el("p", el("a", "The API", href="api/v1/openapi.json"), " has all this as JSON."),
@@ -197,13 +207,20 @@ class Overview:
         return document(f"{TITLE}: status", [header, main, footer], script=True)
 
 
-def _section(part: Part, content: Iterable[Node] | Unknown) -> Tag:
+def _section(part: Part, found: object, view: View, now: float) -> Tag:
     title = f"{part.name}-title"
-    nodes = [not_known(part.title, content.reason)] if isinstance(content, Unknown) else content
+    content: list[Node]
+    try:
+        if isinstance(found, Unknown) and part.show is not _images:
+            content = [not_known(part.title, found.reason)]
+        else:
+            content = list(part.show(found, view, now))
+    except Exception as error:
+        content = [not_known(part.title, unknown_for(error).reason)]
     return el(
         "section",
         el("h2", part.title, id=title),
-        nodes,
+        content,
         id=part.name,
         aria_labelledby=title,
         data_part=part.name,
@@ -211,6 +228,46 @@ def _section(part: Part, content: Iterable[Node] | Unknown) -> Tag:
         data_kinds=part.kinds or None,
         data_fields=part.fields or None,
     )
+
+
+def _daemon(found: DaemonStatus, _: View, now: float) -> Iterable[Node]:
+    return daemon_part(found, now)
+
+
+def _transfers(found: Top, _: View, __: float) -> Iterable[Node]:
+    return transfers_part(found)
+
+
+def _hits(found: Mapping[str, Activity | Unknown], view: View, now: float) -> Iterable[Node]:
+    return hits_part(found, view.period, now)
+
+
+def _disk(found: Disk, _: View, now: float) -> Iterable[Node]:
+    return disk_part(found, now)
+
+
+def _upstreams(found: UpstreamPage, _: View, now: float) -> Iterable[Node]:
+    return upstreams_part(found, now)
+
+
+def _largest(found: TopImages, _: View, now: float) -> Iterable[Node]:
+    return top_part(found, "The largest images", now)
+
+
+def _used(found: TopImages, _: View, now: float) -> Iterable[Node]:
+    return top_part(found, "The images that were pulled most", now)
+
+
+def _images(found: ImagePage | Unknown, view: View, now: float) -> Iterable[Node]:
+    yield from search_form(view.search)
+    if isinstance(found, Unknown):
+        yield not_known("The images", found.reason)
+    else:
+        yield from images_part(found, view.search, now)
+
+
+def _errors(found: ErrorList, _: View, now: float) -> Iterable[Node]:
+    return errors_part(found, now)
 
 
 def _notice(view: View) -> Node:

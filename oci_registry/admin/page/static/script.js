@@ -3,7 +3,8 @@
 "use strict";
 
 (() => {
-  const GAP = 1000; // milliseconds between two requests at least
+  const GAP = 1000; // milliseconds between two requests at least,
+  const PAUSE = 3000; // and after one that has failed
   const KINDS = ["download", "breaker", "error", "eviction", "removal", "sweep", "summary"];
   const live = document.getElementById("live");
   const parts = [...document.querySelectorAll("[data-part][data-every]")].map((section) => ({
@@ -17,6 +18,7 @@
   let stream = null;
   let asking = false;
   let last = 0;
+  let gap = GAP;
   let numbers = null; // of the latest summary
 
   const say = (text) => {
@@ -65,8 +67,11 @@
         const old = document.getElementById(section.id);
         if (old) morph(old, section);
       }
+      gap = GAP;
       say(stream && stream.readyState === EventSource.OPEN ? "Live" : "Updated every few seconds");
     } catch (error) {
+      gap = PAUSE;
+      names.forEach((name) => due.add(name));
       say("Not up to date: the daemon does not answer. Trying again.");
     } finally {
       asking = false;
@@ -77,7 +82,7 @@
     if (document.hidden) return;
     const now = performance.now();
     for (const part of parts) if (now - part.asked >= part.every) due.add(part.name);
-    if (due.size && !asking && now - last >= GAP) ask();
+    if (due.size && !asking && now - last >= gap) ask();
   };
 
   // Ask for what shows a number that is another one now.

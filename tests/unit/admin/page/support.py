@@ -44,6 +44,7 @@ from oci_registry.management.answers import (
 )
 from oci_registry.metrics import Metrics
 from oci_registry.repeats import RepeatLog
+from oci_registry.streams.steps import Pause, no_pause
 from oci_registry.web.client_watch import ClientWatch
 from tests.support.html import Element, faults, read_html
 from tests.support.routes import all_routes
@@ -102,14 +103,14 @@ class PageTestCase(WebTestCase):
         }
         self.serve_page()
 
-    def serve_page(self, gate: Gate | None = None) -> None:
+    def serve_page(self, gate: Gate | None = None, pause: Pause | None = None) -> None:
         """Serve the page behind a gate."""
         self.metrics = Metrics()
         parts = ApiParts(ClientWatch(self.clock), self.clock, self.metrics, ApiLimits())
         routes = RouteTable(
             self._faked(each) for each in all_routes().all if isinstance(each, Route)
         )
-        page = make_status_pages(routes, parts)(gate or LocalGate())[PAGES]
+        page = make_status_pages(routes, parts, pause or no_pause)(gate or LocalGate())[PAGES]
         self.site = AdminSite(page, self.clock, self.log, RepeatLog(Logger(), self.clock))
 
     def _faked(self, route: Route) -> Route:

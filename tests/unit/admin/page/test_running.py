@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from attrs import evolve
+from twisted.internet.defer import Deferred
 
 from oci_registry.admin.answers import (
     BreakerStatus,
@@ -136,6 +137,41 @@ class Running(PageTestCase):
         self.assertEqual(9, len(sections))
         for section in sections:
             self.assertIn("not known. the index is gone", section.text)
+
+    def test_pauses(self) -> None:
+        """Between its parts others are served."""
+        waiting: list[Deferred[None]] = []
+
+        def pause() -> Deferred[None]:
+            waiting.append(Deferred())
+            return waiting[-1]
+
+        self.serve_page(pause=pause)
+        connection = self.ask("/")
+        rounds = 0
+        while waiting:
+            self.assertEqual((b"", 1), (connection.got, len(waiting)))
+            waiting.pop().callback(None)
+            rounds += 1
+        # They are made, and then written.
+        sections = len(self.checked(connection.answer()).all("section"))
+        self.assertEqual(2 * sections - 1, rounds)
+
+    def test_left(self) -> None:
+        """For those who leave meanwhile nothing is made any more."""
+        self.serve_page(pause=lambda: Deferred(lambda _: left.append(True)))
+        left: list[bool] = []
+        connection = self.ask("/")
+        connection.leave()
+        self.assertEqual(([True], b""), (left, connection.got))
+
+    def test_odd_answer(self) -> None:
+        """An answer that cannot be shown spoils its part alone."""
+        self.answers["GET", "/errors"] = ErrorList((1,))  # type: ignore[arg-type]
+        document = self.get()
+        self.assertIn("internal error; see the log", document.with_id("errors").text)
+        self.assertIn("No download", document.with_id("transfers").text)
+        self.assertEqual(1, len(self.flushLoggedErrors(AttributeError)))
 
     def test_defect(self) -> None:
         """So it is with a defect, which is logged."""
