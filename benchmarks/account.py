@@ -29,8 +29,11 @@ from twisted.internet.task import LoopingCall, deferLater, react
 from benchmarks.objects import populate
 from oci_registry.account.account import Account
 from oci_registry.account.database import Database
+from oci_registry.account.images import heads
 from oci_registry.account.queries import START, idle_blobs, set_lifetimes
+from oci_registry.account.ranking import ranked_after
 from oci_registry.account.schema import FILE, size_on_disk
+from oci_registry.account.victims import queue_lengths
 from oci_registry.metrics import Metrics
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.mediatypes import OCI_MANIFEST
@@ -151,6 +154,20 @@ async def measure(reactor: Any, root: Path, images: list[Digest], blobs: int) ->
         began = monotonic()
         await account.ask(idle_blobs(3e9, 86400.0, 86400.0, START))
         tell(f"page of 200 idle blobs, {when} time, ms", f"{(monotonic() - began) * 1e3:.1f}")
+    for when in ("first", "second"):
+        began, cpu = monotonic(), process_time()
+        last: int | None = 0
+        while last is not None:
+            # As the admin API does for the largest images, with few that are large enough.
+            _, last = await account.ask(ranked_after(last, 200, 10**12, 10**6))
+        tell(f"all images compared, {when} time, s", f"{monotonic() - began:.1f}")
+        tell(f"all images compared, {when} time, CPU s", f"{process_time() - cpu:.1f}")
+    for when in ("first", "second"):
+        cpu = process_time()
+        await account.ask(heads(0.0, lambda _: False))
+        await account.ask(queue_lengths())
+        tell(f"what is evicted next, {when} time, CPU ms", f"{(process_time() - cpu) * 1e3:.1f}")
+    tell("longest pause of the reactor meanwhile, ms", pulse.take())
     began, cpu = monotonic(), process_time()
     account._due = 0.0
     await deferLater(reactor, 2.0)

@@ -71,18 +71,19 @@ def make_pages(
         settings.workers,
         pull.store_watch.check,
     )
-    daemon, rules = DaemonHandlers(told), _make_rules(common, store, pull, upkeep)
-    figures = _make_figures(common, store, pull, upkeep, rules, daemon, watch)
+    daemon = DaemonHandlers(told)
+    figures = _make_figures(common, store, pull, upkeep, daemon, watch)
     Summaries(events, common.reactor, figures.summary)
-    images = ImageHandlers(_make_management(common, store, pull, upkeep, rules), parse, events)
+
+    images = ImageHandlers(_make_management(common, store, pull, upkeep), parse, events)
     tags = TagHandlers(upkeep.tag_control, parse, NotPossible, events)
     routes = make_table(
         [
             *daemon_routes(daemon, streams),
+            *figure_routes(FigureHandlers(figures)),
             *image_routes(images),
             *tag_routes(tags),
             *scrub_routes(ScrubHandlers(upkeep.scrub)),
-            *figure_routes(FigureHandlers(figures)),
         ]
     )
     parts = ApiParts(watch, common.reactor, common.metrics)
@@ -106,15 +107,15 @@ def make_pages(
     return pages
 
 
-def _make_rules(common: Common, store: Store, pull: PullThrough, upkeep: Upkeep) -> Rules:
-    """Return by what this daemon goes."""
+def _make_management(common: Common, store: Store, pull: PullThrough, upkeep: Upkeep) -> Management:
+    """Make what answers questions about the store."""
     settings, table = common.settings, pull.table
 
     def max_age(registry: str) -> float | None:
         known = table.known(registry)
         return None if known is None else known.manifest_invalidation_time
 
-    return Rules(
+    rules = Rules(
         lifetime=upkeep.sweep.lifetime,
         max_age=max_age,
         limited=settings.max_size is not None or settings.min_free is not None,
@@ -122,43 +123,6 @@ def _make_rules(common: Common, store: Store, pull: PullThrough, upkeep: Upkeep)
         busy=pull.transfers.__contains__,
         upstream=partial(upstream_of, table),
     )
-
-
-def _make_figures(
-    common: Common,
-    store: Store,
-    pull: PullThrough,
-    upkeep: Upkeep,
-    rules: Rules,
-    daemon: DaemonHandlers,
-    watch: ClientWatch,
-) -> DaemonFigures:
-    """Make what knows the figures."""
-
-    async def pinned() -> Pinned:
-        return Pinned(await store.pinned.pins.all(), rules.pinned)
-
-    now = common.reactor.seconds
-    ranking = Ranking(DaemonIndex(store.account), pinned, now)
-    return DaemonFigures(
-        FigureParts(
-            now,
-            common.metrics,
-            upkeep.activity,
-            pull.limit,
-            store.driver,
-            store.totals,
-            ranking,
-            daemon.load,
-            watch.__len__,
-        )
-    )
-
-
-def _make_management(
-    common: Common, store: Store, pull: PullThrough, upkeep: Upkeep, rules: Rules
-) -> Management:
-    """Make what answers questions about the store."""
     content = Content(
         store.driver,
         store.blobs,
@@ -176,4 +140,35 @@ def _make_management(
         rules,
         common.reactor.seconds,
         holds=store.holds,
+    )
+
+
+def _make_figures(
+    common: Common,
+    store: Store,
+    pull: PullThrough,
+    upkeep: Upkeep,
+    daemon: DaemonHandlers,
+    watch: ClientWatch,
+) -> DaemonFigures:
+    """Make what knows the figures."""
+
+    async def pinned() -> Pinned:
+        return Pinned(await store.pinned.pins.all(), store.pinned.by_pattern)
+
+    now = common.reactor.seconds
+    ranking = Ranking(DaemonIndex(store.account), pinned, now)
+    return DaemonFigures(
+        FigureParts(
+            now,
+            common.metrics,
+            upkeep.activity,
+            store.account,
+            pull.limit,
+            store.driver,
+            store.totals,
+            ranking,
+            daemon.load,
+            watch.__len__,
+        )
     )

@@ -15,11 +15,11 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, global
 from oci_registry.spec.texts import cut, one_line
 
 KINDS = ("pull", "download", "eviction", "sweep", "breaker", "error", "removal", "tag")
-"""All kinds of events that are kept."""
-SUMMARY = "summary"
-"""The kind of events that only those get who ask for it, and that are not kept."""
+"""All kinds of events."""
 LONGEST = 500
 """The most characters of a text in an event."""
+SUMMARY = "summary"
+"""A kind beside these: it is not kept, and only those get it who ask for it."""
 _MOST_FIELDS = 20
 _OURS = "oci_registry"
 

@@ -46,6 +46,8 @@ ORIGINAL = b"_admin"
 """The first segments of the paths of the API, and of the requests of mcronce/oci-registry."""
 ROOT, PAGES = b"", b"page"
 """The first segments of the paths of the status page, and of all that belongs to it."""
+LAST_ACTIVITY = 5.0
+"""Seconds in which the history of the activity is written when the daemon stops."""
 # Imported late, and by its name alone: few daemons are asked for a page of it, and it takes 2 MiB.
 _PAGES = "oci_registry.admin_pages"
 
@@ -74,7 +76,8 @@ class Upkeep:
             return result
 
         done = store.preparation.done
-        return [Step("activity", lambda: done.addCallback(start), self.activity.stop)]
+        stop = self.activity.stop
+        return [Step("activity", lambda: done.addCallback(start), stop, LAST_ACTIVITY)]
 
     def follower_steps(self) -> list[Step]:
         """Return how the *follower* starts and stops."""

@@ -121,14 +121,11 @@ def heads(
     is_forever: Callable[[str], bool],
     is_pinned: IsPinned = nothing_pinned,
     host: str | None = None,
-    most: int = HEADS,
-    oldest: int = LOOSE,
 ) -> Query[Heads]:
     """Return what may be evicted next; a loose blob only if it has not been used since *idle_since*.
 
     *is_forever*: whether the images of a registry are never evicted. This and *is_pinned* are called in
-    the account's thread. *host*: only images of this registry, and no loose blobs. *most*: images of each
-    queue; *oldest*: blobs among which loose ones are looked for.
+    the account's thread. *host*: only images of this registry, and no loose blobs.
     """
 
     def query(books: Books) -> Heads:
@@ -147,7 +144,7 @@ def heads(
                 for (number,) in books.sql.execute(
                     "SELECT id FROM manifests WHERE queue=?"
                     " AND host NOT IN (SELECT value FROM json_each(?)) ORDER BY place LIMIT ?",
-                    (queue, forever, most),
+                    (queue, forever, HEADS),
                 )
             ]
             for queue in (PROBATION, MAIN)
@@ -156,12 +153,12 @@ def heads(
         for number in (*queues[0], *queues[1]):
             _add_family(books, number, manifests, is_pinned)
         blobs: dict[int, StoredBlob] = {}
-        count = len(manifests) + 1
+        most = len(manifests) + 1
         for manifest in manifests.values():
             for number in manifest.blobs:
                 if number not in blobs:
-                    blobs[number] = _blob(books, number, count, None if host is None else only)
-        loose = [] if host is not None else _loose(books, idle_since, oldest)
+                    blobs[number] = _blob(books, number, most, None if host is None else only)
+        loose = [] if host is not None else _loose(books, idle_since)
         for number in loose:
             blobs[number] = _blob(books, number, 1, None)
         return Heads(
@@ -175,11 +172,11 @@ def heads(
     return query
 
 
-def _loose(books: Books, idle_since: float, oldest: int) -> list[int]:
+def _loose(books: Books, idle_since: float) -> list[int]:
     found = books.sql.execute(
         "SELECT content FROM (SELECT content, used FROM blobs ORDER BY used LIMIT ?)"
         " WHERE used<? AND NOT EXISTS (SELECT 1 FROM edges WHERE child=content) LIMIT ?",
-        (oldest, idle_since, HEADS),
+        (LOOSE, idle_since, HEADS),
     )
     return [number for (number,) in found]
 

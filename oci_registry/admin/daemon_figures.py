@@ -9,6 +9,7 @@ from operator import add
 
 from attrs import frozen
 
+from oci_registry.account.account import Account
 from oci_registry.account.database import AccountOff
 from oci_registry.account.nouns import PROBATION
 from oci_registry.account.victims import Victim as FoundVictim
@@ -24,7 +25,7 @@ from oci_registry.admin.figures_answers import (
 )
 from oci_registry.events import Value
 from oci_registry.eviction.limit import StoreLimit
-from oci_registry.eviction.standing import Standing
+from oci_registry.eviction.preview import Standing, next_victim, standing
 from oci_registry.management.ranking import Rank, Ranking
 from oci_registry.management.subjects import name_of
 from oci_registry.metrics import Metrics
@@ -33,7 +34,7 @@ from oci_registry.storage.interfaces import IDriver, Space, StoreError
 from oci_registry.storage.totals import StoredTotals
 from oci_registry.streams.flight import SingleFlight
 
-_FOR = 10.0
+_FOR = 30.0
 """Seconds for which what is evicted next is not looked for again."""
 
 
@@ -41,13 +42,14 @@ _FOR = 10.0
 class FigureParts:
     """What the figures are taken from.
 
-    *limit*: None for a bucket without a limit. *load*: returns how many downloads there are, and the bytes a
-    second that they receive; *sending*: how many responses are being sent.
+    *account*, *limit*: None for a bucket without a limit. *load*: returns how many downloads there are, and the
+    bytes a second that they receive; *sending*: how many responses are being sent.
     """
 
     now: Callable[[], float]
     metrics: Metrics
     recorder: Recorder
+    account: Account | None
     limit: StoreLimit | None
     driver: IDriver
     totals: StoredTotals
@@ -89,18 +91,18 @@ class DaemonFigures:
             space = await parts.driver.space()
         if parts.limit is None:
             size = None if isnan(parts.totals.size) else int(parts.totals.size)
-            standing, reserved = Standing(size, None, None, None), 0
+            stands, reserved = Standing(size, None, None, None), 0
         else:
-            standing, reserved = parts.limit.standing(space), parts.limit.reserved
+            stands, reserved = standing(parts.limit, space), parts.limit.reserved
         return Disk(
             parts.now(),
-            standing.stored,
-            standing.most,
-            standing.low,
+            stands.stored,
+            stands.most,
+            stands.low,
             reserved,
             None if space is None else space.size,
             None if space is None else space.free,
-            standing.min_free,
+            stands.min_free,
             await self._victim(),
         )
 
@@ -112,10 +114,10 @@ class DaemonFigures:
         return self._next
 
     async def _look(self) -> Victim | None:
-        limit, found = self._parts.limit, None
-        if limit is not None:
+        account, limit, found = self._parts.account, self._parts.limit, None
+        if account is not None and limit is not None:
             with suppress(AccountOff, StoreError):
-                found = await limit.next_victim()
+                found = await next_victim(account, limit)
         return None if found is None else _victim_answer(found)
 
     async def top(self, order: str, limit: int) -> TopImages:

@@ -18,9 +18,8 @@ from oci_registry.account.images import (
     move,
     queue_sizes,
 )
-from oci_registry.account.victims import Victim, queue_lengths, victim
 from oci_registry.eviction.pinned import PinnedImages
-from oci_registry.eviction.plan import Blob, Image, Plan, Snapshot, estimated, plan
+from oci_registry.eviction.plan import Blob, Image, Plan, Snapshot, plan
 from oci_registry.metrics import Metrics
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.blobs import BlobStore
@@ -32,9 +31,6 @@ LOOSE_FOR = 3600.0
 """Seconds after which a blob that no manifest names is evicted first: its manifest may be on its way."""
 _TURNS = 5
 """Turns that each image may have in one round: each pull is one, and so is the last."""
-
-_FEW, _FEW_BLOBS = 20, 1000
-"""Images of each queue, and loose blobs, that are looked at for what comes next."""
 
 
 @frozen
@@ -173,24 +169,6 @@ class Evictor:
                 # Everything has had its turns, and is in use or pinned.
                 return
 
-    async def next_victim(self) -> Victim | None:
-        """Return what would be evicted first if room were needed; nothing is changed.
-
-        None if that is not known: the account is not complete, or all that is looked at is in use, is
-        pinned, or has further turns. Raises `AccountOff`, `StoreError`.
-        """
-        await self._account.flush()
-        if not self._account.is_complete:
-            return None
-        pinned = await self._pinned.now()
-        since = self._now() - LOOSE_FOR
-        found = await self._account.ask(
-            heads(since, self.is_forever, pinned, most=_FEW, oldest=_FEW_BLOBS)
-        )
-        lengths = await self._account.ask(queue_lengths())
-        planned = plan(estimated(self._snapshot(found, (0, 0)), lengths), 1)
-        return await self._account.ask(victim(planned.images, planned.blobs, planned.freed))
-
     @property
     def _objects(self) -> int:
         return 0 if self._account.state is None else self._account.state.sums.objects
@@ -279,3 +257,15 @@ class Evictor:
             seen.update(parents)
             waiting += [family[number] for number in parents]
         return False
+
+    async def upcoming(self) -> Snapshot | None:
+        """Return what comes next, without the sizes of the queues; None if the account is not complete.
+
+        Raises `AccountOff`, `StoreError`.
+        """
+        await self._account.flush()
+        if not self._account.is_complete:
+            return None
+        pinned = await self._pinned.now()
+        asked = heads(self._now() - LOOSE_FOR, self.is_forever, pinned)
+        return self._snapshot(await self._account.ask(asked), Snapshot({}, {}).sizes)

@@ -16,9 +16,7 @@ from twisted.python.failure import Failure
 
 from oci_registry.account.account import Account
 from oci_registry.account.nouns import on_disk
-from oci_registry.account.victims import Victim
 from oci_registry.eviction.evictor import Evicted, Evictor
-from oci_registry.eviction.standing import Standing
 from oci_registry.eviction.upstream_sizes import FRACTIONS, UpstreamSizes
 from oci_registry.metrics import Metrics
 from oci_registry.spec.digest import Digest
@@ -141,21 +139,26 @@ class StoreLimit:
 
     # -- what people ask
 
-    def standing(self, space: Space | None) -> Standing:
-        """Return how much is stored; *space*: that of the volume."""
-        self._space = space or self._space
-        cap, free = self._cap(), self._limits.free
-        known = free is not None and (free.share is None or self._space is not None)
-        return Standing(
-            self._stored() if self._account.is_complete else None,
-            cap,
-            None if cap is None else int(cap * LOW),
-            free.of(self._space.size if self._space else 0) if free is not None and known else None,
-        )
+    @property
+    def evictor(self) -> Evictor:
+        """What evicts images."""
+        return self._evictor
 
-    async def next_victim(self) -> Victim | None:
-        """Return what would be evicted next; None without a limit. As `Evictor.next_victim`."""
-        return None if self._limits == Limits() else await self._evictor.next_victim()
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a limit of the whole store."""
+        return self._limits != Limits()
+
+    def see(self, space: Space | None) -> tuple[int | None, int | None, int | None]:
+        """Return how many bytes are stored, how many may be, and how many stay free on the volume.
+
+        None: not known, or not limited. *space*: that of the volume, None if it is not known.
+        """
+        self._space = space or self._space
+        free, stays = self._limits.free, None
+        if free is not None and (free.share is None or self._space is not None):
+            stays = free.of(0 if self._space is None else self._space.size)
+        return self._stored() if self._account.is_complete else None, self._cap(), stays
 
     # -- what a download asks
 

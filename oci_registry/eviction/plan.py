@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from oci_registry.account.nouns import MAIN, PROBATION
 
@@ -84,20 +84,6 @@ class Plan:
     moves: tuple[tuple[int, int, int], ...] = ()
     freed: int = 0
     sizes: tuple[int, int] = field(default=(0, 0), eq=False)
-
-
-def estimated(snapshot: Snapshot, lengths: tuple[int, int]) -> Snapshot:
-    """Return the same with the sizes that queues of so many images have if they are like their heads."""
-
-    def size(head: tuple[int, ...], length: int) -> int:
-        images = [snapshot.images[number] for number in head]
-        blobs = (snapshot.blobs.get(number) for image in images for number in image.blobs)
-        total = sum(image.size for image in images) + sum(blob.size for blob in blobs if blob)
-        return total * length // max(1, len(images))
-
-    heads = (snapshot.probation, snapshot.main)
-    probation, main = (size(*each) for each in zip(heads, lengths, strict=True))
-    return evolve(snapshot, sizes=(probation, main))
 
 
 def plan(snapshot: Snapshot, need: int) -> Plan:

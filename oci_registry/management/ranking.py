@@ -44,7 +44,7 @@ class FirstImages:
 class Ranking:
     """Compares all images with each other, in steps; the answer is given again for a while.
 
-    For 200,000 manifests that takes two seconds of the account's thread, in steps of some milliseconds.
+    For 200,000 manifests that takes three seconds of CPU, in steps of some milliseconds.
     *pinned*: returns what is pinned. *now*: the time in seconds since the epoch.
     """
 

@@ -35,10 +35,10 @@ def all_routes() -> RouteTable:
     return make_table(
         [
             *daemon_routes(DaemonHandlers(nothing), streams),
+            *figure_routes(FigureHandlers(nothing)),
             *image_routes(images),
             *tag_routes(tags),
             *scrub_routes(ScrubHandlers(nothing)),
-            *figure_routes(FigureHandlers(nothing)),
         ]
     )
 

@@ -13,6 +13,7 @@ from oci_registry.account.nouns import MAIN
 from oci_registry.account.victims import Victim
 from oci_registry.activity.counts import Counts
 from oci_registry.activity.recorder import Recorder
+from oci_registry.admin import daemon_figures
 from oci_registry.admin.daemon_figures import DaemonFigures, FigureParts
 from oci_registry.admin.figures import FigureHandlers, figure_routes
 from oci_registry.admin.figures_answers import Disk
@@ -21,7 +22,6 @@ from oci_registry.admin.stream import MEDIA_TYPE, EventStreams
 from oci_registry.admin.summary import INTERVAL, Summaries
 from oci_registry.admin.table import events_query
 from oci_registry.events import EventLog
-from oci_registry.eviction.standing import Standing
 from oci_registry.management.problems import NotReady
 from oci_registry.management.ranking import FirstImages, Rank
 from oci_registry.metrics import Metrics
@@ -37,24 +37,16 @@ VICTIM = Victim("docker.io", "library/x", "1", DIGEST, 5.0, 8192, 4096, MAIN)
 
 
 class FakeLimit:
-    """A limit that counts how often it is asked what comes next."""
+    """A limit."""
 
     reserved = 7
 
     def __init__(self) -> None:
-        self.asked = 0
-        self.found: Victim | Exception | None = VICTIM
         self.spaces: list[Space | None] = []
 
-    def standing(self, space: Space | None) -> Standing:
+    def see(self, space: Space | None) -> tuple[int, int, int]:
         self.spaces.append(space)
-        return Standing(100, 1000, 900, 50)
-
-    async def next_victim(self) -> Victim | None:
-        self.asked += 1
-        if isinstance(self.found, Exception):
-            raise self.found
-        return self.found
+        return 100, 1000, 50
 
 
 class FakeDriver:
@@ -81,7 +73,17 @@ class FiguresTestCase(ApiTestCase):
         self.numbers, self.counts = Metrics(), Counts()
         self.limit, self.driver, self.totals = FakeLimit(), FakeDriver(), StoredTotals()
         self.numbers.watch_connections(lambda: 3)
+        self.asked = 0
+        self.found: Victim | Exception | None = VICTIM
+        self.patch(daemon_figures, "next_victim", self.next_victim)
         self.make()
+
+    async def next_victim(self, *_: object) -> Victim | None:
+        """Return what is evicted next, and count how often that is looked for."""
+        self.asked += 1
+        if isinstance(self.found, Exception):
+            raise self.found
+        return self.found
 
     def make(self, **parts: Any) -> None:
         recorder = Recorder(self.clock, lambda: self.counts, run_at_once)
@@ -89,6 +91,7 @@ class FiguresTestCase(ApiTestCase):
             self.clock.seconds,
             self.numbers,
             recorder,
+            cast(Any, "an account"),
             cast(Any, self.limit),
             cast(Any, self.driver),
             self.totals,
@@ -151,7 +154,7 @@ class Disks(FiguresTestCase):
     def test_all(self) -> None:
         """The limits, the volume, and what comes next with the name that commands take."""
         disk = self.disk()
-        self.assertEqual((100, 1000, 900, 50, 7), (disk.size, disk.limit, disk.low, disk.min_free,
+        self.assertEqual((100, 1000, 950, 50, 7), (disk.size, disk.limit, disk.low, disk.min_free,
                                                    disk.reserved))  # fmt: skip
         self.assertEqual((3000, 200), (disk.volume_size, disk.volume_free))
         assert disk.next is not None
@@ -162,30 +165,30 @@ class Disks(FiguresTestCase):
 
     def test_blob(self) -> None:
         """A blob has its digest as a name, and an image without a repository its registry."""
-        self.limit.found = Victim(None, None, None, DIGEST, 5.0, 1, 1, None)
+        self.found = Victim(None, None, None, DIGEST, 5.0, 1, 1, None)
         found = self.disk().next
         assert found is not None
         self.assertEqual(("blob", str(DIGEST), None), (found.kind, found.name, found.queue))
-        self.limit.found = Victim("docker.io", None, None, DIGEST, 5.0, 1, 1, MAIN)
-        self.clock.advance(11)
+        self.found = Victim("docker.io", None, None, DIGEST, 5.0, 1, 1, MAIN)
+        self.clock.advance(31)
         found = self.disk().next
         assert found is not None
         self.assertEqual(f"docker.io/@{DIGEST}", found.name)
 
     def test_looked_for_once(self) -> None:
-        """What comes next is looked for every ten seconds at most."""
+        """What comes next is looked for every half minute at most."""
         for _ in range(5):
             self.disk()
-            self.clock.advance(3)
-        self.assertEqual(2, self.limit.asked)
+            self.clock.advance(10)
+        self.assertEqual(2, self.asked)
         self.clock.rightNow -= 1000
         self.disk()
-        self.assertEqual(3, self.limit.asked)
+        self.assertEqual(3, self.asked)
 
     def test_failures(self) -> None:
         """A store that fails, or an account that is off, leave out what is not known."""
         self.driver.answer = fail(StoreError("broken"))
-        self.limit.found = AccountOff("off")
+        self.found = AccountOff("off")
         disk = self.disk()
         self.assertEqual((None, None, None), (disk.volume_size, disk.volume_free, disk.next))
         self.assertEqual([None], self.limit.spaces)
@@ -193,7 +196,7 @@ class Disks(FiguresTestCase):
     def test_without_account(self) -> None:
         """A bucket without a limit has a size, once that is known, and nothing else."""
         self.driver.answer = succeed(None)
-        self.make(limit=None)
+        self.make(account=None, limit=None)
         self.assertEqual(Disk(self.clock.seconds(), None, None, None, 0, None, None, None, None),
                          self.disk())  # fmt: skip
         self.totals.add(5)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.account.nouns import MAIN, PROBATION
 from oci_registry.account.victims import Victim
 from oci_registry.eviction.evictor import LOOSE_FOR
+from oci_registry.eviction.limit import LOW, Limits, StoreLimit
+from oci_registry.eviction.plan import Blob, Image, Snapshot
+from oci_registry.eviction.preview import Standing, estimated, next_victim, standing
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.image import parse_image
+from oci_registry.spec.sizes import parse_size
+from oci_registry.storage.interfaces import Space
 from tests.unit.account.support import HUB
 from tests.unit.eviction.test_evictor import BLOCK, EvictionTestCase
 
@@ -16,9 +21,18 @@ from tests.unit.eviction.test_evictor import BLOCK, EvictionTestCase
 class NextVictim(EvictionTestCase):
     """It is what an eviction then evicts."""
 
+    def setUp(self) -> None:
+        super().setUp()
+        self.limit = self.limited(Limits(parse_size("1GiB")))
+
+    def limited(self, limits: Limits) -> StoreLimit:
+        return StoreLimit(
+            self.account, self.evictor, self.observed, self.clock, self.metrics, limits
+        )
+
     def next(self) -> Victim | None:
         before = self.rows("manifests"), self.rows("blobs")
-        found: Victim | None = self.result(self.evictor.next_victim())
+        found: Victim | None = self.result(next_victim(self.account, self.limit))
         self.assertEqual(before, (self.rows("manifests"), self.rows("blobs")))
         return found
 
@@ -95,7 +109,56 @@ class NextVictim(EvictionTestCase):
         """Without a complete account it is not known; nor is it where nothing is stored."""
         self.assertIsNone(self.next())
         self.pulled(b"image")
-        self.account._lost = True
+        self.assertIsNotNone(self.next())
+        self.limit = self.limited(Limits())
+        self.assertIsNone(self.next())
+        self.limit = self.limited(Limits(free=parse_size("1GiB")))
+        self.assertIsNotNone(self.next())
         self.patch(type(self.account), "is_complete", property(lambda _: False))
-        found: Any = self.result(self.evictor.next_victim())
-        self.assertIsNone(found)
+        self.assertIsNone(self.next())
+
+
+class Sizes(SynchronousTestCase):
+    """The sizes of queues of which only the heads are known."""
+
+    def test_estimated(self) -> None:
+        """They are those of so many images like the known ones; a short queue has its exact size."""
+        images = {1: Image(1, 1, PROBATION, blobs=frozenset({10, 11})), 2: Image(2, 3, MAIN),
+                  3: Image(3, 5, MAIN, blobs=frozenset({99}))}  # fmt: skip
+        blobs = {10: Blob(10, 100, 1), 11: Blob(11, 200, 1)}
+        snapshot = Snapshot(images, blobs, (1,), (2, 3))
+        found = estimated(snapshot, {PROBATION: 1, MAIN: 1000}).sizes
+        self.assertEqual((301, 4000), found[:2])
+        self.assertEqual((0, 0), estimated(Snapshot({}, {}), {}).sizes[:2])
+
+
+class Standings(EvictionTestCase):
+    """How a store stands to its limits."""
+
+    def test_stored(self) -> None:
+        """What is stored, and the limits in bytes, as far as they are known."""
+        self.pulled(b"image")
+
+        def see(space: Space | None, **limits: str) -> Standing:
+            parsed = {name: parse_size(text) for name, text in limits.items()}
+            limit = StoreLimit(
+                self.account,
+                self.evictor,
+                self.observed,
+                self.clock,
+                self.metrics,
+                Limits(**parsed),
+            )
+            return standing(limit, space)
+
+        found = see(None, most="1GiB", free="1MiB")
+        self.assertGreater(found.stored or 0, 2 * BLOCK)
+        self.assertEqual((2**30, int(LOW * 2**30), 2**20), (found.most, found.low, found.min_free))
+        found = see(None, most="50%", free="10%")
+        self.assertEqual((None, None, None), (found.most, found.low, found.min_free))
+        found = see(Space(10, 1000), most="50%", free="10%")
+        self.assertEqual((500, int(LOW * 500), 100), (found.most, found.low, found.min_free))
+        found = see(Space(10, 1000))
+        self.assertEqual((None, None, None), (found.most, found.low, found.min_free))
+        self.patch(type(self.account), "is_complete", property(lambda _: False))
+        self.assertIsNone(see(None).stored)

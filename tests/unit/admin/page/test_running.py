@@ -165,6 +165,24 @@ class Running(PageTestCase):
         connection.leave()
         self.assertEqual(([True], b""), (left, connection.got))
 
+    def test_slow(self) -> None:
+        """However slow the store is, the page comes; what is found later is on the next one."""
+        late: Deferred[Top] = Deferred()
+        for key in [key for key in self.answers if key[0] == "GET"]:
+            self.answers[key] = Deferred()
+        self.answers["GET", "/top"] = late
+        connection = self.ask("/")
+        self.clock.advance(1.4)
+        self.assertEqual(b"", connection.got)
+        self.clock.advance(0.2)
+        for section in self.checked(connection.answer()).all("section"):
+            self.assertIn("not known. there was no answer within 1.5 s", section.text)
+        late.callback(Top(0.0, 1, 2e6, (TRANSFER,)))
+        again = self.ask("/page/parts?part=transfers").answer()
+        self.assertIn(b"1 download is running", again.body)
+        # The questions are given up in the end.
+        self.clock.advance(60)
+
     def test_odd_answer(self) -> None:
         """An answer that cannot be shown spoils its part alone."""
         self.answers["GET", "/errors"] = ErrorList((1,))  # type: ignore[arg-type]
