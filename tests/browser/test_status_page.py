@@ -39,7 +39,7 @@ class Reading(BrowserTestCase):
         page.get_by_role("button", name="Pin docker.io/team/app:v7").click()
         expect(page.get_by_role("status")).to_have_text("Pinned")
         page.get_by_role("button", name="Unpin").click()
-        expect(page.get_by_role("status")).to_have_text("Not pinned any more")
+        expect(page.get_by_role("status")).to_have_text("Unpinned")
 
     @browsing
     def test_looks(self) -> None:

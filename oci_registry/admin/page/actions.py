@@ -38,7 +38,7 @@ ACTIONS: Mapping[str, Action] = MappingProxyType(
     {
         "refresh": Action("POST", "/refresh", Refreshed, "The next pull asks the registry: "),
         "pin": Action("POST", "/pins", PinChange, "Pinned: "),
-        "unpin": Action("DELETE", "/pins", PinChange, "Not pinned any more: "),
+        "unpin": Action("DELETE", "/pins", PinChange, "Unpinned: "),
         "remove": Action("DELETE", "/image", Removal, "Removed: ", ("blobs",), "../#images"),
         "hold": Action("POST", "/hold", TagState, "Held: ", ("digest",)),
         "rollback": Action("POST", "/rollback", TagState, "Rolled back: ", ("digest",)),

@@ -18,10 +18,6 @@ class Calls:
     def __init__(self, routes: RouteTable) -> None:
         self._routes = routes
 
-    def has(self, method: str, path: str) -> bool:
-        """Whether there is such a route."""
-        return isinstance(self._routes.at(PREFIX + path).get(method), Route)
-
     async def __call__(self, method: str, path: str, answer: type[T], **texts: str | None) -> T:
         """Return the answer of a route; *texts*: its parameters, None for one that is not given.
 

@@ -14,6 +14,7 @@ from oci_registry.admin.figures_answers import (
 from oci_registry.admin.page.charts import Piece, Series, bars, level
 from oci_registry.admin.page.markup import (
     Node,
+    address,
     el,
     foreign,
     iso,
@@ -61,21 +62,21 @@ def hits_part(found: Mapping[str, Activity | Unknown], period: str, now: float) 
     chosen = known.get(period)
     yield el(
         "nav",
-        [
-            link(
-                "./#hits",
-                f"Last {name}",
-                period=name,
-            )(**{"aria-current": "true"})
-            if name == period
-            else link("./#hits", f"Last {name}", period=name)
-            for name in PERIODS
-        ],
+        [_period(name, current=name == period) for name in PERIODS],
         class_="tabs",
         aria_label="Time that the chart shows",
     )
     if chosen is not None:
         yield from _chart(chosen, now)
+
+
+def _period(name: str, *, current: bool) -> Node:
+    return el(
+        "a",
+        f"Last {name}",
+        href=address("./#hits", period=name),
+        aria_current="true" if current else None,
+    )
 
 
 def _chart(activity: Activity, now: float) -> Iterator[Node]:

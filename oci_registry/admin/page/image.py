@@ -20,6 +20,7 @@ from oci_registry.admin.page.markup import (
 )
 from oci_registry.admin.page.unknown import Unknown
 from oci_registry.management.answers import ImageDetails, ShownManifest, StoredImage, Why
+from oci_registry.management.pinned import OPERATOR
 from oci_registry.spec.units import in_bytes
 
 _MOST = 200
@@ -78,12 +79,12 @@ def _actions(about: AboutImage) -> Iterator[Node]:
 
 
 def _pinned(why: Why | Unknown, stored: StoredImage | None) -> bool | None:
-    """Whether an operator may unpin it; None if it cannot be pinned."""
+    """Whether it is pinned by command, and not only by the upstream file; None if it cannot be pinned."""
     if stored is not None and stored.repository is None:
         return None
     if isinstance(why, Unknown):
         return None if stored is None else stored.pinned
-    return bool(why.pinned)
+    return OPERATOR in why.pinned
 
 
 def _why(why: Why | Unknown) -> Iterator[Node]:

@@ -112,9 +112,9 @@ def iso(time: float) -> str:
         return "unknown"
 
 
-def link(path: str, text: Node | Iterable[Node], /, label: str | None = None, **query: str) -> Tag:
-    """Return a link to a relative *path* with this query. *label*: its name, if the text is not enough."""
-    return el("a", text, href=address(path, **query), aria_label=label)
+def link(path: str, text: Node, /, **query: str) -> Tag:
+    """Return a link to a relative *path* with this query."""
+    return el("a", text, href=address(path, **query))
 
 
 def address(path: str, **query: str | None) -> str:

@@ -12,6 +12,7 @@ from oci_registry.management.answers import (
     ShownBlob,
     ShownManifest,
 )
+from oci_registry.management.pinned import CONFIGURATION, OPERATOR
 from oci_registry.management.problems import IsPinned
 from tests.unit.admin.page.support import DIGEST, IMAGE, MANIFEST, WHY, PageTestCase
 
@@ -124,7 +125,8 @@ class OneImage(PageTestCase):
         waiting = WaitingDigest(OTHER, "2026-01-01T00:00:00Z", None)
         for why, tag, expected in (
             (WHY, state, ["refresh", "pin", "hold"]),
-            (evolve(WHY, pinned=("you",)), state, ["refresh", "unpin", "hold"]),
+            (evolve(WHY, pinned=(OPERATOR,)), state, ["refresh", "unpin", "hold"]),
+            (evolve(WHY, pinned=(CONFIGURATION,)), state, ["refresh", "pin", "hold"]),
             (WHY, evolve(state, hold=held, history=(SEEN, SEEN)),
              ["refresh", "pin", "release", "rollback"]),
             (WHY, evolve(state, waiting=waiting), ["refresh", "pin", "hold", "adopt"]),
