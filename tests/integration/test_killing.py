@@ -25,7 +25,11 @@ class Killing(ProcessTestCase):
 
     def files(self) -> set[str]:
         found = {str(p.relative_to(self.root)) for p in self.root.rglob("*") if p.is_file()}
-        return {each for each in found if each != LOCK and not each.startswith("account.")}
+        return {
+            each
+            for each in found
+            if each != LOCK and not each.startswith(("account.", "activity."))
+        }
 
     @running
     async def test_kill_in_the_middle(self) -> None:

@@ -10,6 +10,7 @@ from random import Random
 from twisted.internet.task import deferLater
 
 from oci_registry.account.schema import FILE
+from oci_registry.activity.file import FILE as ACTIVITY
 from oci_registry.storage.drivers.open_files import OpenFilesLimits
 from oci_registry.storage.lock import LOCK
 from tests.support.daemon import MirrorTestCase, reactor, running, until
@@ -18,13 +19,13 @@ SIZE = 600_000
 
 
 def open_files(root: Path) -> set[str]:
-    """Return the paths below *root* that this process has open, except the lock and the account."""
+    """Return the paths below *root* that this process has open, except those of a whole daemon."""
     paths = set()
     for number in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):
             paths.add(os.readlink(f"/proc/self/fd/{number}"))
     top = str(root.resolve())
-    kept = (f"{top}/{LOCK}", f"{top}/{FILE}")
+    kept = tuple(f"{top}/{name}" for name in (LOCK, FILE, ACTIVITY))
     return {path for path in paths if path.startswith(top) and not path.startswith(kept)}
 
 
