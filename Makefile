@@ -18,7 +18,7 @@ PY := $(VENV)/bin/python
 # What was installed from these has to be installed again when they change.
 METADATA := pyproject.toml setup.py oci_registry/_version.py
 
-.PHONY: help run test fuzz lint format types e2e soak bench bench-compare simulate chart image-root lock docs clean
+.PHONY: help run test fuzz lint format types e2e browser soak bench bench-compare simulate chart image-root lock docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo "make types    mypy, strictly"
 	@echo "make docs     the documentation as a site in build/docs; links lead somewhere, commands work"
 	@echo "make e2e      real clients against real registries; see tests/e2e/README.md"
+	@echo "make browser  the status page in Chromium, which has to be installed; pictures in build/screenshots"
 	@echo "make soak     many clients, bad hosts and a full disk for a minute; ARGS=\"--minutes 10 --cap 0.1\""
 	@echo "make bench    what hits and misses cost, beside nginx and distribution; ARGS=--quick"
 	@echo "make bench-compare  two results or two source trees; OLD=a.json NEW=b.json"
@@ -71,6 +72,9 @@ docs: $(VENV)/.installed-dev
 
 e2e: $(VENV)/.installed-test
 	$(PY) -m tests.e2e $(ARGS)
+
+browser: $(VENV)/.installed-browser
+	$(PY) -m twisted.trial $(ARGS) tests.browser
 
 soak: $(VENV)/.installed-test
 	$(PY) -m tests.soak $(ARGS)
@@ -122,6 +126,10 @@ $(VENV)/.installed: $(METADATA) | $(PY)
 $(VENV)/.installed-test: $(METADATA) | $(PY)
 	$(PY) -m pip install --quiet --no-compile --editable '.[test]'
 	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-browser: $(METADATA) | $(PY)
+	$(PY) -m pip install --quiet --no-compile --editable '.[browser]'
+	@touch $@ $(VENV)/.installed-test $(VENV)/.installed
 
 $(VENV)/.installed-dev: $(METADATA) | $(PY)
 	$(PY) -m pip install --quiet --no-compile --editable '.[dev]'

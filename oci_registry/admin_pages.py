@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from importlib import import_module
 
 from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
@@ -15,7 +16,7 @@ from oci_registry.admin.daemon_figures import DaemonFigures, FigureParts
 from oci_registry.admin.figures import FigureHandlers, figure_routes
 from oci_registry.admin.gate import Gate
 from oci_registry.admin.images import ImageHandlers
-from oci_registry.admin.late import MakePages, Pages
+from oci_registry.admin.late import LatePage, LatePages, MakePages, Pages
 from oci_registry.admin.original import Original
 from oci_registry.admin.scrubbing import ScrubHandlers, scrub_routes
 from oci_registry.admin.stream import EventStreams
@@ -33,12 +34,17 @@ from oci_registry.management.pinned import Pinned
 from oci_registry.management.ranking import Ranking
 from oci_registry.management.removal import Content
 from oci_registry.management.rules import Rules
-from oci_registry.managing import API, ORIGINAL, Upkeep
+from oci_registry.managing import API, ORIGINAL, PAGES, ROOT, Upkeep
 from oci_registry.pulling import PullThrough
 from oci_registry.pullthrough.tag_control import NotPossible
 from oci_registry.spec.image import ImageName, parse_image
 from oci_registry.stores import Store
+from oci_registry.streams.steps import pauses
+from oci_registry.streams.threads import RunInThread
 from oci_registry.web.client_watch import ClientWatch
+
+# Imported late, and by its name alone: programs that use the API need no page.
+_STATUS_PAGE = "oci_registry.admin.page.making"
 
 
 def make_pages(
@@ -48,8 +54,9 @@ def make_pages(
     upkeep: Upkeep,
     watch: ClientWatch,
     streams: EventStreams,
+    in_thread: RunInThread,
 ) -> MakePages:
-    """Return what makes the pages behind a gate."""
+    """Return what makes the pages behind a gate. *in_thread* runs imports."""
     settings, table, events = common.settings, pull.table, common.events
 
     def parse(text: str) -> ImageName:
@@ -88,10 +95,20 @@ def make_pages(
     )
     parts = ApiParts(watch, common.reactor, common.metrics, run=store.lanes.housekeeping)
 
+    def begin() -> MakePages:
+        made: MakePages = import_module(_STATUS_PAGE).make_status_pages(
+            routes, parts, pauses(common.reactor)
+        )
+        return made
+
+    status = LatePages(partial(import_module, _STATUS_PAGE), begin, in_thread)
+
     def pages(gate: Gate) -> Pages:
         return {
             API: Api(routes, gate, parts),
             ORIGINAL: Original(images, table, gate, parts),
+            ROOT: LatePage(status, gate, ROOT),
+            PAGES: LatePage(status, gate, PAGES),
         }
 
     return pages

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 API = b"api"
 ORIGINAL = b"_admin"
 """The first segments of the paths of the API, and of the requests of mcronce/oci-registry."""
+ROOT, PAGES = b"", b"page"
+"""The first segments of the paths of the status page, and of all that belongs to it."""
 LAST_ACTIVITY = 5.0
 """Seconds in which the history of the activity is written when the daemon stops."""
 # Imported late, and by its name alone: few daemons are asked for a page of it, and it takes 2 MiB.
@@ -204,7 +206,7 @@ def make_admin_sites(
 
     def begin() -> MakePages:
         made: MakePages = import_module(_PAGES).make_pages(
-            common, store, pull, upkeep, watch, streams
+            common, store, pull, upkeep, watch, streams, in_thread
         )
         return made
 
@@ -212,7 +214,7 @@ def make_admin_sites(
 
     def site(gate: Gate) -> AdminSite:
         root = make_root()
-        for name in (API, ORIGINAL):
+        for name in (API, ORIGINAL, ROOT, PAGES):
             root.putChild(name, LatePage(pages, gate, name))
         return AdminSite(root, common.reactor, common.access_log, common.repeats)
 

@@ -78,18 +78,26 @@ class Guarded(Answering):
         try:
             if self._handling > self._parts.limits.at_once:
                 raise Busy.retry_after("too many requests are handled at present", 1)
-            self._gate.check(request.requestHeaders)
+            self.admit(request)
             assert isinstance(request, AdminRequest)
             await self.handle(request)
         except Exception as error:
-            respond_error(request, as_api_error(error))
+            await self.refuse(request, as_api_error(error))
         finally:
             self._handling -= 1
             self._count(request)
 
+    def admit(self, request: RegistryRequest) -> None:
+        """Raise unless the request may be handled."""
+        self._gate.check(request.requestHeaders)
+
     async def handle(self, request: AdminRequest) -> None:
         """Respond to an admitted request, or raise."""
         raise NotImplementedError
+
+    async def refuse(self, request: RegistryRequest, error: Exception) -> None:
+        """Respond with an error. Never fails."""
+        respond_error(request, error)
 
     async def send(
         self, request: AdminRequest, answer: Answer, status: int = 200, *, large: bool = False

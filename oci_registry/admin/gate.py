@@ -6,7 +6,7 @@ from typing import Protocol
 
 from twisted.web.http_headers import Headers
 
-from oci_registry.admin.problems import Forbidden, unauthorized
+from oci_registry.admin.problems import Forbidden, TokenNotSet, unauthorized
 from oci_registry.admin.token import AdminToken
 
 
@@ -35,7 +35,7 @@ class TokenGate:
         """Raise `TokenRequired`, or `Forbidden` without a token or for the page of another site."""
         _check_origin(headers)
         if self._token is None:
-            raise Forbidden("the admin API needs --admin-token-file on this listener")
+            raise TokenNotSet("the admin API needs --admin-token-file on this listener")
         sent = headers.getRawHeaders(b"authorization", ())
         if len(sent) != 1:
             raise unauthorized("send the token of --admin-token-file as Authorization: Bearer")

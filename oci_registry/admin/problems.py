@@ -43,6 +43,10 @@ class Forbidden(RegistryError):
     status = 403
 
 
+class TokenNotSet(Forbidden):
+    """The API is not served here, because the daemon has no token for it."""
+
+
 class NotFound(RegistryError):
     """There is nothing at a path, or no such image."""
 

@@ -187,6 +187,10 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("oci-registry --listen 0.0.0.0:8080 s3 --bucket oci-registry --redirect", How.DAEMON),
         ("aws s3 sync", How.BUCKET),
     ],
+    "docs/how-to/status-page.md": [
+        ("(umask 077; openssl rand", How.DAEMON),
+        ("kubectl --namespace images port-forward", How.CLUSTER),
+    ],
     "docs/how-to/take-over-a-directory.md": [("chmod -R u+rwX", How.RUN)],
     "docs/how-to/talos.md": [("talosctl", How.CLUSTER)],
     "docs/how-to/tls.md": [

@@ -112,6 +112,20 @@ class Start(SynchronousTestCase):
         )
         self.assertEqual(set(), imported(self.folder, "--upstream-config-file", str(file)) & LATER)
 
+    def test_status_page(self) -> None:
+        """What makes the status page is not imported with the admin API, which programs use too."""
+        script = "import sys, oci_registry.admin_pages; print(*(name for name in sys.modules))"
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        self.assertNotIn("oci_registry.admin.page", done.stdout.split())
+
     def test_tls(self) -> None:
         """A place to listen that may need TLS brings it along from the beginning."""
         found = imported(self.folder, "--listen", "127.0.0.1:0", "--admin-listen", "tcp6:0")

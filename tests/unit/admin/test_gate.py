@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 
@@ -10,6 +14,11 @@ from oci_registry.admin.problems import Forbidden, TokenRequired
 from oci_registry.admin.token import AdminToken
 
 TOKEN = "0123456789abcdef-secret"
+
+
+def encoded(text: str) -> str:
+    """Return a user and a password as Basic has them."""
+    return b64encode(text.encode()).decode()
 
 
 def headers(**fields: str) -> Headers:
@@ -40,6 +49,42 @@ class Tokens(SynchronousTestCase):
         twice = Headers({"authorization": [f"Bearer {TOKEN}"] * 2})
         self.assertRaises(TokenRequired, self.gate.check, twice)
         self.assertRaises(TokenRequired, self.gate.check, Headers())
+
+    def test_password(self) -> None:
+        """The token is accepted as a password too, which is how browsers send it."""
+        for user in ("", "admin", "a b"):
+            for scheme in ("Basic", "basic ", "BASIC"):
+                self.gate.check(headers(authorization=f"{scheme} {encoded(f'{user}:{TOKEN}')}"))
+        for text in (
+            f"admin:{TOKEN}x",
+            f"admin:x{TOKEN}",
+            f"{TOKEN}:admin",
+            TOKEN,
+            f":{TOKEN}:",
+            ":",
+        ):
+            sent = headers(authorization=f"Basic {encoded(text)}")
+            error = self.assertRaises(TokenRequired, self.gate.check, sent)
+            # A browser must not ask for a password because of a request to the API.
+            self.assertEqual('Bearer realm="oci-registry admin"', error.headers["WWW-Authenticate"])
+        whole = encoded(f"a:{TOKEN}")
+        for text in (
+            whole[:-1],
+            whole + "=",
+            "*" + whole,
+            whole.replace("=", " ") + "x",
+            "",
+            "====",
+        ):
+            sent = headers(authorization=f"Basic {text}")
+            self.assertRaises(TokenRequired, self.gate.check, sent)
+
+    @given(st.binary(max_size=40))
+    def test_anything(self, sent: bytes) -> None:
+        """Whatever else is sent is refused."""
+        for scheme in (b"Basic ", b"Bearer ", b""):
+            found = Headers({b"authorization": [scheme + sent]})
+            self.assertRaises(TokenRequired, self.gate.check, found)
 
     def test_replaced(self) -> None:
         """After another token was read, only that is accepted."""

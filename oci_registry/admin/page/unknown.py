@@ -1,0 +1,46 @@
+"""What cannot be shown, and why: one part of a page that fails leaves the others as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from typing import Any, TypeVar
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import Logger
+
+from oci_registry.admin.problems import as_api_error
+from oci_registry.spec.errors import RegistryError
+
+T = TypeVar("T")
+_log = Logger()
+
+
+@frozen
+class Unknown:
+    """Stands for an answer that there is not. *status*: that of the error in the API."""
+
+    reason: str
+    status: int = 500
+
+
+def unknown_for(error: Exception) -> Unknown:
+    """Return why something cannot be shown; a defect is logged."""
+    known = as_api_error(error)
+    if isinstance(known, RegistryError):
+        return Unknown(known.message, known.status)
+    _log.failure("a part of the status page cannot be shown")
+    return Unknown("internal error; see the log")
+
+
+async def all_of(work: Mapping[str, Awaitable[T]]) -> dict[str, T | Unknown]:
+    """Await all at the same time, and return what each gives, or why it gives nothing."""
+
+    async def one(awaitable: Awaitable[T]) -> T | Unknown:
+        try:
+            return await awaitable
+        except Exception as error:
+            return unknown_for(error)
+
+    begun: list[Deferred[Any]] = [Deferred.fromCoroutine(one(each)) for each in work.values()]
+    return dict(zip(work, await gatherResults(begun), strict=True))
