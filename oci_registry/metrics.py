@@ -12,12 +12,12 @@ from math import nan
 
 from prometheus_client.gc_collector import GC_COLLECTOR
 from prometheus_client.metrics import Counter, Gauge
-from prometheus_client.metrics_core import Metric
 from prometheus_client.platform_collector import PLATFORM_COLLECTOR
 from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.registry import CollectorRegistry
 
 from oci_registry import exposition
+from oci_registry.plain_counters import PlainCounters
 from oci_registry.pull_counts import PullCounts
 from oci_registry.response_metrics import Key, ResponseCounts, ResponseSeconds
 from oci_registry.worker_metrics import WorkerUsage
@@ -28,42 +28,6 @@ ERRORS = ("account", "eviction", "reload", "scrub", "stale", "store", "sweep", "
 """Kinds of things that go wrong."""
 SCRUBBED = ("blob", "manifest", "referrers", "tag")
 """Kinds of objects that a scrub checks."""
-
-
-class _PlainCounters(Collector):
-    """Counters under exactly the names they are given, which people's dashboards already know.
-
-    prometheus-client adds ``_total`` to the name of every counter, so these are of no type to it, but on
-    our page they are.
-    """
-
-    def __init__(self, names: dict[str, str]) -> None:
-        self._help = names
-        self._values: dict[str, dict[str, int]] = {name: {} for name in names}
-        self.names = frozenset(names)
-
-    def increment(self, name: str, namespace: str) -> None:
-        self.counter(name, namespace)()
-
-    def total(self, end: str) -> int:
-        """Return the sum of the counters whose names end so."""
-        return sum(sum(of.values()) for name, of in self._values.items() if name.endswith(end))
-
-    def counter(self, name: str, namespace: str) -> Callable[[], None]:
-        """Return a function that counts one more."""
-        values = self._values[name]
-
-        def increment() -> None:
-            values[namespace] = values.get(namespace, 0) + 1
-
-        return increment
-
-    def collect(self) -> Iterator[Metric]:
-        for name, values in self._values.items():
-            metric = Metric(name, self._help[name], "unknown")
-            for namespace, value in sorted(values.items()):
-                metric.add_sample(name, {"namespace": namespace}, value)
-            yield metric
 
 
 class HostMetrics:
@@ -146,7 +110,7 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         for collector in (PLATFORM_COLLECTOR, GC_COLLECTOR):
             self.registry.register(collector)
-        self._plain = _PlainCounters(
+        self._plain = PlainCounters(
             {
                 "manifest_cache_hits": "Manifests served from the store",
                 "manifest_cache_misses": "Manifests fetched from upstream",

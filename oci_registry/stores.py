@@ -23,8 +23,9 @@ from oci_registry.config.settings import S3Settings
 from oci_registry.eviction.account_sweep import AccountSweep
 from oci_registry.eviction.evictor import Evictor
 from oci_registry.eviction.holder import Holder
-from oci_registry.eviction.limit import RESERVE, Limits, StoreLimit
+from oci_registry.eviction.limit import RESERVE, StoreLimit
 from oci_registry.eviction.pinned import PinnedImages
+from oci_registry.eviction.store_use import Limits
 from oci_registry.eviction.sweep import Sweep
 from oci_registry.eviction.tag_upkeep import TagUpkeep
 from oci_registry.lifecycle import Step

@@ -93,7 +93,7 @@ class DaemonFigures:
             size = None if isnan(parts.totals.size) else int(parts.totals.size)
             stands, reserved = Standing(size, None, None, None), 0
         else:
-            stands, reserved = standing(parts.limit, space), parts.limit.reserved
+            stands, reserved = standing(parts.limit, space), parts.limit.use.reserved
         return Disk(
             parts.now(),
             stands.stored,
@@ -137,7 +137,7 @@ class DaemonFigures:
             "sending": parts.sending(),
             "objects": None if isnan(totals.objects) else int(totals.objects),
             "size": None if isnan(totals.size) else int(totals.size),
-            "reserved": 0 if parts.limit is None else parts.limit.reserved,
+            "reserved": 0 if parts.limit is None else parts.limit.use.reserved,
             "requests": counts.requests,
             "errors": counts.errors,
             "hits": counts.hits,

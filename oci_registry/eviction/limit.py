@@ -19,12 +19,12 @@ from oci_registry.account.account import Account
 from oci_registry.account.newest import NewestTags
 from oci_registry.account.nouns import on_disk
 from oci_registry.eviction.evictor import Evicted, Evictor
+from oci_registry.eviction.store_use import Limits, StoreUse
 from oci_registry.eviction.upstream_sizes import FRACTIONS, PACE, UpstreamSizes
 from oci_registry.metrics import Metrics
 from oci_registry.spec.digest import Digest
-from oci_registry.spec.sizes import Size
 from oci_registry.spec.units import counted, in_bytes
-from oci_registry.storage.interfaces import IDriver, Space, StoreError
+from oci_registry.storage.interfaces import IDriver
 from oci_registry.storage.room import NoRoom, Release
 from oci_registry.streams.flight import SingleFlight
 
@@ -44,14 +44,6 @@ class LimitTimes:
     claim: float = 60.0
 
 
-@frozen
-class Limits:
-    """*most*: bytes that the store may take; *free*: bytes of the volume that stay free; None: no limit."""
-
-    most: Size | None = None
-    free: Size | None = None
-
-
 RESERVE = 2 * 1024 * 1024
 """Bytes of the disk that the account holds, so that it works on a full disk."""
 _MISSING = 1000
@@ -60,8 +52,6 @@ LOW = FRACTIONS.low
 """How full the store is after an eviction, as a part of the limit."""
 HIGH = FRACTIONS.high
 """How full it is when images are evicted before there is need."""
-MARGIN = 1024 * 1024
-"""Bytes below the limit that small records, and the log of the account, may take between two looks."""
 LARGEST = FRACTIONS.largest
 """The largest blob that is stored, as a part of the limit."""
 
@@ -90,14 +80,12 @@ class StoreLimit:
         *,
         shared: bool = False,
     ) -> None:
-        self.reserved = 0
-        """Bytes that are reserved."""
+        self.use = StoreUse(account, driver, metrics, limits, shared=shared)
+        """How much the store takes, and may take."""
         self._account = account
         self._evictor = evictor
-        self._driver = driver
         self._clock = clock
         self._metrics = metrics
-        self._limits = limits
         self._times = times
         self._shared = shared
         evictor.compare_first = shared
@@ -106,7 +94,6 @@ class StoreLimit:
         self._in_vain = False
         # Blobs that had no room, and since when.
         self._missing: FIFOCache[Digest, float] = FIFOCache(_MISSING)
-        self._space: Space | None = None
         self._looking: Deferred[object] | None = None
         self._refused_unknown = False
         self.upstreams = UpstreamSizes(
@@ -115,7 +102,7 @@ class StoreLimit:
         """The limits of single upstreams."""
         self._watching = LoopingCall(self._watch)
         self._watching.clock = clock
-        metrics.store_reserved_bytes.set_function(lambda: self.reserved)
+        metrics.store_reserved_bytes.set_function(lambda: self.use.reserved)
 
     def start(self) -> None:
         """Look at the store from time to time from now on."""
@@ -157,35 +144,19 @@ class StoreLimit:
         """What evicts images."""
         return self._evictor
 
-    @property
-    def is_limited(self) -> bool:
-        """Whether there is a limit of the whole store."""
-        return self._limits != Limits()
-
-    def see(self, space: Space | None) -> tuple[int | None, int | None, int | None]:
-        """Return how many bytes are stored, how many may be, and how many stay free on the volume.
-
-        None: not known, or not limited. *space*: that of the volume, None if it is not known.
-        """
-        self._space = space or self._space
-        free, stays = self._limits.free, None
-        if free is not None and (free.share is None or self._space is not None):
-            stays = free.of(0 if self._space is None else self._space.size)
-        return self._stored() if self._account.is_complete else None, self._cap(), stays
-
     # -- what a download asks
 
     def reserve(
         self, digest: Digest, size: int | None, namespace: str = ""
     ) -> Deferred[Release | None]:
         """Reserve room for a blob of *size* bytes, evicting images if there is too little."""
-        if self._limits == Limits() and not self.upstreams:
+        if not self.use.is_limited and not self.upstreams:
             return succeed(None)
         return Deferred.fromCoroutine(self._reserve(digest, on_disk(size or 0), namespace))
 
     def has_room(self, size: int) -> bool:
         """Whether there is room for *size* bytes without evicting anything, now or before long."""
-        return self._room(HIGH) >= on_disk(size)
+        return self.use.room(HIGH) >= on_disk(size)
 
     async def _reserve(self, digest: Digest, want: int, namespace: str) -> Release:
         try:
@@ -209,13 +180,13 @@ class StoreLimit:
         return release_both
 
     async def _reserve_in_store(self, want: int) -> Release:
-        await self._measure()
-        cap = self._cap()
+        await self.use.measure()
+        cap = self.use.cap()
         if cap is not None and want > cap * LARGEST:
             self._metrics.not_stored.labels("too_large").inc()
             raise NoRoom(f"it is larger than a quarter of the limit of the store ({in_bytes(cap)})")
         if not self._account.is_complete:
-            if self._shared or self._room() >= want:
+            if self._shared or self.use.room() >= want:
                 return self._take(want)
             self._metrics.not_stored.labels("unknown").inc()
             if not self._refused_unknown:
@@ -227,7 +198,7 @@ class StoreLimit:
             raise NoRoom("it is not yet known how much is stored")
         self._refused_unknown = False
         await self._make_room(want)
-        if self._room() < want:
+        if self.use.room() < want:
             self._metrics.not_stored.labels("no_room").inc()
             raise NoRoom("the limit of the store is reached")
         return self._take(want)
@@ -238,17 +209,17 @@ class StoreLimit:
         for _ in range(2):
             # The first eviction may have been under way for a blob that needs less.
             left = until - self._clock.seconds()
-            evicting = self._evict(want) if self._room() < want and left > 0 else None
+            evicting = self._evict(want) if self.use.room() < want and left > 0 else None
             if evicting is not None:
                 with suppress(DeferredTimeout):
                     await evicting.addTimeout(left, self._clock)
 
     def _take(self, want: int) -> Release:
-        self.reserved += want
+        self.use.reserved += want
         held = [want]
 
         def flushed(_: object, size: int) -> None:
-            self.reserved -= size
+            self.use.reserved -= size
 
         def release() -> None:
             if held:
@@ -259,61 +230,8 @@ class StoreLimit:
 
     def full(self) -> None:
         """The disk is full: evict a twentieth of what is stored."""
-        if self._limits != Limits():
-            self._evict(0, at_least=int((1 - LOW) * self._stored()))
-
-    # -- how much there is
-
-    def _cap(self) -> int | None:
-        """Return how many bytes may be stored; None if that is not limited, or not known."""
-        most = self._limits.most
-        if most is None:
-            return None
-        if most.share is None:
-            return most.bytes
-        return None if self._space is None else most.of(self._space.size)
-
-    def _stored(self) -> int:
-        """Return how many bytes the store takes, with the account itself."""
-        state = self._account.state
-        if state is None:
-            return 0
-        return state.sums.disk + (0 if self._shared else state.file_size)
-
-    def _most_stored(self) -> float:
-        """Return how many bytes the store takes at most: all that the volume has, if it is not known."""
-        if self._account.is_complete:
-            return self._stored()
-        if self._account.is_off or self._space is None:
-            # If another process has the account, it does not learn what is stored here.
-            return float("inf")
-        return self._space.size - self._space.free
-
-    def _room(self, part: float = 1.0) -> float:
-        """Return how many bytes there is room for, if *part* of the limits may be used."""
-        rooms = [float("inf")]
-        cap, free = self._cap(), self._limits.free
-        if cap is not None:
-            rooms.append(cap * part - MARGIN - self._most_stored() - self.reserved)
-        if free is not None and self._space is not None:
-            # What is reserved may have been written in part: then it is counted twice.
-            stays = free.of(self._space.size) / part
-            rooms.append(self._space.free - stays - self.reserved)
-        return min(rooms)
-
-    async def _measure(self) -> None:
-        """Find out how much space the volume has."""
-        if (
-            self._limits.free is not None
-            or (self._limits.most and self._limits.most.share)
-            or not self._account.is_complete
-        ):
-            # A failure of the store is noticed where it is used.
-            with suppress(StoreError):
-                self._space = await self._driver.space()
-        cap = self._cap()
-        if cap is not None:
-            self._metrics.store_limit_bytes.set(cap)
+        if self.use.is_limited:
+            self._evict(0, at_least=int((1 - LOW) * self.use.stored()))
 
     # -- eviction
 
@@ -326,10 +244,10 @@ class StoreLimit:
         self._looking = None
 
     async def _look(self) -> None:
-        if self._limits == Limits() and not self.upstreams:
+        if not self.use.is_limited and not self.upstreams:
             return
-        await self._measure()
-        if self._account.is_complete and self._room(HIGH) < 0:
+        await self.use.measure()
+        if self._account.is_complete and self.use.room(HIGH) < 0:
             evicting = self._evict(0)
             if evicting is not None:
                 await evicting
@@ -362,7 +280,7 @@ class StoreLimit:
             return None
 
         async def evict() -> Evicted:
-            most = max(at_least, want - self._room(LOW))
+            most = max(at_least, want - self.use.room(LOW))
             if isinf(most):
                 # The account is off, as it may be on a full disk: it is not known what is stored.
                 return Evicted()
@@ -370,7 +288,7 @@ class StoreLimit:
             began = self._clock.seconds()
             evicted = await self._evictor.free(need)
             self._report(evicted, need, self._clock.seconds() - began)
-            await self._measure()
+            await self.use.measure()
             return evicted
 
         evicting = self._evicting.run("evict", evict)
@@ -399,7 +317,7 @@ class StoreLimit:
                 images=counted(evicted.images, "image"),
                 blobs=counted(evicted.blobs, "blob"),
                 freed=in_bytes(evicted.size),
-                stored=in_bytes(self._stored()),
+                stored=in_bytes(self.use.stored()),
             )
 
     def _failed(self, failure: Failure) -> Evicted:

@@ -29,7 +29,7 @@ class Standing:
 
 def standing(limit: StoreLimit, space: Space | None) -> Standing:
     """Return how a store stands to a limit; *space*: that of the volume, None if it is not known."""
-    stored, most, min_free = limit.see(space)
+    stored, most, min_free = limit.use.see(space)
     return Standing(stored, most, None if most is None else int(most * LOW), min_free)
 
 
@@ -39,7 +39,7 @@ async def next_victim(account: Account, limit: StoreLimit) -> Victim | None:
     None without a limit, and if that is not known: the account is not complete, or all that is at the heads
     of the queues is in use, is pinned, or has further turns. Raises `AccountOff`, `StoreError`.
     """
-    snapshot = await limit.evictor.upcoming() if limit.is_limited else None
+    snapshot = await limit.evictor.upcoming() if limit.use.is_limited else None
     if snapshot is None:
         return None
     planned = plan(estimated(snapshot, await account.ask(queue_lengths())), 1)

@@ -43,6 +43,7 @@ class FakeLimit:
 
     def __init__(self) -> None:
         self.spaces: list[Space | None] = []
+        self.use = self
 
     def see(self, space: Space | None) -> tuple[int, int, int]:
         self.spaces.append(space)

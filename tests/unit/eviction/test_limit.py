@@ -8,7 +8,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import capturedLogs, formatEvent
 
 from oci_registry.eviction.evictor import Evicted
-from oci_registry.eviction.limit import MARGIN, Limits, StoreLimit
+from oci_registry.eviction.limit import StoreLimit
+from oci_registry.eviction.store_use import MARGIN, Limits
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.sizes import parse_size
 from oci_registry.storage.interfaces import Space, StoreError
@@ -91,12 +92,12 @@ class Reserving(LimitTestCase):
     def test_released(self) -> None:
         """Room is held until it is released, once, in whole blocks."""
         release = self.reserve(4097)
-        self.assertEqual(self.limit.reserved, 8192)
+        self.assertEqual(self.limit.use.reserved, 8192)
         release()
         release()
-        self.assertEqual(self.limit.reserved, 0)
+        self.assertEqual(self.limit.use.reserved, 0)
         self.reserve(None)
-        self.assertEqual(self.limit.reserved, 0)
+        self.assertEqual(self.limit.use.reserved, 0)
 
     def test_no_more_than_the_limit(self) -> None:
         """All that is reserved and stored fits below the limit."""
@@ -232,7 +233,7 @@ class Volumes(LimitTestCase):
         self.store(4 * MIB)
         self.limited(Limits(None, parse_size("80MiB")))
         self.limit.full()
-        self.assertEqual(self.evictor.needs, [int(0.05 * self.limit._stored())])
+        self.assertEqual(self.evictor.needs, [int(0.05 * self.limit.use.stored())])
         self.limited(Limits(parse_size("20MiB")))
         self.account._turn_off("disk is full")
         self.limit.full()

@@ -7,9 +7,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from oci_registry.account.nouns import MAIN, PROBATION
 from oci_registry.account.victims import Victim
 from oci_registry.eviction.evictor import LOOSE_FOR
-from oci_registry.eviction.limit import LOW, Limits, StoreLimit
+from oci_registry.eviction.limit import LOW, StoreLimit
 from oci_registry.eviction.plan import Blob, Image, Snapshot
 from oci_registry.eviction.preview import Standing, estimated, next_victim, standing
+from oci_registry.eviction.store_use import Limits
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.image import parse_image
 from oci_registry.spec.sizes import parse_size

@@ -6,7 +6,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
 from oci_registry.account.images import registry_size
-from oci_registry.eviction.limit import Limits, LimitTimes, StoreLimit
+from oci_registry.eviction.limit import LimitTimes, StoreLimit
+from oci_registry.eviction.store_use import Limits
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.sizes import parse_size
 from oci_registry.storage.room import NoRoom, Release
@@ -105,7 +106,7 @@ class UpstreamLimits(test_evictor.EvictionTestCase):
         for release in releases:
             release()
             release()
-        self.assertEqual(self.limit.reserved, 0)
+        self.assertEqual(self.limit.use.reserved, 0)
         self.clock.advance(11)
         self.look()
         self.reserve(4 * MIB)
@@ -139,7 +140,7 @@ class UpstreamLimits(test_evictor.EvictionTestCase):
 
     def test_with_the_store(self) -> None:
         """The limit of the store holds as well, and what it refuses is given back."""
-        self.limit._limits = Limits(parse_size("20MiB"))
+        self.limit.use._limits = Limits(parse_size("20MiB"))
         for number in range(9):
             self.busy.add(Digest.of(self.content(b"o%d" % number)))
             self.add(b"o%d" % number, HUB)

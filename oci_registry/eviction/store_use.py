@@ -1,0 +1,115 @@
+"""How much the store takes, and may take."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from attrs import frozen
+
+from oci_registry.account.account import Account
+from oci_registry.metrics import Metrics
+from oci_registry.spec.sizes import Size
+from oci_registry.storage.interfaces import IDriver, Space, StoreError
+
+MARGIN = 1024 * 1024
+"""Bytes below the limit that small records, and the log of the account, may take between two looks."""
+
+
+@frozen
+class Limits:
+    """*most*: bytes that the store may take; *free*: bytes of the volume that stay free; None: no limit."""
+
+    most: Size | None = None
+    free: Size | None = None
+
+
+class StoreUse:
+    """Knows how many bytes the store of *account* takes, and how many it may take within *limits*.
+
+    While the account is not complete, all that is on the volume counts as stored. *shared*: it is a bucket.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        driver: IDriver,
+        metrics: Metrics,
+        limits: Limits,
+        *,
+        shared: bool = False,
+    ) -> None:
+        self.reserved = 0
+        """Bytes that are reserved for blobs that are being downloaded."""
+        self._account = account
+        self._driver = driver
+        self._metrics = metrics
+        self._limits = limits
+        self._shared = shared
+        self._space: Space | None = None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a limit of the whole store."""
+        return self._limits != Limits()
+
+    def see(self, space: Space | None) -> tuple[int | None, int | None, int | None]:
+        """Return how many bytes are stored, how many may be, and how many stay free on the volume.
+
+        None: not known, or not limited. *space*: that of the volume, None if it is not known.
+        """
+        self._space = space or self._space
+        free, stays = self._limits.free, None
+        if free is not None and (free.share is None or self._space is not None):
+            stays = free.of(0 if self._space is None else self._space.size)
+        return self.stored() if self._account.is_complete else None, self.cap(), stays
+
+    def cap(self) -> int | None:
+        """Return how many bytes may be stored; None if that is not limited, or not known."""
+        most = self._limits.most
+        if most is None:
+            return None
+        if most.share is None:
+            return most.bytes
+        return None if self._space is None else most.of(self._space.size)
+
+    def stored(self) -> int:
+        """Return how many bytes the store takes, with the account itself."""
+        state = self._account.state
+        if state is None:
+            return 0
+        return state.sums.disk + (0 if self._shared else state.file_size)
+
+    def _most_stored(self) -> float:
+        """Return how many bytes the store takes at most: all that the volume has, if it is not known."""
+        if self._account.is_complete:
+            return self.stored()
+        if self._account.is_off or self._space is None:
+            # If another process has the account, it does not learn what is stored here.
+            return float("inf")
+        return self._space.size - self._space.free
+
+    def room(self, part: float = 1.0) -> float:
+        """Return how many bytes there is room for, if *part* of the limits may be used."""
+        rooms = [float("inf")]
+        cap, free = self.cap(), self._limits.free
+        if cap is not None:
+            rooms.append(cap * part - MARGIN - self._most_stored() - self.reserved)
+        if free is not None and self._space is not None:
+            # What is reserved may have been written in part: then it is counted twice.
+            stays = free.of(self._space.size) / part
+            rooms.append(self._space.free - stays - self.reserved)
+        return min(rooms)
+
+    async def measure(self) -> None:
+        """Find out how much space the volume has."""
+        if (
+            self._limits.free is not None
+            or (self._limits.most and self._limits.most.share)
+            or not self._account.is_complete
+        ):
+            # A failure of the store is noticed where it is used.
+            with suppress(StoreError):
+                self._space = await self._driver.space()
+        cap = self.cap()
+        if cap is not None:
+            self._metrics.store_limit_bytes.set(cap)
