@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import subprocess
@@ -18,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from oci_registry.storage.drivers import driver_class, files, filesystem
 from oci_registry.storage.drivers.filesystem import FilesystemDriver
+from oci_registry.storage.drivers.leftovers import remove_leftovers
 from oci_registry.storage.drivers.open_files import OpenFilesLimits
 from oci_registry.storage.interfaces import StoreError
 from oci_registry.streams.threads import Lanes
@@ -130,6 +132,24 @@ class Leftovers(DriverTestCase):
         with ordinary_user():
             self.store(KEY, b"data")
         self.assertEqual(self.content(KEY), b"data")
+
+    def test_swept_before_locked(self) -> None:
+        """A file that a sweep removes before its creator has locked it is created once more."""
+        sweeps = 2
+        real = fcntl.flock
+
+        def late(descriptor: int, operation: int) -> None:
+            nonlocal sweeps
+            if sweeps:
+                sweeps -= 1
+                with patch.object(fcntl, "flock", real):
+                    remove_leftovers(self.transfers, NOW)
+            real(descriptor, operation)
+
+        with patch.object(fcntl, "flock", late):
+            self.successResultOf(self.driver.put(KEY, b"data"))
+        self.assertEqual((0, b"data"), (sweeps, self.content(KEY)))
+        self.assertEqual([], self.left())
 
     def test_folder_in_place(self) -> None:
         """Nor does a folder."""

@@ -63,6 +63,8 @@ VERIFIED = "verified"
 """The list of verified files, on a volume without permissions."""
 _LISTED_AT_ONCE = 100
 # What is made of them in the reactor then takes about a millisecond.
+_NEW_NAMES = 4
+"""Names that are tried for a new file."""
 
 
 @implementer(IDriver)
@@ -173,11 +175,11 @@ class FilesystemDriver:
     def _grow(self, name: str | None) -> tuple[str, int]:
         """Open and lock an empty file for writing, called *name* if that is free."""
         self._transfers.mkdir(parents=True, exist_ok=True)
-        other = uuid4().hex
         # An existing file is free if its lock is; O_EXCL comes first for volumes without locks.
-        for attempt, new in ((name, os.O_EXCL), (name, 0), (other, os.O_EXCL)):
-            if attempt is None:
-                continue
+        attempts = [] if name is None else [(name, os.O_EXCL), (name, 0)]
+        # Of a new file too the lock may be taken, by a sweep that finds it before it is locked here.
+        attempts += [(uuid4().hex, os.O_EXCL) for _ in range(_NEW_NAMES)]
+        for attempt, new in attempts:
             path = str(self._transfers / attempt)
             try:
                 descriptor = open_locked(path, os.O_RDWR | os.O_CREAT | new)

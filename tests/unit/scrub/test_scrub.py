@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from oci_registry.scrub.nouns import Progress
 from oci_registry.scrub.one_pass import Pass, Save
@@ -111,6 +111,27 @@ class Scrubs(ScrubTestCase):
         self.pass_time(1 * DAY + 3600)
         self.assertEqual(2, len(self.waiting))
         self.finish()
+
+    def test_saved_in_order(self) -> None:
+        """What is being saved when a pass is stopped does not come after what that saves."""
+        record = Record(self.driver)
+        puts: list[tuple[bytes, Deferred[None]]] = []
+
+        def put(key: str, data: bytes) -> Deferred[None]:
+            puts.append((data, Deferred()))
+            return puts[-1][1]
+
+        self.patch(self.driver, "put", put)
+        first = Deferred.fromCoroutine(record.save(Progress(1.0, 2.0, "me")))
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        last = Deferred.fromCoroutine(record.save(Progress(1.0, 3.0, "")))
+        self.assertEqual(1, len(puts))
+        puts[0][1].callback(None)
+        self.assertNoResult(last)
+        self.assertEqual("", Progress.from_json(puts[1][0]).owner)
+        puts[1][1].callback(None)
+        self.successResultOf(last)
 
     def test_another_process(self) -> None:
         """A pass of another process is left to it, until that has stored no progress for an hour."""
