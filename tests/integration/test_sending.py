@@ -223,7 +223,7 @@ class Past(SendingTestCase):
         client = await self.stuck()
         stopping: Deferred[None] = daemon.stopService()
         self.daemons.remove(daemon)
-        await deferLater(reactor, 0.01)
+        await until(lambda: daemon.parts.site.closing)
         self.assertFalse(stopping.called)
         self.time.forward(51)
         await stopping

@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet import reactor as real_reactor  # noqa: TID251 - tests on real sockets
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from oci_registry.account.schema import FILE
@@ -31,11 +32,28 @@ PATIENT = StoreLimits(lookup=60.0, begin=60.0, read=60.0, record=60.0)
 
 
 def running(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Deferred[None]]:
-    """Make a coroutine a test."""
+    """Make a coroutine a test, which ends when trial's time limit is over.
+
+    Trial only fires what it was given. A coroutine that goes on behind it disturbs the tests that follow,
+    and its end is reported as an error of one of them.
+    """
 
     @wraps(test)
     def run(self: Any) -> Deferred[None]:
-        return Deferred.fromCoroutine(test(self))
+        work = Deferred.fromCoroutine(test(self))
+        outcome: Deferred[None] = Deferred(lambda _: work.cancel())
+
+        def ended(result: Any) -> None:
+            if not outcome.called:
+                outcome.callback(result)
+
+        def given_up(failure: Failure) -> Failure:
+            # Does nothing after the end.
+            work.cancel()
+            return failure
+
+        work.addBoth(ended)
+        return outcome.addErrback(given_up)
 
     return run
 
