@@ -25,10 +25,11 @@ class WorkerUsage:
             registry=registry,
         )
 
-    def used(self, number: int, cpu: float, memory: int) -> None:
-        """A worker has used further seconds of *cpu*, and has so many bytes of *memory*."""
+    def used(self, number: int, cpu: float, memory: int | None) -> None:
+        """A worker has used further seconds of *cpu*, and has so many bytes of *memory*; None: as before."""
         self._cpu.labels(str(number)).inc(cpu)
-        self._memory.labels(str(number)).set(memory)
+        if memory is not None:
+            self._memory.labels(str(number)).set(memory)
 
     def gone(self, number: int) -> None:
         """A worker has ended; what its successor uses is added to what it has used."""

@@ -103,8 +103,8 @@ class Disk(Answer):
 class TopImages(Answer):
     """The first images in some *order*: ``size``, the largest, or ``pulls``, those that were pulled most.
 
-    *time*: when the images were compared, a minute ago or less. *whole*: false while the index of the store is
-    being built: there may be others.
+    *time*: when the images were compared, which is done again after a minute, or a hundred times as long as it
+    takes. *whole*: false while the index of the store is being built: there may be others.
     """
 
     order: str

@@ -41,14 +41,14 @@ class BundleLimits:
 class Bundle:
     """A verified bundle: the sizes of all its content, its images, and their manifests.
 
-    *referrers*: entries without a name whose subject is in the bundle.
+    *referrers*: manifests without a name whose subject is in the bundle, by their subjects.
     """
 
     path: str
     sizes: dict[Digest, int]
     images: list[IndexEntry]
     manifests: dict[Digest, Manifest]
-    referrers: list[IndexEntry]
+    referrers: dict[Digest, list[Manifest]]
     _limits: BundleLimits
 
     def find(self, digest: Digest) -> Manifest | None:
@@ -77,13 +77,15 @@ def read_bundle(path: str, admit: Admit, limits: BundleLimits = BundleLimits()) 
         child.descriptor.digest for one in manifests.values() for child in children_of(one) or ()
     }
     images: list[IndexEntry] = []
-    referrers: list[IndexEntry] = []
+    referrers: dict[Digest, list[Manifest]] = {}
     for entry in reading.images:
         digest = entry.descriptor.digest
         if entry.full_name is not None or entry.ref_name is not None:
             images.append(entry)
-        elif subject_of(manifests[digest]) in manifests:
-            referrers.append(entry)
+            continue
+        subject = subject_of(manifests[digest])
+        if subject is not None and subject in manifests:
+            referrers.setdefault(subject, []).append(manifests[digest])
         elif digest not in children:
             # Other tools also list the manifests of an index.
             images.append(entry)

@@ -69,18 +69,17 @@ def _digests(index: bytes) -> list[Digest]:
 
 def with_referrers(bundle: Bundle, shelf: Shelf, image: NamedImage) -> NamedImage:
     """Return an image with what refers to it in a bundle. Raises `Unreadable`."""
-    digests = set(image.contents.manifests)
     found: dict[Digest, Contents] = {}
-    waiting = [bundle.manifests[entry.descriptor.digest] for entry in bundle.referrers]
+    waiting = list(image.contents.manifests)
 
     def is_there(child: Child) -> bool:
         return child.descriptor.digest in bundle.sizes
 
-    while more := [one for one in waiting if subject_of(one) in digests]:
-        for manifest in more:
-            waiting.remove(manifest)
-            digests.add(manifest.digest)
-            found[manifest.digest] = walk(shelf, manifest, is_there)
+    while waiting:
+        for manifest in bundle.referrers.get(waiting.pop(), ()):
+            if manifest.digest not in found:
+                found[manifest.digest] = walk(shelf, manifest, is_there)
+                waiting.append(manifest.digest)
     return evolve(image, referrers=tuple(found.values()))
 
 

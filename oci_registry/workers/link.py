@@ -155,9 +155,8 @@ class WorkerLink:
         fields = message.fields
         self.connections = int(fields["connections"])
         before, self._cpu = self._cpu, float(fields["cpu"])
-        self._shared.metrics.worker_usage.used(
-            self._number, max(0.0, self._cpu - before), int(fields["memory"])
-        )
+        memory = None if fields["memory"] is None else int(fields["memory"])
+        self._shared.metrics.worker_usage.used(self._number, max(0.0, self._cpu - before), memory)
         for route, method, status, times in fields["responses"]:
             for _ in range(times):
                 self._shared.metrics.response(route, method, status, 0.0)

@@ -23,11 +23,18 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 Send = Callable[[bytes], None]
 
 
-def consumption() -> tuple[float, int]:
-    """Return the CPU seconds that this process has used, and its resident memory in bytes."""
-    with open(_STATUS, "rb") as file:
-        _, resident, *_ = file.read().split()
-    return time.process_time(), int(resident) * _PAGE
+def consumption() -> tuple[float, int | None]:
+    """Return the CPU seconds that this process has used, and its resident memory in bytes.
+
+    The memory is None if it is not known: connections may have taken all descriptors.
+    """
+    cpu = time.process_time()
+    try:
+        with open(_STATUS, "rb") as file:
+            _, resident, *_ = file.read().split()
+    except OSError:
+        return cpu, None
+    return cpu, int(resident) * _PAGE
 
 
 class _Nothing:
@@ -95,7 +102,7 @@ class Reports:
         uses: Counter[bytes],
         connections: Callable[[], int],
         reactor: Any,
-        consumed: Callable[[], tuple[float, int]] = consumption,
+        consumed: Callable[[], tuple[float, int | None]] = consumption,
     ) -> None:
         self._send = send
         self._responses = responses

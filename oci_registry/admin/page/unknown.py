@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Mapping
 from typing import Any, TypeVar
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
 
 from oci_registry.admin.problems import as_api_error
@@ -25,7 +25,9 @@ class Unknown:
 
 
 def unknown_for(error: Exception) -> Unknown:
-    """Return why something cannot be shown; a defect is logged."""
+    """Return why something cannot be shown; a defect is logged. Raises `CancelledError` itself."""
+    if isinstance(error, CancelledError):
+        raise error
     known = as_api_error(error)
     if isinstance(known, RegistryError):
         return Unknown(known.message, known.status)
@@ -34,7 +36,10 @@ def unknown_for(error: Exception) -> Unknown:
 
 
 async def all_of(work: Mapping[str, Awaitable[T]]) -> dict[str, T | Unknown]:
-    """Await all at the same time, and return what each gives, or why it gives nothing."""
+    """Await all at the same time, and return what each gives, or why it gives nothing.
+
+    Cancelling it cancels all of them.
+    """
 
     async def one(awaitable: Awaitable[T]) -> T | Unknown:
         try:
@@ -43,4 +48,11 @@ async def all_of(work: Mapping[str, Awaitable[T]]) -> dict[str, T | Unknown]:
             return unknown_for(error)
 
     begun: list[Deferred[Any]] = [Deferred.fromCoroutine(one(each)) for each in work.values()]
-    return dict(zip(work, await gatherResults(begun), strict=True))
+    found: dict[str, T | Unknown] = {}
+    for name, (done, result) in zip(
+        work, await DeferredList(begun, consumeErrors=True), strict=True
+    ):
+        if not done:
+            result.raiseException()
+        found[name] = result
+    return found

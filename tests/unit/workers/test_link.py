@@ -30,7 +30,7 @@ class Counting(SynchronousTestCase):
         self.addCleanup(link.close)
         return link
 
-    def count(self, link: WorkerLink, connections: int, cpu: float, memory: int) -> None:
+    def count(self, link: WorkerLink, connections: int, cpu: float, memory: int | None) -> None:
         """Have the worker report."""
         nothing: dict[str, Any] = {"responses": [], "uses": []}
         message = pack("count", connections=connections, cpu=cpu, memory=memory, **nothing)
@@ -58,6 +58,7 @@ class Counting(SynchronousTestCase):
         first = self.link()
         self.count(first, 1, 2.0, 5000)
         self.count(first, 1, 3.0, 4000)
+        self.count(first, 1, 3.0, None)
         self.assertEqual((3.0, 4000), self.used())
         first._lost()
         self.assertEqual((3.0, None), self.used())

@@ -8,6 +8,7 @@ from collections import Counter
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from oci_registry.workers import reports
 from oci_registry.workers.messages import Message, unpack
 from oci_registry.workers.reports import INTERVAL, Lines, Reports, Responses, consumption
 
@@ -55,10 +56,10 @@ class Reporting(SynchronousTestCase):
     def test_counts(self) -> None:
         """Counts are sent together, some time later, and only if there are any."""
         responses, uses = Responses(), Counter({b"/v2/": 2})
-        reports = Reports(self.send, responses, uses, lambda: 7, self.clock, lambda: (1.5, 4096))
+        made = Reports(self.send, responses, uses, lambda: 7, self.clock, lambda: (1.5, 4096))
         for _ in range(3):
             responses.response("base", "GET", "200", 0.0)
-            reports.changed()
+            made.changed()
         self.assertEqual([], self.sent)
         self.clock.advance(INTERVAL)
         (message,) = self.sent
@@ -78,15 +79,26 @@ class Reporting(SynchronousTestCase):
     def test_consumption(self) -> None:
         """What a process has used grows, and is of the size that processes have."""
         cpu, memory = consumption()
+        assert memory is not None
         self.assertLess(1024 * 1024, memory)
         while consumption()[0] == cpu:
             pass
         self.assertLess(cpu, consumption()[0])
 
+    def test_no_descriptors(self) -> None:
+        """While all descriptors are taken, what was counted is reported all the same."""
+        self.patch(reports, "_STATUS", "/proc/self/none")
+        responses = Responses()
+        responses.response("base", "GET", "200", 0.0)
+        Reports(self.send, responses, Counter(), lambda: 1, self.clock).send()
+        (message,) = self.sent
+        self.assertIsNone(message.fields["memory"])
+        self.assertEqual([["base", "GET", "200", 1]], message.fields["responses"])
+
     def test_many_targets(self) -> None:
         """Many long targets are sent in several messages, each counted once."""
         uses = Counter({b"/%d/%b" % (number, b"x" * 1000): 1 for number in range(250)})
-        reports = Reports(self.send, Responses(), uses, lambda: 0, self.clock)
-        reports.send()
+        made = Reports(self.send, Responses(), uses, lambda: 0, self.clock)
+        made.send()
         self.assertEqual(250, sum(len(message.fields["uses"]) for message in self.sent))
         self.assertEqual(0, len(uses))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import evolve
 from twisted.internet.defer import Deferred
 
@@ -117,6 +119,15 @@ class OneImage(PageTestCase):
         content = self.get("/page/image?image=app").with_id("content")
         self.assertEqual(201, len(content.all("tr")))
         self.assertIn("and 301 more", content.text)
+
+    def test_no_wasted_rows(self) -> None:
+        """Nothing is made of the blobs that are not shown: a hostile image has very many."""
+        blob = ShownBlob(OTHER, None, None, True, None, 1)
+        unread: Any = (None,) * 1000
+        blobs = (blob,) * 199 + unread
+        manifest = ShownManifest(DIGEST, None, None, True, None, None, blobs, ())
+        self.answers["GET", "/image"] = ImageDetails(IMAGE, manifest, (), ())
+        self.assertIn("and 1000 more", self.get("/page/image?image=app").with_id("content").text)
 
     def test_actions(self) -> None:
         """Only what is possible is offered."""
