@@ -350,9 +350,11 @@ def move(
     """
 
     def query(books: Books) -> None:
+        # What has left the queue of the newest tags meanwhile does not come back to it.
         books.sql.executemany(
-            "UPDATE manifests SET queue=?, pulls=?, place=? WHERE id=?",
-            [(queue, pulls, books.next_place(), number) for number, queue, pulls in moves],
+            "UPDATE manifests SET queue=?1, pulls=?2, place=?3"
+            " WHERE id=?4 AND (?1<>?5 OR kept_for IS NOT NULL)",
+            [(queue, pulls, books.next_place(), number, NEWEST) for number, queue, pulls in moves],
         )
         books.sql.executemany(
             "UPDATE manifests SET queue=?, pulls=0, place=?, kept_for=? WHERE id=?",

@@ -97,7 +97,7 @@ def lists_with(
     for subject, manifests in added.items():
         before = store.referrers(image.name.registry, image.name.repository, subject)
         entries = [] if before is None else entries_of(before.index)
-        known = {entry.get("digest") for entry in entries}
+        known = {str(entry.get("digest")) for entry in entries}
         new = [descriptor_of(one) for one in manifests if str(one.digest) not in known]
         if new:
             after = KeptReferrers(index_of([*entries, *new]), store.clock.seconds())

@@ -39,6 +39,8 @@ LOOSE_AT_LEAST = 10.0
 When there is little room, images are dropped again and again for lack of a layer. Their other layers, in use
 at each pull, would soon take all the room, and no layer could be stored any more.
 """
+LOOSE_IN_SHARED = 3600.0
+"""As `LOOSE_FOR`, if others write to the store too: an import stores all its blobs before a manifest."""
 _TURNS = 5
 """Turns that each image may have in one round: each pull is one, and so is the last."""
 Sizes = tuple[int, int, int]
@@ -185,8 +187,7 @@ class Evictor:
         while done.size < need and done.idle_turns <= most:
             # Each time: a round can take minutes, in which others pin images.
             pinned = await self._pinned.now()
-            idle_since = self._now() - LOOSE_FOR
-            asked = heads(idle_since, self.is_forever, pinned, host, newest=newest)
+            asked = heads(self._loose_since(), self.is_forever, pinned, host, newest=newest)
             found = await self._account.ask(asked)
             # No waiting between these two: what is in use when it is looked at is not in the plan.
             planned = plan(self._snapshot(found, sizes), need - done.size)
@@ -202,9 +203,19 @@ class Evictor:
         before = -1
         while before < done.size < need:
             before = done.size
-            found = await self._account.ask(loose_blobs(self._now() - LOOSE_AT_LEAST))
+            found = await self._account.ask(loose_blobs(self._loose_since(last=True)))
             planned = plan(self._snapshot(found, (0, 0, 0)), need - done.size)
             await self._carry_out(planned, found, done)
+
+    def _loose_since(self, *, last: bool = False) -> float:
+        """Return since when a blob that no manifest names must be unused. *last*: images are not enough."""
+        now, seconds = self._now(), LOOSE_AT_LEAST if last else LOOSE_FOR
+        if not self.compare_first:
+            return now - seconds
+        compared = self._account.compared
+        # Manifests that others have stored since then may not be known.
+        known = now if compared is None else min(now, compared.began)
+        return known - seconds if last else min(known - seconds, now - LOOSE_IN_SHARED)
 
     def _snapshot(self, found: Heads, sizes: Sizes) -> Snapshot:
         scarce = self.scarce()
@@ -307,5 +318,5 @@ class Evictor:
         if not self._account.is_complete:
             return None
         pinned = await self._pinned.now()
-        asked = heads(self._now() - LOOSE_FOR, self.is_forever, pinned)
+        asked = heads(self._loose_since(), self.is_forever, pinned)
         return self._snapshot(await self._account.ask(asked), Snapshot({}, {}).sizes)

@@ -186,6 +186,17 @@ class Importing(ReferrersTestCase):
         after = tree(self.other)
         self.assertEqual({n: before[n] for n in lists}, {n: after[n] for n in lists})
 
+    def test_odd_list(self) -> None:
+        """What a registry has put into a list that is no descriptor stays there."""
+        store, odd = store_in(self.other), [{"digest": ["x"]}, {"digest": {}}, {}]
+        kept = KeptReferrers(index_of(odd), 1_000_000.0)
+        store.add_referrers(HUB, REPOSITORY, self.top.digest, kept)
+        self.export("--referrers")
+        self.assertEqual(0, self.load().status)
+        kept_now = store.referrers(HUB, REPOSITORY, self.top.digest)
+        assert kept_now is not None
+        self.assertEqual([*odd, descriptor_of(self.sbom)], entries_of(kept_now.index))
+
     def test_failing_store(self) -> None:
         """If the store fails on the way, lists are as they were, and nothing new is there."""
         store = store_in(self.other)

@@ -7,7 +7,7 @@ from oci_registry.account.books import Books
 from oci_registry.account.catalogue import is_among_newest
 from oci_registry.account.images import count_queued, heads, move
 from oci_registry.account.newest import NewestTags, keep_newest
-from oci_registry.account.nouns import PROBATION
+from oci_registry.account.nouns import NEWEST, PROBATION
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.keys import manifest_key, tag_key
 from tests.unit.account.support import HUB, OWN, AccountTestCase
@@ -146,6 +146,14 @@ class Queue(NewestTestCase):
         self.ask(heads(0.0, lambda _: False))
         self.ask(move([], newest, [], found.tag_changes))
         self.assertEqual((2, 1), (len(newest), self.queued()))
+
+    def test_left_meanwhile(self) -> None:
+        """Nor does an image stay in it that has left it meanwhile, when it would have had a further turn."""
+        self.keep(self.put("1"))
+        (number,) = self.ask(heads(0.0, lambda _: False, newest=True)).newest
+        self.put("2")
+        self.ask(move([(number, NEWEST, 0)], [], []))
+        self.assertEqual((0, [(PROBATION,)] * 2), (self.queued(), self.rows("manifests", "queue")))
 
     def test_many_meanwhile(self) -> None:
         """Of how many repositories that is known is bounded: then it may have been any."""

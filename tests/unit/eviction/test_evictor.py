@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from oci_registry.account.images import registry_size
@@ -19,6 +20,7 @@ from oci_registry.storage.pins import Pins
 from oci_registry.storage.tags import TagStore
 from oci_registry.storage.usage import Usage
 from oci_registry.streams.parsing import ManifestReader
+from tests.support.account import settle
 from tests.support.streams import run_at_once
 from tests.unit.account.support import HUB, OWN, AccountTestCase
 from tests.unit.storage.support import NOW
@@ -264,6 +266,42 @@ class Evictions(EvictionTestCase):
         self.assertEqual(self.free(2), Evicted())
         reader.close()
         self.assertEqual(self.free(2), Evicted(0, 1, BLOCK))
+
+    def test_loose_in_shared(self) -> None:
+        """If others write to the store too, such a blob goes first only after an hour, as imports go on."""
+        self.evictor.compare_first = True
+        imported = self.blob(b"imported")
+        images = [self.pulled(b"%d" % number) for number in range(3)]
+        self.wait(120)
+        self.assertEqual(Evicted(1, 1, 2 * BLOCK), self.freed(2))
+        self.assertTrue(self.has(imported))
+        self.wait(3600)
+        self.assertEqual(Evicted(0, 1, BLOCK), self.freed(1))
+        self.assertEqual([False, False, True, True], [self.has(x) for x in (imported, *images)])
+
+    def test_manifest_of_another(self) -> None:
+        """A blob stays if another process may have stored its manifest since the comparison began."""
+        self.evictor.compare_first = True
+        self.evictor.is_forever = {OWN}.__contains__
+        for number in range(100):
+            self.image(Digest.of(b"%d" % number), host=OWN)
+        limits = self.account._limits
+        self.account._limits = evolve(limits, pause=50.0)
+        freeing = Deferred.fromCoroutine(self.evictor.free(BLOCK))
+        blob = self.blob(b"a")
+        self.clock.advance(50)
+        self.assertNoResult(freeing)
+        self.account._limits = limits
+        self.clock.advance(50)
+        settle(self.account, self.clock)
+        self.assertEqual((Evicted(), True), (self.successResultOf(freeing), self.has(blob)))
+        self.assertEqual(Evicted(0, 1, BLOCK), self.freed(1))
+
+    def freed(self, blocks: int) -> Evicted:
+        """Free blocks after a comparison."""
+        freeing = Deferred.fromCoroutine(self.evictor.free(blocks * BLOCK))
+        settle(self.account, self.clock)
+        return self.successResultOf(freeing)
 
     def test_incomplete(self) -> None:
         """Nothing is evicted while the account is not complete."""
