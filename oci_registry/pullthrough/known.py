@@ -33,7 +33,8 @@ BEGUN_HISTORIES = 10_000
 class KnownManifests:
     """Manifests and tags in memory and in the store; writes go on in the background, no method raises.
 
-    Content of *originals* is taken over when it is first requested.
+    What could not be written is served from memory, and is written again when a client asks for it later.
+    No ready answer is made of it until then. Content of *originals* is taken over when it is first requested.
     """
 
     def __init__(
@@ -64,18 +65,24 @@ class KnownManifests:
         return self._manifests.recall(target.upstream.namespace, digest)
 
     def manifest_at(self, key: str) -> Manifest | None:
-        """Return the manifest at a key of the store if it is in memory."""
-        return self._manifests.recall_at(key)
+        """Return the manifest at a key of the store if it is in memory; None if it could not be written."""
+        return None if self._writer.is_lost(key) else self._manifests.recall_at(key)
 
     async def manifest(self, target: Target, digest: Digest) -> Manifest | None:
         """Return a manifest; None if it is not stored or cannot be read."""
         recent = self.recall(target, digest)
         if recent is not None:
+            self._repeat(target, recent)
             return recent
         return await self._health.or_default(READ, self._find(target, digest), None)
 
     async def is_stored(self, host: str, digest: Digest) -> bool:
-        """Whether a manifest is stored, which is no use of it; true if the store cannot be read."""
+        """Whether a manifest is stored, which is no use of it; true if the store cannot be read.
+
+        One that is only in memory, since it could not be written, is not.
+        """
+        if self._writer.is_lost(manifest_key(host, digest)):
+            return False
 
         async def look() -> bool:
             return await self._manifests.peek(host, digest) is not None
@@ -102,17 +109,39 @@ class KnownManifests:
             size=len(manifest.raw),
         )
 
+    def _repeat(self, target: Target, manifest: Manifest) -> None:
+        """Write a manifest again if that failed before."""
+        if self._writer.may_repeat(manifest_key(target.upstream.namespace, manifest.digest)):
+            self.keep(target, manifest)
+
     def recall_tag(self, target: Target, tag: Tag) -> TagRecord | None:
         """Return the record of a tag if it is in memory."""
         return self._tags.recall(*_names(target, tag))
 
     def tag_at(self, key: str) -> TagRecord | None:
-        """Return the record at a key of the store if it is in memory; None if it must be revalidated."""
-        return None if key in self._negative else self._tags.recall_at(key)
+        """Return the record at a key of the store if it is in memory.
+
+        None if it must be revalidated, or could not be written.
+        """
+        if key in self._negative or self._writer.is_lost(key):
+            return None
+        return self._tags.recall_at(key)
 
     async def tag(self, target: Target, tag: Tag) -> TagRecord | None:
         """Return the record of a tag; None if it is not stored or cannot be read."""
-        return await self._health.or_default(READ, self._find_tag(target, tag), None)
+        record = await self._health.or_default(READ, self._find_tag(target, tag), None)
+        names = _names(target, tag)
+        if record is not None and self._writer.may_repeat(tag_key(*names)):
+            self._repeat_tag(target, names, record)
+        return record
+
+    def _repeat_tag(self, target: Target, names: Names, record: TagRecord) -> None:
+        """Write the record of a tag again, since that failed before."""
+        manifest = self.recall(target, record.digest)
+        if manifest is not None:
+            # Before the record that names it.
+            self._repeat(target, manifest)
+        self._write(names, record)
 
     async def _find_tag(self, target: Target, tag: Tag) -> TagRecord | None:
         names = _names(target, tag)
