@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from cachetools import LRUCache
 from twisted.internet.interfaces import IReactorTime
@@ -265,10 +265,18 @@ class KnownManifests:
         self._writer.write(history_key(*names), write)
 
     def _write(self, names: Names, record: TagRecord) -> None:
-        """Write a record after its manifest."""
+        """Write a record after its manifest, and remove it if that was evicted meanwhile."""
+
+        async def write() -> None:
+            await self._tags.put(*names, record)
+            found = self._manifests.peek(names[0], record.digest)
+            there = await self._health.or_default(READ, _is_there(found), True)
+            if not there and self._tags.recall(*names) is record:
+                await self._tags.delete(*names)
+
         self._writer.write(
             tag_key(*names),
-            lambda: self._tags.put(*names, record),
+            write,
             after=manifest_key(names[0], record.digest),
         )
 
@@ -303,3 +311,7 @@ class KnownManifests:
 
 def _names(target: Target, tag: Tag) -> Names:
     return target.upstream.namespace, target.repository, tag.name
+
+
+async def _is_there(manifest: Awaitable[Manifest | None]) -> bool:
+    return await manifest is not None

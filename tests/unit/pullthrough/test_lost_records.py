@@ -141,3 +141,22 @@ class LostRecords(WritingTestCase):
         self.assertNotIn(manifest_key(HOST, other.digest), self.stored())
         self.get(other.digest)
         self.assertIn(manifest_key(HOST, other.digest), self.stored())
+
+
+class Evicted(WritingTestCase):
+    """A manifest that is evicted before its tag is recorded."""
+
+    def test_not_recorded(self) -> None:
+        """No tag stays that leads to nothing, and the next pull stores both again."""
+        self.hanging = True
+        self.get()
+        # The manifest is written; the tag hangs.
+        self.gates.pop(0).callback(None)
+        self.driver._objects.pop(manifest_key(HOST, self.one.digest))
+        self.manifest_store.drop(HOST, self.one.digest)
+        self.release()
+        key = tag_key(HOST, "library/app", "latest")
+        self.assertNotIn(key, self.stored())
+        self.get()
+        self.assertIn(key, self.stored())
+        self.assertIn(manifest_key(HOST, self.one.digest), self.stored())
