@@ -52,7 +52,7 @@ class _Image:
 
 def is_image(manifest: Manifest) -> bool:
     """Whether it is the manifest of an image or an artifact, and no index."""
-    return bool(manifest.blobs) or manifest.media_type in _SCHEMA1
+    return manifest.has_blobs or manifest.media_type in _SCHEMA1
 
 
 class PullCounts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from attrs import frozen
@@ -187,6 +187,26 @@ def history(host: str, repository: str, tag: str) -> Query[list[TagVisit]]:
             (host, repository, tag),
         )
         return [TagVisit(unpack(d), first, last, bool(current)) for d, first, last, current in rows]
+
+    return query
+
+
+def current_tags(
+    manifests: Sequence[tuple[str, Digest]],
+) -> Query[list[tuple[str, Digest, str, str]]]:
+    """Return the tags that name these manifests, stored or not: registry, digest, repository and tag."""
+
+    def query(books: Books) -> list[tuple[str, Digest, str, str]]:
+        found = []
+        for host, digest in manifests:
+            rows = books.sql.execute(
+                "SELECT r.name, t.tag FROM content c CROSS JOIN tags t ON t.content=c.id"
+                " CROSS JOIN repositories r ON r.id=t.repository JOIN hosts h ON h.id=r.host"
+                " WHERE c.digest=? AND t.current AND h.name=?",
+                (pack(digest), host),
+            )
+            found += [(host, digest, repository, tag) for repository, tag in rows]
+        return found
 
     return query
 

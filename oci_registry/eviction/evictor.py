@@ -22,6 +22,7 @@ from oci_registry.account.images import (
 )
 from oci_registry.account.newest import NewestTags, keep_newest
 from oci_registry.account.nouns import NEWEST
+from oci_registry.account.queries import current_tags
 from oci_registry.eviction.pinned import PinnedImages
 from oci_registry.eviction.plan import Blob, Image, Plan, Snapshot, plan
 from oci_registry.metrics import Metrics
@@ -146,20 +147,22 @@ class Evictor:
         is pinned or held stays all the same, with what it names: pulls complete it. So does an image of a
         registry that is offline.
         """
-        count = 0
+        removed = []
         try:
             await self._account.flush()
             pinned = await self._pinned.now()
             found = await self._account.ask(incomplete(digests, pinned))
             family = {one.number: one for one in found}
             for manifest in found:
-                if not (manifest.kept or self.is_forever(manifest.host)):
-                    count += await self._remove(manifest, family)
+                stays = manifest.kept or self.is_forever(manifest.host)
+                if not stays and await self._remove(manifest, family):
+                    removed.append(manifest)
+            await self._remove_late_tags(removed)
         except AccountOff:
             pass
         except StoreError as error:
             self._failed(error)
-        return count
+        return len(removed)
 
     def _failed(self, error: StoreError) -> None:
         self._metrics.error("eviction")
@@ -252,13 +255,14 @@ class Evictor:
         An image that has been pinned meanwhile stays, with its blobs.
         """
         began = self._now()
-        ghosts = []
+        ghosts, gone = [], []
         kept: set[int] = set()
         for number in planned.images:
             manifest = found.manifests[number]
             if not await self._remove(manifest, found.manifests):
                 kept |= manifest.blobs
                 continue
+            gone.append(manifest)
             done.images += 1
             done.size += manifest.size
             if number in planned.ghosts:
@@ -281,7 +285,21 @@ class Evictor:
         done.size += size
         self._metrics.evicted.labels("blob").inc(len(removed))
         self._metrics.evicted_bytes.inc(size)
+        await self._remove_late_tags(gone)
         await self._account.flush()
+
+    async def _remove_late_tags(self, removed: Sequence[StoredManifest]) -> None:
+        """Remove tags that were recorded while their manifest was evicted: they lead to nothing."""
+        if not removed:
+            return
+        await self._account.flush()
+        asked = current_tags([(one.host, one.digest) for one in removed])
+        for host, digest, repository, tag in await self._account.ask(asked):
+            record = await self._tags.peek(host, repository, tag)
+            if record is None or record.digest != digest:
+                continue
+            if await self._manifests.peek(host, digest) is None:
+                await self._tags.delete(host, repository, tag)
 
     async def _remove(self, manifest: StoredManifest, family: Mapping[int, StoredManifest]) -> bool:
         """Remove a manifest and its tags; return False if it, or one of *family* that names it, is pinned."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from cachetools import LRUCache
 from twisted.internet.interfaces import IReactorTime
@@ -33,7 +33,8 @@ BEGUN_HISTORIES = 10_000
 class KnownManifests:
     """Manifests and tags in memory and in the store; writes go on in the background, no method raises.
 
-    Content of *originals* is taken over when it is first requested.
+    What could not be written is served from memory, and is written again when a client asks for it later.
+    No ready answer is made of it until then. Content of *originals* is taken over when it is first requested.
     """
 
     def __init__(
@@ -64,18 +65,24 @@ class KnownManifests:
         return self._manifests.recall(target.upstream.namespace, digest)
 
     def manifest_at(self, key: str) -> Manifest | None:
-        """Return the manifest at a key of the store if it is in memory."""
-        return self._manifests.recall_at(key)
+        """Return the manifest at a key of the store if it is in memory; None if it could not be written."""
+        return None if self._writer.is_lost(key) else self._manifests.recall_at(key)
 
     async def manifest(self, target: Target, digest: Digest) -> Manifest | None:
         """Return a manifest; None if it is not stored or cannot be read."""
         recent = self.recall(target, digest)
         if recent is not None:
+            self._repeat(target, recent)
             return recent
         return await self._health.or_default(READ, self._find(target, digest), None)
 
     async def is_stored(self, host: str, digest: Digest) -> bool:
-        """Whether a manifest is stored, which is no use of it; true if the store cannot be read."""
+        """Whether a manifest is stored, which is no use of it; true if the store cannot be read.
+
+        One that is only in memory, since it could not be written, is not.
+        """
+        if self._writer.is_lost(manifest_key(host, digest)):
+            return False
 
         async def look() -> bool:
             return await self._manifests.peek(host, digest) is not None
@@ -102,17 +109,39 @@ class KnownManifests:
             size=len(manifest.raw),
         )
 
+    def _repeat(self, target: Target, manifest: Manifest) -> None:
+        """Write a manifest again if that failed before."""
+        if self._writer.may_repeat(manifest_key(target.upstream.namespace, manifest.digest)):
+            self.keep(target, manifest)
+
     def recall_tag(self, target: Target, tag: Tag) -> TagRecord | None:
         """Return the record of a tag if it is in memory."""
         return self._tags.recall(*_names(target, tag))
 
     def tag_at(self, key: str) -> TagRecord | None:
-        """Return the record at a key of the store if it is in memory; None if it must be revalidated."""
-        return None if key in self._negative else self._tags.recall_at(key)
+        """Return the record at a key of the store if it is in memory.
+
+        None if it must be revalidated, or could not be written.
+        """
+        if key in self._negative or self._writer.is_lost(key):
+            return None
+        return self._tags.recall_at(key)
 
     async def tag(self, target: Target, tag: Tag) -> TagRecord | None:
         """Return the record of a tag; None if it is not stored or cannot be read."""
-        return await self._health.or_default(READ, self._find_tag(target, tag), None)
+        record = await self._health.or_default(READ, self._find_tag(target, tag), None)
+        names = _names(target, tag)
+        if record is not None and self._writer.may_repeat(tag_key(*names)):
+            self._repeat_tag(target, names, record)
+        return record
+
+    def _repeat_tag(self, target: Target, names: Names, record: TagRecord) -> None:
+        """Write the record of a tag again, since that failed before."""
+        manifest = self.recall(target, record.digest)
+        if manifest is not None:
+            # Before the record that names it.
+            self._repeat(target, manifest)
+        self._write(names, record)
 
     async def _find_tag(self, target: Target, tag: Tag) -> TagRecord | None:
         names = _names(target, tag)
@@ -236,10 +265,18 @@ class KnownManifests:
         self._writer.write(history_key(*names), write)
 
     def _write(self, names: Names, record: TagRecord) -> None:
-        """Write a record after its manifest."""
+        """Write a record after its manifest, and remove it if that was evicted meanwhile."""
+
+        async def write() -> None:
+            await self._tags.put(*names, record)
+            found = self._manifests.peek(names[0], record.digest)
+            there = await self._health.or_default(READ, _is_there(found), True)
+            if not there and self._tags.recall(*names) is record:
+                await self._tags.delete(*names)
+
         self._writer.write(
             tag_key(*names),
-            lambda: self._tags.put(*names, record),
+            write,
             after=manifest_key(names[0], record.digest),
         )
 
@@ -274,3 +311,7 @@ class KnownManifests:
 
 def _names(target: Target, tag: Tag) -> Names:
     return target.upstream.namespace, target.repository, tag.name
+
+
+async def _is_there(manifest: Awaitable[Manifest | None]) -> bool:
+    return await manifest is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from attrs import field, frozen
+from cachetools import LRUCache
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
@@ -22,7 +23,8 @@ class RecordLimits:
 
     *waiting*, *waiting_size*: the number and bytes of waiting records. *slow*: a write that takes longer
     counts as a failure of the store, but is not cancelled. *stopping*: how long `stop` waits for records
-    that are not written yet.
+    that are not written yet. *lost*: how many keys are remembered whose record was not written. *again*:
+    after how long such a record may be written again.
     """
 
     parallel: int = 8
@@ -30,6 +32,8 @@ class RecordLimits:
     waiting_size: int = 64 * 1024 * 1024
     slow: float = 30.0
     stopping: float = 10.0
+    lost: int = 30_000
+    again: float = 10.0
 
 
 @frozen
@@ -49,7 +53,8 @@ class RecordWriter:
 
     Of several records that wait for a key only the newest is written. Records beyond the limits are
     dropped, the oldest first and the important ones last. A dropped record counts as a failure of the
-    store, as does a write that fails or is slow; the caller gets no error.
+    store, as does a write that fails or is slow; the caller gets no error. But the key is lost until a
+    record was written there, and whoever uses the record may write it again.
     """
 
     _log = Logger()
@@ -63,12 +68,28 @@ class RecordWriter:
         self._waiting: dict[str, _Record] = {}
         self._waiting_size = 0
         self._under_way: dict[str, Deferred[None]] = {}
+        # Keys whose last record was dropped or could not be written, and when that was.
+        self._lost: LRUCache[str, float] = LRUCache(self._limits.lost)
         self._idle: Waiters[None] = Waiters()
         self._stopped = False
 
     def __len__(self) -> int:
         """Return how many records are not written yet."""
         return len(self._waiting) + len(self._under_way)
+
+    def is_lost(self, key: str) -> bool:
+        """Whether the last record at *key* was not written, and no other one has been since."""
+        # Nearly always there are none.
+        return bool(self._lost) and key in self._lost
+
+    def may_repeat(self, key: str) -> bool:
+        """Whether a lost record may be written again: nothing is on its way, and the failure is past."""
+        return (
+            self.is_lost(key)
+            and key not in self._waiting
+            and key not in self._under_way
+            and self._clock.seconds() - self._lost[key] >= self._limits.again
+        )
 
     def write(
         self,
@@ -100,6 +121,7 @@ class RecordWriter:
     async def discard(self, key: str) -> None:
         """Forget what waits to be written at *key*, and wait until nothing is being written there."""
         self._take(key)
+        self._lost.pop(key, None)
         writing = self._under_way.get(key)
         if writing is not None:
             ended: Deferred[None] = Deferred()
@@ -110,6 +132,7 @@ class RecordWriter:
 
             writing.addBoth(end)
             await ended
+            self._lost.pop(key, None)
 
     async def stop(self) -> None:
         """Accept no more records, and wait until all are written; give up after `limits.stopping`."""
@@ -137,6 +160,7 @@ class RecordWriter:
         records = self._waiting.values()
         oldest = next((record for record in records if not record.important), next(iter(records)))
         self._take(oldest.key)
+        self._lose(oldest.key)
         self._health.record_failure(WRITTEN, StoreError("too many records wait to be written"))
 
     def _begin(self) -> None:
@@ -149,6 +173,9 @@ class RecordWriter:
             self._under_way[record.key] = writing
             writing.addErrback(self._crashed).addCallback(self._ended, record.key)
 
+    def _lose(self, key: str) -> None:
+        self._lost[key] = self._clock.seconds()
+
     def _may_begin(self, record: _Record) -> bool:
         return not (
             record.key in self._under_way
@@ -160,7 +187,15 @@ class RecordWriter:
         slow = self._clock.callLater(self._limits.slow, self._is_slow)
         try:
             if record.when is None or await record.when():
-                await self._health.or_default(WRITTEN, record.work(), None)
+                await record.work()
+                self._health.record_success(WRITTEN)
+            self._lost.pop(record.key, None)
+        except StoreError as error:
+            self._lose(record.key)
+            self._health.record_failure(WRITTEN, error)
+        except BaseException:
+            self._lose(record.key)
+            raise
         finally:
             if slow.active():
                 slow.cancel()

@@ -31,6 +31,11 @@ def possible(digest: Digest, size: int | None) -> int | None:
     return size
 
 
+def hint_key(host: str, repository: str, digest: Digest | str) -> str:
+    """Return the key of the hint for a blob: a string, since the garbage collector passes over those."""
+    return f"{host} {repository}@{digest}"
+
+
 class KnownSizes:
     """Sizes in bytes, by registry, repository and digest: hints, unless they have been verified.
 
@@ -40,7 +45,7 @@ class KnownSizes:
 
     def __init__(self, limits: SizeLimits = SizeLimits()) -> None:
         self._of_one_manifest = limits.of_one_manifest
-        self._hints: LRUCache[tuple[str, str, Digest], int] = LRUCache(limits.hints)
+        self._hints: LRUCache[str, int] = LRUCache(limits.hints)
         self._verified: LRUCache[Digest, int] = LRUCache(limits.verified)
         self._last: tuple[str, str, Digest] | None = None
         self.losses = 0
@@ -52,12 +57,11 @@ class KnownSizes:
         if this == self._last:
             return
         self._last = this
-        for blob in islice(manifest.blobs, self._of_one_manifest):
-            size = possible(blob.digest, blob.size)
-            if size is not None:
-                self._keep((host, repository, blob.digest), size)
+        for digest, size in islice(manifest.sizes(), self._of_one_manifest):
+            if size or possible(Digest.parse(digest), size) is not None:
+                self._keep(hint_key(host, repository, digest), size)
 
-    def _keep(self, key: tuple[str, str, Digest], size: int) -> None:
+    def _keep(self, key: str, size: int) -> None:
         before = self._hints.get(key)
         if before != size:
             self.losses += before is not None or len(self._hints) >= self._hints.maxsize
@@ -66,15 +70,17 @@ class KnownSizes:
     def get(self, host: str, repository: str, digest: Digest) -> int | None:
         """Return a blob's size if it was verified, or a manifest of the same repository states it."""
         verified: int | None = self._verified.get(digest)
-        return self._hints.get((host, repository, digest)) if verified is None else verified
+        return self._hints.get(hint_key(host, repository, digest)) if verified is None else verified
 
     def repositories(self, digest: Digest) -> list[tuple[str, str]]:
         """Return registries and repositories with a manifest that names a blob; takes milliseconds."""
-        return [(host, repository) for host, repository, named in self._hints if named == digest]
+        end = f"@{digest}"
+        named = [key.removesuffix(end) for key in self._hints if key.endswith(end)]
+        return [(host, repository) for host, _, repository in (key.partition(" ") for key in named)]
 
     def contradict(self, host: str, repository: str, digest: Digest, size: int) -> None:
         """Forget a hint other than *size*, the bytes that the blob has according to upstream or the store."""
-        key = (host, repository, digest)
+        key = hint_key(host, repository, digest)
         if self._hints.get(key, size) != size:
             del self._hints[key]
             self.losses += 1

@@ -36,7 +36,8 @@ from oci_registry.upstream.table import Target
 T = TypeVar("T")
 
 _EVICTED = (
-    "it is not stored any more: the limit of the store may have no room for all of these images"
+    "it is not stored any more: the limit of the store may have no room for all of these images, "
+    "or the store could not be written"
 )
 Changed = Callable[[WarmImage], None]
 """Is called when something of an image has changed."""

@@ -73,7 +73,7 @@ def blobs_of(manifest: Manifest) -> tuple[Descriptor, ...]:
     """Return the config and the layers of a manifest. Raises `Unreadable`."""
     if manifest.media_type in SCHEMA1:
         raise Unreadable(f"{manifest.digest} is a schema 1 manifest, which a bundle cannot have")
-    if not manifest.blobs and manifest.media_type in _WITH_LAYERS:
+    if not manifest.has_blobs and manifest.media_type in _WITH_LAYERS:
         raise Unreadable(f"the config and layers of the manifest {manifest.digest} cannot be read")
     return manifest.blobs
 

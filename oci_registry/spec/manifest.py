@@ -7,8 +7,9 @@ whatever has the right digest is served.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Self
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Self
 
 from attrs import field, frozen
 
@@ -34,25 +35,60 @@ MAX_BLOBS = 2000
 """Blobs of a manifest whose sizes are known; of one with more entries none is."""
 _OVERHEAD = 2048
 _BLOB_OVERHEAD = 512
+_PACKED = 3
+
+
+def _pack(blobs: Iterable[Descriptor]) -> tuple[str | int | None, ...]:
+    """Return media type, digest and size of each blob, one after the other."""
+    packed: list[str | int | None] = []
+    for blob in blobs:
+        kind = blob.media_type
+        packed += (None if kind is None else sys.intern(kind), str(blob.digest), blob.size)
+    return tuple(packed)
 
 
 @frozen
 class Manifest:
     """A manifest or an index.
 
-    ``blobs`` are the config and the layers as far as the document can be parsed; their sizes are
+    *blobs* are the config and the layers as far as the document can be parsed; their sizes are
     hints. `names` returns all digests in the document.
+
+    Thousands of manifests are in memory. So blobs are kept as strings and numbers, which the
+    garbage collector does not look at, and made of them when they are asked for.
     """
 
     raw: bytes = field(repr=False)
     media_type: str
     digest: Digest
-    blobs: tuple[Descriptor, ...] = field(default=(), eq=False, repr=False)
+    _blobs: tuple[str | int | None, ...] = field(default=(), converter=_pack, eq=False, repr=False)
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """Return the config and the layers; takes microseconds for each of them."""
+        return tuple(
+            Descriptor(kind, Digest.parse(digest), size) for kind, digest, size in self._unpacked()
+        )
+
+    @property
+    def has_blobs(self) -> bool:
+        """Whether a config or a layer is known."""
+        return bool(self._blobs)
+
+    def sizes(self) -> Iterator[tuple[str, int]]:
+        """Yield the digest and the size of each blob whose size is stated, in the order of `blobs`."""
+        for _, digest, size in self._unpacked():
+            if size is not None:
+                yield digest, size
+
+    def _unpacked(self) -> Iterator[tuple[str | None, str, int | None]]:
+        packed: Any = self._blobs
+        return zip(packed[::_PACKED], packed[1::_PACKED], packed[2::_PACKED], strict=True)
 
     @property
     def memory(self) -> int:
         """Return roughly how many bytes of memory it takes."""
-        return len(self.raw) + len(self.blobs) * _BLOB_OVERHEAD + _OVERHEAD
+        return len(self.raw) + len(self._blobs) // _PACKED * _BLOB_OVERHEAD + _OVERHEAD
 
     def names(self) -> frozenset[Digest]:
         """Return the digests of all content that it refers to, in any field; some may not exist."""

@@ -248,6 +248,28 @@ class Writing(TroubleTestCase):
         self.assertEqual(0, self.value("store_failing", doing="written"))
         self.assertEqual((1, 1), (len(self.said(LogLevel.error)), len(self.said(LogLevel.info))))
 
+    @running
+    async def test_pulled_again(self) -> None:
+        """What was served from memory while the disk was full is stored when it is pulled again."""
+        manifest, _ = self.registry.add_image("library/app", "1", b"layer" * 1000)
+        daemon = await self.start()
+
+        async def pull() -> None:
+            for reference in ("1", str(manifest)):
+                got = await self.client.get(f"/v2/library/app/manifests/{reference}")
+                self.assertEqual((200, manifest), (got.status, Digest.of(bytes(got.body))))
+            await until(lambda: not len(daemon.parts.records))
+
+        with failing(self.root, open=creating(ENOSPC)):
+            for _ in range(3):
+                await pull()
+        self.assertEqual(set(), self.files("repositories"))
+        asked = self.registry.count("manifests")
+        self.time.forward(10)
+        await pull()
+        self.assertEqual(2, len(self.files("repositories")))
+        self.assertEqual(asked, self.registry.count("manifests"))
+
 
 class Ready(TroubleTestCase):
     """What is stored can be served while nothing can be written."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from attrs import frozen
+
 from oci_registry.pullthrough.hits import BlobHit, ManifestHit
+from oci_registry.upstream.interfaces import Upstream
 from oci_registry.upstream.table import Target, UpstreamTable
 from oci_registry.web.ready.table import ReadyAnswers, Repeatable, RepeatableBlob
 from oci_registry.web.reply import Reply, Stream
@@ -13,6 +16,45 @@ from oci_registry.web.site import RegistryRequest
 
 def _nothing() -> None:
     """Offer nothing."""
+
+
+@frozen(eq=False)
+class _Again:
+    """A *hit* again, while *table* is of this *generation* and has the upstream: a `Repeats`.
+
+    One object in place of six functions, since there are thousands at which the garbage collector looks.
+    """
+
+    route: str
+    _hit: ManifestHit
+    _table: UpstreamTable
+    _upstream: Upstream
+    _generation: int
+
+    @property
+    def confirmed(self) -> float:
+        return self._hit.confirmed
+
+    @property
+    def max_age(self) -> float:
+        return self._hit.max_age
+
+    def serve(self) -> bool:
+        # `holds`, without a call more for each hit.
+        table = self._table
+        return (
+            table.generation == self._generation
+            and table.has(self._upstream)
+            and self._hit.repeat()
+        )
+
+    def holds(self) -> bool:
+        table = self._table
+        same = table.generation == self._generation and table.has(self._upstream)
+        return same and self._hit.holds()
+
+    def count(self) -> None:
+        self._hit.count()
 
 
 class Offers:
@@ -50,20 +92,8 @@ class Offers:
             return table.generation == generation and table.has(upstream)
 
         if isinstance(hit, ManifestHit) and isinstance(reply.body, bytes):
-            body, repeat, same = reply.body, hit.repeat, hit.holds
-
-            def serve() -> bool:
-                # `holds`, without a call more for each hit.
-                return table.generation == generation and table.has(upstream) and repeat()
-
-            again = Repeatable(
-                route,
-                serve,
-                hit.confirmed,
-                hit.max_age,
-                lambda: holds() and same(),
-                hit.count,
-            )
+            body = reply.body
+            again = _Again(route, hit, table, upstream, generation)
             return lambda: ready.offer(request, body, again)
         if isinstance(hit, BlobHit):
             blob = RepeatableBlob(route, holds, hit.part, hit.size)

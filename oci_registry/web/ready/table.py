@@ -67,14 +67,35 @@ def _nothing() -> None:
     """Count nothing."""
 
 
-@frozen
-class Repeatable:
+class Repeats(Protocol):
     """What has to be known to send a response again.
 
-    *route*: the label under which the metrics count it; None: they do not. *serve*: returns whether the
-    same content would be served now, and counts it as a use if so; *holds* only does the first, *count* only
-    the second. *confirmed*, *max_age*: as for `ReadyAnswer`.
+    *route*: the label under which the metrics count it; None: they do not. *confirmed*, *max_age*: as for
+    `ReadyAnswer`.
     """
+
+    @property
+    def route(self) -> str | None: ...
+
+    @property
+    def confirmed(self) -> float: ...
+
+    @property
+    def max_age(self) -> float: ...
+
+    def serve(self) -> bool:
+        """Whether the same content would be served now, which counts as a use of it if so."""
+
+    def holds(self) -> bool:
+        """Whether the same content would be served now."""
+
+    def count(self) -> None:
+        """Count one more use."""
+
+
+@frozen
+class Repeatable:
+    """A `Repeats` of single functions."""
 
     route: str | None = None
     serve: Callable[[], bool] = _always
@@ -119,7 +140,7 @@ class Entry:
     """An answer and all that has to be known to send it."""
 
     answer: ReadyAnswer
-    repeatable: Repeatable
+    repeatable: Repeats
     shown: Shown
 
 
@@ -194,7 +215,7 @@ class ReadyAnswers:
         """Whether a body is short enough."""
         return length <= self._limits.body
 
-    def offer(self, request: RegistryRequest, body: bytes, repeatable: Repeatable) -> None:
+    def offer(self, request: RegistryRequest, body: bytes, repeatable: Repeats) -> None:
         """Keep the answer to a request that has just been answered, if `wants` says so."""
         headers = _headers(request)
         if (

@@ -9,10 +9,12 @@ from oci_registry.eviction.evictor import Evicted
 from oci_registry.eviction.pinned import PinPatterns
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.image import ImageName, parse_image
+from oci_registry.spec.mediatypes import OCI_MANIFEST
 from oci_registry.spec.patterns import parse_pattern
 from oci_registry.storage.interfaces import StoreError
-from oci_registry.storage.keys import HOLDS, PINS
+from oci_registry.storage.keys import HOLDS, PINS, tag_key
 from oci_registry.storage.pins import Pins
+from oci_registry.storage.tags import TagRecord
 from tests.unit.account.support import HUB
 from tests.unit.eviction.test_evictor import BLOCK, EvictionTestCase
 
@@ -45,6 +47,37 @@ class Meanwhile(EvictionTestCase):
         tags = [key for key in self.driver._objects if "_tags" in key]
         self.assertEqual(sum(not key.startswith((PINS, HOLDS)) for key in tags), 1)
         self.assertEqual(self.metrics.evicted.labels("image")._value.get(), 2)
+
+    def test_tagged(self) -> None:
+        """A tag that is recorded for an image while that is evicted goes with it, unless it is back."""
+        first, other = self.pulled(b"first"), self.pulled(b"other")
+        late = [tag_key(HUB, "library/app", tag) for tag in ("late", "elsewhere")]
+
+        async def tag() -> None:
+            for name, image in (("late", first), ("elsewhere", other)):
+                record = TagRecord(image, OCI_MANIFEST, self.clock.seconds())
+                await self.observed.put(tag_key(HUB, "library/app", name), record.to_json())
+
+        self.on_first_removal(tag)
+        self.assertEqual(1, self.free(1).images)
+        self.assertEqual([False, True], [self.has(first), self.has(other)])
+        self.assertEqual([False, True], [key in self.driver._objects for key in late])
+
+    def test_tagged_while_incomplete(self) -> None:
+        """The same for an image that lacks a blob."""
+        missing = Digest.of(b"never stored")
+        image = self.image(missing)
+        self.tag("1", image)
+        self.successResultOf(self.account.flush())
+        key = tag_key(HUB, "library/app", "late")
+        record = TagRecord(image, OCI_MANIFEST, self.clock.seconds())
+
+        async def tag() -> None:
+            await self.observed.put(key, record.to_json())
+
+        self.on_first_removal(tag)
+        self.assertEqual(1, self.result(self.evictor.drop_incomplete([missing])))
+        self.assertNotIn(key, self.driver._objects)
 
     def test_pinned_by_digest(self) -> None:
         """An image that is pinned by its digest while others are evicted stays."""

@@ -190,6 +190,79 @@ class Failing(RecordsTestCase):
         self.assertEqual(["1", "2"], self.begun)
 
 
+class Lost(RecordsTestCase):
+    """Records that were not written."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.limit(again=10.0)
+
+    def states(self, key: str = "a") -> tuple[bool, bool]:
+        return self.writer.is_lost(key), self.writer.may_repeat(key)
+
+    def lose(self, key: str = "a") -> None:
+        self.write(key)
+        self.gates.pop(key).errback(StoreError("disk on fire"))
+
+    def test_repeated(self) -> None:
+        """A record that could not be written may be written again after a while, unless it already is."""
+        self.write("a")
+        self.assertEqual((False, False), self.states())
+        self.gates.pop("a").errback(StoreError("disk on fire"))
+        self.assertEqual((True, False), self.states())
+        self.clock.advance(10)
+        self.assertEqual((True, True), self.states())
+        self.write("a")
+        self.assertEqual((True, False), self.states())
+        self.end("a")
+        self.assertEqual((False, False), self.states())
+
+    def test_fails_again(self) -> None:
+        """Each failure begins that time anew."""
+        self.lose()
+        self.clock.advance(10)
+        self.lose()
+        self.assertEqual((True, False), self.states())
+        self.clock.advance(10)
+        self.assertEqual((True, True), self.states())
+
+    def test_dropped(self) -> None:
+        """A record that was dropped is lost, and while another one waits it is not repeated."""
+        self.limit(parallel=1, waiting=1, again=10.0)
+        for key in "abc":
+            self.write(key)
+        self.assertEqual((True, False), self.states("b"))
+        self.clock.advance(10)
+        self.assertEqual((True, True), self.states("b"))
+        self.write("b")
+        self.assertEqual((True, False), self.states("b"))
+
+    def test_crash(self) -> None:
+        """What a defect of ours has prevented is lost too."""
+        self.write("a")
+        self.gates.pop("a").errback(ZeroDivisionError("oops"))
+        self.flushLoggedErrors(ZeroDivisionError)
+        self.assertEqual((True, False), self.states())
+
+    def test_discarded(self) -> None:
+        """What was removed on purpose is not lost, whether it has failed before or fails then."""
+        self.lose()
+        self.successResultOf(Deferred.fromCoroutine(self.writer.discard("a")))
+        self.assertFalse(self.writer.is_lost("a"))
+        self.write("a")
+        discarding = Deferred.fromCoroutine(self.writer.discard("a"))
+        self.gates.pop("a").errback(StoreError("disk on fire"))
+        self.successResultOf(discarding)
+        self.assertFalse(self.writer.is_lost("a"))
+
+    def test_bounded(self) -> None:
+        """So many are remembered."""
+        self.limit(lost=2)
+        for key in "abc":
+            self.lose(key)
+        self.assertEqual([False, True, True], [self.writer.is_lost(key) for key in "abc"])
+
+
 class Stopping(RecordsTestCase):
     """The daemon ends."""
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from oci_registry.pullthrough.sizes import hint_key
 from oci_registry.pullthrough.store_health import READ
 from oci_registry.spec.digest import Digest
 from oci_registry.storage.interfaces import StoreError
@@ -78,7 +79,7 @@ class BlobCases:
 
     def test_other_size(self) -> None:
         """A blob of which a manifest states another size is looked at again."""
-        key = ("docker.io", "library/app", self.digest)
+        key = hint_key("docker.io", "library/app", self.digest)
         self.mirror.sizes._keep(key, len(self.content) + 1)
         self.assertFalse(self.ready())
         self.assertTrue(self.made())

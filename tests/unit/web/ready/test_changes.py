@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import BadGateway
 from oci_registry.spec.reference import Tag
 from oci_registry.streams.recent import RecentTable
@@ -269,7 +270,8 @@ class Counting(ReadyTestCase):
     def test_sizes(self) -> None:
         """The sizes that a manifest states are known after it was served, whatever happened to them."""
         sizes = self.mirror.sizes
-        (key,) = [key for key in sizes._hints if key[1] == "library/app"]
+        (name,) = [name for name in sizes._hints if " library/app@" in name]
+        key = ("docker.io", "library/app", Digest.parse(name.partition("@")[2]))
         sizes.contradict(*key, 6)
         self.assertIsNone(sizes.get(*key))
         self.assertTrue(self.mirror.at_once())
