@@ -94,7 +94,7 @@ def _chart(activity: Activity, now: float) -> Iterator[Node]:
         f"{in_bytes(most)} in {roughly(step)}",
     )
     if activity.recorded is not None and activity.recorded > activity.since:
-        yield el("p", "Recorded since ", moment(activity.recorded, now), class_="detail")
+        yield el("p", "Recording began ", moment(activity.recorded, now), class_="detail")
     busy = [each for each in points if each.counts.requests or each.counts.bytes_fetched]
     if busy:
         yield el(
@@ -175,7 +175,7 @@ def disk_part(disk: Disk, now: float) -> Iterator[Node]:
             )
         )
     elif disk.limit is not None:
-        lines.append(("Evicted next", "unknown"))
+        lines.append(("Evicted next", "none at present"))
     yield el("dl", [item for name, value in lines for item in (el("dt", name), el("dd", value))])
     yield el(
         "form",
@@ -196,8 +196,8 @@ def _level(disk: Disk) -> Iterator[Node]:
     yield level(text, whole, [Piece("cached", disk.size), Piece("reserved", disk.reserved)], marks)
 
 
-def top_part(top: TopImages, caption: str, now: float) -> Iterator[Node]:
-    """Show the first images in some order."""
+def top_part(top: TopImages, caption: str, empty: str, now: float) -> Iterator[Node]:
+    """Show the first images in some order; *empty*: what to say if there is none."""
     if not top.whole:
         yield el(
             "p",
@@ -205,7 +205,7 @@ def top_part(top: TopImages, caption: str, now: float) -> Iterator[Node]:
             class_="unknown",
         )
     if not top.images:
-        yield summary("No images")
+        yield summary(empty)
         return
     yield table(
         caption,

@@ -256,11 +256,11 @@ def _upstreams(found: UpstreamPage, _: View, now: float) -> Iterable[Node]:
 
 
 def _largest(found: TopImages, _: View, now: float) -> Iterable[Node]:
-    return top_part(found, "The largest images", now)
+    return top_part(found, "The largest images", "No images", now)
 
 
 def _used(found: TopImages, _: View, now: float) -> Iterable[Node]:
-    return top_part(found, "The most pulled images", now)
+    return top_part(found, "The most pulled images", "No image has been pulled more than once", now)
 
 
 def _images(found: ImagePage | Unknown, view: View, now: float) -> Iterable[Node]:
