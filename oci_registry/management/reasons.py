@@ -174,7 +174,9 @@ def _keeping(
         )
     if limited is not False and found.queue is not None:
         when = "if room is needed" if limited else "if there is a limit and room is needed"
-        others = "no image comes" if not found.ahead else f"{found.ahead} images come"
+        others = {0: "no image comes", 1: "1 image comes"}.get(
+            found.ahead, f"{found.ahead} images come"
+        )
         said.append(f"{when}, {others} before it in the {found.queue} queue")
     return said
 

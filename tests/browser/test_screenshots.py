@@ -65,7 +65,7 @@ class Pictures(BrowserTestCase):
         ):
             page = self.open(path, **options)
             if not path:
-                expect(page.locator("#live")).to_have_text("Live")
+                expect(page.locator("#live")).to_have_text("Updating live")
                 expect(page.locator("#transfers")).to_contain_text("2 downloads are running")
             page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
             page.screenshot(path=SCREENSHOTS / f"{name}-top.png")

@@ -28,7 +28,7 @@ class Reading(BrowserTestCase):
         expect(page.locator("#daemon")).to_contain_text("Ready")
         expect(page.locator("#disk")).to_contain_text("stored")
         expect(page.locator("#upstreams")).to_contain_text("docker.io")
-        expect(page.locator("#hits")).to_contain_text("Hits by whole images")
+        expect(page.locator("#hits")).to_contain_text("Hit rate by whole images")
         rows = page.locator("#images tbody tr")
         expect(rows).to_have_count(25)
         page.get_by_role("link", name="Next page").click()
@@ -50,15 +50,19 @@ class Reading(BrowserTestCase):
             back = page.evaluate("getComputedStyle(document.body).backgroundColor")
             text = page.evaluate("getComputedStyle(document.body).color")
             self.assertGreater(_contrast(back, text), 7)
-            for selector in (".detail", "a", ".good, .summary"):
-                color = page.locator(selector).first.evaluate("e => getComputedStyle(e).color")
-                self.assertGreater(_contrast(back, color), 4.5, (scheme, selector))
+            for name, places in (
+                *((name, ("--back", "--card")) for name in ("--link", "--soft", "--good", "--bad")),
+                ("--text", ("--notice", "--card")),
+            ):
+                for place in places:
+                    contrast = _contrast(_variable(page, place), _variable(page, name))
+                    self.assertGreater(contrast, 4.5, (scheme, name, place))
             backs.add(back)
         self.assertEqual(2, len(backs))
 
     @browsing
     def test_phone(self) -> None:
-        """On a phone nothing is scrolled sideways but tables, each by itself."""
+        """On a phone nothing is scrolled sideways, tables included: each row is a card with labels."""
         name = "team/with-a-very-long-name/and-another-one-behind-it:1." + "0" * 60
         self.pull(*name.split(":"), b"x")
         for path in ("", f"page/image?image={name}", f"page/remove?image={name}"):
@@ -68,6 +72,14 @@ class Reading(BrowserTestCase):
                 page.set_viewport_size({"width": width, "height": 740})
                 scrolled = page.evaluate("document.documentElement.scrollWidth")
                 self.assertLessEqual(scrolled, width, path)
+            page.set_viewport_size({"width": PHONE["width"], "height": 740})
+            wide = page.locator(".wide").evaluate_all(
+                "all => all.filter(e => e.scrollWidth > e.clientWidth).map(e => e.ariaLabel)"
+            )
+            self.assertEqual([], wide, path)
+            # The layout of cards must not keep screen readers from finding rows.
+            part = page.locator("#images, #content")
+            expect(part.get_by_role("rowheader")).to_have_count(part.locator("tbody tr").count())
 
     @browsing
     def test_names(self) -> None:
@@ -79,7 +91,14 @@ class Reading(BrowserTestCase):
             self.wait(self._event)
         page.wait_for_timeout(200)
         self.assertEqual([], faults(read_html(page.content())))
-        for name in ("Transfers now", "Hits", "Disk", "Registries", "Images", "Recent errors"):
+        for name in (
+            "Running downloads",
+            "Hits and savings",
+            "Disk",
+            "Registries",
+            "Images",
+            "Recent errors",
+        ):
             expect(page.get_by_role("region", name=name, exact=True)).to_have_count(1)
         expect(page.get_by_role("main")).to_have_count(1)
         expect(page.get_by_role("img").first).to_have_accessible_name(re.compile("were sent"))
@@ -98,7 +117,7 @@ class Reading(BrowserTestCase):
         context.on("response", lambda answer: answers.append(answer))  # noqa: PLW0108
         page = context.new_page()
         page.goto(self.base)
-        expect(page.locator("#live")).to_have_text("Live")
+        expect(page.locator("#live")).to_have_text("Updating live")
         weight = {
             path: len(answer.body())
             for answer in answers
@@ -116,7 +135,7 @@ class Watching(BrowserTestCase):
     def test_live(self) -> None:
         """A download is seen from its beginning to its end, and an error when it is logged."""
         page = self.open()
-        expect(page.locator("#live")).to_have_text("Live")
+        expect(page.locator("#live")).to_have_text("Updating live")
         transfers, errors = page.locator("#transfers"), page.locator("#errors")
         expect(transfers).to_contain_text("No download is running")
         data = pattern(500_000)
@@ -169,12 +188,12 @@ class Watching(BrowserTestCase):
     def test_away(self) -> None:
         """When the daemon does not answer, the page says so."""
         page = self.open()
-        expect(page.locator("#live")).to_have_text("Live")
+        expect(page.locator("#live")).to_have_text("Updating live")
         page.route("**/page/parts*", lambda route: route.fulfill(status=503))
         self.wait(self._event)
         expect(page.locator("#live")).to_contain_text("Not up to date")
         page.unroute("**/page/parts*")
-        expect(page.locator("#live")).to_have_text("Live")
+        expect(page.locator("#live")).to_have_text("Updating live")
         self.assertTrue(all("503" in each for each in self.seen.problems), self.seen.problems)
         self.seen.problems.clear()
 
@@ -247,7 +266,7 @@ class Places(BrowserTestCase):
             url = urlsplit(proxy.base)
             self.seen.origin = f"{url.scheme}://{url.netloc}"
             page = self.open()
-            expect(page.locator("#live")).to_have_text("Live")
+            expect(page.locator("#live")).to_have_text("Updating live")
             border = page.locator("main section").first.evaluate(
                 "e => getComputedStyle(e).borderTopStyle"
             )
@@ -324,6 +343,12 @@ def _tab_to(page: Page, role: Any, name: str | None = None) -> None:
         if wanted.evaluate("e => e === document.activeElement"):
             return
     raise AssertionError(f"{role} {name} cannot be reached")
+
+
+def _variable(page: Page, name: str) -> str:
+    """Return a colour of the style sheet as numbers."""
+    found = page.evaluate(f"getComputedStyle(document.documentElement).getPropertyValue('{name}')")
+    return " ".join(str(each) for each in bytes.fromhex(found.strip().removeprefix("#")))
 
 
 def _contrast(one: str, other: str) -> float:

@@ -109,10 +109,10 @@ SCRIPTS: dict[str, list[tuple[str, How]]] = {
         ("curl --silent http://127.0.0.1:8080/metrics", How.RUN),
     ],
     "docs/how-to/faq.md": [
-        ("rm /var/lib/oci-registry", How.MACHINE),
+        ("oci-registry refresh", How.RUN),
         ("systemctl stop", How.MACHINE),
         ("kubectl --namespace images exec", How.CLUSTER),
-        ("find /var/lib/oci-registry", How.RUN),
+        ("oci-registry ls", How.RUN),
     ],
     "docs/how-to/k3s.md": [
         ("oci-registry setup k3s", How.RUN),

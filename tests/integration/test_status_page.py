@@ -62,11 +62,11 @@ class Socket(AdminTestCase):
             ("transfers", "No download is running"),
             ("images", "docker.io/team/app:1"),
             ("upstreams", "docker.io"),
-            ("disk", "of at most 1.0 GB"),
-            ("errors", "No warning or error"),
+            ("disk", "of the limit of 1.0 GB"),
+            ("errors", "No warnings or errors"),
         ):
             self.assertIn(said, document.with_id(part).text)
-        self.assertNotIn("not known.", document.text)
+        self.assertNotIn("available:", document.text)
 
     @running
     async def test_transfers(self) -> None:
@@ -89,13 +89,15 @@ class Socket(AdminTestCase):
         await self.start()
         await self.pull()
         image = "docker.io/team/app:1"
-        for action, said in (("pin", "Pinned"), ("refresh", "The next pull asks the registry")):
+        for action, said in (("pin", "Pinned"), ("refresh", "To be refreshed at the next pull")):
             got = await self.post(action=action, image=image)
             self.assertEqual(303, got.status)
             self.assertIn(said, (await self.page(f"/page/{got.headers['location']}")).text)
         self.assertEqual(409, (await self.post(action="remove", image=image)).status)
         self.assertEqual(303, (await self.post(action="unpin", image=image)).status)
-        self.assertIn("are stored of it", (await self.page(f"/page/remove?image={image}")).text)
+        self.assertIn(
+            "not shared with other images", (await self.page(f"/page/remove?image={image}")).text
+        )
         got = await self.post(action="remove", image=image)
         self.assertEqual((303, "../?done=remove&image=docker.io%2Fteam%2Fapp%3A1#images"),
                          (got.status, got.headers["location"]))  # fmt: skip
@@ -125,7 +127,7 @@ class Socket(AdminTestCase):
         await until(lambda: account.is_off)
         document = await self.page()
         for part in ("images", "largest", "used"):
-            self.assertIn("not known. the index of the store", document.with_id(part).text)
+            self.assertIn("Not available: the index of the store", document.with_id(part).text)
         self.assertIn("Ready", document.with_id("daemon").text)
         self.assertIn("docker.io", document.with_id("upstreams").text)
 

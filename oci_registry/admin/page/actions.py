@@ -36,17 +36,15 @@ class Action:
 
 ACTIONS: Mapping[str, Action] = MappingProxyType(
     {
-        "refresh": Action("POST", "/refresh", Refreshed, "The next pull asks the registry: "),
+        "refresh": Action("POST", "/refresh", Refreshed, "To be refreshed at the next pull: "),
         "pin": Action("POST", "/pins", PinChange, "Pinned: "),
         "unpin": Action("DELETE", "/pins", PinChange, "Unpinned: "),
         "remove": Action("DELETE", "/image", Removal, "Removed: ", ("blobs",), "../#images"),
         "hold": Action("POST", "/hold", TagState, "Held: ", ("digest",)),
         "rollback": Action("POST", "/rollback", TagState, "Rolled back: ", ("digest",)),
-        "release": Action("POST", "/release", TagState, "Not held any more: "),
+        "release": Action("POST", "/release", TagState, "Hold released: "),
         "adopt": Action("POST", "/adopt", TagState, "Adopted the new digest: "),
-        "sweep": Action(
-            "POST", "/sweep", SweepStatus, "The sweep has been started. ", (), "../#disk"
-        ),
+        "sweep": Action("POST", "/sweep", SweepStatus, "Sweep started. ", (), "../#disk"),
     }
 )
 

@@ -20,9 +20,9 @@ from oci_registry.admin.page.markup import (
     iso,
     link,
     moment,
-    not_known,
     summary,
     table,
+    unavailable,
 )
 from oci_registry.admin.page.unknown import Unknown
 from oci_registry.spec.units import in_bytes, roughly
@@ -38,18 +38,18 @@ def hits_part(found: Mapping[str, Activity | Unknown], period: str, now: float) 
     known = {name: one for name, one in found.items() if not isinstance(one, Unknown)}
     for name, reason in found.items():
         if isinstance(reason, Unknown):
-            yield not_known(f"The last {name}", reason.reason)
+            yield unavailable(reason.reason, f"Last {name}")
     if not known:
         return
     yield table(
-        "Hits, and what the cache has saved",
+        "Hit rates and savings",
         ("Figure", *(f"Last {name}" for name in known)),
         [
             [title, *(show(one.totals) for one in known.values())]
             for title, show in (
-                ("Hits by bytes", _by_bytes),
-                ("Hits by requests", _by_requests),
-                ("Hits by whole images", _by_images),
+                ("Hit rate by bytes", _by_bytes),
+                ("Hit rate by requests", _by_requests),
+                ("Hit rate by whole images", _by_images),
                 ("Bytes saved", lambda one: in_bytes(one.bytes_saved)),
                 ("Rate-limit units saved", lambda one: str(one.pulls_saved)),
                 ("Sent to clients", lambda one: in_bytes(one.bytes_sent)),
@@ -64,7 +64,7 @@ def hits_part(found: Mapping[str, Activity | Unknown], period: str, now: float) 
         "nav",
         [_period(name, current=name == period) for name in PERIODS],
         class_="tabs",
-        aria_label="Time that the chart shows",
+        aria_label="Period of the chart",
     )
     if chosen is not None:
         yield from _chart(chosen, now)
@@ -94,14 +94,14 @@ def _chart(activity: Activity, now: float) -> Iterator[Node]:
         f"{in_bytes(most)} in {roughly(step)}",
     )
     if activity.recorded is not None and activity.recorded > activity.since:
-        yield el("p", "Recorded since ", moment(activity.recorded, now), class_="detail")
+        yield el("p", "Recording began ", moment(activity.recorded, now), class_="detail")
     busy = [each for each in points if each.counts.requests or each.counts.bytes_fetched]
     if busy:
         yield el(
             "details",
-            el("summary", "The chart as a table"),
+            el("summary", "Show the chart as a table"),
             table(
-                f"Bytes and requests over the last {activity.period}, without idle times",
+                f"Bytes and requests over the last {activity.period}, without idle periods",
                 ("From", "Requests", "Hits", "Sent", "Fetched"),
                 [_point(each) for each in busy],
                 numbers=(1, 2, 3, 4),
@@ -133,26 +133,30 @@ def _by_images(one: ActivityCounts) -> str:
 
 
 def _share(part: float, whole: float, of: str) -> str:
-    return f"{min(part / whole, 1.0):.0%} of {of}" if whole else "none yet"
+    return f"{min(part / whole, 1.0):.0%} of {of}" if whole else "no data"
 
 
 def disk_part(disk: Disk, now: float) -> Iterator[Node]:
     """Show how much of the disk is taken, and what is evicted next."""
-    size = "Not known how much is stored" if disk.size is None else f"{in_bytes(disk.size)} stored"
+    size = "Stored size unknown" if disk.size is None else f"{in_bytes(disk.size)} stored"
     if disk.limit is None:
-        yield summary(f"{size}, without a limit")
+        yield summary(f"{size}, no limit set")
+    elif disk.size is None or not disk.limit:
+        yield summary(f"{size}, the limit is {in_bytes(disk.limit)}")
     else:
-        yield summary(f"{size}, of at most {in_bytes(disk.limit)}")
+        yield summary(
+            f"{size}, {disk.size / disk.limit:.0%} of the limit of {in_bytes(disk.limit)}"
+        )
     yield from _level(disk)
     lines: list[tuple[str, Node]] = []
     if disk.limit is not None and disk.low is not None:
-        lines.append(("Evicts down to", in_bytes(disk.low)))
+        lines.append(("Eviction stops at", f"{in_bytes(disk.low)}, the mark in the bar"))
     lines.append(("Reserved for downloads", in_bytes(disk.reserved)))
     if disk.volume_free is not None:
         of = "" if disk.volume_size is None else f" of {in_bytes(disk.volume_size)}"
         lines.append(("Free on the volume", f"{in_bytes(disk.volume_free)}{of}"))
     if disk.min_free is not None:
-        lines.append(("Has to stay free", in_bytes(disk.min_free)))
+        lines.append(("Minimum free", in_bytes(disk.min_free)))
     if disk.next is not None:
         lines.append(
             (
@@ -171,11 +175,11 @@ def disk_part(disk: Disk, now: float) -> Iterator[Node]:
             )
         )
     elif disk.limit is not None:
-        lines.append(("Evicted next", "not known at present"))
+        lines.append(("Evicted next", "none at present"))
     yield el("dl", [item for name, value in lines for item in (el("dt", name), el("dd", value))])
     yield el(
         "form",
-        el("button", "Start a sweep", name="action", value="sweep"),
+        el("button", "Sweep: remove expired objects", name="action", value="sweep"),
         method="post",
         action="page/act",
     )
@@ -186,20 +190,22 @@ def _level(disk: Disk) -> Iterator[Node]:
     if whole is None or disk.size is None:
         return
     marks = [] if disk.low is None else [float(disk.low)]
-    text = f"{in_bytes(disk.size)} of {in_bytes(whole)} are taken"
+    text = f"{in_bytes(disk.size)} of {in_bytes(whole)} used"
     if disk.low is not None:
-        text += f"; the low watermark is at {in_bytes(disk.low)}"
+        text += f"; eviction stops at {in_bytes(disk.low)}"
     yield level(text, whole, [Piece("cached", disk.size), Piece("reserved", disk.reserved)], marks)
 
 
-def top_part(top: TopImages, caption: str, now: float) -> Iterator[Node]:
-    """Show the first images in some order."""
+def top_part(top: TopImages, caption: str, empty: str, now: float) -> Iterator[Node]:
+    """Show the first images in some order; *empty*: what to say if there is none."""
     if not top.whole:
         yield el(
-            "p", "The index of the store is being built: there may be others.", class_="unknown"
+            "p",
+            "The index of the store is being built: there may be more images.",
+            class_="unknown",
         )
     if not top.images:
-        yield summary("Nothing is stored")
+        yield summary(empty)
         return
     yield table(
         caption,
@@ -208,8 +214,8 @@ def top_part(top: TopImages, caption: str, now: float) -> Iterator[Node]:
             [
                 link("page/image", foreign(each.name), image=each.name),
                 in_bytes(each.size),
-                "not known" if each.pulls is None else str(each.pulls),
-                "not known" if each.used is None else moment(each.used, now),
+                "unknown" if each.pulls is None else str(each.pulls),
+                "unknown" if each.used is None else moment(each.used, now),
             ]
             for each in top.images
         ],

@@ -15,9 +15,9 @@ from oci_registry.admin.page.markup import (
     foreign,
     link,
     moment,
-    not_known,
     short_digest,
     table,
+    unavailable,
 )
 from oci_registry.admin.page.unknown import Unknown
 from oci_registry.management.answers import ImageDetails, ShownManifest, StoredImage, Why
@@ -40,11 +40,11 @@ class AboutImage:
 
 def image_sections(about: AboutImage, now: float) -> Iterator[Node]:
     """Show an image."""
-    yield _section("actions", "What you can do", _actions(about))
+    yield _section("actions", "Actions", _actions(about))
     yield _section("why", "Why it is kept", _why(about.why))
-    yield _section("content", "What is stored", _content(about.details, now))
+    yield _section("content", "Content", _content(about.details, now))
     if about.history is not None:
-        yield _section("history", "What the tag has meant", _history(about.name, about.history))
+        yield _section("history", "History of the tag", _history(about.name, about.history))
 
 
 def _section(name: str, title: str, content: Iterator[Node]) -> Node:
@@ -56,18 +56,18 @@ def _actions(about: AboutImage) -> Iterator[Node]:
     stored = None if isinstance(about.details, Unknown) else about.details.image
     pinned = _pinned(about.why, stored)
     tag = about.history is not None
-    buttons = [("refresh", "Have the next pull ask the registry")] if tag and stored else []
+    buttons = [("refresh", "Refresh at the next pull")] if tag and stored else []
     if pinned is not None:
-        buttons.append(("unpin", "Unpin") if pinned else ("pin", "Pin: never evict it"))
+        buttons.append(("unpin", "Unpin") if pinned else ("pin", "Pin (never evict)"))
     if isinstance(about.history, TagState):
         if about.history.hold is not None:
-            buttons.append(("release", "Release: hold the tag no longer"))
+            buttons.append(("release", "Release the hold"))
         elif about.history.digest is not None:
-            buttons.append(("hold", "Hold the tag at the present digest"))
+            buttons.append(("hold", "Hold at the current digest"))
         if len(about.history.history) > 1:
-            buttons.append(("rollback", "Roll back to the digest before"))
+            buttons.append(("rollback", "Roll back to the previous digest"))
         if about.history.waiting is not None:
-            buttons.append(("adopt", "Adopt the digest that waits"))
+            buttons.append(("adopt", "Adopt the new digest"))
     yield el(
         "form",
         el("input", type="hidden", name="image", value=about.name),
@@ -90,7 +90,7 @@ def _pinned(why: Why | Unknown, stored: StoredImage | None) -> bool | None:
 
 def _why(why: Why | Unknown) -> Iterator[Node]:
     if isinstance(why, Unknown):
-        yield not_known("The reasons", why.reason)
+        yield unavailable(why.reason)
         return
     yield el("ul", [el("li", foreign(reason)) for reason in why.reasons])
 
@@ -101,33 +101,34 @@ def _list(lines: list[tuple[str, Node]]) -> Node:
 
 def _content(details: ImageDetails | Unknown, now: float) -> Iterator[Node]:
     if isinstance(details, Unknown):
-        yield not_known("What is stored", details.reason)
+        yield unavailable(details.reason)
         return
     image = details.image
-    used = "not known" if image.used is None else moment(image.used, now)
-    added = "not known" if image.added is None else moment(image.added, now)
+    used = "unknown" if image.used is None else moment(image.used, now)
+    added = "unknown" if image.added is None else moment(image.added, now)
     yield _list(
         [
             ("Digest", el("code", foreign(image.digest))),
             (
                 "Size",
-                f"{in_bytes(image.size)}, of which no other image needs {in_bytes(image.unique)}",
+                f"{in_bytes(image.size)}, of which {in_bytes(image.unique)} not shared with other images",
             ),
-            ("Blobs", f"{image.stored_blobs} of {image.blobs} are stored"),
-            ("Platforms", foreign(", ".join(image.platforms) or "not known")),
+            ("Blobs", f"{image.stored_blobs} of {image.blobs} stored"),
+            ("Platforms", foreign(", ".join(image.platforms) or "unknown")),
             ("Stored", added),
             ("Last used", used),
-            ("Pulls", "not known" if image.pulls is None else str(image.pulls)),
+            ("Pulls", "unknown" if image.pulls is None else str(image.pulls)),
         ]
     )
     # A hostile image has very many, and each row takes time to make.
     rows = islice(_rows(details.manifest), _MOST)
-    yield table("Manifests and blobs", ("Digest", "What", "Size", "Stored"), rows, numbers=(2,))
+    columns = ("Digest", "Type", "Size", "Stored")
+    yield table("Manifests and blobs", columns, rows, numbers=(2,), broad=(1,))
     more = _count(details.manifest) - _MOST
     if more > 0:
         yield el("p", f"and {more} more", class_="detail")
     for title, names in (
-        ("Other tags of it", details.tags),
+        ("Other tags of this image", details.tags),
         ("Shares blobs with", details.shared_with),
     ):
         others = [name for name in names if name != image.name][:50]
@@ -164,7 +165,7 @@ def _count(manifest: ShownManifest) -> int:
 
 def _history(name: str, state: TagState | Unknown) -> Iterator[Node]:
     if isinstance(state, Unknown):
-        yield not_known("The history", state.reason)
+        yield unavailable(state.reason)
         return
     if state.hold is not None:
         yield el(
@@ -174,17 +175,17 @@ def _history(name: str, state: TagState | Unknown) -> Iterator[Node]:
         until = state.waiting.adoptable
         yield el(
             "p",
-            "A new digest waits: ",
+            "New digest, not served yet: ",
             short_digest(state.waiting.digest),
-            ", seen since ",
+            ", first seen ",
             foreign(state.waiting.since),
-            None if until is None else el("span", ", served from ", foreign(until), " on"),
+            None if until is None else el("span", ", served from ", foreign(until)),
         )
     if not state.history:
-        yield el("p", "No digest was seen yet.")
+        yield el("p", "No digest has been seen yet.")
         return
     yield table(
-        "Digests of the tag, the latest first",
+        "Digests of the tag, newest first",
         ("Digest", "First seen", "Last confirmed", "Served", "Actions"),
         [
             [
@@ -223,13 +224,14 @@ def removal_sections(name: str, details: ImageDetails | Unknown) -> Iterator[Nod
         "p",
         "This removes ",
         el("strong", foreign(name)),
-        " from the cache. The next pull fetches it again.",
+        " from the cache. The next pull downloads it again.",
     )
     if not isinstance(details, Unknown):
         image = details.image
         yield el(
             "p",
-            f"{in_bytes(image.size)} are stored of it, of which no other image needs {in_bytes(image.unique)}.",
+            f"Its size is {in_bytes(image.size)}, of which {in_bytes(image.unique)} not shared with "
+            "other images.",
         )
         if image.pinned:
             yield el("p", "It is pinned: unpin it first.", class_="bad")
@@ -239,7 +241,7 @@ def removal_sections(name: str, details: ImageDetails | Unknown) -> Iterator[Nod
         el(
             "label",
             el("input", type="checkbox", name="blobs", value="true"),
-            " Also remove at once what no other image needs",
+            " Also remove now the blobs that no other image needs",
         ),
         el("button", "Remove it", name="action", value="remove", class_="danger"),
         el("a", "Cancel", href=address("image", image=name), class_="button"),

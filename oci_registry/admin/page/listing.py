@@ -24,9 +24,9 @@ PAGE = 25
 _PLATFORMS = 4
 _ORDERS = {
     Order.NAME: "name",
-    Order.SIZE: "size, the largest first",
-    Order.USE: "last use, the latest first",
-    Order.AGE: "age, the oldest first",
+    Order.SIZE: "size, largest first",
+    Order.USE: "last used, most recent first",
+    Order.AGE: "age, oldest first",
 }
 _WILD = frozenset("*?[")
 
@@ -85,7 +85,9 @@ def images_part(page: ImagePage, search: Search, now: float) -> Iterator[Node]:
     """Show a page of images with what can be done to each."""
     if not page.whole:
         yield el(
-            "p", "The index of the store is being built: there may be others.", class_="unknown"
+            "p",
+            "The index of the store is being built: there may be more images.",
+            class_="unknown",
         )
     about = el("span", " with ", foreign(search.text, 100), " in the name") if search.text else None
     if not page.images:
@@ -98,6 +100,7 @@ def images_part(page: ImagePage, search: Search, now: float) -> Iterator[Node]:
         ("Image", "Size", "Platforms", "Last used", "State", "Actions"),
         [_row(each, now) for each in page.images],
         numbers=(1,),
+        broad=(5,),
     )
     first = None if search.after is None else link("./#images", "First page", **_query(search))
     following = page.next and link("./#images", "Next page", after=page.next, **_query(search))
@@ -118,15 +121,15 @@ def _row(image: StoredImage, now: float) -> list[Node]:
         link("page/image", foreign(image.name), image=image.name),
         in_bytes(image.size),
         foreign(_platforms(image)),
-        "not known" if image.used is None else moment(image.used, now),
+        "unknown" if image.used is None else moment(image.used, now),
         ", ".join(state) or "complete",
         row_actions(image),
     ]
 
 
 def _platforms(image: StoredImage) -> str:
-    more = " ..." if len(image.platforms) > _PLATFORMS else ""
-    return ", ".join(image.platforms[:_PLATFORMS]) + more or "not known"
+    more = ", ..." if len(image.platforms) > _PLATFORMS else ""
+    return ", ".join(image.platforms[:_PLATFORMS]) + more or "unknown"
 
 
 def row_actions(image: StoredImage) -> Node:

@@ -130,29 +130,40 @@ def table(
     rows: Iterable[Iterable[Node]],
     *,
     numbers: Iterable[int] = (),
+    broad: Iterable[int] = (),
 ) -> Tag:
     """Return a table whose first column names the rows. *numbers*: columns that are aligned to the right.
 
-    It may be wider than a phone: then it is scrolled by itself, with the keyboard too.
+    On a narrow screen each row becomes a card, where each cell has the head of its column as a label, and those
+    of *broad* columns a line of their own. The roles keep it a table for screen readers there. On a medium
+    screen a table that is too wide is scrolled by itself, with the keyboard too.
     """
-    right = frozenset(numbers)
+    titles = list(heads)
+    looks = dict.fromkeys(numbers, "number") | dict.fromkeys(broad, "broad")
     head = [
-        el("th", text, scope="col", class_="number" if index in right else None)
-        for index, text in enumerate(heads)
+        el("th", text, scope="col", role="columnheader", class_=looks.get(index))
+        for index, text in enumerate(titles)
     ]
     body = [
         el(
             "tr",
             [
-                el("td", cell, class_="number" if index in right else None)
+                el("td", cell, role="cell", class_=looks.get(index), data_label=titles[index])
                 if index
-                else el("th", cell, scope="row")
+                else el("th", cell, scope="row", role="rowheader")
                 for index, cell in enumerate(row)
             ],
+            role="row",
         )
         for row in rows
     ]
-    content = el("table", el("caption", caption), el("thead", el("tr", head)), el("tbody", body))
+    content = el(
+        "table",
+        el("caption", caption),
+        el("thead", el("tr", head, role="row"), role="rowgroup"),
+        el("tbody", body, role="rowgroup"),
+        role="table",
+    )
     return el("div", content, class_="wide", role="region", aria_label=caption, tabindex="0")
 
 
@@ -161,6 +172,11 @@ def summary(text: str, *, bad: bool = False) -> Tag:
     return el("p", text, class_="summary bad" if bad else "summary", aria_live="polite")
 
 
-def not_known(what: str, reason: str) -> Tag:
-    """Return why something cannot be shown."""
-    return el("p", f"{what}: not known. ", foreign(reason), class_="unknown")
+def unavailable(reason: str, what: str = "") -> Tag:
+    """Return why something cannot be shown. *what*: it, if the heading does not name it."""
+    return el(
+        "p",
+        f"{what} not available: " if what else "Not available: ",
+        foreign(reason),
+        class_="unknown",
+    )

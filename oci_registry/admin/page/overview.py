@@ -18,7 +18,7 @@ from oci_registry.admin.page.figures import PERIODS, disk_part, hits_part, top_p
 from oci_registry.admin.page.frame import TITLE, document
 from oci_registry.admin.page.kept import DEADLINES, Deadlines, Kept, in_time
 from oci_registry.admin.page.listing import ALL, PAGE, Search, images_part, search_form
-from oci_registry.admin.page.markup import Break, Node, el, foreign, not_known
+from oci_registry.admin.page.markup import Break, Node, el, foreign, unavailable
 from oci_registry.admin.page.running import (
     daemon_part,
     errors_part,
@@ -85,7 +85,7 @@ class Overview:
             Part("daemon", "Daemon", self._found(2, "/status", DaemonStatus), _daemon, 10),
             Part(
                 "transfers",
-                "Transfers now",
+                "Running downloads",
                 self._found(0.5, "/top", Top),
                 _transfers,
                 10,
@@ -94,7 +94,7 @@ class Overview:
             ),
             Part(
                 "hits",
-                "Hits",
+                "Hits and savings",
                 self._find_hits,
                 _hits,
                 30,
@@ -117,10 +117,6 @@ class Overview:
                 10,
                 "breaker error",
             ),
-            Part("largest", "Largest images", largest, _largest, 60),
-            Part("used", "Most used images", used, _used, 60),
-            # Rows with buttons must not move under somebody's hand: this one is never replaced.
-            Part("images", "Images", self._find_images, _images),
             Part(
                 "errors",
                 "Recent errors",
@@ -129,6 +125,10 @@ class Overview:
                 30,
                 "error",
             ),
+            Part("largest", "Largest images", largest, _largest, 60),
+            Part("used", "Most pulled images", used, _used, 60),
+            # Rows with buttons must not move under somebody's hand: this one is never replaced.
+            Part("images", "Images", self._find_images, _images),
         )
         self.names = frozenset(part.name for part in self._parts)
 
@@ -202,7 +202,12 @@ class Overview:
         main = el("main", written, id="main")
         footer = el(
             "footer",
-            el("p", el("a", "The API", href="api/v1/openapi.json"), " has all this as JSON."),
+            el(
+                "p",
+                "All of this is available as JSON from the ",
+                el("a", "admin API", href="api/v1/openapi.json"),
+                ".",
+            ),
         )
         return document(f"{TITLE}: status", [header, main, footer], script=True)
 
@@ -212,11 +217,11 @@ def _section(part: Part, found: object, view: View, now: float) -> Tag:
     content: list[Node]
     try:
         if isinstance(found, Unknown) and part.show is not _images:
-            content = [not_known(part.title, found.reason)]
+            content = [unavailable(found.reason)]
         else:
             content = list(part.show(found, view, now))
     except Exception as error:
-        content = [not_known(part.title, unknown_for(error).reason)]
+        content = [unavailable(unknown_for(error).reason)]
     return el(
         "section",
         el("h2", part.title, id=title),
@@ -251,17 +256,17 @@ def _upstreams(found: UpstreamPage, _: View, now: float) -> Iterable[Node]:
 
 
 def _largest(found: TopImages, _: View, now: float) -> Iterable[Node]:
-    return top_part(found, "The largest images", now)
+    return top_part(found, "The largest images", "No images", now)
 
 
 def _used(found: TopImages, _: View, now: float) -> Iterable[Node]:
-    return top_part(found, "The images that were pulled most", now)
+    return top_part(found, "The most pulled images", "No image has been pulled more than once", now)
 
 
 def _images(found: ImagePage | Unknown, view: View, now: float) -> Iterable[Node]:
     yield from search_form(view.search)
     if isinstance(found, Unknown):
-        yield not_known("The images", found.reason)
+        yield unavailable(found.reason)
     else:
         yield from images_part(found, view.search, now)
 

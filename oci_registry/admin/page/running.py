@@ -57,13 +57,14 @@ def transfers_part(top: Top) -> Iterator[Node]:
         yield summary("No download is running")
         return
     yield summary(f"{counted(top.count, 'download')} {'is' if top.count == 1 else 'are'} running")
-    yield el("p", f"Together {in_bytes(top.rate)}/s", class_="detail")
+    yield el("p", f"{in_bytes(top.rate)}/s in total", class_="detail")
     shown = top.transfers[:MOST_TRANSFERS]
     yield table(
-        "Running downloads, the oldest first",
-        ("From", "Progress", "Rate", "Readers", "State", "Blob"),
+        "Running downloads, oldest first",
+        ("Repository", "Progress", "Rate", "Clients", "State", "Blob"),
         [_transfer(each) for each in shown],
         numbers=(2, 3),
+        broad=(1,),
     )
     if top.count > len(shown):
         yield el("p", f"and {top.count - len(shown)} more", class_="detail")
@@ -81,14 +82,14 @@ def _transfer(one: RunningTransfer) -> list[Node]:
             class_="progress",
         )
     else:
-        progress = el("span", f"{in_bytes(one.received)} of an unknown size")
-    state = one.phase if one.stored else f"{one.phase}, not stored"
+        progress = el("span", f"{in_bytes(one.received)} received, size unknown")
+    state = f"{one.phase} for {roughly(one.seconds)}"
     return [
         foreign(name),
         progress,
         f"{in_bytes(one.rate)}/s",
         str(one.readers),
-        f"{state}, for {roughly(one.seconds)}",
+        state if one.stored else f"{state}, not stored",
         short_digest(one.digest),
     ]
 
@@ -96,20 +97,21 @@ def _transfer(one: RunningTransfer) -> list[Node]:
 def upstreams_part(page: UpstreamPage, now: float) -> Iterator[Node]:
     """Show the registries, with the health of each host."""
     if not page.upstreams:
-        yield summary("No registry was asked yet")
+        yield summary("No registry has been contacted yet")
         return
     down = sum(not _is_up(each) for each in page.upstreams)
     if down:
-        yield summary(f"{down} of {len(page.upstreams)} registries not available", bad=True)
+        yield summary(f"{down} of {len(page.upstreams)} registries down", bad=True)
     else:
         yield summary("All registries are available")
     yield table(
         "Registries and their hosts",
         ("Registry", "Host", "State", "Circuit breakers", "Rate limit", "Requests", "Last error"),
         [row for each in page.upstreams for row in _upstream(each, now)],
+        broad=(3, 6),
     )
     if page.next is not None:
-        yield el("p", "There are more; see /api/v1/upstreams.", class_="detail")
+        yield el("p", "More are in /api/v1/upstreams.", class_="detail")
 
 
 def _is_up(upstream: UpstreamStatus) -> bool:
@@ -119,7 +121,7 @@ def _is_up(upstream: UpstreamStatus) -> bool:
 def _upstream(upstream: UpstreamStatus, now: float) -> Iterator[list[Node]]:
     name = foreign(upstream.name)
     if not upstream.hosts:
-        yield [name, "", "offline" if upstream.offline else "not asked yet", "", "", "", ""]
+        yield [name, "", "offline" if upstream.offline else "not contacted yet", "", "", "", ""]
     for host in upstream.hosts:
         state = _state(upstream, host)
         yield [
@@ -128,7 +130,7 @@ def _upstream(upstream: UpstreamStatus, now: float) -> Iterator[list[Node]]:
             el(
                 "span",
                 state,
-                class_="good" if state in ("up", "offline", "not asked yet") else "bad",
+                class_="good" if state in ("up", "offline", "not contacted yet") else "bad",
             ),
             _breakers(host),
             _budget(host),
@@ -146,7 +148,7 @@ def _state(upstream: UpstreamStatus, host: HostStatus) -> str:
         return "down"
     if host.paused:
         return "rate limited"
-    return "up" if host.used else "not asked yet"
+    return "up" if host.used else "not contacted yet"
 
 
 def _breakers(host: HostStatus) -> Node:
@@ -169,7 +171,7 @@ def _breakers(host: HostStatus) -> Node:
 
 def _budget(host: HostStatus) -> Node:
     if host.remaining is None:
-        return "none announced"
+        return "none reported"
     of = "" if host.limit is None else f" of {host.limit}"
     return el("span", f"{host.remaining}{of} left", class_="bad" if host.low else None)
 
@@ -178,16 +180,17 @@ def errors_part(found: ErrorList, now: float) -> Iterator[Node]:
     """Show the latest warnings and errors of the log."""
     latest = list(reversed(found.errors))[:MOST_ERRORS]
     if not latest:
-        yield summary("No warning or error since the start")
+        yield summary("No warnings or errors since the start")
         return
     count = len(found.errors)
     more = " or more" if count >= _KEPT else ""
     what = "warning or error" if count == 1 else "warnings and errors"
     yield summary(f"{count}{more} {what} since the start")
     yield table(
-        "Latest warnings and errors of the log, the newest first",
-        ("When", "Level", "What"),
+        "Latest warnings and errors of the log, newest first",
+        ("Time", "Level", "Message"),
         [_error(each, now) for each in latest],
+        broad=(2,),
     )
 
 

@@ -68,11 +68,11 @@
         if (old) morph(old, section);
       }
       gap = GAP;
-      say(stream && stream.readyState === EventSource.OPEN ? "Live" : "Updated every few seconds");
+      say(stream && stream.readyState === EventSource.OPEN ? "Updating live" : "Updating every few seconds");
     } catch (error) {
       gap = PAUSE;
       names.forEach((name) => due.add(name));
-      say("Not up to date: the daemon does not answer. Trying again.");
+      say("Not up to date: the daemon does not answer. Retrying.");
     } finally {
       asking = false;
     }
@@ -102,7 +102,7 @@
     if (stream && stream.readyState !== EventSource.CLOSED) return;
     const query = new URLSearchParams(KINDS.map((kind) => ["kind", kind]));
     stream = new EventSource(`api/v1/events?${query}`);
-    stream.addEventListener("open", () => say("Live"));
+    stream.addEventListener("open", () => say("Updating live"));
     for (const kind of KINDS) {
       stream.addEventListener(kind, (event) => {
         // A lost connection is an event called error too, and has no data.

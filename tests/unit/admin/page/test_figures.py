@@ -26,9 +26,9 @@ class Hits(PageTestCase):
             row.all("th")[0].text: [cell.text for cell in row.all("td")] for row in part.all("tr")
         }
         for title, cell in (
-            ("Hits by bytes", "75% of 4.0 MB"),
-            ("Hits by requests", "75% of 20"),
-            ("Hits by whole images", "75% of 4"),
+            ("Hit rate by bytes", "75% of 4.0 MB"),
+            ("Hit rate by requests", "75% of 20"),
+            ("Hit rate by whole images", "75% of 4"),
             ("Bytes saved", "3.0 MB"),
             ("Rate-limit units saved", "6"),
             ("Failed requests", "1 of 20"),
@@ -39,7 +39,7 @@ class Hits(PageTestCase):
 
     def test_nothing_yet(self) -> None:
         """Without any request there are no percentages."""
-        self.assertIn("none yet", self.part("hits").text)
+        self.assertIn("no data", self.part("hits").text)
         self.assertNotIn("%", self.part("hits").text)
 
     def test_chart(self) -> None:
@@ -58,7 +58,7 @@ class Hits(PageTestCase):
     def test_not_known(self) -> None:
         """What is not known is said for each period."""
         self.answers["GET", "/activity"] = NotReady("later")
-        self.assertIn("The last week: not known. later", self.part("hits").text)
+        self.assertIn("Last week not available: later", self.part("hits").text)
 
 
 class Disks(PageTestCase):
@@ -70,24 +70,24 @@ class Disks(PageTestCase):
         self.answers["GET", "/disk"] = evolve(DISK, next=victim, min_free=300)
         part = self.part("disk")
         for said in (
-            "700 B stored, of at most 1.0 kB",
-            "Evicts down to 950 B",
+            "700 B stored, 70% of the limit of 1.0 kB",
+            "Eviction stops at 950 B",
             "Reserved for downloads 50 B",
             "Free on the volume 4.0 kB of 5.0 kB",
-            "Has to stay free 300 B",
+            "Minimum free 300 B",
             "docker.io/library/app:1 , last used 2 hours ago , frees 90 B",
         ):
             self.assertIn(said, part.text)
         picture = part.one("svg")
-        self.assertIn("the low watermark is at 950 B", picture.text)
+        self.assertIn("eviction stops at 950 B", picture.text)
         self.assertEqual("570", picture.one("line").attributes["x1"])
 
     def test_no_limit(self) -> None:
         """Without a limit the volume is shown, if there is one."""
         self.answers["GET", "/disk"] = evolve(DISK, limit=None, low=None)
         part = self.part("disk")
-        self.assertIn("700 B stored, without a limit", part.text)
-        self.assertIn("700 B of 5.0 kB are taken", part.one("svg").text)
+        self.assertIn("700 B stored, no limit set", part.text)
+        self.assertIn("700 B of 5.0 kB used", part.one("svg").text)
         self.assertNotIn("Evicted next", part.text)
 
     def test_bucket(self) -> None:
@@ -96,7 +96,7 @@ class Disks(PageTestCase):
             DISK, size=None, limit=None, low=None, volume_size=None, volume_free=None
         )
         part = self.part("disk")
-        self.assertIn("Not known how much is stored", part.text)
+        self.assertIn("Stored size unknown", part.text)
         self.assertEqual([], part.all("svg"))
 
     def test_top(self) -> None:
@@ -106,7 +106,7 @@ class Disks(PageTestCase):
         for name in ("largest", "used"):
             text = document.with_id(name).text
             self.assertIn("docker.io/library/app:1 5.0 MB 7 just now", text)
-            self.assertIn("there may be others", text)
+            self.assertIn("there may be more images", text)
         orders = [values["order"] for _, path, values in self.asked if path == "/images/top"]
         self.assertEqual(["pulls", "size"], sorted(orders))
 

@@ -67,8 +67,8 @@ class Listing(PageTestCase):
             each.attributes["aria-label"] for each in second.all("button") + second.all("a")
         ])  # fmt: skip
         self.assertIn("1 of 3 blobs, pinned", part.text)
-        self.assertIn("a, a, a, a ...", part.text)
-        self.assertIn("there may be others", part.text)
+        self.assertIn("a, a, a, a, ...", part.text)
+        self.assertIn("there may be more images", part.text)
 
     def test_none(self) -> None:
         """That nothing was found is said, with what was searched for."""
@@ -86,7 +86,7 @@ class Listing(PageTestCase):
             self.clock.advance(0.2)
             self.assertEqual(1, len(cancelled))
             text = self.checked(connection.answer()).with_id("images").text
-            self.assertIn(f"not known. there was no answer within {seconds:g} s", text)
+            self.assertIn(f"Not available: there was no answer within {seconds:g} s", text)
 
 
 class OneImage(PageTestCase):
@@ -145,7 +145,7 @@ class OneImage(PageTestCase):
             self.answers["GET", "/why"], self.answers["GET", "/history"] = why, tag
             self.assertEqual(expected, self.buttons())
         text = self.get("/page/image?image=app").with_id("history").text
-        self.assertIn("A new digest waits: sha256:111111111111...", text)
+        self.assertIn("New digest, not served yet: sha256:111111111111...", text)
 
     def test_digest(self) -> None:
         """An image by digest has no history."""
@@ -157,7 +157,7 @@ class OneImage(PageTestCase):
         """A removal is asked for first, with what it frees."""
         self.answers["GET", "/image"] = ImageDetails(evolve(IMAGE, pinned=True), MANIFEST, (), ())
         document = self.get("/page/remove?image=app")
-        for said in ("5.0 MB are stored of it", "unpin it first", "Cancel"):
+        for said in ("Its size is 5.0 MB", "unpin it first", "Cancel"):
             self.assertIn(said, document.text)
         self.assertEqual({"GET"}, {method for method, _, _ in self.asked})
 

@@ -114,7 +114,7 @@ class Images(PageTestCase):
         connection = self.ask("/page/image?image=app")
         self.clock.advance(2)
         text = self.checked(connection.answer()).text
-        self.assertIn("not known. there was no answer within 1.5 s", text)
+        self.assertIn("Not available: there was no answer within 1.5 s", text)
         self.assertIn("It is.", text)
 
 

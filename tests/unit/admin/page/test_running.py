@@ -45,7 +45,7 @@ class Running(PageTestCase):
         """A download is shown with its progress, rate and readers."""
         self.answers["GET", "/top"] = Top(0.0, 1, 2e6, (TRANSFER,))
         part = self.part("transfers")
-        self.assertIn("1 download is running Together 2.0 MB/s", part.text)
+        self.assertIn("1 download is running 2.0 MB/s in total", part.text)
         for said in (
             "docker.io/library/app",
             "25%, 250 kB of 1.0 MB",
@@ -63,8 +63,8 @@ class Running(PageTestCase):
         odd = evolve(TRANSFER, size=None, stored=False)
         self.answers["GET", "/top"] = Top(0.0, 70, 2e6, (odd,) * 70)
         part = self.part("transfers")
-        self.assertIn("250 kB of an unknown size", part.text)
-        self.assertIn("receiving, not stored", part.text)
+        self.assertIn("250 kB received, size unknown", part.text)
+        self.assertIn("receiving for 9.0 s, not stored", part.text)
         self.assertEqual(MOST_TRANSFERS + 1, len(part.all("tr")))
         self.assertIn("and 20 more", part.text)
 
@@ -85,7 +85,7 @@ class Running(PageTestCase):
             "quay.io",
         )
         part = self.part("upstreams")
-        self.assertIn("1 of 3 registries not available", part.text)
+        self.assertIn("1 of 3 registries down", part.text)
         for said in (
             "down",
             "blobs: open for 1 minute, probe in 5.0 s. answered <500>",
@@ -93,27 +93,27 @@ class Running(PageTestCase):
             "1 minute ago : connection refused",
             "rate limited",
             "manifests: rate limited for 30.0 s",
-            "none announced",
+            "none reported",
             "40 of 100 left",
             "2 running, 1 waiting",
             "offline",
-            "There are more",
+            "More are in",
         ):
             self.assertIn(said, part.text)
         self.assertEqual(5, len(part.all("tr")))
 
     def test_all_available(self) -> None:
         """Before anything was asked, and while all is well, that is said."""
-        self.assertIn("No registry was asked yet", self.part("upstreams").text)
+        self.assertIn("No registry has been contacted yet", self.part("upstreams").text)
         unused = UpstreamStatus("docker.io", True, False, (evolve(HOST, used=False),))
         self.answers["GET", "/upstreams"] = UpstreamPage((unused,), None)
         self.clock.advance(5)
         self.assertIn("All registries are available", self.part("upstreams").text)
-        self.assertIn("not asked yet", self.part("upstreams").text)
+        self.assertIn("not contacted yet", self.part("upstreams").text)
 
     def test_errors(self) -> None:
         """The newest errors come first, and not all of them."""
-        self.assertIn("No warning or error", self.part("errors").text)
+        self.assertIn("No warnings or errors", self.part("errors").text)
         self.answers["GET", "/errors"] = ErrorList(
             tuple(
                 EventRecord(
@@ -136,7 +136,7 @@ class Running(PageTestCase):
         sections = document.all("section")
         self.assertEqual(9, len(sections))
         for section in sections:
-            self.assertIn("not known. the index is gone", section.text)
+            self.assertIn("available: the index is gone", section.text)
 
     def test_pauses(self) -> None:
         """Between its parts others are served."""
@@ -176,7 +176,7 @@ class Running(PageTestCase):
         self.assertEqual(b"", connection.got)
         self.clock.advance(0.2)
         for section in self.checked(connection.answer()).all("section"):
-            self.assertIn("not known. there was no answer within 1.5 s", section.text)
+            self.assertIn("available: there was no answer within 1.5 s", section.text)
         late.callback(Top(0.0, 1, 2e6, (TRANSFER,)))
         again = self.ask("/page/parts?part=transfers").answer()
         self.assertIn(b"1 download is running", again.body)
