@@ -174,9 +174,8 @@ def _keeping(
         )
     if limited is not False and found.queue is not None:
         when = "if room is needed" if limited else "if there is a limit and room is needed"
-        others = {0: "no image comes", 1: "1 image comes"}.get(
-            found.ahead, f"{found.ahead} images come"
-        )
+        ahead = found.ahead or 0
+        others = {0: "no image comes", 1: "1 image comes"}.get(ahead, f"{ahead} images come")
         said.append(f"{when}, {others} before it in the {found.queue} queue")
     return said
 
