@@ -211,12 +211,7 @@ class Watching(AdminTestCase):
     @running
     async def test_top(self) -> None:
         """A running download is listed with its size, what has arrived, and its readers."""
-        data = pattern(500_000)
-        digest = self.registry.add_blob(data)
-        gate = self.registry.hold("/blobs/", data, 200_000)
-        await self.start()
-        pulling = await self.client.begin(f"/v2/team/app/blobs/{digest}")
-        await until(lambda: len(pulling.body) == 200_000)
+        digest, gate, pulling = await self.held_download()
         _, top = await self.call("GET", "/top")
         (transfer,) = top["transfers"]
         expected = {"digest": str(digest), "upstream": "docker.io", "repository": "team/app",

@@ -19,7 +19,6 @@ from oci_registry.commands.remote import AdminClient
 from tests.support.bundles import Ran, command
 from tests.support.daemon import MirrorTestCase, running, until
 from tests.support.fake_replies import Reply
-from tests.support.patterns import pattern
 
 TOKEN = "0123456789-abcdefghij"
 
@@ -95,12 +94,7 @@ class Commands(MirrorTestCase):
     @running
     async def test_top(self) -> None:
         """Top shows a running download, in lines or as JSON."""
-        data = pattern(500_000)
-        digest = self.registry.add_blob(data)
-        gate = self.registry.hold("/blobs/", data, 200_000)
-        await self.start()
-        pulling = await self.client.begin(f"/v2/team/app/blobs/{digest}")
-        await until(lambda: len(pulling.body) == 200_000)
+        digest, gate, pulling = await self.held_download()
         (line,) = (await self.command("top")).out.splitlines()
         cells = line.split("\t")
         self.assertEqual("docker.io/team/app", cells[0])

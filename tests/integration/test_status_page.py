@@ -71,12 +71,7 @@ class Socket(AdminTestCase):
     @running
     async def test_transfers(self) -> None:
         """A running download is on the page."""
-        data = pattern(500_000)
-        digest = self.registry.add_blob(data)
-        gate = self.registry.hold("/blobs/", data, 200_000)
-        await self.start()
-        pulling = await self.client.begin(f"/v2/team/app/blobs/{digest}")
-        await until(lambda: len(pulling.body) == 200_000)
+        _, gate, pulling = await self.held_download()
         text = (await self.page()).with_id("transfers").text
         self.assertIn("docker.io/team/app", text)
         self.assertIn("40%, 200 kB of 500 kB", text)

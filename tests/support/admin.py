@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint
 
 from oci_registry.admin.local import NAME
+from oci_registry.spec.digest import Digest
 from tests.support.client import Client, Response, _Connecting
-from tests.support.daemon import MirrorTestCase, reactor
+from tests.support.daemon import MirrorTestCase, reactor, until
+from tests.support.patterns import pattern
 
 
 class LocalClient(Client):
@@ -38,6 +41,16 @@ class AdminTestCase(MirrorTestCase):
         # In a short path: longer ones are no addresses of sockets.
         self.admin = LocalClient(self.root / NAME)
         self.addCleanup(self.admin.close)
+
+    async def held_download(self) -> tuple[Digest, Deferred[None], Response]:
+        """Start a daemon, and a download of 500,000 bytes that goes on behind 200,000 when the gate opens."""
+        data = pattern(500_000)
+        digest = self.registry.add_blob(data)
+        gate = self.registry.hold("/blobs/", data, 200_000)
+        await self.start()
+        pulling = await self.client.begin(f"/v2/team/app/blobs/{digest}")
+        await until(lambda: len(pulling.body) == 200_000)
+        return digest, gate, pulling
 
     async def call(
         self,
