@@ -15,7 +15,7 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from oci_registry.admin.local import NAME
 from oci_registry.admin.store_socket import AGAIN, StoreSocket
 from oci_registry.spec.digest import Digest
-from tests.support.admin import AdminTestCase, events_of
+from tests.support.admin import AdminTestCase, events_of, held_download
 from tests.support.client import Client
 from tests.support.daemon import reactor, running, until
 from tests.support.fake_replies import Reply
@@ -211,7 +211,7 @@ class Watching(AdminTestCase):
     @running
     async def test_top(self) -> None:
         """A running download is listed with its size, what has arrived, and its readers."""
-        digest, gate, pulling = await self.held_download()
+        digest, gate, pulling = await held_download(self)
         _, top = await self.call("GET", "/top")
         (transfer,) = top["transfers"]
         expected = {"digest": str(digest), "upstream": "docker.io", "repository": "team/app",

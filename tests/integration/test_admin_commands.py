@@ -16,6 +16,7 @@ from oci_registry.admin.local import NAME
 from oci_registry.commands.main import run
 from oci_registry.commands.problems import CommandFailed
 from oci_registry.commands.remote import AdminClient
+from tests.support.admin import held_download
 from tests.support.bundles import Ran, command
 from tests.support.daemon import MirrorTestCase, running, until
 from tests.support.fake_replies import Reply
@@ -94,7 +95,7 @@ class Commands(MirrorTestCase):
     @running
     async def test_top(self) -> None:
         """Top shows a running download, in lines or as JSON."""
-        digest, gate, pulling = await self.held_download()
+        _, gate, pulling = await held_download(self)
         (line,) = (await self.command("top")).out.splitlines()
         cells = line.split("\t")
         self.assertEqual("docker.io/team/app", cells[0])

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from oci_registry.account.schema import FILE
 from oci_registry.spec.sizes import parse_size
-from tests.support.admin import AdminTestCase, events_of
+from tests.support.admin import AdminTestCase, events_of, held_download
 from tests.support.client import Client, Response
 from tests.support.daemon import reactor, running, until
 from tests.support.html import Element, faults, read_html
@@ -71,7 +71,7 @@ class Socket(AdminTestCase):
     @running
     async def test_transfers(self) -> None:
         """A running download is on the page."""
-        _, gate, pulling = await self.held_download()
+        _, gate, pulling = await held_download(self)
         text = (await self.page()).with_id("transfers").text
         self.assertIn("docker.io/team/app", text)
         self.assertIn("40%, 200 kB of 500 kB", text)

@@ -42,16 +42,6 @@ class AdminTestCase(MirrorTestCase):
         self.admin = LocalClient(self.root / NAME)
         self.addCleanup(self.admin.close)
 
-    async def held_download(self) -> tuple[Digest, Deferred[None], Response]:
-        """Start a daemon, and a download of 500,000 bytes that goes on behind 200,000 when the gate opens."""
-        data = pattern(500_000)
-        digest = self.registry.add_blob(data)
-        gate = self.registry.hold("/blobs/", data, 200_000)
-        await self.start()
-        pulling = await self.client.begin(f"/v2/team/app/blobs/{digest}")
-        await until(lambda: len(pulling.body) == 200_000)
-        return digest, gate, pulling
-
     async def call(
         self,
         method: str,
@@ -77,3 +67,14 @@ def events_of(response: Response) -> list[dict[str, Any]]:
     lines = bytes(response.body).decode().splitlines()
     found = [line[6:] for line in lines if line.startswith("data: {") and line.endswith("}")]
     return [json.loads(line) for line in found]
+
+
+async def held_download(case: MirrorTestCase) -> tuple[Digest, Deferred[None], Response]:
+    """Start a daemon, and a download of 500,000 bytes that goes on behind 200,000 when the gate opens."""
+    data = pattern(500_000)
+    digest = case.registry.add_blob(data)
+    gate = case.registry.hold("/blobs/", data, 200_000)
+    await case.start()
+    pulling = await case.client.begin(f"/v2/team/app/blobs/{digest}")
+    await until(lambda: len(pulling.body) == 200_000)
+    return digest, gate, pulling
