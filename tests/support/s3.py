@@ -18,7 +18,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.hooks import EventAliaser
 from botocore.loaders import create_loader
 from moto.s3 import models
-from moto.server import MotoRequestHandler, create_backend_app
+from moto.server import create_backend_app
 from werkzeug.serving import make_server
 
 from oci_registry.config.settings import S3Settings
@@ -76,7 +76,7 @@ def endpoint() -> str:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         # moto's own server finds out again for each request which of all services it is for.
         app = create_backend_app("s3")
-        server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
+        server = make_server("127.0.0.1", 0, app, threaded=True)
         Thread(target=server.serve_forever, daemon=True).start()
         _servers.append(f"http://127.0.0.1:{server.port}")
     return _servers[0]
