@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TypeVar
 
 from attrs import frozen
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -16,6 +16,7 @@ from oci_registry.account.database import AccountDamaged, AccountOff, Database, 
 from oci_registry.account.queries import Query
 from oci_registry.metrics import Metrics
 from oci_registry.storage.totals import StoredTotals, Walk
+from oci_registry.streams.in_order import InOrder
 from oci_registry.streams.threads import RunInThread
 from oci_registry.streams.waiters import Waiters
 
@@ -92,7 +93,7 @@ class Account:
         self._used: dict[str, float] = {}
         self._lost = False
         self._off: str | None = None
-        self._working: Deferred[None] = succeed(None)
+        self._in_order = InOrder()
         self._next: IDelayedCall | None = None
         self._again = limits.again
         self._due = 0.0
@@ -133,7 +134,7 @@ class Account:
 
     def ask(self, query: Query[T]) -> Deferred[T]:
         """Return what *query* finds; fails with `AccountOff`."""
-        return self._in_turn(lambda: Deferred.fromCoroutine(self._ask(query)))
+        return self._in_order.run(lambda: Deferred.fromCoroutine(self._ask(query)))
 
     async def _ask(self, query: Query[T]) -> T:
         found: list[T] = []
@@ -146,7 +147,7 @@ class Account:
 
     def flush(self) -> Deferred[None]:
         """Write what has changed until now. Never fails."""
-        return self._in_turn(lambda: Deferred.fromCoroutine(self._write_all()))
+        return self._in_order.run(lambda: Deferred.fromCoroutine(self._write_all()))
 
     # -- the work of the thread
 
@@ -156,7 +157,7 @@ class Account:
         Raises `AccountOff`.
         """
         if self.state is not None:
-            await self._in_turn(
+            await self._in_order.run(
                 lambda: Deferred.fromCoroutine(self._call(self._database.begin_comparison))
             )
         if self.state is not None and self.state.comparing:
@@ -170,7 +171,7 @@ class Account:
         """Open the file, and go on with batches from then on."""
         self._stopped = False
         self._due = 0.0
-        self._in_turn(lambda: Deferred.fromCoroutine(self._open())).addErrback(self._crashed)
+        self._in_order.run(lambda: Deferred.fromCoroutine(self._open())).addErrback(self._crashed)
 
     async def stop(self) -> None:
         """Write what has changed, and close the file."""
@@ -180,31 +181,13 @@ class Account:
         if self._next is not None and self._next.active():
             self._next.cancel()
         await self.flush()
-        await self._in_turn(lambda: self._run(self._database.close))
+        await self._in_order.run(lambda: self._run(self._database.close))
         self.state = None
         self._changed.clear()
         self._used.clear()
         self.compared = None
         self._report(complete=False)
         self._waiting.fire(None)
-
-    def _in_turn(self, work: Callable[[], Deferred[T]]) -> Deferred[T]:
-        """Do *work* when everything before it has ended; cancelling it has no effect on it."""
-        result: Deferred[T] = Deferred(lambda _: None)
-        done: Deferred[None] = Deferred()
-        before, self._working = self._working, done
-
-        def begin(_: object) -> None:
-            working = work()
-            working.addBoth(ended)
-
-        def ended(outcome: T | Failure) -> None:
-            if not result.called:
-                result.callback(outcome)
-            done.callback(None)
-
-        before.addBoth(begin)
-        return result
 
     async def _open(self) -> None:
         await self._turn()
@@ -218,7 +201,7 @@ class Account:
             self._next = self._clock.callLater(pause, self._step)
 
     def _step(self) -> None:
-        work = self._in_turn(lambda: Deferred.fromCoroutine(self._turn()))
+        work = self._in_order.run(lambda: Deferred.fromCoroutine(self._turn()))
         work.addErrback(self._crashed).addBoth(lambda _: self._schedule())
 
     async def _turn(self) -> None:

@@ -18,9 +18,10 @@ from twisted.python.failure import Failure
 from oci_registry.account.account import Account
 from oci_registry.account.newest import NewestTags
 from oci_registry.account.nouns import on_disk
+from oci_registry.eviction.attempts import Attempts
 from oci_registry.eviction.evictor import Evicted, Evictor
 from oci_registry.eviction.store_use import Limits, StoreUse
-from oci_registry.eviction.upstream_sizes import FRACTIONS, PACE, UpstreamSizes
+from oci_registry.eviction.upstream_sizes import FRACTIONS, UpstreamSizes
 from oci_registry.metrics import Metrics
 from oci_registry.spec.digest import Digest
 from oci_registry.spec.units import counted, in_bytes
@@ -90,8 +91,7 @@ class StoreLimit:
         self._shared = shared
         evictor.compare_first = shared
         self._evicting: SingleFlight[str, Evicted] = SingleFlight()
-        self._not_before = 0.0
-        self._in_vain = False
+        self._attempts = Attempts(times.again)
         # Blobs that had no room, and since when.
         self._missing: FIFOCache[Digest, float] = FIFOCache(_MISSING)
         self._looking: Deferred[object] | None = None
@@ -276,7 +276,7 @@ class StoreLimit:
 
     def _evict(self, want: int, at_least: int = 0) -> Deferred[Evicted] | None:
         """Evict down to the low watermark less *want* bytes; None while an earlier attempt has just failed."""
-        if self._clock.seconds() < self._not_before:
+        if not self._attempts.may_begin(self._clock.seconds()):
             return None
 
         async def evict() -> Evicted:
@@ -287,7 +287,7 @@ class StoreLimit:
             need = int(most)
             began = self._clock.seconds()
             evicted = await self._evictor.free(need)
-            self._report(evicted, need, self._clock.seconds() - began)
+            self._report(evicted, need, began)
             await self.use.measure()
             return evicted
 
@@ -295,21 +295,14 @@ class StoreLimit:
         evicting.addErrback(self._failed)
         return evicting
 
-    def _report(self, evicted: Evicted, need: int, seconds: float) -> None:
-        if evicted.size < need:
-            # It has looked at every image, but what is in use may not be so for long.
-            pause = seconds if evicted.size else max(self._times.again, PACE * seconds)
-            self._not_before = self._clock.seconds() + pause
-            if not self._in_vain:
-                self._in_vain = True
-                self._log.warn(
-                    "only {freed} of {need} could be evicted from the store: "
-                    "the rest is in use, pinned or of a registry that is offline",
-                    need=in_bytes(need),
-                    freed=in_bytes(evicted.size),
-                )
-        else:
-            self._in_vain = False
+    def _report(self, evicted: Evicted, need: int, began: float) -> None:
+        if self._attempts.ended(evicted.size, need, began, self._clock.seconds()):
+            self._log.warn(
+                "only {freed} of {need} could be evicted from the store: "
+                "the rest is in use, pinned or of a registry that is offline",
+                need=in_bytes(need),
+                freed=in_bytes(evicted.size),
+            )
         if evicted.size:
             self._log.info(
                 "evicted {images} and {blobs} ({freed}) to stay within the limits: "

@@ -16,6 +16,7 @@ from oci_registry.account.account import Account
 from oci_registry.account.database import AccountOff
 from oci_registry.account.images import registry_size
 from oci_registry.account.nouns import Sums
+from oci_registry.eviction.attempts import PACE, Attempts
 from oci_registry.eviction.evictor import Evicted, Evictor
 from oci_registry.metrics import Metrics
 from oci_registry.spec.sizes import Size
@@ -36,8 +37,6 @@ class Fractions:
 
 
 FRACTIONS = Fractions()
-PACE = 20.0
-"""Measuring, and each eviction in vain, takes one part in so many of the time of the account, at most."""
 
 
 @define
@@ -49,13 +48,12 @@ class _Upstream:
     """
 
     cap: int
+    attempts: Attempts
     used: int | None = None
     since: int = 0
     reserved: int = 0
     sums: Sums | None = None
     measure_at: float = 0.0
-    not_before: float = 0.0
-    in_vain: bool = False
 
     def room(self, part: float = 1.0) -> float:
         """Return how many bytes there is room for, if *part* of the limit may be used."""
@@ -96,8 +94,9 @@ class UpstreamSizes:
             del self._upstreams[host]
             self._metrics.forget_upstream_size(host)
         for host, size in limits.items():
-            known = self._upstreams.setdefault(host, _Upstream(size.bytes))
-            known.cap, known.not_before, known.in_vain = size.bytes, 0.0, False
+            attempts = Attempts(self._again)
+            known = self._upstreams.setdefault(host, _Upstream(size.bytes, attempts))
+            known.cap, known.attempts = size.bytes, attempts
             self._metrics.upstream_limit_bytes.labels(host).set(size.bytes)
 
     def __bool__(self) -> bool:
@@ -137,7 +136,8 @@ class UpstreamSizes:
         until = self._clock.seconds() + self._patience
         for _ in range(2):
             left = until - self._clock.seconds()
-            if upstream.room() < want and left > 0 and self._clock.seconds() >= upstream.not_before:
+            may_begin = upstream.attempts.may_begin(self._clock.seconds())
+            if upstream.room() < want and left > 0 and may_begin:
                 with suppress(DeferredTimeout):
                     await self._evict(host, upstream, want).addTimeout(left, self._clock)
 
@@ -150,8 +150,8 @@ class UpstreamSizes:
             changed = state.sums != upstream.sums or upstream.since
             if changed and self._clock.seconds() >= upstream.measure_at:
                 await self._measure(host, upstream)
-            due = self._clock.seconds() >= upstream.not_before
-            if upstream.used is not None and upstream.room(FRACTIONS.high) < 0 and due:
+            may_begin = upstream.attempts.may_begin(self._clock.seconds())
+            if upstream.used is not None and upstream.room(FRACTIONS.high) < 0 and may_begin:
                 await self._evict(host, upstream, 0)
 
     async def _measure(self, host: str, upstream: _Upstream) -> None:
@@ -183,28 +183,22 @@ class UpstreamSizes:
                 return Evicted()
             began = self._clock.seconds()
             evicted = await self._evictor.free(need, host)
-            self._report(host, upstream, evicted, need, self._clock.seconds() - began)
+            self._report(host, upstream, evicted, need, began)
             await self._measure(host, upstream)
             return evicted
 
         return self._evicting.run(host, evict).addErrback(self._failed)
 
     def _report(
-        self, host: str, upstream: _Upstream, evicted: Evicted, need: int, seconds: float
+        self, host: str, upstream: _Upstream, evicted: Evicted, need: int, began: float
     ) -> None:
-        if evicted.size < need:
-            pause = seconds if evicted.size else max(self._again, PACE * seconds)
-            upstream.not_before = self._clock.seconds() + pause
-            if not upstream.in_vain:
-                upstream.in_vain = True
-                self._log.warn(
-                    "only {freed} of {need} could be evicted of {host}: the rest is in use or pinned",
-                    need=in_bytes(need),
-                    freed=in_bytes(evicted.size),
-                    host=host,
-                )
-        else:
-            upstream.in_vain = False
+        if upstream.attempts.ended(evicted.size, need, began, self._clock.seconds()):
+            self._log.warn(
+                "only {freed} of {need} could be evicted of {host}: the rest is in use or pinned",
+                need=in_bytes(need),
+                freed=in_bytes(evicted.size),
+                host=host,
+            )
         if evicted.size:
             self._log.info(
                 "evicted {images} of {host} ({freed}) to stay within its limit",

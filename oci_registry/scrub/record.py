@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
-from twisted.internet.defer import Deferred, DeferredLock
-
 from oci_registry.scrub.nouns import Progress
 from oci_registry.storage.interfaces import IDriver
+from oci_registry.streams.in_order import InOrder
 
 KEY = "scrub/progress"
 _LARGEST = 64 * 1024
-T = TypeVar("T")
 
 
 class Record:
@@ -19,7 +15,7 @@ class Record:
 
     def __init__(self, driver: IDriver) -> None:
         self._driver = driver
-        self._turn = DeferredLock()
+        self._in_order = InOrder()
 
     async def load(self) -> Progress | None:
         """Return the progress; None if there is none, or it is unreadable."""
@@ -33,13 +29,5 @@ class Record:
 
     async def save(self, progress: Progress) -> None:
         """Replace the progress, after what is being saved."""
-        await self._turn.acquire()
-        writing, saved = self._driver.put(KEY, progress.to_json()), Deferred[None]()
-        writing.addBoth(self._written)
         # A thread cannot be cancelled: it would write this after what is saved next.
-        writing.addBoth(saved.callback)
-        await saved
-
-    def _written(self, outcome: T) -> T:
-        self._turn.release()
-        return outcome
+        await self._in_order.run(lambda: self._driver.put(KEY, progress.to_json()))

@@ -62,7 +62,7 @@ TRANSFERS = "transfers"
 VERIFIED = "verified"
 """The list of verified files, on a volume without permissions."""
 _LISTED_AT_ONCE = 100
-# What is made of them in the reactor then takes about a millisecond.
+"""Objects of a listing that reach the reactor together: what is made of them takes about a millisecond."""
 _NEW_NAMES = 4
 """Names that are tried for a new file."""
 
