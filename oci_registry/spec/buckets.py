@@ -9,7 +9,7 @@ import re
 
 from oci_registry.spec.errors import shown
 
-#: A key has at most 1024 bytes; what is left over is enough for every key of ours.
+#: A key has at most 1024 bytes; this leaves enough for each of our keys.
 MAX_PREFIX = 512
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")

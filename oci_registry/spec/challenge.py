@@ -13,9 +13,9 @@ from types import MappingProxyType
 from attrs import field, frozen
 
 MAX_VALUE = 8192
-"""The most characters of one header line; a longer one is dropped."""
+"""The maximum length of one header line in characters; a longer one is dropped."""
 MAX_LINES = 16
-"""The most lines of the header that are read."""
+"""The maximum number of header lines that are read."""
 
 _SKIP = re.compile(r"[ \t,]*+")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++")
@@ -26,7 +26,7 @@ _TOKEN68 = re.compile(r"[0-9A-Za-z\-._~+/]++=*+(?=[ \t]*+(?:,|\Z))")
 _UNQUOTED = re.compile(r'[^\x00-\x20\x7f",]++')
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-# Up to the next comma outside quotes; a quote that is never closed swallows the rest.
+# Up to the next comma outside quotes; a quote that is never closed extends to the end.
 _ITEM_REST = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*+(?:"|\\?\Z))*+', re.DOTALL)
 
 
@@ -54,8 +54,8 @@ def read_lines(values: Iterable[bytes]) -> tuple[str, ...]:
 def parse_challenges(values: Iterable[str]) -> list[Challenge]:
     """Return the challenges in all lines of the header, in order.
 
-    Challenges and parameters that cannot be parsed are dropped. Of a repeated parameter the first
-    counts. A value without quotes ends before a space or a comma. A token68 (as in Negotiate) is
+    Challenges and parameters that cannot be parsed are dropped. If a parameter is repeated, the first
+    one counts. A value without quotes ends before a space or a comma. A token68 (as in Negotiate) is
     ignored, since no supported scheme uses one.
     """
     return [challenge for value in values for challenge in _parse_line(value)]
@@ -121,6 +121,6 @@ def _next_item(value: str, position: int) -> int:
 
 
 def _end(match: re.Match[str] | None) -> int:
-    # None of the patterns asked with this can fail: they all match the empty string.
+    # No pattern used here can fail: all of them match the empty string.
     assert match is not None
     return match.end()

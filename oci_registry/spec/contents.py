@@ -19,11 +19,11 @@ from oci_registry.spec.mediatypes import (
 from oci_registry.spec.platforms import Platform
 
 DEEPEST = 4
-"""Indexes in indexes that are followed."""
+"""The maximum depth of nested indexes."""
 MOST = 10_000
-"""Manifests of an image."""
+"""The maximum number of manifests of an image."""
 SCHEMA1 = (DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED)
-"""The kinds of manifests that name their layers in a way of their own."""
+"""The types of manifests that list their layers in a different form."""
 _WITH_LAYERS = (OCI_MANIFEST, DOCKER_MANIFEST)
 # Layers that registries do not distribute.
 _ELSEWHERE = ("foreign", "nondistributable")
@@ -33,7 +33,7 @@ _ELSEWHERE = ("foreign", "nondistributable")
 class Child:
     """A manifest in an index, and its platform if it has one.
 
-    *other*: the index states something else than a platform, as ``unknown/unknown`` for attestations.
+    *other*: the index states something other than a platform, such as ``unknown/unknown`` for attestations.
     """
 
     descriptor: Descriptor
@@ -81,7 +81,7 @@ def blobs_of(manifest: Manifest) -> tuple[Descriptor, ...]:
 def layers_of(manifest: Manifest) -> tuple[Descriptor, ...]:
     """Return all blobs of a manifest that is not an index, in order. Raises `Unreadable`.
 
-    Other than `blobs_of` this has those of a schema 1 manifest too, whose sizes are not known.
+    Unlike `blobs_of`, this includes those of a schema 1 manifest, whose sizes are not known.
     """
     if manifest.media_type not in SCHEMA1:
         return blobs_of(manifest)

@@ -90,7 +90,7 @@ def digests_in(document: bytes) -> frozenset[Digest]:
     """
     pattern = _ESCAPED if b"\\u00" in document else _WRITTEN
     found: set[bytes] = set()
-    # In steps, for other threads get no turn during one search.
+    # In steps, since a single search blocks all other threads.
     for start in range(0, len(document), _STEP):
         found.update(pattern.findall(document, start, start + _STEP + _LONGEST_ESCAPED))
     return frozenset(Digest.parse(_unescape(text)) for text in found)

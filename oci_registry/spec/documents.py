@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 MAX_VALUES = 50_000
-"""Values, about, of a document that is read: 4 MiB of nothing but brackets cost half a second."""
+"""The approximate maximum number of values in a document: parsing 4 MiB of brackets takes half a second."""
 _LONGEST_INTEGER = 20
 _SPACE = b" \t\r\n"
 _OPENING = re.compile(rb"[ \t\r\n]*\{")
@@ -23,7 +23,7 @@ def read_object(raw: bytes) -> Mapping[str, object] | None:
     """
     if _OPENING.match(raw) is None:
         return None
-    # Each value but the first of its container follows a comma.
+    # Each value except the first of its container follows a comma.
     if raw.count(b",") + raw.count(b"{") + raw.count(b"[") > MAX_VALUES:
         return _unread(raw)
     try:

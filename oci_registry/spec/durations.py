@@ -71,7 +71,7 @@ def parse_duration(text: str | int) -> float:
             raise _refused(text, f"{unit!r} is not a unit")
         total += int(number) * _UNITS[unit]
         position = match.end()
-    # Nobody lives to see the difference, and timers and dates stay within what can be computed with.
+    # Longer times make no practical difference, and would overflow timers and dates.
     return -(-min(total, _LONGEST) // _MILLISECOND) / 1000
 
 

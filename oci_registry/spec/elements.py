@@ -115,7 +115,7 @@ class ArrayReader:
         if _COLON.match(self._body, stop) is not None:
             self._name = text
             if text == self._key:
-                # Of several the last one counts, as everywhere.
+                # If the key is repeated, the last one counts, as in other JSON parsers.
                 self.present, self.elements = True, None
         elif self._name == "mediaType":
             self.media_type = text
@@ -144,7 +144,7 @@ class ArrayReader:
         return self._depth <= 0
 
     def _plain_strings(self, at: int) -> Generator[None, None, int]:
-        """Parse many strings at once, which is ten times as fast; return where there are no more of them.
+        """Parse a run of strings at once, which is ten times as fast; return the position of its end.
 
         A piece that ends within a token is not valid JSON when it is put into brackets.
         """

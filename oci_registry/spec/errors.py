@@ -16,7 +16,7 @@ from typing import ClassVar, Self
 from oci_registry.spec.texts import cut
 
 MAX_MESSAGE = 1000
-"""The most characters of a message that reach a client."""
+"""The maximum length in characters of a message to a client."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -41,7 +41,7 @@ class RegistryError(Exception):
     code: ClassVar[str] = "UNKNOWN"
     status: ClassVar[int] = 500
     from_cache: bool = False
-    """Whether it repeats an earlier answer, without a request to upstream."""
+    """Whether it repeats an earlier response, without a new request to upstream."""
 
     def __init__(
         self,

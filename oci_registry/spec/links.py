@@ -9,11 +9,11 @@ from urllib.parse import quote
 from attrs import frozen
 
 MAX_VALUE = 8192
-"""The most characters of one header line."""
+"""The maximum length of one header line in characters."""
 
 _SKIP = re.compile(r"[ \t,]*+")
 _TARGET = re.compile(r"<([^<>]*+)>")
-# Without brackets it ends where its parameters begin, or at a comma that is not inside of it.
+# Without brackets, the target ends where its parameters begin, or at a comma that is not a part of it.
 _BARE_TARGET = re.compile(r'[^ \t;,<>"]++(?:,++[^ \t;,<>"]++)*+')
 _PARAM = re.compile(
     r"[ \t]*+;[ \t]*+"
@@ -22,7 +22,7 @@ _PARAM = re.compile(
     re.DOTALL,
 )
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
-# Up to the next comma outside quotes and brackets; what is never closed swallows the rest.
+# Up to the next comma outside quotes and brackets; if one is never closed, it extends to the end.
 _ITEM_REST = re.compile(
     r'(?:[^",<]|"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|<[^>]*+(?:>|\Z))*+',
     re.DOTALL,
@@ -82,7 +82,7 @@ def _parse_line(value: str) -> Iterator[_Link]:
 
 
 def _cleaned(target: str) -> str | None:
-    # Some write it as if it stood in HTML.
+    # Some servers escape it as in HTML.
     target = target.strip(" \t").replace("&amp;", "&")
     return target if target and _BLANK.search(target) is None else None
 
@@ -93,7 +93,7 @@ def _parse_params(value: str, position: int) -> tuple[tuple[str, ...], int]:
     while (match := _PARAM.match(value, position)) is not None:
         position = match.end()
         name, quoted, token = match.groups()
-        # Of several "rel" the first counts (section 3.3).
+        # If "rel" is repeated, the first one counts (section 3.3).
         if name is not None and name.lower() == "rel" and relations is None:
             text = _ESCAPED.sub(r"\1", quoted) if quoted is not None else token or ""
             relations = tuple(text.lower().split())
@@ -101,6 +101,6 @@ def _parse_params(value: str, position: int) -> tuple[tuple[str, ...], int]:
 
 
 def _end(match: re.Match[str] | None) -> int:
-    # None of the patterns asked with this can fail: they all match the empty string.
+    # No pattern used here can fail: all of them match the empty string.
     assert match is not None
     return match.end()

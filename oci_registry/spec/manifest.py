@@ -30,9 +30,9 @@ from oci_registry.spec.mediatypes import (
 )
 
 MAX_MANIFEST_SIZE = 4 * 1024 * 1024
-"""The most bytes of a manifest; the distribution spec has registries accept at least these."""
+"""The maximum size of a manifest in bytes; the distribution spec requires registries to accept this size."""
 MAX_BLOBS = 2000
-"""Blobs of a manifest whose sizes are known; of one with more entries none is."""
+"""The maximum number of blobs in a manifest; if there are more, none of their sizes is read."""
 _OVERHEAD = 2048
 _BLOB_OVERHEAD = 512
 _PACKED = 3
@@ -54,8 +54,8 @@ class Manifest:
     *blobs* are the config and the layers as far as the document can be parsed; their sizes are
     hints. `names` returns all digests in the document.
 
-    Thousands of manifests are in memory. So blobs are kept as strings and numbers, which the
-    garbage collector does not look at, and made of them when they are asked for.
+    Thousands of manifests may be in memory, so blobs are stored as strings and numbers, which the
+    garbage collector does not track, and are built when they are needed.
     """
 
     raw: bytes = field(repr=False)
@@ -76,7 +76,7 @@ class Manifest:
         return bool(self._blobs)
 
     def sizes(self) -> Iterator[tuple[str, int]]:
-        """Yield the digest and the size of each blob whose size is stated, in the order of `blobs`."""
+        """Yield digest and size of each blob with a stated size, in the order of `blobs`."""
         for _, digest, size in self._unpacked():
             if size is not None:
                 yield digest, size

@@ -24,13 +24,13 @@ MANIFEST_TYPES: tuple[str, ...] = (
     DOCKER_SCHEMA1_SIGNED,
     DOCKER_SCHEMA1,
 )
-"""Every kind of manifest that is understood, the preferred first."""
+"""Every supported type of manifest, the preferred ones first."""
 
 INDEX_TYPES: frozenset[str] = frozenset({OCI_INDEX, DOCKER_LIST})
-"""The kinds that list other manifests."""
+"""The types that list other manifests."""
 
 ACCEPT_MANIFESTS = ", ".join((*MANIFEST_TYPES, "*/*"))
-"""The ``Accept`` under which an upstream hands out any manifest as it is, converting none."""
+"""The ``Accept`` with which an upstream returns any manifest as it is, without converting it."""
 
 _GENERIC = frozenset(
     {

@@ -13,11 +13,11 @@ from urllib.parse import quote, unquote_plus
 from oci_registry.spec.links import BadLink
 
 MAX_PAGE_QUERY = 2048
-"""The most characters of a query that leads to a page."""
+"""The maximum length in characters of the query of a page."""
 MAX_PAGE_FIELDS = 12
-"""The most fields of it."""
+"""The maximum number of its fields."""
 MAX_LAST = 2048
-"""The most characters of ``last``; of some registries it is no tag but a token."""
+"""The maximum length of ``last`` in characters; in some registries it is a token and not a tag."""
 
 _QUERY_CHARACTERS = "!$%&'()*+,-./:;=?@_~"
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -60,7 +60,7 @@ def next_query(target: str) -> str:
     The rest of the target is ignored: the next page has the path of this one, on the same host.
     """
     query = clean_query(target.partition("#")[0].partition("?")[2])
-    # That means "as many as you like" to those who write it, and "none" to others.
+    # Servers that write it mean "no limit"; others read it as "no tags".
     pieces = [piece for piece in query.split("&") if piece not in ("n=0", "n=")]
     if not page_begin(query):
         raise BadLink("the link to its next page does not say where that page begins")

@@ -7,7 +7,7 @@ import re
 from attrs import field, frozen
 
 LONGEST = 400
-"""The most characters of a pattern."""
+"""The maximum length of a pattern in characters."""
 _REPOSITORY = re.compile(r"[A-Za-z0-9._/*-]+")
 _TAG = re.compile(r"[A-Za-z0-9._*-]+")
 

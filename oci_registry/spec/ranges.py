@@ -63,7 +63,7 @@ class RequestedRange:
         An end beyond the last byte is reduced, since some clients request one byte too many.
         """
         start = self.start if self.suffix is None else max(size - self.suffix, 0)
-        # True as well of the last no bytes, and of any part of nothing.
+        # Also true for a suffix of 0 bytes, and for any part of empty content.
         if start >= size:
             raise RangeInvalid.beyond(size)
         return ByteRange(start, size if self.stop is None else min(self.stop, size))

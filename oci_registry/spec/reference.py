@@ -17,7 +17,7 @@ from oci_registry.spec.digest import Digest
 from oci_registry.spec.errors import NameInvalid, ReferenceInvalid, shown
 
 MAX_REPOSITORY = 255
-"""The most characters of a repository name; clients refuse longer ones themselves."""
+"""The maximum length of a repository name in characters; clients refuse longer ones themselves."""
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
@@ -191,7 +191,7 @@ def _check_name(text: str, name: str, *, lenient: bool) -> None:
 
 
 def _check_ipv6(text: str, address: str) -> None:
-    # A zone ("fe80::1%eth0") names a network card of this machine: not a client's business.
+    # A zone ("fe80::1%eth0") names a network interface of this machine, which clients cannot know.
     if "%" in address:
         raise _not_a_host(text, "an address with a zone (%) is not supported")
     try:

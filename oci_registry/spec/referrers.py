@@ -1,4 +1,4 @@
-"""What a manifest says as a referrer: its subject, and its entry in the list of what refers to that.
+"""What a manifest says as a referrer: its subject, and its entry in the subject's list of referrers.
 
 Image manifest specification, ``subject``; distribution specification, "Listing Referrers".
 """

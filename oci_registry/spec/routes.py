@@ -33,16 +33,16 @@ from oci_registry.spec.reference import (
 )
 
 MAX_PATH = 4096
-"""The most bytes of a path."""
+"""The maximum length of a path in bytes."""
 
 MAX_QUERY = 4096
-"""The most bytes of a query."""
+"""The maximum length of a query in bytes."""
 
 MAX_FIELDS = 16
-"""The most fields of a query."""
+"""The maximum number of fields of a query."""
 
 MAX_VALUE = 255
-"""The most characters of ``artifactType``."""
+"""The maximum length of ``artifactType`` in characters."""
 
 MAX_PAGE = 10_000
 """The largest page of tags; a request for more gets this many."""

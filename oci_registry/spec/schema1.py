@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from oci_registry.spec.documents import read_object
 
 MAX_SIGNATURES = 64
-"""Signatures of a manifest; registries make one."""
+"""The maximum number of signatures of a manifest; registries make one."""
 _MAX_PROTECTED = 4096
 _BASE64URL = bytes.maketrans(b"-_+/", b"+/!!")
 

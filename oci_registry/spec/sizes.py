@@ -32,7 +32,7 @@ class Size:
 def parse_size(text: str) -> Size:
     """Return the size in *text*: units of 1000 (``MB``) or 1024 (``MiB``, and ``M`` as docker and du have it).
 
-    A bare number says too little, except 0. `ValueError` names the text and what is accepted.
+    A number needs a unit, unless it is 0. `ValueError` names the text and what is accepted.
     """
     stripped = text.strip(" \t")
     if len(stripped) > _MAX_TEXT:

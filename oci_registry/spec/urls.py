@@ -63,7 +63,7 @@ class Url:
             raise BadAddress("the port is invalid")
         user, at, authority = parts.netloc.rpartition("@")
         if "[" in user or "]" in user:
-            # RFC 3986 section 3.2.1; they would pass for the brackets that an address lacks.
+            # RFC 3986 section 3.2.1; they could be mistaken for the brackets of an address.
             raise BadAddress("the user name is invalid")
         if parts.fragment:
             parts = parts._replace(fragment="")
