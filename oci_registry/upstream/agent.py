@@ -40,7 +40,7 @@ from oci_registry.upstream.tunnel import TunnelEndpoint
 from oci_registry.upstream.wire import BoundedPool
 
 ATTEMPT_DELAY = 0.1
-"""Seconds before the next address of a host is tried, and before a refusal is noticed (RFC 8305)."""
+"""Seconds before the next address of a host is tried (RFC 8305, Connection Attempt Delay)."""
 POOLED = 16
 """Idle connections kept per host."""
 USER_AGENT = "oci-registry"
@@ -66,9 +66,10 @@ class Undecoded(proxyForInterface(IResponse)):  # type: ignore[misc]
 
 @implementer(IAgent)
 class IdentityAgent:
-    """Ask for bodies as they are, and take them as they come.
+    """Requests bodies without a content coding, and returns them undecoded.
 
-    It sits below treq, whose own wrapper asks for gzip on every request and decodes what comes.
+    It sits below treq, whose own wrapper adds ``Accept-Encoding: gzip`` to each request and decodes the
+    response.
     """
 
     def __init__(self, agent: IAgent) -> None:
@@ -90,9 +91,9 @@ class IdentityAgent:
 
 @implementer(IStreamClientEndpoint)
 class _DirectEndpoint:
-    """Connects to the addresses of a host, the next one soon after the last.
+    """Connects to the addresses of a host, each soon after the one before.
 
-    All of it takes *timeout* seconds at most. *guarded*: the reactor, if it is one that is.
+    Connecting takes *timeout* seconds at most. *guarded*: the reactor, if it is a `GuardedReactor`.
     """
 
     def __init__(
@@ -110,13 +111,13 @@ class _DirectEndpoint:
         if "_" in host:
             # The DNS has such names (RFC 2181 section 11), which HostnameEndpoint does not know.
             reactor, host = NamedReactor(reactor, host), "named.invalid"
-        # As text: bytes would be decoded for the resolver, and encoded again by an older standard.
+        # As text: bytes would be decoded for the resolver, and encoded again with the older IDNA 2003.
         self._endpoint = HostnameEndpoint(
             reactor, host, authority.port, timeout=timeout, attemptDelay=ATTEMPT_DELAY
         )
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Connect; `DNSLookupError` also for a name that nothing can have, or `TooManyLookups`."""
+        """Connect; fails with `DNSLookupError`, also for an invalid name, or with `TooManyLookups`."""
         if self._guarded is not None:
             try:
                 self._guarded.check(self._authority.host)
@@ -192,11 +193,11 @@ class Endpoints:
 
 
 class UpstreamHttp:
-    """The HTTP client of one host of an upstream, and of whatever that leads to.
+    """The HTTP client of one host of an upstream, and of the servers that it redirects to.
 
-    Answers come as they are: body unread and encoded as it is, redirects not followed, cookies not
-    kept; their heads are bounded as `wire` says. *guarded*: reach public addresses only, which
-    *lookups* finds. *egress*: how, unless the host has settings of its own. *connect_timeout* in
+    Responses are returned with the body unread and undecoded; redirects are not followed, cookies are
+    not kept, and heads are bounded as described in `wire`. *guarded*: connect to public addresses only,
+    which *lookups* resolves. *egress*: the proxies, unless the host has its own. *connect_timeout* in
     seconds. Every request names the *user_agent*. Raises what `tls_policy` raises.
     """
 
@@ -226,7 +227,7 @@ class UpstreamHttp:
 
     @cached_property
     def _client(self) -> HTTPClient:
-        """The client, made when it is needed: most hosts that clients name at random never are."""
+        """The client, made at the first request: hosts that clients name at random may never get one."""
         agent = Agent.usingEndpointFactory(self._reactor, self._endpoints, self._pool)
         no_cookies: Any = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
         return HTTPClient(IdentityAgent(agent), cookiejar=no_cookies)
@@ -250,7 +251,7 @@ class UpstreamHttp:
         self, method: str, url: str, headers: Mapping[str, str], data: bytes | None
     ) -> IResponse:
         if self._guarded is not None and not self._answered:
-            # There may be thousands of these at once, and all the rest costs a millisecond.
+            # There may be thousands of such requests at once, and the rest of a request costs a millisecond.
             self._guarded.check(self._host)
         sent = {"User-Agent": self._user_agent, **headers}
         response = await self._client.request(
@@ -263,7 +264,7 @@ class UpstreamHttp:
             reactor=self._reactor,
         )
         self._answered = True
-        # What is in treq's wrapper and in ours has all its headers.
+        # The original response inside treq's wrapper and ours has all its headers.
         undecoded = response.original
         assert isinstance(undecoded, Undecoded)
         return undecoded.original
@@ -278,7 +279,7 @@ class UpstreamHttp:
         """Close idle connections; those in use are closed with their responses."""
         if self._shared:
             return succeed(None)
-        # What comes back to the pool from now on does not stay there.
+        # Connections that are returned to the pool from now on are closed.
         self._pool.cachedConnectionTimeout = 0
         closed: Deferred[None] = self._pool.closeCachedConnections()
         return closed

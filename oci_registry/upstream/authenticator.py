@@ -20,7 +20,7 @@ from oci_registry.upstream.schemes.token_server import TokenKey, TokenServers
 from oci_registry.upstream.schemes.version_check import VersionCheck
 
 USELESS_FOR = 60.0
-"""Seconds for which a 403 is not answered with a new token, after one that had no other outcome."""
+"""Seconds for which a 403 is not answered with a new token, after a new token did not change it."""
 _BEARER = "Bearer "
 
 
@@ -108,14 +108,14 @@ class Authenticator:
         return await self._after_basic(refusal, offered)
 
     async def _introduce(self, refusal: Refusal, offered: list[Challenge]) -> Retry | None:
-        """Answer a refusal without authorization: by its own challenge, else by the one at /v2/."""
+        """Answer the refusal of a request without authorization: by its challenge, else by that of /v2/."""
         scope = refusal.scope
         retry = await self._with_token(offered, scope) or self._with_basic(offered)
         if retry is None and (self._basic is not None or refusal.status == 401):
             elsewhere = await self._challenges_elsewhere()
             retry = await self._with_token(elsewhere, scope) or self._with_basic(elsewhere)
         if retry is None and any(challenge.scheme == "bearer" for challenge in offered):
-            # That it cannot be answered is what the operator needs to know.
+            # The operator needs to know that this challenge cannot be answered.
             raise BadGateway(f"upstream {self._host} names a token server whose URL is invalid")
         return retry
 
@@ -126,7 +126,7 @@ class Authenticator:
             return None
         self._basic_works = False
         if self._tokens.is_refused(key):
-            # That has been tried before the credentials were.
+            # A request without credentials was made before.
             return None
         return Retry(_BEARER + await self._tokens.get(key, refusal.scope))
 

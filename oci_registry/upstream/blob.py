@@ -58,7 +58,7 @@ class HttpBlob:
         Fails with a `RegistryError`; when cancelled, the connection is closed.
         """
         if self.head.empty:
-            # Its body is about the error.
+            # The body of a 416 describes the error.
             self.abandon()
             return succeed(0)
         done = self._pump(consumer).run(self._response)

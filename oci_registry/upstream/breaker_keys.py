@@ -5,7 +5,7 @@ from __future__ import annotations
 from oci_registry.upstream.requests import ApiRequest, Kind
 
 Endpoint = Kind | str
-"""What fails as one: the endpoint of the API for a kind of request, or the origin of another server."""
+"""A unit of failure: the API endpoint for a kind of request, or the origin of another server."""
 Key = tuple[Endpoint] | tuple[Endpoint, str] | tuple[Endpoint, str, str]
 
 KINDS: tuple[Key, ...] = tuple((kind,) for kind in Kind)

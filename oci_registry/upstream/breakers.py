@@ -130,7 +130,7 @@ class Breakers:
     def __len__(self) -> int:
         return len(self._breakers)
 
-    # -- what may be asked now
+    # -- admission
 
     def wait(self, endpoint: Endpoint, request: ApiRequest) -> float:
         """Return the seconds until a request may be sent; 0 if it may be now."""
@@ -194,7 +194,7 @@ class Breakers:
             headers={"Retry-After": str(seconds)},
         )
 
-    # -- for those who look after the mirror
+    # -- for operators
 
     @property
     def available(self) -> bool:
@@ -220,7 +220,7 @@ class Breakers:
         """Return what is rate limited now, at most `MOST`."""
         return [Paused(describe(key), left) for key, left in self._pauses.current(MOST)]
 
-    # -- what has happened
+    # -- outcomes
 
     def record_success(self, endpoint: Endpoint, request: ApiRequest) -> None:
         """Record that a request got a response."""
@@ -243,7 +243,7 @@ class Breakers:
         A request that began before a breaker opened does not prolong the pause of that breaker.
         """
         conclusive = isinstance(error, Unreachable)
-        # A host that cannot be reached has said nothing about a repository.
+        # That a host cannot be reached says nothing about a repository.
         for key in keys_of(endpoint, request)[: 1 if conclusive else 3]:
             keyed = self._breakers.take(key)
             was_open = keyed.breaker.is_open

@@ -31,7 +31,7 @@ from oci_registry.upstream.session import Session
 
 @frozen
 class _Shared:
-    """What the registries that are asked at one host have in common."""
+    """The state that all registries at one host share."""
 
     http: UpstreamHttp
     metrics: HostMetrics
@@ -77,7 +77,7 @@ class Connector:
         return CatchAll(self, settings, shared)
 
     def _connect(self, settings: UpstreamSettings, shared: dict[str, _Shared]) -> RemoteRegistry:
-        # What may fail comes before what is counted from when it is made.
+        # Steps that may fail come before objects that are counted when they are made.
         clients = [self._http_client(settings, host, shared) for host in settings.hosts]
         hosts = [
             self._connect_host(settings, host, http, shared)

@@ -24,7 +24,7 @@ _KNOWN = {
     "dcb": "dcb",
     "dcz": "dcz",
 }
-"""The codings that change bytes, by what they are called in any case of letters."""
+"""The codings that change bytes, by their names in lower case."""
 
 
 def coding_of(response: IResponse) -> str | None:
@@ -59,7 +59,7 @@ class Body:
     inflated: bytes | BodyTooLong | None = None
 
     def candidates(self) -> Iterator[bytes]:
-        """Yield the bytes as sent, and then inflated; the caller takes the first that fits.
+        """Yield the bytes as sent, and then inflated; the caller uses the first valid one.
 
         Raises `BodyTooLong` in place of the second if that is too large.
         """

@@ -57,7 +57,7 @@ class Exchange:
         call = Call(self.request, deadline, self._wait, why)
         sent = self._session.send(call, method, path, headers)
         if not self.request.kind.paged:
-            # The whole of it is bounded already.
+            # The operation as a whole has a deadline already.
             return await sent
         return await self._in_time(sent, self._within)
 
@@ -143,6 +143,6 @@ class Exchange:
             raise
         except Exception as error:
             if was_cancelled(error):
-                # As it is: whether a connection was being made shows whose fault a timeout is.
+                # The original error: it shows whether the timeout occurred while connecting.
                 raise
             raise self._session.explain(error) from None

@@ -51,10 +51,10 @@ from oci_registry.upstream.verification import CertificateRefused
 DEFAULT_RETRY_AFTER = 30
 """Seconds to wait after a 429 that does not say how long."""
 MAX_RETRY_AFTER = 3600
-# From here on the seconds are no duration but a Unix time, which some servers send.
+# From this value on, the number is a Unix time and not a duration; some servers send one.
 _EPOCH = 1_000_000_000
 EXPECTS_TLS = "does it expect TLS? (remove tls: false)"
-"""What to ask of a host that is reached over plain HTTP."""
+"""A hint for the error of a host that is reached over plain HTTP."""
 # A TLS record that is an alert (RFC 8446 section 5.1), in any version.
 _TLS_ALERT = b"\x15\x03"
 _SECONDS = re.compile(r"([0-9]+)(?:\.([0-9]{1,20}))?", re.ASCII)
@@ -141,7 +141,7 @@ _SIMPLE: tuple[tuple[tuple[type[BaseException], ...], type[RegistryError], str],
     ),
     ((DeferredTimeout, BodyStalled), TimedOut, "upstream {host} did not answer in time"),
     ((CancelledError,), GatewayTimeout, "the request to upstream {host} was cancelled"),
-    # The system's resolver has asked several times already.
+    # The system's resolver has retried several times already.
     ((DNSLookupError,), Unreachable, "upstream {host}: its name could not be resolved"),
     (
         (BadAddress, SchemeNotSupported),
@@ -173,7 +173,7 @@ def _explain_simple(
             message = text.format(host=host, doc=cause.__doc__ or "", error=cause)
             return error(message.strip().removesuffix(":"))
     if received:
-        # Twisted's parser has no error of its own for some of what is no HTTP.
+        # Twisted's parser has no specific error for some malformed responses.
         return BadGateway(f"upstream {host} sent a malformed HTTP response")
     _log.failure("a request to upstream {host} crashed", Failure(cause), host=host)
     failure = LocalFailure("internal error of the mirror; see its log")
@@ -245,6 +245,6 @@ def refuse(
         return Limited(f"upstream {host} answered {code} for {what}", seconds)
     if code == 504:
         return GatewayTimeout(f"upstream {host} answered {code} for {what}")
-    # What is wrong with a request is no fault of the host, except that it was too slow (408, 425).
+    # A 4xx is not a failure of the host, except for those about timing (408, 425).
     kind = BadGateway if code >= 500 or code in (408, 425) else WrongAnswer
     return kind(f"upstream {host} answered {code} for {what}")

@@ -31,11 +31,11 @@ MAX_ADDRESSES = 8
 AT_ONCE = 4
 """Names that are looked up at once; the reactor has ten threads for names."""
 WAITING = 64
-"""Names that wait for that; one more is refused."""
+"""Names that may wait for a look-up; further ones are refused."""
 _NAT64 = IPv6Network("64:ff9b::/96")
 _UNICAST = IPv6Network("2000::/3")
-# Not for the Internet, but the ipaddress module knows it in part, in later versions only, or not; a
-# cloud has its metadata server in the first, and in the second were relays to 6to4.
+# Special-purpose networks that the ipaddress module knows partly, in later versions only, or not at
+# all. Clouds have a metadata server in the first; the second was for 6to4 relays.
 _SPECIAL = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"), IPv6Network("3fff::/20"))
 
 
@@ -54,7 +54,7 @@ def is_public(text: str) -> bool:
             return is_public(str(address.ipv4_mapped))
         if address in _NAT64:
             return is_public(str(IPv4Address(address.packed[12:])))
-        # Whatever else is not global unicast (RFC 4291 section 2.4) leads to no registry.
+        # No registry has an address that is not global unicast (RFC 4291 section 2.4).
         if address not in _UNICAST:
             return False
         # Relays into IPv4, with no registry behind them.
@@ -86,7 +86,7 @@ class Lookups:
         return self._running >= AT_ONCE and len(self._waiting) >= WAITING
 
     def begin(self, look_up: Callable[[], object]) -> bool:
-        """Call *look_up* when it is its turn, after which `done` must be called; return False if never."""
+        """Call *look_up* when there is a free slot, then expect `done`; return False if the queue is full."""
         if self._running < AT_ONCE:
             self._running += 1
             look_up()
@@ -128,7 +128,7 @@ class _PublicOnly:
 
 @implementer(IResolutionReceiver)
 class _Found:
-    """Collect the addresses of *host*."""
+    """Collects the addresses of *host*."""
 
     def __init__(self, host: str) -> None:
         self.addresses: Deferred[Sequence[str]] = Deferred()
@@ -219,7 +219,7 @@ class GuardedReactor(_ResolvingReactor):
         return _GuardedResolver(self._reactor.nameResolver, self._lookups)
 
     def check(self, host: str) -> None:
-        """Raise the error with which a connection to *host* would end, if it is known already.
+        """Raise the error that a connection to *host* would fail with, if it is known already.
 
         `DNSLookupError` for an address that is not public, `TooManyLookups` if the queue is full.
         """

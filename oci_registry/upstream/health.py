@@ -1,11 +1,11 @@
-"""The health of the hosts of an upstream, for those who look after the mirror."""
+"""The health of the hosts of an upstream, for operators."""
 
 from __future__ import annotations
 
 from attrs import frozen
 
 MOST = 20
-"""The most open circuit breakers, or pauses, of a host that are shown."""
+"""The maximum number of open circuit breakers, or pauses, that are shown for a host."""
 
 
 @frozen

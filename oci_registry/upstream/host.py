@@ -24,9 +24,9 @@ from oci_registry.upstream.session import Session
 T = TypeVar("T")
 
 SHORTEST = 1.0
-"""Seconds in which a host must not be expected to answer, after the rest went by in the queue."""
+"""If fewer seconds are left after the wait in the queue, a timeout is not a failure of the host."""
 PROBE_TIMEOUT = 10.0
-"""Seconds in which a host has to answer in the background."""
+"""Seconds for the response to a request in the background."""
 
 Operation = Callable[[Exchange], Coroutine[Any, Any, T]]
 """Makes an API request to a host by an exchange, and returns the answer."""
@@ -168,7 +168,7 @@ class Host:
         probing.addBoth(lambda _: self._probing.discard(probing))
 
     def _probe_failed(self, failure: Failure) -> None:
-        # What it says about the host has been recorded.
+        # The outcome has been recorded already.
         failure.trap(RegistryError, CancelledError)
 
     @property

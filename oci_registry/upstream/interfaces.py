@@ -115,11 +115,11 @@ class Upstream(Protocol):
 
     @property
     def namespace(self) -> str:
-        """The source host that it answers for; the name it has in keys, metrics and messages."""
+        """The source host that it serves; its name in keys, metrics and messages."""
 
     @property
     def settings(self) -> UpstreamSettings:
-        """The settings by which it goes.
+        """Its settings.
 
         *offline* is whether it is never asked: everything stored is served whatever its age, and every
         method fails.

@@ -59,7 +59,7 @@ class BreakerTable(LRUCache[Key, KeyedBreaker]):
         return keyed
 
     def kept(self) -> Iterator[KeyedBreaker]:
-        """Return all breakers; this is no use of them."""
+        """Return all breakers; this does not count as a use."""
         return (Cache.__getitem__(self, key) for key in self)
 
     def popitem(self) -> tuple[Key, KeyedBreaker]:

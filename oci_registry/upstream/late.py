@@ -40,8 +40,9 @@ Make = Callable[["Connector"], Upstream]
 class LateConnector:
     """Makes upstreams without a `Connector`, which is made when the first of them is asked.
 
-    *make* imports and returns it; *in_thread* runs that. What has files of certificates is made at once,
-    because these may be unusable. *offline*: every upstream is offline, whatever its settings say.
+    *make* imports and returns it; *in_thread* runs that. Upstreams with certificate files are made at
+    once, because the files may be unusable. *offline*: every upstream is offline, whatever its settings
+    say.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class LateConnector:
     def unused(
         self, settings: UpstreamSettings, hosts: Iterable[HostSettings]
     ) -> list[HostMetrics]:
-        """Export that hosts are available, until they are made and say so themselves."""
+        """Export the hosts as available, until they are made and export their own state."""
         unused = [self._metrics.host(settings.namespace, host.name) for host in hosts]
         for host in unused:
             host.available(True)
@@ -113,7 +114,7 @@ class LateConnector:
 
 
 def import_connector() -> None:
-    """Import what talks to registries. Takes a fifth of a second."""
+    """Import the modules that talk to registries. Takes a fifth of a second."""
     import_module("oci_registry.upstream.connecting")
 
 
@@ -150,7 +151,7 @@ class LateUpstream:
             self._upstream = self._make(connector)
             _retire(self._unused)
             if self._closed:
-                # It has been replaced, and is asked by what began before: no connection may remain.
+                # It has been replaced, and is used by an older request: no connection may remain.
                 self._upstream.close()
         return self._upstream
 
@@ -222,7 +223,7 @@ class LateUpstream:
         return await (await self._made()).referrers(repository, digest)
 
     def health(self) -> tuple[HostHealth, ...]:
-        """Return how each host is doing; all are well before the first was asked."""
+        """Return how each host is doing; all are available until the first is asked."""
         if self._upstream is not None:
             return self._upstream.health()
         return tuple(HostHealth(host.name, used=False) for host in self.settings.hosts)

@@ -13,7 +13,7 @@ from oci_registry.upstream.requests import Priority
 MAX_WAITING = 4096
 """Requests that may wait for one host."""
 FEW = 8
-"""The fewest connections with which one is reserved for repositories that have none yet."""
+"""With at least this many connections, one is reserved for repositories that have none yet."""
 
 
 class Permit:
@@ -37,7 +37,7 @@ class ConnectionLimiter:
     many layers does not delay the others. An eighth of the connections is reserved for small
     responses. A repository has at most as many as are still free: one alone gets half of them, and
     several that never respond leave some to others. *waiting* is called with the number of waiting
-    requests, of which there are *most_waiting* at most.
+    requests; *most_waiting* is its maximum.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ from oci_registry.upstream.failures import explain, header, refuse
 from oci_registry.upstream.interfaces import IncompleteList
 
 IDLE_TIMEOUT = 20.0
-"""Seconds that the body of a page may stand still."""
+"""Seconds that the body of a page may make no progress."""
 BODY_TIMEOUT = 60.0
 """Seconds in which the body of a page has to arrive."""
 

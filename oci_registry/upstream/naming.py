@@ -54,7 +54,7 @@ class NsField:
         return not self._settled and status in REFUSALS
 
     def is_another(self, status: int, about: str | None) -> bool:
-        """Return whether ``OCI-Namespace`` *about* in a good response shows that the field was ignored.
+        """Return whether ``OCI-Namespace`` *about* in a successful response shows that the field was ignored.
 
         A host of a single registry may use another name for it; a shared host may not.
         """
@@ -63,8 +63,8 @@ class NsField:
     def replaces(self, status: int, about: str | None) -> bool:
         """Return whether to use a response without the field, with ``OCI-Namespace`` *about*.
 
-        Not if it is an error too, or is about another registry. After a good one, the field is not
-        sent any more.
+        Not if it is an error too, or is about another registry. After a successful one, the field is
+        not sent any more.
         """
         if status in REFUSALS or not is_about(self._namespace, about):
             return False

@@ -47,7 +47,7 @@ async def fetch_manifest(
     claimed, content_type = _claimed_digest(reply), header(reply.response, "Content-Type")
     error = ""
     try:
-        # Without a digest to go by only one reading may be a manifest.
+        # Without a requested digest, at most one of the readings is a manifest.
         for raw in body.candidates() if asked or claimed else (body.document(),):
             try:
                 return await reader.read(raw, content_type, asked, claimed)
@@ -63,7 +63,7 @@ async def head_manifest(exchange: Exchange, repository: str, tag: Tag) -> Digest
     path, what = f"{repository}/manifests/{tag}", f"{repository}, {tag}"
     reply = await exchange.send("HEAD", path, {"Accept": ACCEPT_MANIFESTS})
     if reply.response.code in (405, 501):
-        # HEAD is not offered here, which says nothing about the tag.
+        # The host does not support HEAD; this says nothing about the tag.
         exchange.drop(reply)
         return None
     if reply.response.code not in _WHOLE:
@@ -83,7 +83,7 @@ class Wanted:
 
     @property
     def request(self) -> ApiRequest:
-        """What hosts are asked."""
+        """The request to a host."""
         return ApiRequest(Kind.BLOB, self.repository, str(self.digest))
 
 

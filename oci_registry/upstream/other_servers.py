@@ -37,7 +37,7 @@ MAX_SERVERS = 32
 """Servers that a host has redirected to whose tokens are kept."""
 TOKEN_SERVER = "token server"  # noqa: S105 - the endpoint of its failures
 _NAME_IN_PATH = re.compile(r"/v2/([a-zA-Z0-9._/-]{1,255})/(?:manifests|blobs|tags|referrers)/")
-# Another server has this much less time than the host, so that its timeout is known as its own.
+# Another server has this much less time than the host, so that its timeout is not taken for the host's.
 _MARGIN = 0.05
 
 SettingsOf = Callable[[str], HostSettings | None]
@@ -114,7 +114,7 @@ class OtherServers:
             authorization = retry.authorization
         code = response.code
         if code in (401, 403):
-            # That says nothing about our credentials: a signed link has expired, or a store is in trouble.
+            # This says nothing about our credentials: a signed link has expired, or a store has failed.
             abandon(response, self._clock)
             raise TargetRefused(f"upstream {self._named(at.origin)} answered {code}")
         if code >= 500 or code in (408, 425, 429):

@@ -15,7 +15,7 @@ from oci_registry.upstream.failures import header
 LOW = 0.1
 """The share of the budget below which it counts as low."""
 DEFAULT_WINDOW = 6 * 3600.0
-"""Seconds for which a statement of the budget holds if it does not say (Docker Hub's window)."""
+"""Seconds for which an announced budget is valid if it has no window (Docker Hub's window)."""
 _MAX_WINDOW = 24 * 3600.0
 # "100;w=21600": Docker Hub, and older drafts of the IETF's RateLimit header fields.
 _QUANTITY = re.compile(r"\s*([0-9]{1,15})\s*(?:;.*)?", re.ASCII)
@@ -55,7 +55,7 @@ class RateLimit:
         """Whether the host has granted a request: by then it has announced a limit, if it has one."""
 
     def note(self, response: IResponse, *, blob: bool = False) -> None:
-        """Read the headers of a response; most have none of these. *blob*: it is one about a blob."""
+        """Read the headers of a response; most have none of these. *blob*: it is for a blob."""
         self.heard = self.heard or response.code == 200
         remaining = parse_quantity(header(response, "RateLimit-Remaining"))
         if remaining is None:
@@ -85,7 +85,7 @@ class RateLimit:
         return self._holds and self._remaining < self._limit * LOW
 
     def beside(self, share: float, *, blob: bool = False) -> int | None:
-        """Return how many requests are left beside a reserve; None if there is no limit, or none is known.
+        """Return how many requests are left above a reserve; None if no limit is known.
 
         *share*: the part of the limit that is reserved, 0 to 1. *blob*: the requests are for blobs, which
         most hosts do not count.
@@ -97,7 +97,7 @@ class RateLimit:
         return max(self._remaining - ceil(self._limit * share), 0)
 
     def describe(self, share: float) -> str:
-        """Return in words that the rest of the limit is reserved."""
+        """Return a sentence which says that the rest of the limit is reserved."""
         kept = ceil((self._limit or 0) * share)
         return (
             f"{self._remaining} of {self._limit} requests are left of its rate limit, and {kept} are "
@@ -106,6 +106,6 @@ class RateLimit:
 
     @property
     def _holds(self) -> bool:
-        """Whether what the host has said is not too old."""
+        """Whether the announced limit is still valid."""
         now = self._clock.seconds()
         return now < self._until <= now + _MAX_WINDOW

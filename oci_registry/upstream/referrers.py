@@ -18,13 +18,13 @@ from oci_registry.upstream.lists import Ask, Pages, warning_of
 MAX_REFERRERS = 4 * 1024 * 1024
 """Bytes of all referrers together; clients refuse more (containerd's limit)."""
 MAX_PAGES = 256
-"""Pages that are put together."""
+"""The maximum number of pages that are joined."""
 LONGEST = 120.0
 """Seconds for all pages together."""
 
 _WHAT = "a list of referrers"
 _FINAL = (ManifestUnknown, Denied, WrongAnswer, TargetRefused)
-"""Answers that would be the same in a moment: this upstream has no such thing for us."""
+"""Errors that a retry would not change: this upstream has no such list, or not for us."""
 
 
 @frozen
@@ -99,16 +99,16 @@ class ReferrersLister:
     def _refuse(self, pages: Pages, response: IResponse) -> RegistryError:
         error = pages.refuse(response, ManifestUnknown, _WHAT)
         if response.code < 400 or response.code == 501:
-            # That is no trouble that passes: there is no such API.
+            # This error is not temporary: there is no such API.
             return WrongAnswer(error.message)
         return error
 
     async def _from_tag(self, pages: Pages, digest: Digest, error: RegistryError) -> Referrers:
         """Read the referrers tag (OCI distribution spec, "Referrers Tag Schema").
 
-        *error*: why the API cannot be used; raised when there is no such tag but *error* may pass.
+        *error*: why the API cannot be used; raised if there is no such tag and *error* is temporary.
         """
-        # The specification cuts the hex short, for tags end at 128 characters.
+        # The specification truncates the hex part, since a tag has at most 128 characters.
         tag = f"{digest.algorithm}-{digest.encoded[:64]}"
         final = isinstance(error, _FINAL)
         try:
@@ -132,7 +132,7 @@ class ReferrersLister:
             raise self._refuse(pages, response)
         body = await pages.read(response, MAX_REFERRERS)
         if Digest.of(body, digest.algorithm) == digest:
-            # Some take the tag for another way to write the digest (GitLab).
+            # Some registries treat the tag as the digest itself (GitLab).
             return None
         found = await pages.parse(body, "manifests", _WHAT)
         if not found.present and not _is_index(found, header(response, "Content-Type")):

@@ -37,9 +37,9 @@ T = TypeVar("T")
 QUARANTINE = 600.0
 """Seconds for which a host that has sent wrong bytes of a blob is tried last for that blob."""
 STRETCH = 4.0
-"""How much longer the max age of tags is while little is left of a host's budget,"""
+"""The factor by which the max age of tags grows while little is left of a host's budget,"""
 STRETCHED = 600.0
-"""and the least seconds that it is then."""
+"""and its minimum then, in seconds."""
 _REMEMBERED = 1024
 
 
@@ -151,7 +151,7 @@ class RemoteRegistry:
             return size
         size = await self._announced(Wanted(repository, digest), PATIENT)
         if size is None:
-            # The answer to a range names the length of the whole, even where others have none.
+            # The response to a range request has the size of the blob, even if other responses have none.
             with suppress(RegistryError):
                 size = await self._announced(Wanted(repository, digest, 0, 1), IMPATIENT)
         return size

@@ -13,8 +13,8 @@ from oci_registry.streams.pressure import BackPressure
 class Relay:
     """The one producer that the consumer sees, whichever host sends at the moment.
 
-    *position* is where in the blob the consumer's next byte is. What a host sends from before that
-    is skipped. A host that sends more is stopped at *stop*.
+    *position* is the offset of the consumer's next byte in the blob. Bytes before it are skipped, and a
+    host that sends more is stopped at *stop*.
     """
 
     def __init__(self, consumer: IConsumer, position: int, stop: int | None) -> None:
@@ -30,21 +30,21 @@ class Relay:
         self._running: Deferred[None] | None = None
 
     def begin(self, running: Deferred[None]) -> None:
-        """*running* is what moves the bytes; it is cancelled when the consumer stops."""
+        """Begin; *running* is the transfer, which is cancelled when the consumer stops."""
         self._running = running
 
     def expect(self, sender: str, start: int, end: int | None) -> None:
-        """The next bytes come from the host *sender*, from *start* to *end* of the blob if it is known."""
+        """Expect bytes from the host *sender*, from *start* to *end* of the blob (None: unknown)."""
         self._sender = sender
         self._incoming = start
         self._ends = end
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
-        """Another connection begins to send."""
+        """Take the producer of the next connection."""
         self._pressure.register(producer)
 
     def unregisterProducer(self) -> None:
-        """It has ended."""
+        """The connection has ended."""
         self._pressure.unregister()
 
     def write(self, data: bytes) -> None:
@@ -59,7 +59,7 @@ class Relay:
             self.position += len(data)
             self.senders.add(self._sender)
             self._consumer.write(data)
-        # A body that ends here by itself leaves a connection that can be used again.
+        # If the body ends here by itself, its connection can be reused.
         if self.position == self._stop != self._ends:
             self._pressure.stop()
 
@@ -75,7 +75,7 @@ class Relay:
         """The consumer needs no more bytes: cancel the transfer."""
         self.stopped = True
         registered = self._pressure.registered
-        # A body that is only about to begin is stopped as soon as it has.
+        # A body that has not begun yet is stopped as soon as it begins.
         self._pressure.stop()
         if not registered and self._running is not None:
             self._running.cancel()

@@ -23,7 +23,7 @@ from oci_registry.upstream.health import LastError
 from oci_registry.upstream.requests import ApiRequest
 
 LONGEST = 500
-"""The most characters of a failure in the log."""
+"""The maximum length in characters of a failure in the log."""
 _LONGEST_NAME = 100
 _WHERE = "in the upstream file or UPSTREAM_CREDENTIALS"
 
@@ -49,11 +49,11 @@ class HostReports:
         self._metrics = metrics
         self.last_error: LastError | None = None
         """The latest failure; None before the first."""
-        # The host of one without an entry may be its name.
+        # A registry without an entry may be its own host.
         what = host.name if upstream.configured else "hosts"
         self._group = Group.of(upstream.namespace, what, configured=upstream.configured)
         if host.credentials is not None:
-            # To Prometheus the first refusal is an increase only if there was a zero before.
+            # Prometheus sees the first refusal as an increase only if the counter was 0 before.
             metrics.credentials_refused(0)
 
     def failed(self, request: ApiRequest, error: RegistryError) -> None:
@@ -126,8 +126,8 @@ class HostReports:
 class BreakerLog:
     """Logs changes of the circuit breakers and pauses of a host.
 
-    Those of kinds of requests are always logged. Those of repositories and other servers, of which
-    clients and the host can name any number, are only counted beyond a limit.
+    Those of kinds of requests are always logged. Those of repositories and other servers are only
+    counted beyond a limit, since clients and the host can name any number of them.
     """
 
     def __init__(self, upstream: UpstreamSettings, host: str, repeats: RepeatLog) -> None:

@@ -15,7 +15,7 @@ from oci_registry.upstream.failures import root_cause
 from oci_registry.upstream.requests import ApiRequest, Kind
 
 LONGEST = 300
-"""The most characters of a path in the log."""
+"""The maximum length in characters of a path in the log."""
 
 
 _PURPOSES = {

@@ -1,4 +1,4 @@
-"""Requests to an upstream as values, with which breakers, priorities and negative entries are found."""
+"""Requests to an upstream as values, by which breakers, priorities and negative entries are found."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class Priority(IntEnum):
     """Which request gets a connection first; the lower goes first."""
 
     SMALL = 0
-    """Manifests, lists, and whatever else the host itself answers."""
+    """Manifests, lists, and other small responses of the host itself."""
     SIZE = 1
     """The size of a blob."""
     REST = 2
-    """The rest of a blob whose readers have had the beginning."""
+    """The rest of a blob whose readers have received the beginning."""
     BLOB = 3
 
 

@@ -26,19 +26,19 @@ from oci_registry.upstream.requests import Priority, Routing
 T = TypeVar("T")
 
 LONGEST_WAIT = 120.0
-"""Seconds that a body waits for hosts that must not be asked before."""
+"""The maximum wait in seconds for hosts that may not be asked yet."""
 LONGEST_STALL = 240.0
-"""Seconds that a body may stand still altogether; clients give up after 300."""
+"""Seconds in total that a body may make no progress; clients give up after 300."""
 GOOD_PROGRESS = 256 * 1024
-"""Bytes after which a broken connection is replaced at once; for less there are pauses."""
+"""Bytes after which a broken connection is replaced at once; after fewer, there is a pause."""
 SMALLEST_PART = 512
-"""Bytes of a part after which the next is asked for at once, if a server sends in parts."""
+"""Bytes of a part after which the next is requested at once, if a server sends in parts."""
 MAX_USELESS = 2
-"""Useless answers of a host to a range, in a row, after which it is asked for the whole, once."""
+"""Unusable responses to ranges in a row, after which a host is asked for the whole blob, once."""
 
 
 class _EndOfPart(BadGateway):
-    """A host has sent all of the part that it had announced, which is smaller than what was asked."""
+    """A host has sent the whole part that it announced, which is smaller than the requested one."""
 
 
 class _EndOfUnannounced(BadGateway):
@@ -47,7 +47,7 @@ class _EndOfUnannounced(BadGateway):
 
 @define
 class _Sender:
-    """What is known of a host: its validator, whether it inflates, and its useless answers in a row."""
+    """What is known of a host: its validator, whether it inflates, and its unusable responses in a row."""
 
     validator: str | None = None
     inflated: bool | None = None
@@ -55,18 +55,18 @@ class _Sender:
 
 
 class ResumingBlob:
-    """An `interfaces.UpstreamBlob`, sent by as many connections as it takes.
+    """An `interfaces.UpstreamBlob`, sent over as many connections as needed.
 
     A break, a stall or a short body costs a new request for the rest (``Range``, with ``If-Range``
     where the host has given a strong validator), to the same or to another host. *retries*: how many
-    such requests may fail in a row, with less than `SLOWEST` bytes together, before the body fails. It
-    fails earlier where every host has sent nothing of use, be it to a range or to the request for the
-    whole. *routing* says which hosts are not asked for it, and which are last. The permit is kept over
-    a break: a body that is half served does not queue again at that host, and at others goes before
-    those that have nothing yet.
+    such requests may fail in a row, with less than `SLOWEST` bytes in total, before the body fails. It
+    fails earlier if no host has sent a usable response, to a range or to a request for the whole blob.
+    *routing* says which hosts are not asked for it, and which are last. The permit is kept after a
+    break: a body that is partly sent does not queue again at that host, and has priority at others over
+    blobs that have not begun.
 
-    The length that a host announces counts. One from a manifest is a hint, by which a body that
-    has ended too early may be known.
+    The length that a host announces counts. One from a manifest is a hint, which may show that a body
+    has ended too early.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class ResumingBlob:
 
     @property
     def _exhausted(self) -> bool:
-        """Whether no host has anything of use: each would send the same again."""
+        """Whether no host can send anything usable: each would send the same again."""
         hosts = (host.name for host in self._group.hosts)
         asked = [host for host in hosts if host not in self._routing.excluded]
         return all(self._senders[host].useless > MAX_USELESS for host in asked)
@@ -172,7 +172,7 @@ class ResumingBlob:
         failures: int,
         fruitless: int,
     ) -> None:
-        """Get another body for the rest; raises the last error when there is no use in going on."""
+        """Get another body for the rest; raises the last error if another attempt would not help."""
         stalled_since = self._group.clock.seconds()
         while True:
             wait = self._group.wait(self._wanted.request, self._routing.excluded)
@@ -187,13 +187,13 @@ class ResumingBlob:
                 raise
             except RegistryError as failed:
                 fruitless, error = fruitless + 1, failed
-                # Where no host could be asked there was no attempt.
+                # If no host could be asked, there was no attempt.
                 failures += not isinstance(failed, TooManyRequests | CircuitOpen)
             else:
                 return
 
     async def _has_more(self, position: int, last: frozenset[str]) -> bool:
-        """Ask once for what should follow an end that may be the true one; the digest decides then."""
+        """Request once what should follow this end, which may be the true one; then the digest decides."""
         try:
             await self._reopen(position, last)
         except LocalFailure:
@@ -220,7 +220,7 @@ class ResumingBlob:
             return error or BadGateway(f"{self._wanted.digest}: the download was cancelled")
         end = self._announced if self._wanted.stop is None else self._wanted.stop
         if error is None and body.head.encodable and not body.head.partial:
-            # Of an unexpected length it may have been read the wrong way: the digest decides.
+            # If the length is unexpected, the decoding may have been wrong: the digest decides.
             return None
         if end is not None:
             if relay.position >= end:
@@ -259,9 +259,9 @@ class ResumingBlob:
         inflate = sender.inflated
         if inflate is None:
             inflate = self._decodings.get(digest, host.name)
-        # It may still know how to send the whole, which is of no use where only a part is wanted.
+        # It may still send the whole blob, which does not help if only a part is wanted.
         ranged = sender.useless % (MAX_USELESS + 1) < MAX_USELESS or self._wanted.start > 0
-        # A range is one of the bytes as they are sent.
+        # A range counts bytes before they are decoded.
         ranged = ranged and not inflate
         part = Wanted(
             self._wanted.repository,
@@ -284,7 +284,7 @@ class ResumingBlob:
         return operation
 
     def _check(self, host: Host, body: HttpBlob) -> None:
-        """Raise `WrongAnswer`, and close the body, if it is of no use."""
+        """Raise `WrongAnswer`, and close the body, if it is unusable."""
         wrong = None
         if self._wanted.start and not body.head.partial:
             wrong = f"upstream {host.name} does not support ranges for {self._wanted.digest}"

@@ -20,7 +20,7 @@ from oci_registry.streams.steps import Pause, at_once, no_pause
 from oci_registry.upstream.interfaces import Upstream
 
 MAX_DYNAMIC = 256
-"""Upstreams that clients named, kept at once; the one unused longest makes room."""
+"""The maximum number of upstreams named by clients; the least recently used one is evicted."""
 AT_ONCE = 50
 """Upstreams that are made in one step."""
 _DOCKER_HUB = "docker.io"
@@ -57,7 +57,7 @@ class _Dynamic(LRUCache[str, Upstream]):
     """Upstreams that clients have named; one that is evicted is closed."""
 
     def popitem(self) -> tuple[str, Upstream]:
-        """Close the one unused longest, and return it."""
+        """Close the least recently used one, and return it."""
         namespace, upstream = super().popitem()
         upstream.close()
         return namespace, upstream
@@ -89,7 +89,7 @@ class UpstreamTable:
         self._configured: dict[str, Upstream] = {}
         self._dynamic = _Dynamic(MAX_DYNAMIC)
         self.generation = 0
-        """How often the upstreams were configured: while this stays, names mean the same registries."""
+        """How often the upstreams were configured: until it changes, names mean the same registries."""
         self.configure(configured)
 
     def resolve(self, name: Name, ns: str | None) -> Target:
@@ -196,7 +196,7 @@ class UpstreamTable:
         )
 
     def known(self, host: str) -> Upstream | None:
-        """Return the upstream of a source host if there is one already; this is no use of it."""
+        """Return the upstream of a source host if it exists; this does not count as a use of it."""
         if host in self._configured:
             return self._configured[host]
         return Cache.__getitem__(self._dynamic, host) if host in self._dynamic else None
@@ -220,9 +220,9 @@ class UpstreamTable:
         return at_once(self.reconfigure(configured, no_pause))
 
     async def reconfigure(self, configured: Iterable[UpstreamSettings], pause: Pause) -> Changes:
-        """Do so with pauses while the new upstreams are made; until then everything is as it was.
+        """Do the same as `configure`, with pauses while upstreams are made; until then nothing changes.
 
-        Not to be called again before it has ended.
+        Must not be called again before it has ended.
         """
         settings = {s.namespace: s for s in configured}
         template = settings.get(CATCH_ALL)

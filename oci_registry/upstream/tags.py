@@ -18,7 +18,7 @@ from oci_registry.upstream.lists import Ask, Pages, warning_of
 MAX_LIST = 16 * 1024 * 1024
 """Bytes of a page of tags."""
 MAX_TAG = 255
-"""Characters of a tag in a list. Longer ones, and such as no terminal should see, are left out."""
+"""Characters of a tag in a list. Longer ones, and those with control characters, are left out."""
 _STEP = 20_000
 
 
@@ -85,8 +85,8 @@ class TagsLister:
         in_order = all(one < other for one, other in pairwise(tags))
         if in_order and tags[0] > last:
             return tags
-        # There is no such tag any more, or upstream has an order of its own. With what it sends first it
-        # tells which, for a list that begins after a tag does not begin as the whole list does.
+        # Either the tag no longer exists, or upstream has its own order. The first page tells: a list
+        # that begins after a tag does not begin with the same tag as the whole list.
         first, _ = await self._page(pages, _query(n, None))
         return _beyond(tags, last) if first[:1] == tags[:1] else tags
 
@@ -102,7 +102,7 @@ def _cut(tags: list[str], n: int | None) -> Page:
     if n is None or len(tags) <= n:
         return Page(tuple(tags), None)
     tags = sorted(tags)
-    # A client must be able to say where it wants to go on.
+    # A client must be able to name the start of the next page.
     stops = [*range(n, 0, -1), *range(n + 1, len(tags))]
     stop = next((stop for stop in stops if tags[stop - 1].isascii()), len(tags))
     return Page(tuple(tags[:stop]), tags[stop - 1] if stop < len(tags) else None)

@@ -61,7 +61,7 @@ class _Pem:
 
 
 _checked: WeakValueDictionary[bytes, _Pem] = WeakValueDictionary()
-"""Files with certificates by their digests: one content is checked, and kept, once."""
+"""Certificate files by digest: each content is checked, and kept, once."""
 
 
 @frozen
@@ -174,7 +174,7 @@ def _new_context(identity: _Identity) -> VerifyingContext:
             "privateKey": identity.key.key(),
         }
     context: SSL.Context = CertificateOptions(**options).getContext()
-    # A registry of one's own may redirect to a public store.
+    # A private registry may redirect to a public store.
     others = "trustRoot" in options and identity != _PLAIN
     store = TrustStore(_system_context(), own) if others else None
     return VerifyingContext(context, verified=identity.verified, store=store)

@@ -31,7 +31,7 @@ UNTIMELY = {
 
 # OpenSSL's reasons, without the version of the protocol before them, and ours.
 _REASONS = {
-    # What versions of OpenSSL find first in bytes that are no TLS.
+    # What different versions of OpenSSL report for bytes that are not TLS.
     "wrong version number": _NO_TLS,
     "packet length too long": _NO_TLS,
     "record layer failure": _NO_TLS,

@@ -21,12 +21,12 @@ from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from zope.interface import implementer
 
 ENCRYPTED_SIZE = 256 * 1024
-"""Encrypted bytes asked of the socket at once. They are copied three times on their way, so that they
-should stay in the processor's cache."""
+"""Encrypted bytes that are read from the socket at once. They are copied three times, so they should
+fit into the processor's cache."""
 
 
 class _Pieces:
-    """Takes the place of a protocol for a moment, and keeps what it receives."""
+    """Replaces a protocol for a moment, and collects what it receives."""
 
     def __init__(self) -> None:
         self.received: list[bytes] = []
@@ -42,7 +42,7 @@ class PiecesTransport(BufferingTLSTransport):
     wrappedProtocol: Any  # noqa: N815 - as Twisted calls it
 
     def makeConnection(self, transport: ITransport) -> None:
-        """Ask for more of the socket at once than Twisted does, if it is one."""
+        """Read more from the socket at once than Twisted does, if the transport is one."""
         if hasattr(transport, "bufferSize"):
             transport.bufferSize = ENCRYPTED_SIZE
         super().makeConnection(transport)  # type: ignore[no-untyped-call]

@@ -97,7 +97,7 @@ class _Tunnel(Protocol):
         assert self.transport is not None
         inner.makeConnection(self.transport)
         self.opened.callback(inner)
-        # Not before whoever waited for the connection has it: they may be about to ask something.
+        # Only after the caller has received the connection: it may be about to send a request.
         if self._received:
             inner.dataReceived(bytes(self._received))
             self._received.clear()
@@ -107,7 +107,7 @@ class _Tunnel(Protocol):
         self.opened.errback(error)
 
     def _close(self) -> None:
-        # Of TCP and of TLS, which both can do this.
+        # TCP or TLS: both transports have this method.
         transport: Any = self.transport
         transport.abortConnection()
 
@@ -173,7 +173,7 @@ class TunnelEndpoint:
         hosts = await self._find_hosts().addTimeout(self._timeout, self._clock, too_late)
         for left, host in zip(range(len(hosts), 0, -1), hosts, strict=True):
             opening = Deferred.fromCoroutine(self._open(host, factory))
-            # A host that the proxy cannot reach leaves the others their share of the time.
+            # A host that the proxy cannot reach must leave time for the others.
             share = max(end - self._clock.seconds(), 0) / left
             opening.addTimeout(share, self._clock, too_late)
             try:

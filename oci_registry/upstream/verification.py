@@ -74,7 +74,7 @@ class VerifyingContext:
     ) -> None:
         self._context = context
         self._store = store
-        # Twisted keeps something of its own where OpenSSL would keep this for us.
+        # Twisted already uses the app data of the connection, where this would belong.
         self._expected: WeakKeyDictionary[SSL.Connection, _Expected] = WeakKeyDictionary()
         if verified:
             context.set_verify(SSL.VERIFY_PEER, self._verify)
@@ -119,7 +119,7 @@ class VerifyingContext:
         if self._store is None or number not in UNTRUSTED | UNTIMELY or not chain:
             return number
         other = self._store.verify(chain)
-        # Whichever of them knows the authority knows better what is wrong.
+        # The store that knows the authority gives the more specific error.
         return number if other in UNTRUSTED else other
 
     def _check_host(self, connection: SSL.Connection, certificate: crypto.X509) -> None:

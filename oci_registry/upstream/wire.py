@@ -34,14 +34,14 @@ MAX_DIGITS = 18
 """Digits of a ``Content-Length``: as many as fit into 64 bits with a sign."""
 
 MAX_SMALL_CHUNKS = 2048
-"""Chunks of a body that may be tiny (RFC 9112 section 7.1); each costs as much as some thousand bytes."""
+"""How many chunks of a body may be tiny (RFC 9112 section 7.1); each costs as much as some thousand bytes."""
 LEAST_CHUNK = 32
-"""Bytes that all the others have on the average."""
+"""The minimum average size of all other chunks in bytes."""
 
 _END = re.compile(rb"\n\r?\n")
 _STATUS_LINE = re.compile(rb"HTTP/[0-9]{1,3}\.[0-9]{1,3} ([0-9]{3})(?: [^\n]*)?\r?\n")
 _BEGINNING = b"HTTP/"
-# A value that goes on in the next line belongs to no number.
+# A folded value is not a number.
 _LENGTHS = re.compile(rb"\ncontent-length[ \t]*:([^\n]*)(?=\n([ \t]?))", re.IGNORECASE)
 _CODINGS = re.compile(rb"\ntransfer-encoding[ \t]*:", re.IGNORECASE)
 
@@ -70,7 +70,7 @@ class Head:
         self._received += data
         while True:
             self._read_status()
-            # The end may have begun in what came before.
+            # The end may have begun in earlier bytes.
             end = _END.search(self._received, max(self._searched - 2, 0))
             length = len(self._received) if end is None else end.end()
             if self._passed + length > MAX_HEAD:
@@ -90,7 +90,7 @@ class Head:
             del self._received[:length]
 
     def _read_status(self) -> None:
-        """Read the status line when it is there; raise as soon as it can be none."""
+        """Read the status line when it is there; raise as soon as it cannot be valid."""
         if self._status is not None:
             return
         if self._received.find(b"\n", self._searched) >= 0:
@@ -112,7 +112,7 @@ class Head:
 
 
 def check_lengths(head: bytes) -> None:
-    """Raise `Unusable` for a ``Content-Length`` that is no length; the same one may be repeated.
+    """Raise `Unusable` for an invalid ``Content-Length``; the same one may be repeated.
 
     RFC 9110 section 8.6.
     """
@@ -128,9 +128,9 @@ def check_lengths(head: bytes) -> None:
 
 
 class _Chunks(_ChunkedTransferDecoder):
-    """Takes a body out of its chunks, and passes on what has arrived of it in one piece.
+    """Decodes a chunked body (RFC 9112 section 7.1), and passes on what has arrived in one piece.
 
-    A body in too many chunks of next to nothing is refused.
+    A body with too many tiny chunks is refused.
     """
 
     def __init__(self, deliver: Callable[[bytes], None], finished: Callable[[bytes], None]) -> None:
@@ -206,7 +206,7 @@ class BoundedProtocol(HTTP11ClientProtocol):
         """Parse a head, and then what has arrived of the body."""
         self._head = None
         parser.MAX_LENGTH = MAX_HEAD
-        # Bytes after an answer without a body belong to nothing that was asked on this connection.
+        # Bytes after a response without a body belong to no request on this connection.
         request: Any = self._currentRequest
         persistent = request.persistent
         request.persistent = persistent and not rest
@@ -232,7 +232,7 @@ class BoundedProtocol(HTTP11ClientProtocol):
             # The orderly end of an answer.
             super()._giveUp(reason)  # type: ignore[no-untyped-call]
             return
-        # What is still being sent ends with the connection, and the request with it.
+        # A request that is still being sent ends with the connection.
         if self.state != "TRANSMITTING":
             self._disconnectParser(reason)  # type: ignore[no-untyped-call]
         # A TLS connection that is closed in order would wait for the other side.

@@ -25,15 +25,15 @@ from oci_registry.upstream.schemes.token_server import TokenKey, TokenServers
 from oci_registry.upstream.schemes.tokens import Token
 
 MAX_CHALLENGES = 8
-"""The most Bearer challenges of one answer that are considered."""
+"""The maximum number of Bearer challenges that are considered in one response."""
 MAX_TOKENS = 1024
 MAX_WEIGHT = 2 * 1024 * 1024
-"""Characters of all tokens of one upstream together, and of what they are for."""
+"""The maximum length in characters of all tokens of one upstream and their keys together."""
 
 
 @frozen
 class KnownToken:
-    """What is known of a token: what it is for, and whether it was sent with earlier requests."""
+    """What is known of a token: its key, and whether it was sent with earlier requests."""
 
     key: TokenKey
     reused: bool
@@ -67,7 +67,7 @@ class TokenSource:
     def choose(self, challenges: Iterable[Challenge], scope: str) -> TokenKey | None:
         """Return what the Bearer challenge to answer asks for, *scope* included; None without one.
 
-        That is the first whose token server may see our credentials, else the first of all.
+        That is the first one whose token server may receive our credentials, else the first.
         """
         keys = []
         bearer = (challenge for challenge in challenges if challenge.scheme == "bearer")
@@ -85,7 +85,7 @@ class TokenSource:
         return next((KnownToken(key, token.reused) for key, token in found), None)
 
     def refuse(self, value: str) -> None:
-        """Use the token with this value no more, for whatever it was used."""
+        """Stop using the token with this value, for any scope."""
         for _, token in self._tokens.find(lambda token: token.value == value):
             token.refused = True
 
@@ -108,7 +108,7 @@ class TokenSource:
     def _valid(self, key: TokenKey) -> Token | None:
         token = self._tokens.get(key)
         if token is None or token.refused:
-            # One that was refused stays known until there is another in its place.
+            # A refused token stays known until it is replaced.
             return None
         if token.expires <= self._clock.seconds():
             self._tokens.remove(key)
@@ -116,7 +116,7 @@ class TokenSource:
         return token
 
     async def _fetch(self, key: TokenKey) -> Token:
-        """Fetch a token, or fail in time: all waiting requests would hang with a stuck one."""
+        """Fetch a token, or fail in time: a stuck request would block all waiting ones."""
         fetched = Deferred.fromCoroutine(self._servers.fetch(key))
         try:
             token = await fetched.addTimeout(self._timeout, self._clock, too_late)

@@ -7,7 +7,7 @@ in one parameter of a challenge, separated by spaces.
 from __future__ import annotations
 
 MAX_SCOPES = 16
-"""The most scopes that one token is asked for; further ones of a challenge are dropped."""
+"""The maximum number of scopes of one token; further ones of a challenge are dropped."""
 
 
 def merge_scopes(wanted: str, challenged: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""How a token server is asked (distribution's token authentication, and its OAuth2 form)."""
+"""Requests to token servers (distribution's token authentication, and its OAuth2 form)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _IDENTITY_TOKEN = "<token>"  # noqa: S105 - the name clients use for "the passwo
 
 @frozen
 class TokenKey:
-    """What a token is for: the server that gives it, and what it opens."""
+    """The key of a token: the server that issues it, its service and its scopes."""
 
     realm: str
     service: str
@@ -42,15 +42,16 @@ class TokenKey:
 
     @property
     def weight(self) -> int:
-        """The characters in it."""
+        """Its length in characters."""
         return len(self.realm) + len(self.service) + sum(map(len, self.scopes))
 
 
 class TokenServers:
-    """Fetch tokens for the upstream at *url*, with its credentials (None: anonymously).
+    """Fetches tokens for the upstream at *url*, with its credentials (None: anonymously).
 
-    *allowed*: ``host[:port]`` of the servers in other domains that may see these credentials. After a
-    429, or a 503 and a time, a server is not asked for the same token again before that is over.
+    *allowed*: ``host[:port]`` of the servers in other domains that may receive these credentials. After a
+    429, or a 503 with ``Retry-After``, a server is not asked for the same token again until that time
+    has passed.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class TokenServers:
         )
 
     def may_be_asked(self, realm: str) -> bool:
-        """Whether the server at *realm* may see what we would show it."""
+        """Whether the server at *realm* may receive the credentials, if there are any."""
         return self._credentials is None or realm_is_trusted(realm, self.url, self._allowed)
 
     async def fetch(self, key: TokenKey) -> Token:
@@ -101,10 +102,10 @@ class TokenServers:
         raise BadGateway(f"the token server of upstream {self._host} answered {code}")
 
     def _refused(self, key: TokenKey, code: int) -> Denied:
-        """Return the error for a refusal: of the credentials, or of what the token is for.
+        """Return the error for a refusal: of the credentials, or of the scopes.
 
-        Some answer 403 to wrong credentials. A server that has given tokens for them in the last hour
-        does not mean these.
+        Some answer 403 to wrong credentials. If a server has issued tokens for them in the last hour,
+        it means the scopes.
         """
         message = f"the token server of upstream {self._host} refused the request (status {code})"
         if self._credentials is None or code == 404:
@@ -115,7 +116,7 @@ class TokenServers:
         )
 
     def _check(self, realm: str) -> None:
-        """Raise `Denied` unless the server at *realm* may see what we would show it."""
+        """Raise `Denied` unless the server at *realm* may receive the credentials, if there are any."""
         if self.may_be_asked(realm):
             return
         server = server_of(realm)

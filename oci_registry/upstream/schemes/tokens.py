@@ -1,4 +1,4 @@
-"""What a token server gives: a token, and how long it lives (distribution's token specification)."""
+"""A token server's response: a token and its lifetime (distribution's token specification)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEFAULT_LIFETIME = 60.0
 """Seconds a token lives if its server does not say (distribution's token specification)."""
 MAX_LIFETIME = 24 * 3600.0
 MAX_TOKEN = 64 * 1024
-"""The most characters of a token."""
+"""The maximum length of a token in characters."""
 _MARGIN = 15.0
 _TOKEN = re.compile(rf"[\x21-\x7e]{{1,{MAX_TOKEN}}}")
 _MAX_DATE = 64
@@ -23,8 +23,8 @@ _MAX_DATE = 64
 class Token:
     """A token, used until *expires* (seconds on the clock), which is a little before its end.
 
-    *reused*: it was sent again, after the request that it was got for, so it may be out of date.
-    *refused*: the upstream has turned it down, and it is not sent any more.
+    *reused*: it was sent again, after the request that it was fetched for, so it may be outdated.
+    *refused*: the upstream has rejected it, and it is not sent any more.
     """
 
     value: str = field(repr=False)
@@ -45,7 +45,7 @@ def read_token(body: bytes, now: float) -> Token | None:
     if not isinstance(value, str) or not _TOKEN.fullmatch(value):
         return None
     lifetime -= _age(issued_at, lifetime, now)
-    # A quarter of a short life, so that a token of a minute is still used more than once.
+    # A quarter of a short lifetime, so that a token of a minute is still used more than once.
     margin = min(_MARGIN, lifetime / 4)
     return Token(value, now + lifetime - margin)
 
@@ -64,7 +64,7 @@ def _lifetime(value: object) -> float:
 def _age(issued_at: object, lifetime: float, now: float) -> float:
     """Return the seconds since ``issued_at`` (RFC 3339).
 
-    None at all if it is in the future or before the token's whole life: then the clocks differ.
+    0 if it is in the future, or longer ago than the token's lifetime: then the clocks differ.
     """
     if not isinstance(issued_at, str) or len(issued_at) > _MAX_DATE:
         return 0.0

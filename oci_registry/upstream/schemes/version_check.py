@@ -27,7 +27,7 @@ _MAX_REDIRECTS = 3
 
 
 class VersionCheck:
-    """The challenges at ``/v2/`` of the registry at *url* (scheme and authority), asked for once."""
+    """The challenges at ``/v2/`` of the registry at *url* (scheme and authority), requested once."""
 
     def __init__(self, http: UpstreamHttp, url: str, clock: IReactorTime) -> None:
         self._http = http
@@ -39,9 +39,9 @@ class VersionCheck:
         self._asking: SingleFlight[None, tuple[Challenge, ...]] = SingleFlight()
 
     async def challenges(self) -> tuple[Challenge, ...]:
-        """Return what is asked for, without scopes; nothing if that is nothing.
+        """Return the challenges, without scopes; empty if there are none.
 
-        A registry that cannot answer is asked again by the next request. Raises `RegistryError`.
+        If the registry cannot answer, the next call asks it again. Raises `RegistryError`.
         """
         if self._until is not None and self._clock.seconds() < self._until:
             return self._found
@@ -75,7 +75,7 @@ class VersionCheck:
 
 
 def _redirected(at: Url, response: IResponse) -> Url | None:
-    """Return where a redirect leads, None if that is nowhere, or it is no redirect."""
+    """Return where a redirect leads; None if it leads nowhere, or is not a redirect."""
     if response.code not in _REDIRECTS:
         return None
     try:
