@@ -1,4 +1,4 @@
-"""Requests to upstreams that no client waits for: they begin only where clients leave room."""
+"""Requests to upstreams that no client waits for: they begin only while clients leave capacity."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from oci_registry.upstream.interfaces import Capacity
 from oci_registry.upstream.table import Target
 
 LOOK = 0.25
-"""Seconds between two looks at an upstream that is busy."""
+"""Seconds between two checks of a busy upstream."""
 
 
 PATIENCE = 60.0
@@ -29,7 +29,7 @@ PATIENCE = 60.0
 MOST_WAITING = 1000
 """Requests of clients that may wait for their turn."""
 AGAIN = 600
-"""Seconds after which another attempt is worth while."""
+"""Seconds after which another attempt may succeed."""
 
 
 class Reserved(TooManyRequests):
@@ -38,7 +38,7 @@ class Reserved(TooManyRequests):
 
 @frozen
 class Fetched:
-    """What has become of a blob: it was *stored* before, or downloaded, or is not stored for a reason."""
+    """The outcome for a blob: it was *stored* before, or downloaded, or is not stored for a reason."""
 
     stored: bool = False
     not_stored: str | None = None
@@ -49,7 +49,7 @@ class Background:
 
     A request waits while clients need the upstream: while one of theirs waits for a connection, or half
     of the connections are in use. Once it is sent it is like any other, so a client that joins it
-    waits for nothing else. All methods raise `RegistryError`, of which `Reserved` is one.
+    waits for nothing else. All methods raise `RegistryError`, which includes `Reserved`.
     """
 
     def __init__(self, manifests: ManifestCache, blobs: BlobCache, clock: IReactorTime) -> None:
@@ -63,7 +63,7 @@ class Background:
     async def manifest(
         self, target: Target, reference: Tag | Digest, patience: float = inf
     ) -> tuple[Manifest, ServedManifest | None]:
-        """Return a manifest, and what a client would be served if it is not stored and fresh.
+        """Return a manifest: the stored one if it is fresh, else what a client would be served.
 
         *patience*: seconds to wait for the turn; then `TooManyRequests`.
         """
@@ -82,11 +82,11 @@ class Background:
                 del self._under_way[namespace]
 
     async def is_stored(self, namespace: str, digest: Digest) -> bool:
-        """Whether a manifest is stored, which is no use of it; true if the store cannot be read."""
+        """Whether a manifest is stored, without counting as a use; true if the store cannot be read."""
         return await self._manifests.is_stored(namespace, digest)
 
     async def blob(self, target: Target, blob: Descriptor) -> Fetched:
-        """Have a blob in the store."""
+        """Fetch a blob into the store, unless it is there."""
         if await self.turn(target, blob.digest, blob.size):
             return Fetched(stored=True)
         return Fetched(not_stored=await self._blobs.download(target, blob.digest, blob.size))

@@ -35,7 +35,7 @@ async def ask_size(target: Target, digest: Digest, hint: int | None, clock: IRea
     """Return a blob's size in bytes. Raises upstream's `RegistryError`.
 
     *hint*: the size that a manifest states. It is returned if upstream gives no size, but not if
-    upstream says that the blob does not exist or is forbidden. If the two differ, upstream is right.
+    upstream says that the blob does not exist or is forbidden. If the two differ, upstream's size counts.
     Since some registries answer ``HEAD`` wrongly, a ``GET`` decides then; its body is dropped.
     """
     upstream, repository = target.upstream, target.repository

@@ -43,8 +43,8 @@ class OpenBlob:
     Take the source before waiting for anything else: a transfer that has ended keeps its bytes only for
     readers that follow it by then.
 
-    *size* in bytes; None if upstream did not announce it. *sure*: the size is not only a manifest's.
-    *waited*: seconds since upstream's answer that the wait for the size has taken.
+    *size* in bytes; None if upstream did not announce it. *sure*: the size does not come from a
+    manifest alone. *waited*: seconds since upstream's answer that the wait for the size has taken.
     """
 
     digest: Digest
@@ -56,7 +56,7 @@ class OpenBlob:
     _far: FarRange | None = None
     waited: float = 0.0
     _held: Follower | None = None
-    """A follower that keeps a blob alive which cannot be stored, until there is a source."""
+    """A follower that keeps an unstored blob alive until there is a source."""
 
     @property
     def cached(self) -> bool:
@@ -102,11 +102,11 @@ class OpenBlob:
         return FallbackSource(follower, start, stop, self._fallback)
 
     def keep(self) -> KeptObject | None:
-        """Return the blob as it stays open, if it is stored and can be kept."""
+        """Return a handle that keeps the blob open, if it is stored and can be kept."""
         return self._blob.keep() if isinstance(self._blob, StoredBlob) else None
 
     def close(self) -> None:
-        """No source will be taken."""
+        """Close the blob, from which no source was taken."""
         if self._far is not None:
             self._far.close()
         if self._held is not None:
@@ -194,7 +194,7 @@ class BlobCache:
         namespace = target.upstream.namespace
         self._metrics.miss("blob", namespace)
         if not start:
-            # A client that fetches a blob in parts begins one of them here.
+            # Counted once, at the start, for a client that fetches a blob in parts.
             self._metrics.pulls.missed(namespace, target.repository, digest)
         announced = growing.size if far is None else far.size
         if announced is not None:
@@ -221,11 +221,11 @@ class BlobCache:
         return 0 if growing is None else growing.received
 
     def has_room(self, target: Target) -> bool:
-        """Whether a download may be started for no client, with regard to those under way."""
+        """Whether there is room for a download that no client waits for, beside the running ones."""
         return self._transfers.has_room(target)
 
     async def download(self, target: Target, digest: Digest, size: int | None) -> str | None:
-        """Download a blob that is not stored, for no client; as `Transfers.complete` says."""
+        """Download a blob that is not stored and that no client waits for; see `Transfers.complete`."""
         return await self._transfers.complete(target, digest, size)
 
     def hit(self, target: Target, blob: OpenBlob) -> BlobHit | None:
@@ -249,7 +249,7 @@ class BlobCache:
         )
 
     def _fallback(self, target: Target, digest: Digest, size: int | None) -> Fallback:
-        """Return the fallback of a reader; *size* is what its client was told, in bytes."""
+        """Return the fallback of a reader; *size*: the size that was announced to its client, in bytes."""
 
         async def fallback(error: StoreError | LostPlace, position: int) -> Source:
             if isinstance(error, LostPlace):
@@ -270,7 +270,7 @@ class BlobCache:
             # Only this file: nothing is wrong with the store.
             self._metrics.error("store")
             self._log.warn(
-                "the file of {digest} has lost its end, and the blob is downloaded again",
+                "the file of {digest} was truncated, so the blob is downloaded again",
                 digest=str(digest),
             )
         else:

@@ -79,12 +79,12 @@ class Downloader:
                 raise blob.wrong
             suspected = body.hosts
             if body.switch_decoding():
-                # The other way may give right bytes from the same hosts: none is to blame yet.
+                # The other decoding may give the right bytes from the same hosts: none is excluded yet.
                 suspected = frozenset()
             upstream.quarantine(digest, suspected)
             if len(suspected) == 1 or several_suspected:
                 excluded |= suspected
-            # With several hosts it is not known which one was wrong: all get one more attempt.
+            # With several hosts, it is unknown which one was wrong: each gets one more attempt.
             several_suspected = several_suspected or len(suspected) > 1
             transfer.phase, earlier = Phase.ASKING, blob
             try:

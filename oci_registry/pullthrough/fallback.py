@@ -108,6 +108,6 @@ class FallbackSource:
         return self._closed
 
     def close(self) -> None:
-        """Close the source, whichever it is. Idempotent."""
+        """Close the current source. Idempotent."""
         self._closed = True
         self._source.close()

@@ -1,4 +1,4 @@
-"""Hits that can be repeated without looking anything up as the first time."""
+"""Hits that can be repeated without the look-ups of the first time."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class ManifestHit:
 
     def repeat(self) -> bool:
         """Count one more hit and return True, if the cache has the same objects in memory as before."""
-        # `holds`, without a call more for each hit.
+        # The same as `holds`, inlined to save a call for each hit.
         if self._record is not None and self._known.tag_at(self._tag_key) is not self._record:
             return False
         if self._known.manifest_at(self._key) is not self._manifest:

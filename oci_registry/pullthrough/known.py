@@ -34,7 +34,8 @@ class KnownManifests:
     """Manifests and tags in memory and in the store; writes go on in the background, no method raises.
 
     What could not be written is served from memory, and is written again when a client asks for it later.
-    No ready answer is made of it until then. Content of *originals* is taken over when it is first requested.
+    Until then it does not become a ready answer. Content of *originals* is taken over when it is first
+    requested.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class KnownManifests:
         return await self._health.or_default(READ, self._find(target, digest), None)
 
     async def is_stored(self, host: str, digest: Digest) -> bool:
-        """Whether a manifest is stored, which is no use of it; true if the store cannot be read.
+        """Whether a manifest is stored, without counting as a use; true if the store cannot be read.
 
         One that is only in memory, since it could not be written, is not.
         """
@@ -212,7 +213,7 @@ class KnownManifests:
         return history
 
     def confirm(self, target: Target, tag: Tag, manifest: Manifest, decision: Decision) -> None:
-        """Record what upstream has just said of a tag; *manifest* is the one that is served for it.
+        """Record upstream's latest response about a tag; *manifest* is the one that is served for it.
 
         The record is written after the manifest. It is not written again if only its time has changed a
         little.

@@ -16,7 +16,7 @@ MAX_STORED_TAGS = 10_000
 """Tags of a repository that are listed from the store."""
 
 _FINAL = (TimedOut, WrongAnswer, LocalFailure)
-"""Failures after which another attempt is pointless: no time is left, or it would fail again."""
+"""Failures after which another attempt would not help: no time is left, or it would fail again."""
 
 
 @frozen

@@ -96,7 +96,7 @@ class ManifestCache:
         return served
 
     async def stored(self, target: Target, reference: Tag | Digest) -> Manifest | None:
-        """Return the manifest that `get` would, if it would not ask upstream before; else None."""
+        """Return the manifest that `get` would return without asking upstream; else None."""
         if isinstance(reference, Digest):
             return await self._known.manifest(target, reference)
         hold = await self._known.hold(target, reference)
@@ -111,13 +111,13 @@ class ManifestCache:
         return await self._known.manifest(target, record.digest)
 
     async def is_stored(self, namespace: str, digest: Digest) -> bool:
-        """Whether a manifest is stored, which is no use of it; true if the store cannot be read."""
+        """Whether a manifest is stored, without counting as a use; true if the store cannot be read."""
         return await self._known.is_stored(namespace, digest)
 
     def hit(
         self, target: Target, reference: Tag | Digest, served: ServedManifest
     ) -> ManifestHit | None:
-        """Return what repeats a hit that has just been served, if that can be repeated."""
+        """Return a `ManifestHit` that repeats what has just been served, if that can be repeated."""
         manifest, tagged = served.manifest, None
         if served.older_reason is OlderReason.HOLD:
             return None
@@ -170,7 +170,7 @@ class ManifestCache:
                 ttl, reason = min(ttl, 0.0), StaleReason.OFFLINE
                 return ServedManifest(known, Outcome.STALE, ttl, self._age(record), reason)
         if target.upstream.settings.offline:
-            # Raises: that the tag is not stored now says nothing about the registry.
+            # The upstream is never asked, and raises an error that says so.
             return await self._fetch(target, tag)
         question = _question(target, tag)
         return await self._join(question, lambda: self._refresh(target, tag, known))

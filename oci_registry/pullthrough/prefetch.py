@@ -32,16 +32,16 @@ STORED = "stored"
 DROPPED = "dropped"
 SKIPPED = "skipped"
 FAILED = "failed"
-"""What becomes of a blob or a manifest, in the metrics."""
+"""The outcomes for a blob or a manifest, as labels in the metrics."""
 
 
 @frozen
 class PrefetchLimits:
-    """*queue*: blobs and manifests that wait for one upstream; the oldest is dropped for one more.
-    *at_once*: those of one upstream that are fetched at the same time, *most* of all upstreams together,
-    *named* of those that clients have named. *blobs*: of one manifest. *again*: seconds in which a
-    manifest that is pulled again, as by many nodes at once, changes nothing; *remembered* is how many of
-    these are known.
+    """Limits of prefetching, in numbers and seconds. *queue*: blobs and manifests that wait for one
+    upstream; if there are more, the oldest is dropped. *at_once*: those of one upstream that are
+    fetched at the same time, *most* of all upstreams together, *named* of those that clients have
+    named. *blobs*: of one manifest. *again*: seconds in which a manifest that is pulled again, as by
+    many nodes at once, changes nothing; *remembered* is how many of these are known.
     """
 
     queue: int = 256
@@ -62,7 +62,7 @@ class _Item:
 
 
 class Prefetcher:
-    """Fetches what clients will ask for next, where their upstreams have ``prefetch``.
+    """Fetches what clients will request next, from upstreams with ``prefetch``.
 
     Of an index these are the manifests of the platforms that clients have used of the same repository.
     What is stored, or is being fetched, is not fetched again. Nothing is fetched while the store fails,
@@ -114,7 +114,7 @@ class Prefetcher:
         self._begin()
 
     def stop(self) -> None:
-        """Fetch nothing more; downloads that have begun are those of the transfers."""
+        """Stop; downloads that have begun belong to the transfers and continue."""
         self._stopped = True
         self._platforms.stop()
         self._queues.clear()
@@ -187,10 +187,10 @@ class Prefetcher:
         work.addBoth(over)
 
     async def _run(self, item: _Item) -> None:
-        """Fetch something, and count what has become of it."""
+        """Fetch an item, and count the outcome."""
         outcome: str | None = FAILED
         with suppress(CancelledError):
-            # Never at once: the client that has caused it goes first.
+            # Never at once: the client that has caused this is served first.
             await self._pause()
             try:
                 outcome = await self._fetch(item)
@@ -207,7 +207,7 @@ class Prefetcher:
                 self._metrics.prefetched(item.target.upstream.namespace, outcome)
 
     async def _fetch(self, item: _Item) -> str | None:
-        """Return what has become of it; None if there was nothing to do."""
+        """Return the outcome; None if there was nothing to do."""
         target, wanted = item.target, item.wanted
         if isinstance(wanted, Digest):
             manifest, served = await self._background.manifest(target, wanted)

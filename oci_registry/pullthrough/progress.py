@@ -48,7 +48,7 @@ class _Total:
 
 
 class DownloadLog:
-    """Logs what becomes of downloads, each in one line, and the progress of those that take long.
+    """Logs how each download ends, in one line, and the progress of long ones.
 
     *repeats*: failures with the same reason are logged once, and then counted. *events*: where each
     download is an event when it begins and when it ends.
@@ -80,7 +80,7 @@ class DownloadLog:
             self._timer = self._clock.callLater(self._limits.first, self._look)
 
     def end(self, transfer: Transfer) -> None:
-        """Nothing of a download is left. Idempotent."""
+        """Remove a download. Idempotent."""
         self._running.pop(transfer, None)
         self._total.received.pop(transfer, None)
         if not self._running and self._timer is not None:
@@ -98,7 +98,7 @@ class DownloadLog:
         self._done(transfer, "served", f" (not stored: {transfer.not_stored})")
 
     def answered(self, transfer: Transfer, error: Exception) -> None:
-        """There was no download, and nothing went wrong: the registry does not have the blob, for one."""
+        """There was no download, but no failure: for example, the registry does not have the blob."""
         self._record(transfer, "not downloaded", error=_text(transfer, error))
         self._log.emit(
             LogLevel.debug if isinstance(error, BlobUnknown) else LogLevel.info,
@@ -128,7 +128,7 @@ class DownloadLog:
         )
 
     def wrong(self, transfer: Transfer, error: Exception, hosts: Iterable[str]) -> None:
-        """These hosts have sent bytes that are not those of the blob; others may be asked."""
+        """These hosts have sent bytes that do not match the digest; others may be asked."""
         senders = ", ".join(sorted(hosts))
         self._warn(
             transfer,

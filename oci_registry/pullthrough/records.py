@@ -78,12 +78,12 @@ class RecordWriter:
         return len(self._waiting) + len(self._under_way)
 
     def is_lost(self, key: str) -> bool:
-        """Whether the last record at *key* was not written, and no other one has been since."""
-        # Nearly always there are none.
+        """Whether the last record at *key* was dropped or could not be written."""
+        # Usually there are none.
         return bool(self._lost) and key in self._lost
 
     def may_repeat(self, key: str) -> bool:
-        """Whether a lost record may be written again: nothing is on its way, and the failure is past."""
+        """Whether a lost record may be written again: no write is pending, and `again` seconds are over."""
         return (
             self.is_lost(key)
             and key not in self._waiting

@@ -61,7 +61,7 @@ class ReferrersLists:
     async def get(
         self, target: Target, digest: Digest, artifact_type: str | None
     ) -> ServedReferrers:
-        """Return what refers to a manifest. Raises upstream's `RegistryError`.
+        """Return the referrers of a manifest. Raises upstream's `RegistryError`.
 
         If upstream fails, its last list is served, for as long as a tag would be.
         """

@@ -49,7 +49,7 @@ class KnownSizes:
         self._verified: LRUCache[Digest, int] = LRUCache(limits.verified)
         self._last: tuple[str, str, Digest] | None = None
         self.losses = 0
-        """How often a hint was replaced or removed: while this stays, what was learned is known."""
+        """How often a hint was replaced or removed: until it changes, all learned hints are known."""
 
     def learn(self, host: str, repository: str, manifest: Manifest) -> None:
         """Remember the sizes that a manifest states, which is being served."""

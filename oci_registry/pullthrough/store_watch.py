@@ -72,7 +72,7 @@ class StoreWatch:
         return state
 
     async def _try(self, access: str, check: Callable[[], Deferred[None]]) -> str | None:
-        """Check one direction; return what is wrong, or None."""
+        """Check one direction; return the problem, or None."""
         error: StoreError | None = None
         try:
             await check().addTimeout(self._limits.timeout, self._clock)
@@ -93,7 +93,7 @@ class StoreWatch:
         try:
             space = await self._driver.space().addTimeout(self._limits.timeout, self._clock)
         except (StoreError, DeferredTimeout):
-            # The check says what is wrong. What was measured before may be long past.
+            # The check says what is wrong. The last measurement may be outdated.
             self._metrics.store_free_bytes.set(nan)
             self._metrics.store_size_bytes.set(nan)
             return

@@ -23,7 +23,7 @@ class TagReports:
         self._repeats = repeats
 
     def warn(self, target: Target, tag: Tag, what: str, error: str) -> None:
-        """Warn of what has become of a tag; with the same reason once a minute, whichever tag it is."""
+        """Warn about a tag; at most once a minute for each reason, whichever tag it is."""
         upstream, repository = target.upstream, target.repository
         self._repeats.warn(
             Group.of(upstream.namespace, "tags", configured=upstream.settings.configured),

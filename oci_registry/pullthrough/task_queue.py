@@ -30,8 +30,8 @@ class TaskQueue:
     """Runs tasks in order, *jobs* at a time; a task may add others, and raises nothing.
 
     *pause*: between two tasks of a job. *ended* is called once: when no task is left, or all are cancelled.
-    *last*: when so many tasks wait that are to be run last, they are run at once, so that those which add
-    them do not add them without end.
+    *last*: the number of waiting tasks of the order `LAST` from which on they are run at once, so that
+    their number stays bounded.
     """
 
     def __init__(

@@ -87,7 +87,7 @@ class Transfer:
     not_stored: str = "another download stores it"
     """Why the blob is not in the store, if the download succeeds and it is not."""
     stored: bool = False
-    """Whether it has brought the blob into the store."""
+    """Whether it has stored the blob."""
     _waiters: Waiters[GrowingBlob] = Factory(Waiters)
     _ending: Waiters[None] = Factory(Waiters)
 
@@ -120,14 +120,14 @@ class Transfer:
         return self._waiters.wait()
 
     def ended(self) -> Deferred[None]:
-        """Return a Deferred that fires when nothing of a running transfer is left, however it ends.
+        """Return a Deferred that fires when a running transfer has ended and cleaned up.
 
         Cancelling it does not cancel the transfer.
         """
         return self._ending.wait()
 
     def end(self) -> None:
-        """Nothing of it is left: tell all that wait for that."""
+        """Mark the transfer as ended, and wake everything that waits for its end."""
         self._ending.fire(None)
 
     def receive(self, blob: GrowingBlob) -> None:

@@ -32,7 +32,7 @@ def _audience(target: Target) -> str:
 class Transfers:
     """The table of all transfers by digest; it starts them, and handles their results.
 
-    *downloader* brings their blobs. A transfer from a configured upstream serves all clients. One
+    *downloader* downloads their blobs. A transfer from a configured upstream serves all clients. One
     from an upstream that a client has named serves only clients that name the same one: others must not
     depend on a host that any client can choose.
     """
@@ -98,7 +98,7 @@ class Transfers:
                     raise
 
     async def complete(self, target: Target, digest: Digest, hint: int | None) -> str | None:
-        """Download a blob into the store for no client in particular, or wait until one for clients has.
+        """Download a blob into the store that no client waits for, or wait for a running download.
 
         Returns why it is not stored then; None if it is. Raises as `join` does. If this is cancelled, the
         download goes on.
@@ -115,7 +115,7 @@ class Transfers:
                 raise transfer.error
 
     def has_room(self, target: Target) -> bool:
-        """Whether less than half of the downloads are under way that may be."""
+        """Whether less than half of the allowed downloads are running."""
         if len(self._all) * 2 >= self._limits.most:
             return False
         return target.upstream.settings.configured or self._named() * 2 < self._limits.named
@@ -143,7 +143,7 @@ class Transfers:
     async def private(
         self, target: Target, digest: Digest, hint: int | None, had: Prefix | None
     ) -> GrowingBlob:
-        """Return the growing blob of a private transfer, for a reader that has lost its place in another.
+        """Return the growing blob of a private transfer, for a reader whose next bytes another no longer has.
 
         It is not stored and not shared, and goes at the speed of this reader. *had*: what the reader has
         received; the transfer fails if it begins with other bytes.
@@ -164,7 +164,7 @@ class Transfers:
             raise TooManyRequests.retry_after("the mirror has too many downloads under way", 5)
 
     def _named(self) -> int:
-        """Return how many downloads from upstreams are under way that clients have named."""
+        """Return how many downloads from upstreams that clients have named are running."""
         return sum(not one.wanted.target.upstream.settings.configured for one in self._all)
 
     def _start(self, transfer: Transfer) -> None:
@@ -192,7 +192,7 @@ class Transfers:
             for removed in removals:
                 await removed
         finally:
-            # Last, since `stop` waits until nothing of the transfer is left.
+            # Last, since `stop` waits until the transfer has cleaned up.
             self._remove(transfer)
             if transfer.blob is not None:
                 transfer.blob.release()

@@ -15,8 +15,8 @@ from oci_registry.storage.platforms import Repository, Used
 
 @frozen
 class PlatformLimits:
-    """How many manifests of indexes are known, how many of one index, and of how many repositories the
-    used *platforms* are.
+    """The maximum numbers of manifests of indexes, of those of one index, of repositories, and of the
+    *platforms* of one repository.
     """
 
     manifests: int = 20_000

@@ -17,10 +17,11 @@ MOST_PLATFORMS = 100
 
 @frozen
 class WarmLimits:
-    """*images*: of one warming. *jobs*: requests and downloads at once. *kept*: warmings that are
-    remembered. *manifests*: of one image. *blobs*: that wait before those manifests that are not fetched
-    yet wait for them. *logged*: images of one warming whose failure has a line in the log. *again*: seconds
-    until another attempt when the mirror itself has too much to do, of which there are *attempts*.
+    """Limits of warming, in numbers and seconds. *images*: of one warming. *jobs*: requests and
+    downloads at once. *kept*: warmings that are remembered. *manifests*: of one image. *blobs*: that
+    wait before those manifests that are not fetched yet wait for them. *logged*: images of one warming
+    whose failure has a line in the log. *again*: seconds until another attempt when the mirror itself
+    has too much to do, *attempts*: how often.
     """
 
     images: int = 500
@@ -42,7 +43,7 @@ class AlreadyRunning(Exception):
 
 
 class ImageState(Enum):
-    """The state of an image; the last four are final, but what is done may fail in the end."""
+    """The state of an image; the last four are final, but DONE may become FAILED in the end."""
 
     WAITING = "waiting"
     RUNNING = "running"

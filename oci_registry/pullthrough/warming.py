@@ -112,7 +112,7 @@ class Warming:
         return lambda: self._watchers.remove(changed) if changed in self._watchers else None
 
     def wait(self) -> Deferred[None]:
-        """Return a Deferred of the end; cancelling it leaves the warming alone."""
+        """Return a Deferred of the end; cancelling it does not cancel the warming."""
         if self.ended:
             done: Deferred[None] = Deferred()
             done.callback(None)
@@ -168,15 +168,15 @@ class Warming:
         self._changed(image)
 
     def _end(self, image: WarmImage) -> None:
-        """Decide what has become of an image."""
+        """Decide the final state of an image."""
         image.becomes(_outcome(image))
         self._log_failure(image)
         if image.state is ImageState.DONE:
-            # When all others are stored too, which may have been at its expense.
+            # After all others are stored, since these may have evicted parts of it.
             self._queue.add(lambda: self._check(image), Order.FINALLY)
 
     async def _check(self, image: WarmImage) -> None:
-        """Look whether a complete image is still stored."""
+        """Check whether a complete image is still stored."""
         try:
             namespace = self._parts.upstream(image.name.registry).namespace
             for digest in image.found:
@@ -324,7 +324,7 @@ class Warming:
 
 
 def _note(target: Target, served: ServedManifest) -> str | None:
-    """Return what there is to say about a tag that is stale."""
+    """Return a note about a stale tag."""
     if served.age is None or served.stale_reason is StaleReason.OFFLINE:
         return None
     if served.stale_reason is None:
