@@ -11,7 +11,7 @@ from oci_registry.streams.threads import RunInThread
 
 
 class RecordInTime:
-    """Has bytes recorded in a thread; if their append hangs, they are returned as not stored.
+    """Records bytes in a thread; if the append hangs, they are returned as not stored.
 
     *seconds*: how long an append may take. The thread cannot be stopped: it is left behind, and the
     recorder stores nothing more.
@@ -39,7 +39,7 @@ class RecordInTime:
             timer = None
             batch = self._recorder.give_up(self._seconds, returned)
             if batch is None:
-                # Nothing is being appended: the call waits for a thread, or has just ended.
+                # Nothing is being appended: the call waits for a free thread, or has just ended.
                 timer = self._clock.callLater(self._seconds, check)
             else:
                 answer.callback(batch)

@@ -1,4 +1,4 @@
-"""Bytes on their way through a thread, some at a time and in order."""
+"""Passes bytes through a thread, in batches and in order."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from oci_registry.streams.memory import REUSED
 from oci_registry.streams.recorder import Batch
 
 BATCH = REUSED
-"""Bytes handed to the thread at once: a fast upstream's in one piece; less than a millisecond of hashing."""
+"""Bytes that are passed to the thread at once; hashing them takes less than a millisecond."""
 FIRST = 256 * 1024
-"""Bytes of the first batch, which readers wait for; each next one may be twice as large."""
+"""Bytes of the first batch, which readers wait for; each further one may be twice as large."""
 FLUSH_DELAY = 0.01
-"""Seconds that less than a batch may wait for more."""
+"""Seconds that an incomplete batch may wait for more bytes."""
 
 
 class Batches:
-    """Collects bytes and has them recorded in a thread, one batch at a time: so no lock is needed.
+    """Collects bytes and records them in a thread, one batch at a time, so no lock is needed.
 
     *record* records them in a thread. *accept* gets what it returns, before the next batch is begun.
-    *rested* is called when there is nothing to do at the moment, with what has crashed, if anything
-    has; nothing is done any more after that. *batch*: bytes handed over at once, after the first ones.
+    *rested* is called when all bytes are processed, or with the failure if *record* or *accept* raises;
+    nothing more is processed after a failure. *batch*: the size of a batch, after the first ones.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Batches:
         batch: int = BATCH,
     ) -> None:
         self.working = False
-        """Whether a batch is in the thread, or being accepted."""
+        """Whether a batch is being recorded or accepted."""
         self._record = record
         self._clock = clock
         self._accept = accept
@@ -56,7 +56,7 @@ class Batches:
         self._work()
 
     def end(self) -> None:
-        """There will be no more: wait for nothing."""
+        """Process the rest without waiting for more bytes."""
         self._ended = True
         self._work()
         if not self.working:

@@ -1,4 +1,4 @@
-"""An upstream response's body into a consumer, with flow control, an idle limit and a length check."""
+"""Writes the body of a response to a consumer, with flow control, an idle limit and a length check."""
 
 from __future__ import annotations
 
@@ -29,37 +29,38 @@ the bytes into it.
 """
 
 SLOWEST = 16 * 1024
-"""Bytes that must arrive while a body may stand still: a trickle is as good as nothing."""
+"""Bytes that must arrive within the idle time; fewer count as no progress."""
 
 
 class BodyError(Exception):
-    """The body did not arrive whole; the message says what happened."""
+    """The body did not arrive completely; the message says what happened."""
 
 
 class BodyStalled(BodyError):
-    """No byte arrived for too long, or hardly any."""
+    """Too few bytes arrived within the idle time."""
 
 
 class BodyTooLong(BodyError):
-    """The body is longer than the reader is prepared to take."""
+    """The body is longer than the reader accepts."""
 
 
 def _real_transport(transport: object) -> Any:
-    """Return the transport behind the proxy that an Agent hands to body protocols.
+    """Return the transport behind the proxy that an Agent passes to body protocols.
 
-    The proxy offers neither a hard close nor the receive size. Where there is no such thing behind it
-    (another version, a test's fake) the proxy itself is returned, and both are done without.
+    The proxy offers neither a hard close nor the receive size. If there is no transport behind it
+    (another version, a fake in a test), the proxy itself is returned, and both features are
+    unavailable.
     """
     return getattr(transport, "_producer", None) or transport
 
 
 @implementer(IPushProducer)
 class BodyPump(Protocol):
-    """Write a body to *consumer*, which pauses and resumes it.
+    """Writes a body to *consumer*, which pauses and resumes it.
 
     *expected*: the length in bytes that the body must have, or None. *idle*: seconds without a byte,
-    not counting pauses, after which upstream is given up; and so it is if in as many seconds without a
-    pause less than `SLOWEST` bytes arrive.
+    not counting pauses, after which the body fails; it also fails if less than `SLOWEST` bytes arrive
+    within that time.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class BodyPump(Protocol):
         self._timer = self._clock.callLater(self._idle, self._check)
         response.deliverBody(self)
         if self._paused and not self._over:
-            # deliverBody resumes the transport on its way out, whatever was asked before.
+            # deliverBody resumes the transport when it returns, even if it was paused before.
             self._transport().pauseProducing()
         return self._done
 
@@ -116,7 +117,7 @@ class BodyPump(Protocol):
         """The body has ended, in order or not."""
         if self._over:
             return
-        # A body without a length ends when the connection does: the digest decides.
+        # A body without a length ends with the connection: the digest decides whether it is complete.
         if not reason.check(ResponseDone, PotentialDataLoss):
             error = BodyError(f"the upstream connection broke after {self.received} bytes")
             self._finish(Failure(error))
@@ -140,7 +141,7 @@ class BodyPump(Protocol):
             self._transport().resumeProducing()
 
     def stopProducing(self) -> None:
-        """The consumer wants no more at all: close the connection."""
+        """The consumer needs no more bytes: close the connection."""
         self._give_up(BodyError("the download was given up"))
 
     def _check(self) -> None:
@@ -192,7 +193,7 @@ class BodyPump(Protocol):
 
 @implementer(IConsumer)
 class _Collector:
-    """Keep a body in memory, up to a limit."""
+    """Collects a body in memory, up to a limit."""
 
     def __init__(self, limit: int) -> None:
         self.chunks: list[bytes] = []

@@ -26,7 +26,7 @@ class BreakerLimits:
     """When a circuit breaker opens, for how long, and how it is probed.
 
     *failures* in a row open it. The first pause in seconds is doubled by each failed probe, up to the
-    longest. *jitter*: the share of a pause that chance may take away. *probes* at once, at most.
+    longest. *jitter*: the largest share of a pause that is subtracted at random. *probes* at once, at most.
     """
 
     failures: int
@@ -87,7 +87,7 @@ class CircuitBreaker:
 
     @property
     def wait(self) -> float:
-        """The seconds after which a call may pass; 0 if it may now, as a probe if need be."""
+        """The seconds after which a call may pass; 0 if it may pass now, possibly as a probe."""
         return self.pause or (_DURING_PROBE if self.state is State.HALF_OPEN else 0.0)
 
     @property
@@ -128,7 +128,7 @@ class CircuitBreaker:
     def may_probe(self, source: str = "", *, early: bool = False) -> bool:
         """Whether a probe may begin: after the pause, if there is none.
 
-        *early*: before its end too, beside those of other sources.
+        *early*: also before the end of the pause, and in parallel with probes of other sources.
         """
         if early:
             return len(self._probes) < self._limits.probes and source not in self._probes.values()

@@ -1,4 +1,4 @@
-"""Which bytes of a growing blob there are, and where: in memory, in the file, or gone."""
+"""Which bytes of a growing blob are available, and where: in memory, in the file, or dropped."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from oci_registry.streams.recorder import Batch
 from oci_registry.streams.window import Window
 
 JOINED = 256 * 1024
-"""Bytes up to which small pieces in memory are put together."""
+"""Bytes up to which small pieces in memory are joined."""
 
 
 class ByteLog:
     """The bytes of one download, from their arrival to the last read.
 
     *size* is the announced length, or None; once the bytes are verified it is the true one. *file* is
-    where a `Recorder` appends them, None if nowhere. All counts are in bytes from the beginning.
+    where a `Recorder` appends them, or None. All counts are in bytes from the beginning.
     """
 
     def __init__(self, size: int | None, file: GrowingFile | None, limits: GrowingLimits) -> None:
         self.size = size
         self.received = 0
-        """How many have arrived."""
+        """How many bytes have arrived."""
         self.digested = 0
-        """How many are hashed."""
+        """How many bytes are hashed."""
         self.stored = 0
-        """How many of these can be read from the file."""
+        """How many of the hashed bytes can be read from the file."""
         self.seen: Prefix | None = None
-        """All that are hashed."""
+        """The digest and length of all hashed bytes."""
         self.verified = False
-        """Whether they are the right ones: the tail is visible too."""
+        """Whether the digest is right: the tail is visible too."""
         self.wrong: Exception | None = None
-        """Why they are known to be wrong: none is visible any more."""
+        """Why the bytes are wrong, once that is known: none is visible any more."""
         self.store_error: Exception | None = None
-        """Why they are no longer stored."""
+        """Why bytes are no longer stored."""
         self.file = file
         self._limits = limits
         self._window = Window(min(limits.batch, JOINED))
@@ -53,13 +53,13 @@ class ByteLog:
 
     @property
     def waiting(self) -> int:
-        """How many bytes wait for the thread, and where they are not stored, for the followers."""
+        """How many bytes wait for the thread, and also for the followers if they are not stored."""
         waiting = self.received - self.digested
         return waiting if self.storing else waiting + self._window.size
 
     @property
     def most_waiting(self) -> int:
-        """How many may wait before upstream is paused."""
+        """How many bytes may wait before upstream is paused."""
         return self._limits.high_water if self.storing else self._limits.unstored_window
 
     def receive(self, data: bytes) -> bytes:
@@ -79,7 +79,7 @@ class ByteLog:
             self._window.append(piece)
 
     def verify(self) -> None:
-        """The bytes are the right ones, and all of them."""
+        """Record that all bytes have arrived and the digest is right."""
         self.verified = True
         self.size = self.received
 
@@ -108,7 +108,7 @@ class ByteLog:
         return recent
 
     def can_send(self, position: int) -> bool:
-        """Whether the file is likely to have bytes at *position* at hand, to be sent from there."""
+        """Whether bytes at *position* are likely to be sent from the file without waiting."""
         return self.file is not None and position < self.stored and self.file.can_send(position)
 
     def send_now(self, socket: int, position: int, limit: int) -> int:
@@ -118,11 +118,11 @@ class ByteLog:
         return self.file.send_now(socket, position, min(limit, self.stored - position))
 
     def can_follow(self, position: int) -> bool:
-        """Whether all bytes from *position* on are there, or still to come."""
+        """Whether all bytes from *position* on are available, or will arrive."""
         return position >= self.start or (position < self.stored and self.start <= self.stored)
 
     def lose_file(self) -> None:
-        """The file cannot be read: do without it."""
+        """Stop using the file, since it cannot be read."""
         self.stored = 0
 
     def shrink(self, *, read: bool) -> None:
@@ -138,7 +138,7 @@ class ByteLog:
         self._window.clear()
 
     def close(self) -> None:
-        """Nothing is read any more: keep nothing, and close the file. Idempotent."""
+        """Free the memory and close the file, when there are no more readers. Idempotent."""
         self.clear()
         file, self.file = self.file, None
         if file is not None:

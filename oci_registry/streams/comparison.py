@@ -8,9 +8,9 @@ from oci_registry.streams.interfaces import GrowingFile
 
 
 class Comparison:
-    """Finds how far the second one has the same bytes as *file*, which contains the first one.
+    """Finds the first difference between the second download and *file*, which contains the first one.
 
-    Only the bytes before *end* matter: nobody has had more of them. *over* is called when the file is
+    Only the bytes before *end* are compared: no reader has received more. *over* is called when the file is
     no longer needed.
     """
 
@@ -44,14 +44,14 @@ class Comparison:
             return b""
 
     def close(self) -> None:
-        """There is nothing more to compare. Idempotent."""
+        """Stop comparing. Idempotent."""
         over, self._over = self._over, None
         if over is not None:
             over()
 
 
 def _in_common(one: bytes, other: bytes) -> int:
-    """Return how many bytes two strings of one length have in common at their beginning.
+    """Return the length of the common beginning of two strings of the same length.
 
     They differ, or are empty.
     """

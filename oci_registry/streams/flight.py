@@ -1,4 +1,4 @@
-"""One piece of work at a time per key, its outcome shared by all callers."""
+"""Runs one piece of work at a time for each key, and shares its outcome with all callers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ V = TypeVar("V")
 
 
 class SingleFlight(Generic[K, V]):
-    """Join callers that ask for the same key while it is being worked on.
+    """Shares running work among all callers with the same key.
 
-    Every caller gets its own Deferred: the same value, or the same error. A caller that cancels leaves
-    alone; the work goes on, because others may have joined and its result is worth keeping.
+    Every caller gets its own Deferred: the same value, or the same error. Cancelling one of them does
+    not stop the work, since others may have joined and its result is worth keeping.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class SingleFlight(Generic[K, V]):
         return key in self._waiters
 
     def run(self, key: K, start: Callable[[], Coroutine[Any, Any, V]]) -> Deferred[V]:
-        """Return a Deferred of what ``start()`` gives, starting it only if no one has yet."""
+        """Return a Deferred of the result of ``start()``, which is called only if no such work is running."""
         if key in self._waiters:
             return self._waiters[key].wait()
         waiters = self._waiters[key] = Waiters()
@@ -47,9 +47,9 @@ class SingleFlight(Generic[K, V]):
         return result
 
     async def stop(self) -> None:
-        """Cancel all that is being worked on, and wait until it has ended.
+        """Cancel all running work, and wait until it has ended.
 
-        Whoever waits for it gets what it then comes to.
+        All callers get its outcome.
         """
         ended = [self._waiters[key].wait() for key in self._work]
         for work in list(self._work.values()):

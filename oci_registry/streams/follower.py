@@ -27,8 +27,9 @@ class TransferCrashed(TransferFailed, InternalError):
 class LostPlace(TransferFailed):
     """The next bytes of one reader are no longer available here; the transfer itself may continue.
 
-    *had*: what the reader has had of the blob, or more of it; the same bytes must come from where the
-    reader continues. None if it has had nothing. *cause*: the file's error, if that is the reason.
+    *had*: the bytes that the reader has received, and maybe more; the blob must begin with the same
+    bytes where the reader continues. None if it has received nothing. *cause*: the file's error, if
+    that is the reason.
     """
 
     def __init__(self, had: Prefix | None, cause: Exception | None = None) -> None:
@@ -39,21 +40,21 @@ class LostPlace(TransferFailed):
 
 
 class WrongLength(TransferFailed):
-    """The blob is right, but it is not as long as this reader's client was told."""
+    """The digest is right, but the length is not the one that was announced to this reader's client."""
 
 
 class Followed(Protocol):
-    """What a follower asks of the blob that it reads: a `growing.GrowingBlob`."""
+    """What a follower needs of the blob that it reads: a `growing.GrowingBlob`."""
 
     failure: Exception | None
 
     @property
     def verified(self) -> bool:
-        """Whether all bytes are there, and right."""
+        """Whether all bytes have arrived, and the digest is right."""
 
     @property
     def seen(self) -> Prefix | None:
-        """What followers may have had of it, all of them."""
+        """The digest and length of all bytes that any follower may have received."""
 
     def visible_to(self, announced: int | None) -> int:
         """How many bytes a follower may have by now whose client expects *announced* bytes in all."""
@@ -68,19 +69,19 @@ class Followed(Protocol):
         """Send visible bytes at *position*, as `FileSource.send_now` does."""
 
     def unreadable(self, error: Exception) -> None:
-        """The file could not be read."""
+        """Take note that the file could not be read."""
 
     def moved(self) -> None:
         """A follower's position has changed."""
 
     def leave(self, follower: Follower) -> None:
-        """A follower has gone."""
+        """Take note that a follower has left."""
 
 
 class Follower:
     """One reader of a growing blob: a `FileSource`. Not to be shared.
 
-    *announced*: how many bytes its client expects the whole blob to have, None if it was not told.
+    *announced*: the length of the whole blob that was announced to its client, None if none was.
     *reads*: whether it reads its bytes, as far as is known, and does not send them from the file.
     """
 
@@ -96,8 +97,8 @@ class Follower:
     def read(self, limit: int) -> bytes | Deferred[bytes]:
         """Return the next visible bytes, or a Deferred of them; ``b""`` when the blob is complete.
 
-        Raises `TransferFailed`, or fails with it, when the rest will not come: `LostPlace` when that
-        is so for this reader only.
+        Raises `TransferFailed`, or fails with it, if the rest will not arrive: `LostPlace` if that
+        applies to this reader only.
         """
         blob = self._blob
         self.reads = True
@@ -128,7 +129,7 @@ class Follower:
 
     def _came(self, data: bytes, blob: Followed, limit: int) -> bytes | Deferred[bytes]:
         if blob is not self._blob or self.position >= blob.visible_to(self.announced):
-            # They have turned out to be wrong meanwhile: others will come in their place.
+            # They have turned out to be wrong meanwhile, and will be replaced by others.
             return self.read(limit)
         if not data:
             blob.unreadable(EOFError("the growing file is shorter than what was written to it"))
@@ -150,7 +151,7 @@ class Follower:
         return data
 
     def more(self) -> Deferred[None] | None:
-        """Return a Deferred that fires when there is more, or when there will be no more; else None."""
+        """Return a Deferred that fires at more bytes or the end; None if either is here already."""
         return None if self._has_news() else self._wait()
 
     def _has_news(self) -> bool:
@@ -163,7 +164,7 @@ class Follower:
         )
 
     def _sendable(self) -> int:
-        """Return how many bytes may be sent from the file, if they are there."""
+        """Return how many bytes may be sent from the file, if they are in it."""
         if self._error is not None or self._blob.failure is not None:
             return 0
         return max(0, self._blob.visible_to(self.announced) - self.position)
@@ -184,32 +185,32 @@ class Follower:
 
     @property
     def begun(self) -> bool:
-        """Whether it has had anything."""
+        """Whether it has received any bytes."""
         return self.position > self._start
 
     @property
     def waiting(self) -> bool:
-        """Whether it has all there is so far and waits for more."""
+        """Whether it has received all visible bytes and waits for more."""
         return self._waiting is not None
 
     def wake(self) -> None:
-        """There is more, or there will be no more."""
+        """Wake the reader: there are more bytes, or the end is reached."""
         if self._waiting is not None and self._has_news():
             waiting, self._waiting = self._waiting, None
             waiting.callback(None)
 
     def check_length(self, size: int) -> None:
-        """The blob has *size* bytes: fail if the client expects another number."""
+        """Fail if the client expects another length than *size* bytes."""
         if self.announced not in (None, size):
             error = f"the blob has {size} bytes, not the {self.announced} that were announced"
             self.fail(WrongLength(error))
 
     def move(self, blob: Followed) -> None:
-        """Go on with another blob, which has the same bytes up to where this reader is, or will fail it."""
+        """Continue with another blob, which fails this reader if its bytes up to here differ."""
         self._blob = blob
 
     def drop(self, cause: Exception | None = None) -> None:
-        """Refuse all further reads: its next bytes are no longer here."""
+        """Refuse all further reads, since the next bytes are no longer available."""
         self.fail(LostPlace(self._blob.seen if self.begun else None, cause))
 
     def fail(self, error: TransferFailed) -> None:

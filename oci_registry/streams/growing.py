@@ -31,7 +31,7 @@ from oci_registry.streams.threads import RunInThread
 
 
 class Unwanted(TransferFailed):
-    """Nobody reads the blob any more, and it cannot be stored: it would be downloaded for nothing."""
+    """Nobody reads the blob any more, and it cannot be stored, so the download is of no use."""
 
 
 def _ignore(_: Exception) -> None:
@@ -44,9 +44,10 @@ class GrowingBlob:
 
     *size* is the length that upstream announced, in bytes, or None: the digest decides then. *file*
     is where they are stored; if appending fails or hangs, *store_failed* is called with the reason, and
-    the blob goes on in memory alone, held to the pace of its followers. *had*: what its only reader has
-    had from elsewhere; the blob fails when it does not begin so. Bytes become visible to followers when
-    they are hashed; the last ones (`GrowingLimits.tail`) only when the whole is verified (`finish`).
+    the download continues in memory alone, at the pace of its followers. *had*: what its only reader
+    has received from elsewhere; the blob fails if it begins with other bytes. Bytes become visible to
+    followers when they are hashed; the last ones (`GrowingLimits.tail`) only when the whole is verified
+    (`finish`).
     """
 
     _log = Logger()
@@ -84,7 +85,7 @@ class GrowingBlob:
 
     @property
     def size(self) -> int | None:
-        """How many bytes upstream has announced, or in the end, how many there are."""
+        """The length that upstream has announced, or after the end, the actual length."""
         return self.bytes.size
 
     @property
@@ -94,12 +95,12 @@ class GrowingBlob:
 
     @property
     def seen(self) -> Prefix | None:
-        """What followers may have had of it, all of them."""
+        """The digest and length of all bytes that any follower may have received."""
         return self.bytes.seen
 
     @property
     def verified(self) -> bool:
-        """Whether all bytes are there, and right."""
+        """Whether all bytes have arrived, and the digest is right."""
         return self.bytes.verified
 
     @property
@@ -120,7 +121,7 @@ class GrowingBlob:
     # -- the writing side
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
-        """Take the upstream body's push producer; it is paused from here on as needed."""
+        """Take the push producer of the upstream's body, which is paused and resumed as needed."""
         self._pressure.register(producer)
         self._regulate()
 
@@ -144,8 +145,8 @@ class GrowingBlob:
     def finish(self) -> Deferred[bool]:
         """Upstream has sent its last byte: return whether the digest is right.
 
-        Fires when everything is hashed. If it is right, the tail is out; if not, `wrong` says why, or
-        `failure` if the blob has failed otherwise.
+        Fires when everything is hashed. If the digest is right, the tail is visible; if not, `wrong`
+        says why, or `failure` if the blob has failed otherwise.
         """
         if self.failure is not None:
             return succeed(False)
@@ -154,7 +155,7 @@ class GrowingBlob:
         return finished
 
     def fail(self, reason: Exception) -> None:
-        """Give up: upstream is stopped, and every follower fails, now or at its next read. Idempotent."""
+        """Stop upstream, and fail every follower, now or at its next read. Idempotent."""
         if self.failure is not None or self.verified:
             return
         self.failure = reason
@@ -170,7 +171,7 @@ class GrowingBlob:
     def take_over(self, earlier: GrowingBlob) -> None:
         """Replace *earlier*, whose bytes were wrong, and take over its readers; it is released.
 
-        A reader waits until what it has had has come out the same here, and fails if it does not.
+        A reader waits until the bytes that it has received have arrived here too, and fails if they differ.
         """
         earlier.successor = self
         self._readers.take_over(earlier._readers, self)
@@ -184,8 +185,8 @@ class GrowingBlob:
         """Return a new reader that starts at *position*.
 
         *announced*: how many bytes its client expects the whole to have, if that is not `size`. The
-        reader fails with `WrongLength`, before its client has had the tail of them, if there turn out to be
-        more or fewer.
+        reader fails with `WrongLength`, before its client has had the tail of them, if the actual
+        length is another.
         """
         if self.successor is not None:
             return self.successor.follow(position, announced)
@@ -196,7 +197,7 @@ class GrowingBlob:
         return follower
 
     def can_follow(self, position: int) -> bool:
-        """Whether a new reader would find all bytes from *position* on."""
+        """Whether a new reader would get all bytes from *position* on."""
         if self.failure is not None or self.wrong is not None:
             return False
         return self.bytes.can_follow(position)
@@ -231,7 +232,7 @@ class GrowingBlob:
         return self.bytes.send_now(socket, position, limit)
 
     def unreadable(self, error: Exception) -> None:
-        """The file could not be read: do without it. A reader that needs it has lost its place."""
+        """Stop using the file, which could not be read. A reader that needs it fails with `LostPlace`."""
         self.bytes.lose_file()
         if not self.verified:
             self._go_on_unstored(error)
@@ -239,14 +240,14 @@ class GrowingBlob:
         self.moved()
 
     def leave(self, follower: Follower) -> None:
-        """A reader has gone."""
+        """Take note that a reader has left."""
         self._readers.discard(follower)
         self._give_up_if_unwanted()
         self.moved()
         self._close_if_unused()
 
     def moved(self) -> None:
-        """A follower's position has changed: what only it needed is dropped."""
+        """Take note of a follower's new position: bytes that nobody needs any more are dropped."""
         if not self.bytes.storing:
             self._trim()
             self._regulate()
@@ -282,7 +283,7 @@ class GrowingBlob:
             self._complete()
 
     def _complete(self) -> None:
-        """Everything is hashed: judge it."""
+        """Everything is hashed: compare the digest and the length."""
         if self.size is not None and self.received < self.size:
             self._refuse(f"upstream sent {self.received} of the {self.size} bytes it announced")
         elif self.wrong is None and not self._recorder.verified():
@@ -295,11 +296,11 @@ class GrowingBlob:
         self._end(verified=self.verified)
 
     def _refuse(self, reason: str) -> None:
-        """The bytes are wrong: show no more of them."""
+        """The bytes are wrong: make no more of them visible."""
         self.bytes.wrong = TransferFailed(f"{self.digest}: {reason}")
 
     def _end(self, *, verified: bool) -> None:
-        """There is nothing more to be done with bytes."""
+        """Stop processing bytes."""
         if not verified:
             self.bytes.clear()
         if self._takeover is not None:

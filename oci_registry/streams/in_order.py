@@ -1,4 +1,4 @@
-"""Work that is done to its end, one after the other."""
+"""Runs work to its end, one piece after the other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class InOrder:
-    """Begins each work when the one before has ended, which a thread does even if nobody waits any more."""
+    """Begins each piece of work when the one before has ended, even if that was cancelled: threads run on."""
 
     def __init__(self) -> None:
         self._last: Deferred[None] = succeed(None)

@@ -1,4 +1,4 @@
-"""Bodies that are encoded, undone piece by piece and not beyond a limit."""
+"""Decodes content codings piece by piece, and not beyond a limit."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from oci_registry.streams.body import BodyError, BodyTooLong
 GZIP: Final = "gzip"
 DEFLATE: Final = "deflate"
 UNDONE: Final = frozenset({GZIP, DEFLATE})
-"""The codings that can be undone here."""
+"""The supported content codings."""
 
 PIECE = 256 * 1024
-"""Bytes that are inflated at once, in well under a millisecond,"""
+"""Bytes that are inflated at once, which takes well under a millisecond,"""
 SLICE = 64 * 1024
-"""from as many encoded bytes, which cost 8 ms where they are made to be slow."""
+"""from at most this many encoded bytes, which take 8 ms if they are crafted to be slow."""
 PEEKED = 512
-"""Bytes of a body that are enough to guess what is in it."""
+"""Bytes of a body that are needed to guess its content."""
 FREE = 64 * 1024 * 1024
-"""Bytes that a body may have when it is inflated, however few it had before,"""
+"""The size in bytes that any inflated body may have,"""
 RATIO = 100
-"""and how many for each that it had, where its length is not known."""
+"""and how many more for each encoded byte, if no limit is given."""
 _MEMBER = 1024
-"""Bytes that the members of a gzip file have on the average, but for the first 64."""
+"""The minimum average size in bytes of the members of a gzip file, after the first 64."""
 
 
 class Inflater:
-    """Undo gzip or deflate (RFC 9110 section 8.4.1), as much at a time as is asked for.
+    """Decodes gzip or deflate (RFC 9110 section 8.4.1), as much at a time as the caller requests.
 
-    Raises `BodyError` for a body that is not encoded so.
+    Raises `BodyError` for a body with another coding.
     """
 
     def __init__(self, coding: str) -> None:
@@ -42,12 +42,12 @@ class Inflater:
 
     @property
     def pending(self) -> bool:
-        """Whether `take` gets on without more input."""
+        """Whether `take` can return more without further input."""
         return self._full or len(self._input) >= (2 if self._zlib is None else 1)
 
     @property
     def backlog(self) -> int:
-        """Encoded bytes that wait."""
+        """The number of encoded bytes that wait."""
         return len(self._input)
 
     def feed(self, data: bytes) -> None:
@@ -74,17 +74,17 @@ class Inflater:
         return out
 
     def finish(self) -> None:
-        """There is no more input; raises `BodyError` if something is missing."""
+        """End the input; raises `BodyError` if something is missing."""
         if self._input or self._zlib is not None or not self._members:
             raise BodyError("the encoded body is incomplete")
 
     def _begin(self) -> zlib._Decompress | None:
-        """Return what undoes the next member, None as long as it is not clear what it is."""
+        """Return the decoder of the next member, None until its format is clear."""
         if len(self._input) < 2:
             return None
         if self._coding == GZIP:
             return zlib.decompressobj(31)
-        # What is called deflate is sent with and without that header.
+        # Servers send deflate with and without the zlib header.
         wrapped = _has_zlib_header(self._input)
         return zlib.decompressobj(zlib.MAX_WBITS if wrapped else -zlib.MAX_WBITS)
 
@@ -99,12 +99,12 @@ class Inflater:
 
 
 def looks_encoded(first: bytes, coding: str) -> bool:
-    """Guess from the *first* bytes of a blob whether they were encoded on the way.
+    """Guess from the *first* bytes of a blob whether the server has encoded them in transit.
 
-    Some servers name the coding of what they store: of a layer that is gzip itself. Others encode
-    whatever they send. What is a tar archive when it is inflated is a layer of the first kind.
+    Some servers name the coding of the stored content, of a layer that is gzip itself. Others encode
+    everything that they send. If the inflated bytes are a tar archive, it is a layer of the first kind.
     """
-    # Nearly everything could be the deflate that has no header.
+    # Nearly any bytes could be deflate without a header.
     if coding == DEFLATE and not _has_zlib_header(first):
         return False
     inflated = _peek(first, coding)
@@ -127,11 +127,11 @@ def _peek(first: bytes, coding: str) -> bytes:
 
 
 class BodyDecoder:
-    """A body's bytes, either as they came or inflated.
+    """A body's bytes, either as sent or inflated.
 
-    *inflate*: which, where it can be inflated at all; None leaves it to `looks_encoded`. `inflating`
-    tells what was chosen, None until then. More than *limit* bytes are not inflated, or where it is
-    None, out of all proportion.
+    *inflate*: whether to inflate it; with None, `looks_encoded` decides. `inflating`: the decision,
+    None until it is made. *limit*: the most inflated bytes; None: `FREE`, and `RATIO` for each encoded
+    byte.
     """
 
     def __init__(self, coding: str, *, inflate: bool | None, limit: int | None) -> None:
@@ -146,16 +146,16 @@ class BodyDecoder:
 
     @property
     def pending(self) -> bool:
-        """Whether `take` gets on without more input."""
+        """Whether `take` can return more without further input."""
         return self._inflater.pending
 
     @property
     def backlog(self) -> int:
-        """Encoded bytes that wait."""
+        """The number of encoded bytes that wait."""
         return self._inflater.backlog
 
     def feed(self, data: bytes) -> bytes:
-        """Take bytes as they came; return those that are to be passed on so."""
+        """Take bytes as they were sent; return those to pass on unchanged."""
         self._received += len(data)
         if self.inflating is None:
             self._first += data
@@ -166,7 +166,7 @@ class BodyDecoder:
         return data
 
     def end(self) -> bytes:
-        """There is no more input; return the bytes to pass on unchanged."""
+        """End the input; return the bytes to pass on unchanged."""
         return self._decide() if self.inflating is None else b""
 
     def _decide(self) -> bytes:
@@ -194,7 +194,7 @@ class BodyDecoder:
             raise BodyTooLong(f"the body has more than {self._most} bytes when it is inflated")
 
     def finish(self) -> None:
-        """All input was taken; raises `BodyError` if something is missing."""
+        """End the body; raises `BodyError` if something is missing."""
         if self.inflating:
             self._inflater.finish()
 

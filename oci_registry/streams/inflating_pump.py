@@ -1,4 +1,4 @@
-"""An upstream response's body into a consumer, inflated where it was encoded on the way."""
+"""Writes the body of an upstream's response to a consumer, inflated if it was encoded in transit."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from oci_registry.streams.pressure import BackPressure
 
 @implementer(IConsumer, IPushProducer)
 class InflatingPump:
-    """Write a body to *consumer* as the *decoder* makes it.
+    """Writes a body to *consumer* as the *decoder* returns it.
 
-    In each of the reactor's rounds one piece is inflated. See `BodyPump` for *idle* and *expected*.
+    One piece is inflated in each iteration of the reactor. See `BodyPump` for *idle* and *expected*.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class InflatingPump:
         self._pressure.unregister()
 
     def write(self, data: bytes) -> None:
-        """Take bytes as they came."""
+        """Take bytes as they were sent."""
         if not self._over:
             self._pass_on(self._decoder.feed(data))
             self._go_on()
@@ -79,7 +79,7 @@ class InflatingPump:
             self._go_on()
 
     def _go_on(self) -> None:
-        """Inflate more in the reactor's next round, or let more arrive, or end."""
+        """Inflate more in the next iteration of the reactor, or let more arrive, or end."""
         if self._over:
             return
         if self._decoder.pending:
@@ -91,7 +91,7 @@ class InflatingPump:
 
     def _flow(self) -> None:
         """Let the body arrive only as fast as it is inflated and read."""
-        # A few bytes that wait are no reason: a trickle would never be noticed as one.
+        # A few waiting bytes do not pause it: otherwise a slow server would never count as slow.
         if self._paused:
             self._pressure.pause()
         else:
@@ -100,7 +100,7 @@ class InflatingPump:
     def _inflate_piece(self) -> None:
         self._call = None
         try:
-            # A reader that knows how long the body is has it all, and may find that it is wrong.
+            # A reader that knows the length has received all of it, and may find that it is wrong.
             self._pass_on(self._decoder.take())
             self._decoder.check()
         except BodyError:
@@ -135,7 +135,7 @@ class InflatingPump:
         self._go_on()
 
     def stopProducing(self) -> None:
-        """The consumer wants no more at all: close the connection."""
+        """The consumer needs no more bytes: close the connection."""
         self._finish(Failure(BodyError("the download was given up")))
 
     def _finish(self, failure: Failure | None) -> None:

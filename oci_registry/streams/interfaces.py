@@ -1,4 +1,4 @@
-"""What the streams room asks of the files and bodies it is given."""
+"""The interfaces of files and bodies that this package uses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 
 class GrowingFile(Protocol):
-    """A file that is written at its end by one and read anywhere by many."""
+    """A file that one writer appends to and many readers read anywhere."""
 
     def append(self, data: bytes) -> None:
         """Write *data* at the end; blocks, so call it in a thread. Raises OSError."""
@@ -33,16 +33,16 @@ class GrowingFile(Protocol):
         """Send bytes that were appended from the file to a socket, as `FileSource.send_now` does."""
 
     def close(self) -> None:
-        """Give the file's resources back; what was committed stays. Idempotent."""
+        """Release the file's resources; a committed object stays. Idempotent."""
 
 
 class Source(Protocol):
-    """Bytes of an object in order, from where the reader stands."""
+    """Bytes of an object in order, from the reader's position."""
 
     def read(self, limit: int) -> bytes | Deferred[bytes]:
-        """Return the next bytes, at most *limit*, at once when they are at hand; ``b""`` at the end.
+        """Return the next bytes, at most *limit*, at once if they are in memory; ``b""`` at the end.
 
-        Raises, or fails with, an exception when the rest cannot be had. Only one read at a time.
+        Raises, or fails with, an exception if the rest is not available. Only one read at a time.
         """
 
     def close(self) -> None:
@@ -54,9 +54,9 @@ class FileSource(Source, Protocol):
     """A source that may send bytes straight from a file to a socket. None of this waits."""
 
     def more(self) -> Deferred[None] | None:
-        """Return None if the next bytes are there, or a Deferred that fires when that may be so.
+        """Return None if the next bytes are available, else a Deferred that fires when they may be.
 
-        None also if there are no more, or if they cannot be had: `read` says why. The Deferred does not
+        None also if there are no more, or if they are not available: `read` says why. The Deferred does not
         fail; it may never fire if the source is closed. Only one at a time, and no read meanwhile.
         """
 
@@ -74,7 +74,7 @@ class FileSource(Source, Protocol):
 def as_file(source: Source) -> FileSource | None:
     """Return a source as one that may send from a file; None if it is none.
 
-    isinstance() with these protocols takes longer than all else that is done to send a small range.
+    isinstance() with these protocols takes longer than everything else about sending a small range.
     """
     return cast(FileSource, source) if hasattr(source, "send_now") else None
 
@@ -107,11 +107,11 @@ class SocketWriter(Protocol):
     """Writes to a socket itself, as often as that takes something."""
 
     def write_now(self, socket: int) -> None:
-        """Write to the socket, which is ready; once, so that others have their turn. Never raises."""
+        """Write to the socket, which is ready; once, so that others get their turn. Never raises."""
 
 
 class SharedWriter(SocketWriter, Protocol):
-    """A writer that may leave its work to another process."""
+    """A writer whose work another process may do."""
 
     def part(self) -> FilePart | None:
         """Return what is left to write; None if it must be written here."""
@@ -128,10 +128,9 @@ class FileConsumer(Protocol):
     """A consumer in front of a socket, to which others may write themselves."""
 
     def write_from(self, writer: SocketWriter | None) -> bool:
-        """Have *writer* write, after all that was written before, until this is called with None.
+        """Let *writer* write, after everything that was written before, until this is called with None.
 
-        What belongs before the first byte (the headers) is written first. Returns False where others
-        cannot write.
+        The headers are written first. Returns False if others cannot write.
         """
 
     def wrote(self, count: int) -> None:

@@ -9,14 +9,14 @@ from oci_registry.streams.batches import BATCH
 
 @frozen
 class GrowingLimits:
-    """Sizes in bytes, times in seconds.
+    """The limits of one growing blob: sizes in bytes, times in seconds.
 
     *tail*: bytes at the end of a blob that no reader gets before the digest is verified. *batch*: bytes
     that are hashed and stored at once. *window*: bytes of recent batches kept in memory for the
     followers that keep pace. *high_water*: bytes waiting for the thread above which the upstream is
-    paused. *unstored_window*: bytes kept for followers when the store has failed and the file is no
-    help. *stall*: after so long a follower that holds up others, because the blob is not stored, is
-    dropped. *append*: seconds that storing one batch may take; then the download goes on without the store.
+    paused. *unstored_window*: bytes kept for followers after the store has failed. *stall*: seconds
+    after which a follower is dropped that delays others, because the blob is not stored. *append*:
+    seconds that storing one batch may take; then the download goes on without the store.
     """
 
     tail: int = 64 * 1024

@@ -1,4 +1,4 @@
-"""Manifests are hashed and parsed here, those that take their time off the reactor."""
+"""Hashes and parses manifests, the large ones off the reactor."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from oci_registry.spec.manifest import Manifest
 from oci_registry.streams.threads import RunInThread
 
 LARGE = 64 * 1024
-"""Bytes of a manifest up to which it is read in the reactor's thread, in a few milliseconds at most."""
+"""Bytes of a manifest up to which it is parsed in the reactor's thread, in a few milliseconds at most."""
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 class ManifestReader:
     """Reads manifests, the large ones in a thread.
 
-    *run* does nothing else that could make a client wait: no disk, no network.
+    The threads of *run* do no I/O, which could make a client wait.
     """
 
     def __init__(self, run: RunInThread) -> None:
@@ -37,7 +37,7 @@ class ManifestReader:
         return await self._sized(len(raw), Manifest.read, raw, content_type, asked, claimed)
 
     async def restore(self, size: int, unpack: Callable[..., Manifest], *args: object) -> Manifest:
-        """Return what *unpack* makes of a stored manifest of *size* bytes."""
+        """Return the result of *unpack* for a stored manifest of *size* bytes."""
         return await self._sized(size, unpack, *args)
 
     async def names(self, manifest: Manifest) -> frozenset[Digest]:

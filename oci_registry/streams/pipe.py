@@ -1,4 +1,4 @@
-"""Bytes from one producer to one reader, with little in between."""
+"""Bytes from one producer to one reader, with a small buffer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HIGH_WATER = 512 * 1024
 
 @implementer(IConsumer)
 class Pipe:
-    """A consumer that is also a `Source`: what is written to it can be read from it, once.
+    """A consumer that is also a `Source`: whatever is written to it can be read from it, once.
 
     Its producer is paused while much waits to be read, and stopped when the reader closes the pipe.
     The writer ends it with `end`. `received` counts the bytes so far.
@@ -33,7 +33,7 @@ class Pipe:
         self._waiting: Deferred[None] | None = None
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
-        """Take the push producer; it is paused from here on as needed."""
+        """Take the push producer, which is paused and resumed as needed."""
         self._pressure.register(producer)
 
     def unregisterProducer(self) -> None:
@@ -51,7 +51,7 @@ class Pipe:
         self._wake()
 
     def end(self, error: Exception | None = None) -> None:
-        """There will be no more, because of *error* if that is not the right end. Idempotent."""
+        """End the bytes; *error*: why they are incomplete. Idempotent."""
         if not self._ended:
             self._ended = True
             self._error = error
@@ -60,7 +60,7 @@ class Pipe:
     def read(self, limit: int) -> bytes | Deferred[bytes]:
         """Return the next bytes, or a Deferred of them; ``b""`` at the end.
 
-        Raises, or fails with, what the pipe was ended with, when all that came before has been read.
+        Raises, or fails with, the error of `end` after everything before it has been read.
         """
         if self._chunks:
             return self._take(limit)
@@ -87,7 +87,7 @@ class Pipe:
             waiting.callback(None)
 
     def close(self) -> None:
-        """The reader has gone: nothing more is wanted. Idempotent."""
+        """Stop the producer, since the reader has left. Idempotent."""
         self._closed = True
         self._waiting = None
         self._chunks.clear()

@@ -10,14 +10,14 @@ from twisted.internet.interfaces import IProducer, IPushProducer
 class BackPressure:
     """Holds the producer of a consumer; pauses it above *high* waiting bytes, resumes it at *low*.
 
-    *low* is half of *high* if it is not given. A producer is paused and resumed in turns, beginning
-    with a pause, and stopped at most once. One that comes while it should be paused is paused at once,
-    and one that comes after `stop` is stopped.
+    *low* is half of *high* if it is not given. A producer is paused and resumed alternately, beginning
+    with a pause, and stopped at most once. One that is registered while it should be paused is paused
+    at once, and one that is registered after `stop` is stopped.
     """
 
     def __init__(self, high: int, low: int | None = None) -> None:
         self.paused = False
-        """Whether a producer has to wait, if there is one."""
+        """Whether a producer must be paused, if there is one."""
         self.stopped = False
         self._producer: IPushProducer | None = None
         self.set_marks(high, low)
@@ -67,7 +67,7 @@ class BackPressure:
                 self._producer.resumeProducing()
 
     def stop(self) -> None:
-        """Stop the producer, and any that comes later. Idempotent."""
+        """Stop the producer, and any that is registered later. Idempotent."""
         self.stopped = True
         producer, self._producer = self._producer, None
         if producer is not None:

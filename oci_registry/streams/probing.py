@@ -43,7 +43,7 @@ class ProbedBreaker:
             self._breaker.record_success()
 
     def record_failure(self, reason: str) -> None:
-        """A call has failed in a way that tells that the next will."""
+        """A call has failed in a way that lets the next one fail too."""
         if self._breaker.record_failure(reason):
             self._opened(reason)
             self._wait()

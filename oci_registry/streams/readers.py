@@ -10,9 +10,9 @@ from oci_registry.streams.follower import Followed, Follower, TransferFailed
 
 
 class Readers:
-    """The current readers of a blob. Calls to several of them may make any of them leave.
+    """The current readers of a blob. A call to one of them may make any of them leave.
 
-    *stall*: seconds after which one that holds up others is dropped (`watch_for_stall`).
+    *stall*: seconds after which one that delays others is dropped (`watch_for_stall`).
     """
 
     def __init__(self, clock: IReactorTime, stall: float) -> None:
@@ -25,11 +25,11 @@ class Readers:
         return len(self._all)
 
     def add(self, follower: Follower) -> None:
-        """One more."""
+        """Add a reader."""
         self._all.add(follower)
 
     def discard(self, follower: Follower) -> None:
-        """One has gone. Idempotent."""
+        """Remove a reader. Idempotent."""
         self._all.discard(follower)
 
     def take_over(self, earlier: Readers, blob: Followed) -> None:
@@ -49,21 +49,21 @@ class Readers:
         return any(follower.reads for follower in self._all)
 
     def had(self) -> int:
-        """Return how far into the blob anybody has had bytes."""
+        """Return the highest position up to which any reader has received bytes."""
         return max((f.position for f in self._all if f.begun), default=0)
 
     def wake(self) -> None:
-        """There is more, or there will be no more."""
+        """Wake all readers: there are more bytes, or the end is reached."""
         for follower in list(self._all):
             follower.wake()
 
     def drop_behind(self, position: int, cause: Exception) -> None:
-        """Drop those that need bytes before *position*, which are no longer here."""
+        """Drop those that need bytes before *position*, which are no longer available."""
         for follower in [f for f in self._all if f.position < position]:
             follower.drop(cause)
 
     def watch_for_stall(self, held_up: bool) -> None:
-        """Record whether readers hold up upstream: after a while the slowest is dropped."""
+        """Record whether readers delay upstream: after a while, the slowest one is dropped."""
         if held_up and self._timer is None:
             self._timer = self._clock.callLater(self._stall, self._stalled)
         elif not held_up and self._timer is not None:
@@ -71,17 +71,17 @@ class Readers:
             self._timer = None
 
     def _stalled(self) -> None:
-        """Drop readers that hold up the others, and check again later."""
+        """Drop readers that delay the others, and check again later."""
         self._timer = self._clock.callLater(self._stall, self._stalled)
-        # Where nobody waits for more, the slow hold up no one but themselves. Who waits holds up nobody:
-        # then it is the hashing that is behind.
+        # If no reader waits for more, the slow ones delay nobody else. If all of them wait, the hashing
+        # is behind.
         if any(follower.waiting for follower in self._all):
             floor = self.floor(0)
             for follower in [f for f in self._all if f.position == floor and not f.waiting]:
                 follower.drop()
 
     def fail_beyond(self, position: int, error: TransferFailed) -> None:
-        """Fail readers that have had bytes from *position* on, which were wrong."""
+        """Fail readers that have received bytes from *position* on, which were wrong."""
         self.fail([f for f in self._all if f.begun and f.position > position], error)
 
     def check_length(self, size: int) -> None:

@@ -1,4 +1,4 @@
-"""A table of what was used last, bounded in number and in weight."""
+"""A table of the most recently used entries, bounded in number and in weight."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ V = TypeVar("V")
 
 
 class RecentTable(Generic[K, V]):
-    """Keep the entries that were used last: at most *entries* (None: any number), at most *weight* in all.
+    """Keeps the most recently used entries: at most *entries* (None: any number), and *weight* in total.
 
-    *weigh*: what an entry weighs, which must not change while it is here. The newest entry is kept
+    *weigh*: returns the weight of an entry, which must not change. The newest entry is kept
     whatever it weighs.
     """
 
@@ -30,7 +30,7 @@ class RecentTable(Generic[K, V]):
 
     @property
     def weight(self) -> int:
-        """What all entries weigh together."""
+        """The total weight of all entries."""
         return self._weight
 
     def get(self, key: K) -> V | None:
@@ -41,11 +41,11 @@ class RecentTable(Generic[K, V]):
         return self._entries[key]
 
     def peek(self, key: K) -> V | None:
-        """Return an entry, which is no use of it, or None."""
+        """Return an entry or None, without counting as a use."""
         return self._entries.get(key)
 
     def put(self, key: K, value: V) -> None:
-        """Add or replace an entry; remove those that were not used for the longest time."""
+        """Add or replace an entry; remove the least recently used ones."""
         self.remove(key)
         self._entries[key] = value
         self._weight += self._weigh(key, value)
@@ -60,5 +60,5 @@ class RecentTable(Generic[K, V]):
             self._weight -= self._weigh(key, self._entries.pop(key))
 
     def find(self, wanted: Callable[[V], bool]) -> list[tuple[K, V]]:
-        """Return the entries whose value is *wanted*, which is no use of them."""
+        """Return the entries whose value is *wanted*, without counting as a use."""
         return [(key, value) for key, value in self._entries.items() if wanted(value)]

@@ -1,4 +1,4 @@
-"""What is done with the bytes of a growing blob in a thread: they are hashed and stored in one pass."""
+"""Hashes and stores the bytes of a growing blob in one pass, in a thread."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Batch:
 class Recorder:
     """Hashes bytes and appends them to *file*, as long as that goes well.
 
-    *had*: what a reader has had from elsewhere, which these bytes must begin with; `contradicted` says
-    that they do not.
+    *had*: what a reader has received from elsewhere, which these bytes must begin with; `contradicted`:
+    whether they differ.
     """
 
     def __init__(self, expected: Digest, file: GrowingFile | None, had: Prefix | None) -> None:
@@ -43,10 +43,10 @@ class Recorder:
         self._file = file
         self._had = had
         self._appending: Batch | None = None
-        """What is being appended in the thread."""
+        """The batch that is being appended in the thread."""
 
     def record(self, chunks: list[bytes]) -> Batch:
-        """In the thread: one pass over the bytes while they are warm."""
+        """In the thread: hash and append bytes in one pass, while they are in the processor's cache."""
         pieces = join_small(chunks)
         before = self._verifier.length
         for piece in pieces:
@@ -67,7 +67,7 @@ class Recorder:
     def give_up(self, seconds: float, returned: Deferred[None]) -> Batch | None:
         """Store nothing more, if the thread is appending: return its batch, with the error.
 
-        *seconds*: how long that has taken. *returned* fires when the thread is back.
+        *seconds*: how long that has taken. *returned* fires when the append returns.
         """
         batch = self._appending
         if batch is None or self._file is None:
@@ -97,7 +97,7 @@ class Recorder:
 def join_small(chunks: Sequence[bytes]) -> Sequence[bytes]:
     """Return the same bytes in fewer pieces: neighbours of less than `SMALL` are joined.
 
-    A piece costs a call of the hash and one of the file. Large ones are not copied.
+    Each piece costs one call of the hash and one of the file. Large ones are not copied.
     """
     if len(chunks) == 1:
         return chunks

@@ -12,8 +12,9 @@ from oci_registry.streams.interfaces import Source
 CHUNK = 256 * 1024
 """Bytes per write: large enough that the cost per write does not count."""
 FRAMED = CHUNK - 16
-"""Bytes per write where the length is not known: with their frame (RFC 9112 section 7.1) no more than
-`CHUNK`, which Twisted sends in whole halves; a few bytes more would cost another call each time."""
+"""Bytes per write if the length is not known: with the chunk framing (RFC 9112 section 7.1) at most
+`CHUNK`, which Twisted sends in two halves; a few more bytes would cost another system call each
+time."""
 
 
 class BytesSource:
@@ -29,7 +30,7 @@ class BytesSource:
         return self._data[start : self._position]
 
     def close(self) -> None:
-        """There is nothing to give back."""
+        """Do nothing: there is nothing to release."""
 
 
 class ConsumerGone(Exception):
@@ -38,10 +39,10 @@ class ConsumerGone(Exception):
 
 @implementer(IPushProducer)
 class Sender:
-    """Write *count* bytes of *source* to *consumer* (all of it when *count* is None).
+    """Writes *count* bytes of *source* to *consumer* (all of it if *count* is None).
 
-    The source is closed at the end, whatever the end is. `sent` counts the bytes written so far;
-    `paused` says that the consumer has enough for now.
+    The source is closed at the end, also after an error. `sent` counts the bytes written so far;
+    `paused`: the consumer has enough for now.
     """
 
     def __init__(self, source: Source, consumer: IConsumer, count: int | None) -> None:

@@ -23,11 +23,11 @@ PIECE = 1024 * 1024
 
 
 class FileSender(Sender):
-    """Sends *count* bytes as `Sender` does, and straight from the file whatever needs no reading.
+    """Sends *count* bytes as `Sender` does, but from the file directly if they need no reading.
 
-    All that is not in the page cache, cannot be had, or is held up is read: what has to wait, fail or
-    fall back does so in `Sender`, from the position that has been reached. So nothing is sent, headers
-    neither, before the first bytes are at hand.
+    Bytes that are not in the page cache, or not available now, are read: waiting, failures and
+    fallbacks happen in `Sender`, from the current position. So nothing is sent, not even headers,
+    before the first bytes are available.
     """
 
     def __init__(self, source: FileSource, consumer: IConsumer, count: int) -> None:
@@ -39,7 +39,7 @@ class FileSender(Sender):
         self._read_next = False
 
     def resumeProducing(self) -> None:
-        """The consumer's buffer is empty, which matters only to what is read."""
+        """The consumer's buffer is empty, which only matters for bytes that are read."""
         if not self._sending:
             super().resumeProducing()
 
@@ -68,7 +68,7 @@ class FileSender(Sender):
         self._pump()
 
     def write_now(self, socket: int) -> None:
-        """The socket takes more."""
+        """Write to the socket, which is ready."""
         try:
             count = self._file.send_now(socket, min(PIECE, self._left))
         except BlockingIOError:

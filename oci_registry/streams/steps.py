@@ -1,4 +1,4 @@
-"""Long work in steps: between two of them the reactor does all else that is due."""
+"""Long work in steps, between which the reactor handles other events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SWITCH = 0.0005
 
 
 def pauses(clock: IReactorTime) -> Pause:
-    """Return pauses until the next iteration of the reactor."""
+    """Return a function that pauses until the next iteration of the reactor."""
 
     def pause() -> Deferred[None]:
         waiting: Deferred[None] = Deferred(lambda _: delayed.cancel())
@@ -27,12 +27,12 @@ def pauses(clock: IReactorTime) -> Pause:
 
 
 def no_pause() -> Deferred[None]:
-    """Go on at once, where nobody waits."""
+    """Continue at once, if nobody else waits for the thread."""
     return succeed(None)
 
 
 def at_once(work: Coroutine[Any, Any, T]) -> T:
-    """Return the result of *work*, which has nothing to wait for, as without pauses."""
+    """Return the result of *work*, which never waits, since it has no pauses."""
     try:
         work.send(None)
     except StopIteration as end:
@@ -43,9 +43,9 @@ def at_once(work: Coroutine[Any, Any, T]) -> T:
 
 
 def switch_often() -> None:
-    """Let a thread that computes in Python give way to others after half a millisecond.
+    """Let a thread that computes in Python release the interpreter after half a millisecond.
 
-    A request needs the interpreter several times, each time after a system call, and would wait 5 ms each
-    time while a large file of upstreams is parsed in another thread.
+    A request needs the interpreter after each of several system calls, and would wait 5 ms each time
+    while another thread parses a large upstream file.
     """
     sys.setswitchinterval(SWITCH)

@@ -12,10 +12,10 @@ from oci_registry.streams.readers import Readers
 
 
 class Takeover:
-    """Fails those of *readers* that have had bytes which come out different in the second download.
+    """Fails those of *readers* that have received bytes which differ in the second download.
 
-    *earlier*: the bytes of the first one, which they have had. *release* is called once, when these are
-    needed no more.
+    *earlier*: the bytes of the first one, which they have received. *release* is called once, when
+    these are no longer needed.
     """
 
     def __init__(
@@ -39,10 +39,10 @@ class Takeover:
                 self.fail_beyond(difference)
 
     def fail_beyond(self, position: int) -> None:
-        """Fail the readers that have had bytes from *position* on, which were not the right ones."""
+        """Fail the readers that have received bytes from *position* on, which were wrong."""
         self._readers.fail_beyond(position, self._error)
 
     def close(self) -> None:
-        """There is nothing more to compare. Idempotent."""
+        """Stop comparing. Idempotent."""
         if self._comparison is not None:
             self._comparison.close()

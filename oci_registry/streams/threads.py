@@ -1,4 +1,4 @@
-"""Thread pools with a name and a life of their own, so that one kind of work cannot starve another."""
+"""Named thread pools, so that one kind of work cannot starve another."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class RunInThread(Protocol):
-    """Run a blocking call off the reactor and hand its result back on it."""
+    """Runs a blocking call in a thread; its result arrives in the reactor's thread."""
 
     def __call__(self, call: Callable[..., T], *args: object) -> Deferred[T]:
         """Return a Deferred of what ``call(*args)`` returns or raises."""
@@ -26,7 +26,7 @@ class RunInThread(Protocol):
 class Workers:
     """A bounded pool of threads; callable, so that it is a `RunInThread`.
 
-    What is submitted waits for a free thread in arrival order. The number of waiting calls is bounded
+    Calls wait for a free thread in the order of submission. The number of waiting calls is bounded
     by the callers: each request or transfer has at most two calls under way. *replaced*: how many
     threads that hang are replaced at the same time.
     """
@@ -39,7 +39,7 @@ class Workers:
         self._most_replaced = replaced
         self._replaced = 0
         self._pool = ThreadPool(minthreads=0, maxthreads=threads, name=name)
-        # A thread that hangs in a dead file system must not keep the process from ending.
+        # A thread that hangs in a dead file system must not prevent the process from ending.
         self._pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
 
     def start(self) -> None:
@@ -47,7 +47,7 @@ class Workers:
         self._pool.start()
 
     def stop(self, seconds: float = 2.0) -> bool:
-        """Finish what was submitted, then end the threads; return whether they are gone.
+        """Finish the submitted calls, then end the threads; return whether they have ended.
 
         Blocks until then, but no longer than *seconds*. Threads that hang are left behind, and end
         with the process.
@@ -58,11 +58,11 @@ class Workers:
         return not stopping.is_alive()
 
     def replace(self, returned: Deferred[None]) -> None:
-        """Have another thread in place of one that hangs, until *returned* fires."""
+        """Add a thread in place of one that hangs, until *returned* fires."""
         if self._replaced < self._most_replaced:
             self._replaced += 1
             threads = self._threads + self._replaced
-            # With the minimum the pool starts a thread for what waits already.
+            # Raising the minimum makes the pool start a thread for waiting calls.
             self._pool.adjustPoolsize(min(self._pool.workers + 1, threads), threads)
             self._pool.adjustPoolsize(0, threads)
             returned.addCallback(self._returned)
@@ -79,11 +79,11 @@ class Workers:
 class Lanes:
     """The threads that a store works in, one pool for each kind of work, so that none waits for another.
 
-    *lookup*: what a client waits for: look-ups, opening and reading objects, readiness. *begin*:
-    beginning new objects, and trying whether one can be begun; where writes hang, reads still have their
-    threads. *ingest*: hashing and appending what is downloaded. *commit*: what puts an object in its
-    place: fsync, rename, the end of an upload, small records. *housekeeping*: listing, deletion, times
-    of use, verification of what others put there.
+    *lookup*: calls that a client waits for: look-ups, opening and reading objects, readiness. *begin*:
+    beginning new objects, and checks of that; if writes hang, reads still have their threads. *ingest*:
+    hashing and appending downloads. *commit*: calls that publish an object: fsync, rename, the end of
+    an upload, small records. *housekeeping*: listing, deletion, times of use, verification of objects
+    of other programs.
     """
 
     lookup: RunInThread

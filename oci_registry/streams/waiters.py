@@ -35,16 +35,16 @@ class Waiters(Generic[T]):
             self._waiting.remove(waiter)
 
     def fire(self, value: T) -> None:
-        """The event has come: everyone gets *value*."""
+        """Fire all waiters with *value*."""
         self._end(lambda waiter: waiter.callback(value))
 
     def fail(self, error: Exception | Failure) -> None:
-        """The event will not come: everyone gets *error*."""
+        """Fail all waiters with *error*."""
         self._end(lambda waiter: waiter.errback(error))
 
     def _end(self, answer: Callable[[Deferred[T]], None]) -> None:
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
-            # One of those before may have cancelled it.
+            # An earlier waiter may have cancelled it.
             if not waiter.called:
                 answer(waiter)

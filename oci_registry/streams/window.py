@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import deque
 
 FEW = 4096
-"""Bytes that are not worth a write of their own."""
+"""Fewer bytes than this are not worth a write of their own."""
 
 
 class Window:
-    """A piece of a stream that moves on: bytes are added at its end and dropped at its start.
+    """A moving part of a stream: bytes are added at its end and dropped at its start.
 
-    *start* and *end* are positions in the stream, in bytes; *size* is what is held in memory. *batch*:
-    smaller pieces are put together up to that size, so that a trickle does not become a long list.
+    *start* and *end* are positions in the stream, in bytes; *size* is the number of bytes in memory.
+    *batch*: smaller pieces are joined up to that size, so that many tiny pieces do not become a long
+    list.
     """
 
     def __init__(self, batch: int) -> None:
@@ -38,7 +39,7 @@ class Window:
     def get(self, position: int, limit: int) -> bytes | None:
         """Return at most *limit* bytes at *position*; None if they are not held.
 
-        They are of one batch, or of two where that would be but a few.
+        They are from one batch, or from two if the first has only a few.
         """
         start = self.start
         if position < start:
@@ -76,5 +77,5 @@ class Window:
             self.size -= unneeded
 
     def clear(self) -> None:
-        """Hold nothing any more."""
+        """Drop all bytes."""
         self.shrink(0)
