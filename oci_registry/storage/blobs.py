@@ -28,7 +28,7 @@ from oci_registry.streams.threads import RunInThread
 
 @frozen
 class BlobStoreLimits:
-    """*hashed_at_once*: bytes; *remembered*: the number of blobs whose verified size is in memory.
+    """Limits of a blob store. *hashed_at_once*: bytes. *remembered*: the number of verified sizes in memory.
 
     *withdrawn*: the number of corrupt blobs that are remembered until they are stored again.
     """
@@ -41,8 +41,8 @@ class BlobStoreLimits:
 class BlobStore:
     """Blobs by digest, on a driver.
 
-    A blob that another program has put there is hashed when it is first opened. *check_always*: hash
-    every blob on every opening. *totals*: where new and removed blobs are counted. All methods may raise
+    A blob that another program has stored is hashed when it is first opened. *check_always*: hash
+    every blob on every opening. *totals*: counts new and removed blobs. All methods may raise
     `StoreError`.
     """
 
@@ -66,7 +66,7 @@ class BlobStore:
         self._check_always = check_always
         self._verifying: SingleFlight[Digest, bool] = SingleFlight()
         self._readers: Readers = {}
-        # Without values; bounded.
+        # A bounded set, as keys without values.
         self._withdrawn: LRUCache[Digest, None] = LRUCache(limits.withdrawn)
         self._withdrawals = 0
         self._hashed: LRUCache[Digest, int] = LRUCache(limits.remembered)
@@ -94,8 +94,9 @@ class BlobStore:
     ) -> StoredBlob | None:
         """Open a stored blob; return None if there is none. A wrong one is removed.
 
-        *head*: how many bytes at *start* to read on opening. *stop*: where the reader stops. *expected*:
-        the size that a manifest states; if the blob has another, it is hashed again.
+        *head*: how many bytes at *start* to read on opening. *stop*: the end of the range to read,
+        exclusive. *expected*: the size that a manifest states; if the blob has another, it is hashed
+        again.
         """
         key = blob_key(digest)
         stored = await self._open_current(digest, lambda: self._driver.open(key, head, start, stop))
@@ -184,9 +185,9 @@ class BlobStore:
         return digest in self._withdrawn
 
     def suspend(self, digest: Digest) -> None:
-        """Serve a corrupt blob to nobody from now on, until it is withdrawn or stored again.
+        """Stop serving a corrupt blob until it is withdrawn or stored again.
 
-        Readers that have had a part of it fail; others get it from its registry.
+        Readers that have received a part of it fail; others get it from its registry.
         """
         self._withdrawn[digest] = None
         self._withdrawals += 1
@@ -202,7 +203,7 @@ class BlobStore:
         """
         self.suspend(digest)
         moved = await found.withdraw(target)
-        # What is at the key now is another file, or none.
+        # There is another file at the key now, or none.
         self._withdrawn.pop(digest, None)
         if moved:
             self._usage.forget(blob_key(digest))
@@ -212,7 +213,7 @@ class BlobStore:
     async def list(self) -> AsyncIterator[tuple[Digest, ObjectInfo]]:
         """Yield every stored blob with the time of its last use.
 
-        A blob that another program has put there counts as used when this process started, or later: its
+        A blob that another program has stored counts as used when this process started, or later: its
         modification time says nothing about its use.
         """
         async for info in self._driver.list(BLOBS):

@@ -1,4 +1,4 @@
-"""Calls of a store that are answered in time, and one circuit breaker for all of one direction."""
+"""Deadlines for the calls of a store, and one circuit breaker for each direction: reads or writes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from oci_registry.streams.waiters import Waiters
 
 T = TypeVar("T")
 Lost = Callable[[Deferred[None]], object]
-"""What to do about a thread that hangs until the Deferred fires."""
+"""Called when a thread hangs; it hangs until the Deferred fires."""
 
 
 def _keep(result: object) -> None:
@@ -25,7 +25,7 @@ def _keep(result: object) -> None:
 
 
 class Call(Generic[T]):
-    """One call of the store, with a deadline; a result that comes later is cleaned up.
+    """One call of the store, with a deadline; a result that arrives later is cleaned up.
 
     The call itself is not cancelled, since its thread cannot be. *ended* is called with its error or None.
     """
@@ -83,8 +83,8 @@ class Call(Generic[T]):
     def _end(self, error: Exception | None) -> None:
         self.forget()
         if not self.over or error is None:
-            # An answer that comes too late still shows that the medium answers: it is busy, and the
-            # calls wait for each other.
+            # A late result still shows that the medium responds: it is busy, and calls wait for each
+            # other.
             self.over = True
             self._ended(self, error)
 
@@ -98,8 +98,7 @@ class Call(Generic[T]):
 class Direction:
     """All reads, or all writes: their circuit breaker and the running calls.
 
-    *probe* has *probe_timeout* seconds, then the next one is due. *lost* is called for each thread that a
-    probe leaves behind.
+    *probe* has *probe_timeout* seconds. *lost* is called for each thread in which a probe hangs.
     """
 
     _log = Logger()
@@ -115,7 +114,7 @@ class Direction:
         lost: Lost,
     ) -> None:
         self.hanging = 0
-        """How many appends hang."""
+        """The number of appends that hang."""
         self._probe = probe
         self._probe_timeout = probe_timeout
         self._lost = lost
@@ -128,7 +127,7 @@ class Direction:
 
     @property
     def refusal(self) -> StoreUnavailable | None:
-        """Why calls are not made: the breaker is open. None while it is closed."""
+        """Return the reason why calls are refused while the breaker is open; None while it is closed."""
         reason = self.breaker.reason
         return None if reason is None else StoreUnavailable(f"{reason} (circuit breaker open)")
 
@@ -144,7 +143,7 @@ class Direction:
         *,
         local: bool = False,
     ) -> Deferred[T]:
-        """Make a call, unless the breaker is open; *clean* cleans up a result that comes too late.
+        """Make a call, unless the breaker is open; *clean* cleans up a late result.
 
         *local*: a success of the call does not show that the medium works.
         """
@@ -218,8 +217,8 @@ class Direction:
     def _judge(self, call: Call[T], error: Exception | None) -> None:
         self._judge_local(call, error)
         answered = error is None or type(error) is StoreError
-        # A plain StoreError, such as a full disk, comes at once, so it counts as a success. A result
-        # that needed no waiting came from memory and shows nothing.
+        # A plain StoreError, such as a full disk, is a prompt response, so it counts as a success. A
+        # result without waiting came from memory and shows nothing.
         if answered and call.waited:
             self.breaker.record_success()
 

@@ -42,12 +42,13 @@ _BREAKER = BreakerLimits(failures=3, first_pause=1.0, longest_pause=30.0)
 class StoreLimits:
     """Deadlines of the calls of the store, in seconds.
 
-    A pull makes a look-up and begins a new object before its headers, which leave within 5 s.
+    A pull makes a look-up and begins a new object before its headers are sent, within 5 s.
     *lookup*: look-ups, opening with the first bytes, the check of `/readyz`; *begin*: a new object;
     *read*: each MiB of a read, or less; *record*: a small object written as a whole; *commit*: the end
-    of a new object; *cleanup*: what stopping and giving up wait for; *start*: the preparation at the
-    start; *listing*: one step of a listing; *housekeeping*: what no client waits for; *probe*: a probe of
-    a circuit breaker. *hanging*: how many appends may hang; while so many do, nothing is appended.
+    of a new object; *cleanup*: cleaning up when the daemon stops or a write is cancelled; *start*: the
+    preparation at the start; *listing*: one step of a listing; *housekeeping*: calls that no client
+    waits for; *probe*: a probe of a circuit breaker. *hanging*: how many appends may hang; while so
+    many do, nothing is appended.
     """
 
     lookup: float = 2.0
@@ -70,7 +71,7 @@ def _leave(returned: Deferred[None]) -> None:
 
 @frozen
 class LostThreads:
-    """What to do about threads that hang, by what they were for: probes of each direction, and appends."""
+    """The callbacks for threads that hang, by their work: probes of each direction, and appends."""
 
     read_probe: Lost = _leave
     write_probe: Lost = _leave
@@ -140,7 +141,7 @@ def _unless_refused(
 class _GuardedWriter:
     """A writer whose commit, cancel and reads have deadlines.
 
-    Who appends keeps the deadline, and reports an append that hangs; its thread is *lost*.
+    The caller of append keeps the deadline, and reports an append that hangs; its thread is *lost*.
     """
 
     def __init__(
@@ -185,7 +186,8 @@ class _GuardedWriter:
 
 @implementer(IDriver)
 class GuardedDriver:
-    """A driver whose calls fail with `StoreUnavailable` by their deadlines, at once while its medium hangs.
+    """A driver whose calls fail with `StoreUnavailable` at their deadlines, or at once while its medium
+    hangs.
 
     Reads and writes have separate circuit breakers. Calls that miss their deadline or fail with
     `StoreUnavailable` open a breaker; the checks of the driver close it again. *place* names the medium
@@ -255,7 +257,7 @@ class GuardedDriver:
     def _check(
         self, name: str, direction: Direction, check: Callable[[], Deferred[None]]
     ) -> Deferred[None]:
-        """Check a direction, unless that went well less than `check_interval` ago."""
+        """Check a direction, unless the last check succeeded less than `check_interval` ago."""
         if direction.breaker.reason is None and self._checked_until[name] > self._clock.seconds():
             return succeed(None)
 
@@ -267,7 +269,7 @@ class GuardedDriver:
     def space(self) -> Deferred[Space | None]:
         return self._reads.ask(self._limits.lookup, self._driver.space)
 
-    # -- what a client waits for
+    # -- calls that a client waits for
 
     def stat(self, key: str) -> Deferred[ObjectInfo | None]:
         return self._reads.ask(self._limits.lookup, lambda: self._driver.stat(key))
@@ -307,7 +309,7 @@ class GuardedDriver:
     def persist(self, key: str) -> Deferred[None]:
         return self._writes.ask(self._limits.record, lambda: self._driver.persist(key))
 
-    # -- what nobody waits for
+    # -- calls that nobody waits for
 
     def seal(self, key: str) -> Deferred[None]:
         return self._keep_house(lambda: self._driver.seal(key))
@@ -360,7 +362,7 @@ class GuardedDriver:
         while True:
             step = Deferred.fromCoroutine(_next(listing))
             if not step.called:
-                # Most need no waiting, since a driver lists many objects at once.
+                # Most steps need no waiting, since a driver lists many objects at once.
                 step = self._reads.ask_always(self._limits.listing, partial(_same, step))
             info = await step
             if info is None:

@@ -1,8 +1,8 @@
-"""What tags have meant: the digests that upstream has named, by registry, repository and tag.
+"""The history of tags: the digests that upstream has named, by registry, repository and tag.
 
 A history is stored beside the record of its tag, once the tag has moved, or a minimum age applies to it.
-It outlives the record. Entries are only ever merged, so replicas that share a bucket keep each other's:
-one that is lost when two write at the same moment is written again with the next change.
+It outlives the record. Entries are only merged, so replicas that share a bucket keep each other's: an
+entry that is lost when two write at the same moment is written again with the next change.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from oci_registry.storage.interfaces import IDriver
 from oci_registry.storage.keys import HISTORIES, history_key, parse_history_key, tag_key
 
 MOST = 32
-"""The most digests that are remembered for a tag."""
+"""The maximum number of digests that are remembered for a tag."""
 LIFETIME = 180 * 86400.0
-"""Seconds that a history is kept after its last change, if its tag has no record any more."""
+"""Seconds that a history is kept after its last change, once its tag has no record."""
 _LARGEST = 32 * 1024
 _REMEMBERED = 1000
 _REMOVED_AT_ONCE = 1000
@@ -33,8 +33,8 @@ _REMOVED_AT_ONCE = 1000
 class Sighting:
     """A digest that upstream has named, in seconds since the epoch.
 
-    *first*, *last*: when that was seen first and last. *since*: since when without another digest in
-    between. *adopted*: it was served for the tag.
+    *first*, *last*: when it was first and last seen. *since*: the start of the time in which no other
+    digest was seen in between. *adopted*: it was served for the tag.
     """
 
     digest: Digest
@@ -80,7 +80,7 @@ class TagHistory:
         kept = whole[:MOST]
         served = next((one for one in whole if one.adopted), None)
         if served is not None and served not in kept:
-            # However many digests were seen and not served since.
+            # It is kept however many digests were seen since without being served.
             kept[-1] = served
         return TagHistory(tuple(kept))
 

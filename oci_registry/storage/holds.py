@@ -1,9 +1,9 @@
 """Tags that are held at a digest.
 
-Each hold is an empty object whose key says all, so a listing is enough to know them, and processes that
-share a store do not overwrite each other's. If two of them hold a tag at different digests, the later one
-counts; of two that are as late, the one with the greater digest. None removes one that may be later than its
-own.
+Each hold is an empty object whose key has all its fields, so a listing is enough to read them, and
+processes that share a store do not overwrite each other's. If two of them hold a tag at different
+digests, the later one counts, and at equal times the one with the greater digest. A process never
+removes a hold that may be later than its own.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from oci_registry.storage.keys import HOLDS, hold_key, parse_hold_key
 from oci_registry.streams.flight import SingleFlight
 
 MOST = 10_000
-"""The most holds that there may be."""
+"""The maximum number of holds."""
 
 Names = tuple[str, str, str]
 """The registry, the repository and the tag."""
 
 
 class TooManyHolds(Exception):
-    """There are as many holds as there may be; the message says how many."""
+    """The maximum number of holds is reached; the message says how many."""
 
 
 @frozen
 class Hold:
-    """A tag is held at *digest*, since when: seconds since the epoch."""
+    """A tag is held at *digest*, *since* a time in seconds since the epoch."""
 
     digest: Digest
     since: float
@@ -39,7 +39,7 @@ class Hold:
 class HoldStore:
     """The holds on a driver; all of them are in memory once they are loaded.
 
-    All coroutines may raise `StoreError`. *most*: how many there may be.
+    All coroutines may raise `StoreError`. *most*: the maximum number of holds.
     """
 
     def __init__(self, driver: IDriver, most: int = MOST) -> None:
@@ -72,7 +72,7 @@ class HoldStore:
             yield names, hold.digest
 
     async def load(self) -> None:
-        """Read all holds again; once for all that ask meanwhile."""
+        """Read all holds again; concurrent callers share one reading."""
         await self._loading.run("", self._load)
 
     async def _load(self) -> None:
@@ -90,7 +90,7 @@ class HoldStore:
             if count > 2 * self._most:
                 break
         if before == self.changes:
-            # Otherwise one has been set or lifted here, and the listing may not have it; the next one has.
+            # Otherwise a hold has been set or lifted here, and the listing may lack it; the next one has it.
             self._replace(found)
         self.loaded = True
 
@@ -111,7 +111,7 @@ class HoldStore:
         now_held = await self._list(names)
         own = now_held.pop(key, None)
         for other, since in now_held.items():
-            # Equal times say nothing: some media have whole seconds.
+            # Equal times do not tell which is later: some media have whole seconds.
             is_earlier = before.get(other) == since or (own is not None and since < own)
             if is_earlier:
                 await self._driver.delete(other)
@@ -127,7 +127,7 @@ class HoldStore:
         return bool(found)
 
     async def _list(self, names: Names) -> dict[str, float]:
-        """Return the keys of the holds of a tag, and since when they are."""
+        """Return the keys of the holds of a tag, and their times."""
         prefix = hold_key(*names, Digest.of(b"")).rsplit("/", 3)[0]
         infos = [info async for info in self._driver.list(prefix)]
         return {info.key: info.used for info in infos if parse_hold_key(info.key) is not None}

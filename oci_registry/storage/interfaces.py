@@ -1,7 +1,7 @@
 """The interfaces of storage drivers and their objects.
 
 A driver knows bytes at keys, not registries. Keys are relative paths made by `storage.keys`, parts
-joined by ``/``; one that could leave the root is a ValueError. Errors of the medium are `StoreError`;
+joined by ``/``; one that could leave the root raises ValueError. Errors of the medium are `StoreError`;
 a missing object is None.
 """
 
@@ -24,12 +24,12 @@ class StoreUnavailable(StoreError):
 
 
 class ListingIncomplete(StoreError):
-    """All was listed but what is in some folders; the message names one of them."""
+    """Everything was listed except the content of some folders; the message names one of them."""
 
 
 @frozen
 class Space:
-    """The space of a volume in bytes: *free* for us, and *size* of the whole."""
+    """The space of a volume in bytes: *free* for this process, and *size* in total."""
 
     free: int
     size: int
@@ -40,7 +40,7 @@ class ObjectInfo:
     """What is known of a stored object without reading it.
 
     *size* in bytes. *used*: seconds since the epoch when it was last written or touched. *sealed*: it
-    was committed by a writer or sealed later, and not put there by another program. A listing that cannot
+    was committed by a writer or sealed later, and not stored by another program. A listing that cannot
     tell reports True, and a *used* that is not before the start of the process.
     """
 
@@ -53,12 +53,12 @@ class ObjectInfo:
 class IStoredObject(Interface):
     """A stored object that is open for reading; it stays readable when it is deleted meanwhile.
 
-    On media that cannot do that, a read then fails with StoreError.
+    On media that do not support this, a read then fails with StoreError.
     """
 
     info: ObjectInfo = Attribute("its `ObjectInfo`")
     head: bytes = Attribute(
-        "the bytes that were asked for on opening, or nothing if reading them needs no waiting"
+        "the bytes that were requested on opening, or nothing if reading them needs no waiting"
     )
 
     shared: int | None = Attribute(
@@ -80,8 +80,8 @@ class IStoredObject(Interface):
     def send_now(socket: int, offset: int, length: int) -> int:
         """Send bytes from memory to a socket without reading them; return how many, at most *length*.
 
-        0 if these must be read instead, for whatever reason: errors are those of `read`. Raises
-        BlockingIOError while the socket takes nothing, and nothing else.
+        Returns 0 if they must be read instead, for any reason: `read` reports errors. Raises only
+        BlockingIOError, while the socket takes nothing.
         """
 
     def close() -> None:
@@ -97,10 +97,10 @@ class KeptObject(Protocol):
 
 @runtime_checkable
 class Keepable(Protocol):
-    """A stored object that may stay open beyond its `close`."""
+    """A stored object that may stay open after its `close`."""
 
     def keep(self) -> KeptObject | None:
-        """Return it as it is kept; None if it cannot be read without waiting, or is not sealed."""
+        """Return a handle that keeps it open; None if it cannot be read without waiting, or is not sealed."""
 
 
 class IObjectWriter(Interface):
@@ -130,8 +130,8 @@ class IObjectWriter(Interface):
     def commit() -> Deferred[None]:
         """Make the object durable and visible as a whole, sealed, replacing an older one.
 
-        Fails with StoreError, and then nothing is visible; always so after a failed append, or when it
-        was cancelled. A second commit does nothing.
+        Fails with StoreError, and then nothing is visible; it always fails after a failed append or a
+        cancel. A second commit does nothing.
         """
 
     def cancel() -> Deferred[None]:
@@ -142,10 +142,10 @@ class IObjectWriter(Interface):
 
 
 class IInspectedObject(Interface):
-    """A stored object that is read once, from start to end, beside the readers of clients.
+    """A stored object that is read once, from start to end, independently of clients.
 
     It may be unreadable: then `read` fails with StoreError; with StoreUnavailable if the process or the
-    medium failed, which says nothing about the object. Nothing of it is kept open or in memory for later
+    medium failed, which says nothing about the object. It is neither kept open nor in memory for later
     readers.
     """
 
@@ -158,7 +158,7 @@ class IInspectedObject(Interface):
         """
 
     def withdraw(target: str | None) -> Deferred[bool]:
-        """Move the object to the key *target*, or remove it; return whether it was done.
+        """Move the object to the key *target*, or remove it; return whether that was done.
 
         Nothing is done if the object has been removed, replaced by another one, or changed. Objects that
         are kept open no longer give its bytes. Fails with StoreError.
@@ -178,7 +178,7 @@ class IDriver(Interface):
         """Prepare the medium; fails as `check` does."""
 
     def stop() -> Deferred[None]:
-        """Write what is only in memory. Never fails."""
+        """Write everything that is only in memory. Never fails."""
 
     def check() -> Deferred[None]:
         """Fail with StoreError, in a sentence, unless the medium can be read and written."""
@@ -223,16 +223,16 @@ class IDriver(Interface):
         """Remove an object; return whether it was there."""
 
     def delete_many(keys: Sequence[str]) -> Deferred[Sequence[str]]:
-        """Remove objects; return those that existed, as far as the medium can tell."""
+        """Remove objects; return those that existed, if the medium can tell."""
 
     def persist(key: str) -> Deferred[None]:
-        """Make durable what was put at *key*, or that it was removed."""
+        """Make the latest `put` or removal at *key* durable."""
 
     def link(key: str) -> Deferred[str | None]:
         """Return a URL at which clients can fetch the object for some minutes, or None."""
 
     def begin_sweep(oldest: float) -> Deferred[bool]:
-        """Prepare for a sweep; return whether this process is to do it.
+        """Prepare for a sweep; return whether this process should do it.
 
         Removes incomplete objects of dead processes. The listings that follow may ignore uses before
         *oldest*, in seconds since the epoch.

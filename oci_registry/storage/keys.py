@@ -2,16 +2,16 @@
 
 ``blobs/ALGORITHM/ab/REST``                           a blob, by digest, shared by all registries
 ``repositories/HOST/_manifests/ALGORITHM/ab/REST``    a manifest of a registry, by digest
-``repositories/HOST/REPOSITORY/_tags/TAG``            what a tag means
-``repositories/HOST/REPOSITORY/_referrers/ALGORITHM/ab/REST``  what refers to a manifest
+``repositories/HOST/REPOSITORY/_tags/TAG``            the record of a tag
+``repositories/HOST/REPOSITORY/_referrers/ALGORITHM/ab/REST``  the list of referrers of a manifest
 ``pins/HOST/REPOSITORY/_tags/TAG``                    a tag that the operator has pinned
 ``pins/HOST/REPOSITORY/_digests/ALGORITHM/ab/REST``   a digest that the operator has pinned
-``histories/HOST/REPOSITORY/_tags/TAG``               what a tag has meant
+``histories/HOST/REPOSITORY/_tags/TAG``               the history of a tag
 ``holds/HOST/REPOSITORY/_tags/TAG/ALGORITHM/ab/REST``  the digest at which a tag is held
 
 A repository's components never begin with an underscore, so the marks cannot be mistaken.
-Where a repository has upper-case letters, ``!a`` stands for ``A``: no name has that, and names that
-differ in case alone stay apart where the file system does not tell cases apart.
+In repositories with upper-case letters, ``!a`` stands for ``A``: no name contains ``!``, and names that
+differ in case alone stay apart on file systems that ignore case.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _ESCAPED = re.compile("!([a-z])")
 
 
 def check_key(key: str) -> str:
-    """Return *key*; ValueError for one that is no relative path, or could leave the root."""
+    """Return *key*; ValueError if it is not a relative path, or could leave the root."""
     if "\0" in key or not {".", "..", ""}.isdisjoint(key.split("/")):
         raise ValueError(f"not a key: {key!r}")
     return key
@@ -61,18 +61,18 @@ def _parse_digest_path(parts: list[str]) -> Digest | None:
 
 
 def blob_key(digest: Digest) -> str:
-    """Return where a blob is."""
+    """Return the key of a blob."""
     return f"{BLOBS}/{_digest_path(digest)}"
 
 
 def parse_blob_key(key: str) -> Digest | None:
-    """Return which blob is at *key*, or None when it is something else."""
+    """Return the digest of the blob at *key*, or None if it is something else."""
     top, *parts = key.split("/")
     return _parse_digest_path(parts) if top == BLOBS else None
 
 
 def manifest_key(host: str, digest: Digest) -> str:
-    """Return where a manifest of a registry is."""
+    """Return the key of a manifest of a registry."""
     return f"{REPOSITORIES}/{host}/_manifests/{_digest_path(digest)}"
 
 
@@ -86,7 +86,7 @@ def parse_manifest_key(key: str) -> tuple[str, Digest] | None:
 
 
 def _is_namespace(text: str) -> bool:
-    """Whether this is how a registry is called: a host in lower case, or a single component."""
+    """Whether this is the name of a registry: a host in lower case, or a single component."""
     for parse in (parse_repository, partial(parse_host, lenient=True)):
         try:
             return "/" not in text and parse(text) == text
@@ -100,7 +100,7 @@ def _repository_prefix(host: str, repository: str, top: str = REPOSITORIES) -> s
 
 
 def escape_upper(repository: str) -> str:
-    """Return a repository as it is in keys."""
+    """Return a repository as it is written in keys."""
     if repository.islower():
         return repository
     return _UPPER.sub(lambda letter: f"!{letter[0].lower()}", repository)
@@ -123,7 +123,7 @@ def tags_prefix(host: str, repository: str) -> str:
 
 
 def tag_key(host: str, repository: str, tag: str) -> str:
-    """Return where the record of a tag is."""
+    """Return the key of the record of a tag."""
     return f"{tags_prefix(host, repository)}/{tag}"
 
 
@@ -141,7 +141,7 @@ def parse_tag_key(key: str) -> tuple[str, str, str] | None:
 
 
 def history_key(host: str, repository: str, tag: str) -> str:
-    """Return where the history of a tag is."""
+    """Return the key of the history of a tag."""
     return HISTORIES + tag_key(host, repository, tag).removeprefix(REPOSITORIES)
 
 
@@ -152,7 +152,7 @@ def parse_history_key(key: str) -> tuple[str, str, str] | None:
 
 
 def hold_key(host: str, repository: str, tag: str, digest: Digest) -> str:
-    """Return where it is said that a tag is held at a digest."""
+    """Return the key of the hold of a tag at a digest."""
     place = tag_key(host, repository, tag).removeprefix(REPOSITORIES)
     return f"{HOLDS}{place}/{_digest_path(digest)}"
 
@@ -179,7 +179,7 @@ def parse_repository_path(path: str) -> tuple[str, str] | None:
 
 
 def referrers_key(host: str, repository: str, digest: Digest) -> str:
-    """Return where the list of what refers to a manifest is."""
+    """Return the key of the list of referrers of a manifest."""
     return f"{_repository_prefix(host, repository)}/_referrers/{_digest_path(digest)}"
 
 
@@ -195,7 +195,7 @@ def parse_referrers_key(key: str) -> tuple[str, str, Digest] | None:
 
 
 def pin_key(host: str, repository: str, reference: Reference) -> str:
-    """Return where it is noted that the operator has pinned an image."""
+    """Return the key of the operator's pin of an image."""
     prefix = _repository_prefix(host, repository, PINS)
     if isinstance(reference, Tag):
         return f"{prefix}/_tags/{reference}"

@@ -27,7 +27,7 @@ class StoreInUse(Exception):
 
 
 class StoreLock:
-    """The lock of the store below *root*, an absolute path. *seconds*: how long the volume may take."""
+    """The lock of the store below *root*, an absolute path. *seconds*: the time limit for the volume."""
 
     def __init__(self, root: str, seconds: float = _WAIT) -> None:
         self.root = root
@@ -41,7 +41,7 @@ class StoreLock:
         )
 
     def take(self) -> bool:
-        """Take it as a command; return whether there is a lock. `StoreInUse` if any other has it."""
+        """Take it as a command; return whether there is a lock. `StoreInUse` if any other process has it."""
         return self._take(
             fcntl.LOCK_EX,
             f"a daemon or another command is using the store {self.root}: stop the daemon, or wait until the "
@@ -49,7 +49,7 @@ class StoreLock:
         )
 
     def release(self) -> None:
-        """Give it back. Idempotent."""
+        """Release the lock. Idempotent."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
@@ -63,13 +63,13 @@ class StoreLock:
         except BlockingIOError:
             raise StoreInUse(refusal) from None
         except (NoAnswer, OSError):
-            # A volume that hangs or is read-only: whatever uses it reports that.
+            # The volume hangs or is read-only, which is reported where the store is used.
             return False
         return self._descriptor is not None
 
 
 def lock_steps(storage: StorageSettings) -> list[Step]:
-    """Return how a daemon takes the lock of its store and gives it back; a bucket has none."""
+    """Return the steps that take and release the lock of the store; a bucket has none."""
     if not isinstance(storage, FilesystemSettings):
         return []
     lock = StoreLock(storage.root)
@@ -94,6 +94,6 @@ def _lock(root: str, how: int) -> int | None:
 def _open(path: Path) -> int:
     flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     with suppress(PermissionError):
-        # For writing, because NFS locks alone only what may be written.
+        # For writing, because an exclusive lock on NFS needs a file that is open for writing.
         return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o644)
     return os.open(path, os.O_RDONLY | flags)

@@ -30,7 +30,7 @@ _LARGEST = MAX_MANIFEST_SIZE + 1024
 class ManifestStore:
     """Manifests by registry and digest, on a driver. All coroutines may raise `StoreError`.
 
-    *totals*: where new and removed manifests are counted.
+    *totals*: counts new and removed manifests.
     """
 
     _log = Logger()
@@ -114,12 +114,12 @@ class ManifestStore:
         return await self._driver.delete(key)
 
     def drop(self, host: str, digest: Digest) -> None:
-        """Keep nothing of a manifest in memory, since another process has removed it."""
+        """Forget a manifest in memory, since another process has removed it."""
         self._deleted += 1
         self._recent.forget(manifest_key(host, digest))
 
     async def withdraw(self, found: IInspectedObject, target: str | None) -> bool:
-        """Move a corrupt manifest to the key *target*, or remove it; the one in memory is right, and stays.
+        """Move a corrupt manifest to the key *target*, or remove it; the one in memory is valid, and stays.
 
         Returns whether it was moved: not if it has been removed or replaced meanwhile.
         """

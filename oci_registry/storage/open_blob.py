@@ -11,11 +11,11 @@ from oci_registry.streams.interfaces import FilePart
 
 
 class Withdrawn(StoreError):
-    """A stored blob has turned out to be corrupt; this reader has had nothing of it."""
+    """A stored blob has turned out to be corrupt; this reader has received nothing of it."""
 
 
 class CorruptBlob(TransferFailed):
-    """A stored blob has turned out to be corrupt, and this reader has had a part of it."""
+    """A stored blob has turned out to be corrupt, and this reader has received a part of it."""
 
 
 Readers = dict[Digest, set["StoredBlob"]]
@@ -43,12 +43,12 @@ class StoredBlob:
     def source(self, start: int, stop: int) -> StoredSource:
         """Return the bytes from *start* to *stop* (exclusive) as a `Source`; closing it closes the blob."""
         head = self._stored.head if start == self._head_at else b""
-        # A slow client must not hold it.
+        # A slow client must not keep it in memory.
         self._stored.head = b""
         return StoredSource(self, self._stored, start, stop, head)
 
     def keep(self) -> KeptObject | None:
-        """Return the object open once more, for parts of it, if it is verified and can be kept."""
+        """Return another open handle of the object, for parts of it, if it is verified and can be kept."""
         stored = self._stored
         return stored.keep() if stored.info.sealed and isinstance(stored, Keepable) else None
 

@@ -1,8 +1,8 @@
-"""Manifests that mcronce/oci-registry has left in the store, from which this daemon can take over.
+"""Manifests of mcronce/oci-registry in the store, which this daemon can take over.
 
 It keeps a manifest at ``manifests/HOST/REPOSITORY/REFERENCE``, as a JSON object with ``manifest`` (its
-bytes as a list of numbers), ``media_type``, and the ``digest`` that the registry claimed, or null. Nothing
-there is ever written or removed by us.
+bytes as a list of numbers), ``media_type``, and the ``digest`` that the registry claimed, or null. This
+module never writes or removes anything there.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LOOK = 2.0
 LOOK_AGAIN = 60.0
 """Seconds until the folder is looked for again, when that has failed."""
 LARGEST = 4 * 1024 * 1024
-"""Bytes of a file that is read; a larger one is none of these."""
+"""The maximum size of a file that is read; a larger one is not such a manifest."""
 _NOT_TAKEN = Group("manifests/ of another program", others="further files are not taken over")
 
 
@@ -45,8 +45,8 @@ class OriginalManifest:
 class OriginalManifests:
     """The manifests that mcronce/oci-registry has left on a driver, by registry, repository and reference.
 
-    Whether there are any is found out once, by the first request, so that a store without them costs
-    no further look-ups. *largest*: the bytes of a file that is still read.
+    The first request checks once whether there are any, so that a store without them costs no further
+    look-ups. *largest*: the maximum size of a file in bytes.
     """
 
     _log = Logger()
@@ -71,7 +71,7 @@ class OriginalManifests:
     async def get(
         self, host: str, repository: str, reference: Reference
     ) -> OriginalManifest | None:
-        """Return what was left of a tag or a digest, if its digest can be checked and is right.
+        """Return the manifest of a tag or a digest, if its digest can be checked and is right.
 
         Raises `StoreError` if the store or the folder cannot be read at all.
         """
@@ -124,7 +124,7 @@ class OriginalManifests:
 def _unpack(data: bytes, reference: Reference) -> Manifest:
     document = json.loads(data)
     if not isinstance(document["manifest"], list):
-        # A number would become so many bytes.
+        # bytes() of a number would return so many zero bytes.
         raise ManifestInvalid("its bytes are not a list")
     claimed = None if document["digest"] is None else Digest.parse(str(document["digest"]))
     asked = reference if isinstance(reference, Digest) else None

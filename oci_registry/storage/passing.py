@@ -12,7 +12,7 @@ from oci_registry.storage.interfaces import IObjectWriter, StoreError
 
 @implementer(IObjectWriter)
 class PassingWriter:
-    """A writer that passes all calls on to another one; subclasses change how it ends."""
+    """A writer that passes all calls on to another one; subclasses change commit, cancel or close."""
 
     def __init__(self, writer: IObjectWriter) -> None:
         self.append: Callable[[bytes], None] = writer.append

@@ -1,7 +1,8 @@
 """The pins of the operator: images that are never evicted, whatever their age and the size of the store.
 
-Each pin is an empty object whose key says all, so that those who write at the same time, such as two
-replicas of a bucket, do not lose each other's. (Patterns of the upstream file are no objects here.)
+Each pin is an empty object whose key has all its fields, so that processes that write at the same time,
+such as two replicas of a bucket, do not lose each other's. Patterns in the upstream file are not stored
+here.
 """
 
 from __future__ import annotations
@@ -14,26 +15,26 @@ from oci_registry.storage.interfaces import IDriver
 from oci_registry.storage.keys import PINS, parse_pin_key, pin_key
 
 MOST = 10_000
-"""The most pins that there may be."""
+"""The maximum number of pins."""
 
 
 class TooManyPins(Exception):
-    """There are as many pins as there may be; the message says how many."""
+    """The maximum number of pins is reached; the message says how many."""
 
 
 class Pins:
     """The pins in a store, on a driver. All coroutines may raise `StoreError`.
 
-    A pin is of the digest of an `ImageName`, or else of its tag, or else of ``latest``. The image need not
-    be stored. *most*: how many there may be; some more if several processes add them at the same time.
-    `known` is at hand without a look into the store.
+    A pin is for the digest of an `ImageName`, or else for its tag, or else for ``latest``. The image
+    need not be stored. *most*: the maximum number of pins; several processes that add pins at the same
+    time may exceed it a little. `known` is available without a look-up in the store.
     """
 
     def __init__(self, driver: IDriver, most: int = MOST) -> None:
         self._driver = driver
         self._most = most
         self.known: set[ImageName] = set()
-        """The pins as they were listed last, with what was added and removed here since."""
+        """The pins of the latest listing, with those added and without those removed here since."""
         self.changes = 0
         """How often `known` has changed."""
 
@@ -51,9 +52,9 @@ class Pins:
                     else ImageName(host, repository, tag=reference)
                 )
             if len(found) >= 2 * self._most:
-                # Not even several processes have added so many.
+                # Not even several processes can have added so many.
                 break
-        # One that was added or removed here meanwhile may be missing; the next listing has it right.
+        # Pins that were added or removed here meanwhile may be missing; the next listing corrects that.
         known = set(found) if before == self.changes else self.known.union(found)
         if known != self.known:
             self.known = known
@@ -74,7 +75,7 @@ class Pins:
             await self._driver.put(key, b"")
         self.known.add(_plain(image))
         self.changes += 1
-        # Also if it was known: who has put it there may not have come so far.
+        # Also if it was known: the process that has added it may not have made it durable yet.
         await self._driver.persist(key)
         return not known
 
@@ -88,7 +89,7 @@ class Pins:
 
 
 def _plain(image: ImageName) -> ImageName:
-    """Return an image with nothing but what its pin is of."""
+    """Return the image with only the fields that its pin is for."""
     if image.digest is not None:
         return evolve(image, tag=None)
     return image if image.tag is not None else image.tagged(LATEST)

@@ -13,14 +13,14 @@ from oci_registry.storage.interfaces import IDriver
 
 KEY = "prefetch/platforms"
 LARGEST = 256 * 1024
-"""The most bytes of the record."""
+"""The maximum size of the record in bytes."""
 MOST = 8
-"""The most platforms of a repository that are read."""
+"""The maximum number of platforms of a repository that are read."""
 
 Repository = tuple[str, str]
 """A namespace and a repository."""
 Used = Mapping[Repository, tuple[Platform, ...]]
-"""The platforms of each repository; what was used last comes first."""
+"""The platforms of each repository; the most recently used comes first."""
 
 
 class PlatformStore:
@@ -35,12 +35,12 @@ class PlatformStore:
         return {} if stored is None else read(stored)
 
     async def save(self, used: Used) -> None:
-        """Replace the record; of what is too much, that which was not used for longest is left out."""
+        """Replace the record; if it is too large, the least recently used platforms are left out."""
         await self._driver.put(KEY, written(used))
 
 
 def read(stored: bytes) -> Used:
-    """Return what a record says, as far as it can be read."""
+    """Return the platforms in a record, as far as it can be read."""
     try:
         document = json.loads(stored)
         entries = document["platforms"].items()
@@ -65,7 +65,7 @@ def _platform(text: object) -> Platform | None:
 
 
 def written(used: Used, largest: int = LARGEST) -> bytes:
-    """Return the record."""
+    """Return the record as bytes."""
     entries: dict[str, list[str]] = {}
     size = 100
     for (namespace, repository), platforms in used.items():

@@ -10,7 +10,7 @@ SMALL = 64 * 1024
 MEMORY_OF_SMALL = 12 * 1024 * 1024
 """Approximate bytes of memory for all small manifests."""
 MEMORY_OF_LARGE = 4 * 1024 * 1024
-"""Approximate bytes of memory for all large ones; a larger one is kept alone."""
+"""Approximate bytes of memory for all large ones; a larger one is kept as the only one."""
 
 
 class RecentManifests:
@@ -33,7 +33,7 @@ class RecentManifests:
         return self._small.peek(key) or self._large.peek(key)
 
     def use(self, key: str) -> Manifest | None:
-        """Return a manifest, which is then the most recently used one."""
+        """Return a manifest, and mark it as the most recently used one."""
         return self._small.get(key) or self._large.get(key)
 
     def add(self, key: str, manifest: Manifest) -> None:

@@ -52,7 +52,7 @@ class ReferrersStore:
         return kept
 
     async def peek(self, host: str, repository: str, digest: Digest) -> KeptReferrers | None:
-        """As `get`, without counting as a use."""
+        """Do the same as `get`, without counting as a use."""
         stored = await self._driver.get(referrers_key(host, repository, digest), LARGEST)
         if stored is None:
             return None
@@ -90,7 +90,7 @@ class ReferrersStore:
         return await self._driver.delete(referrers_key(host, repository, digest))
 
     def drop(self, host: str, repository: str, digest: Digest) -> None:
-        """Keep nothing of a list in memory, since it is no longer on the medium."""
+        """Forget a list in memory, since it is no longer on the medium."""
         key = referrers_key(host, repository, digest)
         self._written.pop(key, None)
         self._usage.forget(key)
@@ -107,7 +107,7 @@ class ReferrersStore:
 def index_of(manifests: Iterable[dict[str, object]]) -> bytes:
     """Return an image index of these descriptors."""
     index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(manifests)}
-    # As short as upstream sent it: clients read only so many bytes.
+    # No longer than upstream sent it: clients limit the bytes that they read.
     text = json.dumps(index, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "replace")
 

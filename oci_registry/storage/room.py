@@ -15,7 +15,7 @@ from oci_registry.storage.passing import PassingWriter
 T = TypeVar("T")
 
 Release = Callable[[], None]
-"""Gives reserved room back, when the blob is stored or given up. Idempotent."""
+"""Releases reserved room, when the blob is stored or its download has failed. Idempotent."""
 
 
 class NoRoom(Exception):
@@ -35,7 +35,7 @@ class Room(Protocol):
         """Whether there is room for *size* bytes without evicting anything, as far as is known."""
 
     def full(self) -> None:
-        """The disk of the store is full."""
+        """Take note that the disk of the store is full."""
 
 
 class Unlimited:
@@ -50,11 +50,11 @@ class Unlimited:
         return True
 
     def full(self) -> None:
-        """Leave everything as it is."""
+        """Do nothing."""
 
 
 class ReservedWriter(PassingWriter):
-    """A writer that gives its room back when it is cancelled, which comes after a commit too."""
+    """A writer that releases its room when it is cancelled, which also happens after a commit."""
 
     def __init__(self, writer: IObjectWriter, release: Release) -> None:
         super().__init__(writer)
@@ -69,6 +69,6 @@ class ReservedWriter(PassingWriter):
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether an error of the store means that its disk, or the part that we may use of it, is full."""
+    """Whether an error of the store means that its disk, or our quota on it, is full."""
     cause = error.__cause__
     return isinstance(cause, OSError) and cause.errno in (ENOSPC, EDQUOT)

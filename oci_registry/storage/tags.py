@@ -24,7 +24,7 @@ _LARGEST = 4096
 class Waiting:
     """A new digest that upstream names, and that is not served yet.
 
-    *since*: when the daemon first saw it there without another one in between, in seconds since the epoch.
+    *since*: when the daemon first saw it, without another digest in between, in seconds since the epoch.
     """
 
     digest: Digest
@@ -37,7 +37,7 @@ class TagRecord:
 
     Times are seconds since the epoch. *checked*: when upstream last named this manifest, or the one that is
     *waiting*. *imported*: it came from a bundle at that time, and upstream has not confirmed it yet. *first*:
-    when the daemon first saw it under this tag; None if an older version has not recorded that.
+    when the daemon first saw it under this tag; None if an older version did not record that.
     """
 
     digest: Digest
@@ -125,18 +125,18 @@ class TagStore:
     async def _get(self, key: str) -> TagRecord | None:
         record = await self._read(key)
         if key in self._recent:
-            # Upstream has been asked meanwhile: that is newer.
+            # Upstream has been asked meanwhile: that record is newer.
             return self._recent[key]
         if record is not None:
             self._recent[key] = self._stored[key] = record
         return record
 
     def remember(self, host: str, repository: str, tag: str, record: TagRecord) -> None:
-        """Keep a record in memory, where it counts even if the medium fails."""
+        """Keep a record in memory, which counts even if the medium fails."""
         self._recent[tag_key(host, repository, tag)] = record
 
     def renew(self, host: str, repository: str, tag: str) -> None:
-        """Replace a record in memory by an equal one: ready answers that were made of it are used no more."""
+        """Replace a record in memory with an equal copy: ready answers made from it are not used any more."""
         key = tag_key(host, repository, tag)
         record = self._recent.get(key)
         if record is not None:
@@ -149,7 +149,7 @@ class TagStore:
         self._stored.pop(key, None)
 
     def drop(self, host: str, repository: str, tag: str) -> None:
-        """Keep nothing of a tag in memory, since another process has changed its record."""
+        """Forget a tag in memory, since another process has changed its record."""
         key = tag_key(host, repository, tag)
         self._recent.pop(key, None)
         self._stored.pop(key, None)
@@ -198,7 +198,7 @@ class TagStore:
                 yield *parsed, info
 
     async def peek(self, host: str, repository: str, tag: str) -> TagRecord | None:
-        """As `get`, without keeping the record in memory."""
+        """Do the same as `get`, without keeping the record in memory."""
         key = tag_key(host, repository, tag)
         return self._recent[key] if key in self._recent else await self._read(key)
 

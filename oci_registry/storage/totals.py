@@ -9,7 +9,7 @@ from attrs import define
 
 @define
 class Walk:
-    """What one walk over the store has found; *size* in bytes."""
+    """The totals of one walk over the store; *size* in bytes."""
 
     objects: int = 0
     size: int = 0
@@ -32,7 +32,7 @@ class StoredTotals:
         self.size: float = nan
 
     def correct(self, walk: Walk) -> None:
-        """Take what a walk over all blobs and manifests has found."""
+        """Replace the totals with those of a walk over all blobs and manifests."""
         self.objects, self.size = walk.objects, walk.size
 
     def add(self, size: int) -> None:

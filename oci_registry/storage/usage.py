@@ -26,11 +26,11 @@ class Usage:
         self._driver = driver
         self._clock = clock
         self._remembered = remembered
-        # An object that is used again comes last again; to look it up is no use.
+        # An object that is used again moves to the end; a look-up does not count as a use.
         self._used: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def used(self, key: str) -> None:
-        """Note that the object at *key* is being used now."""
+        """Record that the object at *key* is being used now."""
         now = self._clock.seconds()
         written = self._used.get(key, (0.0, 0.0))[1]
         if now - written >= GRANULARITY:
@@ -40,7 +40,7 @@ class Usage:
         self._note(key, now, written)
 
     def last(self, key: str, stored: float) -> float:
-        """Return when the object was last used, given what the medium says; seconds since the epoch."""
+        """Return when the object was last used, given the medium's time; in seconds since the epoch."""
         return max(stored, self._used.get(key, (0.0, 0.0))[0])
 
     def inherit(self, key: str, when: float) -> None:

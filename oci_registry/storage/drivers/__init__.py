@@ -16,6 +16,6 @@ _DRIVERS = {
 
 
 def driver_class(name: str) -> Callable[..., IDriver]:
-    """Return what makes the driver called *name*; KeyError when there is none."""
+    """Return the class of the driver with this *name*; KeyError if there is none."""
     module, _, attribute = _DRIVERS[name].partition(":")
     return cast("Callable[..., IDriver]", getattr(import_module(module), attribute))

@@ -21,10 +21,10 @@ from oci_registry.streams.threads import RunInThread
 
 SEALED = 0o444
 WRITABLE = 0o644
-# An object is a regular file: no link is followed out of the root, and no pipe waited for.
+# An object is a regular file: links out of the root are not followed, and pipes are not waited for.
 _PLAIN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-# What the reactor thread reads into before it is copied into a bytes object: a buffer that stays in
-# the processor's cache, where a new one would be cleared and mapped for each read.
+# The reactor thread reads into this buffer and copies from it: it stays in the processor's cache, while
+# a new one would have to be cleared and mapped for each read.
 _SCRATCH = bytearray(256 * 1024)
 _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
 
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 def as_store_error(call: Callable[..., T], *args: object) -> T:
-    """Make *call*, its OSError a StoreError that names the path and the reason."""
+    """Make *call*; turn an OSError into a StoreError with the path and the reason."""
     try:
         return call(*args)
     except OSError as error:
@@ -109,7 +109,7 @@ def sync(descriptor: int) -> None:
 
 
 def persist(path: Path, root: Path) -> None:
-    """Flush a file to the disk, if it is there, and all folders above it up to *root*."""
+    """Flush a file, if it exists, and all folders above it up to *root* to the disk."""
     for each in (path, *path.parents):
         _sync_path(each)
         if each == root:
@@ -130,7 +130,7 @@ def _sync_path(path: Path) -> None:
 def space_of(root: Path) -> Space:
     """Return the space of the volume that *root* is on, or will be."""
     found = root
-    # The root is made when something is stored; before that its parent tells.
+    # The root is created when something is stored; before that, its parent is on the same volume.
     while not found.exists() and found != found.parent:
         found = found.parent
     status = os.statvfs(found)
@@ -138,7 +138,7 @@ def space_of(root: Path) -> Space:
 
 
 def make_read_only(descriptor: int) -> bool:
-    """Remove all write permissions of a file; return whether that has worked."""
+    """Remove all write permissions of a file; return whether that succeeded."""
     try:
         os.fchmod(descriptor, SEALED)
         return is_read_only(os.fstat(descriptor))
@@ -152,7 +152,7 @@ def is_read_only(status: os.stat_result) -> bool:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of *data*, in as many pieces as it takes."""
+    """Write all of *data*, in as many calls as needed."""
     left = memoryview(data)
     while left:
         left = left[os.write(descriptor, left) :]
@@ -178,7 +178,7 @@ def _replace(source: str, target: Path) -> None:
         os.unlink(target)
         os.replace(source, target)
     except IsADirectoryError:
-        # Another program has made a folder where an object belongs; one with content stays.
+        # Another program has created a folder at the object's path; one with content stays.
         os.rmdir(target)
         os.replace(source, target)
 
@@ -230,7 +230,7 @@ class Descriptor:
     def changing(self) -> Iterator[None]:
         """Change a file that grows, in a thread: nothing of it is sent meanwhile.
 
-        On XFS sending would wait for the change, and so for the disk.
+        On XFS, sending would wait for the change, and so for the disk.
         """
         self._change_waits = True
         with self._changing or nullcontext():
@@ -242,7 +242,7 @@ class Descriptor:
         return self.hold(self._reads(as_store_error, os.pread, self.number, length, offset))
 
     def hold(self, work: Deferred[T]) -> Deferred[T]:
-        """Stay open until *work* is done, even if the result is cancelled."""
+        """Keep the descriptor open until *work* is done, even if the result is cancelled."""
         self._held += 1
         done: Deferred[T] = Deferred()
         work.addBoth(self._release)
@@ -264,7 +264,7 @@ class Descriptor:
 
     @property
     def sendable(self) -> bool:
-        """Whether anything of it can be sent without reading it. Never waits."""
+        """Whether any part of the file can be sent without reading it. Never waits."""
         if self._sendable is None:
             self._sendable = page_cache.can_tell(self.number)
         return self._sendable
@@ -276,14 +276,14 @@ class Descriptor:
     def send_now(self, socket: int, offset: int, length: int) -> int:
         """Send from the page cache to a socket, as `IStoredObject` says.
 
-        Never waits for the disk, unless the kernel gives up pages in the moment before they are sent.
-        The kernel does not copy: if another program overwrites the file, bytes may change on their way.
+        Never waits for the disk, unless the kernel drops pages just before they are sent.
+        The kernel does not copy: if another program overwrites the file, bytes may change in transit.
         """
         if not (self._users and self.sendable):
             return 0
         if self._changing is None:
             return self._send(socket, offset, length)
-        # Whoever waits to write comes first, however many readers there are.
+        # A waiting write goes first, however many readers there are.
         if self._change_waits or not self._changing.acquire(blocking=False):
             return 0
         try:
@@ -300,7 +300,7 @@ class Descriptor:
         except BlockingIOError:
             raise
         except OSError:
-            # Of the file or of the socket: reading and writing it finds out.
+            # An error of the file or of the socket: the next read or write will show which.
             return 0
 
     def __del__(self) -> None:
@@ -309,7 +309,7 @@ class Descriptor:
         self._close_if_unused()
 
     def close(self) -> None:
-        """Close it for one user: in the end when all have, and the running work is done."""
+        """Close it for one user; the last one closes the descriptor, after running work."""
         self._users = max(0, self._users - 1)
         self._close_if_unused()
 

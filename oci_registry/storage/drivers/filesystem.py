@@ -62,14 +62,14 @@ TRANSFERS = "transfers"
 VERIFIED = "verified"
 """The list of verified files, on a volume without permissions."""
 _LISTED_AT_ONCE = 100
-"""Objects of a listing that reach the reactor together: what is made of them takes about a millisecond."""
+"""Objects of a listing that are passed to the reactor together: handling them takes about a millisecond."""
 _NEW_NAMES = 4
-"""Names that are tried for a new file."""
+"""How many names are tried for a new file."""
 
 
 @implementer(IDriver)
 class FilesystemDriver:
-    """Bytes at keys below *root*; *lanes* are the threads it works in."""
+    """Keeps bytes at keys as files below *root*; *lanes* are its threads."""
 
     sweep_interval = 300.0
     check_interval = 0.0
@@ -119,7 +119,7 @@ class FilesystemDriver:
         remove_leftovers(self._transfers, self.clock.seconds())
 
     def _has_permissions(self) -> bool:
-        """Try whether a new file is writable, and can be made read-only."""
+        """Check whether a new file is writable, and can be made read-only."""
         path, descriptor = self._grow(None)
         try:
             before = is_read_only(os.fstat(descriptor))
@@ -129,7 +129,7 @@ class FilesystemDriver:
             os.unlink(path)
 
     def info(self, key: str, status: os.stat_result) -> ObjectInfo:
-        """Return what is known of the file of *key*."""
+        """Return the information about the file of *key*."""
         by_permissions = self._permissions is not False and is_read_only(status)
         sealed = by_permissions or self._verified.has(key, status)
         return ObjectInfo(key, status.st_size, status.st_mtime, sealed)
@@ -141,7 +141,7 @@ class FilesystemDriver:
         return result
 
     def _not_written(self, failure: Failure) -> None:
-        # They are in memory; after a restart they are hashed once.
+        # The entries are in memory; after a restart, the files are hashed once.
         self._log.warn(
             "cannot write the list of verified blobs: {error}", error=failure.getErrorMessage()
         )
@@ -177,7 +177,7 @@ class FilesystemDriver:
         self._transfers.mkdir(parents=True, exist_ok=True)
         # An existing file is free if its lock is; O_EXCL comes first for volumes without locks.
         attempts = [] if name is None else [(name, os.O_EXCL), (name, 0)]
-        # Of a new file too the lock may be taken, by a sweep that finds it before it is locked here.
+        # Even a new file may be locked already, by a sweep that found it before it was locked here.
         attempts += [(uuid4().hex, os.O_EXCL) for _ in range(_NEW_NAMES)]
         for attempt, new in attempts:
             path = str(self._transfers / attempt)
@@ -201,7 +201,7 @@ class FilesystemDriver:
         """Seal the file at *path* and rename it to that of *key*; remember it, if it is *verified*."""
         now = self.clock.seconds()
         with suppress(OSError):
-            # If this fails, the file has the volume's time of the last write.
+            # If this fails, the file keeps the time of the last write.
             os.utime(descriptor, (now, now))
         read_only = make_read_only(descriptor)
         place(path, self.path(key))
@@ -212,7 +212,7 @@ class FilesystemDriver:
         return self.lanes.lookup(as_store_error, self.look, key)
 
     def look(self, key: str) -> ObjectInfo | None:
-        """Do what `stat` does, in this thread; raises OSError."""
+        """Do the same as `stat`, in this thread; raises OSError."""
         try:
             status = os.lstat(self.path(key))
         except (FileNotFoundError, NotADirectoryError):
@@ -245,7 +245,7 @@ class FilesystemDriver:
         return self.lanes.lookup(as_store_error, self.fetch, key, limit)
 
     def fetch(self, key: str, limit: int) -> bytes | None:
-        """Do what `get` does, in this thread; raises OSError."""
+        """Do the same as `get`, in this thread; raises OSError."""
         opened = open_file(self.path(key))
         if opened is None:
             return None
@@ -378,7 +378,7 @@ class FilesystemDriver:
         return run(as_store_error, inspect, self, key, self.path(key), run)
 
     def drop(self, key: str) -> None:
-        """Keep the file of *key* open no longer."""
+        """Stop keeping the file of *key* open."""
         self._open_files.drop(key)
 
     def forget(self, key: str) -> None:

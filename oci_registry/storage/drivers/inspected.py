@@ -1,4 +1,4 @@
-"""Files that are inspected: read once, beside the readers of clients, and moved away if they are wrong."""
+"""Files that are inspected: read once, independently of clients, and moved away if they are corrupt."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _NOT_OF_THE_FILE = frozenset(
         *(errno.ECONNABORTED, errno.ECONNREFUSED, errno.ECONNRESET),
     }
 )
-"""Errors of this process, of the volume or of its server: they say nothing about a single file."""
+"""Errors of this process, of the volume or of its server, which say nothing about a single file."""
 T = TypeVar("T")
 
 
@@ -51,7 +51,7 @@ def _as_file_error(call: Callable[..., T], *args: object) -> T:
 
 
 def _is_same(one: os.stat_result, other: os.stat_result) -> bool:
-    """Whether two states are of one file, and nobody has changed it in between."""
+    """Whether two states are those of the same unchanged file."""
     unchanged = (one.st_size, one.st_ctime_ns) == (other.st_size, other.st_ctime_ns)
     return os.path.samestat(one, other) and unchanged
 
@@ -60,7 +60,7 @@ def _is_same(one: os.stat_result, other: os.stat_result) -> bool:
 class InspectedFile:
     """The file at *path*; *descriptor*: None if it is *unreadable*, for that reason.
 
-    *run*: the threads in which it is moved away.
+    *run*: the threads in which the file is moved.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class InspectedFile:
         self._descriptor = descriptor
         self._unreadable = unreadable
         self._run = run
-        # Clients have no use for a file that is in no cache: it must not push others out.
+        # A file that was not cached before must not push others out of the page cache.
         self._cold = descriptor is not None and not (
             at_hand(descriptor.number, 0) and at_hand(descriptor.number, max(0, info.size - 1))
         )

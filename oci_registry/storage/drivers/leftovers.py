@@ -15,7 +15,7 @@ ABANDONED = 86400.0
 def remove_leftovers(folder: Path, now: float) -> None:
     """Remove the files in *folder* that no process writes; *now* is in seconds since the epoch. Raises OSError.
 
-    All are tried before an error is raised.
+    All files are tried before an error is raised.
     """
     failed: OSError | None = None
     with os.scandir(folder) as entries:
@@ -39,7 +39,7 @@ def _remove_leftover(entry: os.DirEntry[str], now: float) -> None:
         # Read-only, since the file may have been sealed already.
         descriptor = open_locked(entry.path, os.O_RDONLY)
         if descriptor is None:
-            # It is locked, or the volume has no locks: then its age decides.
+            # It is locked, or the volume has no locks, in which case its age decides.
             if now - entry.stat(follow_symlinks=False).st_mtime > ABANDONED:
                 os.unlink(entry.path)
             return

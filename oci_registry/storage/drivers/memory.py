@@ -1,4 +1,4 @@
-"""A driver that keeps everything in this process's memory: for tests and for trying things out."""
+"""A driver that keeps everything in this process's memory: for tests and experiments."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ from oci_registry.storage.keys import check_key
 
 @implementer(IStoredObject)
 class _MemoryObject:
+    """A stored object that is open for reading."""
+
     def __init__(self, driver: MemoryDriver, info: ObjectInfo, data: bytes, head: bytes) -> None:
         self._driver = driver
         self.info = info
@@ -54,6 +56,8 @@ class _MemoryObject:
 
 @implementer(IInspectedObject)
 class _InspectedBytes:
+    """A stored object that is inspected."""
+
     def __init__(self, driver: MemoryDriver, info: ObjectInfo, data: bytes) -> None:
         self.info = info
         self._driver = driver
@@ -70,6 +74,8 @@ class _InspectedBytes:
 
 
 class _KeptBytes:
+    """An object that stays open until it is removed or replaced."""
+
     def __init__(self, driver: MemoryDriver, key: str, data: bytes) -> None:
         self._driver = driver
         self._key = key
@@ -82,6 +88,8 @@ class _KeptBytes:
 
 @implementer(IObjectWriter)
 class _MemoryWriter:
+    """A new object that grows until it is committed or cancelled."""
+
     def __init__(self, driver: MemoryDriver, key: str) -> None:
         self._driver = driver
         self._key = key
@@ -179,7 +187,7 @@ class MemoryDriver:
         return execute(self.look, key)
 
     def look(self, key: str) -> ObjectInfo | None:
-        """Do what `stat` does at once."""
+        """Do the same as `stat`, at once."""
         found = self._find(key)
         return None if found is None else found[1]
 
@@ -203,7 +211,7 @@ class MemoryDriver:
         return execute(self.fetch, key, limit)
 
     def fetch(self, key: str, limit: int) -> bytes | None:
-        """Do what `get` does at once."""
+        """Do the same as `get`, at once."""
         found = self._find(key)
         return None if found is None or len(found[0]) > limit else found[0]
 
@@ -276,7 +284,7 @@ class MemoryDriver:
             yield info
 
     def walk(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Do what `list` does, without a reactor."""
+        """Do the same as `list`, without a reactor."""
         self._find(prefix)
         for key, (_, info) in sorted(self._objects.items()):
             if key.startswith(prefix + "/"):

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @implementer(IStoredObject)
 class StoredFile:
-    """An object that is open for reading; *files*: where it may stay open."""
+    """An object that is open for reading; *files*: the table in which it may stay open."""
 
     def __init__(
         self, info: ObjectInfo, head: bytes, descriptor: Descriptor, files: OpenFiles
@@ -107,7 +107,7 @@ class FileWriter:
             raise
 
     def append_hangs(self, seconds: float, returned: Deferred[None]) -> StoreError:
-        # Closed, the descriptor's number could become that of another file while the thread writes.
+        # If it were closed now, its number could be reused for another file while the thread writes.
         self._failed = True
         self._descriptor.hold(returned)
         return StoreUnavailable(f"writing {self._path} took longer than {seconds:g} s")

@@ -13,18 +13,18 @@ from oci_registry.storage.drivers.files import Descriptor
 
 @frozen
 class OpenFilesLimits:
-    """*number*: files that are kept open at most. *idle*: seconds without use after which one is closed."""
+    """*number*: the maximum number of open files. *idle*: seconds without use after which one is closed."""
 
     number: int = 128
     idle: float = 10.0
 
 
 class OpenFiles:
-    """Open files by key, the least recently used of which is closed first. On the reactor only.
+    """Open files by key; the least recently used one is closed first. On the reactor only.
 
-    A file is kept only where asking for its status never waits, and is used again only while it is
-    unchanged and still has a name. If it is removed, its space is free after two idle times at most, and
-    at once with `drop`, unless it is being read.
+    A file is kept only if getting its status never waits, and is reused only while it is unchanged and
+    still has a name. If it is removed, its space is free after two idle times at most, and at once with
+    `drop`, unless it is being read.
     """
 
     def __init__(self, clock: IReactorTime, limits: OpenFilesLimits = OpenFilesLimits()) -> None:
@@ -41,19 +41,19 @@ class OpenFiles:
         return key in self._files
 
     def get(self, key: str) -> tuple[Descriptor, os.stat_result] | None:
-        """Return the file of *key*, which the caller must close, and its status; None if it is not here."""
+        """Return the file of *key*, which the caller must close, and its status; None if it is not kept."""
         found = self._find(key)
         return None if found is None else (found[0].descriptor.share(), found[1])
 
     def part(self, key: str, size: int, offset: int, length: int) -> bytes | None:
-        """Return bytes of the file of *key*; None if it is not here or has another *size*, or has to wait."""
+        """Return bytes of the file of *key*; None if it is not kept, or has another *size*, or must wait."""
         found = self._find(key)
         if found is None or found[1].st_size != size:
             return None
         return found[0].descriptor.read_now(offset, length)
 
     def _find(self, key: str) -> tuple[_OpenFile, os.stat_result] | None:
-        """Return a file that is unchanged, and its status; that is a use of it."""
+        """Return a file that is unchanged, and its status; this counts as a use."""
         file = self._files.get(key)
         if file is None:
             return None
@@ -66,7 +66,7 @@ class OpenFiles:
         return file, status
 
     def keep(self, key: str, descriptor: Descriptor, status: os.stat_result) -> None:
-        """Keep a file, if it may be kept; the caller closes it all the same."""
+        """Keep a file, if it may be kept; the caller must close it nevertheless."""
         if self._closed or not (status.st_nlink and descriptor.sendable):
             return
         self.drop(key)
@@ -92,7 +92,7 @@ class OpenFiles:
             self._sweep = self._clock.callLater(self._limits.idle, self._close_idle)
 
     def close(self) -> None:
-        """Keep none any more, nor what is opened later. Idempotent."""
+        """Close all files, and keep none that is opened later. Idempotent."""
         self._closed = True
         for key in list(self._files):
             self.drop(key)
@@ -103,6 +103,8 @@ class OpenFiles:
 
 @define
 class _OpenFile:
+    """A file that is kept open, its state when it was opened, and when it was last used."""
+
     descriptor: Descriptor
     mark: tuple[int, ...]
     used: float

@@ -9,11 +9,11 @@ import os
 from typing import Any
 
 LARGEST = 1024 * 1024
-"""The most bytes that one look-up is about; on Linux it takes some 20 microseconds then."""
+"""The maximum number of bytes of one look-up, which takes some 20 microseconds on Linux."""
 
 _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
 _PAGE = mmap.PAGESIZE
-# No file reaches this far, so a page there is in no cache.
+# No file is so long, so the page at this offset is never cached.
 _BEYOND = 1 << 40
 _PROT_NONE = 0
 _FAILED = ctypes.c_void_p(-1).value
@@ -25,7 +25,7 @@ def _load() -> Any:
     """Return the C library with its functions declared; None if it lacks one of them."""
     try:
         library: Any = ctypes.CDLL(None)
-        # Where they differ, only the one with 64 takes offsets beyond 2 GiB.
+        # If both exist, only the one with 64 takes offsets beyond 2 GiB.
         library.map = library.mmap64 if hasattr(library, "mmap64") else library.mmap
         library.map.restype = ctypes.c_void_p
         library.map.argtypes = (
@@ -47,11 +47,11 @@ _library: Any = _load() if _NOWAIT is not None else None
 
 
 def can_tell(descriptor: int) -> bool:
-    """Whether `resident` may be asked about an open file: it never waits, and its answer is true.
+    """Whether `resident` may be asked about an open file: if it never waits, and its result is true.
 
-    It is not where the volume has no reads that do not wait (network file systems, FUSE, tmpfs), nor for
-    files of other users, of which Linux reports every page as cached. Access times of the file are no
-    longer updated: that may wait too.
+    It may not be asked on volumes without reads that do not wait (network file systems, FUSE, tmpfs),
+    nor about files of other users, for which Linux reports every page as cached. Access times of the
+    file are no longer updated: that may wait too.
     """
     if _library is None or _NOWAIT is None:
         return False

@@ -14,7 +14,7 @@ REMEMBERED = 100_000
 _SLACK = 1000
 """Outdated lines that the list may have, in addition to one for each file."""
 _LONGEST = 64 * 1024 * 1024
-"""Bytes of the list that are read at most; ours is never that long."""
+"""The maximum number of bytes of the list that are read; ours is never longer."""
 
 
 class VerifiedFiles:
@@ -97,7 +97,7 @@ class VerifiedFiles:
             self._lines = len(entries)
         else:
             with self._path.open("ab") as file:
-                # An incomplete last line must not spoil the next one.
+                # An incomplete last line must not corrupt the next one.
                 file.write(b"\n" + data if file.tell() and self._ends_in_partial_line() else data)
             self._lines += len(entries)
 

@@ -37,7 +37,7 @@ def files_below(root: Path, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]
 
 
 def marked_folders(root: Path, mark: str, after: str, limit: int) -> tuple[list[str], bool]:
-    """Return what `IDriver.marked` does, below a directory. Raises OSError.
+    """Return the result of `IDriver.marked` below a directory. Raises OSError.
 
     Each folder is read once for every thousand names that come before the page is full.
     """

@@ -16,7 +16,7 @@ PathOf = Callable[[str], Path]
 InfoOf = Callable[[str, os.stat_result], ObjectInfo]
 """Returns what is known of the file of a key."""
 _UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO, errno.EUCLEAN, errno.EBADMSG)
-# What follows the slash: no key in a folder sorts behind its name with this.
+# The character after the slash: a folder's name with this sorts after all keys in the folder.
 _AFTER_SLASH = "0"
 
 
@@ -49,8 +49,8 @@ def walk_in_order(
 ) -> Iterator[ObjectInfo]:
     """Walk a tree in the order of keys, from the first one after *after* on. Raises OSError.
 
-    The names in the folders that it is in are in memory. *skipped*: gets what cannot be read below the
-    prefix.
+    The names in the folders along the current path are in memory. *skipped*: counts what cannot be read
+    below the prefix.
     """
     levels = [_sorted_names(prefix, path_of)]
     while levels:

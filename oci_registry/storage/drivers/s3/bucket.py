@@ -29,7 +29,7 @@ from oci_registry.storage.interfaces import StoreError
 LINK_LIFETIME = 900
 """Seconds for which a presigned URL is valid."""
 DELETED_AT_ONCE = 1000
-"""The most objects that S3 removes in one request."""
+"""The maximum number of objects that S3 removes in one request."""
 _SEALED = "oci-registry-size"
 _OWNER = "oci-registry-owner"
 # The server copies up to 5 GiB in one request.
@@ -225,8 +225,8 @@ class Bucket:
         """Claim *key*, unless it was claimed less than so many seconds ago; return whether that worked.
 
         *owner*: the claim lasts as long as the same owner repeats it in time. ASCII, without blanks.
-        Both times are the server's, so the clocks of replicas may differ. If several claim it at once, one
-        succeeds, provided that the server supports conditional requests.
+        Both times are the server's, so the clocks of replicas may differ. If several claim it at once,
+        exactly one succeeds, if the server supports conditional requests.
         """
         writing = self.connection.writing
         try:
@@ -277,7 +277,7 @@ class Bucket:
         return gone
 
     def _delete_batch(self, keys: Sequence[str]) -> set[str] | None:
-        """Remove objects in one request; return those that are left, None if that is not supported."""
+        """Remove objects in one request; return those that remain, None if that is not supported."""
         objects = [{"Key": self._prefix + key} for key in keys]
         delete = self.connection.writing.delete_objects
         try:

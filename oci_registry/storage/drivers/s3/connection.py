@@ -27,8 +27,8 @@ from oci_registry.storage.drivers.s3.failures import (
 from oci_registry.storage.drivers.s3.limits import DEFAULTS, S3Limits
 from oci_registry.storage.drivers.s3.reading import Retries
 
-# Seconds. Clients wait for reads, and `Retries` repeats them. No client waits for writes, and a server may
-# take a while to put a large object together.
+# Seconds. Clients wait for reads, and `Retries` repeats them. No client waits for writes, and a server
+# may take a while to assemble a large object.
 _READING = {"connect_timeout": 2, "read_timeout": 5}
 _WRITING = {"connect_timeout": 5, "read_timeout": 60}
 _TROUBLE = (ClientError, BotoCoreError, HTTPError, OSError)

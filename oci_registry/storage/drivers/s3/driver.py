@@ -1,8 +1,8 @@
 """The driver for buckets: bytes at keys of an S3 bucket.
 
 A hit costs one request: the response with the first piece of the object also has its size. Objects that we
-upload have their size in their metadata. That tells them from objects of other programs, and whole ones
-from truncated ones.
+upload have their size in their metadata. That distinguishes them from objects of other programs, and
+whole ones from truncated ones.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ CHECKED = 30.0
 
 
 def _lanes_to(place: str, lanes: Lanes) -> Lanes:
-    """Return *lanes* for requests to the bucket; what a server answers there may make no sense."""
+    """Return *lanes* for requests to the bucket; errors due to nonsensical responses become `StoreError`."""
     return evolve(
         lanes,
         lookup=sensible(lanes.lookup, place),
@@ -76,7 +76,7 @@ def _lanes_to(place: str, lanes: Lanes) -> Lanes:
 class S3Driver:
     """Bytes at keys of a bucket; new objects grow in a local directory, the spool.
 
-    *lanes* are the threads it works in. *reactor* provides the time, and is called from threads.
+    *lanes* are its threads. *reactor* provides the time, and is called from threads.
     """
 
     sweep_interval = 3600.0

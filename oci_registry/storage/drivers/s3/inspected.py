@@ -1,4 +1,4 @@
-"""Objects of a bucket that are inspected: read once, beside the readers of clients."""
+"""Objects of a bucket that are inspected: read once, independently of clients."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class InspectedObject:
     def _withdraw(self, target: str | None) -> bool:
         key = self.info.key
         try:
-            # Requests that remove a certain version alone are not known to most servers.
+            # Most servers do not support requests that remove only a certain version.
             if self._bucket.head(key).etag != self._found.etag:
                 return False
             if target is not None:

@@ -1,4 +1,4 @@
-"""How much memory and time the driver takes, and how it divides objects."""
+"""The limits of the driver: memory, time, and the pieces of objects."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class UploadLimits:
 
 @frozen
 class JournalLimits:
-    """*uses*: how many last uses are in memory. *size*: bytes of one journal, uncompressed."""
+    """*uses*: the number of last uses in memory. *size*: uncompressed bytes of one journal."""
 
     uses: int = 100_000
     size: int = 64 * MIB

@@ -1,7 +1,7 @@
 """Finds folders of a bucket that have something in a marked folder, in the order of their paths.
 
-A bucket lists keys in their own order, in which ``a-b/_tags/x`` is before ``a/_tags/x``. So names that are
-listed later may come first; there are few of them, and they are looked for.
+A bucket lists keys in their own order, in which ``a-b/_tags/x`` is before ``a/_tags/x``. So some names
+that are listed later belong before others; they are few, and are searched for.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _MOST_REQUESTS = 100
 def marked_in_bucket(
     bucket: Bucket, prefix: str, mark: str, after: str, limit: int
 ) -> tuple[list[str], bool]:
-    """Return what `IDriver.marked` does, below a prefix of a bucket. Blocks. Raises `StoreError`."""
+    """Return the result of `IDriver.marked` below a prefix of a bucket. Blocks. Raises `StoreError`."""
     base = f"{prefix}/"
     found: set[str] = set()
-    # Every name that is later than this one has keys that are.
+    # Names after this one have keys after its keys.
     place, requests, more = base + after, 0, True
     while more and len(found) <= limit and (requests < _MOST_REQUESTS or not found):
         keys, more = bucket.keys(base, place)
@@ -32,7 +32,7 @@ def marked_in_bucket(
             if at is not None and at[1] == mark and at[0] > after:
                 found.add(at[0])
         if keys:
-            # The rest of a folder that has been seen is left out: "0" is the character after "/".
+            # The rest of this folder is skipped: "0" is the character after "/".
             place = keys[-1] if at is None else f"{base}{at[0]}/{at[1]}0"
     if more:
         found.update(

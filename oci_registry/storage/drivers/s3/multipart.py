@@ -12,7 +12,7 @@ from oci_registry.storage.drivers.s3.limits import DEFAULTS, MIB
 from oci_registry.storage.interfaces import StoreError
 
 MAX_PARTS = 10_000
-"""The most parts that an object can have; a part has at most 5 GiB."""
+"""The maximum number of parts of an object; a part has at most 5 GiB."""
 
 
 class Multipart:

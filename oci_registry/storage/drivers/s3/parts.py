@@ -22,7 +22,7 @@ from oci_registry.streams.waiters import Waiters
 
 @frozen
 class Uploads:
-    """What all new objects of a driver share.
+    """The state that all new objects of a driver share.
 
     *run* runs requests to the bucket in threads; *from_thread* makes a call in the reactor's thread;
     *reads_failed* returns whether objects may exist although they could not be read.
@@ -74,7 +74,7 @@ class PartsUpload:
         self._advance(size)
 
     def _advance(self, size: int) -> None:
-        # One lane begins the upload; the others follow.
+        # One coroutine begins the upload; the others follow.
         most = 1 if self._id is None else self._uploads.limits.parallel
         while self._lanes < most and self._has_work():
             self._lanes += 1
@@ -84,7 +84,7 @@ class PartsUpload:
         return bool(self._waiting) and self._stopped is None and not self.skipped
 
     async def _lane(self, size: int) -> None:
-        """Upload one part after the other; keep an error for the commit."""
+        """Upload one part after another; keep an error for the commit."""
         try:
             if self._id is None:
                 await self._begin(size)
@@ -153,7 +153,7 @@ class PartsUpload:
         self._stopped = StoreError("cannot commit what was cancelled")
 
     def completed(self) -> None:
-        """The upload has become an object: there is nothing to abort."""
+        """Take note that the upload has become an object: there is nothing to abort."""
         self._id = None
 
     async def abort(self) -> None:

@@ -7,7 +7,7 @@ import tempfile
 from io import RawIOBase
 
 BLOCK = 256 * 1024
-"""Bytes that a read returns at least, if there are so many."""
+"""The minimum number of bytes that a read returns, if there are so many."""
 
 
 def open_spool(folder: str) -> int:

@@ -176,7 +176,7 @@ class S3Writer:
         return found.sealed and found.size == size
 
     async def _is_stored(self, size: int | None, *, always: bool = False) -> bool:
-        """Whether the object exists; it is looked up only if reads have failed lately, or *always*."""
+        """Whether the object exists; it is looked up only if reads have failed recently, or with *always*."""
         if size is None or not (always or self._uploads.reads_failed()):
             return False
         try:
