@@ -10,17 +10,17 @@ from oci_registry.config.listen import is_socket
 from oci_registry.config.options import OptionReader
 
 NONE = "none"
-"""As a place to listen: there is no socket in the directory of the store."""
+"""As an endpoint: no socket in the directory of the store."""
 SHORTEST = 16
-"""The fewest characters of a token: fewer could be guessed."""
+"""The minimum length of a token in characters: a shorter one could be guessed."""
 LONGEST = 4096
-"""The most characters of a token."""
+"""The maximum length of a token in characters."""
 # The characters of a bearer token (RFC 6750 section 2.1).
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
 
 def read_token(path: str) -> tuple[str, FileContent]:
-    """Return the token in a file, and the file. White space around the token is not a part of it.
+    """Return the token in a file, and the file. White space around the token is ignored.
 
     `ValueError` says what is wrong, without any of the content.
     """
@@ -35,7 +35,7 @@ def read_token(path: str) -> tuple[str, FileContent]:
 
 
 def load_token(options: OptionReader, endpoints: Sequence[str]) -> tuple[str | None, str | None]:
-    """Return the file of the token and the token, None for both without one; *endpoints*: of the API."""
+    """Return the token's file and the token, both None if there is none; *endpoints*: those of the API."""
     name = "admin-token-file"
     path = options.given(name)
     if path is None:

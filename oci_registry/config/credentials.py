@@ -1,7 +1,7 @@
 """User names and passwords for upstreams, from a JSON document.
 
-The document is ``{"NAMESPACE": {"username": "...", "password": "..."}}``. Problems contain
-positions, reasons and valid namespaces, and nothing else of the document.
+The document is ``{"NAMESPACE": {"username": "...", "password": "..."}}``. Problems contain positions,
+reasons and valid namespaces, but nothing else from the document.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from oci_registry.config.settings import (
 from oci_registry.spec.reference import looks_like_host
 
 COLON = "contains a colon: servers read what follows it as the start of the password"
-"""What to say of a user name with a colon."""
+"""The problem of a user name with a colon."""
 EXPOSED = "the proxy is reached over http: its credentials are sent unencrypted"
-"""What to say of a proxy whose credentials everybody on the way can read."""
+"""The warning about a proxy whose credentials anyone on the network path can read."""
 _KEYS = ("username", "password")
 _KINDS = {
     bool: "true or false",
@@ -36,7 +36,7 @@ _KINDS = {
     list: "a list",
     type(None): "null",
 }
-# A key file that serves as a password is a document of several lines.
+# A key file that is used as a password is a document of several lines.
 _LAYOUT = "\t\n\r"
 
 
@@ -50,8 +50,8 @@ class _Object:
 def make_credentials(username: str, password: str | None, *, one_line: bool = False) -> Credentials:
     """Return credentials that can be sent as in RFC 7617; else raise `ValueError`, without the credentials.
 
-    A password may contain line ends and tabs, unless it must be of ``one_line``: the RFC forbids
-    them, but Google's key files have them. Without a password, an empty one is sent.
+    A password may contain line ends and tabs, unless ``one_line`` is true: the RFC forbids them, but
+    Google's key files have them. Without a password, an empty one is sent.
     """
     layout = "" if one_line else _LAYOUT
     for name, text, allowed in (("username", username, ""), ("password", password, layout)):
@@ -127,7 +127,7 @@ def apply_credentials(
 ) -> tuple[UpstreamSettings, ...]:
     """Return ``upstreams`` with the credentials given elsewhere, which override their own.
 
-    They are for the host that has the namespace as its name, or for the only host. With several
+    They are for the host whose name is the namespace, or for the only host. With several
     other hosts it is unknown which one is the registry, and a mirror must not get the registry's
     password. A registry that is not in ``upstreams`` is added if it can be used: if it is built in,
     or if the entry for all registries gives it a host of its own. Warnings are added for everything
@@ -169,7 +169,7 @@ def apply_credentials(
 
 
 def _written_down(upstream: UpstreamSettings) -> UpstreamSettings:
-    """Return the upstream as one that is configured."""
+    """Return the upstream, marked as configured."""
     hosts = tuple(evolve(host, guarded=False) for host in upstream.hosts)
     return evolve(upstream, hosts=hosts, configured=True)
 
@@ -207,12 +207,12 @@ def _load(document: str | bytes, source: str, findings: Findings) -> object:
     except UnicodeDecodeError as error:
         findings.problem(source, f"is not UTF-8, at byte {error.start}")
     except json.JSONDecodeError as error:
-        # The decoder may append the character it stumbled over.
+        # The decoder may append the offending character.
         reason = "Invalid escape" if error.msg.startswith("Invalid \\escape") else error.msg
         where = f"line {error.lineno}, column {error.colno}"
         findings.problem(source, f"is not JSON: {where}: {reason}")
     except (RecursionError, ValueError):
-        # Nested a thousand levels deep, or a number of thousands of digits.
+        # It is nested a thousand levels deep, or has a number of thousands of digits.
         findings.problem(source, "cannot be parsed: it is nested too deeply or is far too large")
     else:
         if root is None:

@@ -2,8 +2,8 @@
 
 It is read as ``yaml.safe_load`` does, as YAML 1.1 (scalars, anchors, merge keys), except that a
 duplicate key in a mapping is a problem. An alias is the object it refers to, so nothing is
-expanded. Messages contain no values, and of a key only the characters of a plain word, since a
-typing error can turn a password into either.
+expanded. Messages contain no values, and only the characters of a plain word from a key, since a typing
+error can turn a password into either.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _KINDS = {
     "timestamp": "a date",
 }
 _READABLE = frozenset({"str", "int", "bool", "null"})
-# What a plain scalar may be taken for; it is text all the same where text is wanted.
+# The types that a plain scalar may be resolved to; where text is expected, it is text anyway.
 _PLAIN = frozenset({"str", "int", "float", "bool", "timestamp", "merge", "value"})
 _TOKEN = re.compile(r"'(?:<[a-z ]+>|[],}:])'")
 _HINTS = {
@@ -91,7 +91,7 @@ def read_entries(data: bytes, source: str, findings: Findings) -> list[Entry]:
         findings.problem(source, f"is not YAML: {explain(error)}")
         return []
     except RecursionError:
-        # While it is parsed, or from one merged mapping to the next.
+        # While parsing, or while following merged mappings.
         findings.problem(source, "cannot be parsed: it is nested too deeply")
         return []
     starts = [node.start_mark.index for node in root.value]
@@ -120,7 +120,7 @@ class _Loader(yaml.SafeLoader):
         self._open: set[Node] = set()
 
     def fill(self, node: Node) -> Iterator[object]:
-        """Yield an empty list or mapping, so that it can contain itself, and fill it."""
+        """Yield an empty list or mapping, so that it can contain itself, and then fill it."""
         if isinstance(node, MappingNode):
             mapping: dict[str, Value] = {}
             yield mapping
@@ -159,8 +159,8 @@ class _Loader(yaml.SafeLoader):
         for key, value in node.value:
             if key.tag == _PREFIX + "merge":
                 for other in self._others(value):
-                    # Of several merged mappings the first one wins, and the entry's own keys
-                    # win over all of them.
+                    # The first of several merged mappings wins, and the mapping's own keys win over all
+                    # of them.
                     merged = {**self._mapping(other), **merged}
             elif key.tag != _PREFIX + "str" or not isinstance(key, ScalarNode):
                 self.problems.append((key, f"a key must be a word, not {_kind(key)}"))
@@ -182,7 +182,7 @@ class _Loader(yaml.SafeLoader):
         return mappings
 
 
-# One for every tag: whatever its tag, a list is a list.
+# One constructor for all tags: a list is a list, whatever its tag.
 _Loader.yaml_constructors[None] = _Loader.fill
 
 
@@ -214,7 +214,7 @@ def explain(error: yaml.YAMLError) -> str:
     problem = error.problem or ""
     problem = next((hint for start, hint in _HINTS.items() if problem.startswith(start)), problem)
     if re.search(r"['\"]", _TOKEN.sub("", problem)):
-        # What is quoted now is out of the document.
+        # Everything that is still quoted comes from the document.
         problem = re.split(r",? ?(?:but (?:found|got) )?['\"]", problem)[0]
     mark = error.problem_mark
     where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""

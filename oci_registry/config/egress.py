@@ -13,12 +13,12 @@ _Given = tuple[str, str] | None
 def load_egress(options: OptionReader, *, allow_dynamic: bool) -> EgressSettings:
     """Return the settings of servers without their own; errors become problems.
 
-    Variables in lower case precede those in upper case. ``allow_dynamic``: whether registries are
-    mirrored that are not configured.
+    Variables in lower case precede those in upper case. ``allow_dynamic``: whether registries that are
+    not configured are mirrored.
     """
     https = options.variable("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
     http = options.variable("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
-    # One variable may stand for both, and is complained about once.
+    # One variable may set both, and its problem is reported once.
     proxies = {given: _proxy(options, given) for given in dict.fromkeys((https, http))}
     return EgressSettings(
         https_proxy=proxies[https],
@@ -33,7 +33,7 @@ def _proxy(options: OptionReader, given: _Given) -> ProxySettings | None:
         return None
     source, text = given
     try:
-        # Other programs take a host alone too, and share the variable with us.
+        # Other programs that share the variable also accept a host alone.
         proxy = parse_proxy(text if "://" in text else f"http://{text}")
     except ValueError as error:
         options.findings.problem(source, error)
@@ -52,7 +52,7 @@ def _exceptions(options: OptionReader) -> tuple[str, ...]:
         try:
             found[parse_exception(text)] = None
         except ValueError as error:
-            # What other programs understand in it is no reason not to start.
+            # A value that other programs understand must not prevent the start.
             options.findings.warning(given[0], f"ignored: {error}")
     return tuple(found)
 

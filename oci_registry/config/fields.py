@@ -14,7 +14,7 @@ from oci_registry.spec.durations import parse_duration
 _T = TypeVar("_T")
 
 Reader = Callable[[Value], _T]
-"""Makes of a value what its key stands for; `ValueError` says why that cannot be."""
+"""Converts the value of a key; `ValueError` has the reason if it is invalid."""
 
 
 class Fields(Reading[Value]):
@@ -57,7 +57,7 @@ class Fields(Reading[Value]):
         return self.read(key, lambda value: parse(text(value)))
 
     def required(self, key: str, parse: Callable[[str], _T]) -> _T | None:
-        """Do the same as `parsed`, except that a missing key is a problem."""
+        """Do the same as `parsed`, but report a missing key as a problem."""
         if self.given(key) is None:
             self.problem(key, "is required")
         return self.parsed(key, parse)

@@ -24,7 +24,7 @@ ANSWER = 5.0
 T = TypeVar("T")
 
 _KEY = re.compile(rb"-----BEGIN ([A-Z ]+ )?PRIVATE KEY-----")
-# The second is what OpenSSL's older form has in its header.
+# The second is in the header of OpenSSL's older format.
 _ENCRYPTED = re.compile(rb"-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type:.*ENCRYPTED", re.M)
 
 
@@ -55,7 +55,7 @@ class FileContent:
 
     @property
     def exposure(self) -> str:
-        """Return how it is exposed, as a phrase after the name of the file."""
+        """Return how it is exposed, as a phrase that follows the name of the file."""
         return f"can be read or changed by other users (mode {self.mode:04o})"
 
 
@@ -84,13 +84,14 @@ def read_file(path: str) -> FileContent:
     return FileContent(
         data=data,
         mode=stat.S_IMODE(status.st_mode),
-        # Root can read everything, whoever may.
+        # Root can read everything, whatever the permissions.
         own=os.geteuid() in {0, status.st_uid},
     )
 
 
 def read_secret(path: str, strip: Callable[[str], str]) -> tuple[str, FileContent]:
-    """Return the secret in a file, and the file; ``strip`` removes what is not a part of the secret.
+    """Return the secret in a file, and the file; ``strip`` removes characters that are not a part of
+    the secret.
 
     Raises `ValueError` as `read_file`, and if the file is empty.
     """
@@ -134,7 +135,7 @@ def check_private_key(path: str, certificate: str) -> FileContent:
         # The password keeps OpenSSL from asking for one at the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, path, password="")
     except ssl.SSLError as error:
-        # OpenSSL's reasons are words of its own. A key of another kind finds no certificate at all.
+        # OpenSSL's reasons are not readable. A key of another type matches no certificate at all.
         if error.reason in ("KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
             raise ValueError("contains a private key that does not match the certificate") from None
         reason = str(error.reason or "it is broken").lower().replace("_", " ")
@@ -155,7 +156,7 @@ def fingerprint(*paths: str | None) -> str:
 
 
 def in_time(check: Callable[[str], T], path: str, seconds: float = ANSWER) -> T:
-    """Return or raise what ``check(path)`` does; raise `NoAnswer` if that takes more than ``seconds``.
+    """Return or raise the outcome of ``check(path)``; raise `NoAnswer` after ``seconds``.
 
     The thread of such a check keeps running.
     """
@@ -224,7 +225,7 @@ def check_store(path: str) -> str | None:
 
 def _nearest(path: str) -> str:
     """Return the path if it exists, else its nearest parent that does."""
-    # os.path and not pathlib, whose exists() raises where we may not look.
+    # os.path and not pathlib, whose exists() raises if permission is denied.
     while not os.path.lexists(path):
         path = os.path.dirname(path)
     return path

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from attrs import Factory, define
 
-# How similar two words are, from 0 to 1: so much that both may be meant, or that only one can be.
+# The similarity of words, from 0 to 1, above which both may be meant, or only one can be.
 _LIKELY = 0.75
 _CERTAIN = 0.9
 

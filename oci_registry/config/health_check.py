@@ -1,7 +1,7 @@
 """The health check of the image: ``python -m oci_registry.config.health_check``.
 
-It requests ``/healthz`` at the first place in ``LISTEN``, whatever its form. The status is 0 after
-a 200, and 1 otherwise. A place that only the daemon knows, such as an inherited socket, is not
+It requests ``/healthz`` at the first endpoint in ``LISTEN``, in any of its forms. The status is 0 after
+a 200, and 1 otherwise. An endpoint that only the daemon knows, such as an inherited socket, is not
 checked, and the status is 0.
 """
 
@@ -42,7 +42,7 @@ class _Place:
         if self.proxied:
             connection.sendall(b"PROXY TCP4 127.0.0.1 127.0.0.1 1 1\r\n")
         if self.tls:
-            # The certificate is for clients, by the names that they use.
+            # The certificate is for the names that clients use, so it is not verified here.
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE

@@ -99,7 +99,7 @@ def _read_list(
     hosts: list[HostSettings] = []
     taken: set[tuple[str, str]] = set()
     for number, item in enumerate(fields.read("hosts", _items) or (), 1):
-        # What is no mapping is the name of a host, without anything special about it.
+        # An item that is not a mapping is the name of a host with default settings.
         mapping = item.value if isinstance(item.value, dict) else {"host": item}
         own = Fields(
             Entry(number, item.line, mapping),
@@ -171,7 +171,7 @@ def _read_registry_itself(fields: Fields, proxy: ProxySettings | str) -> HostSet
 
 
 def _served_at(fields: Fields, host: str) -> str:
-    """Return where the API is: the name of a registry may be that of a web site, as with Docker Hub."""
+    """Return the host of the API: the name of a registry may be that of a web site, as with Docker Hub."""
     for builtin in BUILTIN_UPSTREAMS:
         own = builtin.hosts[0].host
         if fold_alias(host) == builtin.namespace and host.removesuffix(":443") != own:
@@ -253,5 +253,5 @@ def _password(fields: Fields) -> str | None:
 
 
 def _read_password(path: str) -> tuple[str, FileContent]:
-    # Blanks may belong to it.
+    # Blanks may be a part of the password.
     return read_secret(path, lambda text: text.rstrip("\r\n"))

@@ -1,4 +1,4 @@
-"""Parses the forms in which operators write places to listen into Twisted's endpoints."""
+"""Parses the addresses to listen at, as operators write them, into Twisted's endpoint descriptions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PORT_ARGUMENT = re.compile(r"(?:^|(?<!\\):)(?:port=)?([0-9]+)(?=:|$)")
 _SEPARATOR = re.compile(r"(?<!\\):")
 _EQUALS = re.compile(r"(?<!\\)=")
 _ANY = "0.0.0.0"  # noqa: S104 - nothing is bound to it here
-# What Twisted takes behind a path; of anything else a colon is a part of the path.
+# The arguments that Twisted accepts after a path; before anything else, a colon is a part of the path.
 _UNIX_ARGUMENT = re.compile(r"[A-Za-z]+=.*|[0-7]{3,4}")
 _FORMS = "HOST:PORT, [IPV6]:PORT, unix:PATH or an endpoint such as ssl:8443:certKey=FILE"
 
@@ -33,11 +33,11 @@ def parse_listen(text: str) -> str:
 
     Accepted are ``HOST:PORT``, ``[IPV6]:PORT``, ``:PORT``, ``PORT``, ``unix:PATH`` and every
     endpoint description that this Twisted knows. Port 0 means any free port. A path may have
-    colons. Of an endpoint description only the port is checked. ValueError has the reason.
+    colons. Only the port of an endpoint description is checked. ValueError has the reason.
     """
     text = text.strip()
     head, colon, rest = text.partition(":")
-    # Looking for kinds may import every plugin of Twisted: not for what cannot be one.
+    # Listing the types may import every plugin of Twisted, so it is done only for possible types.
     if colon and _KIND.fullmatch(head) and head != "localhost" and head in _kinds():
         if not rest:
             raise ValueError(f"has nothing after {head}:")
@@ -99,7 +99,7 @@ def same_place(one: str, other: str) -> bool:
     first, second = address_of(one), address_of(other)
     if first is None or second is None:
         return one == other
-    # Any free port is another one each time.
+    # Port 0 is another free port each time.
     if first[:2] != second[:2] or first[1] == "0":
         return False
     interfaces = {first[2], second[2]}
@@ -137,7 +137,7 @@ def address_of(endpoint: str) -> tuple[str, str, str] | None:
         return None
     parts = [[_unescape(part) for part in _EQUALS.split(each, maxsplit=1)] for each in arguments]
     named = {part[0]: part[1] for part in parts if len(part) == 2}
-    # Behind the port of an ssl endpoint there are its certificates.
+    # The certificates follow the port of an ssl endpoint.
     first, second, *_ = [*(part[0] for part in parts if len(part) == 1), "", ""]
     if kind == "unix":
         return kind, named.get("address") or first, ""
@@ -182,7 +182,7 @@ def _ipv6(text: str) -> str:
         raise ValueError("has no port after the bracket")
     if not _is_ipv6(address):
         raise ValueError("there is no IPv6 address between the brackets")
-    # With TLS or without it, which is decided when the options are known.
+    # With or without TLS, which is decided when the options are known.
     from twisted.internet.endpoints import quoteStringArgument  # noqa: PLC0415
 
     return f"tcp6:{_port(port)}:interface={quoteStringArgument(str(IPv6Address(address)))}"

@@ -35,13 +35,13 @@ from oci_registry.spec.durations import parse_duration
 from oci_registry.spec.sizes import Size, parse_rate, parse_size
 
 LOG_LEVELS = ("debug", "info", "warn", "error", "critical", "off")
-# The words of other programs for the same.
+# Synonyms that other programs use.
 LOG_LEVEL_SYNONYMS = {"trace": "debug", "warning": "warn"}
 LOG_FORMATS = ("text", "json")
 ACCESS_LOGS = ("combined", "json", "off")
 UPSTREAMS = ("any", "configured")
 DEFAULT_NAMESPACE = "docker.io"
-#: Settings that are an option each.
+#: Settings with one option each.
 _OPTIONS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
     {
         "log_level": one_of(LOG_LEVELS, LOG_LEVEL_SYNONYMS),
@@ -96,7 +96,7 @@ class _Loader(OptionReader):
         return tuple(endpoints), socket
 
     def _places(self, flag: str) -> list[tuple[str, str]]:
-        """Return every place that was given, each with where it was."""
+        """Return every address that was given, each with its source."""
         places = self.raw(flag)
         if not isinstance(places, list) or not places:
             places = split_places(self.environ.get(self.variable_of(flag), ""))
@@ -107,7 +107,7 @@ class _Loader(OptionReader):
             endpoint = parse_listen(place)
             check(endpoint)
         except Exception as error:
-            # Anything may come out of the parsers of endpoints, which are plugins.
+            # The parsers of endpoints are plugins, which may raise anything.
             self.findings.problem(source, f"{place[:80]!a}: {explain(error)}")
             return None
         return endpoint
@@ -148,7 +148,7 @@ class _Loader(OptionReader):
             )
             return CredentialsSource(source, str(text))
         if path is not None:
-            # With the wrong one of the two flags the secrets are given as the name of a file.
+            # If the wrong one of the two flags is used, the secrets are given as the name of a file.
             shown = "" if "{" in str(path) else f" {path}"
             return CredentialsSource(f"--upstream-credentials-file{shown}", file=str(path))
         if variable.strip():
@@ -164,8 +164,8 @@ def load_settings(
 ) -> Settings:
     """Return the settings. Raises `ConfigError` with every problem there is.
 
-    *flags* holds what was given on the command line, by the flags' names without dashes; *storage*
-    the subcommand and its flags. *check_endpoint* raises when an endpoint cannot be made.
+    *flags*: the values on the command line by the names of the flags, without dashes; *storage*: the
+    subcommand and its flags. *check_endpoint* raises if an endpoint cannot be made.
     """
     findings = Findings()
     loader = _Loader(flags, environ, findings)
@@ -173,7 +173,7 @@ def load_settings(
     sources = loader.sources()
     upstreams = read_upstreams(sources, findings, allow_dynamic=allow_dynamic)
     default_namespace = loader.default_namespace()
-    # Without the upstreams nothing can be said about the default: one mistake is reported once.
+    # Without valid upstreams, the default cannot be checked: one mistake is reported once.
     if not findings.problems:
         check_default(default_namespace, upstreams, findings, allow_dynamic=allow_dynamic)
     loader.ignored("RUST_LOG", f"set LOG_LEVEL to one of {', '.join(LOG_LEVELS)}")
@@ -216,7 +216,7 @@ def load_settings(
 
 
 def _check_limit(loader: _Loader, flag: str, size: Size, storage: StorageSettings) -> None:
-    """Find problems of a limit of the store."""
+    """Report problems of a limit of the store."""
     if isinstance(storage, S3Settings) and flag == "min-free":
         loader.problem(
             flag, "cannot be used with s3, where free space is not known: use --max-size"

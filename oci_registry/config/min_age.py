@@ -15,7 +15,7 @@ _MOST = 100
 
 
 def min_age(value: Value) -> MinAges:
-    """Return the rules; `ValueError` says everything that is wrong with them."""
+    """Return the rules; the `ValueError` has all problems."""
     if not isinstance(value.value, dict):
         if isinstance(value.value, bool) or not isinstance(value.value, str | int):
             raise ValueError(
@@ -37,6 +37,8 @@ def min_age(value: Value) -> MinAges:
 
 @frozen
 class _Read:
+    """The rule for one pattern, or the problem with it."""
+
     rule: AgeRule | None = None
     problem: str | None = None
 

@@ -39,13 +39,13 @@ def hide_secrets(arguments: Sequence[str]) -> None:
     masked = mask(arguments)
     if masked == list(arguments):
         return
-    # It is needed only here, and to import it may already touch what the process shows.
+    # It is needed only here, and importing it may already change what the process shows.
     from setproctitle import getthreadtitle, setproctitle, setthreadtitle  # noqa: PLC0415
 
     name = getthreadtitle()
-    # What is no UTF-8 would be refused, and the secrets would stay.
+    # Text that is not UTF-8 would be refused, and the secrets would stay.
     setproctitle(os.fsencode(" ".join(masked)).decode(errors="replace"))
-    # The short name by which killall and top know the process was overwritten too.
+    # The short name that killall and top show was overwritten too.
     setthreadtitle(name)
 
 

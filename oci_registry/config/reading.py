@@ -1,4 +1,4 @@
-"""Values by their names: the part that options and the upstream file share."""
+"""Reads values by their names: what options and the upstream file have in common."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def _other(port: int) -> int:
 
 
 def _unix(path: str, code: int | None, reason: str, flag: str) -> str:
-    # Twisted has a lock beside the socket, and no error of the system if it is taken.
+    # Twisted uses a lock file beside the socket, and raises no system error if it is held.
     if code in (None, errno.EADDRINUSE):
         return f"unix:{path} is in use: choose another path with {flag}"
     return f"cannot listen at unix:{path} ({flag}): {reason}"

@@ -29,7 +29,7 @@ _REGION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _SECRET_FLAGS = ("secret-key", "secret-key-file")
 _MAX_KEY = 1024
-# Big files belong there rather than into /tmp, which is memory on many systems.
+# Large files belong there rather than in /tmp, which is in memory on many systems.
 _BIG_TEMPORARY = "/var/tmp"  # noqa: S108 - the name in it is checked before it is used
 _SPOOL = "oci-registry-spool"
 
@@ -42,7 +42,7 @@ def load_s3(options: OptionReader) -> S3Settings:
         )
     if not options.is_given("bucket"):
         options.findings.problem("s3", "--bucket or S3_BUCKET is required")
-    # Unlike other flags this one has a use when empty: against a variable that is set.
+    # Unlike other flags, this one is useful when it is empty: it overrides a variable.
     aws = options.flagged("host") and not str(options.raw("host")).strip()
     endpoint = None if aws else options.read("host", parse_url)
     access_key, secret_key = _credentials(options)
@@ -53,7 +53,8 @@ def load_s3(options: OptionReader) -> S3Settings:
     ):
         if given and not redirect:
             options.problem(flag, "requires --redirect or S3_REDIRECT")
-    # Few servers but AWS know the bucket as a part of the host, or are reached by the proxy of the environment.
+    # Few servers except AWS support the bucket as a part of the host, or are reached through the proxy
+    # of the environment.
     by_server: dict[str, Any] = {
         "addressing": "auto" if endpoint is None else "path",
         "proxy": FROM_ENVIRONMENT if endpoint is None else DIRECT,
@@ -134,7 +135,7 @@ def _secret(options: OptionReader) -> tuple[str, str | None]:
     try:
         secret, content = read_secret(file, str.strip)
     except ValueError as error:
-        # With the wrong one of the two flags the secret is given as a name: it is not repeated.
+        # If the wrong one of the two flags is used, the secret is given as a name, so it is not repeated.
         options.problem("secret-key-file", f"the file {error}")
         return "secret-key-file", ""
     options.warn_if_exposed("secret-key-file", "the file", content)
@@ -200,7 +201,7 @@ _OPTIONS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
         "proxy": _parse_proxy,
     }
 )
-"""Settings that are an option each."""
+"""Settings with one option each."""
 
 
 def default_spool(environ: Mapping[str, str], big_temporary: str = _BIG_TEMPORARY) -> str:
@@ -212,7 +213,7 @@ def default_spool(environ: Mapping[str, str], big_temporary: str = _BIG_TEMPORAR
 
 
 def _check_ours(path: str) -> None:
-    """Raise `ValueError` if another user owns, or can write to, the directory with a predictable name."""
+    """Raise `ValueError` if another user owns, or can write to, this directory, whose name is predictable."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:

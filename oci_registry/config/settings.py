@@ -11,13 +11,13 @@ from oci_registry.spec.patterns import ImagePattern
 from oci_registry.spec.sizes import Size
 from oci_registry.spec.urls import authority
 
-#: The default max age of a tag, and how long an object may lie unused: fourteen days, in seconds.
+#: The default max age of a tag, and the default lifetime of an unused object: fourteen days, in seconds.
 DEFAULT_INVALIDATION_TIME = 14 * 86400.0
 
-#: Bytes per second that a scrub reads.
+#: The default rate of a scrub, in bytes per second.
 DEFAULT_SCRUB_RATE = Size(20_000_000, None, "20MB")
 
-#: Other names of one registry: each source host on the left means the one on the right.
+#: Aliases of registries: each source host on the left stands for the one on the right.
 ALIASES: Mapping[str, str] = MappingProxyType(
     {
         "index.docker.io": "docker.io",
@@ -29,7 +29,7 @@ ALIASES: Mapping[str, str] = MappingProxyType(
 #: Registries whose repositories may have upper-case letters, by their hosts.
 UPPER_CASE_REGISTRIES = frozenset({"hf.co", "huggingface.co"})
 
-#: Instead of a proxy: none at all, or the one that the environment names.
+#: Values in place of a proxy: none at all, or the one in the environment.
 DIRECT = "none"
 FROM_ENVIRONMENT = "environment"
 
@@ -37,7 +37,7 @@ FROM_ENVIRONMENT = "environment"
 CATCH_ALL = "*"
 
 
-#: Bytes: with a smaller limit hardly a layer could be stored, since one may have a quarter of it.
+#: Bytes: with a smaller limit, hardly any layer could be stored, since one may take a quarter of it.
 SMALLEST_LIMIT = 16 * 1024 * 1024
 
 
@@ -73,7 +73,7 @@ class Credentials:
 
 @frozen
 class ProxySettings:
-    """An HTTP proxy that supports ``CONNECT``, connected to with TLS if *tls*.
+    """An HTTP proxy that supports ``CONNECT``; the connection to it uses TLS if *tls* is true.
 
     ``host`` is a name or an address, without the brackets of an IPv6 address.
     """
@@ -96,7 +96,7 @@ class ProxySettings:
 
 @frozen
 class EgressSettings:
-    """How servers without their own settings are reached.
+    """The settings for connections to servers without their own.
 
     ``https_proxy`` and ``http_proxy`` are for URLs of these schemes. ``no_proxy`` has the entries
     of ``NO_PROXY`` in lower case: ``*``, hosts and domains (``.domain``) with or without a port,
@@ -115,15 +115,14 @@ class HostSettings:
     """One host of an upstream.
 
     ``host`` is ``host[:port]`` in lower case. ``path`` precedes the name of every repository, in
-    URLs and in the scopes of tokens, without a slash at either end; it may be empty. With
-    ``absolute`` the name is resolved with a dot at its end, so that no search domain is tried;
-    URLs, ``Host`` and TLS have it without. ``ca_file`` has certificate authorities to trust besides
-    the system's. ``client_cert_file`` and ``client_key_file`` are the client certificate.
-    ``fingerprint`` changes with the content of these files. ``proxy`` is a proxy, `DIRECT` or
-    `FROM_ENVIRONMENT`, as in `EgressSettings`. ``token_servers`` (``host[:port]``) are those in
-    other domains that may get the ``credentials``. ``guarded``: a client has named this host, so
-    only public addresses are allowed. ``shared``: it is a host of the entry for all registries, and
-    has to support ``ns``.
+    URLs and in the scopes of tokens, without a slash at either end; it may be empty. With ``absolute``,
+    the name is resolved with a dot at its end, so that no search domain is tried; URLs, ``Host`` and
+    TLS have no dot. ``ca_file`` has certificate authorities to trust besides the system's.
+    ``client_cert_file`` and ``client_key_file`` are the client certificate. ``fingerprint`` changes
+    with the content of these files. ``proxy`` is a proxy, `DIRECT` or `FROM_ENVIRONMENT`, as in
+    `EgressSettings`. ``token_servers`` (``host[:port]``) are those in other domains that may get the
+    ``credentials``. ``guarded``: a client has named this host, so only public addresses are allowed.
+    ``shared``: it is a host of the entry for all registries, and has to support ``ns``.
     """
 
     host: str
@@ -159,7 +158,7 @@ class HostSettings:
 
 @frozen
 class AgeRule:
-    """How many seconds a new digest of an image must have been seen, for images that match *pattern*."""
+    """The minimum age of new digests, in seconds, of images that match *pattern*."""
 
     pattern: ImagePattern
     seconds: float
@@ -167,9 +166,9 @@ class AgeRule:
 
 @frozen
 class MinAges:
-    """The minimum ages of new digests; 0 seconds is none.
+    """The minimum ages of new digests; 0 seconds means none.
 
-    Of several rules that match the first one counts: they are in the order of the lengths of their patterns.
+    The first matching rule counts; the rules are ordered by the length of their patterns.
     """
 
     rules: tuple[AgeRule, ...] = ()
@@ -185,9 +184,9 @@ class MinAges:
 class UpstreamSettings:
     """One remote registry.
 
-    ``namespace`` is the source host as clients name it, in lower case. ``hosts`` are where it is
-    asked, in order of preference. ``configured`` is false for a namespace that only a client named,
-    also if the hosts are those of `oci_registry.config.catch_all`. All times are in seconds:
+    ``namespace`` is the source host as clients name it, in lower case. ``hosts`` are its hosts, in
+    order of preference. ``configured`` is false for a namespace that only a client named, also if the
+    hosts are those of `oci_registry.config.catch_all`. All times are in seconds:
 
     * ``manifest_invalidation_time``: how long a tag is fresh before it is revalidated (0: each
       request revalidates it); ``stale_while_revalidate``: how much longer it is served while it is
@@ -330,7 +329,7 @@ class S3Settings:
         return place
 
 
-#: Where the cache keeps what it pulls: one class per storage backend.
+#: Where pulled content is stored: one class for each storage.
 StorageSettings = FilesystemSettings | S3Settings
 
 

@@ -151,7 +151,7 @@ def _host(host: HostSettings) -> dict[str, Any]:
         "proxy": None if host.proxy == FROM_ENVIRONMENT else _proxy(host.proxy),
     }
     if host.host == CATCH_ALL:
-        # Nothing else can be said of it.
+        # It has no other representation.
         fields = {key: fields[key] for key in ("host", "proxy")}
     return _given(fields)
 

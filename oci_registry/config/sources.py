@@ -42,7 +42,7 @@ def read_upstreams(
     """Return the configured upstreams with their credentials; errors become problems."""
     upstreams: tuple[UpstreamSettings, ...] = BUILTIN_UPSTREAMS
     if sources.file is not None:
-        # Brings the parser of YAML along, which is not needed without a file.
+        # This imports the YAML parser, which is not needed without a file.
         from oci_registry.config.upstreams import load_upstreams  # noqa: PLC0415
 
         upstreams = load_upstreams(sources.file, findings)
@@ -107,7 +107,7 @@ class Reread:
 
 
 def reread_upstreams(settings: Settings) -> Reread:
-    """Return the upstreams as they are configured now; all other *settings* stay.
+    """Return the upstreams as they are configured now; all other *settings* stay the same.
 
     Blocks. Raises `ConfigError` with all problems.
     """

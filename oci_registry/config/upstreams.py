@@ -38,7 +38,7 @@ def _user_agent(value: Value) -> str | None:
         return None
     agent = text(value)
     if not (agent.isascii() and agent.isprintable()):
-        # It goes into a header as it is.
+        # It is sent in a header unchanged.
         raise ValueError("must be printable ASCII on one line")
     return agent
 
@@ -64,10 +64,10 @@ def _max_size(value: Value) -> Size:
     return size
 
 
-#: The most patterns of an entry.
+#: The maximum number of patterns of an entry.
 MAX_PATTERNS = 200
 
-#: What an entry may have besides its namespace and its hosts: fields of `UpstreamSettings`.
+#: The keys of an entry besides its namespace and its hosts: fields of `UpstreamSettings`.
 OPTIONS: Mapping[str, Reader[Any]] = MappingProxyType(
     {
         "user_agent": _user_agent,
@@ -97,7 +97,7 @@ OPTIONS: Mapping[str, Reader[Any]] = MappingProxyType(
 #: Every key an entry may have.
 KEYS = ("namespace", "hosts", *HOST_KEYS, *OPTIONS)
 
-# Clients that wait for the headers of an answer give up then; containerd is one of them.
+# Clients such as containerd give up waiting for the headers of a response then.
 _PATIENCE = 30.0
 
 
