@@ -24,7 +24,7 @@ class Answering(Resource):
         """Start the response."""
         answering = Deferred.fromCoroutine(self.answer(request))
         if not answering.called:
-            # Downloads that other clients may use go on.
+            # Downloads that other clients may use continue.
             request.notifyFinish().addErrback(lambda _: answering.cancel())
         return NOT_DONE_YET
 

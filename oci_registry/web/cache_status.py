@@ -1,8 +1,8 @@
 """The Cache-Status header (RFC 9211): how the cache has handled a request.
 
 It is sent with what the cache or a registry has answered, refusals of a registry included, and not with
-errors of our own (section 2). An upstream's own header is dropped: the next client that gets the stored
-content would be told of a request that was not its own.
+errors of our own (section 2). An upstream's own header is dropped: for the next client that gets the
+stored content, it would describe another request.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ IF_ERROR = "detail=stale-if-error"
 """The reasons of RFC 5861 for a stale hit."""
 
 OFFLINE = "detail=offline"
-"""The upstream is not to be asked."""
+"""The upstream is offline."""
 
 _OLDER = {
     OlderReason.HOLD: "detail=hold",
     OlderReason.MIN_AGE: "detail=min-age",
 }
-"""Why the digest is not the one that upstream names."""
+"""The reasons for a digest other than the one that upstream names."""
 
 _DETAILS = {None: WHILE_REVALIDATE, StaleReason.OFFLINE: OFFLINE}
 _PLAIN = {
@@ -72,7 +72,7 @@ def _of_manifest(served: ServedManifest) -> Iterator[str]:
     if served.older_reason is not None and served.outcome is not Outcome.STALE:
         yield _OLDER[served.older_reason]
     if served.ttl is not None:
-        # At the end, since ready answers are cut there.
+        # At the end, because ready answers replace its value.
         yield f"ttl={floor(served.ttl)}"
     if served.outcome is Outcome.STALE:
         yield _DETAILS.get(served.stale_reason, IF_ERROR)
@@ -88,7 +88,7 @@ def of_blob(blob: OpenBlob) -> dict[str, str]:
 
 
 def of_error(error: RegistryError) -> dict[str, str]:
-    """Return the header for an error in the place of content; none for one of our own."""
+    """Return the header for an error of upstream; none for one of our own."""
     if isinstance(error, NotStored):
         # It was not forwarded.
         return header(CACHE, OFFLINE)

@@ -17,9 +17,9 @@ from oci_registry.web.reply import Reply, content
 LARGEST = 1000
 """Repositories on a page, unless the client wants fewer."""
 _LEAST = 100
-"""Repositories that are read from the store at once, at least."""
+"""The minimum number of repositories that are read from the store at once."""
 _STEPS = 10
-"""Pages of the store that are looked at for one page, which is shorter then."""
+"""The maximum number of pages of the store that are read for one page, which may then be shorter."""
 
 
 class CatalogHandler:
@@ -67,6 +67,6 @@ class CatalogHandler:
             more, place = page.more, page.last
         if not more:
             return names, None
-        # What is no repository has no name, but may be a place to go on from.
+        # A folder that is not a repository has no name, but may be a place to continue from.
         go_on = len(names) < n and after(place) == place
         return names, place if go_on else last

@@ -38,7 +38,7 @@ class RegistryChannel(HTTPChannel):
     The timeouts also end connections of clients that send slowly or do not read.
     """
 
-    # Twisted's own limits only have to be no narrower than those of `RequestHead`, which come first.
+    # Twisted's own limits must not be narrower than those of `RequestHead`, which apply first.
     MAX_LENGTH = MAX_REQUEST_LINE + MAX_FIELDS_SIZE
     totalHeadersSize = MAX_LENGTH  # noqa: N815
     maxHeaders = MAX_FIELDS  # noqa: N815
@@ -138,9 +138,9 @@ class RegistryChannel(HTTPChannel):
         super().allHeadersReceived()
 
     def setTimeout(self, period: float | None) -> float | None:
-        """Have `timeoutConnection` called in *period* seconds, or not at all; return the previous period.
+        """Schedule `timeoutConnection` in *period* seconds, or never; return the previous period.
 
-        The site checks all connections once in a while, so that no request costs a timer.
+        The site checks all connections periodically, so that no request needs a timer.
         """
         previous: float | None = self.timeOut
         self.timeOut = period  # type: ignore[assignment]  # Twisted takes any number
@@ -155,7 +155,7 @@ class RegistryChannel(HTTPChannel):
                 self.setTimeout(self.timeOut)
 
     def check_timeout(self, now: float) -> None:
-        """Time out if it is time."""
+        """Close the connection if its timeout is over."""
         if self._due is not None and self._due <= now:
             self._due = None
             self.timeoutConnection()
@@ -234,12 +234,12 @@ class RegistryChannel(HTTPChannel):
 
     @property
     def at_rest(self) -> bool:
-        """Whether nothing is known here of a next request, so that another process may read it."""
+        """Whether no part of a next request has been read here, so that another process may read it."""
         return bool(self.persistent and not (self.requests or self._buffer or self._closing))
 
     @property
     def ends(self) -> bool:
-        """Whether the connection ends with what is being answered, or was answered last."""
+        """Whether the connection ends with the current response, or the last one."""
         return self._closing or not self.persistent
 
     def close_when_idle(self) -> None:

@@ -9,12 +9,12 @@ from oci_registry.web.head import FIELD, check_begun
 from oci_registry.web.refusals import BODY_TOO_LARGE, FIELDS_TOO_LARGE, MALFORMED, Refusal, Refused
 
 MAX_SIZE_LINE = 1024
-"""The most bytes of a line with a chunk's size and extensions."""
+"""The maximum length in bytes of a line with a chunk's size and extensions."""
 MAX_TRAILERS = 16 * 1024
-"""The most bytes of all trailers together."""
+"""The maximum length in bytes of all trailers together."""
 
 _EXTENSION = rb"(?:;[\t\x20-\x7e\x80-\xff]*)?"
-# More digits than this are no chunk that anybody would send.
+# Nobody sends chunks whose size has more digits than this.
 _SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,8})" + _EXTENSION)
 _SIZE_BEGUN = re.compile(rb"0*[0-9A-Fa-f]{0,8}" + _EXTENSION + rb"\r?")
 
@@ -22,8 +22,8 @@ _SIZE_BEGUN = re.compile(rb"0*[0-9A-Fa-f]{0,8}" + _EXTENSION + rb"\r?")
 class ChunkedBody:
     """Finds the end of a chunked body of at most *limit* bytes, including its framing.
 
-    *data* gets the content, *finished* the bytes after the body. It replaces Twisted's decoder, which
-    waits for the end of any line or chunk, however absurd.
+    *data* is called with the content, *finished* with the bytes after the body. It replaces Twisted's
+    decoder, which waits for the end of a line or chunk of any length.
     """
 
     def __init__(

@@ -20,9 +20,9 @@ _log = Logger()
 def respond_error(request: RegistryRequest, error: Exception) -> None:
     """Respond with an error.
 
-    Before the headers are sent that is `error_reply`. After that the connection is closed before the
-    announced end. An internal error is logged, and its details are not shown to the client. The reason is
-    in the access log.
+    Before the headers are sent, the response is `error_reply`. After that, the connection is closed
+    before the announced end of the body. An internal error is logged, and its details are not shown to
+    the client. The reason is in the access log.
     """
     if isinstance(error, CancelledError | ConsumerGone) or request.gone:
         return
@@ -40,6 +40,6 @@ def respond_error(request: RegistryRequest, error: Exception) -> None:
             uri=shown(without_secrets(request.target)),
         )
         error = InternalError("internal error of the mirror; see its log")
-    # Before it is known what is requested, no cache is involved.
+    # Until the request has been parsed, no cache is involved.
     cache_status = {} if request.namespace is None else of_error(error)
     write(request, error_reply(error, cache_status=cache_status))

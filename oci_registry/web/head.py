@@ -15,13 +15,13 @@ from oci_registry.web.refusals import (
 )
 
 MAX_REQUEST_LINE = 16 * 1024
-"""The most bytes of a request line."""
+"""The maximum length of a request line in bytes."""
 MAX_FIELDS_SIZE = 64 * 1024
-"""The most bytes of all header lines of a request together; a single line may have them all."""
+"""The maximum length in bytes of all header lines of a request together, or of a single one."""
 MAX_FIELDS = 500
-"""The most header lines of a request."""
+"""The maximum number of header lines of a request."""
 MAX_EMPTY_LINES = 8
-"""The most empty lines before a request (RFC 9112 section 2.2)."""
+"""The maximum number of empty lines before a request (RFC 9112 section 2.2)."""
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _REQUEST_LINE = re.compile(rb"(%b) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])" % _TOKEN)
@@ -38,7 +38,7 @@ _CHECKED = frozenset((b"host", _TRANSFER_ENCODING, _CONTENT_LENGTH))
 
 
 def check_begun(part: bytes | bytearray) -> None:
-    """Raise `Refused` for what can never become a line, such as a line feed on its own."""
+    """Raise `Refused` for bytes that can never become a line, such as a single line feed."""
     if _NEVER_IN_LINES.search(part) is not None:
         raise Refused(MALFORMED)
 

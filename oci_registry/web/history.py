@@ -1,4 +1,4 @@
-"""``/v2/<name>/_oci-registry/history/<tag>``: what a tag has meant, as far as this mirror has seen."""
+"""``/v2/<name>/_oci-registry/history/<tag>``: the digests of a tag that this mirror has seen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oci_registry.web.reply import Reply, RequestInfo, content
 
 
 class HistoryHandler:
-    """Shows the history of a tag. No registry is asked."""
+    """Serves the history of a tag, without asking a registry."""
 
     def __init__(self, control: TagControl) -> None:
         self._control = control

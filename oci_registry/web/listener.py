@@ -12,8 +12,8 @@ from twisted.python.failure import Failure
 class Listener(Service):
     """Listens at *endpoint*; each connection gets a protocol from *factory*. *place* is for the log.
 
-    Twisted's own (``strports.service``) brings a client's state machine along, which takes as long to
-    import as the server.
+    Twisted's own (``strports.service``) imports a client's state machine, which takes as long as
+    importing the server.
     """
 
     _log = Logger()
@@ -24,11 +24,11 @@ class Listener(Service):
         self.endpoint = endpoint
         self._place = place
         self._factory = factory
-        # By the name that it has in Twisted's own service.
+        # Named as in Twisted's own service.
         self._waitingForPort: Deferred[IListeningPort | None] | None = None
 
     def privilegedStartService(self) -> None:
-        """Begin to listen; raises at once if that is known to be impossible by then."""
+        """Begin to listen; raises at once if it is known immediately that this is impossible."""
         super().privilegedStartService()
         at_once: list[Failure] = []
         starting = True
@@ -45,13 +45,13 @@ class Listener(Service):
             at_once[0].raiseException()
 
     def startService(self) -> None:
-        """Listen, unless it does so already."""
+        """Listen, unless it is listening already."""
         super().startService()
         if self._waitingForPort is None:
             self.privilegedStartService()
 
     def stopService(self) -> Deferred[None]:
-        """Stop listening, or no longer try to."""
+        """Stop listening, or stop trying to."""
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 

@@ -26,7 +26,7 @@ _PIECE = 5000
 
 @frozen
 class ListLimits:
-    """Limits in bytes: larger lists than *large* are streamed; *unsent* is for all of these together."""
+    """Limits in bytes: larger lists than *large* are streamed; *unsent* limits all of them together."""
 
     large: int = 1024 * 1024
     unsent: int = 256 * 1024 * 1024
@@ -98,7 +98,7 @@ class ReferrersHandler:
             headers |= warning(
                 f"{_why(target)}; this list was received {age_shown(served.age)} ago"
             )
-            # It is asked for each time: it is stale from the moment it was given.
+            # Upstream is asked each time, so a stored list is stale from the start.
             headers |= header(HIT, f"ttl={-int(served.age)}", detail)
             outcome = Outcome.STALE
         else:

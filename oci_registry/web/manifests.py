@@ -24,7 +24,7 @@ from oci_registry.web.reply import (
 )
 
 Pulled = Callable[[Target, Manifest], None]
-"""Is called with each manifest that a client waits for, unless it is a ready answer."""
+"""Called with each manifest that a client waits for, unless it is a ready answer."""
 
 
 def _ignore(_: Target, __: Manifest) -> None:

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
 AT_ONCE = 64
-"""Pieces of work in one iteration."""
+"""The maximum number of pieces of work in one iteration."""
 
 
 class Pace:
@@ -37,7 +37,7 @@ class Pace:
 
     def _count(self) -> None:
         self._running += 1
-        # Iterations with little work are counted together, to save the delayed call.
+        # Several iterations with little work share one count, which saves a delayed call.
         if self._running > AT_ONCE // 2 and not self._scheduled:
             self._scheduled = True
             self._clock.callLater(0, self._next_turn)

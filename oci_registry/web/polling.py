@@ -1,6 +1,6 @@
-"""Waits for requests on many connections with one entry in the reactor, which costs less for each of them.
+"""Waits for requests on many connections with one entry in the reactor, which makes each of them cheaper.
 
-The reactor calls every reader in a context of its own, for the log. That takes as long as a ready answer.
+The reactor calls every reader in a log context of its own, which takes as long as a ready answer.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 AT_ONCE = 0.001
-"""Seconds after which the reactor has its turn, even if more can be read by then."""
+"""Seconds after which the reactor continues, even if more could be read."""
 
 
 class Reader(Protocol):
-    """A connection that the reactor could read from as well."""
+    """A connection that the reactor could also read from."""
 
     def fileno(self) -> int:
         """Return its descriptor."""
@@ -30,10 +30,10 @@ class Reader(Protocol):
         """Read what is there; return why the connection is lost, if it is."""
 
     def stop_polling(self) -> None:
-        """Be read by the reactor from now on."""
+        """Return the connection to the reactor."""
 
     def readConnectionLost(self, reason: Any) -> None:
-        """The other side sends nothing any more."""
+        """The other side has stopped sending."""
 
     def connectionLost(self, reason: Any) -> None:
         """The connection is lost."""
@@ -41,11 +41,11 @@ class Reader(Protocol):
 
 @implementer(IReadDescriptor)
 class Poller:
-    """Calls connections that can be read, as the reactor would. It is in the reactor while it has any.
+    """Calls readable connections as the reactor would. It is registered with the reactor while it has any.
 
     It handles data and an orderly end. With anything else, it returns the connection to the reactor.
-    Whatever a connection raises is logged, and ends that connection alone. *seconds*: returns a time that is
-    never set back.
+    An exception of a connection is logged, and closes only that connection. *seconds*: a monotonic
+    clock.
     """
 
     _log = Logger()
@@ -88,13 +88,13 @@ class Poller:
         return "connections"
 
     def doRead(self) -> None:
-        """Some connections can be read, and then perhaps others: clients are as fast as we are."""
+        """Call all readable connections, and then those that have become readable meanwhile."""
         readers, until = self._readers, self._seconds() + AT_ONCE
         while readers:
             events = self._epoll.poll(0, len(readers))
             for number, event in events:
                 reader = readers.get(number)
-                # None: another one has closed it, just now.
+                # None: another connection has just closed it.
                 if reader is not None:
                     self._read(reader, event)
             if not events or self._seconds() >= until:

@@ -19,11 +19,11 @@ from oci_registry.web.transports import FileTransport, TCPFileTransport, UNIXFil
 
 Transports = Mapping[type, type[FileTransport]]
 TRANSPORTS: Transports = {tcp.Port: TCPFileTransport, unix.Port: UNIXFileTransport}
-"""The transport for each class of port. With other classes, and other reactors, files are read."""
+"""The transport class for each class of port. With other classes and reactors, files are read."""
 
 
 def is_plain(port: object, factory: IProtocolFactory) -> bool:
-    """Whether nothing stands between the connections of a port and the protocols of *factory*.
+    """Whether the protocols of *factory* are connected directly to the sockets of a port.
 
     Only then the connections can be handed from one process to another.
     """
@@ -35,7 +35,7 @@ def is_plain(port: object, factory: IProtocolFactory) -> bool:
 class FileEndpoint:
     """An endpoint with connections that let files be sent, if it is one for plain connections.
 
-    It is not where something stands between the connection and our protocol: TLS, the PROXY protocol.
+    It does nothing if there is a layer between the connection and our protocol: TLS, the PROXY protocol.
     """
 
     endpoint: IStreamServerEndpoint
@@ -48,7 +48,7 @@ class FileEndpoint:
     def _listening(self, port: Any, factory: IProtocolFactory) -> IListeningPort:
         transport = self.transports.get(type(port))
         if transport is not None and port.factory is factory:
-            # Twisted reads this attribute for each connection, for such replacements.
+            # Twisted reads this attribute for each connection, so it can be replaced.
             port.transport = transport
         listening: IListeningPort = port
         return listening

@@ -1,4 +1,4 @@
-"""The Priority header (RFC 9218), of which only the lowest urgency has a meaning here."""
+"""The Priority header (RFC 9218); only the lowest urgency has a meaning here."""
 
 from __future__ import annotations
 

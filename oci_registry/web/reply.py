@@ -29,7 +29,7 @@ _OF_CONTENT = frozenset(
 class Stream:
     """A streamed body: *length* bytes of *source*, or all of them if *length* is None.
 
-    *waited*: how many of the seconds after which the headers leave in any case have passed.
+    *waited*: how many seconds of the time limit for headers have already passed.
     """
 
     source: Source
@@ -37,16 +37,16 @@ class Stream:
     waited: float = 0.0
 
 
-# One is made for each request, and a frozen one costs three times as much.
+# Not frozen: one is made for each request, and a frozen one takes three times as long.
 @define
 class Reply:
     """Status, headers and body of a response, and the outcome of the cache. Not to be changed.
 
     The headers include Content-Length; without it the body is sent in chunks. The code that writes the
-    reply closes the source of the body, whether it is sent or not. *reason*: what the access log says of
-    an error, which may be more than the client may know. *again*: returns what repeats the hit that this
-    is about, if that can be repeated; call it before the body is sent. *route*: under which it is counted,
-    if not under that of the request.
+    reply closes the source of the body, whether it is sent or not. *reason*: the error in the access
+    log, which may say more than the client may know. *again*: returns an object that repeats this hit,
+    if it can be repeated; call it before the body is sent. *route*: the route that it is counted under,
+    if not that of the request.
     """
 
     status: int
@@ -60,7 +60,7 @@ class Reply:
 
 @define
 class RequestInfo:
-    """What handlers know of a request besides its route: whether it is a HEAD, and its headers."""
+    """The parts of a request that handlers need besides its route: whether it is a HEAD, and its headers."""
 
     head: bool
     header: Callable[[str], str | None]
@@ -85,7 +85,7 @@ def content(media_type: str, length: int | None, digest: Digest | None = None) -
 def paced(body: bytes) -> bytes | Stream:
     """Return a small body as it is, and a large one as a stream.
 
-    A large body that is written at once would be copied into the buffer of each client.
+    A large body that is written at once would be copied into a buffer for each client.
     """
     return body if len(body) <= CHUNK else Stream(BytesSource(body), len(body))
 

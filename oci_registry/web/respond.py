@@ -87,7 +87,7 @@ async def _send(
 
 @implementer(IConsumer)
 class _GuardedRequest:
-    """A request as a consumer, whose client may have left at any time.
+    """A request as a consumer, whose client may leave at any time.
 
     The request itself raises when a producer is registered or unregistered after that. *count* is
     called with the number of bytes of each part of the body.
@@ -120,7 +120,7 @@ class _GuardedRequest:
         if request.gone:
             return False
         transport: Any = request.channel.transport
-        # What wraps a transport shows its attributes too, but is none itself.
+        # A wrapper of a transport has the same attributes, but cannot do this.
         if not isinstance(transport, FileTransport):
             return False
         if writer is not None and not request.startedWriting:

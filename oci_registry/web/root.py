@@ -23,16 +23,16 @@ from oci_registry.web.respond import write
 from oci_registry.web.site import RegistryRequest
 
 _LONGEST = 1000
-"""The most characters of a reason that are shown."""
+"""The maximum length in characters of a reason that is shown."""
 _AT_ONCE = 16 * 1024
-"""Bytes of the page of metrics that are made without a pause, in about two milliseconds."""
-# "Input/output error" is what the system says of a broken disk.
+"""Bytes of the metrics that are written without a pause, in about two milliseconds."""
+# "Input/output error" is the system's message for a broken disk.
 _PATH = re.compile(r"(?<![^\s:,;\"'])(?!Input/output\b)[^\s:,;\"']*/[^\s:,;\"']*")
 _NOTHING = "there is nothing at this path"
 
 
 class Page(Answering):
-    """A small page that is generated for each request. *ready*: for one that is always the same."""
+    """A small page that is generated for each request. *ready*: the table for a constant page."""
 
     def __init__(
         self, make: Callable[[], Awaitable[Reply]], ready: ReadyAnswers | None = None

@@ -8,9 +8,9 @@ from oci_registry.spec.errors import InternalError, RegistryError
 from oci_registry.spec.texts import one_line
 
 LONGEST = 512
-"""The most bytes that are shown of anything that a client has sent."""
+"""The maximum number of bytes that are shown of anything that a client has sent."""
 LONGEST_REASON = 2000
-"""The most characters of the reason of an error."""
+"""The maximum length in characters of the reason of an error."""
 # As in http://USER:PASSWORD@HOST/, as sent to forward proxies, and in HOST alone.
 _USER = re.compile(rb"^((?:(?:[A-Za-z][A-Za-z0-9+.-]*:)?//)?)[^/]*@")
 _USER_OF_REGISTRY = re.compile(rb"((?:^|&)ns=)[^&]*(?:@|%40)")
@@ -21,7 +21,7 @@ _UNKNOWN_FIELD = re.compile(rb"((?:^|&)(?!(?:ns|n|last|artifactType)=)(?:[^=&]*=
 # in the query.
 _IN_REASONS = (
     (re.compile(r"//[^/\s@'\"]*@"), "//***@"),
-    # What a client has sent is quoted, and its first slashes may be one by then.
+    # Text from clients is quoted, and its first slashes may have been reduced to one.
     (re.compile(r"(['\"]/?)[^/\s:'\"]*:[^/\s'\"]*@(?!sha(?:256|512):)"), r"\1***@"),
     (re.compile(r"\?(?=[^\s'\"=]{1,100}=)[^\s'\"]+"), "?***"),
     (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]{16,}", re.I), r"\1 ***"),
@@ -48,7 +48,7 @@ def shown(raw: bytes) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """Return what the access log says of an error: code and message, or type and text of a defect.
+    """Return the error in the access log: code and message, or type and text of a defect.
 
     That of an `InternalError` is its cause, which is not shown to the client.
     """

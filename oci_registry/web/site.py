@@ -28,7 +28,7 @@ from oci_registry.web.shown import reason_of, shown, shown_reason, without_secre
 IDLE_TIMEOUT = 120.0
 """Seconds a connection may be silent between requests, and that a whole request may take to arrive."""
 TIMEOUT_CHECK = 1.0
-"""Seconds between two checks of the timeouts of connections, each of which may be so much longer."""
+"""Seconds between two checks of the timeouts of connections, by which a timeout may be late."""
 CLIENT_LEFT = 499
 """The status in the access log if the client has left before there was a response."""
 _CUT_SHORT = Group("responses that were cut short")
@@ -59,7 +59,7 @@ class RegistryRequest(Request):
         """Discard the body."""
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Handle the request, in whichever form its target is."""
+        """Handle the request, in any form of its target."""
         self.target = path
         super().requestReceived(command, origin_form(path), version)
 
@@ -92,7 +92,7 @@ class RegistryRequest(Request):
             cast(RegistryChannel, self.channel).abort()
 
     def warn_of_cut(self) -> None:
-        """Log that the response is cut short, which is because of `error`."""
+        """Log that the response is cut short because of `error`."""
         self.channel.factory.warn_of_cut(self)
 
     def close_short(self) -> None:
@@ -130,9 +130,9 @@ class RegistrySite(Site):
         self.closing = False
         """Whether further requests are refused."""
         self.ready = ready
-        """The answers that need no request; None: there are none."""
+        """The table of ready answers; None: there is none."""
         self.poller = poller
-        """Waits for requests on connections that let files be sent; None: the reactor does."""
+        """Waits for requests on connections with a `FileTransport`; None: the reactor does."""
         self._empty: Waiters[None] = Waiters()
         self._checking: IDelayedCall | None = None
 
@@ -195,7 +195,7 @@ class RegistrySite(Site):
             channel.abort()
 
     def warn_of_cut(self, request: RegistryRequest) -> None:
-        """Warn of a response that cannot be completed; of each reason at once, and then once a minute."""
+        """Warn about a response that cannot be completed: once for each reason, and then once a minute."""
         error = shown_reason(request.error or "")
         self._repeats.warn(
             _CUT_SHORT, (without_names(error),), "a response was cut short: {error}", error=error
@@ -233,7 +233,7 @@ class RegistrySite(Site):
         target: bytes,
         arriving: HTTPRequest | None,
     ) -> None:
-        """Write the access log for a response to what is no request. *arriving*: as far as it is one."""
+        """Write the access log for the response to a malformed request. *arriving*: its parsed part."""
         if not self._access_log.wanted:
             return
         now = self.reactor.seconds()

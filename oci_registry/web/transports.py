@@ -1,4 +1,4 @@
-"""Connections that let files be sent without reading them, and that can be handed to another process."""
+"""Connections that can send files without reading them, and that can be handed to another process."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from oci_registry.streams.interfaces import SharedWriter, SocketWriter
 from oci_registry.web.polling import Poller
 
 _AT_ONCE = 16 * 1024
-"""Bytes that are read at once: requests are short, and memory for more would be cleared each time."""
+"""Bytes that are read at once: requests are short, and a larger buffer would be cleared each time."""
 _MORE: int = getattr(socket, "MSG_MORE", 0)
 
 
 Delegate = Callable[[SharedWriter], Callable[[], None] | None]
-"""Has another process write; returns what ends that early, or None if it is not possible."""
+"""Lets another process write; returns a function that ends that early, or None if it is not possible."""
 
 
 class FileTransport(tcp.Connection):
-    """A connection to whose socket others may write, once for each time that it takes something.
+    """A connection whose socket others may write to, once each time it is writable.
 
-    What was written to the transport leaves first. When the connection is closing, nobody else writes.
-    `drained`, if there is one, is called whenever all that was written has been sent. `delegate`, if there
-    is one, is asked whether another process writes in the place of a writer.
+    Bytes that were written to the transport are sent first. While the connection is closing, nobody
+    else writes. `drained`, if there is one, is called whenever all that was written has been sent.
+    `delegate`, if there is one, may let another process write in place of a writer.
     """
 
     _writer: SocketWriter | None = None
@@ -41,7 +41,7 @@ class FileTransport(tcp.Connection):
     _recall: Callable[[], None] | None = None
 
     def write_from(self, writer: SocketWriter | None) -> None:
-        """Let *writer* write whenever the socket takes something, until this is called with None."""
+        """Let *writer* write whenever the socket is writable, until this is called with None."""
         self._end_delegation()
         self._writer = writer
         if writer is not None:
@@ -49,7 +49,7 @@ class FileTransport(tcp.Connection):
 
     @property
     def pending(self) -> bool:
-        """Whether something remains to be sent, or to be done about the connection."""
+        """Whether bytes remain to be sent, or the connection remains to be closed."""
         return bool(
             self._writer is not None
             or self._has_data()
@@ -59,7 +59,7 @@ class FileTransport(tcp.Connection):
 
     @property
     def is_idle(self) -> bool:
-        """Whether everything that was written has left, and more may be written."""
+        """Whether everything that was written has been sent, and more may be written."""
         return bool(
             self.connected
             and self._writer is None
@@ -70,15 +70,15 @@ class FileTransport(tcp.Connection):
         )
 
     def write_now(self, data: bytes) -> None:
-        """Write *data* as `write` does, but what the socket takes at once without waiting for the reactor."""
+        """Write *data* as `write` does, but send what the socket accepts at once."""
         if self.is_idle:
             self.send_at_once(data)
         else:
             self.write(data)
 
     def send_at_once(self, data: bytes) -> None:
-        """Do `write_now` where `is_idle` is true."""
-        # If it fails, so does the next attempt, where that is handled.
+        """Do the same as `write_now`, if `is_idle` is true."""
+        # If it fails, the next attempt fails too, and handles that.
         with suppress(OSError):
             sent = self.socket.send(data)
             if sent == len(data):
@@ -89,35 +89,35 @@ class FileTransport(tcp.Connection):
         self.write(data)
 
     def poll_with(self, poller: Poller) -> None:
-        """Have *poller* wait for what is received, in the place of the reactor."""
+        """Let *poller* wait for received bytes, in place of the reactor."""
         if self._poller is None and self.connected:
             super().stopReading()
             self._poller = poller
             poller.add(self)
 
     def stop_polling(self) -> None:
-        """Have the reactor wait for what is received, again."""
+        """Let the reactor wait for received bytes again."""
         poller, self._poller = self._poller, None
         if poller is not None:
             poller.remove(self)
             super().startReading()
 
     def startReading(self) -> None:
-        """Wait for what is received."""
+        """Wait for received bytes."""
         if self._poller is None:
             super().startReading()
         else:
             self._poller.add(self)
 
     def stopReading(self) -> None:
-        """Do not wait for what is received."""
+        """Stop waiting for received bytes."""
         if self._poller is None:
             super().stopReading()
         else:
             self._poller.remove(self)
 
     def doRead(self) -> Any:
-        """The socket has something."""
+        """Read from the socket, which is readable."""
         if self._detached:
             return None
         try:
@@ -130,7 +130,7 @@ class FileTransport(tcp.Connection):
         return None
 
     def doWrite(self) -> Any:
-        """The socket takes something."""
+        """Write to the socket, which is writable."""
         if self._detached:
             return None
         result = self._write_some()
@@ -139,7 +139,7 @@ class FileTransport(tcp.Connection):
         return result
 
     def _write_some(self) -> Any:
-        """Send what was written to the transport, then what the writer has."""
+        """Send the bytes that were written to the transport, then those of the writer."""
         if self._writer is None or self.disconnecting or self._writeDisconnecting:
             return super().doWrite()
         if self._has_data():
@@ -155,13 +155,13 @@ class FileTransport(tcp.Connection):
         return None
 
     def _delegated(self) -> bool:
-        """Have another process write, if that is possible; return whether it does."""
+        """Let another process write, if that is possible; return whether it does."""
         if self.delegate is not None and hasattr(self._writer, "ended_elsewhere"):
             self._recall = self.delegate(cast(SharedWriter, self._writer))
         return self._recall is not None
 
     def returned(self) -> None:
-        """The other process writes no more."""
+        """Take note that the other process has stopped writing."""
         self._recall = None
         if self._writer is not None:
             cast(SharedWriter, self._writer).ended_elsewhere()
@@ -177,12 +177,12 @@ class FileTransport(tcp.Connection):
         return bool(self.dataBuffer or self._tempDataBuffer)
 
     def stopWriting(self) -> None:
-        """Nothing is left of what was written to the transport; the writer may have more."""
+        """Stop writing bytes of the transport, all of which are sent; the writer may have more."""
         if self._writer is None:
             super().stopWriting()
 
     def _go_on_writing(self) -> None:
-        """Wait for the socket again only if there is more to write, or to do after the last byte."""
+        """Wait for the socket again only if there is more to write, or to be done after the last byte."""
         if self._writer is None and not (
             self._has_data() or self.disconnecting or self._writeDisconnecting
         ):
@@ -203,10 +203,11 @@ class FileTransport(tcp.Connection):
         super().abortConnection()
 
     def detach(self) -> None:
-        """Close our descriptor alone: the connection goes on elsewhere. Nothing is read or sent any more.
+        """Close only our descriptor: the connection continues in another process. Nothing is read or
+        sent here any more.
 
-        The protocol loses the connection with the next turn of the reactor, which may still hold an event
-        for the descriptor.
+        The protocol loses the connection in the next iteration of the reactor, which may still have an
+        event for the descriptor.
         """
         self._detached = True
         self._shouldShutdown = False

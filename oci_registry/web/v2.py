@@ -44,7 +44,7 @@ _LABELS = {
     CatalogRoute: "catalog",
 }
 _parse_route = lru_cache(maxsize=512)(parse_route)
-"""Clients ask for the same few images again and again. An entry has at most 8 KiB; errors are not kept."""
+"""Clients request the same few images repeatedly. An entry has at most 8 KiB; errors are not kept."""
 _BASE = Reply(200, content("application/json", 2), b"{}")
 """The reply at ``/v2/``, which does not depend on any upstream."""
 

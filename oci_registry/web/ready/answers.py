@@ -1,6 +1,6 @@
 """Simple requests, and the bytes of their responses: pure functions of bytes and numbers.
 
-A request is simple if nothing in it but its method and its target decides the response.
+A request is simple if the response depends only on its method and its target.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from oci_registry.web.head import FIELD, HOST
 from oci_registry.web.shown import shown
 
 LONGEST = 2048
-"""The most bytes of a simple request."""
+"""The maximum length of a simple request in bytes."""
 METHODS = {method.encode(): method for method in ("GET", "HEAD")}
 """The methods of simple requests, as text."""
 _RANGE = re.compile(rb"\r\nRange: bytes=([0-9]{1,15})-([0-9]{1,15})(?=\r\n)")
@@ -50,14 +50,15 @@ _ONCE = frozenset((b"host", b"user-agent", b"connection"))
 
 
 class NotSimple(Exception):
-    """A request must be parsed as any other."""
+    """A request is not simple and must be parsed normally."""
 
 
 @lru_cache(maxsize=256)
 def parse_fields(fields: bytes) -> tuple[str, bool]:
-    """Return the user agent of a simple request, as the access log shows it, and whether it is the last one.
+    """Return the user agent of a simple request, as the access log shows it, and whether it is the last
+    one of its connection.
 
-    *fields*: the request from its version on. Clients send the same again and again, so the last ones are
+    *fields*: the request from its version on. Clients repeat the same fields, so the latest results are
     remembered. Raises `NotSimple`: such fields, which may hold credentials, are not remembered.
     """
     if not (fields.startswith(_VERSION) and fields.endswith(_END)):
@@ -89,10 +90,10 @@ def with_close(head: bytes) -> bytes:
 class ReadyAnswer:
     """A response of status 200 in pieces, and when it may be sent: for GET, or without the body for HEAD.
 
-    *start* ends where the value of Date begins. *middle* goes on behind it, up to the seconds of
-    ``ttl=``, and *end* behind those; without an *end* there are no such seconds, and *middle* ends the head.
-    *confirmed*: when a tag was confirmed, in seconds since the epoch; *max_age*: for how many seconds it is
-    fresh from then on.
+    *start* ends where the value of Date begins. *middle* continues after it, up to the seconds of
+    ``ttl=``, and *end* continues after those; without an *end*, there are no such seconds, and *middle*
+    ends the head. *confirmed*: when a tag was confirmed, in seconds since the epoch; *max_age*: for how
+    many seconds it is fresh from then on.
     """
 
     start: bytes
@@ -103,7 +104,7 @@ class ReadyAnswer:
     max_age: float = inf
 
     def is_fresh(self, now: float) -> bool:
-        """Whether it may be sent at *now*, as far as time decides that."""
+        """Whether it is still fresh at *now*."""
         return 0 <= now - self.confirmed < self.max_age
 
     def response(self, now: float, date: bytes, *, head: bool, last: bool = False) -> bytes:
@@ -185,8 +186,8 @@ def _cut(
 ) -> list[bytes] | None:
     """Return a head without some values: the pieces between them, in order.
 
-    *cuts*: the headers, in order, of which all is left out that follows the last occurrence of a text. None
-    if they are not exactly these.
+    *cuts*: the headers, in order; the part of each value after the last occurrence of a text is left
+    out. None if they are not exactly these.
     """
     marks = dict(cuts)
     pieces, found = [b"HTTP/1.1 %b\r\n" % status], []
@@ -207,7 +208,7 @@ def _cut(
 def cut_range(fields: bytes) -> tuple[bytes, int, int] | None:
     """Return the fields of a request without its Range, and the first and the last byte of that.
 
-    None if it has none of the form that nearly all clients send.
+    None if it has no Range in the form that nearly all clients send.
     """
     match = _RANGE.search(fields)
     if match is None:

@@ -20,9 +20,9 @@ def _nothing() -> None:
 
 @frozen(eq=False)
 class _Again:
-    """A *hit* again, while *table* is of this *generation* and has the upstream: a `Repeats`.
+    """A *hit* again, while the *table* has this *generation* and the upstream: a `Repeats`.
 
-    One object in place of six functions, since there are thousands at which the garbage collector looks.
+    One object in place of six functions, since there are thousands that the garbage collector traverses.
     """
 
     route: str
@@ -40,7 +40,7 @@ class _Again:
         return self._hit.max_age
 
     def serve(self) -> bool:
-        # `holds`, without a call more for each hit.
+        # The same as `holds`, inlined to save a call for each hit.
         table = self._table
         return (
             table.generation == self._generation
@@ -72,10 +72,10 @@ class Offers:
         target: Target | None,
         generation: int,
     ) -> Callable[[], None]:
-        """Return what is to be called when a reply was sent, which offers it if it can be sent again.
+        """Return a function to call after a reply was sent, which offers the reply if it can be sent again.
 
-        *route*: its label in the metrics. *generation*: that of the table, when it gave the *target*; None
-        if the reply does not depend on any.
+        *route*: its label in the metrics. *generation*: that of the table, when it gave the *target*;
+        None if the reply does not depend on an upstream.
         """
         ready = self._ready
         if ready is None or not ready.wants(request, reply.status):

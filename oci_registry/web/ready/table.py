@@ -36,7 +36,7 @@ _NEVER = frozenset((b"Connection", b"Transfer-Encoding", b"Warning", b"Age"))
 
 
 class Counting(Protocol):
-    """The part of `Metrics` that is needed here."""
+    """The part of `Metrics` that the table uses."""
 
     @property
     def client_bytes(self) -> Any:
@@ -68,7 +68,7 @@ def _nothing() -> None:
 
 
 class Repeats(Protocol):
-    """What has to be known to send a response again.
+    """The conditions for sending a response again.
 
     *route*: the label under which the metrics count it; None: they do not. *confirmed*, *max_age*: as for
     `ReadyAnswer`.
@@ -84,7 +84,7 @@ class Repeats(Protocol):
     def max_age(self) -> float: ...
 
     def serve(self) -> bool:
-        """Whether the same content would be served now, which counts as a use of it if so."""
+        """Whether the same content would be served now; if so, this counts as a use."""
 
     def holds(self) -> bool:
         """Whether the same content would be served now."""
@@ -107,11 +107,11 @@ class Repeatable:
 
 @frozen
 class RepeatableBlob:
-    """What has to be known to send a blob of *size* bytes, or a part of it, again.
+    """The conditions for sending a blob of *size* bytes, or a part of it, again.
 
     *route*: as for `Repeatable`. *holds*: whether the target still means the blob. *part*: returns the
-    bytes from one position up to, but without, another, and counts that as a use; None if they cannot be
-    sent now. For HEAD that is an empty part.
+    bytes from a start to an end (exclusive), and counts a use; None if they cannot be sent now. For
+    HEAD, the part is empty.
     """
 
     route: str
@@ -122,7 +122,7 @@ class RepeatableBlob:
 
 @frozen(eq=False)
 class Shown:
-    """What the access log says of an answer, whoever asks."""
+    """The part of an access log line that is the same for all clients."""
 
     uri: str
     namespace: str | None
@@ -130,14 +130,14 @@ class Shown:
 
     @classmethod
     def of(cls, request: RegistryRequest) -> Shown:
-        """Return what it says of the response to a request."""
+        """Return it for the response to a request."""
         outcome = None if request.outcome is None else request.outcome.value
         return cls(shown(without_secrets(request.target)), request.namespace, outcome)
 
 
 @frozen(eq=False)
 class Entry:
-    """An answer and all that has to be known to send it."""
+    """An answer and the conditions for sending it."""
 
     answer: ReadyAnswer
     repeatable: Repeats
@@ -155,10 +155,10 @@ class _BlobEntry:
 
 
 class ReadyAnswers:
-    """Answers to the same simple requests again, as they were answered before.
+    """Answers repeated simple requests with the same responses as before.
 
-    An answer is used for as long as nothing that it was made of has changed, which is checked each time:
-    so nothing has to remove it. Those that were used last are kept.
+    An answer is used as long as nothing that it was made from has changed, which is checked each time,
+    so nothing has to remove it. The most recently used ones are kept.
     """
 
     def __init__(
@@ -198,7 +198,7 @@ class ReadyAnswers:
         self._entries.put(target, entry)
 
     def wants(self, request: RegistryRequest, status: int) -> bool:
-        """Whether there is no answer of this *status* for the target of a request, but could be."""
+        """Whether an answer of this *status* for the target of a request is missing and could be kept."""
         target = request.target
         blob = self._blobs.peek(target)
         return (
@@ -212,7 +212,7 @@ class ReadyAnswers:
         )
 
     def has_room_for(self, length: int) -> bool:
-        """Whether a body is short enough."""
+        """Whether a body is short enough to be kept."""
         return length <= self._limits.body
 
     def offer(self, request: RegistryRequest, body: bytes, repeatable: Repeats) -> None:
@@ -347,6 +347,6 @@ def _headers(request: RegistryRequest) -> list[tuple[bytes, bytes]]:
         (name, value)
         for name, values in request.responseHeaders.getAllRawHeaders()
         for value in values
-        # Not about the content; `ReadyAnswer` adds it where it is wanted.
+        # It is not about the content; `ReadyAnswer` adds it where it is needed.
         if (name, value) != _CLOSE
     ]
