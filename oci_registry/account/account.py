@@ -1,4 +1,4 @@
-"""The account as the rest of the daemon sees it: what is stored, kept up in a thread of its own."""
+"""The account for the rest of the daemon: an index of the store, maintained in its own thread."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ T = TypeVar("T")
 class AccountLimits:
     """Times in seconds, and sizes of batches.
 
-    *interval*: for which changes are collected; *batch*: changes that are written at once, which is some
-    milliseconds of work; *waiting*: changes that may wait, after which they are dropped and found by a
-    comparison. *step*: objects that are compared at once; *pause*: after each step, and between two
-    batches. *comparison*: between two comparisons with the store; *again*: until one that has failed is
-    repeated, or the file is opened again. That is twice as long after each time that the file was found
-    damaged, *comparison* at most.
+    *interval*: how long changes are collected; *batch*: changes that are written at once, which takes
+    some milliseconds; *waiting*: the maximum number of waiting changes; further ones are dropped, and
+    found by a comparison. *step*: objects that are compared at once; *pause*: the pause after each
+    step, and between two batches. *comparison*: the time between two comparisons with the store;
+    *again*: the time until a failed one is repeated, or the file is opened again. It doubles each time
+    that the file is found damaged, up to *comparison*.
     """
 
     interval: float = 1.0
@@ -53,13 +53,13 @@ class Comparison:
 
 
 class Account:
-    """What is stored, as an index of the store that can be lost at any time.
+    """An index of the store, which can be lost at any time.
 
-    Changes are only noted here, and reach *database* in batches, in the one thread that *run* has.
-    *totals*: is kept up. While the account is not complete, a comparison with the store goes on in the
-    background. If its file cannot be used, the account is off, and opened again later. *metrics*: None if it
-    is not the one that they are about. *on_demand*: it may be started and stopped several times, and notes
-    nothing between; each time it is compared anew.
+    Changes are queued here, and written to *database* in batches, in the one thread of *run*. *totals*:
+    is kept up to date. While the account is not complete, a comparison with the store goes on in the
+    background. If its file cannot be used, the account is off, and opened again later. *metrics*: None
+    if the metrics are about another account. *on_demand*: it may be started and stopped several times,
+    and ignores changes in between; each start begins a new comparison.
     """
 
     _log = Logger()
@@ -78,7 +78,7 @@ class Account:
         self.state: State | None = None
         """None while the account is off, or not yet open."""
         self.compared: Comparison | None = None
-        """The latest comparison that has found everything; None: there was none since the start."""
+        """The latest complete comparison; None: there was none since the start."""
         self._database = database
         self._run = run
         self._clock = clock
@@ -88,7 +88,7 @@ class Account:
         self._on_demand = on_demand
         self._waiting: Waiters[None] = Waiters()
         self._began = 0.0
-        # In order, without values: dictionaries keep their order.
+        # An ordered set: keys without values.
         self._changed: dict[str, None] = {}
         self._used: dict[str, float] = {}
         self._lost = False
@@ -101,7 +101,7 @@ class Account:
         self._stopped = True
         self._report(complete=False)
 
-    # -- what the store says
+    # -- notifications of the store
 
     def changed(self, key: str) -> None:
         """Something was stored or removed at *key*, or may have been."""
@@ -116,11 +116,12 @@ class Account:
         """The object at *key* was used at *when*."""
         if self._stopped and self._on_demand:
             return
-        # A use that is lost makes an image a little older: nothing wrong is removed, see the sweep.
+        # A lost use makes an image look a little older; the sweep checks the store before it removes
+        # anything.
         if key in self._used or len(self._used) < self._limits.waiting:
             self._used[key] = max(when, self._used.get(key, 0.0))
 
-    # -- what others ask
+    # -- questions
 
     @property
     def is_off(self) -> bool:
@@ -129,11 +130,11 @@ class Account:
 
     @property
     def is_complete(self) -> bool:
-        """Whether everything that is stored is in it, but for what `flush` writes."""
+        """Whether it contains everything that is stored, except for what `flush` would write."""
         return self.state is not None and self.state.complete and not self._lost
 
     def ask(self, query: Query[T]) -> Deferred[T]:
-        """Return what *query* finds; fails with `AccountOff`."""
+        """Return the result of *query*; fails with `AccountOff`."""
         return self._in_order.run(lambda: Deferred.fromCoroutine(self._ask(query)))
 
     async def _ask(self, query: Query[T]) -> T:
@@ -146,10 +147,10 @@ class Account:
         return found[0]
 
     def flush(self) -> Deferred[None]:
-        """Write what has changed until now. Never fails."""
+        """Write all changes until now. Never fails."""
         return self._in_order.run(lambda: Deferred.fromCoroutine(self._write_all()))
 
-    # -- the work of the thread
+    # -- work in the thread
 
     async def compare(self) -> None:
         """Compare the account with the store now, or wait for the comparison that is under way.
@@ -168,13 +169,13 @@ class Account:
             raise AccountOff(self._off or "the account is closed")
 
     def start(self) -> None:
-        """Open the file, and go on with batches from then on."""
+        """Open the file, and process batches from then on."""
         self._stopped = False
         self._due = 0.0
         self._in_order.run(lambda: Deferred.fromCoroutine(self._open())).addErrback(self._crashed)
 
     async def stop(self) -> None:
-        """Write what has changed, and close the file."""
+        """Write all changes, and close the file."""
         if self._stopped:
             return
         self._stopped = True
@@ -205,7 +206,7 @@ class Account:
         work.addErrback(self._crashed).addBoth(lambda _: self._schedule())
 
     async def _turn(self) -> None:
-        """Open the file, or write a batch and go on with a comparison, as it is due."""
+        """Open the file, or write a batch and continue a comparison, whichever is due."""
         due = self._clock.seconds() >= self._due
         if self.state is None:
             if due:
@@ -229,7 +230,7 @@ class Account:
             self._lost = False
             await self._call(self._database.miss)
         changed = list(islice(self._changed, self._limits.batch))
-        # A use counts only for what is known, so they come last.
+        # Uses come last, since they only count for known objects.
         room = self._limits.batch - len(changed)
         used = list(islice(self._used.items(), room))
         for key in changed:
@@ -240,7 +241,7 @@ class Account:
             await self._call(self._database.apply, changed, used)
 
     async def _call(self, call: Callable[..., State], *args: object) -> None:
-        """Call the database, and go by the state that it returns."""
+        """Call the database, and act on the state that it returns."""
         try:
             state = await self._run(call, *args)
         except AccountDamaged as error:

@@ -1,6 +1,6 @@
-"""Entries of the account: what is at a key of the store, as SQL.
+"""Maintains the tables of the account: what is at each key of the store.
 
-Everything here runs in the thread of the account, within a transaction of the caller.
+Everything here runs in the thread of the account, within the caller's transaction.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from oci_registry.storage.usage import GRANULARITY
 MOST_PULLS = 3
 """The highest value of the two-bit counter of pulls."""
 HISTORY = 20
-"""Manifests that are remembered for each tag."""
+"""The maximum number of manifests that are remembered for each tag."""
 _RETAGGED = 10_000
-"""Repositories of which it is remembered when their tags have changed."""
+"""The number of repositories whose latest change of tags is remembered."""
 _LARGEST_MANIFEST = MAX_MANIFEST_SIZE + 1024
 _LARGEST_TAG = 4096
 
 
 class Books(Numbers):
-    """Makes the tables say what is at a key of the store.
+    """Updates the tables with what is at a key of the store.
 
-    *began*: when this process started, in seconds since the epoch: content that other programs have put
-    there counts as used then, at least.
+    *began*: when this process started, in seconds since the epoch: content of other programs counts as
+    used at that time or later.
     """
 
     def __init__(self, connection: sqlite3.Connection, medium: Medium, began: float) -> None:
@@ -46,7 +46,7 @@ class Books(Numbers):
         self.medium = medium
         self.began = began
         self.tag_changes = 0
-        """How often the newest tags of a repository may have changed."""
+        """Counts changes that may affect the newest tags of a repository."""
         self._retagged: dict[int, int] = {}
         self._forgotten = 0
         self._place = 0
@@ -70,10 +70,10 @@ class Books(Numbers):
             )
             self._saved = values
 
-    # -- what is at a key
+    # -- keys
 
     def refresh(self, key: str) -> None:
-        """Look what is at *key* now."""
+        """Update the tables with what is at *key* now."""
         info = self.medium.look(key)
         if info is None:
             self.forget(key)
@@ -81,7 +81,7 @@ class Books(Numbers):
             self.record(info)
 
     def record(self, info: ObjectInfo) -> None:
-        """There is an object."""
+        """Record an object."""
         key = info.key
         blob = parse_blob_key(key)
         if blob is not None:
@@ -94,7 +94,7 @@ class Books(Numbers):
             self._record_list(*listed, info)
 
     def forget(self, key: str) -> None:
-        """There is no object at *key*."""
+        """Record that there is no object at *key*."""
         blob = parse_blob_key(key)
         if blob is not None:
             self.forget_blob(self.known_content(blob))
@@ -108,7 +108,7 @@ class Books(Numbers):
             self.forget_list(self._known_repository(host, repository), self.known_content(digest))
 
     def use(self, key: str, when: float) -> None:
-        """The object at *key* was used."""
+        """Record a use of the object at *key*."""
         blob = parse_blob_key(key)
         if blob is not None:
             self.sql.execute(
@@ -125,7 +125,7 @@ class Books(Numbers):
             )
 
     def keep(self, host: str, digest: Digest, when: float) -> None:
-        """Count a manifest, and whatever it needs, as used without having been pulled."""
+        """Count a manifest, and everything that it needs, as used but not pulled."""
         self._use_manifest(host, digest, when, pulled=False)
 
     # -- blobs
@@ -155,7 +155,7 @@ class Books(Numbers):
         self.sums.change(before, info.size)
 
     def forget_blob(self, content: int | None) -> None:
-        """A blob is not stored."""
+        """Record that a blob is not stored."""
         before = self._value("SELECT size FROM blobs WHERE content=?", content)
         if before is not None:
             self.sql.execute("DELETE FROM blobs WHERE content=?", (content,))
@@ -170,7 +170,7 @@ class Books(Numbers):
             if before != info.size:
                 self.sql.execute("UPDATE manifests SET size=? WHERE id=?", (info.size, number))
                 self.sums.change(before, info.size)
-            # What a bucket says of uses is what other replicas have served.
+            # The uses that a bucket reports are those of other replicas.
             self._use_manifest(host, digest, info.used, pulled=self.medium.remote)
             return
         content, registry = self._content(digest), self._host(host)
@@ -206,12 +206,12 @@ class Books(Numbers):
         self._spread(registry, content, used)
 
     def next_place(self) -> int:
-        """Return the place of whatever comes last in a queue."""
+        """Return the next place at the end of a queue."""
         self._place += 1
         return self._place
 
     def _read_edges(self, key: str, digest: Digest, content: int) -> tuple[str, str | None]:
-        """Note what a manifest names, and return its media type and its repository.
+        """Record what a manifest names; return its media type and its repository.
 
         The type is "" if its bytes are wrong, the repository None if it is not known.
         """
@@ -220,12 +220,12 @@ class Books(Numbers):
         try:
             media_type, repository = read_head(head)
             if Digest.of(raw, digest.algorithm) != digest:
-                # It may be a signed one, whose digest is that of a part.
+                # It may be a signed one, whose digest is that of the signed content.
                 Manifest.restore(raw, media_type, digest)
         except (RegistryError, ValueError, KeyError, TypeError, RecursionError):
             return "", None
         if self._value("SELECT 1 FROM edges WHERE parent=?", content) is None:
-            # In order: a new index is then written from one end to the other.
+            # Sorted, so that a new index is written sequentially.
             named = sorted(pack(one) for one in digests_in(raw) if one != digest)
             self.sql.executemany(
                 "INSERT INTO content (digest) SELECT ?1 WHERE NOT EXISTS"
@@ -257,7 +257,7 @@ class Books(Numbers):
             self._spread(registry, content, when)
 
     def _spread(self, registry: int, content: int, when: float) -> None:
-        """Count a use of a manifest as one of everything that it names."""
+        """Count a use of a manifest as a use of everything that it names."""
         waiting = [content]
         while waiting:
             parent = waiting.pop()
@@ -276,7 +276,7 @@ class Books(Numbers):
                 waiting.append(child)
 
     def forget_manifest(self, number: int | None) -> None:
-        """A manifest is not stored."""
+        """Record that a manifest is not stored."""
         found = self.sql.execute(
             "SELECT content, size, kept_for FROM manifests WHERE id=?", (number,)
         ).fetchone()
@@ -302,7 +302,7 @@ class Books(Numbers):
         if before == content and self._confirmed(where, tag, content) >= record.checked:
             return
         if before is None:
-            # Whatever its size, a record takes one block.
+            # A record takes one block, whatever its size.
             self.sums.change(None, 1, counted=False)
         elif before != content:
             self.sql.execute("UPDATE tags SET current=0 WHERE repository=? AND tag=?", (where, tag))
@@ -331,20 +331,20 @@ class Books(Numbers):
         )
 
     def forget_tag(self, repository: int | None, tag: str) -> None:
-        """The record of a tag is not stored; what it has named is remembered."""
+        """Record that a tag has no record; the manifests that it has named are remembered."""
         content = self._current(repository, tag)
         if content is not None:
             self.sql.execute(
                 "UPDATE tags SET current=0 WHERE repository=? AND tag=?", (repository, tag)
             )
             self.sums.change(1, None, counted=False)
-            # The others are the newer for it.
+            # Without it, the other tags move up in the order of age.
             kept = "SELECT 1 FROM manifests WHERE content=? AND queue=?"
             if self._value(kept, content, NEWEST) is not None:
                 self._judge_again(repository)
 
     def _judge_again(self, repository: int | None) -> None:
-        """The tags of a repository have changed: what is kept for its newest ones takes its turn again."""
+        """Return images that are kept for the newest tags to probation, since tags have changed."""
         if repository is not None:
             if len(self._retagged) >= _RETAGGED:
                 self._forgotten = self.tag_changes
@@ -357,7 +357,7 @@ class Books(Numbers):
             )
 
     def is_retagged(self, repository: int, since: int) -> bool:
-        """Whether the tags of a repository may have changed since there were so many `tag_changes`."""
+        """Whether the tags of a repository may have changed since `tag_changes` had this value."""
         return self._retagged.get(repository, self._forgotten) > since
 
     def _current(self, repository: int | None, tag: str) -> int | None:
@@ -379,7 +379,7 @@ class Books(Numbers):
         self.sums.change(before, info.size, counted=False)
 
     def forget_list(self, repository: int | None, content: int | None) -> None:
-        """A list of referrers is not stored."""
+        """Record that a list of referrers is not stored."""
         before = self._list_size(repository, content)
         if before is not None:
             row = (repository, content)

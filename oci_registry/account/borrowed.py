@@ -1,4 +1,4 @@
-"""An account for whoever reads a store without a daemon: that of a stopped one, or a temporary one."""
+"""An account for commands without a daemon: that of a stopped daemon, or a temporary one."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ _CACHE_KIB = 16 * 1024
 class BorrowedAccount:
     """Answers questions about the store *medium* without changing anything.
 
-    *path*: the file of its account, which is read as it is if a daemon has closed it; None if there is none.
-    Otherwise everything is looked at once, which takes about 20 s for a million objects, and what is found is
-    kept in a temporary file. *walked*: is called after each object then. Close it when done.
+    *path*: the account's file, which is used unchanged if a daemon has closed it; None if there is
+    none. Otherwise the store is walked once, which takes about 20 s for a million objects, and the
+    result is kept in a temporary file. *walked*: is then called after each object. The caller must
+    close it.
     """
 
     def __init__(
@@ -40,15 +41,15 @@ class BorrowedAccount:
 
     @property
     def counts_pulls(self) -> bool:
-        """Whether it comes from a daemon, and so knows how often images were pulled."""
+        """Whether it is a daemon's account, and so has the numbers of pulls."""
         return not self._built
 
     def changed(self, key: str) -> None:
-        """What is at *key* has changed: it is looked at before the next question."""
+        """Take note that *key* has changed: it is read again before the next question."""
         self._changed[key] = None
 
     def ask(self, query: Query[T]) -> T:
-        """Return what *query* finds. Raises OSError and `StoreError` if the store cannot be read."""
+        """Return the result of *query*. Raises OSError and `StoreError` if the store cannot be read."""
         if self._books is None:
             self._books = self._open() or self._build()
         if self._changed:
@@ -73,7 +74,7 @@ class BorrowedAccount:
             books.sql.close()
 
     def _follow(self) -> None:
-        """Look at what has changed; in a copy, if this is the file of a daemon."""
+        """Read the changed keys; in a copy, if this is the file of a daemon."""
         assert self._books is not None
         if self._seen is not None:
             copy = _temporary()
@@ -133,7 +134,7 @@ def _temporary() -> sqlite3.Connection:
 def open_closed(path: str) -> sqlite3.Connection | None:
     """Open the account at *path* for reading if a daemon has closed it and it is complete; else None.
 
-    That leaves no trace and takes no lock, so that nobody notices it: the caller has to notice changes.
+    This takes no lock and leaves no trace, so the caller must check for changes of the file.
     """
     if _identity(path) is None:
         return None
@@ -153,7 +154,7 @@ def open_closed(path: str) -> sqlite3.Connection | None:
 
 
 def _identity(path: str) -> tuple[int, ...] | None:
-    """Return what tells whether the file has changed; None if there is none, or a daemon uses it."""
+    """Return a value that changes with the file; None if there is no file, or a daemon uses it."""
     with suppress(OSError):
         status = os.stat(path)
         if not os.path.lexists(path + "-wal"):

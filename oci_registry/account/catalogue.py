@@ -1,4 +1,4 @@
-"""Questions of people to the account: which images are stored, what belongs to them, and who needs it."""
+"""Queries of operators: which images are stored, what they consist of, and what else needs their parts."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from oci_registry.account.queries import Query
 from oci_registry.spec.digest import Digest
 
 SCANNED = 500
-"""Manifests that are looked at by one question for images without a tag: some milliseconds of work."""
+"""Manifests that one query for images without a tag reads: some milliseconds of work."""
 ANCESTORS = 100
-"""Manifests that name an image, at any depth, which are looked at."""
+"""The maximum number of manifests that are read which name an image, at any depth."""
 
 
 @frozen
 class Place:
-    """A place in the order of names: registries by name; in each, tags by repository and name, then digests.
+    """A position in the order of names: registries by name; in each, tags by repository and name, then
+    digests.
 
-    *number*: of the last manifest without a tag; None among the tags.
+    *number*: that of the last manifest without a tag; None within the tags.
     """
 
     host: str = ""
@@ -46,7 +47,7 @@ class ListedImage:
 
 @frozen
 class ManifestEntry:
-    """A stored manifest. *pulls*: all pulls since it was stored. *queue*, *place*: in the eviction."""
+    """A stored manifest. *pulls*: since it was stored. *queue*, *place*: its position in the eviction."""
 
     number: int
     content: int
@@ -72,9 +73,9 @@ class BlobEntry:
 
 
 def images_after(place: Place, count: int) -> Query[tuple[list[ListedImage], Place | None]]:
-    """Return at most *count* images, and the place of those that follow; None: there are none.
+    """Return at most *count* images, and the place where the next ones begin; None: there are no more.
 
-    There may be images that follow even if none is returned.
+    There may be more images even if none is returned.
     """
 
     def query(books: Books) -> tuple[list[ListedImage], Place | None]:
@@ -112,7 +113,7 @@ def _tags_after(books: Books, place: Place, count: int) -> list[ListedImage]:
 def _untagged_after(
     books: Books, place: Place, count: int
 ) -> tuple[list[ListedImage], Place | None] | None:
-    """Return images without a tag, of a bounded number of manifests; None at the end of the registry."""
+    """Return images without a tag from a bounded number of manifests; None at the end of the registry."""
     last: int | None = books.sql.execute(
         "SELECT max(id) FROM (SELECT id FROM manifests WHERE id>? ORDER BY id LIMIT ?)",
         (place.number, SCANNED),
@@ -196,7 +197,7 @@ def blobs_named(books: Books, content: int) -> list[BlobEntry]:
 
 
 def needing(books: Books, content: int, most: int) -> list[tuple[str, int]]:
-    """Return the stored manifests of all registries that name something: registry and content."""
+    """Return registry and content of all stored manifests that name something."""
     return books.sql.execute(
         "SELECT h.name, m.content FROM edges e CROSS JOIN manifests m ON m.content=e.parent"
         " CROSS JOIN hosts h ON h.id=m.host WHERE e.child=? LIMIT ?",
@@ -205,7 +206,7 @@ def needing(books: Books, content: int, most: int) -> list[tuple[str, int]]:
 
 
 def count_naming(books: Books, content: int, most: int) -> int:
-    """Return how many stored manifests name something, *most* at most."""
+    """Return how many stored manifests name something, up to *most*."""
     (count,) = books.sql.execute(
         "SELECT count(*) FROM (SELECT 1 FROM edges e CROSS JOIN manifests m ON m.content=e.parent"
         " WHERE e.child=? LIMIT ?)",
@@ -265,7 +266,7 @@ def is_among_newest(books: Books, host: int, content: int, count: int) -> bool:
 
 
 def places_before(books: Books, entry: ManifestEntry) -> int:
-    """Return how many images come before one in its queue of the eviction."""
+    """Return how many images are ahead of one in its eviction queue."""
     (count,) = books.sql.execute(
         "SELECT count(*) FROM manifests WHERE queue=? AND place<?", (entry.queue, entry.place)
     ).fetchone()

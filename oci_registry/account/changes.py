@@ -1,4 +1,4 @@
-"""Notes in the account of a stopped daemon what a command has changed."""
+"""Records the changes of a command in the account of a stopped daemon."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BATCH = 500
 
 
 class Changes:
-    """Collects what has changed; an `Observer`. *also*: called with each key too, if there is one."""
+    """Collects changes; an `Observer`. *also*: is called with each key too, if given."""
 
     def __init__(self) -> None:
         self.also: Callable[[str], None] | None = None
@@ -34,16 +34,16 @@ class Changes:
         self._used[key] = when
 
     def note(self, path: str, medium: Medium, now: float) -> None:
-        """Write all that to the account at *path*, if there is one that is complete. Never raises.
+        """Write the changes to the account at *path*, if there is a complete one. Never raises.
 
-        One that is not is compared with the store by the next daemon anyway.
+        The next daemon compares an incomplete one with the store anyway.
         """
         closed = open_closed(path) if self._changed or self._used else None
         if closed is None:
             return
         closed.close()
         database = Database(path, medium, now)
-        # If this fails, the account counts as not closed, and is compared with the store too.
+        # If this fails, the account counts as not closed, and is also compared with the store.
         with suppress(AccountOff):
             if database.open().complete:
                 for changed in _batches(list(self._changed)):

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 _ATTEMPTS = 3
-"""How often a file that is removed while it is opened is opened again."""
+"""How often opening is repeated if the file is removed meanwhile."""
 
 
 class AccountOff(Exception):
@@ -34,12 +34,12 @@ class AccountDamaged(AccountOff):
 
 @frozen
 class State:
-    """What the account is worth.
+    """The state of the account.
 
-    *sums*: how much is stored, as far as is known. *complete*: everything that is stored was in it.
-    *comparing*: it is being compared with the store. *built*: how often a new file was begun. *file_size*:
-    bytes that the file of the account takes. *problem*: why the store could not be read by the latest
-    comparison.
+    *sums*: how much is stored, as far as is known. *complete*: it contains everything that is stored.
+    *comparing*: a comparison with the store is running. *built*: how often a new file was begun.
+    *file_size*: bytes that the file of the account takes. *problem*: why the store could not be read by
+    the latest comparison.
     """
 
     sums: Sums
@@ -53,10 +53,10 @@ class State:
 class Database:
     """The account of the store *medium* in the file at *path*; call it in one thread at a time.
 
-    *began*: when this process started. All methods raise `AccountOff` if the file cannot be used. A file
-    that is damaged for the first time, or was removed or replaced, is begun anew. *reserve*: bytes of
-    the disk that are held, and given back when it is full: changes can then be written until something
-    has been evicted.
+    *began*: when this process started. All methods raise `AccountOff` if the file cannot be used. A
+    file that is damaged for the first time, or was removed or replaced, is replaced with a new one.
+    *reserve*: bytes of disk space that are held and released when the disk is full, so that changes can
+    be written until something has been evicted.
     """
 
     def __init__(self, path: str, medium: Medium, began: float, reserve: int = 0) -> None:
@@ -97,7 +97,7 @@ class Database:
         return self._state()
 
     def _spend_reserve(self, error: sqlite3.Error | OSError) -> bool:
-        """Give the reserve back if the disk is full; return whether what has failed may be repeated."""
+        """Release the reserve if the disk is full; return whether the failed work may be repeated."""
         spent = schema.is_full(error) and schema.spend_reserve(self._path)
         if spent:
             self._reserved = False
@@ -125,7 +125,7 @@ class Database:
             self._comparison = compare(self._books, empty=not known)
 
     def close(self) -> None:
-        """Close the file, and note that it is complete if it is."""
+        """Close the file, and mark it as complete if it is."""
         connection = self._connection
         if connection is not None and self._complete:
             with suppress(sqlite3.Error):
@@ -141,7 +141,7 @@ class Database:
                 connection.close()
 
     def apply(self, changed: Sequence[str], used: Sequence[tuple[str, float]]) -> State:
-        """Look at keys that have changed, and note uses."""
+        """Update changed keys, and record uses."""
         return self._run(lambda books: self._apply(books, changed, used))
 
     def _apply(
@@ -157,7 +157,7 @@ class Database:
             books.use(key, when)
 
     def begin_comparison(self) -> State:
-        """Compare the account with the store, unless that is under way."""
+        """Begin to compare the account with the store, unless that is running."""
         return self._run(self._begin_comparison)
 
     def _begin_comparison(self, books: Books) -> None:
@@ -166,7 +166,7 @@ class Database:
             self._comparison = compare(books, empty=False)
 
     def compare(self, objects: int) -> State:
-        """Go on with the comparison, by so many objects."""
+        """Continue the comparison for so many objects."""
         return self._run(lambda _: self._compare(objects))
 
     def _compare(self, objects: int) -> None:
@@ -184,7 +184,7 @@ class Database:
             self._complete = not self._missed
 
     def miss(self) -> State:
-        """Some changes were lost: it is not complete until the end of a comparison that begins later."""
+        """Take note of lost changes: the account is incomplete until a later comparison ends."""
         return self._run(lambda _: self._miss())
 
     def _miss(self) -> None:
@@ -192,14 +192,14 @@ class Database:
         self._missed = True
 
     def ask(self, query: Callable[[Books], T], found: Callable[[T], object]) -> State:
-        """Give to *found* what *query* finds, or does; an error leaves no trace of it."""
+        """Call *found* with the result of *query*; an error rolls its changes back."""
         return self._run(lambda books: found(query(books)))
 
     def _run(self, work: Callable[[Books], object]) -> State:
         """Do *work* in a transaction."""
         if self._connection is None or self._books is None:
             raise AccountOff("the account is closed")
-        # It may have gone between its opening and the first look at it.
+        # It may have been removed between its opening and the first read.
         if self._identify() != self._files or self._files[0] is None:
             return self._begin_anew()
         try:
@@ -231,7 +231,7 @@ class Database:
             self._damages += 1
             if self._damages == 1:
                 return self._begin_anew()
-            # A defect looks the same, and would have the store walked again and again.
+            # A defect of ours looks the same, and would cause endless walks over the store.
             self._close()
             with suppress(OSError):
                 schema.discard(self._path)
@@ -240,14 +240,14 @@ class Database:
         raise AccountOff(_reason(error, self._path)) from error
 
     def _begin_anew(self) -> State:
-        """Replace a file that is damaged or has gone."""
+        """Replace a file that is damaged or was removed."""
         self._close()
         with suppress(OSError):
             schema.discard(self._path)
         return self.open()
 
     def _identify(self) -> list[tuple[int, int] | None]:
-        """Return which files there are, to notice that they are removed or replaced."""
+        """Return the identities of the files, to detect that they are removed or replaced."""
         return [_identity(self._path + end) for end in ("", "-wal")]
 
     def _state(self) -> State:

@@ -1,4 +1,4 @@
-"""Questions of the eviction to the account: which images come next, and what belongs to them."""
+"""Queries of the eviction: which images come next, and what they consist of."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from oci_registry.account.queries import Query
 from oci_registry.spec.digest import Digest
 
 HEADS = 100
-"""Images of each queue that are looked at together."""
+"""The number of images of each queue that are read together."""
 ANCESTORS = 100
-"""Manifests that may name an image, at any depth; an image that more of them name is not evicted."""
+"""The maximum number of manifests that name an image, at any depth; with more, it is not evicted."""
 MISSING = 1000
-"""Blobs that an image names and that are not stored; further ones are not looked at."""
+"""The maximum number of missing blobs of an image; further ones are ignored."""
 LOOSE = 20_000
-"""Blobs, the least recently used ones, among which those are looked for that no manifest names."""
+"""The number of least recently used blobs that are searched for those without a manifest."""
 
 
 @frozen
 class StoredManifest:
     """A manifest with its tags, pairs of repository and tag; *size*: bytes on the disk.
 
-    *missing*: what it names and is not stored, manifests included. *newest*: a repository that has one of
-    these tags among the newest that are kept.
+    *missing*: digests that it names and that are not stored, of manifests too. *newest*: a repository
+    where one of these tags is among the newest that are kept.
     """
 
     number: int
@@ -61,7 +61,7 @@ class StoredManifest:
 class StoredBlob:
     """A blob; *needed*: how many manifests name it, or more than can be evicted at once.
 
-    If only one registry is looked at, those of this one count; *shared*: others name it too.
+    For a query about one registry, only its manifests count; *shared*: those of others name it too.
     """
 
     number: int
@@ -75,7 +75,7 @@ class StoredBlob:
 class Heads:
     """The heads of the queues, in order, with all manifests that name them, and all their blobs.
 
-    *tag_changes*: those of the books at that time.
+    *tag_changes*: the value in `Books` at that time.
     """
 
     manifests: dict[int, StoredManifest]
@@ -154,7 +154,7 @@ def heads(
     *,
     newest: bool = False,
 ) -> Query[Heads]:
-    """Return what may be evicted next; a loose blob only if it has not been used since *idle_since*.
+    """Return candidates for the eviction; loose blobs only if they were not used since *idle_since*.
 
     *is_forever*: whether the images of a registry are never evicted. This and *is_pinned* are called in
     the account's thread. *host*: only images of this registry, and no loose blobs. *newest*: also the images
@@ -208,7 +208,7 @@ def heads(
 
 
 def loose_blobs(idle_since: float) -> Query[Heads]:
-    """Return blobs that no manifest names and that have not been used since, the least recently used first."""
+    """Return blobs without a manifest that were not used since a time, the least recently used first."""
 
     def query(books: Books) -> Heads:
         numbers = _loose(books, idle_since)
@@ -254,7 +254,7 @@ def incomplete(
 def _add_family(
     books: Books, number: int, found: dict[int, StoredManifest], is_pinned: IsPinned
 ) -> None:
-    """Add a manifest, and all that name it."""
+    """Add a manifest, and all manifests that name it."""
     waiting, family = [number], 0
     while waiting:
         number = waiting.pop()
@@ -317,7 +317,7 @@ def _manifest(books: Books, number: int, is_pinned: IsPinned, *, kept: bool) -> 
 
 
 def _blob(books: Books, number: int, most: int, host: int | None) -> StoredBlob:
-    """Return a blob; more than *most* manifests that name it are not counted. *host*: see `StoredBlob`."""
+    """Return a blob; manifests that name it are counted up to *most*. *host*: see `StoredBlob`."""
     packed, size = books.sql.execute(
         "SELECT c.digest, b.size FROM blobs b CROSS JOIN content c ON c.id=b.content WHERE b.content=?",
         (number,),
@@ -342,15 +342,15 @@ def move(
     ghosts: Sequence[tuple[str, Digest]],
     tag_changes: int = 0,
 ) -> Query[None]:
-    """Move images to the end of a queue: number, queue, pulls. Remember *ghosts*, which were evicted.
+    """Move images to the end of a queue (number, queue, pulls), and remember *ghosts*, which were evicted.
 
-    *newest*: images that are kept for the newest tags of a repository from now on, with the repository. One
-    whose tags have changed since there were so many *tag_changes* is skipped. As many ghosts are remembered as
-    there are images in the main queue, or a thousand.
+    *newest*: images that are kept for the newest tags of a repository from now on, with the repository.
+    It is skipped if its tags have changed since *tag_changes*. As many ghosts are remembered as there
+    are images in the main queue, or a thousand.
     """
 
     def query(books: Books) -> None:
-        # What has left the queue of the newest tags meanwhile does not come back to it.
+        # An image that has left the queue of the newest tags meanwhile is not returned to it.
         books.sql.executemany(
             "UPDATE manifests SET queue=?1, pulls=?2, place=?3"
             " WHERE id=?4 AND (?1<>?5 OR kept_for IS NOT NULL)",

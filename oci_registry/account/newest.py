@@ -1,8 +1,9 @@
 """The newest tags of each repository, whose images are evicted last.
 
-An image that has had its turn, and is kept because a tag of a repository is among the newest, waits in a queue
-of its own. When the newest tags of that repository change, it goes back on probation, and is judged anew when
-its turn comes. So nothing has to be searched for images that are no longer kept.
+An image whose turn to be evicted came, but that is kept because a tag of a repository is among the
+newest, moves to a separate queue. When the newest tags of that repository change, it returns to
+probation, and is judged again at its next turn. So there is no need to search for images that are no
+longer kept.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from oci_registry.account.queries import Query
 
 @frozen
 class NewestTags:
-    """How many of the newest tags of each repository are kept, by registry; *otherwise*: of all others."""
+    """How many of the newest tags of each repository are kept, by registry; *otherwise*: for all others."""
 
     by_host: Mapping[str, int] = {}
     otherwise: int = 0
@@ -30,7 +31,7 @@ class NewestTags:
 
 
 def keep_newest(newest: NewestTags) -> Query[None]:
-    """Keep the images of so many tags from now on."""
+    """Use these numbers of newest tags from now on."""
 
     def query(books: Books) -> None:
         hosts = books.sql.execute("SELECT id, name, newest FROM hosts").fetchall()
@@ -50,8 +51,8 @@ def repository_with_newest(
 ) -> int | None:
     """Return a repository that has one of *tags* among its *count* newest ones.
 
-    *tags*: repository, name, and when it was first seen with what it names now. Of tags that were seen at the
-    same moment, the last one by name is the newest.
+    *tags*: repository, name, and when it was first seen with its current manifest. If several tags were
+    first seen at the same time, the last one by name is the newest.
     """
     for repository, tag, first in tags if count else ():
         (newer,) = sql.execute(

@@ -1,4 +1,4 @@
-"""What the modules of the account have in common."""
+"""Types and constants that the modules of the account share."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from oci_registry.spec.digest import Digest
 from oci_registry.storage.interfaces import ObjectInfo
 
 PROBATION, MAIN, NEWEST = 0, 1, 2
-"""The queues of the eviction: of new images, of those that were pulled again, and of the newest tags."""
+"""The eviction queues: new images, those that were pulled again, and those of the newest tags."""
 BLOCK = 4096
-"""Bytes of a block of a disk, which most file systems have."""
+"""The block size of most file systems in bytes."""
 
 
 IsPinned = Callable[[str, Digest, Sequence[tuple[str, str]]], bool]
@@ -28,7 +28,7 @@ def nothing_pinned(*_: object) -> bool:
 class Medium(Protocol):
     """The store, read in the thread of the account; all methods may raise OSError or `StoreError`.
 
-    *remote*: each look costs a request, and several processes write.
+    *remote*: each look-up costs a request, and several processes write.
     """
 
     @property
@@ -36,7 +36,7 @@ class Medium(Protocol):
         """Whether it is a bucket."""
 
     def look(self, key: str) -> ObjectInfo | None:
-        """Return what is at *key*."""
+        """Return the information about the object at *key*."""
 
     def fetch(self, key: str, limit: int) -> bytes | None:
         """Return a small object; None also if it is larger than *limit* bytes."""
@@ -54,7 +54,7 @@ class Sums:
     disk: int = 0
 
     def change(self, before: int | None, after: int | None, *, counted: bool = True) -> None:
-        """An object of *before* bytes is now one of *after* bytes; None: there is none."""
+        """Replace an object of *before* bytes with one of *after* bytes; None: no object."""
         for size, sign in ((before, -1), (after, 1)):
             if size is not None:
                 self.disk += sign * on_disk(size)
@@ -69,7 +69,7 @@ def on_disk(size: int) -> int:
 
 
 def pack(digest: Digest) -> bytes:
-    """Return a digest as it is in the tables: the algorithm follows from the length."""
+    """Return a digest in the form of the tables; the algorithm follows from the length."""
     return bytes.fromhex(digest.encoded)
 
 

@@ -1,4 +1,4 @@
-"""The small numbers under which names and digests are in the tables of the account."""
+"""The small numbers of names and digests in the tables of the account."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from oci_registry.spec.digest import Digest
 
 
 class Numbers:
-    """Finds the numbers of names in the tables, and gives new ones; in the thread of the account."""
+    """Finds the numbers of names in the tables, and assigns new ones; in the thread of the account."""
 
     sql: sqlite3.Connection
 
@@ -18,14 +18,14 @@ class Numbers:
         return None if row is None else row[0]
 
     def known_content(self, digest: Digest) -> int | None:
-        """Return the number of a digest; None if nothing stored has or names it."""
+        """Return the number of a digest; None if no stored object has or names it."""
         return self._value("SELECT id FROM content WHERE digest=?", pack(digest))
 
     def _content(self, digest: Digest) -> int:
         return self.known_content(digest) or self._insert("content (digest)", pack(digest))
 
     def known_host(self, host: str) -> int | None:
-        """Return the number of a registry; None if nothing is known of it."""
+        """Return the number of a registry; None if it is unknown."""
         return self._value("SELECT id FROM hosts WHERE name=?", host)
 
     def _host(self, host: str) -> int:

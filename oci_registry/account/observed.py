@@ -1,4 +1,4 @@
-"""A driver that notifies the account of everything that is stored, used and removed."""
+"""A driver that notifies the account of all objects that are stored, used and removed."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class _ObservedObject:
 class ObservedDriver:
     """A driver that works as *driver* does, with an *observer*.
 
-    The observer is notified when a change has ended, successful or not, and looks for itself.
+    The observer is notified after each change, successful or not, and reads the current state itself.
     """
 
     def __init__(self, driver: IDriver, observer: Observer) -> None:

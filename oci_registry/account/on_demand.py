@@ -1,4 +1,4 @@
-"""An account that is kept for as long as somebody asks."""
+"""An account that runs only while it is queried."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from twisted.logger import Logger
 from oci_registry.account.account import Account
 
 IDLE = 1800.0
-"""Seconds without a question after which it is kept up no more."""
+"""Seconds without a query after which it is stopped."""
 
 
 class OnDemand:
-    """Keeps *account* up from a question until *idle* seconds after the last one.
+    """Runs *account* from the first query until *idle* seconds after the last one.
 
-    Its file stays, and makes the next start shorter.
+    Its file stays, which shortens the next start.
     """
 
     _log = Logger()
@@ -31,7 +31,7 @@ class OnDemand:
 
     @property
     def running(self) -> Account | None:
-        """The account, if it is kept up at present."""
+        """The account, if it is running."""
         return self._account if self._runs else None
 
     async def account(self) -> Account:
@@ -59,7 +59,7 @@ class OnDemand:
             await self._account.stop()
 
     async def stop(self) -> None:
-        """Close the account, for ever."""
+        """Close the account permanently."""
         self._closed = True
         if self._end is not None and self._end.active():
             self._end.cancel()

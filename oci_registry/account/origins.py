@@ -1,4 +1,4 @@
-"""Where content comes from, as the tags of the account tell."""
+"""Where content comes from, according to the tags in the account."""
 
 from __future__ import annotations
 

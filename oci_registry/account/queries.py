@@ -14,7 +14,7 @@ from oci_registry.storage.keys import blob_key, manifest_key, referrers_key
 
 T = TypeVar("T")
 Query = Callable[[Books], T]
-"""A question: it reads the tables of the books, in the thread of the account."""
+"""A query: it reads the tables of `Books`, in the thread of the account."""
 
 PAGE = 200
 
@@ -51,7 +51,7 @@ class IdleList:
 
 @frozen
 class TagVisit:
-    """A manifest that a tag has named: when that was first and last confirmed; *current*: it still does."""
+    """A manifest of a tag: when it was first and last confirmed; *current*: the tag still names it."""
 
     digest: Digest
     first: float
@@ -65,7 +65,7 @@ START: Cursor = (-1.0, 0)
 
 
 def set_lifetimes(by_host: Mapping[str, float], otherwise: float) -> Query[None]:
-    """Go by these lifetimes, in seconds, from now on."""
+    """Use these lifetimes, in seconds, from now on."""
 
     def query(books: Books) -> None:
         hosts = books.sql.execute("SELECT id, name, lifetime FROM hosts").fetchall()
@@ -85,7 +85,7 @@ def idle_blobs(
     """Return blobs that have expired by *now*, and where the next page begins; None: there is none.
 
     The lifetime of a blob is the longest of its manifests', *longest* if none names it; *shortest*
-    is that of any manifest. What the store says of a blob is newer than the account.
+    is that of any manifest. The store's information about a blob is newer than that of the account.
     """
 
     def query(books: Books) -> tuple[list[IdleBlob], Cursor | None]:
@@ -113,11 +113,11 @@ def idle_manifests(
 ) -> Query[tuple[list[IdleManifest], Cursor | None]]:
     """Return manifests that have expired by *now*, and where the next page begins.
 
-    A pinned one counts as used now, and so does whatever it needs.
+    A pinned one counts as used now, with everything that it needs.
     """
 
     def query(books: Books) -> tuple[list[IdleManifest], Cursor | None]:
-        # Few registries have manifests, and each has an index by use.
+        # There are few registries, and manifests have an index by registry and last use.
         rows = books.sql.execute(
             "SELECT m.id, h.name, h.lifetime, m.content, c.digest, m.size FROM hosts h"
             " CROSS JOIN manifests m ON m.host=h.id AND m.used<?-h.lifetime JOIN content c ON c.id=m.content"
@@ -163,7 +163,7 @@ def idle_lists(now: float) -> Query[list[IdleList]]:
 
 
 def _still_idle(books: Books, key: str, oldest: float) -> bool:
-    """Look whether an object is there, and was not used by another process; correct the account if so."""
+    """Check that an object exists and was not used by another process; else correct the account."""
     info = books.medium.look(key)
     if info is None:
         books.forget(key)

@@ -1,4 +1,4 @@
-"""Images in the order of a number, part by part: how much is stored of them, and how often they were pulled."""
+"""Images in the order of their size or pulls, in bounded steps."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Ranked:
 def ranked_after(
     number: int, count: int, size: int, pulls: int
 ) -> Query[tuple[list[Ranked], int | None]]:
-    """Look at the *count* manifests after the one with a number; return images of them, and the last number.
+    """Read the *count* manifests after a number; return the images among them, and the last number.
 
-    Only images of more than *size* bytes, or more than so many *pulls*. None instead of the number: there are
+    Only images of more than *size* bytes, or more than so many *pulls*. The number is None if there are
     no further manifests. Takes 10 us for each manifest.
     """
 

@@ -1,18 +1,15 @@
 """The tables of the account, and the file that holds them.
 
-``hosts``       registries, how long their objects may lie unused, and how many of the newest tags of each
-                repository are kept until the last
-``content``     every digest that is stored or named, under a small number
-``blobs``       stored blobs; `used` is also a use of any manifest that names the blob
-``manifests``   stored manifests of each registry, and their place in a queue of the eviction;
-                ``pulls`` is the counter of the eviction, ``total`` counts all pulls; the repository is
-                where it was pulled first, if that is known; ``kept_for`` is the repository for whose
-                newest tags it is in the queue of these
-``edges``       which content a manifest names; a digest names bytes, so these never change
-``tags``        which manifest a tag names, and which ones it has named
-``lists``       stored lists of referrers
-``ghosts``      manifests that were evicted on probation
-``meta``        numbers by name: the sums, the next place in a queue, whether the account was closed
+``hosts``       registries, how long their objects may lie unused, and how many of the newest tags of
+each repository are evicted last ``content``     every digest that is stored or named, under a small
+number ``blobs``       stored blobs; `used` is also a use of any manifest that names the blob
+``manifests``   stored manifests of each registry, and their place in a queue of the eviction; ``pulls``
+is the counter of the eviction, ``total`` counts all pulls; the repository is where it was pulled first,
+if that is known; ``kept_for`` is the repository for whose newest tags it is in the queue of these
+``edges``       which content a manifest names; a manifest never changes, so these rows do not either ``tags``
+which manifest a tag names, and which ones it has named ``lists``       stored lists of referrers
+``ghosts``      manifests that were evicted on probation ``meta``        numbers by name: the sums, the
+next place in a queue, whether the account was closed
 
 Times are seconds since the epoch, sizes are bytes.
 """
@@ -25,17 +22,17 @@ import sqlite3
 from contextlib import closing, suppress
 
 APPLICATION = 0x6F636961
-"""What says that an SQLite file is an account: ``ocia``."""
+"""The application id of an account's SQLite file: ``ocia``."""
 VERSION = 3
 """The version of the tables; a file with another one is replaced."""
 FILE = "account.sqlite"
 """The name of the file in the directory of the store; no key of the store begins with it."""
 RESERVE = "-reserve"
-"""The end of the name of a file that holds space for when the disk is full."""
+"""The suffix of the file that reserves space for when the disk is full."""
 _ENDS = ("", "-wal", "-shm", "-journal", RESERVE)
 _CACHE_KIB = 1024
 _LOG_PAGES = 256
-"""Pages of 4 KiB after which what is in the write-ahead log moves to the file."""
+"""Pages of 4 KiB in the write-ahead log after which it is copied to the file."""
 
 _TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -75,9 +72,9 @@ CREATE TABLE ghosts (
 
 
 def connect(path: str) -> tuple[sqlite3.Connection, bool]:
-    """Open the account at *path*; return it, and whether it was there already.
+    """Open the account at *path*; return it, and whether it existed already.
 
-    A file that is no account of this version is replaced. It is locked as long as it is open. Raises
+    A file that is not an account of this version is replaced. It is locked while it is open. Raises
     `sqlite3.Error`.
     """
     try:
@@ -126,7 +123,7 @@ def create(connection: sqlite3.Connection) -> None:
 
 
 def was_closed(connection: sqlite3.Connection) -> bool:
-    """Whether whoever wrote it has closed it, and it was complete then."""
+    """Whether its last writer has closed it, and it was complete then."""
     row = connection.execute("SELECT value FROM meta WHERE name='closed'").fetchone()
     return row is not None and row[0] == 1
 
@@ -141,7 +138,7 @@ def is_ours(connection: sqlite3.Connection) -> bool:
 
 
 def is_damaged(error: sqlite3.Error) -> bool:
-    """Whether the content of the file is wrong, and not the disk, its permissions or another process."""
+    """Whether the error is due to the file's content, and not to disk, permissions or processes."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return code in (
         sqlite3.SQLITE_CORRUPT,
@@ -169,7 +166,7 @@ def discard(path: str) -> None:
 def reserve(path: str, size: int) -> bool:
     """Hold *size* bytes of the disk unless they are held; return whether they are. Never raises.
 
-    Nothing is taken from a disk that has little more than that.
+    Nothing is reserved on a disk with little more free space than that.
     """
     try:
         if os.path.exists(path + RESERVE):
@@ -191,7 +188,7 @@ def reserve(path: str, size: int) -> bool:
 
 
 def spend_reserve(path: str) -> bool:
-    """Give back what `reserve` holds; return whether there was something."""
+    """Release the space that `reserve` holds; return whether there was any."""
     try:
         os.unlink(path + RESERVE)
     except OSError:
@@ -204,7 +201,7 @@ def is_full(error: sqlite3.Error | OSError) -> bool:
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    # Some systems report a log that cannot grow as an I/O error.
+    # Some systems report an I/O error if the log cannot grow.
     return code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 

@@ -1,4 +1,4 @@
-"""Which repositories need what is stored: sums over the whole account, in questions of a bounded size.
+"""Which repositories need the stored objects: sums over the whole account, in bounded queries.
 
 Each row that SQLite returns costs a switch of threads, so rows come together as JSON, or added up.
 """
@@ -17,7 +17,7 @@ from oci_registry.account.books import Books
 from oci_registry.account.queries import Query
 
 DEEPEST = 20
-"""Manifests that name each other in a row which are followed."""
+"""The maximum depth of manifests that name each other."""
 _REPOSITORIES = 500
 
 _MANIFEST = """
@@ -40,10 +40,10 @@ GROUP BY owners"""
 
 @frozen
 class Slices:
-    """How much one question looks at: some 30 ms of work, more for a blob that very many manifests name.
+    """How much one query reads: some 30 ms of work, more for a blob that very many manifests name.
 
-    *numbers*: numbers of content, and *edges* that lead to them, for blobs. *rows*: of the *manifests* so many
-    are read from JSON at once, during which no other thread runs.
+    *numbers*: numbers of content, and *edges* that lead to them, for blobs. *rows*: how many
+    *manifests* are parsed from JSON at once, while no other thread runs.
     """
 
     manifests: int = 2000
@@ -61,7 +61,7 @@ Owners = frozenset[Owner]
 
 @frozen
 class Share:
-    """What exactly *owners* need: so many *blobs* or *manifests*, of *size* bytes together.
+    """What exactly these *owners* need: so many *blobs* or *manifests*, of *size* bytes in total.
 
     *singles*: how many of the manifests are images without a tag.
     """
@@ -85,6 +85,8 @@ class Named:
 
 @define
 class _Row:
+    """A stored manifest as a query returns it: lists are text with commas, None if they are empty."""
+
     number: int
     host: int
     size: int
@@ -101,9 +103,9 @@ class _Row:
 
 
 class Shares:
-    """Adds up who needs what.
+    """Adds up how much each set of owners needs.
 
-    It takes four bytes for each manifest while it works. Changes of the account meanwhile may be counted
+    It uses four bytes of memory for each manifest. Changes of the account meanwhile may be counted
     or not.
     """
 
@@ -137,7 +139,7 @@ class Shares:
     # -- manifests
 
     def _manifests(self, first: int, last: int) -> Query[list[Share]]:
-        """Add up the manifests that no other one names; the others wait for those that name them."""
+        """Add up the manifests that no other one names; the others are added after those that name them."""
 
         def query(books: Books) -> list[Share]:
             found = _Sums()
@@ -153,7 +155,7 @@ class Shares:
         return query
 
     def _children(self, numbers: list[int], *, anyway: bool) -> Query[list[Share]]:
-        """Add up the manifests whose parents do not wait themselves; or *anyway*."""
+        """Add up the manifests whose parents have been added; all of them with *anyway*."""
         known = self._of_manifest
 
         def query(books: Books) -> list[Share]:
@@ -242,7 +244,7 @@ def _last_numbers(books: Books) -> tuple[int, int]:
 
 
 def names_after(repository: int) -> Query[tuple[list[Named], int | None]]:
-    """Return the repositories after a number, and where those that follow begin; None: there are none."""
+    """Return the repositories after a number, and where the next page begins; None: there are no more."""
 
     def query(books: Books) -> tuple[list[Named], int | None]:
         rows = books.sql.execute(

@@ -1,4 +1,4 @@
-"""What is known of that which is evicted next."""
+"""Information about the next image or blob to be evicted."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def queue_lengths() -> Query[dict[int, int]]:
 
 
 def victim(images: Sequence[int], blobs: Sequence[int], frees: int) -> Query[Victim | None]:
-    """Return what is known of manifests that go together, the outermost last; or of the first of *blobs*."""
+    """Describe manifests that are evicted together, the outermost last; or else the first of *blobs*."""
 
     def query(books: Books) -> Victim | None:
         if images:
@@ -54,7 +54,7 @@ def victim(images: Sequence[int], blobs: Sequence[int], frees: int) -> Query[Vic
 
 def _image(books: Books, numbers: Sequence[int], frees: int) -> Victim | None:
     sql, these = books.sql, json.dumps(list(numbers))
-    # A tag names it as people know it, and the outermost manifest if there are tags of several.
+    # Prefer a name with a tag, and that of the outermost manifest if several have tags.
     rows = sql.execute(
         "SELECT m.id, h.name, c.digest, m.used, m.queue, p.name, (SELECT r.name || ':' || t.tag"
         "  FROM tags t CROSS JOIN repositories r ON r.id=t.repository"

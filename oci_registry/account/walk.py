@@ -1,6 +1,6 @@
 """The comparison of the account with the store: it builds a new account, and corrects an old one.
 
-It notices what other processes have stored and removed, and what was lost with a crash.
+It detects what other processes have stored and removed, and what a crash has lost.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _PAGE = 200
 
 
 def compare(books: Books, *, empty: bool) -> Iterator[None]:
-    """Make the account say what the store has; yield after each object, between transactions or within.
+    """Update the account with the store's content; yield after each object, in or between transactions.
 
-    *empty*: the account was empty at the start, so nothing in it can have been removed. What is stored
-    and removed meanwhile must be looked at once more (`Books.refresh`), between two steps. Raises
-    OSError and `StoreError` if the store cannot be read.
+    *empty*: the account was empty at the start, so nothing in it can have been removed. Keys that
+    change meanwhile must be read again (`Books.refresh`), between two steps. Raises OSError and
+    `StoreError` if the store cannot be read.
     """
     seen = _Seen(books.sql) if books.medium.remote and not empty else None
     for prefix in (BLOBS, REPOSITORIES):
@@ -49,10 +49,10 @@ def compare(books: Books, *, empty: bool) -> Iterator[None]:
 
 
 class _Seen:
-    """The keys that a walk has come by, in a temporary table: a look at each would cost too much.
+    """The keys that a walk has visited, in a temporary table: checking each later would cost too much.
 
-    A digest of eight bytes stands for each. If two of a million were the same, which is unlikely, one of
-    them would be found to be gone by a later comparison.
+    Each key is represented by a hash of eight bytes. If two of a million collided, which is unlikely, a
+    later comparison would find a removal that this one has missed.
     """
 
     def __init__(self, sql: sqlite3.Connection) -> None:
